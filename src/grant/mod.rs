@@ -1,0 +1,577 @@
+//! The life of a grant: what can happen to it, and which event may follow which.
+//!
+//! ```text
+//!  pending ──► approved ──► collecting ──► live ──► ending ──► ended(expired | released | revoked | drifted | failed)
+//!     ├─► denied   └─► lapsed     └────────────────────┘
+//!     ├─► withdrawn (also from approved)
+//!     └─► lapsed
+//! ```
+//! Pure: no I/O, no clock, nothing of the crate. A [`Grant`] is a fold over its events, so what the
+//! daemon holds in memory and what an auditor rebuilds from the trail are the same by construction.
+
+pub mod approval;
+pub mod policy;
+pub mod refusal;
+pub mod request;
+pub mod role;
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::policy::Quorum;
+use self::request::{Ask, KeyHash, Malformed, PersonName, RoleRef, Scope};
+use self::role::ResolvedRole;
+
+/// A grant's identity: 80 random bits as 16 characters of Crockford's base 32 in lower case.
+/// Its group and its binding are named after it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GrantId(String);
+
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+impl GrantId {
+    /// Number of characters in an id.
+    pub const LENGTH: usize = 16;
+
+    /// The id that ten random bytes make.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 10]) -> Self {
+        let mut bits: u128 = 0;
+        for byte in bytes {
+            bits = bits << 8 | u128::from(byte);
+        }
+        let text = (0..Self::LENGTH)
+            .rev()
+            .filter_map(|place| ALPHABET.get((bits >> (5 * place) & 31) as usize))
+            .map(|byte| char::from(*byte))
+            .collect();
+        Self(text)
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The group only this grant's certificates carry.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("jit:{}", self.0)
+    }
+
+    /// The name of this grant's binding.
+    #[must_use]
+    pub fn binding_name(&self) -> String {
+        format!("jit-{}", self.0)
+    }
+}
+
+impl FromStr for GrantId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        if text.len() == Self::LENGTH && text.bytes().all(|byte| ALPHABET.contains(&byte)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Malformed {
+                field: "grant",
+                value: format!("`{}`", text.chars().take(60).flat_map(char::escape_default).collect::<String>()),
+                why: "an id is 16 of 0-9 a-z without i l o u".to_owned(),
+            })
+        }
+    }
+}
+
+impl TryFrom<String> for GrantId {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<GrantId> for String {
+    fn from(id: GrantId) -> Self {
+        id.0
+    }
+}
+
+impl std::borrow::Borrow<str> for GrantId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One fact, as the trail keeps it. `*Intended` stands before an effect, the past participle after it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// The daemon began to serve.
+    Started {
+        /// The program's version.
+        version: String,
+        /// The host name in the daemon's own credential.
+        host: String,
+        /// SHA-256 of the policy file in force, hex.
+        policy_sha256: String,
+    },
+    /// The daemon ended in good order.
+    Stopped,
+    /// Somebody asked and was refused before a grant came to be.
+    RequestRefused {
+        /// What was asked.
+        ask: Ask,
+        /// The stable code of the refusal.
+        code: String,
+        /// The sentence that was answered.
+        why: String,
+    },
+    /// A request stands and waits for approvers.
+    Requested(Box<Requested>),
+    /// One approver of several said yes.
+    Agreed {
+        /// The digest that was answered.
+        digest: String,
+    },
+    /// Enough approvers said yes.
+    Approved {
+        /// The digest that was answered.
+        digest: String,
+        /// Until when the access can be collected.
+        collect_until: Timestamp,
+    },
+    /// An approver said no.
+    Denied {
+        /// Why, in the approver's words.
+        reason: String,
+    },
+    /// The requester took it back before it was collected.
+    Withdrawn,
+    /// Nobody answered, or nobody collected, in time.
+    Lapsed {
+        /// Which clock ran out.
+        clock: Clock,
+    },
+    /// Somebody tried something that is not theirs to do; the grant is as it was.
+    Refused {
+        /// What was tried, as the API names it.
+        action: String,
+        /// The stable code of the refusal.
+        code: String,
+    },
+    /// A certificate is about to be signed.
+    IssueIntended {
+        /// Serial number, hex.
+        serial: String,
+        /// SHA-256 of the bytes to be signed, hex.
+        tbs_sha256: String,
+        /// First second of validity.
+        not_before: Timestamp,
+        /// Last second of validity.
+        not_after: Timestamp,
+    },
+    /// It was signed.
+    Issued {
+        /// Serial number, hex.
+        serial: String,
+        /// SHA-256 of the certificate in DER, hex: the credential id in the API server's audit log.
+        leaf_sha256: String,
+    },
+    /// The binding is about to be created.
+    BindIntended {
+        /// Its name.
+        binding: String,
+    },
+    /// The API server stored the binding.
+    Bound {
+        /// The uid it was given.
+        uid: String,
+    },
+    /// The API server answers "allowed": the access clock runs from here.
+    Live {
+        /// The end of the window.
+        until: Timestamp,
+    },
+    /// The binding is about to be deleted.
+    UnbindIntended {
+        /// Why the grant ends.
+        why: EndCause,
+        /// What the person who ended it said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The grant is over, and this is how we know.
+    Ended {
+        /// Why it ended.
+        why: EndCause,
+        /// What proves it.
+        proof: EndProof,
+    },
+}
+
+impl Event {
+    /// The event's name in the trail, as in its `kind`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Stopped => "stopped",
+            Self::RequestRefused { .. } => "request_refused",
+            Self::Requested(_) => "requested",
+            Self::Agreed { .. } => "agreed",
+            Self::Approved { .. } => "approved",
+            Self::Denied { .. } => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Refused { .. } => "refused",
+            Self::IssueIntended { .. } => "issue_intended",
+            Self::Issued { .. } => "issued",
+            Self::BindIntended { .. } => "bind_intended",
+            Self::Bound { .. } => "bound",
+            Self::Live { .. } => "live",
+            Self::UnbindIntended { .. } => "unbind_intended",
+            Self::Ended { .. } => "ended",
+        }
+    }
+}
+
+/// All that a request fixes for the rest of its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requested {
+    /// What is asked.
+    pub ask: Ask,
+    /// The key the certificate will be for.
+    pub key: KeyHash,
+    /// The role as the cluster had it when it was asked for.
+    pub role: ResolvedRole,
+    /// The rule of the policy that let it be asked.
+    pub rule: String,
+    /// Who has to agree.
+    pub quorum: Quorum,
+    /// What an approval answers; see [`approval::digest`].
+    pub digest: String,
+    /// Until when an answer is waited for.
+    pub pending_until: Timestamp,
+}
+
+/// The two clocks that run before the access does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Clock {
+    /// No approver answered.
+    Pending,
+    /// The requester did not collect.
+    Collect,
+}
+
+/// Why a grant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndCause {
+    /// The window ran out.
+    Expired,
+    /// The requester gave it back.
+    Released,
+    /// An approver or admin took it away.
+    Revoked,
+    /// The role is no longer the one that was approved.
+    Drifted,
+    /// The steps between approval and access did not finish.
+    Failed,
+}
+
+impl EndCause {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Released => "released",
+            Self::Revoked => "revoked",
+            Self::Drifted => "drifted",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// How the end was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndProof {
+    /// The binding is gone and the API server answered "denied".
+    Denied,
+    /// No binding was ever intended.
+    NeverBound,
+}
+
+/// Where a grant stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Waiting for approvers.
+    Pending,
+    /// Agreed to; waiting for the requester to collect.
+    Approved,
+    /// Between the first effect and access that works.
+    Collecting,
+    /// The access works.
+    Live,
+    /// The binding is being taken away.
+    Ending,
+    /// An approver said no.
+    Denied,
+    /// The requester took it back.
+    Withdrawn,
+    /// A clock ran out before the access began.
+    Lapsed,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// Whether anything can still happen to a grant in this phase.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Collecting | Self::Live | Self::Ending)
+    }
+
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Collecting => "collecting",
+            Self::Live => "live",
+            Self::Ending => "ending",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Lapsed => "lapsed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// An event with its time and its author, before it has a place in the trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// When, by the daemon's clock.
+    pub at: Timestamp,
+    /// The grant it is about; none for the daemon's own life and for refused requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
+    /// The person who did it; none for the daemon itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<PersonName>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A grant as its events have made it. The role's rules are left in the trail: they are large and only
+/// a reader needs them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its identity.
+    pub id: GrantId,
+    /// Who asked.
+    pub requester: PersonName,
+    /// What was asked.
+    pub ask: Ask,
+    /// The key it is for.
+    pub key: KeyHash,
+    /// Uid of the role when it was asked for.
+    pub role_uid: String,
+    /// Hash of its rules when it was asked for.
+    pub rules_sha256: String,
+    /// The policy's rule that let it be asked.
+    pub rule: String,
+    /// Who has to agree.
+    pub quorum: Quorum,
+    /// What an approval answers.
+    pub digest: String,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Who agreed, in order.
+    pub agreed: Vec<PersonName>,
+    /// The end of the clock that runs now: to answer, to collect, or of the window.
+    pub deadline: Option<Timestamp>,
+    /// When the access began to work.
+    pub live_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// Whether a binding may exist.
+    pub bind_intended: bool,
+    /// The uid of its binding.
+    pub binding_uid: Option<String>,
+    /// How many certificates were signed.
+    pub certificates: u32,
+    /// Why it ends or ended.
+    pub end_cause: Option<EndCause>,
+    /// Who denied, withdrew or ended it; none for the daemon itself.
+    pub closed_by: Option<PersonName>,
+    /// What was said when it was denied or revoked.
+    pub closing_words: Option<String>,
+}
+
+/// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event `{event}` may not follow phase `{phase}` of grant {grant}")]
+pub struct OutOfOrder {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its phase, or `none` before the request.
+    pub phase: &'static str,
+    /// The event's kind.
+    pub event: &'static str,
+}
+
+impl Grant {
+    /// The grant that a `requested` fact begins.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] when the fact is any other, or has no grant or no author.
+    pub fn begin(fact: &Fact) -> Result<Self, OutOfOrder> {
+        let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, &fact.by, &fact.event) else {
+            return Err(OutOfOrder {
+                grant: fact.grant.clone().unwrap_or_else(|| GrantId::from_random([0; 10])),
+                phase: "none",
+                event: fact.event.kind(),
+            });
+        };
+        Ok(Self {
+            id: id.clone(),
+            requester: requester.clone(),
+            ask: requested.ask.clone(),
+            key: requested.key.clone(),
+            role_uid: requested.role.uid.clone(),
+            rules_sha256: requested.role.rules_sha256(),
+            rule: requested.rule.clone(),
+            quorum: requested.quorum.clone(),
+            digest: requested.digest.clone(),
+            requested_at: fact.at,
+            phase: Phase::Pending,
+            agreed: Vec::new(),
+            deadline: Some(requested.pending_until),
+            live_at: None,
+            ended_at: None,
+            bind_intended: false,
+            binding_uid: None,
+            certificates: 0,
+            end_cause: None,
+            closed_by: None,
+            closing_words: None,
+        })
+    }
+
+    /// The grant after `fact`. What may follow what is said here and nowhere else.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] when the fact may not follow.
+    pub fn follow(mut self, fact: &Fact) -> Result<Self, OutOfOrder> {
+        use Event as E;
+        use Phase as P;
+        match (self.phase, &fact.event) {
+            (phase, E::Refused { .. }) if phase.is_open() => {}
+            (P::Pending, E::Agreed { .. }) => self.agreed.extend(fact.by.clone()),
+            (P::Pending, E::Approved { collect_until, .. }) => {
+                self.agreed.extend(fact.by.clone());
+                self.phase = P::Approved;
+                self.deadline = Some(*collect_until);
+            }
+            (P::Pending, E::Denied { reason }) => {
+                self.closing_words = Some(reason.clone());
+                self.close(P::Denied, fact);
+            }
+            (P::Pending | P::Approved, E::Withdrawn) => self.close(P::Withdrawn, fact),
+            (P::Pending, E::Lapsed { clock: Clock::Pending }) | (P::Approved, E::Lapsed { clock: Clock::Collect }) => {
+                self.close(P::Lapsed, fact);
+            }
+            (P::Approved, E::IssueIntended { .. }) => {
+                self.phase = P::Collecting;
+                self.deadline = None;
+            }
+            (P::Live, E::IssueIntended { .. }) => {}
+            (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
+            (P::Collecting, E::BindIntended { .. }) if !self.bind_intended => self.bind_intended = true,
+            (P::Collecting, E::Bound { uid }) if self.bind_intended => self.binding_uid = Some(uid.clone()),
+            (P::Collecting, E::Live { until }) if self.binding_uid.is_some() => {
+                self.phase = P::Live;
+                self.live_at = Some(fact.at);
+                self.deadline = Some(*until);
+            }
+            (P::Collecting | P::Live, E::UnbindIntended { why, reason }) => {
+                self.phase = P::Ending;
+                self.deadline = None;
+                self.end_cause = Some(*why);
+                self.closed_by = fact.by.clone();
+                self.closing_words = reason.clone();
+            }
+            (P::Ending, E::Ended { why, proof: EndProof::Denied }) if self.end_cause == Some(*why) => {
+                let closed_by = self.closed_by.take();
+                self.close(P::Ended, fact);
+                self.closed_by = closed_by;
+            }
+            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound }) if !self.bind_intended => {
+                self.end_cause = Some(*why);
+                self.close(P::Ended, fact);
+            }
+            (phase, event) => {
+                return Err(OutOfOrder { grant: self.id, phase: phase.as_str(), event: event.kind() });
+            }
+        }
+        Ok(self)
+    }
+
+    fn close(&mut self, phase: Phase, fact: &Fact) {
+        self.phase = phase;
+        self.deadline = None;
+        self.ended_at = Some(fact.at);
+        self.closed_by = fact.by.clone();
+    }
+
+    /// The one binding that this grant may ever have.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        Binding {
+            name: self.id.binding_name(),
+            group: self.id.group(),
+            user: self.requester.user(),
+            scope: self.ask.scope.clone(),
+            role: self.ask.role.clone(),
+        }
+    }
+}
+
+/// What is created in the cluster for a grant: a RoleBinding, or a ClusterRoleBinding for the whole
+/// cluster, of one role to one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// `jit-<grant>`.
+    pub name: String,
+    /// `jit:<grant>`, the only subject.
+    pub group: String,
+    /// `jit:<person>`, the user name that the certificate carries; no subject, but asked about.
+    pub user: String,
+    /// Where it holds.
+    pub scope: Scope,
+    /// What it grants.
+    pub role: RoleRef,
+}

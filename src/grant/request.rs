@@ -1,0 +1,460 @@
+//! What is asked, and by whom: each word of a request is parsed once, here, into a type that cannot
+//! hold anything else afterwards.
+//!
+//! A name that begins `system:` has no value in any of these types, so no later step can put one into
+//! a certificate or a binding. Nothing here reads a clock, a file or the network.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What an engineer asks for: one role in one scope of one cluster, for a while, for a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The cluster, by its name in the daemon's configuration.
+    pub cluster: ClusterName,
+    /// One namespace, or the whole cluster.
+    pub scope: Scope,
+    /// The existing role to be bound.
+    pub role: RoleRef,
+    /// How long the access lasts once it works.
+    pub window: Window,
+    /// Why, in the requester's words.
+    pub reason: Reason,
+}
+
+/// A person as the host knows them at this moment: the name and every group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Who it is; two accounts of one person carry one name.
+    pub name: PersonName,
+    /// The host groups, or those declared in the configuration.
+    pub groups: BTreeSet<String>,
+}
+
+impl Person {
+    /// Whether the person is in at least one of `groups`.
+    #[must_use]
+    pub fn is_in_any(&self, groups: &[String]) -> bool {
+        groups.iter().any(|group| self.groups.contains(group))
+    }
+}
+
+/// A word of a request that is not of its form; `field` and `why` make one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value}: {why}")]
+pub struct Malformed {
+    /// The name of the field as people write it.
+    pub field: &'static str,
+    /// What was written, escaped and cut to 60 characters.
+    pub value: String,
+    /// What is wrong and what would be right.
+    pub why: String,
+}
+
+impl Malformed {
+    fn new(field: &'static str, value: &str, why: impl Into<String>) -> Self {
+        let shown: String = value.chars().take(60).flat_map(char::escape_default).collect();
+        Self { field, value: format!("`{shown}`"), why: why.into() }
+    }
+}
+
+/// Makes a private string type that is parsed by one function and written as a plain string.
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The word as it was written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Malformed;
+            fn from_str(text: &str) -> Result<Self, Malformed> {
+                let check: fn(&str) -> Result<(), Malformed> = $check;
+                check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Malformed;
+            fn try_from(text: String) -> Result<Self, Malformed> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(word: $name) -> Self {
+                word.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+    };
+}
+
+word!(
+    /// A person's name: 1 to 64 of `A-Z a-z 0-9 . _ @ -`, beginning with a letter or a digit.
+    /// There is no colon in it, so it can't begin `system:`.
+    PersonName,
+    |text| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
+        let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+        if first && text.len() <= 64 && text.chars().all(legal) {
+            Ok(())
+        } else {
+            Err(Malformed::new(
+                "person",
+                text,
+                "a name is 1 to 64 of A-Z a-z 0-9 . _ @ - and begins with a letter or a digit",
+            ))
+        }
+    }
+);
+
+impl PersonName {
+    /// The user name in the certificate. Never the bare name: RBAC matches user names too, and
+    /// the person's standing bindings would come along.
+    #[must_use]
+    pub fn user(&self) -> String {
+        format!("jit:{}", self.0)
+    }
+}
+
+word!(
+    /// A cluster's name in the configuration: a DNS label (RFC 1123).
+    ClusterName,
+    |text| dns_label("cluster", text)
+);
+
+word!(
+    /// A Kubernetes namespace: a DNS label (RFC 1123).
+    Namespace,
+    |text| dns_label("namespace", text)
+);
+
+word!(
+    /// The name of a Role or ClusterRole: 1 to 253 of `A-Z a-z 0-9 : . _ -`, not beginning `system:`
+    /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>:
+    /// RBAC names are path segments; we allow less).
+    RoleName,
+    |text| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '_' | '-');
+        if text.to_ascii_lowercase().starts_with("system:") {
+            return Err(Malformed::new("role", text, "roles of the system itself are never granted"));
+        }
+        if text.is_empty() || text.len() > 253 || text == "." || text == ".." || !text.chars().all(legal) {
+            return Err(Malformed::new(
+                "role",
+                text,
+                "a role's name is 1 to 253 of A-Z a-z 0-9 : . _ - (write role/NAME for a Role of the namespace)",
+            ));
+        }
+        Ok(())
+    }
+);
+
+word!(
+    /// Why the access is wanted: 1 to 500 characters, no control or direction-changing characters.
+    Reason,
+    |text| {
+        if text.trim().is_empty() {
+            return Err(Malformed::new("reason", text, "say in a few words why you need this"));
+        }
+        if text.chars().count() > 500 {
+            return Err(Malformed::new("reason", text, "at most 500 characters"));
+        }
+        if let Some(bad) = text.chars().find(|c| c.is_control() || is_invisible(*c)) {
+            return Err(Malformed::new(
+                "reason",
+                text,
+                format!("holds the character U+{:04X}, which a terminal would not show as text", u32::from(bad)),
+            ));
+        }
+        Ok(())
+    }
+);
+
+/// Characters that change direction or take no room: a reader would see other text than is stored.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+fn dns_label(field: &'static str, text: &str) -> Result<(), Malformed> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+    if text.len() <= 63 && text.chars().all(legal) && edge(text.chars().next()) && edge(text.chars().last()) {
+        Ok(())
+    } else {
+        Err(Malformed::new(field, text, "is 1 to 63 of a-z 0-9 - and begins and ends with a letter or a digit"))
+    }
+}
+
+/// Where a role is to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// One namespace: a RoleBinding there.
+    Namespace(Namespace),
+    /// Everywhere: a ClusterRoleBinding.
+    Cluster,
+}
+
+impl Scope {
+    /// The namespace, or nothing for the whole cluster.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&Namespace> {
+        match self {
+            Self::Namespace(namespace) => Some(namespace),
+            Self::Cluster => None,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
+            Self::Cluster => f.write_str("the whole cluster"),
+        }
+    }
+}
+
+/// An existing role. Written `view` or `clusterrole/view` for a ClusterRole, `role/NAME` for a Role of
+/// the asked namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RoleRef {
+    /// A ClusterRole; bound in a namespace it holds only there.
+    ClusterRole(RoleName),
+    /// A Role of the asked namespace.
+    Role(RoleName),
+}
+
+impl RoleRef {
+    /// The role's name without its kind.
+    #[must_use]
+    pub fn name(&self) -> &RoleName {
+        match self {
+            Self::ClusterRole(name) | Self::Role(name) => name,
+        }
+    }
+
+    /// `ClusterRole` or `Role`, as in a binding's `roleRef.kind`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::ClusterRole(_) => "ClusterRole",
+            Self::Role(_) => "Role",
+        }
+    }
+}
+
+impl FromStr for RoleRef {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        match text.split_once('/') {
+            None => Ok(Self::ClusterRole(text.parse()?)),
+            Some(("clusterrole", name)) => Ok(Self::ClusterRole(name.parse()?)),
+            Some(("role", name)) => Ok(Self::Role(name.parse()?)),
+            Some(_) => Err(Malformed::new("role", text, "write NAME, clusterrole/NAME or role/NAME")),
+        }
+    }
+}
+
+impl TryFrom<String> for RoleRef {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<RoleRef> for String {
+    fn from(role: RoleRef) -> Self {
+        role.to_string()
+    }
+}
+
+impl fmt::Display for RoleRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClusterRole(name) => write!(f, "{name}"),
+            Self::Role(name) => write!(f, "role/{name}"),
+        }
+    }
+}
+
+/// A length of time in whole seconds, 5 seconds to 24 hours, written `90s`, `15m`, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Window(u32);
+
+impl Window {
+    /// Five minutes.
+    pub const FIVE_MINUTES: Self = Self(300);
+    /// Ten minutes.
+    pub const TEN_MINUTES: Self = Self(600);
+    /// One hour.
+    pub const HOUR: Self = Self(3600);
+
+    /// The length in seconds.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        i64::from(self.0)
+    }
+
+    /// The length as a span of time.
+    #[must_use]
+    pub fn duration(self) -> jiff::SignedDuration {
+        jiff::SignedDuration::from_secs(self.seconds())
+    }
+}
+
+impl FromStr for Window {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        const HINT: &str = "write hours, minutes and seconds like 1h30m, 15m or 90s";
+        let mut total: u32 = 0;
+        let mut digits = String::new();
+        let mut last_unit = u32::MAX;
+        for c in text.chars() {
+            if c.is_ascii_digit() && digits.len() < 6 {
+                digits.push(c);
+                continue;
+            }
+            let unit = match c {
+                'h' => 3600,
+                'm' => 60,
+                's' => 1,
+                _ => return Err(Malformed::new("duration", text, HINT)),
+            };
+            let Ok(count) = digits.parse::<u32>() else {
+                return Err(Malformed::new("duration", text, HINT));
+            };
+            if unit >= last_unit {
+                return Err(Malformed::new("duration", text, HINT));
+            }
+            last_unit = unit;
+            digits.clear();
+            total = total.saturating_add(count.saturating_mul(unit));
+        }
+        if !digits.is_empty() || last_unit == u32::MAX {
+            return Err(Malformed::new("duration", text, HINT));
+        }
+        if !(5..=86_400).contains(&total) {
+            return Err(Malformed::new("duration", text, "between 5s and 24h"));
+        }
+        Ok(Self(total))
+    }
+}
+
+impl TryFrom<String> for Window {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<Window> for String {
+    fn from(window: Window) -> Self {
+        window.to_string()
+    }
+}
+
+impl fmt::Display for Window {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
+        if hours > 0 {
+            write!(f, "{hours}h")?;
+        }
+        if minutes > 0 {
+            write!(f, "{minutes}m")?;
+        }
+        if seconds > 0 {
+            write!(f, "{seconds}s")?;
+        }
+        Ok(())
+    }
+}
+
+/// The public key of a request: SHA-256 over its SubjectPublicKeyInfo in DER, 64 lower-case hex digits.
+/// An approval is bound to it; the certificate is refused to any other key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyHash(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_that_begins_with_system_can_be_made() {
+        for text in ["system:masters", "system:node", "SYSTEM:masters", "System:x"] {
+            assert!(text.parse::<PersonName>().is_err(), "{text}");
+            assert!(text.parse::<RoleName>().is_err(), "{text}");
+            assert!(text.parse::<RoleRef>().is_err(), "{text}");
+            assert!(format!("clusterrole/{text}").parse::<RoleRef>().is_err(), "{text}");
+            assert!(text.parse::<Namespace>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_window_is_read_as_people_write_it() {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("24h", 86400), ("5s", 5), ("1h1m1s", 3661)] {
+            let window: Window = text.parse().unwrap();
+            assert_eq!(window.seconds(), seconds, "{text}");
+            assert_eq!(window.to_string().parse::<Window>().unwrap(), window);
+        }
+        for text in ["", "10", "m", "4s", "25h", "1m1h", "1m1m", "-5m", "1.5h", "10 m", "9999999h", "99999999999999s", "１５m"] {
+            assert!(text.parse::<Window>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_holds_nothing_a_terminal_would_act_on() {
+        for text in ["", "  ", "a\u{1b}[2J", "a\nb", "x\u{202e}y", "x\u{200b}y", "x\u{7f}"] {
+            assert!(text.parse::<Reason>().is_err(), "{text:?}");
+        }
+        assert!("x".repeat(501).parse::<Reason>().is_err());
+        assert!("INC-42 Größe prüfen".parse::<Reason>().is_ok());
+    }
+
+    #[test]
+    fn a_role_says_its_kind() {
+        assert_eq!("view".parse::<RoleRef>().unwrap().kind(), "ClusterRole");
+        assert_eq!("role/deployer".parse::<RoleRef>().unwrap().kind(), "Role");
+        for text in ["", "a/b", "role/", "role/a/b", "../x", "a b", "a%2fb", "."] {
+            assert!(text.parse::<RoleRef>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn look_alike_letters_are_not_names() {
+        assert!("аlice".parse::<PersonName>().is_err(), "Cyrillic а");
+        assert!("pаyments".parse::<Namespace>().is_err(), "Cyrillic а");
+    }
+}

@@ -1,0 +1,117 @@
+//! A role as a cluster has it: its identity and its rules in one canonical order, so that the same
+//! rights always have the same hash and any change of them is seen.
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+
+/// One rule of a Role or ClusterRole, as in `rbac.authorization.k8s.io/v1` PolicyRule. Lists are
+/// sorted and without repeats once inside a [`ResolvedRole`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rule {
+    /// API groups, `""` is the core group, `*` is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_groups: Vec<String>,
+    /// Resources, with subresources as `pods/log`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<String>,
+    /// Names the rule is limited to; empty is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+    /// URL paths outside the resources; they hold only cluster-wide.
+    #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
+    pub non_resource_urls: Vec<String>,
+    /// Verbs, `*` is all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub verbs: Vec<String>,
+}
+
+/// A role at one moment. A role that is deleted and made anew has another uid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResolvedRole {
+    /// `metadata.uid`.
+    pub uid: String,
+    rules: Vec<Rule>,
+}
+
+impl ResolvedRole {
+    /// The role with its rules in canonical order.
+    #[must_use]
+    pub fn new(uid: String, mut rules: Vec<Rule>) -> Self {
+        for rule in &mut rules {
+            for list in [
+                &mut rule.api_groups,
+                &mut rule.resources,
+                &mut rule.resource_names,
+                &mut rule.non_resource_urls,
+                &mut rule.verbs,
+            ] {
+                list.sort_unstable();
+                list.dedup();
+            }
+        }
+        rules.sort_unstable();
+        rules.dedup();
+        Self { uid, rules }
+    }
+
+    /// The rules in canonical order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// SHA-256 over the canonical rules as JSON, hex.
+    #[must_use]
+    pub fn rules_sha256(&self) -> String {
+        // Vectors of strings always serialise; an empty string would still be a fixed, wrong hash.
+        let canonical = serde_json::to_vec(&self.rules).unwrap_or_default();
+        sha256_hex(&canonical)
+    }
+}
+
+/// SHA-256 of `bytes` as 64 lower-case hex digits.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+/// `bytes` as lower-case hex digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(resources: &[&str], verbs: &[&str]) -> Rule {
+        Rule {
+            api_groups: vec![String::new()],
+            resources: resources.iter().map(ToString::to_string).collect(),
+            verbs: verbs.iter().map(ToString::to_string).collect(),
+            ..Rule::default()
+        }
+    }
+
+    #[test]
+    fn the_order_of_words_does_not_change_the_hash() {
+        let one = ResolvedRole::new("u".into(), vec![rule(&["pods", "secrets"], &["get", "list"]), rule(&["nodes"], &["get"])]);
+        let other = ResolvedRole::new("u".into(), vec![rule(&["nodes"], &["get"]), rule(&["secrets", "pods", "pods"], &["list", "get"])]);
+        assert_eq!(one.rules_sha256(), other.rules_sha256());
+    }
+
+    #[test]
+    fn one_more_verb_changes_the_hash() {
+        let one = ResolvedRole::new("u".into(), vec![rule(&["pods"], &["get"])]);
+        let other = ResolvedRole::new("u".into(), vec![rule(&["pods"], &["get", "list"])]);
+        assert_ne!(one.rules_sha256(), other.rules_sha256());
+    }
+}
