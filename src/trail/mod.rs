@@ -1,0 +1,490 @@
+//! The trail: every fact, in order, in one SQLite file; the only store there is.
+//!
+//! ```text
+//!  append(facts) ──► queue ──► writer thread: chain, insert, one commit (one fsync) for all that wait ──► done
+//! ```
+//! A line is the JSON of one entry and carries the SHA-256 of the line before it, so a copy of the lines
+//! is enough to check them. Nothing is updated or deleted. The broker and the sweep append; the API reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::grant::request::{KeyHash, Person};
+use crate::grant::role::{ResolvedRole, sha256_hex};
+use crate::grant::{Event, Fact, Grant, GrantId};
+
+mod verify;
+
+pub use verify::{Report, export, verify_file, verify_lines};
+
+/// Why the trail could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum TrailError {
+    /// The file, the disk or SQLite failed; nothing of what was asked is stored.
+    #[error("the trail `{path}` is not available: {why}")]
+    Unavailable {
+        /// The file.
+        path: String,
+        /// What SQLite or the system said.
+        why: String,
+    },
+    /// The fact stands already and may stand only once; nothing of what was asked is stored.
+    #[error("this was recorded before")]
+    Duplicate,
+    /// The trail's own content is not as we write it.
+    #[error("the trail is damaged at event {seq}: {why}\nhint: keep the file as it is and run `jitd audit verify`")]
+    Damaged {
+        /// Sequence number of the first wrong event.
+        seq: i64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Another daemon writes this trail.
+    #[error("another jitd holds `{0}`\nhint: one daemon per state folder; stop the other one")]
+    Held(String),
+}
+
+/// One line of the trail, as it is stored and exported.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// 1 for the first, without gaps.
+    pub seq: i64,
+    /// SHA-256 of the line before, hex; 64 zeros before the first.
+    pub prev: String,
+    /// The fact.
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// The hash before the first line.
+const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
+const TAIL: i64 = 1_000;
+
+/// At most so many appends share one commit, so that the first of them does not wait without end.
+const BATCH: usize = 512;
+
+/// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
+#[derive(Clone)]
+pub struct Trail {
+    writer: Arc<Writer>,
+    reader: Arc<Mutex<Connection>>,
+    path: Arc<PathBuf>,
+    latest: Timestamp,
+}
+
+struct Writer {
+    queue: Mutex<Option<mpsc::Sender<Append>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Append {
+    facts: Vec<Fact>,
+    done: oneshot::Sender<Result<(), TrailError>>,
+}
+
+impl Trail {
+    /// Opens or makes the trail at `path`, checks its end, and answers with every grant that is still open.
+    ///
+    /// # Errors
+    /// [`TrailError`], when it is held, damaged or can't be read. Nothing is repaired.
+    pub fn open(path: &Path) -> Result<(Self, Vec<Grant>), TrailError> {
+        let lock = hold(path)?;
+        let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
+        let reader = open_for_reading(path).map_err(|fault| fault.at(path))?;
+        let open = open_grants(&reader).map_err(|fault| fault.at(path))?;
+
+        let latest = head.at;
+        let (queue, appends) = mpsc::channel();
+        let owned = path.to_owned();
+        let thread = std::thread::Builder::new()
+            .name("trail".to_owned())
+            .spawn(move || {
+                let _lock = lock;
+                write(connection, head, &appends, &owned);
+            })
+            .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
+        let trail = Self {
+            writer: Arc::new(Writer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }),
+            reader: Arc::new(Mutex::new(reader)),
+            path: Arc::new(path.to_owned()),
+            latest,
+        };
+        Ok((trail, open))
+    }
+
+    /// When the last entry was written, as it stood when the trail was opened.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
+    /// Appends `facts`, all or none, and returns when they are on the disk.
+    ///
+    /// # Errors
+    /// [`TrailError`]; then none of them is stored.
+    pub async fn append(&self, facts: Vec<Fact>) -> Result<(), TrailError> {
+        let (done, stored) = oneshot::channel();
+        let sent = {
+            let queue = self.writer.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.as_ref().is_some_and(|queue| queue.send(Append { facts, done }).is_ok())
+        };
+        if !sent {
+            return Err(self.gone());
+        }
+        stored.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn gone(&self) -> TrailError {
+        TrailError::Unavailable { path: self.path.display().to_string(), why: "its writer has stopped".to_owned() }
+    }
+
+    /// The lines about a grant, oldest first.
+    ///
+    /// # Errors
+    /// [`TrailError::Unavailable`].
+    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, TrailError> {
+        let id = id.clone();
+        self.read(move |reader| lines_of(reader, &id)).await
+    }
+
+    /// The role of a grant as it was when it was asked for.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn role_of(&self, id: &GrantId) -> Result<Option<ResolvedRole>, TrailError> {
+        let id = id.clone();
+        self.read(move |reader| {
+            let line: Option<String> = reader
+                .prepare_cached("SELECT line FROM events WHERE grant_id = ?1 AND kind = 'requested'")?
+                .query_row([id.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
+                Some(Event::Requested(requested)) => Some(requested.role),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Who asked with this key before.
+    ///
+    /// # Errors
+    /// [`TrailError::Unavailable`].
+    pub async fn owners_of(&self, key: &KeyHash) -> Result<Vec<String>, TrailError> {
+        let key = key.0.clone();
+        self.read(move |reader| {
+            let mut statement = reader.prepare_cached("SELECT DISTINCT requester FROM grants WHERE key = ?1")?;
+            Ok(statement.query_map([key], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Grants that are over and that `person` may see, newest first: at most `limit`, and whether there
+    /// are more. Ids that begin with `prefix`.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn closed(
+        &self,
+        person: &Person,
+        overseers: &[String],
+        prefix: &str,
+        limit: usize,
+    ) -> Result<(Vec<Grant>, bool), TrailError> {
+        let (person, overseers, prefix) = (person.clone(), overseers.to_vec(), prefix.to_owned());
+        self.read(move |reader| {
+            let mut ids = Vec::new();
+            let mut more = false;
+            let mut statement = reader.prepare_cached(
+                "SELECT id, requester, groups FROM grants WHERE open = 0 AND substr(id, 1, ?1) = ?2 ORDER BY seq DESC",
+            )?;
+            let mut rows = statement.query(params![i64::try_from(prefix.len()).unwrap_or(0), prefix])?;
+            let sees_all = person.is_in_any(&overseers);
+            while let Some(row) = rows.next()? {
+                let requester: String = row.get(1)?;
+                let groups: String = row.get(2)?;
+                let asked: Vec<String> = serde_json::from_str(&groups).unwrap_or_default();
+                if sees_all || requester == person.name.as_str() || person.is_in_any(&asked) {
+                    if ids.len() == limit {
+                        more = true;
+                        break;
+                    }
+                    ids.push(row.get::<_, String>(0)?);
+                }
+            }
+            let mut grants = Vec::with_capacity(ids.len());
+            for id in ids {
+                grants.push(fold(reader, &id)?);
+            }
+            Ok((grants, more))
+        })
+        .await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, TrailError> {
+        let (reader, path) = (Arc::clone(&self.reader), Arc::clone(&self.path));
+        tokio::task::spawn_blocking(move || {
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&reader).map_err(|fault| fault.at(&path))
+        })
+        .await
+        .unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Stops the writer after everything that was appended is stored.
+    pub fn close(&self) {
+        self.writer.close();
+    }
+}
+
+impl Writer {
+    fn close(&self) {
+        // Without a sender the writer's loop ends once its queue is empty.
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The last line's number, hash and time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Head {
+    seq: i64,
+    hash: String,
+    at: Timestamp,
+}
+
+/// What goes wrong below, before it is known for which file.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("{why}")]
+    Damaged { seq: i64, why: String },
+    #[error("{0}")]
+    System(String),
+}
+
+impl Fault {
+    fn at(self, path: &Path) -> TrailError {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
+                TrailError::Duplicate
+            }
+            Self::Damaged { seq, why } => TrailError::Damaged { seq, why },
+            Self::Sqlite(_) | Self::System(_) => {
+                TrailError::Unavailable { path: path.display().to_string(), why: self.to_string() }
+            }
+        }
+    }
+}
+
+fn write(mut connection: Connection, mut head: Head, appends: &mpsc::Receiver<Append>, path: &Path) {
+    while let Ok(first) = appends.recv() {
+        let batch: Vec<Append> = std::iter::once(first).chain(appends.try_iter().take(BATCH - 1)).collect();
+        let before = head.clone();
+        match commit(&mut connection, &mut head, &batch) {
+            Ok(outcomes) => {
+                for (append, outcome) in batch.into_iter().zip(outcomes) {
+                    // Who does not wait any more finds it in the trail.
+                    let _ = append.done.send(outcome.map_err(|fault| fault.at(path)));
+                }
+            }
+            Err(fault) => {
+                head = before;
+                let why = fault.to_string();
+                tracing::error!(trail = %path.display(), why, "nothing of {} appends is stored", batch.len());
+                for append in batch {
+                    let error = TrailError::Unavailable { path: path.display().to_string(), why: why.clone() };
+                    let _ = append.done.send(Err(error));
+                }
+            }
+        }
+    }
+}
+
+/// One transaction for the whole batch. An append that may not stand leaves the others as they are.
+fn commit(connection: &mut Connection, head: &mut Head, batch: &[Append]) -> Result<Vec<Result<(), Fault>>, Fault> {
+    let mut transaction = connection.transaction()?;
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for append in batch {
+        let before = head.clone();
+        // A single row is undone by SQLite itself when a constraint refuses it; several need a savepoint.
+        let outcome = if let [fact] = append.facts.as_slice() {
+            insert(&transaction, head, fact)
+        } else {
+            let savepoint = transaction.savepoint()?;
+            let outcome = append.facts.iter().try_for_each(|fact| insert(&savepoint, head, fact));
+            match outcome {
+                Ok(()) => savepoint.commit().map_err(Fault::from),
+                Err(fault) => Err(fault),
+            }
+        };
+        match outcome {
+            Err(Fault::Sqlite(rusqlite::Error::SqliteFailure(error, text)))
+                if error.code == ErrorCode::ConstraintViolation =>
+            {
+                *head = before;
+                outcomes.push(Err(rusqlite::Error::SqliteFailure(error, text).into()));
+            }
+            Err(fault) => return Err(fault),
+            Ok(()) => outcomes.push(Ok(())),
+        }
+    }
+    transaction.commit()?;
+    Ok(outcomes)
+}
+
+fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), Fault> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        seq: i64,
+        prev: &'a str,
+        #[serde(flatten)]
+        fact: &'a Fact,
+    }
+    let seq = head.seq.saturating_add(1);
+    let line = serde_json::to_string(&Line { seq, prev: &head.hash, fact })
+        .map_err(|error| Fault::System(error.to_string()))?;
+    let grant = fact.grant.as_ref().map(GrantId::as_str);
+    connection
+        .prepare_cached("INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![seq, grant, fact.event.kind(), line])?;
+    project(connection, seq, fact)?;
+    *head = Head { seq, hash: sha256_hex(line.as_bytes()), at: fact.at };
+    Ok(())
+}
+
+/// Keeps `grants` in step; the same function rebuilds it when the trail is verified.
+fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> {
+    let Some(grant) = &fact.grant else { return Ok(()) };
+    match &fact.event {
+        Event::Requested(requested) => {
+            let groups = serde_json::to_string(&requested.quorum.groups).map_err(|error| Fault::System(error.to_string()))?;
+            let requester = fact.by.as_ref().map_or("", |person| person.as_str());
+            connection
+                .prepare_cached("INSERT INTO grants (id, seq, requester, key, groups, open) VALUES (?1, ?2, ?3, ?4, ?5, 1)")?
+                .execute(params![grant.as_str(), seq, requester, requested.key.0, groups])?;
+        }
+        Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
+            connection.prepare_cached("UPDATE grants SET open = 0 WHERE id = ?1")?.execute([grant.as_str()])?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The lock that keeps a second daemon out. It lies beside the file, for SQLite locks the file itself.
+fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let beside = path.with_extension("lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&beside)
+        .map_err(|error| TrailError::Unavailable { path: beside.display().to_string(), why: error.to_string() })?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| TrailError::Held(beside.display().to_string()))
+}
+
+fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        0 => connection.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?,
+        1 => {}
+        newer => return Err(Fault::System(format!("it was written by a newer jitd (layout {newer}); hint: upgrade jitd"))),
+    }
+    connection.set_prepared_statement_cache_capacity(32);
+    let head = check_tail(&connection)?;
+    Ok((connection, head))
+}
+
+fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.pragma_update(None, "query_only", true)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    Ok(connection)
+}
+
+/// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
+fn check_tail(connection: &Connection) -> Result<Head, Fault> {
+    let mut statement =
+        connection.prepare("SELECT seq, line FROM (SELECT seq, line FROM events ORDER BY seq DESC LIMIT ?1) ORDER BY seq")?;
+    let mut rows = statement.query([TAIL])?;
+    let mut head: Option<Head> = None;
+    while let Some(row) = rows.next()? {
+        let (seq, line): (i64, String) = (row.get(0)?, row.get(1)?);
+        let entry = parse(&line).map_err(|_| Fault::Damaged { seq, why: "is no entry".to_owned() })?;
+        let follows = match &head {
+            Some(head) => entry.prev == head.hash && seq == head.seq.saturating_add(1),
+            None => seq > 1 || (seq == 1 && entry.prev == BEGINNING),
+        };
+        if entry.seq != seq || !follows {
+            return Err(Fault::Damaged { seq, why: "does not follow the one before it".to_owned() });
+        }
+        head = Some(Head { seq, hash: sha256_hex(line.as_bytes()), at: entry.fact.at });
+    }
+    Ok(head.unwrap_or_else(|| Head { seq: 0, hash: BEGINNING.to_owned(), at: Timestamp::MIN }))
+}
+
+fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
+    let mut statement = connection.prepare("SELECT id FROM grants WHERE open = 1 ORDER BY seq")?;
+    let ids: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    ids.iter().map(|id| fold(connection, id)).collect()
+}
+
+/// The grant that its events make.
+fn fold(connection: &Connection, id: &str) -> Result<Grant, Fault> {
+    let mut statement = connection.prepare_cached("SELECT line FROM events WHERE grant_id = ?1 ORDER BY seq")?;
+    let mut rows = statement.query([id])?;
+    let mut grant: Option<Grant> = None;
+    while let Some(row) = rows.next()? {
+        let entry = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        let next = match grant {
+            None => Grant::begin(&entry.fact),
+            Some(grant) => grant.follow(&entry.fact),
+        };
+        grant = Some(next.map_err(|error| Fault::Damaged { seq: entry.seq, why: error.to_string() })?);
+    }
+    grant.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
+}
+
+fn lines_of(connection: &Connection, id: &GrantId) -> Result<Vec<String>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT line FROM events WHERE grant_id = ?1 ORDER BY seq")?;
+    Ok(statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn parse(line: &str) -> Result<Entry, Fault> {
+    serde_json::from_str(line).map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is no entry: {error}") })
+}

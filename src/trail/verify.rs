@@ -1,0 +1,158 @@
+//! Checking a trail, here or elsewhere: the file of a daemon, or lines that were exported from it.
+//!
+//! Three things are proved: every line carries the hash of the line before it, every event may follow
+//! the ones before it, and (for a file) the columns and the projection say what the lines say. It only
+//! reads, and may run beside a daemon. `jitd audit verify` and `jitd audit export` call it.
+
+use std::collections::HashMap;
+use std::io::{BufRead, Write};
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::{BEGINNING, Entry, Fault, TrailError, open_for_reading, parse, project};
+use crate::grant::role::sha256_hex;
+use crate::grant::{Event, Grant, GrantId};
+
+/// What a whole trail was found to be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Number of events.
+    pub events: i64,
+    /// Number of grants ever asked for.
+    pub grants: u64,
+    /// Grants that are not over.
+    pub open: u64,
+    /// SHA-256 of the last line, hex. Note it elsewhere: whoever has it can tell a trail that was cut.
+    pub head: String,
+}
+
+/// Checks the file at `path`. `progress` is called now and then with the number of events so far.
+///
+/// # Errors
+/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
+pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report, TrailError> {
+    let mut work = || -> Result<Report, Fault> {
+        let reader = open_for_reading(path)?;
+        // One read transaction, so that a daemon that appends meanwhile doesn't matter.
+        reader.execute_batch("BEGIN")?;
+        let rebuilt = Connection::open_in_memory()?;
+        rebuilt.execute_batch(include_str!("trail.sql"))?;
+        let mut checker = Checker::default();
+        let mut statement = reader.prepare("SELECT seq, grant_id, kind, line FROM events ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (seq, grant, kind): (i64, Option<String>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let line: String = row.get(3)?;
+            let entry = checker.next(&line)?;
+            let same = entry.seq == seq
+                && entry.fact.event.kind() == kind
+                && entry.fact.grant.as_ref().map(GrantId::as_str) == grant.as_deref();
+            if !same {
+                return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
+            }
+            project(&rebuilt, seq, &entry.fact)?;
+            if seq % 10_000 == 0 {
+                progress(seq);
+            }
+        }
+        if projection(&reader)? != projection(&rebuilt)? {
+            return Err(Fault::Damaged { seq: checker.seq, why: "the table `grants` is not what the events make".to_owned() });
+        }
+        Ok(checker.report())
+    };
+    work().map_err(|fault| fault.at(path))
+}
+
+/// Checks exported lines, wherever they lie.
+///
+/// # Errors
+/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
+pub fn verify_lines(lines: impl BufRead, name: &Path) -> Result<Report, TrailError> {
+    let mut checker = Checker::default();
+    for line in lines.lines() {
+        let line = line.map_err(|error| Fault::System(error.to_string()).at(name))?;
+        checker.next(&line).map_err(|fault| fault.at(name))?;
+    }
+    Ok(checker.report())
+}
+
+/// Writes every line, oldest first, as it is stored.
+///
+/// # Errors
+/// [`TrailError::Unavailable`] when the file can't be read or `out` can't be written.
+pub fn export(path: &Path, mut out: impl Write) -> Result<(), TrailError> {
+    let mut work = || -> Result<(), Fault> {
+        let reader = open_for_reading(path)?;
+        let mut statement = reader.prepare("SELECT line FROM events ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        let failed = |error: std::io::Error| Fault::System(format!("writing: {error}"));
+        while let Some(row) = rows.next()? {
+            let line = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
+            out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(failed)?;
+        }
+        out.flush().map_err(failed)
+    };
+    work().map_err(|fault| fault.at(path))
+}
+
+#[derive(Default)]
+struct Checker {
+    seq: i64,
+    head: Option<String>,
+    grants: u64,
+    open: HashMap<GrantId, Grant>,
+}
+
+impl Checker {
+    fn next(&mut self, line: &str) -> Result<Entry, Fault> {
+        let seq = self.seq.saturating_add(1);
+        let damaged = |why: String| Fault::Damaged { seq, why };
+        let entry = parse(line).map_err(|fault| damaged(fault.to_string()))?;
+        if entry.seq != seq {
+            return Err(damaged(format!("is numbered {}", entry.seq)));
+        }
+        if entry.prev != self.head.as_deref().unwrap_or(BEGINNING) {
+            return Err(damaged("does not carry the hash of the line before it".to_owned()));
+        }
+        if let Some(id) = &entry.fact.grant {
+            let next = match self.open.remove(id) {
+                Some(grant) => grant.follow(&entry.fact),
+                None => {
+                    self.grants = self.grants.saturating_add(1);
+                    Grant::begin(&entry.fact)
+                }
+            }
+            .map_err(|error| damaged(error.to_string()))?;
+            if next.phase.is_open() {
+                self.open.insert(id.clone(), next);
+            }
+        } else if !matches!(entry.fact.event, Event::Started { .. } | Event::Stopped | Event::RequestRefused { .. }) {
+            return Err(damaged("names no grant".to_owned()));
+        }
+        self.seq = seq;
+        self.head = Some(sha256_hex(line.as_bytes()));
+        Ok(entry)
+    }
+
+    fn report(self) -> Report {
+        Report {
+            events: self.seq,
+            grants: self.grants,
+            open: u64::try_from(self.open.len()).unwrap_or(u64::MAX),
+            head: self.head.unwrap_or_else(|| BEGINNING.to_owned()),
+        }
+    }
+}
+
+type Row = (String, i64, String, String, String, i64);
+
+fn projection(connection: &Connection) -> Result<Vec<Row>, Fault> {
+    let mut statement =
+        connection.prepare("SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(rows)
+}
