@@ -1,0 +1,392 @@
+//! The authority of one cluster: it holds the key that makes people into users of that cluster, and
+//! signs with it only what an [`Approved`] says.
+//!
+//! It never takes anything from a certificate request but the public key, never signs other bytes than
+//! those whose hash the caller was given beforehand, never reads the clock and knows neither the cluster
+//! nor the trail. The broker calls `prepare`, writes the intent down, and only then calls `sign`:
+//! ```text
+//!  CSR ─► read_csr ─► CheckedCsr ─┐
+//!                      Approved ──┴─► prepare ─► Prepared { serial, hash of the bytes } ─► sign ─► Certificate
+//! ```
+//! [`store`] keeps the keys and certificates in a folder; `jitd init` and `jitd ca` call it.
+
+mod chain;
+mod csr;
+mod key;
+mod profile;
+pub mod store;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use jiff::{SignedDuration, Timestamp};
+use rcgen::CertificateParams;
+use zeroize::Zeroizing;
+
+use crate::grant::approval::Approved;
+use crate::grant::request::KeyHash;
+use crate::grant::role::{hex, sha256_hex};
+
+use self::key::{CaKey, PublicKey, Sealed};
+use self::profile::Particulars;
+
+pub use self::csr::{CheckedCsr, read_csr};
+
+/// Why the authority could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file or folder could not be read or written.
+    #[error("can't {doing} `{}`: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others than the owner can read a private key, or write into the folder.
+    #[error("`{}` has mode {mode:04o}, so others can get at a private key; hint: chmod {} '{}'", path.display(), wanted, path.display())]
+    TooOpen {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The permission bits it should have, as written for `chmod`.
+        wanted: &'static str,
+    },
+    /// A private key or its folder belongs to somebody else.
+    #[error("`{}` belongs to uid {owner}, not to us (uid {us}) or root; hint: run this as the user that jitd runs as", path.display())]
+    NotOurs {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// Something that would be made exists already.
+    #[error("`{}` is already there and is never overwritten; hint: `jitd ca renew` replaces the issuing certificate, another folder makes another authority", path.display())]
+    AlreadyThere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file does not hold what it should.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// The file, or what was given.
+        what: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// A private key and a certificate do not belong together.
+    #[error("the key in {key} is not the key of the certificate `{certificate}`; {hint}")]
+    KeyMismatch {
+        /// Where the key is.
+        key: String,
+        /// The certificate's subject.
+        certificate: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The certificates are not a chain from an issuing certificate of ours to a root.
+    #[error("the certificate `{subject}` {why}")]
+    Chain {
+        /// The subject of the certificate at fault.
+        subject: String,
+        /// What is wrong with it and what would be right.
+        why: String,
+    },
+    /// The issuing certificate, or one above it, is over.
+    #[error("the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI")]
+    Expired {
+        /// The last second of validity.
+        not_after: Timestamp,
+    },
+    /// The issuing certificate, or one above it, is not valid yet.
+    #[error("the authority's certificates are valid from {not_before} on; hint: compare this host's clock")]
+    NotYetValid {
+        /// The first second of validity.
+        not_before: Timestamp,
+    },
+    /// So little time is left that a certificate would be over before it is used.
+    #[error("less than a second of validity is left, until {until}")]
+    TooShort {
+        /// Until when a certificate could be valid.
+        until: Timestamp,
+    },
+    /// The request's key is not the approved one; the caller should have refused before.
+    #[error("the approval is for another key than the certificate request has")]
+    OtherKey,
+    /// The request's key is one of the authority's own.
+    #[error("the certificate request has a key of the authority itself")]
+    OwnKey,
+    /// A host name that can't stand in the daemon's own certificate.
+    #[error("the host name {host} can't stand in a certificate; hint: 1 to {} of A-Z a-z 0-9 . -", profile::HOST_MAX)]
+    HostName {
+        /// The name, escaped.
+        host: String,
+    },
+    /// There is no key that waits for a certificate.
+    #[error("no key waits for a certificate in `{}`; hint: `jitd ca csr` makes one and a request for it", folder.display())]
+    NothingPending {
+        /// The authority's folder.
+        folder: PathBuf,
+    },
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to {doing}")]
+    Crypto {
+        /// What it was to do, as a verb.
+        doing: &'static str,
+    },
+    /// A certificate could not be put together, or the bytes to sign are not those that were prepared.
+    #[error("can't make the certificate: {0}")]
+    Encode(#[from] rcgen::Error),
+}
+
+/// The issuing intermediate of one cluster with its chain, ready to sign.
+pub struct Authority {
+    key: CaKey,
+    // Only the name and the key identifier of it are used.
+    issuer: CertificateParams,
+    chain_pem: String,
+    root_pem: String,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    own_keys: Vec<KeyHash>,
+}
+
+impl Authority {
+    /// Opens the authority in `folder`: its `issuing.pem`. The root's private key is not needed.
+    /// Whether the certificates are valid now is asked at each [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// The file is missing, others can read it, its key and certificates do not belong together, or
+    /// they are no chain that kube-apiserver would take from a client.
+    pub fn open(folder: &Path) -> Result<Self, CaError> {
+        let bundle = store::read_bundle(folder)?;
+        let chain = chain::Chain::check(&bundle.certificates)?;
+        if *chain.issuing_key() != bundle.key.hash() {
+            return Err(CaError::KeyMismatch {
+                key: format!("`{}`", folder.join(store::ISSUING).display()),
+                certificate: chain.issuing_subject().to_owned(),
+                hint: "hint: put the file back from a backup, or `jitd ca renew`",
+            });
+        }
+        let (root, issuing_and_between) = bundle.certificates.split_last().ok_or(CaError::Malformed {
+            what: format!("`{}`", folder.join(store::ISSUING).display()),
+            why: "holds no certificate".to_owned(),
+        })?;
+        let authority = Self {
+            chain_pem: issuing_and_between.iter().map(|der| store::certificate_pem(der)).collect(),
+            root_pem: store::certificate_pem(root),
+            not_before: chain.not_before(),
+            not_after: chain.not_after(),
+            own_keys: chain.keys().to_vec(),
+            issuer: chain.into_issuer(),
+            key: bundle.key,
+        };
+        // The name is written anew into each certificate; a verifier compares it with the issuing
+        // certificate's subject (RFC 5280 section 6.1.3 (a)(4)), here byte for byte.
+        let particulars = Particulars {
+            key: &authority.key,
+            serial: [1; profile::SERIAL_LENGTH],
+            validity: (authority.not_before, authority.not_after),
+        };
+        let probe = profile::daemon("probe", &particulars);
+        let tbs = key::record(&probe, &authority.key, &authority.issuer, &authority.key)?;
+        chain::issuer_is_subject(&tbs, issuing_and_between.first().unwrap_or(root))?;
+        Ok(authority)
+    }
+
+    /// The last second at which anything it signs can be valid: the earliest end in its chain.
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// The root certificate in PEM, for the API server's `--client-ca-file`.
+    #[must_use]
+    pub fn root_pem(&self) -> &str {
+        &self.root_pem
+    }
+
+    /// Whether this is a key of the authority itself, issuing, root or between.
+    #[must_use]
+    pub fn is_own_key(&self, key: &KeyHash) -> bool {
+        self.own_keys.contains(key)
+    }
+
+    /// Makes everything of a person's certificate but its signature. `lifetime` is what configuration
+    /// allows one certificate at most; the grant's end and the authority's own end cut it shorter.
+    ///
+    /// notAfter names the last second that is included (RFC 5280 section 4.1.2.5), so it is the second
+    /// before the limit. notBefore is half a minute back, for clocks that are behind ours; the API server
+    /// knows no leeway.
+    ///
+    /// # Errors
+    /// The authority or the grant is over, or the key is another than the approved one, or our own.
+    pub fn prepare(
+        &self,
+        approved: Approved,
+        csr: CheckedCsr,
+        lifetime: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Prepared, CaError> {
+        if approved.key != *csr.key() {
+            return Err(CaError::OtherKey);
+        }
+        if self.is_own_key(csr.key()) {
+            return Err(CaError::OwnKey);
+        }
+        let validity = self.validity(lifetime, approved.not_after, now)?;
+        let public_key = csr.into_public_key();
+        let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
+        let template = profile::user(&approved.grant, &approved.person, &particulars);
+        self.record(template, &particulars)
+    }
+
+    /// Signs what was prepared, and nothing else.
+    ///
+    /// # Errors
+    /// The bytes to sign are not those that were prepared, or the library failed.
+    pub fn sign(&self, prepared: Prepared) -> Result<Certificate, CaError> {
+        let seal = Sealed::new(&self.key, prepared.tbs_digest);
+        let issuer = rcgen::Issuer::from_params(&self.issuer, seal);
+        let certificate = prepared.template.signed_by(&prepared.public_key, &issuer)?;
+        let mut chain_pem = store::certificate_pem(certificate.der());
+        chain_pem.push_str(&self.chain_pem);
+        Ok(Certificate {
+            serial: prepared.serial,
+            leaf_sha256: sha256_hex(certificate.der()),
+            chain_pem,
+            not_after: prepared.not_after,
+        })
+    }
+
+    /// The daemon's own credential: user `jit:daemon:<host>`, in no group, with a fresh key. No person
+    /// can have that name, because a person's name holds no colon.
+    ///
+    /// # Errors
+    /// The host's name can't stand in a certificate, or the authority is over.
+    pub fn daemon_credential(
+        &self,
+        host: &str,
+        lifetime: SignedDuration,
+        now: Timestamp,
+    ) -> Result<DaemonCredential, CaError> {
+        profile::host_name(host)?;
+        let validity = self.validity(lifetime, Timestamp::MAX, now)?;
+        let key = CaKey::generate()?;
+        let public_key = key.public();
+        let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
+        let prepared = self.record(profile::daemon(host, &particulars), &particulars)?;
+        let Certificate { serial, chain_pem, not_after, .. } = self.sign(prepared)?;
+        Ok(DaemonCredential { serial, chain_pem, key_pem: key.to_pem()?, not_after })
+    }
+
+    fn record(
+        &self,
+        template: CertificateParams,
+        particulars: &Particulars<'_, PublicKey>,
+    ) -> Result<Prepared, CaError> {
+        let tbs = key::record(&template, particulars.key, &self.issuer, &self.key)?;
+        let tbs_digest = key::sha256(&tbs);
+        let (not_before, not_after) = particulars.validity;
+        Ok(Prepared {
+            serial: hex(&particulars.serial),
+            tbs_sha256: hex(&tbs_digest),
+            not_before,
+            not_after,
+            tbs_digest,
+            template,
+            public_key: particulars.key.clone(),
+        })
+    }
+
+    /// The first and the last second of a certificate that is made now.
+    fn validity(
+        &self,
+        lifetime: SignedDuration,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(Timestamp, Timestamp), CaError> {
+        if now < self.not_before {
+            return Err(CaError::NotYetValid { not_before: self.not_before });
+        }
+        if now >= self.not_after {
+            return Err(CaError::Expired { not_after: self.not_after });
+        }
+        let limit = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX).min(until);
+        let last = profile::whole_second(limit.as_second().saturating_sub(1)).min(self.not_after);
+        // As the API server counts: it refuses from notAfter on, to the nanosecond.
+        if last.duration_since(now) < SignedDuration::from_secs(1) {
+            return Err(CaError::TooShort { until: last });
+        }
+        let first = profile::whole_second(now.as_second().saturating_sub(profile::BACKDATED_SECONDS));
+        Ok((first.max(self.not_before), last))
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+/// A certificate that lacks only its signature. The four open fields are what the trail's intent says.
+pub struct Prepared {
+    /// Serial number: 16 octets, positive, as 32 lower-case hex digits, the first octet not zero.
+    pub serial: String,
+    /// SHA-256 of the bytes to be signed (TBSCertificate in DER), hex.
+    pub tbs_sha256: String,
+    /// First second of validity.
+    pub not_before: Timestamp,
+    /// Last second of validity.
+    pub not_after: Timestamp,
+    tbs_digest: [u8; 32],
+    template: CertificateParams,
+    public_key: PublicKey,
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("serial", &self.serial).field("tbs_sha256", &self.tbs_sha256).finish_non_exhaustive()
+    }
+}
+
+/// A signed certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// Serial number, 32 lower-case hex digits.
+    pub serial: String,
+    /// SHA-256 of the certificate in DER, hex: the API server's credential id is `X509SHA256=` and this.
+    pub leaf_sha256: String,
+    /// The certificate, the issuing certificate and those between it and the root, in PEM. The API
+    /// server knows only the root, so a client has to send all of them.
+    pub chain_pem: String,
+    /// Last second of validity.
+    pub not_after: Timestamp,
+}
+
+/// What the daemon shows the API server as its own. The key is wiped from memory when this is dropped.
+pub struct DaemonCredential {
+    /// Serial number, 32 lower-case hex digits.
+    pub serial: String,
+    /// Certificate and chain in PEM.
+    pub chain_pem: String,
+    /// The private key, PKCS#8 in PEM.
+    pub key_pem: Zeroizing<String>,
+    /// Last second of validity.
+    pub not_after: Timestamp,
+}
+
+impl fmt::Debug for DaemonCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DaemonCredential").field("serial", &self.serial).field("not_after", &self.not_after).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

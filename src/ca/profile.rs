@@ -1,0 +1,143 @@
+//! What stands in each kind of certificate: everything that is not said here is not in one.
+//!
+//! A profile takes parsed types and nothing of a certificate request, so no request can change what is
+//! certified. `certs/*.profile` shows the same as text and a test compares them. Called by the
+//! authority and by its store. Time is in whole seconds, as a certificate has it.
+
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod,
+    KeyUsagePurpose, PublicKeyData, SerialNumber,
+};
+
+use crate::grant::GrantId;
+use crate::grant::request::{ClusterName, PersonName};
+
+use super::{CaError, key};
+
+/// Octets of a serial number.
+pub(super) const SERIAL_LENGTH: usize = 16;
+
+/// How far back a leaf's notBefore is put, for an API server whose clock is behind ours.
+pub(super) const BACKDATED_SECONDS: i64 = 30;
+
+/// Longest host name: a common name has at most 64 characters (RFC 5280 appendix A.1, ub-common-name),
+/// and `jit:daemon:` is eleven of them.
+pub(super) const HOST_MAX: usize = 53;
+
+// The attribute that kube-apiserver reads as the user's uid
+// (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates).
+const UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
+
+/// What every certificate has of its own: its key, its serial number, its first and last second.
+pub(super) struct Particulars<'a, K> {
+    pub(super) key: &'a K,
+    pub(super) serial: [u8; SERIAL_LENGTH],
+    pub(super) validity: (Timestamp, Timestamp),
+}
+
+/// A person in one grant: user `jit:<person>`, the one group `jit:<grant>`, uid `<grant>`.
+pub(super) fn user(
+    grant: &GrantId,
+    person: &PersonName,
+    particulars: &Particulars<'_, impl PublicKeyData>,
+) -> CertificateParams {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, grant.group());
+    subject.push(DnType::CommonName, person.user());
+    subject.push(DnType::CustomDnType(UID.to_vec()), grant.as_str());
+    leaf(subject, particulars)
+}
+
+/// The daemon itself: user `jit:daemon:<host>`, in no group.
+pub(super) fn daemon(host: &str, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, format!("jit:daemon:{host}"));
+    leaf(subject, particulars)
+}
+
+/// The root of a cluster's authority. One intermediate may stand below it and sign leaves.
+pub(super) fn root(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut params = base(authority_name(cluster, "jitd root"), particulars);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// The issuing intermediate, which lives days. It can sign leaves only, and those only for clients.
+pub(super) fn issuing(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut params = base(issuing_name(cluster), particulars);
+    params.use_authority_key_identifier_extension = true;
+    may_issue(&mut params);
+    params
+}
+
+/// What is asked of another PKI for the key that waits.
+pub(super) fn issuing_request(subject: DistinguishedName) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    may_issue(&mut params);
+    params
+}
+
+/// The subject of an issuing intermediate. The cluster's name stands in an attribute of its own, because
+/// it can be 63 characters long and a common name 64.
+pub(super) fn issuing_name(cluster: &ClusterName) -> DistinguishedName {
+    authority_name(cluster, "jitd issuing")
+}
+
+fn authority_name(cluster: &ClusterName, common_name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationalUnitName, cluster.as_str());
+    subject.push(DnType::CommonName, common_name);
+    subject
+}
+
+fn may_issue(params: &mut CertificateParams) {
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+}
+
+fn leaf(subject: DistinguishedName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut params = base(subject, particulars);
+    params.use_authority_key_identifier_extension = true;
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+fn base(subject: DistinguishedName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    let (not_before, not_after) = particulars.validity;
+    params.serial_number = Some(SerialNumber::from_slice(&particulars.serial));
+    params.not_before = SystemTime::from(not_before).into();
+    params.not_after = SystemTime::from(not_after).into();
+    params.key_identifier_method = KeyIdMethod::PreSpecified(key_identifier(particulars.key));
+    params
+}
+
+/// The leftmost 160 bits of the SHA-256 of the key's bits (RFC 7093 section 2, method 1).
+fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
+    key::sha256(key.der_bytes()).into_iter().take(20).collect()
+}
+
+/// The moment of so many seconds since 1970, and the nearest end of time where there is no such moment.
+pub(super) fn whole_second(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// Whether a host's name can stand in the daemon's own certificate.
+pub(super) fn host_name(host: &str) -> Result<(), CaError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    if (1..=HOST_MAX).contains(&host.len()) && host.chars().all(legal) {
+        Ok(())
+    } else {
+        let shown: String = host.chars().take(80).flat_map(char::escape_default).collect();
+        Err(CaError::HostName { host: format!("`{shown}`") })
+    }
+}
