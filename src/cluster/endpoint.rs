@@ -1,0 +1,167 @@
+//! Where an API server is and who the daemon is to it: what the configuration says about a cluster,
+//! parsed once.
+//!
+//! It must never let a key reach a log or speak without TLS. `config` and `broker` make these values, and
+//! `transport` uses them.
+
+use std::path::{Path, PathBuf};
+
+use hyper::Uri;
+use k8s_openapi::ByteString;
+use kube::config::{AuthInfo, Kubeconfig};
+
+use super::transport::ClusterError;
+use crate::grant::request::ClusterName;
+
+/// How an API server is reached. What is here is also what an engineer's kubeconfig says.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    name: ClusterName,
+    server: String,
+    uri: Uri,
+    ca_pem: String,
+    ca_der: Vec<Vec<u8>>,
+}
+
+impl Endpoint {
+    /// The endpoint of cluster `name`: `server` is a URL with `https`, `ca_pem` one or more certificates
+    /// in PEM, of which one signed the API server's own.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when one of them is not of its form.
+    pub fn new(name: ClusterName, server: &str, ca_pem: &str) -> Result<Self, ClusterError> {
+        let wrong = |field, why: String| ClusterError::Misconfigured { cluster: name.clone(), field, why };
+        let uri: Uri = server.parse().map_err(|why| wrong("server", format!("`{server}`: {why}")))?;
+        if uri.scheme_str() != Some("https") || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+            return Err(wrong("server", format!("`{server}` is not a URL like https://10.0.0.1:6443")));
+        }
+        Self::trusting(name.clone(), server, uri, ca_pem).map_err(|why| wrong("certificate-authority", why))
+    }
+
+    pub(super) fn trusting(name: ClusterName, server: &str, uri: Uri, ca_pem: &str) -> Result<Self, String> {
+        let ca_der: Vec<Vec<u8>> = pem::parse_many(ca_pem)
+            .map_err(|why| format!("not PEM: {why}"))?
+            .into_iter()
+            .filter(|block| block.tag() == "CERTIFICATE")
+            .map(pem::Pem::into_contents)
+            .collect();
+        if ca_der.is_empty() {
+            return Err("holds no certificate in PEM".to_owned());
+        }
+        Ok(Self { name, server: server.to_owned(), uri, ca_pem: ca_pem.to_owned(), ca_der })
+    }
+
+    /// The endpoint that the current context of a kubeconfig file names.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when the file can't be read or lacks server or authority.
+    pub fn from_kubeconfig(name: ClusterName, path: &Path) -> Result<Self, ClusterError> {
+        let wrong = |why: String| ClusterError::Misconfigured {
+            cluster: name.clone(),
+            field: "kubeconfig",
+            why: format!("`{}`: {why}", path.display()),
+        };
+        let file = Kubeconfig::read_from(path).map_err(|why| wrong(why.to_string()))?;
+        let context = current_context(&file).map_err(wrong)?;
+        let cluster = file
+            .clusters
+            .iter()
+            .find(|named| named.name == context.cluster)
+            .and_then(|named| named.cluster.as_ref())
+            .ok_or_else(|| wrong(format!("holds no cluster `{}`", context.cluster)))?;
+        let server = cluster.server.as_deref().ok_or_else(|| wrong("its cluster has no server".to_owned()))?;
+        let ca_pem = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
+            (Some(data), _) => {
+                from_base64(data).ok_or_else(|| wrong("its authority is not base 64 of PEM".to_owned()))?
+            }
+            (None, Some(file)) => std::fs::read_to_string(file).map_err(|why| wrong(format!("`{file}`: {why}")))?,
+            (None, None) => return Err(wrong("its cluster has no certificate-authority".to_owned())),
+        };
+        Self::new(name.clone(), server, &ca_pem)
+    }
+
+    /// The cluster's name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        &self.name
+    }
+
+    /// The URL, as it was written.
+    #[must_use]
+    pub fn server(&self) -> &str {
+        &self.server
+    }
+
+    /// The certificates in PEM of which one signed the API server's own.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(super) fn ca_der(&self) -> &[Vec<u8>] {
+        &self.ca_der
+    }
+}
+
+/// Who the daemon is to the API server. It has no `Debug`, so that a key can't reach a log.
+pub enum Credential {
+    /// A certificate chain, leaf first, and its key (PKCS #8), both in PEM.
+    Certificate {
+        /// The leaf and what the API server needs to find its way to the authority it trusts.
+        chain_pem: String,
+        /// The leaf's private key.
+        key_pem: String,
+    },
+    /// The user of the current context of a kubeconfig file; its server and authority are not looked at.
+    /// A plugin that it names runs when the credential is taken up.
+    Kubeconfig(PathBuf),
+}
+
+impl Credential {
+    pub(super) fn auth_info(&self) -> Result<AuthInfo, String> {
+        match self {
+            Self::Certificate { chain_pem, key_pem } => Ok(AuthInfo {
+                client_certificate_data: Some(to_base64(chain_pem)?),
+                client_key_data: Some(to_base64(key_pem)?.into()),
+                ..AuthInfo::default()
+            }),
+            Self::Kubeconfig(path) => {
+                let told = |why: String| format!("`{}`: {why}", path.display());
+                let file = Kubeconfig::read_from(path).map_err(|why| told(why.to_string()))?;
+                let context = current_context(&file).map_err(told)?;
+                let user = context.user.as_deref().ok_or_else(|| told("its current context has no user".to_owned()))?;
+                file.auth_infos
+                    .iter()
+                    .find(|named| named.name == user)
+                    .and_then(|named| named.auth_info.clone())
+                    .ok_or_else(|| told(format!("holds no user `{user}`")))
+            }
+        }
+    }
+}
+
+fn current_context(file: &Kubeconfig) -> Result<&kube::config::Context, String> {
+    let current = file.current_context.as_deref().ok_or("it has no current-context")?;
+    file.contexts
+        .iter()
+        .find(|named| named.name == current)
+        .and_then(|named| named.context.as_ref())
+        .ok_or_else(|| format!("holds no context `{current}`"))
+}
+
+// Kubernetes' own type for bytes in JSON, so that no further crate for base 64 is needed.
+fn to_base64(text: &str) -> Result<String, String> {
+    match serde_json::to_value(ByteString(text.as_bytes().to_vec())) {
+        Ok(serde_json::Value::String(data)) => Ok(data),
+        _ => Err("cannot be written as base 64".to_owned()),
+    }
+}
+
+fn from_base64(data: &str) -> Option<String> {
+    let bytes: ByteString = serde_json::from_value(serde_json::Value::String(data.to_owned())).ok()?;
+    String::from_utf8(bytes.0).ok()
+}

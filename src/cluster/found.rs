@@ -1,0 +1,129 @@
+//! A binding as it stands in a cluster, whoever made it, and what makes it ours: name, subject and role,
+//! compared here and nowhere else.
+//!
+//! It must never look at labels, which anybody may write. `cluster` reads these, the sweep compares them.
+
+use serde::Deserialize;
+
+use crate::grant::Binding;
+use crate::grant::request::{Namespace, RoleRef};
+
+/// A binding as it stands in the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// `metadata.name`.
+    pub name: String,
+    /// Its namespace; none for a ClusterRoleBinding.
+    pub namespace: Option<String>,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Whether it is marked for deletion and held by a finalizer.
+    pub is_held: bool,
+    /// Whom it grants to.
+    pub subjects: Vec<Subject>,
+    /// What it grants.
+    pub role: FoundRole,
+}
+
+/// One subject of a binding, as in `rbac.authorization.k8s.io/v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Subject {
+    /// `User`, `Group` or `ServiceAccount`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// A ServiceAccount's namespace.
+    #[serde(default)]
+    pub namespace: Option<String>,
+}
+
+/// The role of a binding, as in `rbac.authorization.k8s.io/v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct FoundRole {
+    /// `ClusterRole` or `Role`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Found {
+    /// Whether this is that binding in place, subject and role, and not on its way out.
+    #[must_use]
+    pub fn is_exactly(&self, binding: &Binding) -> bool {
+        self.is_at(binding) && self.has_only_subject(&binding.group) && self.has_role(&binding.role) && !self.is_held
+    }
+
+    /// Whether it has the name and the namespace of that binding.
+    #[must_use]
+    pub fn is_at(&self, binding: &Binding) -> bool {
+        self.name == binding.name && self.namespace.as_deref() == binding.scope.namespace().map(Namespace::as_str)
+    }
+
+    /// Whether it grants to this group and to nobody else.
+    #[must_use]
+    pub fn has_only_subject(&self, group: &str) -> bool {
+        matches!(self.subjects.as_slice(), [only] if only.kind == "Group" && only.name == group)
+    }
+
+    pub(super) fn has_role(&self, role: &RoleRef) -> bool {
+        self.role.kind == role.kind() && self.role.name == role.name().as_str()
+    }
+}
+
+impl std::fmt::Display for Found {
+    /// For a person, and for a log: the words are another's, so they are escaped and cut.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let subjects: Vec<String> = self
+            .subjects
+            .iter()
+            .take(5)
+            .map(|subject| format!("{} `{}`", subject.kind, shown(&subject.name)))
+            .collect();
+        let more = if self.subjects.len() > 5 { " and more" } else { "" };
+        write!(
+            f,
+            "`{}` ({}) binds {} `{}` to {}{more}",
+            shown(&self.name),
+            self.uid,
+            self.role.kind,
+            shown(&self.role.name),
+            if subjects.is_empty() { "nobody".to_owned() } else { subjects.join(", ") },
+        )
+    }
+}
+
+fn shown(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_default).collect()
+}
+
+/// A binding of either kind as it is stored; `managedFields` and the like are passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stored {
+    pub(super) metadata: Identity,
+    subjects: Option<Vec<Subject>>,
+    role_ref: FoundRole,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Identity {
+    name: String,
+    namespace: Option<String>,
+    pub(super) uid: String,
+    pub(super) deletion_timestamp: Option<String>,
+}
+
+impl From<Stored> for Found {
+    fn from(stored: Stored) -> Self {
+        Self {
+            name: stored.metadata.name,
+            namespace: stored.metadata.namespace,
+            uid: stored.metadata.uid,
+            is_held: stored.metadata.deletion_timestamp.is_some(),
+            subjects: stored.subjects.unwrap_or_default(),
+            role: stored.role_ref,
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! What the daemon does in a cluster: binds a grant's group to its role, takes the binding away, reads
+//! what a role allows, and asks the API server whether it would say yes.
+//!
+//! ```text
+//!  resolve_role ─► bind ─► ask until allowed … unbind ─► ask until denied      list_ours ─► (sweep) unbind
+//! ```
+//! It must never delete what is not ours by name and subject together, never by a label alone, and never
+//! decide when to try again: the broker and the sweep, which call it, do. It knows no certificate and no
+//! trail.
+
+mod endpoint;
+mod found;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod transport;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, Preconditions};
+use kube::core::request::Request as Path;
+use serde::Deserialize;
+
+use crate::grant::Binding;
+use crate::grant::request::{ClusterName, Namespace, RoleRef, Scope};
+use crate::grant::role::{ResolvedRole, Rule};
+
+pub use self::endpoint::{Credential, Endpoint};
+pub use self::found::{Found, FoundRole, Subject};
+use self::found::{Identity, Stored};
+pub use self::probe::Probe;
+pub use self::transport::ClusterError;
+use self::transport::{Limits, Transport};
+
+/// A cluster, as this daemon reaches it. Cheap to clone; all clones share connections and credential.
+#[derive(Clone)]
+pub struct Cluster(Arc<Inner>);
+
+struct Inner {
+    transport: Transport,
+    host: String,
+}
+
+impl Cluster {
+    /// A cluster at `endpoint`, reached as `credential`. `host` names this daemon among others on the same
+    /// cluster and stands as a label on each binding. Nothing is sent yet; has to be called inside a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when the credential can't be used, or the host is no label's value.
+    pub fn connect(endpoint: Endpoint, host: &str, credential: &Credential) -> Result<Self, ClusterError> {
+        Self::limited(endpoint, host, credential, Limits::USUAL)
+    }
+
+    fn limited(endpoint: Endpoint, host: &str, credential: &Credential, limits: Limits) -> Result<Self, ClusterError> {
+        if !is_label_value(host) {
+            return Err(ClusterError::Misconfigured {
+                cluster: endpoint.name().clone(),
+                field: "host",
+                why: format!(
+                    "`{}` is not 1 to 63 of A-Z a-z 0-9 . _ - between letters or digits",
+                    host.escape_default()
+                ),
+            });
+        }
+        let transport = Transport::new(endpoint, credential, limits)?;
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned() })))
+    }
+
+    /// Whatever is asked from now on is asked as `credential`, by all clones.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when it can't be used; the former one stays.
+    pub fn use_credential(&self, credential: &Credential) -> Result<(), ClusterError> {
+        self.0.transport.use_credential(credential)
+    }
+
+    /// The cluster's name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &ClusterName {
+        self.endpoint().name()
+    }
+
+    /// How it is reached, for a kubeconfig.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        self.0.transport.endpoint()
+    }
+
+    /// The API server's version and clock.
+    ///
+    /// # Errors
+    /// [`ClusterError`], of which [`ClusterError::Unauthorized`] says that our credential is not trusted.
+    pub async fn about(&self) -> Result<About, ClusterError> {
+        #[derive(Deserialize)]
+        struct Version {
+            #[serde(rename = "gitVersion")]
+            git_version: String,
+        }
+        let reply = self.0.transport.send(Path::new("/version").list(&ListParams::default())).await?;
+        let version: Version = self.0.transport.read(&reply)?;
+        Ok(About { version: version.git_version, clock: reply.date() })
+    }
+
+    /// The role as it is now; none when there is no such role. A Role is looked for in the namespace of
+    /// `scope`, so there is none for the whole cluster.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; [`ClusterError::Unreadable`] when a rule has a field that we don't know.
+    pub async fn resolve_role(&self, scope: &Scope, role: &RoleRef) -> Result<Option<ResolvedRole>, ClusterError> {
+        #[derive(Deserialize)]
+        struct Stored {
+            metadata: Identity,
+            // An aggregated ClusterRole that nothing has filled yet has `null`.
+            rules: Option<Vec<Rule>>,
+        }
+        let path = match (role, scope) {
+            (RoleRef::ClusterRole(_), _) => Path::new(format!("{RBAC}/clusterroles")),
+            (RoleRef::Role(_), Scope::Namespace(namespace)) => {
+                Path::new(format!("{RBAC}/namespaces/{namespace}/roles"))
+            }
+            (RoleRef::Role(_), Scope::Cluster) => return Ok(None),
+        };
+        let request = path.get(role.name().as_str(), &GetParams::default());
+        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        Ok(stored.map(|stored| ResolvedRole::new(stored.metadata.uid, stored.rules.unwrap_or_default())))
+    }
+
+    /// Whether something can be bound in this namespace: it exists and is not being deleted.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn namespace_exists(&self, namespace: &Namespace) -> Result<bool, ClusterError> {
+        #[derive(Deserialize)]
+        struct Stored {
+            metadata: Identity,
+        }
+        let request = Path::new("/api/v1/namespaces").get(namespace.as_str(), &GetParams::default());
+        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        Ok(stored.is_some_and(|stored| stored.metadata.deletion_timestamp.is_none()))
+    }
+
+    /// Creates the binding and answers with its uid. When no answer comes, or the binding is already there,
+    /// it looks, and exactly the binding that was wanted counts as created. After an error that
+    /// [`is_transient`](ClusterError::is_transient) the binding may still come to be: unbind, or bind again.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] when another binding has its name, [`ClusterError::NotFound`] when the
+    /// namespace is missing or being deleted, or any other [`ClusterError`].
+    pub async fn bind(&self, binding: &Binding) -> Result<String, ClusterError> {
+        let body = serde_json::to_vec(&self.manifest(binding));
+        let body = body.map_err(|why| self.0.transport.unreadable(format!("our own binding: {why}")))?;
+        let request = collection(binding.scope.namespace()).create(&PostParams::default(), body);
+        let failure = match self.0.transport.call::<Stored>(request).await {
+            Ok(stored) => return Ok(stored.metadata.uid),
+            Err(
+                failure @ (ClusterError::Conflict { .. }
+                | ClusterError::Unreachable { .. }
+                | ClusterError::TimedOut { .. }),
+            ) => failure,
+            Err(failure @ ClusterError::Busy { code: 500.., .. }) => failure,
+            Err(failure) => return Err(failure),
+        };
+        for pause in LOOK_AGAIN {
+            tokio::time::sleep(pause).await;
+            match self.find(binding).await {
+                Ok(Some(found)) if found.is_exactly(binding) => return Ok(found.uid),
+                Ok(Some(found)) => {
+                    return Err(ClusterError::Conflict { cluster: self.name().clone(), what: found.to_string() });
+                }
+                Ok(None) => return Err(failure),
+                Err(again) if again.is_transient() => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(failure)
+    }
+
+    /// Takes the binding away: by `uid` where it is known, without reading anything; else, or when another
+    /// uid has its name now, only if what is there is ours by its name and its only subject (and, where
+    /// the uid was never known, its role).
+    ///
+    /// # Errors
+    /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
+    /// answers [`Unbound::AlreadyGone`].
+    pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
+        let deleted = match uid {
+            Some(uid) => self.delete(binding, uid).await,
+            None => Err(ClusterError::Conflict { cluster: self.name().clone(), what: binding.name.clone() }),
+        };
+        if !matches!(deleted, Err(ClusterError::Conflict { .. })) {
+            return deleted;
+        }
+        let Some(found) = self.find(binding).await? else {
+            return Ok(Unbound::AlreadyGone);
+        };
+        if found.has_only_subject(&binding.group) && (uid.is_some() || found.has_role(&binding.role)) {
+            self.delete(binding, &found.uid).await
+        } else {
+            Ok(Unbound::NotOurs { why: found.to_string() })
+        }
+    }
+
+    async fn delete(&self, binding: &Binding, uid: &str) -> Result<Unbound, ClusterError> {
+        let only = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let request = collection(binding.scope.namespace()).delete(&binding.name, &only);
+        let Some(reply) = unless_missing(self.0.transport.call::<Kind>(request).await)? else {
+            return Ok(Unbound::AlreadyGone);
+        };
+        // An object instead of a Status is still there, and RBAC still follows it: a finalizer holds it.
+        Ok(if reply.kind == "Status" { Unbound::Deleted } else { Unbound::Held })
+    }
+
+    /// The binding of this name, whoever made it; none when there is none.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn find(&self, binding: &Binding) -> Result<Option<Found>, ClusterError> {
+        let request = collection(binding.scope.namespace()).get(&binding.name, &GetParams::default());
+        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        Ok(stored.map(Found::from))
+    }
+
+    /// Whether the API server would allow what `probe` asks to the holder of this binding's certificate.
+    /// Asked for the user and the one group, without `system:authenticated`, so that what everybody may do
+    /// does not count.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn ask(&self, binding: &Binding, probe: &Probe) -> Result<Answer, ClusterError> {
+        let (resource_attributes, non_resource_attributes) = probe.attributes();
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(binding.user.clone()),
+                groups: Some(vec![binding.group.clone()]),
+                resource_attributes,
+                non_resource_attributes,
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let body = serde_json::to_vec(&review);
+        let body = body.map_err(|why| self.0.transport.unreadable(format!("our own question: {why}")))?;
+        let request =
+            Path::new("/apis/authorization.k8s.io/v1/subjectaccessreviews").create(&PostParams::default(), body);
+        let answered: SubjectAccessReview = self.0.transport.call(request).await?;
+        let status =
+            answered.status.ok_or_else(|| self.0.transport.unreadable("a review without a status".to_owned()))?;
+        Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
+    }
+
+    /// Every binding that carries this daemon's labels, in all namespaces and cluster-wide. A label is
+    /// no proof that one is ours.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn list_ours(&self) -> Result<Vec<Found>, ClusterError> {
+        let labels = format!("{MANAGED_BY}={OURS},{HOST}={}", self.0.host);
+        self.list(Some(labels), |_| true).await
+    }
+
+    /// Every binding that names a user or group beginning `jit:`, whoever made it and whatever its labels.
+    /// Reads all bindings of the cluster, a page at a time.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn list_naming_us(&self) -> Result<Vec<Found>, ClusterError> {
+        self.list(None, |found| found.subjects.iter().any(|subject| subject.name.starts_with("jit:"))).await
+    }
+
+    async fn list(&self, labels: Option<String>, keep: impl Fn(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
+        #[derive(Deserialize)]
+        struct Page {
+            metadata: PageMetadata,
+            items: Vec<Stored>,
+        }
+        #[derive(Deserialize)]
+        struct PageMetadata {
+            #[serde(rename = "continue")]
+            next: Option<String>,
+        }
+        let mut all = Vec::new();
+        for kind in ["rolebindings", "clusterrolebindings"] {
+            let mut params = ListParams { label_selector: labels.clone(), limit: Some(PAGE), ..ListParams::default() };
+            loop {
+                let reply = self.0.transport.send(Path::new(format!("{RBAC}/{kind}")).list(&params)).await?;
+                // The rest of a list that took too long may be had as it is now; for a sweep, which comes
+                // again, that is as good (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
+                let expired =
+                    (reply.code == 410).then(|| reply.status().and_then(|status| status.metadata?.continue_)).flatten();
+                params.continue_token = if expired.is_some() {
+                    expired
+                } else {
+                    let page: Page = self.0.transport.read(&reply)?;
+                    all.extend(page.items.into_iter().map(Found::from).filter(&keep));
+                    page.metadata.next.filter(|token| !token.is_empty())
+                };
+                if params.continue_token.is_none() {
+                    break;
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn manifest(&self, binding: &Binding) -> serde_json::Value {
+        let namespace = binding.scope.namespace();
+        let mut metadata = serde_json::json!({
+            "name": binding.name,
+            "labels": { MANAGED_BY: OURS, HOST: self.0.host },
+            "annotations": { GRANT: binding.name.trim_start_matches("jit-"), USER: binding.user },
+        });
+        if let (Some(namespace), Some(fields)) = (namespace, metadata.as_object_mut()) {
+            fields.insert("namespace".to_owned(), namespace.as_str().into());
+        }
+        serde_json::json!({
+            "apiVersion": format!("{RBAC_GROUP}/v1"),
+            "kind": if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" },
+            "metadata": metadata,
+            "roleRef": { "apiGroup": RBAC_GROUP, "kind": binding.role.kind(), "name": binding.role.name() },
+            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "Group", "name": binding.group }],
+        })
+    }
+}
+
+/// What the API server says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// For example `v1.36.3`.
+    pub version: String,
+    /// Its clock when it answered, whole seconds; none when the answer had no date.
+    pub clock: Option<Timestamp>,
+}
+
+/// What became of a binding that was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Unbound {
+    /// It was there and is gone.
+    Deleted,
+    /// It was gone before.
+    AlreadyGone,
+    /// It is marked for deletion, but somebody's finalizer holds it and it still grants. Ask again later,
+    /// and tell people.
+    Held,
+    /// Something else has its name. It was left alone.
+    NotOurs {
+        /// What is there.
+        why: String,
+    },
+}
+
+/// What the API server would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Answer {
+    /// It would allow it.
+    Allowed {
+        /// Which binding lets it, in the API server's words.
+        why: String,
+    },
+    /// It would not.
+    Denied,
+}
+
+impl Answer {
+    /// Whether it would allow it.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    kind: String,
+}
+
+fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(ClusterError::NotFound { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
+}
+
+fn collection(namespace: Option<&Namespace>) -> Path {
+    Path::new(match namespace {
+        Some(namespace) => format!("{RBAC}/namespaces/{namespace}/rolebindings"),
+        None => format!("{RBAC}/clusterrolebindings"),
+    })
+}
+
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>,
+/// and not empty.
+fn is_label_value(text: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && text.chars().all(inside) && edge(text.chars().next()) && edge(text.chars().last())
+}
+
+const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const OURS: &str = "jitd";
+const HOST: &str = "jitd.dev/host";
+const GRANT: &str = "jitd.dev/grant";
+const USER: &str = "jitd.dev/user";
+
+/// How many bindings one page of a list has: kubectl's own `--chunk-size`.
+const PAGE: u32 = 500;
+
+/// The pauses before each look for a binding whose creation was not answered.
+const LOOK_AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];

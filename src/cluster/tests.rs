@@ -1,0 +1,326 @@
+//! What the real API server will not do when asked: hang, lose an answer, be busy, not be Kubernetes.
+//! A small HTTP server plays it; everything else is tested against the real one, in `tests/it`.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use super::*;
+
+enum Play {
+    Answer(u16, String),
+    Hang,
+    HangUp,
+}
+
+/// What came in, and how many connections it took.
+#[derive(Default)]
+struct Seen {
+    requests: Mutex<Vec<String>>,
+    connections: AtomicUsize,
+    agents: Mutex<BTreeSet<String>>,
+}
+
+impl Seen {
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+/// A server that plays `script` to each request, which it gets as `METHOD path?query` with its number.
+async fn fake(script: impl Fn(usize, &str) -> Play + Send + Sync + 'static) -> (Cluster, Arc<Seen>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Seen::default());
+    let (script, witness) = (Arc::new(script), Arc::clone(&seen));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            witness.connections.fetch_add(1, Ordering::SeqCst);
+            let (script, witness) = (Arc::clone(&script), Arc::clone(&witness));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let line = format!("{} {}", request.method(), request.uri());
+                witness.agents.lock().unwrap().insert(request.headers()["user-agent"].to_str().unwrap().to_owned());
+                let number = {
+                    let mut requests = witness.requests.lock().unwrap();
+                    requests.push(line.clone());
+                    requests.len()
+                };
+                let script = Arc::clone(&script);
+                async move {
+                    match script(number, &line) {
+                        Play::Answer(code, body) => {
+                            let answer = Response::builder().status(code).header("retry-after", "3");
+                            Ok(answer.body(Full::new(Bytes::from(body))).unwrap())
+                        }
+                        Play::Hang => std::future::pending().await,
+                        Play::HangUp => Err("hangs up"),
+                    }
+                }
+            });
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (connect(&server), seen)
+}
+
+fn connect(server: &str) -> Cluster {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["fake".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let endpoint =
+        Endpoint::trusting("fake".parse().unwrap(), server, server.parse().unwrap(), &certificate.pem()).unwrap();
+    let credential = Credential::Certificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem() };
+    let limits = Limits { turn: Duration::from_millis(900), answer: Duration::from_millis(300), at_once: 4 };
+    Cluster::limited(endpoint, "bastion-1", &credential, limits).unwrap()
+}
+
+fn binding() -> Binding {
+    Binding {
+        name: "jit-0000000000000000".to_owned(),
+        group: "jit:0000000000000000".to_owned(),
+        user: "jit:alice".to_owned(),
+        scope: Scope::Namespace("payments".parse().unwrap()),
+        role: "view".parse().unwrap(),
+    }
+}
+
+fn status(code: u16, reason: &str) -> Play {
+    Play::Answer(
+        code,
+        serde_json::json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": format!("said {reason}"), "reason": reason, "code": code })
+        .to_string(),
+    )
+}
+
+fn stored(subject: &str) -> Play {
+    Play::Answer(
+        200,
+        serde_json::json!({
+            "kind": "RoleBinding", "apiVersion": "rbac.authorization.k8s.io/v1",
+            "metadata": { "name": "jit-0000000000000000", "namespace": "payments", "uid": "u-1", "managedFields": [{"a": 1}] },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": subject }],
+        })
+        .to_string(),
+    )
+}
+
+/// A busy API server is asked once: when to ask again is the broker's to say.
+#[tokio::test]
+async fn busy_is_told_with_its_wait_and_nothing_is_repeated() {
+    for code in [429, 500, 503, 504] {
+        let (cluster, seen) = fake(move |_, _| status(code, "TooMany")).await;
+        let error = cluster.unbind(&binding(), Some("u-1")).await.unwrap_err();
+        assert!(matches!(&error, ClusterError::Busy { code: told, .. } if *told == code), "{error}");
+        assert!(error.is_transient());
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        assert_eq!(seen.requests().len(), 1, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_server_costs_one_time_limit() {
+    let (cluster, _) = fake(|_, _| Play::Hang).await;
+    let begun = tokio::time::Instant::now();
+    let error = cluster.about().await.unwrap_err();
+    assert!(matches!(error, ClusterError::TimedOut { .. }), "{error}");
+    assert!(error.is_transient());
+    assert!(begun.elapsed() < Duration::from_millis(900));
+}
+
+/// Even when every place is taken by requests that hang, a caller is answered in bounded time.
+#[tokio::test]
+async fn a_full_queue_before_a_hanging_server_ends_in_time() {
+    let (cluster, _) = fake(|_, _| Play::Hang).await;
+    let begun = tokio::time::Instant::now();
+    let calls = (0..40).map(|_| async { cluster.about().await.unwrap_err() });
+    for error in futures::future::join_all(calls).await {
+        assert!(matches!(error, ClusterError::TimedOut { .. }), "{error}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = connect(&format!("http://{free}")).about().await.unwrap_err();
+    assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
+    assert!(error.to_string().contains("refused"), "{error}");
+}
+
+#[tokio::test]
+async fn each_refusal_is_told_apart() {
+    type Is = fn(&ClusterError) -> bool;
+    let cases: [(u16, &str, Is); 6] = [
+        (401, "Unauthorized", |error| matches!(error, ClusterError::Unauthorized { .. })),
+        (403, "Forbidden", |error| matches!(error, ClusterError::Forbidden { .. })),
+        (404, "NotFound", |error| matches!(error, ClusterError::NotFound { .. })),
+        (409, "AlreadyExists", |error| matches!(error, ClusterError::Conflict { .. })),
+        (422, "Invalid", |error| matches!(error, ClusterError::Rejected { .. })),
+        (400, "BadRequest", |error| matches!(error, ClusterError::Rejected { .. })),
+    ];
+    for (code, reason, is) in cases {
+        let (cluster, _) = fake(move |_, _| status(code, reason)).await;
+        let error = cluster.about().await.unwrap_err();
+        assert!(is(&error), "{code}: {error:?}");
+        assert!(!error.is_transient(), "{code}");
+    }
+}
+
+/// "Not found" proves that a binding is gone, so it counts only in Kubernetes' own words.
+#[tokio::test]
+async fn a_proxy_cannot_say_that_a_binding_is_gone() {
+    for (code, body) in [
+        (404, "404 page not found"),
+        (404, "<html>no</html>"),
+        (403, "{}"),
+        (200, "<html>ok</html>"),
+        (200, "{}"),
+        (302, ""),
+    ] {
+        let (cluster, _) = fake(move |_, _| Play::Answer(code, body.to_owned())).await;
+        for uid in [Some("u-1"), None] {
+            let error = cluster.unbind(&binding(), uid).await.unwrap_err();
+            assert!(matches!(error, ClusterError::Unreadable { .. }), "{code} {body}: {error:?}");
+        }
+    }
+}
+
+/// The binding was created, and the answer did not come: found by its name.
+#[tokio::test]
+async fn a_binding_whose_answer_was_lost_is_found() {
+    for lost in [|| Play::Hang, || Play::HangUp, || status(504, "Timeout"), || status(409, "AlreadyExists")] {
+        let (cluster, seen) =
+            fake(move |_, line| if line.starts_with("POST") { lost() } else { stored("jit:0000000000000000") }).await;
+        assert_eq!(cluster.bind(&binding()).await.unwrap(), "u-1");
+        assert_eq!(seen.requests().len(), 2, "{:?}", seen.requests());
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_of_a_binding_that_is_not_there_is_told_as_it_was() {
+    let (cluster, _) =
+        fake(|_, line| if line.starts_with("POST") { Play::Hang } else { status(404, "NotFound") }).await;
+    let error = cluster.bind(&binding()).await.unwrap_err();
+    assert!(matches!(error, ClusterError::TimedOut { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn looking_for_a_lost_answer_is_bounded() {
+    let (cluster, seen) = fake(|_, _| Play::HangUp).await;
+    let error = cluster.bind(&binding()).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
+    assert_eq!(seen.requests().len(), 1 + LOOK_AGAIN.len(), "{:?}", seen.requests());
+}
+
+#[tokio::test]
+async fn anothers_binding_in_our_place_is_a_conflict() {
+    let (cluster, _) =
+        fake(|_, line| if line.starts_with("POST") { status(409, "AlreadyExists") } else { stored("jit:other") }).await;
+    let error = cluster.bind(&binding()).await.unwrap_err();
+    assert!(matches!(error, ClusterError::Conflict { .. }), "{error}");
+}
+
+/// 1,000 grants may end in one second; each new connection would cost a TLS handshake.
+#[tokio::test]
+async fn many_calls_share_few_connections() {
+    let (cluster, seen) = fake(|_, _| Play::Answer(200, r#"{"kind":"Status"}"#.to_owned())).await;
+    let binding = binding();
+    let calls = (0..200).map(|_| cluster.unbind(&binding, Some("u-1")));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap(), Unbound::Deleted);
+    }
+    assert_eq!(seen.requests().len(), 200);
+    assert!(seen.connections.load(Ordering::SeqCst) <= 4, "{:?}", seen.connections);
+    assert_eq!(*seen.agents.lock().unwrap(), BTreeSet::from([format!("jitd/{}", env!("CARGO_PKG_VERSION"))]));
+}
+
+/// A deletion by uid reads nothing first.
+#[tokio::test]
+async fn a_deletion_by_uid_is_one_request() {
+    let (cluster, seen) = fake(|_, _| Play::Answer(200, r#"{"kind":"Status"}"#.to_owned())).await;
+    assert_eq!(cluster.unbind(&binding(), Some("u-1")).await.unwrap(), Unbound::Deleted);
+    let path = "DELETE /apis/rbac.authorization.k8s.io/v1/namespaces/payments/rolebindings/jit-0000000000000000?";
+    assert_eq!(seen.requests(), [path]);
+}
+
+#[tokio::test]
+async fn a_list_that_took_too_long_goes_on_as_it_is_now() {
+    let page = |next: &str| {
+        let item = serde_json::json!({ "metadata": { "name": "jit-x", "uid": "u" }, "roleRef": { "kind": "Role", "name": "r" } });
+        Play::Answer(
+            200,
+            serde_json::json!({ "kind": "List", "metadata": { "continue": next }, "items": [item] }).to_string(),
+        )
+    };
+    let (cluster, seen) = fake(move |_, line| match line {
+        line if line.contains("continue=old") => Play::Answer(
+            410,
+            r#"{"kind":"Status","metadata":{"continue":"new"},"reason":"Expired","code":410}"#.to_owned(),
+        ),
+        line if line.contains("/rolebindings") && !line.contains("continue=") => page("old"),
+        _ => page(""),
+    })
+    .await;
+    assert_eq!(cluster.list_ours().await.unwrap().len(), 3);
+    assert_eq!(seen.requests().len(), 4, "{:?}", seen.requests());
+    assert!(
+        seen.requests()[0]
+            .contains("labelSelector=app.kubernetes.io%2Fmanaged-by%3Djitd%2Cjitd.dev%2Fhost%3Dbastion-1")
+    );
+}
+
+#[test]
+fn an_endpoint_is_https_with_an_authority() {
+    let name: ClusterName = "prod".parse().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let ca = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
+    assert!(Endpoint::new(name.clone(), "https://10.0.0.1:6443", &ca).is_ok());
+    assert!(Endpoint::new(name.clone(), "https://proxy.example/k8s/c-1", &ca).is_ok());
+    for (server, ca) in [
+        ("http://10.0.0.1:6443", ca.as_str()),
+        ("10.0.0.1:6443", &ca),
+        ("https://", &ca),
+        ("https://10.0.0.1?x=y", &ca),
+        ("https://10.0.0.1:6443", ""),
+        ("https://10.0.0.1:6443", &key.serialize_pem()),
+    ] {
+        let error = Endpoint::new(name.clone(), server, ca).unwrap_err();
+        assert!(matches!(error, ClusterError::Misconfigured { .. }), "{server}");
+    }
+}
+
+#[test]
+fn a_host_is_a_label() {
+    for text in ["bastion-1", "a", "B.x_y"] {
+        assert!(is_label_value(text), "{text}");
+    }
+    for text in ["", "-a", "a.", "a b", "ä", "a,b=c", "a/b"] {
+        assert!(!is_label_value(text), "{text}");
+    }
+    assert!(!is_label_value(&"a".repeat(64)));
+}
+
+#[test]
+fn what_others_wrote_is_shown_escaped_and_cut() {
+    let subject = Subject { kind: "Group".to_owned(), name: "\u{1b}[2J".to_owned(), namespace: None };
+    let found = Found {
+        name: "n".to_owned(),
+        namespace: None,
+        uid: "u".to_owned(),
+        is_held: false,
+        subjects: vec![subject; 7],
+        role: FoundRole { kind: "Role".to_owned(), name: "x".repeat(300) },
+    };
+    let text = found.to_string();
+    assert!(!text.contains('\u{1b}') && text.ends_with("and more") && text.len() < 500, "{text}");
+}
