@@ -1,0 +1,203 @@
+//! What each route does: read the body, ask the broker, show the answer. Nothing is decided here.
+//!
+//! Each handler gets the proof that its kind of route asks for; see the table in `mod.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Deserialize;
+
+use super::wire::{
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList, GrantList,
+    GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+};
+use super::{Answer, Api, Call};
+use crate::broker::Site;
+use crate::grant::Grant;
+use crate::grant::request::{ClusterName, Reason};
+
+pub(super) fn healthz(_: &Api) -> Response {
+    "ok\n".into_response()
+}
+
+pub(super) fn metrics(api: &Api) -> Response {
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], api.metrics.text(&api.broker)).into_response()
+}
+
+pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        Ok(Json(WhoamiView {
+            name: call.caller.person.name.to_string(),
+            groups: call.caller.person.groups.iter().cloned().collect(),
+            uid: call.caller.uid,
+            host: call.api.host.clone(),
+        })
+        .into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let clusters = call.api.broker.sites().map(|(name, site)| cluster_view(name, site)).collect();
+        Ok(Json(ClusterList { clusters }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let ask = call.body::<AskBody>()?.parse()?;
+        let decision = call.api.broker.explain(&call.caller.person, &ask);
+        Ok(Json(DecisionView::from(&decision)).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        #[serde(default)]
+        all: bool,
+        #[serde(default = "usual")]
+        limit: usize,
+    }
+    fn usual() -> usize {
+        200
+    }
+    async move {
+        let Query { all, limit } = call.query()?;
+        let (grants, more) = call.api.broker.list(&call.caller.person, all, limit.clamp(1, 1000)).await?;
+        Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let RequestBody { ask, csr } = call.body()?;
+        let grant = call.api.broker.request(&call.caller.person, ask.parse()?, &csr).await?;
+        Ok((StatusCode::CREATED, Json(GrantView::from(&*grant))).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let role = call.api.broker.role_of(&grant.id).await?;
+        let rules = role.map(|role| role.rules().to_vec());
+        Ok(Json(GrantView { rules, ..GrantView::from(&*grant) }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        phase: String,
+        #[serde(default)]
+        agreed: usize,
+        #[serde(default = "usual")]
+        timeout: u64,
+    }
+    fn usual() -> u64 {
+        30
+    }
+    async move {
+        let Query { phase, agreed, timeout } = call.query()?;
+        let patience = Duration::from_secs(timeout.min(60));
+        let grant = call.api.broker.wait(grant, &phase, agreed, patience).await;
+        Ok(Json(GrantView::from(&*grant)).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let lines = call.api.broker.lines_of(&grant.id).await?;
+        let events = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+        let events = events.map_err(|error| {
+            tracing::error!(grant = %grant.id, %error, "the trail holds a line that is no JSON");
+            Problem::internal()
+        })?;
+        Ok(Json(EventList { events }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let ApproveBody { digest } = call.body()?;
+        answer(call.api.broker.approve(&grant.id, &call.caller.person, &digest).await?)
+    }
+    .boxed()
+}
+
+pub(super) fn deny(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let reason = reason(&call)?;
+        answer(call.api.broker.deny(&grant.id, &call.caller.person, reason).await?)
+    }
+    .boxed()
+}
+
+pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move { answer(call.api.broker.withdraw(&grant.id, &call.caller.person).await?) }.boxed()
+}
+
+pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let CertificateBody { csr } = call.body()?;
+        let broker = &call.api.broker;
+        let handed_over = broker.certificate(&grant.id, &call.caller.person, &csr).await?;
+        let site = broker.sites().find(|(name, _)| **name == handed_over.cluster);
+        let (name, site) = site.ok_or_else(Problem::internal)?;
+        call.api.metrics.signed();
+        Ok(Json(CertificateView {
+            certificate: handed_over.chain_pem,
+            expires_at: handed_over.not_after,
+            until: handed_over.until,
+            cluster: cluster_view(name, site),
+        })
+        .into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn end(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move { answer(call.api.broker.release(&grant.id, &call.caller.person).await?) }.boxed()
+}
+
+pub(super) fn revoke(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let reason = reason(&call)?;
+        answer(call.api.broker.revoke(&grant.id, &call.caller.person, reason).await?)
+    }
+    .boxed()
+}
+
+fn answer(grant: Arc<Grant>) -> Answer {
+    Ok(Json(GrantView::from(&*grant)).into_response())
+}
+
+fn reason(call: &Call) -> Result<String, Problem> {
+    let reason: Reason = call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| Problem::from(vec![wrong]))?;
+    Ok(reason.to_string())
+}
+
+fn cluster_view(name: &ClusterName, site: &Site) -> ClusterView {
+    let endpoint = site.cluster.endpoint();
+    ClusterView {
+        name: name.to_string(),
+        server: endpoint.server().to_owned(),
+        certificate_authority: endpoint.ca_pem().to_owned(),
+    }
+}

@@ -1,0 +1,218 @@
+//! The local HTTP API: the route table, which says who may call what, and the server behind the socket.
+//!
+//! ```text
+//!  connection ─► Peer (kernel) ─► route ─► Caller (a known person) ─► the grant they may see ─► handler ─► broker
+//! ```
+//! A handler of a kind gets the proof of that kind, so a check can't be forgotten: there is no other way
+//! to be called. What a person may do to a grant they see is decided in `grant/`, and refused in the trail.
+
+pub mod caller;
+mod handlers;
+mod openapi;
+mod problem;
+mod server;
+pub mod wire;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Extension, RawPathParams, RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, on};
+use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
+
+pub use self::server::{Limits, serve};
+
+use self::caller::{Caller, Peer};
+use self::wire::Problem;
+use crate::broker::Broker;
+use crate::grant::Grant;
+use crate::metrics::Metrics;
+use crate::people::People;
+
+/// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
+const LONGEST_BODY: usize = 32 * 1024;
+
+/// What the handlers work with.
+pub struct Api {
+    /// The story.
+    pub broker: Arc<Broker>,
+    /// Who is known.
+    pub people: People,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The daemon's host, told in `whoami`.
+    pub host: String,
+}
+
+/// A call of a known person.
+struct Call {
+    api: Arc<Api>,
+    caller: Caller,
+    query: String,
+    body: Bytes,
+}
+
+impl Call {
+    /// The body as JSON of a known form.
+    fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_json::from_slice(&self.body).map_err(|error| Problem::malformed(format!("the body is not what it should be: {error}")))
+    }
+
+    /// The query's parameters; an unknown one is refused.
+    fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        serde_urlencoded::from_str(&self.query).map_err(|error| Problem::malformed(format!("the query is not what it should be: {error}")))
+    }
+}
+
+type Answer = Result<Response, Problem>;
+
+/// Who may call a route, with the handler that gets the proof of it.
+enum May {
+    /// Everyone who can open the socket; nothing about a grant is told.
+    Anyone(fn(&Api) -> Response),
+    /// Every known person.
+    Person(fn(Call) -> BoxFuture<'static, Answer>),
+    /// A person who may see the grant in the path: who asked, who may answer, auditors and admins. To
+    /// everybody else there is no such grant.
+    Seeing(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
+}
+
+/// One line of the table.
+struct Route {
+    method: Method,
+    path: &'static str,
+    may: May,
+    summary: &'static str,
+    /// The schema of the body, if it takes one.
+    body: Option<&'static str>,
+    /// The status and schema of the answer.
+    answer: (StatusCode, &'static str),
+    /// Parameters of the query.
+    query: &'static [&'static str],
+}
+
+/// Every route there is.
+fn routes() -> Vec<Route> {
+    use May::{Anyone, Person, Seeing};
+    let route = |method: Method, path, may, summary, body, answer| Route {
+        method,
+        path,
+        may,
+        summary,
+        body,
+        answer: (StatusCode::OK, answer),
+        query: &[],
+    };
+    let (get, post) = (|| Method::GET, || Method::POST);
+    vec![
+        route(get(), "/healthz", Anyone(handlers::healthz), "whether the daemon serves", None, "text"),
+        route(get(), "/metrics", Anyone(handlers::metrics), "numbers for Prometheus", None, "text"),
+        route(get(), "/v1/openapi.json", Anyone(|_| openapi::answer()), "this document", None, "object"),
+        route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
+        route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
+        route(post(), "/v1/explain", Person(handlers::explain), "what the policy would say", Some("AskBody"), "DecisionView"),
+        Route { query: &["all", "limit"], ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList") },
+        Route {
+            answer: (StatusCode::CREATED, "GrantView"),
+            ..route(post(), "/v1/grants", Person(handlers::request), "ask for access", Some("RequestBody"), "GrantView")
+        },
+        route(get(), "/v1/grants/{id}", Seeing(handlers::show), "one grant, with what its role allows", None, "GrantView"),
+        Route {
+            query: &["phase", "agreed", "timeout"],
+            ..route(get(), "/v1/grants/{id}/wait", Seeing(handlers::wait), "the grant, as soon as it is another than given", None, "GrantView")
+        },
+        route(get(), "/v1/grants/{id}/events", Seeing(handlers::events), "what the trail says about it", None, "EventList"),
+        route(post(), "/v1/grants/{id}/approve", Seeing(handlers::approve), "say yes to what has this digest", Some("ApproveBody"), "GrantView"),
+        route(post(), "/v1/grants/{id}/deny", Seeing(handlers::deny), "say no", Some("ReasonBody"), "GrantView"),
+        route(post(), "/v1/grants/{id}/withdraw", Seeing(handlers::withdraw), "take your request back", None, "GrantView"),
+        route(post(), "/v1/grants/{id}/certificate", Seeing(handlers::certificate), "collect your access, or renew its certificate", Some("CertificateBody"), "CertificateView"),
+        route(post(), "/v1/grants/{id}/end", Seeing(handlers::end), "give your access back", None, "GrantView"),
+        route(post(), "/v1/grants/{id}/revoke", Seeing(handlers::revoke), "take access away", Some("ReasonBody"), "GrantView"),
+    ]
+}
+
+/// The routes as axum serves them.
+fn router(api: Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        let filter = if route.method == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
+        let route = Arc::new(route);
+        router = router.route(
+            route.path,
+            on(
+                filter,
+                move |State(api): State<Arc<Api>>,
+                      Extension(peer): Extension<Peer>,
+                      parameters: RawPathParams,
+                      RawQuery(query): RawQuery,
+                      headers: HeaderMap,
+                      body: Body| {
+                    let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+                    let route = Arc::clone(&route);
+                    async move {
+                        let arrival = Arrival { peer, id, query: query.unwrap_or_default(), headers, body };
+                        let response = match dispatch(&route, Arc::clone(&api), arrival).await {
+                            Ok(response) => response,
+                            Err(problem) => problem.into_response(),
+                        };
+                        api.metrics.answered(route.path, response.status());
+                        response
+                    }
+                },
+            ),
+        );
+    }
+    router
+        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no-such-route", "there is no such route").hint("see /v1/openapi.json") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-route", "this route has no such method").hint("see /v1/openapi.json")
+        })
+        .with_state(api)
+}
+
+struct Arrival {
+    peer: Peer,
+    id: Option<String>,
+    query: String,
+    headers: HeaderMap,
+    body: Body,
+}
+
+async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
+    let handler = match route.may {
+        May::Anyone(handler) => return Ok(handler(&api)),
+        May::Person(_) | May::Seeing(_) => &route.may,
+    };
+    let caller = Caller::identify(arrival.peer, &api.people).await?;
+    let grant = match (handler, &arrival.id) {
+        (May::Seeing(_), id) => Some(api.broker.find(id.as_deref().unwrap_or_default(), &caller.person).await?),
+        _ => None,
+    };
+    let body = to_bytes(arrival.body, LONGEST_BODY).await.map_err(|_| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
+    })?;
+    let is_json = arrival.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    match (route.body.is_some(), body.is_empty()) {
+        (true, _) if !is_json => return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "malformed", "the body has to be application/json")),
+        (false, false) => return Err(Problem::malformed("this route takes no body")),
+        _ => {}
+    }
+    let call = Call { api, caller, query: arrival.query, body };
+    let work = match (handler, grant) {
+        (May::Person(handler), _) => handler(call),
+        (May::Seeing(handler), Some(grant)) => handler(call, grant),
+        _ => return Err(Problem::internal()),
+    };
+    if route.method == Method::GET {
+        return work.await;
+    }
+    // A story that has begun runs to its end, also when the caller has gone away meanwhile.
+    tokio::spawn(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, route = route.path, "a handler failed");
+        Err(Problem::internal())
+    })
+}

@@ -1,0 +1,111 @@
+//! The OpenAPI document, made from the route table itself, so that it can't say anything else.
+
+use axum::Json;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::wire::{
+    ApproveBody, ApproversView, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView,
+    EventList, GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+};
+use super::{May, Route, routes};
+
+pub(super) fn answer() -> Response {
+    Json(document()).into_response()
+}
+
+/// OpenAPI 3.1 of every route.
+fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let method = if route.method == Method::POST { "post" } else { "get" };
+        let path = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(method.to_owned(), operation(&route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jitd",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "description": "Ask for, approve, collect and end short access to Kubernetes. Served on a Unix socket; who calls comes from the socket.",
+        },
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let who = match route.may {
+        May::Anyone(_) => "Everyone who can open the socket.",
+        May::Person(_) => "Every person the host or the configuration knows.",
+        May::Seeing(_) => "Who asked, who may answer, auditors and admins; to others there is no such grant (404).",
+    };
+    let mut parameters: Vec<Value> = route
+        .query
+        .iter()
+        .map(|name| json!({ "name": name, "in": "query", "required": *name == "phase", "schema": { "type": "string" } }))
+        .collect();
+    if route.path.contains("{id}") {
+        parameters.push(json!({
+            "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "A grant's id, or at least four characters of its beginning.",
+        }));
+    }
+    let (status, schema) = route.answer;
+    let content = match schema {
+        "text" => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        "object" => json!({ "application/json": { "schema": { "type": "object" } } }),
+        name => json!({ "application/json": { "schema": reference(name) } }),
+    };
+    let mut operation = json!({
+        "summary": route.summary,
+        "description": who,
+        "parameters": parameters,
+        "responses": {
+            status.as_str(): { "description": "done", "content": content },
+            "default": {
+                "description": "refused or failed",
+                "content": { "application/problem+json": { "schema": reference("Problem") } },
+            },
+        },
+    });
+    if let (Some(name), Some(operation)) = (route.body, operation.as_object_mut()) {
+        let body = json!({ "required": true, "content": { "application/json": { "schema": reference(name) } } });
+        operation.insert("requestBody".to_owned(), body);
+    }
+    operation
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn schemas() -> Map<String, Value> {
+    fn schema<T: ToSchema + PartialSchema>() -> (String, Value) {
+        (T::name().into_owned(), serde_json::to_value(T::schema()).unwrap_or_default())
+    }
+    [
+        schema::<ApproveBody>(),
+        schema::<ApproversView>(),
+        schema::<AskBody>(),
+        schema::<CertificateBody>(),
+        schema::<CertificateView>(),
+        schema::<ClusterList>(),
+        schema::<ClusterView>(),
+        schema::<DecisionView>(),
+        schema::<EventList>(),
+        schema::<GrantList>(),
+        schema::<GrantView>(),
+        schema::<Problem>(),
+        schema::<ReasonBody>(),
+        schema::<RequestBody>(),
+        schema::<WhoamiView>(),
+    ]
+    .into_iter()
+    .collect()
+}

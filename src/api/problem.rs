@@ -1,0 +1,132 @@
+//! Refusals and failures as RFC 9457 problem documents: the one place that knows HTTP statuses.
+//!
+//! What the caller reads and what the log keeps are separate: of our own failures the caller gets the
+//! code and what to do, the log gets the rest.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::wire::Problem;
+use crate::broker::BrokerError;
+use crate::cluster::ClusterError;
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::Malformed;
+use crate::people::Unknown;
+
+impl Problem {
+    /// A problem with a status, a stable code and a sentence.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), status: status.as_u16(), detail: detail.into(), hint: String::new() }
+    }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// A message of the form "what is wrong, line break, `hint: `what to do".
+    fn told(status: StatusCode, code: &str, message: &str) -> Self {
+        let (detail, hint) = message.split_once("\nhint: ").unwrap_or((message, ""));
+        Self::new(status, code, detail).hint(hint)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // Strings and a number always serialise.
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let kind = HeaderValue::from_static("application/problem+json");
+        (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal.code {
+            Code::PolicyDenied | Code::SelfApproval | Code::NotAllowed | Code::ApproverLostRight | Code::RequesterLostRight => {
+                StatusCode::FORBIDDEN
+            }
+            Code::AlreadyAgreed | Code::DigestMismatch | Code::WrongPhase | Code::KeyInUse | Code::RoleDrift => {
+                StatusCode::CONFLICT
+            }
+            Code::TooLate => StatusCode::GONE,
+            Code::KeyMismatch
+            | Code::BadCsr
+            | Code::RoleMissing
+            | Code::RoleEmpty
+            | Code::UnknownCluster
+            | Code::NamespaceMissing => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, refusal.code.as_str(), refusal.why).hint(refusal.hint)
+    }
+}
+
+impl From<BrokerError> for Problem {
+    fn from(error: BrokerError) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        match error {
+            BrokerError::Refused(refusal) => return refusal.into(),
+            BrokerError::NoSuchGrant(_) => {
+                return Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string()).hint("`jit-login ls --all` lists yours");
+            }
+            BrokerError::Ambiguous(_) => {
+                return Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string()).hint("write more of the id");
+            }
+            _ => tracing::warn!(%error, "a call could not be answered"),
+        }
+        match error {
+            BrokerError::Trail(_) => Self::new(unavailable, "trail-unavailable", "the trail can't be written, so nothing is done")
+                .hint("an administrator finds the reason in the daemon's log"),
+            BrokerError::Cluster(error @ ClusterError::Misconfigured { .. }) => {
+                Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string())
+            }
+            BrokerError::Cluster(error) if error.is_transient() => {
+                Self::told(unavailable, "cluster-unreachable", &error.to_string())
+            }
+            BrokerError::Cluster(error) => Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string()),
+            BrokerError::Unsettled { .. } => Self::told(unavailable, "cluster-unreachable", &error.to_string()),
+            BrokerError::Authority(_) => Self::new(unavailable, "authority-unavailable", "the certificate authority can't sign now")
+                .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log"),
+            BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
+            BrokerError::Internal | BrokerError::Refused(_) | BrokerError::NoSuchGrant(_) | BrokerError::Ambiguous(_) => {
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<Unknown> for Problem {
+    fn from(unknown: Unknown) -> Self {
+        let status = match unknown {
+            Unknown::NameService(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::FORBIDDEN,
+        };
+        Self::told(status, "unknown-caller", &unknown.to_string())
+    }
+}
+
+impl From<Vec<Malformed>> for Problem {
+    fn from(wrong: Vec<Malformed>) -> Self {
+        let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+        Self::malformed(told.join("; "))
+    }
+}
+
+impl Problem {
+    /// Something that is not of its form.
+    #[must_use]
+    pub fn malformed(why: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "malformed", why)
+    }
+
+    /// A fault of ours.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is a fault of jitd")
+            .hint("an administrator finds more in the daemon's log")
+    }
+}

@@ -1,0 +1,147 @@
+//! The server behind the socket: bounds on connections, heads, bodies and time, so that one caller can't
+//! keep the others out; and a shutdown that lets what has begun come to its end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{UnixListener, UnixStream};
+use tower::ServiceExt;
+
+use super::caller::Peer;
+use super::wire::Problem;
+use super::{Api, router};
+
+/// Bounds of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time, in all.
+    pub connections: usize,
+    /// Connections at a time of one account.
+    pub per_account: usize,
+    /// How long a head may take to arrive, and how long an idle connection is kept.
+    pub head: Duration,
+    /// How long a body may take, with its answer. Longer than the longest wait.
+    pub call: Duration,
+    /// How long a shutdown waits for calls that have begun.
+    pub shutdown: Duration,
+}
+
+impl Limits {
+    /// The bounds of the daemon.
+    pub const USUAL: Self = Self {
+        connections: 1024,
+        per_account: 128,
+        head: Duration::from_secs(10),
+        call: Duration::from_secs(90),
+        shutdown: Duration::from_secs(10),
+    };
+}
+
+/// Serves until `stop` is done, then lets what has begun come to its end.
+pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: impl Future<Output = ()>) {
+    let router = router(Arc::clone(&api));
+    let open = Arc::new(Open::default());
+    let graceful = GracefulShutdown::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            () = &mut stop => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait for some to come free.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let Ok(peer) = Peer::of(&stream) else { continue };
+        let Some(place) = Place::take(&open, peer.uid(), limits) else {
+            tokio::spawn(turn_away(stream));
+            continue;
+        };
+        let router = router.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let answer = router.clone().oneshot(request.map(axum::body::Body::new));
+            async move {
+                let late = || {
+                    Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", "the call took too long").hint("try again").into_response()
+                };
+                tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_headers(64)
+            .max_buf_size(64 * 1024)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            let _place = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, uid = peer.uid(), "a connection ended badly");
+            }
+        });
+    }
+    if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some calls were not finished in time");
+    }
+}
+
+/// The connections that are open, in all and per account.
+#[derive(Default)]
+struct Open(Mutex<(usize, HashMap<u32, usize>)>);
+
+/// One connection's place; it comes free when this goes.
+struct Place {
+    open: Arc<Open>,
+    uid: u32,
+}
+
+impl Place {
+    fn take(open: &Arc<Open>, uid: u32, limits: Limits) -> Option<Self> {
+        let mut counts = open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, accounts) = &mut *counts;
+        let own = accounts.get(&uid).copied().unwrap_or(0);
+        if *all >= limits.connections || own >= limits.per_account {
+            return None;
+        }
+        *all += 1;
+        accounts.insert(uid, own + 1);
+        drop(counts);
+        Some(Self { open: Arc::clone(open), uid })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.0 = counts.0.saturating_sub(1);
+        match counts.1.get_mut(&self.uid) {
+            Some(own) if *own > 1 => *own -= 1,
+            _ => drop(counts.1.remove(&self.uid)),
+        }
+    }
+}
+
+/// Says why to a connection that has no place, and closes it.
+async fn turn_away(stream: UnixStream) {
+    let body = r#"{"code":"busy","status":503,"detail":"too many connections","hint":"close some, or try again"}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // It may have gone already; there is nobody to tell then.
+    let _ = stream.writable().await;
+    let _ = stream.try_write(answer.as_bytes());
+}

@@ -1,0 +1,284 @@
+//! Why a verb did not do what was asked, what is said about it, and the exit code that scripts compare.
+//!
+//! The codes stand in [`Failure::exit_code`] and nowhere else. Nothing here writes to a terminal;
+//! `main` does. Every verb returns it.
+
+use jitd::api::wire::{GrantView, Problem};
+use jitd::client::ClientError;
+
+use crate::output::{ago, program, safe, until};
+
+/// Anything but "done".
+#[derive(Debug)]
+pub enum Failure {
+    /// The daemon said no, failed, or can't be reached.
+    Client(ClientError),
+    /// What was written on the command line can't be meant.
+    Usage {
+        /// What is wrong.
+        why: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// The grant is denied, lapsed, withdrawn or over.
+    Closed(Box<GrantView>),
+    /// The grant's window is over; known from its credential, without asking.
+    Over {
+        /// What is said.
+        why: String,
+        /// How to ask again.
+        hint: String,
+    },
+    /// `--timeout` ran out; the request stands.
+    TimedOut {
+        /// The grant.
+        id: String,
+    },
+    /// The grant can't be used yet.
+    StillPending(Box<GrantView>),
+    /// `explain` answered "deny"; that was the result and nothing is left to say.
+    WouldBeDenied,
+    /// Ctrl-C while waiting; the request stands.
+    Interrupted {
+        /// The grant.
+        id: String,
+    },
+    /// The person said no to a question.
+    Declined,
+    /// Something on this side.
+    Own {
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        hint: String,
+    },
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl Failure {
+    /// Something on this side went wrong.
+    pub fn own(why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Own { why: why.into(), hint: hint.into() }
+    }
+
+    /// What was written can't be meant.
+    pub fn usage(why: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { why: why.into(), hint: hint.into() }
+    }
+
+    /// 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out ·
+    /// 6 still pending · 7 grant ended · 8 cannot reach jitd · 130 Ctrl-C.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Client(ClientError::Unreachable { .. } | ClientError::WrongServer { .. }) => 8,
+            Self::Client(ClientError::Problem(problem)) => match (problem.code.as_str(), problem.status) {
+                ("malformed" | "no-such-grant" | "ambiguous-id" | "unknown-cluster" | "too-large", _) => 2,
+                ("too-late", _) => 7,
+                (
+                    "busy" | "cluster-unreachable" | "cluster-refused" | "trail-unavailable" | "authority-unavailable"
+                    | "internal",
+                    _,
+                ) => 1,
+                (_, 400 | 404 | 405 | 413 | 415 | 422) if !is_refusal(&problem.code) => 2,
+                (_, 500..) => 1,
+                _ => 4,
+            },
+            Self::Client(ClientError::Protocol { .. }) | Self::Own { .. } | Self::Declined => 1,
+            Self::Usage { .. } => 2,
+            Self::WouldBeDenied => 4,
+            Self::Closed(grant) => match grant.phase.as_str() {
+                "denied" => 3,
+                "lapsed" => 5,
+                _ => 7,
+            },
+            Self::TimedOut { .. } => 5,
+            Self::StillPending(_) => 6,
+            Self::Over { .. } => 7,
+            Self::Interrupted { .. } => 130,
+        }
+    }
+
+    /// The sentence, with the stable code where there is one; none when all was said.
+    pub fn sentence(&self) -> Option<(String, String)> {
+        Some(match self {
+            Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
+            Self::Client(ClientError::Unreachable { .. }) => ("unreachable".to_owned(), self.client_text()),
+            Self::Client(ClientError::WrongServer { .. }) => ("wrong-server".to_owned(), self.client_text()),
+            Self::Client(ClientError::Protocol { .. }) => ("protocol".to_owned(), self.client_text()),
+            Self::Usage { why, .. } => ("usage".to_owned(), safe(why)),
+            Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
+            Self::Closed(grant) => (safe(&grant.phase), closed(grant)),
+            Self::Over { why, .. } => ("ended".to_owned(), safe(why)),
+            Self::TimedOut { id } => ("timed-out".to_owned(), format!("nobody answered `{}` yet; the request stays open", safe(id))),
+            Self::StillPending(grant) => ("pending".to_owned(), format!("`{}` still waits for an answer", safe(&grant.id))),
+            Self::Interrupted { id } => ("interrupted".to_owned(), format!("the request `{}` stays open", safe(id))),
+            Self::Declined => ("declined".to_owned(), "nothing was sent".to_owned()),
+            Self::WouldBeDenied => return None,
+        })
+    }
+
+    /// What to do about it; empty when there is nothing.
+    pub fn hint(&self) -> String {
+        let program = program();
+        match self {
+            Self::Client(ClientError::Problem(problem)) => safe(&problem.hint),
+            Self::Client(ClientError::Unreachable { .. }) => {
+                format!("`systemctl status jitd` on this host, or `{program} doctor`")
+            }
+            Self::Client(ClientError::WrongServer { .. }) => {
+                "nothing was sent; if this is the right socket, name its account with --server-user".to_owned()
+            }
+            Self::Client(ClientError::Protocol { .. }) => format!("`{program} doctor` tells which part is at fault"),
+            Self::Usage { hint, .. } | Self::Own { hint, .. } | Self::Over { hint, .. } => safe(hint),
+            Self::Closed(grant) => again(grant),
+            Self::TimedOut { id } | Self::Interrupted { id } => {
+                format!("go on with `{program} wait {0}`, or take it back with `{program} withdraw {0}`", safe(id))
+            }
+            Self::StillPending(grant) => format!("`{program} wait {}` waits for it", safe(&grant.id)),
+            Self::Declined | Self::WouldBeDenied => String::new(),
+        }
+    }
+
+    fn client_text(&self) -> String {
+        match self {
+            Self::Client(error) => safe(&error.to_string()),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Refusals of rules keep their own exit code whatever status they came with.
+fn is_refusal(code: &str) -> bool {
+    matches!(
+        code,
+        "policy-denied" | "self-approval" | "not-allowed" | "already-agreed" | "digest-mismatch" | "wrong-phase"
+            | "key-mismatch" | "key-in-use" | "bad-csr" | "role-missing" | "role-empty" | "role-drift"
+            | "namespace-missing" | "approver-lost-right" | "requester-lost-right" | "unknown-caller"
+    )
+}
+
+/// How a request or a grant came to its end, in one sentence.
+pub fn closed(grant: &GrantView) -> String {
+    let id = safe(&grant.id);
+    let by = grant.closed_by.as_deref().map(|name| format!(" by {}", safe(name))).unwrap_or_default();
+    let words = grant.closing_words.as_deref().map(|words| format!(": {}", safe(words))).unwrap_or_default();
+    let when = grant.ended_at.map(|at| format!(" {}", ago(at))).unwrap_or_default();
+    match (grant.phase.as_str(), grant.end_cause.as_deref()) {
+        ("denied", _) => format!("`{id}` was denied{by}{words}"),
+        ("lapsed", _) if grant.agreed.len() < grant.approvers.count as usize => {
+            format!("nobody answered `{id}` in time")
+        }
+        ("lapsed", _) => format!("`{id}` was approved, but not collected in time"),
+        ("withdrawn", _) => format!("`{id}` was taken back{by}"),
+        ("ending", _) => format!("`{id}` is just being ended{by}{words}"),
+        (_, Some("expired")) => format!("`{id}` is over, its {} ended{when}", safe(&grant.duration)),
+        (_, Some("released")) => format!("`{id}` was given back{when}"),
+        (_, Some("revoked")) => format!("`{id}` was revoked{by}{when}{words}"),
+        (_, Some("drifted")) => format!("`{id}` ended{when} because the role changed since it was approved"),
+        (_, Some("failed")) => format!("`{id}` ended{when} before the access worked"),
+        (phase, _) => format!("`{id}` is {}{}", safe(phase), grant.deadline.map(|at| format!(", {}", until(at))).unwrap_or_default()),
+    }
+}
+
+/// The command that asks for the same once more.
+pub fn again(grant: &GrantView) -> String {
+    let place = grant.namespace.as_deref().map_or("--cluster-wide".to_owned(), |name| format!("-n {}", safe(name)));
+    format!(
+        "ask again with `{} request {} {place} --role {} --for {} --reason …`",
+        program(),
+        safe(&grant.cluster),
+        safe(&grant.role),
+        safe(&grant.duration)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(code: &str, status: u16) -> Failure {
+        let (code, detail, hint) = (code.to_owned(), String::new(), String::new());
+        Failure::Client(ClientError::Problem(Problem { code, status, detail, hint }))
+    }
+
+    pub fn grant(phase: &str) -> Box<GrantView> {
+        let view = serde_json::json!({
+            "id": "7k3m9x2q7k3m9x2q", "phase": phase, "requester": "alice", "cluster": "prod", "role": "view",
+            "namespace": "payments", "duration": "15m", "reason": "r", "rule": "x", "agreed": [], "digest": "d",
+            "approvers": {"groups": ["leads"], "count": 1}, "key": "k", "requestedAt": "2026-11-23T18:00:00Z",
+            "certificates": 0,
+        });
+        Box::new(serde_json::from_value(view).unwrap())
+    }
+
+    #[test]
+    fn every_outcome_has_the_exit_code_that_scripts_rely_on() {
+        let id = || "x".to_owned();
+        let socket = || "/run/jitd/api.sock".into();
+        let table = [
+            (Failure::own("x", ""), 1),
+            (Failure::Client(ClientError::Protocol { why: id() }), 1),
+            (problem("internal", 500), 1),
+            (problem("cluster-unreachable", 503), 1),
+            (problem("cluster-refused", 502), 1),
+            (problem("busy", 503), 1),
+            (problem("trail-unavailable", 503), 1),
+            (problem("authority-unavailable", 503), 1),
+            (problem("something-new", 500), 1),
+            (Failure::usage("x", ""), 2),
+            (problem("malformed", 400), 2),
+            (problem("malformed", 422), 2),
+            (problem("no-such-grant", 404), 2),
+            (problem("ambiguous-id", 409), 2),
+            (problem("unknown-cluster", 422), 2),
+            (problem("too-large", 413), 2),
+            (problem("something-new", 422), 2),
+            (Failure::Closed(grant("denied")), 3),
+            (problem("policy-denied", 403), 4),
+            (problem("self-approval", 403), 4),
+            (problem("not-allowed", 403), 4),
+            (problem("already-agreed", 409), 4),
+            (problem("digest-mismatch", 409), 4),
+            (problem("wrong-phase", 409), 4),
+            (problem("role-missing", 404), 4),
+            (problem("role-empty", 422), 4),
+            (problem("role-drift", 409), 4),
+            (problem("namespace-missing", 404), 4),
+            (problem("bad-csr", 400), 4),
+            (problem("key-mismatch", 403), 4),
+            (problem("key-in-use", 409), 4),
+            (problem("approver-lost-right", 403), 4),
+            (problem("requester-lost-right", 403), 4),
+            (problem("unknown-caller", 403), 4),
+            (problem("something-new", 403), 4),
+            (Failure::WouldBeDenied, 4),
+            (Failure::TimedOut { id: id() }, 5),
+            (Failure::Closed(grant("lapsed")), 5),
+            (Failure::StillPending(grant("pending")), 6),
+            (Failure::Closed(grant("ended")), 7),
+            (Failure::Closed(grant("ending")), 7),
+            (Failure::Closed(grant("withdrawn")), 7),
+            (Failure::Over { why: id(), hint: id() }, 7),
+            (problem("too-late", 409), 7),
+            (Failure::Client(ClientError::Unreachable { socket: socket(), why: id() }), 8),
+            (Failure::Client(ClientError::WrongServer { socket: socket(), why: id() }), 8),
+            (Failure::Interrupted { id: id() }, 130),
+        ];
+        for (failure, code) in table {
+            assert_eq!(failure.exit_code(), code, "{failure:?}");
+        }
+    }
+
+    #[test]
+    fn escape_codes_in_what_an_approver_said_do_not_reach_the_terminal() {
+        let mut view = grant("denied");
+        view.closing_words = Some("no\u{1b}[2J\u{202e}".to_owned());
+        let (_, sentence) = Failure::Closed(view).sentence().unwrap();
+        assert!(!sentence.chars().any(char::is_control) && !sentence.contains('\u{202e}'), "{sentence}");
+    }
+}

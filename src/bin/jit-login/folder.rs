@@ -1,0 +1,387 @@
+//! The client's private folder: keys, credentials and kubeconfigs of this account's grants.
+//!
+//! ```text
+//!  $XDG_RUNTIME_DIR/jit-login, else ${XDG_STATE_HOME:-~/.local/state}/jit-login     0700, ours, no link
+//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · pending-<random>.key   0600
+//! ```
+//! Every access goes through the folder's descriptor, checked once, so nothing can be swapped behind it.
+//! It never follows a link, never waits on a FIFO, never writes to a file that is not ours, and a file
+//! is there whole or not at all. Every verb that touches a key is its caller.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
+
+use crate::failure::Failure;
+
+/// An open folder that is ours alone, or (for a kubeconfig elsewhere) that only we or root may write.
+pub struct Folder {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+/// Keys and credentials are a few kilobytes; a kubeconfig may hold many clusters.
+const LARGEST: u64 = 4 * 1024 * 1024;
+const NAME: &str = "jit-login";
+
+impl Folder {
+    /// The folder that new files go to; made when it is missing.
+    pub fn home() -> Result<Self, Failure> {
+        let parent = candidates()?.into_iter().next().ok_or_else(no_home)?;
+        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
+    }
+
+    /// The folder that holds the file `name`, among all places where this account may have put it.
+    pub fn holding(name: &str) -> Result<Option<Self>, Failure> {
+        for parent in candidates()? {
+            if let Some(folder) = Self::private_in(&parent, false)? {
+                if folder.look(name)?.is_some() {
+                    return Ok(Some(folder));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every folder of this account that is there.
+    pub fn every() -> Result<Vec<Self>, Failure> {
+        let mut folders = Vec::new();
+        for parent in candidates()? {
+            folders.extend(Self::private_in(&parent, false)?);
+        }
+        Ok(folders)
+    }
+
+    /// A folder that is not the client's own, such as `~/.kube`: ours or root's, and not for others to write.
+    pub fn foreign(path: &Path) -> Result<Self, Failure> {
+        let descriptor = match open_folder(path) {
+            Err(Errno::ENOENT) => {
+                make_with_parents(path)?;
+                open_folder(path)
+            }
+            other => other,
+        };
+        let descriptor = descriptor.map_err(|errno| refused(path, errno.desc()))?;
+        check_parent(&descriptor, path)?;
+        Ok(Self { descriptor, path: path.to_owned() })
+    }
+
+    fn private_in(parent: &Path, make: bool) -> Result<Option<Self>, Failure> {
+        let above = match open_folder(parent) {
+            Ok(above) => above,
+            Err(Errno::ENOENT) if !make => return Ok(None),
+            Err(Errno::ENOENT) => {
+                make_with_parents(parent)?;
+                open_folder(parent).map_err(|errno| refused(parent, errno.desc()))?
+            }
+            Err(Errno::EACCES) if !make => return Ok(None),
+            Err(errno) => return Err(refused(parent, errno.desc())),
+        };
+        let path = parent.join(NAME);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let descriptor = match openat(&above, NAME, flags, Mode::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::ENOENT) if !make => return Ok(None),
+            Err(Errno::ENOENT) => {
+                check_parent(&above, parent)?;
+                match mkdirat(&above, NAME, Mode::S_IRWXU) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(refused(&path, errno.desc())),
+                }
+                openat(&above, NAME, flags, Mode::empty()).map_err(|errno| refused(&path, not_a_folder(errno)))?
+            }
+            Err(errno) => return Err(refused(&path, not_a_folder(errno))),
+        };
+        check_parent(&above, parent)?;
+        let found = fstat(&descriptor).map_err(|errno| refused(&path, errno.desc()))?;
+        if found.st_uid != Uid::effective().as_raw() {
+            return Err(refused(&path, "it belongs to another account"));
+        }
+        if found.st_mode & 0o077 != 0 {
+            return Err(refused(&path, "others may look into it, its mode has to be 0700"));
+        }
+        Ok(Some(Self { descriptor, path }))
+    }
+
+    /// Where a file of this folder is.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Whether `path` is a file of this folder.
+    pub fn contains(&self, path: &Path) -> bool {
+        path.parent() == Some(self.path.as_path())
+    }
+
+    /// What is under `name`, when that is a file of ours that only we may read; none when nothing is.
+    fn look(&self, name: &str) -> Result<Option<FileStat>, Failure> {
+        match fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(found) => self.check(name, &found).map(|()| Some(found)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(errno) => Err(refused(&self.path_of(name), errno.desc())),
+        }
+    }
+
+    fn check(&self, name: &str, found: &FileStat) -> Result<(), Failure> {
+        let kind = SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits());
+        if kind != SFlag::S_IFREG {
+            return Err(refused(&self.path_of(name), "it is a link, a FIFO or something else that is not a file"));
+        }
+        if found.st_uid != Uid::effective().as_raw() {
+            return Err(refused(&self.path_of(name), "it belongs to another account"));
+        }
+        Ok(())
+    }
+
+    /// The file's text; none when there is no such file.
+    pub fn read(&self, name: &str) -> Result<Option<String>, Failure> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let descriptor = match openat(&self.descriptor, name, flags, Mode::empty()) {
+            Ok(descriptor) => descriptor,
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(Errno::ELOOP) => return Err(refused(&self.path_of(name), "it is a link")),
+            Err(errno) => return Err(refused(&self.path_of(name), errno.desc())),
+        };
+        let found = fstat(&descriptor).map_err(|errno| refused(&self.path_of(name), errno.desc()))?;
+        self.check(name, &found)?;
+        let mut text = String::with_capacity(usize::try_from(found.st_size).unwrap_or(0).min(64 * 1024));
+        let read = File::from(descriptor).take(LARGEST + 1).read_to_string(&mut text);
+        match read {
+            Err(error) => Err(refused(&self.path_of(name), &error.to_string())),
+            Ok(length) if length as u64 > LARGEST => Err(refused(&self.path_of(name), "it is larger than 4 MiB")),
+            Ok(_) => Ok(Some(text)),
+        }
+    }
+
+    /// Puts `text` under `name`, whole or not at all, and on disk before it returns. A file that is
+    /// there keeps its mode; a new one is 0600.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let mode = self.look(name)?.map_or(0o600, |found| found.st_mode & 0o700);
+        let fail = |errno: Errno| refused(&self.path_of(name), errno.desc());
+        let draft = format!(".{name}.{}", random_word()?);
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let descriptor = openat(&self.descriptor, draft.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fail)?;
+        let written = (|| {
+            fchmod(&descriptor, Mode::from_bits_truncate(mode | 0o600)).map_err(std::io::Error::from)?;
+            let mut file = File::from(descriptor);
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            renameat(&self.descriptor, draft.as_str(), &self.descriptor, name).map_err(std::io::Error::from)
+        })();
+        if let Err(error) = written {
+            let _ = unlinkat(&self.descriptor, draft.as_str(), UnlinkatFlags::NoRemoveDir);
+            return Err(refused(&self.path_of(name), &error.to_string()));
+        }
+        Ok(())
+    }
+
+    /// Gives a file another name.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
+        self.look(to)?;
+        renameat(&self.descriptor, from, &self.descriptor, to).map_err(|errno| refused(&self.path_of(to), errno.desc()))
+    }
+
+    /// Removes a file; that there is none is as good.
+    pub fn remove(&self, name: &str) {
+        let _ = unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir);
+    }
+
+    /// When the file was last written; none when there is none of ours.
+    pub fn written_at(&self, name: &str) -> Option<SystemTime> {
+        let found = self.look(name).ok().flatten()?;
+        u64::try_from(found.st_mtime).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+
+    /// Names of the files here; drafts of an interrupted write are left out.
+    pub fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// Holds the lock file `name` until what it returns is dropped; none when another process held it
+    /// until `deadline`.
+    pub fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Flock<File>>, Failure> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        self.look(name)?;
+        let descriptor = openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
+            .map_err(|errno| refused(&self.path_of(name), errno.desc()))?;
+        let mut file = File::from(descriptor);
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(held) => return Ok(Some(held)),
+                Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
+                    file = back;
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+                Err((_, errno)) => return Err(refused(&self.path_of(name), errno.desc())),
+            }
+        }
+    }
+}
+
+/// Twelve characters that nobody can guess.
+pub fn random_word() -> Result<String, Failure> {
+    let mut bytes = [0_u8; 6];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::own("the host gives no random numbers", ""))?;
+    Ok(jitd::grant::role::hex(&bytes))
+}
+
+/// The folders that may hold ours, the one for new files first. A kubectl that was started without
+/// `XDG_RUNTIME_DIR`, by cron for one, still finds the grant.
+fn candidates() -> Result<Vec<PathBuf>, Failure> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let session = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let mut places: Vec<PathBuf> = Vec::new();
+    for place in [absolute("XDG_RUNTIME_DIR"), state, Some(session)].into_iter().flatten() {
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    Ok(places)
+}
+
+fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
+    openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn make_with_parents(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| refused(path, &error.to_string()))
+}
+
+/// A folder that others may write in, as `/tmp`, is no place for ours: they could be there first.
+fn check_parent(descriptor: &OwnedFd, path: &Path) -> Result<(), Failure> {
+    let found = fstat(descriptor).map_err(|errno| refused(path, errno.desc()))?;
+    if found.st_uid != 0 && found.st_uid != Uid::effective().as_raw() {
+        return Err(refused(path, "it belongs to another account"));
+    }
+    if found.st_mode & 0o002 != 0 {
+        return Err(refused(path, "everybody may write in it"));
+    }
+    Ok(())
+}
+
+fn not_a_folder(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ELOOP | Errno::ENOTDIR => "it is a link or not a folder",
+        other => other.desc(),
+    }
+}
+
+fn refused(path: &Path, why: &str) -> Failure {
+    Failure::own(
+        format!("`{}` is not used: {}", path.display(), why.to_lowercase()),
+        "it has to be yours alone; look at who made it, move it away and try again",
+    )
+}
+
+fn no_home() -> Failure {
+    Failure::own("there is no folder for keys", "set HOME, XDG_RUNTIME_DIR or XDG_STATE_HOME to a folder of your own")
+}
+
+/// The last part of a path as text.
+pub fn file_name(path: &Path) -> Option<&str> {
+    path.file_name().and_then(OsStr::to_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("jit-login-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_file_is_private_and_is_read_back() {
+        let scratch = Scratch::new("file");
+        let folder = Folder::private_in(&scratch.0, true).unwrap().unwrap();
+        folder.write("a.key", "secret").unwrap();
+        folder.write("a.key", "secret two").unwrap();
+        assert_eq!(folder.read("a.key").unwrap().as_deref(), Some("secret two"));
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(folder.path_of("a.key")), 0o600);
+        assert_eq!(mode(scratch.0.join(NAME)), 0o700);
+        assert_eq!(folder.names(), ["a.key"], "no draft is left");
+        assert_eq!(folder.read("b.key").unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_a_link_is_refused_and_nothing_written() {
+        let scratch = Scratch::new("link");
+        let elsewhere = scratch.0.join("elsewhere");
+        std::fs::DirBuilder::new().mode(0o700).create(&elsewhere).unwrap();
+        symlink(&elsewhere, scratch.0.join(NAME)).unwrap();
+        assert!(Folder::private_in(&scratch.0, true).is_err());
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_folder_that_others_may_look_into_is_refused() {
+        let scratch = Scratch::new("open");
+        std::fs::DirBuilder::new().mode(0o750).create(scratch.0.join(NAME)).unwrap();
+        std::fs::set_permissions(scratch.0.join(NAME), std::fs::Permissions::from_mode(0o750)).unwrap();
+        assert!(Folder::private_in(&scratch.0, true).is_err());
+    }
+
+    #[test]
+    fn a_shared_temporary_folder_is_refused() {
+        let scratch = Scratch::new("shared");
+        std::fs::set_permissions(&scratch.0, std::fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(Folder::private_in(&scratch.0, true).is_err());
+        assert!(!scratch.0.join(NAME).exists());
+    }
+
+    #[test]
+    fn a_link_or_a_fifo_in_place_of_a_file_is_refused_and_nothing_written() {
+        let scratch = Scratch::new("fifo");
+        let folder = Folder::private_in(&scratch.0, true).unwrap().unwrap();
+        let target = scratch.0.join("target");
+        std::fs::write(&target, "theirs").unwrap();
+        symlink(&target, folder.path_of("a.key")).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(folder.path_of("b.key")).status().unwrap();
+        assert!(made.success());
+        for name in ["a.key", "b.key"] {
+            assert!(folder.write(name, "secret").is_err(), "{name}");
+            assert!(folder.read(name).is_err(), "{name}");
+            assert!(folder.lock(name, Instant::now()).is_err(), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_not_given_twice() {
+        let scratch = Scratch::new("lock");
+        let folder = Folder::private_in(&scratch.0, true).unwrap().unwrap();
+        let held = folder.lock("a.lock", Instant::now()).unwrap();
+        assert!(held.is_some());
+        assert!(folder.lock("a.lock", Instant::now()).unwrap().is_none());
+        drop(held);
+        assert!(folder.lock("a.lock", Instant::now()).unwrap().is_some());
+    }
+}

@@ -1,0 +1,67 @@
+//! The key of one grant: a P-256 key that is made here and never leaves this account's folder.
+//!
+//! What goes to the daemon is a certificate request with an empty subject, which says nothing but the
+//! public key. Requests, collections and renewals of one grant use the same key.
+
+use jitd::grant::role::sha256_hex;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+/// A private key.
+pub struct Key(KeyPair);
+
+impl Key {
+    /// A new one.
+    pub fn generate() -> Result<Self, Failure> {
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|error| failed("can't make a key", &error))
+    }
+
+    /// The one that was kept.
+    pub fn from_pem(pem: &str) -> Result<Self, Failure> {
+        KeyPair::from_pem(pem).map(Self).map_err(|error| failed("the key of this grant can't be read", &error))
+    }
+
+    /// PKCS#8 in PEM, as it is kept and as kubectl takes it.
+    pub fn pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.serialize_pem())
+    }
+
+    /// A certificate request for it (PKCS#10, PEM).
+    pub fn csr(&self) -> Result<String, Failure> {
+        let mut parameters = CertificateParams::default();
+        parameters.distinguished_name = DistinguishedName::new();
+        let csr = parameters.serialize_request(&self.0).and_then(|csr| csr.pem());
+        csr.map_err(|error| failed("can't write a certificate request", &error))
+    }
+
+    /// SHA-256 over its SubjectPublicKeyInfo, hex: the daemon's name for it.
+    pub fn hash(&self) -> String {
+        sha256_hex(&self.0.subject_public_key_info())
+    }
+}
+
+fn failed(what: &str, error: &rcgen::Error) -> Failure {
+    Failure::own(format!("{what}, {error}"), "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_key_is_the_same_key() {
+        let key = Key::generate().unwrap();
+        let again = Key::from_pem(&key.pem()).unwrap();
+        assert_eq!(key.hash(), again.hash());
+        assert_eq!(key.hash().len(), 64);
+    }
+
+    #[test]
+    fn the_certificate_request_is_one_that_the_daemon_takes() {
+        let key = Key::generate().unwrap();
+        let checked = jitd::ca::read_csr(&key.csr().unwrap()).unwrap();
+        assert_eq!(checked.key().0, key.hash());
+    }
+}

@@ -1,0 +1,268 @@
+//! A kubeconfig for one grant, and how it is put into one that is already there.
+//!
+//! It holds no secret: the credential comes from this program, which kubectl runs. Merging touches only
+//! entries whose names begin `jit:`, never the current context unless asked, and writes nothing when the
+//! file that is there can't be read back as the same. The verbs `request`, `wait`, `kubeconfig` and `run`
+//! are its callers.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::access::{Daemon, is_ours};
+use crate::credential::Kept;
+use crate::failure::Failure;
+use crate::folder::{Folder, file_name};
+use crate::output::{program, say, yaml};
+use jitd::client::DEFAULT_SOCKET;
+
+/// The kubeconfig of one grant.
+#[derive(Clone, Debug)]
+pub struct Kubeconfig {
+    name: String,
+    value: Value,
+}
+
+const OURS: &str = "jit:";
+const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
+
+impl Kubeconfig {
+    /// The one that makes kubectl ask this program.
+    pub fn of(grant: &str, kept: &Kept, daemon: &Daemon) -> Result<Self, Failure> {
+        let short: String = grant.chars().take(8).collect();
+        let name = format!("{OURS}{}:{short}", kept.cluster.name);
+        let mut arguments = vec!["credential".to_owned(), "--grant".to_owned(), grant.to_owned()];
+        if daemon.socket != Path::new(DEFAULT_SOCKET) {
+            arguments.extend(["--socket".to_owned(), daemon.socket.to_string_lossy().into_owned()]);
+        }
+        if let Some(user) = &daemon.server_user {
+            arguments.extend(["--server-user".to_owned(), user.clone()]);
+        }
+        let mut cluster = Map::new();
+        cluster.insert("server".to_owned(), json!(kept.cluster.server));
+        if !kept.cluster.certificate_authority.is_empty() {
+            let authority = STANDARD.encode(&kept.cluster.certificate_authority);
+            cluster.insert("certificate-authority-data".to_owned(), json!(authority));
+        }
+        let mut context = json!({"cluster": name, "user": name});
+        if let Some(namespace) = &kept.namespace {
+            context["namespace"] = json!(namespace);
+        }
+        let exec = json!({
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": own_path()?,
+            "args": arguments,
+            "env": null,
+            "interactiveMode": "IfAvailable",
+            "provideClusterInfo": true,
+            "installHint": "jit-login is part of jitd; install its package on this host",
+        });
+        let value = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": cluster}],
+            "contexts": [{"name": name, "context": context}],
+            "users": [{"name": name, "user": {"exec": exec}}],
+            "current-context": name,
+            "preferences": {},
+        });
+        Ok(Self { name, value })
+    }
+
+    /// The name of its cluster, context and user.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// As JSON.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// As it is written.
+    pub fn yaml(&self) -> Result<String, Failure> {
+        yaml(&self.value)
+    }
+
+    /// Writes it to a file of its own; replaces only what is a kubeconfig with nothing but entries of ours.
+    pub fn write_to(&self, path: &Path) -> Result<(), Failure> {
+        let (folder, name) = place(path)?;
+        if let Some(text) = folder.read(name)? {
+            let ours = parse(&text).is_ok_and(|found| LISTS.iter().all(|list| entries(&found, list).all(is_our_entry)));
+            if !ours {
+                return Err(Failure::usage(
+                    format!("`{}` is there and holds something else than grants", path.display()),
+                    "name another file, or put the grant into it with --merge",
+                ));
+            }
+        }
+        folder.write(name, &self.yaml()?)
+    }
+
+    /// Puts it into the kubeconfig at `path`, in place of every entry of ours with the same name.
+    pub fn merge_into(&self, path: &Path, make_current: bool) -> Result<(), Failure> {
+        let (folder, name) = place(path)?;
+        let text = folder.read(name)?.unwrap_or_default();
+        let merged = merged(&text, &self.value, make_current).map_err(|why| {
+            Failure::own(
+                format!("`{}` is left as it is: {why}", path.display()),
+                format!("use a file of its own with `{} kubeconfig`", program()),
+            )
+        })?;
+        if has_comments(&text) {
+            let backup = format!("{name}.bak");
+            folder.write(&backup, &text)?;
+            say(&format!("comments in `{}` are lost; the file as it was is `{}`", path.display(), folder.path_of(&backup).display()));
+        }
+        folder.write(name, &merged)
+    }
+}
+
+/// The file that kubectl itself would write to: the first of `KUBECONFIG` that is not a grant's own, else
+/// `~/.kube/config`.
+pub fn default_file() -> Result<PathBuf, Failure> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let first = std::env::split_paths(&listed).find(|path| path.is_absolute() && !is_ours(path));
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    first.or_else(home).ok_or_else(|| Failure::usage("there is no kubeconfig to merge into", "set HOME or name a file with --file"))
+}
+
+fn place(path: &Path) -> Result<(Folder, &str), Failure> {
+    let name = file_name(path).ok_or_else(|| Failure::usage(format!("`{}` is no file's name", path.display()), ""))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((Folder::foreign(parent)?, name))
+}
+
+/// `text` with the entries of `ours` in it, and everything else as it was.
+fn merged(text: &str, ours: &Value, make_current: bool) -> Result<String, String> {
+    let mut merged = parse(text)?;
+    let top = merged.as_object_mut().ok_or("it is not a kubeconfig")?;
+    for list in LISTS {
+        let present = top.entry(list).or_insert_with(|| json!([]));
+        if present.is_null() {
+            *present = json!([]);
+        }
+        let present = present.as_array_mut().ok_or_else(|| format!("`{list}` in it is not a list"))?;
+        for entry in entries(ours, list) {
+            present.retain(|found| !(is_our_entry(found) && found["name"] == entry["name"]));
+            present.push(entry.clone());
+        }
+    }
+    for (key, value) in [("apiVersion", json!("v1")), ("kind", json!("Config"))] {
+        top.entry(key).or_insert(value);
+    }
+    if make_current {
+        top.insert("current-context".to_owned(), ours["current-context"].clone());
+    } else {
+        top.entry("current-context").or_insert_with(|| json!(""));
+    }
+    let written = yaml(&merged).map_err(|_| "it can't be written back".to_owned())?;
+    match parse(&written) {
+        Ok(again) if again == merged => Ok(written),
+        _ => Err("it can't be written back as the same".to_owned()),
+    }
+}
+
+fn parse(text: &str) -> Result<Value, String> {
+    if text.trim().is_empty() {
+        return Ok(json!({}));
+    }
+    let value: Value = serde_saphyr::from_str(text).map_err(|error| {
+        let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+        format!("it can't be read, {first}")
+    })?;
+    match &value {
+        Value::Object(top) if top.get("kind").is_none_or(|kind| kind == "Config") => Ok(value),
+        _ => Err("it is not a kubeconfig".to_owned()),
+    }
+}
+
+fn entries<'a>(value: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    value[list].as_array().into_iter().flatten()
+}
+
+fn is_our_entry(entry: &Value) -> bool {
+    entry["name"].as_str().is_some_and(|name| name.starts_with(OURS))
+}
+
+/// Whether a reader would miss something: a `#` at the start of a line or after a space. In doubt, yes.
+fn has_comments(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #") || line.contains("\t#"))
+}
+
+/// This program's absolute path. A package that was renewed since the start leaves a name with
+/// ` (deleted)` behind; the path before it is the new program.
+fn own_path() -> Result<String, Failure> {
+    let path = std::env::current_exe().map_err(|error| Failure::own(format!("this program's path is not known, {error}"), ""))?;
+    let text = path.to_str().ok_or_else(|| Failure::own("this program's path is no text", "install it elsewhere"))?;
+    Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(name: &str) -> Value {
+        json!({
+            "clusters": [{"name": name, "cluster": {"server": "https://k"}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            "users": [{"name": name, "user": {}}],
+            "current-context": name,
+        })
+    }
+
+    const THEIRS: &str = "\
+apiVersion: v1
+kind: Config
+current-context: work
+clusters:
+- name: work
+  cluster: {server: 'https://w', certificate-authority-data: QUFB}
+- name: jit:prod:old
+  cluster: {server: https://old}
+contexts:
+- name: work
+  context: {cluster: work, user: me, namespace: 'on'}
+users:
+- name: me
+  user: {token: \"0123\", username: yes}
+x-theirs: [1, 2.5, null, 'null']
+";
+
+    #[test]
+    fn merging_touches_nothing_but_our_entries() {
+        let before = parse(THEIRS).unwrap();
+        let after = parse(&merged(THEIRS, &ours("jit:prod:new"), false).unwrap()).unwrap();
+        assert_eq!(after["current-context"], "work");
+        assert_eq!(after["x-theirs"], before["x-theirs"]);
+        assert_eq!(after["users"][0], before["users"][0]);
+        assert_eq!(after["contexts"][0], before["contexts"][0]);
+        assert_eq!(after["clusters"].as_array().unwrap().len(), 3);
+        let once_more = merged(&merged(THEIRS, &ours("jit:prod:new"), false).unwrap(), &ours("jit:prod:new"), false).unwrap();
+        assert_eq!(parse(&once_more).unwrap(), after, "twice is once");
+    }
+
+    #[test]
+    fn the_current_context_changes_only_when_asked() {
+        let after = parse(&merged(THEIRS, &ours("jit:prod:new"), true).unwrap()).unwrap();
+        assert_eq!(after["current-context"], "jit:prod:new");
+        let empty = parse(&merged("", &ours("jit:prod:new"), false).unwrap()).unwrap();
+        assert_eq!(empty["current-context"], "");
+    }
+
+    #[test]
+    fn a_file_that_is_not_understood_is_not_merged_into() {
+        for text in ["a: [", "- a", "kind: Pod", "a: 1\na: 2", "clusters: 7", "\u{0}", "a: 1\n---\nb: 2\n"] {
+            assert!(merged(text, &ours("jit:prod:new"), false).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_entry_of_theirs_with_our_name_but_not_our_prefix_stays() {
+        let after = parse(&merged(THEIRS, &ours("work"), false).unwrap()).unwrap();
+        let named = entries(&after, "clusters").filter(|entry| entry["name"] == "work").count();
+        assert_eq!(named, 2);
+    }
+}

@@ -1,0 +1,249 @@
+//! How things are shown: what goes to stdout as a result, words to people on stderr, times, tables.
+//!
+//! stdout is the result and nothing else; colour is for terminals only and `NO_COLOR` is honoured. No
+//! text of a daemon or of another person reaches a terminal unescaped. Every verb is its caller.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// In which form a result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// As the API answers it.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// Only the id or the name.
+    Name,
+}
+
+static PROGRAM: OnceLock<&'static str> = OnceLock::new();
+
+/// Fixes the words that start this program, as they stand in hints.
+pub fn called_as(name: &'static str) {
+    let _ = PROGRAM.set(name);
+}
+
+/// `jit-login`, or `kubectl jit` when it was started as kubectl's plugin.
+pub fn program() -> &'static str {
+    PROGRAM.get().copied().unwrap_or("jit-login")
+}
+
+/// Writes a result. A reader that has gone away, as `head` does, is no failure.
+pub fn result(text: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout();
+    let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::own(format!("can't write the result, {error}"), ""))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a result in the asked form; `table` and `name` only when they are asked for.
+pub fn show<T: Serialize>(
+    format: Format,
+    value: &T,
+    table: impl FnOnce() -> String,
+    name: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    match format {
+        Format::Table => result(&table()),
+        Format::Name => result(&name()),
+        Format::Json => result(&serde_json::to_string_pretty(value).map_err(unwritable)?),
+        Format::Yaml => result(&yaml(value)?),
+    }
+}
+
+/// `value` as YAML that every YAML reader takes for the same strings.
+pub fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+    let mut options = serde_saphyr::SerializerOptions::default();
+    options.prefer_block_scalars = false;
+    serde_saphyr::to_string_with_options(value, options).map_err(unwritable)
+}
+
+fn unwritable(error: impl std::fmt::Display) -> Failure {
+    Failure::own(format!("can't write the result, {error}"), "")
+}
+
+/// A line for the person; never part of the result.
+pub fn say(line: &str) {
+    let _ = writeln!(anstream::stderr(), "{line}");
+}
+
+/// Says why a verb failed.
+pub fn complain(failure: &Failure) {
+    let Some((code, sentence)) = failure.sentence() else { return };
+    let (error, hint) = (paint("error", RED), paint("hint", CYAN));
+    say(&format!("{error}[{code}]: {sentence}"));
+    let text = failure.hint();
+    if !text.is_empty() {
+        say(&format!("{hint}: {text}"));
+    }
+}
+
+/// `text` in a style; the style is dropped again where there is no terminal.
+pub fn paint(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+pub const BOLD: Style = Style::new().bold();
+pub const DIM: Style = Style::new().dimmed();
+pub const RED: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
+pub const GREEN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+pub const YELLOW: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
+pub const CYAN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
+
+/// The colour of a phase.
+pub fn phase_style(phase: &str) -> Style {
+    match phase {
+        "live" => GREEN,
+        "pending" | "approved" | "collecting" => YELLOW,
+        "denied" => RED,
+        _ => DIM,
+    }
+}
+
+/// `text` with everything escaped that a terminal would obey or not show.
+pub fn safe(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            let _ = write!(shown, "\\u{{{:04x}}}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// The same for names, which have no reason to leave ASCII: a letter that only looks like another one
+/// is shown as what it is.
+pub fn safe_name(text: &str) -> String {
+    let plain = text.chars().all(|c| c.is_ascii_graphic());
+    if plain { text.to_owned() } else { format!("{} (not plain letters)", text.escape_default()) }
+}
+
+/// Characters that change direction or take no room.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// `1h05m`, `58m`, `3m20s`, `42s`.
+pub fn length(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes, rest) {
+        (0, 0, rest) => format!("{rest}s"),
+        (0, minutes, rest) if minutes < 10 && rest > 0 => format!("{minutes}m{rest:02}s"),
+        (0, minutes, _) => format!("{minutes}m"),
+        (hours, 0, _) => format!("{hours}h"),
+        (hours, minutes, _) if hours < 48 => format!("{hours}h{minutes:02}m"),
+        (hours, _, _) => format!("{}d", hours / 24),
+    }
+}
+
+/// Seconds from now to `at`; negative when it is past.
+pub fn seconds_to(at: Timestamp) -> i64 {
+    at.duration_since(Timestamp::now()).as_secs()
+}
+
+/// `in 58m`, or `58m ago`.
+pub fn until(at: Timestamp) -> String {
+    match seconds_to(at) {
+        left if left >= 0 => format!("in {}", length(left)),
+        past => format!("{} ago", length(-past)),
+    }
+}
+
+/// `58m ago`.
+pub fn ago(at: Timestamp) -> String {
+    format!("{} ago", length(-seconds_to(at)))
+}
+
+/// The time of day here, with the date when it is not today.
+pub fn clock(at: Timestamp) -> String {
+    let (then, now) = (at.to_zoned(TimeZone::system()), Timestamp::now().to_zoned(TimeZone::system()));
+    let pattern = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    then.strftime(pattern).to_string()
+}
+
+/// A table as kubectl writes it: upper-case headings, no lines, two spaces between columns.
+pub fn table(headings: &[&str], rows: Vec<Vec<String>>, wrap: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header(headings.iter().map(ToString::to_string));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    if wrap {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width());
+    }
+    table.trim_fmt()
+}
+
+fn width() -> u16 {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|width| *width >= 40).unwrap_or(100)
+}
+
+/// Whether a person reads stderr.
+pub fn on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(safe("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{001b}[31mb\\u{000a}c\\u{202e}d");
+        assert_eq!(safe("Größe ✓"), "Größe ✓");
+    }
+
+    #[test]
+    fn a_letter_that_looks_like_another_is_flagged() {
+        assert_eq!(safe_name("alice"), "alice");
+        assert_eq!(safe_name("\u{430}lice"), "\\u{430}lice (not plain letters)");
+    }
+
+    #[test]
+    fn lengths_are_short() {
+        let shown = |seconds| length(seconds);
+        assert_eq!((shown(42), shown(200), shown(900), shown(3900)), ("42s".into(), "3m20s".into(), "15m".into(), "1h05m".into()));
+        assert_eq!(shown(-5), "0s");
+    }
+
+    #[test]
+    fn a_table_has_two_spaces_between_columns() {
+        let text = table(&["ID", "PHASE"], vec![vec!["a".into(), "live".into()], vec!["abc".into(), "x".into()]], false);
+        assert_eq!(text, "ID   PHASE\na    live\nabc  x");
+    }
+
+    #[test]
+    fn yaml_keeps_strings_that_look_like_something_else() {
+        let long = "A".repeat(4000);
+        let value = serde_json::json!({"a": "yes", "b": "12:30", "c": "0x1f", "d": long, "e": "1e3", "f": "", "g": "a: b #c", "h": "x\ny\n", "i": null, "j": [], "k": {}});
+        let text = yaml(&value).unwrap();
+        assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(), value, "{text}");
+        assert!(text.contains("\"yes\"") || text.contains("'yes'"), "{text}");
+    }
+}

@@ -1,0 +1,418 @@
+//! `jitd`, the daemon and its administration: arguments, configuration, and what each verb prints.
+//!
+//! stdout is the result, stderr is everything else. Exit codes: 0 done, 1 our failure, 2 usage or a
+//! configuration that can't be meant. `serve` runs until SIGTERM or SIGINT.
+
+use std::collections::BTreeMap;
+use std::io::{BufReader, IsTerminal, Write, stdout};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::UnixListener;
+
+use jitd::api::{self, Api, Limits};
+use jitd::broker::{Broker, Overseers, Parts, Site};
+use jitd::ca::{Authority, store};
+use jitd::cluster::{Cluster, Credential, Endpoint};
+use jitd::config::{ClusterConfig, Config, Faults};
+use jitd::grant::request::ClusterName;
+use jitd::metrics::Metrics;
+use jitd::sweep::{self, Findings};
+use jitd::trail::{self, Trail};
+use jitd::{manifest, service};
+
+#[derive(Parser)]
+#[command(name = "jitd", version, about = "Approval-gated, minutes-long client certificates for Kubernetes")]
+struct Arguments {
+    /// The configuration.
+    #[arg(long, short, global = true, default_value = "/etc/jitd/config.yaml", value_name = "FILE")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve until SIGTERM.
+    Serve,
+    /// Say everything that is wrong with the configuration and the policy.
+    Check,
+    /// Make a certificate authority for every cluster of the configuration that has none.
+    Init {
+        /// Life of the issuing certificate in days.
+        #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
+        issuing_days: u16,
+        /// Life of the root certificate in years.
+        #[arg(long, default_value_t = 10, value_name = "YEARS", value_parser = clap::value_parser!(u16).range(1..=30))]
+        root_years: u16,
+    },
+    /// Look at a cluster's certificate authority, or renew it.
+    Ca {
+        #[command(subcommand)]
+        verb: CaVerb,
+    },
+    /// Print what an administrator applies to the cluster: `jitd manifest CLUSTER | kubectl apply -f -`.
+    Manifest {
+        /// The cluster's name in the configuration.
+        cluster: String,
+    },
+    /// Check or export the trail.
+    Audit {
+        #[command(subcommand)]
+        verb: AuditVerb,
+    },
+}
+
+#[derive(Subcommand)]
+enum CaVerb {
+    /// Show what there is and how long it lasts.
+    Show {
+        /// The cluster's name in the configuration.
+        cluster: String,
+    },
+    /// Make a new issuing certificate with the root key; the daemon takes it up by itself.
+    Renew {
+        /// The cluster's name in the configuration.
+        cluster: String,
+        /// The root key, when it does not lie in the authority's folder.
+        #[arg(long, value_name = "FILE")]
+        root_key: Option<PathBuf>,
+        /// Life of the issuing certificate in days.
+        #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
+        issuing_days: u16,
+    },
+    /// Print a request for an issuing certificate, to be signed by your own PKI.
+    Csr {
+        /// The cluster's name in the configuration.
+        cluster: String,
+    },
+    /// Take the signed issuing certificate, with everything above it up to the root.
+    Import {
+        /// The cluster's name in the configuration.
+        cluster: String,
+        /// The chain in PEM, issuing certificate first.
+        file: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditVerb {
+    /// Check every line, its place in the chain, and that it may follow the ones before it.
+    Verify {
+        /// Exported lines instead of this host's trail; needs no configuration.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Print every line as it is stored.
+    Export,
+}
+
+/// How a verb failed: with an exit code and what stderr says.
+enum Failure {
+    /// The files or the words of the command are not right.
+    Usage(String),
+    /// We could not do it.
+    Ours(String),
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Ours(error.to_string())
+    }
+}
+
+/// How long the daemon's own certificate lasts; it is made anew at half of it.
+const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match &arguments.verb {
+        Verb::Serve => read(&arguments.config).and_then(|config| serve(config)),
+        Verb::Check => check(&arguments.config),
+        Verb::Init { issuing_days, root_years } => init(&arguments.config, *issuing_days, *root_years),
+        Verb::Ca { verb } => ca(&arguments.config, verb),
+        Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
+        Verb::Audit { verb: AuditVerb::Verify { file } } => verify(&arguments.config, file.as_deref()),
+        Verb::Audit { verb: AuditVerb::Export } => {
+            read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(message)) => told(&message, 2),
+        Err(Failure::Ours(message)) => told(&message, 1),
+    }
+}
+
+fn told(message: &str, code: u8) -> ExitCode {
+    eprintln!("jitd: {message}");
+    ExitCode::from(code)
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    Config::read(path).map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
+}
+
+fn check(path: &Path) -> Result<(), Failure> {
+    let config = read(path)?;
+    let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
+    println!("{}: ok, {} rules for {}", path.display(), config.policy.len(), names.join(", "));
+    Ok(())
+}
+
+fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> {
+    let config = read(path)?;
+    private_folder(&config.state)?;
+    for (name, cluster) in &config.clusters {
+        if cluster.authority.join("root.crt").exists() {
+            eprintln!("cluster {name}: has its authority already");
+            continue;
+        }
+        if let Some(parent) = cluster.authority.parent() {
+            private_folder(parent)?;
+        }
+        let shown = store::init(&cluster.authority, name, issuing_days, root_years, Timestamp::now())?;
+        let root = cluster.authority.join("root.crt");
+        println!("{}", root.display());
+        eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+        eprintln!("  1. let the API server trust it: add {} to the file of its --client-ca-file", root.display());
+        eprintln!("  2. give the daemon its rights:  jitd manifest {name} | kubectl apply -f -");
+        eprintln!("  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days", cluster.authority.join("root.key").display());
+    }
+    Ok(())
+}
+
+fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
+    let config = read(path)?;
+    let of = |cluster: &str| -> Result<(ClusterName, PathBuf), Failure> {
+        let found = config.clusters.iter().find(|(name, _)| name.as_str() == cluster);
+        let (name, found) = found.ok_or_else(|| Failure::Usage(no_such_cluster(cluster, &config)))?;
+        Ok((name.clone(), found.authority.clone()))
+    };
+    let now = Timestamp::now();
+    let shown = match verb {
+        CaVerb::Show { cluster } => store::show(&of(cluster)?.1, now)?,
+        CaVerb::Renew { cluster, root_key, issuing_days } => {
+            let (name, folder) = of(cluster)?;
+            store::renew(&folder, &name, root_key.as_deref(), *issuing_days, now)?
+        }
+        CaVerb::Csr { cluster } => {
+            let (name, folder) = of(cluster)?;
+            print!("{}", store::csr(&folder, &name)?);
+            eprintln!("let your PKI sign this as a CA with path length 0, then `jitd ca import {name} CHAIN`");
+            return Ok(());
+        }
+        CaVerb::Import { cluster, file } => {
+            let chain = std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+            store::import(&of(cluster)?.1, &chain, now)?
+        }
+    };
+    let mut out = stdout().lock();
+    let certificates = [("issuing", &shown.issuing)]
+        .into_iter()
+        .chain(shown.between.iter().map(|facts| ("between", facts)))
+        .chain([("root", &shown.root)]);
+    for (what, facts) in certificates {
+        writeln!(out, "{what:<8} {}", facts.subject)?;
+        writeln!(out, "         valid   {} to {}", facts.not_before, facts.not_after)?;
+        writeln!(out, "         sha256  {}", facts.sha256)?;
+    }
+    if shown.root_key_is_here {
+        eprintln!("the root key is on this host\nhint: move it away; only `jitd ca renew` needs it");
+    }
+    if shown.key_is_pending {
+        eprintln!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
+    }
+    if !shown.root_file_is_current {
+        eprintln!("`root.crt` is not the root of the issuing certificate\nhint: `jitd ca import` again, with the whole chain");
+    }
+    Ok(())
+}
+
+fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
+    let config = read(path)?;
+    let Some((name, _)) = config.clusters.iter().find(|(name, _)| name.as_str() == cluster) else {
+        return Err(Failure::Usage(no_such_cluster(cluster, &config)));
+    };
+    print!("{}", manifest::manifest(&config.policy, name, config.host.as_str()));
+    Ok(())
+}
+
+fn no_such_cluster(cluster: &str, config: &Config) -> String {
+    let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
+    format!("no cluster `{}` in the configuration; there is {}", cluster.escape_default(), names.join(", "))
+}
+
+fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
+    let report = match file {
+        Some(file) => {
+            let lines = std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+            trail::verify_lines(BufReader::new(lines), file)?
+        }
+        None => {
+            let watched = std::io::stderr().is_terminal();
+            trail::verify_file(&read(path)?.trail(), |events| {
+                if watched {
+                    eprint!("\r{events} events");
+                }
+            })?
+        }
+    };
+    println!("{} events, {} grants, {} of them open; the chain holds", report.events, report.grants, report.open);
+    println!("head {}", report.head);
+    Ok(())
+}
+
+fn private_folder(path: &Path) -> Result<(), Failure> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        let path = path.display();
+        return Err(Failure::Ours(format!("`{path}` is open to others\nhint: chmod 700 {path}")));
+    }
+    Ok(())
+}
+
+// ---- serve ----
+
+fn serve(config: Config) -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    // The one provider in the tree; a second install can't happen, and would change nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    let clock: fn() -> Timestamp = Timestamp::now;
+    private_folder(&config.state)?;
+    let (trail, open) = Trail::open(&config.trail())?;
+    let host = config.host.to_string();
+    let mut sites = BTreeMap::new();
+    for (name, cluster) in &config.clusters {
+        sites.insert(name.clone(), site(name, cluster, &host, clock())?);
+    }
+    let mut readers = config.auditors.clone();
+    readers.extend(config.admins.iter().cloned());
+    let broker = Arc::new(Broker::new(Parts {
+        trail: trail.clone(),
+        open,
+        sites,
+        policy: config.policy.clone(),
+        people: config.people.clone(),
+        times: config.times,
+        overseers: Overseers { readers, admins: config.admins.clone() },
+        clock,
+    }));
+    broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256).await?;
+
+    let findings = Arc::new(Findings::default());
+    sweep::start(&broker, &findings).await;
+    let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone(), clock));
+    let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
+
+    let api = Arc::new(Api { broker: Arc::clone(&broker), people: config.people.clone(), metrics: Metrics::new(findings), host });
+    let listener = listen(&config.socket)?;
+    tracing::info!(socket = %config.socket.display(), "ready");
+    service::ready("ready");
+    let stop = async {
+        if let Err(error) = service::asked_to_stop().await {
+            tracing::error!(%error, "signals can't be waited for");
+        }
+        service::stopping();
+        tracing::info!("stopping");
+    };
+    api::serve(api, listener, Limits::USUAL, stop).await;
+    sweeping.abort();
+    renewal.abort();
+    broker.stopped().await?;
+    // Only now: a client that finds no socket may ask the next daemon.
+    drop(std::fs::remove_file(&config.socket));
+    trail.close();
+    Ok(())
+}
+
+fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, Failure> {
+    let authority = Authority::open(&cluster.authority)?;
+    let credential = credential(cluster, &authority, host, now)?;
+    let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
+    let cluster = Cluster::connect(endpoint, host, &credential)?;
+    Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
+}
+
+fn credential(cluster: &ClusterConfig, authority: &Authority, host: &str, now: Timestamp) -> Result<Credential, Failure> {
+    if let Some(path) = &cluster.kubeconfig {
+        return Ok(Credential::Kubeconfig(path.clone()));
+    }
+    let made = authority.daemon_credential(host, DAEMON_CREDENTIAL, now)?;
+    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem.to_string() })
+}
+
+/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
+async fn renew_credentials(
+    broker: Arc<Broker>,
+    clusters: BTreeMap<ClusterName, ClusterConfig>,
+    host: String,
+    clock: fn() -> Timestamp,
+) {
+    let mut last = clock();
+    loop {
+        // Short steps, so that a renewed authority is taken up soon and a suspended host is noticed.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let half = clock().duration_since(last) >= DAEMON_CREDENTIAL / 2;
+        let mut renewed = true;
+        for (name, site) in broker.sites() {
+            let Some(cluster) = clusters.get(name) else { continue };
+            let taken_up = match Authority::open(&cluster.authority) {
+                Ok(found) if found.not_after() != site.authority().not_after() => {
+                    tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
+                    site.replace_authority(found);
+                    true
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    tracing::warn!(cluster = %name, %error, "the authority can't be read; the one before stays in use");
+                    false
+                }
+            };
+            if half || taken_up {
+                let swapped = credential(cluster, &site.authority(), &host, clock()).and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
+                if let Err(Failure::Ours(error) | Failure::Usage(error)) = swapped {
+                    tracing::error!(cluster = %name, error, "the daemon's own certificate could not be renewed");
+                    renewed = false;
+                }
+            }
+        }
+        if half && renewed {
+            last = clock();
+        }
+    }
+}
+
+/// The socket, with a leftover of a daemon that was killed removed; never one that still answers.
+fn listen(path: &Path) -> Result<UnixListener, Failure> {
+    if let Some(folder) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(Failure::Ours(format!("another daemon answers on `{}`", path.display())));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    // Who may do what is decided by who they are; everybody may ask.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}

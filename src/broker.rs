@@ -1,0 +1,880 @@
+//! The story: the only file that orders the steps of a grant.
+//!
+//! ```text
+//!  request ─► approve ─► certificate ─► end
+//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind ─► Bound
+//!               ─► ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
+//!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//! ```
+//! It never decides (`grant/` does), never talks to the outside itself (`ca`, `cluster`, `trail` do), and
+//! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
+//! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, watch};
+
+use crate::ca::{self, Authority, CaError, CheckedCsr};
+use crate::cluster::{Cluster, ClusterError, Probe, Unbound};
+use crate::config::Times;
+use crate::grant::approval::{self, Approved, Facts};
+use crate::grant::policy::{self, Decision, Policy};
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName, Scope};
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Binding, Clock, EndCause, EndProof, Event, Fact, Grant, GrantId, Phase, Requested};
+use crate::people::People;
+use crate::trail::{Trail, TrailError};
+
+/// Why a step did not happen. A refusal is our answer; everything else is our failure.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A rule says no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// There is no such grant, or it is not the caller's to see.
+    #[error("no grant `{0}` that you may see")]
+    NoSuchGrant(String),
+    /// More than one grant begins like this.
+    #[error("more than one grant begins with `{0}`")]
+    Ambiguous(String),
+    /// The trail could not store or answer.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// The cluster could not be asked, or would not do it.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The authority could not sign.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// The clock went back behind what the trail already says.
+    #[error("the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right")]
+    ClockWentBack {
+        /// The clock.
+        now: Timestamp,
+        /// The newest entry.
+        latest: Timestamp,
+    },
+    /// The API server's answer did not become what the binding says.
+    #[error("the API server still says {} after {} s", if *.allowed { "`allowed`" } else { "`denied`" }, ANSWER_WITHIN.as_secs())]
+    Unsettled {
+        /// What it still says.
+        allowed: bool,
+    },
+    /// A fault of ours, told in the log.
+    #[error("internal fault; the daemon's log says more")]
+    Internal,
+}
+
+impl From<Refusal> for BrokerError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// How long a new or deleted binding may take until the API server answers accordingly.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A cluster and the authority that signs for it.
+pub struct Site {
+    /// Where bindings are made.
+    pub cluster: Cluster,
+    /// What signs. Behind a lock, for `jitd ca renew` replaces it under a running daemon.
+    pub authority: RwLock<Arc<Authority>>,
+}
+
+/// All that the story needs, and the grants that are not over.
+pub struct Broker {
+    trail: Trail,
+    sites: BTreeMap<ClusterName, Site>,
+    policy: Policy,
+    people: People,
+    times: Times,
+    overseers: Overseers,
+    clock: fn() -> Timestamp,
+    latest: AtomicI64,
+    open: RwLock<BTreeMap<GrantId, Arc<Cell>>>,
+    deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
+    /// Told when a deadline may have come nearer.
+    pub due: Notify,
+}
+
+/// Who may look at, and who may end, what is not theirs.
+#[derive(Clone, Debug)]
+pub struct Overseers {
+    /// Groups that may see every grant; the admins are among them.
+    pub readers: Vec<String>,
+    /// Groups that may also revoke every grant.
+    pub admins: Vec<String>,
+}
+
+/// One open grant. Who changes it holds `gate` from the check to the recorded outcome; who reads takes
+/// the last state, and waits for the next one.
+struct Cell {
+    gate: tokio::sync::Mutex<()>,
+    state: watch::Sender<Arc<Grant>>,
+    /// How often ending it failed in a row.
+    failures: AtomicU32,
+}
+
+impl Cell {
+    fn new(grant: Grant) -> Arc<Self> {
+        Arc::new(Self {
+            gate: tokio::sync::Mutex::new(()),
+            state: watch::Sender::new(Arc::new(grant)),
+            failures: AtomicU32::new(0),
+        })
+    }
+
+    fn grant(&self) -> Arc<Grant> {
+        Arc::clone(&self.state.borrow())
+    }
+}
+
+/// A certificate that works, and until when.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// Leaf and issuing certificate, PEM.
+    pub chain_pem: String,
+    /// The last second of its validity.
+    pub not_after: Timestamp,
+    /// The end of the window.
+    pub until: Timestamp,
+    /// The cluster it is for.
+    pub cluster: ClusterName,
+}
+
+/// What a broker is made of.
+pub struct Parts {
+    /// The store.
+    pub trail: Trail,
+    /// The grants that it says are open.
+    pub open: Vec<Grant>,
+    /// The clusters.
+    pub sites: BTreeMap<ClusterName, Site>,
+    /// Who may ask for what.
+    pub policy: Policy,
+    /// Who is known.
+    pub people: People,
+    /// The clocks.
+    pub times: Times,
+    /// Who may see and end what is not theirs.
+    pub overseers: Overseers,
+    /// The clock of the host.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Broker {
+    /// Takes up where the trail stands.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let broker = Self {
+            latest: AtomicI64::new(parts.trail.latest().as_millisecond()),
+            trail: parts.trail,
+            sites: parts.sites,
+            policy: parts.policy,
+            people: parts.people,
+            times: parts.times,
+            overseers: parts.overseers,
+            clock: parts.clock,
+            open: RwLock::default(),
+            deadlines: Mutex::default(),
+            due: Notify::new(),
+        };
+        for grant in parts.open {
+            // Without a deadline it was cut off between two steps.
+            let cut_off = grant.deadline.is_none().then(|| grant.id.clone());
+            broker.keep(grant);
+            if let Some(id) = cut_off {
+                broker.due_at(broker.now(), id);
+            }
+        }
+        broker
+    }
+
+    /// Records that the daemon serves.
+    ///
+    /// # Errors
+    /// [`BrokerError::Trail`]; then it must not.
+    pub async fn started(&self, version: &str, host: &str, policy_sha256: &str) -> Result<(), BrokerError> {
+        let event = Event::Started {
+            version: version.to_owned(),
+            host: host.to_owned(),
+            policy_sha256: policy_sha256.to_owned(),
+        };
+        self.append(vec![Fact { at: self.now(), grant: None, by: None, event }]).await
+    }
+
+    /// Records that the daemon ends in good order.
+    ///
+    /// # Errors
+    /// [`BrokerError::Trail`].
+    pub async fn stopped(&self) -> Result<(), BrokerError> {
+        self.append(vec![Fact { at: self.now(), grant: None, by: None, event: Event::Stopped }]).await
+    }
+
+    // ---- asking ----
+
+    /// What the policy would say to `ask`. Nothing is recorded.
+    pub fn explain(&self, requester: &Person, ask: &Ask) -> Decision {
+        policy::decide(&self.policy, requester, ask)
+    }
+
+    /// Somebody asks. A refusal is recorded too.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; no grant comes to be.
+    pub async fn request(&self, requester: &Person, ask: Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        match self.requested(requester, &ask, csr).await {
+            Ok(grant) => Ok(grant),
+            Err(BrokerError::Refused(refusal)) => {
+                let code = refusal.code.as_str().to_owned();
+                let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
+                self.append(vec![Fact { at: self.now(), grant: None, by: Some(requester.name.clone()), event }]).await?;
+                Err(refusal.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        let site = self.site(&ask.cluster)?;
+        let (rule, quorum) = match policy::decide(&self.policy, requester, ask) {
+            Decision::Ask { rule, quorum } => (rule, quorum),
+            Decision::Deny(denial) => return Err(denial.refusal().into()),
+        };
+        approval::role_fits_scope(ask)?;
+        let key = ca::read_csr(csr)?.key().clone();
+        self.key_is_free(&key, requester, site).await?;
+        let role = resolve(site, ask).await?;
+
+        let mut random = [0; 10];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
+        let id = GrantId::from_random(random);
+        let now = self.now();
+        let event = Event::Requested(Box::new(Requested {
+            digest: approval::digest(&id, &requester.name, ask, &key, &role),
+            ask: ask.clone(),
+            key,
+            role,
+            rule,
+            quorum,
+            pending_until: approval::after(now, self.times.answer.duration()),
+        }));
+        let fact = Fact { at: now, grant: Some(id), by: Some(requester.name.clone()), event };
+        let grant = Grant::begin(&fact).map_err(|error| internal(&error))?;
+        self.append(vec![fact]).await?;
+        tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, role = %ask.role, "requested");
+        Ok(self.keep(grant).grant())
+    }
+
+    async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
+        let in_use = |why: &str| Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does");
+        if site.authority().is_own_key(key) {
+            return Err(in_use("this is the authority's own key").into());
+        }
+        if self.trail.owners_of(key).await?.iter().any(|owner| owner != requester.name.as_str()) {
+            return Err(in_use("this key stands in another person's grant").into());
+        }
+        Ok(())
+    }
+
+    // ---- answering ----
+
+    /// An approver says yes to what has this digest.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn approve(&self, id: &GrantId, approver: &Person, digest: &str) -> Result<Arc<Grant>, BrokerError> {
+        let collect = self.times.collect.duration();
+        self.answer(id, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now)).await
+    }
+
+    /// An approver says no.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn deny(&self, id: &GrantId, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(id, approver, "deny", |grant, now| approval::deny(grant, approver, reason, now)).await
+    }
+
+    /// The requester takes the request back before it was collected.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn withdraw(&self, id: &GrantId, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(id, requester, "withdraw", |grant, _| match grant.phase {
+            _ if grant.requester != requester.name => Err(not_the_requester()),
+            Phase::Pending | Phase::Approved => Ok(Event::Withdrawn),
+            phase => Err(Refusal::new(Code::WrongPhase, format!("the grant is already {}", phase.as_str()))
+                .hint("`jit-login end` gives access back")),
+        })
+        .await
+    }
+
+    async fn answer(
+        &self,
+        id: &GrantId,
+        by: &Person,
+        action: &str,
+        decide: impl FnOnce(&Grant, Timestamp) -> Result<Event, Refusal>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.cell(id)?;
+        let _gate = cell.gate.lock().await;
+        match decide(&cell.grant(), self.now()) {
+            Ok(event) => self.record(&cell, Some(&by.name), vec![event]).await,
+            Err(refusal) => Err(self.refuse(&cell, by, action, refusal).await),
+        }
+    }
+
+    // ---- collecting and renewing ----
+
+    /// The requester collects, or inside the window renews. The access works when this returns.
+    ///
+    /// # Errors
+    /// [`BrokerError`]. What was begun and did not come to work is taken away again.
+    pub async fn certificate(&self, id: &GrantId, requester: &Person, csr: &str) -> Result<HandedOver, BrokerError> {
+        let cell = self.cell(id)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let csr = match ca::read_csr(csr) {
+            Ok(_) if grant.requester != requester.name => Err(not_the_requester()),
+            read => read,
+        };
+        let csr = match csr {
+            Ok(csr) => csr,
+            Err(refusal) => return Err(self.refuse(&cell, requester, "certificate", refusal).await),
+        };
+        if grant.phase == Phase::Live {
+            match approval::renew(&grant, csr.key(), self.now()) {
+                Ok(approved) => self.issue(&cell, approved, csr, &[]).await,
+                Err(refusal) => Err(self.refuse(&cell, requester, "certificate", refusal).await),
+            }
+        } else {
+            self.collect(&cell, &grant, requester, csr).await
+        }
+    }
+
+    async fn collect(
+        &self,
+        cell: &Cell,
+        grant: &Grant,
+        requester: &Person,
+        csr: CheckedCsr,
+    ) -> Result<HandedOver, BrokerError> {
+        let site = self.site(&grant.ask.cluster)?;
+        let role = site.cluster.resolve_role(&grant.ask.scope, &grant.ask.role).await?;
+        let mut approvers = BTreeMap::new();
+        for name in &grant.agreed {
+            if let Ok(person) = self.people.by_name(name).await {
+                approvers.insert(name.clone(), person);
+            }
+        }
+        let facts = Facts { policy: &self.policy, requester, approvers: &approvers, role: role.as_ref() };
+        let approved = match approval::collect(grant, csr.key(), &facts, self.now()) {
+            Ok(approved) => approved,
+            Err(refusal) => {
+                let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
+                if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
+                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound };
+                    self.record(cell, None, vec![event]).await?;
+                }
+                return Err(refused);
+            }
+        };
+        let Some(probe) = role.as_ref().and_then(|role| Probe::for_role(role, &grant.ask.scope)) else {
+            return Err(self.refuse(cell, requester, "certificate", role_empty(&grant.ask)).await);
+        };
+
+        let binding = grant.binding();
+        let intent = Event::BindIntended { binding: binding.name.clone() };
+        let handed_over = self.issue(cell, approved, csr, &[intent]).await;
+        let live = match handed_over {
+            Ok(handed_over) => self.bind(cell, site, &binding, &probe).await.map(|until| HandedOver { until, ..handed_over }),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &live
+            && cell.grant().phase != Phase::Approved
+        {
+            tracing::warn!(grant = %grant.id, %error, "the grant did not come to work and is ended");
+            drop(self.finish(cell, EndCause::Failed, None, None).await);
+        }
+        live
+    }
+
+    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome.
+    async fn issue(&self, cell: &Cell, approved: Approved, csr: CheckedCsr, then: &[Event]) -> Result<HandedOver, BrokerError> {
+        let grant = cell.grant();
+        let now = self.now();
+        self.clock_is_sane(now)?;
+        let authority = self.site(&grant.ask.cluster)?.authority();
+        let prepared = authority.prepare(approved, csr, self.times.certificate.duration(), now)?;
+        let intent = Event::IssueIntended {
+            serial: prepared.serial.clone(),
+            tbs_sha256: prepared.tbs_sha256.clone(),
+            not_before: prepared.not_before,
+            not_after: prepared.not_after,
+        };
+        self.record(cell, None, vec![intent]).await?;
+        let certificate = authority.sign(prepared)?;
+        let mut outcome = Vec::with_capacity(1 + then.len());
+        outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
+        outcome.extend_from_slice(then);
+        let grant = self.record(cell, None, outcome).await?;
+        Ok(HandedOver {
+            chain_pem: certificate.chain_pem,
+            not_after: certificate.not_after,
+            until: grant.deadline.unwrap_or(certificate.not_after),
+            cluster: grant.ask.cluster.clone(),
+        })
+    }
+
+    /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
+    async fn bind(
+        &self,
+        cell: &Cell,
+        site: &Site,
+        binding: &Binding,
+        probe: &Probe,
+    ) -> Result<Timestamp, BrokerError> {
+        let grant = cell.grant();
+        let uid = site.cluster.bind(binding).await?;
+        self.record(cell, None, vec![Event::Bound { uid }]).await?;
+        ask_until(site, binding, probe, true).await?;
+        let until = approval::after(self.now(), grant.ask.window.duration());
+        self.record(cell, None, vec![Event::Live { until }]).await?;
+        tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
+        Ok(until)
+    }
+
+    // ---- ending ----
+
+    /// The requester gives the access back.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    pub async fn release(&self, id: &GrantId, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.cell(id)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let refusal = match grant.phase {
+            _ if grant.requester != requester.name => not_the_requester(),
+            Phase::Live => return self.finish(&cell, EndCause::Released, Some(&requester.name), None).await,
+            phase => Refusal::new(Code::WrongPhase, format!("the grant is {}, there is no access to give back", phase.as_str()))
+                .hint("`jit-login withdraw` takes a request back"),
+        };
+        Err(self.refuse(&cell, requester, "end", refusal).await)
+    }
+
+    /// An approver of the grant, or an admin, takes the access away.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    pub async fn revoke(&self, id: &GrantId, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.cell(id)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let refusal = match grant.phase {
+            _ if !by.is_in_any(&self.overseers.admins) && !by.is_in_any(&grant.quorum.groups) => Refusal::new(
+                Code::NotAllowed,
+                format!("only {} and admins may revoke this grant", grant.quorum.groups.join(", ")),
+            ),
+            Phase::Approved | Phase::Live => {
+                return self.finish(&cell, EndCause::Revoked, Some(&by.name), Some(reason)).await;
+            }
+            phase => Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str())),
+        };
+        Err(self.refuse(&cell, by, "revoke", refusal).await)
+    }
+
+    /// Does what is due for a grant: lapses it, expires it, or goes on with an end that did not finish.
+    /// Called by the sweep only; a grant for which nothing is due stays as it is.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; it is due again then.
+    pub async fn settle(&self, id: &GrantId) -> Result<(), BrokerError> {
+        let Ok(cell) = self.cell(id) else { return Ok(()) };
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let over = grant.deadline.is_some_and(|deadline| deadline <= self.now());
+        let lapse = |clock| self.record(&cell, None, vec![Event::Lapsed { clock }]);
+        let settled = match grant.phase {
+            Phase::Pending if over => lapse(Clock::Pending).await,
+            Phase::Approved if over => lapse(Clock::Collect).await,
+            Phase::Live if over => return self.finish(&cell, EndCause::Expired, None, None).await.map(drop),
+            // Nobody works on it, for the gate was free: a step before was cut off.
+            Phase::Collecting => return self.finish(&cell, EndCause::Failed, None, None).await.map(drop),
+            Phase::Ending => {
+                let cause = grant.end_cause.unwrap_or(EndCause::Failed);
+                return self.finish(&cell, cause, None, None).await.map(drop);
+            }
+            _ => return Ok(()),
+        };
+        if settled.is_err() {
+            self.later(&cell);
+        }
+        settled.map(drop)
+    }
+
+    /// Ends a live grant whose binding somebody took away behind our back.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
+        let Ok(cell) = self.cell(id) else { return Ok(()) };
+        let _gate = cell.gate.lock().await;
+        if cell.grant().phase == Phase::Live {
+            let words = "its binding was gone from the cluster".to_owned();
+            self.finish(&cell, EndCause::Revoked, None, Some(words)).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a grant; what fails is due again after a while that grows.
+    async fn finish(
+        &self,
+        cell: &Cell,
+        why: EndCause,
+        by: Option<&PersonName>,
+        reason: Option<String>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let ended = self.unbind(cell, why, by, reason).await;
+        match &ended {
+            Ok(grant) => {
+                tracing::info!(grant = %grant.id, requester = %grant.requester, cause = why.as_str(), "ended");
+            }
+            Err(error) => {
+                tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
+                self.later(cell);
+            }
+        }
+        ended
+    }
+
+    /// Intent, deletion, proof. Removing goes on even when the trail can't take the intent: what is taken
+    /// away can't be misused, and the grant stays open here until the trail has it.
+    async fn unbind(
+        &self,
+        cell: &Cell,
+        why: EndCause,
+        by: Option<&PersonName>,
+        reason: Option<String>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let grant = cell.grant();
+        if !grant.bind_intended {
+            return self.record(cell, by, vec![Event::Ended { why, proof: EndProof::NeverBound }]).await;
+        }
+        let intended = if grant.phase == Phase::Ending {
+            Ok(())
+        } else {
+            self.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
+        };
+        let site = self.site(&grant.ask.cluster)?;
+        let binding = grant.binding();
+        if let Unbound::NotOurs { why } = site.cluster.unbind(&binding, grant.binding_uid.as_deref()).await? {
+            // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
+            tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+        }
+        intended?;
+        if let Some(role) = self.trail.role_of(&grant.id).await?
+            && let Some(probe) = Probe::for_role(&role, &grant.ask.scope)
+        {
+            ask_until(site, &binding, &probe, false).await?;
+        }
+        self.record(cell, None, vec![Event::Ended { why, proof: EndProof::Denied }]).await
+    }
+
+    // ---- looking ----
+
+    /// The grant that `text`, an id or the beginning of one, names for this person.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchGrant`] also for what the person may not see; [`BrokerError::Ambiguous`].
+    pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, BrokerError> {
+        let legal = (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !legal {
+            return Err(BrokerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
+        }
+        let overseers = &self.overseers.readers;
+        let mut found: Vec<Arc<Grant>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.range::<str, _>((Included(text), Unbounded))
+                .take_while(|(id, _)| id.as_str().starts_with(text))
+                .map(|(_, cell)| cell.grant())
+                .filter(|grant| approval::may_see(grant, person, overseers))
+                .take(2)
+                .collect()
+        };
+        if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
+            found.extend(self.trail.closed(person, overseers, text, 2).await?.0.into_iter().map(Arc::new));
+        }
+        match (found.pop(), found.pop()) {
+            (Some(grant), None) => Ok(grant),
+            (Some(_), Some(_)) => Err(BrokerError::Ambiguous(text.to_owned())),
+            _ => Err(BrokerError::NoSuchGrant(text.to_owned())),
+        }
+    }
+
+    /// The grants this person may see, newest first: the open ones, and with `all` those that are over.
+    /// At most `limit`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`BrokerError::Trail`].
+    pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), BrokerError> {
+        let overseers = &self.overseers.readers;
+        let mut grants: Vec<Arc<Grant>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.values().map(|cell| cell.grant()).filter(|grant| approval::may_see(grant, person, overseers)).collect()
+        };
+        grants.sort_by(|one, other| other.requested_at.cmp(&one.requested_at));
+        let mut more = grants.len() > limit;
+        grants.truncate(limit);
+        if all && !more {
+            let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
+            grants.extend(closed.into_iter().map(Arc::new));
+            grants.sort_by(|one, other| other.requested_at.cmp(&one.requested_at));
+            more = older;
+        }
+        Ok((grants, more))
+    }
+
+    /// Waits until the grant's phase or number of agreements is another than given, or `patience` is over.
+    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
+        let Ok(cell) = self.cell(&grant.id) else { return grant };
+        let mut states = cell.state.subscribe();
+        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
+        // On time-out, and when the grant is dropped, the last state is the answer.
+        drop(tokio::time::timeout(patience, changed).await);
+        cell.grant()
+    }
+
+    /// The role of a grant as it was when it was asked for.
+    ///
+    /// # Errors
+    /// [`BrokerError::Trail`].
+    pub async fn role_of(&self, id: &GrantId) -> Result<Option<ResolvedRole>, BrokerError> {
+        Ok(self.trail.role_of(id).await?)
+    }
+
+    /// The trail's lines about a grant.
+    ///
+    /// # Errors
+    /// [`BrokerError::Trail`].
+    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
+        Ok(self.trail.lines_of(id).await?)
+    }
+
+    /// The clusters, by name.
+    pub fn sites(&self) -> impl Iterator<Item = (&ClusterName, &Site)> {
+        self.sites.iter()
+    }
+
+    /// How many grants stand in each open phase.
+    #[must_use]
+    pub fn census(&self) -> BTreeMap<&'static str, usize> {
+        let mut census: BTreeMap<&'static str, usize> =
+            ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
+        for cell in self.open.read().unwrap_or_else(PoisonError::into_inner).values() {
+            *census.entry(cell.grant().phase.as_str()).or_default() += 1;
+        }
+        census
+    }
+
+    /// The grants that may have a binding in this cluster.
+    #[must_use]
+    pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().map(|cell| cell.grant()).filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster).collect()
+    }
+
+    /// Takes the grants whose deadline has come, and says when the next one comes.
+    #[must_use]
+    pub fn take_due(&self) -> (Vec<GrantId>, Option<Timestamp>) {
+        let now = self.now();
+        let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = Vec::new();
+        while let Some((deadline, _)) = deadlines.first() {
+            if *deadline > now {
+                return (due, Some(*deadline));
+            }
+            due.extend(deadlines.pop_first().map(|(_, id)| id));
+        }
+        (due, None)
+    }
+
+    /// The moment it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        // The trail keeps milliseconds; what is decided is decided on what is kept.
+        Timestamp::from_millisecond((self.clock)().as_millisecond()).unwrap_or(Timestamp::MAX)
+    }
+
+    // ---- keeping ----
+
+    /// Records events about a grant: first whether they may follow, then on the disk, then here.
+    async fn record(&self, cell: &Cell, by: Option<&PersonName>, events: Vec<Event>) -> Result<Arc<Grant>, BrokerError> {
+        let before = cell.grant();
+        let at = self.now();
+        let mut next = Grant::clone(&before);
+        let mut facts = Vec::with_capacity(events.len());
+        for event in events {
+            let fact = Fact { at, grant: Some(before.id.clone()), by: by.cloned(), event };
+            next = next.follow(&fact).map_err(|error| internal(&error))?;
+            facts.push(fact);
+        }
+        self.append(facts).await?;
+        let next = Arc::new(next);
+        self.mark(&before, &next);
+        cell.state.send_replace(Arc::clone(&next));
+        if !next.phase.is_open() {
+            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&next.id);
+        }
+        Ok(next)
+    }
+
+    /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
+    /// is the answer instead: nothing happens outside the trail.
+    async fn refuse(&self, cell: &Cell, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
+        let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
+        match self.record(cell, Some(&by.name), vec![event]).await {
+            Ok(_) => refusal.into(),
+            Err(error) => error,
+        }
+    }
+
+    async fn append(&self, facts: Vec<Fact>) -> Result<(), BrokerError> {
+        let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
+        self.trail.append(facts).await?;
+        self.latest.fetch_max(at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn clock_is_sane(&self, now: Timestamp) -> Result<(), BrokerError> {
+        let latest = Timestamp::from_millisecond(self.latest.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN);
+        if now < latest && latest.duration_since(now) > CLOCK_TOLERANCE {
+            return Err(BrokerError::ClockWentBack { now, latest });
+        }
+        Ok(())
+    }
+
+    fn keep(&self, grant: Grant) -> Arc<Cell> {
+        let id = grant.id.clone();
+        let deadline = grant.deadline;
+        let cell = Cell::new(grant);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&cell));
+        if let Some(deadline) = deadline {
+            self.due_at(deadline, id);
+        }
+        cell
+    }
+
+    /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
+    fn later(&self, cell: &Cell) {
+        let failures = cell.failures.fetch_add(1, Ordering::Relaxed).min(6);
+        let wait = SignedDuration::from_secs((1_i64 << failures).min(60));
+        self.due_at(approval::after(self.now(), wait), cell.grant().id.clone());
+    }
+
+    fn due_at(&self, deadline: Timestamp, id: GrantId) {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).insert((deadline, id));
+        self.due.notify_one();
+    }
+
+    fn mark(&self, before: &Grant, next: &Grant) {
+        if before.deadline != next.deadline {
+            if let Some(deadline) = before.deadline {
+                let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+                deadlines.remove(&(deadline, before.id.clone()));
+            }
+            if let Some(deadline) = next.deadline {
+                self.due_at(deadline, next.id.clone());
+            }
+        }
+    }
+
+    fn cell(&self, id: &GrantId) -> Result<Arc<Cell>, BrokerError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(id).cloned().ok_or_else(|| BrokerError::NoSuchGrant(id.to_string()))
+    }
+
+    fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {
+        self.sites.get(cluster).ok_or_else(|| {
+            Refusal::new(Code::UnknownCluster, format!("there is no cluster `{cluster}` here"))
+                .hint(format!("there is {}", self.sites.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+                .into()
+        })
+    }
+}
+
+impl Site {
+    /// The authority of this moment.
+    #[must_use]
+    pub fn authority(&self) -> Arc<Authority> {
+        Arc::clone(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this one signs.
+    pub fn replace_authority(&self, authority: Authority) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+    }
+}
+
+/// The role that is asked for, as the cluster has it; refused when it, or its namespace, is missing.
+async fn resolve(site: &Site, ask: &Ask) -> Result<ResolvedRole, BrokerError> {
+    if let Scope::Namespace(namespace) = &ask.scope
+        && !site.cluster.namespace_exists(namespace).await?
+    {
+        return Err(Refusal::new(Code::NamespaceMissing, format!("there is no namespace `{namespace}` in `{}`", ask.cluster)).into());
+    }
+    let Some(role) = site.cluster.resolve_role(&ask.scope, &ask.role).await? else {
+        return Err(Refusal::new(Code::RoleMissing, format!("there is no {} `{}`", ask.role.kind(), ask.role.name()))
+            .hint("a binding to a missing role would lie in wait for one to be made")
+            .into());
+    };
+    match Probe::for_role(&role, &ask.scope) {
+        Some(_) => Ok(role),
+        None => Err(role_empty(ask).into()),
+    }
+}
+
+/// Asks the API server until it says what the binding should make it say.
+async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, allowed: bool) -> Result<(), BrokerError> {
+    let asked = async {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            match site.cluster.ask(binding, probe).await {
+                Ok(answer) if answer.is_allowed() == allowed => return Ok(()),
+                Err(error) if !error.is_transient() => return Err(error),
+                Ok(_) | Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 5 / 4).min(Duration::from_millis(250));
+        }
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+        Ok(answered) => Ok(answered?),
+        Err(_) => Err(BrokerError::Unsettled { allowed: !allowed }),
+    }
+}
+
+fn role_empty(ask: &Ask) -> Refusal {
+    Refusal::new(Code::RoleEmpty, format!("role `{}` allows nothing in {}", ask.role, ask.scope))
+        .hint("its rules are empty, or hold only outside of namespaces")
+}
+
+fn not_the_requester() -> Refusal {
+    Refusal::new(Code::NotAllowed, "only the person who asked may do this")
+}
+
+fn internal(error: &(dyn std::error::Error + 'static)) -> BrokerError {
+    tracing::error!(error, "internal fault");
+    BrokerError::Internal
+}

@@ -1,0 +1,493 @@
+//! A typed client of the daemon's API over its Unix socket: one method a route, bodies and views from
+//! [`wire`](crate::api::wire).
+//!
+//! ```text
+//!  connect ─► who serves (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
+//! ```
+//! It never sends a byte before it knows who serves, never reads more than a bounded answer, and never
+//! waits without a limit. `jit-login` is its caller; it decides nothing and prints nothing.
+
+use std::fmt::Write as _;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use crate::api::wire::{
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, GrantList,
+    GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+};
+
+/// Where the daemon listens when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/jitd/api.sock";
+
+/// The longest that one `wait` may ask the daemon to hold its answer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+const CONNECT: Duration = Duration::from_secs(3);
+const ANSWER: Duration = Duration::from_secs(20);
+/// Collecting binds the role and asks the API server until it says "allowed".
+const COLLECT: Duration = Duration::from_secs(60);
+const ONE_VIEW: usize = 1024 * 1024;
+const LIST: usize = 16 * 1024 * 1024;
+/// What a uid without a mapping in this user namespace looks like: anybody.
+const NOBODY: u32 = 65534;
+
+/// Whom the client takes for the daemon. Root and the caller's own account are always taken: neither
+/// gains anything by posing as the daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// The owner of the socket's folder, when only root could have made that folder theirs: nobody else
+    /// may write in it, and every folder above it is root's and only root's to write.
+    #[default]
+    FolderOwner,
+    /// The account with this uid, wherever the socket is.
+    User(u32),
+}
+
+/// Why there is no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens, or nobody answered in time.
+    #[error("can't reach jitd at `{}`: {why}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What went wrong.
+        why: String,
+    },
+    /// Somebody else than the daemon listens; nothing was sent.
+    #[error("`{}` is not served by jitd: {why}", socket.display())]
+    WrongServer {
+        /// The socket.
+        socket: PathBuf,
+        /// Who serves, and who should.
+        why: String,
+    },
+    /// The daemon refused or failed, and says so.
+    #[error("{}", .0.detail)]
+    Problem(Problem),
+    /// The answer is none that this version understands, or it broke off.
+    #[error("jitd's answer can't be used: {why}")]
+    Protocol {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// A connection to the daemon. Made anew when the daemon closed it between two calls.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    trust: Trust,
+    server: u32,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Client {
+    /// Connects, and checks who serves before anything is sent.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] or [`ClientError::WrongServer`].
+    pub async fn connect(socket: &Path, trust: Trust) -> Result<Self, ClientError> {
+        let (server, sender) = open(socket, trust).await?;
+        Ok(Self { socket: socket.to_owned(), trust, server, sender })
+    }
+
+    /// The uid of who serves.
+    #[must_use]
+    pub fn server(&self) -> u32 {
+        self.server
+    }
+
+    /// Who the daemon takes the caller for.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; so for every route.
+    pub async fn whoami(&mut self) -> Result<WhoamiView, ClientError> {
+        self.read("/v1/whoami", ANSWER, ONE_VIEW).await
+    }
+
+    /// The clusters of the daemon's configuration.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn clusters(&mut self) -> Result<ClusterList, ClientError> {
+        self.read("/v1/clusters", ANSWER, ONE_VIEW).await
+    }
+
+    /// What policy would say to an ask.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn explain(&mut self, ask: &AskBody) -> Result<DecisionView, ClientError> {
+        self.write("/v1/explain", Some(ask), ANSWER).await
+    }
+
+    /// Asks.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. After `Unreachable` or `Protocol` the request may stand nevertheless.
+    pub async fn request(&mut self, body: &RequestBody) -> Result<GrantView, ClientError> {
+        self.write("/v1/grants", Some(body), ANSWER).await
+    }
+
+    /// The newest `limit` grants that the caller may see; only open ones unless `all`.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list(&mut self, all: bool, limit: u32) -> Result<GrantList, ClientError> {
+        self.read(&format!("/v1/grants?all={all}&limit={limit}"), ANSWER, LIST).await
+    }
+
+    /// One grant with its role's rules, by id or a unique prefix of it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn show(&mut self, id: &str) -> Result<GrantView, ClientError> {
+        self.read(&path(id, ""), ANSWER, ONE_VIEW).await
+    }
+
+    /// The grant as soon as its phase or the number of those who agreed is another than given, or as it
+    /// is after `hold`, at most [`LONGEST_WAIT`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn wait(&mut self, seen: &GrantView, hold: Duration) -> Result<GrantView, ClientError> {
+        let seconds = hold.min(LONGEST_WAIT).as_secs().max(1);
+        let query = format!("/wait?phase={}&agreed={}&timeout={seconds}", segment(&seen.phase), seen.agreed.len());
+        self.read(&path(&seen.id, &query), Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await
+    }
+
+    /// Says yes to what has this digest.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn approve(&mut self, id: &str, digest: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/approve"), Some(&ApproveBody { digest: digest.to_owned() }), ANSWER).await
+    }
+
+    /// Says no.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn deny(&mut self, id: &str, reason: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/deny"), Some(&ReasonBody { reason: reason.to_owned() }), ANSWER).await
+    }
+
+    /// Takes one's own request back before it is collected.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn withdraw(&mut self, id: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/withdraw"), None::<&()>, ANSWER).await
+    }
+
+    /// Gives one's own access back before its time.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn end(&mut self, id: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/end"), None::<&()>, COLLECT).await
+    }
+
+    /// Takes somebody's access away.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn revoke(&mut self, id: &str, reason: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/revoke"), Some(&ReasonBody { reason: reason.to_owned() }), COLLECT).await
+    }
+
+    /// Collects an approved grant, or renews the certificate of a live one; may be repeated.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn certificate(&mut self, id: &str, csr: &str) -> Result<CertificateView, ClientError> {
+        self.write(&path(id, "/certificate"), Some(&CertificateBody { csr: csr.to_owned() }), COLLECT).await
+    }
+
+    /// The trail's entries about a grant.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(&mut self, id: &str) -> Result<EventList, ClientError> {
+        self.read(&path(id, "/events"), ANSWER, LIST).await
+    }
+
+    async fn read<T: DeserializeOwned>(&mut self, path: &str, limit: Duration, most: usize) -> Result<T, ClientError> {
+        self.exchange(Method::GET, path, Bytes::new(), limit, most).await
+    }
+
+    async fn write<B: Serialize, T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        body: Option<&B>,
+        limit: Duration,
+    ) -> Result<T, ClientError> {
+        let body = match body {
+            Some(body) => serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?,
+            None => Vec::new(),
+        };
+        self.exchange(Method::POST, path, Bytes::from(body), limit, ONE_VIEW).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        limit: Duration,
+        most: usize,
+    ) -> Result<T, ClientError> {
+        if self.sender.is_closed() || timeout(CONNECT, self.sender.ready()).await.is_ok_and(|ready| ready.is_err()) {
+            (self.server, self.sender) = open(&self.socket, self.trust).await?;
+        }
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "jitd").header(ACCEPT, JSON);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, JSON);
+        }
+        let request = request.body(Full::new(body)).map_err(|error| protocol(format!("can't write the request, {error}")))?;
+        let sent = self.sender.send_request(request);
+        let answered = timeout(limit, async { answer(sent.await.map_err(|error| broken(&error))?, most).await }).await;
+        answered.unwrap_or_else(|_| {
+            Err(ClientError::Unreachable {
+                socket: self.socket.clone(),
+                why: format!("no answer within {} s", limit.as_secs()),
+            })
+        })
+    }
+}
+
+/// Reads an answer to its end and takes it for a view or for a problem.
+async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) -> Result<T, ClientError> {
+    let (head, body) = response.into_parts();
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let bytes = Limited::new(body, most)
+        .collect()
+        .await
+        .map_err(|error| protocol(format!("it broke off or is longer than {most} bytes, {error}")))?
+        .to_bytes();
+    let understood = |error: serde_json::Error| {
+        protocol(format!("status {}, {error} (another version of jitd?)", head.status.as_u16()))
+    };
+    if head.status.is_success() && kind == JSON {
+        serde_json::from_slice(&bytes).map_err(understood)
+    } else if !head.status.is_success() && kind == PROBLEM {
+        Err(ClientError::Problem(serde_json::from_slice(&bytes).map_err(understood)?))
+    } else {
+        Err(protocol(format!("status {} with content type `{}`", head.status.as_u16(), kind.escape_default())))
+    }
+}
+
+async fn open(socket: &Path, trust: Trust) -> Result<(u32, SendRequest<Full<Bytes>>), ClientError> {
+    let unreachable = |why: String| ClientError::Unreachable { socket: socket.to_owned(), why };
+    let stream = timeout(CONNECT, UnixStream::connect(socket))
+        .await
+        .map_err(|_| unreachable("it doesn't accept connections".to_owned()))?
+        .map_err(|error| unreachable(why_not(&error)))?;
+    let peer = stream.peer_cred().map_err(|error| unreachable(format!("who serves is not known, {error}")))?;
+    let server = peer.uid();
+    check_server(socket, server, trust).map_err(|why| ClientError::WrongServer { socket: socket.to_owned(), why })?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
+    // It ends by itself when the sender is dropped; what goes wrong with it, the sender is told too.
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    Ok((server, sender))
+}
+
+fn check_server(socket: &Path, server: u32, trust: Trust) -> Result<(), String> {
+    let own = nix::unistd::Uid::effective().as_raw();
+    if server == 0 || (server == own && own != NOBODY) {
+        return Ok(());
+    }
+    if server == NOBODY {
+        return Err("its server is of no account known here".to_owned());
+    }
+    match trust {
+        Trust::User(expected) if server == expected => Ok(()),
+        Trust::User(expected) => Err(format!("its server runs as uid {server}, not as {expected}")),
+        Trust::FolderOwner => owns_folder(socket, server),
+    }
+}
+
+/// Whether `server` owns the folder of the socket, and only root can have given it to them.
+fn owns_folder(socket: &Path, server: u32) -> Result<(), String> {
+    let parent = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = parent.canonicalize().map_err(|error| format!("its folder can't be looked at, {error}"))?;
+    for (depth, place) in folder.ancestors().enumerate() {
+        let found = std::fs::symlink_metadata(place)
+            .map_err(|error| format!("`{}` can't be looked at, {error}", place.display()))?;
+        if found.permissions().mode() & 0o022 != 0 {
+            return Err(format!("others may write in `{}`, so anybody could listen there", place.display()));
+        }
+        match (depth, found.uid()) {
+            (0, owner) if owner == server => {}
+            (0, owner) => return Err(format!("its server runs as uid {server}, its folder is owned by uid {owner}")),
+            (_, 0) => {}
+            (_, owner) => return Err(format!("`{}` is owned by uid {owner}, not by root", place.display())),
+        }
+    }
+    Ok(())
+}
+
+fn why_not(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
+        std::io::ErrorKind::ConnectionRefused => "nobody listens on it".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this account may not open it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether there is a socket at `path`, without following a link at its end.
+#[must_use]
+pub fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+fn path(id: &str, rest: &str) -> String {
+    format!("/v1/grants/{}{rest}", segment(id))
+}
+
+/// `text` as one segment of a URL: letters, digits and `-` stand for themselves.
+fn segment(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut segment, byte| {
+        if byte.is_ascii_alphanumeric() || byte == b'-' {
+            segment.push(char::from(byte));
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(segment, "%{byte:02X}");
+        }
+        segment
+    })
+}
+
+fn broken(error: &hyper::Error) -> ClientError {
+    protocol(format!("the connection broke off, {error}"))
+}
+
+fn protocol(why: String) -> ClientError {
+    ClientError::Protocol { why }
+}
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::StatusCode;
+    use axum::response::IntoResponse;
+    use axum::routing::{get, post};
+    use axum::{Json, Router};
+    use serde_json::json;
+    use std::os::unix::fs::{DirBuilderExt, chown};
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("jitd-client-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::DirBuilder::new().mode(0o755).create(&folder).unwrap();
+            Self(folder)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn serve(scratch: &Scratch, routes: Router) -> PathBuf {
+        let socket = scratch.0.join("api.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        socket
+    }
+
+    #[tokio::test]
+    async fn a_view_is_read_and_a_problem_stays_a_problem() {
+        let scratch = Scratch::new("view");
+        let problem = || async {
+            let body = json!({"code": "no-such-grant", "status": 404, "detail": "no such grant", "hint": "", "later": 1});
+            (StatusCode::NOT_FOUND, [("content-type", PROBLEM)], body.to_string()).into_response()
+        };
+        let routes = Router::new()
+            .route("/v1/whoami", get(|| async { Json(json!({"name": "alice", "groups": ["dev"], "uid": 7, "host": "b", "new": true})) }))
+            .route("/v1/grants/{id}", get(problem));
+        let socket = serve(&scratch, routes);
+        let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
+        assert_eq!(client.whoami().await.unwrap().name, "alice");
+        let error = client.show("abcd").await.unwrap_err();
+        assert!(matches!(error, ClientError::Problem(problem) if problem.code == "no-such-grant"));
+        assert_eq!(client.whoami().await.unwrap().uid, 7);
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read() {
+        let scratch = Scratch::new("large");
+        let routes = Router::new().route("/v1/whoami", get(|| async { ([("content-type", JSON)], " ".repeat(ONE_VIEW + 1)) }));
+        let socket = serve(&scratch, routes);
+        let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
+        assert!(matches!(client.whoami().await, Err(ClientError::Protocol { .. })));
+    }
+
+    #[tokio::test]
+    async fn html_is_not_an_answer() {
+        let scratch = Scratch::new("html");
+        let routes = Router::new().route("/v1/grants/{id}/end", post(|| async { "<html>" }));
+        let socket = serve(&scratch, routes);
+        let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
+        assert!(matches!(client.end("abcd").await, Err(ClientError::Protocol { .. })));
+    }
+
+    #[tokio::test]
+    async fn no_socket_is_unreachable() {
+        let scratch = Scratch::new("none");
+        let error = Client::connect(&scratch.0.join("api.sock"), Trust::FolderOwner).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable { .. }));
+    }
+
+    #[test]
+    fn root_and_the_caller_itself_are_taken() {
+        let own = nix::unistd::Uid::effective().as_raw();
+        assert_eq!(check_server(Path::new("/nowhere/api.sock"), 0, Trust::User(77)), Ok(()));
+        assert_eq!(check_server(Path::new("/nowhere/api.sock"), own, Trust::User(77)), Ok(()));
+    }
+
+    #[test]
+    fn a_stranger_is_refused_in_a_folder_that_anybody_could_have_made() {
+        let scratch = Scratch::new("squat");
+        let socket = scratch.0.join("api.sock");
+        if nix::unistd::Uid::effective().is_root() {
+            chown(&scratch.0, Some(4321), None).unwrap();
+        }
+        let why = check_server(&socket, 4321, Trust::FolderOwner).unwrap_err();
+        assert!(why.contains("others may write in") || why.contains("its folder is owned"), "{why}");
+        assert!(check_server(&socket, 4321, Trust::User(4322)).is_err());
+        assert_eq!(check_server(&socket, 4321, Trust::User(4321)), Ok(()));
+        assert!(check_server(&socket, NOBODY, Trust::User(NOBODY)).is_err(), "unmapped");
+    }
+
+    #[test]
+    fn an_id_cannot_leave_its_segment() {
+        assert_eq!(path("../x?y", "/end"), "/v1/grants/%2E%2E%2Fx%3Fy/end");
+        assert_eq!(path("7k3m", ""), "/v1/grants/7k3m");
+    }
+}

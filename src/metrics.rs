@@ -1,0 +1,103 @@
+//! Numbers for Prometheus: what was answered and signed, what stands open, what the sweep found. Read at
+//! `GET /metrics`; it names no person and no grant.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::broker::Broker;
+use crate::sweep::Findings;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InPhase {
+    phase: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCluster {
+    cluster: String,
+}
+
+/// The registry and what is in it.
+pub struct Metrics {
+    registry: Registry,
+    answered: Family<Answered, Counter>,
+    signed: Counter,
+    grants: Family<InPhase, Gauge>,
+    authority_ends: Family<OfCluster, Gauge>,
+    unknown_bindings: Gauge,
+    failed_comparisons: Gauge,
+    findings: Arc<Findings>,
+}
+
+impl Metrics {
+    /// Everything at zero; `findings` are the sweep's.
+    #[must_use]
+    pub fn new(findings: Arc<Findings>) -> Self {
+        let mut registry = Registry::with_prefix("jitd");
+        let metrics = Self {
+            answered: Family::default(),
+            signed: Counter::default(),
+            grants: Family::default(),
+            authority_ends: Family::default(),
+            unknown_bindings: Gauge::default(),
+            failed_comparisons: Gauge::default(),
+            findings,
+            registry: Registry::default(),
+        };
+        registry.register("http_answers", "Calls answered, by route and status", metrics.answered.clone());
+        registry.register("certificates_signed", "Certificates handed over to people", metrics.signed.clone());
+        registry.register("grants", "Grants that are not over, by phase", metrics.grants.clone());
+        registry.register_with_unit(
+            "authority_ends",
+            "When the issuing certificate of a cluster ends, in Unix time",
+            Unit::Seconds,
+            metrics.authority_ends.clone(),
+        );
+        registry.register("unknown_bindings", "Bindings with our label that the trail does not know", metrics.unknown_bindings.clone());
+        registry.register("failed_comparisons", "Comparisons with a cluster that could not be finished", metrics.failed_comparisons.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// A call was answered.
+    pub fn answered(&self, route: &'static str, status: StatusCode) {
+        self.answered.get_or_create(&Answered { route, status: status.as_u16() }).inc();
+    }
+
+    /// A certificate was handed over.
+    pub fn signed(&self) {
+        self.signed.inc();
+    }
+
+    /// OpenMetrics text of this moment.
+    #[must_use]
+    pub fn text(&self, broker: &Broker) -> String {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        for (phase, count) in broker.census() {
+            self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
+        }
+        for (name, site) in broker.sites() {
+            let ends = site.authority().not_after().as_second();
+            self.authority_ends.get_or_create(&OfCluster { cluster: name.to_string() }).set(ends);
+        }
+        self.unknown_bindings.set(whole(self.findings.unknown.load(Ordering::Relaxed)));
+        self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
