@@ -20,7 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::ca::{self, Authority, CaError, CheckedCsr};
-use crate::cluster::{Cluster, ClusterError, Probe, Unbound};
+use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::Times;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::{self, Decision, Policy};
@@ -53,7 +53,9 @@ pub enum BrokerError {
     #[error(transparent)]
     Authority(#[from] CaError),
     /// The clock went back behind what the trail already says.
-    #[error("the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right")]
+    #[error(
+        "the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right"
+    )]
     ClockWentBack {
         /// The clock.
         now: Timestamp,
@@ -61,11 +63,14 @@ pub enum BrokerError {
         latest: Timestamp,
     },
     /// The API server's answer did not become what the binding says.
-    #[error("the API server still says {} after {} s", if *.allowed { "`allowed`" } else { "`denied`" }, ANSWER_WITHIN.as_secs())]
+    #[error("after {} s the API server still says {answer}", ANSWER_WITHIN.as_secs())]
     Unsettled {
         /// What it still says.
-        allowed: bool,
+        answer: String,
     },
+    /// Somebody's finalizer keeps the deleted binding, and RBAC goes on granting it.
+    #[error("a finalizer keeps binding `{0}` alive\nhint: an administrator of the cluster has to remove the finalizer")]
+    Held(String),
     /// A fault of ours, told in the log.
     #[error("internal fault; the daemon's log says more")]
     Internal,
@@ -238,7 +243,8 @@ impl Broker {
             Err(BrokerError::Refused(refusal)) => {
                 let code = refusal.code.as_str().to_owned();
                 let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.append(vec![Fact { at: self.now(), grant: None, by: Some(requester.name.clone()), event }]).await?;
+                self.append(vec![Fact { at: self.now(), grant: None, by: Some(requester.name.clone()), event }])
+                    .await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
@@ -277,7 +283,8 @@ impl Broker {
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
-        let in_use = |why: &str| Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does");
+        let in_use =
+            |why: &str| Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does");
         if site.authority().is_own_key(key) {
             return Err(in_use("this is the authority's own key").into());
         }
@@ -295,7 +302,8 @@ impl Broker {
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
     pub async fn approve(&self, id: &GrantId, approver: &Person, digest: &str) -> Result<Arc<Grant>, BrokerError> {
         let collect = self.times.collect.duration();
-        self.answer(id, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now)).await
+        self.answer(id, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now))
+            .await
     }
 
     /// An approver says no.
@@ -398,7 +406,9 @@ impl Broker {
         let intent = Event::BindIntended { binding: binding.name.clone() };
         let handed_over = self.issue(cell, approved, csr, &[intent]).await;
         let live = match handed_over {
-            Ok(handed_over) => self.bind(cell, site, &binding, &probe).await.map(|until| HandedOver { until, ..handed_over }),
+            Ok(handed_over) => {
+                self.bind(cell, site, &binding, &probe).await.map(|until| HandedOver { until, ..handed_over })
+            }
             Err(error) => Err(error),
         };
         if let Err(error) = &live
@@ -411,7 +421,13 @@ impl Broker {
     }
 
     /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome.
-    async fn issue(&self, cell: &Cell, approved: Approved, csr: CheckedCsr, then: &[Event]) -> Result<HandedOver, BrokerError> {
+    async fn issue(
+        &self,
+        cell: &Cell,
+        approved: Approved,
+        csr: CheckedCsr,
+        then: &[Event],
+    ) -> Result<HandedOver, BrokerError> {
         let grant = cell.grant();
         let now = self.now();
         self.clock_is_sane(now)?;
@@ -438,13 +454,7 @@ impl Broker {
     }
 
     /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
-    async fn bind(
-        &self,
-        cell: &Cell,
-        site: &Site,
-        binding: &Binding,
-        probe: &Probe,
-    ) -> Result<Timestamp, BrokerError> {
+    async fn bind(&self, cell: &Cell, site: &Site, binding: &Binding, probe: &Probe) -> Result<Timestamp, BrokerError> {
         let grant = cell.grant();
         let uid = site.cluster.bind(binding).await?;
         self.record(cell, None, vec![Event::Bound { uid }]).await?;
@@ -468,8 +478,11 @@ impl Broker {
         let refusal = match grant.phase {
             _ if grant.requester != requester.name => not_the_requester(),
             Phase::Live => return self.finish(&cell, EndCause::Released, Some(&requester.name), None).await,
-            phase => Refusal::new(Code::WrongPhase, format!("the grant is {}, there is no access to give back", phase.as_str()))
-                .hint("`jit-login withdraw` takes a request back"),
+            phase => Refusal::new(
+                Code::WrongPhase,
+                format!("the grant is {}, there is no access to give back", phase.as_str()),
+            )
+            .hint("`jit-login withdraw` takes a request back"),
         };
         Err(self.refuse(&cell, requester, "end", refusal).await)
     }
@@ -490,7 +503,9 @@ impl Broker {
             Phase::Approved | Phase::Live => {
                 return self.finish(&cell, EndCause::Revoked, Some(&by.name), Some(reason)).await;
             }
-            phase => Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str())),
+            phase => {
+                Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str()))
+            }
         };
         Err(self.refuse(&cell, by, "revoke", refusal).await)
     }
@@ -579,9 +594,13 @@ impl Broker {
         };
         let site = self.site(&grant.ask.cluster)?;
         let binding = grant.binding();
-        if let Unbound::NotOurs { why } = site.cluster.unbind(&binding, grant.binding_uid.as_deref()).await? {
+        match site.cluster.unbind(&binding, grant.binding_uid.as_deref()).await? {
+            Unbound::Deleted | Unbound::AlreadyGone => {}
+            Unbound::Held => return Err(BrokerError::Held(binding.name)),
             // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
-            tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+            Unbound::NotOurs { why } => {
+                tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+            }
         }
         intended?;
         if let Some(role) = self.trail.role_of(&grant.id).await?
@@ -599,7 +618,8 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::NoSuchGrant`] also for what the person may not see; [`BrokerError::Ambiguous`].
     pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, BrokerError> {
-        let legal = (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let legal =
+            (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
         if !legal {
             return Err(BrokerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
         }
@@ -692,7 +712,10 @@ impl Broker {
     #[must_use]
     pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.values().map(|cell| cell.grant()).filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster).collect()
+        open.values()
+            .map(|cell| cell.grant())
+            .filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster)
+            .collect()
     }
 
     /// Takes the grants whose deadline has come, and says when the next one comes.
@@ -720,7 +743,12 @@ impl Broker {
     // ---- keeping ----
 
     /// Records events about a grant: first whether they may follow, then on the disk, then here.
-    async fn record(&self, cell: &Cell, by: Option<&PersonName>, events: Vec<Event>) -> Result<Arc<Grant>, BrokerError> {
+    async fn record(
+        &self,
+        cell: &Cell,
+        by: Option<&PersonName>,
+        events: Vec<Event>,
+    ) -> Result<Arc<Grant>, BrokerError> {
         let before = cell.grant();
         let at = self.now();
         let mut next = Grant::clone(&before);
@@ -832,7 +860,11 @@ async fn resolve(site: &Site, ask: &Ask) -> Result<ResolvedRole, BrokerError> {
     if let Scope::Namespace(namespace) = &ask.scope
         && !site.cluster.namespace_exists(namespace).await?
     {
-        return Err(Refusal::new(Code::NamespaceMissing, format!("there is no namespace `{namespace}` in `{}`", ask.cluster)).into());
+        return Err(Refusal::new(
+            Code::NamespaceMissing,
+            format!("there is no namespace `{namespace}` in `{}`", ask.cluster),
+        )
+        .into());
     }
     let Some(role) = site.cluster.resolve_role(&ask.scope, &ask.role).await? else {
         return Err(Refusal::new(Code::RoleMissing, format!("there is no {} `{}`", ask.role.kind(), ask.role.name()))
@@ -847,21 +879,25 @@ async fn resolve(site: &Site, ask: &Ask) -> Result<ResolvedRole, BrokerError> {
 
 /// Asks the API server until it says what the binding should make it say.
 async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, allowed: bool) -> Result<(), BrokerError> {
+    let mut last = "nothing".to_owned();
     let asked = async {
         let mut pause = Duration::from_millis(2);
         loop {
             match site.cluster.ask(binding, probe).await {
                 Ok(answer) if answer.is_allowed() == allowed => return Ok(()),
+                Ok(Answer::Allowed { why }) => last = format!("`allowed` ({why})"),
+                Ok(Answer::Denied) => "`denied`".clone_into(&mut last),
                 Err(error) if !error.is_transient() => return Err(error),
-                Ok(_) | Err(_) => {}
+                Err(error) => last = error.to_string(),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 5 / 4).min(Duration::from_millis(250));
         }
     };
-    match tokio::time::timeout(ANSWER_WITHIN, asked).await {
+    let asked = tokio::time::timeout(ANSWER_WITHIN, asked).await;
+    match asked {
         Ok(answered) => Ok(answered?),
-        Err(_) => Err(BrokerError::Unsettled { allowed: !allowed }),
+        Err(_) => Err(BrokerError::Unsettled { answer: last }),
     }
 }
 

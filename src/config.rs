@@ -64,6 +64,9 @@ struct ClusterFile {
     kubeconfig: Option<PathBuf>,
 }
 
+/// `jit:daemon:` and the host fit into a common name (RFC 5280 appendix A.1, `ub-common-name`: 64).
+const LONGEST_HOST: usize = 53;
+
 fn default_socket() -> PathBuf {
     PathBuf::from("/run/jitd/api.sock")
 }
@@ -152,6 +155,10 @@ impl Config {
         let host = file.host.clone().map_or_else(host_name, Ok).and_then(|name| {
             name.parse::<ClusterName>()
                 .map_err(|error| format!("`host` is the first label of the host's name: {error}"))
+        });
+        let host = host.and_then(|host| match host.as_str().len() {
+            ..=LONGEST_HOST => Ok(host),
+            _ => Err(format!("`host` has at most {LONGEST_HOST} characters, for it stands in a certificate's name")),
         });
         let host = host.map_err(&mut fault).ok();
 
@@ -283,6 +290,7 @@ fn read(path: &Path, faults: &mut Vec<String>) -> Option<String> {
 }
 
 fn host_name() -> Result<String, String> {
-    let name = nix::unistd::gethostname().map_err(|error| format!("the host's name can't be read: {error}; hint: set `host`"))?;
+    let name = nix::unistd::gethostname()
+        .map_err(|error| format!("the host's name can't be read: {error}; hint: set `host`"))?;
     Ok(name.to_string_lossy().split('.').next().unwrap_or_default().to_lowercase())
 }

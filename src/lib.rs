@@ -1,14 +1,63 @@
-//! placeholder
+//! An approval-gated certificate authority for Kubernetes: access that lives minutes, for one person, one
+//! role and one scope, with every step in a trail.
+//!
+//! # The flow
+//! ```text
+//!  jit-login ──► client ══ Unix socket ══► api ──► broker ──► grant      decides (pure)
+//!  (engineer,                             (who      │  │  └──► trail     records, before and after
+//!   approver)                             may call) │  └─────► ca        signs for an Approved
+//!                                                   └────────► cluster   binds, unbinds, asks
+//!  deadlines, start ──► sweep ──► broker (ends only)
+//!
+//!  requested ──► approved ──► live ──► ended(expired | released | revoked | drifted | failed)
+//!     ├─► denied     └─► lapsed
+//!     ├─► withdrawn
+//!     └─► lapsed
+//! ```
+//!
+//! # The map
+//! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate
+//! - [`broker`]: the story, the only file that orders the steps
+//! - [`ca`]: keys, the certificate profile, signing for an approval
+//! - [`cluster`]: bindings and questions on one API server
+//! - [`trail`]: append, query, verify; the only store
+//! - [`sweep`]: what is due is ended, what is unknown is told; at start and at each deadline
+//! - [`api`]: the route table (who may call), who is calling, the JSON on the wire
+//! - [`client`]: the same routes from the other side of the socket
+//! - [`people`]: who is behind a uid, and which groups a name has
+//! - [`config`]: as written, as meant
+//! - [`metrics`], [`manifest`], [`service`]: numbers, what an administrator applies, systemd
+//!
+//! Arrows: `api → broker → {grant, ca, cluster, trail, people}`, `sweep → broker`, `client → api::wire`,
+//! `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows to the
+//! `use` lines (`tests/it/architecture.rs`).
+//!
+//! # Invariants, and what is absent
+//! 1. `grant` does no I/O and reads no clock: a decision of the past can be replayed from the trail.
+//! 2. Nothing is signed without an [`Approved`](grant::approval::Approved), which only `grant` makes; the
+//!    binding of a grant is intended once, also across restarts (a unique index).
+//! 3. There is no state outside the trail. Rows are never updated or deleted. The one other table is a
+//!    projection, rebuilt from the trail and compared by `jitd audit verify`.
+//! 4. If the intent can't be written, the effect does not happen, except that access is still taken away.
+//!    If the outcome can't be written, the sweep settles it.
+//! 5. There is no private key of a user here: of a certificate request only the public key is used, after
+//!    its signature was checked.
+//! 6. There is no value for a name, user or group that begins `system:`.
+//! 7. Who is calling comes from the kernel, never from a body.
+//! 8. The sweep only removes, only what the trail knows, by uid. It never signs and never binds.
+//! 9. Unknown means no: an unknown field, state, caller, rule or answer is a refusal.
+//! 10. What the caller reads and what the log keeps are separate strings.
+
 pub mod api;
-pub mod cluster;
-pub mod ca;
-pub mod grant;
-pub mod trail;
-pub mod config;
-pub mod people;
-pub mod client;
 pub mod broker;
-pub mod sweep;
-pub mod metrics;
+pub mod ca;
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod grant;
 pub mod manifest;
+pub mod metrics;
+pub mod people;
 pub mod service;
+pub mod sweep;
+pub mod trail;

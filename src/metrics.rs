@@ -67,8 +67,16 @@ impl Metrics {
             Unit::Seconds,
             metrics.authority_ends.clone(),
         );
-        registry.register("unknown_bindings", "Bindings with our label that the trail does not know", metrics.unknown_bindings.clone());
-        registry.register("failed_comparisons", "Comparisons with a cluster that could not be finished", metrics.failed_comparisons.clone());
+        registry.register(
+            "unknown_bindings",
+            "Bindings with our label that the trail does not know",
+            metrics.unknown_bindings.clone(),
+        );
+        registry.register(
+            "failed_comparisons",
+            "Comparisons with a cluster that could not be finished",
+            metrics.failed_comparisons.clone(),
+        );
         Self { registry, ..metrics }
     }
 

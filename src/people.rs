@@ -42,16 +42,24 @@ pub enum Unknown {
     #[error("root is not a person: nobody could tell who asked\nhint: call as your own account, without sudo")]
     Root,
     /// The kernel could not say who it is.
-    #[error("uid {UNMAPPED} stands for everyone the kernel can't name here\nhint: the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own")]
+    #[error(
+        "uid {UNMAPPED} stands for everyone the kernel can't name here\nhint: the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
+    )]
     Unmapped,
     /// The name service does not know the account.
-    #[error("uid {0} is no account of this host\nhint: an administrator can declare the person under `people` in config.yaml")]
+    #[error(
+        "uid {0} is no account of this host\nhint: an administrator can declare the person under `people` in config.yaml"
+    )]
     NoAccount(u32),
     /// The name service knows an account, but only declared people count.
-    #[error("`{0}` is not declared\nhint: `strictPeople` is on; an administrator can declare the person under `people` in config.yaml")]
+    #[error(
+        "`{0}` is not declared\nhint: `strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
+    )]
     NotDeclared(String),
     /// The account's name can't be a person's.
-    #[error("the account name `{0}` can't be used\nhint: an administrator can declare the person under `people` in config.yaml")]
+    #[error(
+        "the account name `{0}` can't be used\nhint: an administrator can declare the person under `people` in config.yaml"
+    )]
     OddName(String),
     /// The name service failed.
     #[error("the host's name service failed: {0}\nhint: try again; `getent passwd` shows whether it works")]
@@ -91,7 +99,8 @@ impl People {
             return Ok(declared.person());
         }
         let text = name.to_string();
-        let user = ask_host(move || User::from_name(&text)).await?.ok_or_else(|| Unknown::NotDeclared(name.to_string()))?;
+        let user =
+            ask_host(move || User::from_name(&text)).await?.ok_or_else(|| Unknown::NotDeclared(name.to_string()))?;
         self.of_account(user).await
     }
 
@@ -102,7 +111,8 @@ impl People {
         if self.strict {
             return Err(Unknown::NotDeclared(user.name));
         }
-        let name: PersonName = user.name.parse().map_err(|_| Unknown::OddName(user.name.escape_default().to_string()))?;
+        let name: PersonName =
+            user.name.parse().map_err(|_| Unknown::OddName(user.name.escape_default().to_string()))?;
         if self.declared.iter().any(|declared| declared.name == name) {
             // A declared person's uids are all listed; an account that only has the same name is another one.
             return Err(Unknown::NotDeclared(format!("{name} (uid {})", user.uid)));
@@ -142,7 +152,8 @@ mod tests {
     use super::*;
 
     fn people(strict: bool) -> People {
-        let alice = Declared { name: "alice".parse().unwrap(), uids: vec![4001, 4002], groups: ["oncall".to_owned()].into() };
+        let alice =
+            Declared { name: "alice".parse().unwrap(), uids: vec![4001, 4002], groups: ["oncall".to_owned()].into() };
         People::new(vec![alice], strict)
     }
 

@@ -19,8 +19,8 @@ use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::cluster::ClusterError;
-use crate::grant::request::ClusterName;
 use crate::grant::Phase;
+use crate::grant::request::ClusterName;
 
 /// So many grants are settled at a time; each is a few calls to an API server.
 const AT_ONCE: usize = 64;
@@ -120,7 +120,8 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName) -> Result<u64, Cluste
             tracing::warn!(grant = %grant.id, %error, "its binding is gone, but it could not be ended yet");
         }
     }
-    let now_known: BTreeSet<String> = broker.bound_in(name).iter().chain(&known).map(|grant| grant.id.binding_name()).collect();
+    let now_known: BTreeSet<String> =
+        broker.bound_in(name).iter().chain(&known).map(|grant| grant.id.binding_name()).collect();
     let mut unknown = 0;
     for found in found.iter().filter(|found| !now_known.contains(&found.name)) {
         unknown += 1;

@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList, GrantList,
-    GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
+    GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
 };
 use super::{Answer, Api, Call};
 use crate::broker::Site;
@@ -75,7 +75,8 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Query { all, limit } = call.query()?;
         let (grants, more) = call.api.broker.list(&call.caller.person, all, limit.clamp(1, 1000)).await?;
-        Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more }).into_response())
+        Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more })
+            .into_response())
     }
     .boxed()
 }

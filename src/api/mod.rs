@@ -59,12 +59,14 @@ struct Call {
 impl Call {
     /// The body as JSON of a known form.
     fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.body).map_err(|error| Problem::malformed(format!("the body is not what it should be: {error}")))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| Problem::malformed(format!("the body is not what it should be: {error}")))
     }
 
     /// The query's parameters; an unknown one is refused.
     fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_urlencoded::from_str(&self.query).map_err(|error| Problem::malformed(format!("the query is not what it should be: {error}")))
+        serde_urlencoded::from_str(&self.query)
+            .map_err(|error| Problem::malformed(format!("the query is not what it should be: {error}")))
     }
 }
 
@@ -114,24 +116,83 @@ fn routes() -> Vec<Route> {
         route(get(), "/v1/openapi.json", Anyone(|_| openapi::answer()), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
-        route(post(), "/v1/explain", Person(handlers::explain), "what the policy would say", Some("AskBody"), "DecisionView"),
-        Route { query: &["all", "limit"], ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList") },
+        route(
+            post(),
+            "/v1/explain",
+            Person(handlers::explain),
+            "what the policy would say",
+            Some("AskBody"),
+            "DecisionView",
+        ),
+        Route {
+            query: &["all", "limit"],
+            ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
+        },
         Route {
             answer: (StatusCode::CREATED, "GrantView"),
             ..route(post(), "/v1/grants", Person(handlers::request), "ask for access", Some("RequestBody"), "GrantView")
         },
-        route(get(), "/v1/grants/{id}", Seeing(handlers::show), "one grant, with what its role allows", None, "GrantView"),
+        route(
+            get(),
+            "/v1/grants/{id}",
+            Seeing(handlers::show),
+            "one grant, with what its role allows",
+            None,
+            "GrantView",
+        ),
         Route {
             query: &["phase", "agreed", "timeout"],
-            ..route(get(), "/v1/grants/{id}/wait", Seeing(handlers::wait), "the grant, as soon as it is another than given", None, "GrantView")
+            ..route(
+                get(),
+                "/v1/grants/{id}/wait",
+                Seeing(handlers::wait),
+                "the grant, as soon as it is another than given",
+                None,
+                "GrantView",
+            )
         },
-        route(get(), "/v1/grants/{id}/events", Seeing(handlers::events), "what the trail says about it", None, "EventList"),
-        route(post(), "/v1/grants/{id}/approve", Seeing(handlers::approve), "say yes to what has this digest", Some("ApproveBody"), "GrantView"),
+        route(
+            get(),
+            "/v1/grants/{id}/events",
+            Seeing(handlers::events),
+            "what the trail says about it",
+            None,
+            "EventList",
+        ),
+        route(
+            post(),
+            "/v1/grants/{id}/approve",
+            Seeing(handlers::approve),
+            "say yes to what has this digest",
+            Some("ApproveBody"),
+            "GrantView",
+        ),
         route(post(), "/v1/grants/{id}/deny", Seeing(handlers::deny), "say no", Some("ReasonBody"), "GrantView"),
-        route(post(), "/v1/grants/{id}/withdraw", Seeing(handlers::withdraw), "take your request back", None, "GrantView"),
-        route(post(), "/v1/grants/{id}/certificate", Seeing(handlers::certificate), "collect your access, or renew its certificate", Some("CertificateBody"), "CertificateView"),
+        route(
+            post(),
+            "/v1/grants/{id}/withdraw",
+            Seeing(handlers::withdraw),
+            "take your request back",
+            None,
+            "GrantView",
+        ),
+        route(
+            post(),
+            "/v1/grants/{id}/certificate",
+            Seeing(handlers::certificate),
+            "collect your access, or renew its certificate",
+            Some("CertificateBody"),
+            "CertificateView",
+        ),
         route(post(), "/v1/grants/{id}/end", Seeing(handlers::end), "give your access back", None, "GrantView"),
-        route(post(), "/v1/grants/{id}/revoke", Seeing(handlers::revoke), "take access away", Some("ReasonBody"), "GrantView"),
+        route(
+            post(),
+            "/v1/grants/{id}/revoke",
+            Seeing(handlers::revoke),
+            "take access away",
+            Some("ReasonBody"),
+            "GrantView",
+        ),
     ]
 }
 
@@ -167,9 +228,12 @@ fn router(api: Arc<Api>) -> Router {
         );
     }
     router
-        .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "no-such-route", "there is no such route").hint("see /v1/openapi.json") })
+        .fallback(|| async {
+            Problem::new(StatusCode::NOT_FOUND, "no-such-route", "there is no such route").hint("see /v1/openapi.json")
+        })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-route", "this route has no such method").hint("see /v1/openapi.json")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-route", "this route has no such method")
+                .hint("see /v1/openapi.json")
         })
         .with_state(api)
 }
@@ -195,9 +259,16 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let body = to_bytes(arrival.body, LONGEST_BODY).await.map_err(|_| {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
     })?;
-    let is_json = arrival.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json =
+        arrival.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
     match (route.body.is_some(), body.is_empty()) {
-        (true, _) if !is_json => return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "malformed", "the body has to be application/json")),
+        (true, _) if !is_json => {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "malformed",
+                "the body has to be application/json",
+            ));
+        }
         (false, false) => return Err(Problem::malformed("this route takes no body")),
         _ => {}
     }

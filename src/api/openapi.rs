@@ -48,7 +48,9 @@ fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = route
         .query
         .iter()
-        .map(|name| json!({ "name": name, "in": "query", "required": *name == "phase", "schema": { "type": "string" } }))
+        .map(
+            |name| json!({ "name": name, "in": "query", "required": *name == "phase", "schema": { "type": "string" } }),
+        )
         .collect();
     if route.path.contains("{id}") {
         parameters.push(json!({

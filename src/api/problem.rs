@@ -47,9 +47,11 @@ impl IntoResponse for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code {
-            Code::PolicyDenied | Code::SelfApproval | Code::NotAllowed | Code::ApproverLostRight | Code::RequesterLostRight => {
-                StatusCode::FORBIDDEN
-            }
+            Code::PolicyDenied
+            | Code::SelfApproval
+            | Code::NotAllowed
+            | Code::ApproverLostRight
+            | Code::RequesterLostRight => StatusCode::FORBIDDEN,
             Code::AlreadyAgreed | Code::DigestMismatch | Code::WrongPhase | Code::KeyInUse | Code::RoleDrift => {
                 StatusCode::CONFLICT
             }
@@ -71,16 +73,20 @@ impl From<BrokerError> for Problem {
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
             BrokerError::NoSuchGrant(_) => {
-                return Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string()).hint("`jit-login ls --all` lists yours");
+                return Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string())
+                    .hint("`jit-login ls --all` lists yours");
             }
             BrokerError::Ambiguous(_) => {
-                return Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string()).hint("write more of the id");
+                return Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string())
+                    .hint("write more of the id");
             }
             _ => tracing::warn!(%error, "a call could not be answered"),
         }
         match error {
-            BrokerError::Trail(_) => Self::new(unavailable, "trail-unavailable", "the trail can't be written, so nothing is done")
-                .hint("an administrator finds the reason in the daemon's log"),
+            BrokerError::Trail(_) => {
+                Self::new(unavailable, "trail-unavailable", "the trail can't be written, so nothing is done")
+                    .hint("an administrator finds the reason in the daemon's log")
+            }
             BrokerError::Cluster(error @ ClusterError::Misconfigured { .. }) => {
                 Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string())
             }
@@ -88,13 +94,18 @@ impl From<BrokerError> for Problem {
                 Self::told(unavailable, "cluster-unreachable", &error.to_string())
             }
             BrokerError::Cluster(error) => Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string()),
-            BrokerError::Unsettled { .. } => Self::told(unavailable, "cluster-unreachable", &error.to_string()),
-            BrokerError::Authority(_) => Self::new(unavailable, "authority-unavailable", "the certificate authority can't sign now")
-                .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log"),
-            BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
-            BrokerError::Internal | BrokerError::Refused(_) | BrokerError::NoSuchGrant(_) | BrokerError::Ambiguous(_) => {
-                Self::internal()
+            BrokerError::Unsettled { .. } | BrokerError::Held(_) => {
+                Self::told(unavailable, "cluster-unreachable", &error.to_string())
             }
+            BrokerError::Authority(_) => {
+                Self::new(unavailable, "authority-unavailable", "the certificate authority can't sign now")
+                    .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
+            }
+            BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
+            BrokerError::Internal
+            | BrokerError::Refused(_)
+            | BrokerError::NoSuchGrant(_)
+            | BrokerError::Ambiguous(_) => Self::internal(),
         }
     }
 }

@@ -74,7 +74,9 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: 
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             async move {
                 let late = || {
-                    Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", "the call took too long").hint("try again").into_response()
+                    Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", "the call took too long")
+                        .hint("try again")
+                        .into_response()
                 };
                 tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()))
             }

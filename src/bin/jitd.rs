@@ -182,7 +182,10 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
         eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
         eprintln!("  1. let the API server trust it: add {} to the file of its --client-ca-file", root.display());
         eprintln!("  2. give the daemon its rights:  jitd manifest {name} | kubectl apply -f -");
-        eprintln!("  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days", cluster.authority.join("root.key").display());
+        eprintln!(
+            "  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
+            cluster.authority.join("root.key").display()
+        );
     }
     Ok(())
 }
@@ -208,7 +211,8 @@ fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
             return Ok(());
         }
         CaVerb::Import { cluster, file } => {
-            let chain = std::fs::read_to_string(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+            let chain = std::fs::read_to_string(file)
+                .map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
             store::import(&of(cluster)?.1, &chain, now)?
         }
     };
@@ -229,7 +233,9 @@ fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         eprintln!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
     }
     if !shown.root_file_is_current {
-        eprintln!("`root.crt` is not the root of the issuing certificate\nhint: `jitd ca import` again, with the whole chain");
+        eprintln!(
+            "`root.crt` is not the root of the issuing certificate\nhint: `jitd ca import` again, with the whole chain"
+        );
     }
     Ok(())
 }
@@ -251,7 +257,8 @@ fn no_such_cluster(cluster: &str, config: &Config) -> String {
 fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
     let report = match file {
         Some(file) => {
-            let lines = std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+            let lines =
+                std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
             trail::verify_lines(BufReader::new(lines), file)?
         }
         None => {
@@ -281,9 +288,7 @@ fn private_folder(path: &Path) -> Result<(), Failure> {
 
 fn serve(config: Config) -> Result<(), Failure> {
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into()),
-        )
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into()))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
@@ -321,7 +326,12 @@ async fn run(config: Config) -> Result<(), Failure> {
     let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone(), clock));
     let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
 
-    let api = Arc::new(Api { broker: Arc::clone(&broker), people: config.people.clone(), metrics: Metrics::new(findings), host });
+    let api = Arc::new(Api {
+        broker: Arc::clone(&broker),
+        people: config.people.clone(),
+        metrics: Metrics::new(findings),
+        host,
+    });
     let listener = listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), "ready");
     service::ready("ready");
@@ -350,7 +360,12 @@ fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp)
     Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
 }
 
-fn credential(cluster: &ClusterConfig, authority: &Authority, host: &str, now: Timestamp) -> Result<Credential, Failure> {
+fn credential(
+    cluster: &ClusterConfig,
+    authority: &Authority,
+    host: &str,
+    now: Timestamp,
+) -> Result<Credential, Failure> {
     if let Some(path) = &cluster.kubeconfig {
         return Ok(Credential::Kubeconfig(path.clone()));
     }
@@ -386,7 +401,8 @@ async fn renew_credentials(
                 }
             };
             if half || taken_up {
-                let swapped = credential(cluster, &site.authority(), &host, clock()).and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
+                let swapped = credential(cluster, &site.authority(), &host, clock())
+                    .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
                 if let Err(Failure::Ours(error) | Failure::Usage(error)) = swapped {
                     tracing::error!(cluster = %name, error, "the daemon's own certificate could not be renewed");
                     renewed = false;

@@ -145,20 +145,29 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>, now: Timestamp) 
                 .hint("ask again"));
         }
         Decision::Deny(denial) => {
-            return Err(Refusal::new(Code::RequesterLostRight, format!("the policy no longer allows it, {}", denial.refusal().why)));
+            return Err(Refusal::new(
+                Code::RequesterLostRight,
+                format!("the policy no longer allows it, {}", denial.refusal().why),
+            ));
         }
     }
     for name in &grant.agreed {
         if !facts.approvers.get(name).is_some_and(|person| may_answer(grant, person).is_ok()) {
-            return Err(Refusal::new(Code::ApproverLostRight, format!("`{name}`, who agreed, may no longer approve this"))
-                .hint("ask again"));
+            return Err(Refusal::new(
+                Code::ApproverLostRight,
+                format!("`{name}`, who agreed, may no longer approve this"),
+            )
+            .hint("ask again"));
         }
     }
     if grant.agreed.len() < usize::try_from(grant.quorum.count).unwrap_or(usize::MAX) {
         return Err(Refusal::new(Code::ApproverLostRight, "fewer people agreed than have to"));
     }
     match facts.role {
-        None => Err(Refusal::new(Code::RoleMissing, format!("role `{}` no longer exists", grant.ask.role)).hint("ask again")),
+        None => {
+            Err(Refusal::new(Code::RoleMissing, format!("role `{}` no longer exists", grant.ask.role))
+                .hint("ask again"))
+        }
         Some(role) if role.uid != grant.role_uid || role.rules_sha256() != grant.rules_sha256 => {
             Err(Refusal::new(Code::RoleDrift, format!("role `{}` changed since it was approved", grant.ask.role))
                 .hint("ask again, so that what it allows now is looked at"))
@@ -181,7 +190,13 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
 }
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
-    Approved { grant: grant.id.clone(), person: grant.requester.clone(), key: grant.key.clone(), not_after, _private: () }
+    Approved {
+        grant: grant.id.clone(),
+        person: grant.requester.clone(),
+        key: grant.key.clone(),
+        not_after,
+        _private: (),
+    }
 }
 
 fn same_key(grant: &Grant, key: &KeyHash) -> Result<(), Refusal> {
@@ -196,7 +211,9 @@ fn same_key(grant: &Grant, key: &KeyHash) -> Result<(), Refusal> {
 fn not_collectable(grant: &Grant) -> Refusal {
     match grant.phase {
         Phase::Pending => Refusal::new(Code::WrongPhase, "nobody has agreed yet"),
-        Phase::Collecting | Phase::Ending => Refusal::new(Code::WrongPhase, format!("the grant is {}", grant.phase.as_str())),
+        Phase::Collecting | Phase::Ending => {
+            Refusal::new(Code::WrongPhase, format!("the grant is {}", grant.phase.as_str()))
+        }
         _ => Refusal::new(Code::TooLate, format!("the grant is {}", grant.phase.as_str())).hint("ask again"),
     }
 }

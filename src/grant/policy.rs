@@ -193,10 +193,8 @@ impl Denial {
         match &self.nearest {
             None => Refusal::new(Code::PolicyDenied, self.missing.join("; "))
                 .hint("`jit-login whoami` shows your groups; ask your platform team for a rule"),
-            Some(rule) => {
-                Refusal::new(Code::PolicyDenied, format!("by rule `{rule}`: {}", self.missing.join("; ")))
-                    .hint("nothing was asked of anyone; change the request, or ask your platform team for a rule")
-            }
+            Some(rule) => Refusal::new(Code::PolicyDenied, format!("by rule `{rule}`: {}", self.missing.join("; ")))
+                .hint("nothing was asked of anyone; change the request, or ask your platform team for a rule"),
         }
     }
 }
@@ -218,10 +216,7 @@ pub fn decide(policy: &Policy, requester: &Person, ask: &Ask) -> Decision {
     }
     Decision::Deny(match nearest {
         Some((rule, missing)) => Denial { nearest: Some(rule.written.name.clone()), missing },
-        None => Denial {
-            nearest: None,
-            missing: vec![format!("no rule is for any group of `{}`", requester.name)],
-        },
+        None => Denial { nearest: None, missing: vec![format!("no rule is for any group of `{}`", requester.name)] },
     })
 }
 
@@ -236,7 +231,11 @@ impl Rule {
         match &ask.scope {
             Scope::Namespace(namespace) if !written.namespaces.contains(namespace) => missing.push(format!(
                 "namespace `{namespace}` is not in it; it has {}",
-                if written.namespaces.is_empty() { "only the whole cluster".to_owned() } else { listed(&written.namespaces) }
+                if written.namespaces.is_empty() {
+                    "only the whole cluster".to_owned()
+                } else {
+                    listed(&written.namespaces)
+                }
             )),
             Scope::Cluster if !written.cluster_wide => {
                 missing.push(format!("it does not give the whole cluster, only {}", listed(&written.namespaces)));
@@ -318,7 +317,9 @@ mod tests {
         for (word, change) in cases {
             let mut asked = ask();
             change(&mut asked);
-            let Decision::Deny(denial) = decide(&policy(), &person("oncall"), &asked) else { panic!("allowed: {word}") };
+            let Decision::Deny(denial) = decide(&policy(), &person("oncall"), &asked) else {
+                panic!("allowed: {word}")
+            };
             assert_eq!(denial.nearest.as_deref(), Some("payments"));
             assert_eq!(denial.missing.len(), 1, "{denial:?}");
             assert!(denial.refusal().why.contains(word), "{}", denial.refusal().why);

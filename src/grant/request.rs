@@ -115,19 +115,20 @@ macro_rules! word {
 }
 
 word!(
-    /// A person's name: 1 to 64 of `A-Z a-z 0-9 . _ @ -`, beginning with a letter or a digit.
-    /// There is no colon in it, so it can't begin `system:`.
+    /// A person's name: 1 to 60 of `A-Z a-z 0-9 . _ @ -`, beginning with a letter or a digit.
+    /// There is no colon in it, so it can't begin `system:`; with `jit:` before it, it fits into a
+    /// common name, which holds 64 characters (RFC 5280 appendix A.1, `ub-common-name`).
     PersonName,
     |text| {
         let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
         let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        if first && text.len() <= 64 && text.chars().all(legal) {
+        if first && text.len() <= 60 && text.chars().all(legal) {
             Ok(())
         } else {
             Err(Malformed::new(
                 "person",
                 text,
-                "a name is 1 to 64 of A-Z a-z 0-9 . _ @ - and begins with a letter or a digit",
+                "a name is 1 to 60 of A-Z a-z 0-9 . _ @ - and begins with a letter or a digit",
             ))
         }
     }
@@ -424,12 +425,15 @@ mod tests {
 
     #[test]
     fn a_window_is_read_as_people_write_it() {
-        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("24h", 86400), ("5s", 5), ("1h1m1s", 3661)] {
+        for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("24h", 86400), ("5s", 5), ("1h1m1s", 3661)]
+        {
             let window: Window = text.parse().unwrap();
             assert_eq!(window.seconds(), seconds, "{text}");
             assert_eq!(window.to_string().parse::<Window>().unwrap(), window);
         }
-        for text in ["", "10", "m", "4s", "25h", "1m1h", "1m1m", "-5m", "1.5h", "10 m", "9999999h", "99999999999999s", "１５m"] {
+        for text in
+            ["", "10", "m", "4s", "25h", "1m1h", "1m1m", "-5m", "1.5h", "10 m", "9999999h", "99999999999999s", "１５m"]
+        {
             assert!(text.parse::<Window>().is_err(), "{text}");
         }
     }

@@ -103,8 +103,14 @@ mod tests {
 
     #[test]
     fn the_order_of_words_does_not_change_the_hash() {
-        let one = ResolvedRole::new("u".into(), vec![rule(&["pods", "secrets"], &["get", "list"]), rule(&["nodes"], &["get"])]);
-        let other = ResolvedRole::new("u".into(), vec![rule(&["nodes"], &["get"]), rule(&["secrets", "pods", "pods"], &["list", "get"])]);
+        let one = ResolvedRole::new(
+            "u".into(),
+            vec![rule(&["pods", "secrets"], &["get", "list"]), rule(&["nodes"], &["get"])],
+        );
+        let other = ResolvedRole::new(
+            "u".into(),
+            vec![rule(&["nodes"], &["get"]), rule(&["secrets", "pods", "pods"], &["list", "get"])],
+        );
         assert_eq!(one.rules_sha256(), other.rules_sha256());
     }
 

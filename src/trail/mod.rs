@@ -379,10 +379,13 @@ fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> 
     let Some(grant) = &fact.grant else { return Ok(()) };
     match &fact.event {
         Event::Requested(requested) => {
-            let groups = serde_json::to_string(&requested.quorum.groups).map_err(|error| Fault::System(error.to_string()))?;
+            let groups =
+                serde_json::to_string(&requested.quorum.groups).map_err(|error| Fault::System(error.to_string()))?;
             let requester = fact.by.as_ref().map_or("", |person| person.as_str());
             connection
-                .prepare_cached("INSERT INTO grants (id, seq, requester, key, groups, open) VALUES (?1, ?2, ?3, ?4, ?5, 1)")?
+                .prepare_cached(
+                    "INSERT INTO grants (id, seq, requester, key, groups, open) VALUES (?1, ?2, ?3, ?4, ?5, 1)",
+                )?
                 .execute(params![grant.as_str(), seq, requester, requested.key.0, groups])?;
         }
         Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
@@ -420,9 +423,12 @@ fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
     connection.pragma_update(None, "foreign_keys", true)?;
     let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {
-        0 => connection.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?,
+        0 => connection
+            .execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?,
         1 => {}
-        newer => return Err(Fault::System(format!("it was written by a newer jitd (layout {newer}); hint: upgrade jitd"))),
+        newer => {
+            return Err(Fault::System(format!("it was written by a newer jitd (layout {newer}); hint: upgrade jitd")));
+        }
     }
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;
@@ -439,8 +445,8 @@ fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
 
 /// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
 fn check_tail(connection: &Connection) -> Result<Head, Fault> {
-    let mut statement =
-        connection.prepare("SELECT seq, line FROM (SELECT seq, line FROM events ORDER BY seq DESC LIMIT ?1) ORDER BY seq")?;
+    let mut statement = connection
+        .prepare("SELECT seq, line FROM (SELECT seq, line FROM events ORDER BY seq DESC LIMIT ?1) ORDER BY seq")?;
     let mut rows = statement.query([TAIL])?;
     let mut head: Option<Head> = None;
     while let Some(row) = rows.next()? {

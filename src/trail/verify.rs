@@ -58,7 +58,10 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
             }
         }
         if projection(&reader)? != projection(&rebuilt)? {
-            return Err(Fault::Damaged { seq: checker.seq, why: "the table `grants` is not what the events make".to_owned() });
+            return Err(Fault::Damaged {
+                seq: checker.seq,
+                why: "the table `grants` is not what the events make".to_owned(),
+            });
         }
         Ok(checker.report())
     };
@@ -149,8 +152,7 @@ impl Checker {
 type Row = (String, i64, String, String, String, i64);
 
 fn projection(connection: &Connection) -> Result<Vec<Row>, Fault> {
-    let mut statement =
-        connection.prepare("SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")?;
+    let mut statement = connection.prepare("SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")?;
     let rows = statement
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?
         .collect::<Result<_, _>>()?;

@@ -23,18 +23,18 @@ use crate::output::{program, say};
 
 /// Where the daemon is and who it has to be.
 #[derive(Clone, Debug)]
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// Its socket.
-    pub socket: PathBuf,
+    pub(crate) socket: PathBuf,
     /// Whom to take for it.
-    pub trust: Trust,
+    pub(crate) trust: Trust,
     /// The account as it was written, for the kubeconfig.
-    pub server_user: Option<String>,
+    pub(crate) server_user: Option<String>,
 }
 
 impl Daemon {
     /// From what was written on the command line or in the environment.
-    pub fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
+    pub(crate) fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let socket = socket.or_else(|| variable("JITD_SOCKET").map(PathBuf::from)).unwrap_or_else(|| DEFAULT_SOCKET.into());
         let server_user = match server_user {
@@ -46,7 +46,7 @@ impl Daemon {
     }
 
     /// Connects.
-    pub async fn connect(&self) -> Result<Client, Failure> {
+    pub(crate) async fn connect(&self) -> Result<Client, Failure> {
         Ok(Client::connect(&self.socket, self.trust).await?)
     }
 }
@@ -62,18 +62,18 @@ fn account(name: &str) -> Result<u32, Failure> {
 }
 
 /// Whether anything can still happen to a grant.
-pub fn is_open(grant: &GrantView) -> bool {
+pub(crate) fn is_open(grant: &GrantView) -> bool {
     matches!(grant.phase.as_str(), "pending" | "approved" | "collecting" | "live" | "ending")
 }
 
 /// The runtime of the verbs that talk to the daemon: one thread, this one.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
     built.map_err(|error| Failure::own(format!("can't start, {error}"), ""))
 }
 
 /// Makes a key, keeps it, and asks. The key is on disk before anything is sent.
-pub async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure> {
+pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure> {
     let folder = Folder::home()?;
     let key = Key::generate()?;
     let csr = key.csr()?;
@@ -96,17 +96,17 @@ pub async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure
 }
 
 /// Access that works.
-pub struct Access {
+pub(crate) struct Access {
     /// What kubectl gets.
-    pub kept: Kept,
+    pub(crate) kept: Kept,
     /// Where its kubeconfig is.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What is in it.
-    pub kubeconfig: Kubeconfig,
+    pub(crate) kubeconfig: Kubeconfig,
 }
 
 /// Collects an approved grant, or renews a live one, and writes what kubectl needs.
-pub async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
+pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
     let folder = holding_key(grant)?;
     let kept = patiently(client, &folder, grant).await?;
     let kubeconfig = Kubeconfig::of(&grant.id, &kept, daemon)?;
@@ -138,7 +138,7 @@ async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> R
 }
 
 /// Asks for a certificate with the grant's key, and keeps it.
-pub async fn certify(client: &mut Client, folder: &Folder, grant: &str, terms: Option<Terms>) -> Result<Kept, Failure> {
+pub(crate) async fn certify(client: &mut Client, folder: &Folder, grant: &str, terms: Option<Terms>) -> Result<Kept, Failure> {
     let Some(pem) = folder.read(&key_file(grant))? else {
         return Err(Failure::own(format!("the key of `{grant}` is not here"), "it is where it was asked for"));
     };
@@ -175,7 +175,7 @@ fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
 }
 
 /// Ids of the grants that have files here.
-pub fn local_grants() -> Vec<String> {
+pub(crate) fn local_grants() -> Vec<String> {
     let folders = Folder::every().unwrap_or_default();
     let names = folders.iter().flat_map(Folder::names);
     let mut ids: Vec<String> = names.filter_map(|name| Some(name.split_once('.')?.0.to_owned())).filter(|id| id.len() == 16).collect();
@@ -186,7 +186,7 @@ pub fn local_grants() -> Vec<String> {
 
 /// Removes key and credential of a grant that is over. Its kubeconfig stays for a day: it holds no
 /// secret, and a shell that still points to it gets a clear sentence instead of `localhost:8080`.
-pub fn forget(folder: &Folder, grant: &str) {
+pub(crate) fn forget(folder: &Folder, grant: &str) {
     folder.remove(&key_file(grant));
     folder.remove(&crate::credential::file(grant));
     folder.remove(&format!("{grant}.lock"));
@@ -198,7 +198,7 @@ pub fn forget(folder: &Folder, grant: &str) {
 }
 
 /// Removes the files of grants that the daemon says are over; `known` spares asking.
-pub async fn tidy(client: &mut Client, known: &[GrantView]) {
+pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
     const MOST_QUESTIONS: usize = 20;
     let mut questions = 0;
     let mut over = Vec::new();
@@ -225,12 +225,12 @@ fn key_file(grant: &str) -> String {
 }
 
 /// Where the kubeconfig of a grant is kept.
-pub fn kubeconfig_file(grant: &str) -> String {
+pub(crate) fn kubeconfig_file(grant: &str) -> String {
     format!("{grant}.kubeconfig")
 }
 
 /// Whether a file is one that this program keeps.
-pub fn is_ours(path: &Path) -> bool {
+pub(crate) fn is_ours(path: &Path) -> bool {
     Folder::every().unwrap_or_default().iter().any(|folder| folder.contains(path))
 }
 

@@ -34,18 +34,18 @@ const API: &str = "client.authentication.k8s.io/v1";
 
 /// What is asked for on the command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The grant, or a prefix of it.
-    pub grant: String,
+    pub(crate) grant: String,
     /// Where the daemon is, for a renewal.
-    pub socket: Option<PathBuf>,
+    pub(crate) socket: Option<PathBuf>,
     /// The daemon's account, for a renewal.
-    pub server_user: Option<String>,
+    pub(crate) server_user: Option<String>,
 }
 
 impl Wanted {
     /// The arguments as a kubeconfig of ours has them; anything else is left to the full parser.
-    pub fn in_short(arguments: &[OsString]) -> Option<Self> {
+    pub(crate) fn in_short(arguments: &[OsString]) -> Option<Self> {
         let (verb, rest) = arguments.split_first()?;
         if verb != "credential" || rest.len() % 2 != 0 {
             return None;
@@ -67,15 +67,15 @@ impl Wanted {
 /// What is kept of a certificate: the finished answer, and what has to be known to hand it out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Kept {
+pub(crate) struct Kept {
     received_at: Timestamp,
     expires_at: Timestamp,
     /// The end of the window.
-    pub until: Timestamp,
+    pub(crate) until: Timestamp,
     /// Where it may be used.
-    pub cluster: ClusterView,
+    pub(crate) cluster: ClusterView,
     /// The namespace of the grant.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     role: String,
     duration: String,
     credential: ExecCredential,
@@ -113,7 +113,7 @@ enum Worth {
 
 impl Kept {
     /// What came from the daemon, as it is kept.
-    pub fn new(view: CertificateView, key: &Key, grant: &Terms, now: Timestamp) -> Self {
+    pub(crate) fn new(view: CertificateView, key: &Key, grant: &Terms, now: Timestamp) -> Self {
         let life = view.expires_at.duration_since(now).max(SignedDuration::ZERO);
         let margin = MARGIN.min(life / 5);
         let expiration = view.expires_at.saturating_sub(margin).unwrap_or(view.expires_at);
@@ -170,26 +170,26 @@ impl Kept {
     }
 
     /// Keeps it in the folder.
-    pub fn keep(&self, folder: &Folder, grant: &str) -> Result<(), Failure> {
+    pub(crate) fn keep(&self, folder: &Folder, grant: &str) -> Result<(), Failure> {
         let text = serde_json::to_string(self).map_err(|error| Failure::own(format!("can't keep the credential, {error}"), ""))?;
         folder.write(&file(grant), &text)
     }
 
     /// What is kept for a grant; none when nothing is, or what is there can't be read as such.
-    pub fn find(folder: &Folder, grant: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn find(folder: &Folder, grant: &str) -> Result<Option<Self>, Failure> {
         Ok(folder.read(&file(grant))?.and_then(|text| serde_json::from_str(&text).ok()))
     }
 }
 
 /// What of a grant has to be known to say how to ask for it again.
 #[derive(Clone, Debug)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// The namespace; none for the whole cluster.
-    pub namespace: Option<String>,
+    pub(crate) namespace: Option<String>,
     /// The role.
-    pub role: String,
+    pub(crate) role: String,
     /// The length of the access.
-    pub duration: String,
+    pub(crate) duration: String,
 }
 
 impl From<&GrantView> for Terms {
@@ -199,12 +199,12 @@ impl From<&GrantView> for Terms {
 }
 
 /// Where the credential of a grant is kept.
-pub fn file(grant: &str) -> String {
+pub(crate) fn file(grant: &str) -> String {
     format!("{grant}.credential")
 }
 
 /// Answers kubectl.
-pub fn run(wanted: &Wanted) -> Result<(), Failure> {
+pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
     let deadline = Instant::now() + LIMIT;
     let server = asked_server()?;
     let grant = full_id(&wanted.grant)?;
@@ -266,7 +266,7 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
 }
 
 /// A refusal to certify says little when the reason is that the grant is over; then that is said.
-pub async fn explained(client: &mut Client, grant: &str, failure: Failure) -> Failure {
+pub(crate) async fn explained(client: &mut Client, grant: &str, failure: Failure) -> Failure {
     if !matches!(failure, Failure::Client(ClientError::Problem(_))) {
         return failure;
     }

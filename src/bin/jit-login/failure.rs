@@ -10,7 +10,7 @@ use crate::output::{ago, program, safe, until};
 
 /// Anything but "done".
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The daemon said no, failed, or can't be reached.
     Client(ClientError),
     /// What was written on the command line can't be meant.
@@ -62,18 +62,18 @@ impl From<ClientError> for Failure {
 
 impl Failure {
     /// Something on this side went wrong.
-    pub fn own(why: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn own(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Own { why: why.into(), hint: hint.into() }
     }
 
     /// What was written can't be meant.
-    pub fn usage(why: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(crate) fn usage(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { why: why.into(), hint: hint.into() }
     }
 
     /// 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out ·
     /// 6 still pending · 7 grant ended · 8 cannot reach jitd · 130 Ctrl-C.
-    pub fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Client(ClientError::Unreachable { .. } | ClientError::WrongServer { .. }) => 8,
             Self::Client(ClientError::Problem(problem)) => match (problem.code.as_str(), problem.status) {
@@ -104,7 +104,7 @@ impl Failure {
     }
 
     /// The sentence, with the stable code where there is one; none when all was said.
-    pub fn sentence(&self) -> Option<(String, String)> {
+    pub(crate) fn sentence(&self) -> Option<(String, String)> {
         Some(match self {
             Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
             Self::Client(ClientError::Unreachable { .. }) => ("unreachable".to_owned(), self.client_text()),
@@ -123,7 +123,7 @@ impl Failure {
     }
 
     /// What to do about it; empty when there is nothing.
-    pub fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         let program = program();
         match self {
             Self::Client(ClientError::Problem(problem)) => safe(&problem.hint),
@@ -163,7 +163,7 @@ fn is_refusal(code: &str) -> bool {
 }
 
 /// How a request or a grant came to its end, in one sentence.
-pub fn closed(grant: &GrantView) -> String {
+pub(crate) fn closed(grant: &GrantView) -> String {
     let id = safe(&grant.id);
     let by = grant.closed_by.as_deref().map(|name| format!(" by {}", safe(name))).unwrap_or_default();
     let words = grant.closing_words.as_deref().map(|words| format!(": {}", safe(words))).unwrap_or_default();
@@ -186,7 +186,7 @@ pub fn closed(grant: &GrantView) -> String {
 }
 
 /// The command that asks for the same once more.
-pub fn again(grant: &GrantView) -> String {
+pub(crate) fn again(grant: &GrantView) -> String {
     let place = grant.namespace.as_deref().map_or("--cluster-wide".to_owned(), |name| format!("-n {}", safe(name)));
     format!(
         "ask again with `{} request {} {place} --role {} --for {} --reason …`",
@@ -206,7 +206,7 @@ mod tests {
         Failure::Client(ClientError::Problem(Problem { code, status, detail, hint }))
     }
 
-    pub fn grant(phase: &str) -> Box<GrantView> {
+    pub(crate) fn grant(phase: &str) -> Box<GrantView> {
         let view = serde_json::json!({
             "id": "7k3m9x2q7k3m9x2q", "phase": phase, "requester": "alice", "cluster": "prod", "role": "view",
             "namespace": "payments", "duration": "15m", "reason": "r", "rule": "x", "agreed": [], "digest": "d",

@@ -23,7 +23,7 @@ use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 use crate::failure::Failure;
 
 /// An open folder that is ours alone, or (for a kubeconfig elsewhere) that only we or root may write.
-pub struct Folder {
+pub(crate) struct Folder {
     descriptor: OwnedFd,
     path: PathBuf,
 }
@@ -34,13 +34,13 @@ const NAME: &str = "jit-login";
 
 impl Folder {
     /// The folder that new files go to; made when it is missing.
-    pub fn home() -> Result<Self, Failure> {
+    pub(crate) fn home() -> Result<Self, Failure> {
         let parent = candidates()?.into_iter().next().ok_or_else(no_home)?;
         Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
     }
 
     /// The folder that holds the file `name`, among all places where this account may have put it.
-    pub fn holding(name: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn holding(name: &str) -> Result<Option<Self>, Failure> {
         for parent in candidates()? {
             if let Some(folder) = Self::private_in(&parent, false)? {
                 if folder.look(name)?.is_some() {
@@ -52,7 +52,7 @@ impl Folder {
     }
 
     /// Every folder of this account that is there.
-    pub fn every() -> Result<Vec<Self>, Failure> {
+    pub(crate) fn every() -> Result<Vec<Self>, Failure> {
         let mut folders = Vec::new();
         for parent in candidates()? {
             folders.extend(Self::private_in(&parent, false)?);
@@ -61,7 +61,7 @@ impl Folder {
     }
 
     /// A folder that is not the client's own, such as `~/.kube`: ours or root's, and not for others to write.
-    pub fn foreign(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn foreign(path: &Path) -> Result<Self, Failure> {
         let descriptor = match open_folder(path) {
             Err(Errno::ENOENT) => {
                 make_with_parents(path)?;
@@ -112,12 +112,12 @@ impl Folder {
     }
 
     /// Where a file of this folder is.
-    pub fn path_of(&self, name: &str) -> PathBuf {
+    pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
     /// Whether `path` is a file of this folder.
-    pub fn contains(&self, path: &Path) -> bool {
+    pub(crate) fn contains(&self, path: &Path) -> bool {
         path.parent() == Some(self.path.as_path())
     }
 
@@ -142,7 +142,7 @@ impl Folder {
     }
 
     /// The file's text; none when there is no such file.
-    pub fn read(&self, name: &str) -> Result<Option<String>, Failure> {
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Failure> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let descriptor = match openat(&self.descriptor, name, flags, Mode::empty()) {
             Ok(descriptor) => descriptor,
@@ -163,8 +163,8 @@ impl Folder {
 
     /// Puts `text` under `name`, whole or not at all, and on disk before it returns. A file that is
     /// there keeps its mode; a new one is 0600.
-    pub fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
-        let mode = self.look(name)?.map_or(0o600, |found| found.st_mode & 0o700);
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
+        let mode = self.look(name)?.map_or(0o600, |found| found.st_mode & 0o777);
         let fail = |errno: Errno| refused(&self.path_of(name), errno.desc());
         let draft = format!(".{name}.{}", random_word()?);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -184,31 +184,31 @@ impl Folder {
     }
 
     /// Gives a file another name.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
         self.look(to)?;
         renameat(&self.descriptor, from, &self.descriptor, to).map_err(|errno| refused(&self.path_of(to), errno.desc()))
     }
 
     /// Removes a file; that there is none is as good.
-    pub fn remove(&self, name: &str) {
+    pub(crate) fn remove(&self, name: &str) {
         let _ = unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir);
     }
 
     /// When the file was last written; none when there is none of ours.
-    pub fn written_at(&self, name: &str) -> Option<SystemTime> {
+    pub(crate) fn written_at(&self, name: &str) -> Option<SystemTime> {
         let found = self.look(name).ok().flatten()?;
         u64::try_from(found.st_mtime).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
     }
 
     /// Names of the files here; drafts of an interrupted write are left out.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect()
     }
 
     /// Holds the lock file `name` until what it returns is dropped; none when another process held it
     /// until `deadline`.
-    pub fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Flock<File>>, Failure> {
+    pub(crate) fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Flock<File>>, Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         self.look(name)?;
         let descriptor = openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
@@ -229,7 +229,7 @@ impl Folder {
 }
 
 /// Twelve characters that nobody can guess.
-pub fn random_word() -> Result<String, Failure> {
+pub(crate) fn random_word() -> Result<String, Failure> {
     let mut bytes = [0_u8; 6];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::own("the host gives no random numbers", ""))?;
     Ok(jitd::grant::role::hex(&bytes))
@@ -291,7 +291,7 @@ fn no_home() -> Failure {
 }
 
 /// The last part of a path as text.
-pub fn file_name(path: &Path) -> Option<&str> {
+pub(crate) fn file_name(path: &Path) -> Option<&str> {
     path.file_name().and_then(OsStr::to_str)
 }
 

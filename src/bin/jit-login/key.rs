@@ -10,26 +10,26 @@ use zeroize::Zeroizing;
 use crate::failure::Failure;
 
 /// A private key.
-pub struct Key(KeyPair);
+pub(crate) struct Key(KeyPair);
 
 impl Key {
     /// A new one.
-    pub fn generate() -> Result<Self, Failure> {
+    pub(crate) fn generate() -> Result<Self, Failure> {
         KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|error| failed("can't make a key", &error))
     }
 
     /// The one that was kept.
-    pub fn from_pem(pem: &str) -> Result<Self, Failure> {
+    pub(crate) fn from_pem(pem: &str) -> Result<Self, Failure> {
         KeyPair::from_pem(pem).map(Self).map_err(|error| failed("the key of this grant can't be read", &error))
     }
 
     /// PKCS#8 in PEM, as it is kept and as kubectl takes it.
-    pub fn pem(&self) -> Zeroizing<String> {
+    pub(crate) fn pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.0.serialize_pem())
     }
 
     /// A certificate request for it (PKCS#10, PEM).
-    pub fn csr(&self) -> Result<String, Failure> {
+    pub(crate) fn csr(&self) -> Result<String, Failure> {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
         let csr = parameters.serialize_request(&self.0).and_then(|csr| csr.pem());
@@ -37,7 +37,7 @@ impl Key {
     }
 
     /// SHA-256 over its SubjectPublicKeyInfo, hex: the daemon's name for it.
-    pub fn hash(&self) -> String {
+    pub(crate) fn hash(&self) -> String {
         sha256_hex(&self.0.subject_public_key_info())
     }
 }

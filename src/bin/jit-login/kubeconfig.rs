@@ -20,7 +20,7 @@ use jitd::client::DEFAULT_SOCKET;
 
 /// The kubeconfig of one grant.
 #[derive(Clone, Debug)]
-pub struct Kubeconfig {
+pub(crate) struct Kubeconfig {
     name: String,
     value: Value,
 }
@@ -30,7 +30,7 @@ const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
 
 impl Kubeconfig {
     /// The one that makes kubectl ask this program.
-    pub fn of(grant: &str, kept: &Kept, daemon: &Daemon) -> Result<Self, Failure> {
+    pub(crate) fn of(grant: &str, kept: &Kept, daemon: &Daemon) -> Result<Self, Failure> {
         let short: String = grant.chars().take(8).collect();
         let name = format!("{OURS}{}:{short}", kept.cluster.name);
         let mut arguments = vec!["credential".to_owned(), "--grant".to_owned(), grant.to_owned()];
@@ -72,22 +72,22 @@ impl Kubeconfig {
     }
 
     /// The name of its cluster, context and user.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// As JSON.
-    pub fn value(&self) -> &Value {
+    pub(crate) fn value(&self) -> &Value {
         &self.value
     }
 
     /// As it is written.
-    pub fn yaml(&self) -> Result<String, Failure> {
+    pub(crate) fn yaml(&self) -> Result<String, Failure> {
         yaml(&self.value)
     }
 
     /// Writes it to a file of its own; replaces only what is a kubeconfig with nothing but entries of ours.
-    pub fn write_to(&self, path: &Path) -> Result<(), Failure> {
+    pub(crate) fn write_to(&self, path: &Path) -> Result<(), Failure> {
         let (folder, name) = place(path)?;
         if let Some(text) = folder.read(name)? {
             let ours = parse(&text).is_ok_and(|found| LISTS.iter().all(|list| entries(&found, list).all(is_our_entry)));
@@ -102,7 +102,7 @@ impl Kubeconfig {
     }
 
     /// Puts it into the kubeconfig at `path`, in place of every entry of ours with the same name.
-    pub fn merge_into(&self, path: &Path, make_current: bool) -> Result<(), Failure> {
+    pub(crate) fn merge_into(&self, path: &Path, make_current: bool) -> Result<(), Failure> {
         let (folder, name) = place(path)?;
         let text = folder.read(name)?.unwrap_or_default();
         let merged = merged(&text, &self.value, make_current).map_err(|why| {
@@ -122,7 +122,7 @@ impl Kubeconfig {
 
 /// The file that kubectl itself would write to: the first of `KUBECONFIG` that is not a grant's own, else
 /// `~/.kube/config`.
-pub fn default_file() -> Result<PathBuf, Failure> {
+pub(crate) fn default_file() -> Result<PathBuf, Failure> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let first = std::env::split_paths(&listed).find(|path| path.is_absolute() && !is_ours(path));
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));

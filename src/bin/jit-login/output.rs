@@ -17,7 +17,7 @@ use crate::failure::Failure;
 
 /// In which form a result is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
@@ -32,17 +32,17 @@ pub enum Format {
 static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
 /// Fixes the words that start this program, as they stand in hints.
-pub fn called_as(name: &'static str) {
+pub(crate) fn called_as(name: &'static str) {
     let _ = PROGRAM.set(name);
 }
 
 /// `jit-login`, or `kubectl jit` when it was started as kubectl's plugin.
-pub fn program() -> &'static str {
+pub(crate) fn program() -> &'static str {
     PROGRAM.get().copied().unwrap_or("jit-login")
 }
 
 /// Writes a result. A reader that has gone away, as `head` does, is no failure.
-pub fn result(text: &str) -> Result<(), Failure> {
+pub(crate) fn result(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
@@ -54,7 +54,7 @@ pub fn result(text: &str) -> Result<(), Failure> {
 }
 
 /// Writes a result in the asked form; `table` and `name` only when they are asked for.
-pub fn show<T: Serialize>(
+pub(crate) fn show<T: Serialize>(
     format: Format,
     value: &T,
     table: impl FnOnce() -> String,
@@ -69,7 +69,7 @@ pub fn show<T: Serialize>(
 }
 
 /// `value` as YAML that every YAML reader takes for the same strings.
-pub fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
     let mut options = serde_saphyr::SerializerOptions::default();
     options.prefer_block_scalars = false;
     serde_saphyr::to_string_with_options(value, options).map_err(unwritable)
@@ -80,12 +80,12 @@ fn unwritable(error: impl std::fmt::Display) -> Failure {
 }
 
 /// A line for the person; never part of the result.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
 /// Says why a verb failed.
-pub fn complain(failure: &Failure) {
+pub(crate) fn complain(failure: &Failure) {
     let Some((code, sentence)) = failure.sentence() else { return };
     let (error, hint) = (paint("error", RED), paint("hint", CYAN));
     say(&format!("{error}[{code}]: {sentence}"));
@@ -96,19 +96,19 @@ pub fn complain(failure: &Failure) {
 }
 
 /// `text` in a style; the style is dropped again where there is no terminal.
-pub fn paint(text: &str, style: Style) -> String {
+pub(crate) fn paint(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
 
-pub const BOLD: Style = Style::new().bold();
-pub const DIM: Style = Style::new().dimmed();
-pub const RED: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
-pub const GREEN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
-pub const YELLOW: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
-pub const CYAN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const RED: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
+pub(crate) const GREEN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+pub(crate) const YELLOW: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
+pub(crate) const CYAN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
 
 /// The colour of a phase.
-pub fn phase_style(phase: &str) -> Style {
+pub(crate) fn phase_style(phase: &str) -> Style {
     match phase {
         "live" => GREEN,
         "pending" | "approved" | "collecting" => YELLOW,
@@ -118,7 +118,7 @@ pub fn phase_style(phase: &str) -> Style {
 }
 
 /// `text` with everything escaped that a terminal would obey or not show.
-pub fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || is_invisible(c) {
@@ -132,7 +132,7 @@ pub fn safe(text: &str) -> String {
 
 /// The same for names, which have no reason to leave ASCII: a letter that only looks like another one
 /// is shown as what it is.
-pub fn safe_name(text: &str) -> String {
+pub(crate) fn safe_name(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_graphic());
     if plain { text.to_owned() } else { format!("{} (not plain letters)", text.escape_default()) }
 }
@@ -146,7 +146,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// `1h05m`, `58m`, `3m20s`, `42s`.
-pub fn length(seconds: i64) -> String {
+pub(crate) fn length(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes, rest) {
@@ -160,12 +160,12 @@ pub fn length(seconds: i64) -> String {
 }
 
 /// Seconds from now to `at`; negative when it is past.
-pub fn seconds_to(at: Timestamp) -> i64 {
+pub(crate) fn seconds_to(at: Timestamp) -> i64 {
     at.duration_since(Timestamp::now()).as_secs()
 }
 
 /// `in 58m`, or `58m ago`.
-pub fn until(at: Timestamp) -> String {
+pub(crate) fn until(at: Timestamp) -> String {
     match seconds_to(at) {
         left if left >= 0 => format!("in {}", length(left)),
         past => format!("{} ago", length(-past)),
@@ -173,19 +173,19 @@ pub fn until(at: Timestamp) -> String {
 }
 
 /// `58m ago`.
-pub fn ago(at: Timestamp) -> String {
+pub(crate) fn ago(at: Timestamp) -> String {
     format!("{} ago", length(-seconds_to(at)))
 }
 
 /// The time of day here, with the date when it is not today.
-pub fn clock(at: Timestamp) -> String {
+pub(crate) fn clock(at: Timestamp) -> String {
     let (then, now) = (at.to_zoned(TimeZone::system()), Timestamp::now().to_zoned(TimeZone::system()));
     let pattern = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     then.strftime(pattern).to_string()
 }
 
 /// A table as kubectl writes it: upper-case headings, no lines, two spaces between columns.
-pub fn table(headings: &[&str], rows: Vec<Vec<String>>, wrap: bool) -> String {
+pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>, wrap: bool) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(headings.iter().map(ToString::to_string));
     for row in rows {
@@ -205,7 +205,7 @@ fn width() -> u16 {
 }
 
 /// Whether a person reads stderr.
-pub fn on_terminal() -> bool {
+pub(crate) fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 

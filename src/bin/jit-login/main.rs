@@ -1,0 +1,96 @@
+//! `jit-login`, or `kubectl jit`: asks `jitd` for access, answers requests, and gives kubectl its
+//! certificates.
+//!
+//! ```text
+//!  arguments ─► credential, from its file          (no runtime, no connection)
+//!          └──► clap ─► verbs ─► client ─► jitd ─► stdout: the result · stderr: words · exit code
+//! ```
+//! It decides nothing and holds no right of its own. Bad input ends in a sentence and an exit code, never
+//! in a panic.
+
+mod access;
+mod arguments;
+mod credential;
+mod doctor;
+mod failure;
+mod folder;
+mod key;
+mod kubeconfig;
+mod output;
+mod verbs;
+mod wait;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches};
+
+use crate::access::Daemon;
+use crate::arguments::{Arguments, Verb};
+use crate::credential::Wanted;
+use crate::failure::Failure;
+use crate::verbs::Caller;
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
+    output::called_as(if plugin { "kubectl jit" } else { "jit-login" });
+    let done = match words.get(1..).and_then(Wanted::in_short) {
+        Some(wanted) => credential::run(&wanted),
+        None => with_verb(words, plugin),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::complain(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
+    let command = Arguments::command();
+    let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
+    let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
+    let Arguments { output, socket, server_user, verb } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    if let Verb::Credential { grant } = verb {
+        return credential::run(&Wanted { grant, socket, server_user });
+    }
+    let daemon = Daemon::new(socket, server_user.as_deref())?;
+    if let Verb::Doctor = verb {
+        return doctor::run(&daemon, output);
+    }
+    access::runtime()?.block_on(perform(verb, daemon, output))
+}
+
+async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(), Failure> {
+    // What can't be meant is said before anything is connected.
+    let (verb, ask) = match verb {
+        Verb::Request { ask, no_wait, timeout } => (None, Some((ask.body()?, Some((no_wait, timeout))))),
+        Verb::Explain { ask } => (None, Some((ask.body()?, None))),
+        other => (Some(other), None),
+    };
+    let client = daemon.connect().await?;
+    let mut caller = Caller { daemon, client, format };
+    match (verb, ask) {
+        (_, Some((ask, Some((no_wait, timeout))))) => caller.request(ask, no_wait, timeout).await,
+        (_, Some((ask, None))) => caller.explain(&ask).await,
+        (Some(verb), None) => match verb {
+            Verb::Ls { all, limit } => caller.list(all, limit).await,
+            Verb::Show { id } => caller.show(&id).await,
+            Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
+            Verb::Approve { id, yes, digest } => caller.approve(&id, yes, digest).await,
+            Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
+            Verb::Withdraw { id } => caller.withdraw(&id).await,
+            Verb::End { id } => caller.end(&id).await,
+            Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
+            Verb::Whoami => caller.whoami().await,
+            Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
+            Verb::Run { id, command } => caller.run(id, &command).await,
+            Verb::Events { id } => caller.events(&id).await,
+            Verb::Request { .. } | Verb::Explain { .. } | Verb::Credential { .. } | Verb::Doctor => Ok(()),
+        },
+        (None, None) => Ok(()),
+    }
+}

@@ -1,0 +1,415 @@
+//! What each verb does: ask the daemon, show what it says.
+//!
+//! No verb decides anything; the daemon does, and its refusals are passed on. What an approver agrees to
+//! is exactly what was just shown. `main` is the caller.
+
+use std::ffi::OsString;
+use std::io::{BufRead, IsTerminal, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jitd::api::wire::{AskBody, DecisionView, EventList, GrantList, GrantView, WhoamiView};
+use jitd::client::Client;
+use serde_json::{Value, json};
+
+use crate::access::{self, Access, Daemon};
+use crate::failure::{Failure, closed};
+use crate::kubeconfig;
+use crate::output::{
+    BOLD, DIM, Format, GREEN, ago, clock, length, paint, phase_style, program, safe, safe_name, say, seconds_to,
+    show as put, table, until,
+};
+use crate::wait::until_answered;
+
+/// What every verb works with.
+pub(crate) struct Caller {
+    /// Where the daemon is.
+    pub(crate) daemon: Daemon,
+    /// The connection to it.
+    pub(crate) client: Client,
+    /// The form of the result.
+    pub(crate) format: Format,
+}
+
+impl Caller {
+    /// `request`
+    pub(crate) async fn request(&mut self, ask: AskBody, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
+        let grant = access::ask(&mut self.client, ask).await?;
+        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
+        if no_wait {
+            if grant.phase == "pending" {
+                say(&format!("{} of {} has to agree; `{} wait {}` goes on", grant.approvers.count, groups(&grant), program(), grant.id));
+            }
+            return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
+        }
+        let grant = until_answered(&mut self.client, grant, limit).await?;
+        self.deliver(&grant).await
+    }
+
+    /// `wait`
+    pub(crate) async fn wait(&mut self, id: Option<String>, limit: Option<Duration>) -> Result<(), Failure> {
+        let grant = self.named_or_only(id, &["pending", "approved", "collecting", "live"]).await?;
+        let mine = self.client.whoami().await?.name == grant.requester;
+        let grant = until_answered(&mut self.client, grant, limit).await?;
+        if mine {
+            return self.deliver(&grant).await;
+        }
+        put(self.format, &grant, || format!("{} {}", grant.id, safe(&grant.phase)), || grant.id.clone())
+    }
+
+    /// Makes kubectl work and says how.
+    async fn deliver(&mut self, grant: &GrantView) -> Result<(), Failure> {
+        let access = self.collect(grant).await?;
+        let shown = self.client.show(&grant.id).await.unwrap_or_else(|_| grant.clone());
+        let place = grant.namespace.as_deref().map_or("in the whole cluster".to_owned(), |name| format!("in namespace {}", safe_name(name)));
+        say(&format!(
+            "{}: `{}` on {} {place}, for {} until {}",
+            paint("ready", GREEN),
+            safe(&grant.role),
+            safe_name(&access.kept.cluster.name),
+            length(seconds_to(access.kept.until)),
+            clock(access.kept.until)
+        ));
+        let line = export(&access);
+        let both = json!({"grant": shown, "kubeconfig": access.path, "context": access.kubeconfig.name()});
+        put(self.format, &both, || line, || grant.id.clone())
+    }
+
+    /// `ls`
+    pub(crate) async fn list(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
+        let list: GrantList = self.client.list(all, limit).await?;
+        access::tidy(&mut self.client, &list.grants).await;
+        if list.grants.is_empty() && self.format == Format::Table {
+            say(if all { "no grants yet" } else { "no open grants; --all shows those that are over" });
+            return Ok(());
+        }
+        if list.more {
+            say(&format!("only the newest {} are shown; --limit shows more", list.grants.len()));
+        }
+        let rows = || list.grants.iter().map(row).collect();
+        let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
+        put(self.format, &list, || table(&["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"], rows(), false), names)
+    }
+
+    /// `show`
+    pub(crate) async fn show(&mut self, id: &str) -> Result<(), Failure> {
+        let grant = self.client.show(id).await?;
+        put(self.format, &grant, || page(&grant), || grant.id.clone())
+    }
+
+    /// `approve`
+    pub(crate) async fn approve(&mut self, id: &str, yes: bool, digest: Option<String>) -> Result<(), Failure> {
+        let grant = self.client.show(id).await?;
+        say(&page(&grant));
+        if let Some(digest) = &digest {
+            if *digest != grant.digest {
+                return Err(Failure::usage("this request has another digest", "what stands now is shown above; look at it, then approve that"));
+            }
+        } else if !yes {
+            if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+                return Err(Failure::usage("nobody can be asked here", "say --yes, or --digest HEX with the digest that was looked at"));
+            }
+            if grant.phase == "pending" && !agreed_to("approve?")? {
+                return Err(Failure::Declined);
+            }
+        }
+        let grant = self.client.approve(&grant.id, &grant.digest).await?;
+        let left = (grant.approvers.count as usize).saturating_sub(grant.agreed.len());
+        if grant.phase == "pending" && left > 0 {
+            say(&format!("{left} more of {} {} to agree", groups(&grant), if left == 1 { "has" } else { "have" }));
+        }
+        self.done(&grant)
+    }
+
+    /// `deny`
+    pub(crate) async fn deny(&mut self, id: &str, reason: &str) -> Result<(), Failure> {
+        let grant = self.client.deny(id, reason).await?;
+        self.done(&grant)
+    }
+
+    /// `withdraw`
+    pub(crate) async fn withdraw(&mut self, id: &str) -> Result<(), Failure> {
+        let grant = self.client.withdraw(id).await?;
+        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        self.done(&grant)
+    }
+
+    /// `end`
+    pub(crate) async fn end(&mut self, id: &str) -> Result<(), Failure> {
+        let grant = self.client.end(id).await?;
+        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        self.done(&grant)
+    }
+
+    /// `revoke`
+    pub(crate) async fn revoke(&mut self, id: &str, reason: &str) -> Result<(), Failure> {
+        let grant = self.client.revoke(id, reason).await?;
+        self.done(&grant)
+    }
+
+    fn done(&self, grant: &GrantView) -> Result<(), Failure> {
+        let word = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
+        put(self.format, grant, || format!("{} {word}", grant.id), || grant.id.clone())
+    }
+
+    /// `explain`: a "deny" is shown, and is exit code 4.
+    pub(crate) async fn explain(&mut self, ask: &AskBody) -> Result<(), Failure> {
+        let decision = self.client.explain(ask).await?;
+        put(self.format, &decision, || explained(&decision), || safe(&decision.outcome))?;
+        if decision.outcome == "ask" { Ok(()) } else { Err(Failure::WouldBeDenied) }
+    }
+
+    /// `whoami`
+    pub(crate) async fn whoami(&mut self) -> Result<(), Failure> {
+        let who: WhoamiView = self.client.whoami().await?;
+        let text = || {
+            let groups: Vec<String> = who.groups.iter().map(|group| safe_name(group)).collect();
+            format!("{} on {}\ngroups: {}", paint(&safe_name(&who.name), BOLD), safe_name(&who.host), groups.join(", "))
+        };
+        put(self.format, &who, text, || safe_name(&who.name))
+    }
+
+    /// `kubeconfig`
+    pub(crate) async fn kubeconfig(&mut self, id: Option<String>, merge: bool, make_current: bool, file: Option<PathBuf>) -> Result<(), Failure> {
+        let grant = self.usable(id).await?;
+        let access = self.collect(&grant).await?;
+        if merge {
+            let path = file.map_or_else(kubeconfig::default_file, Ok)?;
+            access.kubeconfig.merge_into(&path, make_current)?;
+            say(&format!("`{}` has the context `{}` now", path.display(), access.kubeconfig.name()));
+            let line = if make_current { String::new() } else { format!("kubectl config use-context {}", access.kubeconfig.name()) };
+            return put(self.format, access.kubeconfig.value(), || line, || access.kubeconfig.name().to_owned());
+        }
+        let path = match file {
+            Some(file) => {
+                access.kubeconfig.write_to(&file)?;
+                std::path::absolute(&file).unwrap_or(file)
+            }
+            None => access.path,
+        };
+        put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
+    }
+
+    /// `run`: becomes the command, so its exit code is the command's.
+    pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err(Failure::usage("there is no command", "write it after `--`"));
+        };
+        let grant = self.usable(id).await?;
+        let access = self.collect(&grant).await?;
+        let error = std::process::Command::new(program).args(arguments).env("KUBECONFIG", &access.path).exec();
+        Err(Failure::usage(format!("can't run `{}`, {error}", program.to_string_lossy()), "the command stands after `--`"))
+    }
+
+    /// `events`
+    pub(crate) async fn events(&mut self, id: &str) -> Result<(), Failure> {
+        let list: EventList = self.client.events(id).await?;
+        let rows = || list.events.iter().map(event_row).collect();
+        let names = || list.events.iter().map(|event| plain(&event["event"]["kind"])).collect::<Vec<_>>().join("\n");
+        put(self.format, &list, || table(&["SEQ", "AT", "BY", "EVENT", "WITH"], rows(), false), names)
+    }
+
+    async fn collect(&mut self, grant: &GrantView) -> Result<Access, Failure> {
+        let result = access::collect(&mut self.client, &self.daemon, grant).await;
+        if matches!(result, Err(Failure::Client(_))) {
+            say(&format!("the approval stands; `{} wait {}` tries again", program(), grant.id));
+        }
+        result
+    }
+
+    /// A grant of the caller's that is approved or live.
+    async fn usable(&mut self, id: Option<String>) -> Result<GrantView, Failure> {
+        let grant = self.named_or_only(id, &["approved", "collecting", "live"]).await?;
+        match grant.phase.as_str() {
+            "pending" => Err(Failure::StillPending(Box::new(grant))),
+            "approved" | "collecting" | "live" => Ok(grant),
+            _ => Err(Failure::Closed(Box::new(grant))),
+        }
+    }
+
+    /// The named grant, else the caller's only one in one of `phases`.
+    async fn named_or_only(&mut self, id: Option<String>, phases: &[&str]) -> Result<GrantView, Failure> {
+        if let Some(id) = id {
+            return Ok(self.client.show(&id).await?);
+        }
+        let me = self.client.whoami().await?.name;
+        let mut mine = self.client.list(false, 1000).await?.grants;
+        mine.retain(|grant| grant.requester == me);
+        let (mut fitting, other): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase.as_str()));
+        match (fitting.pop(), fitting.is_empty(), other.into_iter().find(|grant| grant.phase == "pending")) {
+            (Some(grant), true, _) => Ok(grant),
+            (Some(grant), false, _) => {
+                fitting.push(grant);
+                let each: Vec<String> = fitting.iter().map(|grant| format!("{} ({})", grant.id, sentence(grant))).collect();
+                Err(Failure::usage(format!("you have {} grants", fitting.len()), format!("name one: {}", each.join("; "))))
+            }
+            (None, _, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
+            (None, _, None) => Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program()))),
+        }
+    }
+}
+
+fn agreed_to(question: &str) -> Result<bool, Failure> {
+    let mut err = anstream::stderr();
+    let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::own(format!("can't read the answer, {error}"), ""))?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+fn export(access: &Access) -> String {
+    export_path(&access.path)
+}
+
+/// A line for `eval`, quoted where a shell would see more than a path.
+fn export_path(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c));
+    if plain { format!("export KUBECONFIG={text}") } else { format!("export KUBECONFIG='{}'", text.replace('\'', r"'\''")) }
+}
+
+fn groups(grant: &GrantView) -> String {
+    grant.approvers.groups.iter().map(|group| safe_name(group)).collect::<Vec<_>>().join(", ")
+}
+
+/// `role view in namespace payments of prod for 15m`
+fn sentence(grant: &GrantView) -> String {
+    let place = grant.namespace.as_deref().map_or("all of".to_owned(), |name| format!("namespace {} of", safe_name(name)));
+    format!("role {} in {place} {} for {}", safe(&grant.role), safe_name(&grant.cluster), safe(&grant.duration))
+}
+
+fn closed_word(grant: &GrantView) -> String {
+    match &grant.end_cause {
+        Some(cause) => format!("{} ({})", safe(&grant.phase), safe(cause)),
+        None => safe(&grant.phase),
+    }
+}
+
+/// Which clock runs, in a few letters.
+fn running_clock(grant: &GrantView) -> String {
+    match (grant.phase.as_str(), grant.deadline, grant.ended_at) {
+        ("pending", Some(at), _) => format!("answer {}", until(at)),
+        ("approved" | "collecting", Some(at), _) => format!("collect {}", until(at)),
+        ("live", Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
+        (_, _, Some(at)) => ago(at),
+        _ => String::new(),
+    }
+}
+
+fn row(grant: &GrantView) -> Vec<String> {
+    let reason = safe(&grant.reason);
+    let short: String = if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
+    let phase = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
+    vec![
+        safe_name(&grant.id),
+        phase,
+        safe_name(&grant.requester),
+        safe_name(&grant.cluster),
+        grant.namespace.as_deref().map_or("(all)".to_owned(), safe_name),
+        safe(&grant.role),
+        safe(&grant.duration),
+        running_clock(grant),
+        short,
+    ]
+}
+
+/// A grant for somebody who has five seconds.
+fn page(grant: &GrantView) -> String {
+    let phase = paint(&safe(&grant.phase), phase_style(&grant.phase));
+    let mut lines = vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
+    let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
+    line("why", &safe(&grant.reason));
+    line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
+    line("asked", &format!("{} ({}), by the rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)));
+    let agreed: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
+    let names = if agreed.is_empty() { String::new() } else { format!(": {}", agreed.join(", ")) };
+    line("agreed", &format!("{} of {} ({}){names}", agreed.len(), grant.approvers.count, groups(grant)));
+    if !access::is_open(grant) || grant.phase == "ending" {
+        line("end", &closed(grant));
+    }
+    line("digest", &paint(&safe_name(&grant.digest), DIM));
+    if let Some(rules) = &grant.rules {
+        lines.push(String::new());
+        lines.push(table(&["RESOURCES", "VERBS", "ONLY NAMED"], rules.iter().map(rule_row).collect(), true));
+    }
+    if grant.phase == "pending" {
+        lines.push(String::new());
+        lines.push(paint("an exec, port-forward or watch that is open when the time is up goes on until it is closed", DIM));
+    }
+    lines.join("\n")
+}
+
+fn rule_row(rule: &jitd::grant::role::Rule) -> Vec<String> {
+    let join = |words: &[String]| words.iter().map(|word| safe(word)).collect::<Vec<_>>().join(", ");
+    let mut resources: Vec<String> = Vec::new();
+    for group in &rule.api_groups {
+        for resource in &rule.resources {
+            resources.push(match (group.as_str(), resource.split_once('/')) {
+                ("", _) => safe(resource),
+                (group, None) => format!("{}.{}", safe(resource), safe(group)),
+                (group, Some((name, sub))) => format!("{}.{}/{}", safe(name), safe(group), safe(sub)),
+            });
+        }
+    }
+    resources.extend(rule.non_resource_urls.iter().map(|url| safe(url)));
+    vec![resources.join(", "), join(&rule.verbs), join(&rule.resource_names)]
+}
+
+fn explained(decision: &DecisionView) -> String {
+    let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
+    if decision.outcome == "ask" {
+        let who = decision.approvers.as_ref().map(|approvers| {
+            let groups: Vec<String> = approvers.groups.iter().map(|group| safe_name(group)).collect();
+            format!("\n{} of {} would have to agree", approvers.count, groups.join(", "))
+        });
+        return format!("{} may be asked for{rule}{}", paint("yes:", GREEN), who.unwrap_or_default());
+    }
+    let nearest = decision.rule.as_deref().map(|rule| format!("; nearest is the rule `{}`", safe(rule))).unwrap_or_default();
+    let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
+    format!("{} no rule allows it{nearest}{missing}", paint("no:", crate::output::RED))
+}
+
+fn event_row(entry: &Value) -> Vec<String> {
+    let event = &entry["event"];
+    let rest: Vec<String> = event
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| *key != "kind")
+        .map(|(key, value)| {
+            let text = plain(value);
+            let short: String = if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text };
+            format!("{}={short}", safe(key))
+        })
+        .collect();
+    let at = entry["at"].as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(&entry["at"]), clock);
+    vec![plain(&entry["seq"]), at, plain(&entry["by"]), plain(&event["kind"]), rest.join(" ")]
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => safe(text),
+        other => safe(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_a_shell_would_take_apart_is_quoted() {
+        assert_eq!(export_path("/run/user/7/a.kubeconfig".as_ref()), "export KUBECONFIG=/run/user/7/a.kubeconfig");
+        assert_eq!(export_path("/a b/c'd$(x)".as_ref()), r"export KUBECONFIG='/a b/c'\''d$(x)'");
+    }
+
+    #[test]
+    fn resources_are_named_as_kubectl_names_them() {
+        let rule: jitd::grant::role::Rule =
+            serde_json::from_value(json!({"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]})).unwrap();
+        assert_eq!(rule_row(&rule), ["pods/log, pods.apps/log", "get, list", ""]);
+    }
+}

@@ -1,0 +1,157 @@
+//! Waiting for people: one held question to the daemon at a time, and a line for who waits.
+//!
+//! On a terminal it is one line that changes; elsewhere one line a change. Ctrl-C and `--timeout` leave
+//! the request open. It never asks the daemon once a second. `request` and `wait` are its callers.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jitd::api::wire::GrantView;
+use jitd::client::{Client, ClientError, LONGEST_WAIT};
+
+use crate::failure::Failure;
+use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, until};
+
+/// How long a daemon that went away is waited for.
+const RECONNECT: Duration = Duration::from_secs(60);
+
+/// Waits until the request is answered, and gives the grant back when the answer is yes.
+pub(crate) async fn until_answered(client: &mut Client, mut seen: GrantView, limit: Option<Duration>) -> Result<GrantView, Failure> {
+    let line = Line::new(&seen);
+    let end = limit.and_then(|limit| Instant::now().checked_add(limit));
+    let id = seen.id.clone();
+    let work = async {
+        let mut lost: Option<Instant> = None;
+        loop {
+            match seen.phase.as_str() {
+                "pending" => line.show(&seen),
+                "approved" | "collecting" | "live" => {
+                    line.finish(&answered(&seen));
+                    return Ok(seen);
+                }
+                _ => {
+                    line.clear();
+                    return Err(Failure::Closed(Box::new(seen)));
+                }
+            }
+            match client.wait(&seen, LONGEST_WAIT).await {
+                Ok(view) => {
+                    if lost.take().is_some() {
+                        line.say("jitd is back");
+                    }
+                    seen = view;
+                }
+                Err(error @ (ClientError::Unreachable { .. } | ClientError::Protocol { .. })) => {
+                    let since = *lost.get_or_insert_with(|| {
+                        line.say(&format!("lost jitd, trying again for {} s", RECONNECT.as_secs()));
+                        Instant::now()
+                    });
+                    if since.elapsed() > RECONNECT {
+                        line.clear();
+                        return Err(error.into());
+                    }
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+                Err(error) => {
+                    line.clear();
+                    return Err(error.into());
+                }
+            }
+        }
+    };
+    let late = async {
+        match end {
+            Some(end) => tokio::time::sleep_until(end.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = tokio::signal::ctrl_c() => {
+            line.clear();
+            Err(Failure::Interrupted { id })
+        }
+        done = work => done,
+        () = late => {
+            line.clear();
+            Err(Failure::TimedOut { id })
+        }
+    }
+}
+
+/// What an approver's yes is called.
+fn answered(grant: &GrantView) -> String {
+    let names: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
+    if names.is_empty() { "no approval is needed".to_owned() } else { format!("approved by {}", names.join(", ")) }
+}
+
+/// Who is waited for, how many of them, and until when.
+fn waiting(grant: &GrantView) -> String {
+    let groups: Vec<String> = grant.approvers.groups.iter().map(|name| safe_name(name)).collect();
+    let count = grant.approvers.count;
+    let left = (count as usize).saturating_sub(grant.agreed.len());
+    let already = if grant.agreed.is_empty() {
+        String::new()
+    } else {
+        format!(", {} of {count} agreed ({})", grant.agreed.len(), grant.agreed.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", "))
+    };
+    let ends = grant.deadline.map(|at| format!(", lapses {} at {}", until(at), clock(at))).unwrap_or_default();
+    format!("waiting for {left} of {}{already}, asked {}{ends}", groups.join(", "), ago(grant.requested_at))
+}
+
+struct Line {
+    bar: ProgressBar,
+    terminal: bool,
+    spoken: std::cell::RefCell<String>,
+}
+
+impl Line {
+    fn new(grant: &GrantView) -> Self {
+        let terminal = on_terminal();
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if terminal {
+            let grant = grant.clone();
+            let words = move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = out.write_str(&waiting(&grant));
+            };
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(2));
+            bar.set_style(style(words));
+            bar.enable_steady_tick(Duration::from_millis(500));
+        }
+        Self { bar, terminal, spoken: std::cell::RefCell::default() }
+    }
+
+    fn show(&self, grant: &GrantView) {
+        if self.terminal {
+            let grant = grant.clone();
+            self.bar.set_style(style(move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
+                let _ = out.write_str(&waiting(&grant));
+            }));
+            return;
+        }
+        let state = format!("{}/{}", grant.phase, grant.agreed.len());
+        if *self.spoken.borrow() != state {
+            say(&waiting(grant));
+            say(&format!("they answer with `{} approve {}`", program(), safe(&grant.id)));
+            *self.spoken.borrow_mut() = state;
+        }
+    }
+
+    fn say(&self, words: &str) {
+        if self.terminal { self.bar.println(words) } else { say(words) }
+    }
+
+    fn finish(&self, words: &str) {
+        self.clear();
+        say(words);
+    }
+
+    fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(words: impl indicatif::style::ProgressTracker + 'static) -> ProgressStyle {
+    let plain = ProgressStyle::default_spinner();
+    plain.clone().template("{spinner} {words}").unwrap_or(plain).with_key("words", words)
+}
