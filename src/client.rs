@@ -24,8 +24,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::api::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, GrantList,
-    GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, GrantList, GrantView,
+    Problem, ReasonBody, RequestBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
@@ -236,7 +236,9 @@ impl Client {
         limit: Duration,
     ) -> Result<T, ClientError> {
         let body = match body {
-            Some(body) => serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?,
+            Some(body) => {
+                serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?
+            }
             None => Vec::new(),
         };
         self.exchange(Method::POST, path, Bytes::from(body), limit, ONE_VIEW).await
@@ -257,7 +259,8 @@ impl Client {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, JSON);
         }
-        let request = request.body(Full::new(body)).map_err(|error| protocol(format!("can't write the request, {error}")))?;
+        let request =
+            request.body(Full::new(body)).map_err(|error| protocol(format!("can't write the request, {error}")))?;
         let sent = self.sender.send_request(request);
         let answered = timeout(limit, async { answer(sent.await.map_err(|error| broken(&error))?, most).await }).await;
         answered.unwrap_or_else(|_| {
@@ -425,11 +428,15 @@ mod tests {
     async fn a_view_is_read_and_a_problem_stays_a_problem() {
         let scratch = Scratch::new("view");
         let problem = || async {
-            let body = json!({"code": "no-such-grant", "status": 404, "detail": "no such grant", "hint": "", "later": 1});
+            let body =
+                json!({"code": "no-such-grant", "status": 404, "detail": "no such grant", "hint": "", "later": 1});
             (StatusCode::NOT_FOUND, [("content-type", PROBLEM)], body.to_string()).into_response()
         };
         let routes = Router::new()
-            .route("/v1/whoami", get(|| async { Json(json!({"name": "alice", "groups": ["dev"], "uid": 7, "host": "b", "new": true})) }))
+            .route(
+                "/v1/whoami",
+                get(|| async { Json(json!({"name": "alice", "groups": ["dev"], "uid": 7, "host": "b", "new": true})) }),
+            )
             .route("/v1/grants/{id}", get(problem));
         let socket = serve(&scratch, routes);
         let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
@@ -442,7 +449,8 @@ mod tests {
     #[tokio::test]
     async fn an_answer_without_end_is_not_read() {
         let scratch = Scratch::new("large");
-        let routes = Router::new().route("/v1/whoami", get(|| async { ([("content-type", JSON)], " ".repeat(ONE_VIEW + 1)) }));
+        let routes =
+            Router::new().route("/v1/whoami", get(|| async { ([("content-type", JSON)], " ".repeat(ONE_VIEW + 1)) }));
         let socket = serve(&scratch, routes);
         let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
         assert!(matches!(client.whoami().await, Err(ClientError::Protocol { .. })));

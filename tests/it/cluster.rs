@@ -18,15 +18,7 @@ use kube::core::ObjectMeta;
 use kube::{Api, Client, Config};
 use serde_json::json;
 
-// A stand-in until the harness has it.
-mod plane {
-    pub(crate) struct Plane {
-        pub(crate) kubeconfig: std::path::PathBuf,
-    }
-    pub(crate) fn shared() -> Plane {
-        Plane { kubeconfig: "/tmp/cp/admin.kubeconfig".into() }
-    }
-}
+use crate::plane::Plane;
 
 /// A namespace of one test, and its own view of the cluster.
 struct Bench {
@@ -39,7 +31,7 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let kubeconfig = plane::shared().kubeconfig;
+        let kubeconfig = Plane::shared().kubeconfig.clone();
         let file = Kubeconfig::read_from(&kubeconfig).unwrap();
         let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
         let admin = Client::try_from(config).unwrap();
@@ -503,7 +495,7 @@ async fn a_credential_is_refused_and_replaced() {
 
     let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned() };
     assert!(matches!(cluster.use_credential(&broken), Err(ClusterError::Misconfigured { .. })));
-    cluster.use_credential(&Credential::Kubeconfig(plane::shared().kubeconfig)).unwrap();
+    cluster.use_credential(&Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     assert!(clone.resolve_role(&bench.scope(), &role).await.unwrap().is_some());
     bench.remove().await;
 }
@@ -515,7 +507,7 @@ async fn a_server_that_the_authority_did_not_sign_is_not_spoken_to() {
     let key = rcgen::KeyPair::generate().unwrap();
     let other = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
     let endpoint = Endpoint::new("test".parse().unwrap(), bench.cluster.endpoint().server(), &other).unwrap();
-    let cluster = Cluster::connect(endpoint, "it", &Credential::Kubeconfig(plane::shared().kubeconfig)).unwrap();
+    let cluster = Cluster::connect(endpoint, "it", &Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     let error = cluster.about().await.unwrap_err();
     assert!(matches!(&error, ClusterError::Unreachable { why, .. } if why.contains("certificate")), "{error}");
     bench.remove().await;

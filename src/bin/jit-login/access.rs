@@ -8,9 +8,9 @@
 //! The verbs and the exec plugin are its callers.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use jitd::api::wire::{AskBody, GrantView, RequestBody};
 use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
 
@@ -19,6 +19,7 @@ use crate::failure::{Failure, again};
 use crate::folder::{Folder, random_word};
 use crate::key::Key;
 use crate::kubeconfig::Kubeconfig;
+use crate::now;
 use crate::output::{program, say};
 
 /// Where the daemon is and who it has to be.
@@ -36,7 +37,8 @@ impl Daemon {
     /// From what was written on the command line or in the environment.
     pub(crate) fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let socket = socket.or_else(|| variable("JITD_SOCKET").map(PathBuf::from)).unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let socket =
+            socket.or_else(|| variable("JITD_SOCKET").map(PathBuf::from)).unwrap_or_else(|| DEFAULT_SOCKET.into());
         let server_user = match server_user {
             Some(name) => Some(name.to_owned()),
             None => variable("JITD_USER").map(|name| name.to_string_lossy().into_owned()),
@@ -57,7 +59,10 @@ fn account(name: &str) -> Result<u32, Failure> {
     }
     match nix::unistd::User::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
-        _ => Err(Failure::usage(format!("there is no account `{name}`"), "--server-user names the account that jitd runs as")),
+        _ => Err(Failure::usage(
+            format!("there is no account `{name}`"),
+            "--server-user names the account that jitd runs as",
+        )),
     }
 }
 
@@ -138,7 +143,12 @@ async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> R
 }
 
 /// Asks for a certificate with the grant's key, and keeps it.
-pub(crate) async fn certify(client: &mut Client, folder: &Folder, grant: &str, terms: Option<Terms>) -> Result<Kept, Failure> {
+pub(crate) async fn certify(
+    client: &mut Client,
+    folder: &Folder,
+    grant: &str,
+    terms: Option<Terms>,
+) -> Result<Kept, Failure> {
     let Some(pem) = folder.read(&key_file(grant))? else {
         return Err(Failure::own(format!("the key of `{grant}` is not here"), "it is where it was asked for"));
     };
@@ -148,7 +158,7 @@ pub(crate) async fn certify(client: &mut Client, folder: &Folder, grant: &str, t
         Some(terms) => terms,
         None => Terms::from(&client.show(grant).await?),
     };
-    let kept = Kept::new(view, &key, &terms, Timestamp::now());
+    let kept = Kept::new(view, &key, &terms, now());
     kept.keep(folder, grant)?;
     Ok(kept)
 }
@@ -178,7 +188,8 @@ fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
 pub(crate) fn local_grants() -> Vec<String> {
     let folders = Folder::every().unwrap_or_default();
     let names = folders.iter().flat_map(Folder::names);
-    let mut ids: Vec<String> = names.filter_map(|name| Some(name.split_once('.')?.0.to_owned())).filter(|id| id.len() == 16).collect();
+    let mut ids: Vec<String> =
+        names.filter_map(|name| Some(name.split_once('.')?.0.to_owned())).filter(|id| id.len() == 16).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -191,8 +202,8 @@ pub(crate) fn forget(folder: &Folder, grant: &str) {
     folder.remove(&crate::credential::file(grant));
     folder.remove(&format!("{grant}.lock"));
     let kubeconfig = kubeconfig_file(grant);
-    let age = folder.written_at(&kubeconfig).and_then(|at| SystemTime::now().duration_since(at).ok());
-    if age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
+    let age = folder.written_at(&kubeconfig).map(|at| now().duration_since(at));
+    if age.is_some_and(|age| age > SignedDuration::from_hours(24)) {
         folder.remove(&kubeconfig);
     }
 }

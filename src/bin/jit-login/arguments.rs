@@ -255,8 +255,12 @@ mod tests {
     #[test]
     fn a_command_to_run_stands_after_two_dashes() {
         let parse = |text: &str| Arguments::try_parse_from(text.split(' ')).map(|found| found.verb);
-        assert!(matches!(parse("jit-login run -- kubectl get pods"), Ok(Verb::Run { id: None, command }) if command.len() == 3));
-        assert!(matches!(parse("jit-login run abcd -- k -n a"), Ok(Verb::Run { id: Some(_), command }) if command.len() == 3));
+        assert!(
+            matches!(parse("jit-login run -- kubectl get pods"), Ok(Verb::Run { id: None, command }) if command.len() == 3)
+        );
+        assert!(
+            matches!(parse("jit-login run abcd -- k -n a"), Ok(Verb::Run { id: Some(_), command }) if command.len() == 3)
+        );
         assert!(parse("jit-login run abcd").is_err());
     }
 

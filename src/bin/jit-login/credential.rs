@@ -22,6 +22,7 @@ use crate::access::{self, Daemon};
 use crate::failure::{self, Failure};
 use crate::folder::Folder;
 use crate::key::Key;
+use crate::now;
 use crate::output::{ago, program, result, say};
 
 /// kubectl sets no limit of its own.
@@ -56,7 +57,9 @@ impl Wanted {
             match flag.to_str()? {
                 "--grant" if wanted.grant.is_empty() => value.to_str()?.clone_into(&mut wanted.grant),
                 "--socket" if wanted.socket.is_none() => wanted.socket = Some(PathBuf::from(value)),
-                "--server-user" if wanted.server_user.is_none() => wanted.server_user = Some(value.to_str()?.to_owned()),
+                "--server-user" if wanted.server_user.is_none() => {
+                    wanted.server_user = Some(value.to_str()?.to_owned())
+                }
                 _ => return None,
             }
         }
@@ -171,7 +174,8 @@ impl Kept {
 
     /// Keeps it in the folder.
     pub(crate) fn keep(&self, folder: &Folder, grant: &str) -> Result<(), Failure> {
-        let text = serde_json::to_string(self).map_err(|error| Failure::own(format!("can't keep the credential, {error}"), ""))?;
+        let text = serde_json::to_string(self)
+            .map_err(|error| Failure::own(format!("can't keep the credential, {error}"), ""))?;
         folder.write(&file(grant), &text)
     }
 
@@ -212,7 +216,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
     let kept = folder.as_ref().map(|folder| Kept::find(folder, &grant)).transpose()?.flatten();
     if let Some(kept) = &kept {
         check_server(server.as_deref(), kept, &grant)?;
-        match kept.worth(Timestamp::now()) {
+        match kept.worth(now()) {
             Worth::Good => return hand_over(kept),
             Worth::Over => return Err(kept.over(&grant)),
             Worth::Low | Worth::Spent => {}
@@ -225,7 +229,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
 
 /// A new certificate for the same key. One process does it, the others wait for its result.
 fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) -> Result<Kept, Failure> {
-    let usable = |kept: &Option<Kept>| kept.clone().filter(|kept| kept.worth(Timestamp::now()) == Worth::Low);
+    let usable = |kept: &Option<Kept>| kept.clone().filter(|kept| kept.worth(now()) == Worth::Low);
     let daemon = Daemon::new(wanted.socket.clone(), wanted.server_user.as_deref())?;
     let Some(folder) = Folder::holding(&format!("{grant}.key"))? else {
         return match usable(&kept) {
@@ -236,10 +240,12 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
     let lock = folder.lock(&format!("{grant}.lock"), deadline)?;
     let kept = Kept::find(&folder, grant)?.or(kept);
     match (&kept, &lock) {
-        (Some(found), _) if found.worth(Timestamp::now()) == Worth::Good => return Ok(found.clone()),
+        (Some(found), _) if found.worth(now()) == Worth::Good => return Ok(found.clone()),
         (_, Some(_)) => {}
         (_, None) => {
-            return usable(&kept).ok_or_else(|| Failure::own("another process renews the certificate and does not come to an end", "try again"));
+            return usable(&kept).ok_or_else(|| {
+                Failure::own("another process renews the certificate and does not come to an end", "try again")
+            });
         }
     }
     let terms = kept.as_ref().map(Kept::terms);
@@ -291,9 +297,8 @@ fn without_key(daemon: &Daemon, grant: &str, deadline: Instant) -> Failure {
 
 fn within<T>(deadline: Instant, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let late = || Failure::own(format!("no certificate within {} s", LIMIT.as_secs()), "try again");
-    access::runtime()?.block_on(async {
-        tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late()))
-    })
+    access::runtime()?
+        .block_on(async { tokio::time::timeout_at(deadline.into(), work).await.unwrap_or_else(|_| Err(late())) })
 }
 
 fn hand_over(kept: &Kept) -> Result<(), Failure> {
@@ -335,7 +340,10 @@ fn asked_server() -> Result<Option<String>, Failure> {
     }
     match info.spec.cluster {
         Some(cluster) => Ok(Some(cluster.server)),
-        None => Err(Failure::usage("kubectl does not say for which cluster it asks (provideClusterInfo is not set)", again())),
+        None => Err(Failure::usage(
+            "kubectl does not say for which cluster it asks (provideClusterInfo is not set)",
+            again(),
+        )),
     }
 }
 
@@ -352,7 +360,9 @@ fn check_server(asked: Option<&str>, kept: &Kept, grant: &str) -> Result<(), Fai
 
 /// The id that a prefix means among the grants whose files are here.
 fn full_id(text: &str) -> Result<String, Failure> {
-    let legal = text.len() >= 4 && text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let legal = text.len() >= 4
+        && text.len() <= 16
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if !legal {
         return Err(Failure::usage(format!("`{text}` is no grant's id"), format!("`{} ls` lists them", program())));
     }
@@ -363,7 +373,10 @@ fn full_id(text: &str) -> Result<String, Failure> {
     found.retain(|id| id.starts_with(text));
     match found.as_slice() {
         [id] => Ok(id.clone()),
-        [] => Err(Failure::usage(format!("there is no credential of `{text}` here"), format!("`{} ls` lists the grants", program()))),
+        [] => Err(Failure::usage(
+            format!("there is no credential of `{text}` here"),
+            format!("`{} ls` lists the grants", program()),
+        )),
         _ => Err(Failure::usage(format!("`{text}` can mean more than one grant"), "write more of its id")),
     }
 }
@@ -381,7 +394,11 @@ mod tests {
             certificate: "C".into(),
             expires_at: at(expires),
             until: at(until),
-            cluster: ClusterView { name: "prod".into(), server: "https://k:6443".into(), certificate_authority: String::new() },
+            cluster: ClusterView {
+                name: "prod".into(),
+                server: "https://k:6443".into(),
+                certificate_authority: String::new(),
+            },
         };
         let terms = Terms { namespace: Some("payments".into()), role: "view".into(), duration: "15m".into() };
         Kept::new(view, &Key::generate().unwrap(), &terms, at(0))
@@ -390,7 +407,14 @@ mod tests {
     #[test]
     fn a_certificate_is_renewed_when_a_fifth_or_ten_seconds_are_left() {
         let long = kept(300, 900);
-        let table = [(0, Worth::Good), (240, Worth::Good), (241, Worth::Low), (299, Worth::Low), (300, Worth::Spent), (900, Worth::Over)];
+        let table = [
+            (0, Worth::Good),
+            (240, Worth::Good),
+            (241, Worth::Low),
+            (299, Worth::Low),
+            (300, Worth::Spent),
+            (900, Worth::Over),
+        ];
         for (second, worth) in table {
             assert_eq!(long.worth(at(second)), worth, "second {second}");
         }
@@ -424,7 +448,14 @@ mod tests {
         let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         let short = Wanted::in_short(&words("credential --grant 7k3m9x2q7k3m9x2q --socket /s")).unwrap();
         assert_eq!((short.grant.as_str(), short.socket), ("7k3m9x2q7k3m9x2q", Some("/s".into())));
-        for text in ["credential", "credential --grant", "credential --help", "ls --grant x", "credential --grant a --grant b", "credential --grant=a"] {
+        for text in [
+            "credential",
+            "credential --grant",
+            "credential --help",
+            "ls --grant x",
+            "credential --grant a --grant b",
+            "credential --grant=a",
+        ] {
             assert_eq!(Wanted::in_short(&words(text)), None, "{text}");
         }
     }

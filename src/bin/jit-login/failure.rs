@@ -80,7 +80,11 @@ impl Failure {
                 ("malformed" | "no-such-grant" | "ambiguous-id" | "unknown-cluster" | "too-large", _) => 2,
                 ("too-late", _) => 7,
                 (
-                    "busy" | "cluster-unreachable" | "cluster-refused" | "trail-unavailable" | "authority-unavailable"
+                    "busy"
+                    | "cluster-unreachable"
+                    | "cluster-refused"
+                    | "trail-unavailable"
+                    | "authority-unavailable"
                     | "internal",
                     _,
                 ) => 1,
@@ -114,8 +118,12 @@ impl Failure {
             Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
             Self::Closed(grant) => (safe(&grant.phase), closed(grant)),
             Self::Over { why, .. } => ("ended".to_owned(), safe(why)),
-            Self::TimedOut { id } => ("timed-out".to_owned(), format!("nobody answered `{}` yet; the request stays open", safe(id))),
-            Self::StillPending(grant) => ("pending".to_owned(), format!("`{}` still waits for an answer", safe(&grant.id))),
+            Self::TimedOut { id } => {
+                ("timed-out".to_owned(), format!("nobody answered `{}` yet; the request stays open", safe(id)))
+            }
+            Self::StillPending(grant) => {
+                ("pending".to_owned(), format!("`{}` still waits for an answer", safe(&grant.id)))
+            }
             Self::Interrupted { id } => ("interrupted".to_owned(), format!("the request `{}` stays open", safe(id))),
             Self::Declined => ("declined".to_owned(), "nothing was sent".to_owned()),
             Self::WouldBeDenied => return None,
@@ -156,9 +164,22 @@ impl Failure {
 fn is_refusal(code: &str) -> bool {
     matches!(
         code,
-        "policy-denied" | "self-approval" | "not-allowed" | "already-agreed" | "digest-mismatch" | "wrong-phase"
-            | "key-mismatch" | "key-in-use" | "bad-csr" | "role-missing" | "role-empty" | "role-drift"
-            | "namespace-missing" | "approver-lost-right" | "requester-lost-right" | "unknown-caller"
+        "policy-denied"
+            | "self-approval"
+            | "not-allowed"
+            | "already-agreed"
+            | "digest-mismatch"
+            | "wrong-phase"
+            | "key-mismatch"
+            | "key-in-use"
+            | "bad-csr"
+            | "role-missing"
+            | "role-empty"
+            | "role-drift"
+            | "namespace-missing"
+            | "approver-lost-right"
+            | "requester-lost-right"
+            | "unknown-caller"
     )
 }
 
@@ -181,7 +202,11 @@ pub(crate) fn closed(grant: &GrantView) -> String {
         (_, Some("revoked")) => format!("`{id}` was revoked{by}{when}{words}"),
         (_, Some("drifted")) => format!("`{id}` ended{when} because the role changed since it was approved"),
         (_, Some("failed")) => format!("`{id}` ended{when} before the access worked"),
-        (phase, _) => format!("`{id}` is {}{}", safe(phase), grant.deadline.map(|at| format!(", {}", until(at))).unwrap_or_default()),
+        (phase, _) => format!(
+            "`{id}` is {}{}",
+            safe(phase),
+            grant.deadline.map(|at| format!(", {}", until(at))).unwrap_or_default()
+        ),
     }
 }
 

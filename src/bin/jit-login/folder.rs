@@ -13,7 +13,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
@@ -42,10 +44,10 @@ impl Folder {
     /// The folder that holds the file `name`, among all places where this account may have put it.
     pub(crate) fn holding(name: &str) -> Result<Option<Self>, Failure> {
         for parent in candidates()? {
-            if let Some(folder) = Self::private_in(&parent, false)? {
-                if folder.look(name)?.is_some() {
-                    return Ok(Some(folder));
-                }
+            if let Some(folder) = Self::private_in(&parent, false)?
+                && folder.look(name)?.is_some()
+            {
+                return Ok(Some(folder));
             }
         }
         Ok(None)
@@ -168,7 +170,8 @@ impl Folder {
         let fail = |errno: Errno| refused(&self.path_of(name), errno.desc());
         let draft = format!(".{name}.{}", random_word()?);
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let descriptor = openat(&self.descriptor, draft.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fail)?;
+        let descriptor =
+            openat(&self.descriptor, draft.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR).map_err(fail)?;
         let written = (|| {
             fchmod(&descriptor, Mode::from_bits_truncate(mode | 0o600)).map_err(std::io::Error::from)?;
             let mut file = File::from(descriptor);
@@ -195,9 +198,9 @@ impl Folder {
     }
 
     /// When the file was last written; none when there is none of ours.
-    pub(crate) fn written_at(&self, name: &str) -> Option<SystemTime> {
+    pub(crate) fn written_at(&self, name: &str) -> Option<Timestamp> {
         let found = self.look(name).ok().flatten()?;
-        u64::try_from(found.st_mtime).ok().map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+        Timestamp::from_second(found.st_mtime).ok()
     }
 
     /// Names of the files here; drafts of an interrupted write are left out.
@@ -208,6 +211,7 @@ impl Folder {
 
     /// Holds the lock file `name` until what it returns is dropped; none when another process held it
     /// until `deadline`.
+    #[expect(clippy::disallowed_methods, reason = "flock has no time limit of its own")]
     pub(crate) fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Flock<File>>, Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         self.look(name)?;

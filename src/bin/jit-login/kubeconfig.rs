@@ -46,9 +46,11 @@ impl Kubeconfig {
             let authority = STANDARD.encode(&kept.cluster.certificate_authority);
             cluster.insert("certificate-authority-data".to_owned(), json!(authority));
         }
-        let mut context = json!({"cluster": name, "user": name});
+        let mut context = Map::new();
+        context.insert("cluster".to_owned(), json!(name));
+        context.insert("user".to_owned(), json!(name));
         if let Some(namespace) = &kept.namespace {
-            context["namespace"] = json!(namespace);
+            context.insert("namespace".to_owned(), json!(namespace));
         }
         let exec = json!({
             "apiVersion": "client.authentication.k8s.io/v1",
@@ -114,7 +116,11 @@ impl Kubeconfig {
         if has_comments(&text) {
             let backup = format!("{name}.bak");
             folder.write(&backup, &text)?;
-            say(&format!("comments in `{}` are lost; the file as it was is `{}`", path.display(), folder.path_of(&backup).display()));
+            say(&format!(
+                "comments in `{}` are lost; the file as it was is `{}`",
+                path.display(),
+                folder.path_of(&backup).display()
+            ));
         }
         folder.write(name, &merged)
     }
@@ -126,7 +132,9 @@ pub(crate) fn default_file() -> Result<PathBuf, Failure> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let first = std::env::split_paths(&listed).find(|path| path.is_absolute() && !is_ours(path));
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
-    first.or_else(home).ok_or_else(|| Failure::usage("there is no kubeconfig to merge into", "set HOME or name a file with --file"))
+    first
+        .or_else(home)
+        .ok_or_else(|| Failure::usage("there is no kubeconfig to merge into", "set HOME or name a file with --file"))
 }
 
 fn place(path: &Path) -> Result<(Folder, &str), Failure> {
@@ -146,7 +154,7 @@ fn merged(text: &str, ours: &Value, make_current: bool) -> Result<String, String
         }
         let present = present.as_array_mut().ok_or_else(|| format!("`{list}` in it is not a list"))?;
         for entry in entries(ours, list) {
-            present.retain(|found| !(is_our_entry(found) && found["name"] == entry["name"]));
+            present.retain(|found| !(is_our_entry(found) && found.get("name") == entry.get("name")));
             present.push(entry.clone());
         }
     }
@@ -154,7 +162,7 @@ fn merged(text: &str, ours: &Value, make_current: bool) -> Result<String, String
         top.entry(key).or_insert(value);
     }
     if make_current {
-        top.insert("current-context".to_owned(), ours["current-context"].clone());
+        top.insert("current-context".to_owned(), ours.get("current-context").cloned().unwrap_or_default());
     } else {
         top.entry("current-context").or_insert_with(|| json!(""));
     }
@@ -180,11 +188,11 @@ fn parse(text: &str) -> Result<Value, String> {
 }
 
 fn entries<'a>(value: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
-    value[list].as_array().into_iter().flatten()
+    value.get(list).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn is_our_entry(entry: &Value) -> bool {
-    entry["name"].as_str().is_some_and(|name| name.starts_with(OURS))
+    entry.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with(OURS))
 }
 
 /// Whether a reader would miss something: a `#` at the start of a line or after a space. In doubt, yes.
@@ -195,7 +203,8 @@ fn has_comments(text: &str) -> bool {
 /// This program's absolute path. A package that was renewed since the start leaves a name with
 /// ` (deleted)` behind; the path before it is the new program.
 fn own_path() -> Result<String, Failure> {
-    let path = std::env::current_exe().map_err(|error| Failure::own(format!("this program's path is not known, {error}"), ""))?;
+    let path = std::env::current_exe()
+        .map_err(|error| Failure::own(format!("this program's path is not known, {error}"), ""))?;
     let text = path.to_str().ok_or_else(|| Failure::own("this program's path is no text", "install it elsewhere"))?;
     Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
 }
@@ -240,7 +249,8 @@ x-theirs: [1, 2.5, null, 'null']
         assert_eq!(after["users"][0], before["users"][0]);
         assert_eq!(after["contexts"][0], before["contexts"][0]);
         assert_eq!(after["clusters"].as_array().unwrap().len(), 3);
-        let once_more = merged(&merged(THEIRS, &ours("jit:prod:new"), false).unwrap(), &ours("jit:prod:new"), false).unwrap();
+        let once_more =
+            merged(&merged(THEIRS, &ours("jit:prod:new"), false).unwrap(), &ours("jit:prod:new"), false).unwrap();
         assert_eq!(parse(&once_more).unwrap(), after, "twice is once");
     }
 

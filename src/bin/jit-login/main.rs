@@ -25,6 +25,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
+use jiff::Timestamp;
 
 use crate::access::Daemon;
 use crate::arguments::{Arguments, Verb};
@@ -53,7 +54,8 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     let command = Arguments::command();
     let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
     let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
-    let Arguments { output, socket, server_user, verb } = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let Arguments { output, socket, server_user, verb } =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
@@ -62,6 +64,12 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
         return doctor::run(&daemon, output);
     }
     access::runtime()?.block_on(perform(verb, daemon, output))
+}
+
+/// The client's only clock.
+#[expect(clippy::disallowed_methods, reason = "this is a main, it holds the clock")]
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
 }
 
 async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(), Failure> {
@@ -86,7 +94,9 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
             Verb::End { id } => caller.end(&id).await,
             Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
             Verb::Whoami => caller.whoami().await,
-            Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
+            Verb::Kubeconfig { id, merge, make_current, file } => {
+                caller.kubeconfig(id, merge, make_current, file).await
+            }
             Verb::Run { id, command } => caller.run(id, &command).await,
             Verb::Events { id } => caller.events(&id).await,
             Verb::Request { .. } | Verb::Explain { .. } | Verb::Credential { .. } | Verb::Doctor => Ok(()),

@@ -161,7 +161,7 @@ pub(crate) fn length(seconds: i64) -> String {
 
 /// Seconds from now to `at`; negative when it is past.
 pub(crate) fn seconds_to(at: Timestamp) -> i64 {
-    at.duration_since(Timestamp::now()).as_secs()
+    at.duration_since(crate::now()).as_secs()
 }
 
 /// `in 58m`, or `58m ago`.
@@ -179,7 +179,7 @@ pub(crate) fn ago(at: Timestamp) -> String {
 
 /// The time of day here, with the date when it is not today.
 pub(crate) fn clock(at: Timestamp) -> String {
-    let (then, now) = (at.to_zoned(TimeZone::system()), Timestamp::now().to_zoned(TimeZone::system()));
+    let (then, now) = (at.to_zoned(TimeZone::system()), crate::now().to_zoned(TimeZone::system()));
     let pattern = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     then.strftime(pattern).to_string()
 }
@@ -228,13 +228,17 @@ mod tests {
     #[test]
     fn lengths_are_short() {
         let shown = |seconds| length(seconds);
-        assert_eq!((shown(42), shown(200), shown(900), shown(3900)), ("42s".into(), "3m20s".into(), "15m".into(), "1h05m".into()));
+        assert_eq!(
+            (shown(42), shown(200), shown(900), shown(3900)),
+            ("42s".into(), "3m20s".into(), "15m".into(), "1h05m".into())
+        );
         assert_eq!(shown(-5), "0s");
     }
 
     #[test]
     fn a_table_has_two_spaces_between_columns() {
-        let text = table(&["ID", "PHASE"], vec![vec!["a".into(), "live".into()], vec!["abc".into(), "x".into()]], false);
+        let text =
+            table(&["ID", "PHASE"], vec![vec!["a".into(), "live".into()], vec!["abc".into(), "x".into()]], false);
         assert_eq!(text, "ID   PHASE\na    live\nabc  x");
     }
 

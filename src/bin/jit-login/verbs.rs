@@ -34,13 +34,24 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// `request`
-    pub(crate) async fn request(&mut self, ask: AskBody, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
+    pub(crate) async fn request(
+        &mut self,
+        ask: AskBody,
+        no_wait: bool,
+        limit: Option<Duration>,
+    ) -> Result<(), Failure> {
         let grant = access::ask(&mut self.client, ask).await?;
         access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if no_wait {
             if grant.phase == "pending" {
-                say(&format!("{} of {} has to agree; `{} wait {}` goes on", grant.approvers.count, groups(&grant), program(), grant.id));
+                say(&format!(
+                    "{} of {} has to agree; `{} wait {}` goes on",
+                    grant.approvers.count,
+                    groups(&grant),
+                    program(),
+                    grant.id
+                ));
             }
             return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
         }
@@ -63,7 +74,10 @@ impl Caller {
     async fn deliver(&mut self, grant: &GrantView) -> Result<(), Failure> {
         let access = self.collect(grant).await?;
         let shown = self.client.show(&grant.id).await.unwrap_or_else(|_| grant.clone());
-        let place = grant.namespace.as_deref().map_or("in the whole cluster".to_owned(), |name| format!("in namespace {}", safe_name(name)));
+        let place = grant
+            .namespace
+            .as_deref()
+            .map_or("in the whole cluster".to_owned(), |name| format!("in namespace {}", safe_name(name)));
         say(&format!(
             "{}: `{}` on {} {place}, for {} until {}",
             paint("ready", GREEN),
@@ -90,7 +104,12 @@ impl Caller {
         }
         let rows = || list.grants.iter().map(row).collect();
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
-        put(self.format, &list, || table(&["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"], rows(), false), names)
+        put(
+            self.format,
+            &list,
+            || table(&["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"], rows(), false),
+            names,
+        )
     }
 
     /// `show`
@@ -105,11 +124,17 @@ impl Caller {
         say(&page(&grant));
         if let Some(digest) = &digest {
             if *digest != grant.digest {
-                return Err(Failure::usage("this request has another digest", "what stands now is shown above; look at it, then approve that"));
+                return Err(Failure::usage(
+                    "this request has another digest",
+                    "what stands now is shown above; look at it, then approve that",
+                ));
             }
         } else if !yes {
             if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-                return Err(Failure::usage("nobody can be asked here", "say --yes, or --digest HEX with the digest that was looked at"));
+                return Err(Failure::usage(
+                    "nobody can be asked here",
+                    "say --yes, or --digest HEX with the digest that was looked at",
+                ));
             }
             if grant.phase == "pending" && !agreed_to("approve?")? {
                 return Err(Failure::Declined);
@@ -172,14 +197,24 @@ impl Caller {
     }
 
     /// `kubeconfig`
-    pub(crate) async fn kubeconfig(&mut self, id: Option<String>, merge: bool, make_current: bool, file: Option<PathBuf>) -> Result<(), Failure> {
+    pub(crate) async fn kubeconfig(
+        &mut self,
+        id: Option<String>,
+        merge: bool,
+        make_current: bool,
+        file: Option<PathBuf>,
+    ) -> Result<(), Failure> {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
         if merge {
             let path = file.map_or_else(kubeconfig::default_file, Ok)?;
             access.kubeconfig.merge_into(&path, make_current)?;
             say(&format!("`{}` has the context `{}` now", path.display(), access.kubeconfig.name()));
-            let line = if make_current { String::new() } else { format!("kubectl config use-context {}", access.kubeconfig.name()) };
+            let line = if make_current {
+                String::new()
+            } else {
+                format!("kubectl config use-context {}", access.kubeconfig.name())
+            };
             return put(self.format, access.kubeconfig.value(), || line, || access.kubeconfig.name().to_owned());
         }
         let path = match file {
@@ -200,14 +235,23 @@ impl Caller {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
         let error = std::process::Command::new(program).args(arguments).env("KUBECONFIG", &access.path).exec();
-        Err(Failure::usage(format!("can't run `{}`, {error}", program.to_string_lossy()), "the command stands after `--`"))
+        Err(Failure::usage(
+            format!("can't run `{}`, {error}", program.to_string_lossy()),
+            "the command stands after `--`",
+        ))
     }
 
     /// `events`
     pub(crate) async fn events(&mut self, id: &str) -> Result<(), Failure> {
         let list: EventList = self.client.events(id).await?;
         let rows = || list.events.iter().map(event_row).collect();
-        let names = || list.events.iter().map(|event| plain(&event["event"]["kind"])).collect::<Vec<_>>().join("\n");
+        let names = || {
+            list.events
+                .iter()
+                .map(|event| plain(event.pointer("/event/kind").unwrap_or(&Value::Null)))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
         put(self.format, &list, || table(&["SEQ", "AT", "BY", "EVENT", "WITH"], rows(), false), names)
     }
 
@@ -237,16 +281,23 @@ impl Caller {
         let me = self.client.whoami().await?.name;
         let mut mine = self.client.list(false, 1000).await?.grants;
         mine.retain(|grant| grant.requester == me);
-        let (mut fitting, other): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase.as_str()));
+        let (mut fitting, other): (Vec<_>, Vec<_>) =
+            mine.into_iter().partition(|grant| phases.contains(&grant.phase.as_str()));
         match (fitting.pop(), fitting.is_empty(), other.into_iter().find(|grant| grant.phase == "pending")) {
             (Some(grant), true, _) => Ok(grant),
             (Some(grant), false, _) => {
                 fitting.push(grant);
-                let each: Vec<String> = fitting.iter().map(|grant| format!("{} ({})", grant.id, sentence(grant))).collect();
-                Err(Failure::usage(format!("you have {} grants", fitting.len()), format!("name one: {}", each.join("; "))))
+                let each: Vec<String> =
+                    fitting.iter().map(|grant| format!("{} ({})", grant.id, sentence(grant))).collect();
+                Err(Failure::usage(
+                    format!("you have {} grants", fitting.len()),
+                    format!("name one: {}", each.join("; ")),
+                ))
             }
             (None, _, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
-            (None, _, None) => Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program()))),
+            (None, _, None) => {
+                Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program())))
+            }
         }
     }
 }
@@ -255,7 +306,10 @@ fn agreed_to(question: &str) -> Result<bool, Failure> {
     let mut err = anstream::stderr();
     let _ = write!(err, "{question} [y/N] ").and_then(|()| err.flush());
     let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::own(format!("can't read the answer, {error}"), ""))?;
+    std::io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::own(format!("can't read the answer, {error}"), ""))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
@@ -267,7 +321,11 @@ fn export(access: &Access) -> String {
 fn export_path(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c));
-    if plain { format!("export KUBECONFIG={text}") } else { format!("export KUBECONFIG='{}'", text.replace('\'', r"'\''")) }
+    if plain {
+        format!("export KUBECONFIG={text}")
+    } else {
+        format!("export KUBECONFIG='{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 fn groups(grant: &GrantView) -> String {
@@ -276,7 +334,8 @@ fn groups(grant: &GrantView) -> String {
 
 /// `role view in namespace payments of prod for 15m`
 fn sentence(grant: &GrantView) -> String {
-    let place = grant.namespace.as_deref().map_or("all of".to_owned(), |name| format!("namespace {} of", safe_name(name)));
+    let place =
+        grant.namespace.as_deref().map_or("all of".to_owned(), |name| format!("namespace {} of", safe_name(name)));
     format!("role {} in {place} {} for {}", safe(&grant.role), safe_name(&grant.cluster), safe(&grant.duration))
 }
 
@@ -300,7 +359,8 @@ fn running_clock(grant: &GrantView) -> String {
 
 fn row(grant: &GrantView) -> Vec<String> {
     let reason = safe(&grant.reason);
-    let short: String = if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
+    let short: String =
+        if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
     let phase = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
     vec![
         safe_name(&grant.id),
@@ -318,11 +378,15 @@ fn row(grant: &GrantView) -> Vec<String> {
 /// A grant for somebody who has five seconds.
 fn page(grant: &GrantView) -> String {
     let phase = paint(&safe(&grant.phase), phase_style(&grant.phase));
-    let mut lines = vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
+    let mut lines =
+        vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
     let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
     line("why", &safe(&grant.reason));
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
-    line("asked", &format!("{} ({}), by the rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)));
+    line(
+        "asked",
+        &format!("{} ({}), by the rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)),
+    );
     let agreed: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     let names = if agreed.is_empty() { String::new() } else { format!(": {}", agreed.join(", ")) };
     line("agreed", &format!("{} of {} ({}){names}", agreed.len(), grant.approvers.count, groups(grant)));
@@ -336,7 +400,10 @@ fn page(grant: &GrantView) -> String {
     }
     if grant.phase == "pending" {
         lines.push(String::new());
-        lines.push(paint("an exec, port-forward or watch that is open when the time is up goes on until it is closed", DIM));
+        lines.push(paint(
+            "an exec, port-forward or watch that is open when the time is up goes on until it is closed",
+            DIM,
+        ));
     }
     lines.join("\n")
 }
@@ -366,13 +433,15 @@ fn explained(decision: &DecisionView) -> String {
         });
         return format!("{} may be asked for{rule}{}", paint("yes:", GREEN), who.unwrap_or_default());
     }
-    let nearest = decision.rule.as_deref().map(|rule| format!("; nearest is the rule `{}`", safe(rule))).unwrap_or_default();
+    let nearest =
+        decision.rule.as_deref().map(|rule| format!("; nearest is the rule `{}`", safe(rule))).unwrap_or_default();
     let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
     format!("{} no rule allows it{nearest}{missing}", paint("no:", crate::output::RED))
 }
 
 fn event_row(entry: &Value) -> Vec<String> {
-    let event = &entry["event"];
+    let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
+    let event = part("event");
     let rest: Vec<String> = event
         .as_object()
         .into_iter()
@@ -380,12 +449,14 @@ fn event_row(entry: &Value) -> Vec<String> {
         .filter(|(key, _)| *key != "kind")
         .map(|(key, value)| {
             let text = plain(value);
-            let short: String = if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text };
+            let short: String =
+                if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text };
             format!("{}={short}", safe(key))
         })
         .collect();
-    let at = entry["at"].as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(&entry["at"]), clock);
-    vec![plain(&entry["seq"]), at, plain(&entry["by"]), plain(&event["kind"]), rest.join(" ")]
+    let at = part("at").as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(part("at")), clock);
+    let kind = event.get("kind").unwrap_or(&Value::Null);
+    vec![plain(part("seq")), at, plain(part("by")), plain(kind), rest.join(" ")]
 }
 
 fn plain(value: &Value) -> String {
@@ -408,8 +479,10 @@ mod tests {
 
     #[test]
     fn resources_are_named_as_kubectl_names_them() {
-        let rule: jitd::grant::role::Rule =
-            serde_json::from_value(json!({"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]})).unwrap();
+        let rule: jitd::grant::role::Rule = serde_json::from_value(
+            json!({"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]}),
+        )
+        .unwrap();
         assert_eq!(rule_row(&rule), ["pods/log, pods.apps/log", "get, list", ""]);
     }
 }

@@ -16,7 +16,11 @@ use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, unti
 const RECONNECT: Duration = Duration::from_secs(60);
 
 /// Waits until the request is answered, and gives the grant back when the answer is yes.
-pub(crate) async fn until_answered(client: &mut Client, mut seen: GrantView, limit: Option<Duration>) -> Result<GrantView, Failure> {
+pub(crate) async fn until_answered(
+    client: &mut Client,
+    mut seen: GrantView,
+    limit: Option<Duration>,
+) -> Result<GrantView, Failure> {
     let line = Line::new(&seen);
     let end = limit.and_then(|limit| Instant::now().checked_add(limit));
     let id = seen.id.clone();
@@ -93,7 +97,11 @@ fn waiting(grant: &GrantView) -> String {
     let already = if grant.agreed.is_empty() {
         String::new()
     } else {
-        format!(", {} of {count} agreed ({})", grant.agreed.len(), grant.agreed.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", "))
+        format!(
+            ", {} of {count} agreed ({})",
+            grant.agreed.len(),
+            grant.agreed.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", ")
+        )
     };
     let ends = grant.deadline.map(|at| format!(", lapses {} at {}", until(at), clock(at))).unwrap_or_default();
     format!("waiting for {left} of {}{already}, asked {}{ends}", groups.join(", "), ago(grant.requested_at))

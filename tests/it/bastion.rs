@@ -1,0 +1,440 @@
+//! One daemon with its own state, authority, namespaces and people, on the shared control plane.
+//!
+//! A person is a uid without an account, declared in the configuration; what a person does is done by a
+//! process with that uid, so that the daemon learns who it is from the kernel as it does in earnest.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::{Value, json};
+
+use crate::plane::{Admin, Answer, Plane, root, scratch, until};
+
+/// Somebody on the bastion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) name: &'static str,
+    pub(crate) uid: u32,
+}
+
+/// Asks for access to payments and shop.
+pub(crate) const ALICE: Person = Person { name: "alice", uid: 420_001 };
+/// Agrees.
+pub(crate) const BOB: Person = Person { name: "bob", uid: 420_002 };
+/// Agrees too.
+pub(crate) const CAROL: Person = Person { name: "carol", uid: 420_003 };
+/// Is in no group.
+pub(crate) const DAVE: Person = Person { name: "dave", uid: 420_004 };
+/// Reads everything.
+pub(crate) const ERIN: Person = Person { name: "erin", uid: 420_005 };
+/// Another account of alice.
+pub(crate) const ALICE_TOO: Person = Person { name: "alice", uid: 420_011 };
+/// Nobody that the daemon knows.
+pub(crate) const STRANGER: Person = Person { name: "stranger", uid: 420_099 };
+/// Not a person.
+pub(crate) const ROOT: Person = Person { name: "root", uid: 0 };
+
+/// What a test may want otherwise.
+pub(crate) struct Options {
+    /// More of `config.yaml`.
+    pub(crate) config: String,
+    /// The whole `policy.yaml`; `NS` and `SHOP` stand for the two namespaces.
+    pub(crate) policy: String,
+    /// `times:` of the configuration.
+    pub(crate) times: &'static str,
+    /// Where the daemon believes the API server to be.
+    pub(crate) server: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            config: String::new(),
+            policy: POLICY.to_owned(),
+            times: "{answer: 1h, collect: 10m, certificate: 5m}",
+            server: None,
+        }
+    }
+}
+
+/// Two namespaces, one approver; `NS-twice` needs two approvers; `NS-wide` gives the whole cluster.
+const POLICY: &str = r#"
+rules:
+  - name: payments
+    who: [payments-oncall]
+    clusters: [play]
+    namespaces: [NS, SHOP]
+    roles: [view, NS-debug, role/local, NS-empty, NS-missing]
+    maxDuration: 10m
+    reason: "^INC-[0-9]+"
+    approvers: {groups: [payments-leads]}
+  - name: twice
+    who: [payments-oncall]
+    clusters: [play]
+    namespaces: [NS]
+    roles: [edit]
+    maxDuration: 10m
+    approvers: {groups: [payments-leads], count: 2}
+  - name: wide
+    who: [payments-oncall]
+    clusters: [play]
+    clusterWide: true
+    roles: [NS-nodes]
+    maxDuration: 10m
+    approvers: {groups: [payments-leads]}
+"#;
+
+/// A daemon and all that belongs to it.
+pub(crate) struct Bastion<'a> {
+    pub(crate) plane: &'a Plane,
+    pub(crate) admin: Admin,
+    /// Two namespaces of this test alone.
+    pub(crate) ns: String,
+    pub(crate) shop: String,
+    /// The daemon's host name, unique on the shared cluster.
+    pub(crate) host: String,
+    pub(crate) dir: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Bastion<'static> {
+    /// A daemon that serves, on the shared control plane.
+    pub(crate) fn start() -> Self {
+        Self::with(Plane::shared(), Options::default())
+    }
+}
+
+impl<'a> Bastion<'a> {
+    pub(crate) fn with(plane: &'a Plane, options: Options) -> Self {
+        let mut bastion = Self::prepared(plane, options);
+        bastion.serve();
+        bastion
+    }
+
+    /// Everything but the running daemon.
+    pub(crate) fn prepared(plane: &'a Plane, options: Options) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let tag = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let (ns, shop, host) = (format!("it-{tag}"), format!("it-{tag}-shop"), format!("host-{tag}"));
+        let dir = scratch("bastion");
+        let Options { config, policy, times, server } = options;
+        let server = server.unwrap_or_else(|| plane.server.clone());
+        let ca = plane.ca.display();
+        let written = format!(
+            "host: {host}\nsocket: run/api.sock\nstate: var\npolicy: policy.yaml\nauditors: [auditors]\nadmins: [admins]\n\
+             times: {times}\npeople:\n\
+             - {{name: alice, uids: [420001, 420011], groups: [payments-oncall]}}\n\
+             - {{name: bob, uids: [420002], groups: [payments-leads]}}\n\
+             - {{name: carol, uids: [420003], groups: [payments-leads, payments-oncall]}}\n\
+             - {{name: dave, uids: [420004], groups: []}}\n\
+             - {{name: erin, uids: [420005], groups: [auditors]}}\n\
+             clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n{config}"
+        );
+        std::fs::write(dir.join("config.yaml"), written).unwrap();
+        let admin = plane.admin();
+        let bastion = Self { plane, admin, ns, shop, host, dir, daemon: None };
+        bastion.write_policy(&policy);
+        bastion.furnish();
+        assert!(bastion.jitd(&["init"]).status.success());
+        plane.trust(&bastion.dir.join("var/ca/play/root.crt"));
+        bastion.apply_manifest();
+        bastion
+    }
+
+    /// Writes the policy; a running daemon does not read it again.
+    pub(crate) fn write_policy(&self, policy: &str) {
+        let written = policy.replace("SHOP", &self.shop).replace("NS", &self.ns);
+        std::fs::write(self.dir.join("policy.yaml"), written).unwrap();
+    }
+
+    /// Namespaces, roles and an object to look at.
+    fn furnish(&self) {
+        for namespace in [&self.ns, &self.shop] {
+            self.admin.create("/api/v1/namespaces", &json!({ "metadata": { "name": namespace } }));
+            let path = format!("/api/v1/namespaces/{namespace}/configmaps");
+            self.admin.create(&path, &json!({ "metadata": { "name": "seen" }, "data": { "by": "whoever may" } }));
+        }
+        let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+        let rule = |resource: &str, verbs: &[&str]| json!({ "apiGroups": [""], "resources": [resource], "verbs": verbs });
+        let role = |name: &str, rules: Value| json!({ "metadata": { "name": format!("{}-{name}", self.ns) }, "rules": rules });
+        self.admin.create(roles, &role("debug", json!([rule("pods", &["get", "list"]), rule("pods/log", &["get"])])));
+        self.admin.create(roles, &role("nodes", json!([rule("nodes", &["get", "list"])])));
+        self.admin.create(roles, &role("empty", json!([])));
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles", self.ns);
+        self.admin.create(&path, &json!({ "metadata": { "name": "local" }, "rules": [rule("configmaps", &["get"])] }));
+    }
+
+    fn apply_manifest(&self) {
+        let printed = self.jitd(&["manifest", "play"]);
+        assert!(printed.status.success(), "{}", text(&printed.stderr));
+        let file = self.dir.join("manifest.yaml");
+        std::fs::write(&file, printed.stdout).unwrap();
+        let kubectl = Command::new(root().join("bin/kubectl"))
+            .arg("--kubeconfig")
+            .arg(&self.plane.kubeconfig)
+            .arg("apply")
+            .arg("-f")
+            .arg(&file)
+            .output()
+            .unwrap();
+        assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
+    }
+
+    /// Runs a verb of `jitd` on this configuration.
+    pub(crate) fn jitd(&self, arguments: &[&str]) -> Output {
+        self.jitd_command(arguments).output().unwrap()
+    }
+
+    fn jitd_command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(root().join("bin/jitd"));
+        command.arg("--config").arg(self.dir.join("config.yaml")).args(arguments).env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) fn serve(&mut self) {
+        self.spawn();
+        until("the daemon answers", || {
+            assert!(self.is_running(), "the daemon ended: {}", self.log());
+            std::os::unix::net::UnixStream::connect(self.socket()).ok()
+        });
+    }
+
+    /// Starts the daemon without waiting.
+    pub(crate) fn spawn(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let daemon = self.jitd_command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.daemon = Some(daemon);
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(daemon.kill());
+            daemon.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM, and whether it ended in good order.
+    pub(crate) fn terminate(&mut self) -> bool {
+        let mut daemon = self.daemon.take().unwrap();
+        assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+        daemon.wait().unwrap().success()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("run/api.sock")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    // ---- what people do ----
+
+    /// A call over the socket by a process of this person.
+    pub(crate) fn call(&self, person: Person, method: &str, path: &str, body: &Value) -> Answer {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "100", "--write-out", "\n%{http_code}", "--request", method])
+            .arg("--unix-socket")
+            .arg(self.socket())
+            .arg(format!("http://jitd{path}"));
+        if !body.is_null() {
+            curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
+        }
+        let output = as_person(&mut curl, person).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let told = text(&output.stdout);
+        let (body, status) = told.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+    }
+
+    pub(crate) fn get(&self, person: Person, path: &str) -> Answer {
+        self.call(person, "GET", path, &Value::Null)
+    }
+
+    pub(crate) fn post(&self, person: Person, path: &str, body: &Value) -> Answer {
+        self.call(person, "POST", path, body)
+    }
+
+    /// What alice usually asks for: `view` in the first namespace.
+    pub(crate) fn ask(&self, duration: &str) -> Value {
+        json!({ "cluster": "play", "namespace": self.ns, "role": "view", "duration": duration, "reason": "INC-42 queue stuck" })
+    }
+
+    /// Asks; the request has to stand.
+    pub(crate) fn request(&self, person: Person, ask: &Value, key: &Key) -> Value {
+        let (status, grant) = self.post(person, "/v1/grants", &json!({ "ask": ask, "csr": key.csr() }));
+        assert_eq!(status, 201, "{grant}");
+        grant
+    }
+
+    /// Approves what is there to be seen.
+    pub(crate) fn approve(&self, person: Person, grant: &Value) -> Answer {
+        self.post(person, &path(grant, "/approve"), &json!({ "digest": grant["digest"] }))
+    }
+
+    /// Collects or renews.
+    pub(crate) fn certificate(&self, person: Person, grant: &Value, key: &Key) -> Answer {
+        self.post(person, &path(grant, "/certificate"), &json!({ "csr": key.csr() }))
+    }
+
+    /// From nothing to access that works, as alice with bob's agreement.
+    pub(crate) fn live(&self, ask: &Value) -> Access {
+        let key = Key::new();
+        let grant = self.request(ALICE, ask, &key);
+        assert_eq!(self.approve(BOB, &grant).0, 200);
+        let (status, certificate) = self.certificate(ALICE, &grant, &key);
+        assert_eq!(status, 200, "{certificate}");
+        let chain = certificate["certificate"].as_str().unwrap().to_owned();
+        let client = Admin::with_certificate(self.plane, &chain, &key.pem());
+        Access { grant, key, chain, client }
+    }
+
+    /// The grant as this person sees it now.
+    pub(crate) fn show(&self, person: Person, grant: &Value) -> Value {
+        let (status, shown) = self.get(person, &path(grant, ""));
+        assert_eq!(status, 200, "{shown}");
+        shown
+    }
+
+    /// Waits until the grant is in one of these phases.
+    pub(crate) fn wait_for(&self, grant: &Value, phases: &[&str]) -> Value {
+        until(&format!("{phases:?}"), || {
+            let shown = self.show(ERIN, grant);
+            phases.contains(&shown["phase"].as_str().unwrap()).then_some(shown)
+        })
+    }
+
+    /// The kinds of the trail's entries about a grant.
+    pub(crate) fn kinds(&self, grant: &Value) -> Vec<String> {
+        let (status, answer) = self.get(ERIN, &path(grant, "/events"));
+        assert_eq!(status, 200, "{answer}");
+        answer["events"].as_array().unwrap().iter().map(|entry| entry["event"]["kind"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The path of a grant's RoleBinding in the first namespace.
+    pub(crate) fn binding_path(&self, grant: &Value) -> String {
+        let id = grant["id"].as_str().unwrap();
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings/jit-{id}", self.ns)
+    }
+
+    /// The names of all bindings that carry this daemon's label.
+    pub(crate) fn bindings(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for kind in ["rolebindings", "clusterrolebindings"] {
+            let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=jitd.dev%2Fhost%3D{}", self.host);
+            let (status, list) = self.admin.get(&path);
+            assert_eq!(status, 200);
+            names.extend(list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+        }
+        names
+    }
+
+    /// What this person's access answers for the configmaps of a namespace.
+    pub(crate) fn look(&self, access: &Access, namespace: &str) -> u16 {
+        access.client.get(&format!("/api/v1/namespaces/{namespace}/configmaps")).0
+    }
+
+    /// The real client, as this person, in a home of their own.
+    pub(crate) fn login(&self, person: Person, arguments: &[&str]) -> Output {
+        let mut command = self.login_command(person, "jit-login");
+        command.args(arguments).output().unwrap()
+    }
+
+    /// Any program of the run's `bin`, as this person, in a home of their own.
+    pub(crate) fn login_command(&self, person: Person, program: &str) -> Command {
+        let home = self.dir.join("home").join(person.uid.to_string());
+        std::fs::create_dir_all(&home).unwrap();
+        std::os::unix::fs::chown(&home, Some(person.uid), Some(person.uid)).unwrap();
+        let mut command = Command::new(root().join("bin").join(program));
+        command
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", root().join("bin").display()))
+            .env("HOME", &home)
+            .env("JITD_SOCKET", self.socket())
+            .current_dir(&home)
+            .stdin(Stdio::null());
+        as_person(&mut command, person);
+        command
+    }
+}
+
+impl Drop for Bastion<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- log of the daemon in {}\n{}", self.dir.display(), self.log());
+        }
+        for namespace in [&self.ns, &self.shop] {
+            self.admin.call(http::Method::DELETE, &format!("/api/v1/namespaces/{namespace}"), &Value::Null);
+        }
+        for name in ["debug", "nodes", "empty"] {
+            let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{}-{name}", self.ns);
+            self.admin.call(http::Method::DELETE, &path, &Value::Null);
+        }
+        for kind in ["clusterroles", "clusterrolebindings"] {
+            let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}/jitd-{}", self.host);
+            self.admin.call(http::Method::DELETE, &path, &Value::Null);
+        }
+    }
+}
+
+/// Access that worked when it was made.
+pub(crate) struct Access {
+    pub(crate) grant: Value,
+    pub(crate) key: Key,
+    pub(crate) chain: String,
+    /// The API server as the holder of the certificate reaches it.
+    pub(crate) client: Admin,
+}
+
+/// A client's key.
+pub(crate) struct Key(KeyPair);
+
+impl Key {
+    pub(crate) fn new() -> Self {
+        Self(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+
+    pub(crate) fn csr(&self) -> String {
+        CertificateParams::default().serialize_request(&self.0).unwrap().pem().unwrap()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.0.serialize_pem()
+    }
+}
+
+/// The path of a route about a grant.
+pub(crate) fn path(grant: &Value, rest: &str) -> String {
+    format!("/v1/grants/{}{rest}", grant["id"].as_str().unwrap())
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs a command as a person: their uid, a group of the same number, no further groups.
+fn as_person(command: &mut Command, person: Person) -> &mut Command {
+    if person.uid != 0 {
+        command.uid(person.uid).gid(person.uid);
+    }
+    command
+}
+
+/// The folder of the repository.
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

@@ -1,0 +1,237 @@
+//! A control plane for tests: built by `tests/controlplane/build.sh`, started by its launcher, ended with
+//! this process, for the launcher watches its standard input.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+use http::Method;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use serde_json::Value;
+
+/// A folder under the system's temporary folder that everybody may enter, for tests run other accounts'
+/// commands in it. It goes with the process.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = root().join(format!("{name}-{number}"));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// The folder of this run, with the programs that other accounts have to be able to start.
+pub(crate) fn root() -> &'static Path {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| {
+        let root = std::env::temp_dir().join(format!("jitd-it-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("bin")).unwrap();
+        for (name, path) in [("jitd", env!("CARGO_BIN_EXE_jitd")), ("jit-login", env!("CARGO_BIN_EXE_jit-login"))] {
+            std::fs::copy(path, root.join("bin").join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("jit-login", root.join("bin/kubectl-jit")).unwrap();
+        std::fs::copy(programs().join("kubectl"), root.join("bin/kubectl")).unwrap();
+        root
+    })
+}
+
+/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, launch and whois.
+pub(crate) fn programs() -> &'static Path {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/controlplane/build.sh");
+        let built = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+        assert!(built.status.success(), "the control plane could not be built");
+        PathBuf::from(String::from_utf8(built.stdout).unwrap().trim())
+    })
+}
+
+/// One running control plane.
+pub(crate) struct Plane {
+    /// `https://127.0.0.1:PORT`.
+    pub(crate) server: String,
+    /// The administrator's kubeconfig.
+    pub(crate) kubeconfig: PathBuf,
+    /// The authority of the serving certificate.
+    pub(crate) ca: PathBuf,
+    /// The file of `--client-ca-file`, which is read again when it changes.
+    client_ca: PathBuf,
+    /// The API server's audit log.
+    pub(crate) audit: PathBuf,
+    output: Mutex<BufReader<std::process::ChildStdout>>,
+    child: Mutex<Child>,
+    _input: ChildStdin,
+}
+
+impl Plane {
+    /// The one that tests share; no test may stop it.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Plane> = OnceLock::new();
+        SHARED.get_or_init(Self::start)
+    }
+
+    /// One of its own, for a test that stops it.
+    pub(crate) fn start() -> Self {
+        let dir = scratch("plane");
+        let mut child = Command::new(programs().join("launch"))
+            .arg("--bin")
+            .arg(programs())
+            .arg("--dir")
+            .arg(&dir)
+            .arg("--until-stdin-closes")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).expect("the launcher says where the control plane is");
+        let path = |name: &str| PathBuf::from(told[name].as_str().unwrap());
+        Self {
+            server: told["server"].as_str().unwrap().to_owned(),
+            kubeconfig: path("kubeconfig"),
+            ca: path("ca"),
+            client_ca: path("clientCA"),
+            audit: path("audit"),
+            output: Mutex::new(output),
+            _input: child.stdin.take().unwrap(),
+            child: Mutex::new(child),
+        }
+    }
+
+    /// Lets the API server trust one more root.
+    pub(crate) fn trust(&self, root: &Path) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap();
+        let pem = std::fs::read(root).unwrap();
+        let mut file = std::fs::OpenOptions::new().append(true).open(&self.client_ca).unwrap();
+        file.write_all(&pem).unwrap();
+    }
+
+    /// Ends the API server only, and waits until it is gone.
+    pub(crate) fn stop_api_server(&self) {
+        self.signal("USR1", "apiserver-stopped");
+    }
+
+    /// Starts it again on the same port, and waits until it is ready.
+    pub(crate) fn start_api_server(&self) {
+        self.signal("USR2", "apiserver-ready");
+    }
+
+    fn signal(&self, signal: &str, event: &str) {
+        let pid = self.child.lock().unwrap().id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        let mut line = String::new();
+        self.output.lock().unwrap().read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(told["event"], event, "{line}");
+    }
+
+    /// The administrator.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(&self.kubeconfig)
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        drop(self.child.lock().unwrap().kill());
+        drop(self.child.lock().unwrap().wait());
+    }
+}
+
+/// The API server as somebody with a kubeconfig reaches it: paths and JSON as the documentation has them.
+pub(crate) struct Admin {
+    runtime: tokio::runtime::Runtime,
+    client: Client,
+}
+
+/// A status and a body.
+pub(crate) type Answer = (u16, Value);
+
+impl Admin {
+    pub(crate) fn new(kubeconfig: &Path) -> Self {
+        let file = Kubeconfig::read_from(kubeconfig).unwrap();
+        Self::of(|| async { Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap() })
+    }
+
+    /// Somebody with a client certificate.
+    pub(crate) fn with_certificate(plane: &Plane, chain_pem: &str, key_pem: &str) -> Self {
+        let mut file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
+        let user = file.auth_infos[0].auth_info.as_mut().unwrap();
+        user.client_certificate_data = Some(base64(chain_pem));
+        user.client_key_data = Some(base64(key_pem).into());
+        Self::of(|| async { Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap() })
+    }
+
+    fn of<F: Future<Output = Config>>(config: impl FnOnce() -> F) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let client = runtime.block_on(async { Client::try_from(config().await).unwrap() });
+        Self { runtime, client }
+    }
+
+    /// Any call; a refusal is an answer like others.
+    pub(crate) fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
+        let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+        let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+        let request = http::Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+        match self.runtime.block_on(self.client.request::<Value>(request)) {
+            Ok(answer) => (200, answer),
+            Err(kube::Error::Api(status)) => (status.code, serde_json::to_value(&*status).unwrap()),
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.call(Method::GET, path, &Value::Null)
+    }
+
+    pub(crate) fn create(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.call(Method::POST, path, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.call(Method::PATCH, path, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    pub(crate) fn delete(&self, path: &str) {
+        let (status, answer) = self.call(Method::DELETE, path, &Value::Null);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+}
+
+fn base64(text: &str) -> String {
+    // A kubeconfig holds base64; the PEM body of any block is just that.
+    let block = pem::Pem::new("X", text.as_bytes());
+    pem::encode(&block).lines().filter(|line| !line.starts_with('-')).collect()
+}
+
+/// Polls `met` until it gives something, for at most ten seconds.
+pub(crate) fn until<T>(what: &str, met: impl FnMut() -> Option<T>) -> T {
+    until_within(std::time::Duration::from_secs(10), what, met)
+}
+
+/// Polls `met` until it gives something, for at most `limit`.
+pub(crate) fn until_within<T>(limit: std::time::Duration, what: &str, mut met: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + limit;
+    loop {
+        if let Some(thing) = met() {
+            return thing;
+        }
+        assert!(std::time::Instant::now() < end, "not within {limit:?}: {what}");
+        pause();
+    }
+}
+
+/// Between two looks at a condition.
+#[expect(clippy::disallowed_methods, reason = "the one pause between two looks at a condition")]
+fn pause() {
+    std::thread::sleep(std::time::Duration::from_millis(10));
+}

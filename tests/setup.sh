@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Makes a fresh machine ready for everything the Makefile does: Debian's packages, and a look at the
+# versions of Rust and Go. Says nothing when all is there; run it as often as you like.
+#
+#   tests/setup.sh
+#
+# As root it installs what is missing; as anybody else it prints the line to type, and exits with 1.
+# Rust and Go themselves are never installed: how they come onto a machine is its owner's choice.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# rustup may pick a toolchain by the folder.
+cd "$root"
+
+main() {
+    local packages
+    mapfile -t packages < <(missing_packages)
+    ((${#packages[@]} == 0)) || install "${packages[@]}"
+    faults=0
+    check_rust
+    check_go
+    ((faults == 0))
+}
+
+# Each thing by what it is used for, so that another distribution than Debian passes too.
+missing_packages() {
+    # aws-lc-sys and the bundled SQLite compile C; neither needs cmake.
+    has cc || printf '%s\n' gcc libc6-dev
+    has make || echo make
+    has git || echo git
+    # libsystemd-sys finds its library by pkg-config.
+    has pkg-config || echo pkg-config
+    { has pkg-config && pkg-config --exists libsystemd; } || echo libsystemd-dev
+    # tests/play: one machine, many people. tests/controlplane: one build at a time.
+    { has setpriv && has nsenter && has unshare && has flock; } || echo util-linux
+    ((EUID == 0)) || has newuidmap || echo uidmap
+    # tests/certs: an independent linter, in a Python environment of its own.
+    has openssl || echo openssl
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    has shellcheck || echo shellcheck
+}
+
+install() {
+    has apt-get || fail "missing: $*" "these are Debian's names; install what your distribution calls them"
+    ((EUID == 0)) || fail "missing: $*" "sudo apt-get install --no-install-recommends $*"
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    local install=(apt-get install --yes --quiet --no-install-recommends "$@")
+    # The lists of packages may be there already, and fetching them is most of the work.
+    if ! "${install[@]}" >&2; then
+        say "trying again with fresh lists of packages"
+        apt-get update --quiet >&2
+        "${install[@]}" >&2
+    fi
+}
+
+check_rust() {
+    local wanted found component
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+    if ! has cargo || ! has rustc; then
+        fault "there is no \`cargo\` in PATH" "install Rust $wanted or later, https://rustup.rs"
+        return
+    fi
+    found=$(rustc --version | cut -d' ' -f2)
+    at_least "$wanted" "$found" || fault "rustc is $found, and $wanted is needed" "\`rustup update\`, if rustup installed it"
+    # rustup has both names in PATH even when the components are not installed.
+    for component in clippy fmt; do
+        "cargo-$component" --version >/dev/null 2>&1 \
+            || fault "\`cargo $component\` does not work" "\`rustup component add clippy rustfmt\`"
+    done
+}
+
+check_go() {
+    local wanted found
+    wanted=$(sed -n 's/^go \([0-9]*\.[0-9]*\).*/\1/p' tests/controlplane/parts/go.mod)
+    if ! has go; then
+        fault "there is no \`go\` in PATH; the tests' control plane is built with it" "install Go $wanted or later, https://go.dev/dl"
+        return
+    fi
+    # Asked outside of a module, where no other toolchain is chosen.
+    found=$(cd / && go env GOVERSION)
+    at_least "$wanted" "${found#go}" || fault "Go is ${found#go}, and $wanted is needed" "https://go.dev/dl has a newer one"
+}
+
+# at_least WANTED FOUND
+at_least() {
+    [[ $(printf '%s\n' "$1" "${2%%[-+ ]*}" | sort --version-sort | head -n 1) == "$1" ]]
+}
+
+has() { command -v "$1" >/dev/null; }
+
+say() { printf 'setup: %s\n' "$1" >&2; }
+
+fault() {
+    say "$1"
+    printf 'hint: %s\n' "$2" >&2
+    faults=$((faults + 1))
+}
+
+fail() {
+    fault "$1" "$2"
+    exit 1
+}
+
+faults=0
+main
