@@ -1,0 +1,88 @@
+//! The map in `src/lib.rs`, held to the `use` lines: who may name whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::bastion::repository;
+
+/// Which module may name which others. A new arrow changes the map in `src/lib.rs` first.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("grant", &[]),
+    ("ca", &["grant"]),
+    ("cluster", &["grant"]),
+    ("trail", &["grant"]),
+    ("people", &["grant"]),
+    ("config", &["grant", "people"]),
+    ("manifest", &["grant"]),
+    ("service", &[]),
+    ("broker", &["ca", "cluster", "config", "grant", "people", "trail"]),
+    ("sweep", &["broker", "cluster", "grant"]),
+    ("metrics", &["broker", "sweep"]),
+    ("api", &["broker", "cluster", "grant", "metrics", "people"]),
+    ("client", &["api"]),
+];
+
+/// Every `crate::MODULE` that stands in a module's files is an arrow of the map, and every arrow is used.
+#[test]
+fn modules_name_only_whom_the_map_lets_them() {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let source = repository().join("src");
+    for file in files(&source) {
+        let below = file.strip_prefix(&source).unwrap();
+        let module = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if module == "lib" || module == "bin" {
+            continue;
+        }
+        let named = found.entry(module.clone()).or_default();
+        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for rest in line.split("crate::").skip(1) {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if name != module && ARROWS.iter().any(|(known, _)| *known == name) {
+                    named.insert(name);
+                }
+            }
+        }
+    }
+    let map: BTreeMap<String, BTreeSet<String>> = ARROWS
+        .iter()
+        .map(|(module, arrows)| ((*module).to_owned(), arrows.iter().map(ToString::to_string).collect()))
+        .collect();
+    assert_eq!(found, map);
+}
+
+/// The decisions of `grant` can be replayed: nothing in it touches a file, a socket, a clock or a thread.
+#[test]
+fn grant_does_no_io_and_reads_no_clock() {
+    for file in files(&repository().join("src/grant")) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for word in ["std::fs", "std::net", "std::io", "std::env", "std::thread", "std::time", "tokio", "::now()", "async "] {
+            let found = text.lines().find(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            assert_eq!(found, None, "{}: {word}", file.display());
+        }
+    }
+}
+
+/// Every file says what it is for before anything else.
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    for folder in ["src", "tests/it", "benches"] {
+        for file in files(&repository().join(folder)) {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.starts_with("//! "), "{}", file.display());
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
