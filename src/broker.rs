@@ -10,6 +10,7 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
@@ -654,13 +655,13 @@ impl Broker {
             let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
             open.values().map(|cell| cell.grant()).filter(|grant| approval::may_see(grant, person, overseers)).collect()
         };
-        grants.sort_by(|one, other| other.requested_at.cmp(&one.requested_at));
+        grants.sort_by_key(|grant| Reverse(grant.requested_at));
         let mut more = grants.len() > limit;
         grants.truncate(limit);
         if all && !more {
             let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
             grants.extend(closed.into_iter().map(Arc::new));
-            grants.sort_by(|one, other| other.requested_at.cmp(&one.requested_at));
+            grants.sort_by_key(|grant| Reverse(grant.requested_at));
             more = older;
         }
         Ok((grants, more))

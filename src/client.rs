@@ -252,7 +252,7 @@ impl Client {
         limit: Duration,
         most: usize,
     ) -> Result<T, ClientError> {
-        if self.sender.is_closed() || timeout(CONNECT, self.sender.ready()).await.is_ok_and(|ready| ready.is_err()) {
+        if !matches!(timeout(CONNECT, self.sender.ready()).await, Ok(Ok(()))) {
             (self.server, self.sender) = open(&self.socket, self.trust).await?;
         }
         let mut request = Request::builder().method(method).uri(path).header(HOST, "jitd").header(ACCEPT, JSON);

@@ -36,7 +36,7 @@ missing_packages() {
     ((EUID == 0)) || has newuidmap || echo uidmap
     # tests/certs: an independent linter, in a Python environment of its own.
     has openssl || echo openssl
-    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
     has shellcheck || echo shellcheck
 }
 

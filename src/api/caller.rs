@@ -33,19 +33,28 @@ impl Peer {
 /// A known person at the other end.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who it is, with the groups of this moment.
-    pub person: Person,
-    /// The account.
-    pub uid: u32,
-    _private: (),
+    person: Person,
+    uid: u32,
 }
 
 impl Caller {
+    /// Who it is, with the groups of this moment.
+    #[must_use]
+    pub fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
     /// Finds the person behind a peer. Asked at each call, so that who left a group has left it here.
     ///
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn identify(peer: Peer, people: &People) -> Result<Self, Unknown> {
-        Ok(Self { person: people.by_uid(peer.uid).await?, uid: peer.uid, _private: () })
+        Ok(Self { person: people.by_uid(peer.uid).await?, uid: peer.uid })
     }
 }

@@ -33,9 +33,9 @@ pub(super) fn metrics(api: &Api) -> Response {
 pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         Ok(Json(WhoamiView {
-            name: call.caller.person.name.to_string(),
-            groups: call.caller.person.groups.iter().cloned().collect(),
-            uid: call.caller.uid,
+            name: call.caller.person().name.to_string(),
+            groups: call.caller.person().groups.iter().cloned().collect(),
+            uid: call.caller.uid(),
             host: call.api.host.clone(),
         })
         .into_response())
@@ -54,7 +54,7 @@ pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let ask = call.body::<AskBody>()?.parse()?;
-        let decision = call.api.broker.explain(&call.caller.person, &ask);
+        let decision = call.api.broker.explain(call.caller.person(), &ask);
         Ok(Json(DecisionView::from(&decision)).into_response())
     }
     .boxed()
@@ -74,7 +74,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     }
     async move {
         let Query { all, limit } = call.query()?;
-        let (grants, more) = call.api.broker.list(&call.caller.person, all, limit.clamp(1, 1000)).await?;
+        let (grants, more) = call.api.broker.list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
         Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more })
             .into_response())
     }
@@ -84,7 +84,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let RequestBody { ask, csr } = call.body()?;
-        let grant = call.api.broker.request(&call.caller.person, ask.parse()?, &csr).await?;
+        let grant = call.api.broker.request(call.caller.person(), ask.parse()?, &csr).await?;
         Ok((StatusCode::CREATED, Json(GrantView::from(&*grant))).into_response())
     }
     .boxed()
@@ -137,7 +137,7 @@ pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
 pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let ApproveBody { digest } = call.body()?;
-        answer(call.api.broker.approve(&grant.id, &call.caller.person, &digest).await?)
+        answer(call.api.broker.approve(&grant.id, call.caller.person(), &digest).await?)
     }
     .boxed()
 }
@@ -145,20 +145,20 @@ pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answe
 pub(super) fn deny(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = reason(&call)?;
-        answer(call.api.broker.deny(&grant.id, &call.caller.person, reason).await?)
+        answer(call.api.broker.deny(&grant.id, call.caller.person(), reason).await?)
     }
     .boxed()
 }
 
 pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.withdraw(&grant.id, &call.caller.person).await?) }.boxed()
+    async move { answer(call.api.broker.withdraw(&grant.id, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let CertificateBody { csr } = call.body()?;
         let broker = &call.api.broker;
-        let handed_over = broker.certificate(&grant.id, &call.caller.person, &csr).await?;
+        let handed_over = broker.certificate(&grant.id, call.caller.person(), &csr).await?;
         let site = broker.sites().find(|(name, _)| **name == handed_over.cluster);
         let (name, site) = site.ok_or_else(Problem::internal)?;
         call.api.metrics.signed();
@@ -174,13 +174,13 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
 }
 
 pub(super) fn end(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.release(&grant.id, &call.caller.person).await?) }.boxed()
+    async move { answer(call.api.broker.release(&grant.id, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn revoke(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = reason(&call)?;
-        answer(call.api.broker.revoke(&grant.id, &call.caller.person, reason).await?)
+        answer(call.api.broker.revoke(&grant.id, call.caller.person(), reason).await?)
     }
     .boxed()
 }

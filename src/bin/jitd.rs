@@ -126,13 +126,17 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
+/// The clock of the host; everything below `main` gets it, or a moment, from here.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+const CLOCK: fn() -> Timestamp = Timestamp::now;
+
 /// How long the daemon's own certificate lasts; it is made anew at half of it.
 const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
-        Verb::Serve => read(&arguments.config).and_then(|config| serve(config)),
+        Verb::Serve => read(&arguments.config).and_then(serve),
         Verb::Check => check(&arguments.config),
         Verb::Init { issuing_days, root_years } => init(&arguments.config, *issuing_days, *root_years),
         Verb::Ca { verb } => ca(&arguments.config, verb),
@@ -176,7 +180,7 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
         if let Some(parent) = cluster.authority.parent() {
             private_folder(parent)?;
         }
-        let shown = store::init(&cluster.authority, name, issuing_days, root_years, Timestamp::now())?;
+        let shown = store::init(&cluster.authority, name, issuing_days, root_years, CLOCK())?;
         let root = cluster.authority.join("root.crt");
         println!("{}", root.display());
         eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
@@ -197,7 +201,7 @@ fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         let (name, found) = found.ok_or_else(|| Failure::Usage(no_such_cluster(cluster, &config)))?;
         Ok((name.clone(), found.authority.clone()))
     };
-    let now = Timestamp::now();
+    let now = CLOCK();
     let shown = match verb {
         CaVerb::Show { cluster } => store::show(&of(cluster)?.1, now)?,
         CaVerb::Renew { cluster, root_key, issuing_days } => {
@@ -299,13 +303,12 @@ fn serve(config: Config) -> Result<(), Failure> {
 }
 
 async fn run(config: Config) -> Result<(), Failure> {
-    let clock: fn() -> Timestamp = Timestamp::now;
     private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
     let mut sites = BTreeMap::new();
     for (name, cluster) in &config.clusters {
-        sites.insert(name.clone(), site(name, cluster, &host, clock())?);
+        sites.insert(name.clone(), site(name, cluster, &host, CLOCK())?);
     }
     let mut readers = config.auditors.clone();
     readers.extend(config.admins.iter().cloned());
@@ -317,13 +320,13 @@ async fn run(config: Config) -> Result<(), Failure> {
         people: config.people.clone(),
         times: config.times,
         overseers: Overseers { readers, admins: config.admins.clone() },
-        clock,
+        clock: CLOCK,
     }));
     broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256).await?;
 
     let findings = Arc::new(Findings::default());
     sweep::start(&broker, &findings).await;
-    let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone(), clock));
+    let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone()));
     let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
 
     let api = Arc::new(Api {
@@ -374,17 +377,12 @@ fn credential(
 }
 
 /// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
-async fn renew_credentials(
-    broker: Arc<Broker>,
-    clusters: BTreeMap<ClusterName, ClusterConfig>,
-    host: String,
-    clock: fn() -> Timestamp,
-) {
-    let mut last = clock();
+async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, ClusterConfig>, host: String) {
+    let mut last = CLOCK();
     loop {
         // Short steps, so that a renewed authority is taken up soon and a suspended host is noticed.
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let half = clock().duration_since(last) >= DAEMON_CREDENTIAL / 2;
+        let half = CLOCK().duration_since(last) >= DAEMON_CREDENTIAL / 2;
         let mut renewed = true;
         for (name, site) in broker.sites() {
             let Some(cluster) = clusters.get(name) else { continue };
@@ -401,7 +399,7 @@ async fn renew_credentials(
                 }
             };
             if half || taken_up {
-                let swapped = credential(cluster, &site.authority(), &host, clock())
+                let swapped = credential(cluster, &site.authority(), &host, CLOCK())
                     .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
                 if let Err(Failure::Ours(error) | Failure::Usage(error)) = swapped {
                     tracing::error!(cluster = %name, error, "the daemon's own certificate could not be renewed");
@@ -410,7 +408,7 @@ async fn renew_credentials(
             }
         }
         if half && renewed {
-            last = clock();
+            last = CLOCK();
         }
     }
 }

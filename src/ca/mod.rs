@@ -234,16 +234,16 @@ impl Authority {
         lifetime: SignedDuration,
         now: Timestamp,
     ) -> Result<Prepared, CaError> {
-        if approved.key != *csr.key() {
+        if approved.key() != csr.key() {
             return Err(CaError::OtherKey);
         }
         if self.is_own_key(csr.key()) {
             return Err(CaError::OwnKey);
         }
-        let validity = self.validity(lifetime, approved.not_after, now)?;
+        let validity = self.validity(lifetime, approved.not_after(), now)?;
         let public_key = csr.into_public_key();
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
-        let template = profile::user(&approved.grant, &approved.person, &particulars);
+        let template = profile::user(approved.grant(), approved.person(), &particulars);
         self.record(template, &particulars)
     }
 

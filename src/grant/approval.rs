@@ -29,16 +29,36 @@ pub fn digest(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, ro
 /// There is no other way to make one than [`collect`] and [`renew`].
 #[derive(Debug)]
 pub struct Approved {
+    grant: GrantId,
+    person: PersonName,
+    key: KeyHash,
+    not_after: Timestamp,
+}
+
+impl Approved {
     /// The grant that it is for.
-    pub grant: GrantId,
+    #[must_use]
+    pub fn grant(&self) -> &GrantId {
+        &self.grant
+    }
+
     /// The person it names.
-    pub person: PersonName,
+    #[must_use]
+    pub fn person(&self) -> &PersonName {
+        &self.person
+    }
+
     /// The only key it may be given to.
-    pub key: KeyHash,
+    #[must_use]
+    pub fn key(&self) -> &KeyHash {
+        &self.key
+    }
+
     /// Nothing signed for it is valid after this moment.
-    pub not_after: Timestamp,
-    // Keeps the literal from being written anywhere else.
-    _private: (),
+    #[must_use]
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
 }
 
 /// An approver says yes. Answers `agreed`, or `approved` when it was the last one needed.
@@ -152,7 +172,7 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>, now: Timestamp) 
         }
     }
     for name in &grant.agreed {
-        if !facts.approvers.get(name).is_some_and(|person| may_answer(grant, person).is_ok()) {
+        if facts.approvers.get(name).is_none_or(|person| may_answer(grant, person).is_err()) {
             return Err(Refusal::new(
                 Code::ApproverLostRight,
                 format!("`{name}`, who agreed, may no longer approve this"),
@@ -195,7 +215,6 @@ fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
         person: grant.requester.clone(),
         key: grant.key.clone(),
         not_after,
-        _private: (),
     }
 }
 

@@ -37,9 +37,11 @@ impl Daemon {
     /// From what was written on the command line or in the environment.
     pub(crate) fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        let socket =
-            socket.or_else(|| variable("JITD_SOCKET").map(PathBuf::from)).unwrap_or_else(|| DEFAULT_SOCKET.into());
-        let server_user = match server_user {
+        let socket = socket
+            .filter(|path| !path.as_os_str().is_empty())
+            .or_else(|| variable("JITD_SOCKET").map(PathBuf::from))
+            .unwrap_or_else(|| DEFAULT_SOCKET.into());
+        let server_user = match server_user.filter(|name| !name.is_empty()) {
             Some(name) => Some(name.to_owned()),
             None => variable("JITD_USER").map(|name| name.to_string_lossy().into_owned()),
         };
@@ -110,10 +112,14 @@ pub(crate) struct Access {
     pub(crate) kubeconfig: Kubeconfig,
 }
 
-/// Collects an approved grant, or renews a live one, and writes what kubectl needs.
+/// Collects an approved grant, or renews a live one where that is due, and writes what kubectl needs.
 pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
     let folder = holding_key(grant)?;
-    let kept = patiently(client, &folder, grant).await?;
+    let found = if grant.phase == "live" { Kept::find(&folder, &grant.id)? } else { None };
+    let kept = match found {
+        Some(kept) if kept.is_good(now()) => kept,
+        _ => patiently(client, &folder, grant).await?,
+    };
     let kubeconfig = Kubeconfig::of(&grant.id, &kept, daemon)?;
     let name = kubeconfig_file(&grant.id);
     folder.write(&name, &kubeconfig.yaml()?)?;

@@ -141,6 +141,11 @@ impl Kept {
         }
     }
 
+    /// Whether it can be handed out as it is.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.worth(now) == Worth::Good
+    }
+
     fn worth(&self, now: Timestamp) -> Worth {
         let left = self.expires_at.duration_since(now);
         let life = self.expires_at.duration_since(self.received_at);

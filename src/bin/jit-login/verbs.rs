@@ -20,7 +20,7 @@ use crate::output::{
     BOLD, DIM, Format, GREEN, ago, clock, length, paint, phase_style, program, safe, safe_name, say, seconds_to,
     show as put, table, until,
 };
-use crate::wait::until_answered;
+use crate::wait::{interruptible, until_answered};
 
 /// What every verb works with.
 pub(crate) struct Caller {
@@ -55,19 +55,30 @@ impl Caller {
             }
             return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
         }
-        let grant = until_answered(&mut self.client, grant, limit).await?;
-        self.deliver(&grant).await
+        let grant = self.answer(grant, limit).await?;
+        let id = grant.id.clone();
+        interruptible(&id, self.deliver(&grant)).await
     }
 
     /// `wait`
     pub(crate) async fn wait(&mut self, id: Option<String>, limit: Option<Duration>) -> Result<(), Failure> {
         let grant = self.named_or_only(id, &["pending", "approved", "collecting", "live"]).await?;
         let mine = self.client.whoami().await?.name == grant.requester;
-        let grant = until_answered(&mut self.client, grant, limit).await?;
+        let grant = self.answer(grant, limit).await?;
         if mine {
-            return self.deliver(&grant).await;
+            let id = grant.id.clone();
+            return interruptible(&id, self.deliver(&grant)).await;
         }
         put(self.format, &grant, || format!("{} {}", grant.id, safe(&grant.phase)), || grant.id.clone())
+    }
+
+    /// The answer to a request. A "no" is a result too where a program reads it.
+    async fn answer(&mut self, grant: GrantView, limit: Option<Duration>) -> Result<GrantView, Failure> {
+        let answer = until_answered(&mut self.client, grant, limit).await;
+        if let (Err(Failure::Closed(grant)), Format::Json | Format::Yaml) = (&answer, self.format) {
+            put(self.format, &json!({"grant": grant}), String::new, String::new)?;
+        }
+        answer
     }
 
     /// Makes kubectl work and says how.

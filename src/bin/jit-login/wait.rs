@@ -45,7 +45,7 @@ pub(crate) async fn until_answered(
                     }
                     seen = view;
                 }
-                Err(error @ (ClientError::Unreachable { .. } | ClientError::Protocol { .. })) => {
+                Err(error) if passes(&error) => {
                     let since = *lost.get_or_insert_with(|| {
                         line.say(&format!("lost jitd, trying again for {} s", RECONNECT.as_secs()));
                         Instant::now()
@@ -69,17 +69,33 @@ pub(crate) async fn until_answered(
             None => std::future::pending().await,
         }
     };
+    let given_up = id.clone();
+    let done = interruptible(&id, async {
+        tokio::select! {
+            done = work => done,
+            () = late => Err(Failure::TimedOut { id: given_up }),
+        }
+    })
+    .await;
+    line.clear();
+    done
+}
+
+/// Does the work unless Ctrl-C comes first; what stands at the daemon stays.
+pub(crate) async fn interruptible<T>(id: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => {
-            line.clear();
-            Err(Failure::Interrupted { id })
-        }
+        _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted { id: id.to_owned() }),
         done = work => done,
-        () = late => {
-            line.clear();
-            Err(Failure::TimedOut { id })
-        }
+    }
+}
+
+/// Whether a failure may go away while we wait: a daemon that restarts, or has too much to do.
+fn passes(error: &ClientError) -> bool {
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Protocol { .. } => true,
+        ClientError::Problem(problem) => problem.status == 503,
+        ClientError::WrongServer { .. } => false,
     }
 }
 
@@ -87,6 +103,10 @@ pub(crate) async fn until_answered(
 fn answered(grant: &GrantView) -> String {
     let names: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     if names.is_empty() { "no approval is needed".to_owned() } else { format!("approved by {}", names.join(", ")) }
+}
+
+fn how_to_answer(grant: &GrantView) -> String {
+    format!("they answer with `{} approve {}`", program(), safe(&grant.id))
 }
 
 /// Who is waited for, how many of them, and until when.
@@ -117,13 +137,9 @@ impl Line {
     fn new(grant: &GrantView) -> Self {
         let terminal = on_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if terminal {
-            let grant = grant.clone();
-            let words = move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = out.write_str(&waiting(&grant));
-            };
+        if terminal && grant.phase == "pending" {
+            say(&how_to_answer(grant));
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(2));
-            bar.set_style(style(words));
             bar.enable_steady_tick(Duration::from_millis(500));
         }
         Self { bar, terminal, spoken: std::cell::RefCell::default() }
@@ -132,16 +148,20 @@ impl Line {
     fn show(&self, grant: &GrantView) {
         if self.terminal {
             let grant = grant.clone();
+            // Written anew at each tick, so the times in it go on.
             self.bar.set_style(style(move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = out.write_str(&waiting(&grant));
             }));
             return;
         }
         let state = format!("{}/{}", grant.phase, grant.agreed.len());
-        if *self.spoken.borrow() != state {
+        let mut spoken = self.spoken.borrow_mut();
+        if *spoken != state {
             say(&waiting(grant));
-            say(&format!("they answer with `{} approve {}`", program(), safe(&grant.id)));
-            *self.spoken.borrow_mut() = state;
+            if spoken.is_empty() {
+                say(&how_to_answer(grant));
+            }
+            *spoken = state;
         }
     }
 
