@@ -575,3 +575,6 @@ pub struct Binding {
     /// What it grants.
     pub role: RoleRef,
 }
+
+#[cfg(test)]
+mod tests;

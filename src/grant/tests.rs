@@ -1,0 +1,319 @@
+//! The life of a grant as a table: every event in every phase, and what an approval is worth.
+
+use std::collections::BTreeMap;
+
+use super::approval::{self, Facts};
+use super::policy::{Policy, PolicyFile, Quorum, RuleFile};
+use super::refusal::Code;
+use super::request::{Ask, KeyHash, Person, Scope};
+use super::role::{ResolvedRole, Rule};
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn id() -> GrantId {
+    GrantId::from_random([7; 10])
+}
+
+fn person(name: &str, groups: &[&str]) -> Person {
+    Person { name: name.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect() }
+}
+
+fn ask() -> Ask {
+    Ask {
+        cluster: "play".parse().unwrap(),
+        scope: Scope::Namespace("payments".parse().unwrap()),
+        role: "view".parse().unwrap(),
+        window: "10m".parse().unwrap(),
+        reason: "INC-42".parse().unwrap(),
+    }
+}
+
+fn key() -> KeyHash {
+    KeyHash("ab".repeat(32))
+}
+
+fn role(verb: &str) -> ResolvedRole {
+    let rule = Rule {
+        api_groups: vec![String::new()],
+        resources: vec!["pods".into()],
+        verbs: vec![verb.into()],
+        ..Rule::default()
+    };
+    ResolvedRole::new("uid-1".into(), vec![rule])
+}
+
+fn quorum(count: u32) -> Quorum {
+    Quorum { groups: vec!["leads".into()], count }
+}
+
+fn policy(count: u32) -> Policy {
+    Policy::new(PolicyFile {
+        rules: vec![RuleFile {
+            name: "payments".into(),
+            who: vec!["oncall".into()],
+            clusters: vec!["play".parse().unwrap()],
+            namespaces: vec!["payments".parse().unwrap()],
+            cluster_wide: false,
+            roles: vec!["view".parse().unwrap()],
+            max_duration: "10m".parse().unwrap(),
+            reason: None,
+            approvers: quorum(count),
+        }],
+    })
+    .unwrap()
+}
+
+fn fact(event: Event) -> Fact {
+    Fact { at: at(0), grant: Some(id()), by: Some("alice".parse().unwrap()), event }
+}
+
+fn requested(count: u32) -> Grant {
+    let requester = person("alice", &["oncall"]);
+    Grant::begin(&fact(Event::Requested(Box::new(Requested {
+        digest: approval::digest(&id(), &requester.name, &ask(), &key(), &role("get")),
+        ask: ask(),
+        key: key(),
+        role: role("get"),
+        rule: "payments".into(),
+        quorum: quorum(count),
+        pending_until: at(3600),
+    }))))
+    .unwrap()
+}
+
+/// One event of every kind that is about a grant.
+fn every_event() -> Vec<Event> {
+    let digest = "d".repeat(64);
+    vec![
+        Event::Agreed { digest: digest.clone() },
+        Event::Approved { digest, collect_until: at(600) },
+        Event::Denied { reason: "no".into() },
+        Event::Withdrawn,
+        Event::Lapsed { clock: Clock::Pending },
+        Event::Lapsed { clock: Clock::Collect },
+        Event::Refused { action: "approve".into(), code: "self-approval".into() },
+        Event::IssueIntended { serial: "01".into(), tbs_sha256: "02".into(), not_before: at(0), not_after: at(60) },
+        Event::Issued { serial: "01".into(), leaf_sha256: "03".into() },
+        Event::BindIntended { binding: "jit-x".into() },
+        Event::Bound { uid: "u".into() },
+        Event::Live { until: at(600) },
+        Event::UnbindIntended { why: EndCause::Expired, reason: None },
+        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied },
+        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound },
+    ]
+}
+
+/// A grant brought to a point of its life by the events that lead there.
+fn brought_to(point: &str) -> Grant {
+    let path: &[usize] = match point {
+        "pending" => &[],
+        "approved" => &[1],
+        "collecting" => &[1, 7, 8],
+        "bind intended" => &[1, 7, 8, 9],
+        "bound" => &[1, 7, 8, 9, 10],
+        "live" => &[1, 7, 8, 9, 10, 11],
+        "ending" => &[1, 7, 8, 9, 10, 11, 12],
+        "ended" => &[1, 7, 8, 9, 10, 11, 12, 13],
+        "denied" => &[2],
+        "withdrawn" => &[3],
+        "lapsed" => &[4],
+        _ => unreachable!(),
+    };
+    path.iter().fold(requested(1), |grant, step| grant.follow(&fact(every_event()[*step].clone())).unwrap())
+}
+
+/// What may follow where, all of it: whatever is not here is refused.
+#[test]
+fn only_these_events_may_follow() {
+    let may: &[(&str, &[usize])] = &[
+        ("pending", &[0, 1, 2, 3, 4, 6]),
+        ("approved", &[3, 5, 6, 7, 14]),
+        ("collecting", &[6, 8, 9, 12, 14]),
+        ("bind intended", &[6, 8, 10, 12]),
+        ("bound", &[6, 8, 10, 11, 12]),
+        ("live", &[6, 7, 8, 12]),
+        ("ending", &[6, 13]),
+        ("ended", &[]),
+        ("denied", &[]),
+        ("withdrawn", &[]),
+        ("lapsed", &[]),
+    ];
+    for (point, legal) in may {
+        let followed: Vec<usize> = every_event()
+            .into_iter()
+            .enumerate()
+            .filter(|(_, event)| brought_to(point).follow(&fact(event.clone())).is_ok())
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(followed, *legal, "{point}");
+    }
+}
+
+#[test]
+fn a_grant_begins_with_its_request_only() {
+    for event in every_event() {
+        assert!(Grant::begin(&fact(event)).is_err());
+    }
+    let mut nobody = fact(Event::Withdrawn);
+    nobody.by = None;
+    assert!(Grant::begin(&nobody).is_err());
+}
+
+/// An end says why it ends, and that can't change on the way.
+#[test]
+fn the_cause_of_an_end_stays() {
+    let ending = brought_to("ending");
+    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied };
+    assert!(ending.follow(&fact(other)).is_err());
+}
+
+fn may_approve(grant: &Grant, approver: &Person, second: i64) -> Result<Event, Code> {
+    approval::approve(grant, approver, &grant.digest.clone(), jiff::SignedDuration::from_mins(10), at(second))
+        .map_err(|refusal| refusal.code)
+}
+
+#[test]
+fn approver_cannot_be_requester() {
+    let grant = requested(1);
+    assert_eq!(may_approve(&grant, &person("alice", &["oncall", "leads"]), 1), Err(Code::SelfApproval));
+}
+
+#[test]
+fn approver_has_to_be_in_a_group_that_is_asked() {
+    assert_eq!(may_approve(&requested(1), &person("dave", &["other"]), 1), Err(Code::NotAllowed));
+}
+
+#[test]
+fn an_approval_is_for_what_was_shown() {
+    let grant = requested(1);
+    let stale = approval::approve(&grant, &person("bob", &["leads"]), "00", jiff::SignedDuration::from_mins(1), at(1));
+    assert_eq!(stale.unwrap_err().code, Code::DigestMismatch);
+}
+
+#[test]
+fn an_approval_after_the_deadline_is_too_late() {
+    let bob = person("bob", &["leads"]);
+    assert!(may_approve(&requested(1), &bob, 3599).is_ok());
+    assert_eq!(may_approve(&requested(1), &bob, 3600), Err(Code::TooLate));
+}
+
+#[test]
+fn a_quorum_counts_people() {
+    let (bob, carol) = (person("bob", &["leads"]), person("carol", &["leads"]));
+    let grant = requested(2);
+    let first = may_approve(&grant, &bob, 1).unwrap();
+    assert!(matches!(first, Event::Agreed { .. }));
+    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), event: first };
+    let grant = grant.follow(&by_bob).unwrap();
+    assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
+    assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
+}
+
+/// The digest changes with every word that an approver is shown.
+#[test]
+fn the_digest_covers_what_is_shown() {
+    let alice = person("alice", &[]).name;
+    let usual = approval::digest(&id(), &alice, &ask(), &key(), &role("get"));
+    let changes: [fn(&mut Ask); 5] = [
+        |ask| ask.cluster = "other".parse().unwrap(),
+        |ask| ask.scope = Scope::Cluster,
+        |ask| ask.role = "edit".parse().unwrap(),
+        |ask| ask.window = "9m".parse().unwrap(),
+        |ask| ask.reason = "INC-43".parse().unwrap(),
+    ];
+    for change in changes {
+        let mut changed = ask();
+        change(&mut changed);
+        assert_ne!(approval::digest(&id(), &alice, &changed, &key(), &role("get")), usual);
+    }
+    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &role("list")), usual);
+    assert_ne!(approval::digest(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &role("get")), usual);
+    assert_ne!(approval::digest(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &role("get")), usual);
+    let anew = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec());
+    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &anew), usual);
+}
+
+fn approved_by_bob() -> Grant {
+    let bob = person("bob", &["leads"]);
+    let grant = requested(1);
+    let event = may_approve(&grant, &bob, 1).unwrap();
+    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), event }).unwrap()
+}
+
+/// Each fact that was true when it was approved, made untrue at collection.
+#[test]
+fn what_was_true_when_approved_has_to_be_true_when_collected() {
+    struct Moment {
+        policy: Policy,
+        requester: Person,
+        bob: Option<Person>,
+        role: Option<ResolvedRole>,
+        key: KeyHash,
+        second: i64,
+    }
+    let usual = || Moment {
+        policy: policy(1),
+        requester: person("alice", &["oncall"]),
+        bob: Some(person("bob", &["leads"])),
+        role: Some(role("get")),
+        key: key(),
+        second: 2,
+    };
+    let collect = |moment: &Moment| {
+        let approvers: BTreeMap<_, _> = moment.bob.iter().map(|bob| (bob.name.clone(), bob.clone())).collect();
+        let facts = Facts {
+            policy: &moment.policy,
+            requester: &moment.requester,
+            approvers: &approvers,
+            role: moment.role.as_ref(),
+        };
+        approval::collect(&approved_by_bob(), &moment.key, &facts, at(moment.second))
+    };
+    let approved = collect(&usual()).unwrap();
+    assert_eq!((approved.grant(), approved.person().as_str()), (&id(), "alice"));
+    assert_eq!(approved.not_after(), at(602));
+
+    let cases: [(Code, fn(&mut Moment)); 9] = [
+        (Code::RequesterLostRight, |moment| moment.requester.groups.clear()),
+        (Code::RequesterLostRight, |moment| moment.policy = policy(2)),
+        (Code::RequesterLostRight, |moment| moment.policy = Policy::new(PolicyFile { rules: vec![] }).unwrap()),
+        (Code::ApproverLostRight, |moment| moment.bob = None),
+        (Code::ApproverLostRight, |moment| moment.bob = Some(person("bob", &["other"]))),
+        (Code::RoleMissing, |moment| moment.role = None),
+        (Code::RoleDrift, |moment| moment.role = Some(role("list"))),
+        (Code::KeyMismatch, |moment| moment.key = KeyHash("cd".repeat(32))),
+        (Code::TooLate, |moment| moment.second = 601),
+    ];
+    for (code, change) in cases {
+        let mut moment = usual();
+        change(&mut moment);
+        assert_eq!(collect(&moment).unwrap_err().code, code);
+    }
+}
+
+/// A renewal never outlives the window, and nothing but the live grant's own key gets one.
+#[test]
+fn a_renewal_ends_with_the_window() {
+    let live = brought_to("live");
+    assert_eq!(approval::renew(&live, &key(), at(300)).unwrap().not_after(), at(600));
+    assert_eq!(approval::renew(&live, &key(), at(600)).unwrap_err().code, Code::TooLate);
+    assert_eq!(approval::renew(&live, &KeyHash("cd".repeat(32)), at(300)).unwrap_err().code, Code::KeyMismatch);
+    for point in ["pending", "approved", "collecting", "ending", "ended"] {
+        assert!(approval::renew(&brought_to(point), &key(), at(300)).is_err(), "{point}");
+    }
+}
+
+#[test]
+fn an_id_is_sixteen_letters_and_reads_back() {
+    for bytes in [[0; 10], [255; 10], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]] {
+        let id = GrantId::from_random(bytes);
+        assert_eq!(id.as_str().len(), GrantId::LENGTH);
+        assert_eq!(id.to_string().parse::<GrantId>().unwrap(), id);
+    }
+    for text in ["", "abc", "0123456789abcdeI", "0123456789abcde/", "0123456789ABCDEF", "0123456789abcdefg"] {
+        assert!(text.parse::<GrantId>().is_err(), "{text}");
+    }
+}
