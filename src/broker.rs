@@ -301,9 +301,9 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
-    pub async fn approve(&self, id: &GrantId, approver: &Person, digest: &str) -> Result<Arc<Grant>, BrokerError> {
+    pub async fn approve(&self, grant: &Grant, approver: &Person, digest: &str) -> Result<Arc<Grant>, BrokerError> {
         let collect = self.times.collect.duration();
-        self.answer(id, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now))
+        self.answer(grant, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now))
             .await
     }
 
@@ -311,16 +311,16 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
-    pub async fn deny(&self, id: &GrantId, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
-        self.answer(id, approver, "deny", |grant, now| approval::deny(grant, approver, reason, now)).await
+    pub async fn deny(&self, grant: &Grant, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(grant, approver, "deny", |grant, now| approval::deny(grant, approver, reason, now)).await
     }
 
     /// The requester takes the request back before it was collected.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
-    pub async fn withdraw(&self, id: &GrantId, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
-        self.answer(id, requester, "withdraw", |grant, _| match grant.phase {
+    pub async fn withdraw(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(grant, requester, "withdraw", |grant, _| match grant.phase {
             _ if grant.requester != requester.name => Err(not_the_requester()),
             Phase::Pending | Phase::Approved => Ok(Event::Withdrawn),
             phase => Err(Refusal::new(Code::WrongPhase, format!("the grant is already {}", phase.as_str()))
@@ -331,12 +331,12 @@ impl Broker {
 
     async fn answer(
         &self,
-        id: &GrantId,
+        grant: &Grant,
         by: &Person,
         action: &str,
         decide: impl FnOnce(&Grant, Timestamp) -> Result<Event, Refusal>,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.cell(id)?;
+        let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
         match decide(&cell.grant(), self.now()) {
             Ok(event) => self.record(&cell, Some(&by.name), vec![event]).await,
@@ -350,8 +350,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]. What was begun and did not come to work is taken away again.
-    pub async fn certificate(&self, id: &GrantId, requester: &Person, csr: &str) -> Result<HandedOver, BrokerError> {
-        let cell = self.cell(id)?;
+    pub async fn certificate(&self, grant: &Grant, requester: &Person, csr: &str) -> Result<HandedOver, BrokerError> {
+        let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let csr = match ca::read_csr(csr) {
@@ -472,8 +472,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
-    pub async fn release(&self, id: &GrantId, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.cell(id)?;
+    pub async fn release(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let refusal = match grant.phase {
@@ -492,8 +492,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
-    pub async fn revoke(&self, id: &GrantId, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.cell(id)?;
+    pub async fn revoke(&self, grant: &Grant, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let refusal = match grant.phase {
@@ -517,7 +517,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; it is due again then.
     pub async fn settle(&self, id: &GrantId) -> Result<(), BrokerError> {
-        let Ok(cell) = self.cell(id) else { return Ok(()) };
+        let Some(cell) = self.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let over = grant.deadline.is_some_and(|deadline| deadline <= self.now());
@@ -545,7 +545,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
     pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
-        let Ok(cell) = self.cell(id) else { return Ok(()) };
+        let Some(cell) = self.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         if cell.grant().phase == Phase::Live {
             let words = "its binding was gone from the cluster".to_owned();
@@ -669,7 +669,7 @@ impl Broker {
 
     /// Waits until the grant's phase or number of agreements is another than given, or `patience` is over.
     pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
-        let Ok(cell) = self.cell(&grant.id) else { return grant };
+        let Some(cell) = self.cell(&grant.id) else { return grant };
         let mut states = cell.state.subscribe();
         let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
         // On time-out, and when the grant is dropped, the last state is the answer.
@@ -829,9 +829,17 @@ impl Broker {
         }
     }
 
-    fn cell(&self, id: &GrantId) -> Result<Arc<Cell>, BrokerError> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.get(id).cloned().ok_or_else(|| BrokerError::NoSuchGrant(id.to_string()))
+    fn cell(&self, id: &GrantId) -> Option<Arc<Cell>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The cell of a grant that was seen; refused when it is over, or was just now.
+    fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
+        self.cell(&seen.id).ok_or_else(|| {
+            let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
+            let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
+            Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again").into()
+        })
     }
 
     fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {

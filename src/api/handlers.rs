@@ -137,7 +137,7 @@ pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
 pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let ApproveBody { digest } = call.body()?;
-        answer(call.api.broker.approve(&grant.id, call.caller.person(), &digest).await?)
+        answer(call.api.broker.approve(&grant, call.caller.person(), &digest).await?)
     }
     .boxed()
 }
@@ -145,20 +145,20 @@ pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answe
 pub(super) fn deny(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = reason(&call)?;
-        answer(call.api.broker.deny(&grant.id, call.caller.person(), reason).await?)
+        answer(call.api.broker.deny(&grant, call.caller.person(), reason).await?)
     }
     .boxed()
 }
 
 pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.withdraw(&grant.id, call.caller.person()).await?) }.boxed()
+    async move { answer(call.api.broker.withdraw(&grant, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let CertificateBody { csr } = call.body()?;
         let broker = &call.api.broker;
-        let handed_over = broker.certificate(&grant.id, call.caller.person(), &csr).await?;
+        let handed_over = broker.certificate(&grant, call.caller.person(), &csr).await?;
         let site = broker.sites().find(|(name, _)| **name == handed_over.cluster);
         let (name, site) = site.ok_or_else(Problem::internal)?;
         call.api.metrics.signed();
@@ -174,13 +174,13 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
 }
 
 pub(super) fn end(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.release(&grant.id, call.caller.person()).await?) }.boxed()
+    async move { answer(call.api.broker.release(&grant, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn revoke(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = reason(&call)?;
-        answer(call.api.broker.revoke(&grant.id, call.caller.person(), reason).await?)
+        answer(call.api.broker.revoke(&grant, call.caller.person(), reason).await?)
     }
     .boxed()
 }

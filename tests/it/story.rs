@@ -111,7 +111,8 @@ fn revoking_is_effective_when_it_returns() {
     assert_eq!((status, &ended["endCause"], &ended["closedBy"]), (200, &json!("revoked"), &json!("bob")));
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
     let (status, refused) = bastion.certificate(ALICE, &access.grant, &access.key);
-    assert_eq!((status, &refused["code"]), (404, &json!("no-such-grant")), "it is no longer open: {refused}");
+    assert_eq!((status, &refused["code"]), (410, &json!("too-late")));
+    assert_eq!(refused["detail"], "the grant is ended (revoked)");
 }
 
 /// Two people have to agree where the rule says two, and one of them twice is one.

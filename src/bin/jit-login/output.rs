@@ -145,9 +145,10 @@ fn is_invisible(c: char) -> bool {
         | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// `1h05m`, `58m`, `3m20s`, `42s`.
+/// `1h05m`, `58m`, `3m20s`, `42s`; from ten minutes on to the nearest minute.
 pub(crate) fn length(seconds: i64) -> String {
     let seconds = seconds.max(0);
+    let seconds = if seconds >= 570 { (seconds + 30) / 60 * 60 } else { seconds };
     let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match (hours, minutes, rest) {
         (0, 0, rest) => format!("{rest}s"),
@@ -232,7 +233,7 @@ mod tests {
             (shown(42), shown(200), shown(900), shown(3900)),
             ("42s".into(), "3m20s".into(), "15m".into(), "1h05m".into())
         );
-        assert_eq!(shown(-5), "0s");
+        assert_eq!((shown(-5), shown(899), shown(3599)), ("0s".into(), "15m".into(), "1h".into()));
     }
 
     #[test]

@@ -360,8 +360,8 @@ fn closed_word(grant: &GrantView) -> String {
 /// Which clock runs, in a few letters.
 fn running_clock(grant: &GrantView) -> String {
     match (grant.phase.as_str(), grant.deadline, grant.ended_at) {
-        ("pending", Some(at), _) => format!("answer {}", until(at)),
-        ("approved" | "collecting", Some(at), _) => format!("collect {}", until(at)),
+        ("pending", Some(at), _) => format!("answer within {}", length(seconds_to(at))),
+        ("approved" | "collecting", Some(at), _) => format!("collect within {}", length(seconds_to(at))),
         ("live", Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
         (_, _, Some(at)) => ago(at),
         _ => String::new(),
