@@ -30,12 +30,16 @@ pub(crate) const CAROL: Person = Person { name: "carol", uid: 420_003 };
 pub(crate) const DAVE: Person = Person { name: "dave", uid: 420_004 };
 /// Reads everything.
 pub(crate) const ERIN: Person = Person { name: "erin", uid: 420_005 };
+/// May see and revoke everything.
+pub(crate) const FRED: Person = Person { name: "fred", uid: 420_006 };
 /// Another account of alice.
 pub(crate) const ALICE_TOO: Person = Person { name: "alice", uid: 420_011 };
 /// Nobody that the daemon knows.
 pub(crate) const STRANGER: Person = Person { name: "stranger", uid: 420_099 };
 /// Not a person.
 pub(crate) const ROOT: Person = Person { name: "root", uid: 0 };
+/// Everyone whom the kernel has no number for.
+pub(crate) const UNMAPPED: Person = Person { name: "unmapped", uid: 65_534 };
 
 /// What a test may want otherwise.
 pub(crate) struct Options {
@@ -47,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) times: &'static str,
     /// Where the daemon believes the API server to be.
     pub(crate) server: Option<String>,
+    /// The authority of what it finds there.
+    pub(crate) ca: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -56,6 +62,7 @@ impl Default for Options {
             policy: POLICY.to_owned(),
             times: "{answer: 1h, collect: 10m, certificate: 5m}",
             server: None,
+            ca: None,
         }
     }
 }
@@ -120,9 +127,10 @@ impl<'a> Bastion<'a> {
         let tag = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (ns, shop, host) = (format!("it-{tag}"), format!("it-{tag}-shop"), format!("host-{tag}"));
         let dir = scratch("bastion");
-        let Options { config, policy, times, server } = options;
+        let Options { config, policy, times, server, ca } = options;
         let server = server.unwrap_or_else(|| plane.server.clone());
-        let ca = plane.ca.display();
+        let ca = ca.unwrap_or_else(|| plane.ca.clone());
+        let ca = ca.display();
         let written = format!(
             "host: {host}\nsocket: run/api.sock\nstate: var\npolicy: policy.yaml\nauditors: [auditors]\nadmins: [admins]\n\
              times: {times}\npeople:\n\
@@ -131,6 +139,7 @@ impl<'a> Bastion<'a> {
              - {{name: carol, uids: [420003], groups: [payments-leads, payments-oncall]}}\n\
              - {{name: dave, uids: [420004], groups: []}}\n\
              - {{name: erin, uids: [420005], groups: [auditors]}}\n\
+             - {{name: fred, uids: [420006], groups: [admins]}}\n\
              clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n{config}"
         );
         std::fs::write(dir.join("config.yaml"), written).unwrap();
@@ -245,6 +254,11 @@ impl<'a> Bastion<'a> {
 
     /// A call over the socket by a process of this person.
     pub(crate) fn call(&self, person: Person, method: &str, path: &str, body: &Value) -> Answer {
+        self.attempt(person, method, path, body).unwrap()
+    }
+
+    /// The same to a daemon that may be killed meanwhile.
+    pub(crate) fn attempt(&self, person: Person, method: &str, path: &str, body: &Value) -> Result<Answer, String> {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "100", "--write-out", "\n%{http_code}", "--request", method])
             .arg("--unix-socket")
@@ -254,10 +268,12 @@ impl<'a> Bastion<'a> {
             curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
         }
         let output = as_person(&mut curl, person).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output.stderr));
+        if !output.status.success() {
+            return Err(text(&output.stderr));
+        }
         let told = text(&output.stdout);
         let (body, status) = told.rsplit_once('\n').unwrap();
-        (status.parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned())))
+        Ok((status.parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()))))
     }
 
     pub(crate) fn get(&self, person: Person, path: &str) -> Answer {

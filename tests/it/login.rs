@@ -19,6 +19,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::bastion::{ALICE, BOB, Bastion};
+
 const ID: &str = "7k3m9x2q7k3m9x2q";
 const SERVER: &str = "https://prod.example:6443";
 
@@ -52,7 +54,8 @@ impl Play {
 }
 
 fn problem(status: u16, code: &str) -> Response {
-    let body = json!({"code": code, "status": status, "detail": format!("this is {code}"), "hint": "a hint"}).to_string();
+    let body =
+        json!({"code": code, "status": status, "detail": format!("this is {code}"), "hint": "a hint"}).to_string();
     (StatusCode::from_u16(status).unwrap(), [("content-type", "application/problem+json")], body).into_response()
 }
 
@@ -74,8 +77,10 @@ fn pending() -> Value {
 
 fn routes(play: Arc<Play>) -> Router {
     type Played = State<Arc<Play>>;
-    let whoami = || async { Json(json!({"name": "alice", "groups": ["dev", "oncall"], "uid": 1000, "host": "bastion"})) };
-    let clusters = || async { Json(json!({"clusters": [{"name": "prod", "server": SERVER, "certificateAuthority": "CA"}]})) };
+    let whoami =
+        || async { Json(json!({"name": "alice", "groups": ["dev", "oncall"], "uid": 1000, "host": "bastion"})) };
+    let clusters =
+        || async { Json(json!({"clusters": [{"name": "prod", "server": SERVER, "certificateAuthority": "CA"}]})) };
     let request = |State(play): Played, Json(body): Json<Value>| async move {
         assert!(body["csr"].as_str().unwrap().contains("BEGIN CERTIFICATE REQUEST"));
         play.asked.fetch_add(1, Ordering::SeqCst);
@@ -87,11 +92,16 @@ fn routes(play: Arc<Play>) -> Router {
         Json(json!({"grants": if open { vec![grant] } else { vec![] }, "more": false}))
     };
     let show = |State(play): Played, Part(id): Part<String>| async move {
-        if ID.starts_with(&id) { Json(play.grant.lock().unwrap().clone()).into_response() } else { problem(404, "no-such-grant") }
+        if ID.starts_with(&id) {
+            Json(play.grant.lock().unwrap().clone()).into_response()
+        } else {
+            problem(404, "no-such-grant")
+        }
     };
     let wait = |State(play): Played, uri: axum::http::Uri| async move {
         let changed = play.changed.notified();
-        let same = uri.query().unwrap().contains(&format!("phase={}&", play.grant.lock().unwrap()["phase"].as_str().unwrap()));
+        let same =
+            uri.query().unwrap().contains(&format!("phase={}&", play.grant.lock().unwrap()["phase"].as_str().unwrap()));
         if same {
             let _ = tokio::time::timeout(Duration::from_secs(30), changed).await;
         }
@@ -121,7 +131,9 @@ fn routes(play: Arc<Play>) -> Router {
         play.set(json!({"phase": "ended", "endCause": "released", "endedAt": seconds_from_now(0)}));
         play.answer()
     };
-    let explain = || async { Json(json!({"outcome": "deny", "rule": "payments-view", "missing": ["`alice` is not in group `sre`"]})) };
+    let explain = || async {
+        Json(json!({"outcome": "deny", "rule": "payments-view", "missing": ["`alice` is not in group `sre`"]}))
+    };
     Router::new()
         .route("/v1/whoami", get(whoami))
         .route("/v1/clusters", get(clusters))
@@ -265,7 +277,10 @@ fn request_waits_and_prints_only_the_export_line_on_stdout() {
     let said = Said::from(child.wait_with_output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.out, format!("export KUBECONFIG={}\n", desk.private(&format!("{ID}.kubeconfig")).display()));
-    assert!(said.err.contains("approved by bob") && said.err.contains("ready: `view` on prod in namespace payments"), "{said:?}");
+    assert!(
+        said.err.contains("approved by bob") && said.err.contains("ready: `view` on prod in namespace payments"),
+        "{said:?}"
+    );
     assert_eq!(mode(&desk.folder.join("run/jit-login")), 0o700);
     for name in ["key", "credential", "kubeconfig"] {
         assert_eq!(mode(&desk.private(&format!("{ID}.{name}"))), 0o600, "{name}");
@@ -309,12 +324,19 @@ fn json_is_the_grant_and_where_its_kubeconfig_is() {
 /// Each end of a request has its exit code.
 #[test]
 fn every_end_of_a_request_has_its_exit_code() {
-    for (phase, code, words) in [("denied", 3, "was denied by bob: not during the freeze"), ("lapsed", 5, "nobody answered"), ("withdrawn", 7, "taken back")] {
+    for (phase, code, words) in [
+        ("denied", 3, "was denied by bob: not during the freeze"),
+        ("lapsed", 5, "nobody answered"),
+        ("withdrawn", 7, "taken back"),
+    ] {
         let desk = Desk::new(phase);
         desk.play.set(json!({"phase": phase, "closedBy": "bob", "closingWords": "not during the freeze"}));
         let said = desk.says(&REQUEST);
         assert_eq!(said.code, code, "{said:?}");
-        assert!(said.err.contains(words) && said.err.contains("hint: ask again with `jit-login request prod -n payments"), "{said:?}");
+        assert!(
+            said.err.contains(words) && said.err.contains("hint: ask again with `jit-login request prod -n payments"),
+            "{said:?}"
+        );
         assert_eq!(said.out, "");
     }
 }
@@ -322,7 +344,13 @@ fn every_end_of_a_request_has_its_exit_code() {
 /// Each refusal has its exit code, its code and its hint on stderr, and leaves no key behind.
 #[test]
 fn every_refusal_has_its_exit_code() {
-    let table = [(403, "policy-denied", 4), (422, "role-missing", 4), (422, "unknown-cluster", 2), (400, "malformed", 2), (503, "cluster-unreachable", 1)];
+    let table = [
+        (403, "policy-denied", 4),
+        (422, "role-missing", 4),
+        (422, "unknown-cluster", 2),
+        (400, "malformed", 2),
+        (503, "cluster-unreachable", 1),
+    ];
     for (status, code, exit) in table {
         let desk = Desk::new(code);
         *desk.play.refusal.lock().unwrap() = Some((status, code));
@@ -357,7 +385,10 @@ fn a_timeout_leaves_the_request_open() {
     let desk = Desk::new("timeout");
     let said = desk.says(&[&REQUEST[..], &["--timeout", "1s"]].concat());
     assert_eq!(said.code, 5, "{said:?}");
-    assert!(said.err.contains("the request stays open") && said.err.contains(&format!("jit-login wait {ID}")), "{said:?}");
+    assert!(
+        said.err.contains("the request stays open") && said.err.contains(&format!("jit-login wait {ID}")),
+        "{said:?}"
+    );
     assert!(desk.private(&format!("{ID}.key")).exists());
     desk.play.set(json!({"phase": "approved", "agreed": ["bob"]}));
     let said = desk.says(&["wait"]);
@@ -528,7 +559,10 @@ fn explain_answers_no_with_what_is_missing() {
     let desk = Desk::new("explain");
     let said = desk.says(&["explain", "prod", "-n", "payments", "--role", "edit", "--for", "1h"]);
     assert_eq!(said.code, 4, "{said:?}");
-    assert_eq!(said.out, "no: no rule allows it; nearest is the rule `payments-view`\n- `alice` is not in group `sre`\n");
+    assert_eq!(
+        said.out,
+        "no: no rule allows it; nearest is the rule `payments-view`\n- `alice` is not in group `sre`\n"
+    );
 }
 
 /// The command gets the kubeconfig and its exit code is the result.
@@ -625,5 +659,60 @@ fn a_kept_credential_is_handed_out_at_once() {
     let best = best.min().unwrap();
     assert!(best < Duration::from_millis(50), "{best:?}");
     assert_eq!(desk.play.certificates.load(Ordering::SeqCst), 1);
-    assert_eq!(std::fs::metadata(desk.private(&format!("{ID}.credential"))).unwrap().uid(), nix::unistd::geteuid().as_raw());
+    assert_eq!(
+        std::fs::metadata(desk.private(&format!("{ID}.credential"))).unwrap().uid(),
+        nix::unistd::geteuid().as_raw()
+    );
+}
+
+/// The whole way with the real daemon, the real client and the real kubectl: ask, approve, `kubectl get`
+/// works through the plugin, give back, `kubectl get` is refused with a sentence.
+#[test]
+fn kubectl_works_from_the_approval_to_the_end() {
+    let bastion = Bastion::start();
+    let request =
+        ["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "5m", "--reason", "INC-42 queue stuck"];
+    let mut alice = bastion.login_command(ALICE, "jit-login");
+    let mut asked = alice.args(request).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_said(&mut asked, "jit-login approve ");
+
+    let own = Said::from(bastion.login(ALICE, &["ls", "-o", "name"]));
+    let id = own.out.trim().to_owned();
+    let itself = Said::from(bastion.login(ALICE, &["approve", &id, "--yes"]));
+    assert_eq!(itself.code, 4, "{itself:?}");
+    assert!(itself.err.starts_with("alice asks for role view in namespace"), "{itself:?}");
+    assert!(itself.err.contains("error[self-approval]: "), "{itself:?}");
+    let early = Said::from(bastion.login(ALICE, &["run", "--", "kubectl", "get", "pods"]));
+    assert_eq!(early.code, 6, "{early:?}");
+    let approved = Said::from(bastion.login(BOB, &["approve", &id[..6], "--yes"]));
+    assert_eq!((approved.code, approved.out), (0, format!("{id} approved\n")), "{}", approved.err);
+    assert!(approved.err.contains("configmaps"), "an approver sees what it allows: {}", approved.err);
+
+    let ready = Said::from(asked.wait_with_output().unwrap());
+    assert_eq!(ready.code, 0, "{ready:?}");
+    let kubeconfig = ready.out.trim().strip_prefix("export KUBECONFIG=").unwrap().to_owned();
+    let kubectl = |words: &[&str]| {
+        let mut command = bastion.login_command(ALICE, "kubectl");
+        Said::from(command.env("KUBECONFIG", &kubeconfig).args(words).output().unwrap())
+    };
+    let works = kubectl(&["get", "configmaps", "-o", "name"]);
+    assert_eq!(works.code, 0, "{works:?}");
+    assert!(works.out.contains("configmap/kube-root-ca.crt"), "{works:?}");
+    let elsewhere = kubectl(&["get", "configmaps", "-n", &bastion.shop]);
+    assert!(elsewhere.code != 0 && elsewhere.err.contains("jit:alice"), "{elsewhere:?}");
+    let run = Said::from(bastion.login(ALICE, &["run", &id, "--", "kubectl", "get", "configmaps", "-o", "name"]));
+    assert_eq!(run.out, works.out, "{run:?}");
+    let plugin = bastion.login_command(ALICE, "kubectl").args(["jit", "whoami", "-o", "name"]).output().unwrap();
+    assert_eq!(Said::from(plugin).out, "alice\n");
+
+    let events = Said::from(bastion.login(ALICE, &["events", &id, "-o", "name"]));
+    assert!(events.out.starts_with("requested\n") && events.out.ends_with("live\n"), "{events:?}");
+    let ended = Said::from(bastion.login(ALICE, &["end", &id]));
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let over = kubectl(&["get", "configmaps"]);
+    assert!(over.code != 0 && over.err.contains("was given back"), "{over:?}");
+    let renewed = Said::from(bastion.login(ALICE, &["kubeconfig", &id]));
+    assert_eq!(renewed.code, 7, "{renewed:?}");
+    let none = Said::from(bastion.login(ALICE, &["ls"]));
+    assert_eq!((none.code, none.out.as_str()), (0, ""), "{none:?}");
 }

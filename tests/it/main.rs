@@ -3,6 +3,8 @@
 //! `plane` is the control plane that all tests share, `bastion` one daemon with its people; the other
 //! files are rules, a test each. What is faked stands in the test that needs it, with the reason.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails loudly")]
+
 mod architecture;
 mod certificates;
 mod bastion;

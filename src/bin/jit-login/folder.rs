@@ -243,12 +243,12 @@ pub(crate) fn random_word() -> Result<String, Failure> {
 /// `XDG_RUNTIME_DIR`, by cron for one, still finds the grant.
 fn candidates() -> Result<Vec<PathBuf>, Failure> {
     let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // A folder of a session that is over is not made anew here; one that is there has to be right.
+    // A folder of a login that is over is not made anew here; one that is there has to be right.
     let runtime = absolute("XDG_RUNTIME_DIR").filter(|path| path.symlink_metadata().is_ok());
     let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    let session = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+    let logged_in = PathBuf::from(format!("/run/user/{}", Uid::effective()));
     let mut places: Vec<PathBuf> = Vec::new();
-    for place in [runtime, state, Some(session)].into_iter().flatten() {
+    for place in [runtime, state, Some(logged_in)].into_iter().flatten() {
         if !places.contains(&place) {
             places.push(place);
         }

@@ -18,6 +18,7 @@ mod key;
 mod kubeconfig;
 mod output;
 mod verbs;
+mod view;
 mod wait;
 
 use std::ffi::OsString;

@@ -9,17 +9,17 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jitd::api::wire::{AskBody, DecisionView, EventList, GrantList, GrantView, WhoamiView};
+use jitd::api::wire::{AskBody, EventList, GrantList, GrantView, WhoamiView};
 use jitd::client::Client;
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};
-use crate::failure::{Failure, closed};
+use crate::failure::Failure;
 use crate::kubeconfig;
 use crate::output::{
-    BOLD, DIM, Format, GREEN, ago, clock, length, paint, phase_style, program, safe, safe_name, say, seconds_to,
-    show as put, table, until,
+    BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
+use crate::view::{closed_word, event_row, explained, groups, page, plain, row, sentence};
 use crate::wait::{interruptible, until_answered};
 
 /// What every verb works with.
@@ -339,145 +339,6 @@ fn export_path(path: &std::path::Path) -> String {
     }
 }
 
-fn groups(grant: &GrantView) -> String {
-    grant.approvers.groups.iter().map(|group| safe_name(group)).collect::<Vec<_>>().join(", ")
-}
-
-/// `role view in namespace payments of prod for 15m`
-fn sentence(grant: &GrantView) -> String {
-    let place =
-        grant.namespace.as_deref().map_or("all of".to_owned(), |name| format!("namespace {} of", safe_name(name)));
-    format!("role {} in {place} {} for {}", safe(&grant.role), safe_name(&grant.cluster), safe(&grant.duration))
-}
-
-fn closed_word(grant: &GrantView) -> String {
-    match &grant.end_cause {
-        Some(cause) => format!("{} ({})", safe(&grant.phase), safe(cause)),
-        None => safe(&grant.phase),
-    }
-}
-
-/// Which clock runs, in a few letters.
-fn running_clock(grant: &GrantView) -> String {
-    match (grant.phase.as_str(), grant.deadline, grant.ended_at) {
-        ("pending", Some(at), _) => format!("answer within {}", length(seconds_to(at))),
-        ("approved" | "collecting", Some(at), _) => format!("collect within {}", length(seconds_to(at))),
-        ("live", Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
-        (_, _, Some(at)) => ago(at),
-        _ => String::new(),
-    }
-}
-
-fn row(grant: &GrantView) -> Vec<String> {
-    let reason = safe(&grant.reason);
-    let short: String =
-        if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
-    let phase = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
-    vec![
-        safe_name(&grant.id),
-        phase,
-        safe_name(&grant.requester),
-        safe_name(&grant.cluster),
-        grant.namespace.as_deref().map_or("(all)".to_owned(), safe_name),
-        safe(&grant.role),
-        safe(&grant.duration),
-        running_clock(grant),
-        short,
-    ]
-}
-
-/// A grant for somebody who has five seconds.
-fn page(grant: &GrantView) -> String {
-    let phase = paint(&safe(&grant.phase), phase_style(&grant.phase));
-    let mut lines =
-        vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
-    let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
-    line("why", &safe(&grant.reason));
-    line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
-    line(
-        "asked",
-        &format!("{} ({}), by the rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)),
-    );
-    let agreed: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
-    let names = if agreed.is_empty() { String::new() } else { format!(": {}", agreed.join(", ")) };
-    line("agreed", &format!("{} of {} ({}){names}", agreed.len(), grant.approvers.count, groups(grant)));
-    if !access::is_open(grant) || grant.phase == "ending" {
-        line("end", &closed(grant));
-    }
-    line("digest", &paint(&safe_name(&grant.digest), DIM));
-    if let Some(rules) = &grant.rules {
-        lines.push(String::new());
-        lines.push(table(&["RESOURCES", "VERBS", "ONLY NAMED"], rules.iter().map(rule_row).collect(), true));
-    }
-    if grant.phase == "pending" {
-        lines.push(String::new());
-        lines.push(paint(
-            "an exec, port-forward or watch that is open when the time is up goes on until it is closed",
-            DIM,
-        ));
-    }
-    lines.join("\n")
-}
-
-fn rule_row(rule: &jitd::grant::role::Rule) -> Vec<String> {
-    let join = |words: &[String]| words.iter().map(|word| safe(word)).collect::<Vec<_>>().join(", ");
-    let mut resources: Vec<String> = Vec::new();
-    for group in &rule.api_groups {
-        for resource in &rule.resources {
-            resources.push(match (group.as_str(), resource.split_once('/')) {
-                ("", _) => safe(resource),
-                (group, None) => format!("{}.{}", safe(resource), safe(group)),
-                (group, Some((name, sub))) => format!("{}.{}/{}", safe(name), safe(group), safe(sub)),
-            });
-        }
-    }
-    resources.extend(rule.non_resource_urls.iter().map(|url| safe(url)));
-    vec![resources.join(", "), join(&rule.verbs), join(&rule.resource_names)]
-}
-
-fn explained(decision: &DecisionView) -> String {
-    let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
-    if decision.outcome == "ask" {
-        let who = decision.approvers.as_ref().map(|approvers| {
-            let groups: Vec<String> = approvers.groups.iter().map(|group| safe_name(group)).collect();
-            format!("\n{} of {} would have to agree", approvers.count, groups.join(", "))
-        });
-        return format!("{} may be asked for{rule}{}", paint("yes:", GREEN), who.unwrap_or_default());
-    }
-    let nearest =
-        decision.rule.as_deref().map(|rule| format!("; nearest is the rule `{}`", safe(rule))).unwrap_or_default();
-    let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
-    format!("{} no rule allows it{nearest}{missing}", paint("no:", crate::output::RED))
-}
-
-fn event_row(entry: &Value) -> Vec<String> {
-    let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
-    let event = part("event");
-    let rest: Vec<String> = event
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter(|(key, _)| *key != "kind")
-        .map(|(key, value)| {
-            let text = plain(value);
-            let short: String =
-                if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text };
-            format!("{}={short}", safe(key))
-        })
-        .collect();
-    let at = part("at").as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(part("at")), clock);
-    let kind = event.get("kind").unwrap_or(&Value::Null);
-    vec![plain(part("seq")), at, plain(part("by")), plain(kind), rest.join(" ")]
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => safe(text),
-        other => safe(&other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -486,14 +347,5 @@ mod tests {
     fn a_path_that_a_shell_would_take_apart_is_quoted() {
         assert_eq!(export_path("/run/user/7/a.kubeconfig".as_ref()), "export KUBECONFIG=/run/user/7/a.kubeconfig");
         assert_eq!(export_path("/a b/c'd$(x)".as_ref()), r"export KUBECONFIG='/a b/c'\''d$(x)'");
-    }
-
-    #[test]
-    fn resources_are_named_as_kubectl_names_them() {
-        let rule: jitd::grant::role::Rule = serde_json::from_value(
-            json!({"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]}),
-        )
-        .unwrap();
-        assert_eq!(rule_row(&rule), ["pods/log, pods.apps/log", "get, list", ""]);
     }
 }

@@ -1,0 +1,234 @@
+//! Every route by every kind of caller, in every phase of a grant: what each is answered, and that who may
+//! not do something changes nothing by trying.
+//!
+//! The table is held to the daemon's own OpenAPI document, so a new route has to say here who may call it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::bastion::{
+    ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, FRED, Key, Person, ROOT, STRANGER, UNMAPPED, path,
+};
+use crate::plane::Answer;
+
+/// Who calls, in the order of the table's columns: who asked and her other account; who may answer, and one who
+/// may too but is also in the group that asks; an auditor; an admin; a person in no group; and three who are
+/// nobody to the daemon.
+const CALLERS: [Person; 10] = [ALICE, ALICE_TOO, BOB, CAROL, ERIN, FRED, DAVE, STRANGER, ROOT, UNMAPPED];
+
+/// A letter a caller; the letters are told below.
+const TABLE: &str = "
+    GET  /healthz                        any      yyyyyyy yyy
+    GET  /metrics                        any      yyyyyyy yyy
+    GET  /v1/openapi.json                any      yyyyyyy yyy
+    GET  /v1/whoami                      any      yyyyyyy uuu
+    GET  /v1/clusters                    any      yyyyyyy uuu
+    POST /v1/explain                     any      yyyyyyy uuu
+    GET  /v1/grants                      any      yyyyyyy uuu
+    POST /v1/grants                      any      yypyppp uuu
+
+    GET  /v1/grants/{id}                 pending  yyyyyy- uuu
+    GET  /v1/grants/{id}                 live     yyyyyy- uuu
+    GET  /v1/grants/{id}                 ended    yyyyyy- uuu
+    GET  /v1/grants/{id}/wait            pending  yyyyyy- uuu
+    GET  /v1/grants/{id}/wait            live     yyyyyy- uuu
+    GET  /v1/grants/{id}/wait            ended    yyyyyy- uuu
+    GET  /v1/grants/{id}/events          pending  yyyyyy- uuu
+    GET  /v1/grants/{id}/events          live     yyyyyy- uuu
+    GET  /v1/grants/{id}/events          ended    yyyyyy- uuu
+
+    POST /v1/grants/{id}/approve         pending  ssyynn- uuu
+    POST /v1/grants/{id}/approve         live     sswwnn- uuu
+    POST /v1/grants/{id}/approve         ended    tttttt- uuu
+    POST /v1/grants/{id}/deny            pending  ssyynn- uuu
+    POST /v1/grants/{id}/deny            live     sswwnn- uuu
+    POST /v1/grants/{id}/deny            ended    tttttt- uuu
+    POST /v1/grants/{id}/withdraw        pending  yynnnn- uuu
+    POST /v1/grants/{id}/withdraw        live     wwnnnn- uuu
+    POST /v1/grants/{id}/withdraw        ended    tttttt- uuu
+    POST /v1/grants/{id}/certificate     pending  wwnnnn- uuu
+    POST /v1/grants/{id}/certificate     live     yynnnn- uuu
+    POST /v1/grants/{id}/certificate     ended    tttttt- uuu
+    POST /v1/grants/{id}/end             pending  wwnnnn- uuu
+    POST /v1/grants/{id}/end             live     yynnnn- uuu
+    POST /v1/grants/{id}/end             ended    tttttt- uuu
+    POST /v1/grants/{id}/revoke          pending  nnwwnw- uuu
+    POST /v1/grants/{id}/revoke          live     nnyyny- uuu
+    POST /v1/grants/{id}/revoke          ended    tttttt- uuu
+";
+
+/// What a letter of the table stands for.
+const LETTERS: [(char, u16, &str); 8] = [
+    ('y', 200, ""),
+    ('-', 404, "no-such-grant"),
+    ('n', 403, "not-allowed"),
+    ('p', 403, "policy-denied"),
+    ('s', 403, "self-approval"),
+    ('t', 410, "too-late"),
+    ('u', 403, "unknown-caller"),
+    ('w', 409, "wrong-phase"),
+];
+
+/// One row with its cells.
+struct Row {
+    method: &'static str,
+    route: &'static str,
+    phase: &'static str,
+    cells: Vec<char>,
+}
+
+fn rows() -> Vec<Row> {
+    let row = |line: &'static str| {
+        let mut words = line.split_whitespace();
+        let mut word = || words.next().unwrap();
+        let (method, route, phase) = (word(), word(), word());
+        let cells: Vec<char> = words.collect::<String>().chars().collect();
+        assert_eq!(cells.len(), CALLERS.len(), "{line}");
+        Row { method, route, phase, cells }
+    };
+    TABLE.lines().filter(|line| !line.trim().is_empty()).map(row).collect()
+}
+
+/// Every route of the document has its rows, and every row its route.
+#[test]
+fn no_route_is_without_a_row() {
+    let bastion = Bastion::start();
+    let (status, document) = bastion.get(STRANGER, "/v1/openapi.json");
+    assert_eq!(status, 200);
+    let mut routes: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    for (route, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let phases = if route.contains("{id}") { vec!["pending", "live", "ended"] } else { vec!["any"] };
+            routes.insert((method.to_uppercase(), route.clone()), phases);
+        }
+    }
+    let mut told: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
+    for row in rows() {
+        told.entry((row.method.to_owned(), row.route.to_owned())).or_default().push(row.phase);
+    }
+    assert_eq!(told, routes);
+}
+
+/// What the table says is what each caller gets; who is refused changes nothing, and the trail says who tried.
+#[test]
+fn every_caller_of_every_route_is_answered_as_the_table_says() {
+    let desk = Desk::new();
+    for row in rows() {
+        let before = desk.state();
+        let tried = desk.refused_in_the_trail(row.phase);
+        let mut expected = Vec::new();
+        let cells = || CALLERS.into_iter().zip(&row.cells);
+        for (caller, letter) in cells().filter(|(_, letter)| row.method == "GET" || **letter != 'y') {
+            let (status, answer) = desk.call(&row, caller, &desk.grants[row.phase]);
+            desk.check(&row, caller, *letter, status, &answer);
+            // Refusals of a grant that can still change stand in its events.
+            if matches!(*letter, 'n' | 's' | 'w') {
+                expected.push((caller.name.to_owned(), answer["code"].as_str().unwrap().to_owned()));
+            }
+            if *letter == '-' {
+                let nowhere = json!({ "id": "0000000000000000", "digest": "" });
+                let (other_status, other) = desk.call(&row, caller, &nowhere);
+                let id = desk.grants[row.phase]["id"].as_str().unwrap();
+                assert_eq!(answer.to_string().replace(id, "0000000000000000"), other.to_string());
+                assert_eq!(status, other_status);
+            }
+        }
+        assert_eq!(desk.state(), before, "{} {} changed something", row.method, row.route);
+        let mut now = desk.refused_in_the_trail(row.phase);
+        assert_eq!(now.split_off(tried.len()), expected, "{} {} {}", row.method, row.route, row.phase);
+
+        for (caller, letter) in cells().filter(|(_, letter)| row.method == "POST" && **letter == 'y') {
+            let grant = desk.fresh(row.phase);
+            let (status, answer) = desk.call(&row, caller, &grant);
+            desk.check(&row, caller, *letter, status, &answer);
+        }
+    }
+    let log = desk.bastion.log();
+    assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+}
+
+/// A daemon, a grant in each phase, and a key for everybody.
+struct Desk {
+    bastion: Bastion<'static>,
+    keys: BTreeMap<&'static str, Key>,
+    grants: BTreeMap<&'static str, Value>,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let keys = CALLERS.into_iter().map(|caller| (caller.name, Key::new())).collect();
+        let mut desk = Self { bastion: Bastion::start(), keys, grants: BTreeMap::new() };
+        desk.grants = ["any", "pending", "live", "ended"].into_iter().map(|phase| (phase, desk.fresh(phase))).collect();
+        desk
+    }
+
+    /// A grant of alice's in this phase.
+    fn fresh(&self, phase: &str) -> Value {
+        if phase == "any" {
+            return Value::Null;
+        }
+        let key = &self.keys["alice"];
+        let grant = self.bastion.request(ALICE, &self.bastion.ask("5m"), key);
+        if phase != "pending" {
+            assert_eq!(self.bastion.approve(BOB, &grant).0, 200);
+            assert_eq!(self.bastion.certificate(ALICE, &grant, key).0, 200);
+        }
+        if phase == "ended" {
+            assert_eq!(self.bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
+        }
+        grant
+    }
+
+    /// Calls a route of the table with all that it needs.
+    fn call(&self, row: &Row, caller: Person, grant: &Value) -> Answer {
+        let ask = self.bastion.ask("5m");
+        let csr = || self.keys[caller.name].csr();
+        let body = match row.route.rsplit('/').next().unwrap() {
+            _ if row.method == "GET" => Value::Null,
+            "explain" => ask,
+            "grants" => json!({ "ask": ask, "csr": csr() }),
+            "approve" => json!({ "digest": grant["digest"] }),
+            "deny" | "revoke" => json!({ "reason": "not now" }),
+            "certificate" => json!({ "csr": csr() }),
+            _ => Value::Null,
+        };
+        let query = if row.route.ends_with("/wait") { "?phase=none" } else { "" };
+        let id = grant["id"].as_str().unwrap_or_default();
+        self.bastion.call(caller, row.method, &format!("{}{query}", row.route.replace("{id}", id)), &body)
+    }
+
+    fn check(&self, row: &Row, caller: Person, letter: char, status: u16, answer: &Value) {
+        let (_, expected, code) = LETTERS.into_iter().find(|(known, ..)| *known == letter).unwrap();
+        let expected = if expected == 200 && (row.method, row.route) == ("POST", "/v1/grants") { 201 } else { expected };
+        let told = answer["code"].as_str().unwrap_or_default();
+        let whose = format!("{} {} {} as {} ({})", row.method, row.route, row.phase, caller.name, caller.uid);
+        assert_eq!((status, told), (expected, code), "{whose}: {answer}");
+    }
+
+    /// Every grant as the auditor sees it, and what each grant's events are but for refusals.
+    fn state(&self) -> Value {
+        let (status, list) = self.bastion.get(ERIN, "/v1/grants?all=true&limit=1000");
+        assert_eq!(status, 200);
+        let kinds: Vec<Vec<String>> = ["pending", "live", "ended"]
+            .iter()
+            .map(|phase| {
+                let mut kinds = self.bastion.kinds(&self.grants[phase]);
+                kinds.retain(|kind| kind != "refused");
+                kinds
+            })
+            .collect();
+        json!({ "grants": list, "kinds": kinds, "bindings": self.bastion.bindings() })
+    }
+
+    /// Who was refused what, as the trail has it.
+    fn refused_in_the_trail(&self, phase: &str) -> Vec<(String, String)> {
+        if phase == "any" {
+            return Vec::new();
+        }
+        let (_, events) = self.bastion.get(ERIN, &path(&self.grants[phase], "/events"));
+        let refused = events["events"].as_array().unwrap().iter().filter(|entry| entry["event"]["kind"] == "refused");
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        refused.map(|entry| (word(&entry["by"]), word(&entry["event"]["code"]))).collect()
+    }
+}

@@ -1,0 +1,212 @@
+//! Somebody between the daemon and the API server, who passes on what he is not told to hold, to lose or
+//! to answer himself.
+//!
+//! ```text
+//!  daemon ══ TLS, the middleman's own authority ══► middleman ══ as administrator ══► API server
+//! ```
+//! The real API server does what is asked; only the way there and back is the test's.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::bastion::Options;
+use crate::plane::{Plane, scratch, until};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Play {
+    /// It is kept until the test lets go, and then passed on or dropped.
+    Hold,
+    /// It is passed on, and the answer is kept until the test lets go, and then lost.
+    LoseAnswer,
+    /// The connection is cut, before anything is passed on.
+    HangUp,
+    /// The API server is busy (429) and names a second to wait.
+    Busy,
+}
+
+/// What becomes of everything that is held, when the test lets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hand {
+    Closed,
+    PassesOn,
+    Drops,
+}
+
+/// The middleman at work; he goes with the test.
+pub(crate) struct Middleman {
+    /// Where he listens.
+    pub(crate) server: String,
+    /// His authority, as a file.
+    pub(crate) ca: PathBuf,
+    shared: Arc<Shared>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+struct Shared {
+    client: Client,
+    rules: Mutex<Vec<(&'static str, &'static str, Play)>>,
+    /// How many requests met a rule and stand where the rule leaves them.
+    met: Mutex<usize>,
+    hand: watch::Sender<Hand>,
+}
+
+impl Middleman {
+    /// Before the API server of `plane`, passing everything on.
+    pub(crate) fn before(plane: &Plane) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (acceptor, ca_pem) = serving();
+        let ca = scratch("middleman").join("ca.crt");
+        std::fs::write(&ca, ca_pem).unwrap();
+        let file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
+        let (shared, listener) = runtime.block_on(async {
+            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+            let shared = Shared {
+                client: Client::try_from(config).unwrap(),
+                rules: Mutex::default(),
+                met: Mutex::default(),
+                hand: watch::Sender::new(Hand::Closed),
+            };
+            (Arc::new(shared), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap())
+        });
+        let server = format!("https://{}", listener.local_addr().unwrap());
+        let working = Arc::clone(&shared);
+        runtime.spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (acceptor, shared) = (acceptor.clone(), Arc::clone(&working));
+                tokio::spawn(async move {
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let service = service_fn(move |request| Arc::clone(&shared).serve(request));
+                    // A cut connection is what some tests want.
+                    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                });
+            }
+        });
+        Self { server, ca, shared, _runtime: runtime }
+    }
+
+    /// A daemon that reaches the API server through him.
+    pub(crate) fn options(&self) -> Options {
+        Options { server: Some(self.server.clone()), ca: Some(self.ca.clone()), ..Options::default() }
+    }
+
+    /// From now on a request of this method, whose path holds `part`, is played like this. The empty
+    /// method is every method.
+    pub(crate) fn play(&self, method: &'static str, part: &'static str, play: Play) {
+        self.shared.hand.send_replace(Hand::Closed);
+        *self.shared.met.lock().unwrap() = 0;
+        self.shared.rules.lock().unwrap().push((method, part, play));
+    }
+
+    /// Waits until at least `count` requests met a rule since the last one was made.
+    pub(crate) fn met(&self, count: usize) {
+        until("a request comes to where it is played with", || (*self.shared.met.lock().unwrap() >= count).then_some(()));
+    }
+
+    /// What is held is passed on now, and there are no rules any more.
+    pub(crate) fn pass_on(&self) {
+        self.let_go(Hand::PassesOn);
+    }
+
+    /// What is held is dropped, and there are no rules any more.
+    pub(crate) fn drop_held(&self) {
+        self.let_go(Hand::Drops);
+    }
+
+    fn let_go(&self, hand: Hand) {
+        self.shared.rules.lock().unwrap().clear();
+        self.shared.hand.send_replace(hand);
+    }
+}
+
+impl Shared {
+    async fn serve(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
+        let play = {
+            let (method, path) = (request.method().as_str(), request.uri().to_string());
+            let rules = self.rules.lock().unwrap();
+            rules.iter().find(|(wanted, part, _)| method.starts_with(wanted) && path.contains(part)).map(|rule| rule.2)
+        };
+        let mut hand = self.hand.subscribe();
+        match play {
+            None => self.pass(request).await,
+            Some(Play::Hold) => {
+                *self.met.lock().unwrap() += 1;
+                match hand.wait_for(|hand| *hand != Hand::Closed).await.map(|hand| *hand) {
+                    Ok(Hand::PassesOn) => self.pass(request).await,
+                    _ => Err("dropped"),
+                }
+            }
+            Some(Play::LoseAnswer) => {
+                // To its end, even when the daemon is killed meanwhile.
+                let passing = Arc::clone(&self);
+                drop(tokio::spawn(async move { passing.pass(request).await }).await);
+                *self.met.lock().unwrap() += 1;
+                drop(hand.wait_for(|hand| *hand != Hand::Closed).await);
+                Err("lost")
+            }
+            Some(Play::HangUp) => {
+                *self.met.lock().unwrap() += 1;
+                Err("cut")
+            }
+            Some(Play::Busy) => {
+                *self.met.lock().unwrap() += 1;
+                let status: Value = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": "too many requests, please try again later", "reason": "TooManyRequests", "code": 429 });
+                let answer = Response::builder().status(429).header("retry-after", "1");
+                Ok(answer.header("content-type", "application/json").body(Full::from(status.to_string())).unwrap())
+            }
+        }
+    }
+
+    async fn pass(&self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, &'static str> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| "no body")?.to_bytes();
+        let path = head.uri.path_and_query().unwrap().as_str().to_owned();
+        let mut passed = Request::builder().method(head.method).uri(path);
+        for name in ["content-type", "accept"] {
+            if let Some(value) = head.headers.get(name) {
+                passed = passed.header(name, value);
+            }
+        }
+        let answer = self.client.send(passed.body(Body::from(body.to_vec())).unwrap()).await;
+        let Ok(answer) = answer else { return Err("the API server can't be reached") };
+        let (head, body) = answer.into_parts();
+        let body = body.collect().await.map_err(|_| "no answer")?.to_bytes();
+        let mut answer = Response::builder().status(StatusCode::from_u16(head.status.as_u16()).unwrap());
+        for name in ["content-type", "date", "retry-after"] {
+            if let Some(value) = head.headers.get(name) {
+                answer = answer.header(name, value);
+            }
+        }
+        Ok(answer.body(Full::new(body)).unwrap())
+    }
+}
+
+/// A serving certificate for loopback, and the authority that signed it.
+fn serving() -> (TlsAcceptor, String) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
+    (TlsAcceptor::from(Arc::new(tls)), ca_pem)
+}
