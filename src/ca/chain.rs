@@ -43,7 +43,8 @@ impl Chain {
         let (Some(issuing), Some(root), true) = (parsed.first(), parsed.last(), parsed.len() > 1) else {
             return Err(CaError::Malformed {
                 what: "the certificates".to_owned(),
-                why: "are not a chain; hint: give the issuing certificate, those between, and the root, in this order".to_owned(),
+                why: "are not a chain; hint: give the issuing certificate, those between, and the root, in this order"
+                    .to_owned(),
             });
         };
         for pair in parsed.windows(2) {
@@ -127,7 +128,10 @@ pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), CaErro
     let issuing = parse(issuing)?;
     match TbsCertificate::from_der(tbs) {
         Ok((_, tbs)) if tbs.issuer().as_raw() == issuing.subject().as_raw() => Ok(()),
-        _ => Err(fault(&issuing, "has a subject that can't be written the same way again; hint: take the subject of `jitd ca csr`")),
+        _ => Err(fault(
+            &issuing,
+            "has a subject that can't be written the same way again; hint: take the subject of `jitd ca csr`",
+        )),
     }
 }
 
@@ -143,7 +147,10 @@ fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), CaError> {
         }
     }
     if !has_key_identifier(certificate) {
-        return Err(fault(certificate, "has no subjectKeyIdentifier; hint: every authority has one (RFC 5280 section 4.2.1.2)"));
+        return Err(fault(
+            certificate,
+            "has no subjectKeyIdentifier; hint: every authority has one (RFC 5280 section 4.2.1.2)",
+        ));
     }
     Ok(())
 }
@@ -167,7 +174,10 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
         .extended_key_usage()
         .map_err(|_| fault(certificate, "has an extendedKeyUsage that can't be read"))?;
     if purposes.is_some_and(|purposes| !purposes.value.client_auth && !purposes.value.any) {
-        return Err(fault(certificate, "is not for clients; hint: extendedKeyUsage has to be absent or hold clientAuth"));
+        return Err(fault(
+            certificate,
+            "is not for clients; hint: extendedKeyUsage has to be absent or hold clientAuth",
+        ));
     }
     // A verifier refuses a critical extension it does not know (RFC 5280 section 4.2), and Go's takes
     // no name constraints on directory names, the only names our certificates have.
@@ -180,7 +190,10 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
     match certificate.extensions().iter().find(|extension| extension.critical && !known.contains(&extension.oid)) {
         Some(extension) => Err(fault(
             certificate,
-            &format!("has the critical extension {}, which the API server may refuse; hint: have it made without", extension.oid),
+            &format!(
+                "has the critical extension {}, which the API server may refuse; hint: have it made without",
+                extension.oid
+            ),
         )),
         None => Ok(()),
     }
@@ -189,7 +202,10 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
 fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), CaError> {
     let name = printed(issuer.subject());
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
-        return Err(fault(certificate, &format!("was not issued by `{name}`; hint: order them from the issuing certificate up to the root")));
+        return Err(fault(
+            certificate,
+            &format!("was not issued by `{name}`; hint: order them from the issuing certificate up to the root"),
+        ));
     }
     let strong = [
         OID_SIG_ECDSA_WITH_SHA256,
@@ -202,7 +218,10 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
     if certificate.signature_algorithm != certificate.tbs_certificate.signature
         || !strong.contains(&certificate.signature_algorithm.algorithm)
     {
-        return Err(fault(certificate, "is signed with an algorithm that is not taken; hint: ECDSA P-256 or P-384, Ed25519, or RSA, with SHA-2"));
+        return Err(fault(
+            certificate,
+            "is signed with an algorithm that is not taken; hint: ECDSA P-256 or P-384, Ed25519, or RSA, with SHA-2",
+        ));
     }
     certificate
         .verify_signature(Some(issuer.public_key()))
@@ -255,11 +274,15 @@ pub(super) fn name_of(name: &X509Name<'_>) -> Result<DistinguishedName, &'static
         let text = std::str::from_utf8(value.data).ok();
         let value = match value.tag() {
             Tag::Utf8String => text.map(|text| DnValue::Utf8String(text.to_owned())),
-            Tag::PrintableString => text.and_then(|text| PrintableString::try_from(text).ok()).map(DnValue::PrintableString),
+            Tag::PrintableString => {
+                text.and_then(|text| PrintableString::try_from(text).ok()).map(DnValue::PrintableString)
+            }
             Tag::Ia5String => text.and_then(|text| Ia5String::try_from(text).ok()).map(DnValue::Ia5String),
             Tag::T61String => text.and_then(|text| TeletexString::try_from(text).ok()).map(DnValue::TeletexString),
             Tag::BmpString => BmpString::from_utf16be(value.data.to_vec()).ok().map(DnValue::BmpString),
-            Tag::UniversalString => UniversalString::from_utf32be(value.data.to_vec()).ok().map(DnValue::UniversalString),
+            Tag::UniversalString => {
+                UniversalString::from_utf32be(value.data.to_vec()).ok().map(DnValue::UniversalString)
+            }
             _ => None,
         };
         found.push(kind, value.ok_or("text of an unknown kind")?);

@@ -76,7 +76,8 @@ pub fn read_csr(pem: &str) -> Result<CheckedCsr, Refusal> {
     UnparsedPublicKey::new(kind.verification, &public_key.bits)
         .verify(info.raw, &request.signature_value.data)
         .map_err(|_| {
-            refuse("the signature of the certificate request is wrong").hint("sign it with the private key of the key in it")
+            refuse("the signature of the certificate request is wrong")
+                .hint("sign it with the private key of the key in it")
         })?;
     Ok(CheckedCsr { key: KeyHash(sha256_hex(info.subject_pki.raw)), public_key })
 }

@@ -99,7 +99,9 @@ pub enum CaError {
         why: String,
     },
     /// The issuing certificate, or one above it, is over.
-    #[error("the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI")]
+    #[error(
+        "the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI"
+    )]
     Expired {
         /// The last second of validity.
         not_after: Timestamp,
@@ -352,7 +354,10 @@ pub struct Prepared {
 
 impl fmt::Debug for Prepared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Prepared").field("serial", &self.serial).field("tbs_sha256", &self.tbs_sha256).finish_non_exhaustive()
+        f.debug_struct("Prepared")
+            .field("serial", &self.serial)
+            .field("tbs_sha256", &self.tbs_sha256)
+            .finish_non_exhaustive()
     }
 }
 
@@ -384,7 +389,10 @@ pub struct DaemonCredential {
 
 impl fmt::Debug for DaemonCredential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DaemonCredential").field("serial", &self.serial).field("not_after", &self.not_after).finish_non_exhaustive()
+        f.debug_struct("DaemonCredential")
+            .field("serial", &self.serial)
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
     }
 }
 

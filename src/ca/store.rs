@@ -85,7 +85,13 @@ pub struct Shown {
 ///
 /// # Errors
 /// One of the files is there already, or can't be written.
-pub fn init(folder: &Path, cluster: &ClusterName, issuing_days: u16, root_years: u16, now: Timestamp) -> Result<Shown, CaError> {
+pub fn init(
+    folder: &Path,
+    cluster: &ClusterName,
+    issuing_days: u16,
+    root_years: u16,
+    now: Timestamp,
+) -> Result<Shown, CaError> {
     make_folder(folder)?;
     for name in [ISSUING, ROOT, ROOT_KEY] {
         if folder.join(name).symlink_metadata().is_ok() {
@@ -293,7 +299,13 @@ fn private_key(text: &str, path: &Path) -> Result<CaKey, CaError> {
         if block.tag() == "PRIVATE KEY" {
             keys.push(Zeroizing::new(block.into_contents()));
         } else if block.tag() != "CERTIFICATE" {
-            return Err(malformed(path, &format!("holds a `{}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`", block.tag().escape_default())));
+            return Err(malformed(
+                path,
+                &format!(
+                    "holds a `{}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`",
+                    block.tag().escape_default()
+                ),
+            ));
         }
     }
     match keys.as_slice() {
@@ -342,7 +354,8 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, CaError> {
     if mode & 0o077 != 0 {
         return Err(CaError::TooOpen { path: path.to_path_buf(), mode, wanted: "600" });
     }
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1)));
+    let mut text =
+        Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1)));
     file.read_to_string(&mut text).map_err(io_error(path, "read"))?;
     Ok(text)
 }
@@ -397,7 +410,8 @@ fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existi
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
     let (path, new) = (folder.join(name), folder.join(format!(".{name}.{}.new", hex(&random))));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
     // The mode again, because the caller's umask took bits from the first.
     let written = give_to_owner_of(folder, &file)
         .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))

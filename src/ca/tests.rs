@@ -267,7 +267,10 @@ fn the_daemon_is_a_user_in_no_group() {
     let other = authority.daemon_credential("bastion-1.example.com", seconds(3600), now()).unwrap();
     assert_ne!(*one.key_pem, *other.key_pem);
     for host in ["", "a b", "ö", "a/b", "system:masters", &"a".repeat(54)] {
-        assert!(matches!(authority.daemon_credential(host, seconds(60), now()), Err(CaError::HostName { .. })), "{host}");
+        assert!(
+            matches!(authority.daemon_credential(host, seconds(60), now()), Err(CaError::HostName { .. })),
+            "{host}"
+        );
     }
 }
 
@@ -337,13 +340,19 @@ fn a_key_that_others_can_get_at_is_not_used() {
     let path = folder.path().join(store::ISSUING);
     for bits in [0o640, 0o604, 0o660, 0o601, 0o620] {
         fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
-        assert!(matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits), "{bits:o}");
+        assert!(
+            matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits),
+            "{bits:o}"
+        );
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
     Authority::open(&folder.path()).unwrap();
     for bits in [0o720, 0o702, 0o777] {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(bits)).unwrap();
-        assert!(matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits), "{bits:o}");
+        assert!(
+            matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits),
+            "{bits:o}"
+        );
     }
 }
 
@@ -363,7 +372,9 @@ fn a_link_or_a_pipe_is_not_a_key() {
 #[test]
 fn a_key_of_somebody_else_is_not_used() {
     let path = Path::new("issuing.pem");
-    for (owner, us, trusted) in [(990, 990, true), (0, 990, true), (990, 0, true), (1000, 990, false), (65534, 990, false)] {
+    for (owner, us, trusted) in
+        [(990, 990, true), (0, 990, true), (990, 0, true), (1000, 990, false), (65534, 990, false)]
+    {
         assert_eq!(store::owned(path, owner, us).is_ok(), trusted, "{owner} {us}");
     }
 }
@@ -402,7 +413,10 @@ fn renewal_refuses_another_roots_key() {
     drop((made(&folder), made(&other)));
     let before = fs::read(folder.path().join(store::ISSUING)).unwrap();
     let key = other.path().join(store::ROOT_KEY);
-    assert!(matches!(store::renew(&folder.path(), &cluster(), Some(&key), 30, now()), Err(CaError::KeyMismatch { .. })));
+    assert!(matches!(
+        store::renew(&folder.path(), &cluster(), Some(&key), 30, now()),
+        Err(CaError::KeyMismatch { .. })
+    ));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(matches!(store::renew(&folder.path(), &cluster(), Some(&key), 30, now()), Err(CaError::TooOpen { .. })));
     assert_eq!(fs::read(folder.path().join(store::ISSUING)).unwrap(), before);
@@ -604,11 +618,13 @@ fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
 /// The encoder knows each attribute once. A name that it would write otherwise never gets that far.
 #[test]
 fn a_subject_that_cant_be_written_again_is_refused() {
-    let dc = |value: &str| vec![0x31, (value.len() + 16) as u8, 0x30, (value.len() + 14) as u8]
-        .into_iter()
-        .chain([0x06, 0x0a, 0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19, 0x16, value.len() as u8])
-        .chain(value.bytes())
-        .collect::<Vec<u8>>();
+    let dc = |value: &str| {
+        vec![0x31, (value.len() + 16) as u8, 0x30, (value.len() + 14) as u8]
+            .into_iter()
+            .chain([0x06, 0x0a, 0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 0x01, 0x19, 0x16, value.len() as u8])
+            .chain(value.bytes())
+            .collect::<Vec<u8>>()
+    };
     let name: Vec<u8> = [dc("corp"), dc("test")].concat();
     let name: Vec<u8> = [vec![0x30, name.len() as u8], name].concat();
     let (_, name) = X509Name::from_der(&name).unwrap();
@@ -796,7 +812,9 @@ fn is_made_again(name: &str, issuer: &str) -> bool {
 /// The profiles make the samples again, byte for byte but for the signature, which is random.
 #[test]
 fn the_samples_are_made_again_to_the_byte() {
-    let all = |name: &str, issuer: &str| sample_path(name).exists() && sample_path(issuer).exists() && is_made_again(name, issuer);
+    let all = |name: &str, issuer: &str| {
+        sample_path(name).exists() && sample_path(issuer).exists() && is_made_again(name, issuer)
+    };
     if updating() && !SAMPLES.iter().all(|(name, issuer)| all(name, issuer)) {
         write_samples();
     }
@@ -813,7 +831,10 @@ fn user_profile(der: &[u8], serial: &str, authority: &Authority) -> String {
     let leaf = parsed(der);
     let key_identifier = key_identifiers(&leaf).0;
     text.replace(serial, "<16 random octets>")
-        .replace(&hex(&key_identifiers(&parsed(&ders(&authority.chain_pem)[0])).0), "<key identifier of the issuing certificate>")
+        .replace(
+            &hex(&key_identifiers(&parsed(&ders(&authority.chain_pem)[0])).0),
+            "<key identifier of the issuing certificate>",
+        )
         .replace(&hex(&key_identifier), "<SHA-256 of the key bits, first 20 octets>")
         .replace(grant.as_str(), "<grant>")
         .replace("alice", "<person>")
@@ -833,11 +854,24 @@ fn the_profiles_are_what_is_made() {
     let issuing_der = ders(&authority.chain_pem).remove(0);
     let credential = authority.daemon_credential("bastion", seconds(3600), now()).unwrap();
     let daemon_der = ders(&credential.chain_pem).remove(0);
-    let (root_identifier, issuing_identifier) = (key_identifiers(&parsed(&root_der)).0, key_identifiers(&parsed(&issuing_der)).0);
-    for (name, der, facts) in [("root", &root_der, Some(&root)), ("issuing", &issuing_der, Some(&issuing)), ("daemon", &daemon_der, None)] {
+    let (root_identifier, issuing_identifier) =
+        (key_identifiers(&parsed(&root_der)).0, key_identifiers(&parsed(&issuing_der)).0);
+    for (name, der, facts) in
+        [("root", &root_der, Some(&root)), ("issuing", &issuing_der, Some(&issuing)), ("daemon", &daemon_der, None)]
+    {
         let certificate = parsed(der);
         let last = facts.map_or(credential.not_after, |facts| facts.not_after);
-        let first = moment(&certificate.validity().not_before.timestamp().to_string().parse::<i64>().map(profile::whole_second).unwrap().to_string());
+        let first = moment(
+            &certificate
+                .validity()
+                .not_before
+                .timestamp()
+                .to_string()
+                .parse::<i64>()
+                .map(profile::whole_second)
+                .unwrap()
+                .to_string(),
+        );
         let own = hex(&key_identifiers(&certificate).0);
         let mut text = rendered(der)
             .replace(&hex(certificate.raw_serial()), "<16 random octets>")
@@ -849,8 +883,13 @@ fn the_profiles_are_what_is_made() {
             .replace(&public_key_line(&certificate), "<a fresh P-256 key>");
         let (begin, end) = match name {
             "root" => ("<now, 60 s back>", "<last whole second of the root's years>"),
-            "issuing" => ("<now, 60 s back, not before the root>", "<last whole second of the issuing days and of the root>"),
-            _ => ("<now, 30 s back, not before the issuing certificate>", "<last whole second of lifetime and issuing certificate>"),
+            "issuing" => {
+                ("<now, 60 s back, not before the root>", "<last whole second of the issuing days and of the root>")
+            }
+            _ => (
+                "<now, 30 s back, not before the issuing certificate>",
+                "<last whole second of lifetime and issuing certificate>",
+            ),
         };
         text = text.replace(&first.to_string(), begin).replace(&last.to_string(), end);
         golden(&format!("{name}.profile"), &text);
@@ -903,7 +942,8 @@ fn name_lines(label: &str, name: &X509Name<'_>) -> String {
 fn rendered(der: &[u8]) -> String {
     let certificate = parsed(der);
     let time = |seconds: i64| profile::whole_second(seconds).to_string();
-    let mut text = format!("Version: {}\nSerial Number: {}\n", certificate.version().0 + 1, hex(certificate.raw_serial()));
+    let mut text =
+        format!("Version: {}\nSerial Number: {}\n", certificate.version().0 + 1, hex(certificate.raw_serial()));
     let algorithm = |oid: &x509_parser::oid_registry::Oid<'_>| match oid.to_id_string().as_str() {
         "1.2.840.10045.4.3.2" => "ecdsa-with-SHA256".to_owned(),
         other => other.to_owned(),
@@ -928,7 +968,9 @@ fn rendered(der: &[u8]) -> String {
                 ParsedExtension::BasicConstraints(constraints) => (
                     "Basic Constraints",
                     match constraints.path_len_constraint {
-                        Some(length) => format!("CA:{}, pathlen:{length}", constraints.ca).to_uppercase().replace("PATHLEN", "pathlen"),
+                        Some(length) => format!("CA:{}, pathlen:{length}", constraints.ca)
+                            .to_uppercase()
+                            .replace("PATHLEN", "pathlen"),
                         None => format!("CA:{}", constraints.ca).to_uppercase(),
                     },
                 ),

@@ -210,12 +210,7 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
 }
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
-    Approved {
-        grant: grant.id.clone(),
-        person: grant.requester.clone(),
-        key: grant.key.clone(),
-        not_after,
-    }
+    Approved { grant: grant.id.clone(), person: grant.requester.clone(), key: grant.key.clone(), not_after }
 }
 
 fn same_key(grant: &Grant, key: &KeyHash) -> Result<(), Refusal> {

@@ -193,8 +193,11 @@ impl Denial {
         match &self.nearest {
             None => Refusal::new(Code::PolicyDenied, self.missing.join("; "))
                 .hint("`jit-login whoami` shows your groups; ask your platform team for a rule"),
-            Some(rule) => Refusal::new(Code::PolicyDenied, format!("by rule `{rule}`: {}", self.missing.join("; ")))
-                .hint("nothing was asked of anyone; change the request, or ask your platform team for a rule"),
+            Some(rule) => Refusal::new(
+                Code::PolicyDenied,
+                format!("no rule gives this; `{rule}` comes nearest, but {}", self.missing.join(", ")),
+            )
+            .hint("nothing was asked of anyone; change the request, or ask your platform team for a rule"),
         }
     }
 }
@@ -226,32 +229,32 @@ impl Rule {
         let mut missing = Vec::new();
         let written = &self.written;
         if !written.clusters.contains(&ask.cluster) {
-            missing.push(format!("cluster `{}` is not in it; it has {}", ask.cluster, listed(&written.clusters)));
+            missing.push(format!("is not for cluster `{}` (only {})", ask.cluster, listed(&written.clusters)));
         }
         match &ask.scope {
             Scope::Namespace(namespace) if !written.namespaces.contains(namespace) => missing.push(format!(
-                "namespace `{namespace}` is not in it; it has {}",
+                "is not for namespace `{namespace}` (only {})",
                 if written.namespaces.is_empty() {
-                    "only the whole cluster".to_owned()
+                    "the whole cluster".to_owned()
                 } else {
                     listed(&written.namespaces)
                 }
             )),
             Scope::Cluster if !written.cluster_wide => {
-                missing.push(format!("it does not give the whole cluster, only {}", listed(&written.namespaces)));
+                missing.push(format!("is not for the whole cluster (only {})", listed(&written.namespaces)));
             }
             Scope::Namespace(_) | Scope::Cluster => {}
         }
         if !written.roles.contains(&ask.role) {
-            missing.push(format!("role `{}` is not in it; it has {}", ask.role, listed(&written.roles)));
+            missing.push(format!("does not give role `{}` (only {})", ask.role, listed(&written.roles)));
         }
         if ask.window > written.max_duration {
-            missing.push(format!("{} is longer than its {}", ask.window, written.max_duration));
+            missing.push(format!("gives at most {}, not {}", written.max_duration, ask.window));
         }
         if let Some(pattern) = &self.reason
             && !pattern.is_match(ask.reason.as_str())
         {
-            missing.push(format!("the reason does not match `{pattern}`"));
+            missing.push(format!("wants a reason like `{pattern}`"));
         }
         missing
     }
@@ -311,7 +314,7 @@ mod tests {
             ("the whole cluster", |ask| ask.scope = Scope::Cluster),
             ("role `cluster-admin`", |ask| ask.role = "cluster-admin".parse().unwrap()),
             ("role `role/view`", |ask| ask.role = "role/view".parse().unwrap()),
-            ("longer than", |ask| ask.window = "10m1s".parse().unwrap()),
+            ("at most 10m", |ask| ask.window = "10m1s".parse().unwrap()),
             ("reason", |ask| ask.reason = "because".parse().unwrap()),
         ];
         for (word, change) in cases {

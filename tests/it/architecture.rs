@@ -34,7 +34,8 @@ fn modules_name_only_whom_the_map_lets_them() {
             continue;
         }
         let named = found.entry(module.clone()).or_default();
-        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for line in std::fs::read_to_string(&file).unwrap().lines().filter(|line| !line.trim_start().starts_with("//"))
+        {
             for rest in line.split("crate::").skip(1) {
                 let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if name != module && ARROWS.iter().any(|(known, _)| *known == name) {
@@ -55,7 +56,9 @@ fn modules_name_only_whom_the_map_lets_them() {
 fn grant_does_no_io_and_reads_no_clock() {
     for file in files(&repository().join("src/grant")) {
         let text = std::fs::read_to_string(&file).unwrap();
-        for word in ["std::fs", "std::net", "std::io", "std::env", "std::thread", "std::time", "tokio", "::now()", "async "] {
+        for word in
+            ["std::fs", "std::net", "std::io", "std::env", "std::thread", "std::time", "tokio", "::now()", "async "]
+        {
             let found = text.lines().find(|line| !line.trim_start().starts_with("//") && line.contains(word));
             assert_eq!(found, None, "{}: {word}", file.display());
         }

@@ -3,6 +3,7 @@
 //! A person is a uid without an account, declared in the configuration; what a person does is done by a
 //! process with that uid, so that the daemon learns who it is from the kernel as it does in earnest.
 
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -167,8 +168,10 @@ impl<'a> Bastion<'a> {
             self.admin.create(&path, &json!({ "metadata": { "name": "seen" }, "data": { "by": "whoever may" } }));
         }
         let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
-        let rule = |resource: &str, verbs: &[&str]| json!({ "apiGroups": [""], "resources": [resource], "verbs": verbs });
-        let role = |name: &str, rules: Value| json!({ "metadata": { "name": format!("{}-{name}", self.ns) }, "rules": rules });
+        let rule =
+            |resource: &str, verbs: &[&str]| json!({ "apiGroups": [""], "resources": [resource], "verbs": verbs });
+        let role =
+            |name: &str, rules: Value| json!({ "metadata": { "name": format!("{}-{name}", self.ns) }, "rules": rules });
         self.admin.create(roles, &role("debug", json!([rule("pods", &["get", "list"]), rule("pods/log", &["get"])])));
         self.admin.create(roles, &role("nodes", json!([rule("nodes", &["get", "list"])])));
         self.admin.create(roles, &role("empty", json!([])));
@@ -215,7 +218,8 @@ impl<'a> Bastion<'a> {
     /// Starts the daemon without waiting.
     pub(crate) fn spawn(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let daemon = self.jitd_command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let daemon =
+            self.jitd_command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         self.daemon = Some(daemon);
     }
 
@@ -250,6 +254,28 @@ impl<'a> Bastion<'a> {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
+    /// No fault of the daemon's own stands in its log.
+    pub(crate) fn has_no_fault(&self) {
+        let log = self.log();
+        let fault = log.lines().find(|line| line.contains(" ERROR ") || line.contains("panicked"));
+        assert_eq!(fault, None, "{log}");
+    }
+
+    /// The whole trail as it is exported, a value a line.
+    pub(crate) fn trail(&self) -> Vec<Value> {
+        let exported = self.jitd(&["audit", "export"]);
+        assert!(exported.status.success(), "{}", text(&exported.stderr));
+        text(&exported.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Writes the configuration anew with one piece of it replaced; for the next start.
+    pub(crate) fn rewrite_config(&self, from: &str, to: &str) {
+        let file = self.dir.join("config.yaml");
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert!(written.contains(from), "{from}");
+        std::fs::write(file, written.replace(from, to)).unwrap();
+    }
+
     // ---- what people do ----
 
     /// A call over the socket by a process of this person.
@@ -260,10 +286,19 @@ impl<'a> Bastion<'a> {
     /// The same to a daemon that may be killed meanwhile.
     pub(crate) fn attempt(&self, person: Person, method: &str, path: &str, body: &Value) -> Result<Answer, String> {
         let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "--max-time", "100", "--write-out", "\n%{http_code}", "--request", method])
-            .arg("--unix-socket")
-            .arg(self.socket())
-            .arg(format!("http://jitd{path}"));
+        curl.args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "100",
+            "--write-out",
+            "\n%{http_code}",
+            "--request",
+            method,
+        ])
+        .arg("--unix-socket")
+        .arg(self.socket())
+        .arg(format!("http://jitd{path}"));
         if !body.is_null() {
             curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
         }
@@ -274,6 +309,23 @@ impl<'a> Bastion<'a> {
         let told = text(&output.stdout);
         let (body, status) = told.rsplit_once('\n').unwrap();
         Ok((status.parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()))))
+    }
+
+    /// Curl as this person with any arguments and any input: what it wrote, and `HTTP-STATUS CONTENT-TYPE` in
+    /// its last line.
+    pub(crate) fn curl(&self, person: Person, arguments: &[&str], input: &[u8]) -> Output {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--max-time", "100", "--write-out", "\n%{http_code} %{content_type}"])
+            .arg("--unix-socket")
+            .arg(self.socket())
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut curl = as_person(&mut curl, person).spawn().unwrap();
+        // It may have ended without reading all of it.
+        drop(curl.stdin.take().unwrap().write_all(input));
+        curl.wait_with_output().unwrap()
     }
 
     pub(crate) fn get(&self, person: Person, path: &str) -> Answer {
@@ -337,7 +389,12 @@ impl<'a> Bastion<'a> {
     pub(crate) fn kinds(&self, grant: &Value) -> Vec<String> {
         let (status, answer) = self.get(ERIN, &path(grant, "/events"));
         assert_eq!(status, 200, "{answer}");
-        answer["events"].as_array().unwrap().iter().map(|entry| entry["event"]["kind"].as_str().unwrap().to_owned()).collect()
+        answer["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["event"]["kind"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// The path of a grant's RoleBinding in the first namespace.
@@ -350,10 +407,17 @@ impl<'a> Bastion<'a> {
     pub(crate) fn bindings(&self) -> Vec<String> {
         let mut names = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {
-            let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=jitd.dev%2Fhost%3D{}", self.host);
+            let path =
+                format!("/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=jitd.dev%2Fhost%3D{}", self.host);
             let (status, list) = self.admin.get(&path);
             assert_eq!(status, 200);
-            names.extend(list["items"].as_array().unwrap().iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()));
+            names.extend(
+                list["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()),
+            );
         }
         names
     }
@@ -422,6 +486,11 @@ pub(crate) struct Key(KeyPair);
 impl Key {
     pub(crate) fn new() -> Self {
         Self(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap())
+    }
+
+    /// A key that lies in a file.
+    pub(crate) fn read(pem: &str) -> Self {
+        Self(KeyPair::from_pem(pem).unwrap())
     }
 
     pub(crate) fn csr(&self) -> String {

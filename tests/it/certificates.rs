@@ -63,8 +63,12 @@ fn the_signed_bytes_are_those_that_were_recorded() {
     let (_, certificate) = x509_parser::parse_x509_certificate(leaf.contents()).unwrap();
     let recorded = jitd::grant::role::sha256_hex(certificate.tbs_certificate.as_ref());
     let (_, events) = bastion.get(crate::bastion::ERIN, &crate::bastion::path(&access.grant, "/events"));
-    let intents: Vec<&Value> =
-        events["events"].as_array().unwrap().iter().filter(|entry| entry["event"]["kind"] == "issue_intended").collect();
+    let intents: Vec<&Value> = events["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|entry| entry["event"]["kind"] == "issue_intended")
+        .collect();
     assert_eq!(intents.len(), 1);
     assert_eq!(intents[0]["event"]["tbs_sha256"], json!(recorded));
 }

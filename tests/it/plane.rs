@@ -177,7 +177,8 @@ impl Admin {
     pub(crate) fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
-        let request = http::Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+        let request =
+            http::Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
         match self.runtime.block_on(self.client.request::<Value>(request)) {
             Ok(answer) => (200, answer),
             Err(kube::Error::Api(status)) => (status.code, serde_json::to_value(&*status).unwrap()),

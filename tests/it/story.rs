@@ -119,7 +119,8 @@ fn revoking_is_effective_when_it_returns() {
 #[test]
 fn two_approvers_are_two_people() {
     let bastion = Bastion::start();
-    let ask = json!({ "cluster": "play", "namespace": bastion.ns, "role": "edit", "duration": "1m", "reason": "release" });
+    let ask =
+        json!({ "cluster": "play", "namespace": bastion.ns, "role": "edit", "duration": "1m", "reason": "release" });
     let key = Key::new();
     let grant = bastion.request(ALICE, &ask, &key);
     assert_eq!(bastion.approve(BOB, &grant).1["phase"], "pending");
@@ -139,7 +140,8 @@ fn cluster_wide_access_is_a_cluster_role_binding() {
     let ask = json!({ "cluster": "play", "clusterWide": true, "role": role, "duration": "1m", "reason": "look" });
     let access = bastion.live(&ask);
     assert_eq!(access.client.get("/api/v1/nodes").0, 200);
-    let path_of = format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/jit-{}", access.grant["id"].as_str().unwrap());
+    let path_of =
+        format!("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/jit-{}", access.grant["id"].as_str().unwrap());
     assert_eq!(bastion.admin.get(&path_of).0, 200);
     assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
     assert_eq!(access.client.get("/api/v1/nodes").0, 403);

@@ -91,7 +91,7 @@ fn server(daemon: &Daemon) -> Vec<Finding> {
                 finding("server", Ok(format!("runs as {}", safe_name(&account)))),
                 finding(
                     "whoami",
-                    who.map(|who| format!("{}, in {} groups", safe_name(&who.name), who.groups.len()))
+                    who.map(|who| format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))
                         .map_err(|failure| why(&failure)),
                 ),
                 finding(
