@@ -1,0 +1,83 @@
+# The one index of everything that is built, checked and run here; CI calls the same targets. `make` alone
+# lists them.
+#
+#   setup ─► lint, unit ─► test        build, plane ─► play, demo
+
+# Recipes stop at the first failure, also inside a pipe.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# In one order: the steps share cargo's lock and two cores, and people read their output.
+.NOTPARALLEL:
+
+# $(call heading,TITLE)
+define heading
+@if [[ -t 1 && -z $${NO_COLOR-} ]]; then printf '\n\033[1m== %s\033[0m\n' '$(1)'; else printf '\n== %s\n' '$(1)'; fi
+endef
+
+# $(call step,TITLE,COMMANDS): a heading, the commands, and how long they took.
+define step
+$(call heading,$(1)); \
+TIMEFORMAT='-- $(1): %1R s'; time { $(2); }
+endef
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand --tabs=20
+
+.PHONY: setup
+setup: ## make a fresh machine ready: packages, versions of Rust and Go
+	@tests/setup.sh
+
+.PHONY: build
+build: setup ## jitd and jit-login, for development
+	@cargo build --bins
+
+.PHONY: plane
+plane: setup ## the tests' real Kubernetes control plane; minutes the first time
+	@tests/controlplane/build.sh
+
+.PHONY: fmt
+fmt: ## is the code formatted?
+	$(call step,format,cargo fmt --check)
+
+.PHONY: clippy
+clippy: ## does clippy have a remark?
+	$(call step,clippy,cargo clippy --all-targets -- -D warnings)
+
+.PHONY: doc
+doc: ## is the documentation whole?
+	$(call step,documentation,RUSTDOCFLAGS='-D warnings' cargo doc --no-deps)
+
+.PHONY: scripts
+scripts: ## are the scripts and the launcher of the control plane in order?
+	$(call step,scripts,shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run) && cd tests/controlplane/launch && files=$$(gofmt -l .) && [[ -z $$files ]] && go vet ./...)
+
+# Go and Rust are built side by side: each ends with one long link on a single core.
+.PHONY: unit
+unit: ## every test of cargo, against the real control plane
+	$(call step,build of the tests and of the control plane,\
+		tests/controlplane/build.sh >/dev/null & plane=$$!; \
+		cargo test --no-run || { kill "$$plane"; exit 1; }; wait "$$plane")
+	$(call heading,tests)
+	@cargo test
+
+.PHONY: test
+test: setup scripts fmt clippy doc unit ## everything that has to hold before a commit
+
+.PHONY: demo
+demo: build ## the story in half a minute, each step checked, in an environment of its own
+	@tests/play/demo.sh target/demo
+
+.PHONY: play
+play: build ## a control plane, a jitd and five people to play with, in target/play
+	@tests/play/play.sh target/play up
+
+.PHONY: stop
+stop: ## end what `make play` started
+	@tests/play/play.sh target/play down
+
+.PHONY: clean
+clean: stop ## end the play and remove everything that was built here
+	@tests/play/play.sh target/demo down
+	@cargo clean

@@ -1,0 +1,179 @@
+#!/usr/bin/env bash
+# The whole story in half a minute, on a play of its own: alice asks, bob agrees, kubectl works, the window
+# ends. Every command is run for real, and its exit code and its words are checked, so this is a test too:
+# it exits with 1 at the first step that is not as told.
+#
+#   demo.sh FOLDER
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Long enough for all that happens inside the window, short enough to watch it end.
+readonly window=20s
+# The client renews when ten seconds are left, so the first renewal comes after five.
+readonly certificate=15s
+
+main() {
+    (($# == 1)) || { printf 'usage: %s FOLDER\n' "${0##*/}" >&2; exit 2; }
+    mkdir -p "$1"
+    dir=$(realpath "$1")
+    exec 8>"$dir.lock"
+    flock --nonblock 8 || { echo "demo: another one is at work in \`$dir\`" >&2; exit 1; }
+    colours
+    trap 'finish $?' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    # What a demo that was killed left behind.
+    "$here/play.sh" "$dir" down >/dev/null 2>&1 8>&-
+    "$here/play.sh" "$dir" up --certificate "$certificate" >/dev/null 8>&-
+    SECONDS=0
+    story
+    printf '\n%s\n' "${green}That was the whole story, told in $SECONDS s, and each step was checked.$plain"
+    printf 'Your turn: make play\n'
+}
+
+story() {
+    local id
+    chapter 'Alice is on call. A queue is stuck, and nothing that she has opens the cluster.'
+    run alice 0 'payments-oncall' -- jit-login whoami
+    run alice 0 '^asked: role debug in namespace payments' -- \
+        jit-login request play -n payments --role debug --for "$window" --reason 'INC-42 queue stuck' --no-wait
+    id=$(tail -n 1 <<<"$output")
+    tell 'What the policy does not give is refused at once; nobody is even asked.'
+    run alice 4 'policy-denied' -- \
+        jit-login request play -n kube-system --role cluster-admin --for 1h --reason 'INC-42 queue stuck'
+
+    chapter 'Bob leads payments. He sees who asks, why, and what it would allow.'
+    run bob 0 "^$id +pending +alice" -- jit-login ls
+    tell 'Alice cannot agree with herself.'
+    run alice 4 'self-approval' -- jit-login approve "$id" --yes
+    tell 'Bob can.'
+    run bob 0 "^$id approved" -- jit-login approve "$id" --yes
+
+    chapter "Alice collects it. Her $window begin now, for now it works."
+    run alice 0 '^export KUBECONFIG=' -- jit-login wait "$id"
+    KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' <<<"$output" | tr -d \')
+    export KUBECONFIG
+    run alice 0 '^queue-0 ' -- kubectl get pods -n payments
+    tell 'The cluster knows her by a group that nobody else has: this grant.'
+    run alice 0 "jit:$id" -- kubectl auth whoami
+    tell 'So it works there, and nowhere else.'
+    run alice 1 'Forbidden' -- kubectl get pods -n shop
+
+    chapter 'Her certificate is even shorter than her window. It is renewed while kubectl is used.'
+    remark='again and again' condition="renewed $id" eventually alice 0 '^queue-0 ' -- kubectl get pods -n payments
+    filter=' issued ' run alice 0 'serial=' -- jit-login events "$id"
+    (($(grep -o 'serial=[0-9a-f]*' <<<"$output" | sort -u | wc -l) >= 2)) || wrong 'two certificates with different serials'
+
+    chapter 'The window ends by itself.'
+    remark='again and again, until it is refused' eventually alice 1 ' is over|ended' -- kubectl get pods -n payments
+    tell 'Not only her client says so. The API server:'
+    eventually admin 1 '^no' -- kubectl auth can-i list pods -n payments --as jit:alice --as-group "jit:$id"
+    run admin 0 'No resources found' -- kubectl get rolebindings -n payments
+
+    chapter 'All of it is in the trail, which erin audits.'
+    run erin 0 '^ended' -- jit-login events "$id" -o name
+    run erin 0 '\(expired\)' -- jit-login ls --all
+    run host 0 'the chain holds' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" audit verify
+}
+
+# run WHO CODE PATTERN -- COMMAND...: shows the command, runs it, shows what it says (into `output` too), and
+# goes on only with that exit code and a line that matches. `filter` shows the lines with that text only.
+run() {
+    local who=$1 code=$2 pattern=$3 status=0
+    shift 4
+    show "$who" "$@"
+    attempt "$who" "$@" || status=$?
+    judge "$status" "$code" "$pattern"
+}
+
+# eventually WHO CODE PATTERN -- COMMAND...: as `run`, but the command is repeated until it is as expected, and
+# until `condition` holds where there is one.
+eventually() {
+    local who=$1 code=$2 pattern=$3 status end=$((SECONDS + 40))
+    shift 4
+    show "$who" "$@"
+    while :; do
+        status=0
+        attempt "$who" "$@" || status=$?
+        if ((status == code)) && grep -qE "$pattern" <<<"$output" && ${condition-true}; then break; fi
+        ((SECONDS < end)) || wrong "this within 40 s: exit code $code, a line like \`$pattern\`, ${condition-and nothing else}"
+        sleep 0.25
+    done
+    judge "$status" "$code" "$pattern"
+}
+
+# renewed GRANT: whether a second certificate was signed for it.
+renewed() {
+    (($(as alice jit-login events "$1" -o name 2>/dev/null | grep -cx issued) >= 2))
+}
+
+# attempt WHO COMMAND...: what it says, as it is into `shown`, without colours into `output`.
+attempt() {
+    local status=0
+    shown=$(as "$@" 2>&1) || status=$?
+    [[ -z ${filter-} ]] || shown=$(grep -e "$filter" <<<"$shown") || true
+    output=$(printf '%s\n' "$shown" | sed 's/\x1b\[[0-9;]*m//g')
+    return "$status"
+}
+
+as() {
+    local who=$1
+    shift
+    case $who in
+        admin) HOME=$dir/plane KUBECONFIG=$dir/admin.kubeconfig PATH=$dir/bin:$PATH "$@" ;;
+        host) PATH=$dir/bin:$PATH "$@" ;;
+        *) "$dir/as" "$who" "$@" ;;
+    esac 8>&-
+}
+
+# judge STATUS CODE PATTERN, of the last attempt.
+judge() {
+    printf '%s\n' "$shown"
+    (($1 == $2)) || wrong "exit code $2 instead of $1"
+    grep -qE "$3" <<<"$output" || wrong "a line like \`$3\`"
+    (($1 == 0)) || printf '%s\n' "${dim}(exit code $1, as it should be)$plain"
+}
+
+wrong() {
+    printf '%s\n' "${red}demo: expected $1$plain" >&2
+    exit 1
+}
+
+# show WHO COMMAND..., as somebody would type it, with `remark` behind it where there is one.
+show() {
+    local who=$1 word line=''
+    shift
+    for word in "$@"; do
+        [[ $word != *[!a-zA-Z0-9_./:=@%+,-]* ]] || word="\"$word\""
+        line+=" $word"
+    done
+    [[ -z ${filter-} ]] || line+=" | grep \"$filter\""
+    printf '\n%s\n' "$cyan$who\$$plain$bold$line$plain$dim${remark+   # $remark}$plain"
+}
+
+chapter() { printf '\n\n%s\n' "$green$bold$1$plain"; }
+
+tell() { printf '\n%s\n' "$dim# $1$plain"; }
+
+# colours only for a terminal; then the client is asked for its own too, for it does not see one here.
+colours() {
+    bold='' dim='' red='' green='' cyan='' plain=''
+    [[ -t 1 && -z ${NO_COLOR-} && ${TERM-} != dumb ]] || return 0
+    bold=$'\e[1m' dim=$'\e[2m' red=$'\e[1;31m' green=$'\e[32m' cyan=$'\e[36m' plain=$'\e[0m'
+    export CLICOLOR_FORCE=1
+    COLUMNS=$(tput cols 2>/dev/null) && export COLUMNS
+}
+
+finish() {
+    trap '' INT TERM
+    # It outlives a demo that failed only as logs and a trail.
+    if (($1)) && [[ -d $dir ]]; then tail -n 5 "$dir/jitd.log" 2>/dev/null >&2 || true; fi
+    "$here/play.sh" "$dir" down >/dev/null 2>&1 || true
+    if (($1)); then
+        printf '%s\n' "demo: not finished (exit code $1); logs and trail are in $dir" >&2
+    else
+        rm -rf "$dir" "$dir.lock"
+    fi
+}
+
+main "$@"
