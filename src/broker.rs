@@ -111,6 +111,8 @@ pub struct Broker {
     deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
     /// Told when a deadline may have come nearer.
     pub due: Notify,
+    /// Whether the daemon is ending, so that nobody waits any more.
+    stopping: watch::Sender<bool>,
 }
 
 /// Who may look at, and who may end, what is not theirs.
@@ -194,6 +196,7 @@ impl Broker {
             open: RwLock::default(),
             deadlines: Mutex::default(),
             due: Notify::new(),
+            stopping: watch::Sender::new(false),
         };
         for grant in parts.open {
             // Without a deadline it was cut off between two steps.
@@ -460,7 +463,7 @@ impl Broker {
         let uid = site.cluster.bind(binding).await?;
         self.record(cell, None, vec![Event::Bound { uid }]).await?;
         ask_until(site, binding, probe, true).await?;
-        let until = approval::after(self.now(), grant.ask.window.duration());
+        let until = approval::window_end(&grant.ask, self.now());
         self.record(cell, None, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
         Ok(until)
@@ -667,14 +670,24 @@ impl Broker {
         Ok((grants, more))
     }
 
-    /// Waits until the grant's phase or number of agreements is another than given, or `patience` is over.
+    /// Waits until the grant's phase or number of agreements is another than given, `patience` is over or the
+    /// daemon ends.
     pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
         let Some(cell) = self.cell(&grant.id) else { return grant };
         let mut states = cell.state.subscribe();
         let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
+        let mut stopping = self.stopping.subscribe();
         // On time-out, and when the grant is dropped, the last state is the answer.
-        drop(tokio::time::timeout(patience, changed).await);
+        tokio::select! {
+            _ = tokio::time::timeout(patience, changed) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
         cell.grant()
+    }
+
+    /// Who waits for a change is answered now.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
     }
 
     /// The role of a grant as it was when it was asked for.

@@ -44,14 +44,16 @@ pub struct Findings {
 }
 
 /// Removes what is due, then compares every cluster once. Runs before the socket opens, and gives up
-/// waiting for a cluster that does not answer; that cluster is tried again by [`run`].
-pub async fn start(broker: &Arc<Broker>, findings: &Findings) {
-    let first = async {
+/// waiting for a cluster that does not answer; what was begun goes on then.
+pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
+    let (sweeping, finding) = (Arc::clone(broker), Arc::clone(findings));
+    // A task of its own: cut off at the limit, it would forget the grants that it has taken as due.
+    let first = tokio::spawn(async move {
         let mut settling = JoinSet::new();
-        settle_due(broker, &Arc::new(Semaphore::new(AT_ONCE)), &mut settling);
+        settle_due(&sweeping, &Arc::new(Semaphore::new(AT_ONCE)), &mut settling);
         settling.join_all().await;
-        compare_all(broker, findings).await;
-    };
+        compare_all(&sweeping, &finding).await;
+    });
     if tokio::time::timeout(START_WITHIN, first).await.is_err() {
         tracing::warn!("the first sweep is not finished; it goes on while the daemon serves");
     }
@@ -70,7 +72,11 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = broker.due.notified() => {}
-            _ = comparison.tick() => compare_all(&broker, &findings).await,
+            _ = comparison.tick() => {
+                // Beside the deadlines: a cluster that hangs must not hold up those of the others.
+                let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
+                settling.spawn(async move { compare_all(&broker, &findings).await });
+            }
             Some(_) = settling.join_next() => {}
         }
     }

@@ -17,8 +17,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{Extension, RawPathParams, RawQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures::future::BoxFuture;
@@ -112,7 +113,7 @@ fn routes() -> Vec<Route> {
     let (get, post) = (|| Method::GET, || Method::POST);
     vec![
         route(get(), "/healthz", Anyone(handlers::healthz), "whether the daemon serves", None, "text"),
-        route(get(), "/metrics", Anyone(handlers::metrics), "numbers for Prometheus", None, "text"),
+        route(get(), "/metrics", Anyone(handlers::metrics), "numbers for Prometheus", None, "openmetrics"),
         route(get(), "/v1/openapi.json", Anyone(|_| openapi::answer()), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
@@ -208,11 +209,14 @@ fn router(api: Arc<Api>) -> Router {
                 filter,
                 move |State(api): State<Arc<Api>>,
                       Extension(peer): Extension<Peer>,
-                      parameters: RawPathParams,
+                      parameters: Result<RawPathParams, RawPathParamsRejection>,
                       RawQuery(query): RawQuery,
                       headers: HeaderMap,
                       body: Body| {
-                    let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, id)| id.to_owned());
+                    // What is no UTF-8 is no id, and is answered like every other that there is not.
+                    let id = parameters
+                        .ok()
+                        .and_then(|all| Some(all.iter().find(|(name, _)| *name == "id")?.1.to_owned()));
                     let route = Arc::clone(&route);
                     async move {
                         let arrival = Arrival { peer, id, query: query.unwrap_or_default(), headers, body };
@@ -238,6 +242,12 @@ fn router(api: Arc<Api>) -> Router {
         .with_state(api)
 }
 
+/// `application/json`, with or without parameters (RFC 9110 section 8.3.1).
+fn is_json(kind: &HeaderValue) -> bool {
+    let kind = kind.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    kind.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
 struct Arrival {
     peer: Peer,
     id: Option<String>,
@@ -259,8 +269,7 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let body = to_bytes(arrival.body, LONGEST_BODY).await.map_err(|_| {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
     })?;
-    let is_json =
-        arrival.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    let is_json = arrival.headers.get(header::CONTENT_TYPE).is_some_and(is_json);
     match (route.body.is_some(), body.is_empty()) {
         (true, _) if !is_json => {
             return Err(Problem::new(

@@ -61,6 +61,7 @@ fn operation(route: &Route) -> Value {
     let (status, schema) = route.answer;
     let content = match schema {
         "text" => json!({ "text/plain": { "schema": { "type": "string" } } }),
+        "openmetrics" => json!({ "application/openmetrics-text": { "schema": { "type": "string" } } }),
         "object" => json!({ "application/json": { "schema": { "type": "object" } } }),
         name => json!({ "application/json": { "schema": reference(name) } }),
     };

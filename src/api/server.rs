@@ -11,7 +11,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::caller::Peer;
@@ -48,6 +50,7 @@ impl Limits {
 pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: impl Future<Output = ()>) {
     let router = router(Arc::clone(&api));
     let open = Arc::new(Open::default());
+    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -65,7 +68,13 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: 
         };
         let Ok(peer) = Peer::of(&stream) else { continue };
         let Some(place) = Place::take(&open, peer.uid(), limits) else {
-            tokio::spawn(turn_away(stream));
+            if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    // It may have gone already; there is nobody to tell then.
+                    drop(tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await);
+                });
+            }
             continue;
         };
         let router = router.clone();
@@ -95,6 +104,7 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: 
             }
         });
     }
+    api.broker.stop_waiting();
     if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some calls were not finished in time");
     }
@@ -136,14 +146,26 @@ impl Drop for Place {
     }
 }
 
-/// Says why to a connection that has no place, and closes it.
-async fn turn_away(stream: UnixStream) {
+/// So many connections without a place are told why at a time; the others are only closed.
+const TURNED_AWAY: usize = 64;
+
+/// How long that may take.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
+
+/// Says why to a connection that has no place. Only once it has asked something, for a client takes no answer
+/// before that; and to the end, for what is left unread takes the answer with it when the socket closes.
+async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     let body = r#"{"code":"busy","status":503,"detail":"too many connections","hint":"close some, or try again"}"#;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    // It may have gone already; there is nobody to tell then.
-    let _ = stream.writable().await;
-    let _ = stream.try_write(answer.as_bytes());
+    let mut said = [0; 4096];
+    if stream.read(&mut said).await? == 0 {
+        return Ok(());
+    }
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut said).await? > 0 {}
+    Ok(())
 }

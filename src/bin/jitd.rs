@@ -185,7 +185,7 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
         println!("{}", root.display());
         eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
         eprintln!("  1. let the API server trust it: add {} to the file of its --client-ca-file", root.display());
-        eprintln!("  2. give the daemon its rights:  jitd manifest {name} | kubectl apply -f -");
+        eprintln!("  2. give the daemon its rights: jitd --config {} manifest {name} | kubectl apply -f -", path.display());
         eprintln!(
             "  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
             cluster.authority.join("root.key").display()
@@ -274,7 +274,7 @@ fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
             })?
         }
     };
-    println!("{} events, {} grants, {} of them open; the chain holds", report.events, report.grants, report.open);
+    println!("the chain holds: events {}, grants {}, open {}", report.events, report.grants, report.open);
     println!("head {}", report.head);
     Ok(())
 }

@@ -101,7 +101,7 @@ fn approved(key: &KeyHash, until: Timestamp) -> Approved {
         closed_by: None,
         closing_words: None,
     };
-    approval::renew(&grant, key, until.saturating_sub(seconds(1)).unwrap()).unwrap()
+    approval::renew(&grant, key, until.saturating_sub(seconds(3)).unwrap()).unwrap()
 }
 
 fn csr_of(key: &impl rcgen::SigningKey) -> String {

@@ -192,7 +192,7 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>, now: Timestamp) 
             Err(Refusal::new(Code::RoleDrift, format!("role `{}` changed since it was approved", grant.ask.role))
                 .hint("ask again, so that what it allows now is looked at"))
         }
-        Some(_) => Ok(approved(grant, after(now, grant.ask.window.duration()))),
+        Some(_) => Ok(approved(grant, window_end(&grant.ask, now))),
     }
 }
 
@@ -204,10 +204,13 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
     let (Phase::Live, Some(until)) = (grant.phase, grant.deadline) else {
         return Err(not_collectable(grant));
     };
-    in_time(grant, now, "the window is over")?;
+    in_time(grant, after(now, LEAST), "the window is over")?;
     same_key(grant, key)?;
     Ok(approved(grant, until))
 }
+
+/// A certificate for less than this is none: its last second is before the end of the window.
+const LEAST: SignedDuration = SignedDuration::from_secs(2);
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
     Approved { grant: grant.id.clone(), person: grant.requester.clone(), key: grant.key.clone(), not_after }
@@ -236,6 +239,14 @@ fn not_collectable(grant: &Grant) -> Refusal {
 #[must_use]
 pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
     person.name == grant.requester || person.is_in_any(&grant.quorum.groups) || person.is_in_any(overseers)
+}
+
+/// The end of a window that begins now, as a whole second, for certificates know no other; never longer
+/// than what was asked.
+#[must_use]
+pub fn window_end(ask: &Ask, now: Timestamp) -> Timestamp {
+    let begin = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    after(begin, ask.window.duration())
 }
 
 /// `now` plus `span`, and the end of time where there is no such moment.

@@ -119,7 +119,7 @@ impl fmt::Debug for GrantId {
 
 /// One fact, as the trail keeps it. `*Intended` stands before an effect, the past participle after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Event {
     /// The daemon began to serve.
     Started {
@@ -252,7 +252,7 @@ impl Event {
 
 /// All that a request fixes for the rest of its life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requested {
     /// What is asked.
     pub ask: Ask,

@@ -294,12 +294,22 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
     }
 }
 
+/// A window ends at a whole second and is never longer than what was asked.
+#[test]
+fn a_window_ends_at_a_whole_second() {
+    let late = at(5).checked_add(jiff::SignedDuration::from_millis(999)).unwrap();
+    assert_eq!(approval::window_end(&ask(), late), at(605));
+    assert_eq!(approval::window_end(&ask(), at(5)), at(605));
+}
+
 /// A renewal never outlives the window, and nothing but the live grant's own key gets one.
 #[test]
 fn a_renewal_ends_with_the_window() {
     let live = brought_to("live");
     assert_eq!(approval::renew(&live, &key(), at(300)).unwrap().not_after(), at(600));
-    assert_eq!(approval::renew(&live, &key(), at(600)).unwrap_err().code, Code::TooLate);
+    for second in [598, 599, 600] {
+        assert_eq!(approval::renew(&live, &key(), at(second)).unwrap_err().code, Code::TooLate);
+    }
     assert_eq!(approval::renew(&live, &KeyHash("cd".repeat(32)), at(300)).unwrap_err().code, Code::KeyMismatch);
     for point in ["pending", "approved", "collecting", "ending", "ended"] {
         assert!(approval::renew(&brought_to(point), &key(), at(300)).is_err(), "{point}");

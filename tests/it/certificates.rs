@@ -50,8 +50,8 @@ fn go_and_the_api_server_read_the_same_name() {
         entries.iter().find(|entry| entry["event"]["kind"] == kind).unwrap()["event"].clone()
     };
     assert_eq!(of("issued")["serial"], told["serial"]);
-    assert_eq!(format!("X509SHA256={}", of("issued")["leaf_sha256"].as_str().unwrap()), told["credentialId"]);
-    assert_eq!(of("issue_intended")["not_after"], told["notAfter"]);
+    assert_eq!(format!("X509SHA256={}", of("issued")["leafSha256"].as_str().unwrap()), told["credentialId"]);
+    assert_eq!(of("issue_intended")["notAfter"], told["notAfter"]);
 }
 
 /// The signed bytes are those whose hash was in the trail before the signature.
@@ -70,7 +70,7 @@ fn the_signed_bytes_are_those_that_were_recorded() {
         .filter(|entry| entry["event"]["kind"] == "issue_intended")
         .collect();
     assert_eq!(intents.len(), 1);
-    assert_eq!(intents[0]["event"]["tbs_sha256"], json!(recorded));
+    assert_eq!(intents[0]["event"]["tbsSha256"], json!(recorded));
 }
 
 fn whois(chain: &Path, root: &Path) -> Value {

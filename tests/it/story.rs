@@ -65,7 +65,7 @@ fn the_api_server_sees_who_and_which_grant() {
     assert_eq!(user["groups"], json!([format!("jit:{id}"), "system:authenticated"]));
     let (_, events) = bastion.get(ERIN, &path(&access.grant, "/events"));
     let issued = events["events"].as_array().unwrap().iter().find(|entry| entry["event"]["kind"] == "issued").unwrap();
-    let credential = format!("X509SHA256={}", issued["event"]["leaf_sha256"].as_str().unwrap());
+    let credential = format!("X509SHA256={}", issued["event"]["leafSha256"].as_str().unwrap());
     assert_eq!(user["extra"]["authentication.kubernetes.io/credential-id"], json!([credential]));
 }
 

@@ -3,6 +3,8 @@
 //! An approver has to see in five seconds who asks for what, why and for how long. Nothing of another
 //! person's text gets here unescaped. The verbs are the caller.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jitd::api::wire::{DecisionView, GrantView};
 use jitd::grant::role::Rule;
 use serde_json::Value;
@@ -82,34 +84,54 @@ pub(crate) fn page(grant: &GrantView) -> String {
         line("end", &closed(grant));
     }
     line("digest", &paint(&safe_name(&grant.digest), DIM));
+    if grant.phase == "pending" {
+        let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed";
+        line("mind", &paint(warning, DIM));
+    }
     if let Some(rules) = &grant.rules {
         lines.push(String::new());
-        lines.push(table(&["RESOURCES", "VERBS", "ONLY NAMED"], rules.iter().map(rule_row).collect(), true));
-    }
-    if grant.phase == "pending" {
-        lines.push(String::new());
-        lines.push(paint(
-            "an exec, port-forward or watch that is open when the time is up goes on until it is closed",
-            DIM,
-        ));
+        lines.push(table(&["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"], rule_rows(rules), true));
     }
     lines.join("\n")
 }
 
-fn rule_row(rule: &Rule) -> Vec<String> {
+/// The rules, nothing left out: a row for each API group with the same verbs, subresources behind their
+/// resource.
+fn rule_rows(rules: &[Rule]) -> Vec<Vec<String>> {
     let join = |words: &[String]| words.iter().map(|word| safe(word)).collect::<Vec<_>>().join(", ");
-    let mut resources: Vec<String> = Vec::new();
-    for group in &rule.api_groups {
-        for resource in &rule.resources {
-            resources.push(match (group.as_str(), resource.split_once('/')) {
-                ("", _) => safe(resource),
-                (group, None) => format!("{}.{}", safe(resource), safe(group)),
-                (group, Some((name, sub))) => format!("{}.{}/{}", safe(name), safe(group), safe(sub)),
-            });
+    let mut rows: BTreeMap<[String; 3], BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    for rule in rules {
+        let (verbs, names) = (join(&rule.verbs), join(&rule.resource_names));
+        let groups = rule.api_groups.iter().map(|group| if group.is_empty() { "core".to_owned() } else { safe(group) });
+        for group in groups {
+            let row = rows.entry([verbs.clone(), group, names.clone()]).or_default();
+            for resource in &rule.resources {
+                let (name, sub) =
+                    resource.split_once('/').map_or((resource.as_str(), None), |(name, sub)| (name, Some(sub)));
+                row.entry(safe(name)).or_default().insert(sub.map(safe).unwrap_or_default());
+            }
+        }
+        if !rule.non_resource_urls.is_empty() {
+            let row = rows.entry([verbs, "URLs".to_owned(), names]).or_default();
+            row.extend(rule.non_resource_urls.iter().map(|url| (safe(url), BTreeSet::from([String::new()]))));
         }
     }
-    resources.extend(rule.non_resource_urls.iter().map(|url| safe(url)));
-    vec![resources.join(", "), join(&rule.verbs), join(&rule.resource_names)]
+    rows.into_iter()
+        .map(|([verbs, group, names], resources)| {
+            let told: Vec<String> = resources.iter().map(|(name, subs)| resource_told(name, subs)).collect();
+            vec![verbs, group, told.join(", "), names]
+        })
+        .collect()
+}
+
+/// `pods`, `pods (log, status)` for it and two of its subresources, `pods/log` for the subresource alone.
+fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
+    let under: Vec<&str> = subs.iter().map(String::as_str).filter(|sub| !sub.is_empty()).collect();
+    match (subs.contains(""), under.as_slice()) {
+        (true, []) => name.to_owned(),
+        (true, under) => format!("{name} ({})", under.join(", ")),
+        (false, under) => under.iter().map(|sub| format!("{name}/{sub}")).collect::<Vec<_>>().join(", "),
+    }
 }
 
 /// What policy would say.
@@ -136,13 +158,11 @@ pub(crate) fn event_row(entry: &Value) -> Vec<String> {
         .as_object()
         .into_iter()
         .flatten()
-        .filter(|(key, _)| *key != "kind")
-        .map(|(key, value)| {
-            let text = plain(value);
-            let short: String =
-                if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text };
-            format!("{}={short}", safe(key))
+        // Hashes, rules and the whole request are for programs; `-o json` has them.
+        .filter(|(key, value)| {
+            *key != "kind" && !value.is_object() && !key.ends_with("Sha256") && *key != "digest" && *key != "key"
         })
+        .map(|(key, value)| format!("{}={}", safe(key), plain(value)))
         .collect();
     let at = part("at").as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(part("at")), clock);
     let kind = event.get("kind").unwrap_or(&Value::Null);
@@ -163,12 +183,26 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn rows(rules: Value) -> Vec<Vec<String>> {
+        rule_rows(&serde_json::from_value::<Vec<Rule>>(rules).unwrap())
+    }
+
     #[test]
-    fn resources_are_named_as_kubectl_names_them() {
-        let rule: Rule = serde_json::from_value(
-            json!({"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]}),
-        )
-        .unwrap();
-        assert_eq!(rule_row(&rule), ["pods/log, pods.apps/log", "get, list", ""]);
+    fn every_resource_and_subresource_of_a_rule_is_told() {
+        let told = rows(json!([
+            {"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]},
+            {"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "list"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["delete"], "resourceNames": ["old"]},
+            {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
+        ]));
+        assert_eq!(
+            told,
+            [
+                ["delete", "core", "secrets", "old"],
+                ["get", "URLs", "/metrics", ""],
+                ["get, list", "apps", "pods/log", ""],
+                ["get, list", "core", "pods (log), secrets", ""],
+            ]
+        );
     }
 }
