@@ -1,0 +1,73 @@
+//! What the README shows is what happens: its console block is run, its YAML is checked.
+
+use std::process::Command;
+
+use crate::bastion::{ALICE, BOB, Bastion, repository, text};
+use crate::plane::{Plane, root, scratch};
+
+/// Each command of the README's story does what is written below it.
+#[test]
+fn the_story_in_the_readme_is_true() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let block = readme.split("```console\n").nth(1).unwrap().split("```").next().unwrap();
+    let bastion = Bastion::start();
+    let here = |written: &str| {
+        // The names of this test's own cluster, namespaces and grant.
+        written.replace("prod", "play").replace("payments", &bastion.ns).replace("-n shop", &format!("-n {}", bastion.shop))
+    };
+    let mut id = String::new();
+    let mut output = String::new();
+    let mut commands = 0;
+    for line in block.lines() {
+        let Some((who, command)) = line.split_once("$ ") else {
+            let (expected, said) = (here(line), squeezed(&output));
+            assert!(said.contains(&squeezed(&expected)), "`{expected}` is not in what was said:\n{output}");
+            continue;
+        };
+        commands += 1;
+        let words = words(&here(command).replace("$ID", &id));
+        let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+        let done = match (who, words[0].as_str()) {
+            ("alice", "jit-login") => bastion.login(ALICE, &arguments),
+            ("bob", "jit-login") => bastion.login(BOB, &arguments),
+            ("root", "jitd") => bastion.jitd(&arguments),
+            other => panic!("who is {other:?}?"),
+        };
+        output = format!("{}{}", text(&done.stdout), text(&done.stderr));
+        if id.is_empty() {
+            text(&done.stdout).trim().clone_into(&mut id);
+        }
+    }
+    assert_eq!(commands, 9);
+}
+
+/// The configuration and the policy of the README pass `jitd check`.
+#[test]
+fn the_files_in_the_readme_are_right() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let [policy, config] = blocks.as_slice() else { panic!("{} blocks of YAML", blocks.len()) };
+    let folder = scratch("readme");
+    std::fs::write(folder.join("policy.yaml"), policy).unwrap();
+    std::fs::write(folder.join("config.yaml"), config).unwrap();
+    std::fs::copy(&Plane::shared().ca, folder.join("prod-ca.crt")).unwrap();
+    let jitd = root().join("bin/jitd");
+    let checked = Command::new(jitd).arg("--config").arg(folder.join("config.yaml")).arg("check").output().unwrap();
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+}
+
+/// A command as a shell splits it; double quotes keep words together.
+fn words(command: &str) -> Vec<String> {
+    let quoted = command.split('"').enumerate();
+    quoted
+        .flat_map(|(number, part)| match number % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        })
+        .collect()
+}
+
+/// Columns are for people; what counts are the words.
+fn squeezed(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
