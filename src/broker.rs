@@ -11,7 +11,7 @@
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -111,6 +111,8 @@ pub struct Broker {
     deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
     /// Told when a deadline may have come nearer.
     pub due: Notify,
+    /// The keys that are being asked with at this moment.
+    asking: Mutex<HashSet<KeyHash>>,
     /// Whether the daemon is ending, so that nobody waits any more.
     stopping: watch::Sender<bool>,
 }
@@ -131,7 +133,12 @@ struct Cell {
     state: watch::Sender<Arc<Grant>>,
     /// How often ending it failed in a row.
     failures: AtomicU32,
+    /// An end that was carried out as far as it could be, and that the trail does not know of yet.
+    owed: Mutex<Option<Owed>>,
 }
+
+/// What the trail has to be told about an end: why, who, and their words.
+type Owed = (EndCause, Option<PersonName>, Option<String>);
 
 impl Cell {
     fn new(grant: Grant) -> Arc<Self> {
@@ -139,6 +146,7 @@ impl Cell {
             gate: tokio::sync::Mutex::new(()),
             state: watch::Sender::new(Arc::new(grant)),
             failures: AtomicU32::new(0),
+            owed: Mutex::default(),
         })
     }
 
@@ -158,6 +166,28 @@ pub struct HandedOver {
     pub until: Timestamp,
     /// The cluster it is for.
     pub cluster: ClusterName,
+}
+
+/// One key while it is being asked with, so that two people can't both find it free.
+struct Asking<'a> {
+    keys: &'a Mutex<HashSet<KeyHash>>,
+    key: KeyHash,
+}
+
+impl<'a> Asking<'a> {
+    fn with(keys: &'a Mutex<HashSet<KeyHash>>, key: &KeyHash) -> Result<Self, Refusal> {
+        if keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            Ok(Self { keys, key: key.clone() })
+        } else {
+            Err(key_in_use("this key is being asked with at this moment"))
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
 }
 
 /// What a broker is made of.
@@ -196,6 +226,7 @@ impl Broker {
             open: RwLock::default(),
             deadlines: Mutex::default(),
             due: Notify::new(),
+            asking: Mutex::default(),
             stopping: watch::Sender::new(false),
         };
         for grant in parts.open {
@@ -263,6 +294,8 @@ impl Broker {
         };
         approval::role_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
+        // Held until the request stands in the trail, where the next one finds it.
+        let _asking = Asking::with(&self.asking, &key)?;
         self.key_is_free(&key, requester, site).await?;
         let role = resolve(site, ask).await?;
 
@@ -287,13 +320,11 @@ impl Broker {
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
-        let in_use =
-            |why: &str| Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does");
         if site.authority().is_own_key(key) {
-            return Err(in_use("this is the authority's own key").into());
+            return Err(key_in_use("this is the authority's own key").into());
         }
         if self.trail.owners_of(key).await?.iter().any(|owner| owner != requester.name.as_str()) {
-            return Err(in_use("this key stands in another person's grant").into());
+            return Err(key_in_use("this key stands in another person's grant").into());
         }
         Ok(())
     }
@@ -396,7 +427,7 @@ impl Broker {
             Err(refusal) => {
                 let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
                 if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
-                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound };
+                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
                     self.record(cell, None, vec![event]).await?;
                 }
                 return Err(refused);
@@ -523,6 +554,12 @@ impl Broker {
         let Some(cell) = self.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
+        let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((why, by, reason)) = owed
+            && grant.phase == Phase::Live
+        {
+            return self.finish(&cell, why, by.as_ref(), reason).await.map(drop);
+        }
         let over = grant.deadline.is_some_and(|deadline| deadline <= self.now());
         let lapse = |clock| self.record(&cell, None, vec![Event::Lapsed { clock }]);
         let settled = match grant.phase {
@@ -565,6 +602,7 @@ impl Broker {
         by: Option<&PersonName>,
         reason: Option<String>,
     ) -> Result<Arc<Grant>, BrokerError> {
+        let owed = (why, by.cloned(), reason.clone());
         let ended = self.unbind(cell, why, by, reason).await;
         match &ended {
             Ok(grant) => {
@@ -572,6 +610,10 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
+                // Still live here means that the intent could not be recorded; access is gone all the same.
+                if cell.grant().phase == Phase::Live {
+                    *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(owed);
+                }
                 self.later(cell);
             }
         }
@@ -589,7 +631,8 @@ impl Broker {
     ) -> Result<Arc<Grant>, BrokerError> {
         let grant = cell.grant();
         if !grant.bind_intended {
-            return self.record(cell, by, vec![Event::Ended { why, proof: EndProof::NeverBound }]).await;
+            let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
+            return self.record(cell, by, vec![event]).await;
         }
         let intended = if grant.phase == Phase::Ending {
             Ok(())
@@ -612,7 +655,7 @@ impl Broker {
         {
             ask_until(site, &binding, &probe, false).await?;
         }
-        self.record(cell, None, vec![Event::Ended { why, proof: EndProof::Denied }]).await
+        self.record(cell, None, vec![Event::Ended { why, proof: EndProof::Denied, reason: None }]).await
     }
 
     // ---- looking ----
@@ -785,6 +828,11 @@ impl Broker {
     /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
     /// is the answer instead: nothing happens outside the trail.
     async fn refuse(&self, cell: &Cell, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
+        let grant = cell.grant();
+        if !grant.phase.is_open() {
+            // It ended while this waited for the gate; nothing follows an end.
+            return over(&grant).into();
+        }
         let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
         match self.record(cell, Some(&by.name), vec![event]).await {
             Ok(_) => refusal.into(),
@@ -848,11 +896,7 @@ impl Broker {
 
     /// The cell of a grant that was seen; refused when it is over, or was just now.
     fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
-        self.cell(&seen.id).ok_or_else(|| {
-            let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
-            let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
-            Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again").into()
-        })
+        self.cell(&seen.id).ok_or_else(|| over(seen).into())
     }
 
     fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {
@@ -926,6 +970,16 @@ async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, allowed: bool)
 fn role_empty(ask: &Ask) -> Refusal {
     Refusal::new(Code::RoleEmpty, format!("role `{}` allows nothing in {}", ask.role, ask.scope))
         .hint("its rules are empty, or hold only outside of namespaces")
+}
+
+fn key_in_use(why: &str) -> Refusal {
+    Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does")
+}
+
+fn over(seen: &Grant) -> Refusal {
+    let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
+    let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
+    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again")
 }
 
 fn not_the_requester() -> Refusal {

@@ -24,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 pub use self::server::{Limits, serve};
 
@@ -60,14 +61,28 @@ struct Call {
 impl Call {
     /// The body as JSON of a known form.
     fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        serde_json::from_slice(&self.body)
-            .map_err(|error| Problem::malformed(format!("the body is not what it should be: {error}")))
+        let not_so =
+            |why: &dyn std::fmt::Display| Problem::malformed(format!("the body is not what it should be: {why}"));
+        let body = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
+        // serde also takes a list for a struct, its fields in their order; the document knows of none.
+        match serde_json::from_slice(&self.body) {
+            Ok(value) if !holds_a_list(&value) => Ok(body),
+            _ => Err(not_so(&"there is a list in it")),
+        }
     }
 
     /// The query's parameters; an unknown one is refused.
     fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         serde_urlencoded::from_str(&self.query)
             .map_err(|error| Problem::malformed(format!("the query is not what it should be: {error}")))
+    }
+}
+
+fn holds_a_list(value: &Value) -> bool {
+    match value {
+        Value::Array(_) => true,
+        Value::Object(fields) => fields.values().any(holds_a_list),
+        _ => false,
     }
 }
 
@@ -214,9 +229,8 @@ fn router(api: Arc<Api>) -> Router {
                       headers: HeaderMap,
                       body: Body| {
                     // What is no UTF-8 is no id, and is answered like every other that there is not.
-                    let id = parameters
-                        .ok()
-                        .and_then(|all| Some(all.iter().find(|(name, _)| *name == "id")?.1.to_owned()));
+                    let id =
+                        parameters.ok().and_then(|all| Some(all.iter().find(|(name, _)| *name == "id")?.1.to_owned()));
                     let route = Arc::clone(&route);
                     async move {
                         let arrival = Arrival { peer, id, query: query.unwrap_or_default(), headers, body };

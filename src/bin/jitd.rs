@@ -4,7 +4,7 @@
 //! configuration that can't be meant. `serve` runs until SIGTERM or SIGINT.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, IsTerminal, Write, stdout};
+use std::io::{BufReader, IsTerminal, Write, stdin, stdout};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -104,7 +104,7 @@ enum CaVerb {
 enum AuditVerb {
     /// Check every line, its place in the chain, and that it may follow the ones before it.
     Verify {
-        /// Exported lines instead of this host's trail; needs no configuration.
+        /// Exported lines instead of this host's trail, `-` for stdin; needs no configuration.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
@@ -260,6 +260,7 @@ fn no_such_cluster(cluster: &str, config: &Config) -> String {
 
 fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
     let report = match file {
+        Some(file) if file == Path::new("-") => trail::verify_lines(stdin().lock(), file)?,
         Some(file) => {
             let lines =
                 std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
@@ -298,7 +299,10 @@ fn serve(config: Config) -> Result<(), Failure> {
         .init();
     // The one provider in the tree; a second install can't happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?;
+    // One worker: a certificate takes a tenth of a millisecond, and a second worker costs more in waking
+    // each other up than it brings (docs/benchmarks.md).
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().max_blocking_threads(16).build()?;
     runtime.block_on(run(config))
 }
 
@@ -322,10 +326,12 @@ async fn run(config: Config) -> Result<(), Failure> {
         overseers: Overseers { readers, admins: config.admins.clone() },
         clock: CLOCK,
     }));
-    broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256).await?;
+    let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256).await;
 
     let findings = Arc::new(Findings::default());
     sweep::start(&broker, &findings).await;
+    // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
+    recorded?;
     let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone()));
     let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
 

@@ -221,6 +221,9 @@ pub enum Event {
         why: EndCause,
         /// What proves it.
         proof: EndProof,
+        /// What the person said who ended it before anything was bound; after that, `UnbindIntended` has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
 }
 
@@ -511,7 +514,9 @@ impl Grant {
             (P::Live, E::IssueIntended { .. }) => {}
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
             (P::Collecting, E::BindIntended { .. }) if !self.bind_intended => self.bind_intended = true,
-            (P::Collecting, E::Bound { uid }) if self.bind_intended => self.binding_uid = Some(uid.clone()),
+            (P::Collecting, E::Bound { uid }) if self.bind_intended && self.binding_uid.is_none() => {
+                self.binding_uid = Some(uid.clone());
+            }
             (P::Collecting, E::Live { until }) if self.binding_uid.is_some() => {
                 self.phase = P::Live;
                 self.live_at = Some(fact.at);
@@ -524,13 +529,16 @@ impl Grant {
                 self.closed_by = fact.by.clone();
                 self.closing_words = reason.clone();
             }
-            (P::Ending, E::Ended { why, proof: EndProof::Denied }) if self.end_cause == Some(*why) => {
+            (P::Ending, E::Ended { why, proof: EndProof::Denied, reason: None }) if self.end_cause == Some(*why) => {
                 let closed_by = self.closed_by.take();
                 self.close(P::Ended, fact);
                 self.closed_by = closed_by;
             }
-            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound }) if !self.bind_intended => {
+            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound, reason })
+                if !self.bind_intended =>
+            {
                 self.end_cause = Some(*why);
+                self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
             (phase, event) => {

@@ -101,8 +101,8 @@ fn every_event() -> Vec<Event> {
         Event::Bound { uid: "u".into() },
         Event::Live { until: at(600) },
         Event::UnbindIntended { why: EndCause::Expired, reason: None },
-        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied },
-        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound },
+        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None },
+        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None },
     ]
 }
 
@@ -133,7 +133,7 @@ fn only_these_events_may_follow() {
         ("approved", &[3, 5, 6, 7, 14]),
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
-        ("bound", &[6, 8, 10, 11, 12]),
+        ("bound", &[6, 8, 11, 12]),
         ("live", &[6, 7, 8, 12]),
         ("ending", &[6, 13]),
         ("ended", &[]),
@@ -166,7 +166,7 @@ fn a_grant_begins_with_its_request_only() {
 #[test]
 fn the_cause_of_an_end_stays() {
     let ending = brought_to("ending");
-    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied };
+    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None };
     assert!(ending.follow(&fact(other)).is_err());
 }
 

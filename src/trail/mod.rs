@@ -20,6 +20,8 @@ use crate::grant::request::{KeyHash, Person};
 use crate::grant::role::{ResolvedRole, sha256_hex};
 use crate::grant::{Event, Fact, Grant, GrantId};
 
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use verify::{Report, export, verify_file, verify_lines};
@@ -121,7 +123,7 @@ impl Trail {
         Ok((trail, open))
     }
 
-    /// When the last entry was written, as it stood when the trail was opened.
+    /// The latest time in the trail's end, as it stood when the trail was opened.
     #[must_use]
     pub fn latest(&self) -> Timestamp {
         self.latest
@@ -265,7 +267,8 @@ impl Drop for Writer {
     }
 }
 
-/// The last line's number, hash and time.
+/// The last line's number and hash, and the latest time in any: the clock may have been set back before
+/// the last one was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Head {
     seq: i64,
@@ -370,7 +373,7 @@ fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), F
         .prepare_cached("INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![seq, grant, fact.event.kind(), line])?;
     project(connection, seq, fact)?;
-    *head = Head { seq, hash: sha256_hex(line.as_bytes()), at: fact.at };
+    *head = Head { seq, hash: sha256_hex(line.as_bytes()), at: head.at.max(fact.at) };
     Ok(())
 }
 
@@ -418,17 +421,13 @@ fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
     )?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
+    // Before anything is written to a file that may be a newer jitd's.
+    let is_new = layout(&connection)? == 0;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match version {
-        0 => connection
-            .execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?,
-        1 => {}
-        newer => {
-            return Err(Fault::System(format!("it was written by a newer jitd (layout {newer}); hint: upgrade jitd")));
-        }
+    if is_new {
+        connection.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?;
     }
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;
@@ -440,28 +439,40 @@ fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    layout(&connection)?;
     Ok(connection)
+}
+
+/// 1 for the layout of `trail.sql`, 0 for a file that is empty yet.
+fn layout(connection: &Connection) -> Result<i64, Fault> {
+    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        known @ 0..=1 => Ok(known),
+        newer => Err(Fault::System(format!("it was written by a newer jitd (layout {newer})\nhint: upgrade jitd"))),
+    }
 }
 
 /// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
 fn check_tail(connection: &Connection) -> Result<Head, Fault> {
-    let mut statement = connection
-        .prepare("SELECT seq, line FROM (SELECT seq, line FROM events ORDER BY seq DESC LIMIT ?1) ORDER BY seq")?;
-    let mut rows = statement.query([TAIL])?;
-    let mut head: Option<Head> = None;
+    let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+    let before = last.saturating_sub(TAIL).max(0);
+    let mut statement = connection.prepare("SELECT seq, line FROM events WHERE seq > ?1 ORDER BY seq")?;
+    let mut rows = statement.query([before])?;
+    let mut head = Head { seq: before, hash: BEGINNING.to_owned(), at: Timestamp::MIN };
     while let Some(row) = rows.next()? {
         let (seq, line): (i64, String) = (row.get(0)?, row.get(1)?);
-        let entry = parse(&line).map_err(|_| Fault::Damaged { seq, why: "is no entry".to_owned() })?;
-        let follows = match &head {
-            Some(head) => entry.prev == head.hash && seq == head.seq.saturating_add(1),
-            None => seq > 1 || (seq == 1 && entry.prev == BEGINNING),
-        };
-        if entry.seq != seq || !follows {
-            return Err(Fault::Damaged { seq, why: "does not follow the one before it".to_owned() });
+        let due = head.seq.saturating_add(1);
+        let damaged = |why: &str| Fault::Damaged { seq: due, why: why.to_owned() };
+        if seq != due {
+            return Err(damaged("is missing"));
         }
-        head = Some(Head { seq, hash: sha256_hex(line.as_bytes()), at: entry.fact.at });
+        let entry = parse(&line).map_err(|_| damaged("is no entry"))?;
+        // The line before the first one that is looked at may be any.
+        if entry.seq != seq || (entry.prev != head.hash && (head.seq > before || before == 0)) {
+            return Err(damaged("does not follow the one before it"));
+        }
+        head = Head { seq, hash: sha256_hex(line.as_bytes()), at: head.at.max(entry.fact.at) };
     }
-    Ok(head.unwrap_or_else(|| Head { seq: 0, hash: BEGINNING.to_owned(), at: Timestamp::MIN }))
+    Ok(head)
 }
 
 fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
@@ -472,16 +483,18 @@ fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
 
 /// The grant that its events make.
 fn fold(connection: &Connection, id: &str) -> Result<Grant, Fault> {
-    let mut statement = connection.prepare_cached("SELECT line FROM events WHERE grant_id = ?1 ORDER BY seq")?;
+    let mut statement = connection.prepare_cached("SELECT line, seq FROM events WHERE grant_id = ?1 ORDER BY seq")?;
     let mut rows = statement.query([id])?;
     let mut grant: Option<Grant> = None;
     while let Some(row) = rows.next()? {
-        let entry = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+        let seq = row.get(1)?;
+        let entry = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+            .map_err(|fault| Fault::Damaged { seq, why: fault.to_string() })?;
         let next = match grant {
             None => Grant::begin(&entry.fact),
             Some(grant) => grant.follow(&entry.fact),
         };
-        grant = Some(next.map_err(|error| Fault::Damaged { seq: entry.seq, why: error.to_string() })?);
+        grant = Some(next.map_err(|error| Fault::Damaged { seq, why: error.to_string() })?);
     }
     grant.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
 }

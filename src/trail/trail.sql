@@ -22,6 +22,11 @@ BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 
+-- INSERT OR REPLACE deletes without asking the trigger above.
+CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
+WHEN NEW.seq <= (SELECT max(seq) FROM events)
+BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
+
 CREATE TABLE grants (
     id        TEXT PRIMARY KEY,
     seq       INTEGER NOT NULL,

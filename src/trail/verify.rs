@@ -4,7 +4,7 @@
 //! the ones before it, and (for a file) the columns and the projection say what the lines say. It only
 //! reads, and may run beside a daemon. `jitd audit verify` and `jitd audit export` call it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, Write};
 use std::path::Path;
 
@@ -106,6 +106,7 @@ struct Checker {
     head: Option<String>,
     grants: u64,
     open: HashMap<GrantId, Grant>,
+    closed: HashSet<GrantId>,
 }
 
 impl Checker {
@@ -122,6 +123,7 @@ impl Checker {
         if let Some(id) = &entry.fact.grant {
             let next = match self.open.remove(id) {
                 Some(grant) => grant.follow(&entry.fact),
+                None if self.closed.contains(id) => return Err(damaged(format!("grant {id} is over already"))),
                 None => {
                     self.grants = self.grants.saturating_add(1);
                     Grant::begin(&entry.fact)
@@ -130,6 +132,8 @@ impl Checker {
             .map_err(|error| damaged(error.to_string()))?;
             if next.phase.is_open() {
                 self.open.insert(id.clone(), next);
+            } else {
+                self.closed.insert(id.clone());
             }
         } else if !matches!(entry.fact.event, Event::Started { .. } | Event::Stopped | Event::RequestRefused { .. }) {
             return Err(damaged("names no grant".to_owned()));

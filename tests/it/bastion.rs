@@ -8,11 +8,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
 
-use crate::plane::{Admin, Answer, Plane, root, scratch, until};
+use crate::plane::{Admin, Answer, Plane, root, scratch, until, until_within};
 
 /// Somebody on the bastion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,7 +209,12 @@ impl<'a> Bastion<'a> {
 
     /// Starts the daemon and waits until it answers.
     pub(crate) fn serve(&mut self) {
-        self.spawn();
+        self.serve_as(Command::new(root().join("bin/jitd")));
+    }
+
+    /// The same by a command of the test's, which runs the daemon in its own place.
+    pub(crate) fn serve_as(&mut self, program: Command) {
+        self.spawn_as(program);
         until("the daemon answers", || {
             assert!(self.is_running(), "the daemon ended: {}", self.log());
             std::os::unix::net::UnixStream::connect(self.socket()).ok()
@@ -217,10 +223,13 @@ impl<'a> Bastion<'a> {
 
     /// Starts the daemon without waiting.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_as(Command::new(root().join("bin/jitd")));
+    }
+
+    fn spawn_as(&mut self, mut program: Command) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let daemon =
-            self.jitd_command(&["serve"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        self.daemon = Some(daemon);
+        program.arg("--config").arg(self.dir.join("config.yaml")).arg("serve").env_remove("NOTIFY_SOCKET");
+        self.daemon = Some(program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -240,6 +249,12 @@ impl<'a> Bastion<'a> {
         let mut daemon = self.daemon.take().unwrap();
         assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
         daemon.wait().unwrap().success()
+    }
+
+    /// Waits for a daemon that was told to end; whether it did in good order.
+    pub(crate) fn ended_well(&mut self) -> bool {
+        let mut daemon = self.daemon.take().unwrap();
+        until_within(Duration::from_secs(20), "the daemon ends", || daemon.try_wait().unwrap()).success()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -73,7 +73,7 @@ fn the_signed_bytes_are_those_that_were_recorded() {
     assert_eq!(intents[0]["event"]["tbsSha256"], json!(recorded));
 }
 
-fn whois(chain: &Path, root: &Path) -> Value {
+pub(crate) fn whois(chain: &Path, root: &Path) -> Value {
     let told = Command::new(programs().join("whois")).arg("--roots").arg(root).arg(chain).output().unwrap();
     assert!(told.status.success(), "{}", text(&told.stderr));
     serde_json::from_slice(&told.stdout).unwrap()

@@ -93,7 +93,11 @@ impl Middleman {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |request| Arc::clone(&shared).serve(request));
                     // A cut connection is what some tests want.
-                    drop(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                    drop(
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
                 });
             }
         });
@@ -115,7 +119,9 @@ impl Middleman {
 
     /// Waits until at least `count` requests met a rule since the last one was made.
     pub(crate) fn met(&self, count: usize) {
-        until("a request comes to where it is played with", || (*self.shared.met.lock().unwrap() >= count).then_some(()));
+        until("a request comes to where it is played with", || {
+            (*self.shared.met.lock().unwrap() >= count).then_some(())
+        });
     }
 
     /// What is held is passed on now, and there are no rules any more.
@@ -207,6 +213,7 @@ fn serving() -> (TlsAcceptor, String) {
     let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let tls = rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
+    let tls =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
     (TlsAcceptor::from(Arc::new(tls)), ca_pem)
 }

@@ -12,7 +12,7 @@ use kube::{Client, Config};
 use serde_json::Value;
 
 /// A folder under the system's temporary folder that everybody may enter, for tests run other accounts'
-/// commands in it. It goes with the process.
+/// commands in it. It goes with the next run.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -25,6 +25,7 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
+        remove_leftovers();
         let root = std::env::temp_dir().join(format!("jitd-it-{}", std::process::id()));
         std::fs::create_dir_all(root.join("bin")).unwrap();
         for (name, path) in [("jitd", env!("CARGO_BIN_EXE_jitd")), ("jit-login", env!("CARGO_BIN_EXE_jit-login"))] {
@@ -34,6 +35,17 @@ pub(crate) fn root() -> &'static Path {
         std::fs::copy(programs().join("kubectl"), root.join("bin/kubectl")).unwrap();
         root
     })
+}
+
+/// What runs before left, for a process can't remove its folder after itself; those of running ones stay.
+fn remove_leftovers() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let pid = name.to_str().and_then(|name| name.strip_prefix("jitd-it-")).and_then(|pid| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
 }
 
 /// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, launch and whois.

@@ -1,0 +1,322 @@
+//! The trail by itself: what is stored together, what is refused alone, and that what `open` reloads is
+//! what the facts make, whatever their order.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::grant::policy::Quorum;
+use crate::grant::request::{Ask, PersonName, Scope};
+use crate::grant::{Clock, EndCause, EndProof, Requested};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("jitd-trail-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn trail(&self) -> PathBuf {
+        self.0.join("trail.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn id(number: u8) -> GrantId {
+    GrantId::from_random([number; 10])
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn person(name: &str) -> Option<PersonName> {
+    Some(name.parse().unwrap())
+}
+
+fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact {
+    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), event }
+}
+
+fn requested(number: u8) -> Fact {
+    let event = Requested {
+        ask: Ask {
+            cluster: "play".parse().unwrap(),
+            scope: Scope::Namespace("payments".parse().unwrap()),
+            role: "view".parse().unwrap(),
+            window: "5m".parse().unwrap(),
+            reason: "INC-42".parse().unwrap(),
+        },
+        key: KeyHash("ab".repeat(32)),
+        role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
+        rule: "payments".to_owned(),
+        quorum: Quorum { groups: vec!["payments-leads".to_owned()], count: 2 },
+        digest: "cd".repeat(32),
+        pending_until: at(3600),
+    };
+    fact(Some(number), Some("alice"), 0, Event::Requested(Box::new(event)))
+}
+
+fn refused(number: u8) -> Fact {
+    let event = Event::Refused { action: "approve".to_owned(), code: "not-allowed".to_owned() };
+    fact(Some(number), Some("dave"), 1, event)
+}
+
+fn withdrawn(number: u8) -> Fact {
+    fact(Some(number), Some("alice"), 2, Event::Withdrawn)
+}
+
+fn started(second: i64) -> Fact {
+    let event = Event::Started { version: "1".to_owned(), host: "h".to_owned(), policy_sha256: "0".to_owned() };
+    fact(None, None, second, event)
+}
+
+/// How many transactions the write-ahead log of a trail holds: a frame that ends one carries the size of
+/// the file after it (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
+fn transactions(trail: &Path) -> usize {
+    let log = std::fs::read(trail.with_extension("db-wal")).unwrap();
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap());
+    let page = usize::try_from(number(&log[8..])).unwrap();
+    log[32..].chunks(24 + page).filter(|frame| number(&frame[4..]) != 0).count()
+}
+
+/// 500 that wait share a few commits, so that a disk which is asked to sync does not decide how many
+/// people can be served.
+#[tokio::test]
+async fn appends_that_wait_share_a_commit() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![requested(1)]).await.unwrap();
+    let before = transactions(&folder.trail());
+    let stored = futures::future::join_all((0..500).map(|_| trail.append(vec![refused(1)]))).await;
+    assert!(stored.iter().all(Result::is_ok));
+    let commits = transactions(&folder.trail()) - before;
+    assert!((1..=20).contains(&commits), "{commits} commits for 500 appends");
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 501);
+    trail.close();
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 501);
+}
+
+/// Of appends that share a commit, the one that may not stand is refused, and the others are stored.
+#[tokio::test]
+async fn what_may_stand_only_once_is_refused_alone() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    let appends = [vec![requested(1)], vec![requested(2)], vec![requested(1)], vec![refused(2)], vec![requested(3)]];
+    let stored = futures::future::join_all(appends.map(|facts| trail.append(facts))).await;
+    assert!(matches!(stored[2], Err(TrailError::Duplicate)), "{:?}", stored[2]);
+    assert_eq!(stored.iter().filter(|stored| stored.is_ok()).count(), 4);
+    trail.close();
+    let report = verify_file(&folder.trail(), |_| {}).unwrap();
+    assert_eq!((report.events, report.grants, report.open), (4, 3, 3));
+}
+
+/// Several facts of one append are all there or none, also when the last of them is refused.
+#[tokio::test]
+async fn facts_of_one_append_stand_together_or_not_at_all() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![requested(1), refused(1)]).await.unwrap();
+    let error = trail.append(vec![requested(2), refused(2), withdrawn(2), requested(1)]).await.unwrap_err();
+    assert!(matches!(error, TrailError::Duplicate), "{error}");
+    trail.append(vec![refused(1), withdrawn(1)]).await.unwrap();
+    assert!(trail.lines_of(&id(2)).await.unwrap().is_empty());
+    trail.close();
+    let report = verify_file(&folder.trail(), |_| {}).unwrap();
+    assert_eq!((report.events, report.grants, report.open), (4, 1, 0));
+}
+
+/// An approval that is spent is spent for the next daemon too.
+#[tokio::test]
+async fn once_is_once_across_restarts() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    let intent = || fact(Some(1), None, 2, Event::BindIntended { binding: "jit-x".to_owned() });
+    trail.append(vec![requested(1), intent()]).await.unwrap();
+    trail.close();
+    drop(trail);
+    // The fold refuses it too; here it is the disk that does.
+    let connection = Connection::open(folder.trail()).unwrap();
+    let line = serde_json::to_string(&intent()).unwrap();
+    let again = connection.execute(
+        "INSERT INTO events (seq, grant_id, kind, line) VALUES (3, ?1, 'bind_intended', ?2)",
+        params![id(1).as_str(), line],
+    );
+    assert_eq!(again.unwrap_err().sqlite_error_code(), Some(ErrorCode::ConstraintViolation));
+}
+
+/// One trail, one daemon.
+#[test]
+fn a_held_trail_is_not_opened() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    let second = Trail::open(&folder.trail());
+    assert!(matches!(second, Err(TrailError::Held(_))));
+    drop(trail);
+    assert!(Trail::open(&folder.trail()).is_ok());
+}
+
+/// The newest moment that the trail knows counts, not the last that was written: entries that were made
+/// while the clock was back don't make the clock right.
+#[tokio::test]
+async fn the_latest_moment_is_the_greatest() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![started(3600)]).await.unwrap();
+    trail.append(vec![started(0)]).await.unwrap();
+    trail.close();
+    drop(trail);
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    assert_eq!(trail.latest(), at(3600));
+}
+
+/// Damage in an open grant is told with the event's number, however far back it lies.
+#[tokio::test]
+async fn damage_is_told_with_its_number_however_old() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![requested(1), refused(1), requested(2)]).await.unwrap();
+    trail.append((0..TAIL).map(|_| refused(2)).collect()).await.unwrap();
+    trail.close();
+    drop(trail);
+    let connection = Connection::open(folder.trail()).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = 'x' WHERE seq = 2")
+        .unwrap();
+    let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
+    assert!(matches!(error, TrailError::Damaged { seq: 2, .. }), "{error}");
+}
+
+/// Every event that a grant can have; which of them may follow is for the fold to say.
+fn events() -> Vec<Event> {
+    let text = || "x".to_owned();
+    let mut events = vec![
+        requested(0).event,
+        Event::Agreed { digest: text() },
+        Event::Approved { digest: text(), collect_until: at(600) },
+        Event::Denied { reason: text() },
+        Event::Withdrawn,
+        Event::Lapsed { clock: Clock::Pending },
+        Event::Lapsed { clock: Clock::Collect },
+        Event::Refused { action: text(), code: text() },
+        Event::IssueIntended { serial: text(), tbs_sha256: text(), not_before: at(0), not_after: at(9) },
+        Event::Issued { serial: text(), leaf_sha256: text() },
+        Event::BindIntended { binding: text() },
+        Event::Bound { uid: text() },
+        Event::Live { until: at(300) },
+        Event::UnbindIntended { why: EndCause::Revoked, reason: Some(text()) },
+    ];
+    for why in [EndCause::Expired, EndCause::Released, EndCause::Revoked, EndCause::Drifted, EndCause::Failed] {
+        events.extend([EndProof::Denied, EndProof::NeverBound].map(|proof| Event::Ended { why, proof, reason: None }));
+    }
+    events
+}
+
+/// What comes next about one of three grants: in most cases one of those that may, else any.
+#[derive(Clone, Debug)]
+struct Step {
+    grant: u8,
+    by: &'static str,
+    second: i64,
+    any: bool,
+    may_end: bool,
+    which: prop::sample::Index,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let by = prop::sample::select(vec!["alice", "bob", "carol"]);
+    let one_in_ten = || prop::bool::weighted(0.1);
+    let step = (0_u8..3, by, 0_i64..5000, one_in_ten(), one_in_ten(), any::<prop::sample::Index>());
+    let step =
+        step.prop_map(|(grant, by, second, any, may_end, which)| Step { grant, by, second, any, may_end, which });
+    prop::collection::vec(step, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever comes in whatever order: the fold takes or refuses it and never panics, and what is stored
+    /// of it is afterwards loaded as the same grants, open and over, and passes every check.
+    #[test]
+    fn what_is_reloaded_is_what_the_facts_make(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = Folder::new();
+        let (trail, _) = Trail::open(&folder.trail()).unwrap();
+        let mut grants: BTreeMap<GrantId, Grant> = BTreeMap::new();
+        let mut stored = Vec::new();
+        for step in steps {
+            let after = |event: &Event| {
+                let fact = fact(Some(step.grant), Some(step.by), step.second, event.clone());
+                let next = match grants.get(&id(step.grant)) {
+                    Some(before) => before.clone().follow(&fact),
+                    None => Grant::begin(&fact),
+                };
+                next.ok().map(|next| (fact, next))
+            };
+            let mut events = events();
+            if !step.any {
+                events.retain(|event| after(event).is_some_and(|(_, next)| step.may_end || next.phase.is_open()));
+            }
+            if !events.is_empty()
+                && let Some((fact, next)) = after(step.which.get(&events))
+            {
+                grants.insert(next.id.clone(), next);
+                stored.push(fact);
+            }
+        }
+        for facts in stored.chunks(3) {
+            runtime.block_on(trail.append(facts.to_vec())).unwrap();
+        }
+        trail.close();
+        drop(trail);
+
+        let (trail, open) = Trail::open(&folder.trail()).unwrap();
+        let open: BTreeMap<GrantId, Grant> = open.into_iter().map(|grant| (grant.id.clone(), grant)).collect();
+        let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into() };
+        let (over, more) = runtime.block_on(trail.closed(&erin, &["auditors".to_owned()], "", 10)).unwrap();
+        let reloaded: BTreeMap<GrantId, Grant> = over.into_iter().map(|grant| (grant.id.clone(), grant)).chain(open.clone()).collect();
+        prop_assert!(!more);
+        prop_assert_eq!(&reloaded, &grants);
+        prop_assert!(open.values().all(|grant| grant.phase.is_open()));
+
+        let report = verify_file(&folder.trail(), |_| {}).unwrap();
+        prop_assert_eq!(usize::try_from(report.events).unwrap(), stored.len());
+        prop_assert_eq!(usize::try_from(report.open).unwrap(), open.len());
+        let mut lines = Vec::new();
+        export(&folder.trail(), &mut lines).unwrap();
+        prop_assert_eq!(verify_lines(lines.as_slice(), Path::new("export")).unwrap(), report);
+    }
+
+    /// Lines from anywhere are checked, not believed: a changed byte of an export is an error or, in the
+    /// very last line, another head.
+    #[test]
+    fn a_changed_byte_of_an_export_is_seen(place in 0_usize..10_000, bits in 1_u8..=255) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = Folder::new();
+        let (trail, _) = Trail::open(&folder.trail()).unwrap();
+        runtime.block_on(trail.append(vec![requested(1), refused(1), requested(2), withdrawn(1)])).unwrap();
+        trail.close();
+        let mut lines = Vec::new();
+        export(&folder.trail(), &mut lines).unwrap();
+        let before = verify_lines(lines.as_slice(), Path::new("export")).unwrap();
+        // The last byte only ends the last line.
+        let place = place % (lines.len() - 1);
+        lines[place] ^= bits;
+        if let Ok(report) = verify_lines(lines.as_slice(), Path::new("export")) {
+            prop_assert_ne!(report.head, before.head);
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Cut off at any point, the daemon converges at its next start, without anybody's help: no binding
+//! stands but for a live grant, nothing is signed twice for one approval, and what was answered is kept.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use jitd::grant::{Event, Fact};
+use jitd::trail::{Entry, Trail};
+
+use crate::bastion::{ALICE, Access, BOB, Bastion, ERIN, Key, path, text};
+use crate::middleman::{Middleman, Play};
+use crate::plane::{Admin, Plane, until};
+
+/// One whole story is taken apart: a trail that ends after each of its events, with the binding there and
+/// not there where both can be, is what a crash at that moment leaves.
+#[test]
+fn every_beginning_of_a_story_converges() {
+    let mut bastion = Bastion::start();
+    let access = bastion.live(&bastion.ask("10m"));
+    assert_eq!(bastion.certificate(ALICE, &access.grant, &access.key).0, 200);
+    let (_, binding) = bastion.admin.get(&bastion.binding_path(&access.grant));
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    let facts = facts(&bastion, &access.grant);
+    assert!(bastion.terminate());
+
+    let mut told = Vec::new();
+    for cut in 1..=facts.len() {
+        let last = facts[cut - 1].event.kind();
+        let bound: &[bool] = match (last, cut) {
+            ("bind_intended" | "unbind_intended", _) => &[false, true],
+            ("bound" | "live", _) => &[true],
+            // The renewal.
+            ("issue_intended" | "issued", 8..) => &[true],
+            _ => &[false],
+        };
+        for there in bound {
+            let uid = there.then(|| bind_again(&bastion, &binding));
+            let beginning = facts[..cut].iter().cloned().map(|mut fact| {
+                if let (Event::Bound { uid: of_then }, Some(uid)) = (&mut fact.event, &uid) {
+                    of_then.clone_from(uid);
+                }
+                fact
+            });
+            rewrite(&bastion.dir.join("var/trail.db"), beginning.collect());
+            bastion.serve();
+            let phase = converged(&bastion, &access.grant, &access.key);
+            told.push((last, *there, phase));
+            bastion.kill();
+        }
+    }
+    let told: Vec<(&str, bool, &str)> =
+        told.iter().map(|(last, there, phase)| (*last, *there, phase.as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            ("requested", false, "pending"),
+            ("approved", false, "approved"),
+            ("issue_intended", false, "ended(failed)"),
+            ("issued", false, "ended(failed)"),
+            ("bind_intended", false, "ended(failed)"),
+            ("bind_intended", true, "ended(failed)"),
+            ("bound", true, "ended(failed)"),
+            ("live", true, "live"),
+            ("issue_intended", true, "live"),
+            ("issued", true, "live"),
+            ("unbind_intended", false, "ended(released)"),
+            ("unbind_intended", true, "ended(released)"),
+            ("ended", false, "ended(released)"),
+        ]
+    );
+}
+
+/// `kill -9` while the API server has not been asked, has been asked, or has done it and was not heard:
+/// collecting is undone, and an end that was begun is finished.
+#[test]
+fn a_kill_at_each_effect_converges() {
+    let middleman = Middleman::before(Plane::shared());
+    let mut bastion = Bastion::with(Plane::shared(), middleman.options());
+    for (method, part, play, found) in [
+        ("GET", "/clusterroles/view", Play::Hold, "approved"),
+        ("POST", "/rolebindings", Play::Hold, "ended(failed)"),
+        ("POST", "/rolebindings", Play::LoseAnswer, "ended(failed)"),
+        ("POST", "/subjectaccessreviews", Play::Hold, "ended(failed)"),
+    ] {
+        let (grant, key) = approved(&bastion);
+        let body = json!({ "csr": key.csr() });
+        killed(&mut bastion, &middleman, (method, part, play), &path(&grant, "/certificate"), &body);
+        assert_eq!(converged(&bastion, &grant, &key), found, "{method} {part} {play:?}");
+    }
+    for (method, part, play) in [
+        ("DELETE", "/rolebindings/", Play::Hold),
+        ("DELETE", "/rolebindings/", Play::LoseAnswer),
+        ("POST", "/subjectaccessreviews", Play::Hold),
+    ] {
+        let access = bastion.live(&bastion.ask("1m"));
+        killed(&mut bastion, &middleman, (method, part, play), &path(&access.grant, "/end"), &Value::Null);
+        assert_eq!(converged(&bastion, &access.grant, &access.key), "ended(released)", "{method} {part} {play:?}");
+    }
+}
+
+/// `kill -9` at moments that nobody chose, from before the collection until after the end.
+#[test]
+fn a_kill_at_any_moment_converges() {
+    const ROUNDS: u32 = 10;
+    let mut bastion = Bastion::start();
+    let (grant, key) = approved(&bastion);
+    let begun = Instant::now();
+    story(&bastion, &grant, &key);
+    let whole = begun.elapsed();
+    let mut random: u64 = 0x6a69_7464;
+    let mut found = BTreeSet::new();
+    for round in 0..ROUNDS {
+        let (grant, key) = approved(&bastion);
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // Somewhere in this round's share of the story; the last one is over.
+        let moment = whole * (100 * round + u32::try_from(random >> 33).unwrap() % 100) / (100 * (ROUNDS - 2));
+        let pid = bastion.pid();
+        std::thread::scope(|scope| {
+            let (under_way, over) = mpsc::channel::<()>();
+            let (bastion, grant, key) = (&bastion, &grant, &key);
+            scope.spawn(move || {
+                let _under_way = under_way;
+                story(bastion, grant, key);
+            });
+            // Nothing is ever sent: this ends with the story or at the moment.
+            let _ = over.recv_timeout(moment);
+            send(pid, Signal::SIGKILL);
+        });
+        bastion.kill();
+        bastion.serve();
+        found.insert(converged(&bastion, &grant, &key));
+    }
+    assert!(found.len() > 1, "the moments are all alike: {found:?}");
+}
+
+/// SIGTERM lets a collection that has begun come to its end, and the next daemon goes on with it.
+#[test]
+fn a_sigterm_cuts_nothing_off() {
+    let middleman = Middleman::before(Plane::shared());
+    let mut bastion = Bastion::with(Plane::shared(), middleman.options());
+    let (grant, key) = approved(&bastion);
+    middleman.play("POST", "/rolebindings", Play::Hold);
+    let (status, certificate) = std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| bastion.certificate(ALICE, &grant, &key));
+        middleman.met(1);
+        send(bastion.pid(), Signal::SIGTERM);
+        until("the daemon is stopping", || bastion.log().contains("stopping").then_some(()));
+        middleman.pass_on();
+        collecting.join().unwrap()
+    });
+    assert_eq!(status, 200, "{certificate}");
+    assert!(bastion.terminate(), "it ends in good order");
+    bastion.serve();
+    let client = Admin::with_certificate(bastion.plane, certificate["certificate"].as_str().unwrap(), &key.pem());
+    let access = Access { grant, key, chain: String::new(), client };
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    assert_eq!(converged(&bastion, &access.grant, &access.key), "live");
+}
+
+/// Whoever was told "201" finds the request after a kill in the middle of a crowd.
+#[test]
+fn what_was_answered_survives_a_kill() {
+    const CROWD: usize = 64;
+    let middleman = Middleman::before(Plane::shared());
+    let mut bastion = Bastion::with(Plane::shared(), middleman.options());
+    // They all come to the same place, and go on together.
+    middleman.play("GET", "/api/v1/namespaces/", Play::Hold);
+    let (answered, answers) = mpsc::channel::<String>();
+    let mut promised: Vec<String> = std::thread::scope(|scope| {
+        for _ in 0..CROWD {
+            let (bastion, answered) = (&bastion, answered.clone());
+            scope.spawn(move || {
+                let body = json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
+                if let Ok((201, grant)) = bastion.attempt(ALICE, "POST", "/v1/grants", &body) {
+                    answered.send(grant["id"].as_str().unwrap().to_owned()).unwrap();
+                }
+            });
+        }
+        middleman.met(24);
+        middleman.pass_on();
+        let first: Vec<String> = (0..8).map(|_| answers.recv_timeout(Duration::from_secs(20)).unwrap()).collect();
+        send(bastion.pid(), Signal::SIGKILL);
+        first
+    });
+    promised.extend(answers.try_iter());
+    bastion.kill();
+    bastion.serve();
+    let (_, list) = bastion.get(ERIN, "/v1/grants?limit=1000");
+    let kept: BTreeSet<&str> =
+        list["grants"].as_array().unwrap().iter().map(|grant| grant["id"].as_str().unwrap()).collect();
+    for id in &promised {
+        assert!(kept.contains(id.as_str()), "{id} was promised; kept are {} of {CROWD}", kept.len());
+    }
+    verified(&bastion);
+}
+
+// ---- what is told again and again ----
+
+/// A request that bob has agreed to.
+fn approved(bastion: &Bastion) -> (Value, Key) {
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    (grant, key)
+}
+
+/// Collects and gives back, with a daemon that may be killed meanwhile.
+fn story(bastion: &Bastion, grant: &Value, key: &Key) {
+    let collected = bastion.attempt(ALICE, "POST", &path(grant, "/certificate"), &json!({ "csr": key.csr() }));
+    if collected.is_ok() {
+        drop(bastion.attempt(ALICE, "POST", &path(grant, "/end"), &Value::Null));
+    }
+}
+
+/// Makes a call, kills the daemon where the middleman plays, lets go, and starts it again.
+fn killed(
+    bastion: &mut Bastion,
+    middleman: &Middleman,
+    (method, part, play): (&'static str, &'static str, Play),
+    call: &str,
+    body: &Value,
+) {
+    middleman.play(method, part, play);
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| bastion.attempt(ALICE, "POST", call, body));
+        middleman.met(1);
+        send(bastion.pid(), Signal::SIGKILL);
+        assert!(calling.join().unwrap().is_err(), "nobody answers any more");
+    });
+    middleman.drop_held();
+    bastion.kill();
+    bastion.serve();
+}
+
+/// What has to be true from the moment the socket answers again; then the grant is brought to its end.
+/// Says where it was found.
+fn converged(bastion: &Bastion, grant: &Value, key: &Key) -> String {
+    let found = bastion.show(ERIN, grant);
+    let binding = format!("jit-{}", grant["id"].as_str().unwrap());
+    let phase = found["phase"].as_str().unwrap();
+    assert_eq!(bastion.bindings(), if phase == "live" { vec![binding] } else { Vec::new() }, "{phase}");
+    let told = match phase {
+        "pending" => {
+            assert_eq!(bastion.certificate(ALICE, grant, key).1["code"], "wrong-phase");
+            assert_eq!(bastion.approve(BOB, grant).0, 200);
+            works_and_ends(bastion, grant, key);
+            phase.to_owned()
+        }
+        "approved" | "live" => {
+            works_and_ends(bastion, grant, key);
+            phase.to_owned()
+        }
+        "ended" => {
+            let events = bastion.kinds(grant);
+            let (status, refused) = bastion.certificate(ALICE, grant, key);
+            assert_eq!((status, &refused["code"]), (410, &json!("too-late")));
+            assert_eq!(bastion.kinds(grant), events);
+            format!("ended({})", found["endCause"].as_str().unwrap())
+        }
+        other => panic!("`{other}` is nowhere to be left"),
+    };
+    assert!(bastion.bindings().is_empty());
+    let events = bastion.kinds(grant);
+    let before_live = events.iter().take_while(|kind| *kind != "live");
+    assert!(before_live.filter(|kind| *kind == "issue_intended").count() <= 1, "signed twice: {events:?}");
+    verified(bastion);
+    told
+}
+
+fn works_and_ends(bastion: &Bastion, grant: &Value, key: &Key) {
+    let (status, certificate) = bastion.certificate(ALICE, grant, key);
+    assert_eq!(status, 200, "{certificate}");
+    let client = Admin::with_certificate(bastion.plane, certificate["certificate"].as_str().unwrap(), &key.pem());
+    assert_eq!(client.get(&format!("/api/v1/namespaces/{}/configmaps", bastion.ns)).0, 200);
+    let (status, ended) = bastion.post(ALICE, &path(grant, "/end"), &Value::Null);
+    assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
+    assert_eq!(client.get(&format!("/api/v1/namespaces/{}/configmaps", bastion.ns)).0, 403);
+}
+
+fn verified(bastion: &Bastion) {
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// What the trail says about a grant.
+fn facts(bastion: &Bastion, grant: &Value) -> Vec<Fact> {
+    let (_, answer) = bastion.get(ERIN, &path(grant, "/events"));
+    let entries: Vec<Entry> = serde_json::from_value(answer["events"].clone()).unwrap();
+    entries.into_iter().map(|entry| entry.fact).collect()
+}
+
+/// A trail that holds these facts, in the place of the one there was.
+fn rewrite(trail: &Path, facts: Vec<Fact>) {
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(trail.with_extension(format!("db{suffix}"))));
+    }
+    let (written, _) = Trail::open(trail).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for fact in facts {
+        runtime.block_on(written.append(vec![fact])).unwrap();
+    }
+    written.close();
+}
+
+/// The binding as the daemon made it; answers with its new uid.
+fn bind_again(bastion: &Bastion, binding: &Value) -> String {
+    let mut again = binding.clone();
+    let metadata = &binding["metadata"];
+    again["metadata"] = json!({
+        "name": metadata["name"], "namespace": metadata["namespace"],
+        "labels": metadata["labels"], "annotations": metadata["annotations"],
+    });
+    let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", bastion.ns);
+    bastion.admin.create(&path, &again)["metadata"]["uid"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,236 @@
+//! The API server is down, hangs, is busy or is not heard: nothing is given that can't be seen to work,
+//! and what has to end ends by itself as soon as it can.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use jitd::grant::GrantId;
+use jitd::trail::Trail;
+
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
+use crate::middleman::{Middleman, Play};
+use crate::plane::{Plane, until, until_within};
+
+/// How long the daemon may take to open its socket when a cluster does not answer, with some room.
+const OPENS_WITHIN: Duration = Duration::from_secs(25);
+
+/// Down when the window ends, and when the daemon starts anew: the grant is `ending`, everybody can see
+/// it, and it ends by itself when the API server is back. What waits to be collected still can be.
+#[test]
+fn an_end_waits_for_the_api_server_and_for_nobody_else() {
+    let plane = Plane::start();
+    let mut bastion = Bastion::with(&plane, Options::default());
+    let (waiting, key) = approved(&bastion);
+    let access = bastion.live(&bastion.ask("5s"));
+    plane.stop_api_server();
+
+    let (status, refused) =
+        bastion.post(ALICE, "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() }));
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    let (status, refused) = bastion.certificate(ALICE, &waiting, &key);
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert_eq!(bastion.kinds(&waiting), ["requested", "approved"]);
+
+    let ending = bastion.wait_for(&access.grant, &["ending"]);
+    assert_eq!(ending["endCause"], "expired");
+    assert_eq!(bastion.kinds(&access.grant).last().unwrap(), "unbind_intended");
+    let is_counted =
+        |bastion: &Bastion| bastion.get(BOB, "/metrics").1.as_str().unwrap().contains("grants{phase=\"ending\"} 1");
+    assert!(is_counted(&bastion));
+    // Tried again, not once: each attempt is a line of the log.
+    until("it is tried again", || (bastion.log().matches("could not be ended yet").count() >= 2).then_some(()));
+
+    bastion.kill();
+    bastion.spawn();
+    answers(&mut bastion, OPENS_WITHIN);
+    assert_eq!(bastion.show(ALICE, &access.grant)["phase"], "ending");
+    assert!(is_counted(&bastion));
+
+    let back = moment(&bastion);
+    plane.start_api_server();
+    let ended = until_within(Duration::from_secs(60), "it ends by itself", || {
+        Some(bastion.show(ERIN, &access.grant)).filter(|shown| shown["phase"] == "ended")
+    });
+    assert_eq!(ended["endCause"], "expired");
+    let ended_at: Timestamp = ended["endedAt"].as_str().unwrap().parse().unwrap();
+    assert!(ended_at > back, "the trail says when it became true");
+    assert!(bastion.bindings().is_empty());
+
+    assert_eq!(bastion.certificate(ALICE, &waiting, &key).0, 200);
+    assert_eq!(bastion.post(ALICE, &path(&waiting, "/end"), &Value::Null).0, 200);
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+}
+
+/// A daemon that was dead when the window ended takes the access away before it answers anybody.
+#[test]
+fn what_expired_without_a_daemon_is_gone_before_the_socket_opens() {
+    let mut bastion = Bastion::start();
+    let access = bastion.live(&bastion.ask("5s"));
+    bastion.kill();
+    let over = Instant::now() + Duration::from_millis(5_100);
+    until("the window is over", || (Instant::now() > over).then_some(()));
+    assert_eq!(bastion.bindings().len(), 1, "nobody was there to take it away");
+    bastion.serve();
+    assert_eq!(bastion.admin.get(&bastion.binding_path(&access.grant)).0, 404);
+    assert_eq!(bastion.show(ALICE, &access.grant)["endCause"], "expired");
+    assert!(matches!(bastion.look(&access, &bastion.ns), 401 | 403));
+}
+
+/// An API server that hangs when the daemon starts keeps the socket closed for a while, not for ever, and
+/// however many grants have to end then, none of them is forgotten.
+#[test]
+fn a_hang_at_the_start_forgets_no_grant() {
+    const GRANTS: u8 = 120;
+    let middleman = Middleman::before(Plane::shared());
+    let mut bastion = Bastion::with(Plane::shared(), middleman.options());
+    let access = bastion.live(&bastion.ask("1m"));
+    let (_, answer) = bastion.get(ERIN, &path(&access.grant, "/events"));
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    bastion.kill();
+    // The same story as far as its binding, so many times, and then cut off.
+    let (trail, _) = Trail::open(&bastion.dir.join("var/trail.db")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for number in 0..GRANTS {
+        let id = GrantId::from_random([number; 10]);
+        let events = answer["events"].as_array().unwrap().iter().take(6).map(|entry| {
+            let mut fact = entry.clone();
+            fact["grant"] = json!(id);
+            serde_json::from_value::<jitd::trail::Entry>(fact).unwrap().fact
+        });
+        runtime.block_on(trail.append(events.collect())).unwrap();
+    }
+    trail.close();
+
+    middleman.play("", "/", Play::Hold);
+    bastion.spawn();
+    answers(&mut bastion, OPENS_WITHIN);
+    let open = |bastion: &Bastion| bastion.get(ERIN, "/v1/grants?limit=1000").1["grants"].as_array().unwrap().len();
+    assert_eq!(open(&bastion), usize::from(GRANTS));
+    middleman.drop_held();
+    until_within(Duration::from_secs(40), "all of them end", || (open(&bastion) == 0).then_some(()));
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
+/// An API server that hangs at the binding costs the caller a bounded time, and leaves nothing bound.
+#[test]
+fn a_hang_at_the_binding_is_bounded_and_undone() {
+    let middleman = Middleman::before(Plane::shared());
+    let bastion = Bastion::with(Plane::shared(), middleman.options());
+    let (grant, key) = approved(&bastion);
+    middleman.play("POST", "/rolebindings", Play::Hold);
+    let begun = Instant::now();
+    let (status, refused) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    middleman.drop_held();
+    assert_eq!(bastion.show(ALICE, &grant)["endCause"], "failed");
+    assert!(bastion.bindings().is_empty());
+}
+
+/// "Too many requests" at the binding is told at once, and nothing stays; at the end it is asked again
+/// until it is done.
+#[test]
+fn a_busy_api_server_gives_nothing_and_keeps_nothing() {
+    let middleman = Middleman::before(Plane::shared());
+    let bastion = Bastion::with(Plane::shared(), middleman.options());
+    let (grant, key) = approved(&bastion);
+    middleman.play("POST", "/rolebindings", Play::Busy);
+    let (status, refused) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("429"), "{refused}");
+    assert_eq!(bastion.show(ALICE, &grant)["endCause"], "failed");
+    assert!(bastion.bindings().is_empty());
+    middleman.pass_on();
+
+    let access = bastion.live(&bastion.ask("1m"));
+    middleman.play("DELETE", "/rolebindings/", Play::Busy);
+    let (status, refused) = bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null);
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert_eq!(bastion.show(ALICE, &access.grant)["phase"], "ending");
+    middleman.met(2);
+    middleman.pass_on();
+    let ended = bastion.wait_for(&access.grant, &["ended"]);
+    assert_eq!((&ended["endCause"], &ended["closedBy"]), (&json!("released"), &json!("alice")));
+    assert_eq!(bastion.look(&access, &bastion.ns), 403);
+}
+
+/// The binding was made and the answer lost: it is looked for, found, and used.
+#[test]
+fn a_binding_whose_answer_was_lost_is_found_and_used() {
+    let middleman = Middleman::before(Plane::shared());
+    let bastion = Bastion::with(Plane::shared(), middleman.options());
+    let (grant, key) = approved(&bastion);
+    middleman.play("POST", "/rolebindings", Play::LoseAnswer);
+    let (status, certificate) = std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| bastion.certificate(ALICE, &grant, &key));
+        middleman.met(1);
+        middleman.drop_held();
+        collecting.join().unwrap()
+    });
+    assert_eq!(status, 200, "{certificate}");
+    assert_eq!(bastion.bindings(), [format!("jit-{}", grant["id"].as_str().unwrap())]);
+    assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
+    assert!(bastion.bindings().is_empty());
+}
+
+/// The binding was made, the answer lost, and then nobody there: the grant is ended as failed, and the
+/// binding goes as soon as somebody is there again.
+#[test]
+fn a_binding_that_nobody_could_look_for_is_taken_away_later() {
+    let middleman = Middleman::before(Plane::shared());
+    let bastion = Bastion::with(Plane::shared(), middleman.options());
+    let (grant, key) = approved(&bastion);
+    middleman.play("GET", "/rolebindings/jit-", Play::HangUp);
+    middleman.play("POST", "/rolebindings", Play::LoseAnswer);
+    let (status, refused) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert_eq!(bastion.bindings().len(), 1, "it is there, and nobody holds its group");
+    assert_eq!(bastion.show(ALICE, &grant)["phase"], "ending");
+    middleman.drop_held();
+    assert_eq!(bastion.wait_for(&grant, &["ended"])["endCause"], "failed");
+    assert!(bastion.bindings().is_empty());
+}
+
+/// An API server that does not trust the authority gets nobody a request, but a sentence about what to
+/// do; when that is done, nobody has to restart anything.
+#[test]
+fn an_untrusted_authority_is_told_with_what_to_do() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    std::fs::remove_dir_all(bastion.dir.join("var/ca/play")).unwrap();
+    assert!(bastion.jitd(&["init"]).status.success());
+    bastion.serve();
+    let ask = |key: &Key| bastion.post(ALICE, "/v1/grants", &json!({ "ask": bastion.ask("1m"), "csr": key.csr() }));
+    let (status, refused) = ask(&Key::new());
+    assert_eq!((status, &refused["code"]), (502, &json!("cluster-refused")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("does not accept our credential"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("--client-ca-file"), "{refused}");
+    bastion.plane.trust(&bastion.dir.join("var/ca/play/root.crt"));
+    until("the API server reads its file again", || (ask(&Key::new()).0 == 201).then_some(()));
+}
+
+fn approved(bastion: &Bastion) -> (Value, Key) {
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    (grant, key)
+}
+
+/// Waits until the socket of a daemon that was just started opens.
+fn answers(bastion: &mut Bastion, limit: Duration) {
+    until_within(limit, "the daemon answers", || {
+        assert!(bastion.is_running(), "the daemon ended: {}", bastion.log());
+        std::os::unix::net::UnixStream::connect(bastion.socket()).ok()
+    });
+}
+
+/// The daemon's clock, as it says it: when a request that is refused now is refused.
+fn moment(bastion: &Bastion) -> Timestamp {
+    let (status, _) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": { "cluster": "elsewhere", "namespace": "x", "role": "view", "duration": "5s", "reason": "x" }, "csr": Key::new().csr() }));
+    assert_eq!(status, 422);
+    let exported = text(&bastion.jitd(&["audit", "export"]).stdout);
+    let last: Value = serde_json::from_str(exported.lines().last().unwrap()).unwrap();
+    last["at"].as_str().unwrap().parse().unwrap()
+}
