@@ -10,15 +10,11 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::ops::Bound::{Included, Unbounded};
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Notify, watch};
 
 use crate::ca::{self, Authority, CaError, CheckedCsr};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
@@ -28,7 +24,8 @@ use crate::grant::policy::{self, Decision, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName, Scope};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Binding, Clock, EndCause, EndProof, Event, Fact, Grant, GrantId, Phase, Requested};
+use crate::grant::{Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase, Requested};
+use crate::ledger::{Cell, Ledger, LedgerError};
 use crate::people::People;
 use crate::trail::{Trail, TrailError};
 
@@ -77,6 +74,17 @@ pub enum BrokerError {
     Internal,
 }
 
+impl From<LedgerError> for BrokerError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::NoSuchGrant(text) => Self::NoSuchGrant(text),
+            LedgerError::Ambiguous(text) => Self::Ambiguous(text),
+            LedgerError::Trail(error) => Self::Trail(error),
+            LedgerError::OutOfOrder(error) => internal(&error),
+        }
+    }
+}
+
 impl From<Refusal> for BrokerError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -104,17 +112,10 @@ pub struct Broker {
     policy: Policy,
     people: People,
     times: Times,
-    overseers: Overseers,
-    clock: fn() -> Timestamp,
-    latest: AtomicI64,
-    open: RwLock<BTreeMap<GrantId, Arc<Cell>>>,
-    deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
-    /// Told when a deadline may have come nearer.
-    pub due: Notify,
+    admins: Vec<String>,
+    ledger: Ledger,
     /// The keys that are being asked with at this moment.
     asking: Mutex<HashSet<KeyHash>>,
-    /// Whether the daemon is ending, so that nobody waits any more.
-    stopping: watch::Sender<bool>,
 }
 
 /// Who may look at, and who may end, what is not theirs.
@@ -124,35 +125,6 @@ pub struct Overseers {
     pub readers: Vec<String>,
     /// Groups that may also revoke every grant.
     pub admins: Vec<String>,
-}
-
-/// One open grant. Who changes it holds `gate` from the check to the recorded outcome; who reads takes
-/// the last state, and waits for the next one.
-struct Cell {
-    gate: tokio::sync::Mutex<()>,
-    state: watch::Sender<Arc<Grant>>,
-    /// How often ending it failed in a row.
-    failures: AtomicU32,
-    /// An end that was carried out as far as it could be, and that the trail does not know of yet.
-    owed: Mutex<Option<Owed>>,
-}
-
-/// What the trail has to be told about an end: why, who, and their words.
-type Owed = (EndCause, Option<PersonName>, Option<String>);
-
-impl Cell {
-    fn new(grant: Grant) -> Arc<Self> {
-        Arc::new(Self {
-            gate: tokio::sync::Mutex::new(()),
-            state: watch::Sender::new(Arc::new(grant)),
-            failures: AtomicU32::new(0),
-            owed: Mutex::default(),
-        })
-    }
-
-    fn grant(&self) -> Arc<Grant> {
-        Arc::clone(&self.state.borrow())
-    }
 }
 
 /// A certificate that works, and until when.
@@ -214,30 +186,23 @@ impl Broker {
     /// Takes up where the trail stands.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let broker = Self {
-            latest: AtomicI64::new(parts.trail.latest().as_millisecond()),
+        let readers = parts.overseers.readers;
+        Self {
+            ledger: Ledger::new(parts.trail.clone(), parts.open, readers, parts.clock),
             trail: parts.trail,
             sites: parts.sites,
             policy: parts.policy,
             people: parts.people,
             times: parts.times,
-            overseers: parts.overseers,
-            clock: parts.clock,
-            open: RwLock::default(),
-            deadlines: Mutex::default(),
-            due: Notify::new(),
+            admins: parts.overseers.admins,
             asking: Mutex::default(),
-            stopping: watch::Sender::new(false),
-        };
-        for grant in parts.open {
-            // Without a deadline it was cut off between two steps.
-            let cut_off = grant.deadline.is_none().then(|| grant.id.clone());
-            broker.keep(grant);
-            if let Some(id) = cut_off {
-                broker.due_at(broker.now(), id);
-            }
         }
-        broker
+    }
+
+    /// The grants that are not over.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// Records that the daemon serves.
@@ -250,7 +215,7 @@ impl Broker {
             host: host.to_owned(),
             policy_sha256: policy_sha256.to_owned(),
         };
-        self.append(vec![Fact { at: self.now(), grant: None, by: None, event }]).await
+        Ok(self.ledger.note(None, event).await?)
     }
 
     /// Records that the daemon ends in good order.
@@ -258,7 +223,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Trail`].
     pub async fn stopped(&self) -> Result<(), BrokerError> {
-        self.append(vec![Fact { at: self.now(), grant: None, by: None, event: Event::Stopped }]).await
+        Ok(self.ledger.note(None, Event::Stopped).await?)
     }
 
     // ---- asking ----
@@ -278,8 +243,7 @@ impl Broker {
             Err(BrokerError::Refused(refusal)) => {
                 let code = refusal.code.as_str().to_owned();
                 let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.append(vec![Fact { at: self.now(), grant: None, by: Some(requester.name.clone()), event }])
-                    .await?;
+                self.ledger.note(Some(&requester.name), event).await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
@@ -302,7 +266,7 @@ impl Broker {
         let mut random = [0; 10];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
         let id = GrantId::from_random(random);
-        let now = self.now();
+        let now = self.ledger.now();
         let event = Event::Requested(Box::new(Requested {
             digest: approval::digest(&id, &requester.name, ask, &key, &role),
             ask: ask.clone(),
@@ -312,11 +276,9 @@ impl Broker {
             quorum,
             pending_until: approval::after(now, self.times.answer.duration()),
         }));
-        let fact = Fact { at: now, grant: Some(id), by: Some(requester.name.clone()), event };
-        let grant = Grant::begin(&fact).map_err(|error| internal(&error))?;
-        self.append(vec![fact]).await?;
+        let grant = self.ledger.begin(id, &requester.name, now, event).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, role = %ask.role, "requested");
-        Ok(self.keep(grant).grant())
+        Ok(grant)
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
@@ -372,8 +334,8 @@ impl Broker {
     ) -> Result<Arc<Grant>, BrokerError> {
         let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
-        match decide(&cell.grant(), self.now()) {
-            Ok(event) => self.record(&cell, Some(&by.name), vec![event]).await,
+        match decide(&cell.grant(), self.ledger.now()) {
+            Ok(event) => Ok(self.ledger.record(&cell, Some(&by.name), vec![event]).await?),
             Err(refusal) => Err(self.refuse(&cell, by, action, refusal).await),
         }
     }
@@ -397,7 +359,7 @@ impl Broker {
             Err(refusal) => return Err(self.refuse(&cell, requester, "certificate", refusal).await),
         };
         if grant.phase == Phase::Live {
-            match approval::renew(&grant, csr.key(), self.now()) {
+            match approval::renew(&grant, csr.key(), self.ledger.now()) {
                 Ok(approved) => self.issue(&cell, approved, csr, &[]).await,
                 Err(refusal) => Err(self.refuse(&cell, requester, "certificate", refusal).await),
             }
@@ -422,13 +384,13 @@ impl Broker {
             }
         }
         let facts = Facts { policy: &self.policy, requester, approvers: &approvers, role: role.as_ref() };
-        let approved = match approval::collect(grant, csr.key(), &facts, self.now()) {
+        let approved = match approval::collect(grant, csr.key(), &facts, self.ledger.now()) {
             Ok(approved) => approved,
             Err(refusal) => {
                 let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
                 if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
                     let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
-                    self.record(cell, None, vec![event]).await?;
+                    self.ledger.record(cell, None, vec![event]).await?;
                 }
                 return Err(refused);
             }
@@ -464,7 +426,7 @@ impl Broker {
         then: &[Event],
     ) -> Result<HandedOver, BrokerError> {
         let grant = cell.grant();
-        let now = self.now();
+        let now = self.ledger.now();
         self.clock_is_sane(now)?;
         let authority = self.site(&grant.ask.cluster)?.authority();
         let prepared = authority.prepare(approved, csr, self.times.certificate.duration(), now)?;
@@ -474,12 +436,12 @@ impl Broker {
             not_before: prepared.not_before,
             not_after: prepared.not_after,
         };
-        self.record(cell, None, vec![intent]).await?;
+        self.ledger.record(cell, None, vec![intent]).await?;
         let certificate = authority.sign(prepared)?;
         let mut outcome = Vec::with_capacity(1 + then.len());
         outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
         outcome.extend_from_slice(then);
-        let grant = self.record(cell, None, outcome).await?;
+        let grant = self.ledger.record(cell, None, outcome).await?;
         Ok(HandedOver {
             chain_pem: certificate.chain_pem,
             not_after: certificate.not_after,
@@ -492,10 +454,10 @@ impl Broker {
     async fn bind(&self, cell: &Cell, site: &Site, binding: &Binding, probe: &Probe) -> Result<Timestamp, BrokerError> {
         let grant = cell.grant();
         let uid = site.cluster.bind(binding).await?;
-        self.record(cell, None, vec![Event::Bound { uid }]).await?;
+        self.ledger.record(cell, None, vec![Event::Bound { uid }]).await?;
         ask_until(site, binding, probe, true).await?;
-        let until = approval::window_end(&grant.ask, self.now());
-        self.record(cell, None, vec![Event::Live { until }]).await?;
+        let until = approval::window_end(&grant.ask, self.ledger.now());
+        self.ledger.record(cell, None, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
         Ok(until)
     }
@@ -531,7 +493,7 @@ impl Broker {
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let refusal = match grant.phase {
-            _ if !by.is_in_any(&self.overseers.admins) && !by.is_in_any(&grant.quorum.groups) => Refusal::new(
+            _ if !by.is_in_any(&self.admins) && !by.is_in_any(&grant.quorum.groups) => Refusal::new(
                 Code::NotAllowed,
                 format!("only {} and admins may revoke this grant", grant.quorum.groups.join(", ")),
             ),
@@ -551,7 +513,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; it is due again then.
     pub async fn settle(&self, id: &GrantId) -> Result<(), BrokerError> {
-        let Some(cell) = self.cell(id) else { return Ok(()) };
+        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -560,8 +522,8 @@ impl Broker {
         {
             return self.finish(&cell, why, by.as_ref(), reason).await.map(drop);
         }
-        let over = grant.deadline.is_some_and(|deadline| deadline <= self.now());
-        let lapse = |clock| self.record(&cell, None, vec![Event::Lapsed { clock }]);
+        let over = grant.deadline.is_some_and(|deadline| deadline <= self.ledger.now());
+        let lapse = |clock| self.ledger.record(&cell, None, vec![Event::Lapsed { clock }]);
         let settled = match grant.phase {
             Phase::Pending if over => lapse(Clock::Pending).await,
             Phase::Approved if over => lapse(Clock::Collect).await,
@@ -575,9 +537,9 @@ impl Broker {
             _ => return Ok(()),
         };
         if settled.is_err() {
-            self.later(&cell);
+            self.ledger.later(&cell);
         }
-        settled.map(drop)
+        Ok(settled.map(drop)?)
     }
 
     /// Ends a live grant whose binding somebody took away behind our back.
@@ -585,7 +547,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
     pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
-        let Some(cell) = self.cell(id) else { return Ok(()) };
+        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         if cell.grant().phase == Phase::Live {
             let words = "its binding was gone from the cluster".to_owned();
@@ -614,7 +576,7 @@ impl Broker {
                 if cell.grant().phase == Phase::Live {
                     *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(owed);
                 }
-                self.later(cell);
+                self.ledger.later(cell);
             }
         }
         ended
@@ -632,12 +594,12 @@ impl Broker {
         let grant = cell.grant();
         if !grant.bind_intended {
             let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
-            return self.record(cell, by, vec![event]).await;
+            return Ok(self.ledger.record(cell, by, vec![event]).await?);
         }
         let intended = if grant.phase == Phase::Ending {
             Ok(())
         } else {
-            self.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
+            self.ledger.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
         let binding = grant.binding();
@@ -655,83 +617,11 @@ impl Broker {
         {
             ask_until(site, &binding, &probe, false).await?;
         }
-        self.record(cell, None, vec![Event::Ended { why, proof: EndProof::Denied, reason: None }]).await
+        let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
+        Ok(self.ledger.record(cell, None, vec![ended]).await?)
     }
 
     // ---- looking ----
-
-    /// The grant that `text`, an id or the beginning of one, names for this person.
-    ///
-    /// # Errors
-    /// [`BrokerError::NoSuchGrant`] also for what the person may not see; [`BrokerError::Ambiguous`].
-    pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, BrokerError> {
-        let legal =
-            (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !legal {
-            return Err(BrokerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
-        }
-        let overseers = &self.overseers.readers;
-        let mut found: Vec<Arc<Grant>> = {
-            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-            open.range::<str, _>((Included(text), Unbounded))
-                .take_while(|(id, _)| id.as_str().starts_with(text))
-                .map(|(_, cell)| cell.grant())
-                .filter(|grant| approval::may_see(grant, person, overseers))
-                .take(2)
-                .collect()
-        };
-        if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
-            found.extend(self.trail.closed(person, overseers, text, 2).await?.0.into_iter().map(Arc::new));
-        }
-        match (found.pop(), found.pop()) {
-            (Some(grant), None) => Ok(grant),
-            (Some(_), Some(_)) => Err(BrokerError::Ambiguous(text.to_owned())),
-            _ => Err(BrokerError::NoSuchGrant(text.to_owned())),
-        }
-    }
-
-    /// The grants this person may see, newest first: the open ones, and with `all` those that are over.
-    /// At most `limit`, and whether there are more.
-    ///
-    /// # Errors
-    /// [`BrokerError::Trail`].
-    pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), BrokerError> {
-        let overseers = &self.overseers.readers;
-        let mut grants: Vec<Arc<Grant>> = {
-            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-            open.values().map(|cell| cell.grant()).filter(|grant| approval::may_see(grant, person, overseers)).collect()
-        };
-        grants.sort_by_key(|grant| Reverse(grant.requested_at));
-        let mut more = grants.len() > limit;
-        grants.truncate(limit);
-        if all && !more {
-            let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
-            grants.extend(closed.into_iter().map(Arc::new));
-            grants.sort_by_key(|grant| Reverse(grant.requested_at));
-            more = older;
-        }
-        Ok((grants, more))
-    }
-
-    /// Waits until the grant's phase or number of agreements is another than given, `patience` is over or the
-    /// daemon ends.
-    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
-        let Some(cell) = self.cell(&grant.id) else { return grant };
-        let mut states = cell.state.subscribe();
-        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
-        let mut stopping = self.stopping.subscribe();
-        // On time-out, and when the grant is dropped, the last state is the answer.
-        tokio::select! {
-            _ = tokio::time::timeout(patience, changed) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => {}
-        }
-        cell.grant()
-    }
-
-    /// Who waits for a change is answered now.
-    pub fn stop_waiting(&self) {
-        self.stopping.send_replace(true);
-    }
 
     /// The role of a grant as it was when it was asked for.
     ///
@@ -754,76 +644,7 @@ impl Broker {
         self.sites.iter()
     }
 
-    /// How many grants stand in each open phase.
-    #[must_use]
-    pub fn census(&self) -> BTreeMap<&'static str, usize> {
-        let mut census: BTreeMap<&'static str, usize> =
-            ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
-        for cell in self.open.read().unwrap_or_else(PoisonError::into_inner).values() {
-            *census.entry(cell.grant().phase.as_str()).or_default() += 1;
-        }
-        census
-    }
-
-    /// The grants that may have a binding in this cluster.
-    #[must_use]
-    pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.values()
-            .map(|cell| cell.grant())
-            .filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster)
-            .collect()
-    }
-
-    /// Takes the grants whose deadline has come, and says when the next one comes.
-    #[must_use]
-    pub fn take_due(&self) -> (Vec<GrantId>, Option<Timestamp>) {
-        let now = self.now();
-        let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut due = Vec::new();
-        while let Some((deadline, _)) = deadlines.first() {
-            if *deadline > now {
-                return (due, Some(*deadline));
-            }
-            due.extend(deadlines.pop_first().map(|(_, id)| id));
-        }
-        (due, None)
-    }
-
-    /// The moment it is.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
-        // The trail keeps milliseconds; what is decided is decided on what is kept.
-        Timestamp::from_millisecond((self.clock)().as_millisecond()).unwrap_or(Timestamp::MAX)
-    }
-
-    // ---- keeping ----
-
-    /// Records events about a grant: first whether they may follow, then on the disk, then here.
-    async fn record(
-        &self,
-        cell: &Cell,
-        by: Option<&PersonName>,
-        events: Vec<Event>,
-    ) -> Result<Arc<Grant>, BrokerError> {
-        let before = cell.grant();
-        let at = self.now();
-        let mut next = Grant::clone(&before);
-        let mut facts = Vec::with_capacity(events.len());
-        for event in events {
-            let fact = Fact { at, grant: Some(before.id.clone()), by: by.cloned(), event };
-            next = next.follow(&fact).map_err(|error| internal(&error))?;
-            facts.push(fact);
-        }
-        self.append(facts).await?;
-        let next = Arc::new(next);
-        self.mark(&before, &next);
-        cell.state.send_replace(Arc::clone(&next));
-        if !next.phase.is_open() {
-            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&next.id);
-        }
-        Ok(next)
-    }
+    // ---- refusing ----
 
     /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
     /// is the answer instead: nothing happens outside the trail.
@@ -834,69 +655,23 @@ impl Broker {
             return over(&grant).into();
         }
         let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
-        match self.record(cell, Some(&by.name), vec![event]).await {
+        match self.ledger.record(cell, Some(&by.name), vec![event]).await {
             Ok(_) => refusal.into(),
-            Err(error) => error,
+            Err(error) => error.into(),
         }
     }
 
-    async fn append(&self, facts: Vec<Fact>) -> Result<(), BrokerError> {
-        let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
-        self.trail.append(facts).await?;
-        self.latest.fetch_max(at, Ordering::Relaxed);
-        Ok(())
-    }
-
     fn clock_is_sane(&self, now: Timestamp) -> Result<(), BrokerError> {
-        let latest = Timestamp::from_millisecond(self.latest.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN);
+        let latest = self.ledger.latest();
         if now < latest && latest.duration_since(now) > CLOCK_TOLERANCE {
             return Err(BrokerError::ClockWentBack { now, latest });
         }
         Ok(())
     }
 
-    fn keep(&self, grant: Grant) -> Arc<Cell> {
-        let id = grant.id.clone();
-        let deadline = grant.deadline;
-        let cell = Cell::new(grant);
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&cell));
-        if let Some(deadline) = deadline {
-            self.due_at(deadline, id);
-        }
-        cell
-    }
-
-    /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
-    fn later(&self, cell: &Cell) {
-        let failures = cell.failures.fetch_add(1, Ordering::Relaxed).min(6);
-        let wait = SignedDuration::from_secs((1_i64 << failures).min(60));
-        self.due_at(approval::after(self.now(), wait), cell.grant().id.clone());
-    }
-
-    fn due_at(&self, deadline: Timestamp, id: GrantId) {
-        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).insert((deadline, id));
-        self.due.notify_one();
-    }
-
-    fn mark(&self, before: &Grant, next: &Grant) {
-        if before.deadline != next.deadline {
-            if let Some(deadline) = before.deadline {
-                let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
-                deadlines.remove(&(deadline, before.id.clone()));
-            }
-            if let Some(deadline) = next.deadline {
-                self.due_at(deadline, next.id.clone());
-            }
-        }
-    }
-
-    fn cell(&self, id: &GrantId) -> Option<Arc<Cell>> {
-        self.open.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
-    }
-
     /// The cell of a grant that was seen; refused when it is over, or was just now.
     fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
-        self.cell(&seen.id).ok_or_else(|| over(seen).into())
+        self.ledger.cell(&seen.id).ok_or_else(|| over(seen).into())
     }
 
     fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {

@@ -18,6 +18,7 @@
 //! # The map
 //! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate
 //! - [`broker`]: the story, the only file that orders the steps
+//! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and questions on one API server
 //! - [`trail`]: append, query, verify; the only store
@@ -28,7 +29,7 @@
 //! - [`config`]: as written, as meant
 //! - [`metrics`], [`manifest`], [`service`]: numbers, what an administrator applies, systemd
 //!
-//! Arrows: `api → broker → {grant, ca, cluster, trail, people}`, `sweep → broker`, `client → api::wire`,
+//! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`, `client → api::wire`,
 //! `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows to the
 //! `use` lines (`tests/it/architecture.rs`).
 //!
@@ -55,6 +56,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod grant;
+pub mod ledger;
 pub mod manifest;
 pub mod metrics;
 pub mod people;

@@ -94,7 +94,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, broker: &Broker) -> String {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for (phase, count) in broker.census() {
+        for (phase, count) in broker.ledger().census() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
         for (name, site) in broker.sites() {

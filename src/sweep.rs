@@ -8,7 +8,7 @@
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Found};
 use crate::grant::Phase;
 use crate::grant::request::ClusterName;
 
@@ -68,10 +68,10 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     comparison.tick().await;
     loop {
         let next = settle_due(&broker, &permits, &mut settling);
-        let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.now()).min(LONGEST_SLEEP));
+        let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            () = broker.due.notified() => {}
+            () = broker.ledger().due.notified() => {}
             _ = comparison.tick() => {
                 // Beside the deadlines: a cluster that hangs must not hold up those of the others.
                 let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
@@ -84,7 +84,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
 
 /// Begins to settle everything that is due, and says when the next deadline is.
 fn settle_due(broker: &Arc<Broker>, permits: &Arc<Semaphore>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
-    let (due, next) = broker.take_due();
+    let (due, next) = broker.ledger().take_due();
     for id in due {
         let (broker, permits) = (Arc::clone(broker), Arc::clone(permits));
         settling.spawn(async move {
@@ -116,20 +116,24 @@ async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
 async fn compare(broker: &Arc<Broker>, name: &ClusterName) -> Result<u64, ClusterError> {
     let Some((_, site)) = broker.sites().find(|(other, _)| *other == name) else { return Ok(0) };
     // Taken before the list: what is bound after this moment is not missing in it.
-    let known = broker.bound_in(name);
+    let known = broker.ledger().bound_in(name);
     let found = site.cluster.list_ours().await?;
-    let there: BTreeSet<&str> = found.iter().map(|found| found.name.as_str()).collect();
+    // By uid: another object of the same name is not ours.
+    let there: BTreeSet<&str> = found.iter().map(|found| found.uid.as_str()).collect();
     for grant in known.iter().filter(|grant| grant.phase == Phase::Live) {
-        if !there.contains(grant.id.binding_name().as_str())
+        if !grant.binding_uid.as_deref().is_some_and(|uid| there.contains(uid))
             && let Err(error) = broker.binding_vanished(&grant.id).await
         {
             tracing::warn!(grant = %grant.id, %error, "its binding is gone, but it could not be ended yet");
         }
     }
-    let now_known: BTreeSet<String> =
-        broker.bound_in(name).iter().chain(&known).map(|grant| grant.id.binding_name()).collect();
+    let now = broker.ledger().bound_in(name);
+    // One that is being bound has no uid yet; its name has to do.
+    let ours: BTreeMap<String, Option<&str>> =
+        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), grant.binding_uid.as_deref())).collect();
+    let is_ours = |found: &Found| ours.get(&found.name).is_some_and(|uid| uid.is_none_or(|uid| uid == found.uid));
     let mut unknown = 0;
-    for found in found.iter().filter(|found| !now_known.contains(&found.name)) {
+    for found in found.iter().filter(|found| !is_ours(found)) {
         unknown += 1;
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }

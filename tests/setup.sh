@@ -37,6 +37,8 @@ missing_packages() {
     # tests/certs: an independent linter, in a Python environment of its own.
     has openssl || echo openssl
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
+    # tests/it: a call over the socket by a process of another account.
+    has curl || echo curl
     has shellcheck || echo shellcheck
 }
 

@@ -74,7 +74,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     }
     async move {
         let Query { all, limit } = call.query()?;
-        let (grants, more) = call.api.broker.list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
+        let (grants, more) = call.api.broker.ledger().list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
         Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more })
             .into_response())
     }
@@ -115,7 +115,7 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
     async move {
         let Query { phase, agreed, timeout } = call.query()?;
         let patience = Duration::from_secs(timeout.min(60));
-        let grant = call.api.broker.wait(grant, &phase, agreed, patience).await;
+        let grant = call.api.broker.ledger().wait(grant, &phase, agreed, patience).await;
         Ok(Json(GrantView::from(&*grant)).into_response())
     }
     .boxed()

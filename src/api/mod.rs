@@ -277,7 +277,9 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     };
     let caller = Caller::identify(arrival.peer, &api.people).await?;
     let grant = match (handler, &arrival.id) {
-        (May::Seeing(_), id) => Some(api.broker.find(id.as_deref().unwrap_or_default(), caller.person()).await?),
+        (May::Seeing(_), id) => {
+            Some(api.broker.ledger().find(id.as_deref().unwrap_or_default(), caller.person()).await?)
+        }
         _ => None,
     };
     let body = to_bytes(arrival.body, LONGEST_BODY).await.map_err(|_| {

@@ -11,6 +11,7 @@ use crate::broker::BrokerError;
 use crate::cluster::ClusterError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
+use crate::ledger::LedgerError;
 use crate::people::Unknown;
 
 impl Problem {
@@ -107,6 +108,12 @@ impl From<BrokerError> for Problem {
             | BrokerError::NoSuchGrant(_)
             | BrokerError::Ambiguous(_) => Self::internal(),
         }
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        BrokerError::from(error).into()
     }
 }
 

@@ -23,7 +23,8 @@ use super::{Api, router};
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time, in all.
+    /// Connections at a time, in all. Below the usual 1,024 file descriptors, so that the cluster and the
+    /// trail always have theirs.
     pub connections: usize,
     /// Connections at a time of one account.
     pub per_account: usize,
@@ -38,7 +39,7 @@ pub struct Limits {
 impl Limits {
     /// The bounds of the daemon.
     pub const USUAL: Self = Self {
-        connections: 1024,
+        connections: 768,
         per_account: 128,
         head: Duration::from_secs(10),
         call: Duration::from_secs(90),
@@ -104,7 +105,7 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: 
             }
         });
     }
-    api.broker.stop_waiting();
+    api.broker.ledger().stop_waiting();
     if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some calls were not finished in time");
     }

@@ -185,7 +185,10 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
         println!("{}", root.display());
         eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
         eprintln!("  1. let the API server trust it: add {} to the file of its --client-ca-file", root.display());
-        eprintln!("  2. give the daemon its rights: jitd --config {} manifest {name} | kubectl apply -f -", path.display());
+        eprintln!(
+            "  2. give the daemon its rights: jitd --config {} manifest {name} | kubectl apply -f -",
+            path.display()
+        );
         eprintln!(
             "  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
             cluster.authority.join("root.key").display()

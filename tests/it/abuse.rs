@@ -723,15 +723,15 @@ fn a_binding_in_the_place_of_ours_is_left_alone() {
     let (collection, name) = place.rsplit_once('/').unwrap();
     let labels = bastion.admin.get(&place).1["metadata"]["labels"].clone();
     bastion.admin.delete(&place);
-    let mallory = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory" });
+    let dave = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" });
     let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" });
     let theirs = bastion.admin.create(
         collection,
-        &json!({ "metadata": { "name": name, "labels": labels }, "roleRef": role, "subjects": [mallory] }),
+        &json!({ "metadata": { "name": name, "labels": labels }, "roleRef": role, "subjects": [dave] }),
     );
     let widened_path = bastion.binding_path(&widened.grant);
     let mut subjects = bastion.admin.get(&widened_path).1["subjects"].clone();
-    subjects.as_array_mut().unwrap().push(mallory);
+    subjects.as_array_mut().unwrap().push(dave);
     bastion.admin.patch(&widened_path, &json!({ "subjects": subjects }));
 
     bastion.kill();

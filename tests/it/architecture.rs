@@ -15,10 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["grant", "people"]),
     ("manifest", &["grant"]),
     ("service", &[]),
-    ("broker", &["ca", "cluster", "config", "grant", "people", "trail"]),
+    ("ledger", &["grant", "trail"]),
+    ("broker", &["ca", "cluster", "config", "grant", "ledger", "people", "trail"]),
     ("sweep", &["broker", "cluster", "grant"]),
     ("metrics", &["broker", "sweep"]),
-    ("api", &["broker", "cluster", "grant", "metrics", "people"]),
+    ("api", &["broker", "cluster", "grant", "ledger", "metrics", "people"]),
     ("client", &["api"]),
 ];
 

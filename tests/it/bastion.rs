@@ -33,7 +33,7 @@ pub(crate) const DAVE: Person = Person { name: "dave", uid: 420_004 };
 /// Reads everything.
 pub(crate) const ERIN: Person = Person { name: "erin", uid: 420_005 };
 /// May see and revoke everything.
-pub(crate) const FRED: Person = Person { name: "fred", uid: 420_006 };
+pub(crate) const ADMIN: Person = Person { name: "admin", uid: 420_006 };
 /// Another account of alice.
 pub(crate) const ALICE_TOO: Person = Person { name: "alice", uid: 420_011 };
 /// Nobody that the daemon knows.
@@ -141,7 +141,7 @@ impl<'a> Bastion<'a> {
              - {{name: carol, uids: [420003], groups: [payments-leads, payments-oncall]}}\n\
              - {{name: dave, uids: [420004], groups: []}}\n\
              - {{name: erin, uids: [420005], groups: [auditors]}}\n\
-             - {{name: fred, uids: [420006], groups: [admins]}}\n\
+             - {{name: admin, uids: [420006], groups: [admins]}}\n\
              clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n{config}"
         );
         std::fs::write(dir.join("config.yaml"), written).unwrap();

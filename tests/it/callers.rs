@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::bastion::{
-    ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, FRED, Key, Person, ROOT, STRANGER, UNMAPPED, path,
+    ADMIN, ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, Key, Person, ROOT, STRANGER, UNMAPPED, path,
 };
 use crate::plane::Answer;
 
 /// Who calls, in the order of the table's columns: who asked and her other account; who may answer, and one who
 /// may too but is also in the group that asks; an auditor; an admin; a person in no group; and three who are
 /// nobody to the daemon.
-const CALLERS: [Person; 10] = [ALICE, ALICE_TOO, BOB, CAROL, ERIN, FRED, DAVE, STRANGER, ROOT, UNMAPPED];
+const CALLERS: [Person; 10] = [ALICE, ALICE_TOO, BOB, CAROL, ERIN, ADMIN, DAVE, STRANGER, ROOT, UNMAPPED];
 
 /// A letter a caller; the letters are told below.
 const TABLE: &str = "

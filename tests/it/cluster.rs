@@ -252,7 +252,7 @@ async fn what_is_not_ours_by_name_subject_and_role_is_left_alone() {
     assert!(not_ours(bench.cluster.unbind(&other, None).await.unwrap()), "another subject");
     let subjects = json!({ "subjects": [
         { "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": binding.group },
-        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory" },
+        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" },
     ]});
     bench.bindings().patch(&binding.name, &PatchParams::default(), &Patch::Merge(subjects)).await.unwrap();
     assert!(not_ours(bench.cluster.unbind(&binding, None).await.unwrap()), "a further subject");
@@ -267,7 +267,7 @@ async fn what_we_made_goes_whatever_others_added() {
     let binding = bench.binding(bench.scope(), "view");
     let uid = bench.cluster.bind(&binding).await.unwrap();
     let altered = json!({ "metadata": { "labels": null }, "subjects": [
-        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory" },
+        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" },
     ]});
     bench.bindings().patch(&binding.name, &PatchParams::default(), &Patch::Merge(altered)).await.unwrap();
     assert_eq!(bench.cluster.unbind(&binding, Some(&uid)).await.unwrap(), Unbound::Deleted);
@@ -507,7 +507,8 @@ async fn a_server_that_the_authority_did_not_sign_is_not_spoken_to() {
     let key = rcgen::KeyPair::generate().unwrap();
     let other = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
     let endpoint = Endpoint::new("test".parse().unwrap(), bench.cluster.endpoint().server(), &other).unwrap();
-    let cluster = Cluster::connect(endpoint, "it", &Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
+    let cluster =
+        Cluster::connect(endpoint, "it", &Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     let error = cluster.about().await.unwrap_err();
     assert!(matches!(&error, ClusterError::Unreachable { why, .. } if why.contains("certificate")), "{error}");
     bench.remove().await;

@@ -3,21 +3,27 @@
 //! `plane` is the control plane that all tests share, `bastion` one daemon with its people; the other
 //! files are rules, a test each. What is faked stands in the test that needs it, with the reason.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
 
+mod abuse;
 mod architecture;
-mod certificates;
 mod bastion;
+mod callers;
+mod certificates;
 mod cluster;
 mod crash;
+mod limits;
+mod login;
 mod middleman;
+mod openapi;
 mod outage;
 mod plane;
 mod readme;
 mod story;
 mod trail;
-mod callers;
-mod openapi;
-mod limits;
-mod abuse;
-mod login;

@@ -13,7 +13,10 @@ fn the_story_in_the_readme_is_true() {
     let bastion = Bastion::start();
     let here = |written: &str| {
         // The names of this test's own cluster, namespaces and grant.
-        written.replace("prod", "play").replace("payments", &bastion.ns).replace("-n shop", &format!("-n {}", bastion.shop))
+        written
+            .replace("prod", "play")
+            .replace("payments", &bastion.ns)
+            .replace("-n shop", &format!("-n {}", bastion.shop))
     };
     let mut id = String::new();
     let mut output = String::new();

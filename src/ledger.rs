@@ -1,0 +1,341 @@
+//! The ledger: the grants that are not over, in memory, in step with the trail.
+//!
+//! ```text
+//!  record: may it follow? ─► trail (on the disk) ─► here ─► who waits, the next deadline
+//! ```
+//! It decides nothing and does no effect. What is here is what the trail's events make; after a restart it
+//! is made from them again. The broker records, the API looks and waits, the sweep takes what is due.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, watch};
+
+use crate::grant::approval;
+use crate::grant::request::{ClusterName, Person, PersonName};
+use crate::grant::{EndCause, Event, Fact, Grant, GrantId, OutOfOrder};
+use crate::trail::{Trail, TrailError};
+
+/// Why nothing was recorded or found.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such grant, or it is not the person's to see.
+    #[error("no grant `{0}` that you may see")]
+    NoSuchGrant(String),
+    /// More than one grant begins like this.
+    #[error("more than one grant begins with `{0}`")]
+    Ambiguous(String),
+    /// The trail could not store or answer.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// The event may not follow: a fault of ours.
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+}
+
+/// The grants that are not over.
+pub struct Ledger {
+    trail: Trail,
+    clock: fn() -> Timestamp,
+    /// Groups that may see every grant.
+    readers: Vec<String>,
+    latest: AtomicI64,
+    open: RwLock<BTreeMap<GrantId, Arc<Cell>>>,
+    deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
+    /// Told when a deadline may have come nearer.
+    pub due: Notify,
+    /// Whether the daemon is ending, so that nobody waits any more.
+    stopping: watch::Sender<bool>,
+}
+
+/// One open grant. Who changes it holds `gate` from the check to the recorded outcome; who reads takes
+/// the last state, and waits for the next one.
+pub struct Cell {
+    /// Held by whoever changes the grant.
+    pub gate: tokio::sync::Mutex<()>,
+    state: watch::Sender<Arc<Grant>>,
+    /// How often ending it failed in a row.
+    failures: AtomicU32,
+    /// An end that was carried out as far as it could be, and that the trail does not know of yet.
+    pub owed: Mutex<Option<Owed>>,
+}
+
+/// What the trail has to be told about an end: why, who, and their words.
+pub type Owed = (EndCause, Option<PersonName>, Option<String>);
+
+impl Cell {
+    fn new(grant: Grant) -> Arc<Self> {
+        Arc::new(Self {
+            gate: tokio::sync::Mutex::new(()),
+            state: watch::Sender::new(Arc::new(grant)),
+            failures: AtomicU32::new(0),
+            owed: Mutex::default(),
+        })
+    }
+
+    /// The grant as it is now.
+    pub fn grant(&self) -> Arc<Grant> {
+        Arc::clone(&self.state.borrow())
+    }
+}
+
+impl Ledger {
+    /// Takes up where the trail stands: `open` are the grants that it says are not over.
+    #[must_use]
+    pub fn new(trail: Trail, open: Vec<Grant>, readers: Vec<String>, clock: fn() -> Timestamp) -> Self {
+        let ledger = Self {
+            latest: AtomicI64::new(trail.latest().as_millisecond()),
+            trail,
+            clock,
+            readers,
+            open: RwLock::default(),
+            deadlines: Mutex::default(),
+            due: Notify::new(),
+            stopping: watch::Sender::new(false),
+        };
+        for grant in open {
+            // Without a deadline it was cut off between two steps.
+            let cut_off = grant.deadline.is_none().then(|| grant.id.clone());
+            ledger.keep(grant);
+            if let Some(id) = cut_off {
+                ledger.due_at(ledger.now(), id);
+            }
+        }
+        ledger
+    }
+
+    // ---- recording ----
+
+    /// Records an event that is about no grant.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn note(&self, by: Option<&PersonName>, event: Event) -> Result<(), LedgerError> {
+        self.append(vec![Fact { at: self.now(), grant: None, by: by.cloned(), event }]).await
+    }
+
+    /// Records the request that a grant begins with.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; then there is no grant.
+    pub async fn begin(
+        &self,
+        id: GrantId,
+        requester: &PersonName,
+        now: Timestamp,
+        event: Event,
+    ) -> Result<Arc<Grant>, LedgerError> {
+        let fact = Fact { at: now, grant: Some(id), by: Some(requester.clone()), event };
+        let grant = Grant::begin(&fact)?;
+        self.append(vec![fact]).await?;
+        Ok(self.keep(grant).grant())
+    }
+
+    /// Records events about a grant: first whether they may follow, then on the disk, then here.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; then nothing of it is recorded.
+    pub async fn record(
+        &self,
+        cell: &Cell,
+        by: Option<&PersonName>,
+        events: Vec<Event>,
+    ) -> Result<Arc<Grant>, LedgerError> {
+        let before = cell.grant();
+        let at = self.now();
+        let mut next = Grant::clone(&before);
+        let mut facts = Vec::with_capacity(events.len());
+        for event in events {
+            let fact = Fact { at, grant: Some(before.id.clone()), by: by.cloned(), event };
+            next = next.follow(&fact)?;
+            facts.push(fact);
+        }
+        self.append(facts).await?;
+        let next = Arc::new(next);
+        self.mark(&before, &next);
+        cell.state.send_replace(Arc::clone(&next));
+        if !next.phase.is_open() {
+            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&next.id);
+        }
+        Ok(next)
+    }
+
+    async fn append(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+        let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
+        self.trail.append(facts).await?;
+        self.latest.fetch_max(at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    // ---- looking ----
+
+    /// The grant that `text`, an id or the beginning of one, names for this person.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoSuchGrant`] also for what the person may not see; [`LedgerError::Ambiguous`].
+    pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, LedgerError> {
+        let legal =
+            (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !legal {
+            return Err(LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
+        }
+        let overseers = &self.readers;
+        let mut found: Vec<Arc<Grant>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.range::<str, _>((Included(text), Unbounded))
+                .take_while(|(id, _)| id.as_str().starts_with(text))
+                .map(|(_, cell)| cell.grant())
+                .filter(|grant| approval::may_see(grant, person, overseers))
+                .take(2)
+                .collect()
+        };
+        if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
+            found.extend(self.trail.closed(person, overseers, text, 2).await?.0.into_iter().map(Arc::new));
+        }
+        match (found.pop(), found.pop()) {
+            (Some(grant), None) => Ok(grant),
+            (Some(_), Some(_)) => Err(LedgerError::Ambiguous(text.to_owned())),
+            _ => Err(LedgerError::NoSuchGrant(text.to_owned())),
+        }
+    }
+
+    /// The grants this person may see, newest first: the open ones, and with `all` those that are over.
+    /// At most `limit`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), LedgerError> {
+        let overseers = &self.readers;
+        let mut grants: Vec<Arc<Grant>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.values().map(|cell| cell.grant()).filter(|grant| approval::may_see(grant, person, overseers)).collect()
+        };
+        grants.sort_by_key(|grant| Reverse(grant.requested_at));
+        let mut more = grants.len() > limit;
+        grants.truncate(limit);
+        if all && !more {
+            let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
+            grants.extend(closed.into_iter().map(Arc::new));
+            grants.sort_by_key(|grant| Reverse(grant.requested_at));
+            more = older;
+        }
+        Ok((grants, more))
+    }
+
+    /// Waits until the grant's phase or number of agreements is another than given, `patience` is over or the
+    /// daemon ends.
+    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
+        let Some(cell) = self.cell(&grant.id) else { return grant };
+        let mut states = cell.state.subscribe();
+        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
+        let mut stopping = self.stopping.subscribe();
+        // On time-out, and when the grant is dropped, the last state is the answer.
+        tokio::select! {
+            _ = tokio::time::timeout(patience, changed) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        cell.grant()
+    }
+
+    /// Who waits for a change is answered now.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// How many grants stand in each open phase.
+    #[must_use]
+    pub fn census(&self) -> BTreeMap<&'static str, usize> {
+        let mut census: BTreeMap<&'static str, usize> =
+            ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
+        for cell in self.open.read().unwrap_or_else(PoisonError::into_inner).values() {
+            *census.entry(cell.grant().phase.as_str()).or_default() += 1;
+        }
+        census
+    }
+
+    /// The grants that may have a binding in this cluster.
+    #[must_use]
+    pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values()
+            .map(|cell| cell.grant())
+            .filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster)
+            .collect()
+    }
+
+    /// Takes the grants whose deadline has come, and says when the next one comes.
+    #[must_use]
+    pub fn take_due(&self) -> (Vec<GrantId>, Option<Timestamp>) {
+        let now = self.now();
+        let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut due = Vec::new();
+        while let Some((deadline, _)) = deadlines.first() {
+            if *deadline > now {
+                return (due, Some(*deadline));
+            }
+            due.extend(deadlines.pop_first().map(|(_, id)| id));
+        }
+        (due, None)
+    }
+
+    /// The latest time that the trail knows.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.latest.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// The moment it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        // The trail keeps milliseconds; what is decided is decided on what is kept.
+        Timestamp::from_millisecond((self.clock)().as_millisecond()).unwrap_or(Timestamp::MAX)
+    }
+
+    // ---- keeping ----
+
+    fn keep(&self, grant: Grant) -> Arc<Cell> {
+        let id = grant.id.clone();
+        let deadline = grant.deadline;
+        let cell = Cell::new(grant);
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&cell));
+        if let Some(deadline) = deadline {
+            self.due_at(deadline, id);
+        }
+        cell
+    }
+
+    /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
+    pub fn later(&self, cell: &Cell) {
+        let failures = cell.failures.fetch_add(1, Ordering::Relaxed).min(6);
+        let wait = SignedDuration::from_secs((1_i64 << failures).min(60));
+        self.due_at(approval::after(self.now(), wait), cell.grant().id.clone());
+    }
+
+    fn due_at(&self, deadline: Timestamp, id: GrantId) {
+        self.deadlines.lock().unwrap_or_else(PoisonError::into_inner).insert((deadline, id));
+        self.due.notify_one();
+    }
+
+    fn mark(&self, before: &Grant, next: &Grant) {
+        if before.deadline != next.deadline {
+            if let Some(deadline) = before.deadline {
+                let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+                deadlines.remove(&(deadline, before.id.clone()));
+            }
+            if let Some(deadline) = next.deadline {
+                self.due_at(deadline, next.id.clone());
+            }
+        }
+    }
+
+    /// The cell of an open grant.
+    #[must_use]
+    pub fn cell(&self, id: &GrantId) -> Option<Arc<Cell>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+}
