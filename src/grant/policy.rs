@@ -308,7 +308,8 @@ mod tests {
     /// Each word of the request that leaves the rule is denied, and the sentence names that word.
     #[test]
     fn what_no_rule_gives_is_denied_by_name() {
-        let cases: [(&str, fn(&mut Ask)); 7] = [
+        type Change = fn(&mut Ask);
+        let cases: [(&str, Change); 7] = [
             ("cluster `prod`", |ask| ask.cluster = "prod".parse().unwrap()),
             ("namespace `kube-system`", |ask| ask.scope = Scope::Namespace("kube-system".parse().unwrap())),
             ("the whole cluster", |ask| ask.scope = Scope::Cluster),

@@ -276,7 +276,8 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
     assert_eq!((approved.grant(), approved.person().as_str()), (&id(), "alice"));
     assert_eq!(approved.not_after(), at(602));
 
-    let cases: [(Code, fn(&mut Moment)); 9] = [
+    type Change = fn(&mut Moment);
+    let cases: [(Code, Change); 9] = [
         (Code::RequesterLostRight, |moment| moment.requester.groups.clear()),
         (Code::RequesterLostRight, |moment| moment.policy = policy(2)),
         (Code::RequesterLostRight, |moment| moment.policy = Policy::new(PolicyFile { rules: vec![] }).unwrap()),

@@ -468,6 +468,8 @@ async fn a_long_list_is_whole() {
     bench.remove().await;
 }
 
+/// Its version, and its clock, which is near ours.
+#[expect(clippy::disallowed_methods, reason = "two clocks are compared")]
 #[tokio::test]
 async fn the_server_tells_its_version_and_clock() {
     let bench = Bench::new().await;

@@ -69,6 +69,21 @@ fn the_api_server_sees_who_and_which_grant() {
     assert_eq!(user["extra"]["authentication.kubernetes.io/credential-id"], json!([credential]));
 }
 
+/// What is done with the access stands in the API server's audit log under the hash that the trail has.
+#[test]
+fn the_audit_log_names_the_certificate() {
+    let bastion = Bastion::start();
+    let access = bastion.live(&bastion.ask("1m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    let (_, events) = bastion.get(ERIN, &path(&access.grant, "/events"));
+    let issued = events["events"].as_array().unwrap().iter().find(|entry| entry["event"]["kind"] == "issued").unwrap();
+    let credential = format!("X509SHA256={}", issued["event"]["leafSha256"].as_str().unwrap());
+    until("the audit log has the call", || {
+        let log = std::fs::read_to_string(&bastion.plane.audit).unwrap();
+        log.lines().any(|line| line.contains(&credential) && line.contains("/configmaps")).then_some(())
+    });
+}
+
 /// Inside the window the same key gets a new certificate without anybody being asked; another key does not.
 #[test]
 fn a_renewal_keeps_the_key_and_the_window() {
