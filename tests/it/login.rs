@@ -544,7 +544,8 @@ fn show_says_who_why_what_and_until_when() {
         "  why      INC-42 queue stuck\n",
         "  agreed   0 of 1 (sre-leads)\n",
         "RESOURCES",
-        "deployments, pods, deployments.apps, pods.apps  get, list",
+        "get, list  core   deployments, pods",
+        "get, list  apps   deployments, pods",
     ] {
         assert!(out.contains(line), "{line}: {out}");
     }
@@ -641,7 +642,7 @@ fn doctor_says_what_is_wrong() {
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
     let said = Said::from(desk.command(&["doctor"]).env("PATH", &bin).output().unwrap());
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.out.contains("ok     whoami     alice, in 2 groups"), "{said:?}");
+    assert!(said.out.contains("ok     whoami     alice, groups: 2"), "{said:?}");
     let said = Said::from(desk.command(&["doctor", "-o", "name"]).env("PATH", "/nowhere").output().unwrap());
     assert_eq!((said.code, said.out.as_str()), (1, "kubectl\n"), "{said:?}");
 }
