@@ -56,6 +56,7 @@ scripts: ## are the scripts and the launcher of the control plane in order?
 # Go and Rust are built side by side: each ends with one long link on a single core.
 .PHONY: unit
 unit: ## every test of cargo, against the real control plane
+	@((EUID == 0)) || { echo 'tests run commands as several accounts, which takes root; hint: sudo make test' >&2; exit 1; }
 	$(call step,build of the tests and of the control plane,\
 		tests/controlplane/build.sh >/dev/null & plane=$$!; \
 		cargo test --no-run || { kill "$$plane"; exit 1; }; wait "$$plane")
@@ -81,3 +82,8 @@ stop: ## end what `make play` started
 clean: stop ## end the play and remove everything that was built here
 	@tests/play/play.sh target/demo down
 	@cargo clean
+
+# Whatever is measured shares the machine with its load, so nothing else should run meanwhile.
+.PHONY: bench
+bench: setup ## the numbers of docs/benchmarks.md, as root; ONLY="signing access" runs parts of it
+	@cargo bench --bench bench -- $(ONLY)

@@ -13,6 +13,7 @@
 
 mod abuse;
 mod architecture;
+mod authority;
 mod bastion;
 mod callers;
 mod certificates;
