@@ -22,8 +22,9 @@ use crate::cluster::{ClusterError, Found};
 use crate::grant::Phase;
 use crate::grant::request::ClusterName;
 
-/// So many grants are settled at a time; each is a few calls to an API server.
-const AT_ONCE: usize = 64;
+/// So many grants are settled at a time. More than the calls that a cluster gets at a time, for a grant also
+/// waits for the trail and between two questions.
+const AT_ONCE: usize = 256;
 
 /// How often the clusters are compared with the trail while nothing else asks for it.
 const COMPARE_EVERY: Duration = Duration::from_secs(300);

@@ -169,7 +169,7 @@ impl Limits {
 const LARGEST_ANSWER: usize = 16 << 20;
 
 /// How long a connection is kept that nobody uses.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE: Duration = Duration::from_secs(90);
 
 pub(super) struct Transport {
     endpoint: Endpoint,

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
@@ -16,7 +17,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::grant::request::{KeyHash, Person};
+use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::role::{ResolvedRole, sha256_hex};
 use crate::grant::{Event, Fact, Grant, GrantId};
 
@@ -74,6 +75,12 @@ const TAIL: i64 = 1_000;
 /// At most so many appends share one commit, so that the first of them does not wait without end.
 const BATCH: usize = 512;
 
+/// From so many appends in one commit on, the writer waits for the next crowd.
+const CROWD: usize = 5;
+
+/// How long it waits at most; a commit takes about twice that.
+const PATIENCE: Duration = Duration::from_micros(200);
+
 /// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
 #[derive(Clone)]
 pub struct Trail {
@@ -111,7 +118,7 @@ impl Trail {
             .name("trail".to_owned())
             .spawn(move || {
                 let _lock = lock;
-                write(connection, head, &appends, &owned);
+                write(&connection, head, &appends, &owned);
             })
             .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
         let trail = Self {
@@ -177,15 +184,19 @@ impl Trail {
         .await
     }
 
-    /// Who asked with this key before.
+    /// Whether anybody but `person` asked with this key before.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
-    pub async fn owners_of(&self, key: &KeyHash) -> Result<Vec<String>, TrailError> {
-        let key = key.0.clone();
+    pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, TrailError> {
+        let (key, person) = (key.0.clone(), person.to_string());
         self.read(move |reader| {
-            let mut statement = reader.prepare_cached("SELECT DISTINCT requester FROM grants WHERE key = ?1")?;
-            Ok(statement.query_map([key], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            // Two ranges of one index: a person may have asked with this key any number of times.
+            let mut statement = reader.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester < ?2)
+                     OR EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester > ?2)",
+            )?;
+            Ok(statement.query_row([key, person], |row| row.get(0))?)
         })
         .await
     }
@@ -301,11 +312,13 @@ impl Fault {
     }
 }
 
-fn write(mut connection: Connection, mut head: Head, appends: &mpsc::Receiver<Append>, path: &Path) {
+fn write(connection: &Connection, mut head: Head, appends: &mpsc::Receiver<Append>, path: &Path) {
+    let mut usual = 1;
     while let Ok(first) = appends.recv() {
-        let batch: Vec<Append> = std::iter::once(first).chain(appends.try_iter().take(BATCH - 1)).collect();
+        let batch = gather(first, appends, usual);
+        usual = batch.len();
         let before = head.clone();
-        match commit(&mut connection, &mut head, &batch) {
+        match commit(connection, &mut head, &batch) {
             Ok(outcomes) => {
                 for (append, outcome) in batch.into_iter().zip(outcomes) {
                     // Who does not wait any more finds it in the trail.
@@ -325,22 +338,50 @@ fn write(mut connection: Connection, mut head: Head, appends: &mpsc::Receiver<Ap
     }
 }
 
+/// Everything that waits. Where the last batch was a large one, as many are about to come again, and a
+/// moment's patience makes one commit of two; a single writer never waits.
+fn gather(first: Append, appends: &mpsc::Receiver<Append>, usual: usize) -> Vec<Append> {
+    let mut batch: Vec<Append> = std::iter::once(first).chain(appends.try_iter().take(BATCH - 1)).collect();
+    let wanted = if usual < CROWD { 0 } else { usual.min(BATCH) };
+    let end = Instant::now() + PATIENCE;
+    while batch.len() < wanted {
+        match appends.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(append) => batch.push(append),
+            Err(_) => break,
+        }
+    }
+    batch
+}
+
 /// One transaction for the whole batch. An append that may not stand leaves the others as they are.
-fn commit(connection: &mut Connection, head: &mut Head, batch: &[Append]) -> Result<Vec<Result<(), Fault>>, Fault> {
-    let mut transaction = connection.transaction()?;
+fn commit(connection: &Connection, head: &mut Head, batch: &[Append]) -> Result<Vec<Result<(), Fault>>, Fault> {
+    run(connection, "BEGIN IMMEDIATE")?;
+    let committed = insert_all(connection, head, batch).and_then(|outcomes| {
+        run(connection, "COMMIT")?;
+        Ok(outcomes)
+    });
+    if committed.is_err() {
+        // SQLite may have rolled back by itself; then there is nothing to roll back.
+        let _ = run(connection, "ROLLBACK");
+    }
+    committed
+}
+
+fn insert_all(connection: &Connection, head: &mut Head, batch: &[Append]) -> Result<Vec<Result<(), Fault>>, Fault> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for append in batch {
         let before = head.clone();
         // A single row is undone by SQLite itself when a constraint refuses it; several need a savepoint.
         let outcome = if let [fact] = append.facts.as_slice() {
-            insert(&transaction, head, fact)
+            insert(connection, head, fact)
         } else {
-            let savepoint = transaction.savepoint()?;
-            let outcome = append.facts.iter().try_for_each(|fact| insert(&savepoint, head, fact));
-            match outcome {
-                Ok(()) => savepoint.commit().map_err(Fault::from),
-                Err(fault) => Err(fault),
+            run(connection, "SAVEPOINT append")?;
+            let outcome = append.facts.iter().try_for_each(|fact| insert(connection, head, fact));
+            if outcome.is_err() {
+                run(connection, "ROLLBACK TO append")?;
             }
+            run(connection, "RELEASE append")?;
+            outcome
         };
         match outcome {
             Err(Fault::Sqlite(rusqlite::Error::SqliteFailure(error, text)))
@@ -353,8 +394,13 @@ fn commit(connection: &mut Connection, head: &mut Head, batch: &[Append]) -> Res
             Ok(()) => outcomes.push(Ok(())),
         }
     }
-    transaction.commit()?;
     Ok(outcomes)
+}
+
+/// A statement without parameters, parsed once.
+fn run(connection: &Connection, statement: &str) -> Result<(), Fault> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
 }
 
 fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), Fault> {
@@ -438,7 +484,7 @@ fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "query_only", true)?;
-    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
     layout(&connection)?;
     Ok(connection)
 }

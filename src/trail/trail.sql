@@ -37,4 +37,4 @@ CREATE TABLE grants (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX grants_in_order ON grants (open, seq);
-CREATE INDEX grants_by_key ON grants (key);
+CREATE INDEX grants_by_key ON grants (key, requester);

@@ -1,0 +1,140 @@
+//! Benchmarks of the built programs against a real API server, a real disk and another certificate
+//! authority: `make bench`, or some parts with `make bench ONLY="signing access"`.
+//!
+//! ```text
+//!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
+//!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
+//!  credential ─ kubectl's exec plugin, against /bin/true
+//! ```
+//! Prints one table. Every ratio is of two numbers from the same run. Nothing is left running, and what is
+//! written lies in `target/bench` and is made anew each time. docs/benchmarks.md says how to read it.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a benchmark may fail loudly, and it is what reads the clock"
+)]
+
+mod access;
+mod credential;
+mod daemon;
+mod http;
+mod load;
+mod many;
+mod plane;
+mod process;
+mod signing;
+mod step_ca;
+mod table;
+mod trail;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::Parser;
+
+use crate::daemon::private_folder;
+use crate::plane::Plane;
+use crate::table::Row;
+
+/// Why a run can't go on; said to the person who began it.
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// The parts in the order in which they run.
+const PARTS: [&str; 5] = ["signing", "access", "credential", "many", "trail"];
+
+#[derive(Parser)]
+#[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about ten minutes")]
+struct Arguments {
+    /// Only these parts.
+    #[arg(value_parser = PARTS)]
+    parts: Vec<String>,
+    /// Shorter and smaller: to see that it runs, not to quote.
+    #[arg(long)]
+    quick: bool,
+    /// Fail when a target is missed.
+    #[arg(long)]
+    strict: bool,
+    /// Cargo says so to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// How much is done.
+pub(crate) struct Settings {
+    quick: bool,
+}
+
+impl Settings {
+    pub(crate) fn shorter<T>(&self, usual: T, quick: T) -> T {
+        if self.quick { quick } else { usual }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // The only provider in the tree.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, run(&arguments)) {
+        Ok(rows) => {
+            let met = table::print(&rows);
+            if met || !arguments.strict { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(failure) => {
+            eprintln!("bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
+    let settings = Settings { quick: arguments.quick };
+    let folder = folder()?;
+    private_folder(&folder)?;
+    progress("a control plane");
+    let plane = Plane::start(&folder.join("plane"))?;
+    let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|name| name == part);
+    let mut rows = Vec::new();
+    if wanted("signing") {
+        rows.append(&mut signing::measure(&plane, &folder.join("signing"), &settings).await?);
+    }
+    if wanted("access") {
+        rows.append(&mut access::measure(&plane, &folder.join("access"), &settings).await?);
+    }
+    if wanted("credential") {
+        rows.append(&mut credential::measure(&plane, &settings).await?);
+    }
+    if wanted("many") {
+        rows.append(&mut many::measure(&plane, &folder.join("many"), &settings).await?);
+    }
+    if wanted("trail") {
+        rows.append(&mut trail::measure(&plane, &folder.join("trail"), &settings).await?);
+    }
+    Ok(rows)
+}
+
+/// Beside what cargo builds, which is on a disk; where a sync costs nothing, nothing would be measured.
+fn folder() -> Result<PathBuf, Failure> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target folder")?;
+    let kind = nix::sys::statfs::statfs(target)?.filesystem_type();
+    if kind == nix::sys::statfs::TMPFS_MAGIC {
+        return Err(
+            format!("`{}` is in memory\nhint: set CARGO_TARGET_DIR to a folder on a disk", target.display()).into()
+        );
+    }
+    Ok(target.join("bench"))
+}
+
+/// Says how far it is: minutes of silence look like a hang.
+pub(crate) fn progress(what: &str) {
+    static BEGUN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let begun = BEGUN.get_or_init(Instant::now);
+    eprintln!("bench: {:>4} s  {what}", begun.elapsed().as_secs());
+}

@@ -1,0 +1,209 @@
+//! Many live grants: what they cost in memory, what a sweep over them costs, and how fast a thousand end.
+//!
+//! ```text
+//!  64 people at once: request ─► approve ─► collect   × 10,000 ─► memory ─► restart (start-up sweep) ─► CPU, memory
+//!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended     in turns with deleting by hand
+//! ```
+//! The stop makes them due in the same moment, as after a suspend; nothing in the API could.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use nix::sys::signal::Signal;
+use rusqlite::{Connection as Sqlite, OpenFlags};
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::http::request;
+use crate::load::{connect, drain, median};
+use crate::plane::{Plane, RBAC, binding};
+use crate::table::{Row, number};
+use crate::{Failure, Settings, progress};
+
+/// Clients that ask, approve and collect at once.
+const AT_ONCE: usize = 64;
+
+/// Connections that delete by hand: as many as jitd allows itself to one API server.
+const BY_HAND: usize = 32;
+
+/// So many are deleted with kubectl, which sends five requests a second.
+const KUBECTL: usize = 50;
+
+/// In so many namespaces, because the API server walks all bindings of one for each question.
+const NAMESPACES: usize = 100;
+
+/// The window of those that end together: longer than it takes to collect them.
+const WINDOW: SignedDuration = SignedDuration::from_secs(40);
+
+pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
+    let (live, ending) = settings.shorter((10_000, 1_000), (500, 200));
+    let rounds = settings.shorter(3, 1);
+    let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("many-{number}")).collect();
+    for namespace in &namespaces {
+        plane.namespace(namespace).await?;
+    }
+    let mut daemon = Daemon::prepare(plane, folder, "many", &namespaces)?;
+    daemon.start().await?;
+    let begun = Instant::now();
+    make_live(&daemon, &namespaces, live, "12h").await?;
+    let setup = begun.elapsed();
+    let lived = daemon.running().memory()?;
+    daemon.stop()?;
+    let ready = daemon.start().await?;
+    let sweep = daemon.running().cpu()?.as_secs_f64();
+    let restarted = daemon.running().memory()?;
+
+    let (mut ours, mut gone, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        progress(&format!("many: {ending} deletions by hand, round {round} of {rounds}"));
+        by_hand.push(delete_by_hand(plane, &namespaces, ending).await?);
+        progress(&format!("many: {ending} grants that end at once, round {round} of {rounds}"));
+        let (ended, unbound) = end_at_once(plane, &daemon, &namespaces, ending).await?;
+        ours.push(ended);
+        gone.push(unbound);
+    }
+    progress("many: the same with kubectl");
+    let kubectl = delete_with_kubectl(plane, &namespaces, KUBECTL).await?;
+    daemon.stop()?;
+
+    let (ended, unbound, deleted) = (median(ours), median(gone), median(by_hand));
+    Ok(vec![
+        Row::new(format!("memory with {live} live grants"), number(lived.now, "MiB")).at_most(lived.now, 60.0, "MiB"),
+        Row::new("the same after a restart", number(restarted.now, "MiB")).at_most(restarted.now, 60.0, "MiB"),
+        Row::new(format!("CPU of a start with a sweep over {live}"), number(sweep, "s"))
+            .against(format!("ready after {}", number(ready.as_secs_f64(), "s")))
+            .at_most(sweep, 2.0, "s"),
+        Row::new(format!("{ending} end at once, each proved denied"), number(ended, "s"))
+            .against(format!("deleting by hand, {BY_HAND} at once, {}", number(deleted, "s")))
+            .at_most(ended / deleted, 1.3, "×"),
+        Row::new("of that, until the last binding is gone", number(unbound, "s"))
+            .against(format!("deleting by hand, {BY_HAND} at once, {}", number(deleted, "s")))
+            .shows(number(unbound / deleted, "×")),
+        Row::new("bindings a second, ended and proved", number(ending as f64 / ended, "/s"))
+            .against(format!("kubectl delete -l, {}", number(KUBECTL as f64 / kubectl, "/s")))
+            .shows(number(ending as f64 / ended / (KUBECTL as f64 / kubectl), "×")),
+        Row::new(format!("request, approval, collection of {live}"), number(setup.as_secs_f64(), "s"))
+            .shows(number(live as f64 / setup.as_secs_f64(), "/s")),
+    ])
+}
+
+/// So many grants from request to access, spread over the namespaces.
+async fn make_live(daemon: &Daemon, namespaces: &[String], count: usize, window: &str) -> Result<(), Failure> {
+    let next = &RefCell::new(0);
+    let mut people = Vec::with_capacity(AT_ONCE);
+    for _ in 0..AT_ONCE {
+        let (mut alice, mut bob) = (daemon.alice().connect().await?, daemon.bob().connect().await?);
+        let person = async move {
+            loop {
+                let number = next.replace_with(|number| *number + 1);
+                if number >= count {
+                    return Ok::<(), Failure>(());
+                }
+                if number.is_multiple_of(1000) {
+                    progress(&format!("many: {number} of {count} grants are live"));
+                }
+                daemon.live(&mut alice, &mut bob, &namespaces[number % namespaces.len()], window).await?;
+            }
+        };
+        people.push(person);
+    }
+    futures::future::try_join_all(people).await.map(drop)
+}
+
+/// From the moment in which all of them are due: seconds until the last is ended, and until the last
+/// binding is gone.
+async fn end_at_once(
+    plane: &Plane,
+    daemon: &Daemon,
+    namespaces: &[String],
+    count: usize,
+) -> Result<(f64, f64), Failure> {
+    let mut alice = connect(&daemon.alice(), 1).await?.remove(0);
+    let mut bob = connect(&daemon.bob(), 1).await?.remove(0);
+    let window = format!("{}s", WINDOW.as_secs());
+    let mut collections = Vec::with_capacity(count);
+    for number in 0..count {
+        let pending = daemon.request(&mut alice, &namespaces[number % namespaces.len()], &window).await?;
+        bob.exchange(&pending.approve()).await?.json()?;
+        collections.push(pending.certificate());
+    }
+    let first = Timestamp::now() + WINDOW;
+    drain(connect(&daemon.alice(), AT_ONCE).await?, collections).await?;
+    let last = Timestamp::now() + WINDOW;
+    // A window ends at a whole second, so up to one earlier.
+    let ahead = first.duration_since(Timestamp::now()) - SignedDuration::from_secs(2);
+    if ahead.is_negative() {
+        return Err("collecting took longer than the window of those that should end together".into());
+    }
+    tokio::time::sleep(ahead.unsigned_abs()).await;
+
+    let trail = Sqlite::open_with_flags(daemon.trail(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let before: i64 = trail.query_row("SELECT max(seq) FROM events", [], |row| row.get(0))?;
+    let mut audit = File::open(plane.folder.join("audit.log"))?;
+    audit.seek(SeekFrom::End(0))?;
+    daemon.running().signal(Signal::SIGSTOP)?;
+    tokio::time::sleep(last.duration_since(Timestamp::now()).unsigned_abs() + Duration::from_millis(200)).await;
+    let due = Timestamp::now();
+    daemon.running().signal(Signal::SIGCONT)?;
+    let given_up = Instant::now() + Duration::from_secs(120);
+    // Not the daemon is asked how far it is, for that would be work of its own.
+    let mut ended = trail.prepare("SELECT json_extract(line, '$.at') FROM events WHERE seq > ?1 AND kind = 'ended'")?;
+    let at = loop {
+        let times: Vec<String> = ended.query_map([before], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        if times.len() >= count {
+            // As moments, for as text the shorter of two fractions of a second would be the later one.
+            let times: Vec<Timestamp> = times.iter().map(|at| at.parse()).collect::<Result<_, _>>()?;
+            break times.into_iter().max().ok_or("no grant ended")?;
+        }
+        if Instant::now() > given_up {
+            return Err(format!("only {} of {count} grants ended", times.len()).into());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let since = |at: Timestamp| at.duration_since(due).as_secs_f64();
+    Ok((since(at), since(last_deletion(audit)?)))
+}
+
+/// When the API server answered the last deletion of a binding, in its own audit log.
+fn last_deletion(audit: File) -> Result<Timestamp, Failure> {
+    let mut last = None;
+    for line in BufReader::new(audit).lines() {
+        // The last line may be half written.
+        let Ok(event) = serde_json::from_str::<Value>(&line?) else { break };
+        if event["verb"] == "delete" && event["objectRef"]["resource"] == "rolebindings" {
+            last = last.max(event["stageTimestamp"].as_str().map(str::parse).transpose()?);
+        }
+    }
+    Ok(last.ok_or("no deletion in the audit log")?)
+}
+
+/// Makes bindings like jitd's, and says how long it takes to delete them over connections that are open.
+async fn delete_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
+    bind_by_hand(plane, namespaces, count).await?;
+    let path = |number: usize| {
+        let namespace = &namespaces[number % namespaces.len()];
+        request("DELETE", &format!("{RBAC}/namespaces/{namespace}/rolebindings/hand-{number}"), None)
+    };
+    let connections = connect(&plane.admin, BY_HAND).await?;
+    Ok(drain(connections, (0..count).map(path).collect()).await?.as_secs_f64())
+}
+
+async fn delete_with_kubectl(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
+    bind_by_hand(plane, namespaces, count).await?;
+    let begun = Instant::now();
+    plane.kubectl(&["delete", "rolebindings", "--all-namespaces", "-l", "bench=by-hand"])?;
+    Ok(begun.elapsed().as_secs_f64())
+}
+
+async fn bind_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<(), Failure> {
+    let bind = |number: usize| {
+        let name = format!("hand-{number}");
+        binding(&namespaces[number % namespaces.len()], &name, &format!("bench:{name}"), "view")
+    };
+    let connections = connect(&plane.admin, BY_HAND).await?;
+    drain(connections, (0..count).map(bind).collect()).await.map(drop)
+}
