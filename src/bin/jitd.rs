@@ -302,10 +302,7 @@ fn serve(config: Config) -> Result<(), Failure> {
         .init();
     // The one provider in the tree; a second install can't happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    // One worker: a certificate takes a tenth of a millisecond, and a second worker costs more in waking
-    // each other up than it brings (docs/benchmarks.md).
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().max_blocking_threads(16).build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?;
     runtime.block_on(run(config))
 }
 
