@@ -22,10 +22,10 @@ use crate::config::Times;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::{self, Decision, Policy};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName, Scope};
+use crate::grant::request::{Ask, ClusterName, KeyHash, Person, Scope};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase, Requested};
-use crate::ledger::{Cell, Ledger, LedgerError};
+use crate::ledger::{Cell, Ending, Ledger, LedgerError};
 use crate::people::People;
 use crate::trail::{Trail, TrailError};
 
@@ -35,15 +35,9 @@ pub enum BrokerError {
     /// A rule says no.
     #[error("{0}")]
     Refused(Refusal),
-    /// There is no such grant, or it is not the caller's to see.
-    #[error("no grant `{0}` that you may see")]
-    NoSuchGrant(String),
-    /// More than one grant begins like this.
-    #[error("more than one grant begins with `{0}`")]
-    Ambiguous(String),
-    /// The trail could not store or answer.
+    /// Nothing was recorded.
     #[error(transparent)]
-    Trail(#[from] TrailError),
+    Ledger(#[from] LedgerError),
     /// The cluster could not be asked, or would not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -74,14 +68,9 @@ pub enum BrokerError {
     Internal,
 }
 
-impl From<LedgerError> for BrokerError {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::NoSuchGrant(text) => Self::NoSuchGrant(text),
-            LedgerError::Ambiguous(text) => Self::Ambiguous(text),
-            LedgerError::Trail(error) => Self::Trail(error),
-            LedgerError::OutOfOrder(error) => internal(&error),
-        }
+impl From<TrailError> for BrokerError {
+    fn from(error: TrailError) -> Self {
+        Self::Ledger(error.into())
     }
 }
 
@@ -211,7 +200,7 @@ impl Broker {
     /// Records that the daemon serves.
     ///
     /// # Errors
-    /// [`BrokerError::Trail`]; then it must not.
+    /// [`BrokerError::Ledger`]; then it must not.
     pub async fn started(&self, version: &str, host: &str, policy_sha256: &str) -> Result<(), BrokerError> {
         let event = Event::Started {
             version: version.to_owned(),
@@ -224,7 +213,7 @@ impl Broker {
     /// Records that the daemon ends in good order.
     ///
     /// # Errors
-    /// [`BrokerError::Trail`].
+    /// [`BrokerError::Ledger`].
     pub async fn stopped(&self) -> Result<(), BrokerError> {
         Ok(self.ledger.note(None, Event::Stopped).await?)
     }
@@ -415,7 +404,7 @@ impl Broker {
             && cell.grant().phase != Phase::Approved
         {
             tracing::warn!(grant = %grant.id, %error, "the grant did not come to work and is ended");
-            drop(self.finish(cell, EndCause::Failed, None, None).await);
+            drop(self.finish(cell, Ending::of_itself(EndCause::Failed)).await);
         }
         live
     }
@@ -477,7 +466,10 @@ impl Broker {
         let grant = cell.grant();
         let refusal = match grant.phase {
             _ if grant.requester != requester.name => not_the_requester(),
-            Phase::Live => return self.finish(&cell, EndCause::Released, Some(&requester.name), None).await,
+            Phase::Live => {
+                let by = Some(requester.name.clone());
+                return self.finish(&cell, Ending { why: EndCause::Released, by, reason: None }).await;
+            }
             phase => Refusal::new(
                 Code::WrongPhase,
                 format!("the grant is {}, there is no access to give back", phase.as_str()),
@@ -501,7 +493,8 @@ impl Broker {
                 format!("only {} and admins may revoke this grant", grant.quorum.groups.join(", ")),
             ),
             Phase::Approved | Phase::Live => {
-                return self.finish(&cell, EndCause::Revoked, Some(&by.name), Some(reason)).await;
+                let (by, reason) = (Some(by.name.clone()), Some(reason));
+                return self.finish(&cell, Ending { why: EndCause::Revoked, by, reason }).await;
             }
             phase => {
                 Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str()))
@@ -520,22 +513,22 @@ impl Broker {
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((why, by, reason)) = owed
+        if let Some(ending) = owed
             && grant.phase == Phase::Live
         {
-            return self.finish(&cell, why, by.as_ref(), reason).await.map(drop);
+            return self.finish(&cell, ending).await.map(drop);
         }
         let over = grant.deadline.is_some_and(|deadline| deadline <= self.ledger.now());
         let lapse = |clock| self.ledger.record(&cell, None, vec![Event::Lapsed { clock }]);
         let settled = match grant.phase {
             Phase::Pending if over => lapse(Clock::Pending).await,
             Phase::Approved if over => lapse(Clock::Collect).await,
-            Phase::Live if over => return self.finish(&cell, EndCause::Expired, None, None).await.map(drop),
+            Phase::Live if over => return self.finish(&cell, Ending::of_itself(EndCause::Expired)).await.map(drop),
             // Nobody works on it, for the gate was free: a step before was cut off.
-            Phase::Collecting => return self.finish(&cell, EndCause::Failed, None, None).await.map(drop),
+            Phase::Collecting => return self.finish(&cell, Ending::of_itself(EndCause::Failed)).await.map(drop),
             Phase::Ending => {
                 let cause = grant.end_cause.unwrap_or(EndCause::Failed);
-                return self.finish(&cell, cause, None, None).await.map(drop);
+                return self.finish(&cell, Ending::of_itself(cause)).await.map(drop);
             }
             _ => return Ok(()),
         };
@@ -553,31 +546,24 @@ impl Broker {
         let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
         if cell.grant().phase == Phase::Live {
-            let words = "its binding was gone from the cluster".to_owned();
-            self.finish(&cell, EndCause::Revoked, None, Some(words)).await?;
+            let reason = Some("its binding was gone from the cluster".to_owned());
+            self.finish(&cell, Ending { why: EndCause::Revoked, by: None, reason }).await?;
         }
         Ok(())
     }
 
     /// Ends a grant; what fails is due again after a while that grows.
-    async fn finish(
-        &self,
-        cell: &Cell,
-        why: EndCause,
-        by: Option<&PersonName>,
-        reason: Option<String>,
-    ) -> Result<Arc<Grant>, BrokerError> {
-        let owed = (why, by.cloned(), reason.clone());
-        let ended = self.unbind(cell, why, by, reason).await;
+    async fn finish(&self, cell: &Cell, ending: Ending) -> Result<Arc<Grant>, BrokerError> {
+        let ended = self.unbind(cell, &ending).await;
         match &ended {
             Ok(grant) => {
-                tracing::info!(grant = %grant.id, requester = %grant.requester, cause = why.as_str(), "ended");
+                tracing::info!(grant = %grant.id, requester = %grant.requester, cause = ending.why.as_str(), "ended");
             }
             Err(error) => {
                 tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
                 // Still live here means that the intent could not be recorded; access is gone all the same.
                 if cell.grant().phase == Phase::Live {
-                    *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(owed);
+                    *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
                 }
                 self.ledger.later(cell);
             }
@@ -587,13 +573,9 @@ impl Broker {
 
     /// Intent, deletion, proof. Removing goes on even when the trail can't take the intent: what is taken
     /// away can't be misused, and the grant stays open here until the trail has it.
-    async fn unbind(
-        &self,
-        cell: &Cell,
-        why: EndCause,
-        by: Option<&PersonName>,
-        reason: Option<String>,
-    ) -> Result<Arc<Grant>, BrokerError> {
+    async fn unbind(&self, cell: &Cell, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
+        let Ending { why, by, reason } = ending.clone();
+        let by = by.as_ref();
         let grant = cell.grant();
         if !grant.bind_intended {
             let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
@@ -629,7 +611,7 @@ impl Broker {
     /// The role of a grant as it was when it was asked for.
     ///
     /// # Errors
-    /// [`BrokerError::Trail`].
+    /// [`BrokerError::Ledger`].
     pub async fn role_of(&self, id: &GrantId) -> Result<Option<ResolvedRole>, BrokerError> {
         Ok(self.trail.role_of(id).await?)
     }
@@ -637,7 +619,7 @@ impl Broker {
     /// The trail's lines about a grant.
     ///
     /// # Errors
-    /// [`BrokerError::Trail`].
+    /// [`BrokerError::Ledger`].
     pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
         Ok(self.trail.lines_of(id).await?)
     }
@@ -767,9 +749,4 @@ fn over(seen: &Grant) -> Refusal {
 
 fn not_the_requester() -> Refusal {
     Refusal::new(Code::NotAllowed, "only the person who asked may do this")
-}
-
-fn internal(error: &(dyn std::error::Error + 'static)) -> BrokerError {
-    tracing::error!(error, "internal fault");
-    BrokerError::Internal
 }

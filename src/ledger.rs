@@ -62,11 +62,27 @@ pub struct Cell {
     /// How often ending it failed in a row.
     failures: AtomicU32,
     /// An end that was carried out as far as it could be, and that the trail does not know of yet.
-    pub owed: Mutex<Option<Owed>>,
+    pub owed: Mutex<Option<Ending>>,
 }
 
-/// What the trail has to be told about an end: why, who, and their words.
-pub type Owed = (EndCause, Option<PersonName>, Option<String>);
+/// What the trail has to be told about an end.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    /// Why it ends.
+    pub why: EndCause,
+    /// Who ends it; none for the daemon itself.
+    pub by: Option<PersonName>,
+    /// What they said.
+    pub reason: Option<String>,
+}
+
+impl Ending {
+    /// An end that nobody asked for.
+    #[must_use]
+    pub fn of_itself(why: EndCause) -> Self {
+        Self { why, by: None, reason: None }
+    }
+}
 
 impl Cell {
     fn new(grant: Grant) -> Arc<Self> {
@@ -152,7 +168,7 @@ impl Ledger {
         let mut facts = Vec::with_capacity(events.len());
         for event in events {
             let fact = Fact { at, grant: Some(before.id.clone()), by: by.cloned(), event };
-            next = next.follow(&fact)?;
+            next = next.follow(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
             facts.push(fact);
         }
         self.append(facts).await?;

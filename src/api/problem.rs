@@ -8,7 +8,6 @@ use axum::response::{IntoResponse, Response};
 
 use super::wire::Problem;
 use crate::broker::BrokerError;
-use crate::cluster::ClusterError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
 use crate::ledger::LedgerError;
@@ -73,24 +72,10 @@ impl From<BrokerError> for Problem {
         let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
-            BrokerError::NoSuchGrant(_) => {
-                return Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string())
-                    .hint("`jit-login ls --all` lists yours");
-            }
-            BrokerError::Ambiguous(_) => {
-                return Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string())
-                    .hint("write more of the id");
-            }
+            BrokerError::Ledger(error) => return error.into(),
             _ => tracing::warn!(%error, "a call could not be answered"),
         }
         match error {
-            BrokerError::Trail(_) => {
-                Self::new(unavailable, "trail-unavailable", "the trail can't be written, so nothing is done")
-                    .hint("an administrator finds the reason in the daemon's log")
-            }
-            BrokerError::Cluster(error @ ClusterError::Misconfigured { .. }) => {
-                Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string())
-            }
             BrokerError::Cluster(error) if error.is_transient() => {
                 Self::told(unavailable, "cluster-unreachable", &error.to_string())
             }
@@ -103,17 +88,30 @@ impl From<BrokerError> for Problem {
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
             }
             BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
-            BrokerError::Internal
-            | BrokerError::Refused(_)
-            | BrokerError::NoSuchGrant(_)
-            | BrokerError::Ambiguous(_) => Self::internal(),
+            BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
         }
     }
 }
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        BrokerError::from(error).into()
+        match error {
+            LedgerError::NoSuchGrant(_) => Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string())
+                .hint("`jit-login ls --all` lists yours"),
+            LedgerError::Ambiguous(_) => {
+                Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string()).hint("write more of the id")
+            }
+            LedgerError::Trail(_) => {
+                tracing::warn!(%error, "a call could not be answered");
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "trail-unavailable",
+                    "the trail can't be written, so nothing is done",
+                )
+                .hint("an administrator finds the reason in the daemon's log")
+            }
+            LedgerError::OutOfOrder(_) => Self::internal(),
+        }
     }
 }
 

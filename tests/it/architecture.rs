@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker", &["ca", "cluster", "config", "grant", "ledger", "people", "trail"]),
     ("sweep", &["broker", "cluster", "grant"]),
     ("metrics", &["broker", "sweep"]),
-    ("api", &["broker", "cluster", "grant", "ledger", "metrics", "people"]),
+    ("api", &["broker", "grant", "ledger", "metrics", "people"]),
     ("client", &["api"]),
 ];
 
