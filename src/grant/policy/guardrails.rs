@@ -1,0 +1,144 @@
+//! What no rule can lift: a file of its own, with defaults that hold also when there is no file.
+//!
+//! Guardrails refuse or add steps, and nothing else: no request that the rules deny becomes possible by one.
+//! The decision in `mod.rs` calls this after a rule was found.
+
+use super::pattern::Glob;
+use super::step::Step;
+use crate::grant::request::{Access, Ask, Namespace, RoleRef, Window};
+use crate::grant::risk::{Assessment, RiskId, Severity};
+
+/// The guardrails in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guardrails {
+    pub(super) max_duration: Window,
+    pub(super) max_total: Window,
+    pub(super) never_roles: Vec<Glob>,
+    pub(super) never_namespaces: Vec<Glob>,
+    pub(super) max_risk: Severity,
+    pub(super) cluster_wide_approvers: u32,
+    pub(super) risks: Vec<RiskStep>,
+}
+
+/// A stricter step for a class of risks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RiskStep {
+    pub(super) of: RiskClass,
+    pub(super) step: Step,
+}
+
+/// Which requests a [`RiskStep`] is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RiskClass {
+    /// This severity and worse.
+    Severity(Severity),
+    /// Any of these.
+    Ids(Vec<RiskId>),
+}
+
+impl Default for Guardrails {
+    /// What holds for every key that the file does not have:
+    /// - `maxDuration: 24h`, `maxTotal: 24h`: the longest window that there is, so a rule decides.
+    /// - `never.roles: [cluster-admin]`: it allows everything, also to remove this program's own guard.
+    /// - `never.namespaces: [kube-system, kube-public, kube-node-lease]`: who may write there may act as the
+    ///   control plane.
+    /// - `maxRisk: critical`: what can't be classified is refused, for nobody could say what they agree to.
+    /// - `clusterWide.approvers: 2`: one mistake or one stolen account does not open the whole cluster.
+    /// - `risks: []`: rules ask for the steps.
+    fn default() -> Self {
+        let globs = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
+        Self {
+            max_duration: Window::DAY,
+            max_total: Window::DAY,
+            never_roles: globs(&["cluster-admin"]),
+            never_namespaces: globs(&["kube-system", "kube-public", "kube-node-lease"]),
+            max_risk: Severity::Critical,
+            cluster_wide_approvers: 2,
+            risks: Vec::new(),
+        }
+    }
+}
+
+impl Guardrails {
+    /// The pattern that forbids this role. A name forbids it as a ClusterRole and as a Role.
+    pub(super) fn forbids_role(&self, role: &RoleRef) -> Option<&Glob> {
+        let written = role.to_string();
+        self.never_roles.iter().find(|glob| glob.is_match(role.name().as_str()) || glob.is_match(&written))
+    }
+
+    /// The pattern that forbids this namespace.
+    pub(super) fn forbids_namespace(&self, namespace: &Namespace) -> Option<&Glob> {
+        self.never_namespaces.iter().find(|glob| glob.is_match(namespace.as_str()))
+    }
+
+    /// The guardrail that refuses, and why. Without an assessment nothing is said about risk.
+    pub(super) fn refuses(&self, ask: &Ask, assessment: Option<&Assessment>) -> Option<(&'static str, String)> {
+        if let Access::Role(role) = &ask.access
+            && let Some(glob) = self.forbids_role(role)
+        {
+            return Some(("never.roles", format!("role `{role}` is never given (`{glob}`)")));
+        }
+        for namespace in ask.scope.namespaces() {
+            if let Some(glob) = self.forbids_namespace(namespace) {
+                return Some(("never.namespaces", format!("nothing is given in namespace `{namespace}` (`{glob}`)")));
+            }
+        }
+        if ask.window > self.max_duration {
+            return Some(("maxDuration", format!("at most {} is given, not {}", self.max_duration, ask.window)));
+        }
+        let worst = assessment.and_then(Assessment::worst)?;
+        (worst > self.max_risk).then(|| {
+            let sentence = format!("its risk is {}, and at most {} is given", worst.as_str(), self.max_risk.as_str());
+            ("maxRisk", sentence)
+        })
+    }
+
+    /// Adds the steps that these risks, and the whole cluster, ask for, unless such a step is there already.
+    pub(super) fn tighten(&self, steps: &mut Vec<Step>, ask: &Ask, assessment: Option<&Assessment>) {
+        for RiskStep { of, step } in &self.risks {
+            let applies = assessment.is_some_and(|assessment| of.is_about(assessment));
+            if applies && !steps.iter().any(|there| is_as_strict(there, step)) {
+                steps.push(step.clone());
+            }
+        }
+        let people = steps.iter().fold(0_u32, |people, step| people.saturating_add(step.count));
+        if ask.scope.namespaces().is_empty() && people < self.cluster_wide_approvers {
+            let mut groups: Vec<String> = Vec::new();
+            for group in steps.iter().flat_map(|step| &step.groups) {
+                if !groups.contains(group) {
+                    groups.push(group.clone());
+                }
+            }
+            steps.push(Step {
+                groups,
+                count: self.cluster_wide_approvers.saturating_sub(people),
+                hours: None,
+                guardrail: Some(format!("the whole cluster takes {} people", self.cluster_wide_approvers)),
+            });
+        }
+    }
+}
+
+impl RiskClass {
+    fn is_about(&self, assessment: &Assessment) -> bool {
+        match self {
+            Self::Severity(severity) => assessment.worst().is_some_and(|worst| worst >= *severity),
+            Self::Ids(ids) => assessment.findings().iter().any(|finding| ids.contains(&finding.id)),
+        }
+    }
+
+    /// The name of the guardrail, for people.
+    pub(super) fn told(&self) -> String {
+        match self {
+            Self::Severity(severity) => format!("risk {} and worse", severity.as_str()),
+            Self::Ids(ids) => format!("risk {}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+/// Whether whoever meets `there` meets `wanted` too.
+fn is_as_strict(there: &Step, wanted: &Step) -> bool {
+    there.groups.iter().all(|group| wanted.groups.contains(group))
+        && there.count >= wanted.count
+        && (wanted.hours.is_none() || wanted.hours == there.hours)
+}

@@ -1,0 +1,236 @@
+//! YAML with the line and column of every word, for files in which each mistake is told where it stands.
+//!
+//! A small, closed part of YAML: maps, lists and scalars. No anchors, aliases, tags or second documents, and
+//! a bounded depth and size, so that a small file can't mean a large one. It never decides what a word
+//! means; `shape.rs` and `written.rs` do, and call it.
+
+use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
+
+/// The largest file that is read, in bytes.
+const LARGEST: usize = 1 << 20;
+
+/// How deep lists and maps may lie in each other; the deepest of ours lie nine deep.
+const DEEPEST: usize = 24;
+
+/// Where a word begins: line and column, both from 1, the column in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) value: Value,
+}
+
+/// What a value is by its form alone.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// Nothing, `null` or `~`.
+    Empty,
+    /// `true` or `false`, without quotes.
+    Flag(bool),
+    /// A number without quotes.
+    Number(f64),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A key, where it stands, and its value.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) place: Place,
+    pub(super) node: Node,
+}
+
+/// What is no YAML, or YAML that is not taken here.
+pub(super) type Unread = (Place, String);
+
+impl Node {
+    /// The file as a tree.
+    pub(super) fn read(text: &str) -> Result<Self, Vec<Unread>> {
+        let begin = Place { line: 1, column: 1 };
+        if text.len() > LARGEST {
+            return Err(vec![(begin, "the file is larger than 1 MiB; hint: is it the right one?".to_owned())]);
+        }
+        let mut options = Options::default();
+        options.disallow_directives = true;
+        options.emit_comments = false;
+        options.flow_nesting_limit = DEEPEST;
+        options.block_nesting_limit = DEEPEST;
+        let mut reader = Reader { parser: Parser::new_from_str_with_options(text, options), unread: Vec::new() };
+        let root = reader.document().unwrap_or_else(|stop| {
+            reader.unread.push(stop);
+            Self { place: begin, value: Value::Empty }
+        });
+        if reader.unread.is_empty() { Ok(root) } else { Err(reader.unread) }
+    }
+
+    /// The value of `key`, when this is a map that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
+            _ => None,
+        }
+    }
+
+    /// The items of a list; none of anything else.
+    pub(super) fn list(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The entries of a map; none of anything else.
+    pub(super) fn entries(&self) -> &[Entry] {
+        match &self.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn whole(&self) -> Option<u32> {
+        match self.value {
+            // In this range every whole number has an exact f64.
+            Value::Number(number) if number.fract() == 0.0 && (0.0..=1e9).contains(&number) => {
+                format!("{number}").parse().ok()
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_true(&self) -> bool {
+        matches!(self.value, Value::Flag(true))
+    }
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, granit_parser::StrInput<'a>>,
+    unread: Vec<Unread>,
+}
+
+impl<'a> Reader<'a> {
+    fn document(&mut self) -> Result<Node, Unread> {
+        let mut root = None;
+        loop {
+            let (event, span) = self.next()?;
+            match event {
+                Event::StreamEnd => break,
+                Event::StreamStart | Event::DocumentEnd => {}
+                Event::DocumentStart(..) if root.is_none() => {}
+                Event::DocumentStart(..) => {
+                    return Err((place(&span), "a second document; hint: one file is one document".to_owned()));
+                }
+                event => root = Some(self.node(event, &span)?),
+            }
+        }
+        Ok(root.unwrap_or(Node { place: Place { line: 1, column: 1 }, value: Value::Empty }))
+    }
+
+    fn next(&mut self) -> Result<(Event<'a>, Span), Unread> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => Err(no_yaml(&error)),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    /// The node that begins with `event`. The parser's own limit bounds the depth.
+    fn node(&mut self, event: Event<'a>, span: &Span) -> Result<Node, Unread> {
+        let here = place(span);
+        let (anchor, tag) = (event.anchor_id().is_some(), event.tag().is_some());
+        if anchor {
+            self.unread.push((here, "an anchor; hint: write it out, anchors and aliases are not read".to_owned()));
+        }
+        if tag {
+            self.unread.push((here, "a tag; hint: leave it out, the form of a value is fixed here".to_owned()));
+        }
+        let value = match event {
+            Event::Scalar(text, style, ..) => scalar(&text, style),
+            Event::SequenceStart(..) => {
+                let mut items = Vec::new();
+                loop {
+                    let (event, span) = self.next()?;
+                    match event {
+                        Event::SequenceEnd => break Value::List(items),
+                        event => items.push(self.node(event, &span)?),
+                    }
+                }
+            }
+            Event::MappingStart(..) => {
+                let mut entries = Vec::new();
+                loop {
+                    let (event, span) = self.next()?;
+                    if matches!(event, Event::MappingEnd) {
+                        break Value::Map(entries);
+                    }
+                    let text = match &event {
+                        Event::Scalar(text, ..) => Some(text.to_string()),
+                        _ => None,
+                    };
+                    let key = self.node(event, &span)?;
+                    let (event, span) = self.next()?;
+                    let node = self.node(event, &span)?;
+                    match text {
+                        Some(text) => entries.push(Entry { key: text, place: key.place, node }),
+                        None => {
+                            self.unread.push((key.place, "a key that is no word; hint: write `key: value`".to_owned()))
+                        }
+                    }
+                }
+            }
+            Event::Alias(_) | Event::UnresolvedAlias(_) => {
+                self.unread.push((here, "an alias; hint: write it out, anchors and aliases are not read".to_owned()));
+                Value::Empty
+            }
+            _ => return Err((here, "ends too early; hint: is the file whole?".to_owned())),
+        };
+        Ok(Node { place: here, value })
+    }
+}
+
+fn place(span: &Span) -> Place {
+    Place { line: span.start.line(), column: span.start.col().saturating_add(1) }
+}
+
+fn no_yaml(error: &ScanError) -> Unread {
+    let at = error.marker();
+    let place = Place { line: at.line(), column: at.col().saturating_add(1) };
+    (place, format!("no YAML: {}; hint: from here on nothing could be read", error.info()))
+}
+
+/// The core schema of YAML 1.2.2, section 10.3.2: what has no quotes may be a number, a flag or nothing.
+fn scalar(text: &str, style: ScalarStyle) -> Value {
+    if style != ScalarStyle::Plain {
+        return Value::Text(text.to_owned());
+    }
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Empty,
+        "true" | "True" | "TRUE" => return Value::Flag(true),
+        "false" | "False" | "FALSE" => return Value::Flag(false),
+        _ => {}
+    }
+    let digits = text.trim_start_matches(['-', '+', '.']);
+    let based = |prefix: &str, base| text.strip_prefix(prefix).and_then(|rest| u32::from_str_radix(rest, base).ok());
+    if let Some(number) = based("0x", 16).or_else(|| based("0o", 8)) {
+        return Value::Number(f64::from(number));
+    }
+    match text.parse::<f64>() {
+        // Rust also reads `inf` and `nan`, which are words in YAML.
+        Ok(number) if digits.starts_with(|c: char| c.is_ascii_digit()) => Value::Number(number),
+        _ => Value::Text(text.to_owned()),
+    }
+}

@@ -1,0 +1,265 @@
+//! Which namespaces and roles a rule means: names, globs, and label selectors as kubectl writes them.
+//!
+//! A selector is never guessed: when a namespace's labels are not known, the answer is [`Fit::Unknown`], and
+//! the caller takes the side of "no". The policy's rules, denials and guardrails call this.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::grant::request::Namespace;
+
+/// The labels of the namespaces that somebody looked up.
+pub type Labels = BTreeMap<Namespace, BTreeMap<String, String>>;
+
+/// Whether a pattern is about a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    Yes,
+    No,
+    /// It depends on labels that nobody knows here.
+    Unknown,
+}
+
+/// One entry under `namespaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamespacePattern {
+    /// This one.
+    Name(Namespace),
+    /// Every one whose name is like this.
+    Glob(Glob),
+    /// Every one whose labels are like this.
+    Labels(Selector),
+}
+
+impl NamespacePattern {
+    pub(super) fn fit(&self, namespace: &Namespace, labels: Option<&Labels>) -> Fit {
+        let fits = match self {
+            Self::Name(name) => name == namespace,
+            Self::Glob(glob) => glob.is_match(namespace.as_str()),
+            Self::Labels(selector) => match labels.and_then(|labels| labels.get(namespace)) {
+                Some(labels) => selector.is_match(labels),
+                None => return Fit::Unknown,
+            },
+        };
+        if fits { Fit::Yes } else { Fit::No }
+    }
+}
+
+impl FromStr for NamespacePattern {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(['*', '?']) {
+            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '*' | '?');
+            if text.len() > 63 || !text.chars().all(legal) {
+                return Err("a glob is up to 63 of a-z 0-9 - with * for any characters and ? for one".to_owned());
+            }
+            return Ok(Self::Glob(Glob(text.to_owned())));
+        }
+        text.parse().map(Self::Name).map_err(|wrong: crate::grant::request::Malformed| wrong.why)
+    }
+}
+
+impl fmt::Display for NamespacePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "{name}"),
+            Self::Glob(glob) => write!(f, "{glob}"),
+            Self::Labels(selector) => write!(f, "labels {selector}"),
+        }
+    }
+}
+
+/// A name in which `*` stands for any characters and `?` for one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob(String);
+
+impl Glob {
+    /// Whether the whole of `text` is like this.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        let (mut pattern, mut rest) = (self.0.as_bytes(), text.as_bytes());
+        // Where to go on when it does not fit: behind the last `*`, one byte of the text later.
+        let mut again: Option<(&[u8], &[u8])> = None;
+        loop {
+            match (pattern.split_first(), rest.split_first()) {
+                (Some((b'*', behind)), _) => {
+                    again = Some((behind, rest));
+                    pattern = behind;
+                }
+                (Some((wanted, behind)), Some((byte, left))) if wanted == byte || *wanted == b'?' => {
+                    (pattern, rest) = (behind, left);
+                }
+                (None, None) => return true,
+                _ => {
+                    let Some((behind, (_, left))) =
+                        again.and_then(|(behind, from)| Some((behind, from.split_first()?)))
+                    else {
+                        return false;
+                    };
+                    again = Some((behind, left));
+                    (pattern, rest) = (behind, left);
+                }
+            }
+        }
+    }
+}
+
+impl FromStr for Glob {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '.' | '_' | '-' | '/' | '*' | '?');
+        if (1..=253).contains(&text.len()) && text.chars().all(legal) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a name or a glob: * stands for any characters, ? for one".to_owned())
+        }
+    }
+}
+
+impl fmt::Display for Glob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Labels as kubectl selects by them; all requirements hold together
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    requirements: Vec<Requirement>,
+}
+
+/// One requirement of a [`Selector`], as in `metav1.LabelSelectorRequirement`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// `key=value`, `key in (a,b)`: there, with one of these values.
+    In(String, Vec<String>),
+    /// `key!=value`, `key notin (a,b)`: without any of these values, or not there at all.
+    NotIn(String, Vec<String>),
+    /// `key`: there.
+    Exists(String),
+    /// `!key`: not there.
+    DoesNotExist(String),
+}
+
+impl Selector {
+    /// The requirements, all of which have to hold.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// Whether these labels fulfil every requirement.
+    #[must_use]
+    pub fn is_match(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.requirements.iter().all(|requirement| match requirement {
+            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Requirement::Exists(key) => labels.contains_key(key),
+            Requirement::DoesNotExist(key) => !labels.contains_key(key),
+        })
+    }
+}
+
+impl FromStr for Selector {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut requirements = Vec::new();
+        let mut rest = text;
+        loop {
+            // A comma inside parentheses belongs to a list of values.
+            let mut depth = 0_i32;
+            let end = rest.find(|c: char| {
+                depth += i32::from(c == '(') - i32::from(c == ')');
+                c == ',' && depth == 0
+            });
+            let (one, more) = match end {
+                Some(end) => (rest.get(..end).unwrap_or_default(), rest.get(end + 1..)),
+                None => (rest, None),
+            };
+            requirements.push(requirement(one.trim())?);
+            match more {
+                Some(more) => rest = more,
+                None => return Ok(Self { requirements }),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, requirement) in self.requirements.iter().enumerate() {
+            let comma = if number == 0 { "" } else { "," };
+            match requirement {
+                Requirement::In(key, values) => match values.as_slice() {
+                    [value] => write!(f, "{comma}{key}={value}")?,
+                    values => write!(f, "{comma}{key} in ({})", values.join(","))?,
+                },
+                Requirement::NotIn(key, values) => match values.as_slice() {
+                    [value] => write!(f, "{comma}{key}!={value}")?,
+                    values => write!(f, "{comma}{key} notin ({})", values.join(","))?,
+                },
+                Requirement::Exists(key) => write!(f, "{comma}{key}")?,
+                Requirement::DoesNotExist(key) => write!(f, "{comma}!{key}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn requirement(text: &str) -> Result<Requirement, String> {
+    if let Some(name) = text.strip_prefix('!') {
+        return Ok(Requirement::DoesNotExist(key(name)?));
+    }
+    if let Some((head, list)) = text.split_once('(') {
+        let list = list.strip_suffix(')').ok_or("a `(` is not closed")?;
+        let values = list.split(',').map(value).collect::<Result<Vec<_>, _>>()?;
+        return match head.split_whitespace().collect::<Vec<_>>().as_slice() {
+            [name, "in"] => Ok(Requirement::In(key(name)?, values)),
+            [name, "notin"] => Ok(Requirement::NotIn(key(name)?, values)),
+            _ => Err("before `(` stands `key in` or `key notin`".to_owned()),
+        };
+    }
+    if let Some((name, unwanted)) = text.split_once("!=") {
+        return Ok(Requirement::NotIn(key(name)?, vec![value(unwanted)?]));
+    }
+    if let Some((name, wanted)) = text.split_once("==").or_else(|| text.split_once('=')) {
+        return Ok(Requirement::In(key(name)?, vec![value(wanted)?]));
+    }
+    Ok(Requirement::Exists(key(text)?))
+}
+
+/// A label's key: a name of up to 63 characters, after a DNS subdomain and `/` where it has a prefix
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
+fn key(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    let subdomain = |prefix: &str| {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+        (1..=253).contains(&prefix.len()) && prefix.chars().all(legal)
+    };
+    if is_label_word(name) && prefix.is_none_or(subdomain) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!(
+            "`{}` is no label; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
+            text.escape_default()
+        ))
+    }
+}
+
+fn value(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || is_label_word(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{}` is no label's value: up to 63 of A-Z a-z 0-9 - _ .", text.escape_default()))
+    }
+}
+
+fn is_label_word(text: &str) -> bool {
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    text.len() <= 63 && text.chars().all(legal) && edge(text.chars().next()) && edge(text.chars().last())
+}

@@ -1,0 +1,319 @@
+//! One rule and one denial of the policy: whether they are about a request, and if not, what is missing.
+//!
+//! A sentence is made only when somebody will read it: a policy may have a thousand rules, and one of them is
+//! told. Unknown labels are never taken for a yes by a rule, nor for a no by a denial. `mod.rs` calls this.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::covers::covers;
+use super::pattern::{Fit, Labels, NamespacePattern};
+use super::step::Step;
+use crate::grant::request::{Access, Ask, ClusterName, FieldName, FieldValue, Person, RoleRef, Window};
+use crate::grant::role;
+
+/// A rule: who may ask for what, and who has to agree.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the keys of the file, told in `form.rs`")]
+pub struct Rule {
+    pub name: String,
+    pub who: Vec<String>,
+    pub clusters: Vec<ClusterName>,
+    pub namespaces: Vec<NamespacePattern>,
+    pub cluster_wide: bool,
+    pub roles: Vec<RoleRef>,
+    pub rules: Vec<role::Rule>,
+    pub narrow: bool,
+    pub max_duration: Window,
+    pub max_total: Window,
+    pub reason: Option<ReasonRule>,
+    pub fields: Vec<Field>,
+    /// Empty is pre-approved.
+    pub steps: Vec<Step>,
+    pub pending: Option<Window>,
+    pub collect: Option<Window>,
+    pub start_within: Option<Window>,
+    pub drift: Drift,
+    pub break_glass: Option<BreakGlass>,
+}
+
+/// What a reason has to look like.
+#[derive(Clone, Debug)]
+pub struct ReasonRule {
+    /// A regular expression that it matches.
+    pub pattern: Option<Regex>,
+    /// The least number of characters.
+    pub min_length: usize,
+    /// What the person who asks is asked.
+    pub prompt: Option<String>,
+}
+
+/// A field that has to, or may, be told when asking.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: FieldName,
+    /// What its value is.
+    pub kind: FieldType,
+    /// A regular expression that the value matches.
+    pub pattern: Option<Regex>,
+    /// Whether it has to be told.
+    pub required: bool,
+    /// What the person who asks is asked.
+    pub prompt: Option<String>,
+}
+
+/// What the value of a [`Field`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FieldType {
+    /// Any text.
+    Text,
+    /// A decimal number.
+    Number,
+    /// `http://…` or `https://…`.
+    Url,
+    /// One of these.
+    Choice(Vec<FieldValue>),
+}
+
+/// What happens when the role of a live grant changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// The grant ends.
+    Revoke,
+    /// It goes on, and the approvers are told.
+    Warn,
+}
+
+/// Access when nobody answers, looked at afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BreakGlass {
+    /// How long an answer is waited for first; absent is not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Window>,
+    /// The longest access of this kind.
+    pub max_duration: Window,
+    /// Who looks at it afterwards.
+    pub review: Review,
+}
+
+/// Who looks at an access afterwards, and how soon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Review {
+    /// Steps that all have to hold, as for an approval.
+    pub steps: Vec<Step>,
+    /// How soon after the access began.
+    pub within: Window,
+}
+
+/// How much one person may ask for; absent is any number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that nobody answered yet.
+    pub pending: Option<u32>,
+    /// Grants that work.
+    pub live: Option<u32>,
+    /// Requests in the last hour.
+    pub per_hour: Option<u32>,
+}
+
+/// A named denial; an absent selector is any.
+#[derive(Clone, Debug)]
+pub(super) struct Deny {
+    pub(super) name: String,
+    pub(super) who: Option<Vec<String>>,
+    pub(super) clusters: Option<Vec<ClusterName>>,
+    pub(super) namespaces: Option<Vec<NamespacePattern>>,
+    pub(super) cluster_wide: Option<bool>,
+    pub(super) roles: Option<Vec<RoleRef>>,
+    pub(super) why: String,
+}
+
+/// What is known about the cluster when it is decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Labelled<'a> {
+    /// Nothing was asked yet: what depends on labels could fit.
+    NotAsked,
+    /// This is known; a namespace that is not in it is unknown.
+    Asked(&'a Labels),
+}
+
+impl Labelled<'_> {
+    fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::NotAsked => None,
+            Self::Asked(labels) => Some(labels),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether the rule is about any group of this person.
+    pub(super) fn is_for(&self, requester: &Person) -> bool {
+        requester.is_in_any(&self.who)
+    }
+
+    /// Tells what keeps this rule from fitting, a sentence each; the place first, for that is what people get
+    /// wrong. Silence means that it fits.
+    pub(super) fn miss(
+        &self,
+        ask: &Ask,
+        labelled: Labelled<'_>,
+        now: Timestamp,
+        tell: &mut dyn FnMut(fmt::Arguments<'_>),
+    ) {
+        if !self.clusters.contains(&ask.cluster) {
+            tell(format_args!("is not for cluster `{}` (only {})", ask.cluster, Listed(&self.clusters)));
+        }
+        let namespaces = ask.scope.namespaces();
+        if namespaces.is_empty() && !self.cluster_wide {
+            tell(format_args!("is not for the whole cluster (only {})", Listed(&self.namespaces)));
+        }
+        for namespace in namespaces {
+            let mut unknown = false;
+            let fits = self.namespaces.iter().any(|pattern| match pattern.fit(namespace, labelled.labels()) {
+                Fit::Yes => true,
+                Fit::No => false,
+                Fit::Unknown => {
+                    unknown = true;
+                    matches!(labelled, Labelled::NotAsked)
+                }
+            });
+            if !fits && unknown {
+                tell(format_args!(
+                    "is not for namespace `{namespace}`, whose labels are not known (only {})",
+                    Listed(&self.namespaces)
+                ));
+            } else if !fits && self.namespaces.is_empty() {
+                tell(format_args!("is not for namespace `{namespace}` (only the whole cluster)"));
+            } else if !fits {
+                tell(format_args!("is not for namespace `{namespace}` (only {})", Listed(&self.namespaces)));
+            }
+        }
+        match &ask.access {
+            Access::Role(role) if self.roles.contains(role) => {}
+            Access::Role(role) if self.roles.is_empty() => {
+                tell(format_args!("does not give role `{role}` (only exact rules)"));
+            }
+            Access::Role(role) => tell(format_args!("does not give role `{role}` (only {})", Listed(&self.roles))),
+            Access::Rules(_) if self.rules.is_empty() => {
+                tell(format_args!("gives no exact rules (only the roles {})", Listed(&self.roles)));
+            }
+            Access::Rules(asked) => {
+                for rule in asked.as_slice().iter().filter(|rule| !covers(&self.rules, rule)) {
+                    tell(format_args!("does not give `{}`", rule));
+                }
+            }
+        }
+        if ask.window > self.max_duration {
+            tell(format_args!("gives at most {}, not {}", self.max_duration, ask.window));
+        }
+        if let Some(start) = ask.start.filter(|start| *start > now) {
+            match self.start_within {
+                None => tell(format_args!("gives access at once only, not from {start}")),
+                Some(within) if start.duration_since(now) > within.duration() => {
+                    tell(format_args!("lets a start lie at most {within} ahead, not at {start}"));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(reason) = &self.reason {
+            reason.miss(ask.reason.as_str(), tell);
+        }
+        for field in &self.fields {
+            field.miss(ask.fields.get(&field.name), tell);
+        }
+        for name in ask.fields.keys().filter(|name| !self.fields.iter().any(|field| field.name == **name)) {
+            tell(format_args!("knows no field `{name}`"));
+        }
+    }
+}
+
+impl ReasonRule {
+    fn miss(&self, reason: &str, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        let length = reason.trim().chars().count();
+        let prompt = || self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
+        if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(reason)) {
+            tell(format_args!("wants a reason like `{pattern}`{}", prompt()));
+        } else if length < self.min_length {
+            tell(format_args!("wants a reason of at least {} characters, not {length}{}", self.min_length, prompt()));
+        }
+    }
+}
+
+impl Field {
+    fn miss(&self, value: Option<&FieldValue>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+        let name = &self.name;
+        let Some(value) = value else {
+            if self.required {
+                let prompt = self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
+                tell(format_args!("wants the field `{name}`{prompt}"));
+            }
+            return;
+        };
+        match &self.kind {
+            FieldType::Text => {}
+            FieldType::Number if is_number(value.as_str()) => {}
+            FieldType::Number => tell(format_args!("wants a number for the field `{name}`, not `{value}`")),
+            FieldType::Url if is_url(value.as_str()) => {}
+            FieldType::Url => tell(format_args!("wants a URL for the field `{name}`, not `{value}`")),
+            FieldType::Choice(choices) if choices.contains(value) => {}
+            FieldType::Choice(choices) => {
+                tell(format_args!("wants one of {} for the field `{name}`, not `{value}`", Listed(choices)));
+            }
+        }
+        if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(value.as_str())) {
+            tell(format_args!("wants a field `{name}` like `{pattern}`, not `{value}`"));
+        }
+    }
+}
+
+/// Digits, with at most one point between them and a sign before.
+fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let text = text.strip_prefix('-').unwrap_or(text);
+    text.split_once('.').map_or_else(|| digits(text), |(whole, part)| digits(whole) && digits(part))
+}
+
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.starts_with('/') && !rest.is_empty() && !rest.contains(char::is_whitespace))
+}
+
+impl Deny {
+    /// Whether this denies the request. What depends on labels that nobody knows is denied, unless nobody was
+    /// asked for them yet.
+    pub(super) fn denies(&self, requester: &Person, ask: &Ask, labelled: Labelled<'_>) -> bool {
+        let whole_cluster = ask.scope.namespaces().is_empty();
+        self.who.as_ref().is_none_or(|groups| requester.is_in_any(groups))
+            && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&ask.cluster))
+            && self.cluster_wide.is_none_or(|wide| wide == whole_cluster)
+            && self.roles.as_ref().is_none_or(|roles| matches!(&ask.access, Access::Role(role) if roles.contains(role)))
+            // The whole cluster reaches every namespace.
+            && self.namespaces.as_ref().is_none_or(|patterns| whole_cluster || ask.scope.namespaces().iter().any(|namespace| {
+                patterns.iter().any(|pattern| match pattern.fit(namespace, labelled.labels()) {
+                    Fit::Yes => true,
+                    Fit::No => false,
+                    Fit::Unknown => matches!(labelled, Labelled::Asked(_)),
+                })
+            }))
+    }
+}
+
+/// Words in backticks with commas between them.
+struct Listed<'a, T>(&'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, word) in self.0.iter().enumerate() {
+            write!(f, "{}`{word}`", if number == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}

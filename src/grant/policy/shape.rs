@@ -1,0 +1,337 @@
+//! The form of a file: which keys, which kinds of value, in which words. One description of it checks a file
+//! and makes the JSON Schema that editors use, so the two can't say different things.
+//!
+//! It never decides what a file means: after the check `written.rs` reads the tree and may take for granted
+//! that whatever it finds has this form, or was told as a fault.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value as Json, json};
+
+use super::located::{Node, Place, Value};
+use super::{Fault, Source};
+
+/// The form of a value.
+pub(super) enum Shape {
+    /// Text of a certain form.
+    Text(Format),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A whole number between these two.
+    Whole(u32, u32),
+    /// `true` or `false`.
+    Flag,
+    /// `true`; what would be `false` is left out.
+    True,
+    /// A list of at least so many.
+    List(&'static Shape, usize),
+    /// A map from words of the reader's own to values of one form.
+    Map(Format, &'static Shape),
+    /// A map with these keys.
+    Object(&'static Object),
+    /// One of two forms, told apart by their kind.
+    Either(&'static Shape, &'static Shape),
+}
+
+/// A map with known keys.
+pub(super) struct Object {
+    pub(super) keys: &'static [Key],
+    /// Of each of these groups of keys exactly one is there.
+    pub(super) one_of: &'static [&'static [&'static str]],
+}
+
+/// A key of an [`Object`].
+pub(super) struct Key {
+    pub(super) name: &'static str,
+    pub(super) shape: &'static Shape,
+    pub(super) need: Need,
+    /// What it is for, in words for people who write the file.
+    pub(super) about: &'static str,
+}
+
+/// Whether a key has to be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    Must,
+    May,
+}
+
+/// A form of text.
+#[derive(Clone, Copy)]
+pub(super) struct Format {
+    /// What it is called in `… is no NAME`.
+    pub(super) name: &'static str,
+    /// A regular expression that every text of this form matches; a help for editors, the check is `check`.
+    pub(super) pattern: &'static str,
+    /// Says what would be right.
+    pub(super) check: fn(&str) -> Result<(), String>,
+}
+
+/// Collects what is wrong with one file.
+pub(super) struct Faults {
+    source: Source,
+    found: Vec<Fault>,
+}
+
+/// Where in the file's tree something is: `rules[2].maxDuration`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Path(String);
+
+impl Path {
+    pub(super) fn key(&self, key: &str) -> Self {
+        Self(if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) })
+    }
+
+    pub(super) fn item(&self, number: usize) -> Self {
+        Self(format!("{}[{number}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Faults {
+    pub(super) fn of(source: Source) -> Self {
+        Self { source, found: Vec::new() }
+    }
+
+    pub(super) fn source(&self) -> Source {
+        self.source
+    }
+
+    pub(super) fn tell(&mut self, place: Place, path: &Path, why: impl Into<String>) {
+        let (line, column) = (place.line, place.column);
+        self.found.push(Fault { file: self.source, line, column, path: path.to_string(), why: why.into() });
+    }
+
+    /// In the order of the file.
+    pub(super) fn into_sorted(mut self) -> Vec<Fault> {
+        self.found.sort_by_key(|fault| (fault.line, fault.column));
+        self.found
+    }
+}
+
+impl Shape {
+    /// Tells everything in `node` that is not of this form.
+    pub(super) fn check(&self, node: &Node, path: &Path, faults: &mut Faults) {
+        match (self, &node.value) {
+            (Self::Either(one, other), _) => {
+                let fits = if other.is_kind_of(&node.value) { other } else { one };
+                if fits.is_kind_of(&node.value) {
+                    fits.check(node, path, faults);
+                } else {
+                    faults.tell(node.place, path, format!("is {}; hint: write {self}", kind(&node.value)));
+                }
+            }
+            (Self::Text(format), Value::Text(text)) => {
+                if let Err(hint) = (format.check)(text) {
+                    let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
+                    faults.tell(node.place, path, format!("`{shown}` is no {}; hint: {hint}", format.name));
+                }
+            }
+            (Self::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
+                let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
+                faults.tell(node.place, path, format!("`{shown}` is unknown; hint: {}", nearest(text, words)));
+            }
+            (Self::Whole(least, most), Value::Number(_)) => {
+                if node.whole().is_none_or(|number| !(*least..=*most).contains(&number)) {
+                    faults.tell(node.place, path, format!("is out of range; hint: write {self}"));
+                }
+            }
+            (Self::True, Value::Flag(false)) => {
+                faults.tell(node.place, path, "`false` says nothing here; hint: leave the key out");
+            }
+            (Self::List(of, least), Value::List(items)) => {
+                if items.len() < *least {
+                    faults.tell(node.place, path, "is empty, so it can never be used; hint: name at least one");
+                }
+                for (number, item) in items.iter().enumerate() {
+                    of.check(item, &path.item(number), faults);
+                }
+            }
+            (Self::Map(words, of), Value::Map(entries)) => {
+                let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+                for entry in entries {
+                    let path = path.key(&entry.key);
+                    twice(&mut seen, entry, &path, faults);
+                    if let Err(hint) = (words.check)(&entry.key) {
+                        faults.tell(entry.place, &path, format!("is no {}; hint: {hint}", words.name));
+                    }
+                    of.check(&entry.node, &path, faults);
+                }
+            }
+            (Self::Object(object), Value::Map(_)) => object.check(node, path, faults),
+            (shape, value) if shape.is_kind_of(value) => {}
+            (shape, value) => {
+                faults.tell(
+                    node.place,
+                    path,
+                    format!("is {}; hint: write {shape}{}", kind(value), shape.quotes(value)),
+                );
+            }
+        }
+    }
+
+    fn quotes(&self, value: &Value) -> &'static str {
+        match (self, value) {
+            (Self::Text(_) | Self::Word(_), Value::Flag(_) | Value::Number(_)) => " in quotes",
+            _ => "",
+        }
+    }
+
+    fn is_kind_of(&self, value: &Value) -> bool {
+        match self {
+            Self::Text(_) | Self::Word(_) => matches!(value, Value::Text(_)),
+            Self::Whole(..) => matches!(value, Value::Number(_)),
+            Self::Flag | Self::True => matches!(value, Value::Flag(_)),
+            Self::List(..) => matches!(value, Value::List(_)),
+            Self::Map(..) | Self::Object(_) => matches!(value, Value::Map(_)),
+            Self::Either(one, other) => one.is_kind_of(value) || other.is_kind_of(value),
+        }
+    }
+
+    /// The JSON Schema of this form.
+    pub(super) fn schema(&self) -> Json {
+        match self {
+            Self::Text(format) => json!({ "type": "string", "pattern": format.pattern }),
+            Self::Word(words) => json!({ "enum": words }),
+            Self::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+            Self::Flag => json!({ "type": "boolean" }),
+            Self::True => json!({ "const": true }),
+            Self::List(of, least) => json!({ "type": "array", "items": of.schema(), "minItems": least }),
+            Self::Map(words, of) => json!({
+                "type": "object", "propertyNames": { "pattern": words.pattern }, "additionalProperties": of.schema(),
+            }),
+            Self::Object(object) => object.schema(),
+            Self::Either(one, other) => json!({ "anyOf": [one.schema(), other.schema()] }),
+        }
+    }
+}
+
+/// What to write, as part of a hint.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(format) => write!(f, "a {}", format.name),
+            Self::Word(words) => write!(f, "one of {}", words.join(", ")),
+            Self::Whole(least, most) => write!(f, "a whole number from {least} to {most}"),
+            Self::Flag => f.write_str("true or false"),
+            Self::True => f.write_str("true, or leave it out"),
+            Self::List(of, _) => write!(f, "a list, each {of}"),
+            Self::Map(words, _) => write!(f, "a map, each key a {}", words.name),
+            Self::Object(object) => {
+                let keys: Vec<&str> = object.keys.iter().map(|key| key.name).collect();
+                write!(f, "a map with {}", keys.join(", "))
+            }
+            Self::Either(one, other) => write!(f, "{one}, or {other}"),
+        }
+    }
+}
+
+impl Object {
+    fn check(&self, node: &Node, path: &Path, faults: &mut Faults) {
+        let names: Vec<&str> = self.keys.iter().map(|key| key.name).collect();
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for entry in node.entries() {
+            let path = path.key(&entry.key);
+            twice(&mut seen, entry, &path, faults);
+            match self.keys.iter().find(|key| key.name == entry.key) {
+                Some(key) => key.shape.check(&entry.node, &path, faults),
+                None if entry.key == "<<" => {
+                    faults.tell(entry.place, &path, "a merge key; hint: write it out, nothing is merged");
+                }
+                None => {
+                    faults.tell(entry.place, &path, format!("is unknown; hint: {}", nearest(&entry.key, &names)));
+                }
+            }
+        }
+        for key in self.keys.iter().filter(|key| key.need == Need::Must && node.get(key.name).is_none()) {
+            faults.tell(node.place, path, format!("`{}` is missing; hint: {}", key.name, key.about));
+        }
+        for group in self.one_of {
+            let mut there = node.entries().iter().filter(|entry| group.contains(&entry.key.as_str()));
+            match (there.next(), there.next()) {
+                (None, _) => {
+                    faults.tell(node.place, path, format!("says none of {0}; hint: write one of them", quoted(group)));
+                }
+                (Some(_), Some(second)) => {
+                    let told = format!("only one of {} can be; hint: decide for one", quoted(group));
+                    faults.tell(second.place, &path.key(&second.key), told);
+                }
+                (Some(_), None) => {}
+            }
+        }
+    }
+
+    fn schema(&self) -> Json {
+        let mut properties = Map::new();
+        for key in self.keys {
+            let mut schema = key.shape.schema();
+            if let Some(schema) = schema.as_object_mut() {
+                schema.insert("description".to_owned(), json!(key.about));
+            }
+            properties.insert(key.name.to_owned(), schema);
+        }
+        let needed: Vec<&str> = self.keys.iter().filter(|key| key.need == Need::Must).map(|key| key.name).collect();
+        let mut schema = json!({
+            "type": "object", "properties": properties, "required": needed, "additionalProperties": false,
+        });
+        if let (Some(schema), false) = (schema.as_object_mut(), self.one_of.is_empty()) {
+            let one = |group: &&[&str]| json!({ "oneOf": group.iter().map(|name| json!({ "required": [name] })).collect::<Vec<_>>() });
+            schema.insert("allOf".to_owned(), self.one_of.iter().map(one).collect());
+        }
+        schema
+    }
+}
+
+fn twice<'a>(seen: &mut BTreeMap<&'a str, usize>, entry: &'a super::located::Entry, path: &Path, faults: &mut Faults) {
+    if let Some(line) = seen.insert(&entry.key, entry.place.line) {
+        faults.tell(entry.place, path, format!("stands there twice, first in line {line}; hint: keep one"));
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Empty => "empty",
+        Value::Flag(_) => "a true or false",
+        Value::Number(_) => "a number",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Map(_) => "a map",
+    }
+}
+
+/// `did you mean …`, or all that are known.
+pub(super) fn nearest(written: &str, known: &[&str]) -> String {
+    let close = known.iter().map(|word| (distance(written, word), word)).min();
+    match close {
+        Some((distance, word)) if distance <= 2.max(written.len() / 3) => format!("did you mean `{word}`?"),
+        _ if known.is_empty() => "there is none".to_owned(),
+        _ => format!("known are {}", quoted(known)),
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// How many letters have to be added, removed or changed (Levenshtein), capital letters aside.
+fn distance(one: &str, other: &str) -> usize {
+    let (one, other) = (one.to_lowercase(), other.to_lowercase());
+    let mut row: Vec<usize> = (0..=other.chars().count()).collect();
+    for (number, left) in one.chars().take(80).enumerate() {
+        let mut next = vec![number + 1];
+        for (right, pair) in other.chars().zip(row.windows(2)) {
+            if let ([across, above], Some(before)) = (pair, next.last()) {
+                let cost = (across + usize::from(left != right)).min(above + 1).min(before + 1);
+                next.push(cost);
+            }
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(usize::MAX)
+}

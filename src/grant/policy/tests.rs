@@ -1,0 +1,796 @@
+//! The policy as tables: each key both ways, each mistake where it stands, and what holds for every policy.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::grant::request::{Access, ExactRules, Namespace, Namespaces, Scope};
+use crate::grant::risk;
+
+// ---- a policy, an ask, a moment ----
+
+/// A Tuesday, noon in Berlin.
+const NOON: &str = "2026-11-24T11:00:00Z";
+
+fn now() -> Timestamp {
+    NOON.parse().unwrap()
+}
+
+fn alice() -> Person {
+    Person { name: "alice".parse().unwrap(), groups: ["oncall".to_owned()].into() }
+}
+
+/// A policy of one rule, with these keys instead of, or besides, the usual ones.
+fn with(keys: &str) -> String {
+    let mut lines: BTreeMap<&str, &str> = [
+        ("who", "[oncall]"),
+        ("clusters", "[prod]"),
+        ("namespaces", "[payments]"),
+        ("roles", "[view]"),
+        ("maxDuration", "10m"),
+        ("approval", "[{groups: [leads]}]"),
+    ]
+    .into();
+    for line in keys.lines() {
+        let (key, value) = line.split_once(':').unwrap();
+        if value.trim() == "-" {
+            lines.remove(key)
+        } else {
+            lines.insert(key, value.trim())
+        };
+    }
+    lines.iter().fold("rules:\n- name: payments\n".to_owned(), |mut text, (key, value)| {
+        writeln!(text, "  {key}: {value}").unwrap();
+        text
+    })
+}
+
+fn read(policy: &str) -> Policy {
+    Policy::read(policy, None).unwrap_or_else(|faults| panic!("{policy}\n{faults:#?}"))
+}
+
+fn guarded(policy: &str, guardrails: &str) -> Policy {
+    Policy::read(policy, Some(guardrails)).unwrap_or_else(|faults| panic!("{policy}\n{guardrails}\n{faults:#?}"))
+}
+
+fn ask() -> Ask {
+    Ask {
+        cluster: "prod".parse().unwrap(),
+        scope: namespaces(&["payments"]),
+        access: Access::Role("view".parse().unwrap()),
+        window: "10m".parse().unwrap(),
+        reason: "INC-42 queue stuck".parse().unwrap(),
+        fields: BTreeMap::new(),
+        start: None,
+    }
+}
+
+fn namespaces(names: &[&str]) -> Scope {
+    let names: Vec<Namespace> = names.iter().map(|name| name.parse().unwrap()).collect();
+    Scope::Namespaces(Namespaces::try_from(names).unwrap())
+}
+
+fn rbac(resources: &[&str], verbs: &[&str]) -> role::Rule {
+    let words = |words: &[&str]| words.iter().map(ToString::to_string).collect();
+    role::Rule {
+        api_groups: vec![String::new()],
+        resources: words(resources),
+        verbs: words(verbs),
+        ..role::Rule::default()
+    }
+}
+
+fn exactly(resources: &[&str], verbs: &[&str]) -> Access {
+    Access::Rules(ExactRules::try_from(vec![rbac(resources, verbs)]).unwrap())
+}
+
+fn labels(written: &[(&str, &[(&str, &str)])]) -> Labels {
+    let each = |(name, labels): &(&str, &[(&str, &str)])| {
+        (name.parse().unwrap(), labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    };
+    written.iter().map(each).collect()
+}
+
+/// What is known, to be changed by a test.
+struct Moment {
+    now: Timestamp,
+    labels: Labels,
+    rules: Vec<role::Rule>,
+    usage: Usage,
+}
+
+impl Moment {
+    fn usual() -> Self {
+        Self { now: now(), labels: Labels::new(), rules: Vec::new(), usage: Usage::default() }
+    }
+
+    fn decide(&self, policy: &Policy, person: &Person, ask: &Ask) -> Decision {
+        let assessment = risk::assess(&self.rules, &ask.scope, None);
+        let circumstances =
+            Circumstances { now: self.now, labels: &self.labels, assessment: &assessment, usage: self.usage };
+        decide(policy, person, ask, &circumstances)
+    }
+
+    fn terms(&self, policy: &Policy, ask: &Ask) -> Terms {
+        match self.decide(policy, &alice(), ask) {
+            Decision::Ask(terms) => terms,
+            Decision::Deny(denial) => panic!("{}", denial.refusal()),
+        }
+    }
+
+    #[track_caller]
+    fn denial(&self, policy: &Policy, ask: &Ask) -> Refusal {
+        match self.decide(policy, &alice(), ask) {
+            Decision::Ask(terms) => panic!("allowed by {}", terms.rule),
+            Decision::Deny(denial) => denial.refusal(),
+        }
+    }
+}
+
+// ---- the rules ----
+
+#[test]
+fn a_rule_that_fits_says_its_name_and_who_has_to_agree() {
+    let terms = Moment::usual().terms(&read(&with("")), &ask());
+    assert_eq!((terms.rule.as_str(), terms.groups()), ("payments", vec!["leads"]));
+    assert_eq!(terms.max_total.to_string(), "10m");
+}
+
+#[test]
+fn an_empty_policy_denies() {
+    assert_eq!(Moment::usual().denial(&read("rules: []"), &ask()).code, Code::PolicyDenied);
+}
+
+#[test]
+fn a_person_in_no_group_of_any_rule_is_denied() {
+    let other = Person { groups: ["other".to_owned()].into(), ..alice() };
+    let Decision::Deny(denial) = Moment::usual().decide(&read(&with("")), &other, &ask()) else { panic!("allowed") };
+    assert_eq!((denial.nearest(), denial.refusal().code), (None, Code::PolicyDenied));
+}
+
+/// Each key of a rule: an ask that it gives, and one beside it that it does not, with the word that is named.
+/// What is denied whatever the cluster says is denied before the cluster is asked.
+#[test]
+fn each_key_of_a_rule_gives_and_denies() {
+    type Change = fn(&mut Ask);
+    fn field(ask: &mut Ask, name: &str, value: &str) {
+        ask.fields.insert(name.parse().unwrap(), value.parse().unwrap());
+    }
+    let table: &[(&str, Change, Change, &str)] = &[
+        ("", |_| {}, |ask| ask.cluster = "test".parse().unwrap(), "cluster `test`"),
+        ("", |_| {}, |ask| ask.scope = namespaces(&["shop"]), "namespace `shop`"),
+        ("", |_| {}, |ask| ask.scope = namespaces(&["payments", "shop"]), "namespace `shop`"),
+        ("", |_| {}, |ask| ask.scope = Scope::Cluster, "the whole cluster"),
+        (
+            "namespaces: [\"team-*\", \"ns-?\"]",
+            |ask| ask.scope = namespaces(&["team-a", "team-b", "ns-x"]),
+            |ask| ask.scope = namespaces(&["team-a", "ns-xy"]),
+            "namespace `ns-xy`",
+        ),
+        ("clusterWide: true\nnamespaces: -", |ask| ask.scope = Scope::Cluster, |_| {}, "only the whole cluster"),
+        ("", |_| {}, |ask| ask.access = Access::Role("edit".parse().unwrap()), "role `edit`"),
+        ("", |_| {}, |ask| ask.access = Access::Role("role/view".parse().unwrap()), "role `role/view`"),
+        ("", |_| {}, |ask| ask.access = exactly(&["pods"], &["get"]), "no exact rules"),
+        (
+            "rules: [{apiGroups: [\"\"], resources: [pods, pods/log], verbs: [get, list]}]",
+            |ask| ask.access = exactly(&["pods/log"], &["get"]),
+            |ask| ask.access = exactly(&["pods", "secrets"], &["get"]),
+            "does not give `get pods, secrets`",
+        ),
+        ("", |_| {}, |ask| ask.window = "10m1s".parse().unwrap(), "at most 10m, not 10m1s"),
+        ("reason: \"^INC-[0-9]+\"", |_| {}, |ask| ask.reason = "because".parse().unwrap(), "a reason like"),
+        (
+            "reason: {minLength: 12, prompt: which incident}",
+            |_| {},
+            |ask| ask.reason = "INC-42".parse().unwrap(),
+            "at least 12 characters, not 6: which incident",
+        ),
+        (
+            "fields: [{name: ticket, type: text, pattern: \"^OPS-\", required: true, prompt: the ticket}]",
+            |ask| field(ask, "ticket", "OPS-1"),
+            |_| {},
+            "wants the field `ticket`: the ticket",
+        ),
+        (
+            "fields: [{name: ticket, type: text, pattern: \"^OPS-\"}]",
+            |_| {},
+            |ask| field(ask, "ticket", "DEV-1"),
+            "like `^OPS-`, not `DEV-1`",
+        ),
+        ("", |_| {}, |ask| field(ask, "ticket", "1"), "knows no field `ticket`"),
+        (
+            "fields: [{name: count, type: number}]",
+            |ask| field(ask, "count", "-1.5"),
+            |ask| field(ask, "count", "1e3"),
+            "a number",
+        ),
+        (
+            "fields: [{name: link, type: url}]",
+            |ask| field(ask, "link", "https://tickets.example/1"),
+            |ask| field(ask, "link", "file:///etc/passwd"),
+            "a URL",
+        ),
+        (
+            "fields: [{name: kind, type: choice, choices: [fix, look]}]",
+            |ask| field(ask, "kind", "fix"),
+            |ask| field(ask, "kind", "fun"),
+            "one of `fix`, `look`",
+        ),
+        (
+            "startWithin: 1h",
+            |ask| ask.start = Some("2026-11-24T12:00:00Z".parse().unwrap()),
+            |ask| ask.start = Some("2026-11-24T12:00:01Z".parse().unwrap()),
+            "at most 1h ahead",
+        ),
+        (
+            "",
+            |ask| ask.start = Some(now()),
+            |ask| ask.start = Some("2026-11-24T11:00:01Z".parse().unwrap()),
+            "at once only",
+        ),
+    ];
+    for (keys, fits, misses, word) in table {
+        let policy = read(&with(keys));
+        let (mut given, mut denied) = (ask(), ask());
+        fits(&mut given);
+        misses(&mut denied);
+        let moment = Moment::usual();
+        assert_eq!(moment.terms(&policy, &given).rule, "payments", "{keys}");
+        assert!(could_be_asked(&policy, &alice(), &given, now(), Usage::default()).is_ok(), "{keys}");
+        let refusal = moment.denial(&policy, &denied);
+        assert_eq!(refusal.code, Code::PolicyDenied);
+        assert!(
+            refusal.why.contains(word) && refusal.why.contains("`payments` comes nearest"),
+            "{word}: {}",
+            refusal.why
+        );
+        let early = could_be_asked(&policy, &alice(), &denied, now(), Usage::default());
+        assert_eq!(early.map_err(|denial| denial.refusal()), Err(refusal), "{keys}");
+    }
+}
+
+/// A selector fits by what the labels are; where nobody knows them it fits nothing, also when it says what
+/// must not be there. Before the cluster was asked, it could fit.
+#[test]
+fn unknown_labels_fit_no_selector() {
+    type There<'a> = &'a [(&'a str, &'a str)];
+    let table: &[(&str, There<'_>, bool)] = &[
+        ("team=payments", &[("team", "payments")], true),
+        ("team==payments", &[("team", "shop")], false),
+        ("team=payments,env!=prod", &[("team", "payments"), ("env", "test")], true),
+        ("team=payments,env!=prod", &[("team", "payments"), ("env", "prod")], false),
+        ("env!=prod", &[], true),
+        ("team in (payments, shop)", &[("team", "shop")], true),
+        ("team in (payments,shop)", &[], false),
+        ("env notin (prod,stage)", &[("env", "test")], true),
+        ("env notin (prod,stage)", &[("env", "stage")], false),
+        ("example.com/team", &[("example.com/team", "")], true),
+        ("team", &[], false),
+        ("!frozen", &[], true),
+        ("!frozen", &[("frozen", "")], false),
+    ];
+    for (selector, there, fits) in table {
+        let policy = read(&with(&format!("namespaces: [{{labels: \"{selector}\"}}]")));
+        let known = Moment { labels: labels(&[("payments", there)]), ..Moment::usual() };
+        let fitted = matches!(known.decide(&policy, &alice(), &ask()), Decision::Ask(_));
+        assert_eq!(fitted, *fits, "{selector} {there:?}");
+        let unknown = Moment { labels: labels(&[("shop", there)]), ..Moment::usual() };
+        assert!(unknown.denial(&policy, &ask()).why.contains("labels are not known"), "{selector}");
+        assert!(could_be_asked(&policy, &alice(), &ask(), now(), Usage::default()).is_ok(), "{selector}");
+    }
+}
+
+/// The namespaces of one ask fit one rule, not each its own.
+#[test]
+fn an_ask_fits_one_rule_as_a_whole() {
+    let rule = |name, namespace| {
+        format!(
+            "- {{name: {name}, who: [oncall], clusters: [prod], namespaces: [{namespace}], roles: [view], maxDuration: 10m, preApproved: true}}\n"
+        )
+    };
+    let policy = read(&format!("rules:\n{}{}", rule("one", "payments"), rule("two", "shop")));
+    let moment = Moment::usual();
+    assert_eq!(moment.terms(&policy, &Ask { scope: namespaces(&["shop"]), ..ask() }).rule, "two");
+    moment.denial(&policy, &Ask { scope: namespaces(&["payments", "shop"]), ..ask() });
+}
+
+#[test]
+fn the_first_rule_that_fits_decides() {
+    let open = with("preApproved: true\napproval: -").replace("payments\n", "open\n");
+    let closed = with("").replace("rules:\n", "");
+    let policy = read(&format!("{open}{closed}"));
+    assert_eq!(Moment::usual().terms(&policy, &ask()).rule, "open");
+}
+
+#[test]
+fn terms_are_what_the_rule_says_and_go_into_the_trail_unchanged() {
+    let policy = read(&with(
+        "maxTotal: 1h\npending: 5m\ncollect: 2m\nnarrow: true\ndrift: warn\n\
+         breakGlass: {after: 2m, maxDuration: 5m, review: {groups: [security], count: 2, within: 4h}}\n\
+         approval: [{groups: [leads], count: 2, hours: {days: [mon, tue, wed, thu, fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin}}, {groups: [security]}]",
+    ));
+    let moment = Moment::usual();
+    let terms = moment.terms(&policy, &ask());
+    let written = serde_json::to_value(&terms).unwrap();
+    assert_eq!(
+        written,
+        json!({
+            "rule": "payments", "maxTotal": "1h", "pending": "5m", "collect": "2m", "narrow": true, "drift": "warn",
+            "steps": [
+                { "groups": ["leads"], "count": 2, "hours": { "days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00", "zone": "Europe/Berlin" } },
+                { "groups": ["security"], "count": 1 },
+            ],
+            "breakGlass": { "after": "2m", "maxDuration": "5m", "review": { "within": "4h", "steps": [{ "groups": ["security"], "count": 2 }] } },
+        })
+    );
+    assert_eq!(serde_json::from_value::<Terms>(written).unwrap(), terms);
+    let owing = Moment { usage: Usage { review_owed: true, ..Usage::default() }, ..Moment::usual() };
+    assert_eq!(owing.terms(&policy, &ask()).break_glass, None);
+    let at_once = read(&with("breakGlass: {after: 0s, maxDuration: 5m, review: {groups: [security], within: 4h}}"));
+    assert_eq!(moment.terms(&at_once, &ask()).break_glass.unwrap().after, None);
+}
+
+#[test]
+fn a_pre_approved_rule_asks_nobody() {
+    let terms = Moment::usual().terms(&read(&with("preApproved: true\napproval: -")), &ask());
+    assert_eq!((terms.steps.as_slice(), terms.groups()), ([].as_slice(), Vec::new()));
+}
+
+// ---- denials and limits ----
+
+/// Each selector of a denial: an ask that it denies, and one that it leaves alone.
+#[test]
+fn each_selector_of_a_denial_denies_and_lets() {
+    let everything = with(
+        "namespaces: [\"*\"]\nclusterWide: true\nclusters: [prod, test]\nroles: [view, edit]\nrules: [{apiGroups: [\"\"], resources: [pods], verbs: [get]}]",
+    );
+    type Change = fn(&mut Ask);
+    let whole: Change = |ask| ask.scope = Scope::Cluster;
+    let table: &[(&str, Change, Option<Change>)] = &[
+        ("", |_| {}, None),
+        ("who: [oncall]", |_| {}, None),
+        ("clusters: [prod]", |_| {}, Some(|ask| ask.cluster = "test".parse().unwrap())),
+        ("namespaces: [\"pay*\"]", |_| {}, Some(|ask| ask.scope = namespaces(&["shop"]))),
+        ("namespaces: [shop]", |ask| ask.scope = namespaces(&["payments", "shop"]), Some(|_| {})),
+        ("namespaces: [shop]", whole, Some(|_| {})),
+        ("namespaces: [payments], clusterWide: false", |_| {}, Some(whole)),
+        ("clusterWide: true", whole, Some(|_| {})),
+        ("clusterWide: false", |_| {}, Some(whole)),
+        ("roles: [edit]", |ask| ask.access = Access::Role("edit".parse().unwrap()), Some(|_| {})),
+        ("roles: [view]", |_| {}, Some(|ask| ask.access = exactly(&["pods"], &["get"]))),
+        ("namespaces: [{labels: \"team=payments\"}]", |_| {}, Some(|ask| ask.scope = namespaces(&["shop"]))),
+        // Nobody knows the labels of this one, so it may be one of those that are meant.
+        ("namespaces: [{labels: \"team=other\"}]", |ask| ask.scope = namespaces(&["dark"]), Some(|_| {})),
+    ];
+    let moment = Moment { labels: labels(&[("payments", &[("team", "payments")]), ("shop", &[])]), ..Moment::usual() };
+    for (selectors, denied, let_through) in table {
+        let comma = if selectors.is_empty() { "" } else { ", " };
+        let policy = read(&format!("{everything}deny:\n- {{name: freeze, why: not now{comma}{selectors}}}\n"));
+        let mut asked = ask();
+        denied(&mut asked);
+        let refusal = moment.denial(&policy, &asked);
+        assert_eq!(
+            (refusal.code, refusal.why.as_str()),
+            (Code::PolicyDenied, "denied by `freeze`: not now"),
+            "{selectors}"
+        );
+        if let Some(change) = let_through {
+            let mut asked = ask();
+            change(&mut asked);
+            assert_eq!(moment.terms(&policy, &asked).rule, "payments", "{selectors}");
+        }
+    }
+    let others = read(&format!("{everything}deny:\n- {{name: freeze, why: not now, who: [contractors]}}\n"));
+    assert_eq!(moment.terms(&others, &ask()).rule, "payments");
+}
+
+#[test]
+fn limits_count_what_a_person_has_open() {
+    let policy = read(&format!("{}limits: {{pending: 2, live: 1, perHour: 3}}\n", with("")));
+    let usage = |pending, live, last_hour| Usage { pending, live, last_hour, review_owed: false };
+    Moment { usage: usage(1, 0, 2), ..Moment::usual() }.terms(&policy, &ask());
+    for (usage, name) in [(usage(2, 0, 0), "pending"), (usage(0, 1, 0), "live"), (usage(0, 0, 3), "perHour")] {
+        let refusal = Moment { usage, ..Moment::usual() }.denial(&policy, &ask());
+        assert_eq!(refusal.code, Code::Limit);
+        assert!(refusal.why.contains(&format!("`{name}`")), "{}", refusal.why);
+        assert!(could_be_asked(&policy, &alice(), &ask(), now(), usage).is_err());
+        Moment { usage, ..Moment::usual() }.terms(&read(&with("")), &ask());
+    }
+}
+
+// ---- guardrails ----
+
+/// Everything that only guardrails can keep back.
+fn generous() -> String {
+    with("namespaces: [\"*\"]\nclusterWide: true\nroles: [view, edit]\nmaxDuration: 24h")
+}
+
+/// Without a file the defaults hold, and a file replaces only the keys that it has.
+#[test]
+fn guardrails_hold_without_a_file_and_key_by_key() {
+    let moment = Moment::usual();
+    let system = Ask { scope: namespaces(&["kube-system"]), ..ask() };
+    for policy in [read(&generous()), guarded(&generous(), ""), guarded(&generous(), "maxRisk: low\n")] {
+        let refusal = moment.denial(&policy, &system);
+        assert_eq!(refusal.code, Code::Guardrail);
+        assert!(refusal.why.contains("`never.namespaces`"), "{}", refusal.why);
+        let people: u32 =
+            moment.terms(&policy, &Ask { scope: Scope::Cluster, ..ask() }).steps.iter().map(|step| step.count).sum();
+        assert_eq!(people, 2);
+        assert_eq!(could_be_asked(&policy, &alice(), &system, now(), Usage::default()).unwrap_err().refusal(), refusal);
+    }
+    let lifted = guarded(&generous(), "never: {namespaces: []}\nclusterWide: {approvers: 1}\n");
+    assert_eq!(moment.terms(&lifted, &system).rule, "payments");
+    assert_eq!(moment.terms(&lifted, &Ask { scope: Scope::Cluster, ..ask() }).steps.len(), 1);
+}
+
+#[test]
+fn each_guardrail_refuses_and_lets() {
+    let policy = guarded(
+        &with("namespaces: [\"*\"]\nroles: [view, edit]"),
+        "maxDuration: 1h\nnever: {roles: [\"*admin*\"], namespaces: [\"kube-*\"]}\n",
+    );
+    let moment = Moment::usual();
+    let asked = |name: &str| Ask { scope: namespaces(&[name]), ..ask() };
+    assert!(moment.denial(&policy, &asked("kube-dns")).why.contains("`kube-*`"));
+    assert_eq!(moment.terms(&policy, &asked("kube")).rule, "payments");
+
+    let risky = Moment { rules: vec![rbac(&["*"], &["*"])], ..Moment::usual() };
+    let strict = guarded(&with(""), "maxRisk: low\n");
+    let refusal = risky.denial(&strict, &ask());
+    assert_eq!(refusal.code, Code::Guardrail);
+    assert!(refusal.why.contains("`maxRisk`") && refusal.why.contains("at most low"), "{}", refusal.why);
+    assert!(could_be_asked(&strict, &alice(), &ask(), now(), Usage::default()).is_ok(), "nobody knows the risk yet");
+    assert_eq!(moment.terms(&strict, &ask()).rule, "payments");
+    assert_eq!(risky.terms(&guarded(&with(""), "maxRisk: unclassified\n"), &ask()).rule, "payments");
+}
+
+/// A class of risk adds its step, once, and also where nobody would be asked and to the review of broken glass.
+#[test]
+fn a_risk_asks_for_its_step() {
+    let exec = Moment { rules: vec![rbac(&["pods/exec"], &["create"])], ..Moment::usual() };
+    let by_id = "risks: [{ids: [E25], step: {groups: [security]}}]\n";
+    let by_severity = "risks: [{severity: low, step: {groups: [security]}}]\n";
+    let glass = "\nbreakGlass: {after: 0s, maxDuration: 5m, review: {groups: [owners], within: 4h}}";
+    let by_both = "risks: [{ids: [E25], step: {groups: [security]}}, {severity: low, step: {groups: [security]}}]
+";
+    for guardrails in [by_id, by_severity, by_both] {
+        let policy = guarded(&with(&format!("drift: warn{glass}")), guardrails);
+        let terms = exec.terms(&policy, &ask());
+        assert_eq!(terms.groups(), ["leads", "security"], "{guardrails}");
+        assert!(terms.steps[1].guardrail.as_ref().unwrap().starts_with("risk "));
+        let review = terms.break_glass.unwrap().review;
+        assert_eq!(review.steps.iter().map(|step| step.groups[0].as_str()).collect::<Vec<_>>(), ["owners", "security"]);
+        assert_eq!(Moment::usual().terms(&policy, &ask()).groups(), ["leads"], "{guardrails}");
+        let free = guarded(&with("preApproved: true\napproval: -"), guardrails);
+        assert_eq!(exec.terms(&free, &ask()).groups(), ["security"]);
+        let there = guarded(&with("approval: [{groups: [security], count: 2}]"), guardrails);
+        assert_eq!(exec.terms(&there, &ask()).steps.len(), 1, "whoever meets the rule's step meets it too");
+    }
+}
+
+// ---- who has to agree ----
+
+fn step(groups: &[&str], count: u32) -> Step {
+    Step { groups: groups.iter().map(ToString::to_string).collect(), count, hours: None, guardrail: None }
+}
+
+fn yes(by: &str, groups: &[&str]) -> Yes {
+    Yes { by: by.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect(), at: now() }
+}
+
+/// One person is one pair of eyes, wherever they count; who could sit elsewhere makes room.
+#[test]
+fn a_person_counts_in_one_step_only() {
+    let (leads, security) = (step(&["leads"], 1), step(&["security"], 1));
+    let both = [leads.clone(), security.clone()];
+    let missing = |steps: &[Step], agreed: &[Yes]| unmet(steps, agreed).iter().map(|(_, people)| *people).sum::<u32>();
+    let table: &[(&[Step], &[Yes], u32)] = &[
+        (&[], &[], 0),
+        (&both, &[], 2),
+        (&both, &[yes("bob", &["leads", "security"])], 1),
+        (&both, &[yes("bob", &["leads", "security"]), yes("carol", &["leads"])], 0),
+        (&both, &[yes("carol", &["leads"]), yes("bob", &["leads", "security"])], 0),
+        (&both, &[yes("bob", &["leads"]), yes("carol", &["leads"])], 1),
+        (&both, &[yes("bob", &["leads", "security"]), yes("bob", &["leads", "security"])], 1),
+        (&[step(&["leads", "security"], 2)], &[yes("bob", &["leads", "security"])], 1),
+        (
+            &[step(&["leads"], 2), security],
+            &[yes("bob", &["leads", "security"]), yes("carol", &["leads", "security"]), yes("dave", &["leads"])],
+            0,
+        ),
+        (&[leads], &[yes("dave", &["other"])], 1),
+    ];
+    for (number, (steps, agreed, people)) in table.iter().enumerate() {
+        assert_eq!(missing(steps, agreed), *people, "{number}");
+    }
+}
+
+proptest! {
+    /// The matching is the largest there is: as many as trying every way to seat people finds.
+    #[test]
+    fn no_yes_is_wasted(steps in proptest::collection::vec((0_u8..8, 1_u32..3), 0..4), people in proptest::collection::vec(0_u8..8, 0..6)) {
+        let names = ["leads", "security", "owners"];
+        let groups = |bits: u8| names.iter().enumerate().filter(|(bit, _)| bits >> bit & 1 == 1).map(|(_, name)| *name).collect::<Vec<_>>();
+        let steps: Vec<Step> = steps.into_iter().map(|(bits, count)| step(&groups(bits), count)).collect();
+        let agreed: Vec<Yes> = people.into_iter().enumerate().map(|(number, bits)| yes(&format!("p{number}"), &groups(bits))).collect();
+        let missing: u32 = unmet(&steps, &agreed).iter().map(|(_, people)| *people).sum();
+        let mut free: Vec<u32> = steps.iter().map(|step| step.count).collect();
+        let wanted: u32 = free.iter().sum();
+        prop_assert_eq!(missing, wanted - seat_most(&steps, &agreed, &mut free));
+    }
+}
+
+fn seat_most(steps: &[Step], agreed: &[Yes], free: &mut Vec<u32>) -> u32 {
+    let Some((first, rest)) = agreed.split_first() else { return 0 };
+    let mut best = seat_most(steps, rest, free);
+    for number in 0..steps.len() {
+        if free[number] > 0 && steps[number].counts(first) {
+            free[number] -= 1;
+            best = best.max(1 + seat_most(steps, rest, free));
+            free[number] += 1;
+        }
+    }
+    best
+}
+
+/// By the wall clock of the zone, also on the days on which it is put forward and back, and over midnight.
+#[test]
+fn hours_are_those_of_the_wall_clock() {
+    let hours = |days: &str, from: &str, to: &str, zone: &str| -> Hours {
+        let days: Vec<&str> = days.split(' ').collect();
+        serde_json::from_value(json!({ "days": days, "from": from, "to": to, "zone": zone })).unwrap()
+    };
+    let office = hours("mon tue wed thu fri", "08:00", "18:00", "Europe/Berlin");
+    let night = hours("fri", "22:00", "06:00", "Europe/Berlin");
+    let all_day = hours("sun", "00:00", "24:00", "Europe/Berlin");
+    let table = [
+        (&office, "2026-11-24T07:00:00Z", true),
+        (&office, "2026-11-24T06:59:59Z", false),
+        (&office, "2026-11-24T16:59:59Z", true),
+        (&office, "2026-11-24T17:00:00Z", false),
+        // In summer an hour earlier.
+        (&office, "2026-07-21T06:00:00Z", true),
+        (&office, "2026-07-21T16:00:00Z", false),
+        (&office, "2026-11-22T10:00:00Z", false),
+        (&night, "2026-11-27T21:00:00Z", true),
+        (&night, "2026-11-28T04:59:59Z", true),
+        (&night, "2026-11-28T05:00:00Z", false),
+        (&night, "2026-11-28T21:30:00Z", false),
+        (&night, "2026-11-27T03:00:00Z", false),
+        // The clock is put forward on 29 March and back on 25 October 2026: 23 and 25 hours long.
+        (&all_day, "2026-03-28T23:00:00Z", true),
+        (&all_day, "2026-03-29T21:59:59Z", true),
+        (&all_day, "2026-03-29T22:00:00Z", false),
+        (&all_day, "2026-10-24T22:00:00Z", true),
+        (&all_day, "2026-10-25T22:59:59Z", true),
+        (&all_day, "2026-10-25T23:00:00Z", false),
+    ];
+    for (hours, moment, inside) in table {
+        assert_eq!(hours.contain(moment.parse().unwrap()), inside, "{hours} at {moment}");
+    }
+    assert_eq!(office.to_string(), "mon-fri 08:00-18:00 Europe/Berlin");
+    assert_eq!(hours("mon wed", "08:00", "09:00", "UTC").to_string(), "mon,wed 08:00-09:00 UTC");
+    let outside = Step { hours: Some(night), ..step(&["leads"], 1) };
+    assert_eq!(unmet(&[outside], &[yes("bob", &["leads"])]).len(), 1);
+}
+
+// ---- exact rules ----
+
+/// As `Covers` of Kubernetes has it, with its own cases, and stricter with `*`.
+#[test]
+fn a_ceiling_covers_what_lies_below_it() {
+    let named = |rule: role::Rule, names: &[&str]| role::Rule {
+        resource_names: names.iter().map(ToString::to_string).collect(),
+        ..rule
+    };
+    let url = |urls: &[&str], verbs: &[&str]| role::Rule {
+        non_resource_urls: urls.iter().map(ToString::to_string).collect(),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
+        ..role::Rule::default()
+    };
+    let any_group = |rule: role::Rule| role::Rule { api_groups: vec!["*".to_owned()], ..rule };
+    let table: &[(&[role::Rule], role::Rule, bool)] = &[
+        (&[], rbac(&["pods"], &["get"]), false),
+        (&[rbac(&["pods"], &["get"])], rbac(&["pods"], &["get"]), true),
+        (&[rbac(&["pods"], &["get"])], rbac(&["pods"], &["get", "list"]), false),
+        (&[rbac(&["pods"], &["get"])], rbac(&["pods/log"], &["get"]), false),
+        // Parts may be covered by different rules.
+        (&[rbac(&["pods"], &["get"]), rbac(&["pods"], &["list"])], rbac(&["pods"], &["get", "list"]), true),
+        (&[rbac(&["pods"], &["get"]), rbac(&["secrets"], &["list"])], rbac(&["pods", "secrets"], &["get"]), false),
+        (&[rbac(&["pods"], &["*"])], rbac(&["pods"], &["delete"]), true),
+        (&[rbac(&["*"], &["get"])], rbac(&["pods", "pods/log"], &["get"]), true),
+        (&[rbac(&["*/log"], &["get"])], rbac(&["pods/log"], &["get"]), true),
+        (&[rbac(&["*/log"], &["get"])], rbac(&["pods"], &["get"]), false),
+        (&[rbac(&["pods/*"], &["get"])], rbac(&["pods/log"], &["get"]), false),
+        (&[any_group(rbac(&["pods"], &["get"]))], rbac(&["pods"], &["get"]), true),
+        (&[rbac(&["pods"], &["get"])], any_group(rbac(&["pods"], &["get"])), false),
+        (&[named(rbac(&["pods"], &["get"]), &["a", "b"])], named(rbac(&["pods"], &["get"]), &["a"]), true),
+        (&[named(rbac(&["pods"], &["get"]), &["a"])], named(rbac(&["pods"], &["get"]), &["a", "b"]), false),
+        (
+            &[named(rbac(&["pods"], &["get"]), &["a"]), named(rbac(&["pods"], &["get"]), &["b"])],
+            named(rbac(&["pods"], &["get"]), &["a", "b"]),
+            true,
+        ),
+        (&[named(rbac(&["pods"], &["get"]), &["a"])], rbac(&["pods"], &["get"]), false),
+        (&[rbac(&["pods"], &["get"])], named(rbac(&["pods"], &["get"]), &["a"]), true),
+        // A `*` is asked only where the same stands in the ceiling.
+        (&[rbac(&["pods"], &["*"])], rbac(&["pods"], &["*"]), true),
+        (&[rbac(&["pods"], &["get", "list", "watch"])], rbac(&["pods"], &["*"]), false),
+        (&[rbac(&["*"], &["get"])], rbac(&["*/log"], &["get"]), false),
+        (&[rbac(&["*"], &["get"])], rbac(&["*"], &["get"]), true),
+        (&[url(&["/logs/*"], &["get"])], url(&["/logs/a"], &["get"]), true),
+        (&[url(&["/logs/*"], &["get"])], url(&["/metrics"], &["get"]), false),
+        (&[url(&["*"], &["get"])], url(&["/metrics"], &["get"]), true),
+        (&[url(&["*"], &["get"])], url(&["/logs/*"], &["get"]), false),
+        // Nothing to ask for.
+        (&[rbac(&["*"], &["*"])], rbac(&[], &["get"]), false),
+        (&[rbac(&["*"], &["*"])], rbac(&["pods"], &[]), false),
+    ];
+    for (number, (ceiling, asked, covered)) in table.iter().enumerate() {
+        assert_eq!(covers(ceiling, asked), *covered, "{number}: {ceiling:?} {asked:?}");
+    }
+    let many: Vec<String> = (0..500).map(|number| format!("r{number}")).collect();
+    let huge = role::Rule { api_groups: many.clone(), resources: many.clone(), verbs: many, ..role::Rule::default() };
+    assert!(!covers(&[any_group(rbac(&["*"], &["*"]))], &huge), "too many to look at is not covered");
+}
+
+#[test]
+fn a_glob_is_the_whole_name() {
+    let table = [
+        ("*", "", true),
+        ("*", "a", true),
+        ("a*", "a", true),
+        ("a*c", "abbc", true),
+        ("a*c", "abcd", false),
+        ("?", "", false),
+        ("a?c", "abc", true),
+        ("*a*b*", "xxaxxbxx", true),
+        ("*a*b", "ab-b", true),
+        ("a", "ab", false),
+        ("**", "x", true),
+    ];
+    for (glob, text, fits) in table {
+        assert_eq!(glob.parse::<Glob>().unwrap().is_match(text), fits, "{glob} {text}");
+    }
+    let slow = "*a".repeat(60).parse::<Glob>().unwrap();
+    assert!(!slow.is_match(&"a".repeat(59)), "and it takes no time");
+}
+
+// ---- what holds for every policy ----
+
+/// Rules, denials and asks over a small vocabulary, so that they often meet.
+fn arbitrary_rules() -> impl Strategy<Value = String> {
+    let rule = (
+        proptest::sample::subsequence(vec!["oncall", "other"], 1..=2),
+        proptest::sample::subsequence(
+            vec!["payments", "\"*\"", "\"team-?\"", "{labels: \"env!=prod\"}", "shop"],
+            1..=3,
+        ),
+        proptest::sample::subsequence(vec!["view", "edit", "role/local"], 1..=3),
+        prop_oneof![Just("5m"), Just("10m"), Just("24h")],
+        any::<bool>(),
+        prop_oneof![Just(""), Just(", reason: \"^INC-\""), Just(", startWithin: 1h")],
+    );
+    proptest::collection::vec(rule, 0..5).prop_map(|rules| {
+        rules.iter().enumerate().fold("rules:\n".to_owned(), |mut text, (number, (who, places, roles, longest, free, more))| {
+            let approval = if *free { "preApproved: true" } else { "approval: [{groups: [leads]}]" };
+            writeln!(text, "- {{name: r{number}, who: [{}], clusters: [prod], namespaces: [{}], roles: [{}], maxDuration: {longest}, {approval}{more}}}", who.join(", "), places.join(", "), roles.join(", ")).unwrap();
+            text
+        })
+    }).prop_map(|text| if text == "rules:\n" { "rules: []\n".to_owned() } else { text })
+}
+
+fn arbitrary_ask() -> impl Strategy<Value = Ask> {
+    (
+        proptest::sample::subsequence(vec!["payments", "shop", "team-a", "kube-system"], 1..=3),
+        prop_oneof![Just("view"), Just("edit"), Just("role/local"), Just("cluster-admin")],
+        prop_oneof![Just("1m"), Just("10m"), Just("8h")],
+        prop_oneof![Just("INC-42 queue stuck"), Just("because")],
+        prop_oneof![Just(None), Just(Some(60_i64)), Just(Some(7200))],
+        proptest::bool::weighted(0.1),
+    )
+        .prop_map(|(names, role, window, reason, ahead, whole)| Ask {
+            scope: if whole { Scope::Cluster } else { namespaces(&names) },
+            access: Access::Role(role.parse().unwrap()),
+            window: window.parse().unwrap(),
+            reason: reason.parse().unwrap(),
+            start: ahead.map(|seconds| now() + jiff::SignedDuration::from_secs(seconds)),
+            ..ask()
+        })
+}
+
+fn arbitrary_moment() -> impl Strategy<Value = Moment> {
+    let rules =
+        prop_oneof![Just(Vec::new()), Just(vec![rbac(&["pods/exec"], &["create"])]), Just(vec![rbac(&["*"], &["*"])])];
+    let known = proptest::sample::subsequence(vec!["payments", "shop", "team-a"], 0..=3);
+    (rules, known, any::<bool>()).prop_map(|(rules, known, prod)| {
+        let env = if prod { "prod" } else { "test" };
+        let known: Vec<_> = known.into_iter().map(|name| (name, [("env", env)])).collect();
+        let labels = labels(&known.iter().map(|(name, labels)| (*name, labels.as_slice())).collect::<Vec<_>>());
+        Moment { labels, rules, ..Moment::usual() }
+    })
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} {:?}", self.labels, self.rules)
+    }
+}
+
+const DENIALS: &[&str] = &[
+    "",
+    ", who: [oncall]",
+    ", namespaces: [payments]",
+    ", namespaces: [{labels: \"env=prod\"}]",
+    ", roles: [edit]",
+    ", clusterWide: true",
+];
+
+proptest! {
+    /// The same question has the same answer.
+    #[test]
+    fn a_decision_depends_on_nothing_else(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment()) {
+        let first = moment.decide(&read(&rules), &alice(), &asked);
+        prop_assert_eq!(first, moment.decide(&read(&rules), &alice(), &asked));
+    }
+
+    /// Whatever the rules say, what a guardrail forbids is not asked of anyone, and its steps are.
+    #[test]
+    fn guardrails_win_over_any_rules(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment()) {
+        let policy = guarded(&rules.replace("24h", "4h"), "maxDuration: 4h\nmaxRisk: high\nnever: {namespaces: [kube-system, shop2]}\nrisks: [{severity: low, step: {groups: [security]}}]\n");
+        if let Decision::Ask(terms) = moment.decide(&policy, &alice(), &asked) {
+            let assessment = risk::assess(&moment.rules, &asked.scope, None);
+            prop_assert!(asked.window.seconds() <= 4 * 3600);
+            prop_assert!(asked.scope.namespaces().iter().all(|name| name.as_str() != "kube-system"));
+            prop_assert!(assessment.worst().is_none_or(|worst| worst <= risk::Severity::High));
+            prop_assert!(assessment.worst().is_none() || terms.groups().contains(&"security"));
+            prop_assert!(!asked.scope.namespaces().is_empty() || terms.steps.iter().map(|step| step.count).sum::<u32>() >= 2);
+        }
+    }
+
+    /// One more denial never makes possible what was not, and never asks fewer people.
+    #[test]
+    fn a_denial_never_grants(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment(), which in 0..DENIALS.len()) {
+        let before = moment.decide(&read(&rules), &alice(), &asked);
+        let denied = read(&format!("{rules}deny: [{{name: freeze, why: not now{}}}]\n", DENIALS[which]));
+        match moment.decide(&denied, &alice(), &asked) {
+            Decision::Ask(terms) => prop_assert_eq!(Decision::Ask(terms), before),
+            Decision::Deny(_) => {}
+        }
+    }
+
+    /// Less of what may be asked may be asked too: fewer namespaces, a shorter time.
+    #[test]
+    fn less_of_an_allowed_ask_is_allowed(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment(), kept in 0_usize..3) {
+        let policy = read(&rules);
+        if let Decision::Ask(_) = moment.decide(&policy, &alice(), &asked) {
+            let names: Vec<&str> = asked.scope.namespaces().iter().map(Namespace::as_str).collect();
+            let scope = names.get(kept).map_or(asked.scope.clone(), |name| namespaces(&[name]));
+            let narrower = Ask { scope, window: "5s".parse().unwrap(), ..asked };
+            prop_assert!(matches!(moment.decide(&policy, &alice(), &narrower), Decision::Ask(_)));
+        }
+    }
+
+    /// What is denied before the cluster is asked is denied whatever the cluster says.
+    #[test]
+    fn an_early_no_is_a_no(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment(), which in 0..DENIALS.len()) {
+        let policy = read(&format!("{rules}deny: [{{name: freeze, why: not now, clusters: [prod]{}}}]\n", DENIALS[which]));
+        if could_be_asked(&policy, &alice(), &asked, now(), Usage::default()).is_err() {
+            prop_assert!(matches!(moment.decide(&policy, &alice(), &asked), Decision::Deny(_)));
+        }
+    }
+
+    /// Any text is read or told to be wrong, and nothing else happens.
+    #[test]
+    fn any_text_is_read_or_told_wrong(text in "[-a-z:\\[\\]{}\"'&*!|>#%@, \n?0-9]{0,80}") {
+        for faults in [Policy::read(&text, None).err(), Policy::read("rules: []", Some(&text)).err()].into_iter().flatten() {
+            prop_assert!(!faults.is_empty() && faults.iter().all(|fault| fault.line > 0 && fault.column > 0 && !fault.why.is_empty()));
+        }
+    }
+}
+
+mod files;

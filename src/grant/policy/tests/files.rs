@@ -1,0 +1,208 @@
+//! The files themselves: every mistake where it stands, and a schema that says what the reader says.
+
+use regex::Regex;
+use serde_json::Value as Json;
+
+use super::super::located::Node;
+use super::super::shape::{Format, Key, Object, Shape};
+use super::super::{Fault, Policy, Source, form, schema};
+
+/// Every key that there is, used as it is meant.
+const WHOLE: &str = include_str!("whole.yaml");
+const WHOLE_GUARDRAILS: &str = include_str!("whole-guardrails.yaml");
+
+fn told(policy: &str, guardrails: Option<&str>) -> String {
+    let faults = Policy::read(policy, guardrails).err().unwrap_or_default();
+    faults.iter().map(|fault| format!("{fault}\n")).collect()
+}
+
+#[test]
+fn every_key_is_read() {
+    assert_eq!(told(WHOLE, Some(WHOLE_GUARDRAILS)), "");
+    let policy = Policy::read(WHOLE, Some(WHOLE_GUARDRAILS)).unwrap();
+    assert_eq!((policy.len(), policy.cases().len(), policy.limits().per_hour), (3, 2, Some(20)));
+    let reach = policy.reach(&"prod".parse().unwrap());
+    let places: Vec<String> = reach[0].namespaces.iter().map(ToString::to_string).collect();
+    assert_eq!(places, ["payments", "team-*", "labels team=payments,env!=prod"]);
+    assert_eq!((reach[0].narrow, reach[1].cluster_wide, reach[0].rules.len()), (true, true, 1));
+}
+
+/// Every mistake of both files at once, each at its very word, in the order of the files.
+#[test]
+fn every_mistake_is_told_where_it_stands() {
+    let told = told(include_str!("wrong.yaml"), Some(include_str!("wrong-guardrails.yaml")));
+    assert_eq!(told, include_str!("wrong.txt"), "{told}");
+}
+
+/// What is no YAML that we read: where, and that nothing small becomes large.
+#[test]
+fn what_is_no_plain_yaml_is_told() {
+    let deep = "[".repeat(100);
+    let bomb = "a: &a [1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n";
+    let table: &[(&str, &str)] = &[
+        ("rules: [", ":"),
+        ("rules: []\n\tx: 1", ":2:"),
+        (&deep, ":1:"),
+        (bomb, ":1:7: an anchor"),
+        (bomb, ":3:5: an alias"),
+        ("rules: *x", ":1:8: "),
+        ("rules: !!seq []", ": a tag"),
+        ("rules: []\n---\nrules: []\n", "a second document"),
+        ("{<<: {rules: []}}", ":1:2: <<: a merge key"),
+        ("? [a]\n: b\n", "a key that is no word"),
+        ("rules: []\nrules: []\n", ":2:1: rules: stands there twice, first in line 1"),
+        ("[]", ":1:1: is a list; hint: write a map with rules"),
+        ("", ":1:1: `rules` is missing"),
+        ("%YAML 1.2\n---\nrules: []\n", ":1:1"),
+    ];
+    for (text, expected) in table {
+        let told = told(text, None);
+        assert!(told.contains(expected) && told.starts_with("policy.yaml:"), "{text}\n{told}");
+    }
+    assert!(told(&" ".repeat((1 << 20) + 1), None).contains("larger than 1 MiB"));
+}
+
+/// Both files are read also when the first is wrong, and the guardrails that can't be read are no guardrails
+/// to be under.
+#[test]
+fn a_wrong_guardrails_file_is_not_passed_over() {
+    let faults = Policy::read("rules: 1", Some("maxRisk: awful")).unwrap_err();
+    let files: Vec<Source> = faults.iter().map(|fault| fault.file).collect();
+    assert_eq!(files, [Source::Policy, Source::Guardrails]);
+    assert!(Policy::read("rules: []", Some("maxRisk: [")).is_err());
+    let fault = Fault { path: String::new(), ..faults[0].clone() };
+    assert!(fault.at("/etc/jitd/p.yaml").starts_with("/etc/jitd/p.yaml:1:8: is a number"));
+}
+
+/// A key of a file that no test uses could be read wrong without anybody seeing it.
+#[test]
+fn the_whole_files_use_every_key() {
+    fn unused(object: &'static Object, nodes: &[&Node], path: &str, found: &mut Vec<String>) {
+        for Key { name, shape, .. } in object.keys {
+            let values: Vec<&Node> = nodes.iter().filter_map(|node| node.get(name)).collect();
+            if values.is_empty() {
+                found.push(format!("{path}.{name}"));
+            }
+            below(shape, &values, &format!("{path}.{name}"), found);
+        }
+    }
+    fn below(shape: &'static Shape, nodes: &[&Node], path: &str, found: &mut Vec<String>) {
+        match shape {
+            Shape::List(of, _) => {
+                below(of, &nodes.iter().flat_map(|node| node.list()).collect::<Vec<_>>(), path, found)
+            }
+            Shape::Object(object) => unused(object, nodes, path, found),
+            Shape::Either(one, other) => {
+                below(one, nodes, path, found);
+                below(other, nodes, path, found);
+            }
+            _ => {}
+        }
+    }
+    for (source, text) in [(Source::Policy, WHOLE), (Source::Guardrails, WHOLE_GUARDRAILS)] {
+        let mut found = Vec::new();
+        below(form::of(source), &[&Node::read(text).unwrap()], source.file_name(), &mut found);
+        assert_eq!(found, [""; 0]);
+    }
+}
+
+/// The schema has the keys of the reader, all of them and no other, with what they are for.
+#[test]
+fn the_schema_has_the_keys_that_are_read() {
+    fn same(shape: &Shape, schema: &Json, path: &str) {
+        match shape {
+            Shape::Object(object) => {
+                let there: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+                let mut keys: Vec<&str> = object.keys.iter().map(|key| key.name).collect();
+                keys.sort_unstable();
+                assert_eq!(there, keys, "{path}");
+                assert_eq!(schema["additionalProperties"], false);
+                for key in object.keys {
+                    let schema = &schema["properties"][key.name];
+                    assert_eq!(schema["description"], key.about);
+                    same(key.shape, schema, &format!("{path}.{}", key.name));
+                }
+            }
+            Shape::List(of, _) => same(of, &schema["items"], path),
+            Shape::Either(one, other) => {
+                same(one, &schema["anyOf"][0], path);
+                same(other, &schema["anyOf"][1], path);
+            }
+            _ => {}
+        }
+    }
+    for source in [Source::Policy, Source::Guardrails] {
+        let schema = schema(source);
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        same(form::of(source), &schema, source.file_name());
+    }
+}
+
+/// An editor that knows the schema never marks a word that is read.
+#[test]
+fn the_schema_lets_every_word_that_is_read() {
+    fn formats(shape: &'static Shape, found: &mut Vec<Format>) {
+        match shape {
+            Shape::Text(format) => found.push(*format),
+            Shape::List(of, _) => formats(of, found),
+            Shape::Map(words, of) => {
+                found.push(*words);
+                formats(of, found);
+            }
+            Shape::Object(object) => object.keys.iter().for_each(|key| formats(key.shape, found)),
+            Shape::Either(one, other) => {
+                formats(one, found);
+                formats(other, found);
+            }
+            Shape::Word(_) | Shape::Whole(..) | Shape::Flag | Shape::True => {}
+        }
+    }
+    let words = [
+        "payments",
+        "team-*",
+        "ns-?",
+        "view",
+        "role/restart",
+        "clusterrole/a:b.c",
+        "*admin*",
+        "10m",
+        "1h30m",
+        "90s",
+        "0s",
+        "24h",
+        "08:00",
+        "24:00",
+        "Europe/Berlin",
+        "UTC",
+        "Etc/GMT+1",
+        "^INC-[0-9]+",
+        "team in (a,b),!x",
+        "a=b",
+        "E25",
+        "ticket",
+        "https://a.example/b",
+        "2026-11-23T18:00:00Z",
+        "2026-11-23 18:00:00+01:00",
+        "alice",
+        "alice@example.com",
+        "Größe",
+        "a b c",
+        "-",
+        "",
+        " ",
+        "10 minutes",
+        "é",
+        "*",
+        "kube-*",
+    ];
+    let mut all = Vec::new();
+    formats(form::of(Source::Policy), &mut all);
+    formats(form::of(Source::Guardrails), &mut all);
+    assert!(all.len() > 40);
+    for Format { name, pattern, check } in all {
+        let pattern = Regex::new(pattern).unwrap();
+        for word in words {
+            assert!(check(word).is_err() || pattern.is_match(word), "{name}: `{word}`");
+        }
+    }
+}

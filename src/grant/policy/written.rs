@@ -1,0 +1,571 @@
+//! From the files as they are written to what they mean, with every mistake of both told at once.
+//!
+//! The form is checked first (`form.rs`, `shape.rs`); what is left to tell here is what only the meaning
+//! shows: a rule that can never be used, two of one name, a rule beyond the guardrails. A word that was told
+//! as wrong is passed over in silence. `Policy::read` is the only caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+use regex::{Regex, RegexBuilder};
+
+use super::case::{Case, Outcome};
+use super::guardrails::{Guardrails, RiskClass, RiskStep};
+use super::located::Node;
+use super::pattern::NamespacePattern;
+use super::rule::{BreakGlass, Deny, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
+use super::shape::{Faults, Path, nearest};
+use super::step::{Hours, Step};
+use super::{Fault, Policy, Source, form};
+use crate::grant::request::{
+    Access, Ask, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
+};
+use crate::grant::risk::Severity;
+use crate::grant::role;
+
+/// What both files mean.
+pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec<Fault>> {
+    let mut told = Vec::new();
+    let guardrails = match guardrails {
+        None => Guardrails::default(),
+        Some(text) => {
+            let mut faults = Faults::of(Source::Guardrails);
+            let meant = root(text, &mut faults).map(|node| meant_guardrails(&node, &mut faults));
+            told.extend(faults.into_sorted());
+            meant.unwrap_or_default()
+        }
+    };
+    let mut faults = Faults::of(Source::Policy);
+    let meant = root(policy, &mut faults).map(|node| meant_policy(&node, guardrails, &mut faults));
+    told.splice(0..0, faults.into_sorted());
+    match meant {
+        Some(policy) if told.is_empty() => Ok(policy),
+        _ => Err(told),
+    }
+}
+
+/// A regular expression of bounded size; matching is linear in the text.
+pub(super) fn regex(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text).size_limit(1 << 20).build()
+}
+
+fn root(text: &str, faults: &mut Faults) -> Option<Node> {
+    match Node::read(text) {
+        Ok(node) => {
+            let node = match node.value {
+                // A file of comments alone says nothing, which is a map without keys.
+                super::located::Value::Empty => Node { value: super::located::Value::Map(Vec::new()), ..node },
+                _ => node,
+            };
+            form::of(faults.source()).check(&node, &Path::default(), faults);
+            Some(node)
+        }
+        Err(unread) => {
+            for (place, why) in unread {
+                faults.tell(place, &Path::default(), why);
+            }
+            None
+        }
+    }
+}
+
+// ---- reading words that the form has checked ----
+
+fn parsed<T: FromStr>(node: &Node, key: &str) -> Option<T> {
+    node.get(key)?.text()?.parse().ok()
+}
+
+fn each<T: FromStr>(node: &Node, key: &str) -> Vec<T> {
+    let items = node.get(key).map(Node::list).unwrap_or_default();
+    items.iter().filter_map(|item| item.text()?.parse().ok()).collect()
+}
+
+fn text(node: &Node, key: &str) -> Option<String> {
+    node.get(key).and_then(Node::text).map(str::to_owned)
+}
+
+fn items<'a>(node: &'a Node, key: &str) -> &'a [Node] {
+    node.get(key).map(Node::list).unwrap_or_default()
+}
+
+fn is_true(node: &Node, key: &str) -> bool {
+    node.get(key).is_some_and(Node::is_true)
+}
+
+fn count(node: &Node, key: &str) -> Option<u32> {
+    node.get(key)?.whole()
+}
+
+/// Tells at the value of `key`, or at the map when the key is not there.
+fn tell(faults: &mut Faults, node: &Node, path: &Path, key: &str, why: impl Into<String>) {
+    match node.get(key) {
+        Some(value) => faults.tell(value.place, &path.key(key), why),
+        None => faults.tell(node.place, path, why),
+    }
+}
+
+// ---- policy.yaml ----
+
+fn meant_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Policy {
+    let path = Path::default();
+    named_once(node, "rules", faults);
+    named_once(node, "deny", faults);
+    named_once(node, "tests", faults);
+    let each_item = |key: &'static str| {
+        let path = path.key(key);
+        items(node, key).iter().enumerate().map(move |(number, item)| (item, path.item(number)))
+    };
+    let rules: Vec<Rule> =
+        each_item("rules").filter_map(|(item, path)| meant_rule(item, &path, &guardrails, faults)).collect();
+    let deny: Vec<Deny> = each_item("deny").filter_map(|(item, path)| meant_deny(item, &path, faults)).collect();
+    let limits = node.get("limits").map_or_else(Limits::default, |limits| Limits {
+        pending: count(limits, "pending"),
+        live: count(limits, "live"),
+        per_hour: count(limits, "perHour"),
+    });
+    let names: Vec<String> = items(node, "rules").iter().filter_map(|rule| text(rule, "name")).collect();
+    let cases = each_item("tests").filter_map(|(item, path)| meant_case(item, &path, &names, faults)).collect();
+    Policy { rules, deny, limits, cases, guardrails }
+}
+
+fn named_once(node: &Node, list: &str, faults: &mut Faults) {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (number, item) in items(node, list).iter().enumerate() {
+        if let Some(name) = item.get("name")
+            && let Some(word) = name.text()
+            && let Some(line) = seen.insert(word, name.place.line)
+        {
+            let path = Path::default().key(list).item(number).key("name");
+            faults.tell(
+                name.place,
+                &path,
+                format!("`{word}` is the name of another in line {line}; hint: rename one, decisions are told by name"),
+            );
+        }
+    }
+}
+
+fn meant_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
+    let cluster_wide = is_true(node, "clusterWide");
+    if node.get("namespaces").is_none() && !cluster_wide {
+        faults.tell(
+            node.place,
+            path,
+            "gives no namespace; hint: name some under `namespaces`, or set `clusterWide: true`",
+        );
+    }
+    if node.get("roles").is_none() && node.get("rules").is_none() {
+        faults.tell(node.place, path, "gives no role; hint: name some under `roles`, or a ceiling under `rules`");
+    }
+    for (number, item) in items(node, "roles").iter().enumerate() {
+        let Some(role) = item.text().and_then(|text| text.parse::<RoleRef>().ok()) else { continue };
+        let path = path.key("roles").item(number);
+        if cluster_wide && matches!(role, RoleRef::Role(_)) {
+            faults.tell(item.place, &path, "a Role exists only in its namespace, and the rule is `clusterWide`; hint: use a ClusterRole, or a rule of its own");
+        }
+        if let Some(glob) = guardrails.forbids_role(&role) {
+            faults.tell(
+                item.place,
+                &path,
+                format!("`{role}` is never given, say the guardrails (never.roles `{glob}`); hint: leave it out"),
+            );
+        }
+    }
+    for (number, item) in items(node, "namespaces").iter().enumerate() {
+        if let Some(NamespacePattern::Name(name)) = item.text().and_then(|text| text.parse().ok())
+            && let Some(glob) = guardrails.forbids_namespace(&name)
+        {
+            let path = path.key("namespaces").item(number);
+            faults.tell(
+                item.place,
+                &path,
+                format!(
+                    "nothing is given in `{name}`, say the guardrails (never.namespaces `{glob}`); hint: leave it out"
+                ),
+            );
+        }
+    }
+    let rules = rbac_rules(node, "rules", path, faults);
+    if is_true(node, "narrow") && node.get("roles").is_none() {
+        tell(faults, node, path, "narrow", "there is no role to cut down; hint: leave it out");
+    }
+
+    let max_duration: Option<Window> = parsed(node, "maxDuration");
+    let max_total: Option<Window> = parsed(node, "maxTotal").or(max_duration);
+    if max_duration.is_some_and(|longest| longest > guardrails.max_duration) {
+        tell(
+            faults,
+            node,
+            path,
+            "maxDuration",
+            format!("the guardrails give at most {}; hint: shorten it", guardrails.max_duration),
+        );
+    }
+    if max_total < max_duration {
+        tell(faults, node, path, "maxTotal", "is shorter than `maxDuration`; hint: it counts the first access too");
+    } else if node.get("maxTotal").is_some() && max_total.is_some_and(|longest| longest > guardrails.max_total) {
+        tell(
+            faults,
+            node,
+            path,
+            "maxTotal",
+            format!("the guardrails give at most {}; hint: shorten it", guardrails.max_total),
+        );
+    }
+
+    let pre_approved = is_true(node, "preApproved");
+    if pre_approved && cluster_wide {
+        tell(
+            faults,
+            node,
+            path,
+            "preApproved",
+            "the whole cluster is never pre-approved, say the guardrails; hint: write `approval`",
+        );
+    }
+    if pre_approved && node.get("breakGlass").is_some() {
+        tell(
+            faults,
+            node,
+            path,
+            "breakGlass",
+            "nobody is waited for when it is `preApproved`; hint: leave one of them out",
+        );
+    }
+    let steps = items(node, "approval")
+        .iter()
+        .enumerate()
+        .filter_map(|(number, item)| meant_step(item, &path.key("approval").item(number), faults));
+    let steps = steps.collect();
+    let break_glass = node.get("breakGlass").and_then(|written| {
+        let path = path.key("breakGlass");
+        let longest = parsed(written, "maxDuration")?;
+        if max_duration.is_some_and(|rule| longest > rule) {
+            tell(
+                faults,
+                written,
+                &path,
+                "maxDuration",
+                "is longer than the rule's own `maxDuration`, which nobody can ask beyond; hint: shorten it",
+            );
+        }
+        meant_break_glass(written, longest)
+    });
+    Some(Rule {
+        name: text(node, "name")?,
+        who: each(node, "who"),
+        clusters: each(node, "clusters"),
+        namespaces: meant_namespaces(node),
+        cluster_wide,
+        roles: each(node, "roles"),
+        rules,
+        narrow: is_true(node, "narrow"),
+        max_duration: max_duration?,
+        max_total: max_total?,
+        reason: node.get("reason").map(meant_reason),
+        fields: meant_fields(node, path, faults),
+        steps,
+        pending: parsed(node, "pending"),
+        collect: parsed(node, "collect"),
+        start_within: parsed(node, "startWithin"),
+        drift: if text(node, "drift").as_deref() == Some("warn") { Drift::Warn } else { Drift::Revoke },
+        break_glass,
+    })
+}
+
+fn meant_namespaces(node: &Node) -> Vec<NamespacePattern> {
+    let meant = |item: &Node| match item.get("labels") {
+        Some(labels) => labels.text()?.parse().ok().map(NamespacePattern::Labels),
+        None => item.text()?.parse().ok(),
+    };
+    items(node, "namespaces").iter().filter_map(meant).collect()
+}
+
+fn meant_reason(node: &Node) -> ReasonRule {
+    let pattern = node.text().map(str::to_owned).or_else(|| text(node, "pattern"));
+    ReasonRule {
+        pattern: pattern.and_then(|pattern| regex(&pattern).ok()),
+        min_length: count(node, "minLength").and_then(|least| usize::try_from(least).ok()).unwrap_or(0),
+        prompt: text(node, "prompt"),
+    }
+}
+
+fn meant_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
+    let mut names = BTreeSet::new();
+    let mut fields = Vec::new();
+    for (number, item) in items(node, "fields").iter().enumerate() {
+        let path = path.key("fields").item(number);
+        let kind = text(item, "type");
+        let is_choice = kind.as_deref() == Some("choice");
+        if is_choice && item.get("choices").is_none() {
+            tell(faults, item, &path, "type", "a choice of nothing; hint: name some under `choices`");
+        }
+        if !is_choice && item.get("choices").is_some() {
+            tell(
+                faults,
+                item,
+                &path,
+                "choices",
+                "only the type choice has choices; hint: leave it out, or write `type: choice`",
+            );
+        }
+        if matches!(kind.as_deref(), Some("choice" | "number")) && item.get("pattern").is_some() {
+            tell(
+                faults,
+                item,
+                &path,
+                "pattern",
+                "a choice or a number has no pattern; hint: leave it out, or write `type: text`",
+            );
+        }
+        let kind = match kind.as_deref() {
+            Some("number") => FieldType::Number,
+            Some("url") => FieldType::Url,
+            Some("choice") => FieldType::Choice(each(item, "choices")),
+            _ => FieldType::Text,
+        };
+        let Some(name) = parsed::<FieldName>(item, "name") else { continue };
+        if !names.insert(name.clone()) {
+            tell(faults, item, &path, "name", format!("there is another field `{name}`; hint: rename one"));
+        }
+        fields.push(Field {
+            name,
+            kind,
+            pattern: text(item, "pattern").and_then(|pattern| regex(&pattern).ok()),
+            required: is_true(item, "required"),
+            prompt: text(item, "prompt"),
+        });
+    }
+    fields
+}
+
+fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<role::Rule> {
+    let mut rules = Vec::new();
+    for (number, item) in items(node, key).iter().enumerate() {
+        let words =
+            |key: &str| items(item, key).iter().filter_map(|word| word.text().map(str::to_owned)).collect::<Vec<_>>();
+        let rule = role::Rule {
+            api_groups: words("apiGroups"),
+            resources: words("resources"),
+            resource_names: words("resourceNames"),
+            non_resource_urls: words("nonResourceURLs"),
+            verbs: words("verbs"),
+        };
+        if rule.api_groups.is_empty() != rule.resources.is_empty()
+            || rule.resources.is_empty() && (rule.non_resource_urls.is_empty() || !rule.resource_names.is_empty())
+        {
+            faults.tell(
+                item.place,
+                &path.key(key).item(number),
+                "allows nothing; hint: `apiGroups` and `resources` go together, \"\" is the core group",
+            );
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn meant_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
+    let groups: Vec<String> = each(node, "groups");
+    if groups.iter().collect::<BTreeSet<_>>().len() < groups.len() {
+        tell(faults, node, path, "groups", "a group stands there twice; hint: keep one");
+    }
+    let hours = match node.get("hours") {
+        None => None,
+        Some(written) => {
+            let hours = Hours::new(
+                each(written, "days"),
+                parsed(written, "from")?,
+                parsed(written, "to")?,
+                parsed(written, "zone")?,
+            );
+            match hours {
+                Ok(hours) => Some(hours),
+                Err(why) => {
+                    // Without a day, the form has told so.
+                    if !items(written, "days").is_empty() {
+                        faults.tell(
+                            written.place,
+                            &path.key("hours"),
+                            format!("{why}; hint: to is the minute after the last"),
+                        );
+                    }
+                    None
+                }
+            }
+        }
+    };
+    Some(Step { groups, count: count(node, "count").unwrap_or(1), hours, guardrail: None })
+}
+
+fn meant_break_glass(node: &Node, max_duration: Window) -> Option<BreakGlass> {
+    let review = node.get("review")?;
+    let step = Step {
+        groups: each(review, "groups"),
+        count: count(review, "count").unwrap_or(1),
+        hours: None,
+        guardrail: None,
+    };
+    Some(BreakGlass {
+        // The form lets `0s` through, which is no window: at once.
+        after: parsed(node, "after"),
+        max_duration,
+        review: Review { steps: vec![step], within: parsed(review, "within")? },
+    })
+}
+
+fn meant_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
+    let cluster_wide = node.get("clusterWide").map(Node::is_true);
+    if cluster_wide == Some(true) && node.get("namespaces").is_some() {
+        tell(
+            faults,
+            node,
+            path,
+            "namespaces",
+            "a request for the whole cluster names no namespace; hint: leave out `namespaces` or `clusterWide`",
+        );
+    }
+    let some = |key: &str| node.get(key).is_some();
+    Some(Deny {
+        name: text(node, "name")?,
+        who: some("who").then(|| each(node, "who")),
+        clusters: some("clusters").then(|| each(node, "clusters")),
+        namespaces: some("namespaces").then(|| meant_namespaces(node)),
+        cluster_wide,
+        roles: some("roles").then(|| each(node, "roles")),
+        why: text(node, "why")?,
+    })
+}
+
+fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -> Option<Case> {
+    let outcome = match text(node, "outcome").as_deref() {
+        Some("ask") => Outcome::Ask,
+        Some("preApproved") => Outcome::PreApproved,
+        _ => Outcome::Deny,
+    };
+    let rule = text(node, "rule");
+    if let Some(name) = &rule
+        && outcome != Outcome::Deny
+        && !rules.contains(name)
+    {
+        let known: Vec<&str> = rules.iter().map(String::as_str).collect();
+        tell(faults, node, path, "rule", format!("there is no rule `{name}`; hint: {}", nearest(name, &known)));
+    }
+    let role_rules = node.get("roleRules").map(|_| rbac_rules(node, "roleRules", path, faults));
+    let ask = node.get("ask").and_then(|ask| meant_ask(ask, &path.key("ask"), faults));
+    let labels = node.get("labels").map(Node::entries).unwrap_or_default();
+    let labels = labels.iter().filter_map(|namespace| {
+        let labels = namespace
+            .node
+            .entries()
+            .iter()
+            .filter_map(|label| Some((label.key.clone(), label.node.text()?.to_owned())));
+        Some((namespace.key.parse().ok()?, labels.collect()))
+    });
+    Some(Case {
+        name: text(node, "name")?,
+        line: node.place.line,
+        person: Person { name: parsed(node, "person")?, groups: each(node, "groups").into_iter().collect() },
+        labels: labels.collect(),
+        now: parsed(node, "now"),
+        ask: ask?,
+        role_rules,
+        outcome,
+        rule,
+        says: text(node, "says"),
+    })
+}
+
+fn meant_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
+    let scope = match node.get("namespaces") {
+        None => Scope::Cluster,
+        Some(written) => match Namespaces::try_from(each::<Namespace>(node, "namespaces")) {
+            Ok(namespaces) => Scope::Namespaces(namespaces),
+            Err(wrong) => {
+                // An empty list is told by the form.
+                if !written.list().is_empty() {
+                    tell(faults, node, path, "namespaces", format!("can't be asked together; hint: {}", wrong.why));
+                }
+                return None;
+            }
+        },
+    };
+    let rules = rbac_rules(node, "rules", path, faults);
+    let access = match parsed(node, "role") {
+        Some(role) => Access::Role(role),
+        None => match ExactRules::try_from(rules) {
+            Ok(rules) => Access::Rules(rules),
+            Err(wrong) => {
+                if !items(node, "rules").is_empty() {
+                    tell(faults, node, path, "rules", format!("can't be asked for; hint: {}", wrong.why));
+                }
+                return None;
+            }
+        },
+    };
+    let fields = node.get("fields").map(Node::entries).unwrap_or_default();
+    let fields = fields.iter().filter_map(|field| Some((field.key.parse().ok()?, field.node.text()?.parse().ok()?)));
+    Some(Ask {
+        cluster: parsed(node, "cluster")?,
+        scope,
+        access,
+        window: parsed(node, "for")?,
+        reason: parsed(node, "reason")?,
+        fields: fields.collect(),
+        start: parsed(node, "at"),
+    })
+}
+
+// ---- guardrails.yaml ----
+
+fn meant_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
+    let path = Path::default();
+    let usual = Guardrails::default();
+    let never = node.get("never");
+    let globs = |key: &str| never.filter(|never| never.get(key).is_some()).map(|never| each(never, key));
+    let max_duration: Window = parsed(node, "maxDuration").unwrap_or(usual.max_duration);
+    let max_total = parsed(node, "maxTotal").unwrap_or(usual.max_total);
+    if max_total < max_duration {
+        tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`; hint: it counts the first access too");
+    }
+    let max_risk = severity(node, "maxRisk").unwrap_or(usual.max_risk);
+    let mut risks = Vec::new();
+    for (number, item) in items(node, "risks").iter().enumerate() {
+        let path = path.key("risks").item(number);
+        let of = match severity(item, "severity") {
+            Some(severity) => RiskClass::Severity(severity),
+            None => RiskClass::Ids(each(item, "ids")),
+        };
+        if let RiskClass::Severity(severity) = of
+            && severity > max_risk
+        {
+            tell(
+                faults,
+                item,
+                &path,
+                "severity",
+                format!("is refused anyway, `maxRisk` is {}; hint: leave it out", max_risk.as_str()),
+            );
+        }
+        if let Some(step) = item.get("step").and_then(|step| meant_step(step, &path.key("step"), faults)) {
+            risks.push(RiskStep { step: Step { guardrail: Some(of.told()), ..step }, of });
+        }
+    }
+    Guardrails {
+        max_duration,
+        max_total,
+        never_roles: globs("roles").unwrap_or(usual.never_roles),
+        never_namespaces: globs("namespaces").unwrap_or(usual.never_namespaces),
+        max_risk,
+        cluster_wide_approvers: node
+            .get("clusterWide")
+            .and_then(|wide| count(wide, "approvers"))
+            .unwrap_or(usual.cluster_wide_approvers),
+        risks,
+    }
+}
+
+fn severity(node: &Node, key: &str) -> Option<Severity> {
+    let written = text(node, key)?;
+    form::SEVERITIES.iter().copied().find(|severity| severity.as_str() == written)
+}

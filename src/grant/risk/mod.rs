@@ -1,0 +1,308 @@
+//! What a set of RBAC rules lets its holder reach, in one scope: findings of a fixed catalogue, with a
+//! sentence each, for approvers and for policies that ask for more when more is at stake.
+//!
+//! Pure like all of `grant`: the same rules, scope and version always give the same assessment. It must never
+//! know better than the authorizer: what it can't place is unclassified, the worst. More rights never make
+//! a role look better.
+
+mod catalogue;
+mod reach;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use self::catalogue::{EVERYBODY, MASTERS, ROWS, Row, WATCH};
+use self::reach::{Reach, shown};
+use super::request::{Malformed, Scope};
+use super::role::Rule;
+
+/// How bad a right is in the wrong hands. What nobody could place is above all that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Hides or disturbs.
+    Low,
+    /// Disturbs others, or is one step of several.
+    Medium,
+    /// Rights of others, with a limit.
+    High,
+    /// The cluster, or a namespace as a whole.
+    Critical,
+    /// Nobody has looked at it: it needs the strictest approval.
+    Unclassified,
+}
+
+impl Severity {
+    const ALL: [Self; 5] = [Self::Low, Self::Medium, Self::High, Self::Critical, Self::Unclassified];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+            Self::Unclassified => "unclassified",
+        }
+    }
+
+    /// The same right in one ordinary namespace.
+    fn in_a_namespace(self) -> Self {
+        match self {
+            Self::Low | Self::Medium => Self::Low,
+            Self::High => Self::Medium,
+            Self::Critical => Self::High,
+            Self::Unclassified => Self::Unclassified,
+        }
+    }
+}
+
+impl FromStr for Severity {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Self::ALL
+            .into_iter()
+            .find(|severity| severity.as_str() == text)
+            .ok_or_else(|| malformed("severity", text, "write low, medium, high, critical or unclassified"))
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A row of the catalogue, such as `E25`. Ids are never given anew, so an old trail can always be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RiskId(RowId);
+
+/// By its own name, for serde takes a `&str` in a field for one that is borrowed from its input.
+type RowId = &'static str;
+
+impl RiskId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl FromStr for RiskId {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        ROWS.iter()
+            .find(|row| row.id == text)
+            .map(|row| Self(row.id))
+            .ok_or_else(|| malformed("risk", text, "no row of the catalogue is called so; an id is like E25"))
+    }
+}
+
+impl TryFrom<String> for RiskId {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<RiskId> for String {
+    fn from(id: RiskId) -> Self {
+        id.0.to_owned()
+    }
+}
+
+impl fmt::Display for RiskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// One row of the catalogue that speaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Finding {
+    /// The row.
+    pub id: RiskId,
+    /// How bad it is in this scope.
+    pub severity: Severity,
+    /// The permission and what it gives, one sentence.
+    pub why: String,
+    /// The holder can make access that stays after the window.
+    pub persists: bool,
+    /// A request of this kind may run on after the window.
+    pub streams: bool,
+}
+
+/// All that was found in a role, worst first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Assessment {
+    findings: Vec<Finding>,
+    streams: bool,
+}
+
+impl Assessment {
+    fn of(mut findings: Vec<Finding>, streams: bool, scope: &Scope) -> Self {
+        if is_ordinary(scope) {
+            for finding in &mut findings {
+                finding.severity = finding.severity.in_a_namespace();
+            }
+        }
+        findings.sort_by(|one, other| other.severity.cmp(&one.severity).then(one.id.cmp(&other.id)));
+        // A row of several combinations speaks once, with its first.
+        findings.dedup_by_key(|finding| finding.id);
+        let streams = streams || findings.iter().any(|finding| finding.streams);
+        Self { findings, streams }
+    }
+
+    /// Worst first, then by id; each id at most once.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// The worst severity; nothing when nothing was found.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.findings.iter().map(|finding| finding.severity).max()
+    }
+
+    /// Whether the holder can make access that stays after the window.
+    #[must_use]
+    pub fn may_persist(&self) -> bool {
+        self.findings.iter().any(|finding| finding.persists)
+    }
+
+    /// Whether a request may run on after the window: a watch, a log, a command, a forwarded port. Harmless
+    /// resources can be watched too, so this can be true without a finding.
+    #[must_use]
+    pub fn may_stream(&self) -> bool {
+        self.streams
+    }
+}
+
+/// The version of an API server, as far as rights depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerVersion {
+    major: u32,
+    minor: u32,
+}
+
+impl FromStr for ServerVersion {
+    type Err = Malformed;
+    /// Reads `gitVersion` of `/version`, such as `v1.36.3` or `v1.30.1-eks-abc`.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let mut parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.');
+        let mut number = |last_may_go_on: bool| {
+            let part = parts.next()?;
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = part.split_at_checked(digits)?;
+            (rest.is_empty() || last_may_go_on).then(|| number.parse().ok())?
+        };
+        number(false)
+            .zip(number(true))
+            .map(|(major, minor)| Self { major, minor })
+            .ok_or_else(|| malformed("version", text, "a version is like v1.36.3"))
+    }
+}
+
+impl fmt::Display for ServerVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}.{}", self.major, self.minor)
+    }
+}
+
+/// What `rules` let their holder reach when they are bound in `scope`. Without a version every row has its
+/// most dangerous reading.
+#[must_use]
+pub fn assess(rules: &[Rule], scope: &Scope, version: Option<ServerVersion>) -> Assessment {
+    let reach = Reach::of(rules, scope, version);
+    let mut findings: Vec<Finding> = reach
+        .rows()
+        .map(|(row, held)| Finding { streams: row.streams || held.verbs & WATCH != 0, ..finding(row, &held.text) })
+        .collect();
+    if reach.everything {
+        findings.extend(finding_of("E01", "every verb on every resource"));
+    }
+    if let Some(path) = reach.inside {
+        findings.extend(finding_of("E03", &format!("the path {}", shown(path))));
+    }
+    if reach.reads_all != 0 {
+        let all = finding_of("E56", "list or watch on all resources");
+        findings.extend(all.map(|finding| Finding { streams: reach.reads_all & WATCH != 0, ..finding }));
+    }
+    if reach.removes_all != 0 {
+        findings.extend(finding_of("E57", "delete on all resources"));
+    }
+    if let Some((first, more)) = &reach.unplaced {
+        let more = if *more > 0 { format!(" (and {more} more)") } else { String::new() };
+        findings.extend(finding_of("E60", &format!("{first}{more}")));
+    }
+    Assessment::of(findings, reach.streams(), scope)
+}
+
+/// Whether a binding's role is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BoundRole {
+    /// It is.
+    Exists,
+    /// It is not, and may be made later by anybody who can.
+    Missing,
+}
+
+/// What a binding itself tells, whatever its role holds: the rows about `subjects`, names of users and
+/// groups, and about a role that is missing.
+#[must_use]
+pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Assessment {
+    let everybody = |name: &&&str| EVERYBODY.contains(name) || name.starts_with("system:serviceaccounts:");
+    let mut findings = Vec::new();
+    if subjects.contains(&MASTERS) {
+        findings.extend(finding_of("E02", &format!("binds `{MASTERS}`")));
+    }
+    if let Some(name) = subjects.iter().find(everybody) {
+        findings.extend(finding_of("E54", &format!("binds {}", shown(name))));
+    }
+    if role == BoundRole::Missing {
+        findings.extend(finding_of("E55", "binds a missing role"));
+    }
+    Assessment::of(findings, false, scope)
+}
+
+/// Why a role could change what holds its own grant: a binding or a role of ours, or what fences them. No
+/// approval makes up for that. In one namespace it is whoever may write or delete roles or bindings there,
+/// for the grant's own binding is one of them.
+#[must_use]
+pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
+    let held = Reach::of(rules, scope, None).guard()?;
+    Some(format!("{}: could change its own binding or role, or the rules that fence it", held.text))
+}
+
+fn finding_of(id: &str, permission: &str) -> Option<Finding> {
+    ROWS.iter().find(|row| row.id == id).map(|row| finding(row, permission))
+}
+
+fn finding(row: &Row, permission: &str) -> Finding {
+    Finding {
+        id: RiskId(row.id),
+        severity: row.severity,
+        why: format!("{permission}: {}", row.why),
+        persists: row.persists,
+        streams: row.streams,
+    }
+}
+
+/// A namespace with nothing of the cluster itself in it.
+fn is_ordinary(scope: &Scope) -> bool {
+    let namespaces = scope.namespaces();
+    !namespaces.is_empty() && !namespaces.iter().any(|namespace| namespace.as_str() == "kube-system")
+}
+
+fn malformed(field: &'static str, text: &str, why: &str) -> Malformed {
+    Malformed { field, value: shown(text), why: why.to_owned() }
+}

@@ -1,0 +1,526 @@
+//! Rules as the authorizer reads them: which permissions of the catalogue they hold in one scope.
+//!
+//! The semantics are those of `pkg/apis/rbac/v1/evaluation_helpers.go` of Kubernetes, and of what the server
+//! asks in each request; `tests/it/risk.rs` compares both. It must never take a right for harmless because
+//! it does not know it. Only `risk` calls it.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::ServerVersion;
+use super::catalogue::{
+    ALL, Ask, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, INSIDE_PATHS, LIST, NAMELESS, ON_WORDS,
+    OTHER, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
+    in_its_own_namespace, may_be_named_star,
+};
+use crate::grant::request::Scope;
+use crate::grant::role::Rule;
+
+/// A resource, or one object of it, that some row asks about.
+struct Cell {
+    group: &'static str,
+    resource: &'static str,
+    at: At,
+    /// The verbs that a binding in a namespace gives.
+    local: Verbs,
+    /// The verbs whose request names no object.
+    nameless: Verbs,
+}
+
+/// One alternative of a row, with its place among the cells.
+#[derive(Clone, Copy)]
+struct Want {
+    cell: usize,
+    verbs: Verbs,
+    versions: Versions,
+}
+
+struct Compiled {
+    row: &'static Row,
+    needs: Vec<Vec<Want>>,
+    unless: Vec<Want>,
+}
+
+/// The catalogue, turned round: from a word of a rule to what it may hold.
+struct Index {
+    cells: Vec<Cell>,
+    rows: Vec<Compiled>,
+    streams: Vec<Want>,
+    guard: Vec<Want>,
+    by_resource: HashMap<&'static str, Vec<usize>>,
+    /// By `*/SUBRESOURCE`.
+    by_subresource: HashMap<String, Vec<usize>>,
+    /// Those of [`EVERY`] resource of a family of groups.
+    families: Vec<usize>,
+    whatever: usize,
+    /// Which verbs a binding in a namespace gives, for all that Kubernetes serves.
+    served: HashMap<(&'static str, &'static str), Verbs>,
+}
+
+static INDEX: LazyLock<Index> = LazyLock::new(Index::build);
+
+impl Index {
+    fn build() -> Self {
+        let mut served = HashMap::new();
+        for group in SERVED {
+            served.extend(group.namespaced.iter().map(|resource| ((group.name, *resource), ALL)));
+            let cluster = group.cluster.iter();
+            served
+                .extend(cluster.map(|resource| ((group.name, *resource), in_its_own_namespace(group.name, resource))));
+        }
+        let mut index = Self {
+            cells: Vec::new(),
+            rows: Vec::new(),
+            streams: Vec::new(),
+            guard: Vec::new(),
+            by_resource: HashMap::new(),
+            by_subresource: HashMap::new(),
+            families: Vec::new(),
+            whatever: 0,
+            served,
+        };
+        let mut known = HashMap::new();
+        index.whatever = index.cell(&mut known, "", WHATEVER, At::Anywhere);
+        index.rows = ROWS
+            .iter()
+            .map(|row| Compiled {
+                row,
+                needs: row.needs.iter().map(|asks| index.wants(&mut known, asks)).collect(),
+                unless: index.wants(&mut known, row.unless),
+            })
+            .collect();
+        index.streams = index.wants(&mut known, STREAMS);
+        index.guard = index.wants(&mut known, GUARD);
+        index
+    }
+
+    fn wants(&mut self, known: &mut KnownCells, asks: &[Ask]) -> Vec<Want> {
+        asks.iter()
+            .flat_map(|ask| ask.resources.iter().map(move |resource| (ask, *resource)))
+            .map(|(ask, resource)| Want {
+                cell: self.cell(known, ask.group, resource, ask.at),
+                verbs: ask.verbs,
+                versions: ask.versions,
+            })
+            .collect()
+    }
+
+    fn cell(&mut self, known: &mut KnownCells, group: &'static str, resource: &'static str, at: At) -> usize {
+        if let Some(place) = known.get(&(group, resource, at)) {
+            return *place;
+        }
+        let place = self.cells.len();
+        known.insert((group, resource, at), place);
+        let local = self.local(group, resource);
+        self.cells.push(Cell { group, resource, at, local, nameless: nameless(resource) });
+        if resource == EVERY {
+            self.families.push(place);
+        } else if resource != WHATEVER {
+            self.by_resource.entry(resource).or_default().push(place);
+            if let Some((_, subresource)) = resource.split_once('/') {
+                self.by_subresource.entry(format!("*/{subresource}")).or_default().push(place);
+            }
+        }
+        place
+    }
+
+    /// Which verbs a binding in a namespace gives on it. What nobody knows may well live in namespaces.
+    fn local(&self, group: &str, resource: &str) -> Verbs {
+        let served: &HashMap<(&str, &str), Verbs> = &self.served;
+        let whole = resource.split_once('/').map_or(resource, |(whole, _)| whole);
+        served.get(&(group, resource)).or_else(|| served.get(&(group, whole))).copied().unwrap_or(ALL)
+    }
+
+    /// The cells of the families that a group is of, by the end of its name.
+    fn families_of(&self, group: &str) -> Vec<usize> {
+        let is_of =
+            |cell: &Cell| group.strip_suffix(cell.group).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        let cells = self.families.iter().filter_map(|place| Some((*place, self.cells.get(*place)?)));
+        cells.filter(|(_, cell)| is_of(cell)).map(|(place, _)| place).collect()
+    }
+
+    fn is_served(&self, group: &str, resource: &str) -> bool {
+        let served: &HashMap<(&str, &str), Verbs> = &self.served;
+        // Keys of extra fields are the caller's own words; `finalizers` is asked when an owner is set.
+        let base = match resource.split_once('/') {
+            Some((base, "finalizers")) | Some((base @ USER_EXTRAS, _)) => base,
+            _ => resource,
+        };
+        served.contains_key(&(group, base))
+    }
+}
+
+type KnownCells = HashMap<(&'static str, &'static str, At), usize>;
+
+const USER_EXTRAS: &str = "userextras";
+
+/// A subresource is always reached through a named object, also to create it.
+fn nameless(resource: &str) -> Verbs {
+    if resource.contains('/') { NAMELESS & !CREATE } else { NAMELESS }
+}
+
+/// What is held of one cell.
+#[derive(Clone, Default)]
+struct Held<'a> {
+    /// For every object.
+    any: Verbs,
+    /// For some by name.
+    named: Verbs,
+    /// The first such names.
+    names: &'a [String],
+}
+
+/// The permissions of the catalogue that rules hold in a scope.
+pub(super) struct Reach<'a> {
+    held: Vec<Held<'a>>,
+    version: Option<ServerVersion>,
+    /// The verb `*` on all resources of all groups.
+    pub(super) everything: bool,
+    /// List or watch on all resources, secrets among them.
+    pub(super) reads_all: Verbs,
+    /// Delete on all resources of a group.
+    pub(super) removes_all: Verbs,
+    /// A path of the API server's inside.
+    pub(super) inside: Option<&'a str>,
+    /// What no row places: the first, and how many more.
+    pub(super) unplaced: Option<(String, usize)>,
+}
+
+/// A right that is held, in words, with the verbs that matter.
+pub(super) struct Evidence {
+    pub(super) text: String,
+    pub(super) verbs: Verbs,
+}
+
+/// How a rule limits its objects.
+struct Names<'a> {
+    all: &'a [String],
+    /// The empty name stands in the list, which is what a request has that names nothing (measured on 1.36).
+    empty: bool,
+    real: bool,
+    star: bool,
+}
+
+impl<'a> Names<'a> {
+    fn of(rule: &'a Rule) -> Self {
+        let all = rule.resource_names.as_slice();
+        Self {
+            all,
+            empty: all.iter().any(String::is_empty),
+            real: all.iter().any(|name| !name.is_empty() && name != "*"),
+            star: all.iter().any(|name| name == "*"),
+        }
+    }
+
+    /// The verbs for every object, and those for some.
+    fn split(&self, verbs: Verbs, nameless: Verbs, group: &str, at: At) -> (Verbs, Verbs) {
+        if self.all.is_empty() {
+            return (verbs, 0);
+        }
+        let any = if self.empty { verbs & nameless } else { 0 };
+        let hit = match at {
+            At::Name(name) | At::Object { name, .. } => self.all.iter().any(|one| one == name),
+            At::Anywhere | At::Namespace(_) => self.real || (self.star && may_be_named_star(group)),
+        };
+        (any, if hit { verbs & !DELETE_ALL } else { 0 })
+    }
+}
+
+impl<'a> Reach<'a> {
+    pub(super) fn of(rules: &'a [Rule], scope: &Scope, version: Option<ServerVersion>) -> Self {
+        let index = &*INDEX;
+        let mut reach = Self {
+            held: vec![Held::default(); index.cells.len()],
+            version,
+            everything: false,
+            reads_all: 0,
+            removes_all: 0,
+            inside: None,
+            unplaced: None,
+        };
+        let limits: Vec<Verbs> = index.cells.iter().map(|cell| limit(cell, scope)).collect();
+        let placing = reach.placing(index);
+        for rule in rules {
+            let verbs = verbs_of(rule);
+            if scope.namespaces().is_empty() {
+                reach.add_paths(index, rule, verbs);
+            }
+            let names = Names::of(rule);
+            for group in &rule.api_groups {
+                let families = index.families_of(group);
+                for resource in &rule.resources {
+                    let word = Word { group, families: &families, resource, verbs, names: &names };
+                    reach.add(index, &limits, &placing, scope, word);
+                }
+            }
+        }
+        reach
+    }
+
+    /// For each cell the verbs that alone make a row speak.
+    fn placing(&self, index: &Index) -> Vec<Verbs> {
+        let mut placing = vec![0; index.cells.len()];
+        for compiled in &index.rows {
+            let [wants] = compiled.needs.as_slice() else { continue };
+            for want in wants {
+                if let Some(verbs) = placing.get_mut(want.cell)
+                    && self.applies(want.versions)
+                {
+                    *verbs |= want.verbs;
+                }
+            }
+        }
+        placing
+    }
+
+    fn applies(&self, versions: Versions) -> bool {
+        // Of an unknown version every reading is true.
+        let Some(version) = self.version else { return true };
+        match versions {
+            Versions::Always => true,
+            Versions::Before(minor) => version < ServerVersion { major: 1, minor },
+            Versions::From(minor) => version >= ServerVersion { major: 1, minor },
+        }
+    }
+
+    fn add(&mut self, index: &Index, limits: &[Verbs], placing: &[Verbs], scope: &Scope, word: Word<'a, '_>) {
+        let Word { group, families, resource, verbs, names } = word;
+        let all_groups = group == EVERY;
+        let all_resources = resource == EVERY;
+        let subresource = resource.strip_prefix("*/");
+        let extras = resource == USER_EXTRAS || resource.starts_with("userextras/");
+        if resource.contains('*') && !all_resources && subresource.is_none() && !extras {
+            // `pods/*` is a literal, and no resource is called so.
+            return;
+        }
+        let exact = !all_groups && !all_resources && subresource.is_none();
+        let in_scope = if exact && !scope.namespaces().is_empty() { index.local(group, resource) } else { ALL };
+        let (any, named) = names.split(verbs & in_scope, nameless(resource), group, At::Anywhere);
+        if any | named == 0 {
+            return;
+        }
+        if let Some(held) = self.held.get_mut(index.whatever) {
+            held.any |= any;
+            held.named |= named;
+        }
+
+        let mut placed = false;
+        let mut touch = |reach: &mut Self, place: usize| {
+            let (Some(cell), Some(limit), Some(held), Some(placing)) =
+                (index.cells.get(place), limits.get(place), reach.held.get_mut(place), placing.get(place))
+            else {
+                return;
+            };
+            if !all_groups && cell.group != group {
+                return;
+            }
+            let (any, named) = names.split(verbs & limit, cell.nameless, cell.group, cell.at);
+            held.any |= any;
+            if named != 0 && held.named == 0 {
+                held.names = names.all;
+            }
+            held.named |= named;
+            // A named create alone makes nothing, so it doesn't explain the rule.
+            placed |= (any | named & !(CREATE & cell.nameless)) & placing != 0;
+        };
+        let nothing = Vec::new();
+        if all_resources {
+            (0..index.cells.len()).filter(|place| *place != index.whatever).for_each(|place| touch(self, place));
+        } else if extras {
+            index.by_resource.get(USER_EXTRAS).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
+        } else if subresource.is_some() {
+            index.by_subresource.get(resource).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
+            index.by_resource.get(USER_EXTRAS).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
+        } else {
+            index.by_resource.get(resource).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
+        }
+        for place in families {
+            let Some(held) = self.held.get_mut(*place) else { continue };
+            held.any |= any;
+            held.named |= named;
+            placed |= placing.get(*place).is_some_and(|placing| (any | named) & placing != 0);
+        }
+
+        if all_resources {
+            self.everything |= all_groups && verbs & STAR != 0 && (names.all.is_empty() || names.empty);
+            self.removes_all |= (any | named) & REMOVE;
+            placed |= (any | named) & REMOVE != 0;
+            if all_groups || group.is_empty() {
+                self.reads_all |= any & (LIST | WATCH);
+                placed |= any & (LIST | WATCH) != 0;
+            }
+        }
+        let starred = !exact || verbs & STAR != 0;
+        let unknown = || (any | named) & !READ != 0 && !index.is_served(group, resource);
+        if !placed && (starred || unknown()) {
+            self.add_unplaced(|| format!("{} {}", words(verbs), shown_resource(group, resource)));
+        }
+    }
+
+    fn add_paths(&mut self, index: &Index, rule: &'a Rule, verbs: Verbs) {
+        let only_looks = rule.verbs.iter().all(|verb| matches!(verb.as_str(), "get" | "head" | "options"));
+        if verbs != 0
+            && !rule.non_resource_urls.is_empty()
+            && let Some(held) = self.held.get_mut(index.whatever)
+        {
+            // Nothing can be watched there, and no object be named.
+            held.any |= verbs & !(READ | CHANGE | CREATE | REMOVE);
+        }
+        for path in rule.non_resource_urls.iter().filter(|_| verbs != 0) {
+            let prefix = path.trim_end_matches('*');
+            let wide = prefix.len() < path.len();
+            let below =
+                |root: &&&str| prefix.strip_prefix(**root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+            if INSIDE_PATHS.iter().any(|root| below(&root) || (wide && root.starts_with(prefix))) {
+                self.inside = self.inside.or(Some(path));
+            } else if HARMLESS_PATHS.iter().any(|root| below(&root)) || (!wide && only_looks) {
+            } else {
+                self.add_unplaced(|| format!("{} {}", words(verbs), shown(path)));
+            }
+        }
+    }
+
+    fn add_unplaced(&mut self, first: impl FnOnce() -> String) {
+        match &mut self.unplaced {
+            Some((_, more)) => *more += 1,
+            None => self.unplaced = Some((first(), 0)),
+        }
+    }
+
+    fn verbs(&self, want: &Want) -> Verbs {
+        let Some((held, cell)) = self.held.get(want.cell).zip(INDEX.cells.get(want.cell)) else { return 0 };
+        if !self.applies(want.versions) {
+            return 0;
+        }
+        let all = held.any | held.named;
+        // A request to create names nothing, except that a patch or an update of what is not there creates it,
+        // and then the server asks with the name (measured on 1.36 with server-side apply).
+        let creates_nothing = held.any & CREATE == 0 && cell.nameless & CREATE != 0 && all & CHANGE == 0;
+        (if creates_nothing { all & !CREATE } else { all }) & want.verbs
+    }
+
+    fn first<'w>(&self, wants: &'w [Want]) -> Option<(&'w Want, Verbs, usize)> {
+        let mut held = wants.iter().map(|want| (want, self.verbs(want))).filter(|(_, verbs)| *verbs != 0);
+        let (want, verbs) = held.next()?;
+        Some((want, verbs, held.count()))
+    }
+
+    fn evidence(&self, wants: &[Want]) -> Option<Evidence> {
+        let (want, verbs, more) = self.first(wants)?;
+        let mut every = verbs;
+        for want in wants {
+            every |= self.verbs(want);
+        }
+        let (held, cell) = self.held.get(want.cell).zip(INDEX.cells.get(want.cell))?;
+        let mut text = words(verbs & want.verbs);
+        match cell.resource {
+            WHATEVER => {}
+            EVERY => text.push_str(&format!(" what is in {}", cell.group)),
+            resource => text.push_str(&format!(" {resource}")),
+        }
+        if held.any & verbs == 0 {
+            let names: Vec<String> =
+                held.names.iter().filter(|name| !name.is_empty()).take(NAMES_SHOWN).map(|name| shown(name)).collect();
+            if !names.is_empty() {
+                text.push_str(&format!(" named {}", names.join(", ")));
+            }
+            if held.names.len() > NAMES_SHOWN {
+                text.push_str(", …");
+            }
+        }
+        if more > 0 {
+            text.push_str(&format!(" (and {more} more)"));
+        }
+        Some(Evidence { text, verbs: every })
+    }
+
+    /// The rows that speak, each with what was held.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&'static Row, Evidence)> {
+        INDEX.rows.iter().filter_map(|compiled| {
+            if compiled.needs.is_empty() || self.first(&compiled.unless).is_some() {
+                return None;
+            }
+            let held: Option<Vec<Evidence>> = compiled.needs.iter().map(|wants| self.evidence(wants)).collect();
+            let held = held?;
+            let verbs = held.iter().fold(0, |verbs, one| verbs | one.verbs);
+            let texts: Vec<String> = held.into_iter().map(|one| one.text).collect();
+            Some((compiled.row, Evidence { text: texts.join(" + "), verbs }))
+        })
+    }
+
+    pub(super) fn streams(&self) -> bool {
+        self.first(&INDEX.streams).is_some()
+    }
+
+    pub(super) fn guard(&self) -> Option<Evidence> {
+        self.evidence(&INDEX.guard)
+    }
+}
+
+/// One group and one resource of a rule.
+#[derive(Clone, Copy)]
+struct Word<'a, 'n> {
+    group: &'a str,
+    /// The cells of the families that the group is of.
+    families: &'n [usize],
+    resource: &'a str,
+    verbs: Verbs,
+    names: &'n Names<'a>,
+}
+
+const NAMES_SHOWN: usize = 3;
+
+fn limit(cell: &Cell, scope: &Scope) -> Verbs {
+    let namespaces = scope.namespaces();
+    if namespaces.is_empty() {
+        return ALL;
+    }
+    match cell.at {
+        At::Namespace(home) | At::Object { namespace: home, .. }
+            if !namespaces.iter().any(|namespace| namespace.as_str() == home) =>
+        {
+            0
+        }
+        _ => cell.local,
+    }
+}
+
+fn verbs_of(rule: &Rule) -> Verbs {
+    rule.verbs.iter().fold(0, |verbs, word| verbs | verb(word))
+}
+
+fn verb(word: &str) -> Verbs {
+    if word == "*" {
+        return ALL;
+    }
+    let plain = WORDS.iter().find(|(known, _)| *known == word);
+    let found = plain.or_else(|| ON_WORDS.iter().find(|(prefix, _)| word.starts_with(prefix)));
+    found.map_or(OTHER, |(_, verb)| *verb)
+}
+
+/// The verbs as people write them.
+fn words(verbs: Verbs) -> String {
+    if verbs & STAR != 0 {
+        return "every verb on".to_owned();
+    }
+    let plain = WORDS.iter().filter(|(_, verb)| verbs & verb != 0).map(|(word, _)| (*word).to_owned());
+    let on = ON_WORDS.iter().filter(|(_, verb)| verbs & verb != 0).map(|(prefix, _)| format!("{prefix}…"));
+    let mut all: Vec<String> = plain.chain(on).collect();
+    if verbs & OTHER != 0 {
+        all.push("another verb on".to_owned());
+    }
+    all.join(", ")
+}
+
+fn shown_resource(group: &str, resource: &str) -> String {
+    match group {
+        "" => shown(resource),
+        "*" => format!("{} of every group", shown(resource)),
+        group => format!("{} of {}", shown(resource), shown(group)),
+    }
+}
+
+/// A word of the cluster in a sentence: what a terminal would act on is escaped, and it has an end.
+pub(super) fn shown(word: &str) -> String {
+    format!("`{}`", word.chars().take(60).flat_map(char::escape_default).collect::<String>())
+}

@@ -1,0 +1,854 @@
+//! Each row of the catalogue both ways: a role that makes it speak, and one that comes close and must not.
+//! What a real API server says to the same words is in `tests/it/risk.rs`.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::catalogue::ROWS;
+use super::*;
+use crate::grant::request::Namespace;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const CERTIFICATES: &str = "certificates.k8s.io";
+
+/// Group, resources, verbs and names, each list in one word with spaces; `core` is the core group, `''` the
+/// empty name, and `url` makes the resources paths.
+type Words = (&'static str, &'static str, &'static str, &'static str);
+
+fn rules(words: &[Words]) -> Vec<Rule> {
+    let list = |text: &str| -> Vec<String> {
+        text.split_whitespace().map(|word| if word == "core" || word == "''" { "" } else { word }.to_owned()).collect()
+    };
+    words
+        .iter()
+        .map(|(groups, resources, verbs, names)| match *groups {
+            "url" => Rule { non_resource_urls: list(resources), verbs: list(verbs), ..Rule::default() },
+            groups => Rule {
+                api_groups: list(groups),
+                resources: list(resources),
+                verbs: list(verbs),
+                resource_names: list(names),
+                ..Rule::default()
+            },
+        })
+        .collect()
+}
+
+fn scope(name: &str) -> Scope {
+    if name == "*" { Scope::Cluster } else { name.parse::<Namespace>().unwrap().into() }
+}
+
+fn version(text: &str) -> ServerVersion {
+    text.parse().unwrap()
+}
+
+fn ids(words: &[Words], at: &str) -> Vec<&'static str> {
+    let found = assess(&rules(words), &scope(at), Some(version("v1.36.3")));
+    let mut ids: Vec<&str> = found.findings().iter().map(|finding| finding.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn severity(words: &[Words], at: &str, id: &str) -> Option<Severity> {
+    let found = assess(&rules(words), &scope(at), Some(version("v1.36.3")));
+    found.findings().iter().find(|finding| finding.id.as_str() == id).map(|finding| finding.severity)
+}
+
+/// Of each row: its id, roles of the whole cluster that make it speak, and such that come close.
+type Both = (&'static str, &'static [&'static [Words]], &'static [&'static [Words]]);
+
+const TABLE: &[Both] = &[
+    (
+        "E01",
+        &[&[("*", "*", "*", "")]],
+        &[&[("*", "*", "get list create", "")], &[("core", "*", "*", "")], &[("*", "*", "*", "web")]],
+    ),
+    (
+        "E02",
+        &[&[("core", "groups", "impersonate", "system:masters")], &[("core", "groups", "impersonate", "")]],
+        &[&[("core", "groups", "impersonate", "payments")], &[(AUTHENTICATION, "groups", "impersonate:user-info", "")]],
+    ),
+    (
+        "E03",
+        &[
+            &[("url", "*", "get", "")],
+            &[("url", "/*", "get", "")],
+            &[("url", "/debug/pprof/*", "get", "")],
+            &[("url", "/logs", "get", "")],
+            &[("url", "/de*", "get", "")],
+        ],
+        &[&[("url", "/healthz", "get", "")], &[("url", "/api/*", "get", "")], &[("url", "/debugger", "get", "")]],
+    ),
+    (
+        "E04",
+        &[
+            &[("core", "pods", "*", "")],
+            &[("apps", "deployments", "*", "")],
+            &[("core", "users", "*", "")],
+            &[(RBAC, "rolebindings", "*", "")],
+        ],
+        &[
+            &[("core", "pods", "get list watch create update patch delete", "")],
+            &[("core", "configmaps", "*", "")],
+            &[("apps", "pods", "*", "")],
+        ],
+    ),
+    (
+        "E05",
+        &[
+            &[(RBAC, "roles", "escalate", "")],
+            &[(RBAC, "clusterroles", "escalate", "web")],
+            &[("*", "*", "escalate", "*")],
+        ],
+        &[&[(RBAC, "rolebindings", "escalate", "")], &[(RBAC, "roles", "bind", "")]],
+    ),
+    (
+        "E06",
+        &[
+            &[(RBAC, "clusterroles", "bind", ""), (RBAC, "rolebindings", "create", "")],
+            &[(RBAC, "roles", "bind", ""), (RBAC, "rolebindings", "patch", "")],
+            &[(RBAC, "clusterroles clusterrolebindings", "bind update", "")],
+        ],
+        &[
+            &[(RBAC, "clusterroles", "bind", "")],
+            &[(RBAC, "rolebindings", "bind create", "")],
+            &[(RBAC, "roles", "bind", ""), (RBAC, "clusterrolebindings", "create", "")],
+            &[(RBAC, "clusterroles", "bind", ""), (RBAC, "rolebindings", "create", "web")],
+        ],
+    ),
+    (
+        "E07",
+        &[
+            &[(RBAC, "rolebindings", "create", "")],
+            &[(RBAC, "clusterrolebindings", "patch", "")],
+            &[(RBAC, "roles", "bind", ""), (RBAC, "clusterrolebindings", "create", "")],
+        ],
+        &[
+            &[(RBAC, "rolebindings", "create", ""), (RBAC, "clusterroles", "bind", "")],
+            &[(RBAC, "rolebindings", "delete get", "")],
+        ],
+    ),
+    (
+        "E08",
+        &[&[(RBAC, "roles", "patch", "")], &[(RBAC, "clusterroles", "create", "")]],
+        &[&[(RBAC, "roles", "get list", "")], &[("core", "roles", "patch", "")]],
+    ),
+    (
+        "E09",
+        &[&[(RBAC, "clusterroles", "create", "")]],
+        &[&[(RBAC, "roles", "create", "")], &[(RBAC, "clusterroles", "create", "web")]],
+    ),
+    (
+        "E10",
+        &[&[(RBAC, "roles", "deletecollection", "")], &[(RBAC, "rolebindings", "delete", "")]],
+        &[&[(RBAC, "roles", "patch", "")], &[(RBAC, "roles", "deletecollection", "web")]],
+    ),
+    (
+        "E11",
+        &[
+            &[("core", "users", "impersonate", "")],
+            &[("core", "serviceaccounts", "impersonate", "web")],
+            &[("core", "groups", "impersonate", "")],
+        ],
+        &[&[("core", "serviceaccounts", "get create", "")], &[(AUTHENTICATION, "users", "impersonate", "")]],
+    ),
+    (
+        "E12",
+        &[
+            &[(AUTHENTICATION, "userextras/scopes", "impersonate", "")],
+            &[(AUTHENTICATION, "uids", "impersonate", "")],
+            &[(AUTHENTICATION, "*/scopes", "impersonate", "")],
+            &[(AUTHENTICATION, "userextras/*", "impersonate", "")],
+        ],
+        &[&[("core", "uids", "impersonate", "")], &[(AUTHENTICATION, "uids", "get", "")]],
+    ),
+    (
+        "E13",
+        &[
+            &[
+                (AUTHENTICATION, "users", "impersonate:user-info", ""),
+                ("core", "secrets", "impersonate-on:user-info:list", ""),
+            ],
+            &[
+                (AUTHENTICATION, "serviceaccounts", "impersonate:serviceaccount", ""),
+                ("core", "pods", "impersonate-on:serviceaccount:get", ""),
+            ],
+            &[
+                (AUTHENTICATION, "nodes", "impersonate:arbitrary-node", ""),
+                ("core", "pods", "impersonate-on:arbitrary-node:get", ""),
+            ],
+            &[
+                (AUTHENTICATION, "nodes", "impersonate:associated-node", "x"),
+                ("core", "pods", "impersonate-on:associated-node:get", ""),
+            ],
+        ],
+        &[
+            &[(AUTHENTICATION, "users", "impersonate:user-info", "")],
+            &[("core", "secrets", "impersonate-on:user-info:list", "")],
+            &[
+                (AUTHENTICATION, "users", "impersonate:user-info", ""),
+                ("core", "secrets", "impersonate-on:serviceaccount:list", ""),
+            ],
+            &[("core", "users", "impersonate:user-info", ""), ("core", "secrets", "impersonate-on:user-info:list", "")],
+        ],
+    ),
+    (
+        "E14",
+        &[&[("core", "serviceaccounts/token", "create", "")], &[("core", "*/token", "create", "web")]],
+        &[
+            &[("core", "serviceaccounts", "create", "")],
+            &[("core", "serviceaccounts/*", "create", "")],
+            &[("core", "serviceaccounts/token", "get", "")],
+        ],
+    ),
+    (
+        "E15",
+        &[
+            &[("core", "secrets", "get", "db")],
+            &[("core", "secrets", "list", "")],
+            &[("core", "secrets", "watch", "")],
+            &[("core", "secrets", "list", "db")],
+            &[("core", "secrets", "deletecollection", "")],
+            &[("core", "secrets", "delete", "")],
+        ],
+        &[
+            &[("core", "secrets", "deletecollection", "db")],
+            &[("core", "secrets", "get", "*")],
+            &[("apps", "secrets", "get", "")],
+            &[("core", "configmaps", "get", "")],
+        ],
+    ),
+    (
+        "E16",
+        &[
+            &[("core", "secrets", "create", "")],
+            &[("core", "secrets", "patch", "db")],
+            &[("core", "secrets", "create", "''")],
+        ],
+        &[&[("core", "secrets", "create", "db")], &[("core", "secrets", "get", "")]],
+    ),
+    (
+        "E18",
+        &[&[
+            (CERTIFICATES, "certificatesigningrequests", "create", ""),
+            (CERTIFICATES, "certificatesigningrequests/approval", "patch", ""),
+            (CERTIFICATES, "signers", "approve", "kubernetes.io/kube-apiserver-client"),
+        ]],
+        &[
+            &[(CERTIFICATES, "certificatesigningrequests certificatesigningrequests/approval", "create update", "")],
+            &[(CERTIFICATES, "certificatesigningrequests signers", "create approve", "")],
+            &[(CERTIFICATES, "certificatesigningrequests/approval signers", "update approve", "")],
+        ],
+    ),
+    (
+        "E19",
+        &[&[(CERTIFICATES, "certificatesigningrequests/status signers", "update sign", "")]],
+        &[
+            &[(CERTIFICATES, "certificatesigningrequests/status", "update", "")],
+            &[(CERTIFICATES, "signers", "sign", "")],
+            &[(CERTIFICATES, "certificatesigningrequests/status signers", "update approve", "")],
+        ],
+    ),
+    (
+        "E20",
+        &[
+            &[(CERTIFICATES, "clustertrustbundles", "patch", "")],
+            &[(CERTIFICATES, "podcertificaterequests/status", "update", "")],
+        ],
+        &[
+            &[(CERTIFICATES, "clustertrustbundles", "get watch", "")],
+            &[(CERTIFICATES, "podcertificaterequests", "update", "")],
+        ],
+    ),
+    (
+        "E21",
+        &[&[("core", "pods", "create", "")], &[("core", "pods", "create patch", "web")]],
+        &[
+            &[("core", "pods", "create", "web")],
+            &[("apps", "pods", "create", "")],
+            &[("core", "pods", "get list delete", "")],
+        ],
+    ),
+    (
+        "E22",
+        &[
+            &[("apps", "deployments", "patch", "")],
+            &[("batch", "cronjobs", "create", "")],
+            &[("core", "replicationcontrollers", "update", "")],
+            &[("core", "podtemplates", "create", "")],
+        ],
+        &[
+            &[("apps", "deployments", "get list watch delete", "")],
+            &[("apps", "deployments/scale", "update", "")],
+            &[("apps", "deployments/*", "update", "")],
+        ],
+    ),
+    (
+        "E23",
+        &[&[("core", "pods", "update", "")], &[("core", "pods", "patch", "web")]],
+        &[&[("core", "pods", "create delete", "")], &[("core", "pods/status", "patch", "")]],
+    ),
+    (
+        "E24",
+        &[&[("core", "pods/ephemeralcontainers", "patch", "")], &[("core", "*/ephemeralcontainers", "update", "")]],
+        &[&[("core", "pods/ephemeralcontainers", "get", "")], &[("core", "pods/*", "patch", "")]],
+    ),
+    (
+        "E25",
+        &[
+            &[("core", "pods/exec", "create", "")],
+            &[("core", "*/exec", "create", "")],
+            &[("*", "*/exec", "create", "")],
+            &[("core", "pods/exec", "create", "web")],
+        ],
+        &[
+            &[("core", "pods/*", "create", "")],
+            &[("core", "pods", "create", "")],
+            &[("core", "pods/exec", "get", "")],
+            &[("core", "pods/exec", "create", "*")],
+        ],
+    ),
+    (
+        "E26",
+        &[&[("core", "pods/attach", "create", "")], &[("core", "*/attach", "create", "")]],
+        &[&[("core", "pods/attach", "get", "")], &[("core", "pods/*", "create", "")]],
+    ),
+    (
+        "E27",
+        &[&[("core", "pods/portforward", "create", "")], &[("core", "*/portforward", "create", "")]],
+        &[&[("core", "pods/portforward", "get", "")], &[("core", "services/portforward", "get", "")]],
+    ),
+    (
+        "E28",
+        &[
+            &[("core", "pods/proxy", "get", "")],
+            &[("core", "services/proxy", "patch", "")],
+            &[("core", "*/proxy", "delete", "")],
+        ],
+        &[&[("core", "services", "get", "")], &[("core", "pods/*", "get", "")], &[("core", "nodes/proxy", "get", "")]],
+    ),
+    (
+        "E29",
+        &[
+            &[("core", "nodes/proxy", "get", "")],
+            &[("core", "nodes/proxy", "create", "")],
+            &[("core", "*/proxy", "get", "")],
+        ],
+        &[&[("core", "nodes", "get", "")], &[("core", "pods/proxy", "get", "")], &[("core", "nodes/*", "get", "")]],
+    ),
+    (
+        "E30",
+        &[
+            &[("core", "nodes/log", "get", "")],
+            &[("core", "nodes/checkpoint", "create", "")],
+            &[("core", "nodes/configz", "get", "")],
+        ],
+        &[&[("core", "nodes/stats nodes/metrics", "get", "")], &[("core", "pods/log", "get", "")]],
+    ),
+    (
+        "E31",
+        &[&[("core", "nodes", "patch", "")], &[("core", "nodes/status", "update", "")]],
+        &[&[("core", "nodes", "get list watch delete", "")], &[("core", "nodes/status", "get", "")]],
+    ),
+    (
+        "E32",
+        &[
+            &[("core", "nodes", "delete", "")],
+            &[("core", "pods", "deletecollection", "")],
+            &[("core", "pods/eviction", "create", "")],
+        ],
+        &[
+            &[("core", "pods", "get patch", "")],
+            &[("core", "pods/eviction", "get", "")],
+            &[("core", "pods", "deletecollection", "web")],
+        ],
+    ),
+    (
+        "E33",
+        &[
+            &[("core", "pods/status", "patch", "")],
+            &[("core", "pods/binding", "create", "")],
+            &[("core", "bindings", "create", "")],
+            &[("core", "pods/resize", "patch", "")],
+        ],
+        &[&[("core", "pods/status", "get", "")], &[("core", "pods", "create patch", "")]],
+    ),
+    (
+        "E34",
+        &[&[("core", "persistentvolumes", "create", "")]],
+        &[&[("core", "persistentvolumeclaims", "create", "")], &[("core", "persistentvolumes", "get", "")]],
+    ),
+    (
+        "E35",
+        &[
+            &[("storage.k8s.io", "storageclasses", "create", "")],
+            &[("storage.k8s.io", "volumeattachments", "patch", "")],
+            &[("storage.k8s.io", "csidrivers", "update", "")],
+        ],
+        &[&[("storage.k8s.io", "csinodes", "patch", "")], &[("storage.k8s.io", "storageclasses", "get", "")]],
+    ),
+    (
+        "E36",
+        &[
+            &[(ADMISSION, "mutatingwebhookconfigurations", "patch", "")],
+            &[(ADMISSION, "validatingwebhookconfigurations", "create", "")],
+        ],
+        &[
+            &[(ADMISSION, "mutatingwebhookconfigurations", "get delete", "")],
+            &[(ADMISSION, "validatingadmissionpolicies", "create", "")],
+        ],
+    ),
+    (
+        "E37",
+        &[
+            &[(ADMISSION, "validatingwebhookconfigurations", "delete", "")],
+            &[(ADMISSION, "validatingadmissionpolicies", "create", "")],
+            &[(ADMISSION, "mutatingadmissionpolicybindings", "deletecollection", "")],
+        ],
+        &[
+            &[(ADMISSION, "validatingadmissionpolicies", "get list watch", "")],
+            &[(ADMISSION, "validatingadmissionpolicies/status", "patch", "")],
+        ],
+    ),
+    (
+        "E38",
+        &[&[("apiregistration.k8s.io", "apiservices", "patch", "")]],
+        &[
+            &[("apiregistration.k8s.io", "apiservices", "get", "")],
+            &[("apiregistration.k8s.io", "apiservices/status", "patch", "")],
+        ],
+    ),
+    (
+        "E39",
+        &[&[("apiextensions.k8s.io", "customresourcedefinitions", "create", "")]],
+        &[&[("apiextensions.k8s.io", "customresourcedefinitions", "list", "")]],
+    ),
+    (
+        "E40",
+        &[
+            &[("core", "namespaces", "patch", "")],
+            &[("core", "namespaces/finalize", "update", "")],
+            &[("core", "namespaces/status", "patch", "")],
+            &[("core", "namespaces", "create", "")],
+        ],
+        &[&[("core", "namespaces", "get list watch", "")], &[("core", "namespaces", "create", "payments")]],
+    ),
+    ("E41", &[&[("core", "serviceaccounts", "patch", "")]], &[&[("core", "serviceaccounts", "get delete", "")]]),
+    (
+        "E42",
+        &[&[("core", "configmaps", "update", "")], &[("core", "configmaps", "patch", "aws-auth")]],
+        &[
+            &[("core", "configmaps", "patch", "web")],
+            &[("core", "configmaps", "create", "aws-auth")],
+            &[("core", "configmaps", "get", "aws-auth")],
+        ],
+    ),
+    (
+        "E43",
+        &[
+            &[("core", "configmaps", "update", "coredns")],
+            &[("core", "configmaps", "delete", "cluster-info")],
+            &[("core", "configmaps", "patch", "")],
+        ],
+        &[&[("core", "configmaps", "update", "aws-auth")], &[("core", "configmaps", "get", "coredns")]],
+    ),
+    (
+        "E44",
+        &[&[("core", "endpoints", "patch", "")], &[("discovery.k8s.io", "endpointslices", "create", "")]],
+        &[&[("core", "endpointslices", "get", "")], &[("core", "endpoints", "watch", "")]],
+    ),
+    (
+        "E45",
+        &[&[("core", "services", "create", "")], &[("core", "services/status", "patch", "")]],
+        &[&[("core", "services", "get delete", "")], &[("core", "services/status", "get", "")]],
+    ),
+    (
+        "E46",
+        &[
+            &[("networking.k8s.io", "networkpolicies", "delete", "")],
+            &[("extensions", "ingresses", "create", "")],
+            &[("gateway.networking.k8s.io", "httproutes", "patch", "")],
+        ],
+        &[
+            &[("networking.k8s.io", "networkpolicies", "list", "")],
+            &[("gateway.networking.k8s.io", "gateways", "get", "")],
+            &[("networking.k8s.io", "servicecidrs", "create", "")],
+        ],
+    ),
+    ("E50", &[&[("coordination.k8s.io", "leases", "update", "")]], &[&[("coordination.k8s.io", "leases", "get", "")]]),
+    (
+        "E51",
+        &[&[("core", "events", "delete", "")], &[("events.k8s.io", "events", "deletecollection", "")]],
+        &[&[("core", "events", "create patch", "")]],
+    ),
+    (
+        "E56",
+        &[&[("*", "*", "list", "")], &[("core", "*", "watch", "")]],
+        &[
+            &[("*", "*", "get", "")],
+            &[("apps", "*", "list", "")],
+            &[("*", "*/status", "list", "")],
+            &[("*", "*", "list", "web")],
+        ],
+    ),
+    (
+        "E57",
+        &[&[("*", "*", "delete", "")], &[("apps", "*", "deletecollection", "")]],
+        &[
+            &[("apps", "deployments", "delete", "")],
+            &[("*", "*/status", "delete", "")],
+            &[("*", "*", "deletecollection", "web")],
+        ],
+    ),
+    (
+        "E58",
+        &[
+            &[("argoproj.io", "applications", "patch", "")],
+            &[("kustomize.toolkit.fluxcd.io", "kustomizations", "create", "")],
+            &[("*", "*", "create", "")],
+            &[("constraints.gatekeeper.sh", "*", "delete", "")],
+        ],
+        &[
+            &[("argoproj.io", "applications", "get list watch", "")],
+            &[("notargoproj.io", "applications", "create", "")],
+        ],
+    ),
+    (
+        "E60",
+        &[
+            &[("example.com", "*", "get", "")],
+            &[("*", "pods", "get", "")],
+            &[("core", "persistentvolumeclaims", "*", ""), ("core", "pods", "create", "")],
+            &[("core", "*/status", "get", "")],
+            &[("example.com", "widgets", "create", "")],
+            &[("core", "widgets", "patch", "")],
+            &[("core", "pods/widget", "create", "")],
+            &[("url", "/widgets/*", "get", "")],
+            &[("url", "/widgets", "post", "")],
+        ],
+        &[
+            &[("example.com", "widgets", "get list watch", "")],
+            &[("core", "pods/*", "get", "")],
+            &[("core", "pods", "*", "*")],
+            &[("core", "configmaps", "patch", "")],
+            &[("core", "pods", "*", "")],
+            &[("url", "/widgets", "get", "")],
+            &[("example.com", "widgets", "deletecollection", "web")],
+        ],
+    ),
+];
+
+/// Rows about bindings; a role alone can't show them.
+const OF_BINDINGS: [&str; 2] = ["E54", "E55"];
+
+#[test]
+fn every_row_speaks_when_it_should_and_only_then() {
+    for (id, triggers, near) in TABLE {
+        for words in *triggers {
+            assert!(ids(words, "*").contains(id), "{id} is silent about {words:?}: {:?}", ids(words, "*"));
+        }
+        for words in *near {
+            assert!(!ids(words, "*").contains(id), "{id} speaks about {words:?}");
+        }
+    }
+}
+
+#[test]
+fn every_row_of_the_catalogue_is_in_the_table() {
+    let catalogue: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();
+    let tested: BTreeSet<&str> = TABLE.iter().map(|(id, ..)| *id).chain(OF_BINDINGS).collect();
+    assert_eq!(catalogue, tested);
+    // The numbers of the catalogue of facts: E17, E47 to E49, E52, E53 and E59 were never given.
+    let numbers = (1..=60).filter(|number| !matches!(number, 17 | 47..=49 | 52 | 53 | 59));
+    assert_eq!(
+        catalogue,
+        numbers.map(|number| format!("E{number:02}")).collect::<BTreeSet<_>>().iter().map(String::as_str).collect()
+    );
+}
+
+#[test]
+fn a_binding_tells_of_its_subjects_and_of_a_missing_role() {
+    let ids = |subjects: &[&str], role| -> Vec<&str> {
+        assess_binding(subjects, role, &Scope::Cluster).findings().iter().map(|finding| finding.id.as_str()).collect()
+    };
+    assert_eq!(ids(&["system:masters"], BoundRole::Exists), ["E02"]);
+    assert_eq!(ids(&["system:authenticated"], BoundRole::Exists), ["E54"]);
+    assert_eq!(ids(&["system:serviceaccounts:payments"], BoundRole::Exists), ["E54"]);
+    assert_eq!(ids(&["alice"], BoundRole::Missing), ["E55"]);
+    assert!(ids(&["alice", "system:serviceaccount:payments:web"], BoundRole::Exists).is_empty());
+}
+
+#[test]
+fn severity_is_one_lower_in_an_ordinary_namespace_and_not_in_kube_system() {
+    let secrets = [("core", "secrets", "get", "")];
+    assert_eq!(severity(&secrets, "*", "E15"), Some(Severity::Critical));
+    assert_eq!(severity(&secrets, "kube-system", "E15"), Some(Severity::Critical));
+    assert_eq!(severity(&secrets, "payments", "E15"), Some(Severity::High));
+    assert_eq!(severity(&[("core", "events", "delete", "")], "payments", "E51"), Some(Severity::Low));
+    assert_eq!(severity(&[("example.com", "*", "get", "")], "payments", "E60"), Some(Severity::Unclassified));
+}
+
+#[test]
+fn kube_system_among_others_counts_as_the_cluster() {
+    let both: Vec<Namespace> = vec!["kube-system".parse().unwrap(), "payments".parse().unwrap()];
+    let found = assess(&rules(&[("core", "secrets", "get", "")]), &Scope::Namespaces(both.try_into().unwrap()), None);
+    assert_eq!(found.worst(), Some(Severity::Critical));
+}
+
+#[test]
+fn a_binding_in_a_namespace_gives_nothing_of_the_cluster() {
+    for words in [
+        ("core", "nodes nodes/proxy nodes/status", "get create patch delete", ""),
+        ("core", "users groups", "impersonate", ""),
+        ("core", "persistentvolumes", "create", ""),
+        (RBAC, "clusterroles clusterrolebindings", "create escalate delete", ""),
+        (ADMISSION, "validatingadmissionpolicies mutatingwebhookconfigurations", "create delete", ""),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "*", ""),
+        ("url", "*", "get", ""),
+    ] {
+        assert!(ids(&[words], "payments").is_empty(), "{words:?}: {:?}", ids(&[words], "payments"));
+        assert!(!ids(&[words], "*").is_empty(), "{words:?}");
+    }
+}
+
+/// Measured on 1.36: the request for `/api/v1/namespaces/payments` is authorized in `payments`.
+#[test]
+fn a_binding_in_a_namespace_gives_the_namespace_itself() {
+    for words in [("core", "namespaces", "patch", ""), ("core", "namespaces/finalize", "update", "")] {
+        assert_eq!(ids(&[words], "payments"), ["E40"], "{words:?}");
+    }
+    assert!(ids(&[("core", "namespaces", "create list deletecollection", "")], "payments").is_empty());
+}
+
+/// Measured on 1.36: with bind on ClusterRoles by a binding in a namespace, cluster-admin was bound there.
+#[test]
+fn bind_on_cluster_roles_works_in_a_namespace() {
+    assert_eq!(ids(&[(RBAC, "clusterroles", "bind", ""), (RBAC, "rolebindings", "create", "")], "payments"), ["E06"]);
+    assert_eq!(
+        ids(&[(RBAC, "clusterroles", "bind", ""), (RBAC, "clusterrolebindings", "create", "")], "payments"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn the_system_objects_are_in_their_namespace_only() {
+    let all = [("core", "configmaps", "patch", ""), ("coordination.k8s.io", "leases", "update", "")];
+    assert_eq!(ids(&all, "kube-system"), ["E42", "E43", "E50"]);
+    assert_eq!(ids(&all, "kube-public"), ["E43"]);
+    assert!(ids(&all, "payments").is_empty());
+}
+
+#[test]
+fn an_unknown_version_has_every_reading() {
+    let exec = rules(&[("core", "pods/exec pods/attach pods/portforward", "get", "")]);
+    let constrained = rules(&[
+        (AUTHENTICATION, "users", "impersonate:user-info", ""),
+        ("core", "secrets", "impersonate-on:user-info:list", ""),
+    ]);
+    for (known, exec_speaks, constrained_speaks) in [
+        (None, true, true),
+        (Some("v1.30.1-eks-abc"), true, false),
+        (Some("v1.34.9"), true, false),
+        (Some("v1.35.0"), false, true),
+        (Some("v1.36.3"), false, true),
+        (Some("v2.0.0"), false, true),
+    ] {
+        let known = known.map(version);
+        assert_eq!(
+            assess(&exec, &Scope::Cluster, known).findings().len(),
+            if exec_speaks { 3 } else { 0 },
+            "{known:?}"
+        );
+        let found = assess(&constrained, &Scope::Cluster, known).findings().len();
+        assert_eq!(found, usize::from(constrained_speaks), "{known:?}");
+    }
+}
+
+#[test]
+fn a_version_is_read_as_servers_write_it() {
+    for (text, read) in
+        [("v1.36.3", "v1.36"), ("1.30+", "v1.30"), ("v1.27.3-gke.100", "v1.27"), ("v1.36.0-alpha.1", "v1.36")]
+    {
+        assert_eq!(version(text).to_string(), read);
+    }
+    for text in ["", "v", "v1", "1.", ".3", "v1x.3", "latest", "v99999999999.1", "１.36"] {
+        assert!(text.parse::<ServerVersion>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_finding_names_the_permission() {
+    let why = |words: &[Words]| {
+        let found = assess(&rules(words), &Scope::Cluster, None);
+        found.findings().first().map(|finding| finding.why.clone()).unwrap()
+    };
+    assert_eq!(
+        why(&[("core", "pods/exec", "create", "")]),
+        "create pods/exec: runs commands in any pod, as that pod's service account"
+    );
+    assert_eq!(why(&[("core", "secrets", "get", "db")]), "get secrets named `db`: reads tokens, keys and passwords");
+    assert_eq!(
+        why(&[(RBAC, "clusterroles", "bind", "view"), (RBAC, "rolebindings", "create", "")]),
+        "bind clusterroles named `view` + create rolebindings: gives itself or others any role it may bind, such as cluster-admin"
+    );
+    assert!(why(&[("core", "secrets", "get", "a\u{1b}[2J")]).contains("`a\\u{1b}[2J`"));
+    assert!(why(&[("a\u{1b}b", "*", "get", "")]).starts_with("get `*` of `a\\u{1b}b`: "));
+}
+
+#[test]
+fn marks_follow_the_rights() {
+    let of = |words: &[Words]| {
+        let found = assess(&rules(words), &Scope::Cluster, Some(version("v1.36.3")));
+        (found.may_persist(), found.may_stream())
+    };
+    assert_eq!(of(&[("core", "secrets", "get list", "")]), (false, false));
+    assert_eq!(of(&[("core", "secrets", "watch", "")]), (false, true));
+    assert_eq!(of(&[("core", "configmaps", "watch", "")]), (false, true));
+    assert_eq!(of(&[("core", "pods/log", "get", "")]), (false, true));
+    assert_eq!(of(&[("core", "pods/exec", "create", "")]), (false, true));
+    assert_eq!(of(&[("core", "pods", "create", "")]), (true, false));
+    assert_eq!(of(&[("*", "*", "*", "")]), (true, true));
+    let persisting: BTreeSet<&str> = ROWS.iter().filter(|row| row.persists).map(|row| row.id).collect();
+    assert_eq!(persisting, ["E06", "E07", "E11", "E14", "E16", "E18", "E21", "E22"].into());
+}
+
+#[test]
+fn findings_stand_worst_first_and_survive_the_wire() {
+    let found = assess(&rules(&[("*", "*", "*", "")]), &Scope::Cluster, None);
+    let sorted = found.findings().is_sorted_by(|one, other| (other.severity, one.id) < (one.severity, other.id));
+    assert!(sorted, "{found:#?}");
+    assert_eq!(found.worst(), Some(Severity::Critical));
+    let text = serde_json::to_string(&found).unwrap();
+    assert!(text.starts_with(r#"{"findings":[{"id":"E01","severity":"critical","why":"#), "{text}");
+    assert_eq!(serde_json::from_str::<Assessment>(&text).unwrap(), found);
+    assert!(serde_json::from_str::<Assessment>(&text.replace("E01", "E99")).is_err());
+    assert!("E99".parse::<RiskId>().is_err());
+    assert_eq!(assess(&[], &Scope::Cluster, None).worst(), None);
+    for severity in Severity::ALL {
+        assert_eq!(severity.as_str().parse(), Ok(severity));
+        assert_eq!(serde_json::to_value(severity).unwrap(), severity.as_str());
+    }
+}
+
+#[test]
+fn a_role_that_could_edit_its_own_guard_is_told() {
+    for (words, here, everywhere) in [
+        (("*", "*", "*", ""), true, true),
+        ((RBAC, "rolebindings", "delete", ""), true, true),
+        ((RBAC, "rolebindings", "create get", ""), true, true),
+        ((RBAC, "roles", "patch", ""), true, true),
+        ((RBAC, "clusterroles", "bind", ""), true, true),
+        ((RBAC, "roles", "escalate", ""), true, true),
+        ((RBAC, "clusterroles", "patch", ""), false, true),
+        ((RBAC, "clusterrolebindings", "deletecollection", ""), false, true),
+        ((ADMISSION, "validatingadmissionpolicies", "delete", ""), false, true),
+        ((ADMISSION, "mutatingadmissionpolicybindings", "patch", ""), false, true),
+        ((ADMISSION, "*", "update", "web"), false, true),
+        ((RBAC, "rolebindings roles clusterroles clusterrolebindings", "get list watch", ""), false, false),
+        ((ADMISSION, "validatingadmissionpolicies", "get", ""), false, false),
+        (("core", "pods secrets", "*", ""), false, false),
+        ((RBAC, "rolebindings/*", "delete", ""), false, false),
+    ] {
+        assert_eq!(can_edit_guard(&rules(&[words]), &scope("payments")).is_some(), here, "{words:?}");
+        assert_eq!(can_edit_guard(&rules(&[words]), &scope("*")).is_some(), everywhere, "{words:?}");
+    }
+    assert_eq!(
+        can_edit_guard(&rules(&[(RBAC, "rolebindings", "delete get", "")]), &scope("payments")).unwrap(),
+        "delete rolebindings: could change its own binding or role, or the rules that fence it"
+    );
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    let some = |words: &'static [&'static str], most| {
+        prop::collection::vec(prop::sample::select(words).prop_map(str::to_owned), 0..=most)
+    };
+    let groups =
+        some(&["", "*", "apps", RBAC, CERTIFICATES, AUTHENTICATION, ADMISSION, "argoproj.io", "example.com"], 2);
+    let resources = some(
+        &[
+            "*",
+            "pods",
+            "pods/exec",
+            "*/exec",
+            "pods/*",
+            "secrets",
+            "roles",
+            "clusterroles",
+            "rolebindings",
+            "signers",
+            "users",
+            "widgets",
+            "*/",
+            "/",
+            "",
+            "userextras/x",
+            "namespaces",
+        ],
+        3,
+    );
+    let verbs = some(
+        &[
+            "*",
+            "get",
+            "list",
+            "create",
+            "patch",
+            "deletecollection",
+            "bind",
+            "approve",
+            "impersonate",
+            "impersonate:user-info",
+            "impersonate-on:user-info:get",
+            "",
+        ],
+        3,
+    );
+    let names = some(&["", "*", "web", "aws-auth"], 1);
+    let urls = some(&["*", "/debug*", "/healthz", "", "é*"], 1);
+    (groups, resources, verbs, names, urls).prop_map(
+        |(api_groups, resources, verbs, resource_names, non_resource_urls)| Rule {
+            api_groups,
+            resources,
+            resource_names,
+            non_resource_urls,
+            verbs,
+        },
+    )
+}
+
+proptest! {
+    /// One more rule never makes a role look better, in any scope.
+    #[test]
+    fn more_rights_never_look_better(rules in prop::collection::vec(any_rule(), 1..8)) {
+        for at in ["*", "payments", "kube-system"] {
+            let scope = scope(at);
+            let all = assess(&rules, &scope, None);
+            let fewer = assess(&rules[1..], &scope, None);
+            prop_assert!(all.worst() >= fewer.worst());
+            prop_assert!(all.may_persist() >= fewer.may_persist());
+            prop_assert!(all.may_stream() >= fewer.may_stream());
+            prop_assert!(can_edit_guard(&rules, &scope).is_some() >= can_edit_guard(&rules[1..], &scope).is_some());
+            for finding in fewer.findings().iter().filter(|finding| finding.id.as_str() != "E07") {
+                prop_assert!(all.findings().iter().any(|one| one.id == finding.id), "{finding:?} is gone");
+            }
+        }
+    }
+
+    /// The whole cluster holds what each namespace of it holds. What nobody could place in a namespace (E60) may have
+    /// its row in the cluster.
+    #[test]
+    fn the_cluster_is_never_less_than_a_namespace(rules in prop::collection::vec(any_rule(), 0..8)) {
+        let all = assess(&rules, &Scope::Cluster, None);
+        for finding in assess(&rules, &scope("kube-system"), None).findings() {
+            let told = match finding.id.as_str() {
+                "E07" => true,
+                "E60" => !all.findings().is_empty(),
+                _ => all.findings().iter().any(|one| one.id == finding.id),
+            };
+            prop_assert!(told, "{finding:?}");
+        }
+    }
+}
