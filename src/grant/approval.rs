@@ -4,22 +4,25 @@
 //! Every function takes the grant and the moment and answers with the event that may be recorded, or
 //! with a refusal that changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::policy::{self, Decision, Policy};
+use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Ask, KeyHash, Person, PersonName, Scope};
+use super::request::{Access, Ask, KeyHash, Person, PersonName, RoleRef, Window};
+use super::risk;
 use super::role::{ResolvedRole, sha256_hex};
-use super::{Event, Grant, GrantId, Phase};
+use super::{Event, Grant, GrantId, Phase, Shown};
 
-/// SHA-256 over exactly what an approver is shown: who asks for what, why, with which key, and what the
-/// role allowed at that moment. An approval that carries another digest is refused.
+/// SHA-256 over exactly what an approver is shown: who asks for what, why, with which key, what the role
+/// allowed and reached at that moment, and what the requester had. An approval that carries another digest
+/// is refused.
 #[must_use]
-pub fn digest(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, role: &ResolvedRole) -> String {
+pub fn digest(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, shown: &Shown) -> String {
     let shown = serde_json::json!({
-        "grant": id, "requester": requester, "ask": ask, "key": key, "role": role.uid, "rules": role.rules_sha256(),
+        "grant": id, "requester": requester, "ask": ask, "key": key, "role": shown.role.uid,
+        "rules": shown.role.rules_sha256(), "assessment": shown.assessment, "holds": shown.holds,
     });
     // A JSON object has its keys in one order here, so the same request has the same digest everywhere.
     sha256_hex(shown.to_string().as_bytes())
@@ -74,20 +77,55 @@ pub fn approve(
 ) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
     waits_for_answer(grant, now)?;
-    if grant.agreed.contains(&approver.name) {
+    if grant.agreed.iter().any(|yes| yes.by == approver.name) {
         return Err(Refusal::new(Code::AlreadyAgreed, "you have already agreed to this request"));
     }
     if shown != grant.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
+    let yes = yes_of(grant, approver, now)?;
+    let groups = yes.groups.clone();
+    let agreed: Vec<Yes> = grant.agreed.iter().cloned().chain([yes]).collect();
     let digest = grant.digest.clone();
-    let agreed = u32::try_from(grant.agreed.len()).unwrap_or(u32::MAX);
-    if agreed.saturating_add(1) < grant.quorum.count {
-        Ok(Event::Agreed { digest })
+    if unmet(&grant.terms.steps, &agreed).is_empty() {
+        Ok(Event::Approved { digest, groups, collect_until: collect_until(grant, collect_within, now) })
     } else {
-        Ok(Event::Approved { digest, collect_until: after(now, collect_within) })
+        Ok(Event::Agreed { digest, groups })
     }
+}
+
+/// The yes of an approver at this moment.
+///
+/// # Errors
+/// The refusal, when it counts in no step now.
+pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result<Yes, Refusal> {
+    let asked = grant.terms.groups();
+    let groups = approver.groups.iter().filter(|group| asked.contains(&group.as_str())).cloned().collect();
+    let yes = Yes { by: approver.name.clone(), groups, at: now };
+    if !grant.terms.steps.iter().any(|step| step.counts(&yes)) {
+        let steps = grant.terms.steps.iter().filter(|step| approver.is_in_any(&step.groups));
+        let told: Vec<String> = steps.filter_map(|step| step.hours.as_ref().map(ToString::to_string)).collect();
+        return Err(Refusal::new(Code::NotAllowed, format!("your yes counts at {} only", told.join(", ")))
+            .hint("a no counts at any time"));
+    }
+    Ok(yes)
+}
+
+/// The approval of a request for which the policy asks nobody; none when somebody has to agree.
+#[must_use]
+pub fn approve_of_itself(grant: &Grant, collect_within: SignedDuration, now: Timestamp) -> Option<Event> {
+    grant.terms.steps.is_empty().then(|| Event::Approved {
+        digest: grant.digest.clone(),
+        groups: BTreeSet::new(),
+        collect_until: collect_until(grant, collect_within, now),
+    })
+}
+
+/// An approval waits from the moment at which it can be collected.
+fn collect_until(grant: &Grant, usual: SignedDuration, now: Timestamp) -> Timestamp {
+    let begin = grant.ask.start.map_or(now, |start| start.max(now));
+    after(begin, grant.terms.collect.map_or(usual, Window::duration))
 }
 
 /// An approver says no.
@@ -107,13 +145,12 @@ pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) ->
 pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
     if approver.name == grant.requester {
         return Err(Refusal::new(Code::SelfApproval, "nobody answers their own request")
-            .hint(format!("one of {} has to", grant.quorum.groups.join(", "))));
+            .hint("somebody else of the groups that are asked has to"));
     }
-    if !approver.is_in_any(&grant.quorum.groups) {
-        return Err(Refusal::new(
-            Code::NotAllowed,
-            format!("only {} may answer this request", grant.quorum.groups.join(", ")),
-        ));
+    let groups = grant.terms.groups();
+    if !approver.is_in_any(&groups) {
+        let who = if groups.is_empty() { "nobody".to_owned() } else { format!("only {}", groups.join(", ")) };
+        return Err(Refusal::new(Code::NotAllowed, format!("{who} may answer this request")));
     }
     Ok(())
 }
@@ -146,21 +183,31 @@ pub struct Facts<'a> {
     pub approvers: &'a BTreeMap<PersonName, Person>,
     /// The role as the cluster has it now; none when it is gone.
     pub role: Option<&'a ResolvedRole>,
+    /// What else the policy decides on.
+    pub circumstances: Circumstances<'a>,
 }
 
 /// The requester collects. Everything that was true when it was approved has to be true now.
 ///
 /// # Errors
 /// The refusal; the grant stays as it is, except that `role-drift` and `role-missing` end it.
-pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>, now: Timestamp) -> Result<Approved, Refusal> {
+pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approved, Refusal> {
+    let now = facts.circumstances.now;
     if grant.phase != Phase::Approved {
         return Err(not_collectable(grant));
     }
     in_time(grant, now, "the approval was not collected in time")?;
     same_key(grant, key)?;
-    match policy::decide(facts.policy, facts.requester, &grant.ask) {
-        Decision::Ask { quorum, .. } if quorum == grant.quorum => {}
-        Decision::Ask { .. } => {
+    if let Some(start) = grant.ask.start.filter(|start| now < *start) {
+        return Err(Refusal::new(Code::WrongPhase, format!("the access begins at {start}")).hint("collect it then"));
+    }
+    // Before the policy, which would only say that the role as it is now has other approvers.
+    if let Some(drifted) = drift(grant, facts.role) {
+        return Err(drifted);
+    }
+    match policy::decide(facts.policy, facts.requester, grant.asked(), &facts.circumstances) {
+        Decision::Ask(terms) if terms.steps == grant.terms.steps => {}
+        Decision::Ask(_) => {
             return Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers than agreed")
                 .hint("ask again"));
         }
@@ -171,29 +218,38 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>, now: Timestamp) 
             ));
         }
     }
-    for name in &grant.agreed {
-        if facts.approvers.get(name).is_none_or(|person| may_answer(grant, person).is_err()) {
-            return Err(Refusal::new(
-                Code::ApproverLostRight,
-                format!("`{name}`, who agreed, may no longer approve this"),
-            )
-            .hint("ask again"));
-        }
+    let still: Vec<Yes> = grant.agreed.iter().filter_map(|yes| still_counts(yes, grant, facts)).collect();
+    if !unmet(&grant.terms.steps, &still).is_empty() {
+        let lost = grant.agreed.iter().find(|yes| !still.contains(yes));
+        let why = lost.map_or("fewer people agreed than have to".to_owned(), |yes| {
+            format!("`{}`, who agreed, may no longer approve this", yes.by)
+        });
+        return Err(Refusal::new(Code::ApproverLostRight, why).hint("ask again"));
     }
-    if grant.agreed.len() < usize::try_from(grant.quorum.count).unwrap_or(usize::MAX) {
-        return Err(Refusal::new(Code::ApproverLostRight, "fewer people agreed than have to"));
+    Ok(approved(grant, window_end(&grant.ask, now)))
+}
+
+/// Why the role is not the one that was approved; none when it is.
+#[must_use]
+pub fn drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<Refusal> {
+    let access = &grant.ask.access;
+    let changed = |what: &str| {
+        Refusal::new(Code::RoleDrift, format!("{access} {what} since it was approved"))
+            .hint("ask again, so that what it allows now is looked at")
+    };
+    match role {
+        None => Some(Refusal::new(Code::RoleMissing, format!("{access} no longer exists")).hint("ask again")),
+        Some(role) if role.uid != grant.role_uid => Some(changed("was deleted and made anew")),
+        Some(role) if role.rules_sha256() != grant.rules_sha256 => Some(changed("changed")),
+        Some(_) => None,
     }
-    match facts.role {
-        None => {
-            Err(Refusal::new(Code::RoleMissing, format!("role `{}` no longer exists", grant.ask.role))
-                .hint("ask again"))
-        }
-        Some(role) if role.uid != grant.role_uid || role.rules_sha256() != grant.rules_sha256 => {
-            Err(Refusal::new(Code::RoleDrift, format!("role `{}` changed since it was approved", grant.ask.role))
-                .hint("ask again, so that what it allows now is looked at"))
-        }
-        Some(_) => Ok(approved(grant, window_end(&grant.ask, now))),
-    }
+}
+
+/// What is left of a yes with the groups that its author has now.
+fn still_counts(yes: &Yes, grant: &Grant, facts: &Facts<'_>) -> Option<Yes> {
+    let person = facts.approvers.get(&yes.by).filter(|person| person.name != grant.requester)?;
+    let groups = yes.groups.intersection(&person.groups).cloned().collect();
+    Some(Yes { groups, ..yes.clone() })
 }
 
 /// The requester renews inside the window: same key, nobody asked again.
@@ -238,7 +294,7 @@ fn not_collectable(grant: &Grant) -> Refusal {
 /// Whether a person may see this grant: who asked, who may answer, and the given groups of overseers.
 #[must_use]
 pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
-    person.name == grant.requester || person.is_in_any(&grant.quorum.groups) || person.is_in_any(overseers)
+    person.name == grant.requester || person.is_in_any(&grant.terms.groups()) || person.is_in_any(overseers)
 }
 
 /// The end of a window that begins now, as a whole second, for certificates know no other; never longer
@@ -255,16 +311,38 @@ pub fn after(now: Timestamp, span: SignedDuration) -> Timestamp {
     now.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
-/// Whether a role of this kind can hold in this scope.
+/// A role that could change our own bindings, or what fences them, is given to nobody, whatever policy and
+/// approvers say.
 ///
 /// # Errors
-/// The refusal: a Role exists only in its namespace.
-pub fn role_fits_scope(ask: &Ask) -> Result<(), Refusal> {
-    match (&ask.role, &ask.scope) {
-        (super::request::RoleRef::Role(_), Scope::Cluster) => {
-            Err(Refusal::new(Code::RoleMissing, format!("`{}` is a Role, which exists only in a namespace", ask.role))
-                .hint("name the namespace with -n, or ask for a ClusterRole"))
-        }
+/// The refusal, which names the right.
+pub fn leaves_the_guard(ask: &Ask, role: &ResolvedRole) -> Result<(), Refusal> {
+    match risk::can_edit_guard(role.rules(), &ask.scope) {
+        None => Ok(()),
+        Some(why) => Err(Refusal::new(Code::Guardrail, format!("{} is never given here: {why}", ask.access))
+            .hint("ask for a role without that right")),
+    }
+}
+
+/// Whether what is asked can hold in this scope.
+///
+/// # Errors
+/// The refusal: a Role exists only in its namespace, and a role of exact rules is made in namespaces only.
+pub fn access_fits_scope(ask: &Ask) -> Result<(), Refusal> {
+    let refused = |why: String, hint: &str| Err(Refusal::new(Code::RoleMissing, why).hint(hint));
+    match (&ask.access, ask.scope.namespaces()) {
+        (Access::Role(role @ RoleRef::Role(_)), []) => refused(
+            format!("`{role}` is a Role, which exists only in a namespace"),
+            "name the namespace with -n, or ask for a ClusterRole",
+        ),
+        (Access::Role(role @ RoleRef::Role(_)), [_, _, ..]) => refused(
+            format!("`{role}` is a Role, which is another one in each namespace"),
+            "ask for each namespace by itself, or for a ClusterRole",
+        ),
+        (Access::Rules(_), []) => refused(
+            "exact rules are given in namespaces only, not in the whole cluster".to_owned(),
+            "name the namespaces with -n, or ask for a ClusterRole",
+        ),
         _ => Ok(()),
     }
 }

@@ -10,26 +10,35 @@
 //! daemon holds in memory and what an auditor rebuilds from the trail are the same by construction.
 
 pub mod approval;
+pub mod extension;
+pub mod narrow;
 pub mod policy;
 pub mod refusal;
 pub mod request;
+pub mod risk;
 pub mod role;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::policy::Quorum;
-use self::request::{Ask, KeyHash, Malformed, PersonName, RoleRef, Scope};
+use self::extension::Extension;
+use self::policy::{Terms, Yes};
+use self::request::{
+    Access, Ask, ExactRules, KeyHash, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
+};
+use self::risk::{Assessment, Severity};
 use self::role::ResolvedRole;
 
 /// A grant's identity: 80 random bits as 16 characters of Crockford's base 32 in lower case.
 /// Its group and its binding are named after it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct GrantId(String);
+#[serde(try_from = "String")]
+pub struct GrantId(Arc<str>);
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -44,12 +53,12 @@ impl GrantId {
         for byte in bytes {
             bits = bits << 8 | u128::from(byte);
         }
-        let text = (0..Self::LENGTH)
+        let text: String = (0..Self::LENGTH)
             .rev()
             .filter_map(|place| ALPHABET.get((bits >> (5 * place) & 31) as usize))
             .map(|byte| char::from(*byte))
             .collect();
-        Self(text)
+        Self(text.into())
     }
 
     /// The id as text.
@@ -75,7 +84,7 @@ impl FromStr for GrantId {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
         if text.len() == Self::LENGTH && text.bytes().all(|byte| ALPHABET.contains(&byte)) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(Malformed {
                 field: "grant",
@@ -90,12 +99,6 @@ impl TryFrom<String> for GrantId {
     type Error = Malformed;
     fn try_from(text: String) -> Result<Self, Malformed> {
         text.parse()
-    }
-}
-
-impl From<GrantId> for String {
-    fn from(id: GrantId) -> Self {
-        id.0
     }
 }
 
@@ -129,6 +132,9 @@ pub enum Event {
         host: String,
         /// SHA-256 of the policy file in force, hex.
         policy_sha256: String,
+        /// SHA-256 of the guardrails' file, hex; none where their defaults are in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guardrails_sha256: Option<String>,
     },
     /// The daemon ended in good order.
     Stopped,
@@ -147,11 +153,17 @@ pub enum Event {
     Agreed {
         /// The digest that was answered.
         digest: String,
+        /// Which of the asked groups the approver was in.
+        groups: BTreeSet<String>,
     },
-    /// Enough approvers said yes.
+    /// An approver cut the request down before agreeing to it.
+    Narrowed(Box<Narrowed>),
+    /// Enough approvers said yes; without an author, the policy asks for nobody.
     Approved {
         /// The digest that was answered.
         digest: String,
+        /// Which of the asked groups the approver was in.
+        groups: BTreeSet<String>,
         /// Until when the access can be collected.
         collect_until: Timestamp,
     },
@@ -192,20 +204,62 @@ pub enum Event {
         /// SHA-256 of the certificate in DER, hex: the credential id in the API server's audit log.
         leaf_sha256: String,
     },
-    /// The binding is about to be created.
+    /// The bindings are about to be created, one in each namespace.
     BindIntended {
-        /// Its name.
+        /// Their name.
         binding: String,
     },
-    /// The API server stored the binding.
+    /// The API server stored the bindings.
     Bound {
-        /// The uid it was given.
-        uid: String,
+        /// The uids they were given, in the order of the namespaces.
+        uids: Vec<String>,
     },
     /// The API server answers "allowed": the access clock runs from here.
     Live {
         /// The end of the window.
         until: Timestamp,
+    },
+    /// In the cluster a binding of the grant is not as it was made, or another one names its group.
+    BindingAltered {
+        /// What is there.
+        found: String,
+    },
+    /// The role of a live grant is not the one that was approved, and its terms let it go on.
+    RoleChanged {
+        /// What is there now.
+        found: String,
+    },
+    /// Who has the access asked for more time.
+    ExtensionAsked {
+        /// How much more.
+        window: Window,
+        /// Why.
+        reason: Reason,
+        /// What an approval answers.
+        digest: String,
+        /// Until when an answer is waited for.
+        pending_until: Timestamp,
+    },
+    /// One approver of several said yes to more time.
+    ExtensionAgreed {
+        /// The digest that was answered.
+        digest: String,
+        /// Which of the asked groups the approver was in.
+        groups: BTreeSet<String>,
+    },
+    /// Enough approvers said yes to more time; without an author, the policy asks for nobody.
+    Extended {
+        /// The digest that was answered.
+        digest: String,
+        /// Which of the asked groups the approver was in.
+        groups: BTreeSet<String>,
+        /// The new end of the window.
+        until: Timestamp,
+    },
+    /// An approver said no to more time; the access goes on to its end.
+    ExtensionDenied {
+        /// Why, in the approver's words.
+        reason: String,
     },
     /// The binding is about to be deleted.
     UnbindIntended {
@@ -228,6 +282,18 @@ pub enum Event {
 }
 
 impl Event {
+    /// The same yes to what has this digest; any other event as it is.
+    #[must_use]
+    pub fn to(self, to: &str) -> Self {
+        match self {
+            Self::Agreed { groups, .. } => Self::Agreed { digest: to.to_owned(), groups },
+            Self::Approved { groups, collect_until, .. } => {
+                Self::Approved { digest: to.to_owned(), groups, collect_until }
+            }
+            other => other,
+        }
+    }
+
     /// The event's name in the trail, as in its `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -237,6 +303,7 @@ impl Event {
             Self::RequestRefused { .. } => "request_refused",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",
+            Self::Narrowed(_) => "narrowed",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Withdrawn => "withdrawn",
@@ -247,6 +314,12 @@ impl Event {
             Self::BindIntended { .. } => "bind_intended",
             Self::Bound { .. } => "bound",
             Self::Live { .. } => "live",
+            Self::BindingAltered { .. } => "binding_altered",
+            Self::RoleChanged { .. } => "role_changed",
+            Self::ExtensionAsked { .. } => "extension_asked",
+            Self::ExtensionAgreed { .. } => "extension_agreed",
+            Self::Extended { .. } => "extended",
+            Self::ExtensionDenied { .. } => "extension_denied",
             Self::UnbindIntended { .. } => "unbind_intended",
             Self::Ended { .. } => "ended",
         }
@@ -261,16 +334,50 @@ pub struct Requested {
     pub ask: Ask,
     /// The key the certificate will be for.
     pub key: KeyHash,
-    /// The role as the cluster had it when it was asked for.
-    pub role: ResolvedRole,
-    /// The rule of the policy that let it be asked.
-    pub rule: String,
-    /// Who has to agree.
-    pub quorum: Quorum,
+    /// What approvers are shown beside it.
+    pub shown: Shown,
+    /// The rule of the policy that let it be asked, and who has to agree.
+    pub terms: Terms,
     /// What an approval answers; see [`approval::digest`].
     pub digest: String,
     /// Until when an answer is waited for.
     pub pending_until: Timestamp,
+}
+
+/// What is left of a request that was cut down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Narrowed {
+    /// What is asked now; see [`narrow`].
+    pub ask: Ask,
+    /// What approvers are shown beside it.
+    pub shown: Shown,
+    /// What an approval answers from now on.
+    pub digest: String,
+}
+
+/// What is known of a request when it is made: what approvers look at beside what is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Shown {
+    /// The role as the cluster had it.
+    pub role: ResolvedRole,
+    /// What it lets its holder reach.
+    pub assessment: Assessment,
+    /// The access that the requester had at that moment in the same cluster.
+    pub holds: Vec<Held>,
+}
+
+/// Another grant of the same person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Held {
+    /// Its identity.
+    pub grant: GrantId,
+    /// Where it holds.
+    pub scope: Scope,
+    /// What it allows.
+    pub access: Access,
 }
 
 /// The two clocks that run before the access does.
@@ -293,7 +400,7 @@ pub enum EndCause {
     Released,
     /// An approver or admin took it away.
     Revoked,
-    /// The role is no longer the one that was approved.
+    /// The role, or the binding, is no longer what was approved.
     Drifted,
     /// The steps between approval and access did not finish.
     Failed,
@@ -394,18 +501,26 @@ pub struct Grant {
     pub id: GrantId,
     /// Who asked.
     pub requester: PersonName,
-    /// What was asked.
+    /// What was asked, or what approvers left of it.
     pub ask: Ask,
+    /// What was asked at first, where approvers cut it down.
+    pub narrowed_from: Option<Box<Ask>>,
     /// The key it is for.
     pub key: KeyHash,
     /// Uid of the role when it was asked for.
     pub role_uid: String,
     /// Hash of its rules when it was asked for.
     pub rules_sha256: String,
-    /// The policy's rule that let it be asked.
-    pub rule: String,
-    /// Who has to agree.
-    pub quorum: Quorum,
+    /// The worst of what it lets its holder reach.
+    pub risk: Option<Severity>,
+    /// More time that was asked for and not answered yet.
+    pub extension: Option<Extension>,
+    /// How many questions and answers there were, of all kinds.
+    pub answers: u32,
+    /// What became of its role while it was live, where its terms only warn.
+    pub role_changed: Option<String>,
+    /// The policy's rule that let it be asked, and who has to agree.
+    pub terms: Terms,
     /// What an approval answers.
     pub digest: String,
     /// When it was asked.
@@ -413,7 +528,7 @@ pub struct Grant {
     /// Where it stands.
     pub phase: Phase,
     /// Who agreed, in order.
-    pub agreed: Vec<PersonName>,
+    pub agreed: Vec<Yes>,
     /// The end of the clock that runs now: to answer, to collect, or of the window.
     pub deadline: Option<Timestamp>,
     /// When the access began to work.
@@ -422,8 +537,8 @@ pub struct Grant {
     pub ended_at: Option<Timestamp>,
     /// Whether a binding may exist.
     pub bind_intended: bool,
-    /// The uid of its binding.
-    pub binding_uid: Option<String>,
+    /// The uids of its bindings, once all of them are there.
+    pub binding_uids: Vec<String>,
     /// How many certificates were signed.
     pub certificates: u32,
     /// Why it ends or ended.
@@ -463,11 +578,15 @@ impl Grant {
             id: id.clone(),
             requester: requester.clone(),
             ask: requested.ask.clone(),
+            narrowed_from: None,
             key: requested.key.clone(),
-            role_uid: requested.role.uid.clone(),
-            rules_sha256: requested.role.rules_sha256(),
-            rule: requested.rule.clone(),
-            quorum: requested.quorum.clone(),
+            role_uid: requested.shown.role.uid.clone(),
+            rules_sha256: requested.shown.role.rules_sha256(),
+            risk: requested.shown.assessment.worst(),
+            extension: None,
+            answers: 0,
+            role_changed: None,
+            terms: requested.terms.clone(),
             digest: requested.digest.clone(),
             requested_at: fact.at,
             phase: Phase::Pending,
@@ -476,7 +595,7 @@ impl Grant {
             live_at: None,
             ended_at: None,
             bind_intended: false,
-            binding_uid: None,
+            binding_uids: Vec::new(),
             certificates: 0,
             end_cause: None,
             closed_by: None,
@@ -493,9 +612,17 @@ impl Grant {
         use Phase as P;
         match (self.phase, &fact.event) {
             (phase, E::Refused { .. }) if phase.is_open() => {}
-            (P::Pending, E::Agreed { .. }) => self.agreed.extend(fact.by.clone()),
-            (P::Pending, E::Approved { collect_until, .. }) => {
-                self.agreed.extend(fact.by.clone());
+            (P::Pending, E::Agreed { groups, .. }) => self.agree(fact, groups),
+            (P::Pending, E::Narrowed(narrowed)) if narrow::is_no_wider(&narrowed.ask, &self.ask) => {
+                let before = std::mem::replace(&mut self.ask, narrowed.ask.clone());
+                self.narrowed_from.get_or_insert(Box::new(before));
+                self.role_uid.clone_from(&narrowed.shown.role.uid);
+                self.rules_sha256 = narrowed.shown.role.rules_sha256();
+                self.risk = narrowed.shown.assessment.worst();
+                self.digest.clone_from(&narrowed.digest);
+            }
+            (P::Pending, E::Approved { groups, collect_until, .. }) => {
+                self.agree(fact, groups);
                 self.phase = P::Approved;
                 self.deadline = Some(*collect_until);
             }
@@ -511,13 +638,39 @@ impl Grant {
                 self.phase = P::Collecting;
                 self.deadline = None;
             }
-            (P::Live, E::IssueIntended { .. }) => {}
+            (P::Live, E::IssueIntended { .. } | E::BindingAltered { .. }) => {}
+            (P::Live, E::ExtensionAsked { window, reason, digest, pending_until }) => {
+                let (reason, digest) = (reason.clone(), digest.clone());
+                let (window, pending_until) = (*window, *pending_until);
+                self.extension = Some(Extension { window, reason, digest, pending_until, agreed: Vec::new() });
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
+                if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
+                    extension.agreed.push(Yes { by: by.clone(), groups: groups.clone(), at: fact.at });
+                }
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::Extended { digest, until, .. })
+                if self.is_asked_for(digest) && self.deadline.is_some_and(|deadline| deadline < *until) =>
+            {
+                self.deadline = Some(*until);
+                self.extension = None;
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::ExtensionDenied { .. }) if self.extension.is_some() => {
+                self.extension = None;
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
             (P::Collecting, E::BindIntended { .. }) if !self.bind_intended => self.bind_intended = true,
-            (P::Collecting, E::Bound { uid }) if self.bind_intended && self.binding_uid.is_none() => {
-                self.binding_uid = Some(uid.clone());
+            (P::Collecting, E::Bound { uids })
+                if self.bind_intended && self.binding_uids.is_empty() && uids.len() == self.places() =>
+            {
+                self.binding_uids.clone_from(uids);
             }
-            (P::Collecting, E::Live { until }) if self.binding_uid.is_some() => {
+            (P::Collecting, E::Live { until }) if !self.binding_uids.is_empty() => {
                 self.phase = P::Live;
                 self.live_at = Some(fact.at);
                 self.deadline = Some(*until);
@@ -548,6 +701,15 @@ impl Grant {
         Ok(self)
     }
 
+    fn is_asked_for(&self, digest: &str) -> bool {
+        self.extension.as_ref().is_some_and(|extension| extension.digest == digest)
+    }
+
+    fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
+        self.answers = self.answers.saturating_add(1);
+        self.agreed.extend(fact.by.clone().map(|by| Yes { by, groups: groups.clone(), at: fact.at }));
+    }
+
     fn close(&mut self, phase: Phase, fact: &Fact) {
         self.phase = phase;
         self.deadline = None;
@@ -555,15 +717,35 @@ impl Grant {
         self.closed_by = fact.by.clone();
     }
 
-    /// The one binding that this grant may ever have.
+    /// What was asked at first: what the policy decides on.
     #[must_use]
-    pub fn binding(&self) -> Binding {
-        Binding {
+    pub fn asked(&self) -> &Ask {
+        self.narrowed_from.as_deref().unwrap_or(&self.ask)
+    }
+
+    /// In how many places it is bound: its namespaces, or the whole cluster.
+    fn places(&self) -> usize {
+        self.ask.scope.namespaces().len().max(1)
+    }
+
+    /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        let (role, rules) = match &self.ask.access {
+            Access::Role(role) => (role.clone(), None),
+            Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(&self.id)), Some(rules.clone())),
+        };
+        let binding = |namespace: Option<Namespace>| Binding {
             name: self.id.binding_name(),
             group: self.id.group(),
             user: self.requester.user(),
-            scope: self.ask.scope.clone(),
-            role: self.ask.role.clone(),
+            namespace,
+            role: role.clone(),
+            rules: rules.clone(),
+        };
+        match &self.ask.scope {
+            Scope::Namespaces(_) => self.ask.scope.namespaces().iter().cloned().map(Some).map(binding).collect(),
+            Scope::Cluster => vec![binding(None)],
         }
     }
 }
@@ -578,10 +760,12 @@ pub struct Binding {
     pub group: String,
     /// `jit:<person>`, the user name that the certificate carries; no subject, but asked about.
     pub user: String,
-    /// Where it holds.
-    pub scope: Scope,
+    /// Where it holds; none for the whole cluster.
+    pub namespace: Option<Namespace>,
     /// What it grants.
     pub role: RoleRef,
+    /// The rules of that role where it is made for this binding and ends with it.
+    pub rules: Option<ExactRules>,
 }
 
 #[cfg(test)]

@@ -8,8 +8,14 @@ use std::fmt;
 pub enum Code {
     /// No rule of the policy lets this person ask for this.
     PolicyDenied,
+    /// A guardrail forbids it, whatever the rules say.
+    Guardrail,
+    /// This person has, or asked for, as much as the policy lets one person.
+    Limit,
     /// Nobody approves their own request.
     SelfApproval,
+    /// An approver wanted to give what was not asked.
+    NotLess,
     /// The caller may not do this to this grant.
     NotAllowed,
     /// The caller has already agreed.
@@ -48,7 +54,10 @@ impl Code {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::PolicyDenied => "policy-denied",
+            Self::Guardrail => "guardrail",
+            Self::Limit => "limit",
             Self::SelfApproval => "self-approval",
+            Self::NotLess => "not-less",
             Self::NotAllowed => "not-allowed",
             Self::AlreadyAgreed => "already-agreed",
             Self::DigestMismatch => "digest-mismatch",

@@ -4,26 +4,36 @@
 //! A name that begins `system:` has no value in any of these types, so no later step can put one into
 //! a certificate or a binding. Nothing here reads a clock, a file or the network.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What an engineer asks for: one role in one scope of one cluster, for a while, for a reason.
+use super::role::Rule;
+
+/// What an engineer asks for: a role, or exact rules, in one scope of one cluster, for a while, for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The cluster, by its name in the daemon's configuration.
     pub cluster: ClusterName,
-    /// One namespace, or the whole cluster.
+    /// Some namespaces, or the whole cluster.
     pub scope: Scope,
-    /// The existing role to be bound.
-    pub role: RoleRef,
+    /// What may be done there.
+    pub access: Access,
     /// How long the access lasts once it works.
     pub window: Window,
     /// Why, in the requester's words.
     pub reason: Reason,
+    /// What else the policy's rule wants to know, such as a ticket.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<FieldName, FieldValue>,
+    /// From when on it may be collected; at once where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
 }
 
 /// A person as the host knows them at this moment: the name and every group.
@@ -38,8 +48,8 @@ pub struct Person {
 impl Person {
     /// Whether the person is in at least one of `groups`.
     #[must_use]
-    pub fn is_in_any(&self, groups: &[String]) -> bool {
-        groups.iter().any(|group| self.groups.contains(group))
+    pub fn is_in_any(&self, groups: &[impl AsRef<str>]) -> bool {
+        groups.iter().any(|group| self.groups.contains(group.as_ref()))
     }
 }
 
@@ -62,13 +72,14 @@ impl Malformed {
     }
 }
 
-/// Makes a private string type that is parsed by one function and written as a plain string.
+/// Makes a private string type that is parsed by one function and written as a plain string. A clone shares the
+/// text: a grant is cloned for each event.
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The word as it was written.
@@ -83,7 +94,7 @@ macro_rules! word {
             fn from_str(text: &str) -> Result<Self, Malformed> {
                 let check: fn(&str) -> Result<(), Malformed> = $check;
                 check(text)?;
-                Ok(Self(text.to_owned()))
+                Ok(Self(text.into()))
             }
         }
 
@@ -91,12 +102,6 @@ macro_rules! word {
             type Error = Malformed;
             fn try_from(text: String) -> Result<Self, Malformed> {
                 text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.0
             }
         }
 
@@ -215,39 +220,197 @@ fn dns_label(field: &'static str, text: &str) -> Result<(), Malformed> {
     }
 }
 
+word!(
+    /// The name of a field that a policy's rule asks for: 1 to 40 of `a-z 0-9 _ -`.
+    FieldName,
+    |text| {
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+        if (1..=40).contains(&text.len()) && text.chars().all(legal) {
+            Ok(())
+        } else {
+            Err(Malformed::new("field", text, "a field's name is 1 to 40 of a-z 0-9 _ -"))
+        }
+    }
+);
+
+word!(
+    /// What was answered to such a field: 1 to 200 characters, no control or direction-changing characters.
+    FieldValue,
+    |text| {
+        let count = text.chars().count();
+        if !(1..=200).contains(&count) || text.trim().is_empty() {
+            return Err(Malformed::new("field", text, "1 to 200 characters"));
+        }
+        if text.chars().any(|c| c.is_control() || is_invisible(c)) {
+            return Err(Malformed::new("field", text, "holds a character that a terminal would not show as text"));
+        }
+        Ok(())
+    }
+);
+
+impl RoleName {
+    /// The Role that a grant of exact rules owns; it has the name of the grant's binding.
+    pub(super) fn owned_by(id: &super::GrantId) -> Self {
+        Self(id.binding_name().into())
+    }
+}
+
 /// Where a role is to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// One namespace: a RoleBinding there.
-    Namespace(Namespace),
+    /// Some namespaces: a RoleBinding in each.
+    Namespaces(Namespaces),
     /// Everywhere: a ClusterRoleBinding.
     Cluster,
 }
 
+/// One to twenty namespaces, in order and without repeats.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Namespace>", into = "Vec<Namespace>")]
+pub struct Namespaces(Vec<Namespace>);
+
+impl Namespaces {
+    /// So many can be asked for at once: each is a binding of its own.
+    pub const MOST: usize = 20;
+}
+
+impl TryFrom<Vec<Namespace>> for Namespaces {
+    type Error = Malformed;
+    fn try_from(mut list: Vec<Namespace>) -> Result<Self, Malformed> {
+        list.sort_unstable();
+        list.dedup();
+        if (1..=Self::MOST).contains(&list.len()) {
+            Ok(Self(list))
+        } else {
+            Err(Malformed::new("namespaces", &list.len().to_string(), format!("name 1 to {}", Self::MOST)))
+        }
+    }
+}
+
+impl From<Namespaces> for Vec<Namespace> {
+    fn from(namespaces: Namespaces) -> Self {
+        namespaces.0
+    }
+}
+
+impl From<Namespace> for Scope {
+    fn from(namespace: Namespace) -> Self {
+        Self::Namespaces(Namespaces(vec![namespace]))
+    }
+}
+
 impl Scope {
-    /// The namespace, or nothing for the whole cluster.
+    /// The namespaces, or none for the whole cluster.
     #[must_use]
-    pub fn namespace(&self) -> Option<&Namespace> {
+    pub fn namespaces(&self) -> &[Namespace] {
         match self {
-            Self::Namespace(namespace) => Some(namespace),
-            Self::Cluster => None,
+            Self::Namespaces(namespaces) => &namespaces.0,
+            Self::Cluster => &[],
+        }
+    }
+
+    /// Whether `other` holds nowhere else than this does.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Cluster, _) => true,
+            (Self::Namespaces(_), Self::Cluster) => false,
+            (Self::Namespaces(ours), Self::Namespaces(theirs)) => theirs.0.iter().all(|name| ours.0.contains(name)),
         }
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Namespace(namespace) => write!(f, "namespace {namespace}"),
-            Self::Cluster => f.write_str("the whole cluster"),
+        match self.namespaces() {
+            [] => f.write_str("the whole cluster"),
+            [only] => write!(f, "namespace {only}"),
+            several => {
+                let names: Vec<&str> = several.iter().map(Namespace::as_str).collect();
+                write!(f, "namespaces {}", names.join(", "))
+            }
         }
+    }
+}
+
+/// What may be done: what an existing role allows, or exactly some rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// What this role allows.
+    Role(RoleRef),
+    /// These rules, in a Role that the grant owns and that ends with it.
+    Rules(ExactRules),
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role(role) => write!(f, "role {role}"),
+            Self::Rules(rules) => {
+                let told: Vec<String> = rules.as_slice().iter().map(ToString::to_string).collect();
+                write!(f, "exactly {}", told.join("; "))
+            }
+        }
+    }
+}
+
+/// Rules that were asked for one by one: 1 to 20, in canonical order, about resources only, without `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Rule>", into = "Vec<Rule>")]
+pub struct ExactRules(Vec<Rule>);
+
+impl ExactRules {
+    /// The rules in canonical order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Rule] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<Rule>> for ExactRules {
+    type Error = Malformed;
+    fn try_from(mut rules: Vec<Rule>) -> Result<Self, Malformed> {
+        let fault = |value: &str, why: &str| Err(Malformed::new("rules", value, why));
+        if !(1..=20).contains(&rules.len()) {
+            return fault(&rules.len().to_string(), "ask for 1 to 20 rules");
+        }
+        for rule in &rules {
+            if rule.verbs.is_empty() || rule.resources.is_empty() || rule.api_groups.is_empty() {
+                return fault(&rule.to_string(), "each rule has `verbs`, `apiGroups` and `resources`");
+            }
+            if !rule.non_resource_urls.is_empty() {
+                return fault(&rule.to_string(), "paths outside the resources can't be asked for; ask for a role");
+            }
+            let lists = [&rule.verbs, &rule.api_groups, &rule.resources, &rule.resource_names];
+            if lists.iter().any(|list| list.len() > 50) {
+                return fault(&rule.to_string(), "at most 50 words in each list");
+            }
+            let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':');
+            let is_word = |word: &String| word.len() <= 253 && word.chars().all(legal);
+            if !lists.into_iter().flatten().all(is_word) {
+                return fault(&rule.to_string(), "say the exact words: letters, digits and . - _ / :, no `*`");
+            }
+            let empty = |list: &[String]| list.iter().any(String::is_empty);
+            if empty(&rule.verbs) || empty(&rule.resources) || empty(&rule.resource_names) {
+                return fault(&rule.to_string(), "has an empty word");
+            }
+        }
+        super::role::canonical(&mut rules);
+        Ok(Self(rules))
+    }
+}
+
+impl From<ExactRules> for Vec<Rule> {
+    fn from(rules: ExactRules) -> Self {
+        rules.0
     }
 }
 
 /// An existing role. Written `view` or `clusterrole/view` for a ClusterRole, `role/NAME` for a Role of
 /// the asked namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RoleRef {
     /// A ClusterRole; bound in a namespace it holds only there.
@@ -321,6 +484,8 @@ impl Window {
     pub const TEN_MINUTES: Self = Self(600);
     /// One hour.
     pub const HOUR: Self = Self(3600);
+    /// A day, the longest.
+    pub const DAY: Self = Self(86_400);
 
     /// The length in seconds.
     #[must_use]

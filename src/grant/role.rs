@@ -1,6 +1,8 @@
 //! A role as a cluster has it: its identity and its rules in one canonical order, so that the same
 //! rights always have the same hash and any change of them is seen.
 
+use std::fmt;
+
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
@@ -39,20 +41,7 @@ impl ResolvedRole {
     /// The role with its rules in canonical order.
     #[must_use]
     pub fn new(uid: String, mut rules: Vec<Rule>) -> Self {
-        for rule in &mut rules {
-            for list in [
-                &mut rule.api_groups,
-                &mut rule.resources,
-                &mut rule.resource_names,
-                &mut rule.non_resource_urls,
-                &mut rule.verbs,
-            ] {
-                list.sort_unstable();
-                list.dedup();
-            }
-        }
-        rules.sort_unstable();
-        rules.dedup();
+        canonical(&mut rules);
         Self { uid, rules }
     }
 
@@ -71,6 +60,39 @@ impl ResolvedRole {
     }
 }
 
+/// Puts rules into their one order, without repeats.
+pub fn canonical(rules: &mut Vec<Rule>) {
+    for rule in rules.iter_mut() {
+        for list in [
+            &mut rule.api_groups,
+            &mut rule.resources,
+            &mut rule.resource_names,
+            &mut rule.non_resource_urls,
+            &mut rule.verbs,
+        ] {
+            list.sort_unstable();
+            list.dedup();
+        }
+    }
+    rules.sort_unstable();
+    rules.dedup();
+}
+
+impl fmt::Display for Rule {
+    /// For example `get, list pods, pods/log named web-0`, for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut resources: Vec<String> = Vec::new();
+        for group in &self.api_groups {
+            let dotted =
+                |resource: &String| if group.is_empty() { resource.clone() } else { format!("{resource}.{group}") };
+            resources.extend(self.resources.iter().map(dotted));
+        }
+        resources.extend(self.non_resource_urls.iter().cloned());
+        write!(f, "{} {}", self.verbs.join(", "), resources.join(", "))?;
+        if self.resource_names.is_empty() { Ok(()) } else { write!(f, " named {}", self.resource_names.join(", ")) }
+    }
+}
+
 /// SHA-256 of `bytes` as 64 lower-case hex digits.
 #[must_use]
 pub fn sha256_hex(bytes: &[u8]) -> String {
@@ -80,12 +102,8 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
 /// `bytes` as lower-case hex digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'a' - 10 + value });
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The life of a grant as a table: every event in every phase, and what an approval is worth.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::approval::{self, Facts};
-use super::policy::{Policy, PolicyFile, Quorum, RuleFile};
+use super::policy::{self, Circumstances, Decision, Labels, Policy, Usage};
 use super::refusal::Code;
 use super::request::{Ask, KeyHash, Person, Scope};
+use super::risk::{self, Assessment};
 use super::role::{ResolvedRole, Rule};
 use super::*;
 
@@ -24,8 +26,10 @@ fn person(name: &str, groups: &[&str]) -> Person {
 fn ask() -> Ask {
     Ask {
         cluster: "play".parse().unwrap(),
-        scope: Scope::Namespace("payments".parse().unwrap()),
-        role: "view".parse().unwrap(),
+        scope: "payments".parse::<Namespace>().unwrap().into(),
+        access: Access::Role("view".parse().unwrap()),
+        fields: BTreeMap::new(),
+        start: None,
         window: "10m".parse().unwrap(),
         reason: "INC-42".parse().unwrap(),
     }
@@ -45,25 +49,31 @@ fn role(verb: &str) -> ResolvedRole {
     ResolvedRole::new("uid-1".into(), vec![rule])
 }
 
-fn quorum(count: u32) -> Quorum {
-    Quorum { groups: vec!["leads".into()], count }
+/// What the policy below says to the ask above.
+fn terms(count: u32) -> Terms {
+    match policy::decide(&policy(count), &person("alice", &["oncall"]), &ask(), &circumstances(0)) {
+        Decision::Ask(terms) => terms,
+        Decision::Deny(denial) => panic!("{denial:?}"),
+    }
+}
+
+fn shown(verb: &str) -> Shown {
+    let role = role(verb);
+    Shown { assessment: risk::assess(role.rules(), &ask().scope, None), role, holds: Vec::new() }
+}
+
+fn circumstances(second: i64) -> Circumstances<'static> {
+    static LABELS: Labels = Labels::new();
+    static NONE: LazyLock<Assessment> = LazyLock::new(|| risk::assess(&[], &ask().scope, None));
+    Circumstances { now: at(second), labels: &LABELS, assessment: &NONE, usage: Usage::default() }
 }
 
 fn policy(count: u32) -> Policy {
-    Policy::new(PolicyFile {
-        rules: vec![RuleFile {
-            name: "payments".into(),
-            who: vec!["oncall".into()],
-            clusters: vec!["play".parse().unwrap()],
-            namespaces: vec!["payments".parse().unwrap()],
-            cluster_wide: false,
-            roles: vec!["view".parse().unwrap()],
-            max_duration: "10m".parse().unwrap(),
-            reason: None,
-            approvers: quorum(count),
-        }],
-    })
-    .unwrap()
+    let written = format!(
+        "rules: [{{name: payments, who: [oncall], clusters: [play], namespaces: [payments], roles: [view], \
+         maxDuration: 10m, approval: [{{groups: [leads], count: {count}}}]}}]"
+    );
+    Policy::read(&written, None).unwrap()
 }
 
 fn fact(event: Event) -> Fact {
@@ -73,12 +83,11 @@ fn fact(event: Event) -> Fact {
 fn requested(count: u32) -> Grant {
     let requester = person("alice", &["oncall"]);
     Grant::begin(&fact(Event::Requested(Box::new(Requested {
-        digest: approval::digest(&id(), &requester.name, &ask(), &key(), &role("get")),
+        digest: approval::digest(&id(), &requester.name, &ask(), &key(), &shown("get")),
         ask: ask(),
         key: key(),
-        role: role("get"),
-        rule: "payments".into(),
-        quorum: quorum(count),
+        shown: shown("get"),
+        terms: terms(count),
         pending_until: at(3600),
     }))))
     .unwrap()
@@ -88,8 +97,8 @@ fn requested(count: u32) -> Grant {
 fn every_event() -> Vec<Event> {
     let digest = "d".repeat(64);
     vec![
-        Event::Agreed { digest: digest.clone() },
-        Event::Approved { digest, collect_until: at(600) },
+        Event::Agreed { digest: digest.clone(), groups: BTreeSet::new() },
+        Event::Approved { digest, groups: BTreeSet::new(), collect_until: at(600) },
         Event::Denied { reason: "no".into() },
         Event::Withdrawn,
         Event::Lapsed { clock: Clock::Pending },
@@ -98,11 +107,14 @@ fn every_event() -> Vec<Event> {
         Event::IssueIntended { serial: "01".into(), tbs_sha256: "02".into(), not_before: at(0), not_after: at(60) },
         Event::Issued { serial: "01".into(), leaf_sha256: "03".into() },
         Event::BindIntended { binding: "jit-x".into() },
-        Event::Bound { uid: "u".into() },
+        Event::Bound { uids: vec!["u".into()] },
         Event::Live { until: at(600) },
         Event::UnbindIntended { why: EndCause::Expired, reason: None },
         Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None },
         Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None },
+        Event::Narrowed(Box::new(Narrowed { ask: ask(), shown: shown("get"), digest: "e".repeat(64) })),
+        Event::BindingAltered { found: "x".into() },
+        Event::RoleChanged { found: "x".into() },
     ]
 }
 
@@ -129,12 +141,12 @@ fn brought_to(point: &str) -> Grant {
 #[test]
 fn only_these_events_may_follow() {
     let may: &[(&str, &[usize])] = &[
-        ("pending", &[0, 1, 2, 3, 4, 6]),
+        ("pending", &[0, 1, 2, 3, 4, 6, 15]),
         ("approved", &[3, 5, 6, 7, 14]),
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
         ("bound", &[6, 8, 11, 12]),
-        ("live", &[6, 7, 8, 12]),
+        ("live", &[6, 7, 8, 12, 16, 17]),
         ("ending", &[6, 13]),
         ("ended", &[]),
         ("denied", &[]),
@@ -160,6 +172,29 @@ fn a_grant_begins_with_its_request_only() {
     let mut nobody = fact(Event::Withdrawn);
     nobody.by = None;
     assert!(Grant::begin(&nobody).is_err());
+}
+
+/// A trail in which a request grows is refused.
+#[test]
+fn a_request_only_ever_gets_less() {
+    let narrowed = |change: fn(&mut Ask)| {
+        let mut less = ask();
+        change(&mut less);
+        let event = Event::Narrowed(Box::new(Narrowed { ask: less, shown: shown("get"), digest: "e".repeat(64) }));
+        requested(1).follow(&fact(event))
+    };
+    let left = narrowed(|ask| ask.window = "5s".parse().unwrap()).unwrap();
+    assert_eq!((left.ask.window.seconds(), left.asked(), left.digest.as_str()), (5, &ask(), "e".repeat(64).as_str()));
+    let wider: [fn(&mut Ask); 5] = [
+        |ask| ask.window = "24h".parse().unwrap(),
+        |ask| ask.scope = Scope::Cluster,
+        |ask| ask.scope = "other".parse::<Namespace>().unwrap().into(),
+        |ask| ask.access = Access::Role("edit".parse().unwrap()),
+        |ask| ask.reason = "INC-43".parse().unwrap(),
+    ];
+    for change in wider {
+        assert!(narrowed(change).is_err());
+    }
 }
 
 /// An end says why it ends, and that can't change on the way.
@@ -216,24 +251,35 @@ fn a_quorum_counts_people() {
 #[test]
 fn the_digest_covers_what_is_shown() {
     let alice = person("alice", &[]).name;
-    let usual = approval::digest(&id(), &alice, &ask(), &key(), &role("get"));
+    let usual = approval::digest(&id(), &alice, &ask(), &key(), &shown("get"));
     let changes: [fn(&mut Ask); 5] = [
         |ask| ask.cluster = "other".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
-        |ask| ask.role = "edit".parse().unwrap(),
+        |ask| ask.access = Access::Role("edit".parse().unwrap()),
         |ask| ask.window = "9m".parse().unwrap(),
         |ask| ask.reason = "INC-43".parse().unwrap(),
     ];
     for change in changes {
         let mut changed = ask();
         change(&mut changed);
-        assert_ne!(approval::digest(&id(), &alice, &changed, &key(), &role("get")), usual);
+        assert_ne!(approval::digest(&id(), &alice, &changed, &key(), &shown("get")), usual);
     }
-    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &role("list")), usual);
-    assert_ne!(approval::digest(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &role("get")), usual);
-    assert_ne!(approval::digest(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &role("get")), usual);
-    let anew = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec());
-    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &anew), usual);
+    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &shown("list")), usual);
+    assert_ne!(approval::digest(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
+    assert_ne!(approval::digest(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
+    let others: [fn(&mut Shown); 3] = [
+        |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
+        |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
+        |shown| {
+            let Ask { scope, access, .. } = ask();
+            shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access });
+        },
+    ];
+    for change in others {
+        let mut changed = shown("get");
+        change(&mut changed);
+        assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &changed), usual);
+    }
 }
 
 fn approved_by_bob() -> Grant {
@@ -269,8 +315,9 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
             requester: &moment.requester,
             approvers: &approvers,
             role: moment.role.as_ref(),
+            circumstances: circumstances(moment.second),
         };
-        approval::collect(&approved_by_bob(), &moment.key, &facts, at(moment.second))
+        approval::collect(&approved_by_bob(), &moment.key, &facts)
     };
     let approved = collect(&usual()).unwrap();
     assert_eq!((approved.grant(), approved.person().as_str()), (&id(), "alice"));
@@ -280,7 +327,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
     let cases: [(Code, Change); 9] = [
         (Code::RequesterLostRight, |moment| moment.requester.groups.clear()),
         (Code::RequesterLostRight, |moment| moment.policy = policy(2)),
-        (Code::RequesterLostRight, |moment| moment.policy = Policy::new(PolicyFile { rules: vec![] }).unwrap()),
+        (Code::RequesterLostRight, |moment| moment.policy = Policy::read("rules: []", None).unwrap()),
         (Code::ApproverLostRight, |moment| moment.bob = None),
         (Code::ApproverLostRight, |moment| moment.bob = Some(person("bob", &["other"]))),
         (Code::RoleMissing, |moment| moment.role = None),
@@ -326,5 +373,74 @@ fn an_id_is_sixteen_letters_and_reads_back() {
     }
     for text in ["", "abc", "0123456789abcdeI", "0123456789abcde/", "0123456789ABCDEF", "0123456789abcdefg"] {
         assert!(text.parse::<GrantId>().is_err(), "{text}");
+    }
+}
+
+/// Whatever an approver cuts down, what is left asks for nothing that was not asked; and what is more than that is
+/// refused.
+mod narrowing {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::grant::narrow::{Narrowing, is_no_wider};
+    use crate::grant::policy::covers;
+    use crate::grant::request::{ExactRules, Namespace, Namespaces};
+
+    const WORDS: [&str; 4] = ["a", "b", "c", "d"];
+
+    fn some(most: usize) -> impl Strategy<Value = Vec<String>> {
+        prop::collection::btree_set(0..WORDS.len(), 1..=most)
+            .prop_map(|numbers| numbers.into_iter().map(|number| WORDS[number].to_owned()).collect())
+    }
+
+    fn rules() -> impl Strategy<Value = Vec<Rule>> {
+        let rule =
+            (some(2), some(2), some(2), prop::option::of(some(2))).prop_map(|(verbs, groups, resources, names)| Rule {
+                verbs,
+                api_groups: groups,
+                resources,
+                resource_names: names.unwrap_or_default(),
+                ..Rule::default()
+            });
+        prop::collection::vec(rule, 1..3)
+    }
+
+    fn namespaces(names: &[String]) -> Namespaces {
+        names.iter().map(|name| name.parse().unwrap()).collect::<Vec<Namespace>>().try_into().unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn narrowing_never_widens(
+            asked in some(3), given in rules(), exact in any::<bool>(), lets in any::<bool>(),
+            less in (prop::option::of(5_u32..900), prop::option::of(some(3)), prop::option::of(rules())),
+        ) {
+            let mut grant = requested(1);
+            grant.ask.scope = Scope::Namespaces(namespaces(&asked));
+            grant.terms.narrow = lets;
+            if exact {
+                grant.ask.access = Access::Rules(ExactRules::try_from(given.clone()).unwrap());
+            }
+            let role = ResolvedRole::new("uid".into(), given);
+            let (window, names, rules) = less;
+            let narrowing = Narrowing {
+                window: window.map(|seconds| format!("{seconds}s").parse().unwrap()),
+                namespaces: names.as_deref().map(namespaces),
+                rules: rules.map(|rules| ExactRules::try_from(rules).unwrap()),
+            };
+            let wider = narrowing.window.is_some_and(|window| window > grant.ask.window)
+                || narrowing.namespaces.iter().any(|less| !grant.ask.scope.contains(&Scope::Namespaces(less.clone())))
+                || narrowing.rules.iter().any(|less| less.as_slice().iter().any(|rule| !covers(role.rules(), rule)))
+                || narrowing.rules.is_some() && !exact && !lets;
+            match narrowing.of(&grant, &role) {
+                Ok(left) => {
+                    prop_assert!(!wider && is_no_wider(&left, &grant.ask), "{left:?}");
+                    if let Access::Rules(rules) = &left.access {
+                        prop_assert!(rules.as_slice().iter().all(|rule| covers(role.rules(), rule)));
+                    }
+                }
+                Err(refusal) => prop_assert!(wider && refusal.code == Code::NotLess, "{refusal}"),
+            }
+        }
     }
 }

@@ -1,0 +1,78 @@
+//! Saying yes to less: an approver may cut what is asked down to a shorter window, fewer namespaces or fewer
+//! rules, never to anything else.
+//!
+//! Called with an approval. What comes out is an ask of its own, and a digest over it: who agrees after that
+//! agrees to the less. A narrowed ask is checked once more when the event is taken in, so a trail that widens
+//! one is refused.
+
+use super::Grant;
+use super::policy::covers;
+use super::refusal::{Code, Refusal};
+use super::request::{Access, Ask, ExactRules, Namespaces, Scope, Window};
+use super::role::ResolvedRole;
+
+/// To what a request is cut down; what is not said stays as it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Narrowing {
+    /// A shorter window.
+    pub window: Option<Window>,
+    /// Some of the namespaces.
+    pub namespaces: Option<Namespaces>,
+    /// Some of what the role, or the exact rules, allow.
+    pub rules: Option<ExactRules>,
+}
+
+impl Narrowing {
+    /// What is left of the ask of `grant`, whose role allows what `role` says.
+    ///
+    /// # Errors
+    /// The refusal, when anything of it was not asked, or the rule of the policy does not let roles be cut down.
+    pub fn of(&self, grant: &Grant, role: &ResolvedRole) -> Result<Ask, Refusal> {
+        let mut ask = grant.ask.clone();
+        if let Some(window) = self.window {
+            ask.window = window;
+        }
+        if let Some(namespaces) = &self.namespaces {
+            ask.scope = Scope::Namespaces(namespaces.clone());
+        }
+        if let Some(rules) = &self.rules {
+            if matches!(ask.access, Access::Role(_)) && !grant.terms.narrow {
+                let why = format!("the rule `{}` does not let a role be cut down", grant.terms.rule);
+                return Err(
+                    wider(why).hint("approve less time or fewer namespaces, or deny it and say what to ask for")
+                );
+            }
+            if let Some(beyond) = rules.as_slice().iter().find(|rule| !covers(role.rules(), rule)) {
+                return Err(wider(format!("`{beyond}` is not in what was asked")));
+            }
+            if ask.scope.namespaces().is_empty() {
+                return Err(wider("a role that is given in the whole cluster can't be cut down".to_owned()));
+            }
+            ask.access = Access::Rules(rules.clone());
+        }
+        if grant.ask.window < ask.window {
+            return Err(wider(format!("{} is longer than what was asked, {}", ask.window, grant.ask.window)));
+        }
+        if !grant.ask.scope.contains(&ask.scope) || grant.ask.scope == Scope::Cluster && ask.scope != Scope::Cluster {
+            return Err(wider(format!("{} is not in what was asked, {}", ask.scope, grant.ask.scope)));
+        }
+        Ok(ask)
+    }
+}
+
+/// Whether `less` asks for nothing that `ask` does not, as far as that can be told without the role's rules.
+#[must_use]
+pub fn is_no_wider(less: &Ask, ask: &Ask) -> bool {
+    let access = match (&less.access, &ask.access) {
+        (Access::Rules(less), Access::Rules(more)) => less.as_slice().iter().all(|rule| covers(more.as_slice(), rule)),
+        (Access::Rules(_), Access::Role(_)) => true,
+        (less, more) => less == more,
+    };
+    let rest =
+        (&less.cluster, &less.reason, &less.fields, less.start) == (&ask.cluster, &ask.reason, &ask.fields, ask.start);
+    access && rest && less.window <= ask.window && ask.scope.contains(&less.scope)
+}
+
+fn wider(why: String) -> Refusal {
+    Refusal::new(Code::NotLess, why).hint("an approver can agree to what was asked or to less")
+}
