@@ -6,15 +6,16 @@
 //! ```
 //! The events are those of grants that ran to their end, with the rules of the real role `view` in them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use jitd::grant::policy::Quorum;
-use jitd::grant::request::{Ask, KeyHash, PersonName, Scope};
+use jitd::grant::request::{Access, Ask, KeyHash, Namespace, PersonName, Scope};
+use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, Rule};
-use jitd::grant::{EndCause, EndProof, Event, Fact, GrantId, Requested};
+use jitd::grant::{EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::daemon::{Daemon, private_folder};
@@ -105,18 +106,22 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
     let id = GrantId::from_random(random.bytes());
     let digest = random.hex();
     let (alice, bob): (PersonName, PersonName) = ("alice".parse()?, "bob".parse()?);
+    let scope: Scope = NAMESPACE.parse::<Namespace>()?.into();
     let requested = Requested {
         ask: Ask {
             cluster: "bench".parse()?,
-            scope: Scope::Namespace(NAMESPACE.parse()?),
-            role: "view".parse()?,
+            scope: scope.clone(),
+            access: Access::Role("view".parse()?),
+            fields: BTreeMap::new(),
+            start: None,
             window: "15m".parse()?,
             reason: "INC-4711 the queue is stuck".parse()?,
         },
         key: KeyHash(random.hex()),
-        role: role.clone(),
-        rule: "bench".to_owned(),
-        quorum: Quorum { groups: vec!["leads".to_owned()], count: 1 },
+        shown: Shown { role: role.clone(), assessment: assess(role.rules(), &scope, None), holds: Vec::new() },
+        terms: serde_json::from_value(
+            serde_json::json!({ "rule": "bench", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" }),
+        )?,
         digest: digest.clone(),
         pending_until: at + SignedDuration::from_hours(1),
     };
@@ -129,11 +134,11 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
     };
     let mut facts = vec![
         (Some(alice), Event::Requested(Box::new(requested))),
-        (Some(bob), Event::Approved { digest, collect_until: until }),
+        (Some(bob), Event::Approved { digest, groups: ["leads".to_owned()].into(), collect_until: until }),
     ];
     facts.extend(issue(random).map(|event| (None, event)));
     facts.push((None, Event::BindIntended { binding: id.binding_name() }));
-    facts.push((None, Event::Bound { uid: random.uid() }));
+    facts.push((None, Event::Bound { uids: vec![random.uid()] }));
     facts.push((None, Event::Live { until }));
     if random.next().is_multiple_of(2) {
         facts.extend(issue(random).map(|event| (None, event)));

@@ -1,9 +1,9 @@
-//! Keys, and the two ways in which a certificate passes by one: recorded, then signed under seal.
+//! Keys, and the two ways in which a certificate passes by one: recorded, then signed as it was recorded.
 //!
 //! [`record`] runs the encoder with a key that can't sign and keeps the bytes it was asked to sign.
-//! [`Sealed`] signs only bytes with the hash it was given, so what is signed is what was recorded, even
-//! if the encoder should ever answer differently the second time. Private keys leave here only as PEM
-//! that is wiped from memory. Called by the authority and its store.
+//! [`sealed`] signs only bytes with the hash it was given, so what is signed is what was recorded, and
+//! puts the certificate together without encoding it again. Private keys leave here only as PEM that is
+//! wiped from memory. Called by the authority and its store.
 
 use std::cell::RefCell;
 
@@ -92,32 +92,38 @@ impl PublicKeyData for PublicKey {
     }
 }
 
-/// Signs bytes of one hash, and no others.
-pub(super) struct Sealed<'a> {
-    key: &'a CaKey,
-    digest: [u8; 32],
+/// The certificate of the bytes `tbs` (TBSCertificate in DER, which names ECDSA with SHA-256) with the
+/// signature of `key` on them.
+///
+/// # Errors
+/// [`CaError::OtherBytes`] when `digest` is not their SHA-256; the library failed.
+pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, CaError> {
+    if sha256(tbs) != *digest {
+        return Err(CaError::OtherBytes);
+    }
+    let signature = key.sign(tbs)?;
+    // Certificate (RFC 5280 section 4.1); in a BIT STRING the number of unused bits comes first.
+    Ok(element(0x30, &[tbs, ECDSA_WITH_SHA256, &element(0x03, &[&[0], &signature])]))
 }
 
-impl<'a> Sealed<'a> {
-    pub(super) fn new(key: &'a CaKey, digest: [u8; 32]) -> Self {
-        Self { key, digest }
-    }
-}
+/// AlgorithmIdentifier `ecdsa-with-SHA256`, 1.2.840.10045.4.3.2, without parameters (RFC 5758 section 3.2).
+pub(super) const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 
-impl PublicKeyData for Sealed<'_> {
-    fn der_bytes(&self) -> &[u8] {
-        self.key.der_bytes()
+/// One element of DER: the tag, the length in its shortest form (X.690 section 10.1), the parts of the contents.
+pub(super) fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
+    let length: usize = contents.iter().map(|part| part.len()).sum();
+    let mut der = Vec::with_capacity(length + 10);
+    der.push(tag);
+    if length < 0x80 {
+        der.push(length as u8);
+    } else {
+        let octets = length.to_be_bytes();
+        let unused = octets.iter().take_while(|octet| **octet == 0).count();
+        der.push(0x80 | (octets.len() - unused) as u8);
+        der.extend(octets.iter().skip(unused));
     }
-
-    fn algorithm(&self) -> &'static SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-impl SigningKey for Sealed<'_> {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        if sha256(message) == self.digest { self.key.sign(message) } else { Err(rcgen::Error::RemoteKeyError) }
-    }
+    contents.iter().for_each(|part| der.extend_from_slice(part));
+    der
 }
 
 /// Stands where a key should sign, and keeps the bytes instead.
@@ -165,16 +171,31 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
 }
 
 /// A serial number nobody can foresee. Positive and at most 20 octets in DER (RFC 5280 section 4.1.2.2),
-/// and its first octet is not zero, so every tool writes it with the same digits.
+/// and its first digit in hex is not zero, so every tool writes it with the same 32 digits.
 pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], CaError> {
     let mut serial = [0; SERIAL_LENGTH];
     loop {
         rand::fill(&mut serial).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
         if let Some(first) = serial.first_mut() {
             *first &= 0x7f;
-            if *first != 0 {
+            if *first >= 0x10 {
                 return Ok(serial);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// X.690 section 8.1.3.5 has the third as its example.
+    #[test]
+    fn a_length_is_written_in_its_shortest_form() {
+        for (length, written) in [(0, &[0][..]), (127, &[127]), (201, &[0x81, 0xc9]), (256, &[0x82, 1, 0])] {
+            let contents = vec![7; length];
+            let (half, rest) = contents.split_at(length / 2);
+            assert_eq!(element(0x30, &[half, rest]), [&[0x30], written, &contents].concat(), "{length}");
         }
     }
 }

@@ -15,6 +15,7 @@ mod csr;
 mod key;
 mod profile;
 pub mod store;
+mod template;
 
 use std::fmt;
 use std::io;
@@ -28,8 +29,9 @@ use crate::grant::approval::Approved;
 use crate::grant::request::KeyHash;
 use crate::grant::role::{hex, sha256_hex};
 
-use self::key::{CaKey, PublicKey, Sealed};
+use self::key::{CaKey, PublicKey};
 use self::profile::Particulars;
+use self::template::Template;
 
 pub use self::csr::{CheckedCsr, read_csr};
 
@@ -142,7 +144,10 @@ pub enum CaError {
         /// What it was to do, as a verb.
         doing: &'static str,
     },
-    /// A certificate could not be put together, or the bytes to sign are not those that were prepared.
+    /// The bytes to sign are not those that were prepared.
+    #[error("the bytes to sign are not those that were prepared")]
+    OtherBytes,
+    /// A certificate could not be put together.
     #[error("can't make the certificate: {0}")]
     Encode(#[from] rcgen::Error),
 }
@@ -152,6 +157,7 @@ pub struct Authority {
     key: CaKey,
     // Only the name and the key identifier of it are used.
     issuer: CertificateParams,
+    template: Template,
     chain_pem: String,
     root_pem: String,
     not_before: Timestamp,
@@ -180,26 +186,18 @@ impl Authority {
             what: format!("`{}`", folder.join(store::ISSUING).display()),
             why: "holds no certificate".to_owned(),
         })?;
-        let authority = Self {
+        let (not_before, not_after, own_keys) = (chain.not_before(), chain.not_after(), chain.keys().to_vec());
+        let issuer = chain.into_issuer();
+        Ok(Self {
+            template: Template::of(&bundle.key, &issuer, issuing_and_between.first().unwrap_or(root))?,
             chain_pem: issuing_and_between.iter().map(|der| store::certificate_pem(der)).collect(),
             root_pem: store::certificate_pem(root),
-            not_before: chain.not_before(),
-            not_after: chain.not_after(),
-            own_keys: chain.keys().to_vec(),
-            issuer: chain.into_issuer(),
+            not_before,
+            not_after,
+            own_keys,
+            issuer,
             key: bundle.key,
-        };
-        // The name is written anew into each certificate; a verifier compares it with the issuing
-        // certificate's subject (RFC 5280 section 6.1.3 (a)(4)), here byte for byte.
-        let particulars = Particulars {
-            key: &authority.key,
-            serial: [1; profile::SERIAL_LENGTH],
-            validity: (authority.not_before, authority.not_after),
-        };
-        let probe = profile::daemon("probe", &particulars);
-        let tbs = key::record(&probe, &authority.key, &authority.issuer, &authority.key)?;
-        chain::issuer_is_subject(&tbs, issuing_and_between.first().unwrap_or(root))?;
-        Ok(authority)
+        })
     }
 
     /// The last second at which anything it signs can be valid: the earliest end in its chain.
@@ -245,8 +243,7 @@ impl Authority {
         let validity = self.validity(lifetime, approved.not_after(), now)?;
         let public_key = csr.into_public_key();
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
-        let template = profile::user(approved.grant(), approved.person(), &particulars);
-        self.record(template, &particulars)
+        Ok(prepared(self.template.fill(approved.grant(), approved.person(), &particulars), &particulars))
     }
 
     /// Signs what was prepared, and nothing else.
@@ -254,14 +251,12 @@ impl Authority {
     /// # Errors
     /// The bytes to sign are not those that were prepared, or the library failed.
     pub fn sign(&self, prepared: Prepared) -> Result<Certificate, CaError> {
-        let seal = Sealed::new(&self.key, prepared.tbs_digest);
-        let issuer = rcgen::Issuer::from_params(&self.issuer, seal);
-        let certificate = prepared.template.signed_by(&prepared.public_key, &issuer)?;
-        let mut chain_pem = store::certificate_pem(certificate.der());
+        let certificate = key::sealed(&self.key, &prepared.tbs, &prepared.tbs_digest)?;
+        let mut chain_pem = store::certificate_pem(&certificate);
         chain_pem.push_str(&self.chain_pem);
         Ok(Certificate {
             serial: prepared.serial,
-            leaf_sha256: sha256_hex(certificate.der()),
+            leaf_sha256: sha256_hex(&certificate),
             chain_pem,
             not_after: prepared.not_after,
         })
@@ -283,28 +278,9 @@ impl Authority {
         let key = CaKey::generate()?;
         let public_key = key.public();
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
-        let prepared = self.record(profile::daemon(host, &particulars), &particulars)?;
-        let Certificate { serial, chain_pem, not_after, .. } = self.sign(prepared)?;
+        let tbs = key::record(&profile::daemon(host, &particulars), &public_key, &self.issuer, &self.key)?;
+        let Certificate { serial, chain_pem, not_after, .. } = self.sign(prepared(tbs, &particulars))?;
         Ok(DaemonCredential { serial, chain_pem, key_pem: key.to_pem()?, not_after })
-    }
-
-    fn record(
-        &self,
-        template: CertificateParams,
-        particulars: &Particulars<'_, PublicKey>,
-    ) -> Result<Prepared, CaError> {
-        let tbs = key::record(&template, particulars.key, &self.issuer, &self.key)?;
-        let tbs_digest = key::sha256(&tbs);
-        let (not_before, not_after) = particulars.validity;
-        Ok(Prepared {
-            serial: hex(&particulars.serial),
-            tbs_sha256: hex(&tbs_digest),
-            not_before,
-            not_after,
-            tbs_digest,
-            template,
-            public_key: particulars.key.clone(),
-        })
     }
 
     /// The first and the last second of a certificate that is made now.
@@ -339,7 +315,7 @@ impl fmt::Debug for Authority {
 
 /// A certificate that lacks only its signature. The four open fields are what the trail's intent says.
 pub struct Prepared {
-    /// Serial number: 16 octets, positive, as 32 lower-case hex digits, the first octet not zero.
+    /// Serial number: 16 octets, positive, as 32 lower-case hex digits, the first not zero.
     pub serial: String,
     /// SHA-256 of the bytes to be signed (TBSCertificate in DER), hex.
     pub tbs_sha256: String,
@@ -348,8 +324,13 @@ pub struct Prepared {
     /// Last second of validity.
     pub not_after: Timestamp,
     tbs_digest: [u8; 32],
-    template: CertificateParams,
-    public_key: PublicKey,
+    tbs: Vec<u8>,
+}
+
+fn prepared(tbs: Vec<u8>, particulars: &Particulars<'_, PublicKey>) -> Prepared {
+    let tbs_digest = key::sha256(&tbs);
+    let (not_before, not_after) = particulars.validity;
+    Prepared { serial: hex(&particulars.serial), tbs_sha256: hex(&tbs_digest), not_before, not_after, tbs_digest, tbs }
 }
 
 impl fmt::Debug for Prepared {

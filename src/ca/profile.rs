@@ -122,7 +122,7 @@ fn base(subject: DistinguishedName, particulars: &Particulars<'_, impl PublicKey
 }
 
 /// The leftmost 160 bits of the SHA-256 of the key's bits (RFC 7093 section 2, method 1).
-fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
+pub(super) fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
     key::sha256(key.der_bytes()).into_iter().take(20).collect()
 }
 

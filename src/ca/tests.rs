@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,9 +23,8 @@ use super::key::{CaKey, PublicKey};
 use super::store::{CertificateFacts, Shown};
 use super::*;
 use crate::grant::approval;
-use crate::grant::policy::Quorum;
 use crate::grant::refusal::Code;
-use crate::grant::request::{Ask, ClusterName, PersonName, Scope};
+use crate::grant::request::{Access, Ask, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
 
 const NOW: &str = "2026-11-23T12:00:00.5Z";
@@ -77,16 +77,17 @@ fn approved(key: &KeyHash, until: Timestamp) -> Approved {
         requester: "alice".parse().unwrap(),
         ask: Ask {
             cluster: cluster(),
-            scope: Scope::Namespace("payments".parse().unwrap()),
-            role: "view".parse().unwrap(),
+            scope: "payments".parse::<Namespace>().unwrap().into(),
+            access: Access::Role("view".parse().unwrap()),
+            fields: BTreeMap::new(),
+            start: None,
             window: "15m".parse().unwrap(),
             reason: "INC-42".parse().unwrap(),
         },
         key: key.clone(),
         role_uid: String::new(),
         rules_sha256: String::new(),
-        rule: String::new(),
-        quorum: Quorum { groups: vec!["sre".to_owned()], count: 1 },
+        terms: serde_json::from_value(serde_json::json!({ "rule": "sre", "steps": [{ "groups": ["sre"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
         digest: String::new(),
         requested_at: now(),
         phase: Phase::Live,
@@ -94,8 +95,13 @@ fn approved(key: &KeyHash, until: Timestamp) -> Approved {
         deadline: Some(until),
         live_at: None,
         ended_at: None,
+        risk: None,
+        narrowed_from: None,
+        role_changed: None,
+        extension: None,
+        answers: 0,
         bind_intended: true,
-        binding_uid: None,
+        binding_uids: Vec::new(),
         certificates: 0,
         end_cause: None,
         closed_by: None,
@@ -162,8 +168,8 @@ fn other_bytes_than_the_prepared_are_not_signed() {
     let csr = some_csr();
     let approved = approved(csr.key(), now() + seconds(900));
     let mut prepared = authority.prepare(approved, csr, seconds(900), now()).unwrap();
-    prepared.template.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    assert!(matches!(authority.sign(prepared), Err(CaError::Encode(rcgen::Error::RemoteKeyError))));
+    *prepared.tbs.last_mut().unwrap() ^= 1;
+    assert!(matches!(authority.sign(prepared), Err(CaError::OtherBytes)));
 }
 
 /// The client gets leaf and issuing certificate, and the API server's root completes the chain.
@@ -249,7 +255,7 @@ fn serials_are_sixteen_positive_octets() {
     let mut seen = std::collections::HashSet::new();
     for _ in 0..2000 {
         let serial = key::random_serial().unwrap();
-        assert!((1..=0x7f).contains(&serial[0]));
+        assert!((0x10..=0x7f).contains(&serial[0]));
         assert!(seen.insert(serial));
     }
 }

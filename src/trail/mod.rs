@@ -7,7 +7,7 @@
 //! is enough to check them. Nothing is updated or deleted. The broker and the sweep append; the API reads.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::grant::request::{KeyHash, Person, PersonName};
-use crate::grant::role::{ResolvedRole, sha256_hex};
-use crate::grant::{Event, Fact, Grant, GrantId};
+use crate::grant::role::sha256_hex;
+use crate::grant::{Event, Fact, Grant, GrantId, Shown};
 
 #[cfg(test)]
 mod tests;
@@ -78,8 +78,8 @@ const BATCH: usize = 512;
 /// From so many appends in one commit on, the writer waits for the next crowd.
 const CROWD: usize = 5;
 
-/// How long it waits at most; a commit takes about twice that.
-const PATIENCE: Duration = Duration::from_micros(200);
+/// How long it waits at most, about two commits long. What shares a commit shares its sync and its pages.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
 #[derive(Clone)]
@@ -91,9 +91,27 @@ pub struct Trail {
 }
 
 struct Writer {
-    queue: Mutex<Option<mpsc::Sender<Append>>>,
+    queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// What waits for the writer, which is woken once for a crowd, not once for each append of it.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    enough: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    appends: Vec<Append>,
+    /// How many the writer sleeps for; none while it is awake.
+    wanted: Option<usize>,
+    closed: bool,
+}
+
+/// The writer's end of the queue. With it goes what still waits, so that nobody waits for a writer that is gone.
+struct Taker(Arc<Queue>);
 
 struct Append {
     facts: Vec<Fact>,
@@ -112,8 +130,8 @@ impl Trail {
         let open = open_grants(&reader).map_err(|fault| fault.at(path))?;
 
         let latest = head.at;
-        let (queue, appends) = mpsc::channel();
-        let owned = path.to_owned();
+        let queue = Arc::new(Queue::default());
+        let (appends, owned) = (Taker(Arc::clone(&queue)), path.to_owned());
         let thread = std::thread::Builder::new()
             .name("trail".to_owned())
             .spawn(move || {
@@ -122,7 +140,7 @@ impl Trail {
             })
             .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
         let trail = Self {
-            writer: Arc::new(Writer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }),
+            writer: Arc::new(Writer { queue, thread: Mutex::new(Some(thread)) }),
             reader: Arc::new(Mutex::new(reader)),
             path: Arc::new(path.to_owned()),
             latest,
@@ -142,13 +160,7 @@ impl Trail {
     /// [`TrailError`]; then none of them is stored.
     pub async fn append(&self, facts: Vec<Fact>) -> Result<(), TrailError> {
         let (done, stored) = oneshot::channel();
-        let sent = {
-            let queue = self.writer.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.as_ref().is_some_and(|queue| queue.send(Append { facts, done }).is_ok())
-        };
-        if !sent {
-            return Err(self.gone());
-        }
+        self.writer.queue.put(Append { facts, done });
         stored.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
@@ -165,19 +177,20 @@ impl Trail {
         self.read(move |reader| lines_of(reader, &id)).await
     }
 
-    /// The role of a grant as it was when it was asked for.
+    /// What approvers of a grant are shown beside what is asked.
     ///
     /// # Errors
     /// [`TrailError`].
-    pub async fn role_of(&self, id: &GrantId) -> Result<Option<ResolvedRole>, TrailError> {
+    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, TrailError> {
         let id = id.clone();
         self.read(move |reader| {
             let line: Option<String> = reader
-                .prepare_cached("SELECT line FROM events WHERE grant_id = ?1 AND kind = 'requested'")?
+                .prepare_cached("SELECT line FROM events WHERE grant_id = ?1 AND kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1")?
                 .query_row([id.as_str()], |row| row.get(0))
                 .optional()?;
             Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
-                Some(Event::Requested(requested)) => Some(requested.role),
+                Some(Event::Requested(requested)) => Some(requested.shown),
+                Some(Event::Narrowed(narrowed)) => Some(narrowed.shown),
                 _ => None,
             })
         })
@@ -197,6 +210,29 @@ impl Trail {
                      OR EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester > ?2)",
             )?;
             Ok(statement.query_row([key, person], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// How often a person asked since that moment, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn asked_since(&self, person: &PersonName, since: Timestamp, most: u32) -> Result<u32, TrailError> {
+        let person = person.to_string();
+        self.read(move |reader| {
+            let mut statement = reader.prepare_cached(
+                "SELECT line FROM grants JOIN events USING (seq) WHERE requester = ?1 ORDER BY seq DESC LIMIT ?2",
+            )?;
+            let mut rows = statement.query(params![person, most])?;
+            let mut count = 0;
+            while let Some(row) = rows.next()? {
+                if parse(&row.get::<_, String>(0)?)?.fact.at < since {
+                    break;
+                }
+                count += 1;
+            }
+            Ok(count)
         })
         .await
     }
@@ -264,8 +300,7 @@ impl Trail {
 
 impl Writer {
     fn close(&self) {
-        // Without a sender the writer's loop ends once its queue is empty.
-        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.queue.close();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
@@ -312,10 +347,68 @@ impl Fault {
     }
 }
 
-fn write(connection: &Connection, mut head: Head, appends: &mpsc::Receiver<Append>, path: &Path) {
+impl Queue {
+    /// Dropped when the queue is closed, and whoever waits for it is told so.
+    fn put(&self, append: Append) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.appends.push(append);
+            if waiting.wanted.is_some_and(|wanted| waiting.appends.len() >= wanted) {
+                waiting.wanted = None;
+                self.enough.notify_one();
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.enough.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Taker {
+    /// Everything that waits; nothing when the queue is closed and empty. Where the last batch was a large
+    /// one, as many are about to come again, and a moment's patience makes one commit of two; a single writer
+    /// never waits.
+    fn take(&self, usual: usize) -> Vec<Append> {
+        let mut waiting = self.0.lock();
+        let end = Instant::now() + PATIENCE;
+        while usual >= CROWD && waiting.appends.len() < usual && !waiting.closed {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiting.wanted = Some(usual);
+            waiting = self.0.enough.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        while waiting.appends.is_empty() && !waiting.closed {
+            waiting.wanted = Some(1);
+            waiting = self.0.enough.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        waiting.wanted = None;
+        let batch = waiting.appends.len().min(BATCH);
+        waiting.appends.drain(..batch).collect()
+    }
+}
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        self.0.close();
+        self.0.lock().appends.clear();
+    }
+}
+
+fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path) {
     let mut usual = 1;
-    while let Ok(first) = appends.recv() {
-        let batch = gather(first, appends, usual);
+    loop {
+        let batch = appends.take(usual);
+        if batch.is_empty() {
+            return;
+        }
         usual = batch.len();
         let before = head.clone();
         match commit(connection, &mut head, &batch) {
@@ -336,21 +429,6 @@ fn write(connection: &Connection, mut head: Head, appends: &mpsc::Receiver<Appen
             }
         }
     }
-}
-
-/// Everything that waits. Where the last batch was a large one, as many are about to come again, and a
-/// moment's patience makes one commit of two; a single writer never waits.
-fn gather(first: Append, appends: &mpsc::Receiver<Append>, usual: usize) -> Vec<Append> {
-    let mut batch: Vec<Append> = std::iter::once(first).chain(appends.try_iter().take(BATCH - 1)).collect();
-    let wanted = if usual < CROWD { 0 } else { usual.min(BATCH) };
-    let end = Instant::now() + PATIENCE;
-    while batch.len() < wanted {
-        match appends.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(append) => batch.push(append),
-            Err(_) => break,
-        }
-    }
-    batch
 }
 
 /// One transaction for the whole batch. An append that may not stand leaves the others as they are.
@@ -429,7 +507,7 @@ fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> 
     match &fact.event {
         Event::Requested(requested) => {
             let groups =
-                serde_json::to_string(&requested.quorum.groups).map_err(|error| Fault::System(error.to_string()))?;
+                serde_json::to_string(&requested.terms.groups()).map_err(|error| Fault::System(error.to_string()))?;
             let requester = fact.by.as_ref().map_or("", |person| person.as_str());
             connection
                 .prepare_cached(

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::grant::policy::Quorum;
-use crate::grant::request::{Ask, PersonName, Scope};
+use crate::grant::request::{Access, Ask, Namespace, PersonName, Scope};
+use crate::grant::risk::assess;
+use crate::grant::role::ResolvedRole;
 use crate::grant::{Clock, EndCause, EndProof, Requested};
 
 /// A folder that goes with the test.
@@ -55,15 +56,20 @@ fn requested(number: u8) -> Fact {
     let event = Requested {
         ask: Ask {
             cluster: "play".parse().unwrap(),
-            scope: Scope::Namespace("payments".parse().unwrap()),
-            role: "view".parse().unwrap(),
+            scope: "payments".parse::<Namespace>().unwrap().into(),
+            access: Access::Role("view".parse().unwrap()),
+            fields: BTreeMap::new(),
+            start: None,
             window: "5m".parse().unwrap(),
             reason: "INC-42".parse().unwrap(),
         },
         key: KeyHash("ab".repeat(32)),
-        role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-        rule: "payments".to_owned(),
-        quorum: Quorum { groups: vec!["payments-leads".to_owned()], count: 2 },
+        shown: Shown {
+            role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
+            assessment: assess(&[], &Scope::Cluster, None),
+            holds: Vec::new(),
+        },
+        terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
         digest: "cd".repeat(32),
         pending_until: at(3600),
     };
@@ -80,7 +86,12 @@ fn withdrawn(number: u8) -> Fact {
 }
 
 fn started(second: i64) -> Fact {
-    let event = Event::Started { version: "1".to_owned(), host: "h".to_owned(), policy_sha256: "0".to_owned() };
+    let event = Event::Started {
+        version: "1".to_owned(),
+        host: "h".to_owned(),
+        policy_sha256: "0".to_owned(),
+        guardrails_sha256: None,
+    };
     fact(None, None, second, event)
 }
 
@@ -158,6 +169,22 @@ async fn once_is_once_across_restarts() {
     assert_eq!(again.unwrap_err().sqlite_error_code(), Some(ErrorCode::ConstraintViolation));
 }
 
+/// An append is answered, also when the writer goes before or after it came.
+#[tokio::test]
+async fn nobody_waits_for_a_writer_that_is_gone() {
+    let queue = Arc::new(Queue::default());
+    let put = || {
+        let (done, stored) = oneshot::channel();
+        queue.put(Append { facts: vec![started(0)], done });
+        stored
+    };
+    let taker = Taker(Arc::clone(&queue));
+    let before = put();
+    drop(taker);
+    assert!(before.await.is_err());
+    assert!(put().await.is_err());
+}
+
 /// One trail, one daemon.
 #[test]
 fn a_held_trail_is_not_opened() {
@@ -205,8 +232,8 @@ fn events() -> Vec<Event> {
     let text = || "x".to_owned();
     let mut events = vec![
         requested(0).event,
-        Event::Agreed { digest: text() },
-        Event::Approved { digest: text(), collect_until: at(600) },
+        Event::Agreed { digest: text(), groups: [text()].into() },
+        Event::Approved { digest: text(), groups: [text()].into(), collect_until: at(600) },
         Event::Denied { reason: text() },
         Event::Withdrawn,
         Event::Lapsed { clock: Clock::Pending },
@@ -215,7 +242,7 @@ fn events() -> Vec<Event> {
         Event::IssueIntended { serial: text(), tbs_sha256: text(), not_before: at(0), not_after: at(9) },
         Event::Issued { serial: text(), leaf_sha256: text() },
         Event::BindIntended { binding: text() },
-        Event::Bound { uid: text() },
+        Event::Bound { uids: vec![text()] },
         Event::Live { until: at(300) },
         Event::UnbindIntended { why: EndCause::Revoked, reason: Some(text()) },
     ];

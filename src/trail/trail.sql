@@ -38,3 +38,4 @@ CREATE TABLE grants (
 
 CREATE INDEX grants_in_order ON grants (open, seq);
 CREATE INDEX grants_by_key ON grants (key, requester);
+CREATE INDEX grants_of_person ON grants (requester, seq);
