@@ -3,6 +3,8 @@
 //!
 //! It must never look at labels, which anybody may write. `cluster` reads these, the sweep compares them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use crate::grant::Binding;
@@ -17,6 +19,8 @@ pub struct Found {
     pub namespace: Option<String>,
     /// `metadata.uid`.
     pub uid: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
     /// Whether it is marked for deletion and held by a finalizer.
     pub is_held: bool,
     /// Whom it grants to.
@@ -57,7 +61,7 @@ impl Found {
     /// Whether it has the name and the namespace of that binding.
     #[must_use]
     pub fn is_at(&self, binding: &Binding) -> bool {
-        self.name == binding.name && self.namespace.as_deref() == binding.scope.namespace().map(Namespace::as_str)
+        self.name == binding.name && self.namespace.as_deref() == binding.namespace.as_ref().map(Namespace::as_str)
     }
 
     /// Whether it grants to this group and to nobody else.
@@ -109,9 +113,11 @@ pub(super) struct Stored {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Identity {
-    name: String,
-    namespace: Option<String>,
+    pub(super) name: String,
+    pub(super) namespace: Option<String>,
     pub(super) uid: String,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) deletion_timestamp: Option<String>,
 }
 
@@ -121,6 +127,7 @@ impl From<Stored> for Found {
             name: stored.metadata.name,
             namespace: stored.metadata.namespace,
             uid: stored.metadata.uid,
+            labels: stored.metadata.labels,
             is_held: stored.metadata.deletion_timestamp.is_some(),
             subjects: stored.subjects.unwrap_or_default(),
             role: stored.role_ref,

@@ -10,27 +10,31 @@
 
 mod endpoint;
 mod found;
+mod inspect;
 mod probe;
 #[cfg(test)]
 mod tests;
 mod transport;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus};
 use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, Preconditions};
 use kube::core::request::Request as Path;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::grant::Binding;
-use crate::grant::request::{ClusterName, Namespace, RoleRef, Scope};
+use crate::grant::request::{ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::{ResolvedRole, Rule};
 
 pub use self::endpoint::{Credential, Endpoint};
 pub use self::found::{Found, FoundRole, Subject};
 use self::found::{Identity, Stored};
+pub use self::inspect::Right;
 pub use self::probe::Probe;
 pub use self::transport::ClusterError;
 use self::transport::{Limits, Transport};
@@ -105,45 +109,46 @@ impl Cluster {
         Ok(About { version: version.git_version, clock: reply.date() })
     }
 
-    /// The role as it is now; none when there is no such role. A Role is looked for in the namespace of
-    /// `scope`, so there is none for the whole cluster.
+    /// The role as it is now; none when there is no such role. A Role is looked for in `namespace`, so there
+    /// is none for the whole cluster.
     ///
     /// # Errors
     /// [`ClusterError`]; [`ClusterError::Unreadable`] when a rule has a field that we don't know.
-    pub async fn resolve_role(&self, scope: &Scope, role: &RoleRef) -> Result<Option<ResolvedRole>, ClusterError> {
-        #[derive(Deserialize)]
-        struct Stored {
-            metadata: Identity,
-            // An aggregated ClusterRole that nothing has filled yet has `null`.
-            rules: Option<Vec<Rule>>,
-        }
-        let path = match (role, scope) {
+    pub async fn resolve_role(
+        &self,
+        namespace: Option<&Namespace>,
+        role: &RoleRef,
+    ) -> Result<Option<ResolvedRole>, ClusterError> {
+        let path = match (role, namespace) {
             (RoleRef::ClusterRole(_), _) => Path::new(format!("{RBAC}/clusterroles")),
-            (RoleRef::Role(_), Scope::Namespace(namespace)) => {
-                Path::new(format!("{RBAC}/namespaces/{namespace}/roles"))
-            }
-            (RoleRef::Role(_), Scope::Cluster) => return Ok(None),
+            (RoleRef::Role(_), Some(namespace)) => roles(namespace),
+            (RoleRef::Role(_), None) => return Ok(None),
         };
         let request = path.get(role.name().as_str(), &GetParams::default());
-        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        let stored: Option<StoredRole> = unless_missing(self.0.transport.call(request).await)?;
         Ok(stored.map(|stored| ResolvedRole::new(stored.metadata.uid, stored.rules.unwrap_or_default())))
     }
 
-    /// Whether something can be bound in this namespace: it exists and is not being deleted.
+    /// The labels of a namespace in which something can be bound; none when it does not exist or is being
+    /// deleted.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn namespace_exists(&self, namespace: &Namespace) -> Result<bool, ClusterError> {
+    pub async fn labels_of(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>, ClusterError> {
         #[derive(Deserialize)]
         struct Stored {
             metadata: Identity,
         }
         let request = Path::new("/api/v1/namespaces").get(namespace.as_str(), &GetParams::default());
         let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
-        Ok(stored.is_some_and(|stored| stored.metadata.deletion_timestamp.is_none()))
+        let stays = stored.filter(|stored| stored.metadata.deletion_timestamp.is_none());
+        Ok(stays.map(|stored| stored.metadata.labels))
     }
 
-    /// Creates the binding and answers with its uid. When no answer comes, or the binding is already there,
+    /// Creates the binding, and before it the role that is made for it, and answers with the binding's uid.
+    /// Kubernetes lets us make a role only of what we may do ourselves
+    /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>).
+    /// When no answer comes, or the binding is already there,
     /// it looks, and exactly the binding that was wanted counts as created. After an error that
     /// [`is_transient`](ClusterError::is_transient) the binding may still come to be: unbind, or bind again.
     ///
@@ -151,9 +156,11 @@ impl Cluster {
     /// [`ClusterError::Conflict`] when another binding has its name, [`ClusterError::NotFound`] when the
     /// namespace is missing or being deleted, or any other [`ClusterError`].
     pub async fn bind(&self, binding: &Binding) -> Result<String, ClusterError> {
-        let body = serde_json::to_vec(&self.manifest(binding));
-        let body = body.map_err(|why| self.0.transport.unreadable(format!("our own binding: {why}")))?;
-        let request = collection(binding.scope.namespace()).create(&PostParams::default(), body);
+        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
+            self.make_role(binding, namespace, rules).await?;
+        }
+        let body = self.body(&self.manifest(binding))?;
+        let request = bindings(binding.namespace.as_ref()).create(&PostParams::default(), body);
         let failure = match self.0.transport.call::<Stored>(request).await {
             Ok(stored) => return Ok(stored.metadata.uid),
             Err(
@@ -179,7 +186,47 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Takes the binding away: by `uid` where it is known, without reading anything; else, or when another
+    async fn make_role(
+        &self,
+        binding: &Binding,
+        namespace: &Namespace,
+        rules: &ExactRules,
+    ) -> Result<(), ClusterError> {
+        let mut role = self.metadata("Role", binding);
+        if let Some(fields) = role.as_object_mut() {
+            fields.insert("rules".to_owned(), serde_json::json!(rules));
+        }
+        let body = self.body(&role)?;
+        match self.0.transport.call::<Kind>(roles(namespace).create(&PostParams::default(), body)).await {
+            Err(failure @ ClusterError::Conflict { .. }) => {
+                // Made by a call before whose answer was lost, or another's: then it has other rules.
+                match self.resolve_role(Some(namespace), &binding.role).await? {
+                    Some(found) if found.rules() == rules.as_slice() => Ok(()),
+                    _ => Err(failure),
+                }
+            }
+            made => made.map(drop),
+        }
+    }
+
+    /// Takes away the role that was made for a binding, if it is still the one that was made.
+    async fn remove_role(
+        &self,
+        binding: &Binding,
+        namespace: &Namespace,
+        rules: &ExactRules,
+    ) -> Result<(), ClusterError> {
+        let Some(found) = self.resolve_role(Some(namespace), &binding.role).await? else { return Ok(()) };
+        if found.rules() != rules.as_slice() {
+            // Without our binding it gives nothing to anybody; whoever changed it may still want to look at it.
+            tracing::warn!(role = binding.name, %namespace, "the role of a grant was changed and is left alone");
+            return Ok(());
+        }
+        let request = roles(namespace).delete(&binding.name, &only(&found.uid));
+        unless_missing(self.0.transport.call::<Kind>(request).await).map(drop)
+    }
+
+    /// Takes the binding away, and then the role that was made for it: by `uid` where it is known, without reading anything; else, or when another
     /// uid has its name now, only if what is there is ours by its name and its only subject (and, where
     /// the uid was never known, its role).
     ///
@@ -187,6 +234,14 @@ impl Cluster {
     /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
     /// answers [`Unbound::AlreadyGone`].
     pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
+        let unbound = self.remove(binding, uid).await?;
+        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
+            self.remove_role(binding, namespace, rules).await?;
+        }
+        Ok(unbound)
+    }
+
+    async fn remove(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
         let deleted = match uid {
             Some(uid) => self.delete(binding, uid).await,
             None => Err(ClusterError::Conflict { cluster: self.name().clone(), what: binding.name.clone() }),
@@ -205,11 +260,7 @@ impl Cluster {
     }
 
     async fn delete(&self, binding: &Binding, uid: &str) -> Result<Unbound, ClusterError> {
-        let only = DeleteParams {
-            preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
-            ..DeleteParams::default()
-        };
-        let request = collection(binding.scope.namespace()).delete(&binding.name, &only);
+        let request = bindings(binding.namespace.as_ref()).delete(&binding.name, &only(uid));
         let Some(reply) = unless_missing(self.0.transport.call::<Kind>(request).await)? else {
             return Ok(Unbound::AlreadyGone);
         };
@@ -222,7 +273,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn find(&self, binding: &Binding) -> Result<Option<Found>, ClusterError> {
-        let request = collection(binding.scope.namespace()).get(&binding.name, &GetParams::default());
+        let request = bindings(binding.namespace.as_ref()).get(&binding.name, &GetParams::default());
         let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
         Ok(stored.map(Found::from))
     }
@@ -245,87 +296,120 @@ impl Cluster {
             },
             ..SubjectAccessReview::default()
         };
-        let body = serde_json::to_vec(&review);
-        let body = body.map_err(|why| self.0.transport.unreadable(format!("our own question: {why}")))?;
-        let request =
-            Path::new("/apis/authorization.k8s.io/v1/subjectaccessreviews").create(&PostParams::default(), body);
-        let answered: SubjectAccessReview = self.0.transport.call(request).await?;
-        let status =
-            answered.status.ok_or_else(|| self.0.transport.unreadable("a review without a status".to_owned()))?;
+        let answered: SubjectAccessReview =
+            self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+        self.answer(answered.status)
+    }
+
+    fn answer(&self, status: Option<SubjectAccessReviewStatus>) -> Result<Answer, ClusterError> {
+        let status = status.ok_or_else(|| self.0.transport.unreadable("a review without a status".to_owned()))?;
         Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
     }
 
-    /// Every binding that carries this daemon's labels, in all namespaces and cluster-wide. A label is
-    /// no proof that one is ours.
+    /// Every binding, in all namespaces and cluster-wide, that carries this daemon's labels or names a user or
+    /// group beginning `jit:`, whoever made it. A label is no proof that one is ours. Reads all bindings of the
+    /// cluster, a page at a time.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn list_ours(&self) -> Result<Vec<Found>, ClusterError> {
-        let labels = format!("{MANAGED_BY}={OURS},{HOST}={}", self.0.host);
-        self.list(Some(labels), |_| true).await
+    pub async fn list_related(&self) -> Result<Vec<Found>, ClusterError> {
+        let names_us = |found: &Found| found.subjects.iter().any(|subject| subject.name.starts_with("jit:"));
+        let mut all = Vec::new();
+        for kind in ["rolebindings", "clusterrolebindings"] {
+            let path = format!("{RBAC}/{kind}");
+            let keep = |stored| Some(Found::from(stored)).filter(|found| self.labelled(found) || names_us(found));
+            self.list::<Stored, _>(&path, None, keep, &mut all).await?;
+        }
+        Ok(all)
     }
 
-    /// Every binding that names a user or group beginning `jit:`, whoever made it and whatever its labels.
-    /// Reads all bindings of the cluster, a page at a time.
+    /// Every role that was made for a binding of this daemon, by namespace and name.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn list_naming_us(&self) -> Result<Vec<Found>, ClusterError> {
-        self.list(None, |found| found.subjects.iter().any(|subject| subject.name.starts_with("jit:"))).await
+    pub async fn list_made_roles(&self) -> Result<BTreeMap<(String, String), ResolvedRole>, ClusterError> {
+        let mut all = Vec::new();
+        let keep = |stored: StoredRole| {
+            let StoredRole { metadata, rules } = stored;
+            let place = (metadata.namespace.unwrap_or_default(), metadata.name);
+            Some((place, ResolvedRole::new(metadata.uid, rules.unwrap_or_default())))
+        };
+        let labels = format!("{MANAGED_BY}={OURS},{HOST_LABEL}={}", self.0.host);
+        self.list(&format!("{RBAC}/roles"), Some(labels), keep, &mut all).await?;
+        Ok(all.into_iter().collect())
     }
 
-    async fn list(&self, labels: Option<String>, keep: impl Fn(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
+    /// Whether a binding carries this daemon's labels.
+    #[must_use]
+    pub fn labelled(&self, found: &Found) -> bool {
+        let is = |name: &str, value: &str| found.labels.get(name).is_some_and(|found| found == value);
+        is(MANAGED_BY, OURS) && is(HOST_LABEL, &self.0.host)
+    }
+
+    async fn list<S: DeserializeOwned, T>(
+        &self,
+        path: &str,
+        labels: Option<String>,
+        keep: impl Fn(S) -> Option<T>,
+        all: &mut Vec<T>,
+    ) -> Result<(), ClusterError> {
         #[derive(Deserialize)]
-        struct Page {
+        struct Page<S> {
             metadata: PageMetadata,
-            items: Vec<Stored>,
+            items: Vec<S>,
         }
         #[derive(Deserialize)]
         struct PageMetadata {
             #[serde(rename = "continue")]
             next: Option<String>,
         }
-        let mut all = Vec::new();
-        for kind in ["rolebindings", "clusterrolebindings"] {
-            let mut params = ListParams { label_selector: labels.clone(), limit: Some(PAGE), ..ListParams::default() };
-            loop {
-                let reply = self.0.transport.send(Path::new(format!("{RBAC}/{kind}")).list(&params)).await?;
-                // The rest of a list that took too long may be had as it is now; for a sweep, which comes
-                // again, that is as good (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
-                let expired =
-                    (reply.code == 410).then(|| reply.status().and_then(|status| status.metadata?.continue_)).flatten();
-                params.continue_token = if expired.is_some() {
-                    expired
-                } else {
-                    let page: Page = self.0.transport.read(&reply)?;
-                    all.extend(page.items.into_iter().map(Found::from).filter(&keep));
-                    page.metadata.next.filter(|token| !token.is_empty())
-                };
-                if params.continue_token.is_none() {
-                    break;
-                }
+        let mut params = ListParams { label_selector: labels, limit: Some(PAGE), ..ListParams::default() };
+        loop {
+            let reply = self.0.transport.send(Path::new(path).list(&params)).await?;
+            // The rest of a list that took too long may be had as it is now; for a sweep, which comes
+            // again, that is as good (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
+            let expired =
+                (reply.code == 410).then(|| reply.status().and_then(|status| status.metadata?.continue_)).flatten();
+            params.continue_token = if expired.is_some() {
+                expired
+            } else {
+                let page: Page<S> = self.0.transport.read(&reply)?;
+                all.extend(page.items.into_iter().filter_map(&keep));
+                page.metadata.next.filter(|token| !token.is_empty())
+            };
+            if params.continue_token.is_none() {
+                return Ok(());
             }
         }
-        Ok(all)
     }
 
     fn manifest(&self, binding: &Binding) -> serde_json::Value {
-        let namespace = binding.scope.namespace();
+        let kind = if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+        let mut object = self.metadata(kind, binding);
+        if let Some(fields) = object.as_object_mut() {
+            let role = &binding.role;
+            fields.insert(
+                "roleRef".to_owned(),
+                serde_json::json!({ "apiGroup": RBAC_GROUP, "kind": role.kind(), "name": role.name() }),
+            );
+            fields.insert(
+                "subjects".to_owned(),
+                serde_json::json!([{ "apiGroup": RBAC_GROUP, "kind": "Group", "name": binding.group }]),
+            );
+        }
+        object
+    }
+
+    fn metadata(&self, kind: &str, binding: &Binding) -> serde_json::Value {
         let mut metadata = serde_json::json!({
             "name": binding.name,
-            "labels": { MANAGED_BY: OURS, HOST: self.0.host },
+            "labels": { MANAGED_BY: OURS, HOST_LABEL: self.0.host },
             "annotations": { GRANT: binding.name.trim_start_matches("jit-"), USER: binding.user },
         });
-        if let (Some(namespace), Some(fields)) = (namespace, metadata.as_object_mut()) {
+        if let (Some(namespace), Some(fields)) = (&binding.namespace, metadata.as_object_mut()) {
             fields.insert("namespace".to_owned(), namespace.as_str().into());
         }
-        serde_json::json!({
-            "apiVersion": format!("{RBAC_GROUP}/v1"),
-            "kind": if namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" },
-            "metadata": metadata,
-            "roleRef": { "apiGroup": RBAC_GROUP, "kind": binding.role.kind(), "name": binding.role.name() },
-            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "Group", "name": binding.group }],
-        })
+        serde_json::json!({ "apiVersion": format!("{RBAC_GROUP}/v1"), "kind": kind, "metadata": metadata })
     }
 }
 
@@ -382,6 +466,25 @@ struct Kind {
     kind: String,
 }
 
+#[derive(Deserialize)]
+struct StoredRole {
+    metadata: Identity,
+    // An aggregated ClusterRole that nothing has filled yet has `null`.
+    rules: Option<Vec<Rule>>,
+}
+
+/// Deletes the object with this uid and no other of its name.
+fn only(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    }
+}
+
+fn roles(namespace: &Namespace) -> Path {
+    Path::new(format!("{RBAC}/namespaces/{namespace}/roles"))
+}
+
 fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
     match answer {
         Ok(value) => Ok(Some(value)),
@@ -390,7 +493,7 @@ fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, Clust
     }
 }
 
-fn collection(namespace: Option<&Namespace>) -> Path {
+fn bindings(namespace: Option<&Namespace>) -> Path {
     Path::new(match namespace {
         Some(namespace) => format!("{RBAC}/namespaces/{namespace}/rolebindings"),
         None => format!("{RBAC}/clusterrolebindings"),
@@ -405,11 +508,11 @@ fn is_label_value(text: &str) -> bool {
     text.len() <= 63 && text.chars().all(inside) && edge(text.chars().next()) && edge(text.chars().last())
 }
 
-const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+pub(crate) const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-const OURS: &str = "jitd";
-const HOST: &str = "jitd.dev/host";
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(crate) const OURS: &str = "jitd";
+pub(crate) const HOST_LABEL: &str = "jitd.dev/host";
 const GRANT: &str = "jitd.dev/grant";
 const USER: &str = "jitd.dev/user";
 

@@ -5,7 +5,7 @@
 
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes};
 
-use crate::grant::request::Scope;
+use crate::grant::request::Namespace;
 use crate::grant::role::{ResolvedRole, Rule};
 
 /// One action that a role allows in its scope.
@@ -31,25 +31,26 @@ enum Action {
 }
 
 impl Probe {
-    /// A question that this role answers with yes in this scope; none when it grants nothing there.
+    /// A question that this role answers with yes in this namespace, or in the whole cluster; none when it
+    /// grants nothing there.
     ///
     /// `*` is asked as it stands: RBAC compares the words of a question literally, so only a rule with `*`
     /// allows it (kubernetes `pkg/apis/rbac/v1/evaluation_helpers.go`). Paths outside the resources hold
     /// only in the whole cluster.
     #[must_use]
-    pub fn for_role(role: &ResolvedRole, scope: &Scope) -> Option<Self> {
-        let on_resource = role.rules().iter().find_map(|rule| Self::on_resource(rule, scope));
-        on_resource.or_else(|| match scope {
-            Scope::Cluster => role.rules().iter().find_map(Self::on_path),
-            Scope::Namespace(_) => None,
+    pub fn for_role(role: &ResolvedRole, namespace: Option<&Namespace>) -> Option<Self> {
+        let on_resource = role.rules().iter().find_map(|rule| Self::on_resource(rule, namespace));
+        on_resource.or_else(|| match namespace {
+            None => role.rules().iter().find_map(Self::on_path),
+            Some(_) => None,
         })
     }
 
-    fn on_resource(rule: &Rule, scope: &Scope) -> Option<Self> {
+    fn on_resource(rule: &Rule, namespace: Option<&Namespace>) -> Option<Self> {
         let written = rule.resources.first()?;
         let (resource, subresource) = written.split_once('/').unwrap_or((written, ""));
         Some(Self(Action::OnResource {
-            namespace: scope.namespace().map(|namespace| namespace.as_str().to_owned()),
+            namespace: namespace.map(|namespace| namespace.as_str().to_owned()),
             verb: rule.verbs.first()?.clone(),
             group: rule.api_groups.first()?.clone(),
             resource: resource.to_owned(),
@@ -123,13 +124,13 @@ mod tests {
         Rule { non_resource_urls: words(urls), verbs: words(verbs), ..Rule::default() }
     }
 
-    fn probe(rules: Vec<Rule>, scope: &Scope) -> Option<String> {
-        Probe::for_role(&ResolvedRole::new("u".into(), rules), scope).map(|probe| probe.to_string())
+    fn probe(rules: Vec<Rule>, namespace: Option<&Namespace>) -> Option<String> {
+        Probe::for_role(&ResolvedRole::new("u".into(), rules), namespace).map(|probe| probe.to_string())
     }
 
     #[test]
     fn each_kind_of_rule_gives_the_question_it_allows() {
-        let payments = Scope::Namespace("payments".parse().unwrap());
+        let payments: Namespace = "payments".parse().unwrap();
         for (rules, here, everywhere) in [
             (vec![rule(&[""], &["pods"], &[], &["get"])], Some("get pods in payments"), Some("get pods")),
             (vec![rule(&[""], &["pods/log"], &[], &["get"])], Some("get pods/log in payments"), Some("get pods/log")),
@@ -151,8 +152,8 @@ mod tests {
                 Some("get pods"),
             ),
         ] {
-            assert_eq!(probe(rules.clone(), &payments).as_deref(), here);
-            assert_eq!(probe(rules, &Scope::Cluster).as_deref(), everywhere);
+            assert_eq!(probe(rules.clone(), Some(&payments)).as_deref(), here);
+            assert_eq!(probe(rules, None).as_deref(), everywhere);
         }
     }
 
@@ -165,10 +166,10 @@ mod tests {
             paths(&["/metrics"], &[]),
             paths(&[], &["get"]),
         ];
-        assert_eq!(probe(vec![], &Scope::Cluster), None);
-        assert_eq!(probe(empty.to_vec(), &Scope::Cluster), None);
+        assert_eq!(probe(vec![], None), None);
+        assert_eq!(probe(empty.to_vec(), None), None);
         let mut rules = empty.to_vec();
         rules.push(rule(&[""], &["secrets"], &[], &["list"]));
-        assert_eq!(probe(rules, &Scope::Cluster).as_deref(), Some("list secrets"));
+        assert_eq!(probe(rules, None).as_deref(), Some("list secrets"));
     }
 }

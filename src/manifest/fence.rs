@@ -1,0 +1,231 @@
+//! The admission policies of a cluster: one fences what this host's daemon may make, one keeps everybody
+//! else off what is jitd's.
+//!
+//! They must never look at DELETE, which the namespace controller, the garbage collector and a person in an
+//! emergency need, and which only takes access away. Anything that can't be evaluated is refused
+//! (`failurePolicy: Fail`). `manifest` prints them.
+
+use serde_json::{Value, json};
+
+use super::place::{Reach, binding_in_cluster, binding_in_namespace, in_any_place, quoted};
+use super::{Object, daemon_user, document};
+use crate::cluster::{HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP};
+
+/// What a grant's binding is named, and a role that only this grant has; the letters are those of
+/// [`GrantId`](crate::grant::GrantId).
+const NAME: &str = "^jit-[0-9a-hjkmnp-tv-z]{16}$";
+
+/// The resources of RBAC that bind, and those that are bound.
+const BINDINGS: [&str; 2] = ["rolebindings", "clusterrolebindings"];
+const ROLES: [&str; 2] = ["roles", "clusterroles"];
+
+/// The name of the admission policy that fences the bindings of this host's daemon.
+#[must_use]
+pub fn fence_name(host: &str) -> String {
+    format!("jitd-{host}-fence")
+}
+
+/// The admission policies with their bindings, for a host whose daemon may reach this far.
+#[must_use]
+pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
+    let daemon = format!("request.userInfo.username == {}", quoted(&daemon_user(host)));
+    let others = r#"!request.userInfo.username.startsWith("jit:daemon:")"#;
+    let bindings = Policy {
+        name: fence_name(host),
+        why: "fences the daemon: one binding for each grant, of a role and in a place that the policy on its \
+              host gives. What it holds in RBAC can't say where, nor to whom",
+        who: daemon.clone(),
+        resources: BINDINGS,
+        variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
+        validations: bindings_of(host, reaches),
+    };
+    let roles = Policy {
+        name: format!("jitd-{host}-roles"),
+        why: "fences the daemon: no role but one that a single grant owns. RBAC gives it no right to make any; \
+              there is nothing else that it may write",
+        who: daemon,
+        resources: ROLES,
+        variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
+        validations: roles_of(host, reaches),
+    };
+    let guard = Policy {
+        name: format!("jitd-{host}-guard"),
+        why: "keeps everybody else off the bindings of jitd: nobody gives `jit:` names anything, nobody changes \
+              what jitd made. Each daemon of the cluster is fenced by its own policy instead. Deleting stays free",
+        who: others.to_owned(),
+        resources: BINDINGS,
+        variables: guarded(),
+        validations: vec![
+            (
+                "variables.isLeaving || variables.isInstalled || !variables.namesOurs".to_owned(),
+                "only jitd gives rights to names that begin `jit:`; hint: ask with `jit-login request`, or bind \
+                 another name"
+                    .to_owned(),
+            ),
+            (
+                "variables.isLeaving || !variables.isMarked".to_owned(),
+                format!(
+                    "only jitd makes bindings with the labels `{MANAGED_BY}: {OURS}` or `{HOST_LABEL}`; hint: leave \
+                     the labels out"
+                ),
+            ),
+            (
+                r#"variables.isLeaving || request.operation != "UPDATE" || variables.wasInstalled || !variables.wasOurs"#
+                    .to_owned(),
+                "this binding is jitd's, and nobody changes it; hint: `jit-login revoke` ends the grant, and \
+                 deleting the binding takes the access away"
+                    .to_owned(),
+            ),
+        ],
+    };
+    [bindings, roles, guard].iter().flat_map(|policy| policy.objects(host)).collect()
+}
+
+/// A namespaced request knows the labels of its namespace; only then is this looked at.
+const NAMESPACE_LABELS: &str = "namespaceObject.metadata.?labels.orValue({})";
+
+fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
+    let mut validations = common(host, "binding");
+    validations.push((
+        format!(
+            "object.?subjects.orValue([]).size() == 1 && object.subjects[0].kind == \"Group\" \
+             && object.subjects[0].?apiGroup.orValue(\"\") == {} \
+             && object.subjects[0].name == object.metadata.name.replace(\"jit-\", \"jit:\", 1)",
+            quoted(RBAC_GROUP)
+        ),
+        "a grant's binding has one subject: the group of that grant, named like the binding".to_owned(),
+    ));
+    validations.push((
+        format!(
+            "request.resource.resource == \"rolebindings\" ? {} : {}",
+            binding_in_namespace(reaches),
+            binding_in_cluster(reaches)
+        ),
+        format!(
+            "no rule of the policy on `{host}` gives this role in this place; hint: if the policy has changed, \
+             apply what `jitd manifest` prints"
+        ),
+    ));
+    validations
+}
+
+fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
+    let mut validations = common(host, "role");
+    validations.push((
+        format!("request.resource.resource == \"roles\" && {}", in_any_place(reaches)),
+        format!("no rule of the policy on `{host}` is for this place, and a ClusterRole is never jitd's to make"),
+    ));
+    validations
+}
+
+fn common(host: &str, what: &str) -> Vec<(String, String)> {
+    vec![
+        (
+            r#"request.operation == "CREATE""#.to_owned(),
+            format!("jitd never changes a {what}; it makes one for a grant and deletes it"),
+        ),
+        (
+            format!("object.metadata.name.matches({})", quoted(NAME)),
+            format!("a grant's {what} is named `jit-` and the 16 letters of the grant"),
+        ),
+        (
+            [(MANAGED_BY, OURS), (HOST_LABEL, host)]
+                .map(|(key, value)| {
+                    format!("object.metadata.?labels[?{}].orValue(\"\") == {}", quoted(key), quoted(value))
+                })
+                .join(" && "),
+            format!("a grant's {what} has the labels `{MANAGED_BY}: {OURS}` and `{HOST_LABEL}: {host}`"),
+        ),
+    ]
+}
+
+/// What the guard knows of a binding, as it is to be and as it was.
+fn guarded() -> Vec<(&'static str, String)> {
+    let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith(\"jit:\"))");
+    let marked = |of: &str| {
+        format!(
+            "({of}.metadata.?labels[?{}].orValue(\"\") == {} || {of}.metadata.?labels[?{}].hasValue())",
+            quoted(MANAGED_BY),
+            quoted(OURS),
+            quoted(HOST_LABEL)
+        )
+    };
+    // What the manifest of some host binds to its own daemon. The name says the host, so several have room.
+    let installed = |of: &str| {
+        format!(
+            "request.resource.resource == \"clusterrolebindings\" && {of}.metadata.name.startsWith(\"jitd-\") \
+             && {of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
+             && {of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
+             && {of}.subjects[0].name == {of}.metadata.name.replace(\"jitd-\", \"jit:daemon:\", 1)"
+        )
+    };
+    vec![
+        ("namesOurs", names("object")),
+        ("isMarked", marked("object")),
+        ("isInstalled", installed("object")),
+        ("wasOurs", format!("{} || {}", names("oldObject"), marked("oldObject"))),
+        ("wasInstalled", installed("oldObject")),
+        // The garbage collector takes its finalizers off by an update; so may whoever frees one that hangs.
+        (
+            "isLeaving",
+            "request.operation == \"UPDATE\" && has(oldObject.metadata.deletionTimestamp) && object.?subjects.orValue([]) == \
+             oldObject.?subjects.orValue([]) && object.metadata.?labels.orValue({}) == \
+             oldObject.metadata.?labels.orValue({})"
+                .to_owned(),
+        ),
+    ]
+}
+
+struct Policy {
+    name: String,
+    why: &'static str,
+    who: String,
+    resources: [&'static str; 2],
+    /// Name and expression; a later one may use those before it.
+    variables: Vec<(&'static str, String)>,
+    /// Expression, and what is said when it is false.
+    validations: Vec<(String, String)>,
+}
+
+impl Policy {
+    /// The policy and its binding, with every default of the API server written out, so that what stands in
+    /// a cluster can be compared with it.
+    fn objects(&self, host: &str) -> [Object; 2] {
+        let kind = "ValidatingAdmissionPolicy";
+        let variables = self.variables.iter().map(|(name, is)| json!({ "name": name, "expression": is }));
+        let validations = self
+            .validations
+            .iter()
+            .map(|(holds, else_says)| json!({ "expression": holds, "message": else_says, "reason": "Forbidden" }));
+        let policy = json!({
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": {},
+                "objectSelector": {},
+                "resourceRules": [{
+                    "apiGroups": [RBAC_GROUP], "apiVersions": ["v1"], "resources": self.resources,
+                    "operations": ["CREATE", "UPDATE"], "scope": "*",
+                }],
+            },
+            "matchConditions": [{ "name": "who", "expression": self.who }],
+            "variables": variables.collect::<Vec<Value>>(),
+            "validations": validations.collect::<Vec<Value>>(),
+        });
+        let binding = json!({ "policyName": self.name, "validationActions": ["Deny"] });
+        [
+            document(self.why, ADMISSION, kind, &self.name, host, json!({ "spec": policy })),
+            document(
+                "puts the policy above in force",
+                ADMISSION,
+                &format!("{kind}Binding"),
+                &self.name,
+                host,
+                json!({ "spec": binding }),
+            ),
+        ]
+    }
+}
+
+/// Since Kubernetes 1.30.
+const ADMISSION: &str = "admissionregistration.k8s.io/v1";

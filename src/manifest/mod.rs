@@ -1,0 +1,164 @@
+//! What an administrator applies to a cluster so that the daemon can do its work there, and no more than
+//! the policy gives: its rights in RBAC, and the admission policies that are the second wall.
+//!
+//! Printed by `jitd manifest` and compared by `check` with what stands in the cluster; nothing here is sent,
+//! and nothing here may give the daemon a right that no rule of the policy needs.
+
+mod fence;
+mod place;
+
+use serde_json::{Value, json};
+
+use crate::cluster::RBAC_GROUP;
+use crate::grant::policy::Policy;
+use crate::grant::request::{ClusterName, RoleRef};
+
+pub use self::fence::{fence, fence_name};
+pub use self::place::{Place, Reach};
+
+/// The user name of the daemon's own certificate.
+#[must_use]
+pub fn daemon_user(host: &str) -> String {
+    format!("jit:daemon:{host}")
+}
+
+/// One object to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    why: String,
+    value: Value,
+}
+
+/// What the rules of the policy give in `cluster`.
+#[must_use]
+pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
+    let rules = policy.reach(cluster).into_iter();
+    rules
+        .map(|rule| Reach {
+            roles: rule.roles.to_vec(),
+            places: rule.namespaces.iter().map(Place::from).collect(),
+            cluster_wide: rule.cluster_wide,
+        })
+        .collect()
+}
+
+/// Everything that has to stand in `cluster`, the ClusterRole first.
+#[must_use]
+pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object> {
+    let walls = fence(host, &reaches(policy, cluster));
+    let rights = rights(&policy.roles(cluster), host, &walls);
+    let name = own_name(host);
+    let mut objects = vec![
+        document(
+            "what the daemon needs: bindings to make and remove, the question whether they work, and `bind` on \
+             the policy's roles by their names",
+            RBAC_V1,
+            "ClusterRole",
+            &name,
+            host,
+            json!({ "rules": rights }),
+        ),
+        document(
+            "gives it to the name in the daemon's own certificate, which lives minutes",
+            RBAC_V1,
+            "ClusterRoleBinding",
+            &name,
+            host,
+            json!({
+                "roleRef": { "apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name },
+                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": daemon_user(host) }],
+            }),
+        ),
+    ];
+    objects.extend(walls);
+    objects
+}
+
+/// The objects as YAML documents, above each a comment that says why it is there.
+#[must_use]
+pub fn printed(objects: &[Object]) -> String {
+    // Maps, lists and strings always serialise.
+    let yaml = |value: &Value| serde_saphyr::to_string(value).unwrap_or_default();
+    objects.iter().map(|object| format!("---\n# {}\n{}", object.why, yaml(&object.value))).collect()
+}
+
+/// The rules of the daemon's ClusterRole.
+///
+/// Creating a binding needs `bind` on its role
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping>).
+fn rights(roles: &[RoleRef], host: &str, walls: &[Object]) -> Vec<Value> {
+    let mut rules = vec![
+        json!({ "apiGroups": [RBAC_GROUP], "resources": ["rolebindings", "clusterrolebindings"], "verbs": ["create", "get", "list", "delete"] }),
+        json!({ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }),
+        json!({ "apiGroups": [""], "resources": ["namespaces"], "verbs": ["get"] }),
+    ];
+    // Without a name a rule would hold for every role, so a kind that the policy does not use gets none.
+    for (resource, kind) in [("clusterroles", "ClusterRole"), ("roles", "Role")] {
+        let names: Vec<&str> =
+            roles.iter().filter(|role| role.kind() == kind).map(|role| role.name().as_str()).collect();
+        if !names.is_empty() {
+            rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": [resource], "resourceNames": names, "verbs": ["get", "bind"] }));
+        }
+    }
+    // For `jitd check --cluster`, which compares them.
+    rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [own_name(host)], "verbs": ["get"] }));
+    let mut names: Vec<&str> = walls.iter().map(Object::name).collect();
+    names.dedup();
+    rules.push(json!({
+        "apiGroups": ["admissionregistration.k8s.io"],
+        "resources": ["validatingadmissionpolicies", "validatingadmissionpolicybindings"],
+        "resourceNames": names,
+        "verbs": ["get"],
+    }));
+    rules
+}
+
+fn own_name(host: &str) -> String {
+    format!("jitd-{host}")
+}
+
+const RBAC_V1: &str = "rbac.authorization.k8s.io/v1";
+
+/// The labels are for people, and others than those of a grant's binding, so that the sweep passes by.
+fn document(why: &str, version: &str, kind: &str, name: &str, host: &str, rest: Value) -> Object {
+    let labels = json!({ "app.kubernetes.io/name": "jitd", "app.kubernetes.io/instance": host });
+    let mut value = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels } });
+    if let (Some(value), Value::Object(rest)) = (value.as_object_mut(), rest) {
+        value.extend(rest);
+    }
+    Object { why: why.to_owned(), value }
+}
+
+impl Object {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.text("/kind")
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.text("/metadata/name")
+    }
+
+    /// Where the API server has all of its kind.
+    #[must_use]
+    pub fn folder(&self) -> String {
+        let resource = match self.kind() {
+            "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
+            kind => format!("{}s", kind.to_ascii_lowercase()),
+        };
+        format!("/apis/{}/{resource}", self.text("/apiVersion"))
+    }
+
+    /// The object as JSON.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    fn text(&self, pointer: &str) -> &str {
+        self.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+}

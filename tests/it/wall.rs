@@ -1,0 +1,611 @@
+//! The second wall on a real API server: what `jitd manifest` prints, applied as it is printed, and what
+//! `jitd check --cluster` says about it.
+//!
+//! The guard acts on everybody, so these tests share a control plane of their own. A policy takes a moment
+//! to come into force after it is applied; the tests wait for a first refusal.
+
+use std::sync::OnceLock;
+
+use http::Method;
+use jiff::SignedDuration;
+use jitd::ca::Authority;
+use jitd::grant::policy::Requirement;
+use jitd::manifest::{Place, Reach, fence, fence_name, printed};
+use serde_json::{Value, json};
+
+use crate::bastion::{Bastion, Options, text};
+use crate::plane::{Admin, Answer, Plane, until};
+
+const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
+const NO_RULE: &str = "no rule of the policy";
+const ONE_SUBJECT: &str = "has one subject";
+
+fn plane() -> &'static Plane {
+    static OWN: OnceLock<Plane> = OnceLock::new();
+    OWN.get_or_init(Plane::start)
+}
+
+/// A daemon's host with the whole manifest in force, and nobody serving.
+fn walled() -> Bastion<'static> {
+    let bastion = Bastion::prepared(plane(), Options::default());
+    bastion.apply(&bastion.manifest());
+    in_force(&bastion);
+    bastion
+}
+
+fn in_force(bastion: &Bastion<'_>) {
+    let (fenced, mut wrong) = (unbounded(bastion), bastion_binding(bastion, "wrong"));
+    wrong["subjects"][0]["name"] = json!("jit:nobody");
+    let dry = format!("{}?dryRun=All", in_namespace(&bastion.ns));
+    for (who, policy) in [(&fenced, fence_name(&bastion.host)), (&bastion.admin, "-guard".to_owned())] {
+        until("the policies are in force", || {
+            let (status, answer) = who.call(Method::POST, &dry, &wrong);
+            (status == 403 && answer.to_string().contains(&policy)).then_some(())
+        });
+    }
+}
+
+/// The daemon with the credential that it makes for itself.
+fn daemon(bastion: &Bastion<'_>) -> Admin {
+    let authority = Authority::open(&bastion.dir.join("var/ca/play")).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the certificate is to be valid now")]
+    let now = jiff::Timestamp::now();
+    let made = authority.daemon_credential(&bastion.host, SignedDuration::from_mins(10), now).unwrap();
+    Admin::with_certificate(bastion.plane, &made.chain_pem, &made.key_pem)
+}
+
+/// Somebody with the daemon's name whom RBAC refuses nothing: what stops them is the admission policy alone.
+fn unbounded(bastion: &Bastion<'_>) -> Admin {
+    Admin::posing_as(bastion.plane, &format!("jit:daemon:{}", bastion.host), &["system:masters"])
+}
+
+fn in_namespace(namespace: &str) -> String {
+    format!("{RBAC}/namespaces/{namespace}/rolebindings")
+}
+
+fn everywhere() -> String {
+    format!("{RBAC}/clusterrolebindings")
+}
+
+/// Sixteen letters of a grant; `x` tells tests apart.
+fn grant(x: char) -> String {
+    x.to_string().repeat(16)
+}
+
+fn binding(host: &str, id: &str, kind: &str, role: &str) -> Value {
+    json!({
+        "metadata": {
+            "name": format!("jit-{id}"),
+            "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": host },
+        },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": format!("jit:{id}") }],
+    })
+}
+
+fn bastion_binding(bastion: &Bastion<'_>, id: &str) -> Value {
+    binding(&bastion.host, id, "ClusterRole", "view")
+}
+
+fn refused(answer: Answer, why: &str) {
+    let (status, body) = answer;
+    assert_eq!(status, 403, "not refused because `{why}`: {body}");
+    assert!(body["message"].as_str().unwrap().contains(why), "`{why}` is not in {body}");
+}
+
+fn with(mut object: Value, change: impl FnOnce(&mut Value)) -> Value {
+    change(&mut object);
+    object
+}
+
+// ---- what is applied ----
+
+/// The output goes through `kubectl apply` twice, beside another host's, and the API server finds no fault
+/// with its expressions.
+#[test]
+fn the_manifest_can_be_applied_again_and_beside_another_hosts() {
+    let (one, other) = (walled(), walled());
+    for bastion in [&one, &other, &one] {
+        let said = bastion.apply(&bastion.manifest());
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 8, "{said}");
+        assert!(lines.iter().all(|line| line.ends_with(" unchanged") && line.contains(&bastion.host)), "{said}");
+    }
+    for policy in ["fence", "roles", "guard"] {
+        let path = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{}-{policy}", one.host);
+        let status = until("the expressions are checked", || {
+            let found = one.admin.get(&path).1;
+            found["status"]["observedGeneration"].is_number().then(|| found["status"].clone())
+        });
+        assert_eq!(status["typeChecking"]["expressionWarnings"], Value::Null, "{policy}: {status}");
+    }
+}
+
+/// Every document says in a comment why it is there, and carries labels, none of which makes it a grant's.
+#[test]
+fn each_object_of_the_manifest_says_why_it_is_there() {
+    let bastion = Bastion::prepared(plane(), Options::default());
+    let printed = bastion.manifest();
+    let documents: Vec<&str> = printed.split("---\n").skip(1).collect();
+    assert_eq!(documents.len(), 8);
+    for document in documents {
+        assert!(document.starts_with("# "), "{document}");
+        assert!(document.contains(&format!("app.kubernetes.io/instance: {}\n", bastion.host)), "{document}");
+    }
+    assert!(!printed.contains("    app.kubernetes.io/managed-by:"), "{printed}");
+}
+
+// ---- the daemon ----
+
+/// With its own credential the daemon makes and removes what the policy gives, and nothing else that a stolen
+/// credential would be used for.
+#[test]
+fn the_daemons_credential_makes_only_what_the_policy_gives() {
+    let bastion = walled();
+    let daemon = daemon(&bastion);
+    let here = in_namespace(&bastion.ns);
+    let view = bastion_binding(&bastion, &grant('a'));
+    daemon.create(&here, &view);
+    let mine = format!("{here}/jit-{}", grant('a'));
+    for change in [
+        json!({ "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" }] }),
+        json!({ "metadata": { "labels": null } }),
+    ] {
+        refused(daemon.call(Method::PATCH, &mine, &change), "cannot patch resource");
+        refused(daemon.call(Method::PUT, &mine, &view), "cannot update resource");
+    }
+    let host = bastion.host.as_str();
+    let admin = binding(host, &grant('b'), "ClusterRole", "cluster-admin");
+    refused(daemon.call(Method::POST, &here, &admin), "attempting to grant RBAC permissions not currently held");
+    refused(
+        daemon.call(Method::POST, &everywhere(), &admin),
+        "attempting to grant RBAC permissions not currently held",
+    );
+    let person = with(bastion_binding(&bastion, &grant('b')), |object| {
+        object["subjects"][0] = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" });
+    });
+    refused(daemon.call(Method::POST, &here, &person), ONE_SUBJECT);
+    let role = json!({ "metadata": { "name": "wide" }, "rules": [{ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] }] });
+    refused(daemon.call(Method::POST, &format!("{RBAC}/clusterroles"), &role), "cannot create resource");
+    refused(daemon.call(Method::PATCH, &format!("{RBAC}/clusterroles/jitd-{host}"), &role), "cannot patch resource");
+    daemon.delete(&mine);
+}
+
+/// Also where RBAC would let it do anything, the fence keeps the daemon to one subject, one name, its labels,
+/// and to the pairs of role and place that a rule gives.
+#[test]
+fn the_fence_holds_when_the_daemons_rights_do_not() {
+    let bastion = walled();
+    let (fenced, host) = (unbounded(&bastion), bastion.host.as_str());
+    let (here, shop) = (in_namespace(&bastion.ns), in_namespace(&bastion.shop));
+    let nodes = format!("{}-nodes", bastion.ns);
+    let id = grant('c');
+    let own = format!("jit-{id}");
+    let good = |kind: &str, role: &str| binding(host, &id, kind, role);
+
+    for (place, kind, role) in [
+        (&here, "ClusterRole", "view"),
+        (&shop, "ClusterRole", "view"),
+        (&here, "ClusterRole", "edit"),
+        (&here, "Role", "local"),
+        (&here, "Role", own.as_str()),
+        (&everywhere(), "ClusterRole", nodes.as_str()),
+    ] {
+        fenced.create(place, &good(kind, role));
+        fenced.delete(&format!("{place}/{own}"));
+    }
+    for (place, kind, role) in [
+        (&here, "ClusterRole", "cluster-admin"),
+        (&everywhere(), "ClusterRole", "cluster-admin"),
+        (&everywhere(), "ClusterRole", "view"),
+        (&here, "ClusterRole", nodes.as_str()),
+        (&shop, "ClusterRole", "edit"),
+        (&in_namespace("default"), "ClusterRole", "view"),
+        (&in_namespace("kube-system"), "ClusterRole", "view"),
+        (&here, "Role", "view"),
+        (&here, "ClusterRole", "local"),
+        (&here, "Role", "jit-dddddddddddddddd"),
+        (&in_namespace("default"), "Role", own.as_str()),
+    ] {
+        refused(fenced.call(Method::POST, place, &good(kind, role)), NO_RULE);
+    }
+    let group = |name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name });
+    let ours = group(&format!("jit:{id}"));
+    for subjects in [
+        json!([]),
+        Value::Null,
+        json!([ours, group("jit:dddddddddddddddd")]),
+        json!([ours, ours]),
+        json!([group("jit:dddddddddddddddd")]),
+        json!([group("system:masters")]),
+        json!([group("system:authenticated")]),
+        json!([{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:{id}") }]),
+        json!([{ "kind": "ServiceAccount", "name": "default", "namespace": bastion.ns }]),
+    ] {
+        let object = with(good("ClusterRole", "view"), |object| object["subjects"] = subjects);
+        refused(fenced.call(Method::POST, &here, &object), ONE_SUBJECT);
+    }
+    for name in [
+        "jit-",
+        "other",
+        "jit-ccccccccccccccc",
+        "jit-ccccccccccccccccc",
+        "jit-ccccccccccccccci",
+        "xjit-cccccccccccccccc",
+    ] {
+        let object = with(good("ClusterRole", "view"), |object| object["metadata"]["name"] = json!(name));
+        refused(fenced.call(Method::POST, &here, &object), "is named `jit-`");
+    }
+    for labels in [
+        Value::Null,
+        json!({ "app.kubernetes.io/managed-by": "jitd" }),
+        json!({ "jitd.dev/host": host }),
+        json!({ "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": "another" }),
+    ] {
+        let object = with(good("ClusterRole", "view"), |object| object["metadata"]["labels"] = labels);
+        refused(fenced.call(Method::POST, &here, &object), "has the labels");
+    }
+
+    fenced.create(&here, &good("ClusterRole", "view"));
+    let made = format!("{here}/{own}");
+    for change in [json!({ "metadata": { "annotations": { "a": "b" } } }), json!({ "subjects": [ours, group("x")] })] {
+        refused(fenced.call(Method::PATCH, &made, &change), "jitd never changes a binding");
+    }
+    refused(
+        fenced.call(Method::PUT, &made, &with(good("ClusterRole", "view"), |object| object["subjects"] = json!([]))),
+        "jitd never changes a binding",
+    );
+    fenced.delete(&made);
+}
+
+/// A role that a grant owns has the grant's name, its labels and a place of the policy; a ClusterRole is never
+/// the daemon's to make.
+#[test]
+fn the_fence_lets_the_daemon_make_a_grants_own_role_only() {
+    let bastion = walled();
+    let fenced = unbounded(&bastion);
+    let role = with(bastion_binding(&bastion, &grant('e')), |object| {
+        *object = json!({ "metadata": object["metadata"], "rules": [] });
+    });
+    let roles = |namespace: &str| format!("{RBAC}/namespaces/{namespace}/roles");
+    let named = with(role.clone(), |role| role["metadata"]["name"] = json!("other"));
+    let bare = with(role.clone(), |role| role["metadata"]["labels"] = Value::Null);
+    let until_fenced = |object: &Value| fenced.call(Method::POST, &roles(&bastion.ns), object);
+    until("this policy is in force too", || {
+        let dry = format!("{}?dryRun=All", roles(&bastion.ns));
+        (fenced.call(Method::POST, &dry, &named).0 == 403).then_some(())
+    });
+    refused(until_fenced(&named), "a grant's role is named");
+    refused(until_fenced(&bare), "a grant's role has the labels");
+    refused(fenced.call(Method::POST, &roles("default"), &role), "is for this place");
+    refused(fenced.call(Method::POST, &format!("{RBAC}/clusterroles"), &role), "never jitd's to make");
+    fenced.create(&roles(&bastion.ns), &role);
+    let made = format!("{}/jit-{}", roles(&bastion.ns), grant('e'));
+    refused(fenced.call(Method::PATCH, &made, &json!({ "rules": null })), "jitd never changes a role");
+    fenced.delete(&made);
+}
+
+/// A rule may reach by names with wildcards and by the labels of namespaces; the API server reads both as the
+/// policy does.
+#[test]
+fn the_fence_reads_globs_and_label_selectors() {
+    let bastion = Bastion::prepared(plane(), Options::default());
+    let labelled = |name: &str, labels: Value| {
+        bastion.admin.patch(&format!("/api/v1/namespaces/{name}"), &json!({ "metadata": { "labels": labels } }));
+    };
+    let reach = |role: &str, place: Place| Reach {
+        roles: vec![role.parse().unwrap()],
+        places: vec![place],
+        cluster_wide: false,
+    };
+    let key = || "example.com/team".to_owned();
+    let values = || vec!["payments".to_owned(), "a\"b".to_owned()];
+    let reaches = [
+        reach("glob", Place::Glob(format!("{}-s?o*", bastion.ns))),
+        reach("in", Place::Labels(vec![Requirement::In(key(), values())])),
+        reach("not-in", Place::Labels(vec![Requirement::NotIn(key(), values())])),
+        reach("exists", Place::Labels(vec![Requirement::Exists(key()), Requirement::DoesNotExist("frozen".into())])),
+        reach("nothing", Place::Labels(vec![])),
+    ];
+    bastion.apply(&printed(&fence(&bastion.host, &reaches)));
+    in_force(&bastion);
+    let fenced = unbounded(&bastion);
+    let allowed = |namespace: &str| -> Vec<&str> {
+        let roles = ["glob", "in", "not-in", "exists", "nothing"].into_iter();
+        roles
+            .filter(|role| {
+                let object = binding(&bastion.host, &grant('f'), "ClusterRole", role);
+                let path = format!("{}?dryRun=All", in_namespace(namespace));
+                let (status, body) = fenced.call(Method::POST, &path, &object);
+                assert!(status == 200 || body.to_string().contains(NO_RULE), "{body}");
+                status == 200
+            })
+            .collect()
+    };
+    assert_eq!(allowed(&bastion.ns), ["not-in"]);
+    assert_eq!(allowed(&bastion.shop), ["glob", "not-in"]);
+    for (labels, expected) in [
+        (json!({ "example.com/team": "payments" }), vec!["in", "exists"]),
+        (json!({ "example.com/team": "other" }), vec!["not-in", "exists"]),
+        (json!({ "frozen": "" }), vec!["not-in"]),
+    ] {
+        labelled(&bastion.ns, labels);
+        // The API server reads the labels from a cache.
+        until("the labels count", || (allowed(&bastion.ns) == expected).then_some(()));
+    }
+}
+
+// ---- everybody else ----
+
+/// Neither a person with cluster-admin nor one whom RBAC does not even ask gives rights to names of jitd's, or
+/// changes what is jitd's; taking away is free.
+#[test]
+fn nobody_else_writes_the_bindings_of_jitd() {
+    let bastion = walled();
+    let platform = "platform-admins";
+    let given = json!({
+        "metadata": { "name": format!("{platform}-{}", bastion.host) },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": platform }],
+    });
+    bastion.admin.create(&everywhere(), &given);
+    let here = in_namespace(&bastion.ns);
+    let daemon = daemon(&bastion);
+    let name = |kind: &str, name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
+    let plain = |subject: &Value| {
+        json!({
+            "metadata": { "name": "plain" },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+            "subjects": [subject],
+        })
+    };
+    for somebody in [Admin::posing_as(bastion.plane, "erin", &[platform]), bastion.plane.admin()] {
+        until("the rights of the administrator hold", || (somebody.get(&here).0 == 200).then_some(()));
+        let ours = bastion_binding(&bastion, &grant('g'));
+        daemon.create(&here, &ours);
+        let mine = format!("{here}/jit-{}", grant('g'));
+
+        for subject in [name("Group", "jit:anything"), name("User", "jit:alice"), name("User", "jit:daemon:evil")] {
+            for place in [&here, &everywhere()] {
+                refused(somebody.call(Method::POST, place, &plain(&subject)), "only jitd gives rights");
+            }
+        }
+        refused(somebody.call(Method::POST, &here, &bastion_binding(&bastion, &grant('h'))), "only jitd gives rights");
+        for label in ["app.kubernetes.io/managed-by", "jitd.dev/host"] {
+            let object =
+                with(plain(&name("Group", "other")), |object| object["metadata"]["labels"] = json!({ label: "jitd" }));
+            refused(somebody.call(Method::POST, &here, &object), "only jitd makes bindings with the labels");
+        }
+        for change in [
+            json!({ "subjects": [name("Group", &format!("jit:{}", grant('g'))), name("User", "dave")] }),
+            json!({ "subjects": [name("User", "dave")] }),
+            json!({ "subjects": null }),
+            json!({ "metadata": { "labels": null } }),
+            json!({ "metadata": { "annotations": { "jitd.dev/user": "jit:bob" } } }),
+            json!({ "metadata": { "finalizers": ["example.com/hold"] } }),
+        ] {
+            let (status, body) = somebody.call(Method::PATCH, &mine, &change);
+            assert_eq!(status, 403, "{change}: {body}");
+            assert!(body.to_string().contains("-guard"), "{body}");
+        }
+        refused(
+            somebody.call(Method::PATCH, &mine, &json!({ "subjects": null, "metadata": { "labels": null } })),
+            "nobody changes it",
+        );
+
+        let other = "other-group";
+        somebody.create(&here, &plain(&name("Group", other)));
+        let change = json!({ "subjects": [name("Group", other), name("Group", "jit:anything")] });
+        refused(somebody.call(Method::PATCH, &format!("{here}/plain"), &change), "only jitd gives rights");
+        somebody.patch(&format!("{here}/plain"), &json!({ "subjects": [name("User", "dave")] }));
+        somebody.delete(&format!("{here}/plain"));
+
+        // Foreground: the garbage collector takes its finalizer off by an update, which has to pass.
+        somebody.delete(&format!("{mine}?propagationPolicy=Foreground"));
+        until("the binding is gone", || (somebody.get(&mine).0 == 404).then_some(()));
+    }
+    bastion.admin.delete(&format!("{}/{platform}-{}", everywhere(), bastion.host));
+}
+
+/// The daemon's own rights are the one binding of a `jit:` name that an administrator makes, and only so.
+#[test]
+fn an_administrator_binds_the_daemon_as_the_manifest_does_and_not_otherwise() {
+    let bastion = walled();
+    let installed = |host: &str, role: &str, daemon: &str| {
+        json!({
+            "metadata": { "name": format!("jitd-{host}") },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:daemon:{daemon}") }],
+        })
+    };
+    let dry = format!("{}?dryRun=All", everywhere());
+    assert_eq!(bastion.admin.call(Method::POST, &dry, &installed("new", "jitd-new", "new")).0, 200, "a further host");
+    for wrong in [
+        installed("new", "cluster-admin", "new"),
+        installed("new", "jitd-new", "other"),
+        with(installed("new", "jitd-new", "new"), |object| object["subjects"][0]["kind"] = json!("Group")),
+        with(installed("new", "jitd-new", "new"), |object| {
+            let twice = object["subjects"][0].clone();
+            object["subjects"] =
+                json!([twice, { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" }]);
+        }),
+    ] {
+        refused(bastion.admin.call(Method::POST, &dry, &wrong), "only jitd gives rights");
+    }
+    let own = format!("{}/jitd-{}", everywhere(), bastion.host);
+    let more = json!({ "subjects": [
+        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:daemon:{}", bastion.host) },
+        { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" },
+    ] });
+    refused(bastion.admin.call(Method::PATCH, &own, &more), "only jitd gives rights");
+    bastion.admin.patch(&own, &json!({ "metadata": { "annotations": { "example.com/seen": "yes" } } }));
+}
+
+/// The whole story with the wall around it.
+#[test]
+fn a_grant_lives_and_ends_within_the_wall() {
+    let mut bastion = walled();
+    bastion.serve();
+    let access = bastion.live(&bastion.ask("5m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    let wide = bastion.live(&json!({
+        "cluster": "play", "clusterWide": true, "role": format!("{}-nodes", bastion.ns), "duration": "5m", "reason": "INC-42 node down",
+    }));
+    assert_eq!(wide.client.get("/api/v1/nodes").0, 200);
+    for grant in [&access.grant, &wide.grant] {
+        let (status, ended) = bastion.post(crate::bastion::ALICE, &crate::bastion::path(grant, "/end"), &Value::Null);
+        assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
+    }
+    bastion.has_no_fault();
+}
+
+// ---- check --cluster ----
+
+/// What `check --cluster` finds that is not in order, as `VERDICT CHECK: FOUND`, and whether it says that all is
+/// well by its exit code.
+fn checked(bastion: &Bastion<'_>) -> (bool, Vec<String>) {
+    let output = bastion.jitd(&["check", "--cluster", "play", "-o", "json"]);
+    let findings: Vec<Value> =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    let word = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
+    for finding in &findings {
+        assert_eq!(finding["cluster"], "play");
+        assert_eq!(finding["verdict"] != "ok", finding["hint"].is_string(), "{finding}");
+    }
+    let out_of_order = findings.iter().filter(|finding| finding["verdict"] != "ok");
+    let out_of_order = out_of_order
+        .map(|finding| format!("{} {}: {}", word(finding, "verdict"), word(finding, "check"), word(finding, "found")))
+        .collect();
+    (output.status.success(), out_of_order)
+}
+
+/// Checks until the findings are these beginnings, in order; RBAC and the policies follow a change in a moment.
+fn until_checked(bastion: &Bastion<'_>, expected: &[&str]) {
+    let mut last = Vec::new();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        let (well, found) = checked(bastion);
+        if found.len() == expected.len() && found.iter().zip(expected).all(|(found, begin)| found.starts_with(begin)) {
+            assert_eq!(well, !found.iter().any(|finding| finding.starts_with("fault")), "{found:?}");
+            return;
+        }
+        assert!(std::time::Instant::now() < end, "expected {expected:#?}, found {found:#?}, before {last:#?}");
+        last = found;
+    }
+}
+
+/// The policy of these tests names a role that there is not; on a good cluster that is all there is to say.
+#[test]
+fn check_names_exactly_what_is_wrong_with_a_cluster() {
+    let bastion = walled();
+    let host = bastion.host.as_str();
+    let missing_role = format!("warning roles: there is no ClusterRole `{}-missing`", bastion.ns);
+    let no_local = format!("warning roles: there is no Role `local` in namespace {}", bastion.shop);
+    let usual = [no_local.as_str(), missing_role.as_str()];
+    let usual_and = |more: &[String]| -> Vec<String> {
+        usual.iter().map(ToString::to_string).chain(more.iter().cloned()).collect()
+    };
+    let expect = |found: Vec<String>| until_checked(&bastion, &found.iter().map(String::as_str).collect::<Vec<_>>());
+    let repair = || {
+        bastion.apply(&bastion.manifest());
+        until_checked(&bastion, &usual);
+    };
+    until_checked(&bastion, &usual);
+
+    // As text: a line for each check, progress elsewhere.
+    let output = bastion.jitd(&["check", "--cluster"]);
+    assert!(output.status.success());
+    let said = text(&output.stdout);
+    for line in ["ok      play version: v", "ok      play trust: ", "ok      play rights: ", "ok      play wall: "] {
+        assert!(said.lines().any(|found| found.starts_with(line)), "{line}:\n{said}");
+    }
+    assert_eq!(text(&output.stderr), format!("cluster play: asking {}\n", bastion.plane.server));
+
+    // A policy that was removed.
+    for (policy, resource, kind) in [
+        ("roles", "validatingadmissionpolicies", "ValidatingAdmissionPolicy"),
+        ("guard", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding"),
+    ] {
+        bastion.admin.delete(&format!("{ADMISSION}/{resource}/jitd-{host}-{policy}"));
+        expect(usual_and(&[format!("fault {kind} jitd-{host}-{policy}: is missing")]));
+        repair();
+    }
+    // The fence itself: then nothing refuses what it refused.
+    let fence = format!("{ADMISSION}/validatingadmissionpolicybindings/jitd-{host}-fence");
+    bastion.admin.delete(&fence);
+    expect(usual_and(&[
+        format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-fence: is missing"),
+        "fault wall: binding a group that no grant has is not refused".to_owned(),
+    ]));
+    repair();
+    // Altered so that it only warns, or looks away.
+    bastion.admin.patch(&fence, &json!({ "spec": { "validationActions": ["Audit"] } }));
+    let altered =
+        format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-fence: is different: `spec.validationActions`");
+    expect(usual_and(&[
+        format!("{altered} lacks \"Deny\""),
+        format!("{altered} has \"Audit\""),
+        "fault wall: binding a group that no grant has is not refused".to_owned(),
+    ]));
+    repair();
+    let guard = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{host}-guard");
+    bastion.admin.patch(&guard, &json!({ "spec": { "failurePolicy": "Ignore" } }));
+    expect(usual_and(&[format!(
+        "fault ValidatingAdmissionPolicy jitd-{host}-guard: is different: `spec.failurePolicy` is \"Ignore\" instead of \"Fail\""
+    )]));
+    repair();
+    // Rights that are too wide, and too few.
+    let role = format!("{RBAC}/clusterroles/jitd-{host}");
+    let rules = bastion.admin.get(&role).1["rules"].clone();
+    let mut wide = rules.as_array().unwrap().clone();
+    wide.push(json!({ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }));
+    bastion.admin.patch(&role, &json!({ "rules": wide }));
+    expect(vec![
+        "fault excess: the daemon may get secrets: RBAC: allowed by ClusterRoleBinding".to_owned(),
+        no_local.clone(),
+        missing_role.clone(),
+        format!(
+            "fault ClusterRole jitd-{host}: is different: `rules` has {{\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]"
+        ),
+    ]);
+    repair();
+    let mut narrow = rules.as_array().unwrap().clone();
+    narrow.remove(1);
+    bastion.admin.patch(&role, &json!({ "rules": narrow }));
+    expect(vec![
+        "fault rights: the daemon may not create subjectaccessreviews.authorization.k8s.io".to_owned(),
+        no_local.clone(),
+        missing_role.clone(),
+        format!("fault ClusterRole jitd-{host}: is different: `rules` lacks "),
+    ]);
+    repair();
+}
+
+/// A cluster that does not know the authority, or is not there, is one fault; a name that is no cluster is a
+/// wrong use.
+#[test]
+fn check_says_when_a_cluster_does_not_trust_or_answer() {
+    let bastion = Bastion::prepared(plane(), Options::default());
+    std::fs::rename(bastion.dir.join("var/ca/play"), bastion.dir.join("var/ca/before")).unwrap();
+    let none = bastion.jitd(&["check", "--cluster", "play"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stdout).starts_with("fault   play credential: "), "{}", text(&none.stdout));
+
+    assert!(bastion.jitd(&["init"]).status.success());
+    let (well, found) = checked(&bastion);
+    assert!(!well);
+    assert_eq!(found, ["fault connection: cluster `play` does not accept our credential"]);
+
+    bastion.rewrite_config(&bastion.plane.server, "https://127.0.0.1:1");
+    let (well, found) = checked(&bastion);
+    assert!(!well);
+    assert!(
+        found.len() == 1 && found[0].starts_with("fault connection: cluster `play` cannot be reached"),
+        "{found:?}"
+    );
+
+    let wrong = bastion.jitd(&["check", "--cluster", "plya"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("no cluster `plya` in the configuration; there is play"));
+}
