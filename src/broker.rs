@@ -14,17 +14,23 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::ca::{self, Authority, CaError, CheckedCsr};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::Times;
 use crate::grant::approval::{self, Approved, Facts};
-use crate::grant::policy::{self, Decision, Policy};
+use crate::grant::extension;
+use crate::grant::narrow::Narrowing;
+use crate::grant::policy::{self, Circumstances, Decision, Drift, Labels, Policy, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Ask, ClusterName, KeyHash, Person, Scope};
+use crate::grant::request::{Access, Ask, ClusterName, KeyHash, Person, PersonName, Reason, Window};
+use crate::grant::risk::{self, Assessment};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase, Requested};
+use crate::grant::{
+    Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
+};
 use crate::ledger::{Cell, Ending, Ledger, LedgerError};
 use crate::people::People;
 use crate::trail::{Trail, TrailError};
@@ -85,6 +91,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the API server's authorizer usually needs to follow a deletion (2 ms in the median, measured).
 const AUTHORIZER_FOLLOWS: Duration = Duration::from_millis(3);
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
@@ -201,11 +209,18 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Ledger`]; then it must not.
-    pub async fn started(&self, version: &str, host: &str, policy_sha256: &str) -> Result<(), BrokerError> {
+    pub async fn started(
+        &self,
+        version: &str,
+        host: &str,
+        policy_sha256: &str,
+        guardrails_sha256: Option<&str>,
+    ) -> Result<(), BrokerError> {
         let event = Event::Started {
             version: version.to_owned(),
             host: host.to_owned(),
             policy_sha256: policy_sha256.to_owned(),
+            guardrails_sha256: guardrails_sha256.map(str::to_owned),
         };
         Ok(self.ledger.note(None, event).await?)
     }
@@ -220,9 +235,20 @@ impl Broker {
 
     // ---- asking ----
 
-    /// What the policy would say to `ask`. Nothing is recorded.
-    pub fn explain(&self, requester: &Person, ask: &Ask) -> Decision {
-        policy::decide(&self.policy, requester, ask)
+    /// What the policy would say to `ask` in the cluster as it is, and what it would reach. Nothing is recorded.
+    ///
+    /// # Errors
+    /// [`BrokerError`], also for what is refused whatever the policy says.
+    pub async fn explain(&self, requester: &Person, ask: &Ask) -> Result<(Decision, Option<Assessment>), BrokerError> {
+        let site = self.site(&ask.cluster)?;
+        let usage = self.usage(&requester.name).await?;
+        if let Err(denial) = policy::could_be_asked(&self.policy, requester, ask, self.ledger.now(), usage) {
+            return Ok((Decision::Deny(denial), None));
+        }
+        approval::access_fits_scope(ask)?;
+        let known = known(site, ask, usage).await?;
+        approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
+        Ok((policy::decide(&self.policy, requester, ask, &known.at(self.ledger.now())), Some(known.assessment)))
     }
 
     /// Somebody asks. A refusal is recorded too.
@@ -244,33 +270,72 @@ impl Broker {
 
     async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         let site = self.site(&ask.cluster)?;
-        let (rule, quorum) = match policy::decide(&self.policy, requester, ask) {
-            Decision::Ask { rule, quorum } => (rule, quorum),
-            Decision::Deny(denial) => return Err(denial.refusal().into()),
-        };
-        approval::role_fits_scope(ask)?;
+        let usage = self.usage(&requester.name).await?;
+        policy::could_be_asked(&self.policy, requester, ask, self.ledger.now(), usage)
+            .map_err(|denial| denial.refusal())?;
+        approval::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         // Held until the request stands in the trail, where the next one finds it.
         let _asking = Asking::with(&self.asking, &key)?;
         self.key_is_free(&key, requester, site).await?;
-        let role = resolve(site, ask).await?;
+        let known = known(site, ask, usage).await?;
+        let role = known.asked_for(ask)?.clone();
+        approval::leaves_the_guard(ask, &role)?;
+        let now = self.ledger.now();
+        let terms = match policy::decide(&self.policy, requester, ask, &known.at(now)) {
+            Decision::Ask(terms) => terms,
+            Decision::Deny(denial) => return Err(denial.refusal().into()),
+        };
+        let shown = Shown { role, assessment: known.assessment, holds: self.held(&requester.name, &ask.cluster) };
 
         let mut random = [0; 10];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
         let id = GrantId::from_random(random);
-        let now = self.ledger.now();
         let event = Event::Requested(Box::new(Requested {
-            digest: approval::digest(&id, &requester.name, ask, &key, &role),
+            digest: approval::digest(&id, &requester.name, ask, &key, &shown),
             ask: ask.clone(),
             key,
-            role,
-            rule,
-            quorum,
-            pending_until: approval::after(now, self.times.answer.duration()),
+            shown,
+            pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
+            terms,
         }));
         let grant = self.ledger.begin(id, &requester.name, now, event).await?;
-        tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, role = %ask.role, "requested");
-        Ok(grant)
+        tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
+        match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
+            Some(approved) => {
+                let cell = self.still_open(&grant)?;
+                let _gate = cell.gate.lock().await;
+                Ok(self.ledger.record(&cell, None, vec![approved]).await?)
+            }
+            None => Ok(grant),
+        }
+    }
+
+    /// What a person has open, and asked for lately.
+    async fn usage(&self, person: &PersonName) -> Result<Usage, BrokerError> {
+        let mut usage = Usage::default();
+        for grant in self.ledger.of(person) {
+            match grant.phase {
+                Phase::Pending => usage.pending = usage.pending.saturating_add(1),
+                Phase::Collecting | Phase::Live => usage.live = usage.live.saturating_add(1),
+                _ => {}
+            }
+        }
+        if let Some(most) = self.policy.limits().per_hour {
+            let since = approval::after(self.ledger.now(), -HOUR);
+            usage.last_hour = self.trail.asked_since(person, since, most).await?;
+        }
+        Ok(usage)
+    }
+
+    /// The access that a person has in a cluster at this moment.
+    fn held(&self, person: &PersonName, cluster: &ClusterName) -> Vec<Held> {
+        let held = |grant: Arc<Grant>| {
+            let works = grant.phase == Phase::Live && grant.ask.cluster == *cluster;
+            let Ask { scope, access, .. } = &grant.ask;
+            works.then(|| Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() })
+        };
+        self.ledger.of(person).into_iter().filter_map(held).collect()
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
@@ -285,14 +350,63 @@ impl Broker {
 
     // ---- answering ----
 
-    /// An approver says yes to what has this digest.
+    /// An approver says yes to what has this digest, or to less.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
-    pub async fn approve(&self, grant: &Grant, approver: &Person, digest: &str) -> Result<Arc<Grant>, BrokerError> {
+    pub async fn approve(
+        &self,
+        grant: &Grant,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        match self.approved(&cell.grant(), approver, digest, less).await {
+            Ok(events) => Ok(self.ledger.record(&cell, Some(&approver.name), events).await?),
+            Err(BrokerError::Refused(refusal)) => Err(self.refuse(&cell, approver, "approve", refusal).await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes.
+    async fn approved(
+        &self,
+        grant: &Grant,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Vec<Event>, BrokerError> {
         let collect = self.times.collect.duration();
-        self.answer(grant, approver, "approve", |grant, now| approval::approve(grant, approver, digest, collect, now))
-            .await
+        let now = self.ledger.now();
+        if extension::open(grant, now).is_some() {
+            approval::may_answer(grant, approver)?;
+            return match *less == Narrowing::default() {
+                true => Ok(vec![extension::approve(grant, approver, digest, now)?]),
+                false => {
+                    let why = "more time can be agreed to or not, but not cut down";
+                    Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into())
+                }
+            };
+        }
+        let yes = approval::approve(grant, approver, digest, collect, now)?;
+        if *less == Narrowing::default() {
+            return Ok(vec![yes]);
+        }
+        let mut shown = self.trail.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
+        let ask = less.of(grant, &shown.role)?;
+        if let Access::Rules(rules) = &ask.access {
+            shown.role = ResolvedRole::new(String::new(), rules.as_slice().to_vec());
+        }
+        if Probe::for_role(&shown.role, ask.scope.namespaces().first()).is_none() {
+            return Err(role_empty(&ask).into());
+        }
+        let about = self.site(&ask.cluster)?.cluster.about().await?;
+        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, about.version.parse().ok());
+        let digest = approval::digest(&grant.id, &grant.requester, &ask, &grant.key, &shown);
+        let yes = yes.to(&digest);
+        Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
     }
 
     /// An approver says no.
@@ -300,7 +414,11 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
     pub async fn deny(&self, grant: &Grant, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
-        self.answer(grant, approver, "deny", |grant, now| approval::deny(grant, approver, reason, now)).await
+        self.answer(grant, approver, "deny", |grant, now| match extension::open(grant, now) {
+            Some(_) => approval::may_answer(grant, approver).and_then(|()| extension::deny(grant, reason, now)),
+            None => approval::deny(grant, approver, reason, now),
+        })
+        .await
     }
 
     /// The requester takes the request back before it was collected.
@@ -368,15 +486,27 @@ impl Broker {
         csr: CheckedCsr,
     ) -> Result<HandedOver, BrokerError> {
         let site = self.site(&grant.ask.cluster)?;
-        let role = site.cluster.resolve_role(&grant.ask.scope, &grant.ask.role).await?;
+        // What is open or was asked lately was held against it when it was asked; what works now still counts.
+        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name).await? };
+        let known = known(site, grant.asked(), usage).await?;
+        let role = match &grant.ask.access {
+            Access::Role(_) => known.role.clone(),
+            Access::Rules(_) => resolve(site, &grant.ask).await?,
+        };
         let mut approvers = BTreeMap::new();
-        for name in &grant.agreed {
-            if let Ok(person) = self.people.by_name(name).await {
-                approvers.insert(name.clone(), person);
+        for yes in &grant.agreed {
+            if let Ok(person) = self.people.by_name(&yes.by).await {
+                approvers.insert(yes.by.clone(), person);
             }
         }
-        let facts = Facts { policy: &self.policy, requester, approvers: &approvers, role: role.as_ref() };
-        let approved = match approval::collect(grant, csr.key(), &facts, self.ledger.now()) {
+        let facts = Facts {
+            policy: &self.policy,
+            requester,
+            approvers: &approvers,
+            role: role.as_ref(),
+            circumstances: known.at(self.ledger.now()),
+        };
+        let approved = match approval::collect(grant, csr.key(), &facts) {
             Ok(approved) => approved,
             Err(refusal) => {
                 let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
@@ -387,17 +517,14 @@ impl Broker {
                 return Err(refused);
             }
         };
-        let Some(probe) = role.as_ref().and_then(|role| Probe::for_role(role, &grant.ask.scope)) else {
+        let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
             return Err(self.refuse(cell, requester, "certificate", role_empty(&grant.ask)).await);
         };
 
-        let binding = grant.binding();
-        let intent = Event::BindIntended { binding: binding.name.clone() };
+        let intent = Event::BindIntended { binding: grant.id.binding_name() };
         let handed_over = self.issue(cell, approved, csr, &[intent]).await;
         let live = match handed_over {
-            Ok(handed_over) => {
-                self.bind(cell, site, &binding, &probe).await.map(|until| HandedOver { until, ..handed_over })
-            }
+            Ok(handed_over) => self.bind(cell, site, &bound).await.map(|until| HandedOver { until, ..handed_over }),
             Err(error) => Err(error),
         };
         if let Err(error) = &live
@@ -443,15 +570,59 @@ impl Broker {
     }
 
     /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
-    async fn bind(&self, cell: &Cell, site: &Site, binding: &Binding, probe: &Probe) -> Result<Timestamp, BrokerError> {
+    async fn bind(&self, cell: &Cell, site: &Site, bound: &[(Binding, Probe)]) -> Result<Timestamp, BrokerError> {
         let grant = cell.grant();
-        let uid = site.cluster.bind(binding).await?;
-        self.ledger.record(cell, None, vec![Event::Bound { uid }]).await?;
-        ask_until(site, binding, probe, true).await?;
+        // Each is waited for, also when another failed: what is on its way must not arrive after the end.
+        let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
+        let uids = made.into_iter().collect::<Result<_, _>>()?;
+        self.ledger.record(cell, None, vec![Event::Bound { uids }]).await?;
+        try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true))).await?;
         let until = approval::window_end(&grant.ask, self.ledger.now());
         self.ledger.record(cell, None, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
         Ok(until)
+    }
+
+    /// Who has the access asks for more time. What the policy asks nobody about is given at once.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn extend(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        window: Window,
+        reason: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let asked = match grant.requester == requester.name {
+            true => extension::ask(&grant, window, reason, self.times.answer.duration(), self.ledger.now()),
+            false => Err(not_the_requester()),
+        };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return Err(self.refuse(&cell, requester, "extend", refusal).await),
+        };
+        // The policy of now has to give it as it did; the role is watched all the time.
+        let site = self.site(&grant.ask.cluster)?;
+        let usage = Usage { review_owed: self.usage(&requester.name).await?.review_owed, ..Usage::default() };
+        let known = known(site, grant.asked(), usage).await?;
+        match policy::decide(&self.policy, requester, grant.asked(), &known.at(self.ledger.now())) {
+            Decision::Ask(terms) if terms.steps == grant.terms.steps => {}
+            Decision::Ask(_) => {
+                let refusal = Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
+                    .hint("make a new request");
+                return Err(self.refuse(&cell, requester, "extend", refusal).await);
+            }
+            Decision::Deny(denial) => return Err(self.refuse(&cell, requester, "extend", denial.refusal()).await),
+        }
+        let asked = self.ledger.record(&cell, Some(&requester.name), vec![asked]).await?;
+        match extension::of_itself(&asked, self.ledger.now())? {
+            Some(extended) => Ok(self.ledger.record(&cell, None, vec![extended]).await?),
+            None => Ok(asked),
+        }
     }
 
     // ---- ending ----
@@ -488,9 +659,9 @@ impl Broker {
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let refusal = match grant.phase {
-            _ if !by.is_in_any(&self.admins) && !by.is_in_any(&grant.quorum.groups) => Refusal::new(
+            _ if !by.is_in_any(&self.admins) && !by.is_in_any(&grant.terms.groups()) => Refusal::new(
                 Code::NotAllowed,
-                format!("only {} and admins may revoke this grant", grant.quorum.groups.join(", ")),
+                format!("only {} may revoke this grant", [grant.terms.groups(), vec!["admins"]].concat().join(", ")),
             ),
             Phase::Approved | Phase::Live => {
                 let (by, reason) = (Some(by.name.clone()), Some(reason));
@@ -538,18 +709,72 @@ impl Broker {
         Ok(settled.map(drop)?)
     }
 
-    /// Ends a live grant whose binding somebody took away behind our back.
+    /// Ends a live grant whose binding somebody took away behind our back. Called by the sweep only.
     ///
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
     pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
+        let reason = "its binding was gone from the cluster".to_owned();
+        self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await
+    }
+
+    /// Ends a live grant whose binding is not as it was made, or whose group another binding names. Called by the
+    /// sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn binding_altered(&self, id: &GrantId, found: String) -> Result<(), BrokerError> {
+        let event = Event::BindingAltered { found: found.clone() };
+        self.end_live(id, EndCause::Drifted, Some(event), |_| Some(found)).await
+    }
+
+    /// Ends a live grant whose role, which is this one now, is not the one that was approved, or says so where its
+    /// terms only warn. Called by the sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn role_is(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
+        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
+        if cell.grant().terms.drift == Drift::Warn {
+            let _gate = cell.gate.lock().await;
+            let grant = cell.grant();
+            // Each state of the role is told once.
+            let found = approval::drift(&grant, role).map(|drifted| match role {
+                Some(role) => format!("{}: {} {}", drifted.why, role.uid, role.rules_sha256()),
+                None => drifted.why,
+            });
+            if let Some(found) =
+                found.filter(|found| grant.phase == Phase::Live && grant.role_changed.as_ref() != Some(found))
+            {
+                tracing::warn!(grant = %grant.id, found, "the role changed; the terms of the grant let it go on");
+                self.ledger.record(&cell, None, vec![Event::RoleChanged { found }]).await?;
+            }
+            return Ok(());
+        }
+        self.end_live(id, EndCause::Drifted, None, |grant| approval::drift(grant, role).map(|drifted| drifted.why))
+            .await
+    }
+
+    /// Ends a grant if it is live and there is a reason to; `event` says before what was found.
+    async fn end_live(
+        &self,
+        id: &GrantId,
+        why: EndCause,
+        event: Option<Event>,
+        reason: impl FnOnce(&Grant) -> Option<String>,
+    ) -> Result<(), BrokerError> {
         let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
         let _gate = cell.gate.lock().await;
-        if cell.grant().phase == Phase::Live {
-            let reason = Some("its binding was gone from the cluster".to_owned());
-            self.finish(&cell, Ending { why: EndCause::Revoked, by: None, reason }).await?;
+        let grant = cell.grant();
+        if grant.phase != Phase::Live {
+            return Ok(());
         }
-        Ok(())
+        let Some(reason) = reason(&grant) else { return Ok(()) };
+        if let Some(event) = event {
+            // The end itself says it again, so that one goes on when the trail can't take this.
+            drop(self.ledger.record(&cell, None, vec![event]).await);
+        }
+        self.finish(&cell, Ending { why, by: None, reason: Some(reason) }).await.map(drop)
     }
 
     /// Ends a grant; what fails is due again after a while that grows.
@@ -587,20 +812,25 @@ impl Broker {
             self.ledger.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
-        let binding = grant.binding();
-        match site.cluster.unbind(&binding, grant.binding_uid.as_deref()).await? {
-            Unbound::Deleted | Unbound::AlreadyGone => {}
-            Unbound::Held => return Err(BrokerError::Held(binding.name)),
-            // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
-            Unbound::NotOurs { why } => {
-                tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+        let bindings = grant.bindings();
+        let uids = grant.binding_uids.iter().map(|uid| Some(uid.as_str())).chain(std::iter::repeat(None));
+        // All of them, also when one can't be taken away.
+        let unbound = join_all(bindings.iter().zip(uids).map(|(binding, uid)| site.cluster.unbind(binding, uid))).await;
+        for (unbound, binding) in unbound.into_iter().zip(bindings) {
+            match unbound? {
+                Unbound::Deleted | Unbound::AlreadyGone => {}
+                Unbound::Held => return Err(BrokerError::Held(binding.name)),
+                // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
+                Unbound::NotOurs { why } => {
+                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+                }
             }
         }
         intended?;
-        if let Some(role) = self.trail.role_of(&grant.id).await?
-            && let Some(probe) = Probe::for_role(&role, &grant.ask.scope)
+        if let Some(shown) = self.trail.shown_of(&grant.id).await?
+            && let Some(bound) = with_probes(&grant, &shown.role)
         {
-            ask_until(site, &binding, &probe, false).await?;
+            try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
         }
         let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
         Ok(self.ledger.record(cell, None, vec![ended]).await?)
@@ -608,12 +838,12 @@ impl Broker {
 
     // ---- looking ----
 
-    /// The role of a grant as it was when it was asked for.
+    /// What approvers of a grant are shown beside what is asked.
     ///
     /// # Errors
     /// [`BrokerError::Ledger`].
-    pub async fn role_of(&self, id: &GrantId) -> Result<Option<ResolvedRole>, BrokerError> {
-        Ok(self.trail.role_of(id).await?)
+    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, BrokerError> {
+        Ok(self.trail.shown_of(id).await?)
     }
 
     /// The trail's lines about a grant.
@@ -681,26 +911,66 @@ impl Site {
     }
 }
 
-/// The role that is asked for, as the cluster has it; refused when it, or its namespace, is missing.
-async fn resolve(site: &Site, ask: &Ask) -> Result<ResolvedRole, BrokerError> {
-    if let Scope::Namespace(namespace) = &ask.scope
-        && !site.cluster.namespace_exists(namespace).await?
-    {
-        return Err(Refusal::new(
-            Code::NamespaceMissing,
-            format!("there is no namespace `{namespace}` in `{}`", ask.cluster),
-        )
-        .into());
+/// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
+struct Known {
+    role: Option<ResolvedRole>,
+    /// The labels of the namespaces that exist.
+    labels: Labels,
+    assessment: Assessment,
+    usage: Usage,
+}
+
+/// Asks the cluster, all at once.
+async fn known(site: &Site, ask: &Ask, usage: Usage) -> Result<Known, ClusterError> {
+    let namespaces = ask.scope.namespaces();
+    let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
+    let (labels, role, about) = tokio::try_join!(labels, resolve(site, ask), site.cluster.about())?;
+    let labels = namespaces.iter().cloned().zip(labels).filter_map(|(name, labels)| Some((name, labels?))).collect();
+    let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
+    // Without a version that can be read every right has its most dangerous meaning.
+    let assessment = risk::assess(rules, &ask.scope, about.version.parse().ok());
+    Ok(Known { role, labels, assessment, usage })
+}
+
+impl Known {
+    fn at(&self, now: Timestamp) -> Circumstances<'_> {
+        Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage: self.usage }
     }
-    let Some(role) = site.cluster.resolve_role(&ask.scope, &ask.role).await? else {
-        return Err(Refusal::new(Code::RoleMissing, format!("there is no {} `{}`", ask.role.kind(), ask.role.name()))
-            .hint("a binding to a missing role would lie in wait for one to be made")
-            .into());
+
+    /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
+    fn asked_for(&self, ask: &Ask) -> Result<&ResolvedRole, Refusal> {
+        if let Some(missing) = ask.scope.namespaces().iter().find(|name| !self.labels.contains_key(*name)) {
+            let why = format!("there is no namespace `{missing}` in `{}`", ask.cluster);
+            return Err(Refusal::new(Code::NamespaceMissing, why));
+        }
+        let Some(role) = &self.role else {
+            return Err(Refusal::new(Code::RoleMissing, format!("there is no {}", told(&ask.access)))
+                .hint("a binding to a missing role would lie in wait for one to be made"));
+        };
+        match Probe::for_role(role, ask.scope.namespaces().first()) {
+            Some(_) => Ok(role),
+            None => Err(role_empty(ask)),
+        }
+    }
+}
+
+/// What is asked for as the cluster has it now; none when the role is missing.
+async fn resolve(site: &Site, ask: &Ask) -> Result<Option<ResolvedRole>, ClusterError> {
+    match &ask.access {
+        Access::Role(role) => site.cluster.resolve_role(ask.scope.namespaces().first(), role).await,
+        // No role of the cluster, so no uid; it is made when it is bound.
+        Access::Rules(rules) => Ok(Some(ResolvedRole::new(String::new(), rules.as_slice().to_vec()))),
+    }
+}
+
+/// The bindings of a grant, each with the question whose answer tells whether it holds; none when the role
+/// allows nothing there.
+fn with_probes(grant: &Grant, role: &ResolvedRole) -> Option<Vec<(Binding, Probe)>> {
+    let with_probe = |binding: Binding| {
+        let probe = Probe::for_role(role, binding.namespace.as_ref())?;
+        Some((binding, probe))
     };
-    match Probe::for_role(&role, &ask.scope) {
-        Some(_) => Ok(role),
-        None => Err(role_empty(ask).into()),
-    }
+    grant.bindings().into_iter().map(with_probe).collect()
 }
 
 /// Asks the API server until it says what the binding should make it say.
@@ -733,8 +1003,16 @@ async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, allowed: bool)
 }
 
 fn role_empty(ask: &Ask) -> Refusal {
-    Refusal::new(Code::RoleEmpty, format!("role `{}` allows nothing in {}", ask.role, ask.scope))
+    Refusal::new(Code::RoleEmpty, format!("{} allows nothing in {}", told(&ask.access), ask.scope))
         .hint("its rules are empty, or hold only outside of namespaces")
+}
+
+/// `ClusterRole `view``, with its kind, as people look for it in the cluster.
+fn told(access: &Access) -> String {
+    match access {
+        Access::Role(role) => format!("{} `{}`", role.kind(), role.name()),
+        Access::Rules(_) => access.to_string(),
+    }
 }
 
 fn key_in_use(why: &str) -> Refusal {

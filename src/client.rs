@@ -24,8 +24,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::api::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, GrantList, GrantView,
-    Problem, ReasonBody, RequestBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, ExtendBody,
+    GrantList, GrantView, LessBody, Problem, ReasonBody, RequestBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
@@ -158,14 +158,14 @@ impl Client {
         self.read(&path(id, ""), ANSWER, ONE_VIEW).await
     }
 
-    /// The grant as soon as its phase or the number of those who agreed is another than given, or as it
+    /// The grant as soon as its phase or the number of answers is another than given, or as it
     /// is after `hold`, at most [`LONGEST_WAIT`].
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn wait(&mut self, seen: &GrantView, hold: Duration) -> Result<GrantView, ClientError> {
         let seconds = hold.min(LONGEST_WAIT).as_secs().max(1);
-        let query = format!("/wait?phase={}&agreed={}&timeout={seconds}", segment(&seen.phase), seen.agreed.len());
+        let query = format!("/wait?phase={}&answers={}&timeout={seconds}", segment(&seen.phase), seen.answers);
         self.read(&path(&seen.id, &query), Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await
     }
 
@@ -173,8 +173,8 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn approve(&mut self, id: &str, digest: &str) -> Result<GrantView, ClientError> {
-        self.write(&path(id, "/approve"), Some(&ApproveBody { digest: digest.to_owned() }), ANSWER).await
+    pub async fn approve(&mut self, id: &str, digest: &str, less: Option<LessBody>) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/approve"), Some(&ApproveBody { digest: digest.to_owned(), less }), ANSWER).await
     }
 
     /// Says no.
@@ -183,6 +183,15 @@ impl Client {
     /// See [`ClientError`].
     pub async fn deny(&mut self, id: &str, reason: &str) -> Result<GrantView, ClientError> {
         self.write(&path(id, "/deny"), Some(&ReasonBody { reason: reason.to_owned() }), ANSWER).await
+    }
+
+    /// Asks for more time.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn extend(&mut self, id: &str, duration: &str, reason: &str) -> Result<GrantView, ClientError> {
+        let body = ExtendBody { duration: duration.to_owned(), reason: reason.to_owned() };
+        self.write(&path(id, "/extend"), Some(&body), ANSWER).await
     }
 
     /// Takes one's own request back before it is collected.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::grant::policy::{Policy, PolicyFile};
+use crate::grant::policy::{Policy, Source};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::role::sha256_hex;
 use crate::people::{Declared, People};
@@ -24,6 +24,7 @@ struct ConfigFile {
     state: PathBuf,
     #[serde(default = "default_policy")]
     policy: PathBuf,
+    guardrails: Option<PathBuf>,
     #[serde(default)]
     auditors: Vec<String>,
     #[serde(default)]
@@ -90,10 +91,12 @@ pub struct Config {
     pub state: PathBuf,
     /// The policy's file.
     pub policy_path: PathBuf,
-    /// The policy.
+    /// The policy, with its guardrails.
     pub policy: Policy,
     /// SHA-256 of the policy's file, hex.
     pub policy_sha256: String,
+    /// SHA-256 of the guardrails' file, hex; none without a file, when the guardrails' defaults hold.
+    pub guardrails_sha256: Option<String>,
     /// Groups that may read every grant.
     pub auditors: Vec<String>,
     /// Groups that may read and revoke every grant.
@@ -136,10 +139,10 @@ pub struct ClusterConfig {
 pub struct Faults(pub Vec<String>);
 
 impl Config {
-    /// Reads `path` and the policy that it names.
+    /// Reads `path`, and the policy and the guardrails that it names.
     ///
     /// # Errors
-    /// Everything that is wrong with both.
+    /// Everything that is wrong with all of them.
     pub fn read(path: &Path) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let text = read(path, &mut faults);
@@ -216,7 +219,13 @@ impl Config {
             .collect();
 
         let policy_path = at(&file.policy);
-        let policy = read_policy(&policy_path, &clusters, &mut faults);
+        let guardrails = match &file.guardrails {
+            Some(named) => Some((at(named), read(&at(named), &mut faults))),
+            None => read_usual(policy_path.with_file_name(Source::Guardrails.file_name()), &mut faults),
+        };
+        let guardrails_sha256 =
+            guardrails.as_ref().and_then(|(_, text)| text.as_ref()).map(|text| sha256_hex(text.as_bytes()));
+        let policy = read_policy(&policy_path, guardrails, &clusters, &mut faults);
         match (host, policy) {
             (Some(host), Some((policy, policy_sha256))) if faults.is_empty() => Ok(Self {
                 host,
@@ -225,6 +234,7 @@ impl Config {
                 policy_path,
                 policy,
                 policy_sha256,
+                guardrails_sha256,
                 auditors: file.auditors,
                 admins: file.admins,
                 times: file.times.meant(),
@@ -242,20 +252,29 @@ impl Config {
     }
 }
 
+/// A file and its text; without the text when it could not be read, which is told.
+type Read = (PathBuf, Option<String>);
+
+/// The guardrails of a configuration that names none: the file beside the policy, when there is one.
+fn read_usual(path: PathBuf, faults: &mut Vec<String>) -> Option<Read> {
+    match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        _ => {
+            let text = read(&path, faults);
+            Some((path, text))
+        }
+    }
+}
+
 fn read_policy(
     path: &Path,
+    guardrails: Option<Read>,
     clusters: &BTreeMap<ClusterName, ClusterConfig>,
     faults: &mut Vec<String>,
 ) -> Option<(Policy, String)> {
     let text = read(path, faults)?;
-    let file: PolicyFile = match serde_saphyr::from_str(&text) {
-        Ok(file) => file,
-        Err(error) => {
-            faults.push(format!("`{}`: {error}", path.display()));
-            return None;
-        }
-    };
-    match Policy::new(file) {
+    let (guardrails_path, guardrails) = guardrails.unzip();
+    match Policy::read(&text, guardrails.flatten().as_deref()) {
         Ok(policy) => {
             for name in policy.clusters().filter(|name| !clusters.contains_key(*name)) {
                 faults.push(format!("`{}`: no cluster `{name}` in the configuration", path.display()));
@@ -263,7 +282,11 @@ fn read_policy(
             Some((policy, sha256_hex(text.as_bytes())))
         }
         Err(wrong) => {
-            faults.extend(wrong.iter().map(|fault| format!("`{}`: {fault}", path.display())));
+            let guardrails_path = guardrails_path.unwrap_or_default();
+            faults.extend(wrong.iter().map(|fault| match fault.file {
+                Source::Policy => fault.at(path.display()),
+                Source::Guardrails => fault.at(guardrails_path.display()),
+            }));
             None
         }
     }

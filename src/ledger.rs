@@ -211,7 +211,10 @@ impl Ledger {
                 .collect()
         };
         if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
-            found.extend(self.trail.closed(person, overseers, text, 2).await?.0.into_iter().map(Arc::new));
+            let closed = self.trail.closed(person, overseers, text, 2).await?.0;
+            // One that was over between the two looks is found by both.
+            let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
+            found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
         }
         match (found.pop(), found.pop()) {
             (Some(grant), None) => Ok(grant),
@@ -236,19 +239,20 @@ impl Ledger {
         grants.truncate(limit);
         if all && !more {
             let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
-            grants.extend(closed.into_iter().map(Arc::new));
+            let known: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id.clone()).collect();
+            grants.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
             grants.sort_by_key(|grant| Reverse(grant.requested_at));
             more = older;
         }
         Ok((grants, more))
     }
 
-    /// Waits until the grant's phase or number of agreements is another than given, `patience` is over or the
+    /// Waits until the grant's phase or number of answers is another than given, `patience` is over or the
     /// daemon ends.
-    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, agreed: usize, patience: Duration) -> Arc<Grant> {
+    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, answers: u32, patience: Duration) -> Arc<Grant> {
         let Some(cell) = self.cell(&grant.id) else { return grant };
         let mut states = cell.state.subscribe();
-        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.agreed.len() != agreed);
+        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.answers != answers);
         let mut stopping = self.stopping.subscribe();
         // On time-out, and when the grant is dropped, the last state is the answer.
         tokio::select! {
@@ -261,6 +265,13 @@ impl Ledger {
     /// Who waits for a change is answered now.
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// The open grants of a person.
+    #[must_use]
+    pub fn of(&self, person: &PersonName) -> Vec<Arc<Grant>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.values().map(|cell| cell.grant()).filter(|grant| grant.requester == *person).collect()
     }
 
     /// How many grants stand in each open phase.

@@ -27,10 +27,12 @@
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`config`]: as written, as meant
-//! - [`metrics`], [`manifest`], [`service`]: numbers, what an administrator applies, systemd
+//! - [`manifest`]: what an administrator applies to a cluster: rights, and the admission policies around them
+//! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
+//! - [`metrics`], [`service`]: numbers, systemd
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`, `client → api::wire`,
-//! `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows to the
+//! `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that bindings carry), `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows to the
 //! `use` lines (`tests/it/architecture.rs`).
 //!
 //! # Invariants, and what is absent
@@ -52,6 +54,7 @@
 pub mod api;
 pub mod broker;
 pub mod ca;
+pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod config;

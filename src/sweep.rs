@@ -3,12 +3,13 @@
 //!
 //! ```text
 //!  deadline ─► settle (lapse, expire, go on with an end) ─┐ fails: due again later, for ever
-//!  start, and now and then ─► compare ─► end what vanished, tell what is unknown
+//!  start, every minute ─► compare ─► end what vanished or was altered, tell what is unknown
+//!  every two seconds ─► look at the roles ─► end what is not what was approved
 //! ```
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,23 +18,26 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerError, Site};
 use crate::cluster::{ClusterError, Found};
-use crate::grant::Phase;
-use crate::grant::request::ClusterName;
+use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
+use crate::grant::{Binding, GrantId, Phase};
 
 /// So many grants are settled at a time. More than the calls that a cluster gets at a time, for a grant also
 /// waits for the trail and between two questions.
 const AT_ONCE: usize = 256;
 
-/// How often the clusters are compared with the trail while nothing else asks for it.
-const COMPARE_EVERY: Duration = Duration::from_secs(300);
+/// How often the clusters are compared with the trail: all their bindings are read for it.
+const COMPARE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often the roles of the live grants are looked at. A change has to be acted upon within five seconds.
+const LOOK_AT_ROLES_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest sleep, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
 /// How long the first comparison may hold the socket closed when a cluster does not answer.
-const START_WITHIN: Duration = Duration::from_secs(15);
+const START_WITHIN: Duration = Duration::from_secs(5);
 
 /// What the last comparison found; read by the metrics.
 #[derive(Debug, Default)]
@@ -67,6 +71,9 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     let mut comparison = tokio::time::interval(COMPARE_EVERY);
     comparison.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     comparison.tick().await;
+    // Beside the deadlines, and ended with them.
+    let mut watching = JoinSet::new();
+    watching.spawn(watch_roles(Arc::clone(&broker)));
     loop {
         let next = settle_due(&broker, &permits, &mut settling);
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
@@ -101,8 +108,8 @@ fn settle_due(broker: &Arc<Broker>, permits: &Arc<Semaphore>, settling: &mut Joi
 
 async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
     let mut unknown = 0;
-    for (name, _) in broker.sites() {
-        match compare(broker, name).await {
+    for (name, site) in broker.sites() {
+        match compare(broker, name, site).await {
             Ok(more) => unknown += more,
             Err(error) => {
                 findings.failed.fetch_add(1, Ordering::Relaxed);
@@ -113,32 +120,120 @@ async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
     findings.unknown.store(unknown, Ordering::Relaxed);
 }
 
-/// Ends grants whose binding is gone, and counts bindings with our label that belong to no open grant.
-async fn compare(broker: &Arc<Broker>, name: &ClusterName) -> Result<u64, ClusterError> {
-    let Some((_, site)) = broker.sites().find(|(other, _)| *other == name) else { return Ok(0) };
+/// Ends grants whose binding is gone or altered, or whose group another binding names, and counts bindings
+/// with our label that belong to no open grant.
+async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Result<u64, ClusterError> {
     // Taken before the list: what is bound after this moment is not missing in it.
     let known = broker.ledger().bound_in(name);
-    let found = site.cluster.list_ours().await?;
+    let found = site.cluster.list_related().await?;
     // By uid: another object of the same name is not ours.
-    let there: BTreeSet<&str> = found.iter().map(|found| found.uid.as_str()).collect();
-    for grant in known.iter().filter(|grant| grant.phase == Phase::Live) {
-        if !grant.binding_uid.as_deref().is_some_and(|uid| there.contains(uid))
-            && let Err(error) = broker.binding_vanished(&grant.id).await
-        {
-            tracing::warn!(grant = %grant.id, %error, "its binding is gone, but it could not be ended yet");
+    let there: BTreeMap<&str, &Found> = found.iter().map(|found| (found.uid.as_str(), found)).collect();
+    let mut naming: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
+    for found in &found {
+        for subject in &found.subjects {
+            naming.entry(subject.name.as_str()).or_default().push(found);
         }
     }
+    let mut ends = JoinSet::new();
+    for grant in known.iter().filter(|grant| grant.phase == Phase::Live) {
+        let group = grant.id.group();
+        let ours: Vec<Option<&&Found>> = grant.binding_uids.iter().map(|uid| there.get(uid.as_str())).collect();
+        let altered =
+            ours.iter().flatten().find(|found| !found.has_only_subject(&group) || !site.cluster.labelled(found));
+        let foreign =
+            naming.get(group.as_str()).into_iter().flatten().find(|found| !grant.binding_uids.contains(&found.uid));
+        let altered = match (altered, foreign) {
+            _ if ours.contains(&None) => None,
+            (Some(found), _) => Some(format!("its binding was altered: {found}")),
+            (None, Some(found)) => Some(format!("another binding has its group: {found}")),
+            (None, None) => continue,
+        };
+        let (broker, id) = (Arc::clone(broker), grant.id.clone());
+        ends.spawn(async move {
+            let ended = match altered {
+                None => broker.binding_vanished(&id).await,
+                Some(found) => broker.binding_altered(&id, found).await,
+            };
+            told(&id, "its binding is not as it was made", ended);
+        });
+    }
+    ends.join_all().await;
     let now = broker.ledger().bound_in(name);
     // One that is being bound has no uid yet; its name has to do.
-    let ours: BTreeMap<String, Option<&str>> =
-        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), grant.binding_uid.as_deref())).collect();
-    let is_ours = |found: &Found| ours.get(&found.name).is_some_and(|uid| uid.is_none_or(|uid| uid == found.uid));
+    let ours: BTreeMap<String, &[String]> =
+        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), grant.binding_uids.as_slice())).collect();
+    let is_ours =
+        |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
     let mut unknown = 0;
-    for found in found.iter().filter(|found| !is_ours(found)) {
+    for found in found.iter().filter(|found| site.cluster.labelled(found) && !is_ours(found)) {
         unknown += 1;
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }
     Ok(unknown)
+}
+
+/// Looks at the roles of the live grants, again and again, and ends the grants whose role is not what was
+/// approved. Each role is read once however many grants have it.
+async fn watch_roles(broker: Arc<Broker>) {
+    let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        let looks = broker.sites().map(|(name, site)| {
+            let broker = &broker;
+            async move {
+                if let Err(error) = look_at_roles(broker, name, site).await {
+                    tracing::debug!(cluster = %name, %error, "the roles of the live grants could not be looked at");
+                }
+            }
+        });
+        futures::future::join_all(looks).await;
+    }
+}
+
+async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Result<(), ClusterError> {
+    let mut of_role: BTreeMap<(Option<Namespace>, RoleRef), Vec<GrantId>> = BTreeMap::new();
+    let mut of_made: Vec<(GrantId, Vec<Binding>)> = Vec::new();
+    for grant in broker.ledger().bound_in(name) {
+        match &grant.ask.access {
+            _ if grant.phase != Phase::Live => {}
+            Access::Role(role) => {
+                // A ClusterRole is the same in every namespace.
+                let namespace = grant.ask.scope.namespaces().first().filter(|_| matches!(role, RoleRef::Role(_)));
+                of_role.entry((namespace.cloned(), role.clone())).or_default().push(grant.id.clone());
+            }
+            Access::Rules(_) => of_made.push((grant.id.clone(), grant.bindings())),
+        }
+    }
+    for ((namespace, role), grants) in of_role {
+        let found = site.cluster.resolve_role(namespace.as_ref(), &role).await?;
+        for id in grants {
+            told(&id, "its role is not what was approved", broker.role_is(&id, found.as_ref()).await);
+        }
+    }
+    if of_made.is_empty() {
+        return Ok(());
+    }
+    let made = site.cluster.list_made_roles().await?;
+    for (id, bindings) in of_made {
+        let is_as_made = |binding: &Binding| {
+            let namespace = binding.namespace.as_ref().map_or(String::new(), ToString::to_string);
+            let found = made.get(&(namespace, binding.name.clone()));
+            let rules = binding.rules.as_ref().map(ExactRules::as_slice);
+            found.is_some_and(|found| Some(found.rules()) == rules)
+        };
+        if !bindings.iter().all(is_as_made) {
+            let found = "the role that was made for it was altered or taken away".to_owned();
+            told(&id, "its role is not as it was made", broker.binding_altered(&id, found).await);
+        }
+    }
+    Ok(())
+}
+
+fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {
+    if let Err(error) = ended {
+        tracing::warn!(%grant, %error, "{found}, but it could not be ended yet");
+    }
 }
 
 fn until(deadline: Timestamp, now: Timestamp) -> Duration {

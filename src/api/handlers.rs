@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
-    GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+    ExtendBody, GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
 };
 use super::{Answer, Api, Call};
 use crate::broker::Site;
@@ -54,8 +54,8 @@ pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let ask = call.body::<AskBody>()?.parse()?;
-        let decision = call.api.broker.explain(call.caller.person(), &ask);
-        Ok(Json(DecisionView::from(&decision)).into_response())
+        let (decision, assessment) = call.api.broker.explain(call.caller.person(), &ask).await?;
+        Ok(Json(DecisionView { risks: assessment.map(Into::into), ..DecisionView::from(&decision) }).into_response())
     }
     .boxed()
 }
@@ -92,9 +92,12 @@ pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
 
 pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let role = call.api.broker.role_of(&grant.id).await?;
-        let rules = role.map(|role| role.rules().to_vec());
-        Ok(Json(GrantView { rules, ..GrantView::from(&*grant) }).into_response())
+        let view = GrantView::from(&*grant);
+        Ok(Json(match call.api.broker.shown_of(&grant.id).await? {
+            Some(shown) => view.with(shown),
+            None => view,
+        })
+        .into_response())
     }
     .boxed()
 }
@@ -105,7 +108,7 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
     struct Query {
         phase: String,
         #[serde(default)]
-        agreed: usize,
+        answers: u32,
         #[serde(default = "usual")]
         timeout: u64,
     }
@@ -113,9 +116,9 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
         30
     }
     async move {
-        let Query { phase, agreed, timeout } = call.query()?;
+        let Query { phase, answers, timeout } = call.query()?;
         let patience = Duration::from_secs(timeout.min(60));
-        let grant = call.api.broker.ledger().wait(grant, &phase, agreed, patience).await;
+        let grant = call.api.broker.ledger().wait(grant, &phase, answers, patience).await;
         Ok(Json(GrantView::from(&*grant)).into_response())
     }
     .boxed()
@@ -136,8 +139,9 @@ pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
 
 pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let ApproveBody { digest } = call.body()?;
-        answer(call.api.broker.approve(&grant, call.caller.person(), &digest).await?)
+        let ApproveBody { digest, less } = call.body()?;
+        let less = less.unwrap_or_default().parse()?;
+        answer(call.api.broker.approve(&grant, call.caller.person(), &digest, &less).await?)
     }
     .boxed()
 }
@@ -169,6 +173,14 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
             cluster: cluster_view(name, site),
         })
         .into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn extend(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let (window, reason) = call.body::<ExtendBody>()?.parse()?;
+        answer(call.api.broker.extend(&grant, call.caller.person(), window, reason).await?)
     }
     .boxed()
 }

@@ -23,6 +23,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use futures::future::BoxFuture;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -60,15 +61,19 @@ struct Call {
 
 impl Call {
     /// The body as JSON of a known form.
-    fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, Problem> {
         let not_so =
             |why: &dyn std::fmt::Display| Problem::malformed(format!("the body is not what it should be: {why}"));
         let body = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
         // serde also takes a list for a struct, its fields in their order; the document knows of none.
-        match serde_json::from_slice(&self.body) {
-            Ok(value) if !holds_a_list(&value) => Ok(body),
-            _ => Err(not_so(&"there is a list in it")),
+        if self.body.contains(&b'[') {
+            let sent = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
+            let meant = serde_json::to_value(&body).map_err(|error| not_so(&error))?;
+            if !lists_agree(&sent, &meant) {
+                return Err(not_so(&"there is a list where none should be"));
+            }
         }
+        Ok(body)
     }
 
     /// The query's parameters; an unknown one is refused.
@@ -78,11 +83,18 @@ impl Call {
     }
 }
 
-fn holds_a_list(value: &Value) -> bool {
-    match value {
-        Value::Array(_) => true,
-        Value::Object(fields) => fields.values().any(holds_a_list),
-        _ => false,
+/// Whether what was sent has its lists only where what it means has lists.
+fn lists_agree(sent: &Value, meant: &Value) -> bool {
+    match (sent, meant) {
+        (Value::Array(sent), Value::Array(meant)) => {
+            sent.iter().zip(meant).all(|(sent, meant)| lists_agree(sent, meant))
+        }
+        (Value::Array(_), _) => false,
+        // What is left out of the meaning is as if it had not been sent.
+        (Value::Object(sent), Value::Object(meant)) => {
+            sent.iter().all(|(name, sent)| meant.get(name).is_none_or(|meant| lists_agree(sent, meant)))
+        }
+        _ => true,
     }
 }
 
@@ -157,7 +169,7 @@ fn routes() -> Vec<Route> {
             "GrantView",
         ),
         Route {
-            query: &["phase", "agreed", "timeout"],
+            query: &["phase", "answers", "timeout"],
             ..route(
                 get(),
                 "/v1/grants/{id}/wait",
@@ -199,6 +211,14 @@ fn routes() -> Vec<Route> {
             "collect your access, or renew its certificate",
             Some("CertificateBody"),
             "CertificateView",
+        ),
+        route(
+            post(),
+            "/v1/grants/{id}/extend",
+            Seeing(handlers::extend),
+            "ask for more time; approve and deny answer it",
+            Some("ExtendBody"),
+            "GrantView",
         ),
         route(post(), "/v1/grants/{id}/end", Seeing(handlers::end), "give your access back", None, "GrantView"),
         route(

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::wire::{
-    ApproveBody, ApproversView, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView,
-    EventList, GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
+    ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView, LessBody, Problem, ReasonBody, RequestBody,
+    RisksView, StepView, WhoamiView,
 };
 use super::{May, Route, routes};
 
@@ -94,7 +95,6 @@ fn schemas() -> Map<String, Value> {
     }
     [
         schema::<ApproveBody>(),
-        schema::<ApproversView>(),
         schema::<AskBody>(),
         schema::<CertificateBody>(),
         schema::<CertificateView>(),
@@ -107,6 +107,13 @@ fn schemas() -> Map<String, Value> {
         schema::<Problem>(),
         schema::<ReasonBody>(),
         schema::<RequestBody>(),
+        schema::<ExtendBody>(),
+        schema::<ExtensionView>(),
+        schema::<FindingView>(),
+        schema::<HeldView>(),
+        schema::<LessBody>(),
+        schema::<RisksView>(),
+        schema::<StepView>(),
         schema::<WhoamiView>(),
     ]
     .into_iter()

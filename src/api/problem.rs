@@ -48,6 +48,7 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let status = match refusal.code {
             Code::PolicyDenied
+            | Code::Guardrail
             | Code::SelfApproval
             | Code::NotAllowed
             | Code::ApproverLostRight
@@ -56,8 +57,10 @@ impl From<Refusal> for Problem {
                 StatusCode::CONFLICT
             }
             Code::TooLate => StatusCode::GONE,
+            Code::Limit => StatusCode::TOO_MANY_REQUESTS,
             Code::KeyMismatch
             | Code::BadCsr
+            | Code::NotLess
             | Code::RoleMissing
             | Code::RoleEmpty
             | Code::UnknownCluster

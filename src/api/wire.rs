@@ -3,14 +3,18 @@
 //!
 //! Nothing here decides anything. A body becomes an [`Ask`] in one place, [`AskBody::parse`].
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::grant::Grant;
-use crate::grant::policy::{Decision, Quorum};
-use crate::grant::request::{Ask, Malformed, Scope};
+use crate::grant::narrow::Narrowing;
+use crate::grant::policy::{Decision, Denial, Step, Yes, unmet};
+use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Reason, Scope, Window};
+use crate::grant::risk::{Assessment, Finding};
 use crate::grant::role::Rule;
+use crate::grant::{Grant, Held, Shown};
 
 /// What is asked, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -18,18 +22,30 @@ use crate::grant::role::Rule;
 pub struct AskBody {
     /// The cluster's name in the daemon's configuration.
     pub cluster: String,
-    /// The namespace; absent when `clusterWide` is true.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
+    /// The namespaces, at most twenty; absent when `clusterWide` is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
     /// Ask for the whole cluster.
     #[serde(default)]
     pub cluster_wide: bool,
-    /// `NAME` of a ClusterRole, or `role/NAME`.
-    pub role: String,
+    /// `NAME` of a ClusterRole, or `role/NAME`; absent when `rules` are asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Exactly these rules instead of a role: verbs, apiGroups, resources, resourceNames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub rules: Vec<Rule>,
     /// How long the access lasts, such as `15m`.
     pub duration: String,
     /// Why.
     pub reason: String,
+    /// What else the policy's rule wants to know, such as a ticket.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// From when on it may be collected; at once when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub start: Option<Timestamp>,
 }
 
 impl AskBody {
@@ -41,24 +57,39 @@ impl AskBody {
         let mut wrong = Vec::new();
         let mut keep = |error: Malformed| wrong.push(error);
         let cluster = self.cluster.parse().map_err(&mut keep).ok();
-        let scope = match (&self.namespace, self.cluster_wide) {
-            (Some(namespace), false) => namespace.parse().map(Scope::Namespace).map_err(&mut keep).ok(),
-            (None, true) => Some(Scope::Cluster),
-            (namespace, _) => {
-                keep(Malformed {
-                    field: "namespace",
-                    value: namespace.as_ref().map_or("none".to_owned(), |text| format!("`{}`", text.escape_default())),
-                    why: "name either one namespace or the whole cluster".to_owned(),
-                });
+        let fault = |field, value: &str, why: &str| Malformed { field, value: value.to_owned(), why: why.to_owned() };
+        let scope = match (self.namespaces.as_slice(), self.cluster_wide) {
+            ([], true) => Some(Scope::Cluster),
+            ([], false) => {
+                keep(fault("namespaces", "none", "name one or more namespaces, or the whole cluster"));
+                None
+            }
+            (_, true) => {
+                keep(fault("namespaces", "some", "name either namespaces or the whole cluster"));
+                None
+            }
+            (names, false) => namespaces(names, &mut keep).map(Scope::Namespaces),
+        };
+        let access = match (&self.role, self.rules.as_slice()) {
+            (Some(role), []) => role.parse().map(Access::Role).map_err(&mut keep).ok(),
+            (None, [_, ..]) => ExactRules::try_from(self.rules.clone()).map(Access::Rules).map_err(&mut keep).ok(),
+            _ => {
+                keep(fault("role", "or rules", "name either a role or exact rules"));
                 None
             }
         };
-        let role = self.role.parse().map_err(&mut keep).ok();
+        let mut fields = BTreeMap::new();
+        for (name, value) in &self.fields {
+            match (name.parse(), value.parse()) {
+                (Ok(name), Ok(value)) => drop(fields.insert(name, value)),
+                (Err(error), _) | (_, Err(error)) => keep(error),
+            }
+        }
         let window = self.duration.parse().map_err(&mut keep).ok();
         let reason = self.reason.parse().map_err(&mut keep).ok();
-        match (cluster, scope, role, window, reason) {
-            (Some(cluster), Some(scope), Some(role), Some(window), Some(reason)) => {
-                Ok(Ask { cluster, scope, role, window, reason })
+        match (cluster, scope, access, window, reason) {
+            (Some(cluster), Some(scope), Some(access), Some(window), Some(reason)) if wrong.is_empty() => {
+                Ok(Ask { cluster, scope, access, window, reason, fields, start: self.start })
             }
             _ => Err(wrong),
         }
@@ -90,6 +121,72 @@ pub struct CertificateBody {
 pub struct ApproveBody {
     /// The digest of what was looked at.
     pub digest: String,
+    /// To what it is cut down; absent when all of it is agreed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub less: Option<LessBody>,
+}
+
+/// What an approver leaves of a request; what is not said stays as it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LessBody {
+    /// A shorter access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Some of the namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Some of what the role allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub rules: Vec<Rule>,
+}
+
+impl LessBody {
+    /// What it means.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse(&self) -> Result<Narrowing, Vec<Malformed>> {
+        let mut wrong = Vec::new();
+        let mut keep = |error: Malformed| wrong.push(error);
+        let window = self.duration.as_ref().and_then(|text| text.parse().map_err(&mut keep).ok());
+        let namespaces = (!self.namespaces.is_empty()).then(|| namespaces(&self.namespaces, &mut keep)).flatten();
+        let rules = (!self.rules.is_empty())
+            .then(|| ExactRules::try_from(self.rules.clone()).map_err(&mut keep).ok())
+            .flatten();
+        if wrong.is_empty() { Ok(Narrowing { window, namespaces, rules }) } else { Err(wrong) }
+    }
+}
+
+fn namespaces(names: &[String], keep: &mut impl FnMut(Malformed)) -> Option<Namespaces> {
+    let parsed: Vec<_> = names.iter().filter_map(|name| name.parse().map_err(&mut *keep).ok()).collect();
+    // A name that is none was told just now; without it the others are not what was meant.
+    let whole = parsed.len() == names.len();
+    Namespaces::try_from(parsed).map_err(|error| whole.then(|| keep(error))).ok()
+}
+
+/// `POST /v1/grants/{id}/extend`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExtendBody {
+    /// How much more, such as `10m`.
+    pub duration: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl ExtendBody {
+    /// What it means.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse(&self) -> Result<(Window, Reason), Vec<Malformed>> {
+        match (self.duration.parse(), self.reason.parse()) {
+            (Ok(window), Ok(reason)) => Ok((window, reason)),
+            (window, reason) => Err([window.err(), reason.err()].into_iter().flatten().collect()),
+        }
+    }
 }
 
 /// `POST /v1/grants/{id}/deny` and `…/revoke`
@@ -115,19 +212,28 @@ pub struct GrantView {
     pub requester: String,
     /// The cluster.
     pub cluster: String,
-    /// The namespace; absent for the whole cluster.
+    /// The namespaces; empty for the whole cluster.
+    pub namespaces: Vec<String>,
+    /// The role, `NAME` or `role/NAME`; absent when exact rules were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
-    /// The role, `NAME` or `role/NAME`.
-    pub role: String,
+    pub role: Option<String>,
+    /// What may be done, in words: `role view`, `exactly get pods`.
+    pub access: String,
     /// The asked length of the access.
     pub duration: String,
     /// Why it was asked for.
     pub reason: String,
+    /// What else the rule wanted to know.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// From when on it may be collected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub start: Option<Timestamp>,
     /// The policy's rule that let it be asked.
     pub rule: String,
-    /// Who has to agree.
-    pub approvers: ApproversView,
+    /// Who has to agree: steps that all have to hold. None: nobody.
+    pub steps: Vec<StepView>,
     /// Who agreed so far.
     pub agreed: Vec<String>,
     /// What an approval has to carry.
@@ -157,6 +263,27 @@ pub struct GrantView {
     /// What was said when it was denied or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_words: Option<String>,
+    /// How many questions and answers there were; `…/wait` waits for another number.
+    pub answers: u32,
+    /// More time that was asked for and not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<ExtensionView>,
+    /// What became of its role while it was live, where the rule only warns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role_changed: Option<String>,
+    /// What was asked at first, in words, where an approver cut it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrowed_from: Option<String>,
+    /// The worst of what the access lets its holder reach: `low` to `critical`, `unclassified` above all; absent
+    /// when nothing was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<String>,
+    /// What it reaches, one by one; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risks: Option<RisksView>,
+    /// What the requester had in the same cluster when it was asked; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<HeldView>,
     /// The role's rules as they were when it was asked for; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
@@ -171,13 +298,19 @@ impl From<&Grant> for GrantView {
             end_cause: grant.end_cause.map(|cause| cause.as_str().to_owned()),
             requester: grant.requester.to_string(),
             cluster: grant.ask.cluster.to_string(),
-            namespace: grant.ask.scope.namespace().map(ToString::to_string),
-            role: grant.ask.role.to_string(),
+            namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
+            role: match &grant.ask.access {
+                Access::Role(role) => Some(role.to_string()),
+                Access::Rules(_) => None,
+            },
+            access: grant.ask.access.to_string(),
             duration: grant.ask.window.to_string(),
             reason: grant.ask.reason.to_string(),
-            rule: grant.rule.clone(),
-            approvers: ApproversView::from(&grant.quorum),
-            agreed: grant.agreed.iter().map(ToString::to_string).collect(),
+            fields: grant.ask.fields.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            start: grant.ask.start,
+            rule: grant.terms.rule.clone(),
+            steps: StepView::all(&grant.terms.steps, &grant.agreed),
+            agreed: grant.agreed.iter().map(|yes| yes.by.to_string()).collect(),
             digest: grant.digest.clone(),
             key: grant.key.0.clone(),
             requested_at: grant.requested_at,
@@ -187,24 +320,153 @@ impl From<&Grant> for GrantView {
             certificates: grant.certificates,
             closed_by: grant.closed_by.as_ref().map(ToString::to_string),
             closing_words: grant.closing_words.clone(),
+            answers: grant.answers,
+            extension: grant.extension.as_ref().map(|extension| ExtensionView {
+                duration: extension.window.to_string(),
+                reason: extension.reason.to_string(),
+                digest: extension.digest.clone(),
+                pending_until: extension.pending_until,
+                steps: StepView::all(&grant.terms.steps, &extension.agreed),
+                agreed: extension.agreed.iter().map(|yes| yes.by.to_string()).collect(),
+            }),
+            role_changed: grant.role_changed.clone(),
+            narrowed_from: grant
+                .narrowed_from
+                .as_ref()
+                .map(|ask| format!("{} in {} for {}", ask.access, ask.scope, ask.window)),
+            risk: grant.risk.map(|severity| severity.as_str().to_owned()),
+            risks: None,
+            holds: Vec::new(),
             rules: None,
         }
     }
 }
 
-/// Who has to agree.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ApproversView {
-    /// Groups whose members may agree.
-    pub groups: Vec<String>,
-    /// How many have to.
-    pub count: u32,
+impl GrantView {
+    /// The view with what approvers look at.
+    #[must_use]
+    pub fn with(self, shown: Shown) -> Self {
+        let held = |held: &Held| HeldView {
+            grant: held.grant.to_string(),
+            access: held.access.to_string(),
+            namespaces: held.scope.namespaces().iter().map(ToString::to_string).collect(),
+        };
+        Self {
+            holds: shown.holds.iter().map(held).collect(),
+            risks: Some(shown.assessment.into()),
+            rules: Some(shown.role.rules().to_vec()),
+            ..self
+        }
+    }
 }
 
-impl From<&Quorum> for ApproversView {
-    fn from(quorum: &Quorum) -> Self {
-        Self { groups: quorum.groups.clone(), count: quorum.count }
+/// What access lets its holder reach.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RisksView {
+    /// The holder can make access that stays after the window.
+    pub may_persist: bool,
+    /// A request may run on after the window: a watch, a log, a command, a forwarded port.
+    pub may_stream: bool,
+    /// Worst first; `severity` as in `risk`.
+    pub findings: Vec<FindingView>,
+}
+
+/// One thing that access reaches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingView {
+    /// Its stable id, such as `E25`.
+    pub id: String,
+    /// How bad it is in this scope.
+    pub severity: String,
+    /// The permission and what it gives, one sentence.
+    pub why: String,
+    /// Access made with it stays after the window.
+    pub persists: bool,
+    /// A request of this kind may run on after the window.
+    pub streams: bool,
+}
+
+impl From<Assessment> for RisksView {
+    fn from(assessment: Assessment) -> Self {
+        let view = |finding: &Finding| FindingView {
+            id: finding.id.as_str().to_owned(),
+            severity: finding.severity.as_str().to_owned(),
+            why: finding.why.clone(),
+            persists: finding.persists,
+            streams: finding.streams,
+        };
+        Self {
+            may_persist: assessment.may_persist(),
+            may_stream: assessment.may_stream(),
+            findings: assessment.findings().iter().map(view).collect(),
+        }
+    }
+}
+
+/// Other access of the requester.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldView {
+    /// The grant.
+    pub grant: String,
+    /// What may be done.
+    pub access: String,
+    /// Where; empty for the whole cluster.
+    pub namespaces: Vec<String>,
+}
+
+/// More time that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ExtensionView {
+    /// How much more.
+    pub duration: String,
+    /// Why.
+    pub reason: String,
+    /// What an approval has to carry.
+    pub digest: String,
+    /// Until when an answer is waited for.
+    #[schema(value_type = String, format = DateTime)]
+    pub pending_until: Timestamp,
+    /// Who has to agree.
+    pub steps: Vec<StepView>,
+    /// Who agreed so far.
+    pub agreed: Vec<String>,
+}
+
+/// One step of an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepView {
+    /// Groups whose members may agree.
+    pub groups: Vec<String>,
+    /// How many people have to; a person counts in one step only.
+    pub count: u32,
+    /// How many are missing still.
+    pub missing: u32,
+    /// When a yes counts, such as `mon-fri 08:00-18:00 Europe/Berlin`; absent is always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hours: Option<String>,
+    /// The guardrail that asks for the step; absent when the rule does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guardrail: Option<String>,
+}
+
+impl StepView {
+    fn all(steps: &[Step], agreed: &[Yes]) -> Vec<Self> {
+        let unmet = unmet(steps, agreed);
+        let missing =
+            |step| unmet.iter().find(|(lacking, _)| std::ptr::eq(*lacking, step)).map_or(0, |(_, people)| *people);
+        let view = |step: &Step| Self {
+            groups: step.groups.clone(),
+            count: step.count,
+            missing: missing(step),
+            hours: step.hours.as_ref().map(ToString::to_string),
+            guardrail: step.guardrail.clone(),
+        };
+        steps.iter().map(view).collect()
     }
 }
 
@@ -281,32 +543,40 @@ pub struct WhoamiView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionView {
-    /// `ask` when it may be asked, `deny` when not.
+    /// `ask` when people would be asked, `preApproved` when nobody would, `deny` when it may not be asked.
     pub outcome: String,
-    /// The rule that decided, or that came nearest.
+    /// The rule that decided, or that came nearest; absent when no rule decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// Who would have to agree.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approvers: Option<ApproversView>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepView>,
     /// What keeps it from being allowed, a sentence each.
     pub missing: Vec<String>,
+    /// What it would reach; absent when it was denied before the cluster was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risks: Option<RisksView>,
 }
 
 impl From<&Decision> for DecisionView {
     fn from(decision: &Decision) -> Self {
         match decision {
-            Decision::Ask { rule, quorum } => Self {
-                outcome: "ask".to_owned(),
-                rule: Some(rule.clone()),
-                approvers: Some(quorum.into()),
+            Decision::Ask(terms) => Self {
+                outcome: if terms.steps.is_empty() { "preApproved" } else { "ask" }.to_owned(),
+                rule: Some(terms.rule.clone()),
+                steps: StepView::all(&terms.steps, &[]),
                 missing: Vec::new(),
+                risks: None,
             },
             Decision::Deny(denial) => Self {
                 outcome: "deny".to_owned(),
-                rule: denial.nearest.clone(),
-                approvers: None,
-                missing: denial.missing.clone(),
+                rule: denial.nearest().map(str::to_owned),
+                steps: Vec::new(),
+                missing: match denial {
+                    Denial::NoRule { missing, .. } => missing.clone(),
+                    _ => vec![denial.refusal().why],
+                },
+                risks: None,
             },
         }
     }

@@ -11,13 +11,14 @@ use std::process::ExitCode;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
 
 use jitd::api::{self, Api, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::{Authority, store};
+use jitd::check::{self, Finding, Verdict};
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
@@ -40,8 +41,15 @@ struct Arguments {
 enum Verb {
     /// Serve until SIGTERM.
     Serve,
-    /// Say everything that is wrong with the configuration and the policy.
-    Check,
+    /// Say everything that is wrong with the configuration and the policy, or with a cluster.
+    Check {
+        /// Ask the cluster of this name, or every one, whether it is as `jitd manifest` has it; needs the authority's key.
+        #[arg(long, value_name = "NAME", num_args = 0..=1)]
+        cluster: Option<Option<String>>,
+        /// How what was found in a cluster is printed.
+        #[arg(long, short, default_value = "text", value_enum, requires = "cluster")]
+        output: Output,
+    },
     /// Make a certificate authority for every cluster of the configuration that has none.
     Init {
         /// Life of the issuing certificate in days.
@@ -66,6 +74,12 @@ enum Verb {
         #[command(subcommand)]
         verb: AuditVerb,
     },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Text,
+    Json,
 }
 
 #[derive(Subcommand)]
@@ -137,7 +151,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
         Verb::Serve => read(&arguments.config).and_then(serve),
-        Verb::Check => check(&arguments.config),
+        Verb::Check { cluster: None, .. } => check(&arguments.config),
+        Verb::Check { cluster: Some(name), output } => check_clusters(&arguments.config, name.as_deref(), *output),
         Verb::Init { issuing_days, root_years } => init(&arguments.config, *issuing_days, *root_years),
         Verb::Ca { verb } => ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
@@ -167,6 +182,40 @@ fn check(path: &Path) -> Result<(), Failure> {
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
     println!("{}: ok, {} rules for {}", path.display(), config.policy.len(), names.join(", "));
     Ok(())
+}
+
+fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(), Failure> {
+    let config = read(path)?;
+    let chosen: Vec<_> = match only {
+        Some(cluster) => vec![cluster_named(&config, cluster)?],
+        None => config.clusters.iter().collect(),
+    };
+    let host = config.host.as_str();
+    let runtime = runtime()?;
+    let mut findings: Vec<Finding> = Vec::new();
+    for (name, settings) in chosen {
+        eprintln!("cluster {name}: asking {}", settings.server);
+        let found = runtime.block_on(async {
+            match site(name, settings, host, CLOCK()) {
+                Ok(Site { cluster, .. }) => check::check(&cluster, &config.policy, host, CLOCK).await,
+                Err(Failure::Ours(why) | Failure::Usage(why)) => vec![Finding::unusable(name, &why)],
+            }
+        });
+        if matches!(output, Output::Text) {
+            for finding in &found {
+                println!("{finding}");
+            }
+        }
+        findings.extend(found);
+    }
+    if matches!(output, Output::Json) {
+        serde_json::to_writer_pretty(stdout().lock(), &findings)?;
+        println!();
+    }
+    match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
+        0 => Ok(()),
+        faults => Err(Failure::Ours(format!("faults found: {faults}"))),
+    }
 }
 
 fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> {
@@ -200,8 +249,7 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
 fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
     let config = read(path)?;
     let of = |cluster: &str| -> Result<(ClusterName, PathBuf), Failure> {
-        let found = config.clusters.iter().find(|(name, _)| name.as_str() == cluster);
-        let (name, found) = found.ok_or_else(|| Failure::Usage(no_such_cluster(cluster, &config)))?;
+        let (name, found) = cluster_named(&config, cluster)?;
         Ok((name.clone(), found.authority.clone()))
     };
     let now = CLOCK();
@@ -249,16 +297,17 @@ fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
 
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
     let config = read(path)?;
-    let Some((name, _)) = config.clusters.iter().find(|(name, _)| name.as_str() == cluster) else {
-        return Err(Failure::Usage(no_such_cluster(cluster, &config)));
-    };
-    print!("{}", manifest::manifest(&config.policy, name, config.host.as_str()));
+    let (name, _) = cluster_named(&config, cluster)?;
+    print!("{}", manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str())));
     Ok(())
 }
 
-fn no_such_cluster(cluster: &str, config: &Config) -> String {
-    let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
-    format!("no cluster `{}` in the configuration; there is {}", cluster.escape_default(), names.join(", "))
+fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterName, &'a ClusterConfig), Failure> {
+    config.clusters.iter().find(|(name, _)| name.as_str() == cluster).ok_or_else(|| {
+        let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
+        let cluster = cluster.escape_default();
+        Failure::Usage(format!("no cluster `{cluster}` in the configuration; there is {}", names.join(", ")))
+    })
 }
 
 fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
@@ -300,10 +349,13 @@ fn serve(config: Config) -> Result<(), Failure> {
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    runtime()?.block_on(run(config))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // The one provider in the tree; a second install can't happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?;
-    runtime.block_on(run(config))
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?)
 }
 
 async fn run(config: Config) -> Result<(), Failure> {
@@ -326,7 +378,8 @@ async fn run(config: Config) -> Result<(), Failure> {
         overseers: Overseers { readers, admins: config.admins.clone() },
         clock: CLOCK,
     }));
-    let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256).await;
+    let guardrails = config.guardrails_sha256.as_deref();
+    let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
 
     let findings = Arc::new(Findings::default());
     sweep::start(&broker, &findings).await;

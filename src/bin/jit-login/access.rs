@@ -186,7 +186,7 @@ fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     }
     Err(Failure::own(
         format!("the key of `{}` is not in this account's folder", grant.id),
-        format!("only where it was asked for it can be collected; else {}", again(grant)),
+        format!("only where it was asked for it can be collected; else {}", again(&grant.id)),
     ))
 }
 

@@ -3,12 +3,16 @@
 //!
 //! What is here is an interface: a verb or a flag that was released keeps its meaning. `main` reads it.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use jitd::api::wire::AskBody;
+use jiff::Timestamp;
+use jitd::api::wire::{AskBody, LessBody};
+use jitd::grant::request::Malformed;
+use jitd::grant::role::Rule;
 
 use crate::failure::Failure;
 use crate::output::Format;
@@ -82,6 +86,9 @@ pub(crate) enum Verb {
         /// Only if the request has this digest
         #[arg(long, value_name = "HEX")]
         digest: Option<String>,
+        /// To what it is cut down.
+        #[command(flatten)]
+        less: Less,
     },
     /// Say no to somebody's request
     Deny {
@@ -95,6 +102,20 @@ pub(crate) enum Verb {
     Withdraw {
         /// A grant's id
         id: String,
+    },
+    /// Ask for more time while your access works
+    Extend {
+        /// A grant's id [default: your only live one]
+        id: Option<String>,
+        /// How much more, such as 10m
+        #[arg(long = "for", value_name = "DURATION")]
+        duration: String,
+        /// Why
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        /// Only ask
+        #[arg(long)]
+        no_wait: bool,
     },
     /// Give your own access back before its time
     End {
@@ -160,15 +181,19 @@ pub(crate) struct Ask {
     #[command(flatten)]
     place: Place,
     /// How long the access lasts, such as 15m
-    #[arg(long = "for", value_name = "DURATION")]
-    duration: String,
+    #[arg(long = "for", value_name = "DURATION", required_unless_present = "again")]
+    duration: Option<String>,
     /// Why
-    #[arg(long, value_name = "TEXT")]
-    reason: String,
+    #[arg(long, value_name = "TEXT", required_unless_present = "again")]
+    reason: Option<String>,
+    /// What you asked for before once more; what else is said here is changed [default: the last one]
+    #[arg(long, value_name = "ID", num_args = 0..=1)]
+    pub(crate) again: Option<Option<String>>,
 }
 
 /// What would be asked.
 #[derive(Debug, Args)]
+#[command(mut_arg("cluster", |argument| argument.required(true)))]
 pub(crate) struct AskIf {
     #[command(flatten)]
     place: Place,
@@ -183,42 +208,185 @@ pub(crate) struct AskIf {
 #[derive(Debug, Args)]
 struct Place {
     /// The cluster
-    cluster: String,
-    /// The namespace
-    #[arg(short, long, value_name = "NS", required_unless_present = "cluster_wide", conflicts_with = "cluster_wide")]
-    namespace: Option<String>,
+    cluster: Option<String>,
+    /// The namespaces, several with commas
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', conflicts_with = "cluster_wide")]
+    namespaces: Vec<String>,
     /// The whole cluster
     #[arg(long)]
     cluster_wide: bool,
     /// A ClusterRole, or role/NAME for a Role of the namespace
-    #[arg(long)]
-    role: String,
+    #[arg(long, conflicts_with = "verbs")]
+    role: Option<String>,
+    #[command(flatten)]
+    exactly: Exactly,
+    /// What else the policy wants to know
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    fields: Vec<(String, String)>,
+    /// Only from then on, such as 22:30, +2h or 2026-12-24T22:30:00Z
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+}
+
+/// Exact rules instead of a role.
+#[derive(Debug, Args)]
+struct Exactly {
+    /// Exactly these verbs instead of the role, such as get,list
+    #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', requires = "resources")]
+    verbs: Vec<String>,
+    /// … on these resources, such as pods,pods/log,deployments.apps
+    #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', requires = "verbs")]
+    resources: Vec<String>,
+    /// … of these names only
+    #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', requires = "verbs")]
+    names: Vec<String>,
+}
+
+/// What an approver leaves of a request.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "To less than was asked")]
+pub(crate) struct Less {
+    /// Only for so long
+    #[arg(long = "for", value_name = "DURATION")]
+    duration: Option<String>,
+    /// Only in these namespaces
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    rules: Exactly,
+}
+
+impl Less {
+    /// The body, if every word is of its form; none when nothing is cut off.
+    pub(crate) fn body(&self) -> Result<Option<LessBody>, Failure> {
+        let Self { duration, namespaces, rules } = self;
+        let body = LessBody { duration: duration.clone(), namespaces: namespaces.clone(), rules: rules.rules() };
+        if body == LessBody::default() {
+            return Ok(None);
+        }
+        let _ = body.parse().map_err(|wrong| malformed(&wrong))?;
+        Ok(Some(body))
+    }
+}
+
+fn malformed(wrong: &[Malformed]) -> Failure {
+    let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+    Failure::usage(all.join("; "), "nothing was sent")
+}
+
+impl Verb {
+    /// Whether what would be asked is of its form, as far as that can be told without the daemon.
+    pub(crate) fn check(&self, now: Timestamp) -> Result<(), Failure> {
+        match self {
+            Self::Request { ask, .. } if ask.again.is_none() => ask.body(None, now).map(drop),
+            Self::Explain { ask } => ask.body(now).map(drop),
+            Self::Approve { less, .. } => less.body().map(drop),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Ask {
-    /// The body, if every word is of its form.
-    pub(crate) fn body(self) -> Result<AskBody, Failure> {
-        body(self.place, self.duration, self.reason)
+    /// The body, if every word is of its form; what is not said is as it was `before`.
+    pub(crate) fn body(&self, before: Option<AskBody>, now: Timestamp) -> Result<AskBody, Failure> {
+        let mut body = before.unwrap_or_else(nothing);
+        for (to, from) in [(&mut body.duration, &self.duration), (&mut body.reason, &self.reason)] {
+            if let Some(text) = from {
+                to.clone_from(text);
+            }
+        }
+        self.place.put_into(body, now)
     }
 }
 
 impl AskIf {
     /// The body, if every word is of its form.
-    pub(crate) fn body(self) -> Result<AskBody, Failure> {
-        body(self.place, self.duration, self.reason)
+    pub(crate) fn body(&self, now: Timestamp) -> Result<AskBody, Failure> {
+        let body = AskBody { duration: self.duration.clone(), reason: self.reason.clone(), ..nothing() };
+        self.place.put_into(body, now)
     }
 }
 
-fn body(place: Place, duration: String, reason: String) -> Result<AskBody, Failure> {
-    let Place { cluster, namespace, cluster_wide, role } = place;
-    let body = AskBody { cluster, namespace, cluster_wide, role, duration, reason };
-    match body.parse() {
-        Ok(_) => Ok(body),
-        Err(wrong) => {
-            let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            Err(Failure::usage(all.join("; "), "nothing was sent"))
-        }
+/// A body in which nothing is said yet.
+fn nothing() -> AskBody {
+    AskBody {
+        cluster: String::new(),
+        namespaces: Vec::new(),
+        cluster_wide: false,
+        role: None,
+        rules: Vec::new(),
+        duration: String::new(),
+        reason: String::new(),
+        fields: BTreeMap::new(),
+        start: None,
     }
+}
+
+impl Place {
+    fn put_into(&self, mut body: AskBody, now: Timestamp) -> Result<AskBody, Failure> {
+        if let Some(cluster) = &self.cluster {
+            body.cluster.clone_from(cluster);
+        }
+        if self.cluster_wide || !self.namespaces.is_empty() {
+            body.cluster_wide = self.cluster_wide;
+            body.namespaces.clone_from(&self.namespaces);
+        }
+        if self.role.is_some() || !self.exactly.verbs.is_empty() {
+            body.role.clone_from(&self.role);
+            body.rules = self.exactly.rules();
+        }
+        body.fields.extend(self.fields.iter().cloned());
+        if let Some(at) = &self.at {
+            let start = moment(at, now).ok_or_else(|| {
+                Failure::usage(format!("`--at {at}` is no time"), "write 22:30, +2h or 2026-12-24T22:30:00Z")
+            })?;
+            body.start = Some(start);
+        }
+        let _ = body.parse().map_err(|wrong| malformed(&wrong))?;
+        Ok(body)
+    }
+}
+
+impl Exactly {
+    /// A rule for each API group among the resources, which are written as kubectl writes them: `deployments.apps`,
+    /// `deployments.apps/scale`.
+    fn rules(&self) -> Vec<Rule> {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for resource in &self.resources {
+            let (dotted, sub) = resource.split_once('/').map_or((resource.as_str(), None), |(a, b)| (a, Some(b)));
+            let (name, group) = dotted.split_once('.').unwrap_or((dotted, ""));
+            let whole = sub.map_or(name.to_owned(), |sub| format!("{name}/{sub}"));
+            groups.entry(group.to_owned()).or_default().push(whole);
+        }
+        let rule = |(group, resources)| Rule {
+            api_groups: vec![group],
+            resources,
+            resource_names: self.names.clone(),
+            verbs: self.verbs.clone(),
+            ..Rule::default()
+        };
+        groups.into_iter().map(rule).collect()
+    }
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as ticket=OPS-7")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// A moment as people write it: an RFC 3339 time, a span from now on, or the next time that a clock on the wall
+/// shows.
+fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Some(span) = text.strip_prefix('+') {
+        return now.checked_add(duration(span).ok()?).ok();
+    }
+    if let Ok(time) = text.parse::<jiff::civil::Time>() {
+        let here = now.to_zoned(jiff::tz::TimeZone::system());
+        let today = here.with().time(time).build().ok()?;
+        let next = if today > here { today } else { today.tomorrow().ok()?.with().time(time).build().ok()? };
+        return Some(next.timestamp());
+    }
+    text.parse().ok()
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -248,7 +416,8 @@ mod tests {
         let parse = |text: &str| Arguments::try_parse_from(text.split(' '));
         assert!(parse("jit-login request prod -n a --role view --for 5m --reason x").is_ok());
         assert!(parse("jit-login request prod --cluster-wide --role view --for 5m --reason x").is_ok());
-        assert!(parse("jit-login request prod --role view --for 5m --reason x").is_err());
+        let nowhere = parse("jit-login request prod --role view --for 5m --reason x").unwrap();
+        assert!(nowhere.verb.check(Timestamp::UNIX_EPOCH).is_err());
         assert!(parse("jit-login request prod -n a --cluster-wide --role view --for 5m --reason x").is_err());
     }
 
@@ -262,6 +431,47 @@ mod tests {
             matches!(parse("jit-login run abcd -- k -n a"), Ok(Verb::Run { id: Some(_), command }) if command.len() == 3)
         );
         assert!(parse("jit-login run abcd").is_err());
+    }
+
+    fn asked(text: &str, before: Option<AskBody>) -> Result<AskBody, Failure> {
+        let Verb::Request { ask, .. } = Arguments::try_parse_from(text.split(' ')).unwrap().verb else { panic!() };
+        ask.body(before, "2026-11-23T18:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn exact_rules_are_written_as_kubectl_writes_resources() {
+        let body = asked(
+            "jit-login request prod -n a,b --verb get,list --resource pods,pods/log,deployments.apps/scale --name w --for 5m --reason x",
+            None,
+        );
+        let body = body.unwrap();
+        assert_eq!(body.namespaces, ["a", "b"]);
+        let told: Vec<String> = body.rules.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["get, list pods, pods/log named w", "get, list deployments/scale.apps named w"]);
+        assert!(asked("jit-login request prod -n a --verb * --resource pods --for 5m --reason x", None).is_err());
+    }
+
+    #[test]
+    fn what_is_asked_again_is_as_before_but_for_what_is_said() {
+        let before = asked("jit-login request prod -n a --role view --for 5m --reason x --field ticket=OPS-1", None);
+        let before = before.unwrap();
+        assert_eq!(asked("jit-login request --again", Some(before.clone())).unwrap(), before);
+        let changed = asked("jit-login request --again --for 9m --cluster-wide", Some(before.clone())).unwrap();
+        let expected = AskBody { duration: "9m".into(), namespaces: vec![], cluster_wide: true, ..before };
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn a_start_is_a_moment_a_span_or_a_time_of_day() {
+        let now: Timestamp = "2026-11-23T18:00:00Z".parse().unwrap();
+        for (text, expected) in [("2026-12-24T22:30:00Z", "2026-12-24T22:30:00Z"), ("+2h", "2026-11-23T20:00:00Z")] {
+            assert_eq!(moment(text, now), Some(expected.parse().unwrap()), "{text}");
+        }
+        let next = moment("18:30", now).unwrap();
+        assert!(next > now && next.duration_since(now) <= jiff::SignedDuration::from_hours(25));
+        for text in ["", "soon", "25:00", "+", "+2d"] {
+            assert_eq!(moment(text, now), None, "{text}");
+        }
     }
 
     #[test]

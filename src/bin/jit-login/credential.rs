@@ -77,9 +77,8 @@ pub(crate) struct Kept {
     pub(crate) until: Timestamp,
     /// Where it may be used.
     pub(crate) cluster: ClusterView,
-    /// The namespace of the grant.
+    /// The namespace of the grant, the first where there are several.
     pub(crate) namespace: Option<String>,
-    role: String,
     duration: String,
     credential: ExecCredential,
 }
@@ -126,7 +125,6 @@ impl Kept {
             until: view.until,
             cluster: view.cluster,
             namespace: grant.namespace.clone(),
-            role: grant.role.clone(),
             duration: grant.duration.clone(),
             credential: ExecCredential {
                 api_version: API.to_owned(),
@@ -160,20 +158,13 @@ impl Kept {
 
     /// The grant's terms, for a renewal.
     fn terms(&self) -> Terms {
-        Terms { namespace: self.namespace.clone(), role: self.role.clone(), duration: self.duration.clone() }
+        Terms { namespace: self.namespace.clone(), duration: self.duration.clone() }
     }
 
     fn over(&self, grant: &str) -> Failure {
-        let place = self.namespace.as_deref().map_or("--cluster-wide".to_owned(), |name| format!("-n {name}"));
         Failure::Over {
             why: format!("`{grant}` is over, its {} ended {}", self.duration, ago(self.until)),
-            hint: format!(
-                "ask again with `{} request {} {place} --role {} --for {} --reason …`",
-                program(),
-                self.cluster.name,
-                self.role,
-                self.duration
-            ),
+            hint: failure::again(grant),
         }
     }
 
@@ -190,20 +181,18 @@ impl Kept {
     }
 }
 
-/// What of a grant has to be known to say how to ask for it again.
+/// What of a grant is kept beside its certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    /// The namespace; none for the whole cluster.
+    /// The namespace, the first where there are several; none for the whole cluster.
     pub(crate) namespace: Option<String>,
-    /// The role.
-    pub(crate) role: String,
     /// The length of the access.
     pub(crate) duration: String,
 }
 
 impl From<&GrantView> for Terms {
     fn from(grant: &GrantView) -> Self {
-        Self { namespace: grant.namespace.clone(), role: grant.role.clone(), duration: grant.duration.clone() }
+        Self { namespace: grant.namespaces.first().cloned(), duration: grant.duration.clone() }
     }
 }
 
@@ -223,8 +212,14 @@ pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
         check_server(server.as_deref(), kept, &grant)?;
         match kept.worth(now()) {
             Worth::Good => return hand_over(kept),
-            Worth::Over => return Err(kept.over(&grant)),
             Worth::Low | Worth::Spent => {}
+            // Somebody may have agreed to more time meanwhile, which only the daemon knows.
+            Worth::Over => {
+                let over = kept.over(&grant);
+                let renewed = renew(wanted, &grant, None, deadline).map_err(|_| over)?;
+                check_server(server.as_deref(), &renewed, &grant)?;
+                return hand_over(&renewed);
+            }
         }
     }
     let kept = renew(wanted, &grant, kept, deadline)?;
@@ -294,7 +289,7 @@ fn without_key(daemon: &Daemon, grant: &str, deadline: Instant) -> Failure {
         Ok(view) if !access::is_open(&view) => Failure::Closed(Box::new(view)),
         Ok(view) => Failure::own(
             format!("the key of `{grant}` is not here"),
-            format!("it is where it was asked for, until logout; else {}", failure::again(&view)),
+            format!("it is where it was asked for, until logout; else {}", failure::again(&view.id)),
         ),
         Err(failure) => failure,
     }
@@ -405,7 +400,7 @@ mod tests {
                 certificate_authority: String::new(),
             },
         };
-        let terms = Terms { namespace: Some("payments".into()), role: "view".into(), duration: "15m".into() };
+        let terms = Terms { namespace: Some("payments".into()), duration: "15m".into() };
         Kept::new(view, &Key::generate().unwrap(), &terms, at(0))
     }
 

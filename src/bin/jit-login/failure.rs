@@ -6,7 +6,7 @@
 use jitd::api::wire::{GrantView, Problem};
 use jitd::client::ClientError;
 
-use crate::output::{ago, program, safe, until};
+use crate::output::{ago, program, safe, safe_name, until};
 
 /// Anything but "done".
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub(crate) enum Failure {
         /// How to ask again.
         hint: String,
     },
+    /// More time was asked for, and an approver said no.
+    ExtensionDenied,
+    /// More time was asked for, and nobody answered.
+    ExtensionLapsed,
     /// `--timeout` ran out; the request stands.
     TimedOut {
         /// The grant.
@@ -100,7 +104,8 @@ impl Failure {
                 "lapsed" => 5,
                 _ => 7,
             },
-            Self::TimedOut { .. } => 5,
+            Self::ExtensionDenied => 3,
+            Self::ExtensionLapsed | Self::TimedOut { .. } => 5,
             Self::StillPending(_) => 6,
             Self::Over { .. } => 7,
             Self::Interrupted { .. } => 130,
@@ -118,6 +123,12 @@ impl Failure {
             Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
             Self::Closed(grant) => (safe(&grant.phase), closed(grant)),
             Self::Over { why, .. } => ("ended".to_owned(), safe(why)),
+            Self::ExtensionDenied => {
+                ("denied".to_owned(), "an approver said no to more time; the access ends as it would have".to_owned())
+            }
+            Self::ExtensionLapsed => {
+                ("lapsed".to_owned(), "nobody answered in time; the access ends as it would have".to_owned())
+            }
             Self::TimedOut { id } => {
                 ("timed-out".to_owned(), format!("nobody answered `{}` yet; the request stays open", safe(id)))
             }
@@ -143,11 +154,14 @@ impl Failure {
             }
             Self::Client(ClientError::Protocol { .. }) => format!("`{program} doctor` tells which part is at fault"),
             Self::Usage { hint, .. } | Self::Own { hint, .. } | Self::Over { hint, .. } => safe(hint),
-            Self::Closed(grant) => again(grant),
+            Self::Closed(grant) => again(&grant.id),
             Self::TimedOut { id } | Self::Interrupted { id } => {
                 format!("go on with `{program} wait {0}`, or take it back with `{program} withdraw {0}`", safe(id))
             }
             Self::StillPending(grant) => format!("`{program} wait {}` waits for it", safe(&grant.id)),
+            Self::ExtensionDenied | Self::ExtensionLapsed => {
+                format!("`{program} status` tells how long it goes on; a new request may begin before then")
+            }
             Self::Declined | Self::WouldBeDenied => String::new(),
         }
     }
@@ -191,7 +205,7 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     let when = grant.ended_at.map(|at| format!(" {}", ago(at))).unwrap_or_default();
     match (grant.phase.as_str(), grant.end_cause.as_deref()) {
         ("denied", _) => format!("`{id}` was denied{by}{words}"),
-        ("lapsed", _) if grant.agreed.len() < grant.approvers.count as usize => {
+        ("lapsed", _) if grant.steps.iter().any(|step| step.missing > 0) => {
             format!("nobody answered `{id}` in time")
         }
         ("lapsed", _) => format!("`{id}` was approved, but not collected in time"),
@@ -211,15 +225,8 @@ pub(crate) fn closed(grant: &GrantView) -> String {
 }
 
 /// The command that asks for the same once more.
-pub(crate) fn again(grant: &GrantView) -> String {
-    let place = grant.namespace.as_deref().map_or("--cluster-wide".to_owned(), |name| format!("-n {}", safe(name)));
-    format!(
-        "ask again with `{} request {} {place} --role {} --for {} --reason …`",
-        program(),
-        safe(&grant.cluster),
-        safe(&grant.role),
-        safe(&grant.duration)
-    )
+pub(crate) fn again(grant: &str) -> String {
+    format!("ask again with `{} request --again {}`", program(), safe_name(grant))
 }
 
 #[cfg(test)]
@@ -234,9 +241,9 @@ mod tests {
     pub(crate) fn grant(phase: &str) -> Box<GrantView> {
         let view = serde_json::json!({
             "id": "7k3m9x2q7k3m9x2q", "phase": phase, "requester": "alice", "cluster": "prod", "role": "view",
-            "namespace": "payments", "duration": "15m", "reason": "r", "rule": "x", "agreed": [], "digest": "d",
-            "approvers": {"groups": ["leads"], "count": 1}, "key": "k", "requestedAt": "2026-11-23T18:00:00Z",
-            "certificates": 0,
+            "namespaces": ["payments"], "access": "role view", "duration": "15m", "reason": "r", "rule": "x", "agreed": [], "digest": "d",
+            "steps": [{"groups": ["leads"], "count": 1, "missing": 1}], "key": "k", "requestedAt": "2026-11-23T18:00:00Z",
+            "certificates": 0, "answers": 0,
         });
         Box::new(serde_json::from_value(view).unwrap())
     }
@@ -282,6 +289,8 @@ mod tests {
             (problem("unknown-caller", 403), 4),
             (problem("something-new", 403), 4),
             (Failure::WouldBeDenied, 4),
+            (Failure::ExtensionDenied, 3),
+            (Failure::ExtensionLapsed, 5),
             (Failure::TimedOut { id: id() }, 5),
             (Failure::Closed(grant("lapsed")), 5),
             (Failure::StillPending(grant("pending")), 6),

@@ -75,33 +75,26 @@ pub(crate) fn now() -> Timestamp {
 
 async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(), Failure> {
     // What can't be meant is said before anything is connected.
-    let (verb, ask) = match verb {
-        Verb::Request { ask, no_wait, timeout } => (None, Some((ask.body()?, Some((no_wait, timeout))))),
-        Verb::Explain { ask } => (None, Some((ask.body()?, None))),
-        other => (Some(other), None),
-    };
+    verb.check(now())?;
     let client = daemon.connect().await?;
     let mut caller = Caller { daemon, client, format };
-    match (verb, ask) {
-        (_, Some((ask, Some((no_wait, timeout))))) => caller.request(ask, no_wait, timeout).await,
-        (_, Some((ask, None))) => caller.explain(&ask).await,
-        (Some(verb), None) => match verb {
-            Verb::Ls { all, limit } => caller.list(all, limit).await,
-            Verb::Show { id } => caller.show(&id).await,
-            Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
-            Verb::Approve { id, yes, digest } => caller.approve(&id, yes, digest).await,
-            Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
-            Verb::Withdraw { id } => caller.withdraw(&id).await,
-            Verb::End { id } => caller.end(&id).await,
-            Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
-            Verb::Whoami => caller.whoami().await,
-            Verb::Kubeconfig { id, merge, make_current, file } => {
-                caller.kubeconfig(id, merge, make_current, file).await
-            }
-            Verb::Run { id, command } => caller.run(id, &command).await,
-            Verb::Events { id } => caller.events(&id).await,
-            Verb::Request { .. } | Verb::Explain { .. } | Verb::Credential { .. } | Verb::Doctor => Ok(()),
-        },
-        (None, None) => Ok(()),
+    match verb {
+        Verb::Request { ask, no_wait, timeout } => caller.request(ask, no_wait, timeout).await,
+        Verb::Explain { ask } => caller.explain(ask).await,
+        Verb::Ls { all, limit } => caller.list(all, limit).await,
+        Verb::Show { id } => caller.show(&id).await,
+        Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
+        Verb::Approve { id, yes, digest, less } => caller.approve(&id, yes, digest, &less).await,
+        Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
+        Verb::Withdraw { id } => caller.withdraw(&id).await,
+        Verb::Extend { id, duration, reason, no_wait } => caller.extend(id, &duration, &reason, no_wait).await,
+        Verb::End { id } => caller.end(&id).await,
+        Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
+        Verb::Whoami => caller.whoami().await,
+        Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
+        Verb::Run { id, command } => caller.run(id, &command).await,
+        Verb::Events { id } => caller.events(&id).await,
+        // Both were done before there was a connection.
+        Verb::Credential { .. } | Verb::Doctor => Ok(()),
     }
 }

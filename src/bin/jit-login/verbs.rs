@@ -10,17 +10,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jitd::api::wire::{AskBody, EventList, GrantList, GrantView, WhoamiView};
-use jitd::client::Client;
+use jitd::client::{Client, LONGEST_WAIT};
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};
+use crate::arguments::{Ask, AskIf, Less};
 use crate::failure::Failure;
 use crate::kubeconfig;
+use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
-use crate::view::{closed_word, event_row, explained, groups, page, plain, row, sentence};
+use crate::view::{closed_word, event_row, explained, lacking, page, place, plain, row, sentence};
 use crate::wait::{interruptible, until_answered};
+
+/// So many grants are looked through for the last one that was asked for.
+const LOOK_BACK: u32 = 200;
 
 /// What every verb works with.
 pub(crate) struct Caller {
@@ -33,31 +38,51 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// `request`
-    pub(crate) async fn request(
-        &mut self,
-        ask: AskBody,
-        no_wait: bool,
-        limit: Option<Duration>,
-    ) -> Result<(), Failure> {
+    /// `request`, also once more what was asked before.
+    pub(crate) async fn request(&mut self, ask: Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
+        let before = match &ask.again {
+            Some(id) => Some(self.asked_before(id.as_deref()).await?),
+            None => None,
+        };
+        let ask = ask.body(before, now())?;
         let grant = access::ask(&mut self.client, ask).await?;
         access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if no_wait {
             if grant.phase == "pending" {
-                say(&format!(
-                    "{} of {} has to agree; `{} wait {}` goes on",
-                    grant.approvers.count,
-                    groups(&grant),
-                    program(),
-                    grant.id
-                ));
+                say(&format!("{} has to agree; `{} wait {}` goes on", lacking(&grant.steps), program(), grant.id));
             }
             return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
         }
         let grant = self.answer(grant, limit).await?;
         let id = grant.id.clone();
         interruptible(&id, self.deliver(&grant)).await
+    }
+
+    /// What this person asked for with that id, or last.
+    async fn asked_before(&mut self, id: Option<&str>) -> Result<AskBody, Failure> {
+        let me = self.client.whoami().await?.name;
+        let grant = match id {
+            Some(id) => self.client.show(id).await?,
+            None => {
+                let grants = self.client.list(true, LOOK_BACK).await?.grants;
+                let mine = grants.into_iter().find(|grant| grant.requester == me);
+                let mine =
+                    mine.ok_or_else(|| Failure::usage("you have asked for nothing yet", "say what you ask for"))?;
+                self.client.show(&mine.id).await?
+            }
+        };
+        Ok(AskBody {
+            cluster: grant.cluster,
+            cluster_wide: grant.namespaces.is_empty(),
+            namespaces: grant.namespaces,
+            rules: if grant.role.is_none() { grant.rules.unwrap_or_default() } else { Vec::new() },
+            role: grant.role,
+            duration: grant.duration,
+            reason: grant.reason,
+            fields: grant.fields,
+            start: None,
+        })
     }
 
     /// `wait`
@@ -85,14 +110,14 @@ impl Caller {
     async fn deliver(&mut self, grant: &GrantView) -> Result<(), Failure> {
         let access = self.collect(grant).await?;
         let shown = self.client.show(&grant.id).await.unwrap_or_else(|_| grant.clone());
-        let place = grant
-            .namespace
-            .as_deref()
-            .map_or("in the whole cluster".to_owned(), |name| format!("in namespace {}", safe_name(name)));
+        let place = match grant.namespaces.as_slice() {
+            [] => "the whole cluster".to_owned(),
+            names => place(names),
+        };
         say(&format!(
-            "{}: `{}` on {} {place}, for {} until {}",
+            "{}: {} on {} in {place}, for {} until {}",
             paint("ready", GREEN),
-            safe(&grant.role),
+            safe(&grant.access),
             safe_name(&access.kept.cluster.name),
             length(seconds_to(access.kept.until)),
             clock(access.kept.until)
@@ -130,11 +155,20 @@ impl Caller {
     }
 
     /// `approve`
-    pub(crate) async fn approve(&mut self, id: &str, yes: bool, digest: Option<String>) -> Result<(), Failure> {
+    pub(crate) async fn approve(
+        &mut self,
+        id: &str,
+        yes: bool,
+        digest: Option<String>,
+        less: &Less,
+    ) -> Result<(), Failure> {
+        let less = less.body()?;
         let grant = self.client.show(id).await?;
         say(&page(&grant));
+        // What is asked: the access, or more time for it.
+        let asked = grant.extension.as_ref().map_or(&grant.digest, |extension| &extension.digest).clone();
         if let Some(digest) = &digest {
-            if *digest != grant.digest {
+            if *digest != asked {
                 return Err(Failure::usage(
                     "this request has another digest",
                     "what stands now is shown above; look at it, then approve that",
@@ -147,14 +181,18 @@ impl Caller {
                     "say --yes, or --digest HEX with the digest that was looked at",
                 ));
             }
-            if grant.phase == "pending" && !agreed_to("approve?")? {
+            let question = if less.is_some() { "approve only what you said?" } else { "approve?" };
+            if (grant.phase == "pending" || grant.extension.is_some()) && !agreed_to(question)? {
                 return Err(Failure::Declined);
             }
         }
-        let grant = self.client.approve(&grant.id, &grant.digest).await?;
-        let left = (grant.approvers.count as usize).saturating_sub(grant.agreed.len());
-        if grant.phase == "pending" && left > 0 {
-            say(&format!("{left} more of {} {} to agree", groups(&grant), if left == 1 { "has" } else { "have" }));
+        let cut_down = less.is_some();
+        let grant = self.client.approve(&grant.id, &asked, less).await?;
+        if cut_down {
+            say(&format!("cut down to {}", sentence(&grant)));
+        }
+        if grant.phase == "pending" {
+            say(&format!("{} has to agree still", lacking(&grant.steps)));
         }
         self.done(&grant)
     }
@@ -170,6 +208,36 @@ impl Caller {
         let grant = self.client.withdraw(id).await?;
         access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         self.done(&grant)
+    }
+
+    /// `extend`: the certificate is renewed at once, so that there is no gap.
+    pub(crate) async fn extend(
+        &mut self,
+        id: Option<String>,
+        duration: &str,
+        reason: &str,
+        no_wait: bool,
+    ) -> Result<(), Failure> {
+        let before = self.named_or_only(id, &["live"]).await?;
+        let mut grant = self.client.extend(&before.id, duration, reason).await?;
+        if let Some(asked) = &grant.extension {
+            say(&format!("asked for {} more; {} has to agree", safe(&asked.duration), lacking(&asked.steps)));
+        }
+        while let Some(asked) = grant.extension.as_ref().filter(|asked| seconds_to(asked.pending_until) > 0) {
+            if no_wait {
+                return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
+            }
+            let patience = Duration::from_secs(seconds_to(asked.pending_until).unsigned_abs().max(1)).min(LONGEST_WAIT);
+            let id = grant.id.clone();
+            grant = interruptible(&id, async { Ok(self.client.wait(&grant, patience).await?) }).await?;
+        }
+        if grant.phase != "live" {
+            return Err(Failure::Closed(Box::new(grant)));
+        }
+        if grant.deadline <= before.deadline {
+            return Err(if grant.extension.is_some() { Failure::ExtensionLapsed } else { Failure::ExtensionDenied });
+        }
+        self.deliver(&grant).await
     }
 
     /// `end`
@@ -191,8 +259,9 @@ impl Caller {
     }
 
     /// `explain`: a "deny" is shown, and is exit code 4.
-    pub(crate) async fn explain(&mut self, ask: &AskBody) -> Result<(), Failure> {
-        let decision = self.client.explain(ask).await?;
+    pub(crate) async fn explain(&mut self, ask: AskIf) -> Result<(), Failure> {
+        let ask = ask.body(now())?;
+        let decision = self.client.explain(&ask).await?;
         put(self.format, &decision, || explained(&decision), || safe(&decision.outcome))?;
         if decision.outcome == "ask" { Ok(()) } else { Err(Failure::WouldBeDenied) }
     }

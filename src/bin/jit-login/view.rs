@@ -5,26 +5,51 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::api::wire::{DecisionView, GrantView};
+use jitd::api::wire::{DecisionView, FindingView, GrantView, RisksView, StepView};
 use jitd::grant::role::Rule;
 use serde_json::Value;
 
 use crate::access;
 use crate::failure::closed;
 use crate::output::{
-    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, safe, safe_name, seconds_to, table,
+    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, safe, safe_name, seconds_to, table, until,
 };
 
-/// Who may answer.
-pub(crate) fn groups(grant: &GrantView) -> String {
-    grant.approvers.groups.iter().map(|group| safe_name(group)).collect::<Vec<_>>().join(", ")
+/// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
+fn who(step: &StepView) -> String {
+    let groups: Vec<String> = step.groups.iter().map(|group| safe_name(group)).collect();
+    let more: Vec<String> = step.hours.iter().chain(&step.guardrail).map(|text| safe(text)).collect();
+    if more.is_empty() { groups.join(", ") } else { format!("{} ({})", groups.join(", "), more.join("; ")) }
+}
+
+/// How many people are asked in all.
+pub(crate) fn people(steps: &[StepView]) -> u32 {
+    steps.iter().map(|step| step.count).sum()
+}
+
+/// `1 of leads and 2 of security`: who is missing still; nothing when nobody is.
+pub(crate) fn lacking(steps: &[StepView]) -> String {
+    let lacking = steps.iter().filter(|step| step.missing > 0);
+    lacking.map(|step| format!("{} of {}", step.missing, who(step))).collect::<Vec<_>>().join(" and ")
 }
 
 /// `role view in namespace payments of prod for 15m`
 pub(crate) fn sentence(grant: &GrantView) -> String {
-    let place =
-        grant.namespace.as_deref().map_or("all of".to_owned(), |name| format!("namespace {} of", safe_name(name)));
-    format!("role {} in {place} {} for {}", safe(&grant.role), safe_name(&grant.cluster), safe(&grant.duration))
+    let place = match grant.namespaces.as_slice() {
+        [] => "all of".to_owned(),
+        names => format!("{} of", place(names)),
+    };
+    format!("{} in {place} {} for {}", safe(&grant.access), safe_name(&grant.cluster), safe(&grant.duration))
+}
+
+/// `namespace payments`, `namespaces payments, shop`
+pub(crate) fn place(names: &[String]) -> String {
+    let noun = if names.len() > 1 { "namespaces" } else { "namespace" };
+    format!("{noun} {}", safe_names(names))
+}
+
+fn safe_names(names: &[String]) -> String {
+    names.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// `ended (expired)`
@@ -57,8 +82,8 @@ pub(crate) fn row(grant: &GrantView) -> Vec<String> {
         phase,
         safe_name(&grant.requester),
         safe_name(&grant.cluster),
-        grant.namespace.as_deref().map_or("(all)".to_owned(), safe_name),
-        safe(&grant.role),
+        if grant.namespaces.is_empty() { "(all)".to_owned() } else { safe_names(&grant.namespaces) },
+        grant.role.as_deref().map_or("(exact rules)".to_owned(), safe),
         safe(&grant.duration),
         running_clock(grant),
         short,
@@ -71,7 +96,38 @@ pub(crate) fn page(grant: &GrantView) -> String {
     let mut lines =
         vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
     let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
+    if let Some(asked) = &grant.narrowed_from {
+        line("asked for", &safe(asked));
+    }
     line("why", &safe(&grant.reason));
+    for (name, value) in &grant.fields {
+        line(&safe_name(name), &safe(value));
+    }
+    if let Some(start) = grant.start {
+        line("from", &clock(start));
+    }
+    let risk = grant.risk.as_deref().map(|word| paint(&safe(word), risk_style(word)));
+    let marks = grant.risks.iter().flat_map(|risks| {
+        let persists = risks.may_persist.then_some("may persist after the window");
+        let streams = risks.may_stream.then_some("streams may outlive it");
+        [persists, streams].into_iter().flatten()
+    });
+    let risk: Vec<String> = risk.into_iter().chain(marks.map(str::to_owned)).collect();
+    if !risk.is_empty() {
+        line("risk", &risk.join(", "));
+    }
+    if let Some(extension) = &grant.extension {
+        let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
+        line("asks for", &paint(&words, BOLD));
+        line("", &format!("{} has to agree, {}", lacking(&extension.steps), until(extension.pending_until)));
+    }
+    if let Some(changed) = &grant.role_changed {
+        line("mind", &paint(&safe(changed), RED));
+    }
+    for held in &grant.holds {
+        let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
+        line("has", &format!("{} in {place} ({})", safe(&held.access), safe_name(&held.grant)));
+    }
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
     line(
         "asked",
@@ -79,20 +135,49 @@ pub(crate) fn page(grant: &GrantView) -> String {
     );
     let agreed: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     let names = if agreed.is_empty() { String::new() } else { format!(": {}", agreed.join(", ")) };
-    line("agreed", &format!("{} of {} ({}){names}", agreed.len(), grant.approvers.count, groups(grant)));
+    let met =
+        |step: &StepView| format!("{} of {} ({})", step.count.saturating_sub(step.missing), step.count, who(step));
+    let steps: Vec<String> = grant.steps.iter().map(met).collect();
+    let steps = if steps.is_empty() { "nobody has to".to_owned() } else { steps.join(", ") };
+    line("agreed", &format!("{steps}{names}"));
     if !access::is_open(grant) || grant.phase == "ending" {
         line("end", &closed(grant));
     }
     line("digest", &paint(&safe_name(&grant.digest), DIM));
-    if grant.phase == "pending" {
+    if grant.phase == "pending" && grant.risks.as_ref().is_none_or(|risks| risks.may_stream) {
         let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed";
         line("mind", &paint(warning, DIM));
+    }
+    if let Some(risks) = grant.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
+        lines.push(String::new());
+        lines.push(findings(risks));
     }
     if let Some(rules) = &grant.rules {
         lines.push(String::new());
         lines.push(table(&["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"], rule_rows(rules), true));
     }
     lines.join("\n")
+}
+
+/// What access reaches, worst first.
+fn findings(risks: &RisksView) -> String {
+    let row = |finding: &FindingView| {
+        let marks = match (finding.persists, finding.streams) {
+            (true, true) => "persists, streams",
+            (true, false) => "persists",
+            (false, true) => "streams",
+            (false, false) => "",
+        };
+        vec![safe(&finding.severity), safe(&finding.id), safe(&finding.why), marks.to_owned()]
+    };
+    table(&["RISK", "ID", "WHAT IT REACHES", "MARKS"], risks.findings.iter().map(row).collect(), true)
+}
+
+fn risk_style(severity: &str) -> anstyle::Style {
+    match severity {
+        "low" | "medium" => DIM,
+        _ => RED,
+    }
 }
 
 /// The rules, nothing left out: a row for each API group with the same verbs, subresources behind their
@@ -137,17 +222,25 @@ fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
 /// What policy would say.
 pub(crate) fn explained(decision: &DecisionView) -> String {
     let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
-    if decision.outcome == "ask" {
-        let who = decision.approvers.as_ref().map(|approvers| {
-            let groups: Vec<String> = approvers.groups.iter().map(|group| safe_name(group)).collect();
-            format!("\n{} of {} would have to agree", approvers.count, groups.join(", "))
-        });
-        return format!("{} may be asked for{rule}{}", paint("yes:", GREEN), who.unwrap_or_default());
+    let answer = match decision.outcome.as_str() {
+        "ask" => {
+            let who = lacking(&decision.steps);
+            format!("{} may be asked for{rule}\n{who} would have to agree", paint("yes:", GREEN))
+        }
+        "preApproved" => format!("{} given without asking anybody{rule}", paint("yes:", GREEN)),
+        _ => {
+            let no = match decision.rule.as_deref() {
+                Some(rule) => format!("no rule allows it; nearest is the rule `{}`", safe(rule)),
+                None => "it may not be asked for".to_owned(),
+            };
+            let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
+            format!("{} {no}{missing}", paint("no:", RED))
+        }
+    };
+    match &decision.risks {
+        Some(risks) if !risks.findings.is_empty() => format!("{answer}\n\n{}", findings(risks)),
+        _ => answer,
     }
-    let nearest =
-        decision.rule.as_deref().map(|rule| format!("; nearest is the rule `{}`", safe(rule))).unwrap_or_default();
-    let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
-    format!("{} no rule allows it{nearest}{missing}", paint("no:", RED))
 }
 
 /// A line of `events`.

@@ -11,6 +11,7 @@ use jitd::client::{Client, ClientError, LONGEST_WAIT};
 
 use crate::failure::Failure;
 use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, until};
+use crate::view::{lacking, people};
 
 /// How long a daemon that went away is waited for.
 const RECONNECT: Duration = Duration::from_secs(60);
@@ -111,20 +112,18 @@ fn how_to_answer(grant: &GrantView) -> String {
 
 /// Who is waited for, how many of them, and until when.
 fn waiting(grant: &GrantView) -> String {
-    let groups: Vec<String> = grant.approvers.groups.iter().map(|name| safe_name(name)).collect();
-    let count = grant.approvers.count;
-    let left = (count as usize).saturating_sub(grant.agreed.len());
     let already = if grant.agreed.is_empty() {
         String::new()
     } else {
         format!(
-            ", {} of {count} agreed ({})",
+            ", {} of {} agreed ({})",
             grant.agreed.len(),
+            people(&grant.steps),
             grant.agreed.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", ")
         )
     };
     let ends = grant.deadline.map(|at| format!(", lapses {} at {}", until(at), clock(at))).unwrap_or_default();
-    format!("waiting for {left} of {}{already}, asked {}{ends}", groups.join(", "), ago(grant.requested_at))
+    format!("waiting for {}{already}, asked {}{ends}", lacking(&grant.steps), ago(grant.requested_at))
 }
 
 struct Line {
