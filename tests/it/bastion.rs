@@ -79,21 +79,21 @@ rules:
     roles: [view, NS-debug, role/local, NS-empty, NS-missing]
     maxDuration: 10m
     reason: "^INC-[0-9]+"
-    approvers: {groups: [payments-leads]}
+    approval: [{groups: [payments-leads]}]
   - name: twice
     who: [payments-oncall]
     clusters: [play]
     namespaces: [NS]
     roles: [edit]
     maxDuration: 10m
-    approvers: {groups: [payments-leads], count: 2}
+    approval: [{groups: [payments-leads], count: 2}]
   - name: wide
     who: [payments-oncall]
     clusters: [play]
     clusterWide: true
     roles: [NS-nodes]
     maxDuration: 10m
-    approvers: {groups: [payments-leads]}
+    approval: [{groups: [payments-leads]}]
 "#;
 
 /// A daemon and all that belongs to it.
@@ -145,13 +145,15 @@ impl<'a> Bastion<'a> {
              clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n{config}"
         );
         std::fs::write(dir.join("config.yaml"), written).unwrap();
+        // One approver is enough here also for the whole cluster; `policy.rs` shows what the defaults do.
+        std::fs::write(dir.join("guardrails.yaml"), "clusterWide: {approvers: 1}\n").unwrap();
         let admin = plane.admin();
         let bastion = Self { plane, admin, ns, shop, host, dir, daemon: None };
         bastion.write_policy(&policy);
         bastion.furnish();
         assert!(bastion.jitd(&["init"]).status.success());
         plane.trust(&bastion.dir.join("var/ca/play/root.crt"));
-        bastion.apply_manifest();
+        bastion.apply_rights();
         bastion
     }
 
@@ -180,11 +182,28 @@ impl<'a> Bastion<'a> {
         self.admin.create(&path, &json!({ "metadata": { "name": "local" }, "rules": [rule("configmaps", &["get"])] }));
     }
 
-    fn apply_manifest(&self) {
+    /// The daemon's rights only: the admission policies act on everybody in the cluster, and other tests make
+    /// what they forbid.
+    fn apply_rights(&self) {
+        let printed = self.manifest();
+        let kinds = ["\nkind: ClusterRole\n", "\nkind: ClusterRoleBinding\n"];
+        let documents = printed.split("---\n").filter(|document| kinds.iter().any(|kind| document.contains(kind)));
+        let documents: Vec<&str> = documents.collect();
+        assert_eq!(documents.len(), 2, "{printed}");
+        self.apply(&documents.join("---\n"));
+    }
+
+    /// What `jitd manifest` prints.
+    pub(crate) fn manifest(&self) -> String {
         let printed = self.jitd(&["manifest", "play"]);
         assert!(printed.status.success(), "{}", text(&printed.stderr));
-        let file = self.dir.join("manifest.yaml");
-        std::fs::write(&file, printed.stdout).unwrap();
+        text(&printed.stdout)
+    }
+
+    /// `kubectl apply` as the administrator, and what it said.
+    pub(crate) fn apply(&self, documents: &str) -> String {
+        let file = self.dir.join("applied.yaml");
+        std::fs::write(&file, documents).unwrap();
         let kubectl = Command::new(root().join("bin/kubectl"))
             .arg("--kubeconfig")
             .arg(&self.plane.kubeconfig)
@@ -194,6 +213,7 @@ impl<'a> Bastion<'a> {
             .output()
             .unwrap();
         assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
+        text(&kubectl.stdout)
     }
 
     /// Runs a verb of `jitd` on this configuration.
@@ -353,7 +373,7 @@ impl<'a> Bastion<'a> {
 
     /// What alice usually asks for: `view` in the first namespace.
     pub(crate) fn ask(&self, duration: &str) -> Value {
-        json!({ "cluster": "play", "namespace": self.ns, "role": "view", "duration": duration, "reason": "INC-42 queue stuck" })
+        json!({ "cluster": "play", "namespaces": [self.ns], "role": "view", "duration": duration, "reason": "INC-42 queue stuck" })
     }
 
     /// Asks; the request has to stand.
@@ -378,11 +398,17 @@ impl<'a> Bastion<'a> {
         let key = Key::new();
         let grant = self.request(ALICE, ask, &key);
         assert_eq!(self.approve(BOB, &grant).0, 200);
-        let (status, certificate) = self.certificate(ALICE, &grant, &key);
+        self.collect(&grant, key)
+    }
+
+    /// The access of an approved grant of alice.
+    #[track_caller]
+    pub(crate) fn collect(&self, grant: &Value, key: Key) -> Access {
+        let (status, certificate) = self.certificate(ALICE, grant, &key);
         assert_eq!(status, 200, "{certificate}");
         let chain = certificate["certificate"].as_str().unwrap().to_owned();
         let client = Admin::with_certificate(self.plane, &chain, &key.pem());
-        Access { grant, key, chain, client }
+        Access { grant: grant.clone(), key, chain, client }
     }
 
     /// The grant as this person sees it now.

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use jitd::cluster::{Answer, Cluster, ClusterError, Credential, Endpoint, Probe, Unbound};
-use jitd::grant::request::{Namespace, Scope};
+use jitd::cluster::{Answer, Cluster, ClusterError, Credential, Endpoint, Found, Probe, Unbound};
+use jitd::grant::request::Namespace;
 use jitd::grant::role::{ResolvedRole, Rule};
 use jitd::grant::{Binding, GrantId};
 use k8s_openapi::api::authentication::v1::TokenRequest;
@@ -44,15 +44,21 @@ impl Bench {
         Self { admin, cluster, namespace, tag }
     }
 
-    fn scope(&self) -> Scope {
-        Scope::Namespace(self.namespace.clone())
+    /// The bindings that carry the labels of this bench's daemon.
+    async fn labelled(&self) -> Vec<Found> {
+        let related = self.cluster.list_related().await.unwrap();
+        related.into_iter().filter(|found| self.cluster.labelled(found)).collect()
+    }
+
+    fn here(&self) -> Option<Namespace> {
+        Some(self.namespace.clone())
     }
 
     /// A new grant's binding of `role`, not yet in the cluster.
-    fn binding(&self, scope: Scope, role: &str) -> Binding {
+    fn binding(&self, namespace: Option<Namespace>, role: &str) -> Binding {
         let id = random_id();
         let (name, group) = (id.binding_name(), id.group());
-        Binding { name, group, user: "jit:alice".to_owned(), scope, role: role.parse().unwrap() }
+        Binding { name, group, user: "jit:alice".to_owned(), namespace, role: role.parse().unwrap(), rules: None }
     }
 
     async fn role(&self, name: &str, rules: Vec<PolicyRule>) {
@@ -75,12 +81,12 @@ impl Bench {
         Api::namespaced(self.admin.clone(), self.namespace.as_str())
     }
 
-    async fn resolve(&self, scope: &Scope, role: &str) -> ResolvedRole {
-        self.cluster.resolve_role(scope, &role.parse().unwrap()).await.unwrap().unwrap()
+    async fn resolve(&self, namespace: &Option<Namespace>, role: &str) -> ResolvedRole {
+        self.cluster.resolve_role(namespace.as_ref(), &role.parse().unwrap()).await.unwrap().unwrap()
     }
 
-    async fn probe(&self, scope: &Scope, role: &str) -> Probe {
-        Probe::for_role(&self.resolve(scope, role).await, scope).unwrap()
+    async fn probe(&self, namespace: &Option<Namespace>, role: &str) -> Probe {
+        Probe::for_role(&self.resolve(namespace, role).await, namespace.as_ref()).unwrap()
     }
 
     /// Asks until the answer is `allowed`, and tells how long that took.
@@ -136,8 +142,8 @@ fn paths(urls: &[&str], verbs: &[&str]) -> PolicyRule {
 #[tokio::test]
 async fn a_binding_allows_and_its_end_denies() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
-    let probe = bench.probe(&bench.scope(), "view").await;
+    let binding = bench.binding(bench.here(), "view");
+    let probe = bench.probe(&bench.here(), "view").await;
     assert_eq!(bench.cluster.ask(&binding, &probe).await.unwrap(), Answer::Denied);
 
     let uid = bench.cluster.bind(&binding).await.unwrap();
@@ -156,7 +162,7 @@ async fn a_binding_allows_and_its_end_denies() {
 #[tokio::test]
 async fn a_binding_says_whose_it_is() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
+    let binding = bench.binding(bench.here(), "view");
     let uid = bench.cluster.bind(&binding).await.unwrap();
     let stored = bench.bindings().get(&binding.name).await.unwrap();
     let subjects = stored.subjects.unwrap();
@@ -177,8 +183,8 @@ async fn a_binding_says_whose_it_is() {
 #[tokio::test]
 async fn the_end_of_one_grant_does_not_touch_another() {
     let bench = Bench::new().await;
-    let (one, other) = (bench.binding(bench.scope(), "view"), bench.binding(bench.scope(), "view"));
-    let probe = bench.probe(&bench.scope(), "view").await;
+    let (one, other) = (bench.binding(bench.here(), "view"), bench.binding(bench.here(), "view"));
+    let probe = bench.probe(&bench.here(), "view").await;
     let uid = bench.cluster.bind(&one).await.unwrap();
     bench.cluster.bind(&other).await.unwrap();
     bench.becomes(&one, &probe, true).await;
@@ -193,10 +199,10 @@ async fn the_end_of_one_grant_does_not_touch_another() {
 #[tokio::test]
 async fn a_binding_holds_in_its_scope_only() {
     let bench = Bench::new().await;
-    let here = bench.binding(bench.scope(), "view");
-    let everywhere = Binding { scope: Scope::Cluster, ..bench.binding(bench.scope(), "view") };
-    let elsewhere = bench.probe(&Scope::Namespace("default".parse().unwrap()), "view").await;
-    let (in_scope, anywhere) = (bench.probe(&bench.scope(), "view").await, bench.probe(&Scope::Cluster, "view").await);
+    let here = bench.binding(bench.here(), "view");
+    let everywhere = Binding { namespace: None, ..bench.binding(bench.here(), "view") };
+    let elsewhere = bench.probe(&Some("default".parse().unwrap()), "view").await;
+    let (in_scope, anywhere) = (bench.probe(&bench.here(), "view").await, bench.probe(&None, "view").await);
     bench.cluster.bind(&here).await.unwrap();
     bench.becomes(&here, &in_scope, true).await;
     for probe in [&elsewhere, &anywhere] {
@@ -215,7 +221,7 @@ async fn a_binding_holds_in_its_scope_only() {
 #[tokio::test]
 async fn binding_again_is_the_same_binding() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
+    let binding = bench.binding(bench.here(), "view");
     let uid = bench.cluster.bind(&binding).await.unwrap();
     assert_eq!(bench.cluster.bind(&binding).await.unwrap(), uid);
     let other = Binding { role: "edit".parse().unwrap(), ..binding.clone() };
@@ -229,7 +235,7 @@ async fn binding_again_is_the_same_binding() {
 #[tokio::test]
 async fn a_binding_whose_uid_was_never_known_is_found_and_removed() {
     let bench = Bench::new().await;
-    for scope in [bench.scope(), Scope::Cluster] {
+    for scope in [bench.here(), None] {
         let binding = bench.binding(scope, "view");
         bench.cluster.bind(&binding).await.unwrap();
         assert_eq!(bench.cluster.unbind(&binding, None).await.unwrap(), Unbound::Deleted);
@@ -242,7 +248,7 @@ async fn a_binding_whose_uid_was_never_known_is_found_and_removed() {
 #[tokio::test]
 async fn what_is_not_ours_by_name_subject_and_role_is_left_alone() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
+    let binding = bench.binding(bench.here(), "view");
     bench.cluster.bind(&binding).await.unwrap();
     let not_ours = |outcome: Unbound| matches!(outcome, Unbound::NotOurs { .. });
 
@@ -264,7 +270,7 @@ async fn what_is_not_ours_by_name_subject_and_role_is_left_alone() {
 #[tokio::test]
 async fn what_we_made_goes_whatever_others_added() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
+    let binding = bench.binding(bench.here(), "view");
     let uid = bench.cluster.bind(&binding).await.unwrap();
     let altered = json!({ "metadata": { "labels": null }, "subjects": [
         { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" },
@@ -279,7 +285,7 @@ async fn what_we_made_goes_whatever_others_added() {
 #[tokio::test]
 async fn another_uid_in_our_place_goes_only_with_our_subject() {
     let bench = Bench::new().await;
-    let theirs = bench.binding(bench.scope(), "view");
+    let theirs = bench.binding(bench.here(), "view");
     bench.cluster.bind(&theirs).await.unwrap();
     let ours = Binding { group: random_id().group(), ..theirs.clone() };
     let former = "00000000-0000-0000-0000-000000000000";
@@ -294,8 +300,8 @@ async fn another_uid_in_our_place_goes_only_with_our_subject() {
 #[tokio::test]
 async fn a_binding_that_a_finalizer_holds_is_not_called_deleted() {
     let bench = Bench::new().await;
-    let binding = bench.binding(bench.scope(), "view");
-    let probe = bench.probe(&bench.scope(), "view").await;
+    let binding = bench.binding(bench.here(), "view");
+    let probe = bench.probe(&bench.here(), "view").await;
     let uid = bench.cluster.bind(&binding).await.unwrap();
     bench.becomes(&binding, &probe, true).await;
     let finalizers = |list: &[&str]| Patch::Merge(json!({ "metadata": { "finalizers": list } }));
@@ -314,9 +320,9 @@ async fn a_binding_that_a_finalizer_holds_is_not_called_deleted() {
 #[tokio::test]
 async fn a_role_is_resolved_or_missing() {
     let bench = Bench::new().await;
-    assert!(bench.resolve(&bench.scope(), "view").await.rules().len() > 3, "`view` is aggregated");
+    assert!(bench.resolve(&bench.here(), "view").await.rules().len() > 3, "`view` is aggregated");
     bench.role("own", vec![rule(&[""], &["pods"], &[], &["list", "get"])]).await;
-    let own = bench.resolve(&bench.scope(), "role/own").await;
+    let own = bench.resolve(&bench.here(), "role/own").await;
     let expected = Rule {
         api_groups: vec![String::new()],
         resources: vec!["pods".to_owned()],
@@ -326,16 +332,16 @@ async fn a_role_is_resolved_or_missing() {
     assert_eq!(own.rules(), [expected]);
     assert_eq!(own.uid.len(), 36);
     let none = bench.cluster_role("none:Odd_name.1", vec![]).await;
-    assert!(bench.resolve(&bench.scope(), &none).await.rules().is_empty());
+    assert!(bench.resolve(&bench.here(), &none).await.rules().is_empty());
     for (scope, role) in [
-        (bench.scope(), "missing"),
-        (bench.scope(), "role/missing"),
-        (bench.scope(), "own"),
-        (bench.scope(), "role/view"),
-        (Scope::Cluster, "role/own"),
-        (Scope::Namespace("missing".parse().unwrap()), "role/own"),
+        (bench.here(), "missing"),
+        (bench.here(), "role/missing"),
+        (bench.here(), "own"),
+        (bench.here(), "role/view"),
+        (None, "role/own"),
+        (Some("missing".parse().unwrap()), "role/own"),
     ] {
-        assert_eq!(bench.cluster.resolve_role(&scope, &role.parse().unwrap()).await.unwrap(), None, "{role}");
+        assert_eq!(bench.cluster.resolve_role(scope.as_ref(), &role.parse().unwrap()).await.unwrap(), None, "{role}");
     }
     bench.remove().await;
 }
@@ -343,22 +349,22 @@ async fn a_role_is_resolved_or_missing() {
 #[tokio::test]
 async fn a_namespace_exists_or_not() {
     let bench = Bench::new().await;
-    assert!(bench.cluster.namespace_exists(&bench.namespace).await.unwrap());
+    assert!(bench.cluster.labels_of(&bench.namespace).await.unwrap().is_some());
     let missing: Namespace = "missing".parse().unwrap();
-    assert!(!bench.cluster.namespace_exists(&missing).await.unwrap());
-    let nowhere = bench.binding(Scope::Namespace(missing), "view");
+    assert_eq!(bench.cluster.labels_of(&missing).await.unwrap(), None);
+    let nowhere = bench.binding(Some(missing), "view");
     assert!(matches!(bench.cluster.bind(&nowhere).await, Err(ClusterError::NotFound { .. })));
 
     // One that is on its way out takes no binding, and a missing right is not the reason.
     let held = json!({ "metadata": { "finalizers": ["example.com/hold"] } });
     let objects: Api<RoleBinding> = bench.bindings();
-    let holder = bench.binding(bench.scope(), "view");
+    let holder = bench.binding(bench.here(), "view");
     bench.cluster.bind(&holder).await.unwrap();
     objects.patch(&holder.name, &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
     let namespaces: Api<KubeNamespace> = Api::all(bench.admin.clone());
     namespaces.delete(bench.namespace.as_str(), &DeleteParams::default()).await.unwrap();
-    assert!(!bench.cluster.namespace_exists(&bench.namespace).await.unwrap());
-    let late = bench.binding(bench.scope(), "view");
+    assert_eq!(bench.cluster.labels_of(&bench.namespace).await.unwrap(), None);
+    let late = bench.binding(bench.here(), "view");
     let error = bench.cluster.bind(&late).await.unwrap_err();
     assert!(matches!(error, ClusterError::NotFound { .. }), "{error}");
     let released = json!({ "metadata": { "finalizers": null } });
@@ -369,7 +375,7 @@ async fn a_namespace_exists_or_not() {
 #[tokio::test]
 async fn a_probe_follows_the_binding_for_each_kind_of_rule() {
     let bench = Bench::new().await;
-    let here = bench.scope();
+    let here = bench.here();
     let cases = [
         ("plain", here.clone(), rule(&[""], &["pods"], &[], &["get"])),
         ("subresource", here.clone(), rule(&[""], &["pods/log"], &[], &["get"])),
@@ -381,15 +387,11 @@ async fn a_probe_follows_the_binding_for_each_kind_of_rule() {
         ("any-resource", here.clone(), rule(&[""], &["*"], &[], &["get"])),
         ("anything", here, rule(&["*"], &["*"], &[], &["*"])),
         // Everybody may do this by `system:basic-user`, which must not count.
-        (
-            "everybodys",
-            Scope::Cluster,
-            rule(&["authorization.k8s.io"], &["selfsubjectaccessreviews"], &[], &["create"]),
-        ),
-        ("nodes", Scope::Cluster, rule(&[""], &["nodes"], &[], &["get"])),
-        ("path", Scope::Cluster, paths(&["/it-path"], &["get"])),
-        ("path-prefix", Scope::Cluster, paths(&["/it-path/*"], &["get"])),
-        ("any-path", Scope::Cluster, paths(&["*"], &["*"])),
+        ("everybodys", None, rule(&["authorization.k8s.io"], &["selfsubjectaccessreviews"], &[], &["create"])),
+        ("nodes", None, rule(&[""], &["nodes"], &[], &["get"])),
+        ("path", None, paths(&["/it-path"], &["get"])),
+        ("path-prefix", None, paths(&["/it-path/*"], &["get"])),
+        ("any-path", None, paths(&["*"], &["*"])),
     ];
     for (name, scope, rule) in cases {
         let role = bench.cluster_role(name, vec![rule]).await;
@@ -409,16 +411,16 @@ async fn a_probe_follows_the_binding_for_each_kind_of_rule() {
 async fn a_star_is_not_answered_by_a_word() {
     let bench = Bench::new().await;
     let word = bench.cluster_role("word", vec![rule(&[""], &["pods"], &[], &["get"])]).await;
-    let binding = bench.binding(bench.scope(), &word);
+    let binding = bench.binding(bench.here(), &word);
     bench.cluster.bind(&binding).await.unwrap();
-    bench.becomes(&binding, &bench.probe(&bench.scope(), &word).await, true).await;
+    bench.becomes(&binding, &bench.probe(&bench.here(), &word).await, true).await;
     for (name, rule) in [
         ("verb", rule(&[""], &["pods"], &[], &["*"])),
         ("group", rule(&["*"], &["pods"], &[], &["get"])),
         ("resource", rule(&[""], &["*"], &[], &["get"])),
     ] {
         let star = bench.cluster_role(name, vec![rule]).await;
-        let probe = bench.probe(&bench.scope(), &star).await;
+        let probe = bench.probe(&bench.here(), &star).await;
         assert_eq!(bench.cluster.ask(&binding, &probe).await.unwrap(), Answer::Denied, "{probe}");
     }
     bench.remove().await;
@@ -428,13 +430,13 @@ async fn a_star_is_not_answered_by_a_word() {
 #[tokio::test]
 async fn a_list_holds_ours_of_both_kinds_and_no_one_elses() {
     let (bench, neighbour) = (Bench::new().await, Bench::new().await);
-    let here = bench.binding(bench.scope(), "view");
-    let everywhere = bench.binding(Scope::Cluster, "view");
-    let theirs = neighbour.binding(neighbour.scope(), "view");
+    let here = bench.binding(bench.here(), "view");
+    let everywhere = bench.binding(None, "view");
+    let theirs = neighbour.binding(neighbour.here(), "view");
     bench.cluster.bind(&here).await.unwrap();
     let uid = bench.cluster.bind(&everywhere).await.unwrap();
     neighbour.cluster.bind(&theirs).await.unwrap();
-    let ours = bench.cluster.list_ours().await.unwrap();
+    let ours = bench.labelled().await;
     assert_eq!(ours.len(), 2, "{ours:?}");
     for binding in [&here, &everywhere] {
         assert!(ours.iter().any(|found| found.is_exactly(binding)), "{ours:?}");
@@ -442,8 +444,8 @@ async fn a_list_holds_ours_of_both_kinds_and_no_one_elses() {
 
     let strip = json!({ "metadata": { "labels": null } });
     bench.bindings().patch(&here.name, &PatchParams::default(), &Patch::Merge(strip)).await.unwrap();
-    assert_eq!(bench.cluster.list_ours().await.unwrap().len(), 1);
-    let naming = bench.cluster.list_naming_us().await.unwrap();
+    assert_eq!(bench.labelled().await.len(), 1);
+    let naming = bench.cluster.list_related().await.unwrap();
     for binding in [&here, &everywhere, &theirs] {
         assert!(naming.iter().any(|found| found.is_exactly(binding)));
     }
@@ -457,10 +459,10 @@ async fn a_list_holds_ours_of_both_kinds_and_no_one_elses() {
 #[tokio::test]
 async fn a_long_list_is_whole() {
     let bench = Bench::new().await;
-    let bindings: Vec<Binding> = (0..620).map(|_| bench.binding(bench.scope(), "view")).collect();
+    let bindings: Vec<Binding> = (0..620).map(|_| bench.binding(bench.here(), "view")).collect();
     let made = futures::future::join_all(bindings.iter().map(|binding| bench.cluster.bind(binding))).await;
     assert!(made.iter().all(Result::is_ok));
-    let mut found: Vec<String> = bench.cluster.list_ours().await.unwrap().into_iter().map(|found| found.name).collect();
+    let mut found: Vec<String> = bench.labelled().await.into_iter().map(|found| found.name).collect();
     let mut names: Vec<String> = bindings.into_iter().map(|binding| binding.name).collect();
     found.sort();
     names.sort();
@@ -490,7 +492,7 @@ async fn a_credential_is_refused_and_replaced() {
     let cluster = Cluster::connect(bench.cluster.endpoint().clone(), "it", &stranger).unwrap();
     let clone = cluster.clone();
     let role = "view".parse().unwrap();
-    let error = cluster.resolve_role(&bench.scope(), &role).await.unwrap_err();
+    let error = cluster.resolve_role(bench.here().as_ref(), &role).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unauthorized { .. }), "{error}");
     let error = cluster.about().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unauthorized { .. }), "{error}");
@@ -498,7 +500,7 @@ async fn a_credential_is_refused_and_replaced() {
     let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned() };
     assert!(matches!(cluster.use_credential(&broken), Err(ClusterError::Misconfigured { .. })));
     cluster.use_credential(&Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
-    assert!(clone.resolve_role(&bench.scope(), &role).await.unwrap().is_some());
+    assert!(clone.resolve_role(bench.here().as_ref(), &role).await.unwrap().is_some());
     bench.remove().await;
 }
 
@@ -535,7 +537,7 @@ async fn a_missing_right_is_named() {
     std::fs::write(&path, file.to_string()).unwrap();
     let cluster =
         Cluster::connect(bench.cluster.endpoint().clone(), "it", &Credential::Kubeconfig(path.clone())).unwrap();
-    let error = cluster.bind(&bench.binding(bench.scope(), "view")).await.unwrap_err();
+    let error = cluster.bind(&bench.binding(bench.here(), "view")).await.unwrap_err();
     std::fs::remove_file(path).unwrap();
     assert!(
         matches!(&error, ClusterError::Forbidden { why, .. } if why.contains("cannot create resource \"rolebindings\"")),

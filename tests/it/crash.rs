@@ -42,8 +42,8 @@ fn every_beginning_of_a_story_converges() {
         for there in bound {
             let uid = there.then(|| bind_again(&bastion, &binding));
             let beginning = facts[..cut].iter().cloned().map(|mut fact| {
-                if let (Event::Bound { uid: of_then }, Some(uid)) = (&mut fact.event, &uid) {
-                    of_then.clone_from(uid);
+                if let (Event::Bound { uids: of_then }, Some(uid)) = (&mut fact.event, &uid) {
+                    *of_then = vec![uid.clone()];
                 }
                 fact
             });

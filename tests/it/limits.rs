@@ -148,7 +148,7 @@ fn a_word_that_is_not_of_its_form_is_refused() {
     ];
     let words: [(&str, &[&str]); 5] = [
         ("cluster", &["", "PLAY", "play.", "../play", "play\n", &long]),
-        ("namespace", &["", "..", "../kube-system", "a/b", "Kube", "a%2fb", "-a", "\u{430}lice", &long]),
+        ("namespaces", &["", "..", "../kube-system", "a/b", "Kube", "a%2fb", "-a", "\u{430}lice", &long]),
         (
             "role",
             &[
@@ -177,7 +177,7 @@ fn a_word_that_is_not_of_its_form_is_refused() {
     for (field, values) in words {
         for value in values {
             let mut ask = bastion.ask("5m");
-            ask[field] = json!(value);
+            ask[field] = if field == "namespaces" { json!([value]) } else { json!(value) };
             let what = format!("{field} {value:?}");
             send(&what, "/v1/grants", &json!({ "ask": ask, "csr": key.csr() }));
             send(&what, "/v1/explain", &ask);
@@ -186,7 +186,7 @@ fn a_word_that_is_not_of_its_form_is_refused() {
     let mut both = bastion.ask("5m");
     both["clusterWide"] = json!(true);
     send("a namespace and the whole cluster", "/v1/explain", &both);
-    both.as_object_mut().unwrap().remove("namespace");
+    both.as_object_mut().unwrap().remove("namespaces");
     both["clusterWide"] = json!(false);
     send("neither", "/v1/explain", &both);
     for reason in reasons {

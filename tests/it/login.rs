@@ -67,10 +67,10 @@ fn seconds_from_now(seconds: i64) -> String {
 
 fn pending() -> Value {
     json!({
-        "id": ID, "phase": "pending", "requester": "alice", "cluster": "prod", "namespace": "payments", "role": "view",
+        "id": ID, "phase": "pending", "requester": "alice", "cluster": "prod", "namespaces": ["payments"], "role": "view", "access": "role view",
         "duration": "15m", "reason": "INC-42 queue stuck", "rule": "payments-view",
-        "approvers": {"groups": ["sre-leads"], "count": 1}, "agreed": [], "digest": "d1", "key": "k",
-        "requestedAt": seconds_from_now(0), "deadline": seconds_from_now(3600), "certificates": 0,
+        "steps": [{"groups": ["sre-leads"], "count": 1, "missing": 1}], "agreed": [], "digest": "d1", "key": "k",
+        "requestedAt": seconds_from_now(0), "deadline": seconds_from_now(3600), "certificates": 0, "answers": 0,
         "rules": [{"apiGroups": ["", "apps"], "resources": ["deployments", "pods"], "verbs": ["get", "list"]}],
     })
 }
@@ -278,7 +278,7 @@ fn request_waits_and_prints_only_the_export_line_on_stdout() {
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(said.out, format!("export KUBECONFIG={}\n", desk.private(&format!("{ID}.kubeconfig")).display()));
     assert!(
-        said.err.contains("approved by bob") && said.err.contains("ready: `view` on prod in namespace payments"),
+        said.err.contains("approved by bob") && said.err.contains("ready: role view on prod in namespace payments"),
         "{said:?}"
     );
     assert_eq!(mode(&desk.folder.join("run/jit-login")), 0o700);
@@ -334,7 +334,7 @@ fn every_end_of_a_request_has_its_exit_code() {
         let said = desk.says(&REQUEST);
         assert_eq!(said.code, code, "{said:?}");
         assert!(
-            said.err.contains(words) && said.err.contains("hint: ask again with `jit-login request prod -n payments"),
+            said.err.contains(words) && said.err.contains("hint: ask again with `jit-login request --again"),
             "{said:?}"
         );
         assert_eq!(said.out, "");

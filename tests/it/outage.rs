@@ -228,7 +228,7 @@ fn answers(bastion: &mut Bastion, limit: Duration) {
 
 /// The daemon's clock, as it says it: when a request that is refused now is refused.
 fn moment(bastion: &Bastion) -> Timestamp {
-    let (status, _) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": { "cluster": "elsewhere", "namespace": "x", "role": "view", "duration": "5s", "reason": "x" }, "csr": Key::new().csr() }));
+    let (status, _) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": { "cluster": "elsewhere", "namespaces": ["x"], "role": "view", "duration": "5s", "reason": "x" }, "csr": Key::new().csr() }));
     assert_eq!(status, 422);
     let exported = text(&bastion.jitd(&["audit", "export"]).stdout);
     let last: Value = serde_json::from_str(exported.lines().last().unwrap()).unwrap();

@@ -178,6 +178,15 @@ impl Admin {
         Self::of(|| async { Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap() })
     }
 
+    /// The administrator in somebody else's name.
+    pub(crate) fn posing_as(plane: &Plane, user: &str, groups: &[&str]) -> Self {
+        let mut file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
+        let posed = file.auth_infos[0].auth_info.as_mut().unwrap();
+        posed.impersonate = Some(user.to_owned());
+        posed.impersonate_groups = Some(groups.iter().map(ToString::to_string).collect());
+        Self::of(|| async { Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap() })
+    }
+
     fn of<F: Future<Output = Config>>(config: impl FnOnce() -> F) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

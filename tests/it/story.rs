@@ -135,7 +135,7 @@ fn revoking_is_effective_when_it_returns() {
 fn two_approvers_are_two_people() {
     let bastion = Bastion::start();
     let ask =
-        json!({ "cluster": "play", "namespace": bastion.ns, "role": "edit", "duration": "1m", "reason": "release" });
+        json!({ "cluster": "play", "namespaces": [bastion.ns], "role": "edit", "duration": "1m", "reason": "release" });
     let key = Key::new();
     let grant = bastion.request(ALICE, &ask, &key);
     assert_eq!(bastion.approve(BOB, &grant).1["phase"], "pending");
@@ -167,7 +167,7 @@ fn cluster_wide_access_is_a_cluster_role_binding() {
 #[test]
 fn a_role_of_the_namespace_is_bound_as_such() {
     let bastion = Bastion::start();
-    let ask = json!({ "cluster": "play", "namespace": bastion.ns, "role": "role/local", "duration": "1m", "reason": "INC-1" });
+    let ask = json!({ "cluster": "play", "namespaces": [bastion.ns], "role": "role/local", "duration": "1m", "reason": "INC-1" });
     let access = bastion.live(&ask);
     assert_eq!(access.client.get(&format!("/api/v1/namespaces/{}/configmaps/seen", bastion.ns)).0, 200);
     assert_eq!(bastion.look(&access, &bastion.ns), 403, "the Role gives get, not list");

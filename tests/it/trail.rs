@@ -18,10 +18,11 @@ use jitd::broker::{Broker, BrokerError, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::Config;
-use jitd::grant::policy::Quorum;
-use jitd::grant::request::{Ask, KeyHash, Scope};
+use jitd::grant::narrow::Narrowing;
+use jitd::grant::request::{Access, Ask, KeyHash, Namespace, Scope};
+use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, sha256_hex};
-use jitd::grant::{Event, Fact, Grant, GrantId, Phase, Requested};
+use jitd::grant::{Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, path, text};
@@ -320,8 +321,10 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
         let (alice, bob) = (person(ALICE.uid).await, person(BOB.uid).await);
         let ask = Ask {
             cluster: "play".parse().unwrap(),
-            scope: Scope::Namespace(bastion.ns.parse().unwrap()),
-            role: "view".parse().unwrap(),
+            scope: bastion.ns.parse::<Namespace>().unwrap().into(),
+            access: Access::Role("view".parse().unwrap()),
+            fields: BTreeMap::new(),
+            start: None,
             window: "5m".parse().unwrap(),
             reason: "INC-1".parse().unwrap(),
         };
@@ -329,7 +332,7 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
         let (key, other) = (Key::new(), Key::new());
         let approved = async |key: &Key| -> Arc<Grant> {
             let grant = broker.request(&alice, ask.clone(), &key.csr()).await.unwrap();
-            broker.approve(&grant, &bob, &grant.digest).await.unwrap()
+            broker.approve(&grant, &bob, &grant.digest, &Narrowing::default()).await.unwrap()
         };
         let live = approved(&key).await;
         broker.certificate(&live, &alice, &key.csr()).await.unwrap();
@@ -356,7 +359,7 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
         drop((broker, trail));
         for _ in 0..2 {
             let (broker, trail) = self::broker(&config);
-            broker.started("0", "host", "0").await.unwrap();
+            broker.started("0", "host", "0", None).await.unwrap();
             went_back(&broker, &waiting, &other).await;
             trail.close();
         }
@@ -417,7 +420,7 @@ impl Desk {
         let config = "host: desk\nsocket: run/api.sock\nstate: var\npolicy: policy.yaml\n\
                       clusters:\n- {name: play, server: \"https://127.0.0.1:1\", certificateAuthority: ca.crt}\n";
         let policy = "rules:\n- {name: payments, who: [oncall], clusters: [play], namespaces: [payments], roles: [view], \
-                      maxDuration: 5m, approvers: {groups: [leads]}}\n";
+                      maxDuration: 5m, approval: [{groups: [leads]}]}\n";
         for (name, written) in [("config.yaml", config), ("policy.yaml", policy), ("ca.crt", "")] {
             std::fs::write(desk.0.join(name), written).unwrap();
         }
@@ -475,15 +478,20 @@ fn story() -> Vec<Fact> {
         Event::Requested(Box::new(Requested {
             ask: Ask {
                 cluster: "play".parse().unwrap(),
-                scope: Scope::Namespace("payments".parse().unwrap()),
-                role: "view".parse().unwrap(),
+                scope: "payments".parse::<Namespace>().unwrap().into(),
+                access: Access::Role("view".parse().unwrap()),
+                fields: BTreeMap::new(),
+                start: None,
                 window: "5m".parse().unwrap(),
                 reason: format!("INC-{second}").parse().unwrap(),
             },
             key: KeyHash("ab".repeat(32)),
+            shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            rule: "payments".to_owned(),
-            quorum: Quorum { groups: vec!["leads".to_owned()], count: 1 },
+            assessment: assess(&[], &Scope::Cluster, None),
+            holds: Vec::new(),
+        },
+            terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
             digest: "cd".repeat(32),
             pending_until: at(second + 3600),
         }))

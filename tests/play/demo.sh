@@ -70,6 +70,9 @@ story() {
     eventually admin 1 '^no' -- kubectl auth can-i list pods -n payments --as jit:alice --as-group "jit:$id"
     run admin 0 'No resources found' -- kubectl get rolebindings -n payments
 
+    tell 'And the daemon can no more than the policy gives.'
+    run host 0 '^ok +play wall: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
+
     chapter 'All of it is in the trail, which erin audits.'
     run erin 0 '^ended' -- jit-login events "$id" -o name
     run erin 0 '\(expired\)' -- jit-login ls --all

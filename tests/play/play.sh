@@ -51,7 +51,8 @@ up() {
     mkdir -p "$dir"
     # sun_path has 108 bytes, unix(7).
     ((${#dir} + ${#socket} < 107)) || fail "the path of \`$dir/$socket\` is too long for a socket" "play in a folder with a shorter path"
-    [[ -e $dir/as || -z $(ls -A "$dir") ]] || fail "\`$dir\` is no play and not empty" "name another folder"
+    # An `up` that was killed early has left its lock and nothing else.
+    [[ -e $dir/as || -z $(ls -A --ignore=lock "$dir") ]] || fail "\`$dir\` is no play and not empty" "name another folder"
     exec 9>"$dir/lock"
     flock --nonblock 9 || fail "another \`up\` is at work in \`$dir\`" "wait for it to end"
     if [[ -n $(pid_of launch) && -n $(pid_of jitd) ]]; then

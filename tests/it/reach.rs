@@ -1,0 +1,187 @@
+//! What access lets its holder reach, behind a real daemon: shown to approvers, part of what they agree to, and
+//! held against the guardrails before anybody is asked.
+//!
+//! What a set of rules reaches is shown in `src/grant/risk/tests.rs` and `tests/it/risk.rs`.
+
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
+use crate::plane::{Plane, until};
+
+const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+
+/// A bastion whose rule gives the role `NS-missing`, which the test makes; `more` are keys of the file.
+fn bastion(keys: &str, more: &str, guardrails: &str) -> Bastion<'static> {
+    let policy = format!(
+        "{more}rules:\n- {{name: payments, who: [payments-oncall], clusters: [play], roles: [view, NS-missing, admin], maxDuration: 10m, approval: [{{groups: [payments-leads]}}], {keys}}}\n"
+    );
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy, ..Options::default() });
+    std::fs::write(bastion.dir.join("guardrails.yaml"), guardrails).unwrap();
+    bastion.serve();
+    bastion
+}
+
+fn make_role(bastion: &Bastion<'_>, rules: &Value) -> String {
+    let name = format!("{}-missing", bastion.ns);
+    bastion.admin.create(ROLES, &json!({ "metadata": { "name": name }, "rules": rules }));
+    name
+}
+
+fn refused(bastion: &Bastion<'_>, ask: &Value, code: &str, word: &str) {
+    let (status, refused) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+    assert_eq!((status, &refused["code"]), (403, &json!(code)), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains(word), "{refused}");
+    assert_eq!(bastion.get(ERIN, "/v1/grants").1["grants"], json!([]), "nobody was asked");
+}
+
+/// An approver sees what the role reaches, with its marks, and what the requester has already; the digest that is
+/// agreed to covers both.
+#[test]
+fn an_approver_sees_what_the_role_reaches() {
+    let bastion = bastion("namespaces: [NS]", "", "{}");
+    let role = make_role(
+        &bastion,
+        &json!([{ "apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"] },
+                { "apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["patch"] }]),
+    );
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    let grant = bastion.request(ALICE, &ask, &Key::new());
+    assert_eq!(grant["risk"], "high", "critical, one lower in an ordinary namespace");
+    let shown = bastion.show(BOB, &grant);
+    let ids: Vec<&str> =
+        shown["risks"]["findings"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["E22", "E25"]);
+    assert_eq!((&shown["risks"]["mayPersist"], &shown["risks"]["mayStream"]), (&json!(true), &json!(true)));
+    assert!(shown.get("holds").is_none());
+
+    let said = text(&bastion.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
+    for words in ["risk     high, may persist after the window, streams may outlive it", "E22", "patch deployments"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let explained = bastion.post(ALICE, "/v1/explain", &ask).1;
+    assert_eq!((&explained["outcome"], &explained["risks"]), (&json!("ask"), &shown["risks"]));
+
+    let live = bastion.live(&bastion.ask("5m"));
+    let second = bastion.request(ALICE, &ask, &Key::new());
+    let holds = bastion.show(BOB, &second)["holds"].clone();
+    assert_eq!(holds, json!([{ "grant": live.grant["id"], "access": "role view", "namespaces": [bastion.ns] }]));
+    assert_ne!(second["digest"], grant["digest"]);
+}
+
+/// The ceiling of the guardrails refuses before anybody is asked; a class of risk asks for one more step.
+#[test]
+fn the_guardrails_know_what_the_role_reaches() {
+    let bastion =
+        bastion("namespaces: [NS]", "", "{maxRisk: medium, risks: [{ids: [E27], step: {groups: [auditors]}}]}");
+    let role = make_role(&bastion, &json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }]));
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    refused(&bastion, &ask, "guardrail", "`maxRisk`");
+    let rules = json!([{ "apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["create"] }]);
+    bastion.admin.patch(&format!("{ROLES}/{role}"), &json!({ "rules": rules }));
+    let grant = bastion.request(ALICE, &ask, &Key::new());
+    let groups: Vec<&Value> = grant["steps"].as_array().unwrap().iter().map(|step| &step["groups"][0]).collect();
+    assert_eq!(groups, [&json!("payments-leads"), &json!("auditors")]);
+    assert!(grant["steps"][1]["guardrail"].is_string());
+}
+
+/// A role that could change its own binding is given to nobody, whatever policy and guardrails say.
+#[test]
+fn a_role_that_could_edit_our_guard_is_never_given() {
+    let bastion = bastion("namespaces: [NS]", "", "{maxRisk: unclassified}");
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!("admin");
+    refused(&bastion, &ask, "guardrail", "its own binding");
+    let explained = bastion.post(ALICE, "/v1/explain", &ask);
+    assert_eq!((explained.0, &explained.1["code"]), (403, &json!("guardrail")));
+}
+
+/// Where the rule only warns, access goes on with a role that changed, and each change is told once.
+#[test]
+fn a_rule_may_only_warn_of_a_role_that_changes() {
+    let bastion = bastion("namespaces: [NS], drift: warn", "", "{}");
+    let rules = |verbs: &[&str]| json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": verbs }]);
+    let role = make_role(&bastion, &rules(&["get", "list"]));
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    let access = bastion.live(&ask);
+    let told = |count: usize| {
+        until("the change is told", || {
+            let kinds = bastion.kinds(&access.grant);
+            (kinds.iter().filter(|kind| *kind == "role_changed").count() == count).then_some(())
+        });
+    };
+    for (verbs, count) in [(["get", "list", "watch"], 1), (["list", "patch", "watch"], 2)] {
+        bastion.admin.patch(&format!("{ROLES}/{role}"), &json!({ "rules": rules(&verbs) }));
+        told(count);
+        assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    }
+    let shown = bastion.show(BOB, &access.grant);
+    assert_eq!(shown["phase"], "live");
+    assert!(shown["roleChanged"].as_str().unwrap().contains("changed since it was approved"), "{shown}");
+}
+
+/// A rule for namespaces with a label gives those that have it at that moment, and no others.
+#[test]
+fn a_label_selector_is_asked_of_the_cluster() {
+    let bastion = bastion("namespaces: [{labels: \"tier=NS-x\"}]", "", "{}");
+    let namespace = format!("/api/v1/namespaces/{}", bastion.ns);
+    refused(&bastion, &bastion.ask("5m"), "policy-denied", "is not for namespace");
+    let tier = format!("{}-x", bastion.ns);
+    bastion.admin.patch(&namespace, &json!({ "metadata": { "labels": { "tier": tier } } }));
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    // What was true when it was asked has to be true when it is collected.
+    bastion.admin.patch(&namespace, &json!({ "metadata": { "labels": { "tier": null } } }));
+    let (status, lost) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &lost["code"]), (403, &json!("requester-lost-right")), "{lost}");
+}
+
+/// One person has so many requests, so much access, and so many requests an hour; the next is refused until there
+/// is room.
+#[test]
+fn a_person_has_limits() {
+    let bastion = bastion("namespaces: [NS]", "limits: {pending: 2, live: 1, perHour: 5}\n", "{}");
+    let ask = bastion.ask("5m");
+    let over = |word: &str| {
+        let (status, refused) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+        assert_eq!((status, &refused["code"]), (429, &json!("limit")), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains(word), "{refused}");
+    };
+    let first = bastion.request(ALICE, &ask, &Key::new());
+    bastion.request(ALICE, &ask, &Key::new());
+    over("`pending`");
+    assert_eq!(bastion.post(ALICE, &path(&first, "/withdraw"), &Value::Null).0, 200);
+    let live = bastion.live(&ask);
+    over("`live`");
+    assert_eq!(bastion.post(ALICE, &path(&live.grant, "/end"), &Value::Null).0, 200);
+    let keys = [Key::new(), Key::new()];
+    let grants: Vec<Value> = vec![bastion.request(ALICE, &ask, &keys[0])];
+    assert_eq!(bastion.post(ALICE, &path(&grants[0], "/withdraw"), &Value::Null).0, 200);
+    let last = bastion.request(ALICE, &ask, &keys[1]);
+    assert_eq!(bastion.post(ALICE, &path(&last, "/withdraw"), &Value::Null).0, 200);
+    over("`perHour`");
+}
+
+/// A start that was asked for is waited for: an approval can't be collected before it.
+#[test]
+fn access_begins_at_its_start_and_not_before() {
+    let bastion = bastion("namespaces: [NS], startWithin: 1h", "", "{}");
+    let mut ask = bastion.ask("5m");
+    #[expect(clippy::disallowed_methods, reason = "the daemon has the real clock")]
+    let now = jiff::Timestamp::now();
+    let start = jiff::Timestamp::from_second(now.as_second() + 6).unwrap();
+    ask["start"] = json!(start.to_string());
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &ask, &key);
+    assert_eq!(grant["start"], json!(start.to_string()));
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let (status, early) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &early["code"]), (409, &json!("wrong-phase")), "{early}");
+    until("the access begins", || (bastion.certificate(ALICE, &grant, &key).0 == 200).then_some(()));
+    ask["start"] = json!(jiff::Timestamp::from_second(now.as_second() + 7200).unwrap().to_string());
+    let (status, late) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+    assert_eq!((status, &late["code"]), (403, &json!("policy-denied")), "{late}");
+}
