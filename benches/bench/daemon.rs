@@ -17,6 +17,7 @@ use serde_json::json;
 use crate::Failure;
 use crate::http::{Connection, Target, request};
 use crate::plane::Plane;
+use crate::policy::EDITED;
 use crate::process::{Running, run};
 
 /// The program that is measured.
@@ -57,7 +58,7 @@ impl Daemon {
         let policy = json!({
             "rules": [{
                 "name": "bench", "who": ["oncall"], "clusters": ["bench"], "namespaces": namespaces,
-                "roles": ["view"], "maxDuration": "24h", "approvers": { "groups": ["leads"] },
+                "roles": ["view", EDITED], "maxDuration": "24h", "approval": [{ "groups": ["leads"] }],
             }],
         });
         // JSON is YAML.
@@ -130,9 +131,20 @@ impl Daemon {
         namespace: &str,
         window: &str,
     ) -> Result<Pending, Failure> {
+        self.request_role(alice, namespace, "view", window).await
+    }
+
+    /// Asks for a role.
+    pub(crate) async fn request_role(
+        &self,
+        alice: &mut Connection,
+        namespace: &str,
+        role: &str,
+        window: &str,
+    ) -> Result<Pending, Failure> {
         let key = KeyPair::generate()?;
         let csr = CertificateParams::default().serialize_request(&key)?.pem()?;
-        let ask = json!({ "cluster": "bench", "namespace": namespace, "role": "view", "duration": window, "reason": "a benchmark" });
+        let ask = json!({ "cluster": "bench", "namespaces": [namespace], "role": role, "duration": window, "reason": "a benchmark" });
         let body = json!({ "ask": ask, "csr": csr });
         let grant = alice.exchange(&request("POST", "/v1/grants", Some(&body))).await?.json()?;
         let text = |field: &str| grant[field].as_str().map(ToOwned::to_owned).ok_or("a field of the grant is missing");

@@ -4,7 +4,7 @@
 //! ```text
 //!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
-//!  credential ─ kubectl's exec plugin, against /bin/true
+//!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //! ```
 //! Prints one table. Every ratio is of two numbers from the same run. Nothing is left running, and what is
 //! written lies in `target/bench` and is made anew each time. docs/benchmarks.md says how to read it.
@@ -26,6 +26,7 @@ mod http;
 mod load;
 mod many;
 mod plane;
+mod policy;
 mod process;
 mod signing;
 mod step_ca;
@@ -46,7 +47,7 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 5] = ["signing", "access", "credential", "many", "trail"];
+const PARTS: [&str; 6] = ["signing", "access", "credential", "policy", "many", "trail"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about ten minutes")]
@@ -110,6 +111,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("credential") {
         rows.append(&mut credential::measure(&plane, &settings).await?);
+    }
+    if wanted("policy") {
+        rows.append(&mut policy::measure(&plane, &folder.join("policy"), &settings).await?);
     }
     if wanted("many") {
         rows.append(&mut many::measure(&plane, &folder.join("many"), &settings).await?);
