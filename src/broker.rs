@@ -21,7 +21,7 @@ use crate::ca::{self, Authority, CaError, CheckedCsr};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::Times;
 use crate::grant::approval::{self, Approved, Facts};
-use crate::grant::extension;
+use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Circumstances, Decision, Drift, Labels, Policy, Usage};
 use crate::grant::refusal::{Code, Refusal};
@@ -380,15 +380,9 @@ impl Broker {
     ) -> Result<Vec<Event>, BrokerError> {
         let collect = self.times.collect.duration();
         let now = self.ledger.now();
-        if extension::open(grant, now).is_some() {
+        if let Some(extension) = extension::open(grant, now) {
             approval::may_answer(grant, approver)?;
-            return match *less == Narrowing::default() {
-                true => Ok(vec![extension::approve(grant, approver, digest, now)?]),
-                false => {
-                    let why = "more time can be agreed to or not, but not cut down";
-                    Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into())
-                }
-            };
+            return self.more_time(grant, extension, approver, digest, less).await.map(|event| vec![event]);
         }
         let yes = approval::approve(grant, approver, digest, collect, now)?;
         if *less == Narrowing::default() {
@@ -407,6 +401,45 @@ impl Broker {
         let digest = approval::digest(&grant.id, &grant.requester, &ask, &grant.key, &shown);
         let yes = yes.to(&digest);
         Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
+    }
+
+    async fn more_time(
+        &self,
+        grant: &Grant,
+        extension: &Extension,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Event, BrokerError> {
+        if *less != Narrowing::default() {
+            let why = "more time can be agreed to or not, but not cut down";
+            return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
+        }
+        let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
+        // Nothing is collected after this that would look again.
+        if matches!(agreed, Event::Extended { .. }) {
+            let requester = self.people.by_name(&grant.requester).await.map_err(|_| {
+                let why = format!("`{}` is not known on this host any more", grant.requester);
+                Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
+            })?;
+            self.still_gives(grant, &requester, extension.reason.clone()).await?;
+        }
+        Ok(agreed)
+    }
+
+    /// Whether the policy of now would give the access again for this reason, with the same to agree; the role is
+    /// watched all the time.
+    async fn still_gives(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<(), BrokerError> {
+        let ask = Ask { reason, ..grant.asked().clone() };
+        let usage = Usage { review_owed: self.usage(&requester.name).await?.review_owed, ..Usage::default() };
+        let known = known(self.site(&ask.cluster)?, &ask, usage).await?;
+        match policy::decide(&self.policy, requester, &ask, &known.at(self.ledger.now())) {
+            Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
+            Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
+                .hint("make a new request")
+                .into()),
+            Decision::Deny(denial) => Err(denial.refusal().into()),
+        }
     }
 
     /// An approver says no.
@@ -598,25 +631,16 @@ impl Broker {
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let asked = match grant.requester == requester.name {
-            true => extension::ask(&grant, window, reason, self.times.answer.duration(), self.ledger.now()),
+            true => extension::ask(&grant, window, reason.clone(), self.times.answer.duration(), self.ledger.now()),
             false => Err(not_the_requester()),
         };
         let asked = match asked {
             Ok(asked) => asked,
             Err(refusal) => return Err(self.refuse(&cell, requester, "extend", refusal).await),
         };
-        // The policy of now has to give it as it did; the role is watched all the time.
-        let site = self.site(&grant.ask.cluster)?;
-        let usage = Usage { review_owed: self.usage(&requester.name).await?.review_owed, ..Usage::default() };
-        let known = known(site, grant.asked(), usage).await?;
-        match policy::decide(&self.policy, requester, grant.asked(), &known.at(self.ledger.now())) {
-            Decision::Ask(terms) if terms.steps == grant.terms.steps => {}
-            Decision::Ask(_) => {
-                let refusal = Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
-                    .hint("make a new request");
-                return Err(self.refuse(&cell, requester, "extend", refusal).await);
-            }
-            Decision::Deny(denial) => return Err(self.refuse(&cell, requester, "extend", denial.refusal()).await),
+        match self.still_gives(&grant, requester, reason).await {
+            Err(BrokerError::Refused(refusal)) => return Err(self.refuse(&cell, requester, "extend", refusal).await),
+            still => still?,
         }
         let asked = self.ledger.record(&cell, Some(&requester.name), vec![asked]).await?;
         match extension::of_itself(&asked, self.ledger.now())? {

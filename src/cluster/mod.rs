@@ -186,17 +186,28 @@ impl Cluster {
         Err(failure)
     }
 
+    /// Whether the API server would take what [`Cluster::bind`] makes; nothing is stored
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). A role that is made for the
+    /// binding is tried instead of the binding, which can't be without it.
+    ///
+    /// # Errors
+    /// [`ClusterError::Refused`] with the API server's own words, or any other [`ClusterError`].
+    pub async fn try_to_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
+        let (path, object) = match (&binding.namespace, &binding.rules) {
+            (Some(namespace), Some(rules)) => (roles(namespace), self.role(binding, rules)),
+            (namespace, _) => (bindings(namespace.as_ref()), self.manifest(binding)),
+        };
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        self.0.transport.call::<Kind>(path.create(&params, self.body(&object)?)).await.map(drop)
+    }
+
     async fn make_role(
         &self,
         binding: &Binding,
         namespace: &Namespace,
         rules: &ExactRules,
     ) -> Result<(), ClusterError> {
-        let mut role = self.metadata("Role", binding);
-        if let Some(fields) = role.as_object_mut() {
-            fields.insert("rules".to_owned(), serde_json::json!(rules));
-        }
-        let body = self.body(&role)?;
+        let body = self.body(&self.role(binding, rules))?;
         match self.0.transport.call::<Kind>(roles(namespace).create(&PostParams::default(), body)).await {
             Err(failure @ ClusterError::Conflict { .. }) => {
                 // Made by a call before whose answer was lost, or another's: then it has other rules.
@@ -381,6 +392,14 @@ impl Cluster {
                 return Ok(());
             }
         }
+    }
+
+    fn role(&self, binding: &Binding, rules: &ExactRules) -> serde_json::Value {
+        let mut role = self.metadata("Role", binding);
+        if let Some(fields) = role.as_object_mut() {
+            fields.insert("rules".to_owned(), serde_json::json!(rules));
+        }
+        role
     }
 
     fn manifest(&self, binding: &Binding) -> serde_json::Value {

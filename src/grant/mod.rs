@@ -731,22 +731,7 @@ impl Grant {
     /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.
     #[must_use]
     pub fn bindings(&self) -> Vec<Binding> {
-        let (role, rules) = match &self.ask.access {
-            Access::Role(role) => (role.clone(), None),
-            Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(&self.id)), Some(rules.clone())),
-        };
-        let binding = |namespace: Option<Namespace>| Binding {
-            name: self.id.binding_name(),
-            group: self.id.group(),
-            user: self.requester.user(),
-            namespace,
-            role: role.clone(),
-            rules: rules.clone(),
-        };
-        match &self.ask.scope {
-            Scope::Namespaces(_) => self.ask.scope.namespaces().iter().cloned().map(Some).map(binding).collect(),
-            Scope::Cluster => vec![binding(None)],
-        }
+        bindings(&self.id, &self.ask, &self.requester)
     }
 }
 
@@ -766,6 +751,27 @@ pub struct Binding {
     pub role: RoleRef,
     /// The rules of that role where it is made for this binding and ends with it.
     pub rules: Option<ExactRules>,
+}
+
+/// The bindings that a grant of this id would have: one a namespace, or one for the whole cluster.
+#[must_use]
+pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName) -> Vec<Binding> {
+    let (role, rules) = match &ask.access {
+        Access::Role(role) => (role.clone(), None),
+        Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(id)), Some(rules.clone())),
+    };
+    let binding = |namespace: Option<Namespace>| Binding {
+        name: id.binding_name(),
+        group: id.group(),
+        user: requester.user(),
+        namespace,
+        role: role.clone(),
+        rules: rules.clone(),
+    };
+    match &ask.scope {
+        Scope::Namespaces(_) => ask.scope.namespaces().iter().cloned().map(Some).map(binding).collect(),
+        Scope::Cluster => vec![binding(None)],
+    }
 }
 
 #[cfg(test)]

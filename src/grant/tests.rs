@@ -115,6 +115,15 @@ fn every_event() -> Vec<Event> {
         Event::Narrowed(Box::new(Narrowed { ask: ask(), shown: shown("get"), digest: "e".repeat(64) })),
         Event::BindingAltered { found: "x".into() },
         Event::RoleChanged { found: "x".into() },
+        Event::ExtensionAsked {
+            window: "5m".parse().unwrap(),
+            reason: "more".parse().unwrap(),
+            digest: "f".repeat(64),
+            pending_until: at(500),
+        },
+        Event::ExtensionAgreed { digest: "f".repeat(64), groups: BTreeSet::new() },
+        Event::Extended { digest: "f".repeat(64), groups: BTreeSet::new(), until: at(900) },
+        Event::ExtensionDenied { reason: "no".into() },
     ]
 }
 
@@ -127,6 +136,8 @@ fn brought_to(point: &str) -> Grant {
         "bind intended" => &[1, 7, 8, 9],
         "bound" => &[1, 7, 8, 9, 10],
         "live" => &[1, 7, 8, 9, 10, 11],
+        "asked for more" => &[1, 7, 8, 9, 10, 11, 18],
+        "extended" => &[1, 7, 8, 9, 10, 11, 18, 19, 20],
         "ending" => &[1, 7, 8, 9, 10, 11, 12],
         "ended" => &[1, 7, 8, 9, 10, 11, 12, 13],
         "denied" => &[2],
@@ -146,7 +157,9 @@ fn only_these_events_may_follow() {
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
         ("bound", &[6, 8, 11, 12]),
-        ("live", &[6, 7, 8, 12, 16, 17]),
+        ("live", &[6, 7, 8, 12, 16, 17, 18]),
+        ("asked for more", &[6, 7, 8, 12, 16, 17, 18, 19, 20, 21]),
+        ("extended", &[6, 7, 8, 12, 16, 17, 18]),
         ("ending", &[6, 13]),
         ("ended", &[]),
         ("denied", &[]),

@@ -53,6 +53,9 @@ const TABLE: &str = "
     POST /v1/grants/{id}/end             pending  wwnnnn- uuu
     POST /v1/grants/{id}/end             live     yynnnn- uuu
     POST /v1/grants/{id}/end             ended    tttttt- uuu
+    POST /v1/grants/{id}/extend          pending  wwnnnn- uuu
+    POST /v1/grants/{id}/extend          live     yynnnn- uuu
+    POST /v1/grants/{id}/extend          ended    tttttt- uuu
     POST /v1/grants/{id}/revoke          pending  nnwwnw- uuu
     POST /v1/grants/{id}/revoke          live     nnyyny- uuu
     POST /v1/grants/{id}/revoke          ended    tttttt- uuu
@@ -188,6 +191,7 @@ impl Desk {
             "explain" => ask,
             "grants" => json!({ "ask": ask, "csr": csr() }),
             "approve" => json!({ "digest": grant["digest"] }),
+            "extend" => json!({ "duration": "1m", "reason": "INC-42 still stuck" }),
             "deny" | "revoke" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),
             _ => Value::Null,

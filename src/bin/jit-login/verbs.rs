@@ -263,7 +263,7 @@ impl Caller {
         let ask = ask.body(now())?;
         let decision = self.client.explain(&ask).await?;
         put(self.format, &decision, || explained(&decision), || safe(&decision.outcome))?;
-        if decision.outcome == "ask" { Ok(()) } else { Err(Failure::WouldBeDenied) }
+        if decision.outcome != "deny" { Ok(()) } else { Err(Failure::WouldBeDenied) }
     }
 
     /// `whoami`
