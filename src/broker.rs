@@ -29,7 +29,7 @@ use crate::grant::request::{Access, Ask, ClusterName, KeyHash, Person, PersonNam
 use crate::grant::risk::{self, Assessment};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{
-    Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
+    self, Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
 };
 use crate::ledger::{Cell, Ending, Ledger, LedgerError};
 use crate::people::People;
@@ -116,6 +116,26 @@ pub struct Broker {
     ledger: Ledger,
     /// The keys that are being asked with at this moment.
     asking: Mutex<HashSet<KeyHash>>,
+}
+
+/// What would be said to a request.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the policy says.
+    pub decision: Decision,
+    /// What it would reach; none when it was denied before the cluster was asked.
+    pub assessment: Option<Assessment>,
+    /// What the API server would say to each binding; empty when it was not asked.
+    pub tried: Vec<Tried>,
+}
+
+/// A binding that was not made, only tried.
+#[derive(Debug)]
+pub struct Tried {
+    /// The binding.
+    pub binding: Binding,
+    /// Why the API server would refuse it; none when it would take it.
+    pub refused: Option<String>,
 }
 
 /// Who may look at, and who may end, what is not theirs.
@@ -235,20 +255,27 @@ impl Broker {
 
     // ---- asking ----
 
-    /// What the policy would say to `ask` in the cluster as it is, and what it would reach. Nothing is recorded.
+    /// What the policy would say to `ask` in the cluster as it is, and what it would reach; when `dry_run`, also what
+    /// the API server says to the objects. Nothing is recorded, and nothing is stored in the cluster.
     ///
     /// # Errors
     /// [`BrokerError`], also for what is refused whatever the policy says.
-    pub async fn explain(&self, requester: &Person, ask: &Ask) -> Result<(Decision, Option<Assessment>), BrokerError> {
+    pub async fn explain(&self, requester: &Person, ask: &Ask, dry_run: bool) -> Result<Explained, BrokerError> {
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name).await?;
         if let Err(denial) = policy::could_be_asked(&self.policy, requester, ask, self.ledger.now(), usage) {
-            return Ok((Decision::Deny(denial), None));
+            return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
         approval::access_fits_scope(ask)?;
         let known = known(site, ask, usage).await?;
         approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
-        Ok((policy::decide(&self.policy, requester, ask, &known.at(self.ledger.now())), Some(known.assessment)))
+        let decision = policy::decide(&self.policy, requester, ask, &known.at(self.ledger.now()));
+        let bindings = match &decision {
+            Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name),
+            _ => Vec::new(),
+        };
+        let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
+        Ok(Explained { decision, assessment: Some(known.assessment), tried })
     }
 
     /// Somebody asks. A refusal is recorded too.
@@ -288,9 +315,7 @@ impl Broker {
         };
         let shown = Shown { role, assessment: known.assessment, holds: self.held(&requester.name, &ask.cluster) };
 
-        let mut random = [0; 10];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
-        let id = GrantId::from_random(random);
+        let id = new_id()?;
         let event = Event::Requested(Box::new(Requested {
             digest: approval::digest(&id, &requester.name, ask, &key, &shown),
             ask: ask.clone(),
@@ -933,6 +958,27 @@ impl Site {
     pub fn replace_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
     }
+}
+
+fn new_id() -> Result<GrantId, BrokerError> {
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
+    Ok(GrantId::from_random(random))
+}
+
+/// What the API server would say to a binding; its failures are ours, its refusals are the answer.
+async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
+    let refused = match site.cluster.try_to_bind(&binding).await {
+        Ok(()) => None,
+        Err(
+            refused @ (ClusterError::Forbidden { .. }
+            | ClusterError::NotFound { .. }
+            | ClusterError::Conflict { .. }
+            | ClusterError::Rejected { .. }),
+        ) => Some(refused.to_string()),
+        Err(failure) => return Err(failure),
+    };
+    Ok(Tried { binding, refused })
 }
 
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.

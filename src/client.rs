@@ -126,12 +126,12 @@ impl Client {
         self.read("/v1/clusters", ANSWER, ONE_VIEW).await
     }
 
-    /// What policy would say to an ask.
+    /// What policy would say to an ask, and when `dry_run` the API server to the objects.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn explain(&mut self, ask: &AskBody) -> Result<DecisionView, ClientError> {
-        self.write("/v1/explain", Some(ask), ANSWER).await
+    pub async fn explain(&mut self, ask: &AskBody, dry_run: bool) -> Result<DecisionView, ClientError> {
+        self.write(&format!("/v1/explain?dryRun={dry_run}"), Some(ask), ANSWER).await
     }
 
     /// Asks.

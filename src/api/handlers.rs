@@ -52,10 +52,17 @@ pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
 }
 
 pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Query {
+        #[serde(default)]
+        dry_run: bool,
+    }
     async move {
+        let Query { dry_run } = call.query()?;
         let ask = call.body::<AskBody>()?.parse()?;
-        let (decision, assessment) = call.api.broker.explain(call.caller.person(), &ask).await?;
-        Ok(Json(DecisionView { risks: assessment.map(Into::into), ..DecisionView::from(&decision) }).into_response())
+        Ok(Json(DecisionView::from(call.api.broker.explain(call.caller.person(), &ask, dry_run).await?))
+            .into_response())
     }
     .boxed()
 }

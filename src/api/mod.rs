@@ -144,14 +144,17 @@ fn routes() -> Vec<Route> {
         route(get(), "/v1/openapi.json", Anyone(|_| openapi::answer()), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
-        route(
-            post(),
-            "/v1/explain",
-            Person(handlers::explain),
-            "what the policy would say",
-            Some("AskBody"),
-            "DecisionView",
-        ),
+        Route {
+            query: &["dryRun"],
+            ..route(
+                post(),
+                "/v1/explain",
+                Person(handlers::explain),
+                "what the policy would say",
+                Some("AskBody"),
+                "DecisionView",
+            )
+        },
         Route {
             query: &["all", "limit"],
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")

@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
     ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView, LessBody, Problem, ReasonBody, RequestBody,
-    RisksView, StepView, WhoamiView,
+    RisksView, StepView, TriedView, WhoamiView,
 };
 use super::{May, Route, routes};
 
@@ -109,6 +109,7 @@ fn schemas() -> Map<String, Value> {
         schema::<RequestBody>(),
         schema::<ExtendBody>(),
         schema::<ExtensionView>(),
+        schema::<TriedView>(),
         schema::<FindingView>(),
         schema::<HeldView>(),
         schema::<LessBody>(),

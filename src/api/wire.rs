@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::broker::{Explained, Tried};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{Decision, Denial, Step, Yes, unmet};
 use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Reason, Scope, Window};
@@ -556,17 +557,46 @@ pub struct DecisionView {
     /// What it would reach; absent when it was denied before the cluster was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
+    /// What the API server would say to the bindings; only with `dryRun=true`, and when it may be asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tried: Vec<TriedView>,
 }
 
-impl From<&Decision> for DecisionView {
-    fn from(decision: &Decision) -> Self {
-        match decision {
+/// An object that was tried without being stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TriedView {
+    /// `RoleBinding`, `ClusterRoleBinding`, or `Role` where one would be made.
+    pub kind: String,
+    /// Where; absent for the whole cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Why the API server would refuse it; absent when it would take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+impl From<Tried> for TriedView {
+    fn from(Tried { binding, refused }: Tried) -> Self {
+        let kind = match (&binding.namespace, &binding.rules) {
+            (_, Some(_)) => "Role",
+            (Some(_), None) => "RoleBinding",
+            (None, None) => "ClusterRoleBinding",
+        };
+        Self { kind: kind.to_owned(), namespace: binding.namespace.map(|name| name.to_string()), refused }
+    }
+}
+
+impl From<Explained> for DecisionView {
+    fn from(Explained { decision, assessment, tried }: Explained) -> Self {
+        let said = match &decision {
             Decision::Ask(terms) => Self {
                 outcome: if terms.steps.is_empty() { "preApproved" } else { "ask" }.to_owned(),
                 rule: Some(terms.rule.clone()),
                 steps: StepView::all(&terms.steps, &[]),
                 missing: Vec::new(),
                 risks: None,
+                tried: Vec::new(),
             },
             Decision::Deny(denial) => Self {
                 outcome: "deny".to_owned(),
@@ -577,8 +607,10 @@ impl From<&Decision> for DecisionView {
                     _ => vec![denial.refusal().why],
                 },
                 risks: None,
+                tried: Vec::new(),
             },
-        }
+        };
+        Self { risks: assessment.map(Into::into), tried: tried.into_iter().map(Into::into).collect(), ..said }
     }
 }
 

@@ -191,7 +191,7 @@ impl Cluster {
     /// binding is tried instead of the binding, which can't be without it.
     ///
     /// # Errors
-    /// [`ClusterError::Refused`] with the API server's own words, or any other [`ClusterError`].
+    /// [`ClusterError::Rejected`] or [`ClusterError::Forbidden`] with the API server's own words, or any other [`ClusterError`].
     pub async fn try_to_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
         let (path, object) = match (&binding.namespace, &binding.rules) {
             (Some(namespace), Some(rules)) => (roles(namespace), self.role(binding, rules)),

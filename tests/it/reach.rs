@@ -185,3 +185,51 @@ fn access_begins_at_its_start_and_not_before() {
     let (status, late) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
     assert_eq!((status, &late["code"]), (403, &json!("policy-denied")), "{late}");
 }
+
+/// `--dry-run` asks the API server about the very objects: it says yes where it would take them, and its own words
+/// where it would not; nobody is asked and nothing is left behind.
+#[test]
+fn a_dry_run_asks_the_api_server_too() {
+    let bastion = Bastion::start();
+    let dry_run = |namespaces: &str, role: &str| {
+        let output = bastion.login(
+            ALICE,
+            &["request", "play", "-n", namespaces, "--role", role, "--for", "5m", "--reason", "INC-42", "--dry-run"],
+        );
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let both = format!("{},{}", bastion.ns, bastion.shop);
+    let (code, said, error) = dry_run(&both, "view");
+    assert_eq!(code, Some(0), "{said}{error}");
+    for namespace in [&bastion.ns, &bastion.shop] {
+        assert!(said.contains(&format!("yes: the cluster would take the RoleBinding in {namespace}")), "{said}");
+    }
+    let (code, said, _) = dry_run(&bastion.ns, "cluster-admin");
+    assert!(code == Some(4) && !said.contains("RoleBinding"), "{code:?} {said}");
+
+    // An admission policy of somebody else's objects to bindings here.
+    let admission = "/apis/admissionregistration.k8s.io/v1";
+    let name = format!("{}-no", bastion.ns);
+    let rules = json!([{ "apiGroups": ["rbac.authorization.k8s.io"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["rolebindings"] }]);
+    bastion.admin.create(
+        &format!("{admission}/validatingadmissionpolicies"),
+        &json!({ "metadata": { "name": name }, "spec": {
+            "matchConstraints": { "resourceRules": rules, "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": bastion.shop } } },
+            "validations": [{ "expression": "false", "message": "no bindings here today" }],
+        } }),
+    );
+    bastion.admin.create(
+        &format!("{admission}/validatingadmissionpolicybindings"),
+        &json!({ "metadata": { "name": name }, "spec": { "policyName": name, "validationActions": ["Deny"] } }),
+    );
+    let said = until("the policy", || Some(dry_run(&both, "view")).filter(|(code, ..)| *code == Some(4))).1;
+    let yes = format!("yes: the cluster would take the RoleBinding in {}", bastion.ns);
+    let no = format!("no: the cluster would refuse the RoleBinding in {}", bastion.shop);
+    assert!(said.contains(&yes) && said.contains(&no) && said.contains("no bindings here today"), "{said}");
+
+    assert_eq!(bastion.get(ERIN, "/v1/grants?all=true").1["grants"], json!([]), "nobody was asked");
+    assert_eq!(bastion.bindings(), Vec::<String>::new());
+    for kind in ["validatingadmissionpolicybindings", "validatingadmissionpolicies"] {
+        bastion.admin.delete(&format!("{admission}/{kind}/{name}"));
+    }
+}

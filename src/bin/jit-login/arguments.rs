@@ -46,6 +46,9 @@ pub(crate) enum Verb {
         /// What is asked.
         #[command(flatten)]
         ask: Ask,
+        /// Ask nobody; say what the policy would say, and the cluster to the objects
+        #[arg(long, conflicts_with_all = ["no_wait", "timeout"])]
+        dry_run: bool,
         /// Only ask; `wait` goes on
         #[arg(long)]
         no_wait: bool,

@@ -79,8 +79,9 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
     let client = daemon.connect().await?;
     let mut caller = Caller { daemon, client, format };
     match verb {
-        Verb::Request { ask, no_wait, timeout } => caller.request(ask, no_wait, timeout).await,
-        Verb::Explain { ask } => caller.explain(ask).await,
+        Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
+        Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
+        Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
         Verb::Ls { all, limit } => caller.list(all, limit).await,
         Verb::Show { id } => caller.show(&id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,

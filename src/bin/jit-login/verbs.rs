@@ -14,7 +14,7 @@ use jitd::client::{Client, LONGEST_WAIT};
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};
-use crate::arguments::{Ask, AskIf, Less};
+use crate::arguments::{Ask, Less};
 use crate::failure::Failure;
 use crate::kubeconfig;
 use crate::now;
@@ -39,12 +39,8 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// `request`, also once more what was asked before.
-    pub(crate) async fn request(&mut self, ask: Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
-        let before = match &ask.again {
-            Some(id) => Some(self.asked_before(id.as_deref()).await?),
-            None => None,
-        };
-        let ask = ask.body(before, now())?;
+    pub(crate) async fn request(&mut self, ask: &Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
+        let ask = self.asked(ask).await?;
         let grant = access::ask(&mut self.client, ask).await?;
         access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
@@ -258,12 +254,27 @@ impl Caller {
         put(self.format, grant, || format!("{} {word}", grant.id), || grant.id.clone())
     }
 
-    /// `explain`: a "deny" is shown, and is exit code 4.
-    pub(crate) async fn explain(&mut self, ask: AskIf) -> Result<(), Failure> {
-        let ask = ask.body(now())?;
-        let decision = self.client.explain(&ask).await?;
+    /// `request --dry-run`
+    pub(crate) async fn try_request(&mut self, ask: &Ask) -> Result<(), Failure> {
+        let ask = self.asked(ask).await?;
+        self.explain(&ask, true).await
+    }
+
+    /// `explain`: a "deny" is shown, and is exit code 4; so is what the cluster would refuse.
+    pub(crate) async fn explain(&mut self, ask: &AskBody, dry_run: bool) -> Result<(), Failure> {
+        let decision = self.client.explain(ask, dry_run).await?;
         put(self.format, &decision, || explained(&decision), || safe(&decision.outcome))?;
-        if decision.outcome != "deny" { Ok(()) } else { Err(Failure::WouldBeDenied) }
+        let refused = decision.outcome == "deny" || decision.tried.iter().any(|object| object.refused.is_some());
+        if refused { Err(Failure::WouldBeDenied) } else { Ok(()) }
+    }
+
+    /// What the words of `request` ask for.
+    async fn asked(&mut self, ask: &Ask) -> Result<AskBody, Failure> {
+        let before = match &ask.again {
+            Some(id) => Some(self.asked_before(id.as_deref()).await?),
+            None => None,
+        };
+        ask.body(before, now())
     }
 
     /// `whoami`

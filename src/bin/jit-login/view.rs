@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::api::wire::{DecisionView, FindingView, GrantView, RisksView, StepView};
+use jitd::api::wire::{DecisionView, FindingView, GrantView, RisksView, StepView, TriedView};
 use jitd::grant::role::Rule;
 use serde_json::Value;
 
@@ -237,9 +237,23 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
             format!("{} {no}{missing}", paint("no:", RED))
         }
     };
-    match &decision.risks {
-        Some(risks) if !risks.findings.is_empty() => format!("{answer}\n\n{}", findings(risks)),
-        _ => answer,
+    let mut parts = vec![answer];
+    if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
+        parts.push(findings(risks));
+    }
+    if !decision.tried.is_empty() {
+        parts.push(decision.tried.iter().map(tried).collect::<Vec<_>>().join("\n"));
+    }
+    parts.join("\n\n")
+}
+
+/// What the cluster would say to an object.
+fn tried(object: &TriedView) -> String {
+    let place = object.namespace.as_deref().map(|name| format!(" in {}", safe_name(name))).unwrap_or_default();
+    let what = format!("{}{place}", safe(&object.kind));
+    match &object.refused {
+        None => format!("{} the cluster would take the {what}", paint("yes:", GREEN)),
+        Some(why) => format!("{} the cluster would refuse the {what}: {}", paint("no:", RED), safe(why)),
     }
 }
 
