@@ -29,7 +29,7 @@ use crate::grant::request::{Access, Ask, ClusterName, KeyHash, Person, PersonNam
 use crate::grant::risk::{self, Assessment};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{
-    self, Binding, Clock, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
+    self, Binding, Clock, DecidedOn, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
 };
 use crate::ledger::{Cell, Ending, Ledger, LedgerError};
 use crate::people::People;
@@ -321,6 +321,7 @@ impl Broker {
             ask: ask.clone(),
             key,
             shown,
+            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage },
             pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));

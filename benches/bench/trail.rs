@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use jitd::grant::request::{Access, Ask, KeyHash, Namespace, PersonName, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, Rule};
-use jitd::grant::{EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
+use jitd::grant::{DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::daemon::{Daemon, private_folder};
@@ -119,6 +119,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         },
         key: KeyHash(random.hex()),
         shown: Shown { role: role.clone(), assessment: assess(role.rules(), &scope, None), holds: Vec::new() },
+        decided_on: DecidedOn::default(),
         terms: serde_json::from_value(
             serde_json::json!({ "rule": "bench", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" }),
         )?,

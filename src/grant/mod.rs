@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::extension::Extension;
-use self::policy::{Terms, Yes};
+use self::policy::{Labels, Terms, Usage, Yes};
 use self::request::{
     Access, Ask, ExactRules, KeyHash, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
 };
@@ -336,12 +336,26 @@ pub struct Requested {
     pub key: KeyHash,
     /// What approvers are shown beside it.
     pub shown: Shown,
+    /// What the policy looked at besides, so that its answer can be had again from this.
+    pub decided_on: DecidedOn,
     /// The rule of the policy that let it be asked, and who has to agree.
     pub terms: Terms,
     /// What an approval answers; see [`approval::digest`].
     pub digest: String,
     /// Until when an answer is waited for.
     pub pending_until: Timestamp,
+}
+
+/// What a decision was made on besides the ask, the requester's name, the moment and what was shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DecidedOn {
+    /// The groups that the requester was in.
+    pub groups: BTreeSet<String>,
+    /// The labels of the asked namespaces.
+    pub labels: Labels,
+    /// What the requester had open.
+    pub usage: Usage,
 }
 
 /// What is left of a request that was cut down.

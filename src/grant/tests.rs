@@ -87,6 +87,7 @@ fn requested(count: u32) -> Grant {
         ask: ask(),
         key: key(),
         shown: shown("get"),
+        decided_on: DecidedOn::default(),
         terms: terms(count),
         pending_until: at(3600),
     }))))

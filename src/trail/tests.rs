@@ -11,7 +11,7 @@ use super::*;
 use crate::grant::request::{Access, Ask, Namespace, PersonName, Scope};
 use crate::grant::risk::assess;
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Clock, EndCause, EndProof, Requested};
+use crate::grant::{Clock, DecidedOn, EndCause, EndProof, Requested};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -69,6 +69,7 @@ fn requested(number: u8) -> Fact {
             assessment: assess(&[], &Scope::Cluster, None),
             holds: Vec::new(),
         },
+        decided_on: DecidedOn::default(),
         terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
         digest: "cd".repeat(32),
         pending_until: at(3600),

@@ -2,6 +2,10 @@
 //!
 //! What the policy decides is shown in `src/grant/policy/tests.rs`; here, that the daemon does it.
 
+use std::collections::BTreeSet;
+
+use jitd::grant::Requested;
+use jitd::grant::policy::{self, Circumstances, Decision, Policy};
 use serde_json::{Value, json};
 
 use crate::bastion::{ADMIN, ALICE, BOB, Bastion, CAROL, DAVE, Key, Options, path, text};
@@ -105,4 +109,61 @@ fn mistakes_are_told_with_the_files_they_stand_in() {
     said(&[format!("`{}`: No such file", at("walls.yaml"))]);
     std::fs::write(bastion.dir.join("walls.yaml"), "\nmaxRisk: worse\n").unwrap();
     said(&[format!("{}:2:10: maxRisk: `worse` is unknown", at("walls.yaml"))]);
+}
+
+/// What the trail has about a request is enough to decide it again, elsewhere and later, with the policy of that
+/// time: the answer is the same to the word.
+#[test]
+fn decisions_are_equal_on_replay_from_the_trail() {
+    let guardrails = "clusterWide: {approvers: 1}\nrisks: [{ids: [E25], step: {groups: [security]}}]\n";
+    let policy = format!(
+        "limits: {{pending: 5, perHour: 50}}\n{}- {{name: wide, who: [payments-oncall], clusters: [play], namespaces: [{{labels: 'team=payments'}}], roles: [edit], maxDuration: 10m, fields: [{{name: ticket, type: text}}], breakGlass: {{after: 1m, maxDuration: 5m, review: {{groups: [security], within: 1h}}}}, approval: [{{groups: [payments-leads]}}]}}\n- {{name: now, who: [payments-oncall], clusters: [play], namespaces: [SHOP], roles: [edit], maxDuration: 1m, preApproved: true}}\n",
+        rule("approval: [{groups: [payments-leads]}]")
+    );
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy, ..Options::default() });
+    std::fs::write(bastion.dir.join("guardrails.yaml"), guardrails).unwrap();
+    bastion.admin.patch(
+        &format!("/api/v1/namespaces/{}", bastion.ns),
+        &json!({ "metadata": { "labels": { "team": "payments" } } }),
+    );
+    bastion.serve();
+    let ask = |change: Value| {
+        let mut ask = bastion.ask("1m");
+        ask.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        ask
+    };
+    let asks = [
+        ask(json!({})),
+        ask(json!({ "namespaces": [bastion.ns, bastion.shop] })),
+        ask(json!({ "role": "edit", "fields": { "ticket": "T-1" } })),
+        ask(json!({ "role": "edit", "namespaces": [bastion.shop] })),
+    ];
+    for ask in &asks {
+        bastion.request(ALICE, ask, &Key::new());
+    }
+    let policy = std::fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
+    let policy = Policy::read(&policy, Some(guardrails)).unwrap();
+    let mut decided = BTreeSet::new();
+    for entry in bastion.trail() {
+        let mut event = entry["event"].clone();
+        if event["kind"] != "requested" {
+            continue;
+        }
+        event.as_object_mut().unwrap().remove("kind");
+        let requested: Requested = serde_json::from_value(event).unwrap();
+        let person = jitd::grant::request::Person {
+            name: entry["by"].as_str().unwrap().parse().unwrap(),
+            groups: requested.decided_on.groups.clone(),
+        };
+        let circumstances = Circumstances {
+            now: entry["at"].as_str().unwrap().parse().unwrap(),
+            labels: &requested.decided_on.labels,
+            assessment: &requested.shown.assessment,
+            usage: requested.decided_on.usage,
+        };
+        let again = policy::decide(&policy, &person, &requested.ask, &circumstances);
+        assert_eq!(again, Decision::Ask(requested.terms.clone()));
+        decided.insert(serde_json::to_string(&requested.terms).unwrap());
+    }
+    assert_eq!(decided.len(), 3, "three rules decided: {decided:?}");
 }

@@ -22,7 +22,7 @@ use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, Ask, KeyHash, Namespace, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, sha256_hex};
-use jitd::grant::{Event, Fact, Grant, GrantId, Phase, Requested, Shown};
+use jitd::grant::{DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, path, text};
@@ -491,6 +491,7 @@ fn story() -> Vec<Fact> {
             assessment: assess(&[], &Scope::Cluster, None),
             holds: Vec::new(),
         },
+            decided_on: DecidedOn::default(),
             terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
             digest: "cd".repeat(32),
             pending_until: at(second + 3600),

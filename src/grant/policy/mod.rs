@@ -187,7 +187,8 @@ impl Policy {
 }
 
 /// What a person has open, when the limits are held against it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
     /// Requests that nobody answered yet.
     pub pending: u32,
