@@ -976,7 +976,7 @@ async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
             | ClusterError::NotFound { .. }
             | ClusterError::Conflict { .. }
             | ClusterError::Rejected { .. }),
-        ) => Some(refused.to_string()),
+        ) => Some(refused.to_string().replace('\n', "; ")),
         Err(failure) => return Err(failure),
     };
     Ok(Tried { binding, refused })

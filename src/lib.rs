@@ -16,7 +16,9 @@
 //! ```
 //!
 //! # The map
-//! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate
+//! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate.
+//!   [`policy`](grant::policy) says on which terms, [`risk`](grant::risk) what a role reaches,
+//!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what
 //! - [`broker`]: the story, the only file that orders the steps
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval

@@ -160,7 +160,7 @@ impl Failure {
             }
             Self::StillPending(grant) => format!("`{program} wait {}` waits for it", safe(&grant.id)),
             Self::ExtensionDenied | Self::ExtensionLapsed => {
-                format!("`{program} status` tells how long it goes on; a new request may begin before then")
+                format!("`{program} ls` tells how long it goes on; a new request may begin before then")
             }
             Self::Declined | Self::WouldBeDenied => String::new(),
         }

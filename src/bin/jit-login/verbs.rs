@@ -182,13 +182,21 @@ impl Caller {
                 return Err(Failure::Declined);
             }
         }
-        let cut_down = less.is_some();
+        let (cut_down, more_time) = (less.is_some(), grant.extension);
         let grant = self.client.approve(&grant.id, &asked, less).await?;
         if cut_down {
             say(&format!("cut down to {}", sentence(&grant)));
         }
-        if grant.phase == "pending" {
-            say(&format!("{} has to agree still", lacking(&grant.steps)));
+        match (more_time, &grant.extension) {
+            (_, Some(extension)) => say(&format!("{} has to agree still", lacking(&extension.steps))),
+            (Some(given), None) => {
+                let end = grant.deadline.map(|at| format!(", until {}", clock(at))).unwrap_or_default();
+                say(&format!("{} more{end}", safe(&given.duration)));
+            }
+            (None, None) if grant.phase == "pending" => {
+                say(&format!("{} has to agree still", lacking(&grant.steps)));
+            }
+            (None, None) => {}
         }
         self.done(&grant)
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::access;
 use crate::failure::closed;
 use crate::output::{
-    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, safe, safe_name, seconds_to, table, until,
+    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, safe, safe_name, seconds_to, table,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
@@ -85,7 +85,10 @@ pub(crate) fn row(grant: &GrantView) -> Vec<String> {
         if grant.namespaces.is_empty() { "(all)".to_owned() } else { safe_names(&grant.namespaces) },
         grant.role.as_deref().map_or("(exact rules)".to_owned(), safe),
         safe(&grant.duration),
-        running_clock(grant),
+        match &grant.extension {
+            Some(asked) => format!("{}, asks for {} more", running_clock(grant), safe(&asked.duration)),
+            None => running_clock(grant),
+        },
         short,
     ]
 }
@@ -97,7 +100,7 @@ pub(crate) fn page(grant: &GrantView) -> String {
         vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
     let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
     if let Some(asked) = &grant.narrowed_from {
-        line("asked for", &safe(asked));
+        line("at first", &safe(asked));
     }
     line("why", &safe(&grant.reason));
     for (name, value) in &grant.fields {
@@ -119,7 +122,7 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if let Some(extension) = &grant.extension {
         let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
         line("asks for", &paint(&words, BOLD));
-        line("", &format!("{} has to agree, {}", lacking(&extension.steps), until(extension.pending_until)));
+        line("", &format!("{} has to agree until {}", lacking(&extension.steps), clock(extension.pending_until)));
     }
     if let Some(changed) = &grant.role_changed {
         line("mind", &paint(&safe(changed), RED));
@@ -239,7 +242,7 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
     };
     let mut parts = vec![answer];
     if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
-        parts.push(findings(risks));
+        parts.push(findings(risks).trim_end().to_owned());
     }
     if !decision.tried.is_empty() {
         parts.push(decision.tried.iter().map(tried).collect::<Vec<_>>().join("\n"));
