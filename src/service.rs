@@ -1,7 +1,7 @@
 //! The daemon as systemd runs it: says when it is ready and when it stops, and turns SIGTERM and SIGINT
 //! into one signal to end. Without systemd the notices go nowhere.
 //!
-//! Called by `bin/jitd.rs` only.
+//! Called by `bin/jitd/serve.rs` only.
 
 use tokio::signal::unix::{SignalKind, signal};
 
