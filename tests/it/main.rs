@@ -29,6 +29,7 @@ mod plane;
 mod policy;
 mod reach;
 mod readme;
+mod reload;
 mod risk;
 mod story;
 mod trail;

@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve until SIGTERM.
+    /// Serve until SIGTERM; SIGHUP reads the policy and the guardrails again.
     Serve,
     /// Say everything that is wrong with the configuration and the policy, or with a cluster.
     Check {

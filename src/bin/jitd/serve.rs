@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
+use tokio::signal::unix::Signal;
 
 use jitd::api::{self, Api, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
-use jitd::config::{ClusterConfig, Config};
+use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
 use jitd::grant::request::ClusterName;
 use jitd::metrics::Metrics;
 use jitd::service;
@@ -38,6 +39,7 @@ pub(crate) fn serve(config: Config) -> Result<(), Failure> {
 }
 
 async fn run(config: Config) -> Result<(), Failure> {
+    let reload_requests = service::reload_requests()?;
     private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
@@ -74,8 +76,9 @@ async fn run(config: Config) -> Result<(), Failure> {
         host,
     });
     let listener = listen(&config.socket)?;
+    let reloading = tokio::spawn(reload(reload_requests, Arc::clone(&api), config.policy_files, config.clusters));
     tracing::info!(socket = %config.socket.display(), "ready");
-    service::ready("ready");
+    service::ready(READY);
     let stop = async {
         if let Err(error) = service::asked_to_stop().await {
             tracing::error!(%error, "signals can't be waited for");
@@ -84,12 +87,58 @@ async fn run(config: Config) -> Result<(), Failure> {
         tracing::info!("stopping");
     };
     api::serve(api, listener, Limits::USUAL, stop).await;
+    reloading.abort();
     sweeping.abort();
     renewal.abort();
     broker.stopped().await?;
     // Only now: a client that finds no socket may ask the next daemon.
     drop(std::fs::remove_file(&config.socket));
     trail.close();
+    Ok(())
+}
+
+/// The line for `systemctl status` when all is as it should be.
+const READY: &str = "ready";
+
+/// Reads the policy and the guardrails again whenever it is asked to, and nothing else of the configuration.
+/// What can't be taken up whole is not taken up at all: then the policy before stays in force.
+async fn reload(
+    mut requests: Signal,
+    api: Arc<Api>,
+    files: PolicyFiles,
+    clusters: BTreeMap<ClusterName, ClusterConfig>,
+) {
+    let (files, clusters) = (Arc::new(files), Arc::new(clusters));
+    while requests.recv().await.is_some() {
+        service::reloading();
+        let (files, clusters) = (Arc::clone(&files), Arc::clone(&clusters));
+        let read = tokio::task::spawn_blocking(move || files.read_for(&clusters)).await;
+        let faults = match read {
+            Ok(Ok(read)) => take_up(&api.broker, read).await.err().map(|error| vec![error]),
+            Ok(Err(Faults(faults))) => Some(faults),
+            Err(error) => Some(vec![error.to_string()]),
+        };
+        for fault in faults.iter().flatten() {
+            tracing::error!("the policy was not taken up: {fault}");
+        }
+        api.metrics.policy_reloaded(faults.is_some());
+        match faults {
+            None => service::ready(READY),
+            Some(faults) => {
+                tracing::error!(
+                    faults = faults.len(),
+                    "the policy before stays in force; hint: mend the files, `jitd check`, and reload again"
+                );
+                service::ready(&format!("ready; the policy was not taken up (faults: {}), see the log", faults.len()));
+            }
+        }
+    }
+}
+
+async fn take_up(broker: &Broker, read: PolicyRead) -> Result<(), String> {
+    let (rules, policy_sha256) = (read.policy.len(), read.policy_sha256.clone());
+    broker.use_policy(read).await.map_err(|error| error.to_string())?;
+    tracing::info!(rules, policy_sha256, "the policy was taken up; `jitd manifest` prints what its clusters need now");
     Ok(())
 }
 
