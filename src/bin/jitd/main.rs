@@ -1,8 +1,9 @@
 //! `jitd`, the daemon and its administration: arguments, configuration, and what each verb prints.
 //!
 //! stdout is the result, stderr is everything else. Exit codes: 0 done, 1 our failure, 2 usage or a
-//! configuration that can't be meant. `serve` runs until SIGTERM or SIGINT.
+//! configuration that can't be meant, 3 the policy's own tests failed or its answer is no. `serve` runs until SIGTERM or SIGINT.
 
+mod policy;
 mod serve;
 
 use std::io::{BufReader, IsTerminal, Write, stdin, stdout};
@@ -62,6 +63,11 @@ enum Verb {
     Manifest {
         /// The cluster's name in the configuration.
         cluster: String,
+    },
+    /// Test, explain and compare policies; no daemon and no cluster is asked.
+    Policy {
+        #[command(subcommand)]
+        verb: policy::PolicyVerb,
     },
     /// Check or export the trail.
     Audit {
@@ -126,6 +132,18 @@ enum Failure {
     Usage(String),
     /// We could not do it.
     Ours(String),
+    /// It was done, and the answer is no; the result says it.
+    No,
+}
+
+impl Failure {
+    /// What stderr says; nothing where the result says it.
+    fn why(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Ours(message) => message,
+            Self::No => "",
+        }
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {
@@ -147,6 +165,7 @@ fn main() -> ExitCode {
         Verb::Init { issuing_days, root_years } => init(&arguments.config, *issuing_days, *root_years),
         Verb::Ca { verb } => ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
+        Verb::Policy { verb } => policy::policy(&arguments.config, verb),
         Verb::Audit { verb: AuditVerb::Verify { file } } => verify(&arguments.config, file.as_deref()),
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
@@ -156,6 +175,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => told(&message, 2),
         Err(Failure::Ours(message)) => told(&message, 1),
+        Err(Failure::No) => ExitCode::from(3),
     }
 }
 
@@ -170,8 +190,26 @@ fn read(path: &Path) -> Result<Config, Failure> {
 
 fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
+    let results = policy::tested(&config.policy);
+    let mut failed = 0;
+    for result in results.iter().filter(|result| !result.passed) {
+        failed += 1;
+        eprintln!("jitd: {}", policy::failed_line(&config.policy_files.policy, result));
+    }
+    if failed > 0 {
+        eprintln!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());
+        return Err(Failure::No);
+    }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
-    println!("{}: ok, {} rules for {}", path.display(), config.policy.len(), names.join(", "));
+    let cases = if results.is_empty() { String::new() } else { format!(", {} cases pass", results.len()) };
+    println!("{}: ok, {} rules for {}{cases}", path.display(), config.policy.len(), names.join(", "));
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
     Ok(())
 }
 
@@ -189,7 +227,7 @@ fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(),
         let found = runtime.block_on(async {
             match serve::site(name, settings, host, CLOCK()) {
                 Ok(Site { cluster, .. }) => check::check(&cluster, &config.policy, host, CLOCK).await,
-                Err(Failure::Ours(why) | Failure::Usage(why)) => vec![Finding::unusable(name, &why)],
+                Err(failure) => vec![Finding::unusable(name, failure.why())],
             }
         });
         if matches!(output, Output::Text) {
@@ -200,8 +238,7 @@ fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(),
         findings.extend(found);
     }
     if matches!(output, Output::Json) {
-        serde_json::to_writer_pretty(stdout().lock(), &findings)?;
-        println!();
+        print_json(&findings)?;
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
         0 => Ok(()),

@@ -188,8 +188,8 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
             if half || taken_up {
                 let swapped = credential(cluster, &site.authority(), &host, CLOCK())
                     .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
-                if let Err(Failure::Ours(error) | Failure::Usage(error)) = swapped {
-                    tracing::error!(cluster = %name, error, "the daemon's own certificate could not be renewed");
+                if let Err(failure) = swapped {
+                    tracing::error!(cluster = %name, error = failure.why(), "the daemon's own certificate could not be renewed");
                     renewed = false;
                 }
             }
