@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::ca::{self, Authority, CaError, CheckedCsr};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
-use crate::config::Times;
+use crate::config::{PolicyRead, Times};
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
@@ -109,7 +109,8 @@ pub struct Site {
 pub struct Broker {
     trail: Trail,
     sites: BTreeMap<ClusterName, Site>,
-    policy: Policy,
+    /// Behind a lock, for it is read again under a running daemon.
+    policy: RwLock<Arc<Policy>>,
     people: People,
     times: Times,
     admins: Vec<String>,
@@ -211,7 +212,7 @@ impl Broker {
             ledger: Ledger::new(parts.trail.clone(), parts.open, readers, parts.clock),
             trail: parts.trail,
             sites: parts.sites,
-            policy: parts.policy,
+            policy: RwLock::new(Arc::new(parts.policy)),
             people: parts.people,
             times: parts.times,
             admins: parts.overseers.admins,
@@ -245,6 +246,23 @@ impl Broker {
         Ok(self.ledger.note(None, event).await?)
     }
 
+    /// The policy of this moment. A decision asks for it anew: what was loaded meanwhile is in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this policy decides. It stands in the trail before; what is live keeps its own terms.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then the policy before stays in force.
+    pub async fn use_policy(&self, read: PolicyRead) -> Result<(), BrokerError> {
+        let PolicyRead { policy, policy_sha256, guardrails_sha256 } = read;
+        self.ledger.note(None, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        Ok(())
+    }
+
     /// Records that the daemon ends in good order.
     ///
     /// # Errors
@@ -263,13 +281,13 @@ impl Broker {
     pub async fn explain(&self, requester: &Person, ask: &Ask, dry_run: bool) -> Result<Explained, BrokerError> {
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name).await?;
-        if let Err(denial) = policy::could_be_asked(&self.policy, requester, ask, self.ledger.now(), usage) {
+        if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
             return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
         approval::access_fits_scope(ask)?;
         let known = known(site, ask, usage).await?;
         approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
-        let decision = policy::decide(&self.policy, requester, ask, &known.at(self.ledger.now()));
+        let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name),
             _ => Vec::new(),
@@ -298,7 +316,7 @@ impl Broker {
     async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name).await?;
-        policy::could_be_asked(&self.policy, requester, ask, self.ledger.now(), usage)
+        policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
             .map_err(|denial| denial.refusal())?;
         approval::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
@@ -309,7 +327,7 @@ impl Broker {
         let role = known.asked_for(ask)?.clone();
         approval::leaves_the_guard(ask, &role)?;
         let now = self.ledger.now();
-        let terms = match policy::decide(&self.policy, requester, ask, &known.at(now)) {
+        let terms = match policy::decide(&self.policy(), requester, ask, &known.at(now)) {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
@@ -347,7 +365,7 @@ impl Broker {
                 _ => {}
             }
         }
-        if let Some(most) = self.policy.limits().per_hour {
+        if let Some(most) = self.policy().limits().per_hour {
             let since = approval::after(self.ledger.now(), -HOUR);
             usage.last_hour = self.trail.asked_since(person, since, most).await?;
         }
@@ -459,7 +477,7 @@ impl Broker {
         let ask = Ask { reason, ..grant.asked().clone() };
         let usage = Usage { review_owed: self.usage(&requester.name).await?.review_owed, ..Usage::default() };
         let known = known(self.site(&ask.cluster)?, &ask, usage).await?;
-        match policy::decide(&self.policy, requester, &ask, &known.at(self.ledger.now())) {
+        match policy::decide(&self.policy(), requester, &ask, &known.at(self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
             Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
                 .hint("make a new request")
@@ -558,8 +576,9 @@ impl Broker {
                 approvers.insert(yes.by.clone(), person);
             }
         }
+        let policy = self.policy();
         let facts = Facts {
-            policy: &self.policy,
+            policy: &policy,
             requester,
             approvers: &approvers,
             role: role.as_ref(),

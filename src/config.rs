@@ -89,8 +89,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where the trail and the authorities lie.
     pub state: PathBuf,
-    /// The policy's file.
-    pub policy_path: PathBuf,
+    /// Where the policy and its guardrails lie.
+    pub policy_files: PolicyFiles,
     /// The policy, with its guardrails.
     pub policy: Policy,
     /// SHA-256 of the policy's file, hex.
@@ -218,29 +218,25 @@ impl Config {
             })
             .collect();
 
-        let policy_path = at(&file.policy);
-        let guardrails = match &file.guardrails {
-            Some(named) => Some((at(named), read(&at(named), &mut faults))),
-            None => read_usual(policy_path.with_file_name(Source::Guardrails.file_name()), &mut faults),
-        };
-        let guardrails_sha256 =
-            guardrails.as_ref().and_then(|(_, text)| text.as_ref()).map(|text| sha256_hex(text.as_bytes()));
-        let policy = read_policy(&policy_path, guardrails, &clusters, &mut faults);
+        let policy_files = PolicyFiles { policy: at(&file.policy), guardrails: file.guardrails.as_deref().map(at) };
+        let policy = policy_files.read_for(&clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
         match (host, policy) {
-            (Some(host), Some((policy, policy_sha256))) if faults.is_empty() => Ok(Self {
-                host,
-                socket: at(&file.socket),
-                state,
-                policy_path,
-                policy,
-                policy_sha256,
-                guardrails_sha256,
-                auditors: file.auditors,
-                admins: file.admins,
-                times: file.times.meant(),
-                people: People::new(file.people.into_iter().map(PersonFile::meant).collect(), file.strict_people),
-                clusters,
-            }),
+            (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
+                Ok(Self {
+                    host,
+                    socket: at(&file.socket),
+                    state,
+                    policy_files,
+                    policy,
+                    policy_sha256,
+                    guardrails_sha256,
+                    auditors: file.auditors,
+                    admins: file.admins,
+                    times: file.times.meant(),
+                    people: People::new(file.people.into_iter().map(PersonFile::meant).collect(), file.strict_people),
+                    clusters,
+                })
+            }
             _ => Err(Faults(faults)),
         }
     }
@@ -252,43 +248,75 @@ impl Config {
     }
 }
 
-/// A file and its text; without the text when it could not be read, which is told.
-type Read = (PathBuf, Option<String>);
-
-/// The guardrails of a configuration that names none: the file beside the policy, when there is one.
-fn read_usual(path: PathBuf, faults: &mut Vec<String>) -> Option<Read> {
-    match std::fs::read_to_string(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        _ => {
-            let text = read(&path, faults);
-            Some((path, text))
-        }
-    }
+/// The files that say who may ask for what. They are read at the start, and again when the daemon is told to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// The policy's file.
+    pub policy: PathBuf,
+    /// The guardrails' file, which then has to be there; without it, `guardrails.yaml` beside the policy if there is one.
+    pub guardrails: Option<PathBuf>,
 }
 
-fn read_policy(
-    path: &Path,
-    guardrails: Option<Read>,
-    clusters: &BTreeMap<ClusterName, ClusterConfig>,
-    faults: &mut Vec<String>,
-) -> Option<(Policy, String)> {
-    let text = read(path, faults)?;
-    let (guardrails_path, guardrails) = guardrails.unzip();
-    match Policy::read(&text, guardrails.flatten().as_deref()) {
-        Ok(policy) => {
-            for name in policy.clusters().filter(|name| !clusters.contains_key(*name)) {
-                faults.push(format!("`{}`: no cluster `{name}` in the configuration", path.display()));
+/// A policy, and which bytes it was read from.
+#[derive(Clone, Debug)]
+pub struct PolicyRead {
+    /// The policy, with its guardrails.
+    pub policy: Policy,
+    /// SHA-256 of the policy's file, hex.
+    pub policy_sha256: String,
+    /// SHA-256 of the guardrails' file, hex; none without a file.
+    pub guardrails_sha256: Option<String>,
+}
+
+impl PolicyFiles {
+    /// Reads both files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with both, in the order of the files.
+    pub fn read(&self) -> Result<PolicyRead, Faults> {
+        let mut faults = Vec::new();
+        let guardrails_path = match &self.guardrails {
+            Some(named) => named.clone(),
+            None => self.policy.with_file_name(Source::Guardrails.file_name()),
+        };
+        let policy = read(&self.policy, &mut faults);
+        let guardrails = match std::fs::read_to_string(&guardrails_path) {
+            Err(error) if self.guardrails.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => {
+                faults.push(format!("`{}`: {error}", guardrails_path.display()));
+                None
             }
-            Some((policy, sha256_hex(text.as_bytes())))
+            Ok(text) => Some(text),
+        };
+        let meant = policy.map(|text| (Policy::read(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
+        match meant {
+            Some((Ok(policy), policy_sha256)) if faults.is_empty() => Ok(PolicyRead {
+                policy,
+                policy_sha256,
+                guardrails_sha256: guardrails.map(|text| sha256_hex(text.as_bytes())),
+            }),
+            Some((Err(wrong), _)) => {
+                faults.extend(wrong.iter().map(|fault| match fault.file {
+                    Source::Policy => fault.at(self.policy.display()),
+                    Source::Guardrails => fault.at(guardrails_path.display()),
+                }));
+                Err(Faults(faults))
+            }
+            _ => Err(Faults(faults)),
         }
-        Err(wrong) => {
-            let guardrails_path = guardrails_path.unwrap_or_default();
-            faults.extend(wrong.iter().map(|fault| match fault.file {
-                Source::Policy => fault.at(path.display()),
-                Source::Guardrails => fault.at(guardrails_path.display()),
-            }));
-            None
-        }
+    }
+
+    /// The same for the clusters of a configuration; a rule for another cluster is a fault.
+    ///
+    /// # Errors
+    /// As [`PolicyFiles::read`].
+    pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults> {
+        let found = self.read()?;
+        let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
+        let faults: Vec<String> = missing
+            .map(|name| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display()))
+            .collect();
+        if faults.is_empty() { Ok(found) } else { Err(Faults(faults)) }
     }
 }
 

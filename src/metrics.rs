@@ -40,6 +40,7 @@ pub struct Metrics {
     authority_ends: Family<OfCluster, Gauge>,
     unknown_bindings: Gauge,
     failed_comparisons: Gauge,
+    policy_reload_failed: Gauge,
     findings: Arc<Findings>,
 }
 
@@ -55,6 +56,7 @@ impl Metrics {
             authority_ends: Family::default(),
             unknown_bindings: Gauge::default(),
             failed_comparisons: Gauge::default(),
+            policy_reload_failed: Gauge::default(),
             findings,
             registry: Registry::default(),
         };
@@ -77,6 +79,11 @@ impl Metrics {
             "Comparisons with a cluster that could not be finished",
             metrics.failed_comparisons.clone(),
         );
+        registry.register(
+            "policy_reload_failed",
+            "1 when the policy's files could not be taken up and the policy before them stays in force",
+            metrics.policy_reload_failed.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -88,6 +95,11 @@ impl Metrics {
     /// A certificate was handed over.
     pub fn signed(&self) {
         self.signed.inc();
+    }
+
+    /// The policy's files were read again, and could not be taken up or could.
+    pub fn policy_reloaded(&self, failed: bool) {
+        self.policy_reload_failed.set(failed.into());
     }
 
     /// OpenMetrics text of this moment.

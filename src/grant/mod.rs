@@ -136,6 +136,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guardrails_sha256: Option<String>,
     },
+    /// Another policy is in force from here on.
+    PolicyLoaded {
+        /// SHA-256 of the policy file, hex.
+        policy_sha256: String,
+        /// SHA-256 of the guardrails' file, hex; none where their defaults are in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        guardrails_sha256: Option<String>,
+    },
     /// The daemon ended in good order.
     Stopped,
     /// Somebody asked and was refused before a grant came to be.
@@ -299,6 +307,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Started { .. } => "started",
+            Self::PolicyLoaded { .. } => "policy_loaded",
             Self::Stopped => "stopped",
             Self::RequestRefused { .. } => "request_refused",
             Self::Requested(_) => "requested",

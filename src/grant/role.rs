@@ -1,6 +1,7 @@
 //! A role as a cluster has it: its identity and its rules in one canonical order, so that the same
 //! rights always have the same hash and any change of them is seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_lc_rs::digest;
@@ -76,6 +77,29 @@ pub fn canonical(rules: &mut Vec<Rule>) {
     }
     rules.sort_unstable();
     rules.dedup();
+}
+
+impl Rule {
+    /// The rules that these words mean: one for each API group among the resources, which are written as kubectl
+    /// writes them, `deployments.apps`, `deployments.apps/scale`.
+    #[must_use]
+    pub fn exactly(verbs: &[String], resources: &[String], names: &[String]) -> Vec<Self> {
+        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for resource in resources {
+            let (dotted, sub) = resource.split_once('/').map_or((resource.as_str(), None), |(a, b)| (a, Some(b)));
+            let (name, group) = dotted.split_once('.').unwrap_or((dotted, ""));
+            let whole = sub.map_or(name.to_owned(), |sub| format!("{name}/{sub}"));
+            groups.entry(group.to_owned()).or_default().push(whole);
+        }
+        let rule = |(group, resources)| Self {
+            api_groups: vec![group],
+            resources,
+            resource_names: names.to_vec(),
+            verbs: verbs.to_vec(),
+            ..Self::default()
+        };
+        groups.into_iter().map(rule).collect()
+    }
 }
 
 impl fmt::Display for Rule {

@@ -135,7 +135,10 @@ impl Checker {
             } else {
                 self.closed.insert(id.clone());
             }
-        } else if !matches!(entry.fact.event, Event::Started { .. } | Event::Stopped | Event::RequestRefused { .. }) {
+        } else if !matches!(
+            entry.fact.event,
+            Event::Started { .. } | Event::PolicyLoaded { .. } | Event::Stopped | Event::RequestRefused { .. }
+        ) {
             return Err(damaged("names no grant".to_owned()));
         }
         self.seq = seq;

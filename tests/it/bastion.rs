@@ -157,7 +157,7 @@ impl<'a> Bastion<'a> {
         bastion
     }
 
-    /// Writes the policy; a running daemon does not read it again.
+    /// Writes the policy; a running daemon reads it again when it gets SIGHUP.
     pub(crate) fn write_policy(&self, policy: &str) {
         let written = policy.replace("SHOP", &self.shop).replace("NS", &self.ns);
         std::fs::write(self.dir.join("policy.yaml"), written).unwrap();

@@ -30,6 +30,7 @@ mod plane;
 mod policy;
 mod reach;
 mod readme;
+mod reload;
 mod risk;
 mod story;
 mod trail;

@@ -351,24 +351,8 @@ impl Place {
 }
 
 impl Exactly {
-    /// A rule for each API group among the resources, which are written as kubectl writes them: `deployments.apps`,
-    /// `deployments.apps/scale`.
     fn rules(&self) -> Vec<Rule> {
-        let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for resource in &self.resources {
-            let (dotted, sub) = resource.split_once('/').map_or((resource.as_str(), None), |(a, b)| (a, Some(b)));
-            let (name, group) = dotted.split_once('.').unwrap_or((dotted, ""));
-            let whole = sub.map_or(name.to_owned(), |sub| format!("{name}/{sub}"));
-            groups.entry(group.to_owned()).or_default().push(whole);
-        }
-        let rule = |(group, resources)| Rule {
-            api_groups: vec![group],
-            resources,
-            resource_names: self.names.clone(),
-            verbs: self.verbs.clone(),
-            ..Rule::default()
-        };
-        groups.into_iter().map(rule).collect()
+        Rule::exactly(&self.verbs, &self.resources, &self.names)
     }
 }
 

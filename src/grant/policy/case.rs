@@ -1,9 +1,14 @@
 //! The cases under `tests:` in `policy.yaml`: a question each, and the answer that it has to get.
 //!
-//! Only what is asked and expected; `jitd policy test` asks them.
+//! `jitd policy test` and `jitd check` ask them. A case knows its own labels and rules and no cluster.
+
+use std::fmt;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
+use super::Policy;
+use super::answer::{Answer, Question};
 use super::pattern::Labels;
 use crate::grant::request::{Ask, Person};
 use crate::grant::role::Rule;
@@ -19,7 +24,7 @@ pub struct Case {
     pub person: Person,
     /// For what.
     pub ask: Ask,
-    /// When; absent is a moment of the runner's choice.
+    /// When; it is there where the start depends on it, and nothing else does.
     pub now: Option<Timestamp>,
     /// The labels of namespaces; one that is not here is unknown.
     pub labels: Labels,
@@ -34,7 +39,8 @@ pub struct Case {
 }
 
 /// What has to come out of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// People are asked.
     Ask,
@@ -42,4 +48,82 @@ pub enum Outcome {
     PreApproved,
     /// It is refused.
     Deny,
+}
+
+impl fmt::Display for Outcome {
+    /// As in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ask => "ask",
+            Self::PreApproved => "preApproved",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+/// What a case expected and what came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tested {
+    /// The case's name.
+    pub name: String,
+    /// The line of the file in which it begins.
+    pub line: usize,
+    /// Whether all that was expected came.
+    pub passed: bool,
+    /// What the file says; a key that is not there is not compared.
+    pub expected: Expected,
+    /// What came.
+    pub came: Expected,
+}
+
+/// An answer in the words of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    /// What comes out.
+    pub outcome: Outcome,
+    /// What decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// What is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+}
+
+impl fmt::Display for Expected {
+    /// `deny by `freeze`, saying `not now``.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.outcome)?;
+        if let Some(rule) = &self.rule {
+            write!(f, " by `{rule}`")?;
+        }
+        if let Some(says) = &self.says {
+            write!(f, ", saying `{says}`")?;
+        }
+        Ok(())
+    }
+}
+
+impl Case {
+    /// Asks the policy.
+    #[must_use]
+    pub fn test(&self, policy: &Policy) -> Tested {
+        let question = Question {
+            person: &self.person,
+            ask: &self.ask,
+            now: self.now.unwrap_or(Timestamp::UNIX_EPOCH),
+            labels: &self.labels,
+            rules: self.role_rules.as_deref(),
+        };
+        let Answer { outcome, by, says, .. } = policy.answer(&question);
+        let passed = outcome == self.outcome
+            && (self.rule.is_none() || self.rule == by)
+            && self.says.as_ref().is_none_or(|part| says.contains(part));
+        Tested {
+            name: self.name.clone(),
+            line: self.line,
+            passed,
+            expected: Expected { outcome: self.outcome, rule: self.rule.clone(), says: self.says.clone() },
+            came: Expected { outcome, rule: by, says: Some(says) },
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! Default deny. When no rule fits, the answer names the one that came nearest and what kept it from fitting.
 //! Nothing here reads a clock, a file or the network, so a decision of the past can be made again.
 
+mod answer;
 mod case;
 mod covers;
 mod form;
@@ -28,7 +29,8 @@ use super::request::{Ask, ClusterName, Person, RoleRef, Window};
 use super::risk::Assessment;
 use super::role;
 
-pub use self::case::{Case, Outcome};
+pub use self::answer::{Answer, Near, Question};
+pub use self::case::{Case, Expected, Outcome, Tested};
 pub use self::covers::covers;
 pub use self::form::schema;
 pub use self::guardrails::Guardrails;
@@ -261,6 +263,19 @@ impl Terms {
         }
         groups
     }
+
+    /// Who has to agree, for people.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let step = |step: &Step| match &step.guardrail {
+            Some(why) => format!("{step} (guardrail: {why})"),
+            None => step.to_string(),
+        };
+        match self.steps.as_slice() {
+            [] => "nobody is asked".to_owned(),
+            steps => steps.iter().map(step).collect::<Vec<_>>().join(", and "),
+        }
+    }
 }
 
 /// Why the policy says no.
@@ -303,6 +318,16 @@ impl Denial {
         match self {
             Self::NoRule { nearest, .. } => nearest.as_deref(),
             _ => None,
+        }
+    }
+
+    /// What refuses, by its name in the files; none when no rule fits.
+    #[must_use]
+    pub fn by(&self) -> Option<&str> {
+        match self {
+            Self::NoRule { .. } => None,
+            Self::Named { name, .. } => Some(name),
+            Self::Guardrail { name, .. } | Self::Limit { name, .. } => Some(name),
         }
     }
 

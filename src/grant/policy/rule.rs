@@ -168,6 +168,18 @@ impl Rule {
         now: Timestamp,
         tell: &mut dyn FnMut(fmt::Arguments<'_>),
     ) {
+        self.miss_place(ask, labelled, tell);
+        self.miss_words(ask, now, tell);
+    }
+
+    /// Whether the rule gives this access in this place, to whomever, for however long and whatever is told.
+    pub(super) fn gives(&self, ask: &Ask, labelled: Labelled<'_>) -> bool {
+        let mut gives = true;
+        self.miss_place(ask, labelled, &mut |_| gives = false);
+        gives
+    }
+
+    fn miss_place(&self, ask: &Ask, labelled: Labelled<'_>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if !self.clusters.contains(&ask.cluster) {
             tell(format_args!("is not for cluster `{}` (only {})", ask.cluster, Listed(&self.clusters)));
         }
@@ -211,6 +223,9 @@ impl Rule {
                 }
             }
         }
+    }
+
+    fn miss_words(&self, ask: &Ask, now: Timestamp, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if ask.window > self.max_duration {
             tell(format_args!("gives at most {}, not {}", self.max_duration, ask.window));
         }

@@ -453,6 +453,18 @@ fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
     }
     let role_rules = node.get("roleRules").map(|_| rbac_rules(node, "roleRules", path, faults));
     let ask = node.get("ask").and_then(|ask| meant_ask(ask, &path.key("ask"), faults));
+    if let Some(ask) = node.get("ask")
+        && ask.get("at").is_some()
+        && node.get("now").is_none()
+    {
+        tell(
+            faults,
+            ask,
+            &path.key("ask"),
+            "at",
+            "a start is near or far from some moment only; hint: say it under `now`",
+        );
+    }
     let labels = node.get("labels").map(Node::entries).unwrap_or_default();
     let labels = labels.iter().filter_map(|namespace| {
         let labels = namespace

@@ -1,31 +1,26 @@
 //! `jitd`, the daemon and its administration: arguments, configuration, and what each verb prints.
 //!
 //! stdout is the result, stderr is everything else. Exit codes: 0 done, 1 our failure, 2 usage or a
-//! configuration that can't be meant. `serve` runs until SIGTERM or SIGINT.
+//! configuration that can't be meant, 3 the policy's own tests failed or its answer is no. `serve` runs until SIGTERM or SIGINT.
 
-use std::collections::BTreeMap;
+mod policy;
+mod serve;
+
 use std::io::{BufReader, IsTerminal, Write, stdin, stdout};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use jiff::{SignedDuration, Timestamp};
-use tokio::net::UnixListener;
+use jiff::Timestamp;
 
-use jitd::api::{self, Api, Limits};
-use jitd::broker::{Broker, Overseers, Parts, Site};
-use jitd::ca::{Authority, store};
+use jitd::broker::Site;
+use jitd::ca::store;
 use jitd::check::{self, Finding, Verdict};
-use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
-use jitd::metrics::Metrics;
-use jitd::sweep::{self, Findings};
-use jitd::trail::{self, Trail};
-use jitd::{manifest, service};
+use jitd::manifest;
+use jitd::trail;
 
 #[derive(Parser)]
 #[command(name = "jitd", version, about = "Approval-gated, minutes-long client certificates for Kubernetes")]
@@ -39,7 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve until SIGTERM.
+    /// Serve until SIGTERM; SIGHUP reads the policy and the guardrails again.
     Serve,
     /// Say everything that is wrong with the configuration and the policy, or with a cluster.
     Check {
@@ -68,6 +63,11 @@ enum Verb {
     Manifest {
         /// The cluster's name in the configuration.
         cluster: String,
+    },
+    /// Test, explain and compare policies; no daemon and no cluster is asked.
+    Policy {
+        #[command(subcommand)]
+        verb: policy::PolicyVerb,
     },
     /// Check or export the trail.
     Audit {
@@ -132,6 +132,18 @@ enum Failure {
     Usage(String),
     /// We could not do it.
     Ours(String),
+    /// It was done, and the answer is no; the result says it.
+    No,
+}
+
+impl Failure {
+    /// What stderr says; nothing where the result says it.
+    fn why(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Ours(message) => message,
+            Self::No => "",
+        }
+    }
 }
 
 impl<E: std::error::Error> From<E> for Failure {
@@ -144,18 +156,16 @@ impl<E: std::error::Error> From<E> for Failure {
 #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
-/// How long the daemon's own certificate lasts; it is made anew at half of it.
-const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
-        Verb::Serve => read(&arguments.config).and_then(serve),
+        Verb::Serve => read(&arguments.config).and_then(serve::serve),
         Verb::Check { cluster: None, .. } => check(&arguments.config),
         Verb::Check { cluster: Some(name), output } => check_clusters(&arguments.config, name.as_deref(), *output),
         Verb::Init { issuing_days, root_years } => init(&arguments.config, *issuing_days, *root_years),
         Verb::Ca { verb } => ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
+        Verb::Policy { verb } => policy::policy(&arguments.config, verb),
         Verb::Audit { verb: AuditVerb::Verify { file } } => verify(&arguments.config, file.as_deref()),
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
@@ -165,6 +175,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => told(&message, 2),
         Err(Failure::Ours(message)) => told(&message, 1),
+        Err(Failure::No) => ExitCode::from(3),
     }
 }
 
@@ -179,8 +190,26 @@ fn read(path: &Path) -> Result<Config, Failure> {
 
 fn check(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
+    let results = policy::tested(&config.policy);
+    let mut failed = 0;
+    for result in results.iter().filter(|result| !result.passed) {
+        failed += 1;
+        eprintln!("jitd: {}", policy::failed_line(&config.policy_files.policy, result));
+    }
+    if failed > 0 {
+        eprintln!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());
+        return Err(Failure::No);
+    }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
-    println!("{}: ok, {} rules for {}", path.display(), config.policy.len(), names.join(", "));
+    let cases = if results.is_empty() { String::new() } else { format!(", {} cases pass", results.len()) };
+    println!("{}: ok, {} rules for {}{cases}", path.display(), config.policy.len(), names.join(", "));
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)?;
     Ok(())
 }
 
@@ -196,9 +225,9 @@ fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(),
     for (name, settings) in chosen {
         eprintln!("cluster {name}: asking {}", settings.server);
         let found = runtime.block_on(async {
-            match site(name, settings, host, CLOCK()) {
+            match serve::site(name, settings, host, CLOCK()) {
                 Ok(Site { cluster, .. }) => check::check(&cluster, &config.policy, host, CLOCK).await,
-                Err(Failure::Ours(why) | Failure::Usage(why)) => vec![Finding::unusable(name, &why)],
+                Err(failure) => vec![Finding::unusable(name, failure.why())],
             }
         });
         if matches!(output, Output::Text) {
@@ -209,8 +238,7 @@ fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(),
         findings.extend(found);
     }
     if matches!(output, Output::Json) {
-        serde_json::to_writer_pretty(stdout().lock(), &findings)?;
-        println!();
+        print_json(&findings)?;
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
         0 => Ok(()),
@@ -341,151 +369,8 @@ fn private_folder(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-// ---- serve ----
-
-fn serve(config: Config) -> Result<(), Failure> {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into()))
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    runtime()?.block_on(run(config))
-}
-
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // The one provider in the tree; a second install can't happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?)
-}
-
-async fn run(config: Config) -> Result<(), Failure> {
-    private_folder(&config.state)?;
-    let (trail, open) = Trail::open(&config.trail())?;
-    let host = config.host.to_string();
-    let mut sites = BTreeMap::new();
-    for (name, cluster) in &config.clusters {
-        sites.insert(name.clone(), site(name, cluster, &host, CLOCK())?);
-    }
-    let mut readers = config.auditors.clone();
-    readers.extend(config.admins.iter().cloned());
-    let broker = Arc::new(Broker::new(Parts {
-        trail: trail.clone(),
-        open,
-        sites,
-        policy: config.policy.clone(),
-        people: config.people.clone(),
-        times: config.times,
-        overseers: Overseers { readers, admins: config.admins.clone() },
-        clock: CLOCK,
-    }));
-    let guardrails = config.guardrails_sha256.as_deref();
-    let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
-
-    let findings = Arc::new(Findings::default());
-    sweep::start(&broker, &findings).await;
-    // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
-    recorded?;
-    let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone()));
-    let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
-
-    let api = Arc::new(Api {
-        broker: Arc::clone(&broker),
-        people: config.people.clone(),
-        metrics: Metrics::new(findings),
-        host,
-    });
-    let listener = listen(&config.socket)?;
-    tracing::info!(socket = %config.socket.display(), "ready");
-    service::ready("ready");
-    let stop = async {
-        if let Err(error) = service::asked_to_stop().await {
-            tracing::error!(%error, "signals can't be waited for");
-        }
-        service::stopping();
-        tracing::info!("stopping");
-    };
-    api::serve(api, listener, Limits::USUAL, stop).await;
-    sweeping.abort();
-    renewal.abort();
-    broker.stopped().await?;
-    // Only now: a client that finds no socket may ask the next daemon.
-    drop(std::fs::remove_file(&config.socket));
-    trail.close();
-    Ok(())
-}
-
-fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, Failure> {
-    let authority = Authority::open(&cluster.authority)?;
-    let credential = credential(cluster, &authority, host, now)?;
-    let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
-    let cluster = Cluster::connect(endpoint, host, &credential)?;
-    Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
-}
-
-fn credential(
-    cluster: &ClusterConfig,
-    authority: &Authority,
-    host: &str,
-    now: Timestamp,
-) -> Result<Credential, Failure> {
-    if let Some(path) = &cluster.kubeconfig {
-        return Ok(Credential::Kubeconfig(path.clone()));
-    }
-    let made = authority.daemon_credential(host, DAEMON_CREDENTIAL, now)?;
-    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem.to_string() })
-}
-
-/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
-async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, ClusterConfig>, host: String) {
-    let mut last = CLOCK();
-    loop {
-        // Short steps, so that a renewed authority is taken up soon and a suspended host is noticed.
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let half = CLOCK().duration_since(last) >= DAEMON_CREDENTIAL / 2;
-        let mut renewed = true;
-        for (name, site) in broker.sites() {
-            let Some(cluster) = clusters.get(name) else { continue };
-            let taken_up = match Authority::open(&cluster.authority) {
-                Ok(found) if found.not_after() != site.authority().not_after() => {
-                    tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
-                    site.replace_authority(found);
-                    true
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    tracing::warn!(cluster = %name, %error, "the authority can't be read; the one before stays in use");
-                    false
-                }
-            };
-            if half || taken_up {
-                let swapped = credential(cluster, &site.authority(), &host, CLOCK())
-                    .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
-                if let Err(Failure::Ours(error) | Failure::Usage(error)) = swapped {
-                    tracing::error!(cluster = %name, error, "the daemon's own certificate could not be renewed");
-                    renewed = false;
-                }
-            }
-        }
-        if half && renewed {
-            last = CLOCK();
-        }
-    }
-}
-
-/// The socket, with a leftover of a daemon that was killed removed; never one that still answers.
-fn listen(path: &Path) -> Result<UnixListener, Failure> {
-    if let Some(folder) = path.parent() {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Failure::Ours(format!("another daemon answers on `{}`", path.display())));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    // Who may do what is decided by who they are; everybody may ask.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
 }

@@ -1,0 +1,323 @@
+//! `jitd policy …`: what the policy of the configuration, or of other files, says. Everything here works on
+//! files alone; no daemon and no cluster is asked.
+//!
+//! Reads words, calls `grant::policy`, prints. stdout is the result, stderr is everything else.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use jitd::config::{Config, Faults, PolicyFiles, PolicyRead};
+use jitd::grant::policy::{Answer, Case, Labels, Outcome, Policy, Question, Source, Tested, schema};
+use jitd::grant::request::{
+    Access, Ask, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person, PersonName,
+    Reason, RoleRef, Scope, Window,
+};
+use jitd::grant::role::Rule;
+use jitd::people::People;
+
+use crate::{CLOCK, Failure, Output, print_json, read, runtime};
+
+#[derive(Subcommand)]
+#[command(
+    after_help = "Exit codes: 0 yes, or all is as it should be · 1 our failure · 2 usage or faults in the files · \
+3 no: a test failed, it is denied, nobody may, there are differences"
+)]
+pub(crate) enum PolicyVerb {
+    /// Ask the questions under `tests:` and compare the answers; exit code 3 when one is not as expected.
+    Test {
+        #[command(flatten)]
+        files: Files,
+        /// How the results are printed.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+    /// Say what the policy answers to a request, and which rules came near; exit code 3 when it is denied.
+    Explain {
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        request: Box<Request>,
+        /// How the answer is printed.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+    /// Print the JSON Schema of a file, for editors.
+    Schema {
+        /// Of which file.
+        #[arg(default_value = "policy", value_enum)]
+        file: SchemaOf,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum SchemaOf {
+    Policy,
+    Guardrails,
+}
+
+/// Which files: those of the configuration, or others.
+#[derive(Args)]
+pub(crate) struct Files {
+    /// This policy instead of the configuration's.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// … with these guardrails [default: guardrails.yaml beside it, if there is one].
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    guardrails: Option<PathBuf>,
+}
+
+/// A request as `jit-login request` has it, of somebody.
+#[derive(Args)]
+pub(crate) struct Request {
+    /// Who asks.
+    #[arg(long = "as", value_name = "PERSON", value_parser = word::<PersonName>)]
+    person: PersonName,
+    /// A group that they are in, instead of those that the configuration and the host know; may be repeated.
+    #[arg(long = "group", short, value_name = "GROUP")]
+    groups: Vec<String>,
+    /// The cluster.
+    #[arg(long, value_name = "NAME", value_parser = word::<ClusterName>)]
+    cluster: ClusterName,
+    #[command(flatten)]
+    place: Place,
+    /// A ClusterRole, or role/NAME for a Role of the namespace.
+    #[arg(long, value_parser = word::<RoleRef>, required_unless_present = "verbs", conflicts_with = "verbs")]
+    role: Option<RoleRef>,
+    /// Exactly these verbs instead of a role, such as get,list.
+    #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', requires = "resources")]
+    verbs: Vec<String>,
+    /// … on these resources, such as pods,pods/log,deployments.apps.
+    #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', requires = "verbs")]
+    resources: Vec<String>,
+    /// … of these names only.
+    #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', requires = "verbs")]
+    names: Vec<String>,
+    /// How long the access lasts, such as 15m.
+    #[arg(long = "for", value_name = "DURATION", value_parser = word::<Window>)]
+    window: Window,
+    /// Why.
+    #[arg(long, value_name = "TEXT", value_parser = word::<Reason>)]
+    reason: Reason,
+    /// What else the policy wants to know; may be repeated.
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    fields: Vec<(FieldName, FieldValue)>,
+    /// Only from then on, such as 2026-12-24T22:30:00Z.
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+}
+
+/// Where access is to hold, and what is known about that.
+#[derive(Args)]
+pub(crate) struct Place {
+    /// The namespaces, several with commas.
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = word::<Namespace>,
+        required_unless_present = "cluster_wide", conflicts_with = "cluster_wide")]
+    namespaces: Vec<Namespace>,
+    /// The whole cluster.
+    #[arg(long)]
+    cluster_wide: bool,
+    /// A label of a namespace, `NS:` alone when it has none; may be repeated. Labels that are not told are unknown.
+    #[arg(long = "label", value_name = "NS:KEY=VALUE", value_parser = label)]
+    labels: Vec<(Namespace, Option<(String, String)>)>,
+}
+
+pub(crate) fn policy(config: &Path, verb: &PolicyVerb) -> Result<(), Failure> {
+    match verb {
+        PolicyVerb::Test { files, output } => test(&files.read(config)?, *output),
+        PolicyVerb::Explain { files, request, output } => explain(&files.read(config)?, request, *output),
+        PolicyVerb::Schema { file } => print_json(&match file {
+            SchemaOf::Policy => schema(Source::Policy),
+            SchemaOf::Guardrails => schema(Source::Guardrails),
+        }),
+    }
+}
+
+/// A policy, where it lies, and who is known besides.
+struct Found {
+    policy: Policy,
+    path: PathBuf,
+    people: Option<People>,
+}
+
+impl Files {
+    fn read(&self, config: &Path) -> Result<Found, Failure> {
+        match &self.policy {
+            Some(path) => {
+                let PolicyRead { policy, .. } = read_files(path, self.guardrails.as_deref())?;
+                Ok(Found { policy, path: path.clone(), people: None })
+            }
+            None => {
+                let Config { policy, policy_files, people, .. } = read(config)?;
+                Ok(Found { policy, path: policy_files.policy, people: Some(people) })
+            }
+        }
+    }
+}
+
+fn read_files(policy: &Path, guardrails: Option<&Path>) -> Result<PolicyRead, Failure> {
+    let files = PolicyFiles { policy: policy.to_owned(), guardrails: guardrails.map(Path::to_owned) };
+    files.read().map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
+}
+
+// ---- test ----
+
+/// Every case of a policy, asked.
+pub(crate) fn tested(policy: &Policy) -> Vec<Tested> {
+    policy.cases().iter().map(|case: &Case| case.test(policy)).collect()
+}
+
+/// The line of a case that is not as expected.
+pub(crate) fn failed_line(path: &Path, Tested { name, line, expected, came, .. }: &Tested) -> String {
+    format!("FAILED {}:{line}: {name}: expected {expected}; came {came}", path.display())
+}
+
+fn test(found: &Found, output: Output) -> Result<(), Failure> {
+    let results = tested(&found.policy);
+    let failed = results.iter().filter(|result| !result.passed).count();
+    match output {
+        Output::Json => print_json(&results)?,
+        Output::Text => {
+            for result in &results {
+                if result.passed {
+                    println!("ok     {}:{}: {}", found.path.display(), result.line, result.name);
+                } else {
+                    println!("{}", failed_line(&found.path, result));
+                }
+            }
+            match results.len() {
+                0 => println!("{}: no cases; hint: write some under `tests:`", found.path.display()),
+                all => println!("cases: {all}, ok: {}, failed: {failed}", all - failed),
+            }
+        }
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::No) }
+}
+
+// ---- explain ----
+
+fn explain(found: &Found, request: &Request, output: Output) -> Result<(), Failure> {
+    let person = request.person(found.people.as_ref())?;
+    let ask = request.ask()?;
+    let labels = request.place.labels();
+    let question = Question { person: &person, ask: &ask, now: CLOCK(), labels: &labels, rules: None };
+    let answer = found.policy.answer(&question);
+    match output {
+        Output::Json => print_json(&answer)?,
+        Output::Text => print!("{}", explained(&person, &ask, &answer)),
+    }
+    if !answer.risk_judged && answer.outcome != Outcome::Deny {
+        eprintln!(
+            "the risk of {} is not judged here, for its rules are in the cluster\n\
+             hint: `jit-login explain` asks the daemon, which looks there",
+            ask.access
+        );
+    }
+    if answer.outcome == Outcome::Deny { Err(Failure::No) } else { Ok(()) }
+}
+
+fn explained(person: &Person, ask: &Ask, answer: &Answer) -> String {
+    let groups: Vec<&str> = person.groups.iter().map(String::as_str).collect();
+    let groups = if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") };
+    let mut lines = vec![
+        format!(
+            "{} ({groups}) asks for {} in {} of {} for {}",
+            person.name, ask.access, ask.scope, ask.cluster, ask.window
+        ),
+        match &answer.by {
+            Some(by) if answer.terms.is_some() => format!("{:<12} by rule `{by}`", answer.outcome.to_string()),
+            Some(by) => format!("{:<12} by `{by}`", answer.outcome.to_string()),
+            None => answer.outcome.to_string(),
+        },
+        format!("{:<12} {}", if answer.terms.is_some() { "approval" } else { "why" }, answer.says),
+    ];
+    if let Some(terms) = &answer.terms {
+        lines.push(format!("{:<12} {}", "at most", terms.max_total));
+        if let Some(glass) = &terms.break_glass {
+            let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
+            lines.push(format!("{:<12} {after}, for {}", "break glass", glass.max_duration));
+        }
+    }
+    for near in &answer.near {
+        lines.push(format!("{:<12} `{}` {}", "near", near.rule, near.missing.join(", ")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+impl Request {
+    fn person(&self, people: Option<&People>) -> Result<Person, Failure> {
+        match people {
+            Some(people) if self.groups.is_empty() => {
+                runtime()?.block_on(people.by_name(&self.person)).map_err(|unknown| {
+                    Failure::Usage(format!("{unknown}\nhint: `--group` says which groups somebody is in"))
+                })
+            }
+            _ => Ok(Person { name: self.person.clone(), groups: self.groups.iter().cloned().collect() }),
+        }
+    }
+
+    fn ask(&self) -> Result<Ask, Failure> {
+        let access = match &self.role {
+            Some(role) => Access::Role(role.clone()),
+            None => {
+                let rules = Rule::exactly(&self.verbs, &self.resources, &self.names);
+                Access::Rules(ExactRules::try_from(rules).map_err(malformed)?)
+            }
+        };
+        Ok(Ask {
+            cluster: self.cluster.clone(),
+            scope: self.place.scope()?,
+            access,
+            window: self.window,
+            reason: self.reason.clone(),
+            fields: self.fields.iter().cloned().collect(),
+            start: self.at,
+        })
+    }
+}
+
+impl Place {
+    fn scope(&self) -> Result<Scope, Failure> {
+        if self.cluster_wide {
+            return Ok(Scope::Cluster);
+        }
+        Namespaces::try_from(self.namespaces.clone()).map(Scope::Namespaces).map_err(malformed)
+    }
+
+    fn labels(&self) -> Labels {
+        let mut labels = Labels::new();
+        for (namespace, label) in &self.labels {
+            labels.entry(namespace.clone()).or_default().extend(label.clone());
+        }
+        labels
+    }
+}
+
+// ---- words ----
+
+fn malformed(wrong: Malformed) -> Failure {
+    Failure::Usage(wrong.to_string())
+}
+
+fn word<T: FromStr<Err = Malformed>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|wrong: Malformed| wrong.why)
+}
+
+fn field(text: &str) -> Result<(FieldName, FieldValue), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as ticket=OPS-7")?;
+    Ok((word(name)?, word(value)?))
+}
+
+fn label(text: &str) -> Result<(Namespace, Option<(String, String)>), String> {
+    let hint = "write NS:KEY=VALUE, such as payments:env=prod, or NS: for a namespace without labels";
+    let (namespace, label) = text.split_once(':').ok_or(hint)?;
+    let namespace = word(namespace)?;
+    if label.is_empty() {
+        return Ok((namespace, None));
+    }
+    let (key, value) = label.split_once('=').ok_or(hint)?;
+    Ok((namespace, Some((key.to_owned(), value.to_owned()))))
+}

@@ -1,0 +1,188 @@
+//! The policy and the guardrails read again under a running daemon (SIGHUP): what is taken up decides from
+//! then on, what can't be taken up whole changes nothing and is told loudly.
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use jitd::grant::role::sha256_hex;
+
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, text};
+use crate::plane::{Plane, root, until};
+
+/// Any namespace of the bastion, so that a guardrail may forbid one of them.
+fn rule(keys: &str) -> String {
+    format!(
+        "rules:\n- {{name: payments, who: [payments-oncall], clusters: [play], namespaces: [\"NS*\"], roles: [view], {keys}}}\n"
+    )
+}
+
+const USUAL: &str = "maxDuration: 10m, approval: [{groups: [payments-leads]}]";
+
+fn bastion() -> Bastion<'static> {
+    Bastion::with(Plane::shared(), Options { policy: rule(USUAL), ..Options::default() })
+}
+
+/// SIGHUP, and how often the log has `line` then, which has to be once more.
+#[track_caller]
+fn reload(bastion: &Bastion<'_>, line: &str) {
+    let told = || bastion.log().matches(line).count();
+    let before = told();
+    assert!(Command::new("kill").args(["-s", "HUP", &bastion.pid().to_string()]).status().unwrap().success());
+    until(line, || (told() > before).then_some(()));
+}
+
+const TAKEN_UP: &str = "the policy was taken up";
+const KEPT: &str = "the policy before stays in force";
+
+fn failed(bastion: &Bastion<'_>) -> u64 {
+    let metrics = bastion.get(BOB, "/metrics").1;
+    let value = metrics.as_str().unwrap().lines().find_map(|line| line.strip_prefix("jitd_policy_reload_failed "));
+    value.unwrap().parse().unwrap()
+}
+
+#[track_caller]
+fn refused(bastion: &Bastion<'_>, ask: &Value, code: &str, word: &str) {
+    let (status, refused) = bastion.post(ALICE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+    assert_eq!((status, &refused["code"]), (403, &json!(code)), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains(word), "{refused}");
+}
+
+fn verified(bastion: &Bastion<'_>) {
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+}
+
+/// A changed policy decides the next request, and the trail says which bytes it was read from.
+#[test]
+fn a_changed_policy_decides_from_the_next_request_on() {
+    let bastion = bastion();
+    bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    bastion.write_policy(&rule("maxDuration: 1m, approval: [{groups: [payments-leads]}]"));
+    reload(&bastion, TAKEN_UP);
+    refused(&bastion, &bastion.ask("5m"), "policy-denied", "gives at most 1m, not 5m");
+    bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+
+    let sha256 = |file: &str| sha256_hex(&std::fs::read(bastion.dir.join(file)).unwrap());
+    let loaded: Vec<Value> =
+        bastion.trail().into_iter().filter(|entry| entry["event"]["kind"] == "policy_loaded").collect();
+    let event = json!({ "kind": "policy_loaded", "policySha256": sha256("policy.yaml"), "guardrailsSha256": sha256("guardrails.yaml") });
+    assert_eq!(loaded.iter().map(|entry| &entry["event"]).collect::<Vec<_>>(), [&event]);
+    assert_eq!((loaded[0].get("by"), loaded[0].get("grant")), (None, None));
+    assert_eq!(failed(&bastion), 0);
+    verified(&bastion);
+    bastion.has_no_fault();
+}
+
+/// Access that works goes on as it was approved; only new decisions are made by the new policy.
+#[test]
+fn live_access_keeps_its_own_terms() {
+    let bastion = bastion();
+    let access = bastion.live(&bastion.ask("5m"));
+    let before = bastion.show(BOB, &access.grant);
+    bastion.write_policy("rules: []\n");
+    reload(&bastion, TAKEN_UP);
+    assert_eq!(bastion.show(BOB, &access.grant), before);
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    assert_eq!(bastion.certificate(ALICE, &access.grant, &access.key).0, 200, "it is renewed inside its window");
+    refused(&bastion, &bastion.ask("5m"), "policy-denied", "no rule is for any group");
+}
+
+/// Of a broken file nothing is taken up: each fault is told where it stands, until the file is mended.
+#[test]
+fn a_broken_file_keeps_the_policy_and_is_told_loudly() {
+    let bastion = bastion();
+    assert_eq!(failed(&bastion), 0);
+    bastion.write_policy(&format!("{}colour: red\n", rule("maxDuration: soon")));
+    reload(&bastion, KEPT);
+    let (log, file) = (bastion.log(), bastion.dir.join("policy.yaml").display().to_string());
+    for (place, word) in [(":2:", "rules[0].maxDuration: `soon` is no duration"), (":3:1:", "colour: is unknown")] {
+        let told = log.lines().find(|line| line.contains(&format!("{file}{place}")) && line.contains(word));
+        assert!(told.is_some_and(|line| line.contains(" ERROR ")), "{place} {word}: {log}");
+    }
+    assert_eq!(failed(&bastion), 1);
+    bastion.request(ALICE, &bastion.ask("10m"), &Key::new());
+
+    // A rule for a cluster that the daemon does not serve is a fault too, as it is at the start.
+    bastion.write_policy(&rule(USUAL).replace("[play]", "[play, other]"));
+    reload(&bastion, "no cluster `other` in the configuration");
+    std::fs::remove_file(bastion.dir.join("policy.yaml")).unwrap();
+    reload(&bastion, "No such file or directory");
+    until("it is counted", || (failed(&bastion) == 1).then_some(()));
+
+    bastion.write_policy(&rule(USUAL));
+    reload(&bastion, TAKEN_UP);
+    until("it is mended", || (failed(&bastion) == 0).then_some(()));
+    let loaded = bastion.trail().iter().filter(|entry| entry["event"]["kind"] == "policy_loaded").count();
+    assert_eq!(loaded, 1);
+    verified(&bastion);
+}
+
+/// Guardrails are read along with the policy, also when only they changed.
+#[test]
+fn stricter_guardrails_take_effect() {
+    let bastion = bastion();
+    let mut ask = bastion.ask("5m");
+    ask["namespaces"] = json!([bastion.shop]);
+    bastion.request(ALICE, &ask, &Key::new());
+    let never = format!("never: {{namespaces: [\"{}\"]}}\n", bastion.shop.replace("-shop", "-sh?p"));
+    std::fs::write(bastion.dir.join("guardrails.yaml"), never).unwrap();
+    reload(&bastion, TAKEN_UP);
+    refused(&bastion, &ask, "guardrail", "`never.namespaces`");
+    bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+}
+
+/// A request that waited while its rule was taken away can still be answered, and is not given: when it is
+/// collected, the policy of that moment is asked again.
+#[test]
+fn what_was_approved_is_not_given_once_its_rule_is_gone() {
+    let bastion = bastion();
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    bastion.write_policy("rules: []\n");
+    reload(&bastion, TAKEN_UP);
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let (status, lost) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &lost["code"]), (403, &json!("requester-lost-right")), "{lost}");
+    assert!(lost["detail"].as_str().unwrap().contains("the policy no longer allows it"), "{lost}");
+    assert_eq!(bastion.kinds(&grant), ["requested", "approved", "refused"]);
+    assert!(bastion.bindings().is_empty());
+
+    // Put back in time, the same approval is worth what it was.
+    bastion.write_policy(&rule(USUAL));
+    reload(&bastion, TAKEN_UP);
+    assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
+}
+
+/// systemd's protocol for `Type=notify-reload`: RELOADING with the moment, then READY with how it went.
+#[test]
+fn systemd_is_told_of_each_reload() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: rule(USUAL), ..Options::default() });
+    let path = bastion.dir.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let mut program = Command::new("/usr/bin/env");
+    program.arg(format!("NOTIFY_SOCKET={}", path.display())).arg(root().join("bin/jitd"));
+    bastion.serve_as(program);
+    let told = || {
+        let mut buffer = [0; 1024];
+        let length = socket.recv(&mut buffer).unwrap();
+        text(&buffer[..length]).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(told(), ["READY=1", "STATUS=ready"]);
+    let mut last = 0_u64;
+    for (policy, status) in [
+        (rule(USUAL), "STATUS=ready"),
+        ("rules: 1\n".to_owned(), "STATUS=ready; the policy was not taken up (faults: 1), see the log"),
+        (rule(USUAL), "STATUS=ready"),
+    ] {
+        bastion.write_policy(&policy);
+        reload(&bastion, if status == "STATUS=ready" { TAKEN_UP } else { KEPT });
+        let reloading = told();
+        let moment: u64 = reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+        assert!(reloading[0] == "RELOADING=1" && moment > last, "{reloading:?}");
+        last = moment;
+        assert_eq!(told(), ["READY=1", status]);
+    }
+}
