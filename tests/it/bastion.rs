@@ -186,10 +186,10 @@ impl<'a> Bastion<'a> {
     /// what they forbid.
     fn apply_rights(&self) {
         let printed = self.manifest();
-        let kinds = ["\nkind: ClusterRole\n", "\nkind: ClusterRoleBinding\n"];
-        let documents = printed.split("---\n").filter(|document| kinds.iter().any(|kind| document.contains(kind)));
-        let documents: Vec<&str> = documents.collect();
-        assert_eq!(documents.len(), 2, "{printed}");
+        let documents = printed.split("---\n");
+        let documents: Vec<&str> =
+            documents.filter(|document| document.contains("apiVersion: rbac.authorization.k8s.io/v1\n")).collect();
+        assert!(documents.len() >= 2, "{printed}");
         self.apply(&documents.join("---\n"));
     }
 
@@ -506,7 +506,10 @@ impl Drop for Bastion<'_> {
             self.admin.call(http::Method::DELETE, &path, &Value::Null);
         }
         for kind in ["clusterroles", "clusterrolebindings"] {
-            let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}/jitd-{}", self.host);
+            let path = format!(
+                "/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=app.kubernetes.io%2Finstance%3D{}",
+                self.host
+            );
             self.admin.call(http::Method::DELETE, &path, &Value::Null);
         }
     }
