@@ -208,7 +208,9 @@ impl Check<'_> {
         for (verb, group, resource, name) in BEYOND {
             let [verb, group, resource, name] = [verb, group, resource, name].map(|word| (*word).to_owned());
             // A role that the policy gives is bound on purpose.
-            if of_policy.contains(name.as_str()) || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles") {
+            if of_policy.contains(name.as_str())
+                || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles")
+            {
                 continue;
             }
             asked += 1;
@@ -261,7 +263,7 @@ impl Check<'_> {
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
             for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {
-                self.object(&wanted, &command).await;
+                self.object(&wanted, &format!("make it: `{command}`")).await;
                 known.insert(place(&wanted));
             }
         }
@@ -296,7 +298,7 @@ impl Check<'_> {
                     self.ok(&check, "is as the manifest has it");
                 }
                 for difference in differences {
-                    self.fault(&check, format!("is different: {difference}"), APPLY);
+                    self.fault(&check, format!("is different: {difference}"), hint);
                 }
             }
             Ok(None) => self.fault(check, "is missing", hint),

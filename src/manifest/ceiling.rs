@@ -17,7 +17,8 @@ pub(super) fn roles(host: &str, reaches: &[Reach]) -> Vec<Object> {
     let with_ceiling = reaches.iter().filter(|reach| reach.makes_roles() && !reach.ceiling.is_empty());
     with_ceiling
         .map(|reach| {
-            let why = format!("the ceiling of the rule `{}`: exact rules are made of these and of nothing else", reach.rule);
+            let why =
+                format!("the ceiling of the rule `{}`: exact rules are made of these and of nothing else", reach.rule);
             document(&why, RBAC_V1, "ClusterRole", &name(host, reach), host, json!({ "rules": reach.ceiling }))
         })
         .collect()
@@ -38,8 +39,15 @@ pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<
             "roleRef": { "apiGroup": RBAC_GROUP, "kind": kind, "name": role },
             "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": daemon_user(host) }],
         });
-        document("lets the daemon hand on, here only, what it holds by this", RBAC_V1, "RoleBinding", &name, host, binding)
-            .within(namespace)
+        document(
+            "lets the daemon hand on, here only, what it holds by this",
+            RBAC_V1,
+            "RoleBinding",
+            &name,
+            host,
+            binding,
+        )
+        .within(namespace)
     });
     bound.collect()
 }
@@ -86,7 +94,10 @@ mod tests {
         let named = |rule: &str| name("h", &Reach { rule: rule.to_owned(), ..Reach::default() });
         assert_eq!(named("look-1.a_B"), "jitd-h-ceiling-look-1.a_B");
         let odd = [named("a/b"), named("a b"), named("a%b"), named("a-b")];
-        assert!(odd.iter().all(|name| name.starts_with("jitd-h-ceiling-a-b") && !name.contains(['/', '%', ' '])), "{odd:?}");
+        assert!(
+            odd.iter().all(|name| name.starts_with("jitd-h-ceiling-a-b") && !name.contains(['/', '%', ' '])),
+            "{odd:?}"
+        );
         assert!((1..odd.len()).all(|at| odd.iter().take(at).all(|before| Some(before) != odd.get(at))), "{odd:?}");
     }
 }

@@ -144,7 +144,9 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
     // RBAC can't limit the name of what is created. What such a role may hold is limited by what the daemon holds
     // itself (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update).
     if reaches.iter().any(Reach::makes_roles) {
-        rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }));
+        rules.push(
+            json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }),
+        );
     }
     // Without a name a rule would hold for every role, so a kind that the policy does not use gets none.
     for (resource, kind) in [("clusterroles", "ClusterRole"), ("roles", "Role")] {

@@ -204,14 +204,13 @@ impl<'a> Bastion<'a> {
     pub(crate) fn apply(&self, documents: &str) -> String {
         let file = self.dir.join("applied.yaml");
         std::fs::write(&file, documents).unwrap();
-        let kubectl = Command::new(root().join("bin/kubectl"))
-            .arg("--kubeconfig")
-            .arg(&self.plane.kubeconfig)
-            .arg("apply")
-            .arg("-f")
-            .arg(&file)
-            .output()
-            .unwrap();
+        self.kubectl(&["apply", "-f", file.to_str().unwrap()])
+    }
+
+    /// kubectl as the administrator, and what it said.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let mut kubectl = Command::new(root().join("bin/kubectl"));
+        let kubectl = kubectl.arg("--kubeconfig").arg(&self.plane.kubeconfig).args(arguments).output().unwrap();
         assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
         text(&kubectl.stdout)
     }
