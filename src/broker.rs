@@ -881,7 +881,15 @@ impl Broker {
             self.ledger.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
-        let bindings = grant.bindings();
+        let mut bindings = grant.bindings();
+        if !self.makes_roles(&grant.ask.cluster) {
+            // A policy that makes no roles any more gives the daemon no right on them. What is left gives nothing
+            // to anybody without its binding, and an end that waits for a right would never come.
+            for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
+                tracing::warn!(grant = %grant.id, role = binding.name, "the policy makes no roles in this cluster any more, so the grant's own is left behind");
+                binding.rules = None;
+            }
+        }
         let uids = grant.binding_uids.iter().map(|uid| Some(uid.as_str())).chain(std::iter::repeat(None));
         // All of them, also when one can't be taken away.
         let unbound = join_all(bindings.iter().zip(uids).map(|(binding, uid)| site.cluster.unbind(binding, uid))).await;
@@ -921,6 +929,12 @@ impl Broker {
     /// [`BrokerError::Ledger`].
     pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
         Ok(self.trail.lines_of(id).await?)
+    }
+
+    /// Whether the policy lets grants own roles in this cluster; only then has the daemon a right on them.
+    #[must_use]
+    pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
+        self.policy().makes_roles(cluster)
     }
 
     /// The clusters, by name.

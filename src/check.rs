@@ -16,7 +16,7 @@ use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right};
 use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
-use crate::manifest::{self, Object, Place, Reach};
+use crate::manifest::{self, Object, Reach};
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,11 +138,12 @@ impl Check<'_> {
         let reaches = manifest::reaches(policy, self.cluster.name());
         let objects = manifest::objects(policy, self.cluster.name(), host);
         self.needed(&objects).await?;
-        self.beyond(&policy.roles(self.cluster.name())).await?;
+        self.beyond(policy).await?;
         self.roles(&reaches).await?;
         for object in &objects {
-            self.object(object).await;
+            self.object(object, APPLY).await;
         }
+        self.held(policy, host, &objects).await?;
         self.wall(&reaches, host).await
     }
 
@@ -180,7 +181,9 @@ impl Check<'_> {
 
     /// Each right of the ClusterRole that the manifest prints.
     async fn needed(&mut self, objects: &[Object]) -> Result<(), ClusterError> {
-        let needed: Vec<Right> = objects.iter().flat_map(|object| rights(object.value())).collect();
+        // The ceilings hold in single namespaces only; their bindings are compared.
+        let own = objects.iter().take(1);
+        let needed: Vec<Right> = own.flat_map(|object| rights(object.value())).collect();
         let mut missing = Vec::new();
         for right in &needed {
             if !self.cluster.may(right).await?.is_allowed() {
@@ -197,13 +200,17 @@ impl Check<'_> {
     }
 
     /// What the daemon must not be able to do, whoever gave it the right.
-    async fn beyond(&mut self, roles: &[RoleRef]) -> Result<(), ClusterError> {
+    async fn beyond(&mut self, policy: &Policy) -> Result<(), ClusterError> {
+        let roles = policy.roles(self.cluster.name());
+        let makes_roles = policy.makes_roles(self.cluster.name());
         let of_policy: BTreeSet<&str> = roles.iter().map(|role| role.name().as_str()).collect();
         let (mut asked, mut excessive) = (0, false);
         for (verb, group, resource, name) in BEYOND {
             let [verb, group, resource, name] = [verb, group, resource, name].map(|word| (*word).to_owned());
             // A role that the policy gives is bound on purpose.
-            if of_policy.contains(name.as_str()) {
+            if of_policy.contains(name.as_str())
+                || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles")
+            {
                 continue;
             }
             asked += 1;
@@ -248,9 +255,42 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether what stands in the cluster is what the manifest prints.
-    async fn object(&mut self, wanted: &Object) {
-        let check = format!("{} {}", wanted.kind(), wanted.name());
+    /// What the daemon holds in namespaces that only the cluster knows, and that nothing else is bound to it anywhere.
+    async fn held(&mut self, policy: &Policy, host: &str, objects: &[Object]) -> Result<(), ClusterError> {
+        let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
+        let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
+        known.extend(objects.iter().map(place));
+        if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
+            let namespaces = self.cluster.namespaces().await?;
+            for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {
+                self.object(&wanted, &format!("make it: `{command}`")).await;
+                known.insert(place(&wanted));
+            }
+        }
+        let daemon = manifest::daemon_user(host);
+        let mut more = 0;
+        for found in self.cluster.list_related().await? {
+            let is_daemons = found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
+            if is_daemons && !known.contains(&(found.namespace.clone(), found.name.clone())) {
+                more += 1;
+                let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
+                self.fault(
+                    "excess",
+                    format!("{found}{place}, which the policy does not need"),
+                    "delete that binding; it lets the daemon hold, and hand on, more than the policy gives",
+                );
+            }
+        }
+        if more == 0 {
+            self.ok("bindings", "nothing is bound to the daemon beside what the policy needs");
+        }
+        Ok(())
+    }
+
+    /// Whether what stands in the cluster is what the manifest prints; `hint` is how that comes to be.
+    async fn object(&mut self, wanted: &Object, hint: &str) {
+        let place = wanted.namespace().map_or_else(String::new, |name| format!(" in namespace {name}"));
+        let check = format!("{} {}{place}", wanted.kind(), wanted.name());
         match self.cluster.object(&wanted.folder(), wanted.name()).await {
             Ok(Some(there)) => {
                 let differences = differences(wanted.value(), &there);
@@ -258,10 +298,10 @@ impl Check<'_> {
                     self.ok(&check, "is as the manifest has it");
                 }
                 for difference in differences {
-                    self.fault(&check, format!("is different: {difference}"), APPLY);
+                    self.fault(&check, format!("is different: {difference}"), hint);
                 }
             }
-            Ok(None) => self.fault(check, "is missing", APPLY),
+            Ok(None) => self.fault(check, "is missing", hint),
             Err(error) => self.failed(&check, &error),
         }
     }
@@ -319,7 +359,7 @@ impl Check<'_> {
 
     /// A namespace that is there: one of the policy's, else the one that every cluster has.
     async fn existing(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
-        for namespace in reaches.iter().flat_map(names) {
+        for namespace in reaches.iter().flat_map(Reach::names) {
             if self.cluster.labels_of(namespace).await?.is_some() {
                 return Ok(Some(namespace.clone()));
             }
@@ -347,14 +387,7 @@ fn judged(apart: SignedDuration) -> Verdict {
 fn looked_for(reach: &Reach) -> impl Iterator<Item = (&RoleRef, Option<&Namespace>)> {
     reach.roles.iter().flat_map(|role| match role {
         RoleRef::ClusterRole(_) => vec![(role, None)],
-        RoleRef::Role(_) => names(reach).map(|name| (role, Some(name))).collect(),
-    })
-}
-
-fn names(reach: &Reach) -> impl Iterator<Item = &Namespace> {
-    reach.places.iter().filter_map(|place| match place {
-        Place::Name(name) => Some(name),
-        Place::Glob(_) | Place::Labels(_) => None,
+        RoleRef::Role(_) => reach.names().map(|name| (role, Some(name))).collect(),
     })
 }
 

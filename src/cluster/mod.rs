@@ -350,6 +350,24 @@ impl Cluster {
         Ok(all.into_iter().collect())
     }
 
+    /// The labels of every namespace in which something can be bound.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn namespaces(&self) -> Result<BTreeMap<Namespace, BTreeMap<String, String>>, ClusterError> {
+        #[derive(Deserialize)]
+        struct Stored {
+            metadata: Identity,
+        }
+        let keep = |Stored { metadata }: Stored| {
+            let stays = metadata.deletion_timestamp.is_none();
+            metadata.name.parse().ok().filter(|_| stays).map(|name: Namespace| (name, metadata.labels))
+        };
+        let mut all = Vec::new();
+        self.list("/api/v1/namespaces", None, keep, &mut all).await?;
+        Ok(all.into_iter().collect())
+    }
+
     /// Whether a binding carries this daemon's labels.
     #[must_use]
     pub fn labelled(&self, found: &Found) -> bool {
@@ -532,8 +550,8 @@ const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(crate) const OURS: &str = "jitd";
 pub(crate) const HOST_LABEL: &str = "jitd.dev/host";
-const GRANT: &str = "jitd.dev/grant";
-const USER: &str = "jitd.dev/user";
+pub(crate) const GRANT: &str = "jitd.dev/grant";
+pub(crate) const USER: &str = "jitd.dev/user";
 
 /// How many bindings one page of a list has: kubectl's own `--chunk-size`.
 const PAGE: u32 = 500;

@@ -7,17 +7,17 @@
 
 use serde_json::{Value, json};
 
-use super::place::{Reach, binding_in_cluster, binding_in_namespace, in_any_place, quoted};
+use super::place::{Reach, binding_in_cluster, binding_in_namespace, quoted, where_roles_are_made};
 use super::{Object, daemon_user, document};
-use crate::cluster::{HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP};
+use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 
 /// What a grant's binding is named, and a role that only this grant has; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
 const NAME: &str = "^jit-[0-9a-hjkmnp-tv-z]{16}$";
 
 /// The resources of RBAC that bind, and those that are bound.
-const BINDINGS: [&str; 2] = ["rolebindings", "clusterrolebindings"];
-const ROLES: [&str; 2] = ["roles", "clusterroles"];
+const BINDINGS: &[&str] = &["rolebindings", "clusterrolebindings"];
+const ROLES: &[&str] = &["roles", "clusterroles"];
 
 /// The name of the admission policy that fences the bindings of this host's daemon.
 #[must_use]
@@ -41,8 +41,8 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     };
     let roles = Policy {
         name: format!("jitd-{host}-roles"),
-        why: "fences the daemon: no role but one that a single grant owns. RBAC gives it no right to make any; \
-              there is nothing else that it may write",
+        why: "fences the daemon: no role but one that a single grant owns, where the policy lets grants own roles. \
+              What such a role may hold is limited by what the daemon holds there itself",
         who: daemon,
         resources: ROLES,
         variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
@@ -78,7 +78,38 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
             ),
         ],
     };
-    [bindings, roles, guard].iter().flat_map(|policy| policy.objects(host)).collect()
+    let guard_of_roles = Policy {
+        name: format!("jitd-{host}-guard-roles"),
+        why: "keeps everybody else off the roles that grants own: nobody makes one of their names, nobody changes one. \
+              Deleting stays free",
+        who: others.to_owned(),
+        resources: &["roles"],
+        variables: vec![
+            ("isOurs", is_grants_role("object")),
+            ("wasOurs", is_grants_role("oldObject")),
+            (
+                "isLeaving",
+                "request.operation == \"UPDATE\" && has(oldObject.metadata.deletionTimestamp) && object.?rules.orValue([]) \
+                 == oldObject.?rules.orValue([]) && object.metadata.?labels.orValue({}) == \
+                 oldObject.metadata.?labels.orValue({})"
+                    .to_owned(),
+            ),
+        ],
+        validations: vec![
+            (
+                "variables.isLeaving || !variables.isOurs".to_owned(),
+                format!(
+                    "only jitd makes roles named `jit-` and 16 letters, or with the labels `{MANAGED_BY}: {OURS}` or \
+                     `{HOST_LABEL}`; hint: take another name, and leave the labels out"
+                ),
+            ),
+            (
+                r#"variables.isLeaving || request.operation != "UPDATE" || !variables.wasOurs"#.to_owned(),
+                "this role is jitd's, and nobody changes it; hint: `jit-login revoke` ends the grant".to_owned(),
+            ),
+        ],
+    };
+    [bindings, roles, guard, guard_of_roles].iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
 /// A namespaced request knows the labels of its namespace; only then is this looked at.
@@ -112,8 +143,20 @@ fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
 fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
     let mut validations = common(host, "role");
     validations.push((
-        format!("request.resource.resource == \"roles\" && {}", in_any_place(reaches)),
-        format!("no rule of the policy on `{host}` is for this place, and a ClusterRole is never jitd's to make"),
+        format!("request.resource.resource == \"roles\" && {}", where_roles_are_made(reaches)),
+        format!(
+            "no rule of the policy on `{host}` lets a grant own a role in this place, and a ClusterRole is never jitd's \
+             to make; hint: if the policy has changed, apply what `jitd manifest` prints"
+        ),
+    ));
+    validations.push((
+        format!(
+            "object.metadata.?annotations[?{}].orValue(\"\") == object.metadata.name.replace(\"jit-\", \"\", 1) \
+             && object.metadata.?annotations[?{}].orValue(\"\").startsWith(\"jit:\")",
+            quoted(GRANT),
+            quoted(USER)
+        ),
+        format!("a grant's role has the annotations `{GRANT}` and `{USER}`"),
     ));
     validations
 }
@@ -139,24 +182,46 @@ fn common(host: &str, what: &str) -> Vec<(String, String)> {
     ]
 }
 
+/// Whether an object carries a label of jitd's.
+fn marked(of: &str) -> String {
+    format!(
+        "({of}.metadata.?labels[?{}].orValue(\"\") == {} || {of}.metadata.?labels[?{}].hasValue())",
+        quoted(MANAGED_BY),
+        quoted(OURS),
+        quoted(HOST_LABEL)
+    )
+}
+
+/// Whether a role is, or would be taken for, one that a grant owns. Also by its name alone: who deleted one could
+/// otherwise make another in its place, and the grant's binding would give that.
+fn is_grants_role(of: &str) -> String {
+    format!("({of}.metadata.name.matches({}) || {})", quoted(NAME), marked(of))
+}
+
 /// What the guard knows of a binding, as it is to be and as it was.
 fn guarded() -> Vec<(&'static str, String)> {
     let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith(\"jit:\"))");
-    let marked = |of: &str| {
-        format!(
-            "({of}.metadata.?labels[?{}].orValue(\"\") == {} || {of}.metadata.?labels[?{}].hasValue())",
-            quoted(MANAGED_BY),
-            quoted(OURS),
-            quoted(HOST_LABEL)
-        )
-    };
+    let own = |of: &str| format!("{of}.subjects[0].name.replace(\"jit:daemon:\", \"jitd-\", 1)");
     // What the manifest of some host binds to its own daemon. The name says the host, so several have room.
     let installed = |of: &str| {
         format!(
-            "request.resource.resource == \"clusterrolebindings\" && {of}.metadata.name.startsWith(\"jitd-\") \
-             && {of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
-             && {of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
-             && {of}.subjects[0].name == {of}.metadata.name.replace(\"jitd-\", \"jit:daemon:\", 1)"
+            "{of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
+             && {of}.subjects[0].name.startsWith(\"jit:daemon:\") \
+             && (request.resource.resource == \"clusterrolebindings\" ? ({whole}) : ({ceiling} || {narrow}))",
+            whole = format_args!(
+                "{of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
+                 && {of}.metadata.name == {}",
+                own(of)
+            ),
+            ceiling = format_args!(
+                "({of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
+                 && {of}.metadata.name.startsWith({} + \"-ceiling-\"))",
+                own(of)
+            ),
+            narrow = format_args!(
+                "{of}.metadata.name == {} + \"-narrow-\" + {of}.roleRef.kind.lowerAscii() + \"-\" + {of}.roleRef.name",
+                own(of)
+            ),
         )
     };
     vec![
@@ -180,7 +245,7 @@ struct Policy {
     name: String,
     why: &'static str,
     who: String,
-    resources: [&'static str; 2],
+    resources: &'static [&'static str],
     /// Name and expression; a later one may use those before it.
     variables: Vec<(&'static str, String)>,
     /// Expression, and what is said when it is false.

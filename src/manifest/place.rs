@@ -6,16 +6,43 @@
 
 use crate::grant::policy::{NamespacePattern, Requirement};
 use crate::grant::request::{Namespace, RoleRef};
+use crate::grant::role::Rule;
 
 /// What one rule gives in one cluster: each of the roles in each of the places.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
+    /// The rule's name.
+    pub rule: String,
     /// The roles.
     pub roles: Vec<RoleRef>,
     /// The namespaces.
     pub places: Vec<Place>,
     /// Whether it also gives the roles in the whole cluster.
     pub cluster_wide: bool,
+    /// What exact rules may be made of.
+    pub ceiling: Vec<Rule>,
+    /// Whether a role may be cut down to some of its rules.
+    pub narrow: bool,
+}
+
+impl Reach {
+    /// Whether a grant may own a role here.
+    pub(super) fn makes_roles(&self) -> bool {
+        !self.places.is_empty() && (!self.ceiling.is_empty() || self.narrow)
+    }
+
+    /// Its namespaces that have a name here.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Namespace> {
+        self.places.iter().filter_map(|place| match place {
+            Place::Name(name) => Some(name),
+            Place::Glob(_) | Place::Labels(_) => None,
+        })
+    }
+
+    /// Whether it has namespaces that only the cluster knows.
+    pub(super) fn is_open(&self) -> bool {
+        self.names().count() < self.places.len()
+    }
 }
 
 /// One or more namespaces.
@@ -44,7 +71,7 @@ impl From<&NamespacePattern> for Place {
 pub(super) fn binding_in_namespace(reaches: &[Reach]) -> String {
     let own = format!(
         "(object.roleRef.kind == \"Role\" && object.roleRef.name == object.metadata.name && {})",
-        in_any_place(reaches)
+        where_roles_are_made(reaches)
     );
     let given = reaches.iter().filter(|reach| !reach.places.is_empty());
     let given = given.map(|reach| format!("({} && {})", role(&reach.roles, &["ClusterRole", "Role"]), places(reach)));
@@ -56,9 +83,9 @@ pub(super) fn binding_in_cluster(reaches: &[Reach]) -> String {
     any(reaches.iter().filter(|reach| reach.cluster_wide).map(|reach| role(&reach.roles, &["ClusterRole"])))
 }
 
-/// Whether the namespace of the request is one that some rule is for.
-pub(super) fn in_any_place(reaches: &[Reach]) -> String {
-    any(reaches.iter().filter(|reach| !reach.places.is_empty()).map(places))
+/// Whether the namespace of the request is one in which a grant may own a role.
+pub(super) fn where_roles_are_made(reaches: &[Reach]) -> String {
+    any(reaches.iter().filter(|reach| reach.makes_roles()).map(places))
 }
 
 fn role(roles: &[RoleRef], kinds: &[&str]) -> String {
@@ -71,14 +98,7 @@ fn role(roles: &[RoleRef], kinds: &[&str]) -> String {
 }
 
 fn places(reach: &Reach) -> String {
-    let names: Vec<&str> = reach
-        .places
-        .iter()
-        .filter_map(|place| match place {
-            Place::Name(name) => Some(name.as_str()),
-            Place::Glob(_) | Place::Labels(_) => None,
-        })
-        .collect();
+    let names: Vec<&str> = reach.names().map(Namespace::as_str).collect();
     let named = (!names.is_empty()).then(|| format!("request.namespace in {}", list(&names)));
     let matching = reach.places.iter().filter_map(|place| match place {
         Place::Name(_) => None,
@@ -148,13 +168,16 @@ mod tests {
     use super::*;
 
     fn reach(roles: &[&str], places: Vec<Place>, cluster_wide: bool) -> Reach {
-        Reach { roles: roles.iter().map(|role| role.parse().unwrap()).collect(), places, cluster_wide }
+        let roles = roles.iter().map(|role| role.parse().unwrap()).collect();
+        Reach { roles, places, cluster_wide, ..Reach::default() }
     }
 
     #[test]
     fn nothing_given_is_false_and_not_an_empty_expression() {
         assert_eq!(binding_in_cluster(&[]), "false");
-        assert_eq!(in_any_place(&[reach(&["view"], vec![], true)]), "false");
+        assert_eq!(where_roles_are_made(&[reach(&["view"], vec![], true)]), "false");
+        let narrow = Reach { narrow: true, ..reach(&["view"], vec![], true) };
+        assert_eq!(where_roles_are_made(&[narrow]), "false", "a role needs a namespace");
         assert_eq!(binding_in_cluster(&[reach(&["role/local"], vec![], true)]), "false");
         assert_eq!(places(&reach(&["view"], vec![Place::Labels(vec![])], false)), "false");
     }
@@ -162,17 +185,22 @@ mod tests {
     #[test]
     fn each_role_stays_with_the_places_of_its_own_rule() {
         let wide = reach(&["nodes"], vec![], true);
+        let whole = reach(&["edit"], vec![Place::Name("whole".parse().unwrap())], false);
         let local =
             reach(&["view", "role/local"], vec![Place::Name("a".parse().unwrap()), Place::Glob("t-?*".into())], false);
+        let local = Reach { narrow: true, ..local };
         assert_eq!(
             binding_in_cluster(&[local.clone(), wide.clone()]),
             r#"(object.roleRef.kind == "ClusterRole" && object.roleRef.name in ["nodes"])"#
         );
         let places = r#"(request.namespace in ["a"] || request.namespace.matches("^t\\-..*$"))"#;
-        assert_eq!(in_any_place(&[local.clone(), wide.clone()]), places);
+        assert_eq!(where_roles_are_made(&[local.clone(), whole.clone(), wide.clone()]), places);
         let roles = r#"((object.roleRef.kind == "ClusterRole" && object.roleRef.name in ["view"]) || (object.roleRef.kind == "Role" && object.roleRef.name in ["local"]))"#;
         let own = r#"(object.roleRef.kind == "Role" && object.roleRef.name == object.metadata.name && "#;
         assert_eq!(binding_in_namespace(&[local, wide]), format!("(({roles} && {places}) || {own}{places}))"));
+        let edit = r#"(object.roleRef.kind == "ClusterRole" && object.roleRef.name in ["edit"])"#;
+        let given = format!(r#"(({edit} && request.namespace in ["whole"]) || {own}false))"#);
+        assert_eq!(binding_in_namespace(&[whole]), given);
     }
 
     #[test]

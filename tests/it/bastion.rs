@@ -186,10 +186,10 @@ impl<'a> Bastion<'a> {
     /// what they forbid.
     fn apply_rights(&self) {
         let printed = self.manifest();
-        let kinds = ["\nkind: ClusterRole\n", "\nkind: ClusterRoleBinding\n"];
-        let documents = printed.split("---\n").filter(|document| kinds.iter().any(|kind| document.contains(kind)));
-        let documents: Vec<&str> = documents.collect();
-        assert_eq!(documents.len(), 2, "{printed}");
+        let documents = printed.split("---\n");
+        let documents: Vec<&str> =
+            documents.filter(|document| document.contains("apiVersion: rbac.authorization.k8s.io/v1\n")).collect();
+        assert!(documents.len() >= 2, "{printed}");
         self.apply(&documents.join("---\n"));
     }
 
@@ -204,14 +204,13 @@ impl<'a> Bastion<'a> {
     pub(crate) fn apply(&self, documents: &str) -> String {
         let file = self.dir.join("applied.yaml");
         std::fs::write(&file, documents).unwrap();
-        let kubectl = Command::new(root().join("bin/kubectl"))
-            .arg("--kubeconfig")
-            .arg(&self.plane.kubeconfig)
-            .arg("apply")
-            .arg("-f")
-            .arg(&file)
-            .output()
-            .unwrap();
+        self.kubectl(&["apply", "-f", file.to_str().unwrap()])
+    }
+
+    /// kubectl as the administrator, and what it said.
+    pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
+        let mut kubectl = Command::new(root().join("bin/kubectl"));
+        let kubectl = kubectl.arg("--kubeconfig").arg(&self.plane.kubeconfig).args(arguments).output().unwrap();
         assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
         text(&kubectl.stdout)
     }
@@ -506,7 +505,10 @@ impl Drop for Bastion<'_> {
             self.admin.call(http::Method::DELETE, &path, &Value::Null);
         }
         for kind in ["clusterroles", "clusterrolebindings"] {
-            let path = format!("/apis/rbac.authorization.k8s.io/v1/{kind}/jitd-{}", self.host);
+            let path = format!(
+                "/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=app.kubernetes.io%2Finstance%3D{}",
+                self.host
+            );
             self.admin.call(http::Method::DELETE, &path, &Value::Null);
         }
     }

@@ -219,7 +219,7 @@ fn story(bastion: &Bastion, grant: &Value, key: &Key) {
 }
 
 /// Makes a call, kills the daemon where the middleman plays, lets go, and starts it again.
-fn killed(
+pub(crate) fn killed(
     bastion: &mut Bastion,
     middleman: &Middleman,
     (method, part, play): (&'static str, &'static str, Play),

@@ -19,6 +19,7 @@ mod callers;
 mod certificates;
 mod cluster;
 mod crash;
+mod exact;
 mod extend;
 mod less;
 mod limits;

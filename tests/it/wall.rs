@@ -28,7 +28,11 @@ fn plane() -> &'static Plane {
 
 /// A daemon's host with the whole manifest in force, and nobody serving.
 fn walled() -> Bastion<'static> {
-    let bastion = Bastion::prepared(plane(), Options::default());
+    walled_with(Options::default())
+}
+
+pub(crate) fn walled_with(options: Options) -> Bastion<'static> {
+    let bastion = Bastion::prepared(plane(), options);
     bastion.apply(&bastion.manifest());
     in_force(&bastion);
     bastion
@@ -44,10 +48,20 @@ fn in_force(bastion: &Bastion<'_>) {
             (status == 403 && answer.to_string().contains(&policy)).then_some(())
         });
     }
+    let (role, dry) = (json!({ "metadata": { "name": "jit-0000000000000000" } }), "roles?dryRun=All");
+    let dry = format!("{RBAC}/namespaces/{}/{dry}", bastion.ns);
+    for (who, policy) in
+        [(&fenced, format!("jitd-{}-roles", bastion.host)), (&bastion.admin, "-guard-roles".to_owned())]
+    {
+        until("the policies of roles are in force", || {
+            let (status, answer) = who.call(Method::POST, &dry, &role);
+            (status == 403 && answer.to_string().contains(&policy)).then_some(())
+        });
+    }
 }
 
 /// The daemon with the credential that it makes for itself.
-fn daemon(bastion: &Bastion<'_>) -> Admin {
+pub(crate) fn daemon(bastion: &Bastion<'_>) -> Admin {
     let authority = Authority::open(&bastion.dir.join("var/ca/play")).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the certificate is to be valid now")]
     let now = jiff::Timestamp::now();
@@ -56,11 +70,11 @@ fn daemon(bastion: &Bastion<'_>) -> Admin {
 }
 
 /// Somebody with the daemon's name whom RBAC refuses nothing: what stops them is the admission policy alone.
-fn unbounded(bastion: &Bastion<'_>) -> Admin {
+pub(crate) fn unbounded(bastion: &Bastion<'_>) -> Admin {
     Admin::posing_as(bastion.plane, &format!("jit:daemon:{}", bastion.host), &["system:masters"])
 }
 
-fn in_namespace(namespace: &str) -> String {
+pub(crate) fn in_namespace(namespace: &str) -> String {
     format!("{RBAC}/namespaces/{namespace}/rolebindings")
 }
 
@@ -69,11 +83,11 @@ fn everywhere() -> String {
 }
 
 /// Sixteen letters of a grant; `x` tells tests apart.
-fn grant(x: char) -> String {
+pub(crate) fn grant(x: char) -> String {
     x.to_string().repeat(16)
 }
 
-fn binding(host: &str, id: &str, kind: &str, role: &str) -> Value {
+pub(crate) fn binding(host: &str, id: &str, kind: &str, role: &str) -> Value {
     json!({
         "metadata": {
             "name": format!("jit-{id}"),
@@ -84,17 +98,17 @@ fn binding(host: &str, id: &str, kind: &str, role: &str) -> Value {
     })
 }
 
-fn bastion_binding(bastion: &Bastion<'_>, id: &str) -> Value {
+pub(crate) fn bastion_binding(bastion: &Bastion<'_>, id: &str) -> Value {
     binding(&bastion.host, id, "ClusterRole", "view")
 }
 
-fn refused(answer: Answer, why: &str) {
+pub(crate) fn refused(answer: Answer, why: &str) {
     let (status, body) = answer;
     assert_eq!(status, 403, "not refused because `{why}`: {body}");
     assert!(body["message"].as_str().unwrap().contains(why), "`{why}` is not in {body}");
 }
 
-fn with(mut object: Value, change: impl FnOnce(&mut Value)) -> Value {
+pub(crate) fn with(mut object: Value, change: impl FnOnce(&mut Value)) -> Value {
     change(&mut object);
     object
 }
@@ -109,10 +123,10 @@ fn the_manifest_can_be_applied_again_and_beside_another_hosts() {
     for bastion in [&one, &other, &one] {
         let said = bastion.apply(&bastion.manifest());
         let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 8, "{said}");
+        assert_eq!(lines.len(), 10, "{said}");
         assert!(lines.iter().all(|line| line.ends_with(" unchanged") && line.contains(&bastion.host)), "{said}");
     }
-    for policy in ["fence", "roles", "guard"] {
+    for policy in ["fence", "roles", "guard", "guard-roles"] {
         let path = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{}-{policy}", one.host);
         let status = until("the expressions are checked", || {
             let found = one.admin.get(&path).1;
@@ -128,7 +142,7 @@ fn each_object_of_the_manifest_says_why_it_is_there() {
     let bastion = Bastion::prepared(plane(), Options::default());
     let printed = bastion.manifest();
     let documents: Vec<&str> = printed.split("---\n").skip(1).collect();
-    assert_eq!(documents.len(), 8);
+    assert_eq!(documents.len(), 10);
     for document in documents {
         assert!(document.starts_with("# "), "{document}");
         assert!(document.contains(&format!("app.kubernetes.io/instance: {}\n", bastion.host)), "{document}");
@@ -189,7 +203,6 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
         (&shop, "ClusterRole", "view"),
         (&here, "ClusterRole", "edit"),
         (&here, "Role", "local"),
-        (&here, "Role", own.as_str()),
         (&everywhere(), "ClusterRole", nodes.as_str()),
     ] {
         fenced.create(place, &good(kind, role));
@@ -206,6 +219,7 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
         (&here, "Role", "view"),
         (&here, "ClusterRole", "local"),
         (&here, "Role", "jit-dddddddddddddddd"),
+        (&here, "Role", own.as_str()),
         (&in_namespace("default"), "Role", own.as_str()),
     ] {
         refused(fenced.call(Method::POST, place, &good(kind, role)), NO_RULE);
@@ -259,33 +273,6 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
     fenced.delete(&made);
 }
 
-/// A role that a grant owns has the grant's name, its labels and a place of the policy; a ClusterRole is never
-/// the daemon's to make.
-#[test]
-fn the_fence_lets_the_daemon_make_a_grants_own_role_only() {
-    let bastion = walled();
-    let fenced = unbounded(&bastion);
-    let role = with(bastion_binding(&bastion, &grant('e')), |object| {
-        *object = json!({ "metadata": object["metadata"], "rules": [] });
-    });
-    let roles = |namespace: &str| format!("{RBAC}/namespaces/{namespace}/roles");
-    let named = with(role.clone(), |role| role["metadata"]["name"] = json!("other"));
-    let bare = with(role.clone(), |role| role["metadata"]["labels"] = Value::Null);
-    let until_fenced = |object: &Value| fenced.call(Method::POST, &roles(&bastion.ns), object);
-    until("this policy is in force too", || {
-        let dry = format!("{}?dryRun=All", roles(&bastion.ns));
-        (fenced.call(Method::POST, &dry, &named).0 == 403).then_some(())
-    });
-    refused(until_fenced(&named), "a grant's role is named");
-    refused(until_fenced(&bare), "a grant's role has the labels");
-    refused(fenced.call(Method::POST, &roles("default"), &role), "is for this place");
-    refused(fenced.call(Method::POST, &format!("{RBAC}/clusterroles"), &role), "never jitd's to make");
-    fenced.create(&roles(&bastion.ns), &role);
-    let made = format!("{}/jit-{}", roles(&bastion.ns), grant('e'));
-    refused(fenced.call(Method::PATCH, &made, &json!({ "rules": null })), "jitd never changes a role");
-    fenced.delete(&made);
-}
-
 /// A rule may reach by names with wildcards and by the labels of namespaces; the API server reads both as the
 /// policy does.
 #[test]
@@ -297,7 +284,7 @@ fn the_fence_reads_globs_and_label_selectors() {
     let reach = |role: &str, place: Place| Reach {
         roles: vec![role.parse().unwrap()],
         places: vec![place],
-        cluster_wide: false,
+        ..Reach::default()
     };
     let key = || "example.com/team".to_owned();
     let values = || vec!["payments".to_owned(), "a\"b".to_owned()];
@@ -481,7 +468,7 @@ fn checked(bastion: &Bastion<'_>) -> (bool, Vec<String>) {
 }
 
 /// Checks until the findings are these beginnings, in order; RBAC and the policies follow a change in a moment.
-fn until_checked(bastion: &Bastion<'_>, expected: &[&str]) {
+pub(crate) fn until_checked(bastion: &Bastion<'_>, expected: &[&str]) {
     let mut last = Vec::new();
     let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
     loop {

@@ -25,7 +25,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
-use super::request::{Ask, ClusterName, Person, RoleRef, Window};
+use super::request::{Ask, ClusterName, Namespace, Person, RoleRef, Window};
 use super::risk::Assessment;
 use super::role;
 
@@ -38,6 +38,7 @@ pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
 pub use self::rule::{BreakGlass, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
+use self::pattern::Fit;
 use self::rule::{Deny, Labelled};
 
 /// The policy in force: what `policy.yaml` and `guardrails.yaml` mean.
@@ -104,6 +105,8 @@ impl fmt::Display for Fault {
 /// What one rule reaches in a cluster, for the objects that an administrator applies.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
+    /// The rule's name.
+    pub rule: &'a str,
     /// Roles that it gives.
     pub roles: &'a [RoleRef],
     /// The ceiling of exact rules.
@@ -114,6 +117,22 @@ pub struct Reach<'a> {
     pub namespaces: &'a [NamespacePattern],
     /// Whether it also gives the whole cluster.
     pub cluster_wide: bool,
+    guardrails: &'a Guardrails,
+}
+
+impl Reach<'_> {
+    /// Whether a grant of the rule may own a role: one of exact rules, or a role that was cut down.
+    #[must_use]
+    pub fn makes_roles(&self) -> bool {
+        !self.namespaces.is_empty() && (!self.rules.is_empty() || self.narrow)
+    }
+
+    /// Whether the rule is for this namespace and no guardrail is against it. Labels that are not known fit nothing.
+    #[must_use]
+    pub fn is_for(&self, namespace: &Namespace, labels: &Labels) -> bool {
+        let fits = |pattern: &NamespacePattern| pattern.fit(namespace, Some(labels)) == Fit::Yes;
+        self.guardrails.forbids_namespace(namespace).is_none() && self.namespaces.iter().any(fits)
+    }
 }
 
 impl Policy {
@@ -143,13 +162,21 @@ impl Policy {
         let there = self.rules.iter().filter(|rule| rule.clusters.contains(cluster));
         there
             .map(|rule| Reach {
+                rule: &rule.name,
                 roles: &rule.roles,
                 rules: &rule.rules,
                 narrow: rule.narrow,
                 namespaces: &rule.namespaces,
                 cluster_wide: rule.cluster_wide,
+                guardrails: &self.guardrails,
             })
             .collect()
+    }
+
+    /// Whether some grant in `cluster` may own a role there.
+    #[must_use]
+    pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
+        self.reach(cluster).iter().any(Reach::makes_roles)
     }
 
     /// Every cluster that some rule names.
