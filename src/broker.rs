@@ -5,6 +5,7 @@
 //!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind ─► Bound
 //!               ─► ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
 //! ```
 //! It never decides (`grant/` does), never talks to the outside itself (`ca`, `cluster`, `trail` do), and
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
@@ -22,6 +23,7 @@ use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::{PolicyRead, Times};
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::extension::{self, Extension};
+use crate::grant::glass::{self, Verdict};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Circumstances, Decision, Drift, Labels, Policy, Usage};
 use crate::grant::refusal::{Code, Refusal};
@@ -117,6 +119,8 @@ pub struct Broker {
     ledger: Ledger,
     /// The keys that are being asked with at this moment.
     asking: Mutex<HashSet<KeyHash>>,
+    /// Held from the question whether a person owes a review until they do, so that nobody breaks two at once.
+    breaking: tokio::sync::Mutex<()>,
 }
 
 /// What would be said to a request.
@@ -217,6 +221,7 @@ impl Broker {
             times: parts.times,
             admins: parts.overseers.admins,
             asking: Mutex::default(),
+            breaking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -280,7 +285,7 @@ impl Broker {
     /// [`BrokerError`], also for what is refused whatever the policy says.
     pub async fn explain(&self, requester: &Person, ask: &Ask, dry_run: bool) -> Result<Explained, BrokerError> {
         let site = self.site(&ask.cluster)?;
-        let usage = self.usage(&requester.name).await?;
+        let usage = self.usage(&requester.name, None).await?;
         if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
             return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
@@ -289,7 +294,7 @@ impl Broker {
         approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
         let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
         let bindings = match &decision {
-            Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name),
+            Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
         };
         let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
@@ -315,7 +320,7 @@ impl Broker {
 
     async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         let site = self.site(&ask.cluster)?;
-        let usage = self.usage(&requester.name).await?;
+        let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
             .map_err(|denial| denial.refusal())?;
         approval::access_fits_scope(ask)?;
@@ -355,9 +360,10 @@ impl Broker {
         }
     }
 
-    /// What a person has open, and asked for lately.
-    async fn usage(&self, person: &PersonName) -> Result<Usage, BrokerError> {
-        let mut usage = Usage::default();
+    /// What a person has open, and asked for lately. The review that the grant `of` itself owes does not count
+    /// against it.
+    async fn usage(&self, person: &PersonName, of: Option<&GrantId>) -> Result<Usage, BrokerError> {
+        let mut usage = Usage { review_owed: self.owes_review(person, of), ..Usage::default() };
         for grant in self.ledger.of(person) {
             match grant.phase {
                 Phase::Pending => usage.pending = usage.pending.saturating_add(1),
@@ -370,6 +376,11 @@ impl Broker {
             usage.last_hour = self.trail.asked_since(person, since, most).await?;
         }
         Ok(usage)
+    }
+
+    /// Whether a person owes a review of another grant than this one.
+    fn owes_review(&self, person: &PersonName, but: Option<&GrantId>) -> bool {
+        self.ledger.of(person).iter().any(|grant| grant.owes_review() && but != Some(&grant.id))
     }
 
     /// The access that a person has in a cluster at this moment.
@@ -475,7 +486,7 @@ impl Broker {
     /// watched all the time.
     async fn still_gives(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<(), BrokerError> {
         let ask = Ask { reason, ..grant.asked().clone() };
-        let usage = Usage { review_owed: self.usage(&requester.name).await?.review_owed, ..Usage::default() };
+        let usage = Usage { review_owed: self.owes_review(&requester.name, Some(&grant.id)), ..Usage::default() };
         let known = known(self.site(&ask.cluster)?, &ask, usage).await?;
         match policy::decide(&self.policy(), requester, &ask, &known.at(self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
@@ -564,7 +575,7 @@ impl Broker {
     ) -> Result<HandedOver, BrokerError> {
         let site = self.site(&grant.ask.cluster)?;
         // What is open or was asked lately was held against it when it was asked; what works now still counts.
-        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name).await? };
+        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
         let known = known(site, grant.asked(), usage).await?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),
@@ -691,6 +702,87 @@ impl Broker {
         match extension::of_itself(&asked, self.ledger.now())? {
             Some(extended) => Ok(self.ledger.record(&cell, None, vec![extended]).await?),
             None => Ok(asked),
+        }
+    }
+
+    // ---- when nobody answers ----
+
+    /// The requester takes access that nobody agreed to, where the rule lets it. It is collected as if it had been
+    /// approved.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn break_glass(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        reason: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        // Before it is marked: what could not be collected is not worth a review.
+        let could = self.could_break(&grant, requester, &reason).await;
+        let _breaking = self.breaking.lock().await;
+        let broken = match could {
+            // Once more, for another grant of the same person may have been faster.
+            Ok(()) => self.broken(&grant, requester, reason),
+            Err(error) => Err(error),
+        };
+        let broken = match broken {
+            Ok(broken) => broken,
+            Err(BrokerError::Refused(refusal)) => {
+                return Err(self.refuse(&cell, requester, "break-glass", refusal).await);
+            }
+            Err(error) => return Err(error),
+        };
+        let grant = self.ledger.record(&cell, Some(&requester.name), vec![broken]).await?;
+        if let Some(glass) = &grant.glass {
+            tracing::warn!(
+                grant = %grant.id, requester = %grant.requester, cluster = %grant.ask.cluster, access = %grant.ask.access,
+                scope = %grant.ask.scope, reason = ?glass.reason.as_str(), approvers = grant.terms.groups().join(","),
+                review_until = %glass.review_until, "the glass is broken: access that nobody agreed to"
+            );
+        }
+        Ok(grant)
+    }
+
+    fn broken(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<Event, BrokerError> {
+        let owed = self.owes_review(&requester.name, Some(&grant.id));
+        let collect = self.times.collect.duration();
+        Ok(glass::smash(grant, requester, reason, owed, collect, self.ledger.now())?)
+    }
+
+    async fn could_break(&self, grant: &Grant, requester: &Person, reason: &Reason) -> Result<(), BrokerError> {
+        let _ = self.broken(grant, requester, reason.clone())?;
+        let usage = Usage::default();
+        let known = known(self.site(&grant.ask.cluster)?, grant.asked(), usage).await?;
+        match policy::decide(&self.policy(), requester, grant.asked(), &known.at(self.ledger.now())) {
+            Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
+            Decision::Deny(denial) => Err(denial.refusal().into()),
+        }
+    }
+
+    /// Somebody looks at access that nobody had agreed to; also when it is over.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn review(
+        &self,
+        grant: &Grant,
+        reviewer: &Person,
+        digest: &str,
+        verdict: Verdict,
+        words: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let Some(cell) = self.ledger.cell(&grant.id) else {
+            let refusal = glass::review(grant, reviewer, digest, verdict, words, self.ledger.now()).err();
+            return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
+        };
+        let _gate = cell.gate.lock().await;
+        match glass::review(&cell.grant(), reviewer, digest, verdict, words, self.ledger.now()) {
+            Ok(event) => Ok(self.ledger.record(&cell, Some(&reviewer.name), vec![event]).await?),
+            Err(refusal) => Err(self.refuse(&cell, reviewer, "review", refusal).await),
         }
     }
 
@@ -948,7 +1040,7 @@ impl Broker {
     /// is the answer instead: nothing happens outside the trail.
     async fn refuse(&self, cell: &Cell, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
         let grant = cell.grant();
-        if !grant.phase.is_open() {
+        if grant.is_over() {
             // It ended while this waited for the gate; nothing follows an end.
             return over(&grant).into();
         }
@@ -969,7 +1061,12 @@ impl Broker {
 
     /// The cell of a grant that was seen; refused when it is over, or was just now.
     fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
-        self.ledger.cell(&seen.id).ok_or_else(|| over(seen).into())
+        match self.ledger.cell(&seen.id) {
+            Some(cell) if cell.grant().phase.is_open() => Ok(cell),
+            // What only owes a review is over for everything else.
+            Some(cell) => Err(over(&cell.grant()).into()),
+            None => Err(over(seen).into()),
+        }
     }
 
     fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {

@@ -322,6 +322,7 @@ impl Check<'_> {
             namespace: Some(namespace),
             role,
             rules: None,
+            broken_glass: false,
         };
         if !given.contains(&&attempt.role) {
             match self.cluster.would_bind(&attempt).await {

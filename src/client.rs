@@ -25,7 +25,7 @@ use tokio::time::timeout;
 
 use crate::api::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, ExtendBody,
-    GrantList, GrantView, LessBody, Problem, ReasonBody, RequestBody, WhoamiView,
+    GrantList, GrantView, LessBody, Problem, ReasonBody, RequestBody, ReviewBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
@@ -192,6 +192,22 @@ impl Client {
     pub async fn extend(&mut self, id: &str, duration: &str, reason: &str) -> Result<GrantView, ClientError> {
         let body = ExtendBody { duration: duration.to_owned(), reason: reason.to_owned() };
         self.write(&path(id, "/extend"), Some(&body), ANSWER).await
+    }
+
+    /// Takes one's own access without an answer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn break_glass(&mut self, id: &str, reason: &str) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/break-glass"), Some(&ReasonBody { reason: reason.to_owned() }), ANSWER).await
+    }
+
+    /// Says what one found about access that nobody had agreed to.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn review(&mut self, id: &str, body: &ReviewBody) -> Result<GrantView, ClientError> {
+        self.write(&path(id, "/review"), Some(body), ANSWER).await
     }
 
     /// Takes one's own request back before it is collected.

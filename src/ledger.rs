@@ -1,4 +1,4 @@
-//! The ledger: the grants that are not over, in memory, in step with the trail.
+//! The ledger: the grants that are not over or owe a review, in memory, in step with the trail.
 //!
 //! ```text
 //!  record: may it follow? ─► trail (on the disk) ─► here ─► who waits, the next deadline
@@ -38,7 +38,7 @@ pub enum LedgerError {
     OutOfOrder(#[from] OutOfOrder),
 }
 
-/// The grants that are not over.
+/// The grants that are not over or owe a review.
 pub struct Ledger {
     trail: Trail,
     clock: fn() -> Timestamp,
@@ -116,7 +116,7 @@ impl Ledger {
         };
         for grant in open {
             // Without a deadline it was cut off between two steps.
-            let cut_off = grant.deadline.is_none().then(|| grant.id.clone());
+            let cut_off = (grant.phase.is_open() && grant.deadline.is_none()).then(|| grant.id.clone());
             ledger.keep(grant);
             if let Some(id) = cut_off {
                 ledger.due_at(ledger.now(), id);
@@ -175,7 +175,7 @@ impl Ledger {
         let next = Arc::new(next);
         self.mark(&before, &next);
         cell.state.send_replace(Arc::clone(&next));
-        if !next.phase.is_open() {
+        if next.is_over() {
             self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&next.id);
         }
         Ok(next)
@@ -223,7 +223,8 @@ impl Ledger {
         }
     }
 
-    /// The grants this person may see, newest first: the open ones, and with `all` those that are over.
+    /// The grants this person may see, newest first: those that are open or owe a review, and
+    /// with `all` those that are over.
     /// At most `limit`, and whether there are more.
     ///
     /// # Errors
@@ -267,7 +268,7 @@ impl Ledger {
         self.stopping.send_replace(true);
     }
 
-    /// The open grants of a person.
+    /// The grants of a person that are open or owe a review.
     #[must_use]
     pub fn of(&self, person: &PersonName) -> Vec<Arc<Grant>> {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
@@ -280,9 +281,21 @@ impl Ledger {
         let mut census: BTreeMap<&'static str, usize> =
             ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
         for cell in self.open.read().unwrap_or_else(PoisonError::into_inner).values() {
-            *census.entry(cell.grant().phase.as_str()).or_default() += 1;
+            // One that only owes a review is over.
+            census.entry(cell.grant().phase.as_str()).and_modify(|count| *count += 1);
         }
         census
+    }
+
+    /// How many reviews are owed, and how many of them are overdue.
+    #[must_use]
+    pub fn reviews(&self) -> (usize, usize) {
+        let now = self.now();
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        let owing: Vec<Arc<Grant>> =
+            open.values().map(|cell| cell.grant()).filter(|grant| grant.owes_review()).collect();
+        let is_overdue = |grant: &&Arc<Grant>| grant.glass.as_ref().is_some_and(|glass| glass.is_overdue(now));
+        (owing.len(), owing.iter().filter(is_overdue).count())
     }
 
     /// The grants that may have a binding in this cluster.
@@ -291,7 +304,7 @@ impl Ledger {
         let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
         open.values()
             .map(|cell| cell.grant())
-            .filter(|grant| grant.bind_intended && grant.ask.cluster == *cluster)
+            .filter(|grant| grant.phase.is_open() && grant.bind_intended && grant.ask.cluster == *cluster)
             .collect()
     }
 
@@ -360,7 +373,7 @@ impl Ledger {
         }
     }
 
-    /// The cell of an open grant.
+    /// The cell of a grant that is open or owes a review.
     #[must_use]
     pub fn cell(&self, id: &GrantId) -> Option<Arc<Cell>> {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()

@@ -36,6 +36,9 @@ pub struct Metrics {
     registry: Registry,
     answered: Family<Answered, Counter>,
     signed: Counter,
+    glass_broken: Counter,
+    reviews_owed: Gauge,
+    reviews_overdue: Gauge,
     grants: Family<InPhase, Gauge>,
     authority_ends: Family<OfCluster, Gauge>,
     unknown_bindings: Gauge,
@@ -52,6 +55,9 @@ impl Metrics {
         let metrics = Self {
             answered: Family::default(),
             signed: Counter::default(),
+            glass_broken: Counter::default(),
+            reviews_owed: Gauge::default(),
+            reviews_overdue: Gauge::default(),
             grants: Family::default(),
             authority_ends: Family::default(),
             unknown_bindings: Gauge::default(),
@@ -62,6 +68,17 @@ impl Metrics {
         };
         registry.register("http_answers", "Calls answered, by route and status", metrics.answered.clone());
         registry.register("certificates_signed", "Certificates handed over to people", metrics.signed.clone());
+        registry.register("break_glass", "Times that access was taken without an answer", metrics.glass_broken.clone());
+        registry.register(
+            "reviews_owed",
+            "Access taken without an answer that is not reviewed yet",
+            metrics.reviews_owed.clone(),
+        );
+        registry.register(
+            "reviews_overdue",
+            "Reviews that are owed longer than the rule lets",
+            metrics.reviews_overdue.clone(),
+        );
         registry.register("grants", "Grants that are not over, by phase", metrics.grants.clone());
         registry.register_with_unit(
             "authority_ends",
@@ -102,6 +119,11 @@ impl Metrics {
         self.policy_reload_failed.set(failed.into());
     }
 
+    /// Access was taken without an answer.
+    pub fn glass_broken(&self) {
+        self.glass_broken.inc();
+    }
+
     /// OpenMetrics text of this moment.
     #[must_use]
     pub fn text(&self, broker: &Broker) -> String {
@@ -109,6 +131,9 @@ impl Metrics {
         for (phase, count) in broker.ledger().census() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
+        let (owed, overdue) = broker.ledger().reviews();
+        self.reviews_owed.set(whole(owed as u64));
+        self.reviews_overdue.set(whole(overdue as u64));
         for (name, site) in broker.sites() {
             let ends = site.authority().not_after().as_second();
             self.authority_ends.get_or_create(&OfCluster { cluster: name.to_string() }).set(ends);

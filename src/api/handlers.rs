@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use super::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
-    ExtendBody, GrantList, GrantView, Problem, ReasonBody, RequestBody, WhoamiView,
+    ExtendBody, GrantList, GrantView, Problem, ReasonBody, RequestBody, ReviewBody, WhoamiView,
 };
 use super::{Answer, Api, Call};
 use crate::broker::Site;
@@ -82,7 +82,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Query { all, limit } = call.query()?;
         let (grants, more) = call.api.broker.ledger().list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
-        Ok(Json(GrantList { grants: grants.iter().map(|grant| GrantView::from(&**grant)).collect(), more })
+        Ok(Json(GrantList { grants: grants.iter().map(|grant| view(&call.api, grant)).collect(), more })
             .into_response())
     }
     .boxed()
@@ -92,14 +92,14 @@ pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let RequestBody { ask, csr } = call.body()?;
         let grant = call.api.broker.request(call.caller.person(), ask.parse()?, &csr).await?;
-        Ok((StatusCode::CREATED, Json(GrantView::from(&*grant))).into_response())
+        Ok((StatusCode::CREATED, Json(view(&call.api, &grant))).into_response())
     }
     .boxed()
 }
 
 pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let view = GrantView::from(&*grant);
+        let view = view(&call.api, &grant);
         Ok(Json(match call.api.broker.shown_of(&grant.id).await? {
             Some(shown) => view.with(shown),
             None => view,
@@ -126,7 +126,7 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
         let Query { phase, answers, timeout } = call.query()?;
         let patience = Duration::from_secs(timeout.min(60));
         let grant = call.api.broker.ledger().wait(grant, &phase, answers, patience).await;
-        Ok(Json(GrantView::from(&*grant)).into_response())
+        answer(&call, &grant)
     }
     .boxed()
 }
@@ -148,21 +148,21 @@ pub(super) fn approve(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answe
     async move {
         let ApproveBody { digest, less } = call.body()?;
         let less = less.unwrap_or_default().parse()?;
-        answer(call.api.broker.approve(&grant, call.caller.person(), &digest, &less).await?)
+        answer(&call, &call.api.broker.approve(&grant, call.caller.person(), &digest, &less).await?)
     }
     .boxed()
 }
 
 pub(super) fn deny(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let reason = reason(&call)?;
-        answer(call.api.broker.deny(&grant, call.caller.person(), reason).await?)
+        let reason = reason(&call)?.to_string();
+        answer(&call, &call.api.broker.deny(&grant, call.caller.person(), reason).await?)
     }
     .boxed()
 }
 
 pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.withdraw(&grant, call.caller.person()).await?) }.boxed()
+    async move { answer(&call, &call.api.broker.withdraw(&grant, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
@@ -187,30 +187,52 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
 pub(super) fn extend(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let (window, reason) = call.body::<ExtendBody>()?.parse()?;
-        answer(call.api.broker.extend(&grant, call.caller.person(), window, reason).await?)
+        answer(&call, &call.api.broker.extend(&grant, call.caller.person(), window, reason).await?)
+    }
+    .boxed()
+}
+
+pub(super) fn break_glass(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let grant = call.api.broker.break_glass(&grant, call.caller.person(), reason(&call)?).await?;
+        call.api.metrics.glass_broken();
+        answer(&call, &grant)
+    }
+    .boxed()
+}
+
+pub(super) fn review(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    async move {
+        let ReviewBody { digest, verdict, words } = call.body()?;
+        let words = words.parse().map_err(|wrong| Problem::from(vec![wrong]))?;
+        let grant = call.api.broker.review(&grant, call.caller.person(), &digest, verdict, words).await?;
+        answer(&call, &grant)
     }
     .boxed()
 }
 
 pub(super) fn end(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
-    async move { answer(call.api.broker.release(&grant, call.caller.person()).await?) }.boxed()
+    async move { answer(&call, &call.api.broker.release(&grant, call.caller.person()).await?) }.boxed()
 }
 
 pub(super) fn revoke(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
-        let reason = reason(&call)?;
-        answer(call.api.broker.revoke(&grant, call.caller.person(), reason).await?)
+        let reason = reason(&call)?.to_string();
+        answer(&call, &call.api.broker.revoke(&grant, call.caller.person(), reason).await?)
     }
     .boxed()
 }
 
-fn answer(grant: Arc<Grant>) -> Answer {
-    Ok(Json(GrantView::from(&*grant)).into_response())
+fn answer(call: &Call, grant: &Arc<Grant>) -> Answer {
+    Ok(Json(view(&call.api, grant)).into_response())
 }
 
-fn reason(call: &Call) -> Result<String, Problem> {
-    let reason: Reason = call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| Problem::from(vec![wrong]))?;
-    Ok(reason.to_string())
+fn view(api: &Api, grant: &Grant) -> GrantView {
+    GrantView::of(grant, api.broker.ledger().now())
+}
+
+fn reason(call: &Call) -> Result<Reason, Problem> {
+    call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| Problem::from(vec![wrong]))
 }
 
 fn cluster_view(name: &ClusterName, site: &Site) -> ClusterView {

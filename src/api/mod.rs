@@ -106,7 +106,7 @@ enum May {
     Anyone(fn(&Api) -> Response),
     /// Every known person.
     Person(fn(Call) -> BoxFuture<'static, Answer>),
-    /// A person who may see the grant in the path: who asked, who may answer, auditors and admins. To
+    /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
     /// everybody else there is no such grant.
     Seeing(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
 }
@@ -221,6 +221,22 @@ fn routes() -> Vec<Route> {
             Seeing(handlers::extend),
             "ask for more time; approve and deny answer it",
             Some("ExtendBody"),
+            "GrantView",
+        ),
+        route(
+            post(),
+            "/v1/grants/{id}/break-glass",
+            Seeing(handlers::break_glass),
+            "take your access when nobody answers, where the rule lets it; it has to be reviewed",
+            Some("ReasonBody"),
+            "GrantView",
+        ),
+        route(
+            post(),
+            "/v1/grants/{id}/review",
+            Seeing(handlers::review),
+            "say what you found about access that nobody had agreed to; also when it is over",
+            Some("ReviewBody"),
             "GrantView",
         ),
         route(post(), "/v1/grants/{id}/end", Seeing(handlers::end), "give your access back", None, "GrantView"),

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
-    ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView, LessBody, Problem, ReasonBody, RequestBody,
-    RisksView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, BreakGlassView, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView,
+    EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView, LessBody, Problem, ReasonBody,
+    RequestBody, ReviewBody, ReviewView, RisksView, StepView, TriedView, WhoamiView,
 };
 use super::{May, Route, routes};
 
@@ -44,7 +44,9 @@ fn operation(route: &Route) -> Value {
     let who = match route.may {
         May::Anyone(_) => "Everyone who can open the socket.",
         May::Person(_) => "Every person the host or the configuration knows.",
-        May::Seeing(_) => "Who asked, who may answer, auditors and admins; to others there is no such grant (404).",
+        May::Seeing(_) => {
+            "Who asked, who may answer or review, auditors and admins; to others there is no such grant (404)."
+        }
     };
     let mut parameters: Vec<Value> = route
         .query
@@ -113,6 +115,9 @@ fn schemas() -> Map<String, Value> {
         schema::<FindingView>(),
         schema::<HeldView>(),
         schema::<LessBody>(),
+        schema::<BreakGlassView>(),
+        schema::<ReviewBody>(),
+        schema::<ReviewView>(),
         schema::<RisksView>(),
         schema::<StepView>(),
         schema::<WhoamiView>(),

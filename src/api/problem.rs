@@ -50,6 +50,7 @@ impl From<Refusal> for Problem {
             Code::PolicyDenied
             | Code::Guardrail
             | Code::SelfApproval
+            | Code::ReviewOwed
             | Code::NotAllowed
             | Code::ApproverLostRight
             | Code::RequesterLostRight => StatusCode::FORBIDDEN,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::broker::{Explained, Tried};
+use crate::grant::glass::{self, Glass, Verdict};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{Decision, Denial, Step, Yes, unmet};
 use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Reason, Scope, Window};
@@ -190,11 +191,24 @@ impl ExtendBody {
     }
 }
 
-/// `POST /v1/grants/{id}/deny` and `…/revoke`
+/// `POST /v1/grants/{id}/review`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReviewBody {
+    /// The digest of what was looked at.
+    pub digest: String,
+    /// `justified` or `not-justified`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// What was found, in words.
+    pub words: String,
+}
+
+/// `POST /v1/grants/{id}/deny`, `…/revoke` and `…/break-glass`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReasonBody {
-    /// Why; the requester reads it.
+    /// Why; who asked, and who answers or reviews, read it.
     pub reason: String,
 }
 
@@ -269,10 +283,18 @@ pub struct GrantView {
     /// More time that was asked for and not answered yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<ExtensionView>,
+    /// From when on the requester may take the access without an answer; absent where the rule lets nobody, or
+    /// nobody has to answer any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub break_glass_from: Option<Timestamp>,
+    /// That nobody had agreed when the access was taken, and who looked at it since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlassView>,
     /// What became of its role while it was live, where the rule only warns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_changed: Option<String>,
-    /// What was asked at first, in words, where an approver cut it down.
+    /// What was asked at first, in words, where an approver cut it down or broken glass gives less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrowed_from: Option<String>,
     /// The worst of what the access lets its holder reach: `low` to `critical`, `unclassified` above all; absent
@@ -291,8 +313,10 @@ pub struct GrantView {
     pub rules: Option<Vec<Rule>>,
 }
 
-impl From<&Grant> for GrantView {
-    fn from(grant: &Grant) -> Self {
+impl GrantView {
+    /// The grant as it is at this moment.
+    #[must_use]
+    pub fn of(grant: &Grant, now: Timestamp) -> Self {
         Self {
             id: grant.id.to_string(),
             phase: grant.phase.as_str().to_owned(),
@@ -330,6 +354,8 @@ impl From<&Grant> for GrantView {
                 steps: StepView::all(&grant.terms.steps, &extension.agreed),
                 agreed: extension.agreed.iter().map(|yes| yes.by.to_string()).collect(),
             }),
+            break_glass_from: glass::possible_from(grant),
+            break_glass: grant.glass.as_ref().map(|broken| BreakGlassView::of(grant, broken, now)),
             role_changed: grant.role_changed.clone(),
             narrowed_from: grant
                 .narrowed_from
@@ -341,9 +367,7 @@ impl From<&Grant> for GrantView {
             rules: None,
         }
     }
-}
 
-impl GrantView {
     /// The view with what approvers look at.
     #[must_use]
     pub fn with(self, shown: Shown) -> Self {
@@ -416,6 +440,66 @@ pub struct HeldView {
     pub access: String,
     /// Where; empty for the whole cluster.
     pub namespaces: Vec<String>,
+}
+
+/// Access that nobody had agreed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlassView {
+    /// Why nobody could be waited for.
+    pub reason: String,
+    /// When the glass was broken.
+    #[schema(value_type = String, format = DateTime)]
+    pub broken_at: Timestamp,
+    /// Until when it has to be reviewed.
+    #[schema(value_type = String, format = DateTime)]
+    pub review_until: Timestamp,
+    /// What a review has to carry.
+    pub digest: String,
+    /// Who has to review it.
+    pub steps: Vec<StepView>,
+    /// The reviews so far, in order.
+    pub reviews: Vec<ReviewView>,
+    /// Whether a review is still owed.
+    pub owed: bool,
+    /// Whether it is owed and its time is over.
+    pub overdue: bool,
+}
+
+impl BreakGlassView {
+    fn of(grant: &Grant, broken: &Glass, now: Timestamp) -> Self {
+        let view = |review: &glass::Reviewed| ReviewView {
+            by: review.by.by.to_string(),
+            at: review.by.at,
+            verdict: review.verdict.as_str().to_owned(),
+            words: review.words.to_string(),
+        };
+        Self {
+            reason: broken.reason.to_string(),
+            broken_at: broken.broken_at,
+            review_until: broken.review_until,
+            digest: broken.digest.clone(),
+            steps: StepView::all(glass::steps(grant), &broken.reviewers()),
+            reviews: broken.reviews.iter().map(view).collect(),
+            owed: broken.owed,
+            overdue: broken.is_overdue(now),
+        }
+    }
+}
+
+/// What one person found when they looked at it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReviewView {
+    /// Who.
+    pub by: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// `justified` or `not-justified`.
+    pub verdict: String,
+    /// In their words.
+    pub words: String,
 }
 
 /// More time that was asked for.

@@ -243,7 +243,8 @@ impl Authority {
         let validity = self.validity(lifetime, approved.not_after(), now)?;
         let public_key = csr.into_public_key();
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
-        Ok(prepared(self.template.fill(approved.grant(), approved.person(), &particulars), &particulars))
+        let tbs = self.template.fill(approved.grant(), approved.person(), &approved.uid(), &particulars);
+        Ok(prepared(tbs, &particulars))
     }
 
     /// Signs what was prepared, and nothing else.

@@ -38,16 +38,18 @@ pub(super) struct Particulars<'a, K> {
     pub(super) validity: (Timestamp, Timestamp),
 }
 
-/// A person in one grant: user `jit:<person>`, the one group `jit:<grant>`, uid `<grant>`.
+/// A person in one grant: user `jit:<person>`, the one group `jit:<grant>`, uid `<grant>`, or
+/// `break-glass:<grant>` where nobody had agreed.
 pub(super) fn user(
     grant: &GrantId,
     person: &PersonName,
+    uid: &str,
     particulars: &Particulars<'_, impl PublicKeyData>,
 ) -> CertificateParams {
     let mut subject = DistinguishedName::new();
     subject.push(DnType::OrganizationName, grant.group());
     subject.push(DnType::CommonName, person.user());
-    subject.push(DnType::CustomDnType(UID.to_vec()), grant.as_str());
+    subject.push(DnType::CustomDnType(UID.to_vec()), uid);
     leaf(subject, particulars)
 }
 

@@ -47,12 +47,13 @@ impl Template {
             serial: [1; profile::SERIAL_LENGTH],
             validity: (profile::whole_second(0), profile::whole_second(i64::from(u32::MAX))),
         };
-        let sample = key::record(&profile::user(&grant, &person, &particulars), &subject_key, issuer, key)?;
+        let sample =
+            key::record(&profile::user(&grant, &person, grant.as_str(), &particulars), &subject_key, issuer, key)?;
         // The name is written anew into each certificate; a verifier compares it with the issuing
         // certificate's subject (RFC 5280 section 6.1.3 (a)(4)), here byte for byte.
         chain::issuer_is_subject(&sample, certificate)?;
         Self::cut(&sample, &subject_key)
-            .filter(|template| template.fill(&grant, &person, &particulars) == sample)
+            .filter(|template| template.fill(&grant, &person, grant.as_str(), &particulars) == sample)
             .ok_or_else(failed)
     }
 
@@ -71,15 +72,13 @@ impl Template {
         &self,
         grant: &GrantId,
         person: &PersonName,
+        uid: &str,
         particulars: &Particulars<'_, PublicKey>,
     ) -> Vec<u8> {
         let [before, after] = &self.extensions;
         let (first, last) = particulars.validity;
-        let subject = [
-            attribute(ORGANIZATION, &grant.group()),
-            attribute(COMMON_NAME, &person.user()),
-            attribute(UID, grant.as_str()),
-        ];
+        let subject =
+            [attribute(ORGANIZATION, &grant.group()), attribute(COMMON_NAME, &person.user()), attribute(UID, uid)];
         element(
             0x30,
             &[

@@ -99,6 +99,7 @@ fn approved(key: &KeyHash, until: Timestamp) -> Approved {
         narrowed_from: None,
         role_changed: None,
         extension: None,
+        glass: None,
         answers: 0,
         bind_intended: true,
         binding_uids: Vec::new(),
@@ -763,8 +764,8 @@ fn sample_template(name: &str, key: &impl PublicKeyData) -> CertificateParams {
     match name {
         "root" => profile::root(&cluster(), &particulars(1, 10 * 31_557_600)),
         "issuing" => profile::issuing(&cluster(), &particulars(2, 30 * 86_400)),
-        "user" => profile::user(&grant, &person, &particulars(3, 900)),
-        "user-ed25519" => profile::user(&grant, &person, &particulars(4, 900)),
+        "user" => profile::user(&grant, &person, grant.as_str(), &particulars(3, 900)),
+        "user-ed25519" => profile::user(&grant, &person, grant.as_str(), &particulars(4, 900)),
         _ => profile::daemon("bastion.example.com", &particulars(5, 3600)),
     }
 }

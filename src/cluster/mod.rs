@@ -438,10 +438,16 @@ impl Cluster {
     }
 
     fn metadata(&self, kind: &str, binding: &Binding) -> serde_json::Value {
+        let grant = binding.name.trim_start_matches("jit-");
+        let annotations = if binding.broken_glass {
+            serde_json::json!({ GRANT: grant, USER: binding.user, BREAK_GLASS: "true" })
+        } else {
+            serde_json::json!({ GRANT: grant, USER: binding.user })
+        };
         let mut metadata = serde_json::json!({
             "name": binding.name,
             "labels": { MANAGED_BY: OURS, HOST_LABEL: self.0.host },
-            "annotations": { GRANT: binding.name.trim_start_matches("jit-"), USER: binding.user },
+            "annotations": annotations,
         });
         if let (Some(namespace), Some(fields)) = (&binding.namespace, metadata.as_object_mut()) {
             fields.insert("namespace".to_owned(), namespace.as_str().into());
@@ -552,6 +558,8 @@ pub(crate) const OURS: &str = "jitd";
 pub(crate) const HOST_LABEL: &str = "jitd.dev/host";
 pub(crate) const GRANT: &str = "jitd.dev/grant";
 pub(crate) const USER: &str = "jitd.dev/user";
+/// Says of a binding that nobody had agreed to it.
+const BREAK_GLASS: &str = "jitd.dev/break-glass";
 
 /// How many bindings one page of a list has: kubectl's own `--chunk-size`.
 const PAGE: u32 = 500;

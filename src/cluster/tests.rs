@@ -89,6 +89,7 @@ fn binding() -> Binding {
         user: "jit:alice".to_owned(),
         namespace: Some("payments".parse().unwrap()),
         rules: None,
+        broken_glass: false,
         role: "view".parse().unwrap(),
     }
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, KeyHash, Person, PersonName, RoleRef, Window};
@@ -36,6 +37,7 @@ pub struct Approved {
     person: PersonName,
     key: KeyHash,
     not_after: Timestamp,
+    broken_glass: bool,
 }
 
 impl Approved {
@@ -57,12 +59,21 @@ impl Approved {
         &self.key
     }
 
+    /// The uid that tells its requests in the API server's audit log: the grant, with a mark where nobody agreed.
+    #[must_use]
+    pub fn uid(&self) -> String {
+        if self.broken_glass { format!("{BROKEN_GLASS}{}", self.grant) } else { self.grant.to_string() }
+    }
+
     /// Nothing signed for it is valid after this moment.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 }
+
+/// What the uid of a person begins with whose access nobody agreed to.
+pub const BROKEN_GLASS: &str = "break-glass:";
 
 /// An approver says yes. Answers `agreed`, or `approved` when it was the last one needed.
 ///
@@ -123,7 +134,7 @@ pub fn approve_of_itself(grant: &Grant, collect_within: SignedDuration, now: Tim
 }
 
 /// An approval waits from the moment at which it can be collected.
-fn collect_until(grant: &Grant, usual: SignedDuration, now: Timestamp) -> Timestamp {
+pub(super) fn collect_until(grant: &Grant, usual: SignedDuration, now: Timestamp) -> Timestamp {
     let begin = grant.ask.start.map_or(now, |start| start.max(now));
     after(begin, grant.terms.collect.map_or(usual, Window::duration))
 }
@@ -134,7 +145,10 @@ fn collect_until(grant: &Grant, usual: SignedDuration, now: Timestamp) -> Timest
 /// The refusal, when the approver may not, or there is nothing to answer any more.
 pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
-    waits_for_answer(grant, now)?;
+    // Broken glass is no answer: one may still come, until the access is taken.
+    if grant.phase != Phase::Approved || grant.glass.is_none() {
+        waits_for_answer(grant, now)?;
+    }
     Ok(Event::Denied { reason })
 }
 
@@ -206,6 +220,10 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
         return Err(drifted);
     }
     match policy::decide(facts.policy, facts.requester, grant.asked(), &facts.circumstances) {
+        Decision::Ask(terms) if grant.glass.is_some() => {
+            glass::still_let(grant, terms.break_glass.as_ref())?;
+            return Ok(approved(grant, window_end(&grant.ask, now)));
+        }
         Decision::Ask(terms) if terms.steps == grant.terms.steps => {}
         Decision::Ask(_) => {
             return Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers than agreed")
@@ -269,7 +287,13 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
 const LEAST: SignedDuration = SignedDuration::from_secs(2);
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
-    Approved { grant: grant.id.clone(), person: grant.requester.clone(), key: grant.key.clone(), not_after }
+    Approved {
+        grant: grant.id.clone(),
+        person: grant.requester.clone(),
+        key: grant.key.clone(),
+        not_after,
+        broken_glass: grant.glass.is_some(),
+    }
 }
 
 fn same_key(grant: &Grant, key: &KeyHash) -> Result<(), Refusal> {
@@ -291,10 +315,10 @@ fn not_collectable(grant: &Grant) -> Refusal {
     }
 }
 
-/// Whether a person may see this grant: who asked, who may answer, and the given groups of overseers.
+/// Whether a person may see this grant: who asked, who may answer or review, and the given groups of overseers.
 #[must_use]
 pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
-    person.name == grant.requester || person.is_in_any(&grant.terms.groups()) || person.is_in_any(overseers)
+    person.name == grant.requester || person.is_in_any(&grant.terms.watchers()) || person.is_in_any(overseers)
 }
 
 /// The end of a window that begins now, as a whole second, for certificates know no other; never longer

@@ -3,6 +3,7 @@
 //! ```text
 //!  pending ──► approved ──► collecting ──► live ──► ending ──► ended(expired | released | revoked | drifted | failed)
 //!     ├─► denied   └─► lapsed     └────────────────────┘
+//!     │   (from approved too, where the glass was broken)
 //!     ├─► withdrawn (also from approved)
 //!     └─► lapsed
 //! ```
@@ -11,6 +12,7 @@
 
 pub mod approval;
 pub mod extension;
+pub mod glass;
 pub mod narrow;
 pub mod policy;
 pub mod refusal;
@@ -27,6 +29,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::extension::Extension;
+use self::glass::{Glass, Verdict};
 use self::policy::{Labels, Terms, Usage, Yes};
 use self::request::{
     Access, Ask, ExactRules, KeyHash, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
@@ -269,6 +272,32 @@ pub enum Event {
         /// Why, in the approver's words.
         reason: String,
     },
+    /// Nobody answered, and who asked takes the access at once; people look at it afterwards.
+    GlassBroken {
+        /// Why nobody could be waited for.
+        reason: Reason,
+        /// How long the access lasts: what was asked, and at most what the rule gives this way.
+        window: Window,
+        /// What a review answers.
+        digest: String,
+        /// Until when the access can be collected.
+        collect_until: Timestamp,
+        /// Until when it has to be reviewed.
+        review_until: Timestamp,
+    },
+    /// Somebody looked at access that nobody had agreed to.
+    Reviewed {
+        /// The digest that was answered.
+        digest: String,
+        /// Which of the asked groups the reviewer was in.
+        groups: BTreeSet<String>,
+        /// What they found.
+        verdict: Verdict,
+        /// In their words.
+        words: Reason,
+        /// Whether nothing is owed any more.
+        closes: bool,
+    },
     /// The binding is about to be deleted.
     UnbindIntended {
         /// Why the grant ends.
@@ -329,6 +358,8 @@ impl Event {
             Self::ExtensionAgreed { .. } => "extension_agreed",
             Self::Extended { .. } => "extended",
             Self::ExtensionDenied { .. } => "extension_denied",
+            Self::GlassBroken { .. } => "glass_broken",
+            Self::Reviewed { .. } => "reviewed",
             Self::UnbindIntended { .. } => "unbind_intended",
             Self::Ended { .. } => "ended",
         }
@@ -526,7 +557,7 @@ pub struct Grant {
     pub requester: PersonName,
     /// What was asked, or what approvers left of it.
     pub ask: Ask,
-    /// What was asked at first, where approvers cut it down.
+    /// What was asked at first, where approvers cut it down or broken glass gives less.
     pub narrowed_from: Option<Box<Ask>>,
     /// The key it is for.
     pub key: KeyHash,
@@ -538,6 +569,8 @@ pub struct Grant {
     pub risk: Option<Severity>,
     /// More time that was asked for and not answered yet.
     pub extension: Option<Extension>,
+    /// That nobody had agreed when the access was taken, and who looked at it since.
+    pub glass: Option<Glass>,
     /// How many questions and answers there were, of all kinds.
     pub answers: u32,
     /// What became of its role while it was live, where its terms only warn.
@@ -607,6 +640,7 @@ impl Grant {
             rules_sha256: requested.shown.role.rules_sha256(),
             risk: requested.shown.assessment.worst(),
             extension: None,
+            glass: None,
             answers: 0,
             role_changed: None,
             terms: requested.terms.clone(),
@@ -634,7 +668,33 @@ impl Grant {
         use Event as E;
         use Phase as P;
         match (self.phase, &fact.event) {
-            (phase, E::Refused { .. }) if phase.is_open() => {}
+            (_, E::Refused { .. }) if !self.is_over() => {}
+            (P::Pending, E::GlassBroken { reason, window, digest, collect_until, review_until })
+                if *window <= self.ask.window && self.terms.break_glass.is_some() =>
+            {
+                if *window < self.ask.window {
+                    self.narrowed_from.get_or_insert(Box::new(self.ask.clone()));
+                    self.ask.window = *window;
+                }
+                let (reason, digest) = (reason.clone(), digest.clone());
+                let (broken_at, review_until) = (fact.at, *review_until);
+                self.glass = Some(Glass { reason, broken_at, review_until, digest, reviews: Vec::new(), owed: true });
+                self.answers = self.answers.saturating_add(1);
+                self.phase = P::Approved;
+                self.deadline = Some(*collect_until);
+            }
+            (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
+                let by = fact.by.clone().map(|by| Yes { by, groups: groups.clone(), at: fact.at });
+                let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
+                match (by, &mut self.glass) {
+                    (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
+                        glass.reviews.push(glass::Reviewed { by, verdict: *verdict, words: words.clone() });
+                        glass.owed = !closes;
+                    }
+                    _ => return Err(self.out_of_order(&fact.event)),
+                }
+                self.answers = self.answers.saturating_add(1);
+            }
             (P::Pending, E::Agreed { groups, .. }) => self.agree(fact, groups),
             (P::Pending, E::Narrowed(narrowed)) if narrow::is_no_wider(&narrowed.ask, &self.ask) => {
                 let before = std::mem::replace(&mut self.ask, narrowed.ask.clone());
@@ -649,7 +709,7 @@ impl Grant {
                 self.phase = P::Approved;
                 self.deadline = Some(*collect_until);
             }
-            (P::Pending, E::Denied { reason }) => {
+            (phase, E::Denied { reason }) if phase == P::Pending || phase == P::Approved && self.glass.is_some() => {
                 self.closing_words = Some(reason.clone());
                 self.close(P::Denied, fact);
             }
@@ -717,11 +777,25 @@ impl Grant {
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
-            (phase, event) => {
-                return Err(OutOfOrder { grant: self.id, phase: phase.as_str(), event: event.kind() });
-            }
+            (_, event) => return Err(self.out_of_order(event)),
         }
         Ok(self)
+    }
+
+    fn out_of_order(&self, event: &Event) -> OutOfOrder {
+        OutOfOrder { grant: self.id.clone(), phase: self.phase.as_str(), event: event.kind() }
+    }
+
+    /// Whether nothing can happen to it any more: no access, and no review that is owed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.phase.is_open() && !self.owes_review()
+    }
+
+    /// Whether its access was taken without an answer and is not reviewed yet.
+    #[must_use]
+    pub fn owes_review(&self) -> bool {
+        self.glass.as_ref().is_some_and(|glass| glass.owed)
     }
 
     fn is_asked_for(&self, digest: &str) -> bool {
@@ -754,7 +828,7 @@ impl Grant {
     /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.
     #[must_use]
     pub fn bindings(&self) -> Vec<Binding> {
-        bindings(&self.id, &self.ask, &self.requester)
+        bindings(&self.id, &self.ask, &self.requester, self.glass.is_some())
     }
 }
 
@@ -774,11 +848,13 @@ pub struct Binding {
     pub role: RoleRef,
     /// The rules of that role where it is made for this binding and ends with it.
     pub rules: Option<ExactRules>,
+    /// Whether nobody had agreed; marked in the cluster.
+    pub broken_glass: bool,
 }
 
 /// The bindings that a grant of this id would have: one a namespace, or one for the whole cluster.
 #[must_use]
-pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName) -> Vec<Binding> {
+pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName, broken_glass: bool) -> Vec<Binding> {
     let (role, rules) = match &ask.access {
         Access::Role(role) => (role.clone(), None),
         Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(id)), Some(rules.clone())),
@@ -790,6 +866,7 @@ pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName) -> Vec<Binding>
         namespace,
         role: role.clone(),
         rules: rules.clone(),
+        broken_glass,
     };
     match &ask.scope {
         Scope::Namespaces(_) => ask.scope.namespaces().iter().cloned().map(Some).map(binding).collect(),

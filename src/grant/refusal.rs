@@ -12,6 +12,8 @@ pub enum Code {
     Guardrail,
     /// This person has, or asked for, as much as the policy lets one person.
     Limit,
+    /// This person took access without an answer, and it is not reviewed yet.
+    ReviewOwed,
     /// Nobody approves their own request.
     SelfApproval,
     /// An approver wanted to give what was not asked.
@@ -56,6 +58,7 @@ impl Code {
             Self::PolicyDenied => "policy-denied",
             Self::Guardrail => "guardrail",
             Self::Limit => "limit",
+            Self::ReviewOwed => "review-owed",
             Self::SelfApproval => "self-approval",
             Self::NotLess => "not-less",
             Self::NotAllowed => "not-allowed",

@@ -119,7 +119,7 @@ struct Append {
 }
 
 impl Trail {
-    /// Opens or makes the trail at `path`, checks its end, and answers with every grant that is still open.
+    /// Opens or makes the trail at `path`, checks its end, and answers with every grant that is still open or owes a review.
     ///
     /// # Errors
     /// [`TrailError`], when it is held, damaged or can't be read. Nothing is repaired.
@@ -507,7 +507,7 @@ fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> 
     match &fact.event {
         Event::Requested(requested) => {
             let groups =
-                serde_json::to_string(&requested.terms.groups()).map_err(|error| Fault::System(error.to_string()))?;
+                serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
             let requester = fact.by.as_ref().map_or("", |person| person.as_str());
             connection
                 .prepare_cached(
@@ -516,7 +516,13 @@ fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> 
                 .execute(params![grant.as_str(), seq, requester, requested.key.0, groups])?;
         }
         Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
-            connection.prepare_cached("UPDATE grants SET open = 0 WHERE id = ?1")?.execute([grant.as_str()])?;
+            connection.prepare_cached("UPDATE grants SET open = open & ~1 WHERE id = ?1")?.execute([grant.as_str()])?;
+        }
+        Event::GlassBroken { .. } => {
+            connection.prepare_cached("UPDATE grants SET open = open | 2 WHERE id = ?1")?.execute([grant.as_str()])?;
+        }
+        Event::Reviewed { closes: true, .. } => {
+            connection.prepare_cached("UPDATE grants SET open = open & ~2 WHERE id = ?1")?.execute([grant.as_str()])?;
         }
         _ => {}
     }
@@ -600,7 +606,7 @@ fn check_tail(connection: &Connection) -> Result<Head, Fault> {
 }
 
 fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
-    let mut statement = connection.prepare("SELECT id FROM grants WHERE open = 1 ORDER BY seq")?;
+    let mut statement = connection.prepare("SELECT id FROM grants WHERE open > 0 ORDER BY seq")?;
     let ids: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     ids.iter().map(|id| fold(connection, id)).collect()
 }

@@ -27,6 +27,7 @@ CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
 WHEN NEW.seq <= (SELECT max(seq) FROM events)
 BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 
+-- `open` is 1 while a grant is not over, and 2 more while it owes a review.
 CREATE TABLE grants (
     id        TEXT PRIMARY KEY,
     seq       INTEGER NOT NULL,

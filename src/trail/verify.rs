@@ -130,10 +130,10 @@ impl Checker {
                 }
             }
             .map_err(|error| damaged(error.to_string()))?;
-            if next.phase.is_open() {
-                self.open.insert(id.clone(), next);
-            } else {
+            if next.is_over() {
                 self.closed.insert(id.clone());
+            } else {
+                self.open.insert(id.clone(), next);
             }
         } else if !matches!(
             entry.fact.event,
@@ -150,7 +150,7 @@ impl Checker {
         Report {
             events: self.seq,
             grants: self.grants,
-            open: u64::try_from(self.open.len()).unwrap_or(u64::MAX),
+            open: self.open.values().filter(|grant| grant.phase.is_open()).count().try_into().unwrap_or(u64::MAX),
             head: self.head.unwrap_or_else(|| BEGINNING.to_owned()),
         }
     }

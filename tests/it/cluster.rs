@@ -58,7 +58,15 @@ impl Bench {
     fn binding(&self, namespace: Option<Namespace>, role: &str) -> Binding {
         let id = random_id();
         let (name, group) = (id.binding_name(), id.group());
-        Binding { name, group, user: "jit:alice".to_owned(), namespace, role: role.parse().unwrap(), rules: None }
+        Binding {
+            name,
+            group,
+            user: "jit:alice".to_owned(),
+            namespace,
+            role: role.parse().unwrap(),
+            rules: None,
+            broken_glass: false,
+        }
     }
 
     async fn role(&self, name: &str, rules: Vec<PolicyRule>) {

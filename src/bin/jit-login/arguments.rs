@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use jitd::api::wire::{AskBody, LessBody};
+use jitd::grant::glass::Verdict;
 use jitd::grant::request::Malformed;
 use jitd::grant::role::Rule;
 
@@ -120,6 +121,25 @@ pub(crate) enum Verb {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Take your access when nobody answers, where the policy lets it; people review it afterwards
+    BreakGlass {
+        /// A grant's id [default: your only open request]
+        id: Option<String>,
+        /// Why it can't wait; every approver and reviewer reads it
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Say what you found about access that was taken without an answer
+    Review {
+        /// A grant's id
+        id: String,
+        /// What you found.
+        #[command(flatten)]
+        verdict: Found,
+        /// … in words; they stay in the trail
+        #[arg(long, value_name = "TEXT")]
+        words: String,
+    },
     /// Give your own access back before its time
     End {
         /// A grant's id
@@ -176,6 +196,25 @@ pub(crate) enum Verb {
     },
     /// Look for what keeps things from working
     Doctor,
+}
+
+/// What a reviewer found.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Found {
+    /// There was reason enough
+    #[arg(long)]
+    justified: bool,
+    /// There was not
+    #[arg(long)]
+    not_justified: bool,
+}
+
+impl Found {
+    /// What was said.
+    pub(crate) fn meant(&self) -> Verdict {
+        if self.justified { Verdict::Justified } else { Verdict::NotJustified }
+    }
 }
 
 /// What is asked.

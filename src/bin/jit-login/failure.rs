@@ -180,6 +180,7 @@ fn is_refusal(code: &str) -> bool {
         code,
         "policy-denied"
             | "self-approval"
+            | "review-owed"
             | "not-allowed"
             | "already-agreed"
             | "digest-mismatch"
@@ -205,6 +206,9 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     let when = grant.ended_at.map(|at| format!(" {}", ago(at))).unwrap_or_default();
     match (grant.phase.as_str(), grant.end_cause.as_deref()) {
         ("denied", _) => format!("`{id}` was denied{by}{words}"),
+        ("lapsed", _) if grant.break_glass.is_some() => {
+            format!("the glass of `{id}` was broken, but it was not collected in time")
+        }
         ("lapsed", _) if grant.steps.iter().any(|step| step.missing > 0) => {
             format!("nobody answered `{id}` in time")
         }
@@ -273,6 +277,7 @@ mod tests {
             (Failure::Closed(grant("denied")), 3),
             (problem("policy-denied", 403), 4),
             (problem("self-approval", 403), 4),
+            (problem("review-owed", 403), 4),
             (problem("not-allowed", 403), 4),
             (problem("already-agreed", 409), 4),
             (problem("digest-mismatch", 409), 4),

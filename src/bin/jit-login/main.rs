@@ -89,6 +89,8 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
         Verb::Withdraw { id } => caller.withdraw(&id).await,
         Verb::Extend { id, duration, reason, no_wait } => caller.extend(id, &duration, &reason, no_wait).await,
+        Verb::BreakGlass { id, reason } => caller.break_glass(id, &reason).await,
+        Verb::Review { id, verdict, words } => caller.review(&id, verdict.meant(), &words).await,
         Verb::End { id } => caller.end(&id).await,
         Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
         Verb::Whoami => caller.whoami().await,

@@ -9,8 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jitd::api::wire::{AskBody, EventList, GrantList, GrantView, WhoamiView};
+use jitd::api::wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use jitd::client::{Client, LONGEST_WAIT};
+use jitd::grant::glass::Verdict;
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};
@@ -21,7 +22,7 @@ use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
-use crate::view::{closed_word, event_row, explained, lacking, page, place, plain, row, sentence};
+use crate::view::{closed_word, event_row, explained, glass_line, lacking, page, place, plain, row, sentence};
 use crate::wait::{interruptible, until_answered};
 
 /// So many grants are looked through for the last one that was asked for.
@@ -134,6 +135,7 @@ impl Caller {
         if list.more {
             say(&format!("only the newest {} are shown; --limit shows more", list.grants.len()));
         }
+        list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
         let rows = || list.grants.iter().map(row).collect();
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
         put(
@@ -242,6 +244,34 @@ impl Caller {
             return Err(if grant.extension.is_some() { Failure::ExtensionLapsed } else { Failure::ExtensionDenied });
         }
         self.deliver(&grant).await
+    }
+
+    /// `break-glass`: collects at once.
+    pub(crate) async fn break_glass(&mut self, id: Option<String>, reason: &str) -> Result<(), Failure> {
+        let grant = self.named_or_only(id, &["pending"]).await?;
+        let grant = self.client.break_glass(&grant.id, reason).await?;
+        if let Some(line) = glass_line(&grant) {
+            say(&line);
+        }
+        let id = grant.id.clone();
+        interruptible(&id, self.deliver(&grant)).await
+    }
+
+    /// `review`
+    pub(crate) async fn review(&mut self, id: &str, verdict: Verdict, words: &str) -> Result<(), Failure> {
+        let grant = self.client.show(id).await?;
+        say(&page(&grant));
+        let digest = grant.break_glass.as_ref().map(|glass| glass.digest.clone()).unwrap_or_default();
+        let body = ReviewBody { digest, verdict, words: words.to_owned() };
+        let grant = self.client.review(&grant.id, &body).await?;
+        let word = match &grant.break_glass {
+            Some(glass) if glass.owed => {
+                say(&format!("{} has to review it still", lacking(&glass.steps)));
+                "reviewed, more is owed"
+            }
+            _ => "reviewed",
+        };
+        put(self.format, &grant, || format!("{} {word}", grant.id), || grant.id.clone())
     }
 
     /// `end`

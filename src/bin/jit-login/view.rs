@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::access;
 use crate::failure::closed;
 use crate::output::{
-    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, safe, safe_name, seconds_to, table,
+    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table, until,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
@@ -71,12 +71,35 @@ fn running_clock(grant: &GrantView) -> String {
     }
 }
 
+/// That the glass was broken and nobody has looked at it yet, and who has to; nothing when nothing is owed.
+pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
+    let glass = grant.break_glass.as_ref().filter(|glass| glass.owed)?;
+    let due = if glass.overdue { "overdue since" } else { "due at" };
+    let words = format!(
+        "glass broken by {} {}: {} ({}); {} has to review it, {due} {}: `{} review {}`",
+        safe_name(&grant.requester),
+        ago(glass.broken_at),
+        sentence(grant),
+        safe(&glass.reason),
+        lacking(&glass.steps),
+        clock(glass.review_until),
+        program(),
+        safe_name(&grant.id),
+    );
+    Some(paint(&words, RED))
+}
+
 /// A line of `ls`.
 pub(crate) fn row(grant: &GrantView) -> Vec<String> {
     let reason = safe(&grant.reason);
     let short: String =
         if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
     let phase = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
+    let phase = match &grant.break_glass {
+        Some(glass) if glass.overdue => format!("{phase}, review overdue"),
+        Some(glass) if glass.owed => format!("{phase}, review owed"),
+        _ => phase,
+    };
     vec![
         safe_name(&grant.id),
         phase,
@@ -126,6 +149,19 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     if let Some(changed) = &grant.role_changed {
         line("mind", &paint(&safe(changed), RED));
+    }
+    if let Some(glass) = &grant.break_glass {
+        let words = format!("broken {}, nobody had agreed: {}", ago(glass.broken_at), safe(&glass.reason));
+        line("glass", &paint(&words, RED));
+        for review in &glass.reviews {
+            let words = format!("{} by {}: {}", safe(&review.verdict), safe_name(&review.by), safe(&review.words));
+            line("review", &words);
+        }
+        if glass.owed {
+            let due = if glass.overdue { "overdue, it was due" } else { "due" };
+            let words = format!("{} has to, {due} {}", lacking(&glass.steps), until(glass.review_until));
+            line("review", &paint(&words, RED));
+        }
     }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };

@@ -10,7 +10,7 @@ use jitd::api::wire::GrantView;
 use jitd::client::{Client, ClientError, LONGEST_WAIT};
 
 use crate::failure::Failure;
-use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, until};
+use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, seconds_to, until};
 use crate::view::{lacking, people};
 
 /// How long a daemon that went away is waited for.
@@ -39,7 +39,7 @@ pub(crate) async fn until_answered(
                     return Err(Failure::Closed(Box::new(seen)));
                 }
             }
-            match client.wait(&seen, LONGEST_WAIT).await {
+            match client.wait(&seen, patience(&seen)).await {
                 Ok(view) => {
                     if lost.take().is_some() {
                         line.say("jitd is back");
@@ -91,6 +91,17 @@ pub(crate) async fn interruptible<T>(id: &str, work: impl Future<Output = Result
     }
 }
 
+/// How long an answer is held: not past the moment from which there is more to say.
+fn patience(grant: &GrantView) -> Duration {
+    let next = grant.break_glass_from.map(seconds_to).filter(|left| *left >= 0);
+    next.map_or(LONGEST_WAIT, |left| Duration::from_secs(left.unsigned_abs().saturating_add(1)).min(LONGEST_WAIT))
+}
+
+/// Whether who asked may take the access without an answer by now.
+fn may_break_glass(grant: &GrantView) -> bool {
+    grant.break_glass_from.is_some_and(|from| seconds_to(from) < 0)
+}
+
 /// Whether a failure may go away while we wait: a daemon that restarts, or has too much to do.
 fn passes(error: &ClientError) -> bool {
     match error {
@@ -103,6 +114,9 @@ fn passes(error: &ClientError) -> bool {
 /// What an approver's yes is called.
 fn answered(grant: &GrantView) -> String {
     let names: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
+    if grant.break_glass.is_some() {
+        return "nobody agreed, the glass was broken".to_owned();
+    }
     if names.is_empty() { "no approval is needed".to_owned() } else { format!("approved by {}", names.join(", ")) }
 }
 
@@ -123,7 +137,12 @@ fn waiting(grant: &GrantView) -> String {
         )
     };
     let ends = grant.deadline.map(|at| format!(", lapses {} at {}", until(at), clock(at))).unwrap_or_default();
-    format!("waiting for {}{already}, asked {}{ends}", lacking(&grant.steps), ago(grant.requested_at))
+    let glass = if may_break_glass(grant) {
+        format!("; if it can't wait: `{} break-glass {} --reason TEXT`", program(), safe(&grant.id))
+    } else {
+        String::new()
+    };
+    format!("waiting for {}{already}, asked {}{ends}{glass}", lacking(&grant.steps), ago(grant.requested_at))
 }
 
 struct Line {
@@ -153,7 +172,7 @@ impl Line {
             }));
             return;
         }
-        let state = format!("{}/{}", grant.phase, grant.agreed.len());
+        let state = format!("{}/{}/{}", grant.phase, grant.agreed.len(), may_break_glass(grant));
         let mut spoken = self.spoken.borrow_mut();
         if *spoken != state {
             say(&waiting(grant));

@@ -282,13 +282,7 @@ impl Terms {
     /// The groups of all steps, without repeats: who may answer.
     #[must_use]
     pub fn groups(&self) -> Vec<&str> {
-        let mut groups: Vec<&str> = Vec::new();
-        for group in self.steps.iter().flat_map(|step| &step.groups) {
-            if !groups.contains(&group.as_str()) {
-                groups.push(group);
-            }
-        }
-        groups
+        without_repeats(&self.steps)
     }
 
     /// Who has to agree, for people.
@@ -303,6 +297,22 @@ impl Terms {
             steps => steps.iter().map(step).collect::<Vec<_>>().join(", and "),
         }
     }
+
+    /// Who may answer, and who would review broken glass: they see the grant.
+    #[must_use]
+    pub fn watchers(&self) -> Vec<&str> {
+        without_repeats(self.steps.iter().chain(self.break_glass.iter().flat_map(|glass| &glass.review.steps)))
+    }
+}
+
+fn without_repeats<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<&'a str> {
+    let mut groups: Vec<&str> = Vec::new();
+    for group in steps.into_iter().flat_map(|step| &step.groups) {
+        if !groups.contains(&group.as_str()) {
+            groups.push(group);
+        }
+    }
+    groups
 }
 
 /// Why the policy says no.

@@ -108,7 +108,7 @@ pub struct BreakGlass {
 pub struct Review {
     /// Steps that all have to hold, as for an approval.
     pub steps: Vec<Step>,
-    /// How soon after the access began.
+    /// How soon after the glass was broken.
     pub within: Window,
 }
 

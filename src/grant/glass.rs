@@ -1,0 +1,208 @@
+//! Breaking the glass: access at once when nobody answers, by a rule that lets it, and the review that is owed for
+//! it afterwards.
+//!
+//! ```text
+//!  pending ──after──► glass_broken ─► approved ─► … (as any other, but shorter and marked)
+//!                          └─► reviewed … reviewed(closes): until then it is owed, also after the end
+//! ```
+//! It is no approval: nobody agreed, and the re-check at collection asks the rule for broken glass, not for a yes.
+//! Every function takes the grant and the moment and answers with an event, or with a refusal.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::approval::{after, collect_until};
+use super::policy::{BreakGlass, Step, Yes, unmet};
+use super::refusal::{Code, Refusal};
+use super::request::{Person, Reason, Window};
+use super::role::sha256_hex;
+use super::{Event, Grant, Phase};
+
+/// Glass that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glass {
+    /// Why nobody could be waited for.
+    pub reason: Reason,
+    /// When.
+    pub broken_at: Timestamp,
+    /// Until when it has to be reviewed.
+    pub review_until: Timestamp,
+    /// What a review answers.
+    pub digest: String,
+    /// The reviews so far, in order.
+    pub reviews: Vec<Reviewed>,
+    /// Whether a review is still owed.
+    pub owed: bool,
+}
+
+/// What one person found when they looked at it afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reviewed {
+    /// Who, in which of the asked groups, and when.
+    pub by: Yes,
+    /// What they found.
+    pub verdict: Verdict,
+    /// In their words.
+    pub words: Reason,
+}
+
+/// What a reviewer finds. Either is a review: what has to be done about it is for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// There was reason enough.
+    Justified,
+    /// There was not.
+    NotJustified,
+}
+
+impl Verdict {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Justified => "justified",
+            Self::NotJustified => "not-justified",
+        }
+    }
+}
+
+impl Glass {
+    /// Whether the review is owed and its time is over.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.owed && self.review_until <= now
+    }
+
+    /// Who reviewed it, as they count in the steps.
+    #[must_use]
+    pub fn reviewers(&self) -> Vec<Yes> {
+        self.reviews.iter().map(|review| review.by.clone()).collect()
+    }
+}
+
+/// From when on the glass of a request can be broken; none when its terms know no broken glass, or nobody has to
+/// answer any more.
+#[must_use]
+pub fn possible_from(grant: &Grant) -> Option<Timestamp> {
+    let glass = grant.terms.break_glass.as_ref().filter(|_| grant.phase == Phase::Pending)?;
+    Some(after(grant.requested_at, glass.after.map_or(SignedDuration::ZERO, Window::duration)))
+}
+
+/// The requester takes access that nobody agreed to. `owes` tells whether a review of theirs is owed already.
+/// Answers `glass_broken`.
+///
+/// # Errors
+/// The refusal, when it is not theirs, nobody is waited for, the rule gives none, or it is too early.
+pub fn smash(
+    grant: &Grant,
+    by: &Person,
+    reason: Reason,
+    owes: bool,
+    collect_within: SignedDuration,
+    now: Timestamp,
+) -> Result<Event, Refusal> {
+    if grant.requester != by.name {
+        return Err(Refusal::new(Code::NotAllowed, "only the person who asked may do this"));
+    }
+    if grant.phase != Phase::Pending {
+        let why = format!("the request is already {}, no glass has to be broken", grant.phase.as_str());
+        return Err(Refusal::new(Code::WrongPhase, why));
+    }
+    if grant.deadline.is_none_or(|deadline| deadline <= now) {
+        return Err(Refusal::new(Code::TooLate, "nobody answered in time").hint("ask again"));
+    }
+    if owes {
+        return Err(Refusal::new(Code::ReviewOwed, "access that you took without an answer is not reviewed yet")
+            .hint("`jit-login ls` shows who has to review it; until then wait for an answer"));
+    }
+    let (Some(glass), Some(from)) = (&grant.terms.break_glass, possible_from(grant)) else {
+        let why = format!("the rule `{}` gave no access without an answer when it was asked", grant.terms.rule);
+        return Err(Refusal::new(Code::PolicyDenied, why).hint("wait for the answer"));
+    };
+    if now < from {
+        let left = from.duration_since(now).as_secs().saturating_add(1);
+        let why = format!("an answer is waited for first, {left} s more");
+        return Err(Refusal::new(Code::WrongPhase, why).hint("break the glass then, if still nobody answers"));
+    }
+    let window = grant.ask.window.min(glass.max_duration);
+    let review_until = after(now, glass.review.within.duration());
+    let shown = json!({ "grant": grant.digest, "by": by.name, "at": now, "window": window, "reason": reason });
+    Ok(Event::GlassBroken {
+        reason,
+        window,
+        digest: sha256_hex(shown.to_string().as_bytes()),
+        collect_until: collect_until(grant, collect_within, now),
+        review_until,
+    })
+}
+
+/// Somebody looks at it afterwards. Answers `reviewed`, which says whether it was the last one needed.
+///
+/// # Errors
+/// The refusal, when the glass was not broken, nothing is owed, the person may not, or what was shown is not what
+/// was done.
+pub fn review(
+    grant: &Grant,
+    reviewer: &Person,
+    shown: &str,
+    verdict: Verdict,
+    words: Reason,
+    now: Timestamp,
+) -> Result<Event, Refusal> {
+    let (Some(glass), steps) = (&grant.glass, steps(grant)) else {
+        return Err(Refusal::new(Code::WrongPhase, "nothing is to be reviewed, the glass was not broken"));
+    };
+    if !glass.owed {
+        return Err(Refusal::new(Code::WrongPhase, "it was reviewed already, nothing is owed"));
+    }
+    if reviewer.name == grant.requester {
+        return Err(Refusal::new(Code::SelfApproval, "nobody reviews what they did themselves")
+            .hint("somebody else of the groups that review has to"));
+    }
+    let groups: BTreeSet<String> =
+        steps.iter().flat_map(|step| &step.groups).filter(|group| reviewer.groups.contains(*group)).cloned().collect();
+    let by = Yes { by: reviewer.name.clone(), groups: groups.clone(), at: now };
+    if !steps.iter().any(|step| step.counts(&by)) {
+        let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
+        return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
+    }
+    if glass.reviews.iter().any(|review| review.by.by == reviewer.name) {
+        return Err(Refusal::new(Code::AlreadyAgreed, "you have already reviewed this"));
+    }
+    if shown != glass.digest {
+        return Err(Refusal::new(Code::DigestMismatch, "what you review is not what was done")
+            .hint("look at it again with `jit-login show`, then review that"));
+    }
+    let closes = closes(grant, by);
+    Ok(Event::Reviewed { digest: glass.digest.clone(), groups, verdict, words, closes })
+}
+
+/// Whether nothing is owed any more after one more review.
+#[must_use]
+pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
+    let mut all = grant.glass.as_ref().map(Glass::reviewers).unwrap_or_default();
+    all.push(by);
+    unmet(steps(grant), &all).is_empty()
+}
+
+/// Who has to review.
+#[must_use]
+pub fn steps(grant: &Grant) -> &[Step] {
+    grant.terms.break_glass.as_ref().map_or(&[], |glass| glass.review.steps.as_slice())
+}
+
+/// Whether the policy still lets the glass be broken as it was.
+///
+/// # Errors
+/// The refusal.
+pub fn still_let(grant: &Grant, now: Option<&BreakGlass>) -> Result<(), Refusal> {
+    if now.is_some() && now == grant.terms.break_glass.as_ref() {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::RequesterLostRight, "the policy no longer gives this access without an answer")
+        .hint("ask again, and wait for the answer"))
+}
