@@ -301,9 +301,23 @@ impl Check<'_> {
                     self.fault(&check, format!("is different: {difference}"), hint);
                 }
             }
-            Ok(None) => self.fault(check, "is missing", hint),
+            Ok(None) => match self.is_there(wanted.namespace()).await {
+                Ok(true) => self.fault(check, "is missing", hint),
+                Ok(false) => self.tell(
+                    Verdict::Warning,
+                    check,
+                    "there is no such namespace",
+                    Some("make it, and then the binding; until then requests for it are refused"),
+                ),
+                Err(error) => self.failed(&check, &error),
+            },
             Err(error) => self.failed(&check, &error),
         }
+    }
+
+    async fn is_there(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
+        let Some(namespace) = namespace.and_then(|name| name.parse().ok()) else { return Ok(true) };
+        Ok(self.cluster.labels_of(&namespace).await?.is_some())
     }
 
     /// Bindings that must be refused, tried without being made: one that RBAC stops, and one that only the
