@@ -320,8 +320,8 @@ impl Check<'_> {
         Ok(self.cluster.labels_of(&namespace).await?.is_some())
     }
 
-    /// Bindings that must be refused, tried without being made: one that RBAC stops, and one that only the
-    /// admission policy does.
+    /// What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
+    /// the admission policies do.
     async fn wall(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
         let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
         let (Some(namespace), Ok(role)) = (self.existing(reaches).await?, "cluster-admin".parse()) else {
@@ -344,21 +344,31 @@ impl Check<'_> {
                 Ok(()) => self.fault("wall", "binding `cluster-admin` is not refused", APPLY),
             }
         }
-        let Some(role) = given.first() else {
+        let makes_roles = reaches.iter().any(|reach| reach.makes_roles);
+        if let Some(role) = given.first() {
+            attempt.role = (*role).clone();
+            attempt.group = OTHER_GROUP.to_owned();
+            let tried = self.cluster.would_bind(&attempt).await;
+            self.fenced("binding a group that no grant has", &manifest::fence_name(host), tried);
+        } else if !makes_roles {
             self.tell(
                 Verdict::Warning,
                 "wall",
                 "the policy gives no role here, so the fence can't be tried",
                 Some("write a rule for this cluster"),
             );
-            return Ok(());
-        };
-        attempt.role = (*role).clone();
-        attempt.group = OTHER_GROUP.to_owned();
-        let fence = manifest::fence_name(host);
-        let found = "binding a group that no grant has";
-        match self.cluster.would_bind(&attempt).await {
-            Err(ClusterError::Forbidden { why, .. }) if why.contains(&fence) => {
+        }
+        if makes_roles {
+            attempt.name = "tried-by-jitd-check".to_owned();
+            let tried = self.cluster.would_make_role(&attempt).await;
+            self.fenced("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+        }
+        Ok(())
+    }
+
+    fn fenced(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
+        match tried {
+            Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
                 self.ok("wall", format!("{found} is refused by `{fence}`"));
             }
             Err(ClusterError::Forbidden { why, .. }) => {
@@ -368,7 +378,6 @@ impl Check<'_> {
             Err(error) => self.failed("wall", &error),
             Ok(()) => self.fault("wall", format!("{found} is not refused"), APPLY),
         }
-        Ok(())
     }
 
     /// A namespace that is there: one of the policy's, else the one that every cluster has.

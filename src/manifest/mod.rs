@@ -15,7 +15,7 @@ use crate::cluster::RBAC_GROUP;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 
-pub use self::fence::{fence, fence_name};
+pub use self::fence::{fence, fence_name, fence_of_roles_name};
 pub use self::place::{Place, Reach};
 
 /// The user name of the daemon's own certificate.

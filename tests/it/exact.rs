@@ -353,6 +353,13 @@ fn check_compares_the_ceilings() {
             with(beside.clone(), |object| object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
         refused(bastion.admin.call(Method::POST, &in_namespace(&bastion.ns), &object), "only jitd gives rights");
     }
+    // The fence of roles, when it is not in force.
+    let fence = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/jitd-{host}-roles");
+    bastion.admin.delete(&fence);
+    let missing = format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-roles: is missing");
+    until_checked(&bastion, &[missing.as_str(), "fault wall: making a role that no grant owns is not refused"]);
+    bastion.apply(&bastion.manifest());
+    until_checked(&bastion, &[]);
     bastion.admin.delete(&format!("/api/v1/namespaces/{}", bastion.shop));
     expect(format!("warning RoleBinding {narrow} in namespace {}: there is no such namespace", bastion.shop));
 }
