@@ -259,7 +259,9 @@ impl Check<'_> {
     async fn held(&mut self, policy: &Policy, host: &str, objects: &[Object]) -> Result<(), ClusterError> {
         let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
         let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
-        known.extend(objects.iter().map(place));
+        // By kind: a ceiling's ClusterRole and a binding of it in the whole cluster would have one name.
+        let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
+        known.extend(objects.iter().filter(is_binding).map(place));
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
             for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {

@@ -343,6 +343,16 @@ fn check_compares_the_ceilings() {
     expect(format!("fault excess: `{name}` ("));
     bastion.admin.delete(&format!("{}/{name}", in_namespace(&bastion.ns)));
     until_checked(&bastion, &[]);
+    let everywhere = with(beside.clone(), |object| {
+        object["metadata"]["name"] = json!(ceiling);
+        object["roleRef"]["name"] = json!(ceiling);
+    });
+    let bindings = format!("{RBAC}/clusterrolebindings");
+    refused(bastion.admin.call(Method::POST, &bindings, &everywhere), "only jitd gives rights");
+    Admin::posing_as(bastion.plane, "jit:daemon:elsewhere", &["system:masters"]).create(&bindings, &everywhere);
+    expect(format!("fault excess: `{ceiling}` ("));
+    bastion.admin.delete(&format!("{bindings}/{ceiling}"));
+    until_checked(&bastion, &[]);
     // Under another name nobody gives the daemon anything.
     for change in [
         json!({ "metadata": { "name": "plain" } }),
