@@ -259,7 +259,9 @@ impl Check<'_> {
     async fn held(&mut self, policy: &Policy, host: &str, objects: &[Object]) -> Result<(), ClusterError> {
         let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
         let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
-        known.extend(objects.iter().map(place));
+        // By kind: a ceiling's ClusterRole and a binding of it in the whole cluster would have one name.
+        let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
+        known.extend(objects.iter().filter(is_binding).map(place));
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
             for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {
@@ -301,13 +303,27 @@ impl Check<'_> {
                     self.fault(&check, format!("is different: {difference}"), hint);
                 }
             }
-            Ok(None) => self.fault(check, "is missing", hint),
+            Ok(None) => match self.is_there(wanted.namespace()).await {
+                Ok(true) => self.fault(check, "is missing", hint),
+                Ok(false) => self.tell(
+                    Verdict::Warning,
+                    check,
+                    "there is no such namespace",
+                    Some("make it, and then the binding; until then requests for it are refused"),
+                ),
+                Err(error) => self.failed(&check, &error),
+            },
             Err(error) => self.failed(&check, &error),
         }
     }
 
-    /// Bindings that must be refused, tried without being made: one that RBAC stops, and one that only the
-    /// admission policy does.
+    async fn is_there(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
+        let Some(namespace) = namespace.and_then(|name| name.parse().ok()) else { return Ok(true) };
+        Ok(self.cluster.labels_of(&namespace).await?.is_some())
+    }
+
+    /// What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
+    /// the admission policies do.
     async fn wall(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
         let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
         let (Some(namespace), Ok(role)) = (self.existing(reaches).await?, "cluster-admin".parse()) else {
@@ -331,21 +347,31 @@ impl Check<'_> {
                 Ok(()) => self.fault("wall", "binding `cluster-admin` is not refused", APPLY),
             }
         }
-        let Some(role) = given.first() else {
+        let makes_roles = reaches.iter().any(|reach| reach.makes_roles);
+        if let Some(role) = given.first() {
+            attempt.role = (*role).clone();
+            attempt.group = OTHER_GROUP.to_owned();
+            let tried = self.cluster.would_bind(&attempt).await;
+            self.fenced("binding a group that no grant has", &manifest::fence_name(host), tried);
+        } else if !makes_roles {
             self.tell(
                 Verdict::Warning,
                 "wall",
                 "the policy gives no role here, so the fence can't be tried",
                 Some("write a rule for this cluster"),
             );
-            return Ok(());
-        };
-        attempt.role = (*role).clone();
-        attempt.group = OTHER_GROUP.to_owned();
-        let fence = manifest::fence_name(host);
-        let found = "binding a group that no grant has";
-        match self.cluster.would_bind(&attempt).await {
-            Err(ClusterError::Forbidden { why, .. }) if why.contains(&fence) => {
+        }
+        if makes_roles {
+            attempt.name = "tried-by-jitd-check".to_owned();
+            let tried = self.cluster.would_make_role(&attempt).await;
+            self.fenced("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+        }
+        Ok(())
+    }
+
+    fn fenced(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
+        match tried {
+            Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
                 self.ok("wall", format!("{found} is refused by `{fence}`"));
             }
             Err(ClusterError::Forbidden { why, .. }) => {
@@ -355,7 +381,6 @@ impl Check<'_> {
             Err(error) => self.failed("wall", &error),
             Ok(()) => self.fault("wall", format!("{found} is not refused"), APPLY),
         }
-        Ok(())
     }
 
     /// A namespace that is there: one of the policy's, else the one that every cluster has.

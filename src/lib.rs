@@ -29,7 +29,8 @@
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`config`]: as written, as meant
-//! - [`manifest`]: what an administrator applies to a cluster: rights, and the admission policies around them
+//! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
+//!   made of, and the admission policies around them
 //! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
 //! - [`metrics`], [`service`]: numbers, systemd
 //!

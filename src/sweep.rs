@@ -211,6 +211,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Resu
             told(&id, "its role is not what was approved", broker.role_is(&id, found.as_ref()).await);
         }
     }
+    // Where the policy makes no roles any more, the daemon has no right to look at those of grants of before.
     if of_made.is_empty() || !broker.makes_roles(name) {
         return Ok(());
     }

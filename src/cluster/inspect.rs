@@ -1,7 +1,7 @@
 //! Questions about the daemon itself: who it is to the API server, what it may do, what stands in the
 //! cluster, and whether a binding would be taken.
 //!
-//! Nothing here may change a cluster: the one creation is a dry run. `check` asks them.
+//! Nothing here may change a cluster: what is created is a dry run. `check` asks them.
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::found::Stored;
-use super::{Answer, Cluster, ClusterError, bindings, unless_missing};
+use super::{Answer, Cluster, ClusterError, bindings, roles, unless_missing};
 use crate::grant::Binding;
 
 /// One action on a resource, in all namespaces.
@@ -96,6 +96,17 @@ impl Cluster {
         let body = self.body(&self.manifest(binding))?;
         let request = bindings(binding.namespace.as_ref()).create(&dry, body);
         self.0.transport.call::<Stored>(request).await.map(drop)
+    }
+
+    /// Whether the API server would create an empty role named like this binding; stores nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
+    pub async fn would_make_role(&self, binding: &Binding) -> Result<(), ClusterError> {
+        let Some(namespace) = &binding.namespace else { return Ok(()) };
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let body = self.body(&self.metadata("Role", binding))?;
+        self.0.transport.call::<Value>(roles(namespace).create(&dry, body)).await.map(drop)
     }
 
     pub(super) async fn post<T: Serialize + DeserializeOwned>(&self, path: &str, asked: &T) -> Result<T, ClusterError> {

@@ -14,7 +14,7 @@ use crate::grant::role::sha256_hex;
 
 /// A ClusterRole for each ceiling, which gives nothing where it is not bound.
 pub(super) fn roles(host: &str, reaches: &[Reach]) -> Vec<Object> {
-    let with_ceiling = reaches.iter().filter(|reach| reach.makes_roles() && !reach.ceiling.is_empty());
+    let with_ceiling = reaches.iter().filter(|reach| reach.makes_roles && !reach.ceiling.is_empty());
     with_ceiling
         .map(|reach| {
             let why =
@@ -62,7 +62,7 @@ pub(super) fn command(binding: &Object) -> String {
 
 /// What a reader of the manifest has to know when not all namespaces have a name.
 pub(super) fn hint(reaches: &[Reach]) -> Option<String> {
-    let open = reaches.iter().filter(|reach| reach.makes_roles() && reach.is_open());
+    let open = reaches.iter().filter(|reach| reach.makes_roles && reach.is_open());
     let rules: Vec<String> = open.map(|reach| format!("`{}`", reach.rule)).collect();
     (!rules.is_empty()).then(|| {
         format!(

@@ -25,6 +25,12 @@ pub fn fence_name(host: &str) -> String {
     format!("jitd-{host}-fence")
 }
 
+/// The name of the admission policy that fences the roles of this host's daemon.
+#[must_use]
+pub fn fence_of_roles_name(host: &str) -> String {
+    format!("jitd-{host}-roles")
+}
+
 /// The admission policies with their bindings, for a host whose daemon may reach this far.
 #[must_use]
 pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
@@ -40,7 +46,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         validations: bindings_of(host, reaches),
     };
     let roles = Policy {
-        name: format!("jitd-{host}-roles"),
+        name: fence_of_roles_name(host),
         why: "fences the daemon: no role but one that a single grant owns, where the policy lets grants own roles. \
               What such a role may hold is limited by what the daemon holds there itself",
         who: daemon,

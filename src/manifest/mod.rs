@@ -1,5 +1,6 @@
 //! What an administrator applies to a cluster so that the daemon can do its work there, and no more than
-//! the policy gives: its rights in RBAC, and the admission policies that are the second wall.
+//! the policy gives: its rights in RBAC, among them what it may hand on in exact rules, and the admission policies that
+//! are the second wall.
 //!
 //! Printed by `jitd manifest` and compared by `check` with what stands in the cluster; nothing here is sent,
 //! and nothing here may give the daemon a right that no rule of the policy needs.
@@ -14,7 +15,7 @@ use crate::cluster::RBAC_GROUP;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 
-pub use self::fence::{fence, fence_name};
+pub use self::fence::{fence, fence_name, fence_of_roles_name};
 pub use self::place::{Place, Reach};
 
 /// The user name of the daemon's own certificate.
@@ -42,6 +43,7 @@ pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
             rule: rule.rule.to_owned(),
             ceiling: rule.rules.to_vec(),
             narrow: rule.narrow,
+            makes_roles: rule.makes_roles(),
         })
         .collect()
 }
@@ -109,7 +111,7 @@ pub fn held_beside(policy: &Policy, cluster: &ClusterName, host: &str, namespace
 /// Whether the daemon makes roles in namespaces that only the cluster knows, so that [`held_beside`] matters.
 #[must_use]
 pub fn is_open(reaches: &[Reach]) -> bool {
-    reaches.iter().any(|reach| reach.makes_roles() && reach.is_open())
+    reaches.iter().any(|reach| reach.makes_roles && reach.is_open())
 }
 
 /// Two rules may need the same.
@@ -143,7 +145,7 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
     ];
     // RBAC can't limit the name of what is created. What such a role may hold is limited by what the daemon holds
     // itself (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update).
-    if reaches.iter().any(Reach::makes_roles) {
+    if reaches.iter().any(|reach| reach.makes_roles) {
         rules.push(
             json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }),
         );

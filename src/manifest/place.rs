@@ -23,14 +23,11 @@ pub struct Reach {
     pub ceiling: Vec<Rule>,
     /// Whether a role may be cut down to some of its rules.
     pub narrow: bool,
+    /// Whether a grant may own a role, by one of these two.
+    pub makes_roles: bool,
 }
 
 impl Reach {
-    /// Whether a grant may own a role here.
-    pub(super) fn makes_roles(&self) -> bool {
-        !self.places.is_empty() && (!self.ceiling.is_empty() || self.narrow)
-    }
-
     /// Its namespaces that have a name here.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Namespace> {
         self.places.iter().filter_map(|place| match place {
@@ -85,7 +82,7 @@ pub(super) fn binding_in_cluster(reaches: &[Reach]) -> String {
 
 /// Whether the namespace of the request is one in which a grant may own a role.
 pub(super) fn where_roles_are_made(reaches: &[Reach]) -> String {
-    any(reaches.iter().filter(|reach| reach.makes_roles()).map(places))
+    any(reaches.iter().filter(|reach| reach.makes_roles).map(places))
 }
 
 fn role(roles: &[RoleRef], kinds: &[&str]) -> String {
@@ -176,8 +173,6 @@ mod tests {
     fn nothing_given_is_false_and_not_an_empty_expression() {
         assert_eq!(binding_in_cluster(&[]), "false");
         assert_eq!(where_roles_are_made(&[reach(&["view"], vec![], true)]), "false");
-        let narrow = Reach { narrow: true, ..reach(&["view"], vec![], true) };
-        assert_eq!(where_roles_are_made(&[narrow]), "false", "a role needs a namespace");
         assert_eq!(binding_in_cluster(&[reach(&["role/local"], vec![], true)]), "false");
         assert_eq!(places(&reach(&["view"], vec![Place::Labels(vec![])], false)), "false");
     }
@@ -188,7 +183,7 @@ mod tests {
         let whole = reach(&["edit"], vec![Place::Name("whole".parse().unwrap())], false);
         let local =
             reach(&["view", "role/local"], vec![Place::Name("a".parse().unwrap()), Place::Glob("t-?*".into())], false);
-        let local = Reach { narrow: true, ..local };
+        let local = Reach { makes_roles: true, ..local };
         assert_eq!(
             binding_in_cluster(&[local.clone(), wide.clone()]),
             r#"(object.roleRef.kind == "ClusterRole" && object.roleRef.name in ["nodes"])"#

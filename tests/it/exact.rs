@@ -308,6 +308,14 @@ fn check_compares_the_ceilings() {
     let bastion = walled_with(options());
     let host = bastion.host.as_str();
     until_checked(&bastion, &[]);
+    for policy in ["fence", "roles", "guard", "guard-roles"] {
+        let path = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/jitd-{host}-{policy}");
+        let status = until("the expressions are checked", || {
+            let found = bastion.admin.get(&path).1;
+            found["status"]["observedGeneration"].is_number().then(|| found["status"].clone())
+        });
+        assert_eq!(status["typeChecking"]["expressionWarnings"], Value::Null, "{policy}: {status}");
+    }
     let ceiling = format!("jitd-{host}-ceiling-exact");
     let narrow = format!("jitd-{host}-narrow-clusterrole-{}-debug", bastion.ns);
     let expect = |found: String| until_checked(&bastion, &[found.as_str()]);
@@ -335,6 +343,16 @@ fn check_compares_the_ceilings() {
     expect(format!("fault excess: `{name}` ("));
     bastion.admin.delete(&format!("{}/{name}", in_namespace(&bastion.ns)));
     until_checked(&bastion, &[]);
+    let everywhere = with(beside.clone(), |object| {
+        object["metadata"]["name"] = json!(ceiling);
+        object["roleRef"]["name"] = json!(ceiling);
+    });
+    let bindings = format!("{RBAC}/clusterrolebindings");
+    refused(bastion.admin.call(Method::POST, &bindings, &everywhere), "only jitd gives rights");
+    Admin::posing_as(bastion.plane, "jit:daemon:elsewhere", &["system:masters"]).create(&bindings, &everywhere);
+    expect(format!("fault excess: `{ceiling}` ("));
+    bastion.admin.delete(&format!("{bindings}/{ceiling}"));
+    until_checked(&bastion, &[]);
     // Under another name nobody gives the daemon anything.
     for change in [
         json!({ "metadata": { "name": "plain" } }),
@@ -345,13 +363,25 @@ fn check_compares_the_ceilings() {
             with(beside.clone(), |object| object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
         refused(bastion.admin.call(Method::POST, &in_namespace(&bastion.ns), &object), "only jitd gives rights");
     }
+    // The fence of roles, when it is not in force.
+    let fence = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/jitd-{host}-roles");
+    bastion.admin.delete(&fence);
+    let missing = format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-roles: is missing");
+    until_checked(&bastion, &[missing.as_str(), "fault wall: making a role that no grant owns is not refused"]);
+    bastion.apply(&bastion.manifest());
+    until_checked(&bastion, &[]);
+    bastion.admin.delete(&format!("/api/v1/namespaces/{}", bastion.shop));
+    expect(format!("warning RoleBinding {narrow} in namespace {}: there is no such namespace", bastion.shop));
 }
 
 /// Namespaces that a glob fits are not in the manifest; the check names each with the command that makes its binding,
 /// and from then on exact rules work there.
 #[test]
 fn check_names_the_namespaces_that_a_glob_fits() {
-    let mut bastion = walled_with(Options { policy: POLICY.replace("[NS]", "[\"NS-*\"]"), ..Options::default() });
+    let mut bastion = walled_with(Options {
+        policy: POLICY.replace("[NS]", r#"["NS-*", {labels: "exact=NS"}]"#),
+        ..Options::default()
+    });
     let host = bastion.host.clone();
     let printed = bastion.manifest();
     assert!(
@@ -375,6 +405,9 @@ fn check_names_the_namespaces_that_a_glob_fits() {
     let line = said.split('`').find(|part| part.starts_with("kubectl ")).unwrap_or_else(|| panic!("{said}"));
     bastion.kubectl(&line.split(' ').skip(1).collect::<Vec<_>>());
     until_checked(&bastion, &[]);
+    let labels = json!({ "metadata": { "labels": { "exact": bastion.ns } } });
+    bastion.admin.patch(&format!("/api/v1/namespaces/{}", bastion.ns), &labels);
+    until_checked(&bastion, &[&format!("fault RoleBinding {name} in namespace {}: is missing", bastion.ns)]);
     let access = bastion.live(&exact);
     assert_eq!(bastion.look(&access, &bastion.shop), 200);
     ended(&bastion, &access);

@@ -199,7 +199,8 @@ start() {
     cat var/ca/play/root.crt >>plane/client-ca.crt
     await launch 100 grep -qs '"pid"' plane/launch.log
 
-    { bin/jitd --config config.yaml manifest play; cat plane/objects.yaml; } >plane/applied.yaml
+    # The namespaces first: the manifest binds something in them.
+    { cat plane/objects.yaml; bin/jitd --config config.yaml manifest play; } >plane/applied.yaml
     await launch 20 apply
     background jitd jitd.log bin/jitd --config "$dir/config.yaml" serve
     await jitd 20 answers

@@ -27,6 +27,35 @@ fn every_key_is_read() {
     assert_eq!((reach[0].narrow, reach[1].cluster_wide, reach[0].rules.len()), (true, true, 1));
 }
 
+/// A ceiling is needed where a rule has one and a namespace to hold it in; what a guardrail keeps is not among them.
+#[test]
+fn roles_are_made_where_a_rule_has_a_ceiling_and_no_guardrail_is_against_it() {
+    let read = |keys: &str| {
+        let rule = "name: a, who: [oncall], clusters: [prod], maxDuration: 5m, approval: [{groups: [leads]}]";
+        Policy::read(&format!("rules: [{{{rule}, {keys}}}]"), None).unwrap()
+    };
+    let ceiling = "rules: [{apiGroups: [''], resources: [pods], verbs: [get]}]";
+    let prod = "prod".parse().unwrap();
+    for (keys, makes) in [
+        (format!("namespaces: [a], {ceiling}"), true),
+        ("namespaces: [a], roles: [view], narrow: true".to_owned(), true),
+        ("namespaces: [a], roles: [view]".to_owned(), false),
+        (format!("clusterWide: true, {ceiling}"), false),
+    ] {
+        let policy = read(&keys);
+        assert_eq!(policy.makes_roles(&prod), makes, "{keys}");
+        assert!(!policy.makes_roles(&"other".parse().unwrap()), "{keys}");
+    }
+    let policy = read(&format!("namespaces: [\"kube-*\", {{labels: \"team=a\"}}], {ceiling}"));
+    let labels = [("labelled", "a"), ("other", "b"), ("kube-flannel", "b"), ("kube-system", "a")]
+        .map(|(name, team)| (name.parse().unwrap(), [("team".to_owned(), team.to_owned())].into()))
+        .into();
+    let reach = policy.reach(&prod);
+    let fits = ["labelled", "kube-flannel", "other", "unknown", "kube-system"]
+        .map(|name| reach[0].is_for(&name.parse().unwrap(), &labels));
+    assert_eq!(fits, [true, true, false, false, false]);
+}
+
 /// Every mistake of both files at once, each at its very word, in the order of the files.
 #[test]
 fn every_mistake_is_told_where_it_stands() {
