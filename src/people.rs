@@ -104,6 +104,11 @@ impl People {
         self.of_account(user).await
     }
 
+    /// The declared people of a group; the host may know others.
+    pub fn declared_in(&self, group: &str) -> impl Iterator<Item = &PersonName> {
+        self.declared.iter().filter(move |declared| declared.groups.contains(group)).map(|declared| &declared.name)
+    }
+
     async fn of_account(&self, user: User) -> Result<Person, Unknown> {
         if user.uid.is_root() {
             return Err(Unknown::Root);

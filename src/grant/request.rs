@@ -478,6 +478,8 @@ impl fmt::Display for RoleRef {
 pub struct Window(u32);
 
 impl Window {
+    /// The shortest.
+    pub const LEAST: Self = Self(5);
     /// Five minutes.
     pub const FIVE_MINUTES: Self = Self(300);
     /// Ten minutes.

@@ -25,6 +25,7 @@ mod less;
 mod limits;
 mod login;
 mod middleman;
+mod offline;
 mod openapi;
 mod outage;
 mod plane;

@@ -208,9 +208,11 @@ fn check(path: &Path) -> Result<(), Failure> {
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
     let mut out = stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)?;
-    Ok(())
+    match writeln!(out, "{}", serde_json::to_string_pretty(value)?) {
+        // A reader that has gone away, as `head` does, is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(), Failure> {

@@ -3,14 +3,19 @@
 //!
 //! Reads words, calls `grant::policy`, prints. stdout is the result, stderr is everything else.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
+use serde::Serialize;
 
 use jitd::config::{Config, Faults, PolicyFiles, PolicyRead};
-use jitd::grant::policy::{Answer, Case, Labels, Outcome, Policy, Question, Source, Tested, schema};
+use jitd::grant::policy::{
+    Answer, Case, Change, Difference, Holder, Labels, Offer, Outcome, Policy, Question, Setting, Source, Tested, diff,
+    schema,
+};
 use jitd::grant::request::{
     Access, Ask, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person, PersonName,
     Reason, RoleRef, Scope, Window,
@@ -41,6 +46,43 @@ pub(crate) enum PolicyVerb {
         #[command(flatten)]
         request: Box<Request>,
         /// How the answer is printed.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+    /// List who may ask for a role in a place, on which terms, and what closes it; exit code 3 when nobody may.
+    WhoCan {
+        #[command(flatten)]
+        files: Files,
+        /// A ClusterRole, or role/NAME for a Role of the namespace.
+        #[arg(value_parser = word::<RoleRef>)]
+        role: RoleRef,
+        /// Only in this cluster.
+        #[arg(long, value_name = "NAME", value_parser = word::<ClusterName>)]
+        cluster: Option<ClusterName>,
+        #[command(flatten)]
+        place: Place,
+        /// How the list is printed.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+    /// Show who gains (+), loses (-) or gets other terms (~) by a new policy; exit code 3 when anything differs.
+    ///
+    /// Each line is true of a witness, a namespace that both policies were asked about. Not seen: people in several
+    /// groups, but for a group together with one of a denial; namespaces that patterns of several rules are about;
+    /// which texts two regular expressions let through. Those, and what guardrails ask for by risk, are compared as
+    /// they are written. When the rules differ and no line shows it, that is told.
+    Diff {
+        /// The policy before.
+        old: PathBuf,
+        /// The policy after.
+        new: PathBuf,
+        /// The guardrails before [default: guardrails.yaml beside the policy, if there is one].
+        #[arg(long, value_name = "FILE")]
+        old_guardrails: Option<PathBuf>,
+        /// The guardrails after [default: guardrails.yaml beside the policy, if there is one].
+        #[arg(long, value_name = "FILE")]
+        new_guardrails: Option<PathBuf>,
+        /// How the differences are printed.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
@@ -128,6 +170,14 @@ pub(crate) fn policy(config: &Path, verb: &PolicyVerb) -> Result<(), Failure> {
     match verb {
         PolicyVerb::Test { files, output } => test(&files.read(config)?, *output),
         PolicyVerb::Explain { files, request, output } => explain(&files.read(config)?, request, *output),
+        PolicyVerb::WhoCan { files, role, cluster, place, output } => {
+            who_can(&files.read(config)?, role, cluster.as_ref(), place, *output)
+        }
+        PolicyVerb::Diff { old, new, old_guardrails, new_guardrails, output } => {
+            let old = read_files(old, old_guardrails.as_deref())?;
+            let new = read_files(new, new_guardrails.as_deref())?;
+            differ(&diff(&old.policy, &new.policy), *output)
+        }
         PolicyVerb::Schema { file } => print_json(&match file {
             SchemaOf::Policy => schema(Source::Policy),
             SchemaOf::Guardrails => schema(Source::Guardrails),
@@ -294,6 +344,112 @@ impl Place {
         }
         labels
     }
+}
+
+// ---- who-can ----
+
+/// Somebody who may ask, with the people of the configuration.
+#[derive(Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    holder: &'a Holder,
+    people: Vec<&'a PersonName>,
+}
+
+fn who_can(
+    found: &Found,
+    role: &RoleRef,
+    cluster: Option<&ClusterName>,
+    place: &Place,
+    output: Output,
+) -> Result<(), Failure> {
+    let holders = found.policy.who_can(role, cluster, &place.scope()?, &place.labels());
+    let listed: Vec<Listed<'_>> = holders
+        .iter()
+        .map(|holder| {
+            let people = found.people.iter().flat_map(|people| people.declared_in(&holder.group)).collect();
+            Listed { holder, people }
+        })
+        .collect();
+    match output {
+        Output::Json => print_json(&listed)?,
+        Output::Text => listed.iter().for_each(|one| println!("{}", one.line())),
+    }
+    if listed.is_empty() {
+        eprintln!("no rule lets anybody ask for role {role} there\nhint: `jitd policy explain` says what is missing");
+    }
+    if listed.iter().any(|one| one.holder.closed.is_none()) { Ok(()) } else { Err(Failure::No) }
+}
+
+impl Listed<'_> {
+    fn line(&self) -> String {
+        let Holder { cluster, group, offer, if_labels, closed, except } = self.holder;
+        let people: Vec<&str> = self.people.iter().map(|name| name.as_str()).collect();
+        let people = if people.is_empty() { String::new() } else { format!(" ({})", people.join(", ")) };
+        let mut line = format!("{cluster}  {group}{people}  {}", offer_told(offer));
+        if *if_labels {
+            line.push_str("; only if the labels fit, hint: `--label` tells them");
+        }
+        if let Some(closed) = closed {
+            line = format!("{line}; CLOSED, {closed}");
+        }
+        for groups in except {
+            line = format!("{line}; not for {groups}");
+        }
+        line
+    }
+}
+
+fn offer_told(offer: &Offer) -> String {
+    let terms: Vec<String> = offer.terms.iter().map(|(key, told)| format!("{key} {told}")).collect();
+    format!("rule `{}`: {}", offer.rule, terms.join("; "))
+}
+
+// ---- diff ----
+
+fn differ(difference: &Difference, output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Json => print_json(difference)?,
+        Output::Text => {
+            for change in &difference.cells {
+                println!("{}", change_told(change));
+            }
+            for Setting { key, before, now } in &difference.settings {
+                println!("~ {key}  {before} -> {now}");
+            }
+        }
+    }
+    if difference.unseen {
+        eprintln!(
+            "the rules or denials are not the same, and no line shows it\n\
+             hint: `jitd policy diff --help` says what is not seen; compare the files themselves"
+        );
+    }
+    if difference.is_empty() { Ok(()) } else { Err(Failure::No) }
+}
+
+fn change_told(change: &Change) -> String {
+    let Change { sign, cluster, groups, place, witness, access, before, now, .. } = change;
+    let as_one = witness.iter().map(|(name, labels)| {
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!(" {}", labels.join(",")) };
+        format!("{name}{labels}")
+    });
+    let as_one: String = as_one.filter(|one| one != place).map(|one| format!(" (such as {one})")).collect();
+    let all = |offers: &[Offer]| offers.iter().map(offer_told).collect::<Vec<_>>().join(", or ");
+    let terms = match (before.as_slice(), now.as_slice()) {
+        ([], offers) | (offers, []) => all(offers),
+        ([before], [now]) => {
+            let keys: BTreeSet<&str> = before.terms.keys().chain(now.terms.keys()).copied().collect();
+            let told = |offer: &Offer, key: &str| offer.terms.get(key).map_or("none", String::as_str).to_owned();
+            let changed = keys.into_iter().map(|key| (key, told(before, key), told(now, key)));
+            let changed = changed.filter(|(_, before, now)| before != now);
+            let changed: Vec<String> = changed.map(|(key, before, now)| format!("{key} {before} -> {now}")).collect();
+            format!("rule `{}`: {}", now.rule, changed.join("; "))
+        }
+        (before, now) => format!("{} -> {}", all(before), all(now)),
+    };
+    format!("{sign} {cluster}  {}  {place}{as_one}  {access}  {terms}", groups.join("+"))
 }
 
 // ---- words ----

@@ -10,9 +10,11 @@
 mod answer;
 mod case;
 mod covers;
+mod diff;
 mod form;
 mod guardrails;
 mod located;
+mod offer;
 mod pattern;
 mod rule;
 mod shape;
@@ -32,8 +34,10 @@ use super::role;
 pub use self::answer::{Answer, Near, Question};
 pub use self::case::{Case, Expected, Outcome, Tested};
 pub use self::covers::covers;
+pub use self::diff::{Change, Difference, Setting, diff};
 pub use self::form::schema;
 pub use self::guardrails::Guardrails;
+pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
 pub use self::rule::{BreakGlass, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
@@ -288,14 +292,7 @@ impl Terms {
     /// Who has to agree, for people.
     #[must_use]
     pub fn told(&self) -> String {
-        let step = |step: &Step| match &step.guardrail {
-            Some(why) => format!("{step} (guardrail: {why})"),
-            None => step.to_string(),
-        };
-        match self.steps.as_slice() {
-            [] => "nobody is asked".to_owned(),
-            steps => steps.iter().map(step).collect::<Vec<_>>().join(", and "),
-        }
+        offer::told(&self.steps)
     }
 
     /// Who may answer, and who would review broken glass: they see the grant.

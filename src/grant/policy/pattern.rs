@@ -3,7 +3,7 @@
 //! A selector is never guessed: when a namespace's labels are not known, the answer is [`Fit::Unknown`], and
 //! the caller takes the side of "no". The policy's rules, denials and guardrails call this.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -105,6 +105,91 @@ impl Glob {
     }
 }
 
+impl Glob {
+    /// A name that is like this and like `other` too, in which each `*` stands for something; none when there is no
+    /// such name. The shortest is found, breadth first over how far both have come.
+    pub(super) fn meet(&self, other: &str) -> Option<String> {
+        let spelled = |text: &str| text.replace('*', "?*").into_bytes();
+        let (one, other) = (spelled(&self.0), spelled(other));
+        let mut queue = VecDeque::from([(0, 0, String::new())]);
+        let mut seen = BTreeSet::new();
+        while let Some((left, right, text)) = queue.pop_front() {
+            if !seen.insert((left, right)) {
+                continue;
+            }
+            let (here, there) = (one.get(left), other.get(right));
+            if here.is_none() && there.is_none() {
+                return Some(text);
+            }
+            if here == Some(&b'*') {
+                queue.push_back((left + 1, right, text.clone()));
+            }
+            if there == Some(&b'*') {
+                queue.push_back((left, right + 1, text.clone()));
+            }
+            let (Some(here), Some(there)) = (here, there) else { continue };
+            let is_any = |byte: u8| matches!(byte, b'*' | b'?');
+            let letter = match (is_any(*here), is_any(*there)) {
+                (true, true) => b'x',
+                (true, false) => *there,
+                (false, true) => *here,
+                (false, false) if here == there => *here,
+                (false, false) => continue,
+            };
+            let next = |place: usize, byte: u8| if byte == b'*' { place } else { place + 1 };
+            queue.push_back((next(left, *here), next(right, *there), format!("{text}{}", char::from(letter))));
+        }
+        None
+    }
+}
+
+/// A namespace that all of these patterns are about, with its labels; none when none was found. What is found is
+/// about all of them; that nothing is found does not say that there is no such namespace.
+pub(super) fn witness(patterns: &[&NamespacePattern]) -> Option<(Namespace, BTreeMap<String, String>)> {
+    let name = patterns.iter().find_map(|pattern| match pattern {
+        NamespacePattern::Name(name) => Some(name.clone()),
+        _ => None,
+    });
+    let mut globs = patterns.iter().filter_map(|pattern| match pattern {
+        NamespacePattern::Glob(glob) => Some(glob),
+        _ => None,
+    });
+    let name = match (name, globs.next()) {
+        (Some(name), _) => name,
+        (None, Some(glob)) => glob.meet(globs.next().map_or("*", |other| &other.0))?.parse().ok()?,
+        (None, None) => "labelled".parse().ok()?,
+    };
+    let requirements: Vec<&Requirement> = patterns
+        .iter()
+        .filter_map(|pattern| match pattern {
+            NamespacePattern::Labels(selector) => Some(selector.requirements()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let mut labels = BTreeMap::new();
+    for requirement in &requirements {
+        let key = requirement.key();
+        let fits = |labels: &BTreeMap<String, String>| {
+            requirements.iter().filter(|other| other.key() == key).all(|other| other.is_met(labels))
+        };
+        if labels.contains_key(key) || fits(&BTreeMap::new()) {
+            continue;
+        }
+        let named = requirements.iter().flat_map(|other| match other {
+            Requirement::In(_, values) => values.as_slice(),
+            _ => &[],
+        });
+        let value = named
+            .cloned()
+            .chain(["x".to_owned(), "y".to_owned()])
+            .find(|value| fits(&BTreeMap::from([(key.to_owned(), value.clone())])))?;
+        labels.insert(key.to_owned(), value);
+    }
+    let known = Labels::from([(name.clone(), labels.clone())]);
+    patterns.iter().all(|pattern| pattern.fit(&name, Some(&known)) == Fit::Yes).then_some((name, labels))
+}
+
 impl FromStr for Glob {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
@@ -153,12 +238,24 @@ impl Selector {
     /// Whether these labels fulfil every requirement.
     #[must_use]
     pub fn is_match(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|requirement| match requirement {
-            Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
-            Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
-            Requirement::Exists(key) => labels.contains_key(key),
-            Requirement::DoesNotExist(key) => !labels.contains_key(key),
-        })
+        self.requirements.iter().all(|requirement| requirement.is_met(labels))
+    }
+}
+
+impl Requirement {
+    fn key(&self) -> &str {
+        match self {
+            Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => key,
+        }
+    }
+
+    fn is_met(&self, labels: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
+            Self::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),
+            Self::Exists(key) => labels.contains_key(key),
+            Self::DoesNotExist(key) => !labels.contains_key(key),
+        }
     }
 }
 

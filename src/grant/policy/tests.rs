@@ -793,4 +793,5 @@ proptest! {
     }
 }
 
+mod code;
 mod files;

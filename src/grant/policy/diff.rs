@@ -1,0 +1,258 @@
+//! What changes between two policies: who gains what, who loses what, and whose terms are others.
+//!
+//! ```text
+//!  rules of both ─► cells: groups × cluster × place × access ─► what each policy offers there ─► + - ~
+//! ```
+//! Each line is true of a witness: one namespace, with its labels, that was really asked about in both. Not every
+//! difference has a line. Not seen are
+//! - people in several groups, but for a group of a rule together with a group of a denial;
+//! - namespaces that three or more patterns are about, or two of different rules; of a pattern one name is tried,
+//!   with no labels but those that the pattern asks for;
+//! - which texts two regular expressions let through: they are compared as they are written;
+//! - what guardrails ask for by the risk of a role: those keys are compared as they are written.
+//!
+//! So when no line is left though the rules are not the same, that is told. `jitd policy diff` is the caller.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::Policy;
+use super::offer::{Offer, request};
+use super::pattern::{Labels, NamespacePattern, witness};
+use super::rule::Rule;
+use crate::grant::request::{Access, ClusterName, ExactRules, Scope};
+use crate::grant::role;
+
+/// All that was found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// A line for each cell, in order.
+    pub cells: Vec<Change>,
+    /// Limits and guardrails, in the order of the files.
+    pub settings: Vec<Setting>,
+    /// Whether rules or denials are others, and no cell shows it.
+    pub unseen: bool,
+}
+
+/// One cell whose offers are others.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// `+` for a gain, `-` for a loss, `~` for other terms.
+    pub sign: char,
+    /// Where.
+    pub cluster: ClusterName,
+    /// Who: people who are in all of these groups.
+    pub groups: Vec<String>,
+    /// The namespaces as the files write them, or the whole cluster.
+    pub place: String,
+    /// One of them, with its labels; none for the whole cluster.
+    pub witness: Labels,
+    /// What.
+    pub access: String,
+    /// What the old policy offers.
+    pub before: Vec<Offer>,
+    /// What the new one does.
+    pub now: Vec<Offer>,
+    #[serde(skip)]
+    // A witness as the daemon itself would be asked, which the tests do.
+    pub(super) asked: (Scope, Access),
+}
+
+/// A key of limits or guardrails that is another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// Its name in the files.
+    pub key: &'static str,
+    /// What it was.
+    pub before: String,
+    /// What it is.
+    pub now: String,
+}
+
+type Key = (ClusterName, Vec<String>, String, String);
+
+/// A cell, and the wider cells of which it is a part.
+struct Cell {
+    scope: Scope,
+    labels: Labels,
+    access: Access,
+    parts_of: BTreeSet<Key>,
+}
+
+/// What changes from `old` to `new`.
+#[must_use]
+pub fn diff(old: &Policy, new: &Policy) -> Difference {
+    let mut cells: BTreeMap<Key, Cell> = BTreeMap::new();
+    for rule in old.rules.iter().chain(&new.rules) {
+        add_cells(rule, [old, new], &mut cells);
+    }
+    let mut found: BTreeMap<&Key, Change> = BTreeMap::new();
+    for (key, cell) in &cells {
+        let groups: BTreeSet<String> = key.1.iter().cloned().collect();
+        let Some((person, ask)) = request(&groups, &key.0, &cell.scope, &cell.access) else { continue };
+        let (before, now) = (old.offers(&person, &ask, &cell.labels), new.offers(&person, &ask, &cell.labels));
+        if before == now {
+            continue;
+        }
+        let sign = match (before.is_empty(), now.is_empty()) {
+            (true, _) => '+',
+            (_, true) => '-',
+            _ => '~',
+        };
+        let (cluster, groups, place, access) = key.clone();
+        let (witness, asked) = (cell.labels.clone(), (cell.scope.clone(), cell.access.clone()));
+        found.insert(key, Change { sign, cluster, groups, place, witness, access, before, now, asked });
+    }
+    let is_new = |key: &Key, change: &Change| {
+        let wider = cells.get(key).into_iter().flat_map(|cell| &cell.parts_of).filter_map(|wider| found.get(wider));
+        !wider.into_iter().any(|wider| (&wider.before, &wider.now) == (&change.before, &change.now))
+    };
+    let lines: Vec<Change> =
+        found.iter().filter(|(key, change)| is_new(key, change)).map(|(_, change)| change.clone()).collect();
+    let settings = settings(old, new);
+    let written = |policy: &Policy| format!("{:?} {:?}", policy.rules, policy.deny);
+    let unseen = lines.is_empty() && written(old) != written(new);
+    Difference { cells: lines, settings, unseen }
+}
+
+impl Difference {
+    /// Whether nothing was found.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty() && self.settings.is_empty() && !self.unseen
+    }
+}
+
+fn add_cells(rule: &Rule, policies: [&Policy; 2], cells: &mut BTreeMap<Key, Cell>) {
+    let denials = || policies.into_iter().flat_map(|policy| &policy.deny);
+    let denied: BTreeSet<&String> = denials().filter_map(|deny| deny.who.as_ref()).flatten().collect();
+    let places = places(rule, policies);
+    for cluster in &rule.clusters {
+        for group in &rule.who {
+            let alone = vec![group.clone()];
+            let mut people = vec![alone.clone()];
+            people.extend(denied.iter().filter(|other| **other != group).map(|other| {
+                let mut both = vec![group.clone(), (*other).clone()];
+                both.sort_unstable();
+                both
+            }));
+            for (place, part_of, scope, labels) in &places {
+                for (access, wanted) in accesses(rule, scope) {
+                    for groups in &people {
+                        let key = (cluster.clone(), groups.clone(), place.clone(), access.clone());
+                        let mut wider = BTreeSet::new();
+                        if *groups != alone {
+                            wider.insert((cluster.clone(), alone.clone(), place.clone(), access.clone()));
+                        }
+                        if let Some(whole) = part_of {
+                            wider.insert((cluster.clone(), groups.clone(), whole.clone(), access.clone()));
+                            wider.insert((cluster.clone(), alone.clone(), whole.clone(), access.clone()));
+                        }
+                        let cell = cells.entry(key).or_insert_with(|| Cell {
+                            scope: scope.clone(),
+                            labels: labels.clone(),
+                            access: wanted.clone(),
+                            parts_of: BTreeSet::new(),
+                        });
+                        cell.parts_of.extend(wider);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The places of a rule: each pattern, each pattern together with one that closes, the whole cluster. With the name
+/// of the place of which it is a part.
+fn places(rule: &Rule, policies: [&Policy; 2]) -> Vec<(String, Option<String>, Scope, Labels)> {
+    let mut closing: Vec<NamespacePattern> = Vec::new();
+    for policy in policies {
+        closing.extend(policy.deny.iter().filter_map(|deny| deny.namespaces.as_ref()).flatten().cloned());
+        closing.extend(policy.guardrails.never_namespaces.iter().cloned().map(NamespacePattern::Glob));
+    }
+    let mut places = Vec::new();
+    if rule.cluster_wide {
+        places.push(("the whole cluster".to_owned(), None, Scope::Cluster, Labels::new()));
+    }
+    let found = |patterns: &[&NamespacePattern]| {
+        let (name, labels) = witness(patterns)?;
+        Some((Scope::from(name.clone()), Labels::from([(name, labels)])))
+    };
+    for pattern in &rule.namespaces {
+        let whole = pattern.to_string();
+        if let Some((scope, labels)) = found(&[pattern]) {
+            places.push((whole.clone(), None, scope, labels));
+        }
+        for other in closing.iter().filter(|other| **other != *pattern) {
+            if let Some((scope, labels)) = found(&[pattern, other]) {
+                places.push((format!("{whole} and {other}"), Some(whole.clone()), scope, labels));
+            }
+        }
+    }
+    places
+}
+
+/// What a rule gives: its roles, and each single right of its ceiling, which is for namespaces only. `*` stands for
+/// a word that no ceiling names.
+fn accesses(rule: &Rule, scope: &Scope) -> Vec<(String, Access)> {
+    let roles = rule.roles.iter().map(|role| Access::Role(role.clone()));
+    let mut accesses: Vec<(String, Access)> = roles.map(|access| (access.to_string(), access)).collect();
+    if *scope == Scope::Cluster {
+        return accesses;
+    }
+    let exact = |word: &String| word.replace('*', "any");
+    for ceiling in &rule.rules {
+        let names: Vec<Option<&String>> = match ceiling.resource_names.as_slice() {
+            [] => vec![None],
+            names => names.iter().map(Some).collect(),
+        };
+        for verb in &ceiling.verbs {
+            for group in &ceiling.api_groups {
+                for resource in &ceiling.resources {
+                    for name in &names {
+                        let single = role::Rule {
+                            api_groups: vec![exact(group)],
+                            resources: vec![exact(resource)],
+                            resource_names: name.iter().map(|name| (*name).clone()).collect(),
+                            verbs: vec![exact(verb)],
+                            ..role::Rule::default()
+                        };
+                        if let Ok(rules) = ExactRules::try_from(vec![single]) {
+                            let access = Access::Rules(rules);
+                            accesses.push((access.to_string(), access));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    accesses
+}
+
+fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
+    let listed = |policy: &Policy| {
+        let number = |limit: Option<u32>| limit.map_or("none".to_owned(), |limit| limit.to_string());
+        let all = |words: &mut dyn Iterator<Item = String>| words.collect::<Vec<_>>().join(", ");
+        let guardrails = &policy.guardrails;
+        let risks = guardrails
+            .risks
+            .iter()
+            .map(|risk| format!("{}: {}", risk.of.told(), super::offer::told(std::slice::from_ref(&risk.step))));
+        [
+            ("limits.pending", number(policy.limits.pending)),
+            ("limits.live", number(policy.limits.live)),
+            ("limits.perHour", number(policy.limits.per_hour)),
+            ("guardrails.maxDuration", guardrails.max_duration.to_string()),
+            ("guardrails.maxTotal", guardrails.max_total.to_string()),
+            ("guardrails.never.roles", all(&mut guardrails.never_roles.iter().map(ToString::to_string))),
+            ("guardrails.never.namespaces", all(&mut guardrails.never_namespaces.iter().map(ToString::to_string))),
+            ("guardrails.maxRisk", guardrails.max_risk.as_str().to_owned()),
+            ("guardrails.clusterWide.approvers", guardrails.cluster_wide_approvers.to_string()),
+            ("guardrails.risks", all(&mut risks.into_iter())),
+        ]
+    };
+    let pairs = listed(old).into_iter().zip(listed(new));
+    let changed = pairs.filter(|((_, before), (_, now))| before != now);
+    changed.map(|((key, before), (_, now))| Setting { key, before, now }).collect()
+}

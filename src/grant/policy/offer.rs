@@ -1,0 +1,227 @@
+//! What the rules offer to a group in one place: who may ask, on which terms, and what closes it. `who-can` lists
+//! it, `diff` compares it.
+//!
+//! What a request says in words (reason, fields, start) is a term here and never a reason to leave a rule out. The
+//! risk of a role is not known here, so the steps that guardrails ask for by risk are not among the terms.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::pattern::Labels;
+use super::rule::{Drift, Field, FieldType, Labelled, Rule};
+use super::{Policy, Step};
+use crate::grant::approval;
+use crate::grant::request::{Access, Ask, ClusterName, Namespace, Person, RoleRef, Scope, Window};
+
+/// What one rule offers.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offer {
+    /// The rule.
+    pub rule: String,
+    /// Its terms, in words, by the names that the keys have in the file.
+    pub terms: BTreeMap<&'static str, String>,
+    #[serde(skip)]
+    longest: Window,
+}
+
+impl PartialEq for Offer {
+    /// On the same terms; a rule may have another name.
+    fn eq(&self, other: &Self) -> bool {
+        self.terms == other.terms
+    }
+}
+
+/// Somebody whom some rule lets ask.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Holder {
+    /// Where.
+    pub cluster: ClusterName,
+    /// Who.
+    pub group: String,
+    /// By which rule, on which terms.
+    #[serde(flatten)]
+    pub offer: Offer,
+    /// Whether it depends on labels of a namespace that nobody told.
+    pub if_labels: bool,
+    /// What closes it all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
+    /// Denials that close it for those who are also in other groups.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+}
+
+/// The shortest request for this access in this place, of somebody in these groups. Its words are not looked at.
+pub(super) fn request(
+    groups: &BTreeSet<String>,
+    cluster: &ClusterName,
+    scope: &Scope,
+    access: &Access,
+) -> Option<(Person, Ask)> {
+    let person = Person { name: "anybody".parse().ok()?, groups: groups.clone() };
+    let ask = Ask {
+        cluster: cluster.clone(),
+        scope: scope.clone(),
+        access: access.clone(),
+        window: Window::LEAST,
+        reason: "any".parse().ok()?,
+        fields: BTreeMap::new(),
+        start: None,
+    };
+    Some((person, ask))
+}
+
+impl Policy {
+    /// Who may ask for a role in a place, in the order of the rules; without a cluster, in all of them.
+    #[must_use]
+    pub fn who_can(
+        &self,
+        role: &RoleRef,
+        cluster: Option<&ClusterName>,
+        scope: &Scope,
+        labels: &Labels,
+    ) -> Vec<Holder> {
+        let access = Access::Role(role.clone());
+        let mut holders = Vec::new();
+        for rule in &self.rules {
+            for there in rule.clusters.iter().filter(|there| cluster.is_none_or(|only| only == *there)) {
+                for group in &rule.who {
+                    let groups = BTreeSet::from([group.clone()]);
+                    let Some((person, ask)) = request(&groups, there, scope, &access) else { continue };
+                    let if_labels = !rule.gives(&ask, Labelled::Asked(labels));
+                    if if_labels && !could_give(rule, &ask, labels) {
+                        continue;
+                    }
+                    holders.push(Holder {
+                        cluster: there.clone(),
+                        group: group.clone(),
+                        offer: self.offer(rule, &ask),
+                        if_labels,
+                        closed: self.closes(&person, &ask, Labelled::Asked(labels)),
+                        except: self.except(&person, &ask, labels),
+                    });
+                }
+            }
+        }
+        holders
+    }
+
+    /// What these people are offered, in the order in which the rules are tried; what no request could reach is
+    /// left out. Nothing when a denial or a guardrail closes it.
+    pub(super) fn offers(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<Offer> {
+        let mut offers: Vec<Offer> = Vec::new();
+        let labelled = Labelled::Asked(labels);
+        if self.closes(person, ask, labelled).is_some() {
+            return offers;
+        }
+        for rule in self.rules.iter().filter(|rule| rule.is_for(person) && rule.gives(ask, labelled)) {
+            let offer = self.offer(rule, ask);
+            if !offers.iter().any(|before| before.takes_all_of(&offer)) {
+                offers.push(offer);
+            }
+        }
+        offers
+    }
+
+    fn closes(&self, person: &Person, ask: &Ask, labelled: Labelled<'_>) -> Option<String> {
+        if let Some(deny) = self.deny.iter().find(|deny| deny.denies(person, ask, labelled)) {
+            let unknown =
+                if deny.denies(person, ask, Labelled::NotAsked) { "" } else { ", as far as labels are known" };
+            return Some(format!("denied by `{}`{unknown}: {}", deny.name, deny.why));
+        }
+        if let Some((name, why)) = self.guardrails.refuses(ask, None) {
+            return Some(format!("the guardrail `{name}`: {why}"));
+        }
+        approval::access_fits_scope(ask).err().map(|refusal| refusal.why)
+    }
+
+    fn except(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<String> {
+        let others = self.deny.iter().filter_map(|deny| Some((deny, deny.who.as_ref()?)));
+        let others = others.filter(|(deny, who)| {
+            let both =
+                Person { name: person.name.clone(), groups: who.iter().chain(&person.groups).cloned().collect() };
+            !person.is_in_any(who) && deny.denies(&both, ask, Labelled::Asked(labels))
+        });
+        others.map(|(deny, who)| format!("{} (denied by `{}`)", who.join(", "), deny.name)).collect()
+    }
+
+    fn offer(&self, rule: &Rule, ask: &Ask) -> Offer {
+        let mut steps = rule.steps.clone();
+        self.guardrails.tighten(&mut steps, ask, None);
+        let mut terms = BTreeMap::from([
+            ("maxDuration", rule.max_duration.to_string()),
+            ("maxTotal", rule.max_total.to_string()),
+            ("approval", told(&steps)),
+        ]);
+        let mut tell = |key: &'static str, told: Option<String>| told.map(|told| terms.insert(key, told));
+        if let Some(reason) = &rule.reason {
+            let pattern = reason.pattern.as_ref().map(|pattern| format!("like `{pattern}`"));
+            let length = (reason.min_length > 0).then(|| format!("of at least {} characters", reason.min_length));
+            let told: Vec<String> = pattern.into_iter().chain(length).collect();
+            tell("reason", (!told.is_empty()).then(|| told.join(", ")));
+        }
+        let fields: Vec<String> = rule.fields.iter().map(field_told).collect();
+        tell("fields", (!fields.is_empty()).then(|| fields.join("; ")));
+        tell("startWithin", rule.start_within.map(|within| within.to_string()));
+        tell("pending", rule.pending.map(|pending| pending.to_string()));
+        tell("collect", rule.collect.map(|collect| collect.to_string()));
+        tell("narrow", (rule.narrow && matches!(ask.access, Access::Role(_))).then(|| "an approver may".to_owned()));
+        tell("drift", (rule.drift == Drift::Warn).then(|| "only warned of".to_owned()));
+        tell(
+            "breakGlass",
+            rule.break_glass.as_ref().map(|glass| {
+                let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
+                let review = told(&glass.review.steps);
+                format!("{after} for {}, reviewed by {review} within {}", glass.max_duration, glass.review.within)
+            }),
+        );
+        Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
+    }
+}
+
+/// Whether some labels of the namespaces whose labels nobody told would make the rule fit.
+fn could_give(rule: &Rule, ask: &Ask, labels: &Labels) -> bool {
+    let each = |namespace: &Namespace| Ask { scope: namespace.clone().into(), ..ask.clone() };
+    let namespaces = ask.scope.namespaces();
+    let mut known = namespaces.iter().filter(|namespace| labels.contains_key(*namespace));
+    rule.gives(ask, Labelled::NotAsked) && known.all(|name| rule.gives(&each(name), Labelled::Asked(labels)))
+}
+
+impl Offer {
+    /// Whether whatever `later` could give is given by this one, which is tried before it.
+    fn takes_all_of(&self, later: &Self) -> bool {
+        let same = |key: &str| self.terms.get(key) == later.terms.get(key);
+        self.longest >= later.longest
+            && (same("reason") || !self.terms.contains_key("reason"))
+            && same("fields")
+            && (same("startWithin") || !later.terms.contains_key("startWithin"))
+    }
+}
+
+fn field_told(field: &Field) -> String {
+    let kind = match &field.kind {
+        FieldType::Text => "text".to_owned(),
+        FieldType::Number => "number".to_owned(),
+        FieldType::Url => "url".to_owned(),
+        FieldType::Choice(choices) => {
+            format!("one of {}", choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let pattern = field.pattern.as_ref().map_or(String::new(), |pattern| format!(" like `{pattern}`"));
+    format!("{} ({kind}{pattern}{})", field.name, if field.required { ", required" } else { "" })
+}
+
+/// The words of steps, for people.
+pub(super) fn told(steps: &[Step]) -> String {
+    let step = |step: &Step| match &step.guardrail {
+        Some(why) => format!("{step} (guardrail: {why})"),
+        None => step.to_string(),
+    };
+    match steps {
+        [] => "nobody is asked".to_owned(),
+        steps => steps.iter().map(step).collect::<Vec<_>>().join(", and "),
+    }
+}
