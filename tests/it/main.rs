@@ -19,6 +19,7 @@ mod callers;
 mod certificates;
 mod cluster;
 mod crash;
+mod glass;
 mod less;
 mod limits;
 mod login;
