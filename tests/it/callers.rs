@@ -50,6 +50,9 @@ const TABLE: &str = "
     POST /v1/grants/{id}/certificate     pending  wwnnnn- uuu
     POST /v1/grants/{id}/certificate     live     yynnnn- uuu
     POST /v1/grants/{id}/certificate     ended    tttttt- uuu
+    POST /v1/grants/{id}/extend          pending  wwnnnn- uuu
+    POST /v1/grants/{id}/extend          live     yynnnn- uuu
+    POST /v1/grants/{id}/extend          ended    tttttt- uuu
     POST /v1/grants/{id}/break-glass     pending  ppnnnn- uuu
     POST /v1/grants/{id}/break-glass     live     wwnnnn- uuu
     POST /v1/grants/{id}/break-glass     ended    tttttt- uuu
@@ -194,6 +197,7 @@ impl Desk {
             "explain" => ask,
             "grants" => json!({ "ask": ask, "csr": csr() }),
             "approve" => json!({ "digest": grant["digest"] }),
+            "extend" => json!({ "duration": "1m", "reason": "INC-42 not done" }),
             "review" => json!({ "digest": grant["digest"], "verdict": "justified", "words": "fine" }),
             "deny" | "revoke" | "break-glass" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),

@@ -115,6 +115,8 @@ fn every_answer_is_as_the_document_says() {
         on(&mut sample, BOB, "post", &grant, "/approve", "", &json!({ "digest": grant["digest"] }));
         on(&mut sample, ALICE, "post", &grant, "/certificate", "", &json!({ "csr": key.csr() }));
         on(&mut sample, ALICE, "get", &grant, "/wait", "?phase=pending&agreed=0&timeout=1", &null);
+        let more = json!({ "duration": "1m", "reason": "INC-42 not done" });
+        on(&mut sample, ALICE, "post", &grant, "/extend", "", &more);
         let (person, body) = if end == "/end" { (ALICE, &null) } else { (BOB, &reason) };
         on(&mut sample, person, "post", &grant, end, "", body);
         on(&mut sample, ERIN, "get", &grant, "/events", "", &null);
