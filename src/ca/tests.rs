@@ -23,6 +23,7 @@ use super::key::{CaKey, PublicKey};
 use super::store::{CertificateFacts, Shown};
 use super::*;
 use crate::grant::approval;
+use crate::grant::glass::Glass;
 use crate::grant::refusal::Code;
 use crate::grant::request::{Access, Ask, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
@@ -72,7 +73,15 @@ fn made(folder: &Folder) -> Authority {
 
 /// An approval for a key as only the grant itself gives one.
 fn approved(key: &KeyHash, until: Timestamp) -> Approved {
-    let grant = Grant {
+    renewed(&live(key, until), key, until)
+}
+
+fn renewed(grant: &Grant, key: &KeyHash, until: Timestamp) -> Approved {
+    approval::renew(grant, key, until.saturating_sub(seconds(3)).unwrap()).unwrap()
+}
+
+fn live(key: &KeyHash, until: Timestamp) -> Grant {
+    Grant {
         id: GrantId::from_random([7; 10]),
         requester: "alice".parse().unwrap(),
         ask: Ask {
@@ -107,8 +116,7 @@ fn approved(key: &KeyHash, until: Timestamp) -> Approved {
         end_cause: None,
         closed_by: None,
         closing_words: None,
-    };
-    approval::renew(&grant, key, until.saturating_sub(seconds(3)).unwrap()).unwrap()
+    }
 }
 
 fn csr_of(key: &impl rcgen::SigningKey) -> String {
@@ -849,6 +857,28 @@ fn user_profile(der: &[u8], serial: &str, authority: &Authority) -> String {
         .replace("2026-11-23T11:59:30Z", "<now, 30 s back, not before the issuing certificate>")
         .replace("2026-11-23T12:14:59Z", "<last whole second of lifetime, grant and issuing certificate>")
         .replace(&public_key_line(&leaf), "<the key of the request: P-256 or Ed25519>")
+}
+
+/// Where nobody had agreed, the uid says so, and nothing else is another.
+#[test]
+fn broken_glass_is_marked_in_the_uid_alone() {
+    let folder = Folder::new();
+    let authority = made(&folder);
+    let (until, csr) = (now().checked_add(seconds(900)).unwrap(), some_csr());
+    let mut grant = live(csr.key(), until);
+    grant.glass = Some(Glass {
+        reason: "nobody answers".parse().unwrap(),
+        broken_at: now(),
+        review_until: until,
+        digest: String::new(),
+        reviews: Vec::new(),
+        owed: true,
+    });
+    let approved = renewed(&grant, csr.key(), until);
+    let certificate = authority.sign(authority.prepare(approved, csr, seconds(900), now()).unwrap()).unwrap();
+    let made = user_profile(&ders(&certificate.chain_pem)[0], &certificate.serial, &authority);
+    let usual = fs::read_to_string(certs().join("user.profile")).unwrap();
+    assert_eq!(made, usual.replace("= \"<grant>\"", "= \"break-glass:<grant>\""));
 }
 
 /// `certs/*.profile` are what is made: only the values in angle brackets differ from one to the next.

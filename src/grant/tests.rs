@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::approval::{self, Facts};
+use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Usage};
 use super::refusal::Code;
 use super::request::{Ask, KeyHash, Person, Scope};
@@ -77,10 +78,33 @@ fn policy(count: u32) -> Policy {
 }
 
 fn fact(event: Event) -> Fact {
-    Fact { at: at(0), grant: Some(id()), by: Some("alice".parse().unwrap()), event }
+    let by = if matches!(event, Event::Reviewed { closes: true, .. }) { "carol" } else { "alice" };
+    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), event }
 }
 
 fn requested(count: u32) -> Grant {
+    with_terms(terms(count))
+}
+
+/// A request whose rule lets the glass be broken after a minute, for five, reviewed by two.
+fn glassy() -> Grant {
+    let requester = person("alice", &["oncall"]);
+    match policy::decide(&glass_policy("5m"), &requester, &ask(), &circumstances(0)) {
+        Decision::Ask(terms) => with_terms(terms),
+        Decision::Deny(denial) => panic!("{denial:?}"),
+    }
+}
+
+fn glass_policy(most: &str) -> Policy {
+    let written = format!(
+        "rules: [{{name: payments, who: [oncall], clusters: [play], namespaces: [payments], roles: [view], \
+         maxDuration: 10m, approval: [{{groups: [leads]}}], breakGlass: {{after: 1m, maxDuration: {most}, \
+         review: {{groups: [security], count: 2, within: 1h}}}}}}]"
+    );
+    Policy::read(&written, None).unwrap()
+}
+
+fn with_terms(terms: Terms) -> Grant {
     let requester = person("alice", &["oncall"]);
     Grant::begin(&fact(Event::Requested(Box::new(Requested {
         digest: approval::digest(&id(), &requester.name, &ask(), &key(), &shown("get")),
@@ -88,7 +112,7 @@ fn requested(count: u32) -> Grant {
         key: key(),
         shown: shown("get"),
         decided_on: DecidedOn::default(),
-        terms: terms(count),
+        terms,
         pending_until: at(3600),
     }))))
     .unwrap()
@@ -125,7 +149,27 @@ fn every_event() -> Vec<Event> {
         Event::ExtensionAgreed { digest: "f".repeat(64), groups: BTreeSet::new() },
         Event::Extended { digest: "f".repeat(64), groups: BTreeSet::new(), until: at(900) },
         Event::ExtensionDenied { reason: "no".into() },
+        Event::GlassBroken {
+            reason: "nobody answers".parse().unwrap(),
+            window: "5m".parse().unwrap(),
+            digest: "g".repeat(64),
+            collect_until: at(600),
+            review_until: at(3600),
+        },
+        reviewed(false),
+        reviewed(true),
     ]
+}
+
+/// A review of the broken glass above; only the one by carol is the second.
+fn reviewed(closes: bool) -> Event {
+    Event::Reviewed {
+        digest: "g".repeat(64),
+        groups: BTreeSet::from(["security".to_owned()]),
+        verdict: Verdict::Justified,
+        words: "fine".parse().unwrap(),
+        closes,
+    }
 }
 
 /// A grant brought to a point of its life by the events that lead there.
@@ -144,9 +188,16 @@ fn brought_to(point: &str) -> Grant {
         "denied" => &[2],
         "withdrawn" => &[3],
         "lapsed" => &[4],
+        "broken" => &[22],
+        "broken live" => &[22, 7, 8, 9, 10, 11],
+        "broken ended" => &[22, 7, 8, 9, 10, 11, 12, 13],
+        "broken denied" => &[22, 2],
+        "reviewed live" => &[22, 7, 8, 9, 10, 11, 23, 24],
+        "reviewed ended" => &[22, 7, 8, 9, 10, 11, 12, 13, 23, 24],
         _ => unreachable!(),
     };
-    path.iter().fold(requested(1), |grant, step| grant.follow(&fact(every_event()[*step].clone())).unwrap())
+    let begun = if point.starts_with("broken") || point.starts_with("reviewed") { glassy() } else { requested(1) };
+    path.iter().fold(begun, |grant, step| grant.follow(&fact(every_event()[*step].clone())).unwrap())
 }
 
 /// What may follow where, all of it: whatever is not here is refused.
@@ -166,6 +217,12 @@ fn only_these_events_may_follow() {
         ("denied", &[]),
         ("withdrawn", &[]),
         ("lapsed", &[]),
+        ("broken", &[2, 3, 5, 6, 7, 14, 23]),
+        ("broken live", &[6, 7, 8, 12, 16, 17, 18, 23]),
+        ("broken ended", &[6, 23]),
+        ("broken denied", &[6, 23]),
+        ("reviewed live", &[6, 7, 8, 12, 16, 17, 18]),
+        ("reviewed ended", &[]),
     ];
     for (point, legal) in may {
         let followed: Vec<usize> = every_event()
@@ -454,6 +511,128 @@ mod narrowing {
                     }
                 }
                 Err(refusal) => prop_assert!(wider && refusal.code == Code::NotLess, "{refusal}"),
+            }
+        }
+    }
+}
+
+/// Access when nobody answers, and what is owed for it.
+mod broken_glass {
+    use jiff::SignedDuration;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn smash(grant: &Grant, by: &Person, owes: bool, second: i64) -> Result<Event, Code> {
+        let reason = "nobody answers".parse().unwrap();
+        glass::smash(grant, by, reason, owes, SignedDuration::from_mins(10), at(second)).map_err(|refusal| refusal.code)
+    }
+
+    fn alice() -> Person {
+        person("alice", &["oncall", "security", "leads"])
+    }
+
+    fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
+        grant.follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), event }).unwrap()
+    }
+
+    fn broken() -> Grant {
+        let event = smash(&glassy(), &alice(), false, 60).unwrap();
+        then(glassy(), &alice(), 60, event)
+    }
+
+    fn review(grant: &Grant, by: &Person, second: i64) -> Result<Event, Code> {
+        let digest = grant.glass.as_ref().map(|glass| glass.digest.clone()).unwrap_or_default();
+        glass::review(grant, by, &digest, Verdict::NotJustified, "no".parse().unwrap(), at(second))
+            .map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn the_glass_is_broken_by_the_requester_in_time_and_where_the_rule_lets_it() {
+        for (second, expected) in [(0, Code::WrongPhase), (59, Code::WrongPhase), (3600, Code::TooLate)] {
+            assert_eq!(smash(&glassy(), &alice(), false, second), Err(expected), "{second}");
+        }
+        assert!(smash(&glassy(), &alice(), false, 60).is_ok());
+        assert_eq!(smash(&glassy(), &person("bob", &["oncall"]), false, 60), Err(Code::NotAllowed));
+        assert_eq!(smash(&glassy(), &alice(), true, 60), Err(Code::ReviewOwed));
+        assert_eq!(smash(&requested(1), &alice(), false, 60), Err(Code::PolicyDenied));
+        for point in ["approved", "live", "ended", "broken"] {
+            assert_eq!(smash(&brought_to(point), &alice(), false, 60), Err(Code::WrongPhase), "{point}");
+        }
+    }
+
+    #[test]
+    fn it_is_shorter_and_no_approval() {
+        let grant = broken();
+        assert_eq!((grant.phase, grant.ask.window.seconds(), grant.agreed.len()), (Phase::Approved, 300, 0));
+        assert_eq!(grant.asked(), &ask());
+        assert!(grant.bindings().iter().all(|binding| binding.broken_glass));
+        assert!(brought_to("approved").bindings().iter().all(|binding| !binding.broken_glass));
+        let no = approval::deny(&grant, &person("bob", &["leads"]), "no".into(), at(61)).unwrap();
+        assert_eq!(then(grant, &person("bob", &["leads"]), 61, no).phase, Phase::Denied);
+        assert!(approval::deny(&brought_to("broken live"), &person("bob", &["leads"]), "no".into(), at(61)).is_err());
+    }
+
+    /// Broken glass is collected only while the policy would let it be broken again.
+    #[test]
+    fn what_let_the_glass_be_broken_has_to_hold_when_it_is_collected() {
+        let role = role("get");
+        let collect = |policy: &Policy, owed: bool| {
+            let usage = Usage { review_owed: owed, ..Usage::default() };
+            let facts = Facts {
+                policy,
+                requester: &alice(),
+                approvers: &BTreeMap::new(),
+                role: Some(&role),
+                circumstances: Circumstances { usage, ..circumstances(61) },
+            };
+            approval::collect(&broken(), &key(), &facts).map_err(|refusal| refusal.code)
+        };
+        let approved = collect(&glass_policy("5m"), false).unwrap();
+        assert_eq!((approved.uid(), approved.not_after()), (format!("break-glass:{}", id()), at(361)));
+        for (policy, owed) in [(glass_policy("4m"), false), (policy(1), false), (glass_policy("5m"), true)] {
+            assert_eq!(collect(&policy, owed).unwrap_err(), Code::RequesterLostRight);
+        }
+    }
+
+    #[test]
+    fn a_review_is_by_others_and_of_what_was_shown() {
+        let (bob, carol) = (person("bob", &["security"]), person("carol", &["security"]));
+        assert_eq!(review(&brought_to("live"), &bob, 70), Err(Code::WrongPhase));
+        assert_eq!(review(&broken(), &alice(), 70), Err(Code::SelfApproval));
+        assert_eq!(review(&broken(), &person("dave", &["leads"]), 70), Err(Code::NotAllowed));
+        let stale = glass::review(&broken(), &bob, "00", Verdict::Justified, "x".parse().unwrap(), at(70));
+        assert_eq!(stale.unwrap_err().code, Code::DigestMismatch);
+        let first = review(&broken(), &bob, 70).unwrap();
+        let once = then(broken(), &bob, 70, first);
+        assert_eq!(review(&once, &bob, 71), Err(Code::AlreadyAgreed));
+        let glass = once.glass.as_ref().unwrap();
+        assert_eq!((glass.is_overdue(at(3659)), glass.is_overdue(at(3660))), (false, true));
+        let second = review(&once, &carol, 72).unwrap();
+        let twice = then(once, &carol, 72, second);
+        assert!(!twice.owes_review() && !twice.glass.as_ref().unwrap().is_overdue(at(9999)));
+        assert_eq!(review(&twice, &person("erin", &["security"]), 73), Err(Code::WrongPhase));
+    }
+
+    proptest! {
+        /// However people come to review, it is owed until two others of the group have.
+        #[test]
+        fn a_review_is_owed_until_two_others_looked(callers in prop::collection::vec((0..4_usize, any::<bool>()), 0..8)) {
+            let mut grant = broken();
+            let mut looked = BTreeSet::new();
+            for (number, (who, member)) in callers.into_iter().enumerate() {
+                let by = person(["alice", "bob", "carol", "dave"][who], if member { &["security"] } else { &["leads"] });
+                let second = 70 + i64::try_from(number).unwrap();
+                let counts = who != 0 && member && looked.len() < 2 && !looked.contains(&who);
+                match review(&grant, &by, second) {
+                    Ok(event) => {
+                        prop_assert!(counts);
+                        grant = then(grant, &by, second, event);
+                        looked.insert(who);
+                    }
+                    Err(_) => prop_assert!(!counts),
+                }
+                prop_assert_eq!(grant.owes_review(), looked.len() < 2);
             }
         }
     }

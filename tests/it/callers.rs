@@ -50,12 +50,18 @@ const TABLE: &str = "
     POST /v1/grants/{id}/certificate     pending  wwnnnn- uuu
     POST /v1/grants/{id}/certificate     live     yynnnn- uuu
     POST /v1/grants/{id}/certificate     ended    tttttt- uuu
-    POST /v1/grants/{id}/end             pending  wwnnnn- uuu
-    POST /v1/grants/{id}/end             live     yynnnn- uuu
-    POST /v1/grants/{id}/end             ended    tttttt- uuu
     POST /v1/grants/{id}/extend          pending  wwnnnn- uuu
     POST /v1/grants/{id}/extend          live     yynnnn- uuu
     POST /v1/grants/{id}/extend          ended    tttttt- uuu
+    POST /v1/grants/{id}/break-glass     pending  ppnnnn- uuu
+    POST /v1/grants/{id}/break-glass     live     wwnnnn- uuu
+    POST /v1/grants/{id}/break-glass     ended    tttttt- uuu
+    POST /v1/grants/{id}/review          pending  wwwwww- uuu
+    POST /v1/grants/{id}/review          live     wwwwww- uuu
+    POST /v1/grants/{id}/review          ended    tttttt- uuu
+    POST /v1/grants/{id}/end             pending  wwnnnn- uuu
+    POST /v1/grants/{id}/end             live     yynnnn- uuu
+    POST /v1/grants/{id}/end             ended    tttttt- uuu
     POST /v1/grants/{id}/revoke          pending  nnwwnw- uuu
     POST /v1/grants/{id}/revoke          live     nnyyny- uuu
     POST /v1/grants/{id}/revoke          ended    tttttt- uuu
@@ -126,7 +132,7 @@ fn every_caller_of_every_route_is_answered_as_the_table_says() {
             let (status, answer) = desk.call(&row, caller, &desk.grants[row.phase]);
             desk.check(&row, caller, *letter, status, &answer);
             // Refusals of a grant that can still change stand in its events.
-            if matches!(*letter, 'n' | 's' | 'w') {
+            if matches!(*letter, 'n' | 's' | 'w' | 'p') && row.phase != "any" {
                 expected.push((caller.name.to_owned(), answer["code"].as_str().unwrap().to_owned()));
             }
             if *letter == '-' {
@@ -191,8 +197,9 @@ impl Desk {
             "explain" => ask,
             "grants" => json!({ "ask": ask, "csr": csr() }),
             "approve" => json!({ "digest": grant["digest"] }),
-            "extend" => json!({ "duration": "1m", "reason": "INC-42 still stuck" }),
-            "deny" | "revoke" => json!({ "reason": "not now" }),
+            "extend" => json!({ "duration": "1m", "reason": "INC-42 not done" }),
+            "review" => json!({ "digest": grant["digest"], "verdict": "justified", "words": "fine" }),
+            "deny" | "revoke" | "break-glass" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),
             _ => Value::Null,
         };

@@ -6,21 +6,22 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::bastion::{Bastion, repository, text};
-use crate::plane::{programs, scratch};
+use crate::bastion::{ALICE, Bastion, Key, Options, repository, text};
+use crate::plane::{Plane, programs, scratch};
 
-/// pkilint has nothing to say about the leaf, the issuing certificate and the root of a running daemon.
+/// pkilint has nothing to say about the leaf, also of broken glass, the issuing certificate and the root of a running daemon.
 #[test]
 fn a_linter_finds_nothing_in_what_is_issued() {
     let bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("5m"));
     let folder = scratch("lint");
     std::fs::write(folder.join("user.pem"), &access.chain).unwrap();
+    std::fs::write(folder.join("broken-glass.pem"), taken_without_an_answer()).unwrap();
     std::fs::copy(bastion.dir.join("var/ca/play/root.crt"), folder.join("root.crt")).unwrap();
     let linted = Command::new(repository().join("tests/certs/lint.sh")).arg(&folder).output().unwrap();
     assert!(linted.status.success(), "{}{}", text(&linted.stdout), text(&linted.stderr));
-    // Leaf, issuing and root were each looked at.
-    assert!(text(&linted.stdout).lines().count() >= 3, "{}", text(&linted.stdout));
+    // Both leaves, issuing and root were each looked at.
+    assert!(text(&linted.stdout).lines().count() >= 4, "{}", text(&linted.stdout));
 }
 
 /// Go's x509 code and kube-apiserver read the same person, group and uid out of it, and the trail says the
@@ -71,6 +72,17 @@ fn the_signed_bytes_are_those_that_were_recorded() {
         .collect();
     assert_eq!(intents.len(), 1);
     assert_eq!(intents[0]["event"]["tbsSha256"], json!(recorded));
+}
+
+/// A certificate that nobody agreed to.
+fn taken_without_an_answer() -> String {
+    let policy = crate::glass::policy("0s", "4h");
+    let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    let path = crate::bastion::path(&grant, "/break-glass");
+    assert_eq!(bastion.post(ALICE, &path, &json!({ "reason": "nobody answers" })).0, 200);
+    bastion.collect(&grant, key).chain
 }
 
 pub(crate) fn whois(chain: &Path, root: &Path) -> Value {

@@ -21,6 +21,7 @@ mod cluster;
 mod crash;
 mod exact;
 mod extend;
+mod glass;
 mod less;
 mod limits;
 mod login;

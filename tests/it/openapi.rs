@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Person, path, repository, text};
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, repository, text};
+use crate::plane::Plane;
 
 /// Every word of the document stands where OpenAPI 3.1 has it, and every reference leads somewhere
 /// (<https://spec.openapis.org/oas/v3.1.1.html>).
@@ -82,7 +83,8 @@ fn the_document_has_every_route_and_no_other() {
 /// refusal.
 #[test]
 fn every_answer_is_as_the_document_says() {
-    let bastion = Bastion::start();
+    let policy = crate::glass::policy("0s", "4h");
+    let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
     let document = document(&bastion);
     let mut sample = Sample { bastion: &bastion, document: &document, seen: BTreeSet::new() };
     let (key, ask) = (Key::new(), bastion.ask("5m"));
@@ -112,22 +114,20 @@ fn every_answer_is_as_the_document_says() {
         on(&mut sample, ALICE, "get", &grant, "", "", &null);
         on(&mut sample, BOB, "post", &grant, "/approve", "", &json!({ "digest": grant["digest"] }));
         on(&mut sample, ALICE, "post", &grant, "/certificate", "", &json!({ "csr": key.csr() }));
-        on(&mut sample, ALICE, "get", &grant, "/wait", "?phase=pending&agreed=0&timeout=1", &null);
-        on(
-            &mut sample,
-            ALICE,
-            "post",
-            &grant,
-            "/extend",
-            "",
-            &json!({ "duration": "1m", "reason": "INC-42 still stuck" }),
-        );
+        on(&mut sample, ALICE, "get", &grant, "/wait", "?phase=pending&answers=0&timeout=1", &null);
+        let more = json!({ "duration": "1m", "reason": "INC-42 not done" });
+        on(&mut sample, ALICE, "post", &grant, "/extend", "", &more);
         on(&mut sample, BOB, "get", &grant, "", "", &null);
         let (person, body) = if end == "/end" { (ALICE, &null) } else { (BOB, &reason) };
         on(&mut sample, person, "post", &grant, end, "", body);
         on(&mut sample, ERIN, "get", &grant, "/events", "", &null);
         on(&mut sample, ERIN, "get", &grant, "", "", &null);
     }
+    let broken = ask_again(&mut sample);
+    let glass = on(&mut sample, ALICE, "post", &broken, "/break-glass", "", &reason)["breakGlass"].clone();
+    let review = json!({ "digest": glass["digest"], "verdict": "justified", "words": "fine" });
+    let reviewed = on(&mut sample, BOB, "post", &broken, "/review", "", &review);
+    assert_eq!(reviewed["breakGlass"]["reviews"][0]["by"], "bob", "{reviewed}");
     sample.call(ERIN, "get", "/v1/grants", "/v1/grants?all=true&limit=3", &null);
 
     let routes: BTreeSet<(String, String)> = document["paths"].as_object().unwrap().iter().flat_map(of_path).collect();

@@ -162,6 +162,12 @@ fn the_daemons_credential_makes_only_what_the_policy_gives() {
     let view = bastion_binding(&bastion, &grant('a'));
     daemon.create(&here, &view);
     let mine = format!("{here}/jit-{}", grant('a'));
+    // So is access that nobody agreed to, with its mark.
+    let marked = with(bastion_binding(&bastion, &grant('d')), |object| {
+        object["metadata"]["annotations"] = json!({ "jitd.dev/break-glass": "true" });
+    });
+    daemon.create(&here, &marked);
+    daemon.delete(&format!("{here}/jit-{}", grant('d')));
     for change in [
         json!({ "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" }] }),
         json!({ "metadata": { "labels": null } }),

@@ -10,6 +10,7 @@ use jitd::api::wire::GrantView;
 use jitd::client::{Client, ClientError, LONGEST_WAIT};
 
 use crate::failure::Failure;
+use crate::now;
 use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, seconds_to, until};
 use crate::view::{lacking, people};
 
@@ -93,13 +94,17 @@ pub(crate) async fn interruptible<T>(id: &str, work: impl Future<Output = Result
 
 /// How long an answer is held: not past the moment from which there is more to say.
 fn patience(grant: &GrantView) -> Duration {
-    let next = grant.break_glass_from.map(seconds_to).filter(|left| *left >= 0);
-    next.map_or(LONGEST_WAIT, |left| Duration::from_secs(left.unsigned_abs().saturating_add(1)).min(LONGEST_WAIT))
+    match grant.break_glass_from {
+        Some(from) if from > now() => {
+            Duration::from_secs(seconds_to(from).unsigned_abs().saturating_add(1)).min(LONGEST_WAIT)
+        }
+        _ => LONGEST_WAIT,
+    }
 }
 
 /// Whether who asked may take the access without an answer by now.
 fn may_break_glass(grant: &GrantView) -> bool {
-    grant.break_glass_from.is_some_and(|from| seconds_to(from) < 0)
+    grant.break_glass_from.is_some_and(|from| from <= now())
 }
 
 /// Whether a failure may go away while we wait: a daemon that restarts, or has too much to do.

@@ -1,0 +1,270 @@
+//! Broken glass behind a real daemon: access when nobody answers, marked wherever it is seen, and the review that
+//! is owed for it until people have looked.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
+use crate::plane::{Answer, Plane, until};
+
+/// Two people of the leads and the auditors review what was taken; a keys-only rule beside it knows no broken glass.
+pub(crate) fn policy(after: &str, within: &str) -> String {
+    format!(
+        "rules:
+- name: payments
+  who: [payments-oncall]
+  clusters: [play]
+  namespaces: [NS]
+  roles: [view]
+  maxDuration: 10m
+  approval: [{{groups: [payments-leads]}}]
+  breakGlass: {{after: {after}, maxDuration: 2m, review: {{groups: [payments-leads, auditors], count: 2, within: {within}}}}}
+- {{name: shop, who: [payments-oncall], clusters: [play], namespaces: [SHOP], roles: [view], maxDuration: 10m, approval: [{{groups: [payments-leads]}}]}}
+"
+    )
+}
+
+fn bastion(after: &str, within: &str) -> Bastion<'static> {
+    Bastion::with(Plane::shared(), Options { policy: policy(after, within), ..Options::default() })
+}
+
+fn smash(bastion: &Bastion<'_>, person: Person, grant: &Value) -> Answer {
+    bastion.post(person, &path(grant, "/break-glass"), &json!({ "reason": "INC-42 nobody answers" }))
+}
+
+fn review(bastion: &Bastion<'_>, person: Person, grant: &Value) -> Answer {
+    let digest = bastion.show(ERIN, grant)["breakGlass"]["digest"].clone();
+    let body = json!({ "digest": digest, "verdict": "justified", "words": "looked at the logs" });
+    bastion.post(person, &path(grant, "/review"), &body)
+}
+
+#[track_caller]
+fn refused(answer: &Answer, status: u16, code: &str, word: &str) {
+    assert_eq!((answer.0, &answer.1["code"]), (status, &json!(code)), "{}", answer.1);
+    assert!(answer.1["detail"].as_str().unwrap().contains(word), "{}", answer.1);
+}
+
+fn pending(bastion: &Bastion<'_>, key: &Key) -> Value {
+    bastion.request(ALICE, &bastion.ask("10m"), key)
+}
+
+fn metric(bastion: &Bastion<'_>, name: &str) -> String {
+    let text = bastion.get(ERIN, "/metrics").1;
+    let line = text.as_str().unwrap().lines().find(|line| line.starts_with(&format!("jitd_{name} "))).unwrap();
+    line.rsplit(' ').next().unwrap().to_owned()
+}
+
+/// Taken at once, shorter than asked, and marked in the certificate, the binding, the API server's audit log, the
+/// trail, the log of the daemon and its numbers.
+#[test]
+fn access_that_nobody_agreed_to_is_shorter_and_marked_everywhere() {
+    let bastion = bastion("0s", "4h");
+    let key = Key::new();
+    let grant = pending(&bastion, &key);
+    let (status, broken) = smash(&bastion, ALICE, &grant);
+    assert_eq!((status, &broken["phase"], &broken["agreed"]), (200, &json!("approved"), &json!([])), "{broken}");
+    assert_eq!((&broken["duration"], broken.get("breakGlassFrom")), (&json!("2m"), None));
+    assert!(broken["narrowedFrom"].as_str().unwrap().contains("for 10m"), "{broken}");
+    assert!(bastion.bindings().is_empty(), "nothing is bound before it is collected");
+
+    let access = bastion.collect(&grant, key);
+    assert_eq!((bastion.look(&access, &bastion.ns), bastion.look(&access, &bastion.shop)), (200, 403));
+    let shown = bastion.show(BOB, &grant);
+    let at = |field: &str| shown[field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(at("deadline").duration_since(at("liveAt")).as_secs() <= 120, "{shown}");
+    let glass = &shown["breakGlass"];
+    assert_eq!((&glass["owed"], &glass["overdue"], &glass["reviews"]), (&json!(true), &json!(false), &json!([])));
+    assert_eq!((&glass["reason"], &glass["steps"][0]["missing"]), (&json!("INC-42 nobody answers"), &json!(2)));
+
+    let uid = format!("break-glass:{}", grant["id"].as_str().unwrap());
+    let who = access.client.create(
+        "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+        &json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" }),
+    );
+    let user = &who["status"]["userInfo"];
+    assert_eq!((&user["username"], &user["uid"]), (&json!("jit:alice"), &json!(uid)));
+    assert_eq!(user["groups"].as_array().unwrap().len(), 2, "the grant's and the API server's own: {user}");
+    until("the audit log has the mark", || {
+        let log = std::fs::read_to_string(&bastion.plane.audit).unwrap();
+        log.lines()
+            .any(|line| line.contains(&format!("\"uid\":\"{uid}\"")) && line.contains("/configmaps"))
+            .then_some(())
+    });
+    let binding = bastion.admin.get(&bastion.binding_path(&grant)).1;
+    assert_eq!(binding["metadata"]["annotations"]["jitd.dev/break-glass"], "true", "{binding}");
+    let kinds = bastion.kinds(&grant);
+    assert_eq!(kinds[..3], ["requested", "glass_broken", "issue_intended"]);
+    let log = bastion.log();
+    let told = log.lines().find(|line| line.contains("the glass is broken")).unwrap();
+    assert!([" WARN ", "payments-leads", "INC-42 nobody answers"].iter().all(|word| told.contains(word)), "{told}");
+    assert_eq!(
+        ["break_glass_total", "reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)),
+        ["1", "1", "0"]
+    );
+
+    let usual = bastion.live(&bastion.ask("5m"));
+    let binding = bastion.admin.get(&bastion.binding_path(&usual.grant)).1;
+    assert_eq!(binding["metadata"]["annotations"].get("jitd.dev/break-glass"), None, "{binding}");
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+    bastion.has_no_fault();
+}
+
+/// An answer is waited for first, only who asked breaks the glass, only where the rule lets it, and not any more
+/// when somebody answered; all of it stands in the trail.
+#[test]
+fn the_glass_stays_whole_where_it_may_not_be_broken() {
+    let bastion = bastion("6s", "4h");
+    let key = Key::new();
+    let grant = pending(&bastion, &key);
+    refused(&smash(&bastion, ALICE, &grant), 409, "wrong-phase", "an answer is waited for first, ");
+    refused(&smash(&bastion, BOB, &grant), 403, "not-allowed", "only the person who asked");
+    assert_eq!(smash(&bastion, DAVE, &grant).0, 404);
+    assert_eq!(bastion.kinds(&grant), ["requested", "refused", "refused"]);
+    let mut ask = bastion.ask("5m");
+    ask["namespaces"] = json!([bastion.shop]);
+    let other = bastion.request(ALICE, &ask, &Key::new());
+    assert_eq!(other.get("breakGlassFrom"), None, "{other}");
+    refused(&smash(&bastion, ALICE, &other), 403, "policy-denied", "the rule `shop`");
+    let answered = pending(&bastion, &Key::new());
+    assert_eq!(bastion.approve(BOB, &answered).0, 200);
+    refused(&smash(&bastion, ALICE, &answered), 409, "wrong-phase", "already approved");
+    assert_eq!(metric(&bastion, "reviews_owed"), "0");
+
+    until("the time to answer is over", || (smash(&bastion, ALICE, &grant).0 == 200).then_some(()));
+    let (status, denied) = bastion.post(BOB, &path(&grant, "/deny"), &json!({ "reason": "I am here" }));
+    assert_eq!((status, &denied["phase"]), (200, &json!("denied")), "{denied}");
+    refused(&bastion.certificate(ALICE, &grant, &key), 410, "too-late", "the grant is denied");
+    assert!(bastion.bindings().is_empty());
+    assert_eq!(metric(&bastion, "reviews_owed"), "1", "the glass is broken, whatever came of it");
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
+/// Until two others have looked, also after the end and over a restart, it is owed: no more glass for this person,
+/// while asking people goes on.
+#[test]
+fn a_review_is_owed_until_two_others_have_looked() {
+    let mut bastion = bastion("0s", "5s");
+    let (first, second) = (Key::new(), Key::new());
+    let (grant, waits) = (pending(&bastion, &first), pending(&bastion, &second));
+    assert_eq!(smash(&bastion, ALICE, &grant).0, 200);
+    refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
+    bastion.collect(&grant, first);
+    assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
+    assert_eq!(bastion.show(CAROL, &grant)["phase"], "ended");
+    let later = pending(&bastion, &Key::new());
+    assert_eq!(later.get("breakGlassFrom"), None, "what is asked while a review is owed knows no broken glass");
+    assert_eq!(bastion.approve(BOB, &later).0, 200, "asking people goes on");
+
+    refused(&review(&bastion, ALICE, &grant), 403, "self-approval", "nobody reviews what they did");
+    let stale = json!({ "digest": "00", "verdict": "justified", "words": "x" });
+    refused(&bastion.post(BOB, &path(&grant, "/review"), &stale), 409, "digest-mismatch", "not what was done");
+    refused(&bastion.post(BOB, &path(&later, "/review"), &stale), 409, "wrong-phase", "was not broken");
+    let (status, once) = review(&bastion, BOB, &grant);
+    assert_eq!((status, &once["breakGlass"]["owed"], &once["phase"]), (200, &json!(true), &json!("ended")), "{once}");
+    refused(&review(&bastion, BOB, &grant), 409, "already-agreed", "already reviewed");
+    until("the review is overdue", || (metric(&bastion, "reviews_overdue") == "1").then_some(()));
+    assert_eq!(bastion.show(BOB, &grant)["breakGlass"]["overdue"], true);
+
+    bastion.kill();
+    bastion.serve();
+    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)), ["1", "1"]);
+    refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
+    let listed = bastion.get(CAROL, "/v1/grants").1;
+    let found = listed["grants"].as_array().unwrap().iter().find(|found| found["id"] == grant["id"]).unwrap();
+    assert_eq!(found["breakGlass"]["reviews"][0]["by"], "bob", "{found}");
+    refused(&bastion.certificate(ALICE, &grant, &Key::new()), 410, "too-late", "the grant is ended");
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+
+    let (status, twice) = review(&bastion, ERIN, &grant);
+    assert_eq!((status, &twice["breakGlass"]["owed"]), (200, &json!(false)), "{twice}");
+    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)), ["0", "0"]);
+    refused(&review(&bastion, CAROL, &grant), 409, "wrong-phase", "reviewed already");
+    let open = bastion.get(CAROL, "/v1/grants").1;
+    assert!(!open.to_string().contains(grant["id"].as_str().unwrap()), "over, and nothing is owed: {open}");
+    assert_eq!(bastion.show(CAROL, &grant)["breakGlass"]["reviews"][1]["by"], "erin");
+    assert_eq!(smash(&bastion, ALICE, &waits).0, 200, "what was asked before may be taken now");
+    bastion.collect(&waits, second);
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+    bastion.has_no_fault();
+}
+
+/// What let the glass be broken has to hold when it is collected; and of two that are broken at once, one is.
+#[test]
+fn two_panes_are_never_broken_at_once() {
+    let mut bastion = bastion("0s", "4h");
+    let key = Key::new();
+    let grants: Vec<Value> = (0..4).map(|_| pending(&bastion, &key)).collect();
+    let broken = std::thread::scope(|scope| {
+        let all: Vec<_> = grants.iter().map(|grant| scope.spawn(|| smash(&bastion, ALICE, grant))).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(broken.iter().filter(|answer| answer.0 == 200).count(), 1, "{broken:?}");
+    broken
+        .iter()
+        .filter(|answer| answer.0 != 200)
+        .for_each(|answer| refused(answer, 403, "review-owed", "not reviewed"));
+
+    let (taken, _) = grants.iter().zip(&broken).find(|(_, answer)| answer.0 == 200).unwrap();
+    assert!(bastion.terminate());
+    bastion.write_policy(&policy("0s", "1h"));
+    bastion.serve();
+    refused(&bastion.certificate(ALICE, taken, &key), 403, "requester-lost-right", "no longer gives this access");
+    assert!(bastion.bindings().is_empty());
+}
+
+/// The whole way with the real client: the request hints at it, `break-glass` makes kubectl work, everyone who has
+/// to look reads it first in `ls`, and `review` says what is missing.
+#[test]
+fn people_take_it_and_review_it_with_the_client() {
+    let bastion = bastion("0s", "4h");
+    let said = |output: &Output| (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr));
+    let mut request = vec!["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "10m"];
+    request.extend(["--reason", "INC-42 queue stuck", "--timeout", "1s"]);
+    let (code, _, err) = said(&bastion.login(ALICE, &request));
+    assert_eq!(code, 5, "{err}");
+    let id = text(&bastion.login(ALICE, &["ls", "-o", "name"]).stdout).trim().to_owned();
+    assert!(err.contains(&format!("if it can't wait: `jit-login break-glass {id}")), "{err}");
+
+    let (code, out, err) = said(&bastion.login(ALICE, &["break-glass", "--reason", "INC-42 nobody answers"]));
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        err.contains("glass broken by alice") && err.contains("2 of payments-leads, auditors has to review"),
+        "{err}"
+    );
+    let kubeconfig = out.trim().strip_prefix("export KUBECONFIG=").unwrap();
+    let mut kubectl = bastion.login_command(ALICE, "kubectl");
+    let (code, out, err) =
+        said(&kubectl.env("KUBECONFIG", kubeconfig).args(["get", "configmaps", "-o", "name"]).output().unwrap());
+    assert!(code == 0 && out.contains("configmap/seen"), "{out}{err}");
+
+    for person in [ALICE, BOB, ERIN] {
+        let (code, out, err) = said(&bastion.login(person, &["ls"]));
+        assert!(
+            code == 0 && err.starts_with("glass broken by alice") && out.contains("live, review owed"),
+            "{out}{err}"
+        );
+    }
+    let words = ["--words", "the queue was stuck"];
+    let own = said(&bastion.login(ALICE, &["review", &id, "--justified", words[0], words[1]]));
+    assert!(own.0 == 4 && own.2.contains("error[self-approval]: "), "{own:?}");
+    for wrong in [
+        &["review", &id, words[0], words[1]][..],
+        &["review", &id, "--justified", "--not-justified", words[0], words[1]],
+    ] {
+        assert_eq!(said(&bastion.login(BOB, wrong)).0, 2);
+    }
+    let (code, out, err) = said(&bastion.login(BOB, &["review", &id[..6], "--justified", words[0], words[1]]));
+    assert_eq!((code, out), (0, format!("{id} reviewed, more is owed\n")), "{err}");
+    assert!(err.contains("nobody had agreed: INC-42 nobody answers") && err.contains("1 of payments-leads"), "{err}");
+    let (code, out, _) =
+        said(&bastion.login(ERIN, &["review", &id, "--not-justified", words[0], words[1], "-o", "json"]));
+    let view: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &view["breakGlass"]["owed"]), (0, &json!(false)));
+    assert_eq!(view["breakGlass"]["reviews"][1]["verdict"], "not-justified");
+    let (_, out, err) = said(&bastion.login(BOB, &["ls"]));
+    assert!(!err.contains("glass") && !out.contains("owed"), "{out}{err}");
+    let (_, out, _) = said(&bastion.login(BOB, &["show", &id]));
+    assert!(out.contains("review   not-justified by erin: the queue was stuck"), "{out}");
+}
