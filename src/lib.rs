@@ -26,7 +26,7 @@
 //! - [`api`]: the route table (who may call), who is calling, the JSON on the wire
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
-//! - [`config`]: as written, as meant
+//! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
 //! - [`manifest`]: what an administrator applies to a cluster: rights, and the admission policies around them
 //! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
 //! - [`metrics`], [`service`]: numbers, systemd
