@@ -1,5 +1,6 @@
 //! The configuration as it is written, and as it is meant. Everything that is wrong is told at once,
-//! before a socket opens; a file that is not understood whole is not used at all.
+//! before a socket opens; a file that is not understood whole is not used at all. The policy and its guardrails
+//! can be read again by themselves.
 //!
 //! Read by the mains only. The rest of the crate gets values that can't be wrong any more.
 

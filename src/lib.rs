@@ -18,7 +18,8 @@
 //! # The map
 //! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate.
 //!   [`policy`](grant::policy) says on which terms, [`risk`](grant::risk) what a role reaches,
-//!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what
+//!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
+//!   [`glass`](grant::glass) what was taken when nobody answered
 //! - [`broker`]: the story, the only file that orders the steps
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
@@ -28,7 +29,7 @@
 //! - [`api`]: the route table (who may call), who is calling, the JSON on the wire
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
-//! - [`config`]: as written, as meant
+//! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
 //! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
 //!   made of, and the admission policies around them
 //! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more

@@ -36,7 +36,8 @@ struct Arguments {
 enum Verb {
     /// Serve until SIGTERM; SIGHUP reads the policy and the guardrails again.
     Serve,
-    /// Say everything that is wrong with the configuration and the policy, or with a cluster.
+    /// Say everything that is wrong with the configuration and the policy, or with a cluster; exit code 3 when a
+    /// test of the policy's own fails.
     Check {
         /// Ask the cluster of this name, or every one, whether it is as `jitd manifest` has it; needs the authority's key.
         #[arg(long, value_name = "NAME", num_args = 0..=1)]
@@ -375,4 +376,15 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     // The one provider in the tree; a second install can't happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Arguments::command().debug_assert();
+    }
 }

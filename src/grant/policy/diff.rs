@@ -168,8 +168,13 @@ fn add_cells(rule: &Rule, policies: [&Policy; 2], cells: &mut BTreeMap<Key, Cell
 fn places(rule: &Rule, policies: [&Policy; 2]) -> Vec<(String, Option<String>, Scope, Labels)> {
     let mut closing: Vec<NamespacePattern> = Vec::new();
     for policy in policies {
-        closing.extend(policy.deny.iter().filter_map(|deny| deny.namespaces.as_ref()).flatten().cloned());
-        closing.extend(policy.guardrails.never_namespaces.iter().cloned().map(NamespacePattern::Glob));
+        let denied = policy.deny.iter().filter_map(|deny| deny.namespaces.as_ref()).flatten().cloned();
+        let never = policy.guardrails.never_namespaces.iter().cloned().map(NamespacePattern::Glob);
+        for pattern in denied.chain(never) {
+            if !closing.contains(&pattern) {
+                closing.push(pattern);
+            }
+        }
     }
     let mut places = Vec::new();
     if rule.cluster_wide {

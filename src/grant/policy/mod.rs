@@ -5,7 +5,8 @@
 //!     └────────────┴──────────────────────────┴───────────┴─────► Deny(denial)
 //! ```
 //! Default deny. When no rule fits, the answer names the one that came nearest and what kept it from fitting.
-//! Nothing here reads a clock, a file or the network, so a decision of the past can be made again.
+//! Nothing here reads a clock, a file or the network, so a decision of the past can be made again. By the same
+//! functions a policy is looked at before it is in force: `case.rs`, `answer.rs`, `offer.rs` and `diff.rs`.
 
 mod answer;
 mod case;
