@@ -10,7 +10,9 @@
 //!  deadlines, start ──► sweep ──► broker (ends only)
 //!
 //!  requested ──► approved ──► live ──► ended(expired | released | revoked | drifted | failed)
-//!     ├─► denied     └─► lapsed
+//!     │  (or glass broken, └─► lapsed
+//!     │  reviewed afterwards)
+//!     ├─► denied
 //!     ├─► withdrawn
 //!     └─► lapsed
 //! ```

@@ -170,6 +170,10 @@ pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
 }
 
 fn waits_for_answer(grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
+    if grant.glass.is_some() {
+        return Err(Refusal::new(Code::WrongPhase, "nobody is waited for any more, the glass was broken")
+            .hint("`jit-login review` says what you found; deny it before it is collected, revoke it after"));
+    }
     if grant.phase != Phase::Pending {
         return Err(Refusal::new(
             Code::WrongPhase,

@@ -670,7 +670,9 @@ impl Grant {
         match (self.phase, &fact.event) {
             (_, E::Refused { .. }) if !self.is_over() => {}
             (P::Pending, E::GlassBroken { reason, window, digest, collect_until, review_until })
-                if *window <= self.ask.window && self.terms.break_glass.is_some() =>
+                if *window <= self.ask.window
+                    && self.terms.break_glass.is_some()
+                    && fact.by.as_ref() == Some(&self.requester) =>
             {
                 if *window < self.ask.window {
                     self.narrowed_from.get_or_insert(Box::new(self.ask.clone()));
@@ -684,7 +686,8 @@ impl Grant {
                 self.deadline = Some(*collect_until);
             }
             (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
-                let by = fact.by.clone().map(|by| Yes { by, groups: groups.clone(), at: fact.at });
+                let by = fact.by.clone().filter(|by| *by != self.requester);
+                let by = by.map(|by| Yes { by, groups: groups.clone(), at: fact.at });
                 let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
                 match (by, &mut self.glass) {
                     (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {

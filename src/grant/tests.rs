@@ -78,7 +78,11 @@ fn policy(count: u32) -> Policy {
 }
 
 fn fact(event: Event) -> Fact {
-    let by = if matches!(event, Event::Reviewed { closes: true, .. }) { "carol" } else { "alice" };
+    let by = match event {
+        Event::Reviewed { closes: true, .. } => "carol",
+        Event::Reviewed { .. } => "bob",
+        _ => "alice",
+    };
     Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), event }
 }
 
@@ -559,6 +563,17 @@ mod broken_glass {
         for point in ["approved", "live", "ended", "broken"] {
             assert_eq!(smash(&brought_to(point), &alice(), false, 60), Err(Code::WrongPhase), "{point}");
         }
+    }
+
+    /// A trail in which somebody else broke the glass, or reviewed what they did themselves, is refused.
+    #[test]
+    fn the_trail_holds_who_did_what() {
+        let by = |name: &str, event| Fact { by: Some(name.parse().unwrap()), ..fact(event) };
+        let smashed = smash(&glassy(), &alice(), false, 60).unwrap();
+        assert!(glassy().follow(&by("bob", smashed)).is_err());
+        let looked = review(&broken(), &person("bob", &["security"]), 70).unwrap();
+        assert!(broken().follow(&by("bob", looked.clone())).is_ok());
+        assert!(broken().follow(&by("alice", looked)).is_err());
     }
 
     #[test]

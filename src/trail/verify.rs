@@ -24,6 +24,8 @@ pub struct Report {
     pub grants: u64,
     /// Grants that are not over.
     pub open: u64,
+    /// Access that nobody had agreed to and that is not reviewed yet.
+    pub reviews_owed: u64,
     /// SHA-256 of the last line, hex. Note it elsewhere: whoever has it can tell a trail that was cut.
     pub head: String,
 }
@@ -147,10 +149,14 @@ impl Checker {
     }
 
     fn report(self) -> Report {
+        let count = |of: fn(&Grant) -> bool| {
+            u64::try_from(self.open.values().filter(|grant| of(grant)).count()).unwrap_or(u64::MAX)
+        };
         Report {
             events: self.seq,
             grants: self.grants,
-            open: self.open.values().filter(|grant| grant.phase.is_open()).count().try_into().unwrap_or(u64::MAX),
+            open: count(|grant| grant.phase.is_open()),
+            reviews_owed: count(Grant::owes_review),
             head: self.head.unwrap_or_else(|| BEGINNING.to_owned()),
         }
     }

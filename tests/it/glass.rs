@@ -149,6 +149,7 @@ fn a_review_is_owed_until_two_others_have_looked() {
     let (grant, waits) = (pending(&bastion, &first), pending(&bastion, &second));
     assert_eq!(smash(&bastion, ALICE, &grant).0, 200);
     refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
+    refused(&bastion.approve(BOB, &grant), 409, "wrong-phase", "the glass was broken");
     bastion.collect(&grant, first);
     assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
     assert_eq!(bastion.show(CAROL, &grant)["phase"], "ended");
@@ -176,6 +177,7 @@ fn a_review_is_owed_until_two_others_have_looked() {
     refused(&bastion.certificate(ALICE, &grant, &Key::new()), 410, "too-late", "the grant is ended");
     let verified = bastion.jitd(&["audit", "verify"]);
     assert!(verified.status.success(), "{}", text(&verified.stderr));
+    assert!(text(&verified.stdout).contains(", reviews owed 1\n"), "{}", text(&verified.stdout));
 
     let (status, twice) = review(&bastion, ERIN, &grant);
     assert_eq!((status, &twice["breakGlass"]["owed"]), (200, &json!(false)), "{twice}");

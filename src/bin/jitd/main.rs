@@ -358,8 +358,9 @@ fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
             })?
         }
     };
-    println!("the chain holds: events {}, grants {}, open {}", report.events, report.grants, report.open);
-    println!("head {}", report.head);
+    let trail::Report { events, grants, open, reviews_owed, head } = report;
+    println!("the chain holds: events {events}, grants {grants}, open {open}, reviews owed {reviews_owed}");
+    println!("head {head}");
     Ok(())
 }
 

@@ -266,7 +266,7 @@ const BREAK_GLASS: Object = object(&[
 const REVIEW: Object = object(&[
     key("groups", Must, GROUPS, "groups whose members review"),
     key("count", May, COUNT, "how many people have to; without it one"),
-    key("within", Must, LONG, "how soon"),
+    key("within", Must, LONG, "how soon after the glass was broken"),
 ]);
 
 const DENY: Object = object(&[
