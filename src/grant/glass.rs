@@ -5,7 +5,8 @@
 //!  pending ──after──► glass_broken ─► approved ─► … (as any other, but shorter and marked)
 //!                          └─► reviewed … reviewed(closes): until then it is owed, also after the end
 //! ```
-//! It is no approval: nobody agreed, and the re-check at collection asks the rule for broken glass, not for a yes.
+//! The review is owed whatever became of it, also when it was denied before it was collected: what is looked at is
+//! that somebody wanted to do without an answer. It is no approval: nobody agreed, and the re-check at collection asks the rule for broken glass, not for a yes.
 //! Every function takes the grant and the moment and answers with an event, or with a refusal.
 
 use std::collections::BTreeSet;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
 use crate::plane::{Answer, Plane, until};
 
-/// Two people of the leads and the auditors review what was taken; a keys-only rule beside it knows no broken glass.
+/// Two people of the leads and the auditors review what was taken; the rule beside it knows no broken glass.
 pub(crate) fn policy(after: &str, within: &str) -> String {
     format!(
         "rules:
@@ -131,6 +131,13 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     refused(&smash(&bastion, ALICE, &answered), 409, "wrong-phase", "already approved");
     assert_eq!(metric(&bastion, "reviews_owed"), "0");
 
+    let shown = text(&bastion.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
+    assert!(shown.contains("  glass    can be broken "), "{shown}");
+    let waited = bastion.login(ALICE, &["wait", grant["id"].as_str().unwrap(), "--timeout", "8s"]);
+    assert_eq!(waited.status.code(), Some(5));
+    let said = text(&waited.stderr);
+    let hints = said.lines().filter(|line| line.contains("if it can't wait: `jit-login break-glass")).count();
+    assert_eq!(hints, 1, "it is said once, as soon as it can be done: {said}");
     until("the time to answer is over", || (smash(&bastion, ALICE, &grant).0 == 200).then_some(()));
     let (status, denied) = bastion.post(BOB, &path(&grant, "/deny"), &json!({ "reason": "I am here" }));
     assert_eq!((status, &denied["phase"]), (200, &json!("denied")), "{denied}");

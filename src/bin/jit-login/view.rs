@@ -150,6 +150,9 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if let Some(changed) = &grant.role_changed {
         line("mind", &paint(&safe(changed), RED));
     }
+    if let Some(from) = grant.break_glass_from {
+        line("glass", &format!("can be broken {} when nobody answers", until(from)));
+    }
     if let Some(glass) = &grant.break_glass {
         let words = format!("broken {}, nobody had agreed: {}", ago(glass.broken_at), safe(&glass.reason));
         line("glass", &paint(&words, RED));
