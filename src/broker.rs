@@ -1099,7 +1099,7 @@ fn new_id() -> Result<GrantId, BrokerError> {
 
 /// What the API server would say to a binding; its failures are ours, its refusals are the answer.
 async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
-    let refused = match site.cluster.try_to_bind(&binding).await {
+    let refused = match site.cluster.would_bind(&binding).await {
         Ok(()) => None,
         Err(
             refused @ (ClusterError::Forbidden { .. }

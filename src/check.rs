@@ -7,6 +7,7 @@
 //! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd` prints the findings.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -17,6 +18,10 @@ use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
 use crate::manifest::{self, Object, Reach};
+
+/// How often something that must be refused is tried before it counts as let through, and the pause between.
+const TRIES: u32 = 10;
+const BETWEEN: Duration = Duration::from_millis(500);
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -351,7 +356,7 @@ impl Check<'_> {
         if let Some(role) = given.first() {
             attempt.role = (*role).clone();
             attempt.group = OTHER_GROUP.to_owned();
-            let tried = self.cluster.would_bind(&attempt).await;
+            let tried = refused_soon(|| self.cluster.would_bind(&attempt)).await;
             self.fenced("binding a group that no grant has", &manifest::fence_name(host), tried);
         } else if !makes_roles {
             self.tell(
@@ -363,7 +368,7 @@ impl Check<'_> {
         }
         if makes_roles {
             attempt.name = "tried-by-jitd-check".to_owned();
-            let tried = self.cluster.would_make_role(&attempt).await;
+            let tried = refused_soon(|| self.cluster.would_make_role(&attempt)).await;
             self.fenced("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
         }
         Ok(())
@@ -565,6 +570,18 @@ fn shown(value: &Value) -> String {
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect();
     if text.chars().count() > 300 { format!("{cut}…") } else { cut }
+}
+
+/// Tries again while it is not refused: an admission policy takes effect a moment after it was applied, and the check
+/// is what people run next.
+async fn refused_soon<F: Future<Output = Result<(), ClusterError>>>(
+    attempt: impl Fn() -> F,
+) -> Result<(), ClusterError> {
+    for _ in 0..TRIES {
+        attempt().await?;
+        tokio::time::sleep(BETWEEN).await;
+    }
+    attempt().await
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::found::Stored;
 use super::{Answer, Cluster, ClusterError, bindings, roles, unless_missing};
 use crate::grant::Binding;
 
@@ -86,16 +85,17 @@ impl Cluster {
         unless_missing(self.0.transport.call(Path::new(folder).get(name, &GetParams::default())).await)
     }
 
-    /// Whether the API server would create this binding: it runs its whole admission and stores nothing
-    /// (`dryRun=All`).
+    /// Whether the API server would take what [`Cluster::bind`] makes: it runs its whole admission and stores nothing
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). A role that is made for the binding
+    /// is tried instead of the binding, which can't be without it.
     ///
     /// # Errors
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
     pub async fn would_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
-        let dry = PostParams { dry_run: true, ..PostParams::default() };
-        let body = self.body(&self.manifest(binding))?;
-        let request = bindings(binding.namespace.as_ref()).create(&dry, body);
-        self.0.transport.call::<Stored>(request).await.map(drop)
+        match (&binding.namespace, &binding.rules) {
+            (Some(namespace), Some(rules)) => self.dry_run(roles(namespace), &self.role(binding, rules)).await,
+            (namespace, _) => self.dry_run(bindings(namespace.as_ref()), &self.manifest(binding)).await,
+        }
     }
 
     /// Whether the API server would create an empty role named like this binding; stores nothing.
@@ -104,9 +104,12 @@ impl Cluster {
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
     pub async fn would_make_role(&self, binding: &Binding) -> Result<(), ClusterError> {
         let Some(namespace) = &binding.namespace else { return Ok(()) };
+        self.dry_run(roles(namespace), &self.metadata("Role", binding)).await
+    }
+
+    async fn dry_run(&self, path: Path, object: &Value) -> Result<(), ClusterError> {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        let body = self.body(&self.metadata("Role", binding))?;
-        self.0.transport.call::<Value>(roles(namespace).create(&dry, body)).await.map(drop)
+        self.0.transport.call::<Value>(path.create(&dry, self.body(object)?)).await.map(drop)
     }
 
     pub(super) async fn post<T: Serialize + DeserializeOwned>(&self, path: &str, asked: &T) -> Result<T, ClusterError> {

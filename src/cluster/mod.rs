@@ -186,21 +186,6 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Whether the API server would take what [`Cluster::bind`] makes; nothing is stored
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). A role that is made for the
-    /// binding is tried instead of the binding, which can't be without it.
-    ///
-    /// # Errors
-    /// [`ClusterError::Rejected`] or [`ClusterError::Forbidden`] with the API server's own words, or any other [`ClusterError`].
-    pub async fn try_to_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
-        let (path, object) = match (&binding.namespace, &binding.rules) {
-            (Some(namespace), Some(rules)) => (roles(namespace), self.role(binding, rules)),
-            (namespace, _) => (bindings(namespace.as_ref()), self.manifest(binding)),
-        };
-        let params = PostParams { dry_run: true, ..PostParams::default() };
-        self.0.transport.call::<Kind>(path.create(&params, self.body(&object)?)).await.map(drop)
-    }
-
     async fn make_role(
         &self,
         binding: &Binding,
