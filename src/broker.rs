@@ -11,6 +11,7 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -93,6 +94,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the API server's authorizer usually needs to follow a deletion (2 ms in the median, measured).
 const AUTHORIZER_FOLLOWS: Duration = Duration::from_millis(3);
+
+/// So much of what a requester has already is shown to approvers one by one.
+const HELD_SHOWN: usize = 20;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -336,7 +340,8 @@ impl Broker {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
-        let shown = Shown { role, assessment: known.assessment, holds: self.held(&requester.name, &ask.cluster) };
+        let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
+        let shown = Shown { role, assessment: known.assessment, holds, holds_more };
 
         let id = new_id()?;
         let event = Event::Requested(Box::new(Requested {
@@ -383,14 +388,17 @@ impl Broker {
         self.ledger.of(person).iter().any(|grant| grant.owes_review() && but != Some(&grant.id))
     }
 
-    /// The access that a person has in a cluster at this moment.
-    fn held(&self, person: &PersonName, cluster: &ClusterName) -> Vec<Held> {
-        let held = |grant: Arc<Grant>| {
-            let works = grant.phase == Phase::Live && grant.ask.cluster == *cluster;
+    /// The access that a person has in a cluster at this moment, the newest, and how much more. An approver reads
+    /// a few; all of it in every request would make the trail grow with the square of what somebody has.
+    fn held(&self, person: &PersonName, cluster: &ClusterName) -> (Vec<Held>, usize) {
+        let works = |grant: &Arc<Grant>| grant.phase == Phase::Live && grant.ask.cluster == *cluster;
+        let mut live: Vec<Arc<Grant>> = self.ledger.of(person).into_iter().filter(works).collect();
+        live.sort_unstable_by_key(|grant| Reverse((grant.live_at, grant.id.clone())));
+        let held = |grant: &Arc<Grant>| {
             let Ask { scope, access, .. } = &grant.ask;
-            works.then(|| Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() })
+            Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() }
         };
-        self.ledger.of(person).into_iter().filter_map(held).collect()
+        (live.iter().take(HELD_SHOWN).map(held).collect(), live.len().saturating_sub(HELD_SHOWN))
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {

@@ -118,7 +118,12 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
             reason: "INC-4711 the queue is stuck".parse()?,
         },
         key: KeyHash(random.hex()),
-        shown: Shown { role: role.clone(), assessment: assess(role.rules(), &scope, None), holds: Vec::new() },
+        shown: Shown {
+            role: role.clone(),
+            assessment: assess(role.rules(), &scope, None),
+            holds: Vec::new(),
+            holds_more: 0,
+        },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(
             serde_json::json!({ "rule": "bench", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" }),

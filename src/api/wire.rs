@@ -304,9 +304,12 @@ pub struct GrantView {
     /// What it reaches, one by one; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
-    /// What the requester had in the same cluster when it was asked; only in `GET /v1/grants/{id}`.
+    /// What the requester had in the same cluster when it was asked, the newest; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HeldView>,
+    /// How much more they had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds_more: Option<usize>,
     /// The role's rules as they were when it was asked for; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
@@ -364,6 +367,7 @@ impl GrantView {
             risk: grant.risk.map(|severity| severity.as_str().to_owned()),
             risks: None,
             holds: Vec::new(),
+            holds_more: None,
             rules: None,
         }
     }
@@ -378,6 +382,7 @@ impl GrantView {
         };
         Self {
             holds: shown.holds.iter().map(held).collect(),
+            holds_more: (shown.holds_more > 0).then_some(shown.holds_more),
             risks: Some(shown.assessment.into()),
             rules: Some(shown.role.rules().to_vec()),
             ..self

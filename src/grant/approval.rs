@@ -23,7 +23,7 @@ use super::{Event, Grant, GrantId, Phase, Shown};
 pub fn digest(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, shown: &Shown) -> String {
     let shown = serde_json::json!({
         "grant": id, "requester": requester, "ask": ask, "key": key, "role": shown.role.uid,
-        "rules": shown.role.rules_sha256(), "assessment": shown.assessment, "holds": shown.holds,
+        "rules": shown.role.rules_sha256(), "assessment": shown.assessment, "holds": shown.holds, "holdsMore": shown.holds_more,
     });
     // A JSON object has its keys in one order here, so the same request has the same digest everywhere.
     sha256_hex(shown.to_string().as_bytes())

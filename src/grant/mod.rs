@@ -410,6 +410,11 @@ pub struct Narrowed {
     pub digest: String,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 /// What is known of a request when it is made: what approvers look at beside what is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -418,8 +423,11 @@ pub struct Shown {
     pub role: ResolvedRole,
     /// What it lets its holder reach.
     pub assessment: Assessment,
-    /// The access that the requester had at that moment in the same cluster.
+    /// The access that the requester had at that moment in the same cluster, the newest.
     pub holds: Vec<Held>,
+    /// How much more they had.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub holds_more: usize,
 }
 
 /// Another grant of the same person.

@@ -60,7 +60,7 @@ fn terms(count: u32) -> Terms {
 
 fn shown(verb: &str) -> Shown {
     let role = role(verb);
-    Shown { assessment: risk::assess(role.rules(), &ask().scope, None), role, holds: Vec::new() }
+    Shown { assessment: risk::assess(role.rules(), &ask().scope, None), role, holds: Vec::new(), holds_more: 0 }
 }
 
 fn circumstances(second: i64) -> Circumstances<'static> {

@@ -69,6 +69,7 @@ fn requested(number: u8) -> Fact {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
             assessment: assess(&[], &Scope::Cluster, None),
             holds: Vec::new(),
+            holds_more: 0,
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke",

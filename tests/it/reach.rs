@@ -186,6 +186,22 @@ fn access_begins_at_its_start_and_not_before() {
     assert_eq!((status, &late["code"]), (403, &json!("policy-denied")), "{late}");
 }
 
+/// What somebody has already is shown to the last twenty, so that a request does not grow with it.
+#[test]
+fn of_what_somebody_has_the_newest_is_shown() {
+    let bastion = bastion("namespaces: [NS]", "", "{}");
+    let live = || bastion.live(&bastion.ask("5m")).grant;
+    let first = live()["id"].clone();
+    (0..20).for_each(|_| drop(live()));
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    let shown = bastion.show(BOB, &grant);
+    let holds = shown["holds"].as_array().unwrap();
+    assert_eq!((holds.len(), &shown["holdsMore"]), (20, &json!(1)), "{shown}");
+    assert!(holds.iter().all(|held| held["grant"] != first), "the oldest is the one that is left out");
+    let said = text(&bastion.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
+    assert!(said.contains("and 1 more"), "{said}");
+}
+
 /// `--dry-run` asks the API server about the very objects: it says yes where it would take them, and its own words
 /// where it would not; nobody is asked and nothing is left behind.
 #[test]

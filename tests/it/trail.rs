@@ -490,6 +490,7 @@ fn story() -> Vec<Fact> {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
             assessment: assess(&[], &Scope::Cluster, None),
             holds: Vec::new(),
+            holds_more: 0,
         },
             decided_on: DecidedOn::default(),
             terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),

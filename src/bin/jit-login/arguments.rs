@@ -58,7 +58,7 @@ pub(crate) enum Verb {
         timeout: Option<Duration>,
     },
     /// List the grants that you asked for or may answer
-    #[command(alias = "list")]
+    #[command(aliases = ["list", "status"])]
     Ls {
         /// Those that are over, too
         #[arg(long)]

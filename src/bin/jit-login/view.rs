@@ -170,6 +170,9 @@ pub(crate) fn page(grant: &GrantView) -> String {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
         line("has", &format!("{} in {place} ({})", safe(&held.access), safe_name(&held.grant)));
     }
+    if let Some(more) = grant.holds_more {
+        line("has", &format!("and {more} more"));
+    }
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
     line(
         "asked",

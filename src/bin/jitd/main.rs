@@ -269,8 +269,9 @@ fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> 
             "  2. give the daemon its rights: jitd --config {} manifest {name} | kubectl apply -f -",
             path.display()
         );
+        eprintln!("  3. see that all of it is in place: jitd --config {} check --cluster {name}", path.display());
         eprintln!(
-            "  3. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
+            "  4. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
             cluster.authority.join("root.key").display()
         );
     }
