@@ -46,6 +46,8 @@ pub struct Ledger {
     readers: Vec<String>,
     latest: AtomicI64,
     open: RwLock<BTreeMap<GrantId, Arc<Cell>>>,
+    /// The same by who asked: each request counts what its person has.
+    of_person: RwLock<BTreeMap<PersonName, BTreeMap<GrantId, Arc<Cell>>>>,
     deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
     /// Told when a deadline may have come nearer.
     pub due: Notify,
@@ -110,6 +112,7 @@ impl Ledger {
             clock,
             readers,
             open: RwLock::default(),
+            of_person: RwLock::default(),
             deadlines: Mutex::default(),
             due: Notify::new(),
             stopping: watch::Sender::new(false),
@@ -176,7 +179,7 @@ impl Ledger {
         self.mark(&before, &next);
         cell.state.send_replace(Arc::clone(&next));
         if next.is_over() {
-            self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&next.id);
+            self.forget(&next);
         }
         Ok(next)
     }
@@ -271,8 +274,8 @@ impl Ledger {
     /// The grants of a person that are open or owe a review.
     #[must_use]
     pub fn of(&self, person: &PersonName) -> Vec<Arc<Grant>> {
-        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
-        open.values().map(|cell| cell.grant()).filter(|grant| grant.requester == *person).collect()
+        let of_person = self.of_person.read().unwrap_or_else(PoisonError::into_inner);
+        of_person.get(person).into_iter().flatten().map(|(_, cell)| cell.grant()).collect()
     }
 
     /// How many grants stand in each open phase.
@@ -341,12 +344,27 @@ impl Ledger {
     fn keep(&self, grant: Grant) -> Arc<Cell> {
         let id = grant.id.clone();
         let deadline = grant.deadline;
+        let requester = grant.requester.clone();
         let cell = Cell::new(grant);
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&cell));
+        let mut of_person = self.of_person.write().unwrap_or_else(PoisonError::into_inner);
+        of_person.entry(requester).or_default().insert(id.clone(), Arc::clone(&cell));
+        drop(of_person);
         if let Some(deadline) = deadline {
             self.due_at(deadline, id);
         }
         cell
+    }
+
+    fn forget(&self, grant: &Grant) {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&grant.id);
+        let mut of_person = self.of_person.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(theirs) = of_person.get_mut(&grant.requester) {
+            theirs.remove(&grant.id);
+            if theirs.is_empty() {
+                of_person.remove(&grant.requester);
+            }
+        }
     }
 
     /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
