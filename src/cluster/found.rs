@@ -1,12 +1,13 @@
 //! A binding as it stands in a cluster, whoever made it, and what makes it ours: name, subject and role,
 //! compared here and nowhere else.
 //!
-//! It must never look at labels, which anybody may write. `cluster` reads these, the sweep compares them.
+//! It must never take labels for a proof, for anybody may write them. `cluster` reads these, the sweep compares them.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::{HOST_LABEL, MANAGED_BY, OURS};
 use crate::grant::Binding;
 use crate::grant::request::{Namespace, RoleRef};
 
@@ -19,8 +20,8 @@ pub struct Found {
     pub namespace: Option<String>,
     /// `metadata.uid`.
     pub uid: String,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
+    /// The host whose daemon it is of, as its labels say; they are not kept, thousands of these are compared at once.
+    pub of_host: Option<String>,
     /// Whether it is marked for deletion and held by a finalizer.
     pub is_held: bool,
     /// Whom it grants to.
@@ -122,12 +123,14 @@ pub(super) struct Identity {
 }
 
 impl From<Stored> for Found {
-    fn from(stored: Stored) -> Self {
+    fn from(mut stored: Stored) -> Self {
+        let labels = &mut stored.metadata.labels;
+        let is_a_daemons = labels.get(MANAGED_BY).is_some_and(|by| by == OURS);
         Self {
+            of_host: labels.remove(HOST_LABEL).filter(|_| is_a_daemons),
             name: stored.metadata.name,
             namespace: stored.metadata.namespace,
             uid: stored.metadata.uid,
-            labels: stored.metadata.labels,
             is_held: stored.metadata.deletion_timestamp.is_some(),
             subjects: stored.subjects.unwrap_or_default(),
             role: stored.role_ref,

@@ -356,8 +356,7 @@ impl Cluster {
     /// Whether a binding carries this daemon's labels.
     #[must_use]
     pub fn labelled(&self, found: &Found) -> bool {
-        let is = |name: &str, value: &str| found.labels.get(name).is_some_and(|found| found == value);
-        is(MANAGED_BY, OURS) && is(HOST_LABEL, &self.0.host)
+        found.of_host.as_ref() == Some(&self.0.host)
     }
 
     async fn list<S: DeserializeOwned, T>(

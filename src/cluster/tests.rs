@@ -313,7 +313,7 @@ fn a_host_is_a_label() {
 fn what_others_wrote_is_shown_escaped_and_cut() {
     let subject = Subject { kind: "Group".to_owned(), name: "\u{1b}[2J".to_owned(), namespace: None };
     let found = Found {
-        labels: BTreeMap::new(),
+        of_host: None,
         name: "n".to_owned(),
         namespace: None,
         uid: "u".to_owned(),
