@@ -37,14 +37,16 @@
 //! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
 //! - [`metrics`], [`service`]: numbers, systemd
 //!
-//! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`, `client → api::wire`,
-//! `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that bindings carry), `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows to the
-//! `use` lines (`tests/it/architecture.rs`).
+//! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
+//! `client → api::wire`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
+//! bindings carry), `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows
+//! to the `use` lines (`tests/it/architecture.rs`).
 //!
 //! # Invariants, and what is absent
 //! 1. `grant` does no I/O and reads no clock: a decision of the past can be replayed from the trail.
-//! 2. Nothing is signed without an [`Approved`](grant::approval::Approved), which only `grant` makes; the
-//!    binding of a grant is intended once, also across restarts (a unique index).
+//! 2. Nothing is signed without an [`Approved`](grant::approval::Approved), which only `grant` makes, of enough
+//!    agreements or of glass that the rule lets be broken; the binding of a grant is intended once, also across
+//!    restarts (a unique index).
 //! 3. There is no state outside the trail. Rows are never updated or deleted. The one other table is a
 //!    projection, rebuilt from the trail and compared by `jitd audit verify`.
 //! 4. If the intent can't be written, the effect does not happen, except that access is still taken away.
