@@ -426,11 +426,8 @@ impl Broker {
     ) -> Result<Arc<Grant>, BrokerError> {
         let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
-        match self.approved(&cell.grant(), approver, digest, less).await {
-            Ok(events) => Ok(self.ledger.record(&cell, Some(&approver.name), events).await?),
-            Err(BrokerError::Refused(refusal)) => Err(self.refuse(&cell, approver, "approve", refusal).await),
-            Err(error) => Err(error),
-        }
+        let approved = self.approved(&cell.grant(), approver, digest, less).await;
+        self.record_or_refuse(&cell, approver, "approve", approved).await
     }
 
     /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes.
@@ -540,10 +537,8 @@ impl Broker {
     ) -> Result<Arc<Grant>, BrokerError> {
         let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
-        match decide(&cell.grant(), self.ledger.now()) {
-            Ok(event) => Ok(self.ledger.record(&cell, Some(&by.name), vec![event]).await?),
-            Err(refusal) => Err(self.refuse(&cell, by, action, refusal).await),
-        }
+        let decided = decide(&cell.grant(), self.ledger.now()).map(|event| vec![event]);
+        self.record_or_refuse(&cell, by, action, decided.map_err(BrokerError::from)).await
     }
 
     // ---- collecting and renewing ----
@@ -694,23 +689,28 @@ impl Broker {
         let cell = self.still_open(grant)?;
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
-        let asked = match grant.requester == requester.name {
-            true => extension::ask(&grant, window, reason.clone(), self.times.answer.duration(), self.ledger.now()),
-            false => Err(not_the_requester()),
-        };
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(refusal) => return Err(self.refuse(&cell, requester, "extend", refusal).await),
-        };
-        match self.still_gives(&grant, requester, reason).await {
-            Err(BrokerError::Refused(refusal)) => return Err(self.refuse(&cell, requester, "extend", refusal).await),
-            still => still?,
-        }
-        let asked = self.ledger.record(&cell, Some(&requester.name), vec![asked]).await?;
+        let asked = self.asked_for_more(&grant, requester, window, reason).await.map(|event| vec![event]);
+        let asked = self.record_or_refuse(&cell, requester, "extend", asked).await?;
         match extension::of_itself(&asked, self.ledger.now())? {
             Some(extended) => Ok(self.ledger.record(&cell, None, vec![extended]).await?),
             None => Ok(asked),
         }
+    }
+
+    async fn asked_for_more(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        window: Window,
+        reason: Reason,
+    ) -> Result<Event, BrokerError> {
+        if grant.requester != requester.name {
+            return Err(not_the_requester().into());
+        }
+        let answer_within = self.times.answer.duration();
+        let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
+        self.still_gives(grant, requester, reason).await?;
+        Ok(asked)
     }
 
     // ---- when nobody answers ----
@@ -734,17 +734,10 @@ impl Broker {
         let _breaking = self.breaking.lock().await;
         let broken = match could {
             // Once more, for another grant of the same person may have been faster.
-            Ok(()) => self.broken(&grant, requester, reason),
+            Ok(()) => self.broken(&grant, requester, reason).map(|event| vec![event]),
             Err(error) => Err(error),
         };
-        let broken = match broken {
-            Ok(broken) => broken,
-            Err(BrokerError::Refused(refusal)) => {
-                return Err(self.refuse(&cell, requester, "break-glass", refusal).await);
-            }
-            Err(error) => return Err(error),
-        };
-        let grant = self.ledger.record(&cell, Some(&requester.name), vec![broken]).await?;
+        let grant = self.record_or_refuse(&cell, requester, "break-glass", broken).await?;
         if let Some(glass) = &grant.glass {
             tracing::warn!(
                 grant = %grant.id, requester = %grant.requester, cluster = %grant.ask.cluster, access = %grant.ask.access,
@@ -788,10 +781,9 @@ impl Broker {
             return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
         };
         let _gate = cell.gate.lock().await;
-        match glass::review(&cell.grant(), reviewer, digest, verdict, words, self.ledger.now()) {
-            Ok(event) => Ok(self.ledger.record(&cell, Some(&reviewer.name), vec![event]).await?),
-            Err(refusal) => Err(self.refuse(&cell, reviewer, "review", refusal).await),
-        }
+        let reviewed = glass::review(&cell.grant(), reviewer, digest, verdict, words, self.ledger.now());
+        let reviewed = reviewed.map(|event| vec![event]).map_err(BrokerError::from);
+        self.record_or_refuse(&cell, reviewer, "review", reviewed).await
     }
 
     // ---- ending ----
@@ -1043,6 +1035,21 @@ impl Broker {
     }
 
     // ---- refusing ----
+
+    /// Records what somebody did, or that it was refused.
+    async fn record_or_refuse(
+        &self,
+        cell: &Cell,
+        by: &Person,
+        action: &str,
+        decided: Result<Vec<Event>, BrokerError>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        match decided {
+            Ok(events) => Ok(self.ledger.record(cell, Some(&by.name), events).await?),
+            Err(BrokerError::Refused(refusal)) => Err(self.refuse(cell, by, action, refusal).await),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
     /// is the answer instead: nothing happens outside the trail.
