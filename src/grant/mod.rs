@@ -645,7 +645,7 @@ impl Grant {
             narrowed_from: None,
             key: requested.key.clone(),
             role_uid: requested.shown.role.uid.clone(),
-            rules_sha256: requested.shown.role.rules_sha256(),
+            rules_sha256: requested.shown.role.rules_sha256().to_owned(),
             risk: requested.shown.assessment.worst(),
             extension: None,
             glass: None,
@@ -711,7 +711,7 @@ impl Grant {
                 let before = std::mem::replace(&mut self.ask, narrowed.ask.clone());
                 self.narrowed_from.get_or_insert(Box::new(before));
                 self.role_uid.clone_from(&narrowed.shown.role.uid);
-                self.rules_sha256 = narrowed.shown.role.rules_sha256();
+                narrowed.shown.role.rules_sha256().clone_into(&mut self.rules_sha256);
                 self.risk = narrowed.shown.assessment.worst();
                 self.digest.clone_from(&narrowed.digest);
             }

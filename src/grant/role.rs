@@ -31,11 +31,30 @@ pub struct Rule {
 
 /// A role at one moment. A role that is deleted and made anew has another uid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Written")]
 pub struct ResolvedRole {
     /// `metadata.uid`.
     pub uid: String,
     rules: Vec<Rule>,
+    // Made once: thousands of live grants of one role are compared with it every other second.
+    #[serde(skip_serializing)]
+    rules_sha256: String,
+}
+
+/// A role as it is stored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    uid: String,
+    rules: Vec<Rule>,
+}
+
+impl From<Written> for ResolvedRole {
+    fn from(Written { uid, rules }: Written) -> Self {
+        // Vectors of strings always serialise; an empty string would still be a fixed, wrong hash.
+        let rules_sha256 = sha256_hex(&serde_json::to_vec(&rules).unwrap_or_default());
+        Self { uid, rules, rules_sha256 }
+    }
 }
 
 impl ResolvedRole {
@@ -43,7 +62,7 @@ impl ResolvedRole {
     #[must_use]
     pub fn new(uid: String, mut rules: Vec<Rule>) -> Self {
         canonical(&mut rules);
-        Self { uid, rules }
+        Written { uid, rules }.into()
     }
 
     /// The rules in canonical order.
@@ -54,10 +73,8 @@ impl ResolvedRole {
 
     /// SHA-256 over the canonical rules as JSON, hex.
     #[must_use]
-    pub fn rules_sha256(&self) -> String {
-        // Vectors of strings always serialise; an empty string would still be a fixed, wrong hash.
-        let canonical = serde_json::to_vec(&self.rules).unwrap_or_default();
-        sha256_hex(&canonical)
+    pub fn rules_sha256(&self) -> &str {
+        &self.rules_sha256
     }
 }
 
