@@ -23,7 +23,8 @@ use jitd::grant::request::{
 use jitd::grant::role::Rule;
 use jitd::people::People;
 
-use crate::{CLOCK, Failure, Output, print_json, read, runtime};
+use crate::arguments::Output;
+use crate::{CLOCK, Failure, print_json, read, runtime};
 
 #[derive(Subcommand)]
 #[command(

@@ -1,0 +1,33 @@
+//! `jitd audit`: proves the trail, here or from a copy of its lines.
+//!
+//! Reads only. What holds and what does not is the library's (`trail`). `main.rs` calls it.
+
+use std::io::{BufReader, IsTerminal, stdin};
+use std::path::Path;
+
+use jitd::trail;
+
+use crate::{Failure, read};
+
+pub(crate) fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
+    let report = match file {
+        Some(file) if file == Path::new("-") => trail::verify_lines(stdin().lock(), file)?,
+        Some(file) => {
+            let lines =
+                std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+            trail::verify_lines(BufReader::new(lines), file)?
+        }
+        None => {
+            let watched = std::io::stderr().is_terminal();
+            trail::verify_file(&read(path)?.trail(), |events| {
+                if watched {
+                    eprint!("\r{events} events");
+                }
+            })?
+        }
+    };
+    let trail::Report { events, grants, open, reviews_owed, head } = report;
+    println!("the chain holds: events {events}, grants {grants}, open {open}, reviews owed {reviews_owed}");
+    println!("head {head}");
+    Ok(())
+}
