@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 use jitd::broker::Broker;
 use jitd::service;
@@ -82,7 +83,9 @@ impl Pulse {
     pub(crate) async fn feed(&self, limit: Duration) {
         // Twice in time even if one beat is lost (sd_watchdog_enabled(3) asks for half of it).
         let every = limit / 3;
-        let mut beats = tokio::time::interval(every);
+        // The first one later: systemd counts from READY on, and until it has read that, it takes a call on the socket for
+        // one that has to start the daemon.
+        let mut beats = tokio::time::interval_at(Instant::now() + every, every);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beats.tick().await;

@@ -99,10 +99,16 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
     });
     let Door { listener, path, opened_by } = door(&mut sockets, service::API, &config.socket)?;
     let pulse = Pulse::new(Arc::clone(&broker), &path);
-    let telling = tokio::spawn(tell(Arc::clone(&pulse)));
+    let telling = Arc::clone(&pulse);
+    let telling = tokio::spawn(async move { telling.tell().await });
     let feeding = feed(&pulse, &path)?;
-    let reloading =
-        tokio::spawn(reload(reload_requests, Arc::clone(&api), pulse.clone(), config.policy_files, config.clusters));
+    let reloading = tokio::spawn(reload(
+        reload_requests,
+        Arc::clone(&api),
+        Arc::clone(&pulse),
+        config.policy_files,
+        config.clusters,
+    ));
     tracing::info!(socket = %path.display(), "ready");
     pulse.ready(0);
     let stop = async {
@@ -126,10 +132,6 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
     }
     trail.close();
     Ok(())
-}
-
-async fn tell(pulse: Arc<Pulse>) {
-    pulse.tell().await;
 }
 
 /// Feeds systemd's watchdog, if there is one.
