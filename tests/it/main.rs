@@ -35,6 +35,7 @@ mod reach;
 mod readme;
 mod reload;
 mod risk;
+mod service;
 mod story;
 mod trail;
 mod wall;

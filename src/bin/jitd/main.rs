@@ -8,7 +8,9 @@ mod audit;
 mod authority;
 mod check;
 mod init;
+mod journal;
 mod policy;
+mod pulse;
 mod serve;
 
 use std::io::{Write, stdout};
@@ -59,7 +61,7 @@ const CLOCK: fn() -> Timestamp = Timestamp::now;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
-        Verb::Serve => read(&arguments.config).and_then(serve::serve),
+        Verb::Serve => serve::serve(&arguments.config),
         Verb::Check { cluster: None, .. } => check::check_files(&arguments.config),
         Verb::Check { cluster: Some(name), output } => {
             check::check_clusters(&arguments.config, name.as_deref(), *output)
