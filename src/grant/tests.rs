@@ -83,7 +83,7 @@ fn fact(event: Event) -> Fact {
         Event::Reviewed { .. } => "bob",
         _ => "alice",
     };
-    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), event }
+    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), operator: None, event }
 }
 
 fn requested(count: u32) -> Grant {
@@ -316,7 +316,7 @@ fn a_quorum_counts_people() {
     let grant = requested(2);
     let first = may_approve(&grant, &bob, 1).unwrap();
     assert!(matches!(first, Event::Agreed { .. }));
-    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), event: first };
+    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), operator: None, event: first };
     let grant = grant.follow(&by_bob).unwrap();
     assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
     assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
@@ -361,7 +361,7 @@ fn approved_by_bob() -> Grant {
     let bob = person("bob", &["leads"]);
     let grant = requested(1);
     let event = may_approve(&grant, &bob, 1).unwrap();
-    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), event }).unwrap()
+    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), operator: None, event }).unwrap()
 }
 
 /// Each fact that was true when it was approved, made untrue at collection.
@@ -537,7 +537,9 @@ mod broken_glass {
     }
 
     fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
-        grant.follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), event }).unwrap()
+        grant
+            .follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), operator: None, event })
+            .unwrap()
     }
 
     fn broken() -> Grant {

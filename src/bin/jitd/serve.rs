@@ -10,10 +10,11 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nix::unistd::{Group, Uid};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
 
-use jitd::api::{self, Api, Limits};
+use jitd::api::{self, Api, Door, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
@@ -75,7 +76,11 @@ async fn run(config: Config) -> Result<(), Failure> {
         metrics: Metrics::new(findings),
         host,
     });
-    let listener = listen(&config.socket)?;
+    // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too.
+    let doors = vec![
+        (Door::Users, listen(&config.socket, 0o666, None)?),
+        (Door::Operators, listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?),
+    ];
     let reloading = tokio::spawn(reload(reload_requests, Arc::clone(&api), config.policy_files, config.clusters));
     tracing::info!(socket = %config.socket.display(), "ready");
     service::ready(READY);
@@ -86,13 +91,14 @@ async fn run(config: Config) -> Result<(), Failure> {
         service::stopping();
         tracing::info!("stopping");
     };
-    api::serve(api, listener, Limits::USUAL, stop).await;
+    api::serve(api, doors, Limits::USUAL, stop).await;
     reloading.abort();
     sweeping.abort();
     renewal.abort();
     broker.stopped().await?;
     // Only now: a client that finds no socket may ask the next daemon.
     drop(std::fs::remove_file(&config.socket));
+    drop(std::fs::remove_file(&config.admin_socket));
     trail.close();
     Ok(())
 }
@@ -200,8 +206,11 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
     }
 }
 
-/// The socket, with a leftover of a daemon that was killed removed; never one that still answers.
-fn listen(path: &Path) -> Result<UnixListener, Failure> {
+/// The host's group whose members may open the operators' socket, where there is one; without it only root may.
+const OPERATORS_GROUP: &str = "jit-admins";
+
+/// A socket, with a leftover of a daemon that was killed removed; never one that still answers.
+fn listen(path: &Path, mode: u32, group: Option<&str>) -> Result<UnixListener, Failure> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
@@ -213,7 +222,12 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    // Who may do what is decided by who they are; everybody may ask.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    if let Some(group) = group
+        && Uid::effective().is_root()
+        && let Some(group) = Group::from_name(group)?
+    {
+        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw()))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
