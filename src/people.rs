@@ -118,6 +118,9 @@ impl People {
         }
         let name: PersonName =
             user.name.parse().map_err(|_| Unknown::OddName(user.name.escape_default().to_string()))?;
+        if name.is_root() {
+            return Err(Unknown::OddName(user.name));
+        }
         if self.declared.iter().any(|declared| declared.name == name) {
             // A declared person's uids are all listed; an account that only has the same name is another one.
             return Err(Unknown::NotDeclared(format!("{name} (uid {})", user.uid)));

@@ -146,6 +146,18 @@ impl PersonName {
     pub fn user(&self) -> String {
         format!("jit:{}", self.0)
     }
+
+    /// The name under which the trail tells what root did. It is no person's.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("root".into())
+    }
+
+    /// Whether it is that name.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        &*self.0 == "root"
+    }
 }
 
 word!(

@@ -83,7 +83,7 @@ fn fact(event: Event) -> Fact {
         Event::Reviewed { .. } => "bob",
         _ => "alice",
     };
-    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), event }
+    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), operator: None, event }
 }
 
 fn requested(count: u32) -> Grant {
@@ -239,6 +239,22 @@ fn only_these_events_may_follow() {
     }
 }
 
+/// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
+#[test]
+fn only_an_operator_takes_away_what_is_pending() {
+    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
+    let operator = Operator { name: PersonName::root(), uid: 0, login_uid: None };
+    let by = |operator: Option<&Operator>, event| {
+        requested(1).follow(&Fact { by: Some(PersonName::root()), operator: operator.cloned(), ..fact(event) })
+    };
+    let grant = by(Some(&operator), ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
+    assert_eq!((grant.phase, grant.end_cause, grant.deadline), (Phase::Ended, Some(EndCause::Revoked), None));
+    assert_eq!((grant.closed_by, grant.closing_words.as_deref()), (Some(PersonName::root()), Some("stolen laptop")));
+    assert!(by(None, ended(EndCause::Revoked, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Failed, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Revoked, EndProof::Denied)).is_err());
+}
+
 #[test]
 fn a_grant_begins_with_its_request_only() {
     for event in every_event() {
@@ -316,7 +332,7 @@ fn a_quorum_counts_people() {
     let grant = requested(2);
     let first = may_approve(&grant, &bob, 1).unwrap();
     assert!(matches!(first, Event::Agreed { .. }));
-    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), event: first };
+    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), operator: None, event: first };
     let grant = grant.follow(&by_bob).unwrap();
     assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
     assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
@@ -361,7 +377,7 @@ fn approved_by_bob() -> Grant {
     let bob = person("bob", &["leads"]);
     let grant = requested(1);
     let event = may_approve(&grant, &bob, 1).unwrap();
-    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), event }).unwrap()
+    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), operator: None, event }).unwrap()
 }
 
 /// Each fact that was true when it was approved, made untrue at collection.
@@ -537,7 +553,9 @@ mod broken_glass {
     }
 
     fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
-        grant.follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), event }).unwrap()
+        grant
+            .follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), operator: None, event })
+            .unwrap()
     }
 
     fn broken() -> Grant {

@@ -50,7 +50,7 @@ fn person(name: &str) -> Option<PersonName> {
 }
 
 fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact {
-    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), event }
+    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), operator: None, event }
 }
 
 fn requested(number: u8) -> Fact {

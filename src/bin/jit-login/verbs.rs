@@ -22,7 +22,9 @@ use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
-use crate::view::{closed_word, event_row, explained, glass_line, lacking, page, place, plain, row, sentence};
+use crate::view::{
+    closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, row, sentence,
+};
 use crate::wait::{interruptible, until_answered};
 
 /// So many grants are looked through for the last one that was asked for.
@@ -128,6 +130,7 @@ impl Caller {
     pub(crate) async fn list(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
         let list: GrantList = self.client.list(all, limit).await?;
         access::tidy(&mut self.client, &list.grants).await;
+        list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
             say(if all { "no grants yet" } else { "no open grants; --all shows those that are over" });
             return Ok(());
@@ -318,6 +321,7 @@ impl Caller {
     /// `whoami`
     pub(crate) async fn whoami(&mut self) -> Result<(), Failure> {
         let who: WhoamiView = self.client.whoami().await?;
+        who.draining.iter().for_each(|draining| say(&draining_line(draining)));
         let text = || {
             let groups: Vec<String> = who.groups.iter().map(|group| safe_name(group)).collect();
             format!("{} on {}\ngroups: {}", paint(&safe_name(&who.name), BOLD), safe_name(&who.host), groups.join(", "))

@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::api::wire::{DecisionView, FindingView, GrantView, RisksView, StepView, TriedView};
+use jitd::api::wire::{DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use jitd::grant::role::Rule;
 use serde_json::Value;
 
 use crate::access;
 use crate::failure::closed;
 use crate::output::{
-    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table, until,
+    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table,
+    until,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
@@ -87,6 +88,13 @@ pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
         safe_name(&grant.id),
     );
     Some(paint(&words, RED))
+}
+
+/// That nothing is given at the moment, and why.
+pub(crate) fn draining_line(draining: &DrainingView) -> String {
+    let why = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", safe(reason)));
+    let since = clock(draining.since);
+    paint(&format!("nothing is given at the moment, since {since}{why}; what is live goes on to its end"), YELLOW)
 }
 
 /// A line of `ls`.
