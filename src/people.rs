@@ -136,13 +136,13 @@ impl People {
             Ok(names)
         })
         .await?;
-        Ok(Person { name, groups })
+        Ok(Person { name, groups, login: None })
     }
 }
 
 impl Declared {
     fn person(&self) -> Person {
-        Person { name: self.name.clone(), groups: self.groups.clone() }
+        Person { name: self.name.clone(), groups: self.groups.clone(), login: None }
     }
 }
 
