@@ -162,7 +162,7 @@ fn each_bastion_ends_only_its_own() {
         }
     };
     // Expired at one.
-    let short = one.live(&one.ask("3s"));
+    let short = one.live(&one.ask("5s"));
     assert_eq!(one.wait_for(&short.grant, &["ended"])["endCause"], "expired");
     look_on();
     // A role of one changes, and only what has it ends.
