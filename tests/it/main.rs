@@ -36,6 +36,7 @@ mod reach;
 mod readme;
 mod reload;
 mod risk;
+mod session;
 mod story;
 mod trail;
 mod wall;

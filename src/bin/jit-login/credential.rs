@@ -415,7 +415,8 @@ mod tests {
                 certificate_authority: String::new(),
             },
         };
-        let terms = Terms { namespace: Some("payments".into()), duration: "15m".into() };
+        let terms =
+            Terms { namespace: Some("payments".into()), duration: "15m".into(), what: "prod/payments view".to_owned() };
         Kept::new(view, &Key::generate().unwrap(), &terms, at(0))
     }
 

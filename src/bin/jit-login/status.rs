@@ -54,7 +54,7 @@ fn found(now: Timestamp) -> Vec<Live> {
             let folder = Folder::holding(&credential::file(&grant)).ok()??;
             let kept = Kept::find(&folder, &grant).ok()??;
             let seconds_left = kept.until.duration_since(now).as_secs();
-            (kept.until > now).then(|| Live { grant, what: kept.what, until: kept.until, seconds_left })
+            (kept.until > now).then_some(Live { grant, what: kept.what, until: kept.until, seconds_left })
         })
         .collect();
     live.sort_by_key(|live| live.until);
