@@ -239,6 +239,22 @@ fn only_these_events_may_follow() {
     }
 }
 
+/// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
+#[test]
+fn only_an_operator_takes_away_what_is_pending() {
+    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
+    let operator = Operator { name: PersonName::root(), uid: 0, login_uid: None };
+    let by = |operator: Option<&Operator>, event| {
+        requested(1).follow(&Fact { by: Some(PersonName::root()), operator: operator.cloned(), ..fact(event) })
+    };
+    let grant = by(Some(&operator), ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
+    assert_eq!((grant.phase, grant.end_cause, grant.deadline), (Phase::Ended, Some(EndCause::Revoked), None));
+    assert_eq!((grant.closed_by, grant.closing_words.as_deref()), (Some(PersonName::root()), Some("stolen laptop")));
+    assert!(by(None, ended(EndCause::Revoked, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Failed, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Revoked, EndProof::Denied)).is_err());
+}
+
 #[test]
 fn a_grant_begins_with_its_request_only() {
     for event in every_event() {

@@ -27,6 +27,8 @@ pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<R
     })?;
     let written = (|| -> Result<(), Fault> {
         let text = copy.to_str().ok_or_else(|| Fault::System("its name is no UTF-8".to_owned()))?;
+        // The connection may only read the trail; that it only reads at all would hold for the copy too.
+        reader.pragma_update(None, "query_only", false)?;
         reader.execute("VACUUM INTO ?1", [text])?;
         let system = |error: std::io::Error| Fault::System(error.to_string());
         File::open(copy).and_then(|file| file.sync_all()).map_err(system)?;

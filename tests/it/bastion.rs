@@ -579,7 +579,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// Runs a command as a person: their uid, a group of the same number, no further groups.
-fn as_person(command: &mut Command, person: Person) -> &mut Command {
+pub(crate) fn as_person(command: &mut Command, person: Person) -> &mut Command {
     if person.uid != 0 {
         command.uid(person.uid).gid(person.uid);
     }
