@@ -350,7 +350,7 @@ impl Broker {
             Err(BrokerError::Refused(refusal)) => {
                 let code = refusal.code.as_str().to_owned();
                 let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.ledger.note(Some(&requester.name), event).await?;
+                self.ledger.note(Some(requester), event).await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
@@ -389,7 +389,7 @@ impl Broker {
             pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
-        let grant = self.ledger.begin(id, &requester.name, now, event).await?;
+        let grant = self.ledger.begin(id, requester, now, event).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
         match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
             Some(approved) => {
@@ -845,7 +845,7 @@ impl Broker {
         let refusal = match grant.phase {
             _ if grant.requester != requester.name => not_the_requester(),
             Phase::Live => {
-                let by = Author::Person(requester.name.clone());
+                let by = Author::from(requester);
                 return self.finish(&cell, Ending { why: EndCause::Released, by, reason: None }).await;
             }
             phase => Refusal::new(
@@ -871,7 +871,7 @@ impl Broker {
                 format!("only {} may revoke this grant", [grant.terms.groups(), vec!["admins"]].concat().join(", ")),
             ),
             Phase::Approved | Phase::Live => {
-                let (by, reason) = (Author::Person(by.name.clone()), Some(reason));
+                let (by, reason) = (Author::from(by), Some(reason));
                 return self.finish(&cell, Ending { why: EndCause::Revoked, by, reason }).await;
             }
             phase => {
@@ -1187,7 +1187,7 @@ impl Broker {
         decided: Result<Vec<Event>, BrokerError>,
     ) -> Result<Arc<Grant>, BrokerError> {
         match decided {
-            Ok(events) => Ok(self.ledger.record(cell, Some(&by.name), events).await?),
+            Ok(events) => Ok(self.ledger.record(cell, Some(by), events).await?),
             Err(BrokerError::Refused(refusal)) => Err(self.refuse(cell, by, action, refusal).await),
             Err(error) => Err(error),
         }
@@ -1202,7 +1202,7 @@ impl Broker {
             return over(&grant).into();
         }
         let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
-        match self.ledger.record(cell, Some(&by.name), vec![event]).await {
+        match self.ledger.record(cell, Some(by), vec![event]).await {
             Ok(_) => refusal.into(),
             Err(error) => error.into(),
         }

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::grant::approval;
 use crate::grant::drain::Draining;
-use crate::grant::request::{ClusterName, Person, PersonName};
+use crate::grant::request::{ClusterName, Login, Person, PersonName};
 use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
 use crate::trail::{Trail, TrailError};
 
@@ -97,25 +97,36 @@ pub enum Author {
     /// Nobody but the daemon itself.
     Daemon,
     /// A person.
-    Person(PersonName),
+    Person {
+        /// Who.
+        name: PersonName,
+        /// How they came to the host.
+        login: Option<Login>,
+    },
     /// Somebody at the operators' door.
     Operator(Operator),
 }
 
 impl Author {
     fn fact(&self, at: Timestamp, grant: Option<GrantId>, event: Event) -> Fact {
-        let (by, operator) = match self {
-            Self::Daemon => (None, None),
-            Self::Person(person) => (Some(person.clone()), None),
-            Self::Operator(operator) => (Some(operator.name.clone()), Some(operator.clone())),
+        let (by, login, operator) = match self {
+            Self::Daemon => (None, None, None),
+            Self::Person { name, login } => (Some(name.clone()), login.clone(), None),
+            Self::Operator(operator) => (Some(operator.name.clone()), None, Some(operator.clone())),
         };
-        Fact { at, grant, by, operator, event }
+        Fact { at, grant, by, login, operator, event }
     }
 }
 
-impl From<Option<&PersonName>> for Author {
-    fn from(by: Option<&PersonName>) -> Self {
-        by.cloned().map_or(Self::Daemon, Self::Person)
+impl From<&Person> for Author {
+    fn from(by: &Person) -> Self {
+        Self::Person { name: by.name.clone(), login: by.login.clone() }
+    }
+}
+
+impl From<Option<&Person>> for Author {
+    fn from(by: Option<&Person>) -> Self {
+        by.map_or(Self::Daemon, Self::from)
     }
 }
 
@@ -169,7 +180,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
-    pub async fn note(&self, by: Option<&PersonName>, event: Event) -> Result<(), LedgerError> {
+    pub async fn note(&self, by: Option<&Person>, event: Event) -> Result<(), LedgerError> {
         self.append(vec![Author::from(by).fact(self.now(), None, event)]).await
     }
 
@@ -198,11 +209,11 @@ impl Ledger {
     pub async fn begin(
         &self,
         id: GrantId,
-        requester: &PersonName,
+        requester: &Person,
         now: Timestamp,
         event: Event,
     ) -> Result<Arc<Grant>, LedgerError> {
-        let fact = Author::Person(requester.clone()).fact(now, Some(id), event);
+        let fact = Author::from(requester).fact(now, Some(id), event);
         let grant = Grant::begin(&fact)?;
         self.append(vec![fact]).await?;
         Ok(self.keep(grant).grant())
@@ -215,7 +226,7 @@ impl Ledger {
     pub async fn record(
         &self,
         cell: &Cell,
-        by: Option<&PersonName>,
+        by: Option<&Person>,
         events: Vec<Event>,
     ) -> Result<Arc<Grant>, LedgerError> {
         self.record_by(cell, &by.into(), events).await

@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::wire::{
-    ApproveBody, AskBody, BreakGlassView, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView,
-    DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView,
-    LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView, RevokeBody,
-    RevokedView, RisksView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClusterList, ClusterView,
+    DecisionView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView,
+    HeldView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView,
+    RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 use super::{May, Route, routes};
 
@@ -116,6 +116,7 @@ fn schemas() -> Map<String, Value> {
         schema::<TriedView>(),
         schema::<FindingView>(),
         schema::<HeldView>(),
+        schema::<CameInView>(),
         schema::<LessBody>(),
         schema::<BreakGlassView>(),
         schema::<ReviewBody>(),

@@ -14,7 +14,7 @@ use crate::grant::drain::Draining;
 use crate::grant::glass::{self, Glass, Verdict};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{Decision, Denial, Step, Yes, unmet};
-use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Reason, Scope, Window};
+use crate::grant::request::{Access, Ask, ExactRules, Login, Malformed, Namespaces, PersonName, Reason, Scope, Window};
 use crate::grant::risk::{Assessment, Finding};
 use crate::grant::role::Rule;
 use crate::grant::{Grant, Held, Phase, Shown};
@@ -226,6 +226,9 @@ pub struct GrantView {
     pub end_cause: Option<String>,
     /// Who asked.
     pub requester: String,
+    /// Who of those who asked or agreed had logged in with an account that is not theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub came_in_as: Vec<CameInView>,
     /// The cluster.
     pub cluster: String,
     /// The namespaces; empty for the whole cluster.
@@ -326,6 +329,10 @@ impl GrantView {
             phase: grant.phase.as_str().to_owned(),
             end_cause: grant.end_cause.map(|cause| cause.as_str().to_owned()),
             requester: grant.requester.to_string(),
+            came_in_as: std::iter::once((&grant.requester, &grant.requester_login))
+                .chain(grant.agreed.iter().map(|yes| (&yes.by, &yes.login)))
+                .filter_map(|(who, login)| CameInView::of(who, login.as_ref()?))
+                .collect(),
             cluster: grant.ask.cluster.to_string(),
             namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
             role: match &grant.ask.access {
@@ -525,6 +532,31 @@ pub struct ExtensionView {
     pub steps: Vec<StepView>,
     /// Who agreed so far.
     pub agreed: Vec<String>,
+}
+
+/// Somebody who acts with another account than they had logged in with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CameInView {
+    /// Who acts.
+    pub who: String,
+    /// The login uid of the kernel's audit.
+    pub login_uid: u32,
+    /// Whose it is: a person, or `root`; absent when nobody known is behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+}
+
+impl CameInView {
+    /// None when they came with an account of their own.
+    fn of(who: &PersonName, login: &Login) -> Option<Self> {
+        let whose = match &login.person {
+            Some(person) if person == who => return None,
+            Some(person) => Some(person.to_string()),
+            None => (login.uid == 0).then(|| "root".to_owned()),
+        };
+        Some(Self { who: who.to_string(), login_uid: login.uid, login: whose })
+    }
 }
 
 /// One step of an approval.

@@ -53,7 +53,7 @@ mod tests {
     fn fact(event: Event) -> Fact {
         let operator = Operator { name: "root".parse().unwrap(), uid: 0, login_uid: Some(1000) };
         let at = Timestamp::from_second(1_800_000_000).unwrap();
-        Fact { at, grant: None, by: Some(operator.name.clone()), operator: Some(operator), event }
+        Fact { at, grant: None, by: Some(operator.name.clone()), login: None, operator: Some(operator), event }
     }
 
     #[test]

@@ -34,7 +34,7 @@ use self::extension::Extension;
 use self::glass::{Glass, Verdict};
 use self::policy::{Labels, Terms, Usage, Yes};
 use self::request::{
-    Access, Ask, ExactRules, KeyHash, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
+    Access, Ask, ExactRules, KeyHash, Login, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
 };
 use self::risk::{Assessment, Severity};
 use self::role::ResolvedRole;
@@ -563,6 +563,9 @@ pub struct Fact {
     /// The person who did it, `root` for root at the operators' door; none for the daemon itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<PersonName>,
+    /// How that person came to the host; none where the kernel does not know, and in trails of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// That it was done through the operators' door, and by which account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<Operator>,
@@ -606,6 +609,8 @@ pub struct Grant {
     pub id: GrantId,
     /// Who asked.
     pub requester: PersonName,
+    /// How they came to the host when they asked.
+    pub requester_login: Option<Login>,
     /// What was asked, or what approvers left of it.
     pub ask: Ask,
     /// What was asked at first, where approvers cut it down or broken glass gives less.
@@ -684,6 +689,7 @@ impl Grant {
         Ok(Self {
             id: id.clone(),
             requester: requester.clone(),
+            requester_login: fact.login.clone(),
             ask: requested.ask.clone(),
             narrowed_from: None,
             key: requested.key.clone(),
@@ -738,7 +744,7 @@ impl Grant {
             }
             (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
                 let by = fact.by.clone().filter(|by| *by != self.requester);
-                let by = by.map(|by| Yes { by, groups: groups.clone(), at: fact.at });
+                let by = by.map(|by| Yes { by, login: fact.login.clone(), groups: groups.clone(), at: fact.at });
                 let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
                 match (by, &mut self.glass) {
                     (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
@@ -784,7 +790,8 @@ impl Grant {
             }
             (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
                 if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
-                    extension.agreed.push(Yes { by: by.clone(), groups: groups.clone(), at: fact.at });
+                    let (login, groups) = (fact.login.clone(), groups.clone());
+                    extension.agreed.push(Yes { by: by.clone(), login, groups, at: fact.at });
                 }
                 self.answers = self.answers.saturating_add(1);
             }
@@ -866,7 +873,8 @@ impl Grant {
 
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
-        self.agreed.extend(fact.by.clone().map(|by| Yes { by, groups: groups.clone(), at: fact.at }));
+        let login = fact.login.clone();
+        self.agreed.extend(fact.by.clone().map(|by| Yes { by, login, groups: groups.clone(), at: fact.at }));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {

@@ -472,6 +472,7 @@ fn story() -> Vec<Fact> {
         at: at(second),
         grant: Some(id(number)),
         by: Some(by.parse().unwrap()),
+        login: None,
         operator: None,
         event,
     };

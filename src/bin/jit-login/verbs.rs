@@ -22,6 +22,8 @@ use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
+use crate::session;
+use crate::status::GRANT_VARIABLE;
 use crate::view::{
     closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, row, sentence,
 };
@@ -360,14 +362,25 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`: becomes the command, so its exit code is the command's.
+    /// `run`, `shell`: becomes the command, so its exit code is the command's.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(Failure::usage("there is no command", "write it after `--`"));
         };
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
-        let error = std::process::Command::new(program).args(arguments).env("KUBECONFIG", &access.path).exec();
+        let mut become_it = match session::confine(&self.daemon, &grant.id, access.kept.until) {
+            Ok(mut scope) => {
+                scope.arg(program);
+                scope
+            }
+            Err(why) => {
+                say(&format!("this will not be ended with the grant: {why}"));
+                std::process::Command::new(program)
+            }
+        };
+        become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
+        let error = become_it.exec();
         Err(Failure::usage(
             format!("can't run `{}`, {error}", program.to_string_lossy()),
             "the command stands after `--`",
