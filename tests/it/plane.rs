@@ -68,7 +68,7 @@ pub(crate) struct Plane {
     /// The authority of the serving certificate.
     pub(crate) ca: PathBuf,
     /// The file of `--client-ca-file`, which is read again when it changes.
-    client_ca: PathBuf,
+    pub(crate) client_ca: PathBuf,
     /// The API server's audit log.
     pub(crate) audit: PathBuf,
     output: Mutex<BufReader<std::process::ChildStdout>>,

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::bastion::{ALICE, BOB, Bastion, Options, repository, text};
+use crate::bastion::{Bastion, Options, repository, text};
+use crate::console::{Console, blocks};
 use crate::plane::{Plane, root, scratch};
 
 const POLICY: &str = r#"
@@ -23,48 +24,12 @@ rules:
 #[test]
 fn the_stories_in_the_readme_are_true() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let blocks: Vec<&str> =
-        readme.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let commands: Vec<usize> = blocks.iter().map(|block| is_true(block)).collect();
-    assert_eq!(commands, [9, 9, 4, 3]);
-}
-
-/// Runs a block of its own bastion, and answers how many commands it has.
-fn is_true(block: &str) -> usize {
-    let bastion = Bastion::with(Plane::shared(), Options { policy: POLICY.to_owned(), ..Options::default() });
-    let here = |written: &str| {
-        // The names of this test's own cluster, namespaces and grant.
-        written
-            .replace("prod", "play")
-            .replace("payments", &bastion.ns)
-            .replace(&format!("{}-leads", bastion.ns), "payments-leads")
-            .replace(&format!("{}-oncall", bastion.ns), "payments-oncall")
-            .replace("-n shop", &format!("-n {}", bastion.shop))
+    let run = |block: &&str| {
+        let options = Options { policy: POLICY.to_owned(), ..Options::default() };
+        Console::at(Bastion::with(Plane::shared(), options)).is_true(block)
     };
-    let mut id = String::new();
-    let mut output = String::new();
-    let mut commands = 0;
-    for line in block.lines() {
-        let Some((who, command)) = line.split_once("$ ") else {
-            let (expected, said) = (here(line), squeezed(&output));
-            assert!(said.contains(&squeezed(&expected)), "`{expected}` is not in what was said:\n{output}");
-            continue;
-        };
-        commands += 1;
-        let words = words(&here(command).replace("$ID", &id));
-        let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
-        let done = match (who, words[0].as_str()) {
-            ("alice", "jit-login") => bastion.login(ALICE, &arguments),
-            ("bob", "jit-login") => bastion.login(BOB, &arguments),
-            ("root", "jitd") => bastion.jitd(&arguments),
-            other => panic!("who is {other:?}?"),
-        };
-        output = format!("{}{}", text(&done.stdout), text(&done.stderr));
-        if id.is_empty() && command.ends_with("--no-wait") {
-            text(&done.stdout).trim().clone_into(&mut id);
-        }
-    }
-    commands
+    let commands: Vec<usize> = blocks(&readme).iter().map(run).collect();
+    assert_eq!(commands, [9, 9, 4, 3]);
 }
 
 /// The configuration and the policy of the README pass `jitd check`.
@@ -80,20 +45,4 @@ fn the_files_in_the_readme_are_right() {
     let jitd = root().join("bin/jitd");
     let checked = Command::new(jitd).arg("--config").arg(folder.join("config.yaml")).arg("check").output().unwrap();
     assert!(checked.status.success(), "{}", text(&checked.stderr));
-}
-
-/// A command as a shell splits it; double quotes keep words together.
-fn words(command: &str) -> Vec<String> {
-    let quoted = command.split('"').enumerate();
-    quoted
-        .flat_map(|(number, part)| match number % 2 {
-            0 => part.split_whitespace().map(str::to_owned).collect(),
-            _ => vec![part.to_owned()],
-        })
-        .collect()
-}
-
-/// Columns are for people; what counts are the words.
-fn squeezed(said: &str) -> String {
-    said.split_whitespace().collect::<Vec<_>>().join(" ")
 }

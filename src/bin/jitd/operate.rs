@@ -191,12 +191,11 @@ async fn progress(socket: &Path) -> std::convert::Infallible {
         if client.is_none() {
             client = Client::connect(socket, Trust::FolderOwner).await.ok();
         }
-        match &mut client {
-            Some(asking) => match asking.operations().await {
+        if let Some(asking) = &mut client {
+            match asking.operations().await {
                 Ok(state) => eprint!("\r{}\u{1b}[K\r", told(&state)),
                 Err(_) => client = None,
-            },
-            None => {}
+            }
         }
     }
 }
