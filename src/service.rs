@@ -3,6 +3,8 @@
 //!
 //! Called by `bin/jitd/serve.rs` only.
 
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -53,4 +55,13 @@ pub async fn asked_to_stop() -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// Keeps what is in memory, keys too, out of core dumps and away from other processes of the same account.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn keep_memory_private() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)
 }

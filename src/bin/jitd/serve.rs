@@ -12,19 +12,21 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
+use tokio::task::block_in_place;
 
 use jitd::api::{self, Api, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
+use jitd::files;
 use jitd::grant::request::ClusterName;
 use jitd::metrics::Metrics;
 use jitd::service;
 use jitd::sweep::{self, Findings};
 use jitd::trail::Trail;
 
-use crate::{CLOCK, Failure, private_folder, runtime};
+use crate::{CLOCK, Failure, runtime};
 
 /// How long the daemon's own certificate lasts; it is made anew at half of it.
 const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
@@ -40,7 +42,7 @@ pub(crate) fn serve(config: Config) -> Result<(), Failure> {
 
 async fn run(config: Config) -> Result<(), Failure> {
     let reload_requests = service::reload_requests()?;
-    private_folder(&config.state)?;
+    files::private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
     let mut sites = BTreeMap::new();
@@ -143,7 +145,7 @@ async fn take_up(broker: &Broker, read: PolicyRead) -> Result<(), String> {
 }
 
 pub(crate) fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, Failure> {
-    let authority = Authority::open(&cluster.authority)?;
+    let authority = Authority::open(&cluster.authority, &cluster.key)?;
     let credential = credential(cluster, &authority, host, now)?;
     let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
     let cluster = Cluster::connect(endpoint, host, &credential)?;
@@ -160,7 +162,7 @@ fn credential(
         return Ok(Credential::Kubeconfig(path.clone()));
     }
     let made = authority.daemon_credential(host, DAEMON_CREDENTIAL, now)?;
-    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem.to_string() })
+    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
 }
 
 /// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
@@ -173,7 +175,9 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
         let mut renewed = true;
         for (name, site) in broker.sites() {
             let Some(cluster) = clusters.get(name) else { continue };
-            let taken_up = match Authority::open(&cluster.authority) {
+            // A token can be slow, and calls are served meanwhile.
+            let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
+            let taken_up = match opened {
                 Ok(found) if found.not_after() != site.authority().not_after() => {
                     tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
                     site.replace_authority(found);
@@ -186,7 +190,7 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
                 }
             };
             if half || taken_up {
-                let swapped = credential(cluster, &site.authority(), &host, CLOCK())
+                let swapped = block_in_place(|| credential(cluster, &site.authority(), &host, CLOCK()))
                     .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
                 if let Err(failure) = swapped {
                     tracing::error!(cluster = %name, error = failure.why(), "the daemon's own certificate could not be renewed");
