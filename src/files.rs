@@ -3,7 +3,7 @@
 //!
 //! The checks are on the opened file and on the folders above the name that it really has, never on the name that was
 //! given. It knows nothing of what stands in a file, and repairs nothing: a refusal says what to type.
-//! Called by the configuration, the authority, the trail and the mains.
+//! Called by the configuration, the authority and the mains, for what lies in the folder of the trail too.
 //! ```text
 //!  configuration   written by root, by us, by the account `jitd` or by whoever called sudo; read by anybody
 //!  private         the same, and nobody else can get at it

@@ -22,6 +22,7 @@ mod crash;
 mod exact;
 mod extend;
 mod glass;
+mod keys;
 mod less;
 mod limits;
 mod login;
