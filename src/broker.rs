@@ -20,8 +20,9 @@ use std::time::Duration;
 use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
-use crate::ca::{self, Authority, CaError, CheckedCsr};
+use crate::ca::{self, Authority, CaError, CheckedCsr, Signing};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::{PolicyRead, Times};
 use crate::grant::approval::{self, Approved, Facts};
@@ -690,7 +691,12 @@ impl Broker {
             not_after: prepared.not_after,
         };
         self.ledger.record(cell, None, vec![intent]).await?;
-        let certificate = authority.sign(prepared)?;
+        let certificate = match authority.signing() {
+            Signing::Here => authority.sign(prepared)?,
+            Signing::ByToken => {
+                spawn_blocking(move || authority.sign(prepared)).await.map_err(|_| BrokerError::Internal)??
+            }
+        };
         let mut outcome = Vec::with_capacity(1 + then.len());
         outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
         outcome.extend_from_slice(then);

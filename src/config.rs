@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ca::{KeyPlace, PinPlace, TokenPlace};
+use crate::files::{self, FileError};
 use crate::grant::policy::{Policy, Source};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::role::sha256_hex;
@@ -65,6 +67,25 @@ struct ClusterFile {
     certificate_authority: PathBuf,
     authority: Option<PathBuf>,
     kubeconfig: Option<PathBuf>,
+    key: Option<KeyFile>,
+}
+
+/// Where the issuing key lies when it is not in the authority's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum KeyFile {
+    Credential(String),
+    Pkcs11(TokenFile),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TokenFile {
+    module: PathBuf,
+    token: String,
+    object: String,
+    pin_credential: Option<String>,
+    pin_file: Option<PathBuf>,
 }
 
 /// `jit:daemon:` and the host fit into a common name (RFC 5280 appendix A.1, `ub-common-name`: 64).
@@ -133,6 +154,8 @@ pub struct ClusterConfig {
     pub certificate_authority: String,
     /// The folder of the authority that signs for it.
     pub authority: PathBuf,
+    /// Where the authority's issuing key lies.
+    pub key: KeyPlace,
     /// A kubeconfig to reach it with, instead of the daemon's own short certificate.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -205,8 +228,19 @@ impl Config {
                 fault(format!("cluster `{}` is there twice", cluster.name));
             }
         }
+        let mut keys = Vec::new();
+        for cluster in &file.clusters {
+            let key = cluster.key.clone().map_or(Ok(KeyPlace::File), |key| key.meant(base));
+            keys.push(
+                key.map_err(|why| fault(format!("cluster `{}`: `key`: {why}", cluster.name))).unwrap_or_default(),
+            );
+        }
         for cluster in &file.clusters {
             certificate_authorities.push(read(&at(&cluster.certificate_authority), &mut faults));
+            if let Some(kubeconfig) = &cluster.kubeconfig {
+                // It can name a program that is run.
+                read(&at(kubeconfig), &mut faults);
+            }
         }
 
         let state = at(&file.state);
@@ -214,7 +248,8 @@ impl Config {
             .clusters
             .iter()
             .zip(certificate_authorities)
-            .map(|(cluster, certificate_authority)| {
+            .zip(keys)
+            .map(|((cluster, certificate_authority), key)| {
                 let meant = ClusterConfig {
                     server: cluster.server.clone(),
                     certificate_authority: certificate_authority.unwrap_or_default(),
@@ -222,6 +257,7 @@ impl Config {
                         .authority
                         .as_deref()
                         .map_or_else(|| state.join("ca").join(cluster.name.as_str()), at),
+                    key,
                     kubeconfig: cluster.kubeconfig.as_deref().map(at),
                 };
                 (cluster.name.clone(), meant)
@@ -299,24 +335,24 @@ pub struct PolicyRead {
 }
 
 impl PolicyFiles {
-    /// Reads both files.
+    /// Reads both files, whoever could have written them: nobody is given anything by the answer.
     ///
     /// # Errors
     /// Everything that is wrong with both, in the order of the files.
     pub fn read(&self) -> Result<PolicyRead, Faults> {
+        self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System))
+    }
+
+    fn read_by(&self, read: fn(&Path) -> Result<String, Unread>) -> Result<PolicyRead, Faults> {
         let mut faults = Vec::new();
         let guardrails_path = match &self.guardrails {
             Some(named) => named.clone(),
             None => self.policy.with_file_name(Source::Guardrails.file_name()),
         };
-        let policy = read(&self.policy, &mut faults);
-        let guardrails = match std::fs::read_to_string(&guardrails_path) {
-            Err(error) if self.guardrails.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => {
-                faults.push(format!("`{}`: {error}", guardrails_path.display()));
-                None
-            }
-            Ok(text) => Some(text),
+        let policy = read(&self.policy).map_err(|error| faults.push(error.at(&self.policy))).ok();
+        let guardrails = match read(&guardrails_path) {
+            Err(error) if self.guardrails.is_none() && error.is_absence() => None,
+            other => other.map_err(|error| faults.push(error.at(&guardrails_path))).ok(),
         };
         let meant = policy.map(|text| (Policy::read(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
         match meant {
@@ -336,12 +372,13 @@ impl PolicyFiles {
         }
     }
 
-    /// The same for the clusters of a configuration; a rule for another cluster is a fault.
+    /// The same for the clusters of a configuration, where what is read holds: a file that a stranger could have
+    /// written is a fault, and so is a rule for another cluster.
     ///
     /// # Errors
     /// As [`PolicyFiles::read`].
     pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults> {
-        let found = self.read()?;
+        let found = self.read_by(strictly)?;
         let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
         let faults: Vec<String> = missing
             .map(|name| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display()))
@@ -371,8 +408,53 @@ fn beside(socket: &Path, written: Option<&Path>) -> PathBuf {
     written.map_or_else(|| socket.with_file_name("admin.sock"), Path::to_owned)
 }
 
+impl KeyFile {
+    fn meant(self, base: &Path) -> Result<KeyPlace, String> {
+        let TokenFile { module, token, object, pin_credential, pin_file } = match self {
+            Self::Credential(name) => return Ok(KeyPlace::Credential(name.parse()?)),
+            Self::Pkcs11(token) => token,
+        };
+        // A label in a token has 32 bytes, filled up with blanks (PKCS#11 3.1 section 3.3.4).
+        if token.is_empty() || token.len() > 32 || token.ends_with(' ') || object.is_empty() {
+            return Err("`token` is a label of 1 to 32 bytes that ends with no blank, `object` a label".to_owned());
+        }
+        let pin = match (pin_credential, pin_file) {
+            (Some(name), None) => PinPlace::Credential(name.parse()?),
+            (None, Some(path)) => PinPlace::File(base.join(path)),
+            _ => return Err("needs one of `pinCredential` and `pinFile`".to_owned()),
+        };
+        Ok(KeyPlace::Token(TokenPlace { module: base.join(module), token, object, pin }))
+    }
+}
+
+/// Why a file was not read.
+enum Unread {
+    System(std::io::Error),
+    NotTrusted(FileError),
+}
+
+impl Unread {
+    fn at(&self, path: &Path) -> String {
+        match self {
+            Self::System(error) => format!("`{}`: {error}", path.display()),
+            Self::NotTrusted(error) => error.to_string(),
+        }
+    }
+
+    fn is_absence(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+fn strictly(path: &Path) -> Result<String, Unread> {
+    files::read_configuration(path).map_err(|error| match error {
+        FileError::Io { source, .. } => Unread::System(source),
+        other => Unread::NotTrusted(other),
+    })
+}
+
 fn read(path: &Path, faults: &mut Vec<String>) -> Option<String> {
-    std::fs::read_to_string(path).map_err(|error| faults.push(format!("`{}`: {error}", path.display()))).ok()
+    strictly(path).map_err(|error| faults.push(error.at(path))).ok()
 }
 
 fn host_name() -> Result<String, String> {

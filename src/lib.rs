@@ -31,6 +31,7 @@
 //! - [`api`]: the route table (who may call), who is calling, the JSON on the wire
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
+//! - [`files`]: reading what only the right people could have written
 //! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
 //! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
 //!   made of, and the admission policies around them
@@ -39,7 +40,8 @@
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
 //! `client → api::wire`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
-//! bindings carry), `grant → nothing`. `ca`, `cluster` and `trail` never import each other. A test holds the arrows
+//! bindings carry), `{ca, config} → files`, `config → ca` (for where a key lies), `grant → nothing`. `ca`, `cluster`
+//! and `trail` never import each other. A test holds the arrows
 //! to the `use` lines (`tests/it/architecture.rs`).
 //!
 //! # Invariants, and what is absent
@@ -66,6 +68,7 @@ pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod files;
 pub mod grant;
 pub mod ledger;
 pub mod manifest;

@@ -39,6 +39,9 @@ missing_packages() {
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
     # tests/it: what systemd says about the units, its journal, and a socket that it hands over.
     { has systemd-analyze && has systemd-socket-activate && has journalctl; } || echo systemd
+    # tests/it: a PKCS#11 token, and what seals a credential.
+    { has softhsm2-util && [[ -e /usr/lib/softhsm/libsofthsm2.so ]]; } || echo softhsm2
+    has systemd-creds || echo systemd
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
     has shellcheck || echo shellcheck

@@ -10,7 +10,6 @@ use std::cell::RefCell;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
-use pem::Pem;
 use rcgen::{CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
@@ -19,36 +18,70 @@ use crate::grant::role::sha256_hex;
 
 use super::CaError;
 use super::profile::SERIAL_LENGTH;
-use super::store::PEM_FORM;
+use super::text;
+use super::token::TokenKey;
 
 /// A private P-256 key of the authority, of the root, or of the daemon.
-pub(super) struct CaKey(EcdsaKeyPair);
+pub(super) enum CaKey {
+    /// In our memory; read from a file or a credential, or fresh.
+    Memory(EcdsaKeyPair),
+    /// In a token, which alone can sign with it.
+    Token(TokenKey),
+}
+
+/// Where a signature is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// Here, in microseconds.
+    Here,
+    /// By a token, which can be slow: never on a thread that others wait for.
+    ByToken,
+}
 
 impl CaKey {
     /// A fresh key.
     pub(super) fn generate() -> Result<Self, CaError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
-            .map(Self)
+            .map(Self::Memory)
             .map_err(|_| CaError::Crypto { doing: "make a key" })
     }
 
     /// The key in PKCS#8 DER; nothing when it is not a P-256 key.
     pub(super) fn from_pkcs8(der: &[u8]) -> Option<Self> {
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).ok().map(Self)
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).ok().map(Self::Memory)
     }
 
-    /// PKCS#8 in PEM.
+    /// PKCS#8 in PEM, of a key in memory.
     pub(super) fn to_pem(&self) -> Result<Zeroizing<String>, CaError> {
-        let document = self.0.to_pkcs8v1().map_err(|_| CaError::Crypto { doing: "write a key" })?;
-        let block = Pem::new("PRIVATE KEY", document.as_ref());
-        let text = Zeroizing::new(pem::encode_config(&block, PEM_FORM));
-        drop(Zeroizing::new(block.into_contents()));
-        Ok(text)
+        let Self::Memory(pair) = self else {
+            return Err(CaError::Crypto { doing: "take a key out of its token" });
+        };
+        let document = pair.to_pkcs8v1().map_err(|_| CaError::Crypto { doing: "write a key" })?;
+        text::private_key(document.as_ref()).ok_or(CaError::Crypto { doing: "write a key" })
     }
 
     /// The public half.
     pub(super) fn public(&self) -> PublicKey {
-        PublicKey { algorithm: &PKCS_ECDSA_P256_SHA256, bits: self.0.public_key().as_ref().to_vec() }
+        PublicKey { algorithm: &PKCS_ECDSA_P256_SHA256, bits: self.der_bytes().to_vec() }
+    }
+
+    /// Where it signs.
+    pub(super) fn signing(&self) -> Signing {
+        match self {
+            Self::Memory(_) => Signing::Here,
+            Self::Token(_) => Signing::ByToken,
+        }
+    }
+
+    /// Its signature of `message`: ECDSA with SHA-256, in DER. The one place where anything is signed.
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, CaError> {
+        match self {
+            Self::Memory(pair) => match pair.sign(&SystemRandom::new(), message) {
+                Ok(signature) => Ok(signature.as_ref().to_vec()),
+                Err(_) => Err(CaError::Crypto { doing: "sign" }),
+            },
+            Self::Token(key) => key.sign(message),
+        }
     }
 
     /// Which key it is.
@@ -59,7 +92,10 @@ impl CaKey {
 
 impl PublicKeyData for CaKey {
     fn der_bytes(&self) -> &[u8] {
-        self.0.public_key().as_ref()
+        match self {
+            Self::Memory(pair) => pair.public_key().as_ref(),
+            Self::Token(key) => key.public(),
+        }
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
@@ -69,8 +105,7 @@ impl PublicKeyData for CaKey {
 
 impl SigningKey for CaKey {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        let signature = self.0.sign(&SystemRandom::new(), message).map_err(|_| rcgen::Error::RingUnspecified)?;
-        Ok(signature.as_ref().to_vec())
+        self.signature(message).map_err(|_| rcgen::Error::RemoteKeyError)
     }
 }
 
@@ -101,7 +136,7 @@ pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u
     if sha256(tbs) != *digest {
         return Err(CaError::OtherBytes);
     }
-    let signature = key.sign(tbs)?;
+    let signature = key.signature(tbs)?;
     // Certificate (RFC 5280 section 4.1); in a BIT STRING the number of unused bits comes first.
     Ok(element(0x30, &[tbs, ECDSA_WITH_SHA256, &element(0x03, &[&[0], &signature])]))
 }

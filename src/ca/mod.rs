@@ -11,11 +11,15 @@
 //! [`store`] keeps the keys and certificates in a folder; `jitd init` and `jitd ca` call it.
 
 mod chain;
+mod credential;
 mod csr;
 mod key;
+mod place;
 mod profile;
 pub mod store;
 mod template;
+mod text;
+mod token;
 
 use std::fmt;
 use std::io;
@@ -25,6 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use rcgen::CertificateParams;
 use zeroize::Zeroizing;
 
+use crate::files::FileError;
 use crate::grant::approval::Approved;
 use crate::grant::request::KeyHash;
 use crate::grant::role::{hex, sha256_hex};
@@ -33,7 +38,11 @@ use self::key::{CaKey, PublicKey};
 use self::profile::Particulars;
 use self::template::Template;
 
+pub use self::credential::{CredentialError, CredentialName};
 pub use self::csr::{CheckedCsr, read_csr};
+pub use self::key::Signing;
+pub use self::place::{KeyChange, KeyPlace};
+pub use self::token::{Attempt, PinPlace, TokenError, TokenPlace};
 
 /// Why the authority could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -48,25 +57,28 @@ pub enum CaError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others than the owner can read a private key, or write into the folder.
-    #[error("`{}` has mode {mode:04o}, so others can get at a private key; hint: chmod {} '{}'", path.display(), wanted, path.display())]
-    TooOpen {
-        /// The file or folder.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-        /// The permission bits it should have, as written for `chmod`.
-        wanted: &'static str,
+    /// A file or folder is not to be trusted, or could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A credential of systemd's could not be read or made.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// A token did not do its work.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// A key in a token is not replaced by us.
+    #[error(
+        "the key `{object}` stays in its token; hint: for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
+    )]
+    TokenKeyStays {
+        /// The key's label.
+        object: String,
     },
-    /// A private key or its folder belongs to somebody else.
-    #[error("`{}` belongs to uid {owner}, not to us (uid {us}) or root; hint: run this as the user that jitd runs as", path.display())]
-    NotOurs {
-        /// The file or folder.
-        path: PathBuf,
-        /// Whose it is.
-        owner: u32,
-        /// Who we are.
-        us: u32,
+    /// There is no plain key to seal.
+    #[error("there is no key to seal: {why}")]
+    NothingToSeal {
+        /// What there is instead.
+        why: String,
     },
     /// Something that would be made exists already.
     #[error("`{}` is already there and is never overwritten; hint: `jitd ca renew` replaces the issuing certificate, another folder makes another authority", path.display())]
@@ -166,24 +178,18 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Opens the authority in `folder`: its `issuing.pem`. The root's private key is not needed.
-    /// Whether the certificates are valid now is asked at each [`prepare`](Self::prepare).
+    /// Opens the authority in `folder` whose issuing key is at `place`. The root's private key is not needed.
+    /// Whether the certificates are valid now is asked at each [`prepare`](Self::prepare). A token can make this
+    /// last long.
     ///
     /// # Errors
-    /// The file is missing, others can read it, its key and certificates do not belong together, or
-    /// they are no chain that kube-apiserver would take from a client.
-    pub fn open(folder: &Path) -> Result<Self, CaError> {
-        let bundle = store::read_bundle(folder)?;
-        let chain = chain::Chain::check(&bundle.certificates)?;
-        if *chain.issuing_key() != bundle.key.hash() {
-            return Err(CaError::KeyMismatch {
-                key: format!("`{}`", folder.join(store::ISSUING).display()),
-                certificate: chain.issuing_subject().to_owned(),
-                hint: "hint: put the file back from a backup, or `jitd ca renew`",
-            });
-        }
+    /// A file is missing, others can read or write it, its key and certificates do not belong together, or
+    /// they are no chain that kube-apiserver would take from a client; the key can't be had.
+    pub fn open(folder: &Path, place: &KeyPlace) -> Result<Self, CaError> {
+        let bundle = store::read_bundle(folder, place, Attempt::Careful)?;
+        let chain = store::matched(&bundle, place)?;
         let (root, issuing_and_between) = bundle.certificates.split_last().ok_or(CaError::Malformed {
-            what: format!("`{}`", folder.join(store::ISSUING).display()),
+            what: format!("`{}`", folder.join(place.certificates()).display()),
             why: "holds no certificate".to_owned(),
         })?;
         let (not_before, not_after, own_keys) = (chain.not_before(), chain.not_after(), chain.keys().to_vec());
@@ -245,6 +251,12 @@ impl Authority {
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
         let tbs = self.template.fill(approved.grant(), approved.person(), &approved.uid(), &particulars);
         Ok(prepared(tbs, &particulars))
+    }
+
+    /// Where [`sign`](Self::sign) and [`daemon_credential`](Self::daemon_credential) do their work.
+    #[must_use]
+    pub fn signing(&self) -> Signing {
+        self.key.signing()
     }
 
     /// Signs what was prepared, and nothing else.

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  issuing.pem       0600  the issuing key and its chain up to the root: all that serving needs
+//!  issuing.crt       0644  the chain alone, where the key lies in a credential or a token
 //!  root.crt          0644  the root certificate, for the API server's --client-ca-file
 //!  root.key          0600  the root key; belongs on another machine, absent here when serving
 //!  issuing.next.key  0600  a key that waits for a certificate from another PKI
@@ -11,27 +12,32 @@
 //! certificate that was checked before. Called by `jitd init` and `jitd ca`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
-use nix::fcntl::OFlag;
 use nix::unistd::geteuid;
 use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
 
+use crate::files;
 use crate::grant::request::{ClusterName, KeyHash};
 use crate::grant::role::hex;
 
 use super::chain::{self, Chain};
+use super::credential::{self, CredentialError, CredentialName};
 use super::key::{self, CaKey};
+use super::place::{KeyChange, KeyPlace};
 use super::profile::Particulars;
-use super::{CaError, profile};
+use super::token::Attempt;
+use super::{CaError, profile, text};
 
 /// The issuing key and its chain.
 pub const ISSUING: &str = "issuing.pem";
+/// The chain without a key.
+pub const CHAIN: &str = "issuing.crt";
 /// The root certificate.
 pub const ROOT: &str = "root.crt";
 /// The root key.
@@ -39,10 +45,7 @@ pub const ROOT_KEY: &str = "root.key";
 /// The key that waits for its certificate.
 pub const PENDING_KEY: &str = "issuing.next.key";
 
-pub(super) const PEM_FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
-
-/// No file of an authority comes near this.
-const MAX_BYTES: u64 = 256 * 1024;
+const PEM_FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 
 /// The new certificates of an authority begin a minute back, before any leaf of theirs.
 const BACKDATED_SECONDS: i64 = 60;
@@ -75,29 +78,35 @@ pub struct Shown {
     pub rest: SignedDuration,
     /// Whether the root's private key lies in the folder, where it should not stay.
     pub root_key_is_here: bool,
+    /// Whether an issuing key lies in the folder although the configuration has it elsewhere.
+    pub plain_key_is_here: bool,
     /// Whether a key waits for a certificate from another PKI.
     pub key_is_pending: bool,
     /// Whether `root.crt` is the root that certificates are issued under.
     pub root_file_is_current: bool,
 }
 
-/// Makes a new authority in `folder`: an offline root and an issuing intermediate.
+/// Makes a new authority in `folder`: an offline root and an issuing intermediate, whose key is made at `place`. A key
+/// that is in the credential or in the token already is taken.
 ///
 /// # Errors
-/// One of the files is there already, or can't be written.
+/// One of the files is there already, or can't be written; the key can't be made.
 pub fn init(
     folder: &Path,
+    place: &KeyPlace,
     cluster: &ClusterName,
     issuing_days: u16,
     root_years: u16,
     now: Timestamp,
 ) -> Result<Shown, CaError> {
     make_folder(folder)?;
-    for name in [ISSUING, ROOT, ROOT_KEY] {
+    for name in [place.certificates(), ROOT, ROOT_KEY] {
         if folder.join(name).symlink_metadata().is_ok() {
             return Err(CaError::AlreadyThere { path: folder.join(name) });
         }
     }
+    // Before the root: what is refused here leaves no authority that is half made.
+    let issuing_key = place.make_or_take(cluster)?;
     let key = CaKey::generate()?;
     // A year of 365.25 days: a root's end is not a date anybody waits for.
     let seconds = i64::from(root_years).saturating_mul(31_557_600);
@@ -107,39 +116,50 @@ pub fn init(
     // The key first: a crash leaves a key without certificate, never the other way round.
     write(folder, ROOT_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
     write(folder, ROOT, certificate_pem(certificate.der()).as_bytes(), 0o644, Existing::Refused)?;
-    issue(folder, cluster, &key, certificate.der(), issuing_days, Existing::Refused, now)
+    let certificates = issued(cluster, &issuing_key, &key, certificate.der(), issuing_days, now)?;
+    install(folder, place, &issuing_key, &certificates, Existing::Refused)?;
+    show(folder, place, now)
 }
 
-/// Makes a new issuing key and certificate, signed by the root key in `root_key`, or in the folder when
-/// none is named. Certificates of the one before stay valid until their own end.
+/// Makes a new issuing certificate, signed by the root key in `root_key`, or in the folder when none is named. A key in
+/// the file is made anew with it; one elsewhere is kept unless `change` says otherwise. Certificates of the one before
+/// stay valid until their own end.
 ///
 /// # Errors
-/// The root key is missing, readable to others or not that of `root.crt`, or the root is over.
+/// The root key is missing, readable to others or not that of `root.crt`, or the root is over; the issuing key can't
+/// be had.
 pub fn renew(
     folder: &Path,
+    place: &KeyPlace,
     cluster: &ClusterName,
     root_key: Option<&Path>,
+    change: KeyChange,
     issuing_days: u16,
     now: Timestamp,
 ) -> Result<Shown, CaError> {
-    check_folder(folder)?;
+    files::check_folder(folder)?;
     let root = read_root(folder)?;
     let path = root_key.map_or_else(|| folder.join(ROOT_KEY), Path::to_path_buf);
-    let key = read_key(&path)?;
-    issue(folder, cluster, &key, &root, issuing_days, Existing::Replaced, now)
+    let root_key = read_key(&path)?;
+    // Tried out on a key of no use, so that nothing is made anew for a root that can't sign for it.
+    issued(cluster, &CaKey::generate()?, &root_key, &root, issuing_days, now)?;
+    let key = place.renewed(cluster, change)?;
+    let certificates = issued(cluster, &key, &root_key, &root, issuing_days, now)?;
+    install(folder, place, &key, &certificates, Existing::Replaced)?;
+    show(folder, place, now)
 }
 
 /// What stands in the folder. Private keys are only looked for, never shown.
 ///
 /// # Errors
 /// There is no authority, or it is not in order.
-pub fn show(folder: &Path, now: Timestamp) -> Result<Shown, CaError> {
-    let bundle = read_bundle(folder)?;
-    let chain = Chain::check(&bundle.certificates)?;
+pub fn show(folder: &Path, place: &KeyPlace, now: Timestamp) -> Result<Shown, CaError> {
+    let bundle = read_bundle(folder, place, Attempt::ByHand)?;
+    let chain = matched(&bundle, place)?;
     let rest = chain.not_after().duration_since(now);
     let mut facts = chain.into_facts();
     let (Some(root), false) = (facts.pop(), facts.is_empty()) else {
-        return Err(malformed(&folder.join(ISSUING), "holds no chain"));
+        return Err(malformed(&folder.join(place.certificates()), "holds no chain"));
     };
     let issuing = facts.remove(0);
     let here = |name: &str| folder.join(name).symlink_metadata().is_ok();
@@ -151,25 +171,29 @@ pub fn show(folder: &Path, now: Timestamp) -> Result<Shown, CaError> {
         root,
         rest,
         root_key_is_here: here(ROOT_KEY),
+        plain_key_is_here: *place != KeyPlace::File && here(ISSUING),
         key_is_pending: here(PENDING_KEY),
         root_file_is_current,
     })
 }
 
-/// Makes a key that waits for its certificate, and a request (PKCS#10, PEM) to another PKI for it. When a
-/// key waits already, the request is for that one: asked twice, the first answer still fits.
+/// A request (PKCS#10, PEM) to another PKI for the issuing certificate. For the file a key is made that waits for its
+/// certificate; when one waits already, the request is for that one: asked twice, the first answer still fits. For a
+/// credential or a token it is for the key that is there, or for a new one.
 ///
 /// # Errors
-/// The folder can't be written.
-pub fn csr(folder: &Path, cluster: &ClusterName) -> Result<String, CaError> {
+/// The folder can't be written; the key can't be had.
+pub fn csr(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<String, CaError> {
     make_folder(folder)?;
     let path = folder.join(PENDING_KEY);
-    let key = if path.symlink_metadata().is_ok() {
-        read_key(&path)?
-    } else {
-        let key = CaKey::generate()?;
-        write(folder, PENDING_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
-        key
+    let key = match place {
+        KeyPlace::File if path.symlink_metadata().is_ok() => read_key(&path)?,
+        KeyPlace::File => {
+            let key = CaKey::generate()?;
+            write(folder, PENDING_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
+            key
+        }
+        KeyPlace::Credential(_) | KeyPlace::Token(_) => place.make_or_take(cluster)?,
     };
     let request = profile::issuing_request(profile::issuing_name(cluster)).serialize_request(&key)?;
     Ok(pem::encode_config(&Pem::new("CERTIFICATE REQUEST", request.der().as_ref()), PEM_FORM))
@@ -181,31 +205,116 @@ pub fn csr(folder: &Path, cluster: &ClusterName) -> Result<String, CaError> {
 ///
 /// # Errors
 /// No key waits, the first certificate is for another key, or the chain is not right or not valid now.
-pub fn import(folder: &Path, chain_pem: &str, now: Timestamp) -> Result<Shown, CaError> {
-    check_folder(folder)?;
+pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) -> Result<Shown, CaError> {
+    files::check_folder(folder)?;
     let path = folder.join(PENDING_KEY);
-    if path.symlink_metadata().is_err() {
-        return Err(CaError::NothingPending { folder: folder.to_path_buf() });
-    }
-    let key = read_key(&path)?;
+    let (key, called) = match place {
+        KeyPlace::File if path.symlink_metadata().is_err() => {
+            return Err(CaError::NothingPending { folder: folder.to_path_buf() });
+        }
+        KeyPlace::File => (read_key(&path)?, format!("`{}`", path.display())),
+        KeyPlace::Credential(_) | KeyPlace::Token(_) => (place.key(folder, Attempt::ByHand)?, place.to_string()),
+    };
     let certificates = certificates(chain_pem, "the given chain")?;
     let chain = Chain::check(&certificates)?;
     if *chain.issuing_key() != key.hash() {
         return Err(CaError::KeyMismatch {
-            key: format!("`{}`", path.display()),
+            key: called,
             certificate: chain.issuing_subject().to_owned(),
             hint: "hint: the first certificate has to be the answer to the last `jitd ca csr`",
         });
     }
     chain.valid_at(now)?;
-    install(folder, &key, &certificates, Existing::Replaced)?;
+    install(folder, place, &key, &certificates, Existing::Replaced)?;
     if let Some(root) = certificates.last() {
         write(folder, ROOT, certificate_pem(root).as_bytes(), 0o644, Existing::Replaced)?;
     }
-    // Last, so that an import that was interrupted can be made again.
-    fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-    sync_folder(folder)?;
-    show(folder, now)
+    if *place == KeyPlace::File {
+        // Last, so that an import that was interrupted can be made again.
+        remove(folder, PENDING_KEY)?;
+    }
+    show(folder, place, now)
+}
+
+/// What a call of [`seal`] left to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// The key is sealed too; the plain one stays until the configuration names the credential.
+    ConfigurationIsLeft {
+        /// What it is called.
+        name: CredentialName,
+        /// The file that gives it to the service.
+        drop_in: PathBuf,
+    },
+    /// The key is in the credential only.
+    Done {
+        /// What it is called.
+        name: CredentialName,
+        /// Whether a plain key was removed by this call.
+        removed: bool,
+    },
+}
+
+/// Moves the issuing key from the file into a credential, in two calls with a change of the configuration between
+/// them. Each call does what is left, so it can be made again after a crash; and the plain key goes last, after the
+/// sealed one was read and was the same.
+///
+/// # Errors
+/// There is no key to seal, the credential holds another one, or can't be made.
+pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Sealed, CaError> {
+    files::check_folder(folder)?;
+    let name = match place {
+        KeyPlace::File => CredentialName::of(cluster),
+        KeyPlace::Credential(name) => name.clone(),
+        KeyPlace::Token(_) => {
+            return Err(CaError::NothingToSeal { why: format!("it is {place}, and stays there") });
+        }
+    };
+    let path = folder.join(ISSUING);
+    let plain = if path.symlink_metadata().is_ok() {
+        let bundle = read_bundle(folder, &KeyPlace::File, Attempt::ByHand)?;
+        matched(&bundle, &KeyPlace::File)?;
+        Some(bundle)
+    } else {
+        None
+    };
+    let sealed = credential::read_sealed(&name)?;
+    if let Some(plain) = &plain {
+        if sealed.is_none() {
+            credential::seal(&name, &plain.key.to_pem()?)?;
+        }
+    } else if sealed.is_none() {
+        return Err(CaError::NothingToSeal {
+            why: format!("`{}` is not there; hint: `jitd init` or `jitd ca renew --new-key`", path.display()),
+        });
+    }
+    // Whatever was written is read again, as the service will get it.
+    let text = credential::read_sealed(&name)?.ok_or_else(|| CredentialError::Missing(name.clone()))?;
+    let key = private_key(&text, &format!("the credential `{name}`"))?;
+    if let Some(plain) = &plain {
+        if plain.key.hash() != key.hash() {
+            return Err(CredentialError::OtherKey {
+                other: path.display().to_string(),
+                path: format!("`{}` or `{}`", credential::file(&name).display(), path.display()),
+                name,
+            }
+            .into());
+        }
+        let known = read_chain(folder)
+            .is_ok_and(|found| Chain::check(&found).is_ok_and(|chain| *chain.issuing_key() == key.hash()));
+        if !known || *place == KeyPlace::File {
+            write_chain(folder, &plain.certificates, Existing::Replaced)?;
+        }
+    }
+    let drop_in = credential::write_drop_in(&name, cluster)?;
+    if *place == KeyPlace::File {
+        return Ok(Sealed::ConfigurationIsLeft { name, drop_in });
+    }
+    matched(&Bundle { key, certificates: read_chain(folder)? }, place)?;
+    if plain.is_some() {
+        remove(folder, ISSUING)?;
+    }
+    Ok(Sealed::Done { name, removed: plain.is_some() })
 }
 
 /// The issuing key with its certificates, issuing first, root last.
@@ -214,13 +323,31 @@ pub(super) struct Bundle {
     pub(super) certificates: Vec<Vec<u8>>,
 }
 
-/// Reads `issuing.pem`.
-pub(super) fn read_bundle(folder: &Path) -> Result<Bundle, CaError> {
-    check_folder(folder)?;
+/// Reads the key at its place and its certificates.
+pub(super) fn read_bundle(folder: &Path, place: &KeyPlace, attempt: Attempt) -> Result<Bundle, CaError> {
+    files::check_folder(folder)?;
+    if *place != KeyPlace::File {
+        // The certificates first: without them no token has to be asked.
+        let certificates = read_chain(folder)?;
+        return Ok(Bundle { key: place.key(folder, attempt)?, certificates });
+    }
     let path = folder.join(ISSUING);
-    let text = read_private(&path)?;
-    let key = private_key(&text, &path)?;
-    Ok(Bundle { key, certificates: certificates(&text, &format!("`{}`", path.display()))? })
+    let what = format!("`{}`", path.display());
+    let text = files::read_private(&path)?;
+    Ok(Bundle { key: private_key(&text, &what)?, certificates: certificates(&text, &what)? })
+}
+
+/// The chain of certificates that belong to their key.
+pub(super) fn matched(bundle: &Bundle, place: &KeyPlace) -> Result<Chain, CaError> {
+    let chain = Chain::check(&bundle.certificates)?;
+    if *chain.issuing_key() != bundle.key.hash() {
+        return Err(CaError::KeyMismatch {
+            key: place.to_string(),
+            certificate: chain.issuing_subject().to_owned(),
+            hint: "hint: after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
+        });
+    }
+    Ok(chain)
 }
 
 /// A certificate in PEM.
@@ -228,15 +355,15 @@ pub(super) fn certificate_pem(der: &[u8]) -> String {
     pem::encode_config(&Pem::new("CERTIFICATE", der), PEM_FORM)
 }
 
-fn issue(
-    folder: &Path,
+/// The issuing certificate of `key` under the root, and the root.
+fn issued(
     cluster: &ClusterName,
+    key: &CaKey,
     root_key: &CaKey,
     root: &[u8],
     days: u16,
-    existing: Existing,
     now: Timestamp,
-) -> Result<Shown, CaError> {
+) -> Result<[Vec<u8>; 2], CaError> {
     let (facts, issuer) = chain::root(root)?;
     if facts.key != root_key.hash() {
         return Err(CaError::KeyMismatch {
@@ -247,25 +374,44 @@ fn issue(
     }
     let (not_before, not_after) = validity(i64::from(days).saturating_mul(86_400), now);
     let validity = (not_before.max(facts.not_before), not_after.min(facts.not_after));
-    let key = CaKey::generate()?;
-    let params = profile::issuing(cluster, &Particulars { key: &key, serial: key::random_serial()?, validity });
+    let params = profile::issuing(cluster, &Particulars { key, serial: key::random_serial()?, validity });
     let issuer = rcgen::Issuer::from_params(&issuer, root_key);
-    let certificate = params.signed_by(&key, &issuer)?;
+    let certificate = params.signed_by(key, &issuer)?;
     let certificates = [certificate.der().to_vec(), root.to_vec()];
     Chain::check(&certificates)?.valid_at(now)?;
-    install(folder, &key, &certificates, existing)?;
-    show(folder, now)
+    Ok(certificates)
 }
 
-fn install(folder: &Path, key: &CaKey, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
-    let mut text = key.to_pem()?;
+fn install(
+    folder: &Path,
+    place: &KeyPlace,
+    key: &CaKey,
+    certificates: &[Vec<u8>],
+    existing: Existing,
+) -> Result<(), CaError> {
+    if *place != KeyPlace::File {
+        return write_chain(folder, certificates, existing);
+    }
+    let text = key.to_pem()?;
     // One allocation: growing would leave a copy of the key in freed memory.
-    let chain: String = certificates.iter().map(|der| certificate_pem(der)).collect();
+    let chain = chain_pem(certificates);
     let mut whole = Zeroizing::new(String::with_capacity(text.len() + chain.len()));
     whole.push_str(&text);
     whole.push_str(&chain);
-    zeroize::Zeroize::zeroize(&mut *text);
     write(folder, ISSUING, whole.as_bytes(), 0o600, existing)
+}
+
+fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
+    write(folder, CHAIN, chain_pem(certificates).as_bytes(), 0o644, existing)
+}
+
+fn chain_pem(certificates: &[Vec<u8>]) -> String {
+    certificates.iter().map(|der| certificate_pem(der)).collect()
+}
+
+fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
+    let path = folder.join(CHAIN);
+    certificates(&files::read_configuration(&path)?, &format!("`{}`", path.display()))
 }
 
 /// From a minute back to so many seconds from now, in whole seconds.
@@ -277,110 +423,45 @@ fn validity(seconds: i64, now: Timestamp) -> (Timestamp, Timestamp) {
 
 fn read_root(folder: &Path) -> Result<Vec<u8>, CaError> {
     let path = folder.join(ROOT);
-    let mut text = String::new();
-    File::open(&path)
-        .and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text))
-        .map_err(io_error(&path, "read"))?;
-    let mut found = certificates(&text, &format!("`{}`", path.display()))?;
+    let mut found = certificates(&files::read_configuration(&path)?, &format!("`{}`", path.display()))?;
     match (found.pop(), found.is_empty()) {
         (Some(root), true) => Ok(root),
         _ => Err(malformed(&path, "holds not exactly one certificate")),
     }
 }
 
-fn read_key(path: &Path) -> Result<CaKey, CaError> {
-    private_key(&read_private(path)?, path)
+pub(super) fn read_key(path: &Path) -> Result<CaKey, CaError> {
+    private_key(&files::read_private(path)?, &format!("`{}`", path.display()))
 }
 
 /// The one private key in a text that can hold certificates too.
-fn private_key(text: &str, path: &Path) -> Result<CaKey, CaError> {
+pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
+    let wrong = |why: String| CaError::Malformed { what: what.to_owned(), why };
     let mut keys = Vec::new();
-    for block in blocks(text, &format!("`{}`", path.display()))? {
-        if block.tag() == "PRIVATE KEY" {
-            keys.push(Zeroizing::new(block.into_contents()));
-        } else if block.tag() != "CERTIFICATE" {
-            return Err(malformed(
-                path,
-                &format!(
-                    "holds a `{}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`",
-                    block.tag().escape_default()
-                ),
-            ));
+    for block in blocks(text, what)? {
+        match block.tag {
+            "PRIVATE KEY" => keys.push(block.contents),
+            "CERTIFICATE" => {}
+            other => {
+                let other = other.escape_default();
+                return Err(wrong(format!("holds a `{other}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`")));
+            }
         }
     }
     match keys.as_slice() {
-        [key] => CaKey::from_pkcs8(key).ok_or_else(|| malformed(path, "holds a key that is not P-256")),
-        _ => Err(malformed(path, "holds not exactly one `PRIVATE KEY`")),
+        [key] => CaKey::from_pkcs8(key).ok_or_else(|| wrong("holds a key that is not P-256".to_owned())),
+        _ => Err(wrong("holds not exactly one `PRIVATE KEY`".to_owned())),
     }
 }
 
 /// The certificates in a text that can hold a private key too, in DER.
 fn certificates(text: &str, what: &str) -> Result<Vec<Vec<u8>>, CaError> {
-    let mut found = Vec::new();
-    for block in blocks(text, what)? {
-        if block.tag() == "CERTIFICATE" {
-            found.push(block.into_contents());
-        } else {
-            drop(Zeroizing::new(block.into_contents()));
-        }
-    }
-    Ok(found)
+    let blocks = blocks(text, what)?;
+    Ok(blocks.iter().filter(|block| block.tag == "CERTIFICATE").map(|block| block.contents.to_vec()).collect())
 }
 
-fn blocks(text: &str, what: &str) -> Result<Vec<Pem>, CaError> {
-    let begun = text.matches("-----BEGIN ").count();
-    match pem::parse_many(text) {
-        // The reader passes over what it can't read; here that is an error.
-        Ok(blocks) if blocks.len() == begun => Ok(blocks),
-        _ => Err(CaError::Malformed { what: what.to_owned(), why: "is damaged PEM".to_owned() }),
-    }
-}
-
-/// Reads a file that holds a private key, as strictly as OpenSSH does: a regular file that is ours (or
-/// root's) and that nobody else can get at. The checks are on the opened file, not on its name.
-fn read_private(path: &Path) -> Result<Zeroizing<String>, CaError> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        // Without O_NONBLOCK a FIFO in its place would hold us for ever.
-        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits())
-        .open(path)
-        .map_err(io_error(path, "open"))?;
-    let metadata = file.metadata().map_err(io_error(path, "look at"))?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTES {
-        return Err(malformed(path, "is not a regular file of at most 256 KiB"));
-    }
-    owned(path, metadata.uid(), geteuid().as_raw())?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CaError::TooOpen { path: path.to_path_buf(), mode, wanted: "600" });
-    }
-    let mut text =
-        Zeroizing::new(String::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1)));
-    file.read_to_string(&mut text).map_err(io_error(path, "read"))?;
-    Ok(text)
-}
-
-fn check_folder(folder: &Path) -> Result<(), CaError> {
-    let metadata = fs::metadata(folder).map_err(io_error(folder, "open"))?;
-    if !metadata.is_dir() {
-        return Err(malformed(folder, "is not a folder"));
-    }
-    owned(folder, metadata.uid(), geteuid().as_raw())?;
-    let mode = metadata.mode() & 0o7777;
-    if mode & 0o022 != 0 {
-        return Err(CaError::TooOpen { path: folder.to_path_buf(), mode, wanted: "700" });
-    }
-    Ok(())
-}
-
-/// Refuses what belongs neither to us nor to root.
-pub(super) fn owned(path: &Path, owner: u32, us: u32) -> Result<(), CaError> {
-    // An administrator who runs `jitd ca` as root works on the service's folder.
-    if owner == us || owner == 0 || us == 0 {
-        Ok(())
-    } else {
-        Err(CaError::NotOurs { path: path.to_path_buf(), owner, us })
-    }
+fn blocks<'a>(text: &'a str, what: &str) -> Result<Vec<text::Block<'a>>, CaError> {
+    text::blocks(text).ok_or_else(|| CaError::Malformed { what: what.to_owned(), why: "is damaged PEM".to_owned() })
 }
 
 fn make_folder(folder: &Path) -> Result<(), CaError> {
@@ -393,20 +474,20 @@ fn make_folder(folder: &Path) -> Result<(), CaError> {
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_folder(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(files::check_folder(folder)?),
         Err(source) => Err(CaError::Io { path: folder.to_path_buf(), doing: "make", source }),
     }
 }
 
 /// What happens to a file of the same name.
 #[derive(Clone, Copy)]
-enum Existing {
+pub(super) enum Existing {
     Refused,
     Replaced,
 }
 
 /// Writes a file so that it is there whole or not at all, also after a loss of power.
-fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), CaError> {
+pub(super) fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), CaError> {
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
     let (path, new) = (folder.join(name), folder.join(format!(".{name}.{}.new", hex(&random))));
@@ -441,6 +522,12 @@ fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
         fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
     }
     Ok(())
+}
+
+fn remove(folder: &Path, name: &str) -> Result<(), CaError> {
+    let path = folder.join(name);
+    fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
+    sync_folder(folder)
 }
 
 fn sync_folder(folder: &Path) -> Result<(), CaError> {

@@ -28,6 +28,8 @@ use crate::grant::refusal::Code;
 use crate::grant::request::{Access, Ask, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
 
+const PEM_FORM: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+
 const NOW: &str = "2026-11-23T12:00:00.5Z";
 
 fn now() -> Timestamp {
@@ -67,8 +69,8 @@ impl Drop for Folder {
 }
 
 fn made(folder: &Folder) -> Authority {
-    store::init(&folder.path(), &cluster(), 30, 10, now()).unwrap();
-    Authority::open(&folder.path()).unwrap()
+    store::init(&folder.path(), &KeyPlace::File, &cluster(), 30, 10, now()).unwrap();
+    Authority::open(&folder.path(), &KeyPlace::File).unwrap()
 }
 
 /// An approval for a key as only the grant itself gives one.
@@ -309,7 +311,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_new_authority_has_private_keys_for_its_owner_only() {
     let folder = Folder::new();
-    let shown = store::init(&folder.path(), &cluster(), 30, 10, now()).unwrap();
+    let shown = store::init(&folder.path(), &KeyPlace::File, &cluster(), 30, 10, now()).unwrap();
     let path = folder.path();
     assert_eq!(mode(&path), 0o700);
     assert_eq!(mode(&path.join(store::ISSUING)), 0o600);
@@ -333,7 +335,10 @@ fn an_authority_is_never_overwritten() {
         if let Some(name) = left {
             fs::remove_file(folder.path().join(name)).unwrap();
         }
-        assert!(matches!(store::init(&folder.path(), &cluster(), 30, 10, now()), Err(CaError::AlreadyThere { .. })));
+        assert!(matches!(
+            store::init(&folder.path(), &KeyPlace::File, &cluster(), 30, 10, now()),
+            Err(CaError::AlreadyThere { .. })
+        ));
     }
     assert_eq!(fs::read(folder.path().join(store::ISSUING)).unwrap(), before);
     drop(authority);
@@ -342,11 +347,17 @@ fn an_authority_is_never_overwritten() {
 #[test]
 fn an_issuing_certificate_outlives_neither_root_nor_its_days() {
     let folder = Folder::new();
-    let shown = store::init(&folder.path(), &cluster(), 1000, 1, now()).unwrap();
+    let shown = store::init(&folder.path(), &KeyPlace::File, &cluster(), 1000, 1, now()).unwrap();
     assert_eq!(shown.issuing.not_after, shown.root.not_after);
     let late = shown.root.not_after + seconds(1);
-    assert!(matches!(store::renew(&folder.path(), &cluster(), None, 30, late), Err(CaError::Expired { .. })));
-    assert!(matches!(store::renew(&folder.path(), &cluster(), None, 0, now()), Err(CaError::Expired { .. })));
+    assert!(matches!(
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 30, late),
+        Err(CaError::Expired { .. })
+    ));
+    assert!(matches!(
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 0, now()),
+        Err(CaError::Expired { .. })
+    ));
 }
 
 #[test]
@@ -357,16 +368,16 @@ fn a_key_that_others_can_get_at_is_not_used() {
     for bits in [0o640, 0o604, 0o660, 0o601, 0o620] {
         fs::set_permissions(&path, fs::Permissions::from_mode(bits)).unwrap();
         assert!(
-            matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits),
+            matches!(Authority::open(&folder.path(), &KeyPlace::File), Err(CaError::File(FileError::Open { mode, .. })) if mode == bits),
             "{bits:o}"
         );
     }
     fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-    Authority::open(&folder.path()).unwrap();
+    Authority::open(&folder.path(), &KeyPlace::File).unwrap();
     for bits in [0o720, 0o702, 0o777] {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(bits)).unwrap();
         assert!(
-            matches!(Authority::open(&folder.path()), Err(CaError::TooOpen { mode, .. }) if mode == bits),
+            matches!(Authority::open(&folder.path(), &KeyPlace::File), Err(CaError::File(FileError::Open { mode, .. })) if mode == bits),
             "{bits:o}"
         );
     }
@@ -379,20 +390,13 @@ fn a_link_or_a_pipe_is_not_a_key() {
     let path = folder.path().join(store::ISSUING);
     fs::rename(&path, folder.0.join("elsewhere")).unwrap();
     symlink(folder.0.join("elsewhere"), &path).unwrap();
-    assert!(matches!(Authority::open(&folder.path()), Err(CaError::Io { doing: "open", .. })));
+    assert!(matches!(
+        Authority::open(&folder.path(), &KeyPlace::File),
+        Err(CaError::File(FileError::Io { doing: "open", .. }))
+    ));
     fs::remove_file(&path).unwrap();
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
-    assert!(matches!(Authority::open(&folder.path()), Err(CaError::Malformed { .. })));
-}
-
-#[test]
-fn a_key_of_somebody_else_is_not_used() {
-    let path = Path::new("issuing.pem");
-    for (owner, us, trusted) in
-        [(990, 990, true), (0, 990, true), (990, 0, true), (1000, 990, false), (65534, 990, false)]
-    {
-        assert_eq!(store::owned(path, owner, us).is_ok(), trusted, "{owner} {us}");
-    }
+    assert!(matches!(Authority::open(&folder.path(), &KeyPlace::File), Err(CaError::File(FileError::Kind { .. }))));
 }
 
 #[test]
@@ -400,9 +404,9 @@ fn serving_needs_no_root_key() {
     let folder = Folder::new();
     drop(made(&folder));
     fs::remove_file(folder.path().join(store::ROOT_KEY)).unwrap();
-    let authority = Authority::open(&folder.path()).unwrap();
+    let authority = Authority::open(&folder.path(), &KeyPlace::File).unwrap();
     issue(&authority, some_csr(), now() + seconds(900), now());
-    assert!(!store::show(&folder.path(), now()).unwrap().root_key_is_here);
+    assert!(!store::show(&folder.path(), &KeyPlace::File, now()).unwrap().root_key_is_here);
 }
 
 #[test]
@@ -411,11 +415,15 @@ fn renewal_takes_the_root_key_from_wherever_it_is_kept() {
     let before = made(&folder);
     let kept = folder.0.join("usb");
     fs::rename(folder.path().join(store::ROOT_KEY), &kept).unwrap();
-    assert!(matches!(store::renew(&folder.path(), &cluster(), None, 30, now()), Err(CaError::Io { .. })));
+    assert!(matches!(
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 30, now()),
+        Err(CaError::File(FileError::Io { .. }))
+    ));
     let later = now() + seconds(86_400 * 20);
-    let shown = store::renew(&folder.path(), &cluster(), Some(&kept), 30, later).unwrap();
+    let shown =
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), Some(&kept), KeyChange::Kept, 30, later).unwrap();
     assert_eq!(shown.issuing.not_after, moment("2027-01-12T11:59:59Z"));
-    let after = Authority::open(&folder.path()).unwrap();
+    let after = Authority::open(&folder.path(), &KeyPlace::File).unwrap();
     assert_eq!(after.root_pem(), before.root_pem());
     assert_ne!(after.chain_pem, before.chain_pem);
     assert_ne!(after.key.hash(), before.key.hash());
@@ -430,11 +438,14 @@ fn renewal_refuses_another_roots_key() {
     let before = fs::read(folder.path().join(store::ISSUING)).unwrap();
     let key = other.path().join(store::ROOT_KEY);
     assert!(matches!(
-        store::renew(&folder.path(), &cluster(), Some(&key), 30, now()),
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), Some(&key), KeyChange::Kept, 30, now()),
         Err(CaError::KeyMismatch { .. })
     ));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(matches!(store::renew(&folder.path(), &cluster(), Some(&key), 30, now()), Err(CaError::TooOpen { .. })));
+    assert!(matches!(
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), Some(&key), KeyChange::Kept, 30, now()),
+        Err(CaError::File(FileError::Open { .. }))
+    ));
     assert_eq!(fs::read(folder.path().join(store::ISSUING)).unwrap(), before);
 }
 
@@ -445,11 +456,11 @@ fn whoever_reads_during_renewals_sees_a_key_with_its_certificate() {
     std::thread::scope(|scope| {
         let renewing = scope.spawn(|| {
             for _ in 0..20 {
-                store::renew(&folder.path(), &cluster(), None, 30, now()).unwrap();
+                store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 30, now()).unwrap();
             }
         });
         while !renewing.is_finished() {
-            Authority::open(&folder.path()).unwrap();
+            Authority::open(&folder.path(), &KeyPlace::File).unwrap();
         }
     });
 }
@@ -461,7 +472,7 @@ fn a_damaged_or_mixed_bundle_is_not_opened() {
     let path = folder.path().join(store::ISSUING);
     let ours = fs::read_to_string(&path).unwrap();
     let theirs = fs::read_to_string(other.path().join(store::ISSUING)).unwrap();
-    let part = |text: &str, number: usize| pem::encode_config(&pem::parse_many(text).unwrap()[number], store::PEM_FORM);
+    let part = |text: &str, number: usize| pem::encode_config(&pem::parse_many(text).unwrap()[number], PEM_FORM);
     let (key, issuing, root) = (part(&ours, 0), part(&ours, 1), part(&ours, 2));
     for (what, text) in [
         ("empty", String::new()),
@@ -478,10 +489,10 @@ fn a_damaged_or_mixed_bundle_is_not_opened() {
         ("something else", format!("{ours}{}", issuing.replace("CERTIFICATE", "TRUSTED CERTIFICATE"))),
     ] {
         fs::write(&path, text).unwrap();
-        assert!(Authority::open(&folder.path()).is_err(), "{what}");
+        assert!(Authority::open(&folder.path(), &KeyPlace::File).is_err(), "{what}");
     }
     fs::write(&path, ours).unwrap();
-    Authority::open(&folder.path()).unwrap();
+    Authority::open(&folder.path(), &KeyPlace::File).unwrap();
 }
 
 // Another PKI.
@@ -530,7 +541,7 @@ impl Company {
 }
 
 fn asked(folder: &Folder) -> PublicKey {
-    read_csr(&store::csr(&folder.path(), &cluster()).unwrap()).unwrap().into_public_key()
+    read_csr(&store::csr(&folder.path(), &KeyPlace::File, &cluster()).unwrap()).unwrap().into_public_key()
 }
 
 #[test]
@@ -539,23 +550,29 @@ fn another_pki_can_issue_the_issuing_certificate() {
     drop(made(&folder));
     let company = Company::new();
     let key = asked(&folder);
-    assert!(store::show(&folder.path(), now()).unwrap().key_is_pending);
+    assert!(store::show(&folder.path(), &KeyPlace::File, now()).unwrap().key_is_pending);
     let answer = company.answer(&key, |_| {});
     let chain = format!("{answer}{}{}", company.between_pem, company.root_pem);
-    let shown = store::import(&folder.path(), &chain, now()).unwrap();
+    let shown = store::import(&folder.path(), &KeyPlace::File, &chain, now()).unwrap();
     let names = |facts: &[CertificateFacts]| facts.iter().map(|facts| facts.subject.clone()).collect::<Vec<_>>();
     assert_eq!(names(&shown.between), ["OU=prod, CN=Example Policy CA"]);
     assert_eq!(shown.root.subject, "OU=prod, CN=Example Root");
     assert!(!shown.key_is_pending && shown.root_file_is_current);
-    let authority = Authority::open(&folder.path()).unwrap();
+    let authority = Authority::open(&folder.path(), &KeyPlace::File).unwrap();
     assert_eq!(authority.root_pem(), company.root_pem);
     let issued = ders(&issue(&authority, some_csr(), now() + seconds(900), now()).chain_pem);
     assert_eq!(issued.len(), 3, "the client has to send what is between, the API server knows only the root");
     parsed(&issued[0]).verify_signature(Some(parsed(&issued[1]).public_key())).unwrap();
     // The key waited for that certificate only.
-    assert!(matches!(store::import(&folder.path(), &chain, now()), Err(CaError::NothingPending { .. })));
+    assert!(matches!(
+        store::import(&folder.path(), &KeyPlace::File, &chain, now()),
+        Err(CaError::NothingPending { .. })
+    ));
     // And our own root's key, still there, is not the new root's.
-    assert!(matches!(store::renew(&folder.path(), &cluster(), None, 30, now()), Err(CaError::KeyMismatch { .. })));
+    assert!(matches!(
+        store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 30, now()),
+        Err(CaError::KeyMismatch { .. })
+    ));
 }
 
 #[test]
@@ -564,7 +581,7 @@ fn a_request_that_waits_is_asked_again_with_the_same_key() {
     let (one, other) = (asked(&folder), asked(&folder));
     assert_eq!(one.bits, other.bits);
     assert_eq!(mode(&folder.path().join(store::PENDING_KEY)), 0o600);
-    let text = store::csr(&folder.path(), &cluster()).unwrap();
+    let text = store::csr(&folder.path(), &KeyPlace::File, &cluster()).unwrap();
     let der = pem::parse(text).unwrap().into_contents();
     let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&der).unwrap();
     let wanted: Vec<_> = request.requested_extensions().unwrap().collect();
@@ -581,7 +598,7 @@ fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
     let key = asked(&folder);
     let above = format!("{}{}", company.between_pem, company.root_pem);
     let refused = |what: &str, answer: &str, above: &str| {
-        let error = store::import(&folder.path(), &format!("{answer}{above}"), now()).expect_err(what);
+        let error = store::import(&folder.path(), &KeyPlace::File, &format!("{answer}{above}"), now()).expect_err(what);
         error.to_string()
     };
     let with = |change: fn(&mut CertificateParams)| company.answer(&key, change);
@@ -628,7 +645,7 @@ fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
     writeln!(told, "pathlen 0 above: {}", refused("pathlen", &good, &format!("{deep}{}", company.root_pem))).unwrap();
     assert_eq!(fs::read(folder.path().join(store::ISSUING)).unwrap(), before, "nothing was installed");
     golden("import-refusals.txt", &told.replace(&folder.path().display().to_string(), "<folder>"));
-    store::import(&folder.path(), &format!("{good}{above}"), now()).unwrap();
+    store::import(&folder.path(), &KeyPlace::File, &format!("{good}{above}"), now()).unwrap();
 }
 
 /// The encoder knows each attribute once. A name that it would write otherwise never gets that far.
@@ -886,8 +903,8 @@ fn broken_glass_is_marked_in_the_uid_alone() {
 #[test]
 fn the_profiles_are_what_is_made() {
     let folder = Folder::new();
-    let Shown { issuing, root, .. } = store::init(&folder.path(), &cluster(), 30, 10, now()).unwrap();
-    let authority = Authority::open(&folder.path()).unwrap();
+    let Shown { issuing, root, .. } = store::init(&folder.path(), &KeyPlace::File, &cluster(), 30, 10, now()).unwrap();
+    let authority = Authority::open(&folder.path(), &KeyPlace::File).unwrap();
     let root_der = ders(authority.root_pem()).remove(0);
     let issuing_der = ders(&authority.chain_pem).remove(0);
     let credential = authority.daemon_credential("bastion", seconds(3600), now()).unwrap();

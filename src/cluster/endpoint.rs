@@ -6,9 +6,12 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use k8s_openapi::ByteString;
 use kube::config::{AuthInfo, Kubeconfig};
+use zeroize::Zeroizing;
 
 use super::transport::ClusterError;
 use crate::grant::request::ClusterName;
@@ -114,7 +117,7 @@ pub enum Credential {
         /// The leaf and what the API server needs to find its way to the authority it trusts.
         chain_pem: String,
         /// The leaf's private key.
-        key_pem: String,
+        key_pem: Zeroizing<String>,
     },
     /// The user of the current context of a kubeconfig file; its server and authority are not looked at.
     /// A plugin that it names runs when the credential is taken up.
@@ -125,8 +128,9 @@ impl Credential {
     pub(super) fn auth_info(&self) -> Result<AuthInfo, String> {
         match self {
             Self::Certificate { chain_pem, key_pem } => Ok(AuthInfo {
-                client_certificate_data: Some(to_base64(chain_pem)?),
-                client_key_data: Some(to_base64(key_pem)?.into()),
+                client_certificate_data: Some(STANDARD.encode(chain_pem)),
+                // One allocation of the right length, which kube wipes.
+                client_key_data: Some(STANDARD.encode(key_pem.as_bytes()).into()),
                 ..AuthInfo::default()
             }),
             Self::Kubeconfig(path) => {
@@ -153,14 +157,7 @@ fn current_context(file: &Kubeconfig) -> Result<&kube::config::Context, String> 
         .ok_or_else(|| format!("holds no context `{current}`"))
 }
 
-// Kubernetes' own type for bytes in JSON, so that no further crate for base 64 is needed.
-fn to_base64(text: &str) -> Result<String, String> {
-    match serde_json::to_value(ByteString(text.as_bytes().to_vec())) {
-        Ok(serde_json::Value::String(data)) => Ok(data),
-        _ => Err("cannot be written as base 64".to_owned()),
-    }
-}
-
+// Kubernetes' own type for bytes in JSON.
 fn from_base64(data: &str) -> Option<String> {
     let bytes: ByteString = serde_json::from_value(serde_json::Value::String(data.to_owned())).ok()?;
     String::from_utf8(bytes.0).ok()

@@ -77,7 +77,7 @@ fn connect(server: &str) -> Cluster {
     let certificate = rcgen::CertificateParams::new(vec!["fake".to_owned()]).unwrap().self_signed(&key).unwrap();
     let endpoint =
         Endpoint::trusting("fake".parse().unwrap(), server, server.parse().unwrap(), &certificate.pem()).unwrap();
-    let credential = Credential::Certificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem() };
+    let credential = Credential::Certificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem().into() };
     let limits = Limits { turn: Duration::from_millis(900), answer: Duration::from_millis(300), at_once: 4 };
     Cluster::limited(endpoint, "bastion-1", &credential, limits).unwrap()
 }

@@ -8,11 +8,12 @@ use crate::bastion::repository;
 /// Which module may name which others. A new arrow changes the map in `src/lib.rs` first.
 const ARROWS: &[(&str, &[&str])] = &[
     ("grant", &[]),
-    ("ca", &["grant"]),
+    ("files", &[]),
+    ("ca", &["files", "grant"]),
     ("cluster", &["grant"]),
     ("trail", &["grant"]),
     ("people", &["grant"]),
-    ("config", &["grant", "people"]),
+    ("config", &["ca", "files", "grant", "people"]),
     ("manifest", &["cluster", "grant"]),
     ("check", &["cluster", "grant", "manifest"]),
     ("service", &[]),

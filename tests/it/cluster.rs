@@ -496,7 +496,7 @@ async fn a_credential_is_refused_and_replaced() {
     let bench = Bench::new().await;
     let key = rcgen::KeyPair::generate().unwrap();
     let chain_pem = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
-    let stranger = Credential::Certificate { chain_pem: chain_pem.clone(), key_pem: key.serialize_pem() };
+    let stranger = Credential::Certificate { chain_pem: chain_pem.clone(), key_pem: key.serialize_pem().into() };
     let cluster = Cluster::connect(bench.cluster.endpoint().clone(), "it", &stranger).unwrap();
     let clone = cluster.clone();
     let role = "view".parse().unwrap();
@@ -505,7 +505,7 @@ async fn a_credential_is_refused_and_replaced() {
     let error = cluster.about().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unauthorized { .. }), "{error}");
 
-    let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned() };
+    let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned().into() };
     assert!(matches!(cluster.use_credential(&broken), Err(ClusterError::Misconfigured { .. })));
     cluster.use_credential(&Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     assert!(clone.resolve_role(bench.here().as_ref(), &role).await.unwrap().is_some());

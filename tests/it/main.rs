@@ -25,6 +25,7 @@ mod exact;
 mod extend;
 mod glass;
 mod identity;
+mod keys;
 mod less;
 mod limits;
 mod login;

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jitd::ca::Authority;
+use jitd::ca::{Authority, KeyPlace};
 use jitd::grant::{Event, Fact};
 use jitd::trail::Trail;
 
@@ -158,7 +158,7 @@ fn stolen(plane: &Plane, bastion: &Bastion<'_>) -> Admin {
     for file in ["issuing.pem", "root.crt"] {
         std::fs::copy(bastion.dir.join("var/ca/play").join(file), folder.join(file)).unwrap();
     }
-    let authority = Authority::open(&folder).unwrap();
+    let authority = Authority::open(&folder, &KeyPlace::File).unwrap();
     let made =
         authority.daemon_credential(&bastion.host, SignedDuration::from_mins(10), jiff::Timestamp::now()).unwrap();
     Admin::with_certificate(plane, &made.chain_pem, &made.key_pem)

@@ -379,10 +379,10 @@ fn broker(config: &Config) -> (Arc<Broker>, Trail) {
     let (trail, open) = Trail::open(&config.trail()).unwrap();
     let host = config.host.as_str();
     let sites = config.clusters.iter().map(|(name, cluster)| {
-        let authority = Authority::open(&cluster.authority).unwrap();
+        let authority = Authority::open(&cluster.authority, &cluster.key).unwrap();
         let made =
             authority.daemon_credential(host, SignedDuration::from_mins(10), trail.latest().max(clock())).unwrap();
-        let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem.to_string() };
+        let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
         let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority).unwrap();
         let cluster = Cluster::connect(endpoint, host, &credential).unwrap();
         (name.clone(), Site { cluster, authority: RwLock::new(Arc::new(authority)) })

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use http::Method;
 use jiff::SignedDuration;
-use jitd::ca::Authority;
+use jitd::ca::{Authority, KeyPlace};
 use jitd::grant::policy::Requirement;
 use jitd::manifest::{Place, Reach, fence, fence_name, printed};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn in_force(bastion: &Bastion<'_>) {
 
 /// The daemon with the credential that it makes for itself.
 pub(crate) fn daemon(bastion: &Bastion<'_>) -> Admin {
-    let authority = Authority::open(&bastion.dir.join("var/ca/play")).unwrap();
+    let authority = Authority::open(&bastion.dir.join("var/ca/play"), &KeyPlace::File).unwrap();
     #[expect(clippy::disallowed_methods, reason = "the certificate is to be valid now")]
     let now = jiff::Timestamp::now();
     let made = authority.daemon_credential(&bastion.host, SignedDuration::from_mins(10), now).unwrap();

@@ -102,7 +102,8 @@ pub(crate) enum CaVerb {
         /// The cluster's name in the configuration.
         cluster: String,
     },
-    /// Make a new issuing certificate with the root key; the daemon takes it up by itself.
+    /// Make a new issuing certificate with the root key; the daemon takes it up by itself. A key in a credential or
+    /// in a token is kept; one in a file is made anew.
     Renew {
         /// The cluster's name in the configuration.
         cluster: String,
@@ -112,6 +113,15 @@ pub(crate) enum CaVerb {
         /// Life of the issuing certificate in days.
         #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
         issuing_days: u16,
+        /// Make a new key in the credential too; the daemon takes that up when it is restarted.
+        #[arg(long)]
+        new_key: bool,
+    },
+    /// Move the issuing key from the file into a credential of systemd's, sealed to this host. Asks for a change of
+    /// the configuration, and takes the plain key away when it is called again after that.
+    Seal {
+        /// The cluster's name in the configuration.
+        cluster: String,
     },
     /// Print a request for an issuing certificate, to be signed by your own PKI.
     Csr {

@@ -3,37 +3,46 @@
 //! What it does to keys and certificates is the library's (`ca::store`). `main.rs` calls it.
 
 use std::io::{Write, stdout};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use jitd::ca::store;
+use jitd::ca::KeyChange;
+use jitd::ca::store::{self, Sealed};
 use jitd::grant::request::ClusterName;
+use jitd::service;
 
 use crate::arguments::CaVerb;
 use crate::{CLOCK, Failure, cluster_named, read};
 
 pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
+    service::keep_memory_private()?;
     let config = read(path)?;
-    let of = |cluster: &str| -> Result<(ClusterName, PathBuf), Failure> {
-        let (name, found) = cluster_named(&config, cluster)?;
-        Ok((name.clone(), found.authority.clone()))
-    };
     let now = CLOCK();
     let shown = match verb {
-        CaVerb::Show { cluster } => store::show(&of(cluster)?.1, now)?,
-        CaVerb::Renew { cluster, root_key, issuing_days } => {
-            let (name, folder) = of(cluster)?;
-            store::renew(&folder, &name, root_key.as_deref(), *issuing_days, now)?
+        CaVerb::Show { cluster } => {
+            let (_, found) = cluster_named(&config, cluster)?;
+            store::show(&found.authority, &found.key, now)?
+        }
+        CaVerb::Renew { cluster, root_key, issuing_days, new_key } => {
+            let (name, found) = cluster_named(&config, cluster)?;
+            let change = if *new_key { KeyChange::New } else { KeyChange::Kept };
+            store::renew(&found.authority, &found.key, name, root_key.as_deref(), change, *issuing_days, now)?
+        }
+        CaVerb::Seal { cluster } => {
+            let (name, found) = cluster_named(&config, cluster)?;
+            told_of_seal(store::seal(&found.authority, &found.key, name)?, name, path);
+            return Ok(());
         }
         CaVerb::Csr { cluster } => {
-            let (name, folder) = of(cluster)?;
-            print!("{}", store::csr(&folder, &name)?);
+            let (name, found) = cluster_named(&config, cluster)?;
+            print!("{}", store::csr(&found.authority, &found.key, name)?);
             eprintln!("let your PKI sign this as a CA with path length 0, then `jitd ca import {name} CHAIN`");
             return Ok(());
         }
         CaVerb::Import { cluster, file } => {
             let chain = std::fs::read_to_string(file)
                 .map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
-            store::import(&of(cluster)?.1, &chain, now)?
+            let (_, found) = cluster_named(&config, cluster)?;
+            store::import(&found.authority, &found.key, &chain, now)?
         }
     };
     let mut out = stdout().lock();
@@ -49,6 +58,9 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
     if shown.root_key_is_here {
         eprintln!("the root key is on this host\nhint: move it away; only `jitd ca renew` needs it");
     }
+    if shown.plain_key_is_here {
+        eprintln!("a plain issuing key is on this host too\nhint: `jitd ca seal` removes the one that was sealed");
+    }
     if shown.key_is_pending {
         eprintln!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
     }
@@ -58,4 +70,31 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// stdout is the line for the configuration, and nothing when there is none to write.
+fn told_of_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) {
+    match sealed {
+        Sealed::ConfigurationIsLeft { name, drop_in } => {
+            println!("key: {{credential: {name}}}");
+            eprintln!(
+                "cluster {cluster}: its issuing key is sealed as `{name}`; `{}` gives it to jitd",
+                drop_in.display()
+            );
+            eprintln!("  1. write the line above into `{}`, below cluster {cluster}", config.display());
+            eprintln!("  2. systemctl daemon-reload && systemctl restart jitd");
+            eprintln!("  3. jitd --config {} ca seal {cluster}, which then removes the plain key", config.display());
+        }
+        Sealed::Done { name, removed: true } => {
+            eprintln!(
+                "cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only"
+            );
+            eprintln!(
+                "hint: a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless"
+            );
+        }
+        Sealed::Done { name, removed: false } => {
+            eprintln!("cluster {cluster}: the issuing key is in the credential `{name}` only, nothing is left to do");
+        }
+    }
 }

@@ -5,21 +5,24 @@
 use std::path::Path;
 
 use jitd::ca::store;
+use jitd::files;
+use jitd::service;
 
-use crate::{CLOCK, Failure, private_folder, read};
+use crate::{CLOCK, Failure, read};
 
 pub(crate) fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> {
+    service::keep_memory_private()?;
     let config = read(path)?;
-    private_folder(&config.state)?;
+    files::private_folder(&config.state)?;
     for (name, cluster) in &config.clusters {
         if cluster.authority.join("root.crt").exists() {
             eprintln!("cluster {name}: has its authority already");
             continue;
         }
         if let Some(parent) = cluster.authority.parent() {
-            private_folder(parent)?;
+            files::private_folder(parent)?;
         }
-        let shown = store::init(&cluster.authority, name, issuing_days, root_years, CLOCK())?;
+        let shown = store::init(&cluster.authority, &cluster.key, name, issuing_days, root_years, CLOCK())?;
         let root = cluster.authority.join("root.crt");
         println!("{}", root.display());
         eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);

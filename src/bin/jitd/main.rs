@@ -15,7 +15,6 @@ mod pulse;
 mod serve;
 
 use std::io::{Write, stdout};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -119,15 +118,6 @@ fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterNa
         let cluster = cluster.escape_default();
         Failure::Usage(format!("no cluster `{cluster}` in the configuration; there is {}", names.join(", ")))
     })
-}
-
-fn private_folder(path: &Path) -> Result<(), Failure> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-        let path = path.display();
-        return Err(Failure::Ours(format!("`{path}` is open to others\nhint: chmod 700 {path}")));
-    }
-    Ok(())
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{AccessFlags, Group, Uid, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,6 +22,7 @@ use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
+use jitd::files;
 use jitd::grant::request::ClusterName;
 use jitd::metrics::Metrics;
 use jitd::service::{self, Handed, Sockets};
@@ -30,7 +31,7 @@ use jitd::trail::Trail;
 
 use crate::journal::{self, Journal};
 use crate::pulse::Pulse;
-use crate::{CLOCK, Failure, private_folder, read, runtime};
+use crate::{CLOCK, Failure, read, runtime};
 
 /// How long the daemon's own certificate lasts; it is made anew at half of it.
 const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
@@ -62,7 +63,7 @@ fn log() {
 }
 
 async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> Result<(), Failure> {
-    private_folder(&config.state)?;
+    files::private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
     let mut sites = BTreeMap::new();
@@ -191,7 +192,7 @@ async fn take_up(broker: &Broker, read: PolicyRead) -> Result<(), String> {
 }
 
 pub(crate) fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, Failure> {
-    let authority = Authority::open(&cluster.authority)?;
+    let authority = Authority::open(&cluster.authority, &cluster.key)?;
     let credential = credential(cluster, &authority, host, now)?;
     let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
     let cluster = Cluster::connect(endpoint, host, &credential)?;
@@ -208,7 +209,7 @@ fn credential(
         return Ok(Credential::Kubeconfig(path.clone()));
     }
     let made = authority.daemon_credential(host, DAEMON_CREDENTIAL, now)?;
-    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem.to_string() })
+    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
 }
 
 /// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
@@ -221,7 +222,9 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
         let mut renewed = true;
         for (name, site) in broker.sites() {
             let Some(cluster) = clusters.get(name) else { continue };
-            let taken_up = match Authority::open(&cluster.authority) {
+            // A token can be slow, and calls are served meanwhile.
+            let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
+            let taken_up = match opened {
                 Ok(found) if found.not_after() != site.authority().not_after() => {
                     tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
                     site.replace_authority(found);
@@ -234,7 +237,7 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
                 }
             };
             if half || taken_up {
-                let swapped = credential(cluster, &site.authority(), &host, CLOCK())
+                let swapped = block_in_place(|| credential(cluster, &site.authority(), &host, CLOCK()))
                     .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
                 if let Err(failure) = swapped {
                     tracing::error!(cluster = %name, error = failure.why(), "the daemon's own certificate could not be renewed");

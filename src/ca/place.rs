@@ -1,0 +1,102 @@
+//! Where the issuing key of an authority lies: in the authority's file, in a credential of systemd's, or in a token.
+//!
+//! It decides nothing but which of the three is asked, and makes or takes the key there. The signing itself has one
+//! seam, [`CaKey`]. Called by the authority and its store; the configuration says which place it is.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::grant::request::ClusterName;
+
+use super::CaError;
+use super::credential::{self, CredentialName};
+use super::key::CaKey;
+use super::store;
+use super::token::{Attempt, TokenKey, TokenPlace};
+
+/// Where the issuing key of an authority lies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// In the authority's folder, in `issuing.pem` with its chain.
+    #[default]
+    File,
+    /// In a credential that systemd hands to the service; the chain is `issuing.crt` in the authority's folder.
+    Credential(CredentialName),
+    /// In a PKCS#11 token, which signs; the chain is `issuing.crt` in the authority's folder.
+    Token(TokenPlace),
+}
+
+/// What a renewal does with the key of a credential or a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyChange {
+    /// The new certificate is for the same key.
+    Kept,
+    /// A new key is made.
+    New,
+}
+
+impl KeyPlace {
+    /// The file of the authority's folder with the issuing certificate.
+    #[must_use]
+    pub fn certificates(&self) -> &'static str {
+        match self {
+            Self::File => store::ISSUING,
+            Self::Credential(_) | Self::Token(_) => store::CHAIN,
+        }
+    }
+
+    /// The key that is there. Not for [`KeyPlace::File`], where it is read with its certificates.
+    pub(super) fn key(&self, folder: &Path, attempt: Attempt) -> Result<CaKey, CaError> {
+        match self {
+            Self::File => store::read_key(&folder.join(store::ISSUING)),
+            Self::Credential(name) => read(name, &credential::read(name)?),
+            Self::Token(place) => Ok(CaKey::Token(TokenKey::open(place, attempt)?)),
+        }
+    }
+
+    /// The key for a new authority: the one that is there, or a new one. A key for the file stays in memory.
+    pub(super) fn make_or_take(&self, cluster: &ClusterName) -> Result<CaKey, CaError> {
+        match self {
+            Self::File => CaKey::generate(),
+            Self::Credential(name) => match credential::read_sealed(name)? {
+                Some(text) => {
+                    credential::write_drop_in(name, cluster)?;
+                    read(name, &text)
+                }
+                None => sealed(name, cluster),
+            },
+            Self::Token(place) => Ok(CaKey::Token(TokenKey::make_or_take(place)?)),
+        }
+    }
+
+    /// The key that a renewed certificate is for.
+    pub(super) fn renewed(&self, cluster: &ClusterName, change: KeyChange) -> Result<CaKey, CaError> {
+        match (self, change) {
+            (Self::Credential(name), KeyChange::New) => sealed(name, cluster),
+            (Self::Token(place), KeyChange::New) => Err(CaError::TokenKeyStays { object: place.object.clone() }),
+            _ => self.make_or_take(cluster),
+        }
+    }
+}
+
+impl fmt::Display for KeyPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File => write!(f, "`{}`", store::ISSUING),
+            Self::Credential(name) => write!(f, "the credential `{name}`"),
+            Self::Token(place) => write!(f, "the object `{}` of the token `{}`", place.object, place.token),
+        }
+    }
+}
+
+/// A new key that lies in the credential and in no file of ours.
+fn sealed(name: &CredentialName, cluster: &ClusterName) -> Result<CaKey, CaError> {
+    let key = CaKey::generate()?;
+    credential::seal(name, &key.to_pem()?)?;
+    credential::write_drop_in(name, cluster)?;
+    Ok(key)
+}
+
+fn read(name: &CredentialName, text: &str) -> Result<CaKey, CaError> {
+    store::private_key(text, &format!("the credential `{name}`"))
+}

@@ -1,0 +1,537 @@
+//! A key in a PKCS#11 token: made there or found there, and asked for signatures. It never comes out.
+//!
+//! The module is another party's code in our process, and a call of it can last as long as the token likes: never on a
+//! thread that others wait for. A PIN that was refused is not tried again, for a token locks after a few. A token
+//! that went away is looked for again at the next signature; until it is back each signature fails with a sentence.
+//! Called by a key and its place.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use aws_lc_rs::rand;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+use zeroize::Zeroizing;
+
+use crate::files;
+
+use super::CaError;
+use super::credential::{self, CredentialName};
+use super::key::{element, sha256};
+
+/// A key in a token, as it is written in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPlace {
+    /// The token's library, absolute.
+    pub module: PathBuf,
+    /// The token's label.
+    pub token: String,
+    /// The label of the key pair.
+    pub object: String,
+    /// Where its PIN is.
+    pub pin: PinPlace,
+}
+
+/// Where a token's PIN is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinPlace {
+    /// In a credential that systemd hands to the service.
+    Credential(CredentialName),
+    /// In a private file.
+    File(PathBuf),
+}
+
+impl fmt::Display for PinPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(name) => write!(f, "the credential `{name}`"),
+            Self::File(path) => write!(f, "`{}`", path.display()),
+        }
+    }
+}
+
+/// Whether a PIN is tried although the token remembers a wrong one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The daemon, which would try again and again.
+    Careful,
+    /// Somebody who types a command, who tries once.
+    ByHand,
+}
+
+/// Why a token did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The library can't be loaded or used.
+    #[error("the PKCS#11 module `{}` can't be used: {why}; hint: `module` is the path of the token's library", path.display())]
+    Module {
+        /// The library.
+        path: PathBuf,
+        /// What it or the system said.
+        why: String,
+    },
+    /// No slot has the token.
+    #[error("no token `{token}` in a slot of `{}`; hint: plug it in, or compare with the labels that are there: {found}", module.display())]
+    NoToken {
+        /// The label.
+        token: String,
+        /// The library.
+        module: PathBuf,
+        /// The labels of the others.
+        found: String,
+    },
+    /// Several slots have a token of that label.
+    #[error("{count} tokens are labelled `{token}`; hint: give each a label of its own")]
+    TokenTwice {
+        /// The label.
+        token: String,
+        /// How many.
+        count: usize,
+    },
+    /// The PIN is wrong.
+    #[error(
+        "the token `{token}` refused the PIN in {pin}; it is not tried again, so that the token does not lock; hint: mend the PIN, then `jitd ca show` tries it once"
+    )]
+    PinRefused {
+        /// The token's label.
+        token: String,
+        /// Where the PIN is.
+        pin: PinPlace,
+    },
+    /// The PIN may be wrong, and few tries are left.
+    #[error(
+        "the token `{token}` counts a wrong PIN, so none is tried here; hint: `jitd ca show` tries the one in {pin} once, and a right one ends the count"
+    )]
+    PinDoubtful {
+        /// The token's label.
+        token: String,
+        /// Where the PIN is.
+        pin: PinPlace,
+    },
+    /// The token takes no PIN any more, or only one more.
+    #[error("the token `{token}` {why}; hint: its own administration tool resets the PIN with the security officer's")]
+    PinLocked {
+        /// The token's label.
+        token: String,
+        /// How it stands.
+        why: &'static str,
+    },
+    /// There is no such key.
+    #[error(
+        "the token `{token}` has no private key labelled `{object}`; hint: `jitd init`, `jitd ca renew` or `jitd ca csr` makes it"
+    )]
+    NoObject {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        object: String,
+    },
+    /// There are several.
+    #[error("the token `{token}` has {count} {what} labelled `{object}`; hint: give the right one a label of its own")]
+    ObjectTwice {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        object: String,
+        /// Private or public keys.
+        what: &'static str,
+        /// How many.
+        count: usize,
+    },
+    /// It is no key for us.
+    #[error(
+        "the key `{object}` of the token `{token}` {why}; hint: a P-256 key pair that may sign is needed, private and public key under one label"
+    )]
+    ObjectKind {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        object: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The token has another key than before, or signed with another.
+    #[error(
+        "the token `{token}` has another key `{object}` than the one that was opened; hint: `jitd ca show`, and restart jitd when the change was meant"
+    )]
+    Changed {
+        /// The token's label.
+        token: String,
+        /// The key's label.
+        object: String,
+    },
+    /// A call failed.
+    #[error("the token `{token}` failed to {doing}: {why}; hint: is it plugged in, and does its own tool reach it?")]
+    Failed {
+        /// The token's label.
+        token: String,
+        /// What it was to do, as a verb.
+        doing: &'static str,
+        /// What the module said.
+        why: String,
+    },
+}
+
+/// A key pair in a token, opened.
+pub(super) struct TokenKey {
+    place: TokenPlace,
+    /// The public point, uncompressed.
+    public: Vec<u8>,
+    /// One signature at a time; none while the token is away.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    session: Session,
+    key: ObjectHandle,
+    public: Vec<u8>,
+}
+
+impl Open {
+    fn sign(&self, module: &Module, digest: &[u8]) -> Result<Vec<u8>, Error> {
+        // Nobody restarts the module meanwhile.
+        let _in_use = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        self.session.sign(&Mechanism::Ecdsa, self.key, digest)
+    }
+}
+
+impl TokenKey {
+    /// The key that is there.
+    pub(super) fn open(place: &TokenPlace, attempt: Attempt) -> Result<Self, CaError> {
+        let session = place.session(attempt)?;
+        Ok(Self::from(place, place.find(session)?))
+    }
+
+    /// The key that is there, or a new one.
+    pub(super) fn make_or_take(place: &TokenPlace) -> Result<Self, CaError> {
+        match Self::open(place, Attempt::ByHand) {
+            Err(CaError::Token(TokenError::NoObject { .. })) => {
+                let session = place.session(Attempt::ByHand)?;
+                place.generate(&session)?;
+                Ok(Self::from(place, place.find(session)?))
+            }
+            other => other,
+        }
+    }
+
+    fn from(place: &TokenPlace, open: Open) -> Self {
+        Self { place: place.clone(), public: open.public.clone(), open: Mutex::new(Some(open)) }
+    }
+
+    /// The public point, uncompressed.
+    pub(super) fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// An ECDSA signature of the SHA-256 of `message`, in DER.
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CaError> {
+        let digest = sha256(message);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = module(&self.place.module)?;
+        let raw = match open.as_ref().map(|open| open.sign(&module, &digest)) {
+            Some(Ok(raw)) => raw,
+            // A session ends when the token goes away; it may be back.
+            _ => {
+                *open = None;
+                let again = self.place.find(self.place.session(Attempt::Careful)?)?;
+                if again.public != self.public {
+                    return Err(self.changed().into());
+                }
+                let raw = again.sign(&module, &digest).map_err(|error| self.place.failed("sign", &error))?;
+                *open = Some(again);
+                raw
+            }
+        };
+        let signature = der(&raw).ok_or_else(|| self.changed())?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.public)
+            .verify(message, &signature)
+            .map_err(|_| self.changed())?;
+        Ok(signature)
+    }
+
+    fn changed(&self) -> TokenError {
+        TokenError::Changed { token: self.place.token.clone(), object: self.place.object.clone() }
+    }
+}
+
+impl TokenPlace {
+    /// A session in which the key can be used.
+    fn session(&self, attempt: Attempt) -> Result<Session, CaError> {
+        let module = module(&self.module)?;
+        let slot = match self.slot(&module) {
+            // Some modules learn of a token that came only when they begin anew.
+            Err(TokenError::NoToken { .. }) => {
+                module.restart(&self.module)?;
+                self.slot(&module)
+            }
+            other => other,
+        }?;
+        let context = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        let failed = |doing| move |error: Error| self.failed(doing, &error);
+        // Making a key takes a session that may write; one that may not is enough for all else.
+        let session = match attempt {
+            Attempt::ByHand => context.open_rw_session(slot),
+            Attempt::Careful => context.open_ro_session(slot),
+        }
+        .map_err(failed("open a session"))?;
+        let token = context.get_token_info(slot).map_err(failed("say how it is"))?;
+        if !token.login_required() {
+            return Ok(session);
+        }
+        let locked = |why| TokenError::PinLocked { token: self.token.clone(), why };
+        if token.user_pin_locked() {
+            return Err(locked("has locked its PIN").into());
+        }
+        if token.user_pin_final_try() {
+            return Err(locked("would lock at the next wrong PIN, so none is tried").into());
+        }
+        let pin = self.pin()?;
+        let digest = sha256(pin.as_bytes());
+        // Held until the answer is known: no other thread tries the same wrong PIN meanwhile.
+        let mut refused = module.refused();
+        if refused.get(&self.token) == Some(&digest) && attempt == Attempt::Careful {
+            return Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() }.into());
+        }
+        if token.user_pin_count_low() && attempt == Attempt::Careful {
+            return Err(TokenError::PinDoubtful { token: self.token.clone(), pin: self.pin.clone() }.into());
+        }
+        // Sessions of one process share their login.
+        match session.login(UserType::User, Some(&AuthPin::from(pin.as_str()))) {
+            Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
+                refused.remove(&self.token);
+                Ok(session)
+            }
+            Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
+                refused.insert(self.token.clone(), digest);
+                Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() }.into())
+            }
+            Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(locked("has locked its PIN").into()),
+            Err(error) => Err(self.failed("log in", &error).into()),
+        }
+    }
+
+    /// The one slot with the token.
+    fn slot(&self, module: &Module) -> Result<Slot, TokenError> {
+        let context = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        let slots = context.get_slots_with_token().map_err(|error| self.failed("be listed", &error))?;
+        let labelled: Vec<(Slot, String)> = slots
+            .into_iter()
+            // A slot that can't be asked has no token that we could use.
+            .filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?.label().trim_end().to_owned())))
+            .collect();
+        let mut found = labelled.iter().filter(|(_, label)| *label == self.token);
+        match (found.next(), found.count()) {
+            (Some((slot, _)), 0) => Ok(*slot),
+            (Some(_), others) => Err(TokenError::TokenTwice { token: self.token.clone(), count: others + 1 }),
+            (None, _) => Err(TokenError::NoToken {
+                token: self.token.clone(),
+                module: self.module.clone(),
+                found: match labelled.iter().filter(|(_, label)| !label.is_empty()).collect::<Vec<_>>().as_slice() {
+                    [] => "none".to_owned(),
+                    others => others
+                        .iter()
+                        .map(|(_, label)| format!("`{}`", label.escape_debug()))
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                },
+            }),
+        }
+    }
+
+    fn pin(&self) -> Result<Zeroizing<String>, CaError> {
+        let text = match &self.pin {
+            PinPlace::Credential(name) => credential::read(name)?,
+            PinPlace::File(path) => files::read_private(path)?,
+        };
+        // An editor ends the line.
+        Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
+    }
+
+    /// The one key pair of that label.
+    fn find(&self, session: Session) -> Result<Open, TokenError> {
+        let label = Attribute::Label(self.object.clone().into_bytes());
+        let objects = |class: ObjectClass, by: Attribute| {
+            session
+                .find_objects(&[Attribute::Class(class), by])
+                .map_err(|error| self.failed("look for the key", &error))
+        };
+        let kind = |why| TokenError::ObjectKind { token: self.token.clone(), object: self.object.clone(), why };
+        let key = match objects(ObjectClass::PRIVATE_KEY, label.clone())?.as_slice() {
+            [key] => *key,
+            [] => return Err(TokenError::NoObject { token: self.token.clone(), object: self.object.clone() }),
+            several => return Err(self.twice("private keys", several.len())),
+        };
+        let wanted = [AttributeType::KeyType, AttributeType::Sign, AttributeType::Id];
+        let attributes = |object, wanted: &[AttributeType]| {
+            session.get_attributes(object, wanted).map_err(|error| self.failed("describe the key", &error))
+        };
+        let mut by = label;
+        for attribute in attributes(key, &wanted)? {
+            match attribute {
+                Attribute::KeyType(KeyType::EC) | Attribute::Sign(true) => {}
+                Attribute::KeyType(_) => return Err(kind("is not on an elliptic curve")),
+                Attribute::Sign(false) => return Err(kind("may not sign")),
+                Attribute::Id(id) if !id.is_empty() => by = Attribute::Id(id),
+                _ => {}
+            }
+        }
+        let public = match objects(ObjectClass::PUBLIC_KEY, by)?.as_slice() {
+            [public] => *public,
+            [] => return Err(kind("has no public key beside it")),
+            several => return Err(self.twice("public keys", several.len())),
+        };
+        let (mut curve, mut point) = (Vec::new(), Vec::new());
+        for attribute in attributes(public, &[AttributeType::KeyType, AttributeType::EcParams, AttributeType::EcPoint])?
+        {
+            match attribute {
+                Attribute::EcParams(value) => curve = value,
+                Attribute::EcPoint(value) => point = value,
+                _ => {}
+            }
+        }
+        if curve != P256 {
+            return Err(kind("is not on the curve P-256"));
+        }
+        // An OCTET STRING with the point (PKCS#11 3.1 section 6.3.3); some tokens give the point alone.
+        let public = point.strip_prefix(&[0x04, 0x41]).filter(|rest| rest.len() == 65).unwrap_or(&point).to_vec();
+        match public.as_slice() {
+            [0x04, coordinates @ ..] if coordinates.len() == 64 => Ok(Open { session, key, public }),
+            _ => Err(kind("has a public key that can't be read")),
+        }
+    }
+
+    fn generate(&self, session: &Session) -> Result<(), CaError> {
+        let mut id = [0; 16];
+        rand::fill(&mut id).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
+        let common =
+            [Attribute::Token(true), Attribute::Label(self.object.clone().into_bytes()), Attribute::Id(id.to_vec())];
+        let public = [Attribute::Private(false), Attribute::Verify(true), Attribute::EcParams(P256.to_vec())];
+        let private = [
+            Attribute::Private(true),
+            Attribute::Sensitive(true),
+            Attribute::Extractable(false),
+            Attribute::Sign(true),
+        ];
+        session
+            .generate_key_pair(
+                &Mechanism::EccKeyPairGen,
+                &[&common[..], &public].concat(),
+                &[&common[..], &private].concat(),
+            )
+            .map_err(|error| self.failed("make a key", &error))?;
+        Ok(())
+    }
+
+    fn twice(&self, what: &'static str, count: usize) -> TokenError {
+        TokenError::ObjectTwice { token: self.token.clone(), object: self.object.clone(), what, count }
+    }
+
+    fn failed(&self, doing: &'static str, error: &Error) -> TokenError {
+        let why = match error {
+            // The library's own words for these are whole paragraphs of the standard.
+            Error::Pkcs11(code, _) => format!("{code:?}"),
+            other => other.to_string(),
+        };
+        TokenError::Failed { token: self.token.clone(), doing, why }
+    }
+}
+
+/// 1.2.840.10045.3.1.7, encoded.
+const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// A loaded module. PKCS#11 initializes one once in a process, and all sessions of the process share its logins.
+struct Module {
+    /// Written only by who restarts it.
+    context: RwLock<Pkcs11>,
+    /// The SHA-256 of the last PIN that each token refused.
+    refused: Mutex<BTreeMap<String, [u8; 32]>>,
+}
+
+impl Module {
+    fn load(path: &Path) -> Result<Self, CaError> {
+        files::check_code(path)?;
+        Ok(Self { context: RwLock::new(begun(path)?), refused: Mutex::default() })
+    }
+
+    /// All sessions of the module end; who has one opens another.
+    fn restart(&self, path: &Path) -> Result<(), TokenError> {
+        let mut context = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        // What can't be ended is still there.
+        drop(context.clone().finalize());
+        *context = begun(path)?;
+        Ok(())
+    }
+
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<String, [u8; 32]>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
+    let failed = |error: Error| TokenError::Module { path: path.to_path_buf(), why: error.to_string() };
+    let context = Pkcs11::new(path).map_err(failed)?;
+    match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(context),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// The module of that path; loaded at the first call, and then for as long as the process lives.
+fn module(path: &Path) -> Result<Arc<Module>, CaError> {
+    static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = loaded.get(path) {
+        return Ok(Arc::clone(module));
+    }
+    let module = Arc::new(Module::load(path)?);
+    loaded.insert(path.to_path_buf(), Arc::clone(&module));
+    Ok(module)
+}
+
+/// ECDSA-Sig-Value (RFC 5480 appendix A) of the two halves as PKCS#11 gives them.
+fn der(raw: &[u8]) -> Option<Vec<u8>> {
+    if raw.len() != 64 {
+        return None;
+    }
+    let (r, s) = raw.split_at_checked(32)?;
+    Some(element(0x30, &[&integer(r), &integer(s)]))
+}
+
+/// A positive INTEGER in its shortest form.
+fn integer(bytes: &[u8]) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let digits = bytes.get(zeros..).unwrap_or_default();
+    match digits.first() {
+        Some(..0x80) => element(0x02, &[digits]),
+        // Its first bit would make it negative; and zero has one digit.
+        _ => element(0x02, &[&[0], digits]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_has_its_numbers_in_their_shortest_form() {
+        for (number, written) in [
+            (vec![0; 32], vec![2, 1, 0]),
+            ([vec![0; 31], vec![0x7f]].concat(), vec![2, 1, 0x7f]),
+            ([vec![0; 31], vec![0x80]].concat(), vec![2, 2, 0, 0x80]),
+            (vec![0xff; 32], [vec![2, 33, 0], vec![0xff; 32]].concat()),
+        ] {
+            assert_eq!(integer(&number), written);
+            let whole = [written.clone(), written].concat();
+            assert_eq!(der(&[number.clone(), number].concat()), Some(element(0x30, &[&whole])));
+        }
+        assert_eq!(der(&[1; 63]), None);
+    }
+}

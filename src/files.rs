@@ -1,0 +1,355 @@
+//! Reading files as strictly as sshd does by its `StrictModes`: what a stranger could have written is not read, and
+//! a secret that a stranger could have read is not used.
+//!
+//! The checks are on the opened file and on the folders above the name that it really has, never on the name that was
+//! given. It knows nothing of what stands in a file, and repairs nothing: a refusal says what to type.
+//! Called by the configuration, the authority and the mains, for what lies in the folder of the trail too.
+//! ```text
+//!  configuration   written by root, by us, by the account `jitd` or by whoever called sudo; read by anybody
+//!  private         the same, and nobody else can get at it
+//!  credential      as systemd hands it over: root's or ours, read-only, for the group only where root made it so
+//!  code            written by root or by us alone, for it runs as we do
+//! ```
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::OFlag;
+use nix::unistd::{User, geteuid};
+use zeroize::Zeroizing;
+
+/// The account that the daemon runs as where it was installed from a package.
+pub const ACCOUNT: &str = "jitd";
+
+/// No key, certificate or PIN comes near this.
+const MAX_SECRET: u64 = 256 * 1024;
+
+/// No policy comes near this.
+const MAX_CONFIGURATION: u64 = 16 * 1024 * 1024;
+
+/// Why a file or folder is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system did not let us.
+    #[error("can't {doing} `{}`: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is another kind of thing, or far too long.
+    #[error("`{}` is not {wanted}", path.display())]
+    Kind {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// Others than the owner can get at a secret.
+    #[error("`{}` has mode {mode:04o}, so others can get at what is secret; hint: chmod {wanted} '{}'", path.display(), path.display())]
+    Open {
+        /// The file or folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// The permission bits it should have, as written for `chmod`.
+        wanted: &'static str,
+    },
+    /// Others than the owner can change it, or put something else in its place.
+    #[error("`{}` has mode {mode:04o}, so others can change what is read; hint: chmod go-w '{}'", path.display(), path.display())]
+    Writable {
+        /// The file, or a folder above it.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It belongs to somebody whom we do not take it from.
+    #[error("`{}` belongs to uid {owner}, not to root, to us (uid {us}) or to the account `{ACCOUNT}`; hint: chown root '{}'", path.display(), path.display())]
+    Owner {
+        /// The file, or a folder above it.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+}
+
+/// Reads a file that says what we do, through symbolic links.
+///
+/// # Errors
+/// It can't be read, or somebody else could have written it.
+pub fn read_configuration(path: &Path) -> Result<String, FileError> {
+    let (mut file, metadata) = opened(path, OFlag::empty(), MAX_CONFIGURATION, "a regular file of at most 16 MiB")?;
+    trusted(path, &file, &metadata, may_configure)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed(path, "read"))?;
+    Ok(text)
+}
+
+/// Reads a file with a private key or a PIN: a regular file and no link.
+///
+/// # Errors
+/// It can't be read, somebody else could have written it, or anybody else could read it.
+pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let (file, metadata) = opened(path, OFlag::O_NOFOLLOW, MAX_SECRET, "a regular file of at most 256 KiB")?;
+    // The file first: what is wrong with it is more urgent than what is wrong above it.
+    if metadata.mode() & 0o077 != 0 {
+        return Err(FileError::Open { path: path.to_path_buf(), mode: metadata.mode() & 0o7777, wanted: "600" });
+    }
+    trusted(path, &file, &metadata, may_configure)?;
+    secret(path, file, &metadata)
+}
+
+/// Reads a credential that systemd put there for us. systemd 252 gives it mode 0400, and where the file system of
+/// the credentials has no access lists, our account as owner; where it has them, root keeps the file, and the list's
+/// mask stands in the place of the group's bits.
+///
+/// # Errors
+/// It can't be read, or it is not as systemd makes it.
+pub fn read_credential(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let (file, metadata) = opened(path, OFlag::O_NOFOLLOW, MAX_SECRET, "a regular file of at most 256 KiB")?;
+    let mode = metadata.mode() & 0o7777;
+    let allowed = if metadata.uid() == 0 && metadata.gid() == 0 { 0o640 } else { 0o600 };
+    if mode & !allowed != 0 {
+        return Err(FileError::Open { path: path.to_path_buf(), mode, wanted: "400" });
+    }
+    trusted(path, &file, &metadata, may_run)?;
+    secret(path, file, &metadata)
+}
+
+/// Refuses a library that somebody other than root or we could have written.
+///
+/// # Errors
+/// It can't be opened, or it is not to be run.
+pub fn check_code(path: &Path) -> Result<(), FileError> {
+    let (file, metadata) = opened(path, OFlag::empty(), u64::MAX, "a regular file")?;
+    trusted(path, &file, &metadata, may_run)
+}
+
+/// Refuses a folder of secrets that somebody else could write into.
+///
+/// # Errors
+/// It is not there, is no folder, or is not to be trusted.
+pub fn check_folder(path: &Path) -> Result<(), FileError> {
+    let file = File::open(path).map_err(failed(path, "open"))?;
+    let metadata = file.metadata().map_err(failed(path, "look at"))?;
+    if !metadata.is_dir() {
+        return Err(FileError::Kind { path: path.to_path_buf(), wanted: "a folder" });
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(FileError::Open { path: path.to_path_buf(), mode: metadata.mode() & 0o7777, wanted: "700" });
+    }
+    trusted(path, &file, &metadata, may_configure)
+}
+
+/// Makes a folder that is its owner's alone, with those above it; what is there already has to be so.
+///
+/// # Errors
+/// It can't be made, or it is not to be trusted.
+pub fn private_folder(path: &Path) -> Result<(), FileError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path, "make"))?;
+    let mode = fs::metadata(path).map_err(failed(path, "look at"))?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Open { path: path.to_path_buf(), mode, wanted: "700" });
+    }
+    check_folder(path)
+}
+
+fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Result<(File, Metadata), FileError> {
+    let file = OpenOptions::new()
+        .read(true)
+        // Without O_NONBLOCK a FIFO in its place would hold us for ever.
+        .custom_flags((flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .map_err(failed(path, "open"))?;
+    let metadata = file.metadata().map_err(failed(path, "look at"))?;
+    if !metadata.is_file() || metadata.len() > longest {
+        return Err(FileError::Kind { path: path.to_path_buf(), wanted });
+    }
+    Ok((file, metadata))
+}
+
+/// The contents, in one allocation that is wiped: growing would leave a copy in freed memory.
+fn secret(path: &Path, mut file: File, metadata: &Metadata) -> Result<Zeroizing<String>, FileError> {
+    let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0)]);
+    file.read_exact(&mut bytes).map_err(failed(path, "read"))?;
+    let text =
+        str::from_utf8(&bytes).map_err(|_| FileError::Kind { path: path.to_path_buf(), wanted: "a text in UTF-8" })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Refuses what others could have written, or could have put there.
+fn trusted(path: &Path, file: &File, metadata: &Metadata, owner: fn(u32) -> bool) -> Result<(), FileError> {
+    unspoilt(path, metadata, owner, 0)?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(failed(path, "look up"))?;
+    for folder in real.ancestors().skip(1) {
+        let metadata = fs::metadata(folder).map_err(failed(folder, "look at"))?;
+        // In a sticky folder nobody can move or remove what is somebody else's.
+        unspoilt(folder, &metadata, owner, 0o1000)?;
+    }
+    Ok(())
+}
+
+fn unspoilt(path: &Path, metadata: &Metadata, owner: fn(u32) -> bool, excused_by: u32) -> Result<(), FileError> {
+    if !owner(metadata.uid()) {
+        let (owner, us) = (metadata.uid(), geteuid().as_raw());
+        return Err(FileError::Owner { path: path.to_path_buf(), owner, us });
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 && mode & excused_by == 0 {
+        return Err(FileError::Writable { path: path.to_path_buf(), mode });
+    }
+    Ok(())
+}
+
+/// Whose code we run: root's and our own.
+fn may_run(owner: u32) -> bool {
+    // In a user namespace without a number for root, the folder of all folders shows how root is seen here.
+    owner == 0 || owner == geteuid().as_raw() || fs::metadata("/").is_ok_and(|top| top.uid() == owner)
+}
+
+/// Whose configuration and keys we use. An administrator works as root on what is the service's or, by sudo, on
+/// what is their own.
+fn may_configure(owner: u32) -> bool {
+    may_run(owner)
+        || (geteuid().is_root() && std::env::var("SUDO_UID").is_ok_and(|caller| caller.parse() == Ok(owner)))
+        || User::from_name(ACCOUNT).is_ok_and(|account| account.is_some_and(|account| account.uid.as_raw() == owner))
+}
+
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_path_buf();
+    move |source| FileError::Io { path, doing, source }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    use super::*;
+
+    /// A folder of its own below the sticky one for temporary files.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let mut random = [0; 8];
+            aws_lc_rs::rand::fill(&mut random).unwrap();
+            let path = std::env::temp_dir().join(format!("jitd-files-{:016x}", u64::from_ne_bytes(random)));
+            DirBuilder::new().mode(0o700).create(&path).unwrap();
+            Self(path)
+        }
+
+        fn file(&self, name: &str, mode: u32) -> PathBuf {
+            let path = self.0.join(name);
+            fs::write(&path, "text").unwrap();
+            set(&path, mode);
+            path
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.0));
+        }
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_configuration_that_others_can_write_is_not_read() {
+        let folder = Folder::new();
+        for mode in [0o600, 0o640, 0o644, 0o444] {
+            assert_eq!(read_configuration(&folder.file("config", mode)).unwrap(), "text", "{mode:o}");
+        }
+        for bits in [0o660, 0o602, 0o666, 0o777] {
+            let refused = read_configuration(&folder.file("config", bits)).unwrap_err();
+            assert!(matches!(refused, FileError::Writable { mode, .. } if mode == bits), "{refused}");
+            assert!(refused.to_string().contains("hint: chmod go-w '"), "{refused}");
+        }
+    }
+
+    /// Also where a link leads there from a place that is in order.
+    #[test]
+    fn a_folder_above_that_others_can_write_is_enough_to_refuse() {
+        let folder = Folder::new();
+        let (inner, link) = (folder.0.join("a/b"), folder.0.join("link"));
+        fs::create_dir_all(&inner).unwrap();
+        fs::write(inner.join("config"), "text").unwrap();
+        symlink(inner.join("config"), &link).unwrap();
+        read_configuration(&link).unwrap();
+        set(&folder.0.join("a"), 0o775);
+        for path in [&inner.join("config"), &link] {
+            let refused = read_configuration(path).unwrap_err();
+            assert!(matches!(&refused, FileError::Writable { path, .. } if path.ends_with("a")), "{refused}");
+        }
+        set(&folder.0.join("a"), 0o1777);
+        read_configuration(&link).unwrap();
+    }
+
+    #[test]
+    fn what_belongs_to_a_stranger_is_not_read() {
+        assert!(geteuid().is_root(), "making files of other accounts takes root");
+        let folder = Folder::new();
+        let path = folder.file("config", 0o644);
+        chown(&path, Some(420_001), None).unwrap();
+        let refused = read_configuration(&path).unwrap_err();
+        assert!(matches!(refused, FileError::Owner { owner: 420_001, us: 0, .. }), "{refused}");
+        assert!(refused.to_string().contains("hint: chown root '"), "{refused}");
+        assert!(matches!(check_code(&path), Err(FileError::Owner { .. })));
+        chown(&path, Some(0), None).unwrap();
+        chown(&folder.0, Some(420_001), None).unwrap();
+        assert!(matches!(read_configuration(&path), Err(FileError::Owner { .. })), "the folder is a stranger's");
+        assert!(matches!(check_folder(&folder.0), Err(FileError::Owner { .. })));
+    }
+
+    #[test]
+    fn a_secret_is_for_its_owner_only() {
+        let folder = Folder::new();
+        for mode in [0o600, 0o400] {
+            assert_eq!(*read_private(&folder.file("key", mode)).unwrap(), "text");
+        }
+        for bits in [0o640, 0o604, 0o610, 0o660] {
+            let refused = read_private(&folder.file("key", bits)).unwrap_err();
+            assert!(matches!(refused, FileError::Open { mode, .. } if mode == bits), "{refused}");
+        }
+        symlink(folder.file("key", 0o600), folder.0.join("link")).unwrap();
+        assert!(matches!(read_private(&folder.0.join("link")), Err(FileError::Io { doing: "open", .. })));
+        nix::unistd::mkfifo(&folder.0.join("pipe"), nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(matches!(read_private(&folder.0.join("pipe")), Err(FileError::Kind { .. })));
+    }
+
+    /// With an access list for the service's account, systemd's file is root's and shows the list's mask.
+    #[test]
+    fn a_credential_is_as_systemd_makes_it() {
+        let folder = Folder::new();
+        for mode in [0o400, 0o440] {
+            assert_eq!(*read_credential(&folder.file("key", mode)).unwrap(), "text");
+        }
+        for mode in [0o444, 0o460, 0o500] {
+            assert!(matches!(read_credential(&folder.file("key", mode)), Err(FileError::Open { .. })), "{mode:o}");
+        }
+        let path = folder.file("key", 0o440);
+        chown(&path, Some(0), Some(420_001)).unwrap();
+        assert!(matches!(read_credential(&path), Err(FileError::Open { .. })), "of another group");
+    }
+
+    #[test]
+    fn a_private_folder_is_made_and_has_to_stay_private() {
+        let folder = Folder::new();
+        let path = folder.0.join("a/b");
+        private_folder(&path).unwrap();
+        private_folder(&path).unwrap();
+        set(&path, 0o750);
+        assert!(matches!(private_folder(&path), Err(FileError::Open { mode: 0o750, .. })));
+    }
+}
