@@ -267,8 +267,10 @@ impl TokenPlace {
     fn session(&self, attempt: Attempt) -> Result<Session, CaError> {
         let module = module(&self.module)?;
         let slot = match self.slot(&module) {
-            // Some modules learn of a token that came only when they begin anew.
-            Err(TokenError::NoToken { .. }) => {
+            Err(TokenError::TokenTwice { token, count }) => return Err(TokenError::TokenTwice { token, count }.into()),
+            // Some modules learn of a token that came only when they begin anew; and one that could not begin anew
+            // while everything was away has to before anything else.
+            Err(_) => {
                 module.restart(&self.module)?;
                 self.slot(&module)
             }
@@ -435,12 +437,15 @@ impl TokenPlace {
     }
 
     fn failed(&self, doing: &'static str, error: &Error) -> TokenError {
-        let why = match error {
-            // The library's own words for these are whole paragraphs of the standard.
-            Error::Pkcs11(code, _) => format!("{code:?}"),
-            other => other.to_string(),
-        };
-        TokenError::Failed { token: self.token.clone(), doing, why }
+        TokenError::Failed { token: self.token.clone(), doing, why: told(error) }
+    }
+}
+
+/// The name of a code; the library's own words for one are a whole paragraph of the standard.
+fn told(error: &Error) -> String {
+    match error {
+        Error::Pkcs11(code, function) => format!("{function:?} says {code:?}"),
+        other => other.to_string(),
     }
 }
 
@@ -476,7 +481,7 @@ impl Module {
 }
 
 fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
-    let failed = |error: Error| TokenError::Module { path: path.to_path_buf(), why: error.to_string() };
+    let failed = |error: Error| TokenError::Module { path: path.to_path_buf(), why: told(&error) };
     let context = Pkcs11::new(path).map_err(failed)?;
     match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(context),
