@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -97,6 +98,20 @@ fn the_short_status_never_fails() {
     mode(0o700);
 }
 
+/// It is run at each prompt; the debug build may be slow, but not by a connection's order.
+#[test]
+fn the_short_status_is_there_at_once() {
+    let host = Host::new();
+    host.live("5m");
+    let best = (0..20).map(|_| {
+        let start = Instant::now();
+        assert_ne!(host.status(&[]), "");
+        start.elapsed()
+    });
+    let best = best.min().unwrap();
+    assert!(best < Duration::from_millis(50), "{best:?}");
+}
+
 /// More time shows at once, though the certificate of before was good still.
 #[test]
 fn the_short_status_follows_an_extension() {
@@ -136,6 +151,17 @@ fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
     let done = shell.wait_with_output().unwrap();
     assert_eq!((done.status.code(), text(&done.stdout)), (Some(7), format!("{id}\nconfigmap/seen\n")));
     assert_eq!(text(&done.stderr), why);
+}
+
+/// What waits for the end of a grant is not for people, and says so.
+#[test]
+fn the_watch_is_nobodys_verb() {
+    let host = Host::new();
+    let help = text(&host.0.login(ALICE, &["--help"]).stdout);
+    assert!(help.contains("shell") && !help.contains("watch"), "{help}");
+    let watch = host.0.login(ALICE, &["watch", "7k3m9x2q7k3m9x2q", "2026-11-23T18:00:00Z"]);
+    assert_eq!(watch.status.code(), Some(1));
+    assert!(text(&watch.stderr).contains("it is started by `run` and `shell`"), "{}", text(&watch.stderr));
 }
 
 /// The banner is for who sits at a shell and has access.

@@ -56,18 +56,20 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
 pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<(), Failure> {
     let manager = Manager::own().map_err(|why| Failure::own(why, "it is started by `run` and `shell`"))?;
     let (mut until, mut pause) = (until, PAUSES.0);
-    loop {
+    let called_over = loop {
         match follow(daemon, grant, &manager, &mut until, &mut pause).await {
-            Ok(()) => break,
-            Err(Failure::Client(ClientError::Problem(problem))) if problem.code == "no-such-grant" => break,
-            // Nobody says that it was extended, and the timer has ended it.
-            Err(_) if until <= now() => break,
+            Ok(()) => break true,
+            Err(Failure::Client(ClientError::Problem(problem))) if problem.code == "no-such-grant" => break true,
+            // Nobody says that it was extended, and the timer has ended what was started.
+            Err(_) if until <= now() => break false,
             Err(_) => tokio::time::sleep(pause).await,
         }
         pause = (pause * 2).min(PAUSES.1);
-    }
-    for folder in Folder::every().unwrap_or_default() {
-        forget(&folder, grant);
+    };
+    if called_over {
+        for folder in Folder::every().unwrap_or_default() {
+            forget(&folder, grant);
+        }
     }
     manager.stop(&slice(grant));
     tokio::time::sleep(ONCE_MORE).await;
