@@ -8,6 +8,7 @@
 //!   approver)                             may call) │  └─────► ca        signs for an Approved
 //!                                                   └────────► cluster   binds, unbinds, asks
 //!  deadlines, start ──► sweep ──► broker (ends only)
+//!  jitd drain, revoke ─► client ══ the operators' socket ══► api ──► broker (stops and ends only)
 //!
 //!  requested ──► approved ──► live ──► ended(expired | released | revoked | drifted | failed)
 //!     │  (or glass broken, └─► lapsed
@@ -21,14 +22,14 @@
 //! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate.
 //!   [`policy`](grant::policy) says on which terms, [`risk`](grant::risk) what a role reaches,
 //!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
-//!   [`glass`](grant::glass) what was taken when nobody answered
+//!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given
 //! - [`broker`]: the story, the only file that orders the steps
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and questions on one API server
 //! - [`trail`]: append, query, verify; the only store
 //! - [`sweep`]: what is due is ended, what is unknown is told; at start and at each deadline
-//! - [`api`]: the route table (who may call), who is calling, the JSON on the wire
+//! - [`api`]: the route table (who may call, and by which door), who is calling, the JSON on the wire
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
