@@ -1,19 +1,21 @@
-//! What `jitd check --cluster` says about one cluster: whether the daemon is known there, may do what it
-//! has to and nothing more, and whether the second wall stands and holds.
+//! What `jitd check --cluster` says about one cluster: whether the authority is trusted there, whether the daemon may
+//! do what it has to and nothing more, and whether the second wall stands and holds.
 //!
 //! ```text
-//!  version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
+//!  authority (a certificate without rights) ─► version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
 //! ```
-//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd` prints the findings.
+//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
+//! findings.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right};
+use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
@@ -72,7 +74,7 @@ impl Finding {
 
 /// A message of ours in its two parts.
 fn parted(message: &str) -> (String, Option<String>) {
-    match message.split_once("\nhint: ") {
+    match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
         Some((found, hint)) => (found.to_owned(), Some(hint.to_owned())),
         None => (message.to_owned(), None),
     }
@@ -97,11 +99,35 @@ pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -
     check.findings
 }
 
+/// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate
+/// of its making that has no rights, for the user of [`probe_user`], and has to be just that there. Needs nothing that
+/// `jitd manifest` prints.
+pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
+    let mut check = Check { cluster: probe, findings: Vec::new() };
+    let before = clock();
+    let proved = match probe.identity().await {
+        Ok(found) => check.is_nobody(&found, host).await,
+        Err(ClusterError::Unauthorized { .. }) => check.untrusted(authority, before, clock).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = proved {
+        check.failed("connection", &error);
+    }
+    check.findings
+}
+
+/// The user name in the certificate that proves the trust.
+#[must_use]
+pub fn probe_user(host: &str) -> String {
+    format!("jit:probe:{host}")
+}
+
 /// A request takes no longer, so less than this is nothing to speak of.
 const CLOCK_WARNING: SignedDuration = SignedDuration::from_secs(2);
 /// A certificate begins half a minute before it is signed; to a clock further behind it is not valid yet.
 const CLOCK_FAULT: SignedDuration = SignedDuration::from_secs(30);
 
+const CLOCK_HINT: &str = "certificates are valid by the API server's clock: set both by NTP";
 const APPLY: &str = "apply what `jitd manifest` prints for this cluster";
 
 struct Check<'a> {
@@ -130,7 +156,76 @@ impl Check<'_> {
 
     fn failed(&mut self, check: &str, error: &ClusterError) {
         let (found, hint) = parted(&error.to_string());
-        self.tell(Verdict::Fault, check, found, hint.as_deref());
+        let known = match error {
+            ClusterError::Unreachable { why, .. } => way_out(why),
+            _ => None,
+        };
+        self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
+    }
+
+    /// The API server refused the certificate. It does not say why, but its clock tells one of the two reasons.
+    async fn untrusted(
+        &mut self,
+        authority: &Path,
+        before: Timestamp,
+        clock: fn() -> Timestamp,
+    ) -> Result<(), ClusterError> {
+        let server = self.cluster.clock().await?;
+        match server.map(|server| apart(server, before, clock())) {
+            Some(apart) if judged(apart) == Verdict::Fault => self.fault(
+                "authority",
+                format!("the API server refuses a new certificate, and its clock is {} s from ours", apart.as_secs()),
+                CLOCK_HINT,
+            ),
+            _ => self.fault(
+                "authority",
+                "the API server does not trust this authority",
+                &format!(
+                    "add `{}` to the file of its --client-ca-file on each control plane node; docs/trust.md tells how",
+                    authority.join("root.crt").display()
+                ),
+            ),
+        }
+        Ok(())
+    }
+
+    /// Whether the holder of the certificate without rights is who the certificate says, in no group, without rights.
+    async fn is_nobody(&mut self, found: &UserInfo, host: &str) -> Result<(), ClusterError> {
+        const PLAIN: &str =
+            "something in front of the API server changes who people are; jitd needs a plain kube-apiserver";
+        let (faults, expected) = (self.findings.len(), probe_user(host));
+        if found.name != expected {
+            let name = found.name.escape_default();
+            self.fault("authority", format!("a certificate for `{expected}` is taken for `{name}` there"), PLAIN);
+        }
+        let groups: Vec<String> = found.groups.iter().map(|group| group.escape_default().to_string()).collect();
+        if groups != ["system:authenticated"] {
+            let groups = groups.join("`, `");
+            self.fault("authority", format!("a certificate without groups is in the groups `{groups}` there"), PLAIN);
+        }
+        let mut given = Vec::new();
+        for (verb, group, resource) in WITHOUT_A_GRANT {
+            let [verb, group, resource] = [verb, group, resource].map(ToOwned::to_owned);
+            let right = Right { verb, group, resource, name: String::new() };
+            if self.cluster.may(&right).await?.is_allowed() {
+                given.push(right.to_string());
+            }
+        }
+        if self.cluster.lists("/api/v1/nodes").await? {
+            given.push("list nodes".to_owned());
+        }
+        for right in &given {
+            self.tell(
+                Verdict::Warning,
+                "authority",
+                format!("whoever holds a certificate may {right}, without any grant"),
+                Some("take away what is bound to the group `system:authenticated` or to the user itself"),
+            );
+        }
+        if self.findings.len() == faults {
+            self.ok("authority", format!("it is trusted: `{expected}` is known, in no group and without rights"));
+        }
+        Ok(())
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
@@ -163,15 +258,14 @@ impl Check<'_> {
         };
         let apart = apart(server, before, after);
         let found = format!("{} s between this host and the API server", apart.as_secs());
-        let hint = "certificates are valid by the API server's clock: set both by NTP";
         match judged(apart) {
             Verdict::Ok => self.ok("clock", found),
-            worse => self.tell(worse, "clock", found, Some(hint)),
+            worse => self.tell(worse, "clock", found, Some(CLOCK_HINT)),
         }
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {
-        let (name, expected) = (self.cluster.user_name().await?, manifest::daemon_user(host));
+        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, manifest::daemon_user(host));
         if name == expected {
             self.ok("trust", format!("our credential is accepted as `{name}`"));
         } else {
@@ -420,6 +514,32 @@ fn looked_for(reach: &Reach) -> impl Iterator<Item = (&RoleRef, Option<&Namespac
         RoleRef::ClusterRole(_) => vec![(role, None)],
         RoleRef::Role(_) => reach.names().map(|name| (role, Some(name))).collect(),
     })
+}
+
+/// Verb, API group and resource of what nobody should have by a certificate alone.
+const WITHOUT_A_GRANT: [(&str, &str, &str); 4] =
+    [("*", "*", "*"), ("get", "", "secrets"), ("list", "", "pods"), ("create", RBAC_GROUP, "rolebindings")];
+
+/// What to do about an API server that can't be reached, by the words of the innermost cause.
+fn way_out(why: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 6] = [
+        (
+            "UnknownIssuer",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        (
+            "BadSignature",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        ("not valid for name", "`server` has a name that is not in the API server's certificate; use one that is"),
+        ("certificate expired", "the API server's own certificate is over; renew it, and compare the clocks"),
+        (
+            "lookup address",
+            "`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can",
+        ),
+        ("refused", "nothing listens at `server`; is the API server up, and is the port right?"),
+    ];
+    KNOWN.iter().find(|(words, _)| why.contains(words)).map(|(_, hint)| *hint)
 }
 
 const OTHER_GROUP: &str = "jit:tried-by-jitd-check";
