@@ -7,8 +7,9 @@
 //! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
 //! findings.
 
+mod proof;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +21,8 @@ use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
 use crate::manifest::{self, Object, Reach};
+
+pub use self::proof::{probe_user, prove};
 
 /// How often something that must be refused is tried before it counts as let through, and the pause between.
 const TRIES: u32 = 10;
@@ -68,6 +71,7 @@ impl Finding {
     #[must_use]
     pub fn unusable(cluster: &ClusterName, why: &str) -> Self {
         let (found, hint) = parted(why);
+        let hint = hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
         Self { cluster: cluster.to_string(), check: "credential".to_owned(), verdict: Verdict::Fault, found, hint }
     }
 }
@@ -93,33 +97,13 @@ impl std::fmt::Display for Finding {
 /// A question that can't be answered is a fault, and after one about the connection the rest is not asked.
 pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
     let mut check = Check { cluster, findings: Vec::new() };
-    if let Err(error) = check.all(policy, host, clock).await {
-        check.failed("connection", &error);
+    match check.all(policy, host, clock).await {
+        // It is one of the daemon's own rights: whatever can't be asked without it is not.
+        Err(error @ ClusterError::Forbidden { .. }) => check.failed("rights", &error),
+        Err(error) => check.failed("connection", &error),
+        Ok(()) => {}
     }
     check.findings
-}
-
-/// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate
-/// of its making that has no rights, for the user of [`probe_user`], and has to be just that there. Needs nothing that
-/// `jitd manifest` prints.
-pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
-    let mut check = Check { cluster: probe, findings: Vec::new() };
-    let before = clock();
-    let proved = match probe.identity().await {
-        Ok(found) => check.is_nobody(&found, host).await,
-        Err(ClusterError::Unauthorized { .. }) => check.untrusted(authority, before, clock).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = proved {
-        check.failed("connection", &error);
-    }
-    check.findings
-}
-
-/// The user name in the certificate that proves the trust.
-#[must_use]
-pub fn probe_user(host: &str) -> String {
-    format!("jit:probe:{host}")
 }
 
 /// A request takes no longer, so less than this is nothing to speak of.
@@ -161,71 +145,6 @@ impl Check<'_> {
             _ => None,
         };
         self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
-    }
-
-    /// The API server refused the certificate. It does not say why, but its clock tells one of the two reasons.
-    async fn untrusted(
-        &mut self,
-        authority: &Path,
-        before: Timestamp,
-        clock: fn() -> Timestamp,
-    ) -> Result<(), ClusterError> {
-        let server = self.cluster.clock().await?;
-        match server.map(|server| apart(server, before, clock())) {
-            Some(apart) if judged(apart) == Verdict::Fault => self.fault(
-                "authority",
-                format!("the API server refuses a new certificate, and its clock is {} s from ours", apart.as_secs()),
-                CLOCK_HINT,
-            ),
-            _ => self.fault(
-                "authority",
-                "the API server does not trust this authority",
-                &format!(
-                    "add `{}` to the file of its --client-ca-file on each control plane node; docs/trust.md tells how",
-                    authority.join("root.crt").display()
-                ),
-            ),
-        }
-        Ok(())
-    }
-
-    /// Whether the holder of the certificate without rights is who the certificate says, in no group, without rights.
-    async fn is_nobody(&mut self, found: &UserInfo, host: &str) -> Result<(), ClusterError> {
-        const PLAIN: &str =
-            "something in front of the API server changes who people are; jitd needs a plain kube-apiserver";
-        let (faults, expected) = (self.findings.len(), probe_user(host));
-        if found.name != expected {
-            let name = found.name.escape_default();
-            self.fault("authority", format!("a certificate for `{expected}` is taken for `{name}` there"), PLAIN);
-        }
-        let groups: Vec<String> = found.groups.iter().map(|group| group.escape_default().to_string()).collect();
-        if groups != ["system:authenticated"] {
-            let groups = groups.join("`, `");
-            self.fault("authority", format!("a certificate without groups is in the groups `{groups}` there"), PLAIN);
-        }
-        let mut given = Vec::new();
-        for (verb, group, resource) in WITHOUT_A_GRANT {
-            let [verb, group, resource] = [verb, group, resource].map(ToOwned::to_owned);
-            let right = Right { verb, group, resource, name: String::new() };
-            if self.cluster.may(&right).await?.is_allowed() {
-                given.push(right.to_string());
-            }
-        }
-        if self.cluster.lists("/api/v1/nodes").await? {
-            given.push("list nodes".to_owned());
-        }
-        for right in &given {
-            self.tell(
-                Verdict::Warning,
-                "authority",
-                format!("whoever holds a certificate may {right}, without any grant"),
-                Some("take away what is bound to the group `system:authenticated` or to the user itself"),
-            );
-        }
-        if self.findings.len() == faults {
-            self.ok("authority", format!("it is trusted: `{expected}` is known, in no group and without rights"));
-        }
-        Ok(())
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
@@ -288,6 +207,10 @@ impl Check<'_> {
             if !self.cluster.may(right).await?.is_allowed() {
                 missing.push(right);
             }
+        }
+        if missing.len() == needed.len() {
+            self.fault("rights", format!("the daemon may do none of the {} things it has to", needed.len()), APPLY);
+            return Ok(());
         }
         for right in &missing {
             self.fault("rights", format!("the daemon may not {right}"), APPLY);
@@ -515,10 +438,6 @@ fn looked_for(reach: &Reach) -> impl Iterator<Item = (&RoleRef, Option<&Namespac
         RoleRef::Role(_) => reach.names().map(|name| (role, Some(name))).collect(),
     })
 }
-
-/// Verb, API group and resource of what nobody should have by a certificate alone.
-const WITHOUT_A_GRANT: [(&str, &str, &str); 4] =
-    [("*", "*", "*"), ("get", "", "secrets"), ("list", "", "pods"), ("create", RBAC_GROUP, "rolebindings")];
 
 /// What to do about an API server that can't be reached, by the words of the innermost cause.
 fn way_out(why: &str) -> Option<&'static str> {
