@@ -39,6 +39,10 @@ missing_packages() {
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
+    # tests/it: a host whose clock is wrong.
+    has faketime || echo faketime
+    # tests/it: a terminal to be asked on.
+    has script || echo bsdutils
     has shellcheck || echo shellcheck
 }
 
