@@ -312,6 +312,27 @@ fn an_administrators_credential_is_never_taken() {
         assert!(!all.contains(secret));
     }
     assert!(!all.contains("PRIVATE KEY"));
+
+    // Another context than the current one.
+    let (other, file) = (Host::new(), scratch("kubeconfig").join("file"));
+    fs::copy(&plane.kubeconfig, &file).unwrap();
+    let ca = format!("--certificate-authority={}", plane.ca.display());
+    for words in [
+        ["set-cluster", "far", "--server=https://10.9.9.9:6443", &ca],
+        ["set-context", "far", "--cluster=far", "--user=nobody"],
+    ] {
+        let kubectl =
+            Command::new(root().join("bin/kubectl")).arg("config").args(words).env("KUBECONFIG", &file).output();
+        assert!(kubectl.unwrap().status.success(), "{words:?}");
+    }
+    let state = other.dir.join("state");
+    let mut words = vec!["init", "--cluster", "far", "--kubeconfig", file.to_str().unwrap(), "--context", "far"];
+    words.extend(ANSWERS);
+    words.extend(["--distribution", "other", "--state", state.to_str().unwrap()]);
+    let output = other.jitd(&words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(other.config()).unwrap().contains("server: https://10.9.9.9:6443\n"));
+    assert_eq!(fs::read(other.dir.join("etc/far-ca.crt")).unwrap(), fs::read(&plane.ca).unwrap());
 }
 
 /// With the service's account, its group reads the configuration, and the state is the account's.

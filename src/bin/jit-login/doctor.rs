@@ -177,12 +177,15 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>
         let names: Vec<String> = list.clusters.iter().map(|cluster| safe_name(&cluster.name)).collect();
         if names.is_empty() { Err(none()) } else { Ok(names.join(", ")) }
     });
-    let who = who.map(|who| format!("{}, groups: {}", safe_name(&who.name), who.groups.len()));
-    let findings = vec![
-        finding("server", Ok(format!("runs as {}", safe_name(&account)))),
-        finding("whoami", who.map_err(|failure| why(&failure))),
-        finding("clusters", clusters),
-    ];
+    let mut findings = vec![finding("server", Ok(format!("runs as {}", safe_name(&account))))];
+    match who {
+        Ok(who) => findings.extend([
+            finding("whoami", Ok(format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))),
+            finding("clusters", clusters),
+        ]),
+        // Whom the daemon does not know it answers nothing else.
+        Err(failure) => findings.push(finding("whoami", Err(why(&failure)))),
+    }
     (findings, grants)
 }
 
@@ -219,7 +222,7 @@ fn leftovers(grants: &Grants) -> Finding {
 }
 
 fn folder() -> Finding {
-    let opened = Folder::home().map(|folder| safe(&folder.path_of("").display().to_string()));
+    let opened = Folder::home().map(|folder| safe(folder.path_of("").display().to_string().trim_end_matches('/')));
     finding(
         "folder",
         opened

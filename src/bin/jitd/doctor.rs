@@ -4,7 +4,8 @@
 //!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► daemon ─► clusters
 //! ```
 //! It changes nothing, needs no daemon, and goes on where it can when something before was wrong; what it could not look
-//! at it names. `main.rs` calls it; what is looked at in a cluster is `check.rs`'s.
+//! at it names. Its one call over the socket starts a daemon that systemd holds ready, as any call would. `main.rs` calls
+//! it; what is looked at in a cluster is `check.rs`'s.
 
 mod daemon;
 mod host;
@@ -266,7 +267,7 @@ impl Report {
             Policy::Wrong => Extent::Proof,
         };
         let found = examine(config, name, settings, extent)?;
-        let (mut right, mut wrong) = (0, 0);
+        let (mut right, mut wrong) = (0_u32, 0_u32);
         for check::Finding { check: part, verdict, found, hint, .. } in found {
             let sentence = format!("{part}: {found}");
             match verdict {
@@ -279,7 +280,7 @@ impl Report {
             }
         }
         if right > 0 {
-            self.ok(&check, format!("{} right at {}", counted(right, "thing"), settings.server));
+            self.ok(&check, format!("{} passed at {}", counted(right, "check"), settings.server));
         }
         match policy {
             Policy::Wrong => self.skipped(&check, "the daemon's rights need the policy"),
@@ -311,8 +312,8 @@ fn is_forbidden(why: &str) -> bool {
 }
 
 /// `1 rule`, `2 rules`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
 }
 
 /// A moment as people read it.

@@ -14,7 +14,7 @@ use jitd::trail::{self, Entry};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::{Report, moment};
+use super::{Report, counted, moment};
 use crate::CLOCK;
 use crate::init::Account;
 
@@ -33,7 +33,7 @@ impl Report {
         files.sort();
         files.dedup();
         let account = service_account(config);
-        let mut right = 0;
+        let mut wrong = 0;
         for file in files {
             let Ok(found) = fs::metadata(&file) else { continue };
             let shown = file.display();
@@ -61,11 +61,12 @@ impl Report {
                     format!("chgrp {group} {shown} && chmod {wanted} {shown}"),
                 );
             } else {
-                right += 1;
+                continue;
             }
+            wrong += 1;
         }
-        if right > 0 {
-            self.ok("files", format!("{right} of the configuration can be changed by nobody else"));
+        if wrong == 0 {
+            self.ok("files", "those of the configuration can be changed by nobody else");
         }
     }
 
@@ -155,7 +156,7 @@ impl Report {
         }
         let otherwise = "keep the file as it is, and look at the disk";
         match trail::verify_file(&path, |_| {}) {
-            Ok(report) => self.ok("trail", format!("{} events, the chain holds", report.events)),
+            Ok(report) => self.ok("trail", format!("{}, the chain holds", counted(report.events, "event"))),
             Err(error) => return self.failed("trail", &error.to_string(), otherwise),
         }
         let mut last = Last::default();
