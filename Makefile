@@ -83,6 +83,11 @@ clean: stop ## end the play and remove everything that was built here
 	@tests/play/play.sh target/demo down
 	@cargo clean
 
+# Downloads four units from their makers, so it is no part of the tests.
+.PHONY: exposure
+exposure: ## what systemd says of our unit and of others, the table of docs/hardening.md
+	@tests/exposure.sh
+
 # Whatever is measured shares the machine with its load, so nothing else should run meanwhile.
 .PHONY: bench
 bench: setup ## the numbers of docs/benchmarks.md, as root; ONLY="signing access" runs parts of it

@@ -53,6 +53,8 @@ pub struct Ledger {
     pub due: Notify,
     /// Whether the daemon is ending, so that nobody waits any more.
     stopping: watch::Sender<bool>,
+    /// Marked whenever a grant came to be or became another.
+    changed: watch::Sender<()>,
 }
 
 /// One open grant. Who changes it holds `gate` from the check to the recorded outcome; who reads takes
@@ -116,6 +118,7 @@ impl Ledger {
             deadlines: Mutex::default(),
             due: Notify::new(),
             stopping: watch::Sender::new(false),
+            changed: watch::Sender::default(),
         };
         for grant in open {
             // Without a deadline it was cut off between two steps.
@@ -181,6 +184,7 @@ impl Ledger {
         if next.is_over() {
             self.forget(&next);
         }
+        self.changed.send_replace(());
         Ok(next)
     }
 
@@ -191,7 +195,21 @@ impl Ledger {
         Ok(())
     }
 
+    /// Returns when the store answers; nothing is recorded.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn store_answers(&self) -> Result<(), LedgerError> {
+        Ok(self.trail.round_trip().await?)
+    }
+
     // ---- looking ----
+
+    /// Marked whenever a grant came to be or became another.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
 
     /// The grant that `text`, an id or the beginning of one, names for this person.
     ///
@@ -353,6 +371,7 @@ impl Ledger {
         if let Some(deadline) = deadline {
             self.due_at(deadline, id);
         }
+        self.changed.send_replace(());
         cell
     }
 

@@ -1,14 +1,124 @@
-//! The daemon as systemd runs it: says when it is ready, reloads and stops, and turns SIGTERM and SIGINT
-//! into one signal to end. Without systemd the notices go nowhere.
+//! The daemon as systemd runs it: the sockets that it hands over, the notices about readiness, reloads and
+//! health, and what has to hold of the process before anybody is served.
 //!
-//! Called by `bin/jitd/serve.rs` only.
+//! Nothing here decides or waits for anything but a signal. Without systemd the notices go nowhere, and no socket is
+//! handed over. Called by `bin/jitd` only, before and beside the serving.
 
+use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::time::{ClockId, clock_gettime};
+use systemd::daemon::{self, Listening, SocketType};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+
+// ---- sockets ----
+
+/// The name of the socket that people call (`FileDescriptorName=` of `jitd.socket`).
+pub const API: &str = "api";
+
+/// The name of the socket of those who operate the daemon (`FileDescriptorName=` of `jitd-admin.socket`).
+pub const ADMIN: &str = "admin";
+
+/// Why a socket that was handed over can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// Nothing is served under this name.
+    #[error(
+        "systemd handed over a socket named `{0}`, and nothing is served there\nhint: `FileDescriptorName=` is `{API}` or `{ADMIN}`"
+    )]
+    Unknown(String),
+    /// Two of them have one name.
+    #[error("systemd handed over two sockets named `{0}`\nhint: each `.socket` unit has one `ListenStream=`")]
+    Twice(String),
+    /// It is something else.
+    #[error(
+        "what systemd handed over as `{0}` is no listening Unix stream socket\nhint: its `.socket` unit has one `ListenStream=` with a path, and `Accept=no`"
+    )]
+    NotListening(String),
+    /// What was handed over can't be told.
+    #[error("the sockets that systemd hands over can't be read: {0}\nhint: start `jitd serve` by its unit")]
+    Unreadable(#[from] systemd::Error),
+    /// The kernel does not let us use it.
+    #[error("the socket `{0}` that systemd handed over can't be used: {1}")]
+    Unusable(String, std::io::Error),
+}
+
+/// The sockets that systemd opened for the daemon, by name. They are systemd's: they outlive the daemon, whose restart
+/// refuses no call, and it never removes one.
+#[derive(Debug)]
+pub struct Sockets(BTreeMap<String, UnixListener>);
+
+/// A socket to serve at, with the path that it was opened at.
+#[derive(Debug)]
+pub struct Handed {
+    /// Listening, and ready for the runtime.
+    pub listener: tokio::net::UnixListener,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+impl Sockets {
+    /// Takes what systemd handed over (`sd_listen_fds`(3)); nothing outside of it. To be called once, before there are
+    /// threads: the variables that say so are removed.
+    ///
+    /// # Errors
+    /// [`SocketError`], when any of it can't be served.
+    pub fn handed_over() -> Result<Self, SocketError> {
+        // It asks whether they are for this process, and keeps them from processes that it starts.
+        let named = daemon::listen_fds_with_names()?;
+        let mut descriptors = ListenFd::from_env();
+        let mut sockets = BTreeMap::new();
+        for (index, (descriptor, name)) in named.iter().enumerate() {
+            let name = name.to_string_lossy().into_owned();
+            if ![API, ADMIN].contains(&name.as_str()) {
+                return Err(SocketError::Unknown(name));
+            }
+            if !daemon::is_socket_unix(descriptor, Some(SocketType::Stream), Listening::IsListening, None::<&str>)? {
+                return Err(SocketError::NotListening(name));
+            }
+            let taken = descriptors.take_unix_listener(index);
+            match taken.map_err(|error| SocketError::Unusable(name.clone(), error))? {
+                Some(listener) if listener.as_raw_fd() == descriptor => {
+                    if sockets.insert(name.clone(), listener).is_some() {
+                        return Err(SocketError::Twice(name));
+                    }
+                }
+                _ => return Err(SocketError::NotListening(name)),
+            }
+        }
+        Ok(Self(sockets))
+    }
+
+    /// The socket of this name, if it was handed over. Inside a runtime only.
+    ///
+    /// # Errors
+    /// [`SocketError::Unusable`]; [`SocketError::NotListening`] for one without a path.
+    pub fn take(&mut self, name: &str) -> Result<Option<Handed>, SocketError> {
+        let Some(listener) = self.0.remove(name) else { return Ok(None) };
+        let unusable = |error| SocketError::Unusable(name.to_owned(), error);
+        listener.set_nonblocking(true).map_err(unusable)?;
+        let address = listener.local_addr().map_err(unusable)?;
+        let path = address.as_pathname().ok_or_else(|| SocketError::NotListening(name.to_owned()))?.to_owned();
+        Ok(Some(Handed { listener: tokio::net::UnixListener::from_std(listener).map_err(unusable)?, path }))
+    }
+}
+
+// ---- notices ----
 
 /// Tells systemd that the socket answers (sd_notify(3)), with a line for `systemctl status`.
 pub fn ready(status: &str) {
     notify(&[("READY", "1"), ("STATUS", status)]);
+}
+
+/// Tells systemd the line for `systemctl status`.
+pub fn status(status: &str) {
+    notify(&[("STATUS", status)]);
 }
 
 /// Tells systemd that the policy is being read again; [`ready`] ends it, also when nothing could be taken up.
@@ -23,23 +133,39 @@ pub fn reloading() {
     }
 }
 
+/// Tells systemd that no new call is taken.
+pub fn stopping() {
+    notify(&[("STOPPING", "1")]);
+}
+
+/// Within what time systemd wants to hear that we are alive, if it does (`WatchdogSec=`, `sd_watchdog_enabled`(3)).
+///
+/// # Errors
+/// The variables that say so are not of their form.
+pub fn watchdog() -> Result<Option<Duration>, systemd::Error> {
+    let microseconds = daemon::watchdog_enabled()?;
+    Ok((microseconds > 0).then(|| Duration::from_micros(microseconds)))
+}
+
+/// Feeds the watchdog.
+pub fn alive() {
+    notify(&[("WATCHDOG", "1")]);
+}
+
+fn notify(state: &[(&str, &str)]) {
+    if let Err(error) = daemon::notify(state.iter()) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+// ---- signals ----
+
 /// The requests to reload, from now on; without this SIGHUP would end the daemon.
 ///
 /// # Errors
 /// The signal can't be waited for.
 pub fn reload_requests() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
-}
-
-/// Tells systemd that no new call is taken.
-pub fn stopping() {
-    notify(&[("STOPPING", "1")]);
-}
-
-fn notify(state: &[(&str, &str)]) {
-    if let Err(error) = systemd::daemon::notify(state.iter()) {
-        tracing::warn!(%error, "systemd could not be told");
-    }
 }
 
 /// Returns when the daemon is asked to end.
@@ -53,4 +179,68 @@ pub async fn asked_to_stop() -> std::io::Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+// ---- the process ----
+
+/// Keeps what is in memory, keys too, out of core dumps and away from other processes of the same account.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn keep_memory_private() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    prctl::set_dumpable(false)
+}
+
+/// Why the daemon can't tell who calls.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Blind {
+    /// The user namespace has no numbers for the host's accounts.
+    #[error(
+        "only {0} accounts have a number in the user namespace of this process, so the kernel would name every caller 65534: all people would be the same\nhint: run it without `PrivateUsers=` (`systemctl cat jitd`) and not in a user namespace of its own"
+    )]
+    UserNamespace(u64),
+    /// The map can't be read.
+    #[error("`{UID_MAP}` can't be read, so nobody knows whether callers can be told apart: {0}")]
+    Unknown(String),
+}
+
+/// Whether the kernel can name callers to this process: a service with `PrivateUsers=yes` has a user namespace in which
+/// only root and its own account have a number, and `SO_PEERCRED` says 65534 of everybody else.
+///
+/// # Errors
+/// [`Blind`].
+pub fn can_tell_callers_apart() -> Result<(), Blind> {
+    let map = std::fs::read_to_string(UID_MAP).map_err(|error| Blind::Unknown(error.to_string()))?;
+    match mapped(&map) {
+        Some(accounts) if accounts >= ACCOUNTS => Ok(()),
+        Some(accounts) => Err(Blind::UserNamespace(accounts)),
+        None => Err(Blind::Unknown(format!("`{}` is not of its form", map.escape_default()))),
+    }
+}
+
+/// How many uids have a number here (user_namespaces(7): first inside, first outside, how many; a range a line).
+fn mapped(map: &str) -> Option<u64> {
+    map.lines().try_fold(0_u64, |sum, line| sum.checked_add(line.split_whitespace().nth(2)?.parse().ok()?))
+}
+
+const UID_MAP: &str = "/proc/self/uid_map";
+
+/// All there are below 65534, which a container with accounts of its own has too (subuid(5)); the host has 4294967295.
+const ACCOUNTS: u64 = 65_534;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_counts_its_ranges() {
+        let host = "         0          0 4294967295\n";
+        let container = "         0     100000      65536\n";
+        let rootless = "         0       1000          1\n         1     100000      65536\n";
+        let private_users = "         0          0          1\n       997        997          1\n";
+        let counts = [host, container, rootless, private_users, ""].map(mapped);
+        assert_eq!(counts, [Some(4_294_967_295), Some(65_536), Some(65_537), Some(2), Some(0)]);
+        assert_eq!(["0 0\n", "0 0 many\n"].map(mapped), [None, None]);
+    }
 }

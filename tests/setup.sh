@@ -37,6 +37,8 @@ missing_packages() {
     # tests/certs: an independent linter, in a Python environment of its own.
     has openssl || echo openssl
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
+    # tests/it: what systemd says about the units, its journal, and a socket that it hands over.
+    { has systemd-analyze && has systemd-socket-activate && has journalctl; } || echo systemd
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
     # tests/it: a host whose clock is wrong.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Deserialize;
@@ -21,13 +21,26 @@ use crate::broker::Site;
 use crate::grant::Grant;
 use crate::grant::request::{ClusterName, Reason};
 
-pub(super) fn healthz(_: &Api) -> Response {
-    "ok\n".into_response()
+/// `ok` only when the store answers too.
+pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
+    async move {
+        let answers = tokio::time::timeout(STORE_ANSWERS_WITHIN, api.broker.ledger().store_answers()).await;
+        answers.map_err(|_| Problem::silent_trail())??;
+        Ok("ok\n".into_response())
+    }
+    .boxed()
 }
 
-pub(super) fn metrics(api: &Api) -> Response {
+/// Under the 5 s that SQLite waits for another process's lock, so that such a lock is no health.
+const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+
+pub(super) fn metrics(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], api.metrics.text(&api.broker)).into_response()
+    async move { Ok(([(header::CONTENT_TYPE, kind)], api.metrics.text(&api.broker)).into_response()) }.boxed()
+}
+
+pub(super) fn openapi(_: Arc<Api>) -> BoxFuture<'static, Answer> {
+    async { Ok(super::openapi::answer()) }.boxed()
 }
 
 pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {

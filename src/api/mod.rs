@@ -103,7 +103,7 @@ type Answer = Result<Response, Problem>;
 /// Who may call a route, with the handler that gets the proof of it.
 enum May {
     /// Everyone who can open the socket; nothing about a grant is told.
-    Anyone(fn(&Api) -> Response),
+    Anyone(fn(Arc<Api>) -> BoxFuture<'static, Answer>),
     /// Every known person.
     Person(fn(Call) -> BoxFuture<'static, Answer>),
     /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
@@ -139,9 +139,16 @@ fn routes() -> Vec<Route> {
     };
     let (get, post) = (|| Method::GET, || Method::POST);
     vec![
-        route(get(), "/healthz", Anyone(handlers::healthz), "whether the daemon serves", None, "text"),
+        route(
+            get(),
+            "/healthz",
+            Anyone(handlers::healthz),
+            "whether the daemon serves and its trail answers",
+            None,
+            "text",
+        ),
         route(get(), "/metrics", Anyone(handlers::metrics), "numbers for Prometheus", None, "openmetrics"),
-        route(get(), "/v1/openapi.json", Anyone(|_| openapi::answer()), "this document", None, "object"),
+        route(get(), "/v1/openapi.json", Anyone(handlers::openapi), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
         Route {
@@ -311,7 +318,7 @@ struct Arrival {
 
 async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let handler = match route.may {
-        May::Anyone(handler) => return Ok(handler(&api)),
+        May::Anyone(handler) => return handler(api).await,
         May::Person(_) | May::Seeing(_) => &route.may,
     };
     let caller = Caller::identify(arrival.peer, &api.people).await?;

@@ -143,6 +143,13 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "malformed", why)
     }
 
+    /// The trail's store takes longer than anybody should wait for.
+    #[must_use]
+    pub fn silent_trail() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", "the trail does not answer")
+            .hint("an administrator finds the reason in the daemon's log")
+    }
+
     /// A fault of ours.
     #[must_use]
     pub fn internal() -> Self {

@@ -164,6 +164,15 @@ impl Trail {
         stored.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
+    /// Returns when the writer had its turn and the store let it begin and end a transaction: everything that an
+    /// append goes through but its sync. Nothing is written.
+    ///
+    /// # Errors
+    /// [`TrailError::Unavailable`].
+    pub async fn round_trip(&self) -> Result<(), TrailError> {
+        self.append(Vec::new()).await
+    }
+
     fn gone(&self) -> TrailError {
         TrailError::Unavailable { path: self.path.display().to_string(), why: "its writer has stopped".to_owned() }
     }

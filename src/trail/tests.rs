@@ -108,6 +108,22 @@ fn transactions(trail: &Path) -> usize {
     log[32..].chunks(24 + page).filter(|frame| number(&frame[4..]) != 0).count()
 }
 
+/// A round trip goes through the writer and its store, and leaves nothing behind.
+#[tokio::test]
+async fn a_round_trip_writes_nothing_and_fails_without_a_writer() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![requested(1)]).await.unwrap();
+    let sizes = || ["trail.db", "trail.db-wal"].map(|name| std::fs::metadata(folder.0.join(name)).unwrap().len());
+    let before = sizes();
+    trail.round_trip().await.unwrap();
+    assert_eq!(sizes(), before);
+    trail.append(vec![requested(2)]).await.unwrap();
+    trail.close();
+    assert!(matches!(trail.round_trip().await, Err(TrailError::Unavailable { .. })));
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 2);
+}
+
 /// 500 that wait share a few commits, so that a disk which is asked to sync does not decide how many
 /// people can be served.
 #[tokio::test]

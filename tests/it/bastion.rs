@@ -245,10 +245,15 @@ impl<'a> Bastion<'a> {
         self.spawn_as(Command::new(root().join("bin/jitd")));
     }
 
-    fn spawn_as(&mut self, mut program: Command) {
+    fn spawn_as(&mut self, program: Command) {
+        self.spawn_with(program, Stdio::null());
+    }
+
+    /// The same with something on its standard input.
+    pub(crate) fn spawn_with(&mut self, mut program: Command, input: Stdio) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("log")).unwrap();
         program.arg("--config").arg(self.dir.join("config.yaml")).arg("serve").env_remove("NOTIFY_SOCKET");
-        self.daemon = Some(program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap());
+        self.daemon = Some(program.stdin(input).stdout(Stdio::null()).stderr(log).spawn().unwrap());
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

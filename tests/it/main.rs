@@ -37,6 +37,7 @@ mod reach;
 mod readme;
 mod reload;
 mod risk;
+mod service;
 mod story;
 mod trail;
 mod wall;

@@ -155,6 +155,27 @@ fn what_was_approved_is_not_given_once_its_rule_is_gone() {
     assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
 }
 
+/// A daemon that is still reading its files already waits for SIGHUP, which would end any other program.
+#[test]
+fn a_reload_before_it_is_ready_does_not_end_it() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: rule(USUAL), ..Options::default() });
+    let file = bastion.dir.join("config.yaml");
+    let written = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    bastion.spawn();
+    // Opened only when the daemon opens it too, in the midst of its start.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    assert!(Command::new("kill").args(["-s", "HUP", &bastion.pid().to_string()]).status().unwrap().success());
+    std::io::Write::write_all(&mut pipe, &written).unwrap();
+    drop(pipe);
+    until("the reload is done", || {
+        assert!(bastion.is_running(), "the daemon ended: {}", bastion.log());
+        bastion.log().contains(TAKEN_UP).then_some(())
+    });
+    bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+}
+
 /// systemd's protocol for `Type=notify-reload`: RELOADING with the moment, then READY with how it went.
 #[test]
 fn systemd_is_told_of_each_reload() {
@@ -170,15 +191,16 @@ fn systemd_is_told_of_each_reload() {
         let length = socket.recv(&mut buffer).unwrap();
         text(&buffer[..length]).lines().map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(told(), ["READY=1", "STATUS=ready"]);
+    let well = "STATUS=0 live, 0 waiting";
+    assert_eq!(told(), ["READY=1", well]);
     let mut last = 0_u64;
     for (policy, status) in [
-        (rule(USUAL), "STATUS=ready"),
-        ("rules: 1\n".to_owned(), "STATUS=ready; the policy was not taken up (faults: 1), see the log"),
-        (rule(USUAL), "STATUS=ready"),
+        (rule(USUAL), well),
+        ("rules: 1\n".to_owned(), "STATUS=0 live, 0 waiting; the policy was not taken up (faults: 1), see the log"),
+        (rule(USUAL), well),
     ] {
         bastion.write_policy(&policy);
-        reload(&bastion, if status == "STATUS=ready" { TAKEN_UP } else { KEPT });
+        reload(&bastion, if status == well { TAKEN_UP } else { KEPT });
         let reloading = told();
         let moment: u64 = reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
         assert!(reloading[0] == "RELOADING=1" && moment > last, "{reloading:?}");

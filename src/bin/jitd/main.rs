@@ -9,7 +9,9 @@ mod authority;
 mod check;
 mod doctor;
 mod init;
+mod journal;
 mod policy;
+mod pulse;
 mod serve;
 
 use std::io::{Write, stdout};
@@ -60,7 +62,7 @@ const CLOCK: fn() -> Timestamp = Timestamp::now;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
-        Verb::Serve => read(&arguments.config).and_then(serve::serve),
+        Verb::Serve => serve::serve(&arguments.config),
         Verb::Check { cluster: None, .. } => check::check_files(&arguments.config),
         Verb::Check { cluster: Some(name), output } => {
             check::check_clusters(&arguments.config, name.as_deref(), *output)

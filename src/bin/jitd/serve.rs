@@ -5,13 +5,17 @@
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use nix::unistd::{AccessFlags, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
+use tokio::task::JoinHandle;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{self, Api, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
@@ -20,26 +24,44 @@ use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
 use jitd::grant::request::ClusterName;
 use jitd::metrics::Metrics;
-use jitd::service;
+use jitd::service::{self, Handed, Sockets};
 use jitd::sweep::{self, Findings};
 use jitd::trail::Trail;
 
-use crate::{CLOCK, Failure, private_folder, runtime};
+use crate::journal::{self, Journal};
+use crate::pulse::Pulse;
+use crate::{CLOCK, Failure, private_folder, read, runtime};
 
 /// How long the daemon's own certificate lasts; it is made anew at half of it.
 const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
 
-pub(crate) fn serve(config: Config) -> Result<(), Failure> {
+pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
+    service::keep_memory_private()?;
+    log();
+    service::can_tell_callers_apart()?;
+    // Before there are threads.
+    let sockets = Sockets::handed_over()?;
+    runtime()?.block_on(async {
+        // Before anything that takes its time: SIGHUP would end a daemon that does not wait for it.
+        let reload_requests = service::reload_requests()?;
+        run(read(config)?, sockets, reload_requests).await
+    })
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into());
+    if journal::is_stderr() {
+        tracing_subscriber::registry().with(filter).with(Journal).init();
+        return;
+    }
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into()))
+        .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
-    runtime()?.block_on(run(config))
 }
 
-async fn run(config: Config) -> Result<(), Failure> {
-    let reload_requests = service::reload_requests()?;
+async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> Result<(), Failure> {
     private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
@@ -75,15 +97,28 @@ async fn run(config: Config) -> Result<(), Failure> {
         metrics: Metrics::new(findings),
         host,
     });
-    let listener = listen(&config.socket)?;
-    let reloading = tokio::spawn(reload(reload_requests, Arc::clone(&api), config.policy_files, config.clusters));
-    tracing::info!(socket = %config.socket.display(), "ready");
-    service::ready(READY);
+    let Door { listener, path, opened_by } = door(&mut sockets, service::API, &config.socket)?;
+    let pulse = Pulse::new(Arc::clone(&broker), &path);
+    let telling = Arc::clone(&pulse);
+    let telling = tokio::spawn(async move { telling.tell().await });
+    let feeding = feed(&pulse, &path)?;
+    let reloading = tokio::spawn(reload(
+        reload_requests,
+        Arc::clone(&api),
+        Arc::clone(&pulse),
+        config.policy_files,
+        config.clusters,
+    ));
+    tracing::info!(socket = %path.display(), "ready");
+    pulse.ready(0);
     let stop = async {
         if let Err(error) = service::asked_to_stop().await {
             tracing::error!(%error, "signals can't be waited for");
         }
         service::stopping();
+        // From here on systemd waits for the end instead, and nobody is let in any more.
+        feeding.iter().for_each(JoinHandle::abort);
+        telling.abort();
         tracing::info!("stopping");
     };
     api::serve(api, listener, Limits::USUAL, stop).await;
@@ -92,19 +127,34 @@ async fn run(config: Config) -> Result<(), Failure> {
     renewal.abort();
     broker.stopped().await?;
     // Only now: a client that finds no socket may ask the next daemon.
-    drop(std::fs::remove_file(&config.socket));
+    if opened_by == OpenedBy::Us {
+        drop(std::fs::remove_file(&path));
+    }
     trail.close();
     Ok(())
 }
 
-/// The line for `systemctl status` when all is as it should be.
-const READY: &str = "ready";
+/// Feeds systemd's watchdog, if there is one.
+fn feed(pulse: &Arc<Pulse>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(limit) = service::watchdog()? else { return Ok(None) };
+    // Told now, and not by being ended again and again: an administrator may have changed the socket's group. Asked
+    // without a call, which systemd would take for one that has to start the daemon.
+    access(socket, AccessFlags::W_OK).map_err(|error| {
+        Failure::Ours(format!(
+            "the watchdog wants the daemon to call its own socket `{}`, and it can't: {error}\nhint: `SupplementaryGroups=` of jitd.service has to name the socket's group",
+            socket.display()
+        ))
+    })?;
+    let pulse = Arc::clone(pulse);
+    Ok(Some(tokio::spawn(async move { pulse.feed(limit).await })))
+}
 
 /// Reads the policy and the guardrails again whenever it is asked to, and nothing else of the configuration.
 /// What can't be taken up whole is not taken up at all: then the policy before stays in force.
 async fn reload(
     mut requests: Signal,
     api: Arc<Api>,
+    pulse: Arc<Pulse>,
     files: PolicyFiles,
     clusters: BTreeMap<ClusterName, ClusterConfig>,
 ) {
@@ -122,16 +172,14 @@ async fn reload(
             tracing::error!("the policy was not taken up: {fault}");
         }
         api.metrics.policy_reloaded(faults.is_some());
-        match faults {
-            None => service::ready(READY),
-            Some(faults) => {
-                tracing::error!(
-                    faults = faults.len(),
-                    "the policy before stays in force; hint: mend the files, `jitd check`, and reload again"
-                );
-                service::ready(&format!("ready; the policy was not taken up (faults: {}), see the log", faults.len()));
-            }
+        let faults = faults.map_or(0, |faults| faults.len());
+        if faults > 0 {
+            tracing::error!(
+                faults,
+                "the policy before stays in force; hint: mend the files, `jitd check`, and reload again"
+            );
         }
+        pulse.ready(faults);
     }
 }
 
@@ -198,6 +246,35 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
             last = CLOCK();
         }
     }
+}
+
+/// Where the daemon serves.
+struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    opened_by: OpenedBy,
+}
+
+/// Whose a socket is; only who opened it removes it.
+#[derive(PartialEq, Eq)]
+enum OpenedBy {
+    Us,
+    Systemd,
+}
+
+/// The socket that systemd handed over under this name, or else our own at `path`.
+fn door(sockets: &mut Sockets, name: &str, path: &Path) -> Result<Door, Failure> {
+    let Some(Handed { listener, path: handed }) = sockets.take(name)? else {
+        return Ok(Door { listener: listen(path)?, path: path.to_owned(), opened_by: OpenedBy::Us });
+    };
+    if handed != path {
+        tracing::warn!(
+            handed = %handed.display(),
+            configured = %path.display(),
+            "systemd opened the socket elsewhere than config.yaml has it; systemd's is served"
+        );
+    }
+    Ok(Door { listener, path: handed, opened_by: OpenedBy::Systemd })
 }
 
 /// The socket, with a leftover of a daemon that was killed removed; never one that still answers.

@@ -1,0 +1,161 @@
+//! The daemon's pulse: what has to be passed through before systemd's watchdog is fed, and the line that
+//! `systemctl status` shows.
+//!
+//! ```text
+//!  a third of WatchdogSec ─► the trail's writer, its store ─► our own socket, the accept loop, an answer ─► WATCHDOG=1
+//! ```
+//! It never says that all is well without having passed through it: where anything hangs the watchdog starves, and
+//! systemd ends the daemon and starts another. `serve.rs` runs it beside the serving.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use jitd::broker::Broker;
+use jitd::service;
+
+/// The pulse of one daemon.
+pub(crate) struct Pulse {
+    broker: Arc<Broker>,
+    /// Where the daemon serves.
+    socket: PathBuf,
+    told: Mutex<Told>,
+}
+
+/// What systemd was told, and what it is made of beside the grants.
+#[derive(Default)]
+struct Told {
+    line: String,
+    policy_faults: usize,
+    stuck: Option<Stuck>,
+}
+
+/// Where the pulse stopped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Stuck {
+    #[error("the trail does not answer")]
+    Silent,
+    #[error("{0}")]
+    Trail(String),
+    #[error("the daemon does not answer on its own socket")]
+    Unanswered,
+    #[error("the daemon's own socket can't be called: {0}")]
+    Socket(String),
+}
+
+/// Between two tries to connect.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The shortest time between two lines for `systemctl status`: nobody reads faster, and counting thousands of grants
+/// at each of their steps is work.
+const CALM: Duration = Duration::from_secs(1);
+
+impl Pulse {
+    /// Of a daemon that serves at `socket`.
+    pub(crate) fn new(broker: Arc<Broker>, socket: &Path) -> Arc<Self> {
+        Arc::new(Self { broker, socket: socket.to_owned(), told: Mutex::default() })
+    }
+
+    /// Tells systemd that the daemon serves, after its start and after each reload, with the number of faults for which
+    /// the policy was not taken up.
+    pub(crate) fn ready(&self, policy_faults: usize) {
+        let mut told = self.told();
+        told.policy_faults = policy_faults;
+        told.line = self.line(&told);
+        service::ready(&told.line);
+    }
+
+    /// Keeps the line for `systemctl status` true until it is dropped.
+    pub(crate) async fn tell(&self) {
+        let mut changes = self.broker.ledger().changes();
+        while changes.changed().await.is_ok() {
+            self.tell_now();
+            tokio::time::sleep(CALM).await;
+        }
+    }
+
+    /// Feeds a watchdog that wants it within `limit`, until it is dropped.
+    pub(crate) async fn feed(&self, limit: Duration) {
+        // Twice in time even if one beat is lost (sd_watchdog_enabled(3) asks for half of it).
+        let every = limit / 3;
+        // The first one later: systemd counts from READY on, and until it has read that, it takes a call on the socket for
+        // one that has to start the daemon.
+        let mut beats = tokio::time::interval_at(Instant::now() + every, every);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            let passed = self.pass(every).await;
+            if let Err(stuck) = &passed {
+                tracing::error!(%stuck, "the watchdog is not fed; hint: systemd ends the daemon soon and starts another");
+            }
+            if passed.is_ok() {
+                service::alive();
+            }
+            self.told().stuck = passed.err();
+            self.tell_now();
+        }
+    }
+
+    /// Through the store and the accept loop, each within `limit`.
+    async fn pass(&self, limit: Duration) -> Result<(), Stuck> {
+        let store = tokio::time::timeout(limit, self.broker.ledger().store_answers()).await;
+        store.map_err(|_| Stuck::Silent)?.map_err(|error| Stuck::Trail(error.to_string()))?;
+        let call = tokio::time::timeout(limit, self.call()).await;
+        call.map_err(|_| Stuck::Unanswered)?
+    }
+
+    /// Calls the daemon as everybody does. Any answer will do, also that there is no place (`busy`) or a connection that
+    /// is closed: what is shown is that somebody accepts, and others who hold all places must not get the daemon ended.
+    async fn call(&self) -> Result<(), Stuck> {
+        let mut stream = loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => break stream,
+                // So many wait to be accepted that the kernel takes no more at the moment.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Err(Stuck::Socket(error.to_string())),
+            }
+        };
+        let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: jitd\r\nconnection: close\r\n\r\n").await;
+        if asked.is_ok() {
+            // Closed with or without an answer, by whoever accepted it.
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        }
+        Ok(())
+    }
+
+    fn tell_now(&self) {
+        let mut told = self.told();
+        let line = self.line(&told);
+        if line != told.line {
+            service::status(&line);
+            told.line = line;
+        }
+    }
+
+    /// `3 live, 1 waiting`, and what is wrong.
+    fn line(&self, told: &Told) -> String {
+        let census = self.broker.ledger().census();
+        let count = |phases: &[&str]| phases.iter().filter_map(|phase| census.get(phase)).sum::<usize>();
+        // Access that is being taken away may still work; who has no access yet waits for an answer or collects.
+        let mut line =
+            format!("{} live, {} waiting", count(&["live", "ending"]), count(&["pending", "approved", "collecting"]));
+        if told.policy_faults > 0 {
+            line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
+        }
+        if let Some(stuck) = &told.stuck {
+            // A status is one line.
+            let stuck = stuck.to_string().replace('\n', "; ");
+            line += &format!("; {stuck}");
+        }
+        line
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

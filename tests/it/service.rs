@@ -1,0 +1,482 @@
+//! The daemon as a service: what systemd's own tools say about its units, the sockets that it is handed, the
+//! watchdog that starves when anything hangs, and the journal. A real journald and real descriptors; what systemd itself
+//! would do with the units is shown in a booted machine.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, path, repository, text};
+use crate::plane::{Plane, root, scratch, until};
+
+fn prepared() -> Bastion<'static> {
+    Bastion::prepared(Plane::shared(), Options::default())
+}
+
+// ---- the units ----
+
+/// What `systemd-analyze security` may say at most (0 to 10), times ten.
+const EXPOSURE: &str = "--threshold=15";
+
+fn analyze(arguments: &[&str], unit: &str) -> Output {
+    let unit = repository().join("systemd").join(unit);
+    Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output().unwrap()
+}
+
+/// systemd reads every line of the units and has no remark.
+#[test]
+fn systemd_has_no_remark_about_the_units() {
+    let folder = scratch("units");
+    for unit in ["jitd.service", "jitd.socket", "jitd-admin.socket"] {
+        let written = std::fs::read_to_string(repository().join("systemd").join(unit)).unwrap();
+        // The program is not installed on this machine.
+        let here = written.replace("/usr/bin/jitd", root().join("bin/jitd").to_str().unwrap());
+        std::fs::write(folder.join(unit), here).unwrap();
+    }
+    for unit in ["jitd.service", "jitd.socket", "jitd-admin.socket"] {
+        let verified =
+            Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(folder.join(unit)).output().unwrap();
+        assert!(verified.status.success(), "{unit}: {}", text(&verified.stderr));
+        let remarks = text(&verified.stderr);
+        let ours: Vec<&str> = remarks.lines().filter(|line| line.contains("jitd")).collect();
+        assert!(ours.is_empty(), "{unit}: {remarks}");
+    }
+}
+
+/// The exposure is at most 1.5, and what is left of it is explained point by point.
+#[test]
+fn what_the_service_is_exposed_to_is_little_and_explained() {
+    let told = analyze(&["security", "--offline=true", "--no-pager", EXPOSURE], "jitd.service");
+    let table = text(&told.stdout);
+    assert!(told.status.success(), "{table}");
+    let left: BTreeSet<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("✗ "))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    assert!(!left.is_empty(), "{table}");
+    let explained = std::fs::read_to_string(repository().join("docs/hardening.md")).unwrap();
+    let points: BTreeSet<&str> = explained
+        .lines()
+        .skip_while(|line| *line != "## What is left")
+        .take_while(|line| *line != "## Beside others")
+        .filter_map(|line| line.strip_prefix("- `")?.split('`').next())
+        .collect();
+    assert_eq!(points, left, "docs/hardening.md explains what there is, and nothing else");
+}
+
+/// The accounts and the folders come out as the units need them, on an empty root.
+#[test]
+fn accounts_and_folders_are_made_as_the_units_need_them() {
+    let folder = scratch("accounts");
+    let run = |program: &str, file: &str| {
+        let mut command = Command::new(program);
+        command.arg(format!("--root={}", folder.display()));
+        if program == "systemd-tmpfiles" {
+            command.arg("--create");
+        }
+        let done = command.arg(repository().join("systemd").join(file)).output().unwrap();
+        assert!(done.status.success(), "{program}: {}", text(&done.stderr));
+    };
+    std::fs::create_dir_all(folder.join("etc")).unwrap();
+    run("systemd-sysusers", "jitd.sysusers.conf");
+    let read = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+    let number = |file: &str, name: &str| -> u32 {
+        let lines = read(file);
+        let line = lines.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
+        line.split(':').nth(2).unwrap().parse().unwrap()
+    };
+    assert!(read("etc/passwd").lines().any(|line| line.starts_with("jitd:") && line.ends_with(":/usr/sbin/nologin")));
+    let (user, group) = (number("etc/passwd", "jitd"), number("etc/group", "jitd"));
+    assert_ne!(number("etc/group", "jit-users"), number("etc/group", "jit-admins"));
+
+    run("systemd-tmpfiles", "jitd.tmpfiles.conf");
+    let owned = |path: &str| {
+        let found = std::fs::metadata(folder.join(path)).unwrap();
+        (found.permissions().mode() & 0o7777, found.uid(), found.gid())
+    };
+    assert_eq!(owned("etc/jitd"), (0o750, 0, group));
+    assert_eq!(owned("var/lib/jitd"), (0o700, user, group));
+}
+
+// ---- sockets that are handed over ----
+
+/// Hands its standard input over as descriptor 3, as systemd does before it starts a service.
+fn handing_over(name: &str) -> Command {
+    let mut program = Command::new("/bin/sh");
+    program
+        .args(["-c", r#"exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES="$0" exec "$@""#, name])
+        .arg(root().join("bin/jitd"));
+    program
+}
+
+/// The users' socket, opened by somebody else.
+fn opened(bastion: &Bastion<'_>) -> UnixListener {
+    std::fs::create_dir_all(bastion.dir.join("run")).unwrap();
+    let listener = UnixListener::bind(bastion.socket()).unwrap();
+    std::fs::set_permissions(bastion.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    listener
+}
+
+fn again(listener: &UnixListener) -> Stdio {
+    OwnedFd::from(listener.try_clone().unwrap()).into()
+}
+
+/// The socket belongs to who opened it: a daemon that goes leaves it, and a call that comes meanwhile is answered by
+/// the next daemon.
+#[test]
+fn a_call_during_a_restart_waits_and_is_answered() {
+    let mut bastion = prepared();
+    let listener = opened(&bastion);
+    bastion.spawn_with(handing_over("api"), again(&listener));
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    assert!(bastion.terminate());
+    assert!(bastion.socket().exists(), "it is not the daemon's to remove");
+
+    let waiting = {
+        let socket = bastion.socket();
+        std::thread::spawn(move || {
+            let mut stream = UnixStream::connect(socket).unwrap();
+            std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nhost: jitd\r\nconnection: close\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            answer
+        })
+    };
+    bastion.spawn_with(handing_over("api"), again(&listener));
+    let answer = waiting.join().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+    assert_eq!(bastion.show(ALICE, &grant)["phase"], "pending");
+    bastion.kill();
+    assert!(bastion.socket().exists());
+    bastion.has_no_fault();
+}
+
+/// systemd's own tool for it starts the daemon with the first call.
+#[test]
+fn systemd_socket_activate_starts_it_with_the_first_call() {
+    let mut bastion = prepared();
+    std::fs::create_dir_all(bastion.dir.join("run")).unwrap();
+    let mut program = Command::new("systemd-socket-activate");
+    program.arg("--listen").arg(bastion.socket()).arg("--fdname=api").arg(root().join("bin/jitd"));
+    bastion.serve_as(program);
+    assert_eq!(bastion.get(ROOT, "/healthz"), (200, json!("ok\n")));
+    assert!(bastion.terminate());
+    assert!(bastion.socket().exists());
+}
+
+/// What was handed over and can't be served ends the daemon with a sentence; it does not open something else instead.
+#[test]
+fn what_is_handed_over_has_to_be_a_listening_socket_of_a_known_name() {
+    let mut bastion = prepared();
+    let listener = opened(&bastion);
+    let (connected, _other) = UnixStream::pair().unwrap();
+    let internet = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    let cases: [(&str, Stdio, &str); 5] = [
+        ("door", again(&listener), "a socket named `door`, and nothing is served there\nhint: "),
+        ("unknown", again(&listener), "a socket named `unknown`, and nothing is served there\nhint: "),
+        ("api", OwnedFd::from(connected).into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
+        ("api", OwnedFd::from(internet).into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
+        ("api", file.into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
+    ];
+    for (name, handed, sentence) in cases {
+        bastion.spawn_with(handing_over(name), handed);
+        assert!(!bastion.ended_well());
+        assert!(bastion.log().contains(sentence), "{name}: {}", bastion.log());
+    }
+}
+
+// ---- notices ----
+
+/// What the daemon tells systemd.
+struct Notices(UnixDatagram);
+
+impl Notices {
+    /// A daemon that serves and tells, with these variables too.
+    fn of(bastion: &mut Bastion<'_>, variables: &[&str]) -> Self {
+        let path = bastion.dir.join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let mut program = Command::new("/usr/bin/env");
+        program.arg(format!("NOTIFY_SOCKET={}", path.display())).args(variables).arg(root().join("bin/jitd"));
+        bastion.serve_as(program);
+        Self(socket)
+    }
+
+    /// The next one, if it comes within that time.
+    fn next(&self, within: Duration) -> Option<String> {
+        self.0.set_read_timeout(Some(within)).unwrap();
+        let mut buffer = [0; 1024];
+        self.0.recv(&mut buffer).ok().map(|length| text(&buffer[..length]))
+    }
+
+    /// Reads on until one has this in it.
+    #[track_caller]
+    fn until(&self, word: &str) {
+        let mut before = Vec::new();
+        let end = Instant::now() + Duration::from_secs(20);
+        while let Some(told) = self.next(end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))) {
+            if told.contains(word) {
+                return;
+            }
+            before.push(told);
+        }
+        panic!("not told: {word}; but {before:?}");
+    }
+
+    /// For so long nothing has this in it.
+    #[track_caller]
+    fn never(&self, word: &str, within: Duration) {
+        let end = Instant::now() + within;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let told = self.next(left).unwrap_or_default();
+            assert!(!told.contains(word), "{told}");
+        }
+    }
+}
+
+const FED: &str = "WATCHDOG=1";
+
+/// systemd wants to hear from the daemon in this time; it would end it after that.
+const LIMIT: Duration = Duration::from_millis(1500);
+
+fn watched(bastion: &mut Bastion<'_>) -> Notices {
+    let notices = Notices::of(bastion, &[&format!("WATCHDOG_USEC={}", LIMIT.as_micros())]);
+    notices.until("READY=1");
+    notices
+}
+
+/// `systemctl status` says how many have access and how many wait, as it changes.
+#[test]
+fn the_status_counts_who_has_access_and_who_waits() {
+    let mut bastion = prepared();
+    let notices = Notices::of(&mut bastion, &[]);
+    notices.until("READY=1\nSTATUS=0 live, 0 waiting");
+    let key = Key::new();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    notices.until("STATUS=0 live, 1 waiting");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    bastion.collect(&grant, key);
+    notices.until("STATUS=1 live, 0 waiting");
+    assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
+    notices.until("STATUS=0 live, 0 waiting");
+}
+
+/// A healthy daemon feeds the watchdog more than twice in its time; one that has none, or another process's, feeds nothing.
+#[test]
+fn the_watchdog_is_fed_while_all_is_well() {
+    let mut bastion = prepared();
+    let notices = watched(&mut bastion);
+    notices.until(FED);
+    let first = Instant::now();
+    notices.until(FED);
+    notices.until(FED);
+    assert!(first.elapsed() < LIMIT, "{:?}", first.elapsed());
+    // Who holds all the places that an account may have keeps others out for a while, and does not get the daemon ended.
+    let crowd: Vec<_> = (0..400).map_while(|_| UnixStream::connect(bastion.socket()).ok()).collect();
+    for _ in 0..6 {
+        notices.until(FED);
+    }
+    drop(crowd);
+    bastion.has_no_fault();
+    bastion.kill();
+
+    std::fs::remove_file(bastion.dir.join("notify")).unwrap();
+    let another = Notices::of(&mut bastion, &["WATCHDOG_USEC=300000", "WATCHDOG_PID=1"]);
+    another.until("READY=1");
+    another.never(FED, LIMIT);
+}
+
+/// Another process holds the trail's lock, so that the writer can't begin: the watchdog starves and health is refused.
+#[test]
+fn the_watchdog_starves_while_the_store_is_locked() {
+    let mut bastion = prepared();
+    let notices = watched(&mut bastion);
+    notices.until(FED);
+    let intruder = rusqlite::Connection::open(bastion.dir.join("var/trail.db")).unwrap();
+    intruder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    notices.until("the trail does not answer");
+    notices.never(FED, LIMIT);
+    let (status, refused) = bastion.get(ROOT, "/healthz");
+    assert_eq!((status, &refused["code"]), (503, &json!("trail-unavailable")));
+    intruder.execute_batch("ROLLBACK").unwrap();
+    notices.until(FED);
+    notices.until("STATUS=0 live, 0 waiting");
+    assert_eq!(bastion.get(ROOT, "/healthz").0, 200);
+}
+
+/// One thread of the daemon, stopped by a debugger while the others run on.
+struct Stopped(Pid);
+
+impl Stopped {
+    fn of(bastion: &Bastion<'_>, name: &str) -> Self {
+        let tasks = std::path::PathBuf::from(format!("/proc/{}/task", bastion.pid()));
+        let mut threads = std::fs::read_dir(tasks).unwrap().map(|entry| entry.unwrap().path());
+        let thread = threads.find(|thread| std::fs::read_to_string(thread.join("comm")).unwrap().trim() == name);
+        Self::thread(thread.unwrap().file_name().unwrap().to_str().unwrap().parse().unwrap())
+    }
+
+    fn thread(number: i32) -> Self {
+        let thread = Pid::from_raw(number);
+        ptrace::attach(thread).unwrap();
+        waitpid(thread, Some(WaitPidFlag::__WALL)).unwrap();
+        Self(thread)
+    }
+
+    fn goes_on(self) {
+        ptrace::detach(self.0, None).unwrap();
+    }
+}
+
+/// The writer hangs, as it does on a disk that does not answer.
+#[test]
+fn the_watchdog_starves_while_the_writer_hangs() {
+    let mut bastion = prepared();
+    let notices = watched(&mut bastion);
+    notices.until(FED);
+    let writer = Stopped::of(&bastion, "trail");
+    notices.until("the trail does not answer");
+    notices.never(FED, LIMIT);
+    assert_eq!(bastion.get(ROOT, "/healthz").0, 503);
+    writer.goes_on();
+    notices.until(FED);
+    notices.until("STATUS=0 live, 0 waiting");
+}
+
+/// Nobody accepts any more, while the rest of the daemon goes on: calls would wait for ever.
+#[test]
+fn the_watchdog_starves_while_nobody_accepts() {
+    let mut bastion = prepared();
+    let notices = watched(&mut bastion);
+    notices.until(FED);
+    // The accept loop is the main thread's.
+    let loop_of_accepts = Stopped::thread(i32::try_from(bastion.pid()).unwrap());
+    notices.until("the daemon does not answer on its own socket");
+    notices.never(FED, LIMIT);
+    loop_of_accepts.goes_on();
+    notices.until(FED);
+    notices.until("STATUS=0 live, 0 waiting");
+    assert_eq!(bastion.get(ROOT, "/healthz").0, 200);
+}
+
+// ---- the process ----
+
+/// In a user namespace that knows two accounts everybody would be the same person; the daemon says so and ends.
+#[test]
+fn a_user_namespace_without_the_hosts_accounts_is_refused() {
+    let mut bastion = prepared();
+    let mut program = Command::new("unshare");
+    program.args(["--user", "--map-root-user"]).arg(root().join("bin/jitd"));
+    bastion.spawn_with(program, Stdio::null());
+    assert!(!bastion.ended_well());
+    let log = bastion.log();
+    assert!(
+        log.contains("only 1 accounts have a number") && log.contains("hint: run it without `PrivateUsers=`"),
+        "{log}"
+    );
+    assert!(!bastion.socket().exists());
+    assert!(!bastion.dir.join("var/trail.db").exists());
+}
+
+/// As an account without rights, as the unit has it: nobody else of that account looks into the daemon, there is no core
+/// of it, and the kernel still tells it who calls.
+#[test]
+fn its_memory_is_private_also_to_its_own_account() {
+    let mut bastion = prepared();
+    let account = "420077";
+    let owned = Command::new("chown").args(["-R", account]).arg(&bastion.dir).status().unwrap();
+    assert!(owned.success());
+    let mut program = Command::new("setpriv");
+    program.args(["--reuid", account, "--regid", account, "--clear-groups"]).arg(root().join("bin/jitd"));
+    bastion.serve_as(program);
+    let access = bastion.live(&bastion.ask("5m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+
+    let process = std::path::PathBuf::from(format!("/proc/{}", bastion.pid()));
+    let status = std::fs::read_to_string(process.join("status")).unwrap();
+    assert!(status.contains(&format!("Uid:\t{account}\t{account}")), "{status}");
+    // What can't be dumped has files of root's here (proc(5), PR_SET_DUMPABLE).
+    assert_eq!(std::fs::metadata(process.join("environ")).unwrap().uid(), 0);
+    let limits = std::fs::read_to_string(process.join("limits")).unwrap();
+    let core: Vec<&str> =
+        limits.lines().find(|line| line.starts_with("Max core file size")).unwrap().split_whitespace().collect();
+    assert_eq!(core[4..6], ["0", "0"]);
+    let look = Command::new("setpriv")
+        .args(["--reuid", account, "--regid", account, "--clear-groups", "cat"])
+        .arg(process.join("environ"))
+        .output()
+        .unwrap();
+    assert!(!look.status.success() && text(&look.stderr).contains("Permission denied"));
+    bastion.has_no_fault();
+}
+
+// ---- the journal ----
+
+/// A journald of the test's own in a mount namespace of the daemon's own; it ends with the daemon.
+const JOURNALD: &str = r#"
+mount -t tmpfs jitd-it /run
+mkdir -p /run/systemd/journal "/run/log/journal/$(cat /etc/machine-id)"
+setpriv --pdeathsig KILL /lib/systemd/systemd-journald >/dev/null 2>&1 &
+until [ -S /run/systemd/journal/stdout ]; do :; done
+exec systemd-cat sh -c 'JOURNAL_STREAM=$(stat -Lc %d:%i /dev/stderr) exec "$0" "$@"' "$0" "$@"
+"#;
+
+/// Each line has its fields, so that everything about a grant is found by it, and reads as a line does.
+#[test]
+fn the_journal_finds_a_grant_by_its_fields() {
+    let mut bastion = prepared();
+    let mut program = Command::new("unshare");
+    program.args(["--mount", "--propagation", "private", "sh", "-c", JOURNALD]).arg(root().join("bin/jitd"));
+    bastion.serve_as(program);
+    let access = bastion.live(&bastion.ask("5m"));
+    let id = access.grant["id"].as_str().unwrap().to_owned();
+    let found = |filter: &str| -> Vec<Value> {
+        let mut journalctl = Command::new("nsenter");
+        journalctl.args(["--mount", "--target", &bastion.pid().to_string(), "journalctl"]);
+        journalctl.args(["--directory=/run/log/journal", "--output=json", "--no-pager", filter]);
+        let told = journalctl.output().unwrap();
+        text(&told.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let lines = until("its lines are in the journal", || {
+        let lines = found(&format!("JITD_GRANT={id}"));
+        (lines.len() >= 2).then_some(lines)
+    });
+    let (first, last) = (&lines[0], &lines[lines.len() - 1]);
+    assert!(
+        first["MESSAGE"].as_str().unwrap().starts_with(&format!("requested grant={id} requester=alice")),
+        "{first}"
+    );
+    assert!(last["MESSAGE"].as_str().unwrap().starts_with(&format!("live grant={id}")), "{last}");
+    for line in [first, last] {
+        assert_eq!((&line["JITD_REQUESTER"], &line["PRIORITY"]), (&json!("alice"), &json!("6")));
+        assert_eq!(line["SYSLOG_IDENTIFIER"], "jitd");
+    }
+    // A fault is told as one.
+    bastion.write_policy("rules: 1\n");
+    assert!(Command::new("kill").args(["-s", "HUP", &bastion.pid().to_string()]).status().unwrap().success());
+    until("the fault is in the journal", || found("JITD_FAULTS=1").pop().filter(|line| line["PRIORITY"] == "3"));
+    assert_eq!(bastion.log(), "", "it is told once");
+}
+
+/// Whoever inherits the variable and has another stderr logs there, as ever.
+#[test]
+fn another_stderr_than_the_journals_gets_the_log() {
+    let mut bastion = prepared();
+    let mut program = Command::new("/usr/bin/env");
+    program.arg("JOURNAL_STREAM=1:1").arg(root().join("bin/jitd"));
+    bastion.serve_as(program);
+    until("it is told", || bastion.log().contains(" INFO ").then_some(()));
+}
