@@ -3,7 +3,7 @@
 //! Asks one question over the socket, as anybody may. `doctor` calls it.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jitd::client::{Client, ClientError, Trust, is_socket};
 use jitd::config::Config;
@@ -21,6 +21,7 @@ const RESTART: &str = "`systemctl restart jitd.socket jitd.service`; without sys
 impl Report {
     /// `held` is the process that holds the trail.
     pub(super) fn daemon(&mut self, config: &Config, held: Option<u32>) -> Result<(), Failure> {
+        self.people();
         let socket = &config.socket;
         let shown = socket.display();
         let name = held.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
@@ -48,9 +49,6 @@ impl Report {
             (Err(why), None) => self.fault("daemon", format!("it does not run: {why}"), RESTART),
         }
         self.socket(socket);
-        if let Some(pid) = held {
-            self.people(pid);
-        }
         Ok(())
     }
 
@@ -97,27 +95,50 @@ impl Report {
                     format!("nobody is listed in the group {USERS}, which may open {shown}"),
                     format!("`usermod -aG {USERS} NAME` for each person; they have to log in anew"),
                 ),
-                Some(users) => self.ok("socket", format!("{shown}, for {} people of {USERS}", users.mem.len())),
+                Some(users) => self.ok("socket", format!("{shown}, open to {USERS} ({} listed)", users.mem.len())),
             }
         }
     }
 
-    /// In a user namespace of its own the daemon sees every caller as the same nobody.
-    fn people(&mut self, pid: u32) {
-        let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/user"));
-        match (of(&pid.to_string()), of("self")) {
-            (Ok(theirs), Ok(ours)) if theirs == ours => self.ok("people", "the daemon sees who calls"),
-            (Ok(_), Ok(_)) => self.fault(
+    /// With `PrivateUsers=` every caller would be the same nobody, so the daemon does not start; a drop-in brings it.
+    fn people(&mut self) {
+        let folders = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service.d"));
+        let mut files: Vec<PathBuf> = folders
+            .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten())
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        // As systemd orders them: by name, whatever their folder; the last one counts (systemd.unit(5)).
+        files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+        // One of the same name in a folder before takes its place.
+        files.dedup_by(|next, kept| next.file_name() == kept.file_name());
+        let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
+        let mut set = unit.into_iter().chain(files).filter_map(|file| Some((private_users(&file)?, file)));
+        let last = set.next_back();
+        match last {
+            Some((value, file)) if ONE_NOBODY.contains(&value.as_str()) => self.fault(
                 "people",
-                "the daemon is in a user namespace of its own, where every caller is the same nobody",
-                "no PrivateUsers= in jitd.service or a drop-in; `systemctl cat jitd` shows both",
+                format!("{} has PrivateUsers={value}, with which every caller is the same nobody", file.display()),
+                "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`",
             ),
-            (Err(error), _) | (_, Err(error)) => {
-                self.skipped("people", format!("process {pid}: {error}").to_lowercase())
-            }
+            _ => self.ok("people", "no unit hides from the daemon who calls"),
         }
     }
 }
+
+/// What a unit's file sets it to.
+fn private_users(file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut values =
+        text.lines().filter_map(|line| line.trim().strip_prefix("PrivateUsers")?.trim_start().strip_prefix('='));
+    values.next_back().map(|value| value.trim().to_lowercase())
+}
+
+/// Where units lie, the first that has one counts.
+const UNITS: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Other values leave the accounts their numbers (systemd.exec(5)).
+const ONE_NOBODY: [&str; 6] = ["yes", "true", "on", "1", "y", "self"];
 
 /// The uid of who answers, or why nobody does. That it refuses us is an answer.
 async fn answers(socket: &Path) -> Result<u32, String> {
