@@ -6,6 +6,7 @@
 //!               ─► ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
 //!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
+//!  drain: nothing of all that but ends and renewals, until resume;  revoke_many: end, side by side
 //! ```
 //! It never decides (`grant/` does), never talks to the outside itself (`ca`, `cluster`, `trail` do), and
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
@@ -18,11 +19,13 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Semaphore;
 
 use crate::ca::{self, Authority, CaError, CheckedCsr};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::{PolicyRead, Times};
 use crate::grant::approval::{self, Approved, Facts};
+use crate::grant::drain::{self, Draining};
 use crate::grant::extension::{self, Extension};
 use crate::grant::glass::{self, Verdict};
 use crate::grant::narrow::Narrowing;
@@ -32,9 +35,10 @@ use crate::grant::request::{Access, Ask, ClusterName, KeyHash, Person, PersonNam
 use crate::grant::risk::{self, Assessment};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{
-    self, Binding, Clock, DecidedOn, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Phase, Requested, Shown,
+    self, Binding, Clock, DecidedOn, EndCause, EndProof, Event, Grant, GrantId, Held, Narrowed, Operator, Phase,
+    Requested, Shown,
 };
-use crate::ledger::{Cell, Ending, Ledger, LedgerError};
+use crate::ledger::{Author, Cell, Ending, Ledger, LedgerError};
 use crate::people::People;
 use crate::trail::{Trail, TrailError};
 
@@ -98,6 +102,10 @@ const AUTHORIZER_FOLLOWS: Duration = Duration::from_millis(3);
 /// So much of what a requester has already is shown to approvers one by one.
 const HELD_SHOWN: usize = 20;
 
+/// So many grants of one cluster are revoked at a time. More than the calls that a cluster gets at a time, for a
+/// grant also waits for the trail and between two questions.
+const REVOKED_AT_ONCE: usize = 256;
+
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
@@ -125,6 +133,32 @@ pub struct Broker {
     asking: Mutex<HashSet<KeyHash>>,
     /// Held from the question whether a person owes a review until they do, so that nobody breaks two at once.
     breaking: tokio::sync::Mutex<()>,
+    /// Held from what an operator says about giving until it is recorded.
+    operating: tokio::sync::Mutex<()>,
+}
+
+/// Whose grants an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Every grant.
+    Everybody,
+    /// Those of a person.
+    Person(PersonName),
+    /// Those in a cluster.
+    Cluster(ClusterName),
+    /// Those of a person in a cluster.
+    PersonIn(PersonName, ClusterName),
+}
+
+impl Whose {
+    fn is_meant(&self, grant: &Grant) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Person(person) => grant.requester == *person,
+            Self::Cluster(cluster) => grant.ask.cluster == *cluster,
+            Self::PersonIn(person, cluster) => grant.requester == *person && grant.ask.cluster == *cluster,
+        }
+    }
 }
 
 /// What would be said to a request.
@@ -226,6 +260,7 @@ impl Broker {
             admins: parts.overseers.admins,
             asking: Mutex::default(),
             breaking: tokio::sync::Mutex::default(),
+            operating: tokio::sync::Mutex::default(),
         }
     }
 
@@ -315,7 +350,7 @@ impl Broker {
             Err(BrokerError::Refused(refusal)) => {
                 let code = refusal.code.as_str().to_owned();
                 let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.ledger.note(Some(&requester.name), event).await?;
+                self.ledger.note(Some(requester), event).await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
@@ -323,6 +358,7 @@ impl Broker {
     }
 
     async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        self.gives()?;
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
@@ -353,7 +389,7 @@ impl Broker {
             pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
-        let grant = self.ledger.begin(id, &requester.name, now, event).await?;
+        let grant = self.ledger.begin(id, requester, now, event).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
         match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
             Some(approved) => {
@@ -475,6 +511,7 @@ impl Broker {
             let why = "more time can be agreed to or not, but not cut down";
             return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
         }
+        self.gives()?;
         let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
         // Nothing is collected after this that would look again.
         if matches!(agreed, Event::Extended { .. }) {
@@ -576,6 +613,9 @@ impl Broker {
         requester: &Person,
         csr: CheckedCsr,
     ) -> Result<HandedOver, BrokerError> {
+        if let Err(refusal) = self.gives() {
+            return Err(self.refuse(cell, requester, "certificate", refusal).await);
+        }
         let site = self.site(&grant.ask.cluster)?;
         // What is open or was asked lately was held against it when it was asked; what works now still counts.
         let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
@@ -598,17 +638,19 @@ impl Broker {
             role: role.as_ref(),
             circumstances: known.at(self.ledger.now()),
         };
-        let approved = match approval::collect(grant, csr.key(), &facts) {
-            Ok(approved) => approved,
-            Err(refusal) => {
-                let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
-                if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
-                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
-                    self.ledger.record(cell, None, vec![event]).await?;
+        // Once more, for the cluster may have taken its time.
+        let approved =
+            match approval::collect(grant, csr.key(), &facts).and_then(|approved| self.gives().map(|()| approved)) {
+                Ok(approved) => approved,
+                Err(refusal) => {
+                    let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
+                    if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
+                        let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
+                        self.ledger.record(cell, None, vec![event]).await?;
+                    }
+                    return Err(refused);
                 }
-                return Err(refused);
-            }
-        };
+            };
         let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
             return Err(self.refuse(cell, requester, "certificate", role_empty(&grant.ask)).await);
         };
@@ -707,6 +749,7 @@ impl Broker {
         if grant.requester != requester.name {
             return Err(not_the_requester().into());
         }
+        self.gives()?;
         let answer_within = self.times.answer.duration();
         let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
         self.still_gives(grant, requester, reason).await?;
@@ -749,6 +792,9 @@ impl Broker {
     }
 
     fn broken(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<Event, BrokerError> {
+        if grant.requester == requester.name {
+            self.gives()?;
+        }
         let owed = self.owes_review(&requester.name, Some(&grant.id));
         let collect = self.times.collect.duration();
         Ok(glass::smash(grant, requester, reason, owed, collect, self.ledger.now())?)
@@ -799,7 +845,7 @@ impl Broker {
         let refusal = match grant.phase {
             _ if grant.requester != requester.name => not_the_requester(),
             Phase::Live => {
-                let by = Some(requester.name.clone());
+                let by = Author::from(requester);
                 return self.finish(&cell, Ending { why: EndCause::Released, by, reason: None }).await;
             }
             phase => Refusal::new(
@@ -825,7 +871,7 @@ impl Broker {
                 format!("only {} may revoke this grant", [grant.terms.groups(), vec!["admins"]].concat().join(", ")),
             ),
             Phase::Approved | Phase::Live => {
-                let (by, reason) = (Some(by.name.clone()), Some(reason));
+                let (by, reason) = (Author::from(by), Some(reason));
                 return self.finish(&cell, Ending { why: EndCause::Revoked, by, reason }).await;
             }
             phase => {
@@ -846,7 +892,7 @@ impl Broker {
         let grant = cell.grant();
         let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ending) = owed
-            && grant.phase == Phase::Live
+            && matches!(grant.phase, Phase::Pending | Phase::Approved | Phase::Live)
         {
             return self.finish(&cell, ending).await.map(drop);
         }
@@ -939,7 +985,7 @@ impl Broker {
             // The end itself says it again, so that one goes on when the trail can't take this.
             drop(self.ledger.record(&cell, None, vec![event]).await);
         }
-        self.finish(&cell, Ending { why, by: None, reason: Some(reason) }).await.map(drop)
+        self.finish(&cell, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
     }
 
     /// Ends a grant; what fails is due again after a while that grows.
@@ -951,8 +997,9 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
-                // Still live here means that the intent could not be recorded; access is gone all the same.
-                if cell.grant().phase == Phase::Live {
+                // Still live here means that the intent could not be recorded; access is gone all the same. What an
+                // operator takes away is also taken before it is access.
+                if cell.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {
                     *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
                 }
                 self.ledger.later(cell);
@@ -965,16 +1012,15 @@ impl Broker {
     /// away can't be misused, and the grant stays open here until the trail has it.
     async fn unbind(&self, cell: &Cell, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
         let Ending { why, by, reason } = ending.clone();
-        let by = by.as_ref();
         let grant = cell.grant();
         if !grant.bind_intended {
             let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
-            return Ok(self.ledger.record(cell, by, vec![event]).await?);
+            return Ok(self.ledger.record_by(cell, &by, vec![event]).await?);
         }
         let intended = if grant.phase == Phase::Ending {
             Ok(())
         } else {
-            self.ledger.record(cell, by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
+            self.ledger.record_by(cell, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
         let mut bindings = grant.bindings();
@@ -1007,6 +1053,98 @@ impl Broker {
         }
         let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
         Ok(self.ledger.record(cell, None, vec![ended]).await?)
+    }
+
+    // ---- operating ----
+
+    /// From here on nothing is given until [`Broker::resume`], also after a restart: nothing is asked for, collected,
+    /// taken without an answer or made longer. What is being collected at this moment may still come to work; ends,
+    /// answers, reviews and renewals go on.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then it is as before.
+    pub async fn drain(&self, by: &Operator, reason: Option<Reason>) -> Result<(), BrokerError> {
+        let _operating = self.operating.lock().await;
+        tracing::warn!(by = %by.name, login_uid = by.login_uid, reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
+        Ok(self.ledger.operate(by, Event::Drained { reason }).await?)
+    }
+
+    /// Things are given again. Without a drain before, nothing is recorded.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then it is as before.
+    pub async fn resume(&self, by: &Operator) -> Result<(), BrokerError> {
+        let _operating = self.operating.lock().await;
+        if self.draining().is_some() {
+            self.ledger.operate(by, Event::Resumed).await?;
+            tracing::warn!(by = %by.name, login_uid = by.login_uid, "resumed: requests are taken again");
+        }
+        Ok(())
+    }
+
+    /// That nothing is given at the moment, since when and why.
+    #[must_use]
+    pub fn draining(&self) -> Option<Arc<Draining>> {
+        self.ledger.draining()
+    }
+
+    fn gives(&self) -> Result<(), Refusal> {
+        drain::gives(self.draining().as_deref())
+    }
+
+    /// The grants that an operator means and that are not over, the oldest first.
+    ///
+    /// # Errors
+    /// [`BrokerError::Refused`] for a cluster that there is not: a name that is wrong must not look like nobody's.
+    pub fn meant(&self, whose: &Whose) -> Result<Vec<Arc<Cell>>, BrokerError> {
+        if let Whose::Cluster(cluster) | Whose::PersonIn(_, cluster) = whose {
+            self.site(cluster)?;
+        }
+        Ok(self.ledger.open(|grant| whose.is_meant(grant)))
+    }
+
+    /// An operator takes grants away, whatever their phase, side by side; a cluster that does not answer holds up
+    /// only its own. Answers for each, in their order, why it is not over yet. What failed is tried again for ever.
+    pub async fn revoke_many(&self, cells: &[Arc<Cell>], by: &Operator, reason: &Reason) -> Vec<Option<BrokerError>> {
+        let ending =
+            Ending { why: EndCause::Revoked, by: Author::Operator(by.clone()), reason: Some(reason.to_string()) };
+        let turns: BTreeMap<&ClusterName, Semaphore> =
+            self.sites.keys().map(|cluster| (cluster, Semaphore::new(REVOKED_AT_ONCE))).collect();
+        let taken = cells.iter().map(|cell| async {
+            self.intend(cell, &ending).await;
+            let _turn = match turns.get(&cell.grant().ask.cluster) {
+                // It is never closed.
+                Some(turns) => turns.acquire().await.ok(),
+                None => None,
+            };
+            let _gate = cell.gate.lock().await;
+            let grant = cell.grant();
+            let ended = match (grant.phase, grant.end_cause) {
+                (phase, _) if !phase.is_open() => return None,
+                (Phase::Ending, Some(cause)) => self.finish(cell, Ending::of_itself(cause)).await,
+                _ => self.finish(cell, ending.clone()).await,
+            };
+            ended.err()
+        });
+        join_all(taken).await
+    }
+
+    /// Records that access is about to be taken away, before its turn has come: a daemon that is killed meanwhile
+    /// goes on with it at its next start, and nothing is renewed any more. Where the trail can't take it, it is taken
+    /// away all the same.
+    async fn intend(&self, cell: &Cell, Ending { why, by, reason }: &Ending) {
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        if grant.bind_intended && matches!(grant.phase, Phase::Collecting | Phase::Live) {
+            let event = Event::UnbindIntended { why: *why, reason: reason.clone() };
+            drop(self.ledger.record_by(cell, by, vec![event]).await);
+        }
+    }
+
+    /// Whether a person may operate the daemon, and end what is not theirs.
+    #[must_use]
+    pub fn is_admin(&self, person: &Person) -> bool {
+        person.is_in_any(&self.admins)
     }
 
     // ---- looking ----
@@ -1049,7 +1187,7 @@ impl Broker {
         decided: Result<Vec<Event>, BrokerError>,
     ) -> Result<Arc<Grant>, BrokerError> {
         match decided {
-            Ok(events) => Ok(self.ledger.record(cell, Some(&by.name), events).await?),
+            Ok(events) => Ok(self.ledger.record(cell, Some(by), events).await?),
             Err(BrokerError::Refused(refusal)) => Err(self.refuse(cell, by, action, refusal).await),
             Err(error) => Err(error),
         }
@@ -1064,7 +1202,7 @@ impl Broker {
             return over(&grant).into();
         }
         let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
-        match self.ledger.record(cell, Some(&by.name), vec![event]).await {
+        match self.ledger.record(cell, Some(by), vec![event]).await {
             Ok(_) => refusal.into(),
             Err(error) => error.into(),
         }

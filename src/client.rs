@@ -24,12 +24,16 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::api::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, EventList, ExtendBody,
-    GrantList, GrantView, LessBody, Problem, ReasonBody, RequestBody, ReviewBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EventList,
+    ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody,
+    RevocationView, RevokeBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/jitd/api.sock";
+
+/// Where it is operated when nobody says otherwise.
+pub const DEFAULT_ADMIN_SOCKET: &str = "/run/jitd/admin.sock";
 
 /// The longest that one `wait` may ask the daemon to hold its answer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -38,6 +42,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(20);
 /// Collecting binds the role and asks the API server until it says "allowed".
 const COLLECT: Duration = Duration::from_secs(60);
+/// The daemon answers a revocation of many within a minute, whatever is left of it.
+const REVOKE_MANY: Duration = Duration::from_secs(80);
 const ONE_VIEW: usize = 1024 * 1024;
 const LIST: usize = 16 * 1024 * 1024;
 /// What a uid without a mapping in this user namespace looks like: anybody.
@@ -248,6 +254,40 @@ impl Client {
     /// See [`ClientError`].
     pub async fn events(&mut self, id: &str) -> Result<EventList, ClientError> {
         self.read(&path(id, "/events"), ANSWER, LIST).await
+    }
+
+    /// Whether anything is given, and how many grants stand where; by the operators' socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn operations(&mut self) -> Result<OperationsView, ClientError> {
+        self.read("/v1/operations", ANSWER, ONE_VIEW).await
+    }
+
+    /// From here on nothing is given; by the operators' socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drain(&mut self, body: &DrainBody) -> Result<OperationsView, ClientError> {
+        self.write("/v1/drain", Some(body), ANSWER).await
+    }
+
+    /// Things are given again; by the operators' socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn resume(&mut self) -> Result<OperationsView, ClientError> {
+        self.write("/v1/resume", None::<&()>, ANSWER).await
+    }
+
+    /// Takes away every grant that is meant, or with `dry_run` says which; by the operators' socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. Whatever goes wrong with the answer, what has begun goes on.
+    pub async fn revoke_many(&mut self, body: &RevokeBody, dry_run: bool) -> Result<RevocationView, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?;
+        let path = format!("/v1/revoke?dryRun={dry_run}");
+        self.exchange(Method::POST, &path, Bytes::from(body), REVOKE_MANY, LIST).await
     }
 
     async fn read<T: DeserializeOwned>(&mut self, path: &str, limit: Duration, most: usize) -> Result<T, ClientError> {

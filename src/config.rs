@@ -21,6 +21,7 @@ struct ConfigFile {
     host: Option<String>,
     #[serde(default = "default_socket")]
     socket: PathBuf,
+    admin_socket: Option<PathBuf>,
     #[serde(default = "default_state")]
     state: PathBuf,
     #[serde(default = "default_policy")]
@@ -88,6 +89,8 @@ pub struct Config {
     pub host: ClusterName,
     /// Where the API listens.
     pub socket: PathBuf,
+    /// Where the daemon is operated.
+    pub admin_socket: PathBuf,
     /// Where the trail and the authorities lie.
     pub state: PathBuf,
     /// Where the policy and its guardrails lie.
@@ -175,6 +178,9 @@ impl Config {
         let at = |path: &Path| base.join(path);
         let mut fault = |why: String| faults.push(format!("`{}`: {why}", path.display()));
 
+        if file.admin_socket.as_ref() == Some(&file.socket) {
+            fault("`adminSocket` and `socket` are one; hint: leave `adminSocket` out".to_owned());
+        }
         let host = file.host.clone().map_or_else(host_name, Ok).and_then(|name| {
             name.parse::<ClusterName>()
                 .map_err(|error| format!("`host` is the first label of the host's name: {error}"))
@@ -190,6 +196,9 @@ impl Config {
         for person in &file.people {
             if !names.insert(&person.name) {
                 fault(format!("person `{}` is declared twice; hint: list every uid under one entry", person.name));
+            }
+            if person.name.is_root() {
+                fault("person `root`: root is no person, and the trail calls root so".to_owned());
             }
             if person.uids.is_empty() {
                 fault(format!("person `{}` has no uid; hint: `id -u` prints one", person.name));
@@ -244,6 +253,7 @@ impl Config {
             (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
                 Ok(Self {
                     host,
+                    admin_socket: at(&beside(&file.socket, file.admin_socket.as_deref())),
                     socket: at(&file.socket),
                     state,
                     policy_files,
@@ -259,6 +269,25 @@ impl Config {
             }
             _ => Err(Faults(faults)),
         }
+    }
+
+    /// Where the daemon of the configuration at `path` is operated. Nothing else of it has to be right: who stops a
+    /// daemon must not be kept from it by a mistake somewhere else.
+    ///
+    /// # Errors
+    /// Why the file can't be read or is no YAML.
+    pub fn admin_socket_of(path: &Path) -> Result<PathBuf, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Sockets {
+            #[serde(default = "default_socket")]
+            socket: PathBuf,
+            admin_socket: Option<PathBuf>,
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let sockets: Sockets = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        Ok(base.join(beside(&sockets.socket, sockets.admin_socket.as_deref())))
     }
 
     /// The trail's file.
@@ -354,6 +383,11 @@ impl PersonFile {
     fn meant(self) -> Declared {
         Declared { name: self.name, uids: self.uids, groups: self.groups }
     }
+}
+
+/// The operators' socket: as it is written, or beside the other one.
+fn beside(socket: &Path, written: Option<&Path>) -> PathBuf {
+    written.map_or_else(|| socket.with_file_name("admin.sock"), Path::to_owned)
 }
 
 fn read(path: &Path, faults: &mut Vec<String>) -> Option<String> {

@@ -17,8 +17,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 
 use crate::grant::approval;
-use crate::grant::request::{ClusterName, Person, PersonName};
-use crate::grant::{EndCause, Event, Fact, Grant, GrantId, OutOfOrder};
+use crate::grant::drain::Draining;
+use crate::grant::request::{ClusterName, Login, Person, PersonName};
+use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
 use crate::trail::{Trail, TrailError};
 
 /// Why nothing was recorded or found.
@@ -45,6 +46,8 @@ pub struct Ledger {
     /// Groups that may see every grant.
     readers: Vec<String>,
     latest: AtomicI64,
+    /// That nothing is given at the moment.
+    draining: RwLock<Option<Arc<Draining>>>,
     open: RwLock<BTreeMap<GrantId, Arc<Cell>>>,
     /// The same by who asked: each request counts what its person has.
     of_person: RwLock<BTreeMap<PersonName, BTreeMap<GrantId, Arc<Cell>>>>,
@@ -74,8 +77,8 @@ pub struct Cell {
 pub struct Ending {
     /// Why it ends.
     pub why: EndCause,
-    /// Who ends it; none for the daemon itself.
-    pub by: Option<PersonName>,
+    /// Who ends it.
+    pub by: Author,
     /// What they said.
     pub reason: Option<String>,
 }
@@ -84,7 +87,46 @@ impl Ending {
     /// An end that nobody asked for.
     #[must_use]
     pub fn of_itself(why: EndCause) -> Self {
-        Self { why, by: None, reason: None }
+        Self { why, by: Author::Daemon, reason: None }
+    }
+}
+
+/// Who does what is recorded.
+#[derive(Clone, Debug)]
+pub enum Author {
+    /// Nobody but the daemon itself.
+    Daemon,
+    /// A person.
+    Person {
+        /// Who.
+        name: PersonName,
+        /// How they came to the host.
+        login: Option<Login>,
+    },
+    /// Somebody at the operators' door.
+    Operator(Operator),
+}
+
+impl Author {
+    fn fact(&self, at: Timestamp, grant: Option<GrantId>, event: Event) -> Fact {
+        let (by, login, operator) = match self {
+            Self::Daemon => (None, None, None),
+            Self::Person { name, login } => (Some(name.clone()), login.clone(), None),
+            Self::Operator(operator) => (Some(operator.name.clone()), None, Some(operator.clone())),
+        };
+        Fact { at, grant, by, login, operator, event }
+    }
+}
+
+impl From<&Person> for Author {
+    fn from(by: &Person) -> Self {
+        Self::Person { name: by.name.clone(), login: by.login.clone() }
+    }
+}
+
+impl From<Option<&Person>> for Author {
+    fn from(by: Option<&Person>) -> Self {
+        by.map_or(Self::Daemon, Self::from)
     }
 }
 
@@ -110,6 +152,7 @@ impl Ledger {
     pub fn new(trail: Trail, open: Vec<Grant>, readers: Vec<String>, clock: fn() -> Timestamp) -> Self {
         let ledger = Self {
             latest: AtomicI64::new(trail.latest().as_millisecond()),
+            draining: RwLock::new(trail.draining().map(Arc::new)),
             trail,
             clock,
             readers,
@@ -137,8 +180,26 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
-    pub async fn note(&self, by: Option<&PersonName>, event: Event) -> Result<(), LedgerError> {
-        self.append(vec![Fact { at: self.now(), grant: None, by: by.cloned(), event }]).await
+    pub async fn note(&self, by: Option<&Person>, event: Event) -> Result<(), LedgerError> {
+        self.append(vec![Author::from(by).fact(self.now(), None, event)]).await
+    }
+
+    /// Records that nothing is given from here on, or that things are given again.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`]; then it is as before.
+    pub async fn operate(&self, by: &Operator, event: Event) -> Result<(), LedgerError> {
+        let fact = Author::Operator(by.clone()).fact(self.now(), None, event);
+        self.append(vec![fact.clone()]).await?;
+        let mut draining = self.draining.write().unwrap_or_else(PoisonError::into_inner);
+        *draining = Draining::after(draining.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
+        Ok(())
+    }
+
+    /// That nothing is given at the moment.
+    #[must_use]
+    pub fn draining(&self) -> Option<Arc<Draining>> {
+        self.draining.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records the request that a grant begins with.
@@ -148,11 +209,11 @@ impl Ledger {
     pub async fn begin(
         &self,
         id: GrantId,
-        requester: &PersonName,
+        requester: &Person,
         now: Timestamp,
         event: Event,
     ) -> Result<Arc<Grant>, LedgerError> {
-        let fact = Fact { at: now, grant: Some(id), by: Some(requester.clone()), event };
+        let fact = Author::from(requester).fact(now, Some(id), event);
         let grant = Grant::begin(&fact)?;
         self.append(vec![fact]).await?;
         Ok(self.keep(grant).grant())
@@ -165,15 +226,23 @@ impl Ledger {
     pub async fn record(
         &self,
         cell: &Cell,
-        by: Option<&PersonName>,
+        by: Option<&Person>,
         events: Vec<Event>,
     ) -> Result<Arc<Grant>, LedgerError> {
+        self.record_by(cell, &by.into(), events).await
+    }
+
+    /// The same by any author.
+    ///
+    /// # Errors
+    /// As [`Ledger::record`].
+    pub async fn record_by(&self, cell: &Cell, by: &Author, events: Vec<Event>) -> Result<Arc<Grant>, LedgerError> {
         let before = cell.grant();
         let at = self.now();
         let mut next = Grant::clone(&before);
         let mut facts = Vec::with_capacity(events.len());
         for event in events {
-            let fact = Fact { at, grant: Some(before.id.clone()), by: by.cloned(), event };
+            let fact = by.fact(at, Some(before.id.clone()), event);
             next = next.follow(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
             facts.push(fact);
         }
@@ -317,6 +386,17 @@ impl Ledger {
             open.values().map(|cell| cell.grant()).filter(|grant| grant.owes_review()).collect();
         let is_overdue = |grant: &&Arc<Grant>| grant.glass.as_ref().is_some_and(|glass| glass.is_overdue(now));
         (owing.len(), owing.iter().filter(is_overdue).count())
+    }
+
+    /// Every grant that is not over and that `is_meant`, the oldest first.
+    #[must_use]
+    pub fn open(&self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Arc<Cell>> {
+        let mut cells: Vec<Arc<Cell>> = {
+            let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+            open.values().filter(|cell| cell.grant().phase.is_open() && is_meant(&cell.grant())).cloned().collect()
+        };
+        cells.sort_by_key(|cell| cell.grant().requested_at);
+        cells
     }
 
     /// The grants that may have a binding in this cluster.

@@ -44,6 +44,7 @@ pub struct Metrics {
     unknown_bindings: Gauge,
     failed_comparisons: Gauge,
     policy_reload_failed: Gauge,
+    draining: Gauge,
     findings: Arc<Findings>,
 }
 
@@ -63,6 +64,7 @@ impl Metrics {
             unknown_bindings: Gauge::default(),
             failed_comparisons: Gauge::default(),
             policy_reload_failed: Gauge::default(),
+            draining: Gauge::default(),
             findings,
             registry: Registry::default(),
         };
@@ -101,6 +103,7 @@ impl Metrics {
             "1 when the policy's files could not be taken up and the policy before them stays in force",
             metrics.policy_reload_failed.clone(),
         );
+        registry.register("draining", "1 while an operator lets nothing be given", metrics.draining.clone());
         Self { registry, ..metrics }
     }
 
@@ -131,6 +134,7 @@ impl Metrics {
         for (phase, count) in broker.ledger().census() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
+        self.draining.set(broker.draining().is_some().into());
         let (owed, overdue) = broker.ledger().reviews();
         self.reviews_owed.set(whole(owed as u64));
         self.reviews_overdue.set(whole(overdue as u64));

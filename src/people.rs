@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::grant::request::{Person, PersonName};
@@ -86,7 +87,8 @@ impl People {
         if let Some(declared) = self.declared.iter().find(|declared| declared.uids.contains(&uid)) {
             return Ok(declared.person());
         }
-        let user = ask_host(move || User::from_uid(Uid::from_raw(uid))).await?.ok_or(Unknown::NoAccount(uid))?;
+        let user =
+            ask_host(move || present(User::from_uid(Uid::from_raw(uid)))).await?.ok_or(Unknown::NoAccount(uid))?;
         self.of_account(user).await
     }
 
@@ -99,8 +101,9 @@ impl People {
             return Ok(declared.person());
         }
         let text = name.to_string();
-        let user =
-            ask_host(move || User::from_name(&text)).await?.ok_or_else(|| Unknown::NotDeclared(name.to_string()))?;
+        let user = ask_host(move || present(User::from_name(&text)))
+            .await?
+            .ok_or_else(|| Unknown::NotDeclared(name.to_string()))?;
         self.of_account(user).await
     }
 
@@ -118,6 +121,9 @@ impl People {
         }
         let name: PersonName =
             user.name.parse().map_err(|_| Unknown::OddName(user.name.escape_default().to_string()))?;
+        if name.is_root() {
+            return Err(Unknown::OddName(user.name));
+        }
         if self.declared.iter().any(|declared| declared.name == name) {
             // A declared person's uids are all listed; an account that only has the same name is another one.
             return Err(Unknown::NotDeclared(format!("{name} (uid {})", user.uid)));
@@ -126,20 +132,28 @@ impl People {
             let account = CString::new(user.name).map_err(|_| nix::Error::EINVAL)?;
             let mut names = BTreeSet::new();
             for gid in getgrouplist(&account, user.gid)? {
-                if let Some(group) = Group::from_gid(gid)? {
+                if let Some(group) = present(Group::from_gid(gid))? {
                     names.insert(group.name);
                 }
             }
             Ok(names)
         })
         .await?;
-        Ok(Person { name, groups })
+        Ok(Person { name, groups, login: None })
     }
 }
 
 impl Declared {
     fn person(&self) -> Person {
-        Person { name: self.name.clone(), groups: self.groups.clone() }
+        Person { name: self.name.clone(), groups: self.groups.clone(), login: None }
+    }
+}
+
+/// Some sources of the name service say "not found" by an error (getpwnam(3)).
+fn present<T>(found: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    match found {
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        found => found,
     }
 }
 
@@ -179,6 +193,13 @@ mod tests {
     #[tokio::test]
     async fn a_uid_without_an_account_is_nobody() {
         assert_eq!(people(false).by_uid(3_999_999).await, Err(Unknown::NoAccount(3_999_999)));
+    }
+
+    #[test]
+    fn a_source_that_fails_is_not_one_that_knows_nobody() {
+        assert_eq!(present::<()>(Err(Errno::ENOENT)), Ok(None));
+        assert_eq!(present::<()>(Err(Errno::EIO)), Err(Errno::EIO));
+        assert_eq!(present(Ok(Some(7))), Ok(Some(7)));
     }
 
     #[tokio::test]

@@ -169,6 +169,9 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         unknown += 1;
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }
+    if unknown > 0 {
+        tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each bastion a name of its own, and look at these bindings");
+    }
     Ok(unknown)
 }
 

@@ -63,7 +63,7 @@ fn decision(settings: &Settings) -> Result<f64, Failure> {
             ..Rule::default()
         })
         .collect();
-    let alice = Person { name: "alice".parse()?, groups: ["oncall".to_owned()].into() };
+    let alice = Person { name: "alice".parse()?, groups: ["oncall".to_owned()].into(), login: None };
     let ask = Ask {
         cluster: "bench".parse()?,
         scope: "team-999-a".parse::<Namespace>()?.into(),

@@ -151,7 +151,10 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
     }
     facts.push((None, Event::UnbindIntended { why: EndCause::Expired, reason: None }));
     facts.push((None, Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None }));
-    Ok(facts.into_iter().map(|(by, event)| Fact { at, grant: Some(id.clone()), by, event }).collect())
+    Ok(facts
+        .into_iter()
+        .map(|(by, event)| Fact { at, grant: Some(id.clone()), by, login: None, operator: None, event })
+        .collect())
 }
 
 /// Appends a second with so many writers, each of which waits for the disk.
@@ -172,7 +175,9 @@ async fn append(folder: &Path, writers: usize, time: Duration) -> Result<f64, Fa
                 let at = Timestamp::now();
                 let serial = random.hex()[..32].to_owned();
                 let event = Event::Issued { serial, leaf_sha256: random.hex() };
-                trail.append(vec![Fact { at, grant: Some(grant.clone()), by: None, event }]).await?;
+                trail
+                    .append(vec![Fact { at, grant: Some(grant.clone()), by: None, login: None, operator: None, event }])
+                    .await?;
                 count += 1;
             }
             Ok::<usize, Failure>(count)

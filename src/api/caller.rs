@@ -1,17 +1,39 @@
-//! Who is calling: the uid that the kernel gives for the other end of the socket, as of its connect.
+//! Who is calling: the uid that the kernel gives for the other end of the socket, as of its connect, and the login
+//! that the process came from.
 //!
 //! Never from a header or a body. Whoever has a [`Caller`] has asked the kernel and the host's people;
 //! there is no other way to make one.
 
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerPidfd;
 use tokio::net::UnixStream;
 
-use crate::grant::request::Person;
+use super::wire::Problem;
+use crate::broker::Broker;
+use crate::grant::Operator;
+use crate::grant::request::{Login, Person, PersonName};
 use crate::people::{People, Unknown};
+
+/// By which socket somebody came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// The one that everybody may open who may ask.
+    Users,
+    /// The one for root and the admins, where the daemon is operated.
+    Operators,
+}
 
 /// The other end of one connection, as the kernel names it (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     uid: u32,
+    login_uid: Option<u32>,
+    door: Door,
 }
 
 impl Peer {
@@ -19,8 +41,12 @@ impl Peer {
     ///
     /// # Errors
     /// The socket is closed already.
-    pub fn of(stream: &UnixStream) -> std::io::Result<Self> {
-        Ok(Self { uid: stream.peer_cred()?.uid() })
+    pub fn of(stream: &UnixStream, door: Door) -> std::io::Result<Self> {
+        let credentials = stream.peer_cred()?;
+        let uid = credentials.uid();
+        // At once: the process waits for its answer now, and may be gone later.
+        let login_uid = credentials.pid().and_then(|pid| login_uid(stream, pid, uid));
+        Ok(Self { uid, login_uid, door })
     }
 
     /// The uid, for limits that count per account.
@@ -55,6 +81,83 @@ impl Caller {
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn identify(peer: Peer, people: &People) -> Result<Self, Unknown> {
-        Ok(Self { person: people.by_uid(peer.uid).await?, uid: peer.uid })
+        let person = people.by_uid(peer.uid).await?;
+        let login = match peer.login_uid {
+            Some(uid) if uid == peer.uid => Some(Login { uid, person: Some(person.name.clone()) }),
+            // An account that nobody is behind is told by its number.
+            Some(uid) => Some(Login { uid, person: people.by_uid(uid).await.ok().map(|person| person.name) }),
+            None => None,
+        };
+        Ok(Self { person: Person { login, ..person }, uid: peer.uid })
+    }
+}
+
+impl Peer {
+    /// The operator at the other end: root, or a known person of `admins`, who came by the operators' door.
+    ///
+    /// # Errors
+    /// The problem, with what to do about it.
+    pub(super) async fn operator(self, people: &People, broker: &Broker) -> Result<Operator, Problem> {
+        if self.door == Door::Users {
+            return Err(Problem::wrong_door());
+        }
+        let name = match people.by_uid(self.uid).await {
+            Err(Unknown::Root) => PersonName::root(),
+            Err(unknown) => return Err(unknown.into()),
+            Ok(person) if broker.is_admin(&person) => person.name,
+            Ok(_) => return Err(Problem::no_operator()),
+        };
+        Ok(Operator { name, uid: self.uid, login_uid: self.login_uid })
+    }
+}
+
+/// The account of the login that the process `pid` of `uid` came from (proc_pid_loginuid(5)); none where there was no
+/// login, or it can't be known. It gives nobody a right: a process may have gone since it connected, and another one
+/// have its number. A kernel of 6.5 or later tells whether that is so; before it, the other one would at least have to
+/// be of the same account.
+fn login_uid(stream: &UnixStream, pid: i32, uid: u32) -> Option<u32> {
+    let held = getsockopt(stream, PeerPidfd).ok();
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let login_uid = parsed(&std::fs::read_to_string(folder.join("loginuid")).ok()?)?;
+    if std::fs::metadata(&folder).ok()?.uid() != uid {
+        return None;
+    }
+    // A descriptor of a process is readable once the process has ended (pidfd_open(2)).
+    let ended = held.is_some_and(|held| {
+        let mut waited = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waited, PollTimeout::ZERO) != Ok(0)
+    });
+    (!ended).then_some(login_uid)
+}
+
+/// What `loginuid` says; none where nobody logged in.
+fn parsed(written: &str) -> Option<u32> {
+    written.trim().parse().ok().filter(|uid| *uid != NO_LOGIN)
+}
+
+/// What stands where there was no login: daemons, and what they start.
+const NO_LOGIN: u32 = u32::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_uid_is_a_number_or_unset() {
+        assert_eq!(parsed("1003"), Some(1003));
+        assert_eq!(parsed("0\n"), Some(0));
+        for text in ["4294967295", "", "-1", "4294967296", "carol"] {
+            assert_eq!(parsed(text), None, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_has_ended_has_no_login() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let here = std::process::id().cast_signed();
+        let uid = nix::unistd::geteuid().as_raw();
+        assert_eq!(login_uid(&ours, here, uid), parsed(&std::fs::read_to_string("/proc/self/loginuid").unwrap()));
+        assert_eq!(login_uid(&ours, here, uid + 1), None, "of another account");
+        assert_eq!(login_uid(&ours, i32::MAX, uid), None, "of nobody");
     }
 }

@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, EventList,
-    ExtendBody, GrantList, GrantView, Problem, ReasonBody, RequestBody, ReviewBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
+    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, Problem, ReasonBody, RequestBody,
+    ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 use super::{Answer, Api, Call};
-use crate::broker::Site;
-use crate::grant::Grant;
+use crate::broker::{Broker, Site};
 use crate::grant::request::{ClusterName, Reason};
+use crate::grant::{Grant, Operator, Phase};
+use crate::ledger::Cell;
 
 /// `ok` only when the store answers too.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
@@ -50,6 +52,7 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
             groups: call.caller.person().groups.iter().cloned().collect(),
             uid: call.caller.uid(),
             host: call.api.host.clone(),
+            draining: draining(&call.api.broker),
         })
         .into_response())
     }
@@ -95,8 +98,8 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Query { all, limit } = call.query()?;
         let (grants, more) = call.api.broker.ledger().list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
-        Ok(Json(GrantList { grants: grants.iter().map(|grant| view(&call.api, grant)).collect(), more })
-            .into_response())
+        let grants = grants.iter().map(|grant| view(&call.api, grant)).collect();
+        Ok(Json(GrantList { grants, more, draining: draining(&call.api.broker) }).into_response())
     }
     .boxed()
 }
@@ -234,6 +237,92 @@ pub(super) fn revoke(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
         answer(&call, &call.api.broker.revoke(&grant, call.caller.person(), reason).await?)
     }
     .boxed()
+}
+
+pub(super) fn operations(call: Call<Operator>) -> BoxFuture<'static, Answer> {
+    async move { Ok(state(&call.api.broker)) }.boxed()
+}
+
+pub(super) fn drain(call: Call<Operator>) -> BoxFuture<'static, Answer> {
+    async move {
+        let reason = call.body::<DrainBody>()?.reason.map(|reason| reason.parse()).transpose();
+        call.api.broker.drain(&call.caller, reason.map_err(|wrong| Problem::from(vec![wrong]))?).await?;
+        Ok(state(&call.api.broker))
+    }
+    .boxed()
+}
+
+pub(super) fn resume(call: Call<Operator>) -> BoxFuture<'static, Answer> {
+    async move {
+        call.api.broker.resume(&call.caller).await?;
+        Ok(state(&call.api.broker))
+    }
+    .boxed()
+}
+
+pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, rename_all = "camelCase")]
+    struct Query {
+        #[serde(default)]
+        dry_run: bool,
+    }
+    async move {
+        let Query { dry_run } = call.query()?;
+        let body: RevokeBody = call.body()?;
+        let (whose, reason) = body.parse()?;
+        let broker = Arc::clone(&call.api.broker);
+        // A cluster that there is not is refused before anything is done.
+        let mut meant = broker.meant(&whose)?;
+        let mut not_drained = None;
+        if body.drain && !dry_run {
+            let drained = broker.drain(&call.caller, Some(reason.clone())).await;
+            not_drained = drained.err().map(|error| error.to_string());
+            // Once more, for what came to be before it was drained.
+            meant = broker.meant(&whose)?;
+        }
+        let was: Vec<Phase> = meant.iter().map(|cell| cell.grant().phase).collect();
+        let whys = if dry_run { Vec::new() } else { revoked(&broker, &meant, call.caller, reason).await };
+        let whys = whys.into_iter().chain(std::iter::repeat_with(|| None));
+        let views = meant.iter().zip(was).zip(whys).map(|((cell, was), why)| RevokedView::of(was, &cell.grant(), why));
+        Ok(Json(RevocationView { grants: views.collect(), draining: draining(&broker), not_drained }).into_response())
+    }
+    .boxed()
+}
+
+/// How long an answer waits for what is being taken away. It goes on behind the answer.
+const REVOKED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Takes the grants away, and says of each why it is not over yet.
+async fn revoked(broker: &Arc<Broker>, meant: &[Arc<Cell>], by: Operator, reason: Reason) -> Vec<Option<String>> {
+    let (revoking, cells) = (Arc::clone(broker), meant.to_vec());
+    let task = tokio::spawn(async move { revoking.revoke_many(&cells, &by, &reason).await });
+    match tokio::time::timeout(REVOKED_WITHIN, task).await {
+        Ok(Ok(whys)) => whys.into_iter().map(|why| why.map(|error| error.to_string())).collect(),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a revocation failed");
+            Vec::new()
+        }
+        Err(_) => meant.iter().map(|_| Some(format!("not within {} s", REVOKED_WITHIN.as_secs()))).collect(),
+    }
+}
+
+fn state(broker: &Broker) -> Response {
+    let census = broker.ledger().census();
+    let of = |phase: Phase| census.get(phase.as_str()).copied().unwrap_or(0);
+    Json(OperationsView {
+        draining: draining(broker),
+        pending: of(Phase::Pending),
+        approved: of(Phase::Approved),
+        collecting: of(Phase::Collecting),
+        live: of(Phase::Live),
+        ending: of(Phase::Ending),
+    })
+    .into_response()
+}
+
+fn draining(broker: &Broker) -> Option<DrainingView> {
+    broker.draining().as_deref().map(DrainingView::from)
 }
 
 fn answer(call: &Call, grant: &Arc<Grant>) -> Answer {

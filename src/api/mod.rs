@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  connection ─► Peer (kernel) ─► route ─► Caller (a known person) ─► the grant they may see ─► handler ─► broker
+//!   (by which door)                     └► Operator (root or an admin, by the operators' door) ─► handler ─► broker
 //! ```
 //! A handler of a kind gets the proof of that kind, so a check can't be forgotten: there is no other way
 //! to be called. What a person may do to a grant they see is decided in `grant/`, and refused in the trail.
@@ -27,12 +28,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::caller::Door;
 pub use self::server::{Limits, serve};
 
 use self::caller::{Caller, Peer};
 use self::wire::Problem;
 use crate::broker::Broker;
-use crate::grant::Grant;
+use crate::grant::{Grant, Operator};
 use crate::metrics::Metrics;
 use crate::people::People;
 
@@ -51,15 +53,15 @@ pub struct Api {
     pub host: String,
 }
 
-/// A call of a known person.
-struct Call {
+/// A call of a known person, or of an operator.
+struct Call<C = Caller> {
     api: Arc<Api>,
-    caller: Caller,
+    caller: C,
     query: String,
     body: Bytes,
 }
 
-impl Call {
+impl<C> Call<C> {
     /// The body as JSON of a known form.
     fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, Problem> {
         let not_so =
@@ -109,6 +111,8 @@ enum May {
     /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
     /// everybody else there is no such grant.
     Seeing(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
+    /// Root or a person of `admins`, by the operators' door only.
+    Operator(fn(Call<Operator>) -> BoxFuture<'static, Answer>),
 }
 
 /// One line of the table.
@@ -127,7 +131,7 @@ struct Route {
 
 /// Every route there is.
 fn routes() -> Vec<Route> {
-    use May::{Anyone, Person, Seeing};
+    use May::{Anyone, Operator, Person, Seeing};
     let route = |method: Method, path, may, summary, body, answer| Route {
         method,
         path,
@@ -255,6 +259,34 @@ fn routes() -> Vec<Route> {
             Some("ReasonBody"),
             "GrantView",
         ),
+        route(
+            get(),
+            "/v1/operations",
+            Operator(handlers::operations),
+            "whether anything is given, and how many grants stand where",
+            None,
+            "OperationsView",
+        ),
+        route(
+            post(),
+            "/v1/drain",
+            Operator(handlers::drain),
+            "give nothing until resumed; what is live goes on to its end",
+            Some("DrainBody"),
+            "OperationsView",
+        ),
+        route(post(), "/v1/resume", Operator(handlers::resume), "give again", None, "OperationsView"),
+        Route {
+            query: &["dryRun"],
+            ..route(
+                post(),
+                "/v1/revoke",
+                Operator(handlers::revoke_many),
+                "take away every grant that is meant, whatever its phase; answers within a minute, and goes on",
+                Some("RevokeBody"),
+                "RevocationView",
+            )
+        },
     ]
 }
 
@@ -317,37 +349,25 @@ struct Arrival {
 }
 
 async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
-    let handler = match route.may {
+    let (peer, query) = (arrival.peer, arrival.query);
+    let work = match route.may {
         May::Anyone(handler) => return handler(api).await,
-        May::Person(_) | May::Seeing(_) => &route.may,
-    };
-    let caller = Caller::identify(arrival.peer, &api.people).await?;
-    let grant = match (handler, &arrival.id) {
-        (May::Seeing(_), id) => {
-            Some(api.broker.ledger().find(id.as_deref().unwrap_or_default(), caller.person()).await?)
+        May::Person(handler) => {
+            let caller = Caller::identify(peer, &api.people).await?;
+            let body = read(route, arrival.headers, arrival.body).await?;
+            handler(Call { api, caller, query, body })
         }
-        _ => None,
-    };
-    let body = to_bytes(arrival.body, LONGEST_BODY).await.map_err(|_| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
-    })?;
-    let is_json = arrival.headers.get(header::CONTENT_TYPE).is_some_and(is_json);
-    match (route.body.is_some(), body.is_empty()) {
-        (true, _) if !is_json => {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "malformed",
-                "the body has to be application/json",
-            ));
+        May::Seeing(handler) => {
+            let caller = Caller::identify(peer, &api.people).await?;
+            let grant = api.broker.ledger().find(arrival.id.as_deref().unwrap_or_default(), caller.person()).await?;
+            let body = read(route, arrival.headers, arrival.body).await?;
+            handler(Call { api, caller, query, body }, grant)
         }
-        (false, false) => return Err(Problem::malformed("this route takes no body")),
-        _ => {}
-    }
-    let call = Call { api, caller, query: arrival.query, body };
-    let work = match (handler, grant) {
-        (May::Person(handler), _) => handler(call),
-        (May::Seeing(handler), Some(grant)) => handler(call, grant),
-        _ => return Err(Problem::internal()),
+        May::Operator(handler) => {
+            let caller = peer.operator(&api.people, &api.broker).await?;
+            let body = read(route, arrival.headers, arrival.body).await?;
+            handler(Call { api, caller, query, body })
+        }
     };
     if route.method == Method::GET {
         return work.await;
@@ -357,4 +377,19 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
         tracing::error!(%error, route = route.path, "a handler failed");
         Err(Problem::internal())
     })
+}
+
+/// The body, as the route wants it.
+async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let body = to_bytes(body, LONGEST_BODY).await.map_err(|_| {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
+    })?;
+    let is_json = headers.get(header::CONTENT_TYPE).is_some_and(is_json);
+    match (route.body.is_some(), body.is_empty()) {
+        (true, _) if !is_json => {
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "malformed", "the body has to be application/json"))
+        }
+        (false, false) => Err(Problem::malformed("this route takes no body")),
+        _ => Ok(body),
+    }
 }

@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::wire::{
-    ApproveBody, AskBody, BreakGlassView, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView,
-    EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView, HeldView, LessBody, Problem, ReasonBody,
-    RequestBody, ReviewBody, ReviewView, RisksView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClusterList, ClusterView,
+    DecisionView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView,
+    HeldView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView,
+    RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 use super::{May, Route, routes};
 
@@ -47,6 +48,7 @@ fn operation(route: &Route) -> Value {
         May::Seeing(_) => {
             "Who asked, who may answer or review, auditors and admins; to others there is no such grant (404)."
         }
+        May::Operator(_) => "Root, and the people of `admins`, through the operators' socket only.",
     };
     let mut parameters: Vec<Value> = route
         .query
@@ -114,6 +116,7 @@ fn schemas() -> Map<String, Value> {
         schema::<TriedView>(),
         schema::<FindingView>(),
         schema::<HeldView>(),
+        schema::<CameInView>(),
         schema::<LessBody>(),
         schema::<BreakGlassView>(),
         schema::<ReviewBody>(),
@@ -121,6 +124,12 @@ fn schemas() -> Map<String, Value> {
         schema::<RisksView>(),
         schema::<StepView>(),
         schema::<WhoamiView>(),
+        schema::<DrainBody>(),
+        schema::<DrainingView>(),
+        schema::<OperationsView>(),
+        schema::<RevocationView>(),
+        schema::<RevokeBody>(),
+        schema::<RevokedView>(),
     ]
     .into_iter()
     .collect()

@@ -59,6 +59,7 @@ impl From<Refusal> for Problem {
             }
             Code::TooLate => StatusCode::GONE,
             Code::Limit => StatusCode::TOO_MANY_REQUESTS,
+            Code::Draining => StatusCode::SERVICE_UNAVAILABLE,
             Code::KeyMismatch
             | Code::BadCsr
             | Code::NotLess
@@ -148,6 +149,20 @@ impl Problem {
     pub fn silent_trail() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", "the trail does not answer")
             .hint("an administrator finds the reason in the daemon's log")
+    }
+
+    /// What is done at the operators' door was asked for at another.
+    #[must_use]
+    pub fn wrong_door() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "wrong-door", "the daemon is not operated through this socket")
+            .hint("root and the people of `admins` operate it through `adminSocket`, with `jitd`")
+    }
+
+    /// Somebody at the operators' door who is none.
+    #[must_use]
+    pub fn no_operator() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not-allowed", "only root and the people of `admins` operate the daemon")
+            .hint("`admins` in config.yaml names their groups")
     }
 
     /// A fault of ours.

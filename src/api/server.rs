@@ -1,5 +1,5 @@
-//! The server behind the socket: bounds on connections, heads, bodies and time, so that one caller can't
-//! keep the others out; and a shutdown that lets what has begun come to its end.
+//! The server behind the sockets: bounds on connections, heads, bodies and time, so that one caller can't
+//! keep the others out, nor all users the operators; and a shutdown that lets what has begun come to its end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use futures::FutureExt;
+use futures::future::select_all;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,16 +18,18 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::caller::Peer;
+use super::caller::{Door, Peer};
 use super::wire::Problem;
 use super::{Api, router};
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time, in all. Below the usual 1,024 file descriptors, so that the cluster and the
-    /// trail always have theirs.
+    /// Connections of users at a time, in all. With those of operators below the usual 1,024 file descriptors, so
+    /// that the cluster and the trail always have theirs.
     pub connections: usize,
+    /// Connections of operators at a time, counted for themselves.
+    pub operators: usize,
     /// Connections at a time of one account.
     pub per_account: usize,
     /// How long a head may take to arrive, and how long an idle connection is kept.
@@ -40,36 +44,51 @@ impl Limits {
     /// The bounds of the daemon.
     pub const USUAL: Self = Self {
         connections: 768,
+        operators: 32,
         per_account: 128,
         head: Duration::from_secs(10),
         call: Duration::from_secs(90),
         shutdown: Duration::from_secs(10),
     };
+
+    fn at(self, door: Door) -> usize {
+        match door {
+            Door::Users => self.connections,
+            Door::Operators => self.operators,
+        }
+    }
 }
 
-/// Serves until `stop` is done, then lets what has begun come to its end.
-pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: impl Future<Output = ()>) {
+/// Serves at every door until `stop` is done, then lets what has begun come to its end.
+pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limits, stop: impl Future<Output = ()>) {
     let router = router(Arc::clone(&api));
-    let open = Arc::new(Open::default());
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     let graceful = GracefulShutdown::new();
+    let mut guarded: Vec<Guarded> = doors.into_iter().map(|(door, listener)| Guarded::new(door, listener)).collect();
+    if guarded.is_empty() {
+        return;
+    }
+    // Whoever operates is let in first.
+    guarded.sort_by_key(|guarded| guarded.door == Door::Users);
     let mut stop = std::pin::pin!(stop);
     loop {
-        let stream = tokio::select! {
+        let accept = select_all(guarded.iter().map(|guarded| guarded.listener.accept().boxed()));
+        let (accepted, which) = tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of file descriptors, most likely: wait for some to come free.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
+            (accepted, which, _) = accept => (accepted, which),
         };
-        let Ok(peer) = Peer::of(&stream) else { continue };
-        let Some(place) = Place::take(&open, peer.uid(), limits) else {
-            if let Ok(permit) = Arc::clone(&turned_away).try_acquire_owned() {
+        let Some(Guarded { door, open, turned_away, .. }) = guarded.get(which) else { continue };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: wait for some to come free.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(peer) = Peer::of(&stream, *door) else { continue };
+        let Some(place) = Place::take(open, peer.uid(), limits.at(*door), limits.per_account) else {
+            if let Ok(permit) = Arc::clone(turned_away).try_acquire_owned() {
                 tokio::spawn(async move {
                     let _permit = permit;
                     // It may have gone already; there is nobody to tell then.
@@ -111,7 +130,21 @@ pub async fn serve(api: Arc<Api>, listener: UnixListener, limits: Limits, stop: 
     }
 }
 
-/// The connections that are open, in all and per account.
+/// A socket with what came through it.
+struct Guarded {
+    door: Door,
+    listener: UnixListener,
+    open: Arc<Open>,
+    turned_away: Arc<Semaphore>,
+}
+
+impl Guarded {
+    fn new(door: Door, listener: UnixListener) -> Self {
+        Self { door, listener, open: Arc::default(), turned_away: Arc::new(Semaphore::new(TURNED_AWAY)) }
+    }
+}
+
+/// The connections that are open through one door, in all and per account.
 #[derive(Default)]
 struct Open(Mutex<(usize, HashMap<u32, usize>)>);
 
@@ -122,11 +155,11 @@ struct Place {
 }
 
 impl Place {
-    fn take(open: &Arc<Open>, uid: u32, limits: Limits) -> Option<Self> {
+    fn take(open: &Arc<Open>, uid: u32, most: usize, per_account: usize) -> Option<Self> {
         let mut counts = open.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, accounts) = &mut *counts;
         let own = accounts.get(&uid).copied().unwrap_or(0);
-        if *all >= limits.connections || own >= limits.per_account {
+        if *all >= most || own >= per_account {
             return None;
         }
         *all += 1;

@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::broker::{Explained, Tried};
+use crate::broker::{Explained, Tried, Whose};
+use crate::grant::drain::Draining;
 use crate::grant::glass::{self, Glass, Verdict};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{Decision, Denial, Step, Yes, unmet};
-use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Reason, Scope, Window};
+use crate::grant::request::{Access, Ask, ExactRules, Login, Malformed, Namespaces, PersonName, Reason, Scope, Window};
 use crate::grant::risk::{Assessment, Finding};
 use crate::grant::role::Rule;
-use crate::grant::{Grant, Held, Shown};
+use crate::grant::{Grant, Held, Phase, Shown};
 
 /// What is asked, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -225,6 +226,9 @@ pub struct GrantView {
     pub end_cause: Option<String>,
     /// Who asked.
     pub requester: String,
+    /// Who of those who asked or agreed had logged in with an account that is not theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub came_in_as: Vec<CameInView>,
     /// The cluster.
     pub cluster: String,
     /// The namespaces; empty for the whole cluster.
@@ -325,6 +329,10 @@ impl GrantView {
             phase: grant.phase.as_str().to_owned(),
             end_cause: grant.end_cause.map(|cause| cause.as_str().to_owned()),
             requester: grant.requester.to_string(),
+            came_in_as: std::iter::once((&grant.requester, &grant.requester_login))
+                .chain(grant.agreed.iter().map(|yes| (&yes.by, &yes.login)))
+                .filter_map(|(who, login)| CameInView::of(who, login.as_ref()?))
+                .collect(),
             cluster: grant.ask.cluster.to_string(),
             namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
             role: match &grant.ask.access {
@@ -526,6 +534,31 @@ pub struct ExtensionView {
     pub agreed: Vec<String>,
 }
 
+/// Somebody who acts with another account than they had logged in with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CameInView {
+    /// Who acts.
+    pub who: String,
+    /// The login uid of the kernel's audit.
+    pub login_uid: u32,
+    /// Whose it is: a person, or `root`; absent when nobody known is behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+}
+
+impl CameInView {
+    /// None when they came with an account of their own.
+    fn of(who: &PersonName, login: &Login) -> Option<Self> {
+        let whose = match &login.person {
+            Some(person) if person == who => return None,
+            Some(person) => Some(person.to_string()),
+            None => (login.uid == 0).then(|| "root".to_owned()),
+        };
+        Some(Self { who: who.to_string(), login_uid: login.uid, login: whose })
+    }
+}
+
 /// One step of an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -568,6 +601,9 @@ pub struct GrantList {
     pub grants: Vec<GrantView>,
     /// Whether there are older ones that were not listed.
     pub more: bool,
+    /// That nothing is given at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingView>,
 }
 
 /// `GET /v1/grants/{id}/events` and the trail's own lines.
@@ -627,6 +663,168 @@ pub struct WhoamiView {
     pub uid: u32,
     /// The daemon's host.
     pub host: String,
+    /// That nothing is given at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingView>,
+}
+
+/// `POST /v1/drain`
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrainBody {
+    /// Why; everybody who is refused meanwhile reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// That nothing is given at the moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainingView {
+    /// Since when.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<&Draining> for DrainingView {
+    fn from(Draining { since, by, reason }: &Draining) -> Self {
+        Self { since: *since, by: by.to_string(), reason: reason.as_ref().map(ToString::to_string) }
+    }
+}
+
+/// `GET /v1/operations`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OperationsView {
+    /// That nothing is given at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingView>,
+    /// Grants that wait for an answer.
+    pub pending: usize,
+    /// Grants that wait to be collected.
+    pub approved: usize,
+    /// Grants that are being collected.
+    pub collecting: usize,
+    /// Grants whose access works.
+    pub live: usize,
+    /// Grants whose access is being taken away.
+    pub ending: usize,
+}
+
+/// `POST /v1/revoke`: either all, or those of a person, in a cluster, or both.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RevokeBody {
+    /// Every grant there is.
+    #[serde(default)]
+    pub all: bool,
+    /// Whose grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// The grants in this cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Why; who had the access reads it.
+    pub reason: String,
+    /// Drain first, so that nothing comes to be meanwhile.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+impl RevokeBody {
+    /// What it means.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse(&self) -> Result<(Whose, Reason), Vec<Malformed>> {
+        let mut wrong = Vec::new();
+        let mut keep = |error: Malformed| wrong.push(error);
+        let reason = self.reason.parse().map_err(&mut keep).ok();
+        let person = self.person.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
+        let cluster = self.cluster.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
+        let whose = match (self.all, person, cluster) {
+            (true, None, None) => Some(Whose::Everybody),
+            (false, Some(person), None) => person.map(Whose::Person),
+            (false, None, Some(cluster)) => cluster.map(Whose::Cluster),
+            (false, Some(person), Some(cluster)) => {
+                person.zip(cluster).map(|(person, cluster)| Whose::PersonIn(person, cluster))
+            }
+            _ => {
+                let why = "name either all grants, or a person, a cluster or both".to_owned();
+                keep(Malformed { field: "grants", value: "to revoke".to_owned(), why });
+                None
+            }
+        };
+        match (whose, reason) {
+            (Some(whose), Some(reason)) if wrong.is_empty() => Ok((whose, reason)),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// What became of the grants that were meant, or with `dryRun` what they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationView {
+    /// The grants, in the order in which they were asked for.
+    pub grants: Vec<RevokedView>,
+    /// That nothing is given at the moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingView>,
+    /// Why it could not be drained, where that was asked for. The grants were taken away all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_drained: Option<String>,
+}
+
+/// One grant that was meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedView {
+    /// Its identity.
+    pub id: String,
+    /// Who asked.
+    pub requester: String,
+    /// The cluster.
+    pub cluster: String,
+    /// The namespaces; empty for the whole cluster.
+    pub namespaces: Vec<String>,
+    /// What may be done, in words.
+    pub access: String,
+    /// Where it stood before.
+    pub was: String,
+    /// Where it stands now.
+    pub phase: String,
+    /// How it is known that it is over: `denied` when the API server said so, `never-bound` when nothing was ever
+    /// bound; absent while it is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+    /// Why it is not over yet; it is tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl RevokedView {
+    /// A grant that stood at `was` and is so now.
+    #[must_use]
+    pub fn of(was: Phase, grant: &Grant, why: Option<String>) -> Self {
+        let proof = (!grant.phase.is_open()).then_some(if grant.bind_intended { "denied" } else { "never-bound" });
+        Self {
+            id: grant.id.to_string(),
+            requester: grant.requester.to_string(),
+            cluster: grant.ask.cluster.to_string(),
+            namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
+            access: grant.ask.access.to_string(),
+            was: was.as_str().to_owned(),
+            phase: grant.phase.as_str().to_owned(),
+            proof: proof.map(str::to_owned),
+            why: why.filter(|_| proof.is_none()),
+        }
+    }
 }
 
 /// `POST /v1/explain`

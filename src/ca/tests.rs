@@ -84,6 +84,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
     Grant {
         id: GrantId::from_random([7; 10]),
         requester: "alice".parse().unwrap(),
+        requester_login: None,
         ask: Ask {
             cluster: cluster(),
             scope: "payments".parse::<Namespace>().unwrap().into(),

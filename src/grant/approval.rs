@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, KeyHash, Person, PersonName, RoleRef, Window};
+use super::request::{Access, Ask, KeyHash, Login, Person, PersonName, RoleRef, Window};
 use super::risk;
 use super::role::{ResolvedRole, sha256_hex};
 use super::{Event, Grant, GrantId, Phase, Shown};
@@ -88,9 +88,7 @@ pub fn approve(
 ) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
     waits_for_answer(grant, now)?;
-    if grant.agreed.iter().any(|yes| yes.by == approver.name) {
-        return Err(Refusal::new(Code::AlreadyAgreed, "you have already agreed to this request"));
-    }
+    counts_once(&grant.agreed, approver, "this request")?;
     if shown != grant.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));
@@ -106,6 +104,40 @@ pub fn approve(
     }
 }
 
+/// Whether nobody who may be the same human agreed before.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn counts_once(agreed: &[Yes], approver: &Person, to: &str) -> Result<(), Refusal> {
+    let why = match agreed.iter().find(|yes| approver.may_be(&yes.by, yes.login.as_ref())) {
+        None => return Ok(()),
+        Some(yes) if yes.by == approver.name => format!("you have already agreed to {to}"),
+        Some(yes) => format!("whoever logged in here has already agreed to {to}, as `{}`", yes.by),
+    };
+    Err(Refusal::new(Code::AlreadyAgreed, why))
+}
+
+/// Whether somebody else than the human who asked acts here, as far as it can be known: no other account of the
+/// same person, and no account that one of the two, logged in as themselves, only became.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(), Refusal> {
+    if person.name == grant.requester {
+        return Err(Refusal::new(Code::SelfApproval, format!("nobody {does}")));
+    }
+    if !person.may_be(&grant.requester, grant.requester_login.as_ref()) {
+        return Ok(());
+    }
+    let as_whom = |name: &PersonName, login: Option<&Login>| match login.and_then(|login| login.person.as_ref()) {
+        Some(login) if login != name => format!("`{name}` logged in as `{login}`"),
+        _ => format!("`{name}` logged in as themselves"),
+    };
+    let asked = as_whom(&grant.requester, grant.requester_login.as_ref());
+    let why = format!("nobody {does}, and here {asked} and {}", as_whom(&person.name, person.login.as_ref()));
+    Err(Refusal::new(Code::SelfApproval, why))
+}
+
 /// The yes of an approver at this moment.
 ///
 /// # Errors
@@ -113,7 +145,7 @@ pub fn approve(
 pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result<Yes, Refusal> {
     let asked = grant.terms.groups();
     let groups = approver.groups.iter().filter(|group| asked.contains(&group.as_str())).cloned().collect();
-    let yes = Yes { by: approver.name.clone(), groups, at: now };
+    let yes = Yes { by: approver.name.clone(), login: approver.login.clone(), groups, at: now };
     if !grant.terms.steps.iter().any(|step| step.counts(&yes)) {
         let steps = grant.terms.steps.iter().filter(|step| approver.is_in_any(&step.groups));
         let told: Vec<String> = steps.filter_map(|step| step.hours.as_ref().map(ToString::to_string)).collect();
@@ -157,10 +189,8 @@ pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) ->
 /// # Errors
 /// The refusal.
 pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
-    if approver.name == grant.requester {
-        return Err(Refusal::new(Code::SelfApproval, "nobody answers their own request")
-            .hint("somebody else of the groups that are asked has to"));
-    }
+    is_another(grant, approver, "answers their own request")
+        .map_err(|refusal| refusal.hint("somebody else of the groups that are asked has to"))?;
     let groups = grant.terms.groups();
     if !approver.is_in_any(&groups) {
         let who = if groups.is_empty() { "nobody".to_owned() } else { format!("only {}", groups.join(", ")) };

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::approval::{after, yes_of};
+use super::approval::{after, counts_once, yes_of};
 use super::policy::{Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window};
@@ -58,9 +58,7 @@ pub fn ask(
 /// The refusal, when the approver may not, or what was shown is not what stands.
 pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) -> Result<Event, Refusal> {
     let extension = answerable(grant, now)?;
-    if extension.agreed.iter().any(|yes| yes.by == approver.name) {
-        return Err(Refusal::new(Code::AlreadyAgreed, "you have already agreed to more time"));
-    }
+    counts_once(&extension.agreed, approver, "more time")?;
     if shown != extension.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));

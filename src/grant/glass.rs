@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::approval::{after, collect_until};
+use super::approval::{after, collect_until, is_another};
 use super::policy::{BreakGlass, Step, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window};
@@ -160,19 +160,24 @@ pub fn review(
     if !glass.owed {
         return Err(Refusal::new(Code::WrongPhase, "it was reviewed already, nothing is owed"));
     }
-    if reviewer.name == grant.requester {
-        return Err(Refusal::new(Code::SelfApproval, "nobody reviews what they did themselves")
-            .hint("somebody else of the groups that review has to"));
-    }
+    is_another(grant, reviewer, "reviews what they did themselves")
+        .map_err(|refusal| refusal.hint("somebody else of the groups that review has to"))?;
     let groups: BTreeSet<String> =
         steps.iter().flat_map(|step| &step.groups).filter(|group| reviewer.groups.contains(*group)).cloned().collect();
-    let by = Yes { by: reviewer.name.clone(), groups: groups.clone(), at: now };
+    let by = Yes { by: reviewer.name.clone(), login: reviewer.login.clone(), groups: groups.clone(), at: now };
     if !steps.iter().any(|step| step.counts(&by)) {
         let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
         return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
     }
-    if glass.reviews.iter().any(|review| review.by.by == reviewer.name) {
-        return Err(Refusal::new(Code::AlreadyAgreed, "you have already reviewed this"));
+    match glass.reviews.iter().find(|review| reviewer.may_be(&review.by.by, review.by.login.as_ref())) {
+        None => {}
+        Some(review) if review.by.by == reviewer.name => {
+            return Err(Refusal::new(Code::AlreadyAgreed, "you have already reviewed this"));
+        }
+        Some(review) => {
+            let why = format!("whoever logged in here has already reviewed this, as `{}`", review.by.by);
+            return Err(Refusal::new(Code::AlreadyAgreed, why));
+        }
     }
     if shown != glass.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you review is not what was done")

@@ -4,6 +4,7 @@
 //!  pending ──► approved ──► collecting ──► live ──► ending ──► ended(expired | released | revoked | drifted | failed)
 //!     ├─► denied   └─► lapsed     └────────────────────┘
 //!     │   (from approved too, where the glass was broken)
+//!     ├─► ended(revoked), by an operator only
 //!     ├─► withdrawn (also from approved)
 //!     └─► lapsed
 //! ```
@@ -11,6 +12,7 @@
 //! daemon holds in memory and what an auditor rebuilds from the trail are the same by construction.
 
 pub mod approval;
+pub mod drain;
 pub mod extension;
 pub mod glass;
 pub mod narrow;
@@ -32,7 +34,7 @@ use self::extension::Extension;
 use self::glass::{Glass, Verdict};
 use self::policy::{Labels, Terms, Usage, Yes};
 use self::request::{
-    Access, Ask, ExactRules, KeyHash, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
+    Access, Ask, ExactRules, KeyHash, Login, Malformed, Namespace, PersonName, Reason, RoleName, RoleRef, Scope, Window,
 };
 use self::risk::{Assessment, Severity};
 use self::role::ResolvedRole;
@@ -149,6 +151,14 @@ pub enum Event {
     },
     /// The daemon ended in good order.
     Stopped,
+    /// From here on nothing is given until an operator says otherwise, across restarts; what is live goes on.
+    Drained {
+        /// Why, in the operator's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Reason>,
+    },
+    /// From here on things are given again.
+    Resumed,
     /// Somebody asked and was refused before a grant came to be.
     RequestRefused {
         /// What was asked.
@@ -338,6 +348,8 @@ impl Event {
             Self::Started { .. } => "started",
             Self::PolicyLoaded { .. } => "policy_loaded",
             Self::Stopped => "stopped",
+            Self::Drained { .. } => "drained",
+            Self::Resumed => "resumed",
             Self::RequestRefused { .. } => "request_refused",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",
@@ -460,7 +472,7 @@ pub enum EndCause {
     Expired,
     /// The requester gave it back.
     Released,
-    /// An approver or admin took it away.
+    /// An approver, an admin or an operator took it away.
     Revoked,
     /// The role, or the binding, is no longer what was approved.
     Drifted,
@@ -548,11 +560,45 @@ pub struct Fact {
     /// The grant it is about; none for the daemon's own life and for refused requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
-    /// The person who did it; none for the daemon itself.
+    /// The person who did it, `root` for root at the operators' door; none for the daemon itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<PersonName>,
+    /// How that person came to the host; none where the kernel does not know, and in trails of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// That it was done through the operators' door, and by which account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<Operator>,
     /// What happened.
     pub event: Event,
+}
+
+/// Who operates the daemon: root, who is no person and may only take away, or a person of `admins`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Operator {
+    /// The person, or `root`; no person is called so.
+    pub name: PersonName,
+    /// The account.
+    pub uid: u32,
+    /// The account of the login that it came from, which sudo and su do not change (pam_loginuid(8)); none where
+    /// there was no login.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
+}
+
+impl Fact {
+    /// Whether it may stand in a trail without a grant, as it is.
+    #[must_use]
+    pub fn is_of_the_daemon(&self) -> bool {
+        match self.event {
+            Event::Started { .. } | Event::PolicyLoaded { .. } | Event::Stopped | Event::RequestRefused { .. } => true,
+            Event::Drained { .. } | Event::Resumed => {
+                self.operator.as_ref().is_some_and(|operator| self.by.as_ref() == Some(&operator.name))
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A grant as its events have made it. The role's rules are left in the trail: they are large and only
@@ -563,6 +609,8 @@ pub struct Grant {
     pub id: GrantId,
     /// Who asked.
     pub requester: PersonName,
+    /// How they came to the host when they asked.
+    pub requester_login: Option<Login>,
     /// What was asked, or what approvers left of it.
     pub ask: Ask,
     /// What was asked at first, where approvers cut it down or broken glass gives less.
@@ -641,6 +689,7 @@ impl Grant {
         Ok(Self {
             id: id.clone(),
             requester: requester.clone(),
+            requester_login: fact.login.clone(),
             ask: requested.ask.clone(),
             narrowed_from: None,
             key: requested.key.clone(),
@@ -695,7 +744,7 @@ impl Grant {
             }
             (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
                 let by = fact.by.clone().filter(|by| *by != self.requester);
-                let by = by.map(|by| Yes { by, groups: groups.clone(), at: fact.at });
+                let by = by.map(|by| Yes { by, login: fact.login.clone(), groups: groups.clone(), at: fact.at });
                 let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
                 match (by, &mut self.glass) {
                     (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
@@ -741,7 +790,8 @@ impl Grant {
             }
             (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
                 if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
-                    extension.agreed.push(Yes { by: by.clone(), groups: groups.clone(), at: fact.at });
+                    let (login, groups) = (fact.login.clone(), groups.clone());
+                    extension.agreed.push(Yes { by: by.clone(), login, groups, at: fact.at });
                 }
                 self.answers = self.answers.saturating_add(1);
             }
@@ -788,6 +838,14 @@ impl Grant {
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
+            // Nobody had agreed, so no approver could take it away; who operates the host can.
+            (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason })
+                if fact.operator.is_some() =>
+            {
+                self.end_cause = Some(*why);
+                self.closing_words = reason.clone();
+                self.close(P::Ended, fact);
+            }
             (_, event) => return Err(self.out_of_order(event)),
         }
         Ok(self)
@@ -815,7 +873,8 @@ impl Grant {
 
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
-        self.agreed.extend(fact.by.clone().map(|by| Yes { by, groups: groups.clone(), at: fact.at }));
+        let login = fact.login.clone();
+        self.agreed.extend(fact.by.clone().map(|by| Yes { by, login, groups: groups.clone(), at: fact.at }));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {

@@ -14,6 +14,8 @@ pub enum Code {
     Limit,
     /// This person took access without an answer, and it is not reviewed yet.
     ReviewOwed,
+    /// An operator said that nothing is given at the moment.
+    Draining,
     /// Nobody approves their own request.
     SelfApproval,
     /// An approver wanted to give what was not asked.
@@ -59,6 +61,7 @@ impl Code {
             Self::Guardrail => "guardrail",
             Self::Limit => "limit",
             Self::ReviewOwed => "review-owed",
+            Self::Draining => "draining",
             Self::SelfApproval => "self-approval",
             Self::NotLess => "not-less",
             Self::NotAllowed => "not-allowed",

@@ -43,9 +43,32 @@ pub struct Person {
     pub name: PersonName,
     /// The host groups, or those declared in the configuration.
     pub groups: BTreeSet<String>,
+    /// How they came to the host; none where that is not known, and for people who are only looked up.
+    pub login: Option<Login>,
+}
+
+/// With which account somebody logged in, whatever account they act as since: sudo and su do not change it. Whose
+/// that is, is information and gives no right; it only keeps one human from being counted as two people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Login {
+    /// The login uid of the kernel's audit.
+    pub uid: u32,
+    /// The person of that account; none where it is root's or nobody's who is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonName>,
 }
 
 impl Person {
+    /// Whether the same human may be behind both: one is the other, or logged in as the other, or both logged in as
+    /// the same person.
+    #[must_use]
+    pub fn may_be(&self, other: &PersonName, login: Option<&Login>) -> bool {
+        let ours = [Some(&self.name), self.login.as_ref().and_then(|login| login.person.as_ref())];
+        let theirs = [Some(other), login.and_then(|login| login.person.as_ref())];
+        ours.iter().flatten().any(|name| theirs.iter().flatten().any(|other| name == other))
+    }
+
     /// Whether the person is in at least one of `groups`.
     #[must_use]
     pub fn is_in_any(&self, groups: &[impl AsRef<str>]) -> bool {
@@ -145,6 +168,18 @@ impl PersonName {
     #[must_use]
     pub fn user(&self) -> String {
         format!("jit:{}", self.0)
+    }
+
+    /// The name under which the trail tells what root did. It is no person's.
+    #[must_use]
+    pub fn root() -> Self {
+        Self("root".into())
+    }
+
+    /// Whether it is that name.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        &*self.0 == "root"
     }
 }
 

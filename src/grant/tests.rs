@@ -21,7 +21,7 @@ fn id() -> GrantId {
 }
 
 fn person(name: &str, groups: &[&str]) -> Person {
-    Person { name: name.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect() }
+    Person { name: name.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect(), login: None }
 }
 
 fn ask() -> Ask {
@@ -83,7 +83,7 @@ fn fact(event: Event) -> Fact {
         Event::Reviewed { .. } => "bob",
         _ => "alice",
     };
-    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), event }
+    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), login: None, operator: None, event }
 }
 
 fn requested(count: u32) -> Grant {
@@ -239,6 +239,22 @@ fn only_these_events_may_follow() {
     }
 }
 
+/// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
+#[test]
+fn only_an_operator_takes_away_what_is_pending() {
+    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
+    let operator = Operator { name: PersonName::root(), uid: 0, login_uid: None };
+    let by = |operator: Option<&Operator>, event| {
+        requested(1).follow(&Fact { by: Some(PersonName::root()), operator: operator.cloned(), ..fact(event) })
+    };
+    let grant = by(Some(&operator), ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
+    assert_eq!((grant.phase, grant.end_cause, grant.deadline), (Phase::Ended, Some(EndCause::Revoked), None));
+    assert_eq!((grant.closed_by, grant.closing_words.as_deref()), (Some(PersonName::root()), Some("stolen laptop")));
+    assert!(by(None, ended(EndCause::Revoked, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Failed, EndProof::NeverBound)).is_err());
+    assert!(by(Some(&operator), ended(EndCause::Revoked, EndProof::Denied)).is_err());
+}
+
 #[test]
 fn a_grant_begins_with_its_request_only() {
     for event in every_event() {
@@ -316,10 +332,49 @@ fn a_quorum_counts_people() {
     let grant = requested(2);
     let first = may_approve(&grant, &bob, 1).unwrap();
     assert!(matches!(first, Event::Agreed { .. }));
-    let by_bob = Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), event: first };
+    let by_bob =
+        Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), login: None, operator: None, event: first };
     let grant = grant.follow(&by_bob).unwrap();
     assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
     assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
+}
+
+/// One human with two accounts is no quorum and no approver of their own request, whichever account came first.
+#[test]
+fn one_login_is_one_person() {
+    let logged_in = |name: &str, login: &str| Person {
+        login: Some(Login { uid: 1003, person: login.parse().ok() }),
+        ..person(name, &["leads"])
+    };
+    let asked_by = |login: &str| Grant { requester_login: logged_in("alice", login).login, ..requested(2) };
+    for (asked, approver, expected) in [
+        ("alice", logged_in("bob", "alice"), Some(Code::SelfApproval)),
+        ("bob", logged_in("bob", "bob"), Some(Code::SelfApproval)),
+        ("dave", logged_in("bob", "dave"), Some(Code::SelfApproval)),
+        ("bob", person("bob", &["leads"]), Some(Code::SelfApproval)),
+        ("alice", logged_in("bob", "bob"), None),
+        ("alice", logged_in("bob", "carol"), None),
+        // Root's, or of nobody who is known.
+        ("", logged_in("bob", ""), None),
+    ] {
+        assert_eq!(may_approve(&asked_by(asked), &approver, 1).err(), expected, "{asked} {approver:?}");
+    }
+    for (first, second) in [("bob", "bob"), ("carol", "carol"), ("dave", "dave")] {
+        let bob = logged_in("bob", first);
+        let event = may_approve(&requested(2), &bob, 1).unwrap();
+        let yes = Fact { by: Some(bob.name), login: bob.login, ..fact(event) };
+        let grant = requested(2).follow(&yes).unwrap();
+        assert_eq!(may_approve(&grant, &logged_in("carol", second), 2), Err(Code::AlreadyAgreed));
+        assert!(may_approve(&grant, &logged_in("erin", "erin"), 2).is_ok());
+    }
+}
+
+/// What a trail of before says has no login, and is read and written as it was.
+#[test]
+fn a_fact_without_a_login_is_as_it_always_was() {
+    let written = r#"{"at":"2027-01-15T08:00:00Z","by":"alice","event":{"kind":"withdrawn"}}"#;
+    let fact: Fact = serde_json::from_str(written).unwrap();
+    assert_eq!((&fact.login, serde_json::to_string(&fact).unwrap().as_str()), (&None, written));
 }
 
 /// The digest changes with every word that an approver is shown.
@@ -361,7 +416,9 @@ fn approved_by_bob() -> Grant {
     let bob = person("bob", &["leads"]);
     let grant = requested(1);
     let event = may_approve(&grant, &bob, 1).unwrap();
-    grant.follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), event }).unwrap()
+    grant
+        .follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), login: None, operator: None, event })
+        .unwrap()
 }
 
 /// Each fact that was true when it was approved, made untrue at collection.
@@ -537,7 +594,16 @@ mod broken_glass {
     }
 
     fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
-        grant.follow(&Fact { at: at(second), grant: Some(id()), by: Some(by.name.clone()), event }).unwrap()
+        grant
+            .follow(&Fact {
+                at: at(second),
+                grant: Some(id()),
+                by: Some(by.name.clone()),
+                login: None,
+                operator: None,
+                event,
+            })
+            .unwrap()
     }
 
     fn broken() -> Grant {

@@ -17,14 +17,17 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::role::sha256_hex;
 use crate::grant::{Event, Fact, Grant, GrantId, Shown};
 
+mod backup;
 #[cfg(test)]
 mod tests;
 mod verify;
 
+pub use backup::back_up;
 pub use verify::{Report, export, verify_file, verify_lines};
 
 /// Why the trail could not do its work.
@@ -88,6 +91,7 @@ pub struct Trail {
     reader: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
     latest: Timestamp,
+    draining: Option<Draining>,
 }
 
 struct Writer {
@@ -128,6 +132,7 @@ impl Trail {
         let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
         let reader = open_for_reading(path).map_err(|fault| fault.at(path))?;
         let open = open_grants(&reader).map_err(|fault| fault.at(path))?;
+        let draining = draining(&reader).map_err(|fault| fault.at(path))?;
 
         let latest = head.at;
         let queue = Arc::new(Queue::default());
@@ -144,6 +149,7 @@ impl Trail {
             reader: Arc::new(Mutex::new(reader)),
             path: Arc::new(path.to_owned()),
             latest,
+            draining,
         };
         Ok((trail, open))
     }
@@ -152,6 +158,12 @@ impl Trail {
     #[must_use]
     pub fn latest(&self) -> Timestamp {
         self.latest
+    }
+
+    /// That nothing was given at the moment when the trail was opened.
+    #[must_use]
+    pub fn draining(&self) -> Option<Draining> {
+        self.draining.clone()
     }
 
     /// Appends `facts`, all or none, and returns when they are on the disk.
@@ -568,6 +580,8 @@ fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
     if is_new {
         connection.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?;
     }
+    // A trail of before has no such index. On a full disk it stays so, and what it is for is only slower.
+    drop(connection.execute_batch(INDEX_OF_DRAINING));
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;
     Ok((connection, head))
@@ -612,6 +626,22 @@ fn check_tail(connection: &Connection) -> Result<Head, Fault> {
         head = Head { seq, hash: sha256_hex(line.as_bytes()), at: head.at.max(entry.fact.at) };
     }
     Ok(head)
+}
+
+/// Finds the last word on whether things are given without looking at every event.
+const INDEX_OF_DRAINING: &str =
+    "CREATE INDEX IF NOT EXISTS draining ON events (seq) WHERE kind IN ('drained', 'resumed')";
+
+fn draining(connection: &Connection) -> Result<Option<Draining>, Fault> {
+    let line: Option<String> = connection
+        .query_row(
+            "SELECT line FROM events WHERE kind IN ('drained', 'resumed') ORDER BY seq DESC LIMIT 1",
+            [],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let entry = line.as_deref().map(parse).transpose()?;
+    Ok(entry.and_then(|entry| Draining::after(None, &entry.fact)))
 }
 
 fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {

@@ -50,7 +50,7 @@ fn person(name: &str) -> Option<PersonName> {
 }
 
 fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact {
-    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), event }
+    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), login: None, operator: None, event }
 }
 
 fn requested(number: u8) -> Fact {
@@ -346,7 +346,7 @@ proptest! {
 
         let (trail, open) = Trail::open(&folder.trail()).unwrap();
         let open: BTreeMap<GrantId, Grant> = open.into_iter().map(|grant| (grant.id.clone(), grant)).collect();
-        let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into() };
+        let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
         let (over, more) = runtime.block_on(trail.closed(&erin, &["auditors".to_owned()], "", 10)).unwrap();
         let reloaded: BTreeMap<GrantId, Grant> = over.into_iter().map(|grant| (grant.id.clone(), grant)).chain(open.clone()).collect();
         prop_assert!(!more);

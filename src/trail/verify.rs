@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::{BEGINNING, Entry, Fault, TrailError, open_for_reading, parse, project};
 use crate::grant::role::sha256_hex;
-use crate::grant::{Event, Grant, GrantId};
+use crate::grant::{Grant, GrantId};
 
 /// What a whole trail was found to be.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -137,10 +137,7 @@ impl Checker {
             } else {
                 self.open.insert(id.clone(), next);
             }
-        } else if !matches!(
-            entry.fact.event,
-            Event::Started { .. } | Event::PolicyLoaded { .. } | Event::Stopped | Event::RequestRefused { .. }
-        ) {
+        } else if !entry.fact.is_of_the_daemon() {
             return Err(damaged("names no grant".to_owned()));
         }
         self.seq = seq;

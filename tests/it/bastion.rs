@@ -289,6 +289,10 @@ impl<'a> Bastion<'a> {
         self.dir.join("run/api.sock")
     }
 
+    pub(crate) fn admin_socket(&self) -> PathBuf {
+        self.dir.join("run/admin.sock")
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
@@ -324,6 +328,21 @@ impl<'a> Bastion<'a> {
 
     /// The same to a daemon that may be killed meanwhile.
     pub(crate) fn attempt(&self, person: Person, method: &str, path: &str, body: &Value) -> Result<Answer, String> {
+        Self::attempt_at(&self.socket(), person, method, path, body)
+    }
+
+    /// A call through the operators' socket.
+    pub(crate) fn operate(&self, person: Person, method: &str, path: &str, body: &Value) -> Answer {
+        Self::attempt_at(&self.admin_socket(), person, method, path, body).unwrap()
+    }
+
+    pub(crate) fn attempt_at(
+        socket: &Path,
+        person: Person,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Answer, String> {
         let mut curl = Command::new("curl");
         curl.args([
             "--silent",
@@ -336,7 +355,7 @@ impl<'a> Bastion<'a> {
             method,
         ])
         .arg("--unix-socket")
-        .arg(self.socket())
+        .arg(socket)
         .arg(format!("http://jitd{path}"));
         if !body.is_null() {
             curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
@@ -353,10 +372,15 @@ impl<'a> Bastion<'a> {
     /// Curl as this person with any arguments and any input: what it wrote, and `HTTP-STATUS CONTENT-TYPE` in
     /// its last line.
     pub(crate) fn curl(&self, person: Person, arguments: &[&str], input: &[u8]) -> Output {
+        Self::curl_at(&self.socket(), person, arguments, input)
+    }
+
+    /// The same through any socket.
+    pub(crate) fn curl_at(socket: &Path, person: Person, arguments: &[&str], input: &[u8]) -> Output {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--max-time", "100", "--write-out", "\n%{http_code} %{content_type}"])
             .arg("--unix-socket")
-            .arg(self.socket())
+            .arg(socket)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -560,7 +584,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// Runs a command as a person: their uid, a group of the same number, no further groups.
-fn as_person(command: &mut Command, person: Person) -> &mut Command {
+pub(crate) fn as_person(command: &mut Command, person: Person) -> &mut Command {
     if person.uid != 0 {
         command.uid(person.uid).gid(person.uid);
     }

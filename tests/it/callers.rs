@@ -1,9 +1,10 @@
-//! Every route by every kind of caller, in every phase of a grant: what each is answered, and that who may
-//! not do something changes nothing by trying.
+//! Every route by every kind of caller, in every phase of a grant and by both doors: what each is answered, and that
+//! who may not do something changes nothing by trying.
 //!
 //! The table is held to the daemon's own OpenAPI document, so a new route has to say here who may call it.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
@@ -17,7 +18,7 @@ use crate::plane::Answer;
 /// nobody to the daemon.
 const CALLERS: [Person; 10] = [ALICE, ALICE_TOO, BOB, CAROL, ERIN, ADMIN, DAVE, STRANGER, ROOT, UNMAPPED];
 
-/// A letter a caller; the letters are told below.
+/// A letter a caller; the letters are told below. A row without a door is the same at both.
 const TABLE: &str = "
     GET  /healthz                        any      yyyyyyy yyy
     GET  /metrics                        any      yyyyyyy yyy
@@ -65,13 +66,23 @@ const TABLE: &str = "
     POST /v1/grants/{id}/revoke          pending  nnwwnw- uuu
     POST /v1/grants/{id}/revoke          live     nnyyny- uuu
     POST /v1/grants/{id}/revoke          ended    tttttt- uuu
+
+    GET  /v1/operations         users    any      ooooooo ooo
+    GET  /v1/operations         admins   any      nnnnnyn uyu
+    POST /v1/drain              users    any      ooooooo ooo
+    POST /v1/drain              admins   any      nnnnnyn uyu
+    POST /v1/resume             users    any      ooooooo ooo
+    POST /v1/resume             admins   any      nnnnnyn uyu
+    POST /v1/revoke             users    any      ooooooo ooo
+    POST /v1/revoke             admins   any      nnnnnyn uyu
 ";
 
 /// What a letter of the table stands for.
-const LETTERS: [(char, u16, &str); 8] = [
+const LETTERS: [(char, u16, &str); 9] = [
     ('y', 200, ""),
     ('-', 404, "no-such-grant"),
     ('n', 403, "not-allowed"),
+    ('o', 403, "wrong-door"),
     ('p', 403, "policy-denied"),
     ('s', 403, "self-approval"),
     ('t', 410, "too-late"),
@@ -85,16 +96,28 @@ struct Row {
     route: &'static str,
     phase: &'static str,
     cells: Vec<char>,
+    doors: &'static [Door],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    Users,
+    Operators,
 }
 
 fn rows() -> Vec<Row> {
     let row = |line: &'static str| {
         let mut words = line.split_whitespace();
         let mut word = || words.next().unwrap();
-        let (method, route, phase) = (word(), word(), word());
+        let (method, route) = (word(), word());
+        let (doors, phase) = match word() {
+            "users" => ([Door::Users].as_slice(), word()),
+            "admins" => ([Door::Operators].as_slice(), word()),
+            phase => ([Door::Users, Door::Operators].as_slice(), phase),
+        };
         let cells: Vec<char> = words.collect::<String>().chars().collect();
         assert_eq!(cells.len(), CALLERS.len(), "{line}");
-        Row { method, route, phase, cells }
+        Row { method, route, phase, cells, doors }
     };
     TABLE.lines().filter(|line| !line.trim().is_empty()).map(row).collect()
 }
@@ -114,7 +137,11 @@ fn no_route_is_without_a_row() {
     }
     let mut told: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
     for row in rows() {
-        told.entry((row.method.to_owned(), row.route.to_owned())).or_default().push(row.phase);
+        let phases = told.entry((row.method.to_owned(), row.route.to_owned())).or_default();
+        // The other door of the same.
+        if row.doors != [Door::Operators] {
+            phases.push(row.phase);
+        }
     }
     assert_eq!(told, routes);
 }
@@ -128,8 +155,9 @@ fn every_caller_of_every_route_is_answered_as_the_table_says() {
         let tried = desk.refused_in_the_trail(row.phase);
         let mut expected = Vec::new();
         let cells = || CALLERS.into_iter().zip(&row.cells);
-        for (caller, letter) in cells().filter(|(_, letter)| row.method == "GET" || **letter != 'y') {
-            let (status, answer) = desk.call(&row, caller, &desk.grants[row.phase]);
+        let at_doors = || row.doors.iter().flat_map(|door| cells().map(|(caller, letter)| (*door, caller, letter)));
+        for (door, caller, letter) in at_doors().filter(|(_, _, letter)| row.method == "GET" || **letter != 'y') {
+            let (status, answer) = desk.call(&row, door, caller, &desk.grants[row.phase]);
             desk.check(&row, caller, *letter, status, &answer);
             // Refusals of a grant that can still change stand in its events.
             if matches!(*letter, 'n' | 's' | 'w' | 'p') && row.phase != "any" {
@@ -137,7 +165,7 @@ fn every_caller_of_every_route_is_answered_as_the_table_says() {
             }
             if *letter == '-' {
                 let nowhere = json!({ "id": "0000000000000000", "digest": "" });
-                let (other_status, other) = desk.call(&row, caller, &nowhere);
+                let (other_status, other) = desk.call(&row, door, caller, &nowhere);
                 let id = desk.grants[row.phase]["id"].as_str().unwrap();
                 assert_eq!(answer.to_string().replace(id, "0000000000000000"), other.to_string());
                 assert_eq!(status, other_status);
@@ -149,7 +177,7 @@ fn every_caller_of_every_route_is_answered_as_the_table_says() {
 
         for (caller, letter) in cells().filter(|(_, letter)| row.method == "POST" && **letter == 'y') {
             let grant = desk.fresh(row.phase);
-            let (status, answer) = desk.call(&row, caller, &grant);
+            let (status, answer) = desk.call(&row, row.doors[0], caller, &grant);
             desk.check(&row, caller, *letter, status, &answer);
         }
     }
@@ -167,6 +195,9 @@ impl Desk {
     fn new() -> Self {
         let keys = CALLERS.into_iter().map(|caller| (caller.name, Key::new())).collect();
         let mut desk = Self { bastion: Bastion::start(), keys, grants: BTreeMap::new() };
+        // The file is the first wall, and here it is away: what is shown is the second.
+        let everybody = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(desk.bastion.admin_socket(), everybody).unwrap();
         desk.grants = ["any", "pending", "live", "ended"].into_iter().map(|phase| (phase, desk.fresh(phase))).collect();
         desk
     }
@@ -189,7 +220,7 @@ impl Desk {
     }
 
     /// Calls a route of the table with all that it needs.
-    fn call(&self, row: &Row, caller: Person, grant: &Value) -> Answer {
+    fn call(&self, row: &Row, door: Door, caller: Person, grant: &Value) -> Answer {
         let ask = self.bastion.ask("5m");
         let csr = || self.keys[caller.name].csr();
         let body = match row.route.rsplit('/').next().unwrap() {
@@ -199,13 +230,19 @@ impl Desk {
             "approve" => json!({ "digest": grant["digest"] }),
             "extend" => json!({ "duration": "1m", "reason": "INC-42 not done" }),
             "review" => json!({ "digest": grant["digest"], "verdict": "justified", "words": "fine" }),
+            "drain" => json!({ "reason": "not now" }),
+            "revoke" if row.phase == "any" => json!({ "all": true, "reason": "not now" }),
             "deny" | "revoke" | "break-glass" => json!({ "reason": "not now" }),
             "certificate" => json!({ "csr": csr() }),
             _ => Value::Null,
         };
         let query = if row.route.ends_with("/wait") { "?phase=none" } else { "" };
         let id = grant["id"].as_str().unwrap_or_default();
-        self.bastion.call(caller, row.method, &format!("{}{query}", row.route.replace("{id}", id)), &body)
+        let path = format!("{}{query}", row.route.replace("{id}", id));
+        match door {
+            Door::Users => self.bastion.call(caller, row.method, &path, &body),
+            Door::Operators => self.bastion.operate(caller, row.method, &path, &body),
+        }
     }
 
     fn check(&self, row: &Row, caller: Person, letter: char, status: u16, answer: &Value) {

@@ -136,6 +136,8 @@ fn init_tells_scripts_what_it_made() {
 fn every_optional_key_can_be_taken_up() {
     let host = Host::new();
     host.done(&[]);
+    // One of them names a file.
+    fs::copy(&Plane::shared().kubeconfig, host.dir.join("etc/prod.kubeconfig")).unwrap();
     let is_key = |line: &str| line.starts_with('#') && !line.starts_with("# ") || line.starts_with("#  ");
     let mut taken_up = 0;
     for name in ["config.yaml", "policy.yaml", "guardrails.yaml"] {

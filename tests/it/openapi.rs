@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, repository, text};
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, ROOT, path, repository, text};
 use crate::plane::Plane;
 
 /// Every word of the document stands where OpenAPI 3.1 has it, and every reference leads somewhere
@@ -130,6 +130,17 @@ fn every_answer_is_as_the_document_says() {
     assert_eq!(reviewed["breakGlass"]["reviews"][0]["by"], "bob", "{reviewed}");
     sample.call(ERIN, "get", "/v1/grants", "/v1/grants?all=true&limit=3", &null);
 
+    sample.call(ROOT, "get", "/v1/operations", "/v1/operations", &null);
+    sample.call(ROOT, "post", "/v1/drain", "/v1/drain", &json!({ "reason": "kernel update" }));
+    sample.call(ALICE, "get", "/v1/whoami", "/v1/whoami", &null);
+    sample.call(ALICE, "get", "/v1/grants", "/v1/grants", &null);
+    sample.call(ROOT, "post", "/v1/resume", "/v1/resume", &null);
+    ask_again(&mut sample);
+    let all = json!({ "all": true, "reason": "stolen laptop", "drain": true });
+    sample.call(ROOT, "post", "/v1/revoke", "/v1/revoke?dryRun=true", &all);
+    let revoked = sample.call(ROOT, "post", "/v1/revoke", "/v1/revoke", &all);
+    assert_eq!(revoked["grants"][0]["proof"], "never-bound", "{revoked}");
+
     let routes: BTreeSet<(String, String)> = document["paths"].as_object().unwrap().iter().flat_map(of_path).collect();
     assert_eq!(sample.seen, routes, "every route was in the sample");
 }
@@ -165,7 +176,12 @@ impl Sample<'_> {
         if !body.is_empty() {
             arguments.extend(["--header", "content-type: application/json", "--data-binary", "@-"]);
         }
-        let output = self.bastion.curl(person, &arguments, body.as_bytes());
+        let socket = if operation["description"].as_str().unwrap().contains("operators' socket") {
+            self.bastion.admin_socket()
+        } else {
+            self.bastion.socket()
+        };
+        let output = Bastion::curl_at(&socket, person, &arguments, body.as_bytes());
         assert!(output.status.success(), "{}", text(&output.stderr));
         let told = text(&output.stdout);
         let (answer, status_and_kind) = told.rsplit_once('\n').unwrap();
@@ -230,7 +246,7 @@ fn document(bastion: &Bastion<'_>) -> Value {
 
 /// Actions that need no word more than their path.
 fn path_takes_no_body(path: &str) -> bool {
-    path.ends_with("/withdraw") || path.ends_with("/end")
+    path.ends_with("/withdraw") || path.ends_with("/end") || path.ends_with("/resume")
 }
 
 /// Every `$ref` of the document.

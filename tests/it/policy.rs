@@ -154,6 +154,7 @@ fn decisions_are_equal_on_replay_from_the_trail() {
         let person = jitd::grant::request::Person {
             name: entry["by"].as_str().unwrap().parse().unwrap(),
             groups: requested.decided_on.groups.clone(),
+            login: None,
         };
         let circumstances = Circumstances {
             now: entry["at"].as_str().unwrap().parse().unwrap(),

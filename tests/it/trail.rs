@@ -226,6 +226,7 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     refused(bastion.certificate(ALICE, &waiting, &key));
     refused(bastion.certificate(ALICE, &revoked.grant, &revoked.key));
     assert_eq!(bastion.bindings().len(), 2, "nothing was bound");
+    assert_eq!(bastion.get(ERIN, "/healthz").0, 200, "the watchdog must not end a daemon that still takes access away");
     assert_eq!(bastion.get(ERIN, &path(&waiting, "")).1["phase"], "approved");
 
     refused(bastion.post(BOB, &path(&revoked.grant, "/revoke"), &json!({ "reason": "wrong cluster" })));
@@ -472,6 +473,8 @@ fn story() -> Vec<Fact> {
         at: at(second),
         grant: Some(id(number)),
         by: Some(by.parse().unwrap()),
+        login: None,
+        operator: None,
         event,
     };
     let requested = |second: i64| {

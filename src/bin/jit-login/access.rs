@@ -117,7 +117,8 @@ pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantV
     let folder = holding_key(grant)?;
     let found = if grant.phase == "live" { Kept::find(&folder, &grant.id)? } else { None };
     let kept = match found {
-        Some(kept) if kept.is_good(now()) => kept,
+        // More time was given since: the new end has to be in what is kept.
+        Some(kept) if kept.is_good(now()) && grant.deadline.is_none_or(|end| end <= kept.until) => kept,
         _ => patiently(client, &folder, grant).await?,
     };
     let kubeconfig = Kubeconfig::of(&grant.id, &kept, daemon)?;

@@ -58,8 +58,20 @@ pub(crate) enum Verb {
         timeout: Option<Duration>,
     },
     /// List the grants that you asked for or may answer
-    #[command(aliases = ["list", "status"])]
+    #[command(alias = "list")]
     Ls {
+        /// Those that are over, too
+        #[arg(long)]
+        all: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+        limit: u32,
+    },
+    /// The same as `ls`; with --short what access you have, in one line for a prompt
+    Status {
+        /// One line such as `prod/payments view 7m` from this account's files, or nothing; asks nobody, never fails
+        #[arg(long, conflicts_with_all = ["all", "limit"])]
+        short: bool,
         /// Those that are over, too
         #[arg(long)]
         all: bool,
@@ -181,13 +193,28 @@ pub(crate) enum Verb {
         #[arg(short, long, value_name = "PATH")]
         file: Option<PathBuf>,
     },
-    /// Run a command with access
+    /// Run a command with access; it is ended with the grant where this login has a systemd manager of its own
+    #[command(after_help = COVERS)]
     Run {
         /// A grant's id [default: your only one]
         id: Option<String>,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true, value_name = "COMMAND")]
         command: Vec<OsString>,
+    },
+    /// Run your shell with access, as `run` does; its prompt shows the time that is left
+    #[command(after_help = COVERS)]
+    Shell {
+        /// A grant's id [default: your only one]
+        id: Option<String>,
+    },
+    /// End what was started with a grant when the grant ends (started by `run` and `shell`)
+    #[command(hide = true)]
+    Watch {
+        /// The grant
+        grant: String,
+        /// The end of its window as it is known
+        until: Timestamp,
     },
     /// Show what the trail holds about a grant
     Events {
@@ -197,6 +224,13 @@ pub(crate) enum Verb {
     /// Look for what keeps things from working
     Doctor,
 }
+
+/// What `run` and `shell` end, and what not.
+const COVERS: &str = "\
+When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec
+or a port-forward of it is cut. Not ended are: what was started elsewhere with the same kubeconfig, what you move to
+another place of your own, streams that another program keeps open, and all of it where it is said that it will not be
+ended. The certificate ends by itself, wherever it was copied.";
 
 /// What a reviewer found.
 #[derive(Debug, Args)]

@@ -80,6 +80,9 @@ pub(crate) struct Kept {
     /// The namespace of the grant, the first where there are several.
     pub(crate) namespace: Option<String>,
     duration: String,
+    /// What it is, in a few letters; empty in a file of before it was kept.
+    #[serde(default)]
+    pub(crate) what: String,
     credential: ExecCredential,
 }
 
@@ -126,6 +129,7 @@ impl Kept {
             cluster: view.cluster,
             namespace: grant.namespace.clone(),
             duration: grant.duration.clone(),
+            what: grant.what.clone(),
             credential: ExecCredential {
                 api_version: API.to_owned(),
                 kind: "ExecCredential".to_owned(),
@@ -158,7 +162,7 @@ impl Kept {
 
     /// The grant's terms, for a renewal.
     fn terms(&self) -> Terms {
-        Terms { namespace: self.namespace.clone(), duration: self.duration.clone() }
+        Terms { namespace: self.namespace.clone(), duration: self.duration.clone(), what: self.what.clone() }
     }
 
     fn over(&self, grant: &str) -> Failure {
@@ -188,11 +192,22 @@ pub(crate) struct Terms {
     pub(crate) namespace: Option<String>,
     /// The length of the access.
     pub(crate) duration: String,
+    /// `prod/payments view`
+    pub(crate) what: String,
 }
 
 impl From<&GrantView> for Terms {
     fn from(grant: &GrantView) -> Self {
-        Self { namespace: grant.namespaces.first().cloned(), duration: grant.duration.clone() }
+        let place = match grant.namespaces.as_slice() {
+            [] => "*".to_owned(),
+            [one] => one.clone(),
+            [first, more @ ..] => format!("{first}+{}", more.len()),
+        };
+        Self {
+            namespace: grant.namespaces.first().cloned(),
+            duration: grant.duration.clone(),
+            what: format!("{}/{place} {}", grant.cluster, grant.role.as_deref().unwrap_or("exact")),
+        }
     }
 }
 
@@ -400,7 +415,8 @@ mod tests {
                 certificate_authority: String::new(),
             },
         };
-        let terms = Terms { namespace: Some("payments".into()), duration: "15m".into() };
+        let terms =
+            Terms { namespace: Some("payments".into()), duration: "15m".into(), what: "prod/payments view".to_owned() };
         Kept::new(view, &Key::generate().unwrap(), &terms, at(0))
     }
 

@@ -85,6 +85,7 @@ impl Failure {
                 ("too-late", _) => 7,
                 (
                     "busy"
+                    | "draining"
                     | "cluster-unreachable"
                     | "cluster-refused"
                     | "trail-unavailable"
@@ -263,6 +264,7 @@ mod tests {
             (problem("cluster-unreachable", 503), 1),
             (problem("cluster-refused", 502), 1),
             (problem("busy", 503), 1),
+            (problem("draining", 503), 1),
             (problem("trail-unavailable", 503), 1),
             (problem("authority-unavailable", 503), 1),
             (problem("something-new", 500), 1),

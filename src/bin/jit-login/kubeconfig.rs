@@ -202,7 +202,7 @@ fn has_comments(text: &str) -> bool {
 
 /// This program's absolute path. A package that was renewed since the start leaves a name with
 /// ` (deleted)` behind; the path before it is the new program.
-fn own_path() -> Result<String, Failure> {
+pub(crate) fn own_path() -> Result<String, Failure> {
     let path = std::env::current_exe()
         .map_err(|error| Failure::own(format!("this program's path is not known, {error}"), ""))?;
     let text = path.to_str().ok_or_else(|| Failure::own("this program's path is no text", "install it elsewhere"))?;

@@ -17,6 +17,8 @@ mod folder;
 mod key;
 mod kubeconfig;
 mod output;
+mod session;
+mod status;
 mod verbs;
 mod view;
 mod wait;
@@ -38,9 +40,12 @@ fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
     output::called_as(if plugin { "kubectl jit" } else { "jit-login" });
-    let done = match words.get(1..).and_then(Wanted::in_short) {
-        Some(wanted) => credential::run(&wanted),
-        None => with_verb(words, plugin),
+    let done = match words.get(1..) {
+        Some(arguments) if status::is_all_of(arguments) => status::run(output::Format::Table),
+        arguments => match arguments.and_then(Wanted::in_short) {
+            Some(wanted) => credential::run(&wanted),
+            None => with_verb(words, plugin),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,7 +65,13 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
+    if let Verb::Status { short: true, .. } = verb {
+        return status::run(output);
+    }
     let daemon = Daemon::new(socket, server_user.as_deref())?;
+    if let Verb::Watch { grant, until } = &verb {
+        return access::runtime()?.block_on(session::watch(&daemon, grant, *until));
+    }
     if let Verb::Doctor = verb {
         return doctor::run(&daemon, output);
     }
@@ -82,7 +93,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
         Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
         Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
-        Verb::Ls { all, limit } => caller.list(all, limit).await,
+        Verb::Ls { all, limit } | Verb::Status { all, limit, .. } => caller.list(all, limit).await,
         Verb::Show { id } => caller.show(&id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
         Verb::Approve { id, yes, digest, less } => caller.approve(&id, yes, digest, &less).await,
@@ -96,8 +107,9 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Whoami => caller.whoami().await,
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
         Verb::Run { id, command } => caller.run(id, &command).await,
+        Verb::Shell { id } => caller.run(id, &session::shell()?).await,
         Verb::Events { id } => caller.events(&id).await,
-        // Both were done before there was a connection.
-        Verb::Credential { .. } | Verb::Doctor => Ok(()),
+        // They were done before there was a connection.
+        Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor => Ok(()),
     }
 }

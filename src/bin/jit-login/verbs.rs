@@ -22,7 +22,11 @@ use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
-use crate::view::{closed_word, event_row, explained, glass_line, lacking, page, place, plain, row, sentence};
+use crate::session;
+use crate::status::GRANT_VARIABLE;
+use crate::view::{
+    closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, row, sentence,
+};
 use crate::wait::{interruptible, until_answered};
 
 /// So many grants are looked through for the last one that was asked for.
@@ -128,6 +132,7 @@ impl Caller {
     pub(crate) async fn list(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
         let list: GrantList = self.client.list(all, limit).await?;
         access::tidy(&mut self.client, &list.grants).await;
+        list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
             say(if all { "no grants yet" } else { "no open grants; --all shows those that are over" });
             return Ok(());
@@ -318,6 +323,7 @@ impl Caller {
     /// `whoami`
     pub(crate) async fn whoami(&mut self) -> Result<(), Failure> {
         let who: WhoamiView = self.client.whoami().await?;
+        who.draining.iter().for_each(|draining| say(&draining_line(draining)));
         let text = || {
             let groups: Vec<String> = who.groups.iter().map(|group| safe_name(group)).collect();
             format!("{} on {}\ngroups: {}", paint(&safe_name(&who.name), BOLD), safe_name(&who.host), groups.join(", "))
@@ -356,14 +362,25 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`: becomes the command, so its exit code is the command's.
+    /// `run`, `shell`: becomes the command, so its exit code is the command's.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(Failure::usage("there is no command", "write it after `--`"));
         };
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
-        let error = std::process::Command::new(program).args(arguments).env("KUBECONFIG", &access.path).exec();
+        let mut become_it = match session::confine(&self.daemon, &grant.id, access.kept.until) {
+            Ok(mut scope) => {
+                scope.arg(program);
+                scope
+            }
+            Err(why) => {
+                say(&format!("this will not be ended with the grant: {why}"));
+                std::process::Command::new(program)
+            }
+        };
+        become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
+        let error = become_it.exec();
         Err(Failure::usage(
             format!("can't run `{}`, {error}", program.to_string_lossy()),
             "the command stands after `--`",

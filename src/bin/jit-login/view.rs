@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::api::wire::{DecisionView, FindingView, GrantView, RisksView, StepView, TriedView};
+use jitd::api::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use jitd::grant::role::Rule;
 use serde_json::Value;
 
 use crate::access;
 use crate::failure::closed;
 use crate::output::{
-    BOLD, DIM, GREEN, RED, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table, until,
+    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table,
+    until,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
@@ -89,6 +90,13 @@ pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
     Some(paint(&words, RED))
 }
 
+/// That nothing is given at the moment, and why.
+pub(crate) fn draining_line(draining: &DrainingView) -> String {
+    let why = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", safe(reason)));
+    let since = clock(draining.since);
+    paint(&format!("nothing is given at the moment, since {since}{why}; what is live goes on to its end"), YELLOW)
+}
+
 /// A line of `ls`.
 pub(crate) fn row(grant: &GrantView) -> Vec<String> {
     let reason = safe(&grant.reason);
@@ -147,6 +155,9 @@ pub(crate) fn page(grant: &GrantView) -> String {
         line("asks for", &paint(&words, BOLD));
         line("", &format!("{} has to agree until {}", lacking(&extension.steps), clock(extension.pending_until)));
     }
+    for came_in in &grant.came_in_as {
+        line("mind", &paint(&came_in_line(came_in), RED));
+    }
     if let Some(changed) = &grant.role_changed {
         line("mind", &paint(&safe(changed), RED));
     }
@@ -190,7 +201,8 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     line("digest", &paint(&safe_name(&grant.digest), DIM));
     if grant.phase == "pending" && grant.risks.as_ref().is_none_or(|risks| risks.may_stream) {
-        let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed";
+        let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed, \
+                       unless it was started by `jit-login run` or `shell` on this host";
         line("mind", &paint(warning, DIM));
     }
     if let Some(risks) = grant.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
@@ -202,6 +214,12 @@ pub(crate) fn page(grant: &GrantView) -> String {
         lines.push(table(&["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"], rule_rows(rules), true));
     }
     lines.join("\n")
+}
+
+/// `bob came in as carol, login uid 1003`
+fn came_in_line(came_in: &CameInView) -> String {
+    let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
+    format!("{} came in as {login}, login uid {}", safe_name(&came_in.who), came_in.login_uid)
 }
 
 /// What access reaches, worst first.
@@ -318,7 +336,18 @@ pub(crate) fn event_row(entry: &Value) -> Vec<String> {
         .collect();
     let at = part("at").as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(part("at")), clock);
     let kind = event.get("kind").unwrap_or(&Value::Null);
-    vec![plain(part("seq")), at, plain(part("by")), plain(kind), rest.join(" ")]
+    vec![plain(part("seq")), at, author(part("by"), part("login")), plain(kind), rest.join(" ")]
+}
+
+/// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`
+fn author(by: &Value, login: &Value) -> String {
+    let part = |name: &str| login.get(name).filter(|value| !value.is_null()).map(plain);
+    match (part("uid"), part("person")) {
+        (None, _) => plain(by),
+        (Some(_), Some(person)) if person == plain(by) => person,
+        (Some(uid), Some(person)) => format!("{} (came in as {person}, {uid})", plain(by)),
+        (Some(uid), None) => format!("{} (login uid {uid})", plain(by)),
+    }
 }
 
 /// A value of the trail as text.

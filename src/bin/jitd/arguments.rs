@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::operate::{Door, Revoke};
 use crate::policy::PolicyVerb;
 
 #[derive(Parser)]
@@ -56,6 +57,31 @@ pub(crate) enum Verb {
     Policy {
         #[command(subcommand)]
         verb: PolicyVerb,
+    },
+    /// Give nothing until `jitd resume`, also after a restart: nothing is asked for, collected, taken without an answer
+    /// or made longer. What is live goes on to its end, its certificates are renewed inside the window, and ending,
+    /// revoking, denying, approving, reviewing and listing go on. For root and the people of `admins`.
+    Drain {
+        /// Why; everybody who is refused meanwhile reads it.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Give again after `jitd drain`. What was approved meanwhile can be collected, if its time to be collected is not
+    /// over. For root and the people of `admins`.
+    Resume {
+        #[command(flatten)]
+        door: Door,
+    },
+    /// Take away every grant that is meant, whatever its phase: what is live is ended and proved denied, what waits is
+    /// closed and can't be collected any more. Exit code 1 when not all of it is proved yet; the daemon goes on with
+    /// the rest by itself, for ever. For root and the people of `admins`.
+    Revoke(Revoke),
+    /// Copy the trail to a new file, also while the daemon serves, and check the copy. For root and the daemon's account.
+    Backup {
+        /// The copy; nothing may be there yet.
+        file: PathBuf,
     },
     /// Check or export the trail.
     Audit {

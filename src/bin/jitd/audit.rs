@@ -17,17 +17,23 @@ pub(crate) fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
                 std::fs::File::open(file).map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
             trail::verify_lines(BufReader::new(lines), file)?
         }
-        None => {
-            let watched = std::io::stderr().is_terminal();
-            trail::verify_file(&read(path)?.trail(), |events| {
-                if watched {
-                    eprint!("\r{events} events");
-                }
-            })?
-        }
+        None => trail::verify_file(&read(path)?.trail(), watched())?,
     };
-    let trail::Report { events, grants, open, reviews_owed, head } = report;
+    print(&report);
+    Ok(())
+}
+
+/// Tells a person who waits how far a check is.
+pub(crate) fn watched() -> impl FnMut(i64) {
+    let watched = std::io::stderr().is_terminal();
+    move |events| {
+        if watched {
+            eprint!("\r{events} events");
+        }
+    }
+}
+
+pub(crate) fn print(trail::Report { events, grants, open, reviews_owed, head }: &trail::Report) {
     println!("the chain holds: events {events}, grants {grants}, open {open}, reviews owed {reviews_owed}");
     println!("head {head}");
-    Ok(())
 }

@@ -87,13 +87,13 @@ impl Report {
         self.caller();
         self.clock();
         let (config, policy) = self.configuration(path);
+        self.files(path, config.as_ref());
         let Some(config) = config else {
             for check in ["state", "trail", "groups", "authority", "daemon", "cluster"] {
                 self.skipped(check, "needs the configuration");
             }
             return Ok(());
         };
-        self.files(path, &config);
         let held = self.state(&config);
         match policy {
             Policy::Read => self.groups(&config),

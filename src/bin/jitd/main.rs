@@ -10,6 +10,7 @@ mod check;
 mod doctor;
 mod init;
 mod journal;
+mod operate;
 mod policy;
 mod pulse;
 mod serve;
@@ -72,6 +73,10 @@ fn main() -> ExitCode {
         Verb::Ca { verb } => authority::ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
         Verb::Policy { verb } => policy::policy(&arguments.config, verb),
+        Verb::Drain { reason, door } => operate::drain(&arguments.config, door, reason.as_deref()),
+        Verb::Resume { door } => operate::resume(&arguments.config, door),
+        Verb::Revoke(revoke) => operate::revoke(&arguments.config, revoke),
+        Verb::Backup { file } => operate::backup(&arguments.config, file),
         Verb::Audit { verb: AuditVerb::Verify { file } } => audit::verify(&arguments.config, file.as_deref()),
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))

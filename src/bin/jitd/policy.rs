@@ -306,7 +306,7 @@ impl Request {
                     Failure::Usage(format!("{unknown}\nhint: `--group` says which groups somebody is in"))
                 })
             }
-            _ => Ok(Person { name: self.person.clone(), groups: self.groups.iter().cloned().collect() }),
+            _ => Ok(Person { name: self.person.clone(), groups: self.groups.iter().cloned().collect(), login: None }),
         }
     }
 

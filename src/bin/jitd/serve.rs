@@ -10,14 +10,14 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, Group, Uid, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use jitd::api::{self, Api, Limits};
+use jitd::api::{self, Api, Door, Limits};
 use jitd::broker::{Broker, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
@@ -97,7 +97,7 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
         metrics: Metrics::new(findings),
         host,
     });
-    let Door { listener, path, opened_by } = door(&mut sockets, service::API, &config.socket)?;
+    let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
     let pulse = Pulse::new(Arc::clone(&broker), &path);
     let telling = Arc::clone(&pulse);
     let telling = tokio::spawn(async move { telling.tell().await });
@@ -121,14 +121,14 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
         telling.abort();
         tracing::info!("stopping");
     };
-    api::serve(api, listener, Limits::USUAL, stop).await;
+    api::serve(api, doors, Limits::USUAL, stop).await;
     reloading.abort();
     sweeping.abort();
     renewal.abort();
     broker.stopped().await?;
     // Only now: a client that finds no socket may ask the next daemon.
-    if opened_by == OpenedBy::Us {
-        drop(std::fs::remove_file(&path));
+    for path in ours {
+        drop(std::fs::remove_file(path));
     }
     trail.close();
     Ok(())
@@ -249,36 +249,62 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
 }
 
 /// Where the daemon serves.
-struct Door {
-    listener: UnixListener,
+struct Doors {
+    doors: Vec<(Door, UnixListener)>,
+    /// The socket that people call.
     path: PathBuf,
-    opened_by: OpenedBy,
+    /// What we opened ourselves, and so remove.
+    ours: Vec<PathBuf>,
 }
 
-/// Whose a socket is; only who opened it removes it.
-#[derive(PartialEq, Eq)]
-enum OpenedBy {
-    Us,
-    Systemd,
-}
+/// The host's group whose members may open the operators' socket, where there is one; without it only root may.
+const OPERATORS_GROUP: &str = "jit-admins";
 
-/// The socket that systemd handed over under this name, or else our own at `path`.
-fn door(sockets: &mut Sockets, name: &str, path: &Path) -> Result<Door, Failure> {
-    let Some(Handed { listener, path: handed }) = sockets.take(name)? else {
-        return Ok(Door { listener: listen(path)?, path: path.to_owned(), opened_by: OpenedBy::Us });
+/// The sockets that systemd handed over, or else our own. Where systemd opens any of them it opens all that there are:
+/// the daemon of its unit may not make files beside them.
+fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
+    let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
+    let (users, operators) = match (users, operators) {
+        (None, None) => {
+            // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too.
+            let doors = vec![
+                (Door::Users, listen(&config.socket, 0o666, None)?),
+                (Door::Operators, listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?),
+            ];
+            let ours = vec![config.socket.clone(), config.admin_socket.clone()];
+            return Ok(Doors { doors, path: config.socket.clone(), ours });
+        }
+        (Some(users), operators) => (users, operators),
+        (None, Some(_)) => {
+            return Err(Failure::Ours(format!(
+                "systemd handed over `{}` and no `{}`, so nobody could ask\nhint: `Sockets=` of jitd.service names both `.socket` units",
+                service::ADMIN,
+                service::API
+            )));
+        }
     };
-    if handed != path {
-        tracing::warn!(
-            handed = %handed.display(),
-            configured = %path.display(),
-            "systemd opened the socket elsewhere than config.yaml has it; systemd's is served"
-        );
+    if operators.is_none() {
+        tracing::warn!("systemd handed over no socket for operators; hint: `systemctl enable --now jitd-admin.socket`");
     }
-    Ok(Door { listener, path: handed, opened_by: OpenedBy::Systemd })
+    let path = users.path.clone();
+    let handed = [(Door::Users, &config.socket, Some(users)), (Door::Operators, &config.admin_socket, operators)];
+    let mut doors = Vec::new();
+    for (door, configured, handed) in handed {
+        let Some(Handed { listener, path }) = handed else { continue };
+        if path != *configured {
+            tracing::warn!(
+                handed = %path.display(),
+                configured = %configured.display(),
+                "systemd opened the socket elsewhere than config.yaml has it; systemd's is served"
+            );
+        }
+        doors.push((door, listener));
+    }
+    Ok(Doors { doors, path, ours: Vec::new() })
 }
 
-/// The socket, with a leftover of a daemon that was killed removed; never one that still answers.
-fn listen(path: &Path) -> Result<UnixListener, Failure> {
+/// A socket, with a leftover of a daemon that was killed removed; never one that still answers.
+fn listen(path: &Path, mode: u32, group: Option<&str>) -> Result<UnixListener, Failure> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
@@ -290,7 +316,12 @@ fn listen(path: &Path) -> Result<UnixListener, Failure> {
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    // Who may do what is decided by who they are; everybody may ask.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    if let Some(group) = group
+        && Uid::effective().is_root()
+        && let Some(group) = Group::from_name(group)?
+    {
+        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw()))?;
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }

@@ -61,7 +61,7 @@ pub(super) fn request(
     scope: &Scope,
     access: &Access,
 ) -> Option<(Person, Ask)> {
-    let person = Person { name: "anybody".parse().ok()?, groups: groups.clone() };
+    let person = Person { name: "anybody".parse().ok()?, groups: groups.clone(), login: None };
     let ask = Ask {
         cluster: cluster.clone(),
         scope: scope.clone(),
@@ -141,8 +141,11 @@ impl Policy {
     fn except(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<String> {
         let others = self.deny.iter().filter_map(|deny| Some((deny, deny.who.as_ref()?)));
         let others = others.filter(|(deny, who)| {
-            let both =
-                Person { name: person.name.clone(), groups: who.iter().chain(&person.groups).cloned().collect() };
+            let both = Person {
+                name: person.name.clone(),
+                groups: who.iter().chain(&person.groups).cloned().collect(),
+                login: None,
+            };
             !person.is_in_any(who) && deny.denies(&both, ask, Labelled::Asked(labels))
         });
         others.map(|(deny, who)| format!("{} (denied by `{}`)", who.join(", "), deny.name)).collect()

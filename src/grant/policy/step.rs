@@ -13,7 +13,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use crate::grant::request::PersonName;
+use crate::grant::request::{Login, PersonName};
 
 /// One step: `count` people, each in one of `groups`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ impl fmt::Display for Step {
 pub struct Yes {
     /// Who.
     pub by: PersonName,
+    /// How they came to the host.
+    pub login: Option<Login>,
     /// The asked groups that they were in.
     pub groups: BTreeSet<String>,
     /// When.

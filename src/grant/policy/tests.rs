@@ -20,7 +20,7 @@ fn now() -> Timestamp {
 }
 
 fn alice() -> Person {
-    Person { name: "alice".parse().unwrap(), groups: ["oncall".to_owned()].into() }
+    Person { name: "alice".parse().unwrap(), groups: ["oncall".to_owned()].into(), login: None }
 }
 
 /// A policy of one rule, with these keys instead of, or besides, the usual ones.
@@ -479,7 +479,7 @@ fn step(groups: &[&str], count: u32) -> Step {
 }
 
 fn yes(by: &str, groups: &[&str]) -> Yes {
-    Yes { by: by.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect(), at: now() }
+    Yes { by: by.parse().unwrap(), login: None, groups: groups.iter().map(ToString::to_string).collect(), at: now() }
 }
 
 /// One person is one pair of eyes, wherever they count; who could sit elsewhere makes room.

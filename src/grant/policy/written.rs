@@ -477,7 +477,11 @@ fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
     Some(Case {
         name: text(node, "name")?,
         line: node.place.line,
-        person: Person { name: parsed(node, "person")?, groups: each(node, "groups").into_iter().collect() },
+        person: Person {
+            name: parsed(node, "person")?,
+            groups: each(node, "groups").into_iter().collect(),
+            login: None,
+        },
         labels: labels.collect(),
         now: parsed(node, "now"),
         ask: ask?,

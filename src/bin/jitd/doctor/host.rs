@@ -23,19 +23,22 @@ const ROOM: u64 = 128 << 20;
 
 impl Report {
     /// Who may write a file of the configuration decides who gets access; the daemon has to be able to read it.
-    pub(super) fn files(&mut self, path: &Path, config: &Config) {
-        let policy = &config.policy_files.policy;
-        let guardrails =
-            config.policy_files.guardrails.clone().unwrap_or_else(|| policy.with_file_name("guardrails.yaml"));
-        let mut files: Vec<PathBuf> = vec![path.to_owned(), policy.clone(), guardrails];
+    /// Without a configuration that can be meant, the other files are looked for beside it.
+    pub(super) fn files(&mut self, path: &Path, config: Option<&Config>) {
+        let policy =
+            config.map_or_else(|| path.with_file_name("policy.yaml"), |config| config.policy_files.policy.clone());
+        let named = config.and_then(|config| config.policy_files.guardrails.clone());
+        let guardrails = named.unwrap_or_else(|| policy.with_file_name("guardrails.yaml"));
+        let mut files: Vec<PathBuf> = vec![path.to_owned(), policy, guardrails];
         let folders: Vec<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
         files.extend(folders);
         files.sort();
         files.dedup();
-        let account = service_account(config);
-        let mut wrong = 0;
+        let account = config.and_then(service_account);
+        let (mut seen, mut wrong) = (0, 0);
         for file in files {
             let Ok(found) = fs::metadata(&file) else { continue };
+            seen += 1;
             let shown = file.display();
             let mode = found.mode() & 0o7777;
             let wanted = if found.is_dir() { "750" } else { "640" };
@@ -65,7 +68,7 @@ impl Report {
             }
             wrong += 1;
         }
-        if wrong == 0 {
+        if seen > 0 && wrong == 0 {
             self.ok("files", "those of the configuration can be changed by nobody else");
         }
     }

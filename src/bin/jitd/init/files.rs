@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
 use jitd::config::{Config, Faults};
@@ -64,8 +64,8 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     texts.push((name, filled(CONFIG_TEXT, &of_config(answers, folder, &authority))));
 
     let written = stage(&staged, folder, &texts, account)
-        .and_then(|()| check(&staged.0, folder, name))
-        .and_then(|()| link(&staged, folder, &texts));
+        .and_then(|fates| check(&staged.0, folder, name).map(|()| fates))
+        .and_then(|fates| link(&staged, folder, &texts, &fates));
     let told = match written {
         Ok(told) => told,
         Err(failure) => {
@@ -123,22 +123,35 @@ impl Drop for Staged {
     }
 }
 
-/// Writes each draft, or a link to what is in its place already.
-fn stage(staged: &Staged, folder: &Path, texts: &[(&str, String)], account: Option<&Account>) -> Result<(), Failure> {
+/// Writes each draft, or a copy of what is in its place already, so that all are read as one.
+fn stage(
+    staged: &Staged,
+    folder: &Path,
+    texts: &[(&str, String)],
+    account: Option<&Account>,
+) -> Result<Vec<Fate>, Failure> {
+    let copied = |name: &str| -> Result<bool, Failure> {
+        let place = folder.join(name);
+        if place.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        fs::copy(&place, staged.0.join(name)).map(|_| true).map_err(|error| failed(&place, &error))
+    };
     for name in [POLICY, GUARDRAILS] {
-        if !texts.iter().any(|(other, _)| *other == name) && folder.join(name).exists() {
-            symlink(Path::new("..").join(name), staged.0.join(name)).map_err(|error| failed(folder, &error))?;
+        if !texts.iter().any(|(other, _)| *other == name) {
+            copied(name)?;
         }
     }
+    let mut fates = Vec::new();
     for (name, text) in texts {
-        let place = staged.0.join(name);
-        if folder.join(name).symlink_metadata().is_ok() {
-            symlink(Path::new("..").join(name), &place).map_err(|error| failed(&place, &error))?;
+        fates.push(if copied(name)? {
+            Fate::Left
         } else {
-            draft(&place, text, account).map_err(|error| failed(&folder.join(name), &error))?;
-        }
+            draft(&staged.0.join(name), text, account).map_err(|error| failed(&folder.join(name), &error))?;
+            Fate::Written
+        });
     }
-    Ok(())
+    Ok(fates)
 }
 
 fn draft(place: &Path, text: &str, account: Option<&Account>) -> io::Result<()> {
@@ -166,12 +179,14 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
 }
 
 /// Puts the drafts into their places; when one can't be, those before it go again.
-fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)]) -> Result<Vec<Told>, Failure> {
+fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]) -> Result<Vec<Told>, Failure> {
     let mut told: Vec<Told> = Vec::new();
-    for (name, _) in texts {
-        let (draft, place) = (staged.0.join(name), folder.join(name));
-        let fate =
-            if draft.is_symlink() { Ok(Fate::Left) } else { fs::hard_link(&draft, &place).map(|()| Fate::Written) };
+    for ((name, _), fate) in texts.iter().zip(fates) {
+        let place = folder.join(name);
+        let fate = match fate {
+            Fate::Left => Ok(Fate::Left),
+            Fate::Written => fs::hard_link(staged.0.join(name), &place).map(|()| Fate::Written),
+        };
         match fate {
             Ok(fate) => told.push(Told { path: place, fate }),
             Err(error) => {

@@ -1,0 +1,280 @@
+//! A command that ends with its grant: in a scope of the person's own systemd manager, below a slice that only this
+//! grant has.
+//!
+//! ```text
+//!  run, shell ─┬─► jit-<grant>-end-<second>.timer ── the window is over ──┐
+//!              ├─► jit-<grant>-watch.service ── any earlier end ──────────┼─► stop jit-<grant>.slice: SIGTERM and
+//!              │      (`watch`, moves the timer with the window)          │   SIGHUP, five seconds later SIGKILL
+//!              └─► exec ─► jit-<grant>-<word>.scope in that slice ◄───────┘
+//! ```
+//! The end of the window needs no process of ours, only systemd. None of this is a wall: a person owns their manager
+//! and may move a process out of its scope. It keeps nobody from running a command; where it can't be done, that is
+//! said. The verbs `run` and `shell` call it, and `main` for `watch`.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jitd::client::{ClientError, LONGEST_WAIT};
+use nix::unistd::{Uid, User};
+
+use crate::access::{Daemon, forget};
+use crate::failure::Failure;
+use crate::folder::{Folder, random_word};
+use crate::kubeconfig::own_path;
+use crate::now;
+use crate::output::say;
+
+/// How long a command may take to end by itself.
+const TERMINATE_WITHIN: &str = "TimeoutStopSec=5s";
+/// Between two attempts to reach the daemon.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// What was just being started when the grant ended is in the slice after so long.
+const ONCE_MORE: Duration = Duration::from_secs(5);
+
+/// What has to stand before a command so that it ends with the grant.
+///
+/// # Errors
+/// Why it can't be ended with it.
+pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<Command, String> {
+    let manager = Manager::own()?;
+    let (watch, end) = (watch_unit(grant), end_unit(grant, until));
+    if !manager.are_active(&[&watch, &format!("{end}.timer")]) {
+        manager.arm(grant, until)?;
+        manager.watch(daemon, grant, until)?;
+    }
+    // Whether a process of this login may be moved there at all is only known once one was.
+    let mut probe = manager.scope(grant)?;
+    finished(probe.arg("true"))?;
+    manager.scope(grant)
+}
+
+/// Waits until the grant is over, moves the timer when its end moves, and ends what was started with it.
+pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<(), Failure> {
+    let manager = Manager::own().map_err(|why| Failure::own(why, "it is started by `run` and `shell`"))?;
+    let (mut until, mut pause) = (until, PAUSES.0);
+    loop {
+        match follow(daemon, grant, &manager, &mut until, &mut pause).await {
+            Ok(()) => break,
+            Err(Failure::Client(ClientError::Problem(problem))) if problem.code == "no-such-grant" => break,
+            // Nobody says that it was extended, and the timer has ended it.
+            Err(_) if until <= now() => break,
+            Err(_) => tokio::time::sleep(pause).await,
+        }
+        pause = (pause * 2).min(PAUSES.1);
+    }
+    for folder in Folder::every().unwrap_or_default() {
+        forget(&folder, grant);
+    }
+    manager.stop(&slice(grant));
+    tokio::time::sleep(ONCE_MORE).await;
+    manager.stop(&slice(grant));
+    Ok(())
+}
+
+/// Follows the grant on one connection until it is over.
+async fn follow(
+    daemon: &Daemon,
+    grant: &str,
+    manager: &Manager,
+    until: &mut Timestamp,
+    pause: &mut Duration,
+) -> Result<(), Failure> {
+    let mut client = daemon.connect().await?;
+    let mut seen = client.show(grant).await?;
+    *pause = PAUSES.0;
+    while seen.phase == "live" {
+        if let Some(moved) = seen.deadline.filter(|deadline| *deadline > *until) {
+            match manager.arm(grant, moved) {
+                Ok(()) => *until = moved,
+                Err(why) => say(&format!("the timer of `{grant}` stays as it was, {why}")),
+            }
+        }
+        seen = client.wait(&seen, LONGEST_WAIT).await?;
+    }
+    Ok(())
+}
+
+/// The shell of this account, and what it has to be told so that its prompt shows the grant.
+pub(crate) fn shell() -> Result<Vec<OsString>, Failure> {
+    let named = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
+    let of_account = || User::from_uid(Uid::effective()).ok().flatten().map(|user| user.shell.into_os_string());
+    let shell = named.or_else(of_account).unwrap_or_else(|| OsString::from("/bin/sh"));
+    if Path::new(&shell).file_name() != Some(OsStr::new("bash")) {
+        return Ok(vec![shell]);
+    }
+    let folder = Folder::home()?;
+    folder.write(BASHRC, &bashrc(&own_path()?))?;
+    Ok(vec![shell, "--rcfile".into(), folder.path_of(BASHRC).into()])
+}
+
+/// The person's own start-up file, and the time that is left before the prompt.
+fn bashrc(program: &str) -> String {
+    let program = program.replace('\'', r"'\''");
+    format!(
+        "[ -r ~/.bashrc ] && . ~/.bashrc\n\
+         jit_login='{program}'\n\
+         PS1='$(\"$jit_login\" status --short)> '\"$PS1\"\n"
+    )
+}
+
+const BASHRC: &str = "shell.bashrc";
+
+/// The systemd manager of this account.
+struct Manager {
+    runtime: PathBuf,
+}
+
+impl Manager {
+    fn own() -> Result<Self, String> {
+        // Not XDG_RUNTIME_DIR: after su it is the folder of the account of before.
+        let runtime = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+        let listens = std::fs::metadata(runtime.join("systemd/private"));
+        if listens.is_ok_and(|found| found.file_type().is_socket()) {
+            Ok(Self { runtime })
+        } else {
+            Err("this login has no systemd manager of its own".to_owned())
+        }
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--user").arg("--quiet").env("XDG_RUNTIME_DIR", &self.runtime);
+        command
+    }
+
+    /// A scope of its own, ready for the command.
+    fn scope(&self, grant: &str) -> Result<Command, String> {
+        let word = random_word().map_err(|_| "the host gives no random numbers".to_owned())?;
+        let mut command = self.command("systemd-run");
+        command
+            .arg("--scope")
+            .arg("--collect")
+            .arg(format!("--slice={}", slice(grant)))
+            .arg(format!("--unit=jit-{grant}-{word}.scope"))
+            // A shell at a terminal ignores SIGTERM.
+            .args(["--property=SendSIGHUP=yes", &format!("--property={TERMINATE_WITHIN}"), "--"]);
+        Ok(command)
+    }
+
+    /// Lets systemd end the slice at that second by the clock on the wall, which goes on while the host sleeps, and
+    /// forgets the earlier ends of this grant.
+    fn arm(&self, grant: &str, until: Timestamp) -> Result<(), String> {
+        let unit = end_unit(grant, until);
+        let mut run = self.command("systemd-run");
+        run.arg("--collect")
+            .arg(format!("--unit={unit}"))
+            .arg(format!("--on-calendar=@{}", until.as_second()))
+            .args(["--timer-property=AccuracySec=100ms", "--timer-property=RemainAfterElapse=no", "--"])
+            .args(["systemctl", "--user", "stop", &slice(grant)]);
+        self.unless_active(&mut run, &format!("{unit}.timer"))?;
+        for timer in self.timers(grant) {
+            if ends_at(&timer).is_some_and(|end| end < until.as_second()) {
+                self.stop(&timer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts what waits for an earlier end, once for each grant.
+    fn watch(&self, daemon: &Daemon, grant: &str, until: Timestamp) -> Result<(), String> {
+        let program = own_path().map_err(|_| "the path of this program is not known".to_owned())?;
+        let mut run = self.command("systemd-run");
+        run.arg("--collect")
+            .arg(format!("--unit={}", watch_unit(grant)))
+            .args(["--property=Restart=on-failure", "--property=RestartSec=5s", "--", &program, "--socket"])
+            .arg(&daemon.socket);
+        if let Some(user) = &daemon.server_user {
+            run.args(["--server-user", user]);
+        }
+        run.args(["watch", grant, &until.to_string()]);
+        self.unless_active(&mut run, &watch_unit(grant))
+    }
+
+    /// Two that start the same at once are one.
+    fn unless_active(&self, run: &mut Command, unit: &str) -> Result<(), String> {
+        match finished(run) {
+            Err(why) if !self.are_active(&[unit]) => Err(why),
+            _ => Ok(()),
+        }
+    }
+
+    fn are_active(&self, units: &[&str]) -> bool {
+        let asked = Command::new("systemctl")
+            .args(["--user", "is-active"])
+            .args(units)
+            .env("XDG_RUNTIME_DIR", &self.runtime)
+            .stdin(Stdio::null())
+            .output();
+        asked.is_ok_and(|answer| {
+            String::from_utf8_lossy(&answer.stdout).lines().filter(|state| *state == "active").count() == units.len()
+        })
+    }
+
+    fn timers(&self, grant: &str) -> Vec<String> {
+        let mut list = self.command("systemctl");
+        list.args(["list-units", "--plain", "--no-legend", "--all"]).arg(format!("jit-{grant}-end-*.timer"));
+        let listed = list.stdin(Stdio::null()).output().map(|listed| listed.stdout).unwrap_or_default();
+        let words = String::from_utf8_lossy(&listed);
+        words.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+    }
+
+    /// What is not there is stopped.
+    fn stop(&self, unit: &str) {
+        drop(finished(self.command("systemctl").arg("stop").arg(unit)));
+    }
+}
+
+/// Runs it to its end, which says in its last line why it could not do it.
+fn finished(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.stdin(Stdio::null()).stdout(Stdio::null()).output() {
+        Ok(done) if done.status.success() => Ok(()),
+        Ok(done) => {
+            let said = String::from_utf8_lossy(&done.stderr);
+            Err(format!("`{program}` says: {}", said.lines().last().unwrap_or("nothing").trim_end_matches('.')))
+        }
+        Err(error) => Err(format!("`{program}` can't be run, {error}")),
+    }
+}
+
+fn slice(grant: &str) -> String {
+    format!("jit-{grant}.slice")
+}
+
+fn watch_unit(grant: &str) -> String {
+    format!("jit-{grant}-watch.service")
+}
+
+fn end_unit(grant: &str, until: Timestamp) -> String {
+    format!("jit-{grant}-end-{}", until.as_second())
+}
+
+/// The second at which a timer of ours ends its slice.
+fn ends_at(timer: &str) -> Option<i64> {
+    timer.strip_suffix(".timer")?.rsplit_once("-end-")?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_says_when_it_ends_its_slice() {
+        let until: Timestamp = "2026-11-23T18:00:00Z".parse().unwrap();
+        let unit = format!("{}.timer", end_unit("7k3m9x2q7k3m9x2q", until));
+        assert_eq!(unit, "jit-7k3m9x2q7k3m9x2q-end-1795456800.timer");
+        assert_eq!(ends_at(&unit), Some(until.as_second()));
+        for other in ["jit-7k3m9x2q7k3m9x2q-watch.service", "jit-7k3m9x2q7k3m9x2q-end-x.timer", "a-end-1"] {
+            assert_eq!(ends_at(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_path_can_not_leave_its_quotes_in_the_start_up_file() {
+        assert!(bashrc("/opt/it's/jit-login").contains(r"jit_login='/opt/it'\''s/jit-login'"));
+    }
+}

@@ -1,0 +1,292 @@
+//! `jitd drain`, `resume`, `revoke` and `backup`: what an operator does to a daemon that serves.
+//!
+//! The first three go through the operators' socket and are decided by the daemon; nothing here knows the trail or a
+//! cluster. `backup` reads the trail's file, so that it also works without a daemon. `main.rs` calls it.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+
+use jitd::api::wire::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
+use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
+use jitd::config::Config;
+use jitd::trail;
+
+use crate::{Failure, audit, print_json, read, runtime};
+
+/// Where the daemon is operated.
+#[derive(Args)]
+pub(crate) struct Door {
+    /// The operators' socket, when it is not the `adminSocket` of the configuration.
+    #[arg(long, value_name = "FILE", env = "JITD_ADMIN_SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+/// Whose grants are taken away, and why.
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// Every grant there is.
+    #[arg(long, required_unless_present_any = ["person", "cluster"], conflicts_with_all = ["person", "cluster"])]
+    all: bool,
+    /// The grants of this person; with --cluster only those in it.
+    #[arg(long, value_name = "NAME")]
+    person: Option<String>,
+    /// The grants in this cluster.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Why; who had the access reads it.
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// Drain first, in the same call, so that nothing comes to be meanwhile; `jitd resume` ends it.
+    #[arg(long)]
+    drain: bool,
+    /// Don't ask.
+    #[arg(long)]
+    yes: bool,
+    /// How the result is printed.
+    #[arg(long, short, default_value = "table", value_enum)]
+    output: Form,
+    #[command(flatten)]
+    door: Door,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Form {
+    /// For people.
+    Table,
+    /// As the API answers it.
+    Json,
+    /// Only the ids.
+    Name,
+}
+
+pub(crate) fn drain(config: &Path, door: &Door, reason: Option<&str>) -> Result<(), Failure> {
+    let body = DrainBody { reason: reason.map(str::to_owned) };
+    let state = at(config, door, async |client| client.drain(&body).await)?;
+    eprintln!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
+    println!("{}", told(&state));
+    Ok(())
+}
+
+pub(crate) fn resume(config: &Path, door: &Door) -> Result<(), Failure> {
+    let (before, state) = at(config, door, async |client| {
+        let before = client.operations().await?;
+        Ok((before, client.resume().await?))
+    })?;
+    match before.draining {
+        Some(draining) => eprintln!("resumed: it was drained {}", since(&draining)),
+        None => eprintln!("it was not draining"),
+    }
+    println!("{}", told(&state));
+    Ok(())
+}
+
+pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
+    let body = RevokeBody {
+        all: revoke.all,
+        person: revoke.person.clone(),
+        cluster: revoke.cluster.clone(),
+        reason: revoke.reason.clone(),
+        drain: revoke.drain,
+    };
+    let found = at(config, &revoke.door, async |client| client.revoke_many(&body, true).await)?;
+    if found.grants.is_empty() && !revoke.drain {
+        eprintln!("nothing to revoke: no open grant is meant");
+        return print(revoke.output, &found);
+    }
+    if !revoke.yes {
+        eprintln!("{}", summary(&found.grants));
+        if !(stdin().is_terminal() && stderr().is_terminal()) {
+            return Err(Failure::Usage("nobody can be asked here\nhint: say --yes".to_owned()));
+        }
+        let first = if revoke.drain { "drain, and " } else { "" };
+        if !agreed_to(&format!("{first}revoke {}?", grants(found.grants.len())))? {
+            return Err(Failure::Ours("nothing was revoked".to_owned()));
+        }
+    }
+    let done = at(config, &revoke.door, async |client| {
+        let socket = socket(config, &revoke.door);
+        tokio::select! {
+            done = client.revoke_many(&body, false) => done,
+            never = progress(&socket) => match never {},
+        }
+    })?;
+    print(revoke.output, &done)?;
+    let late = done.grants.iter().filter(|grant| grant.proof.is_none()).count();
+    eprintln!("revoked {}", grants(done.grants.len().saturating_sub(late)));
+    if let Some(draining) = &done.draining {
+        eprintln!("draining {}: nothing is given until `jitd resume`", since(draining));
+    }
+    let mut failed = Vec::new();
+    if let Some(why) = &done.not_drained {
+        failed.push(format!("it could not be drained: {}", one_line(why)));
+    }
+    if late > 0 {
+        let why = done.grants.iter().filter(|grant| grant.proof.is_none());
+        failed.extend(why.map(|grant| {
+            let why = grant.why.as_deref().map_or(String::new(), |why| format!(": {}", one_line(why)));
+            format!("{} of {} in {} is {}{why}", grant.id, grant.requester, grant.cluster, grant.phase)
+        }));
+        failed.push(format!(
+            "not proved denied yet: {late} of {}; the daemon goes on with them by itself\nhint: the same command again \
+             tells how far it is",
+            done.grants.len()
+        ));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Failure::Ours(failed.join("\njitd: "))) }
+}
+
+pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
+    let trail = read(config)?.trail();
+    let report = trail::back_up(&trail, file, audit::watched())?;
+    println!("{}", file.display());
+    eprintln!("copied and read again");
+    audit::print(&report);
+    Ok(())
+}
+
+/// Calls the daemon through the operators' socket.
+fn at<T>(
+    config: &Path,
+    door: &Door,
+    call: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> Result<T, Failure> {
+    let socket = socket(config, door);
+    let called = runtime()?.block_on(async {
+        let mut client = Client::connect(&socket, Trust::FolderOwner).await?;
+        call(&mut client).await
+    });
+    called.map_err(|error| match error {
+        ClientError::Problem(problem) if problem.status == 400 => Failure::Usage(one_line(&problem.detail)),
+        ClientError::Problem(problem) => {
+            let hint =
+                if problem.hint.is_empty() { String::new() } else { format!("\nhint: {}", one_line(&problem.hint)) };
+            Failure::Ours(format!("{}{hint}", one_line(&problem.detail)))
+        }
+        ClientError::Unreachable { .. } => {
+            Failure::Ours(format!("{error}\nhint: is the daemon running, and are you root or in the socket's group"))
+        }
+        error => Failure::Ours(error.to_string()),
+    })
+}
+
+/// Who is only in the socket's group may not read the configuration.
+fn socket(config: &Path, door: &Door) -> PathBuf {
+    let written = || Config::admin_socket_of(config).ok();
+    door.socket.clone().or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
+}
+
+/// Shows on a terminal how many are left, again and again, until the caller drops it.
+async fn progress(socket: &Path) -> std::convert::Infallible {
+    let mut client = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        if !stderr().is_terminal() {
+            continue;
+        }
+        if client.is_none() {
+            client = Client::connect(socket, Trust::FolderOwner).await.ok();
+        }
+        match &mut client {
+            Some(asking) => match asking.operations().await {
+                Ok(state) => eprint!("\r{}\u{1b}[K\r", told(&state)),
+                Err(_) => client = None,
+            },
+            None => {}
+        }
+    }
+}
+
+/// How many grants stand where.
+fn told(state: &OperationsView) -> String {
+    let OperationsView { pending, approved, collecting, live, ending, .. } = state;
+    format!("pending {pending}, approved {approved}, being collected {collecting}, live {live}, ending {ending}")
+}
+
+/// How many, and whose: a line a person.
+fn summary(grants: &[RevokedView]) -> String {
+    let mut of_person: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for grant in grants {
+        *of_person.entry(&grant.requester).or_default().entry(&grant.was).or_default() += 1;
+    }
+    let line = |(person, phases): (&str, BTreeMap<&str, usize>)| {
+        let phases: Vec<String> = phases.into_iter().map(|(phase, count)| format!("{phase} {count}")).collect();
+        format!("{person}: {}", phases.join(", "))
+    };
+    of_person.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn print(form: Form, done: &RevocationView) -> Result<(), Failure> {
+    let text = match form {
+        Form::Json => return print_json(done),
+        Form::Name => done.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n"),
+        Form::Table => table(&done.grants),
+    };
+    let mut out = stdout().lock();
+    match if text.is_empty() { Ok(()) } else { writeln!(out, "{text}") } {
+        // A reader that has gone away, as `head` does, is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn table(grants: &[RevokedView]) -> String {
+    if grants.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING).set_header([
+        "ID",
+        "WHO",
+        "CLUSTER",
+        "NAMESPACE",
+        "ACCESS",
+        "WAS",
+        "NOW",
+        "PROOF",
+    ]);
+    for grant in grants {
+        let place = if grant.namespaces.is_empty() { "-".to_owned() } else { grant.namespaces.join(",") };
+        let proof = grant.proof.as_deref().unwrap_or("-");
+        table.add_row([
+            &grant.id,
+            &grant.requester,
+            &grant.cluster,
+            &place,
+            &grant.access,
+            &grant.was,
+            &grant.phase,
+            proof,
+        ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+fn since(draining: &DrainingView) -> String {
+    let reason = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", one_line(reason)));
+    format!("since {:.0} by {}{reason}", draining.since, draining.by)
+}
+
+fn grants(count: usize) -> String {
+    if count == 1 { "1 grant".to_owned() } else { format!("{count} grants") }
+}
+
+fn agreed_to(question: &str) -> Result<bool, Failure> {
+    eprint!("{question} [y/N] ");
+    stderr().flush()?;
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// What others said, without what a terminal would obey.
+fn one_line(text: &str) -> String {
+    text.trim().replace("\nhint: ", "; ").replace(char::is_control, " ")
+}

@@ -1,0 +1,71 @@
+//! A daemon that gives nothing at the moment: an operator said so, and until an operator says otherwise nothing is
+//! asked for, collected, taken without an answer or made longer. What is live goes on to its end.
+//!
+//! The broker asks before it gives anything; the trail says since when, by whom and why.
+
+use jiff::Timestamp;
+
+use super::refusal::{Code, Refusal};
+use super::request::{PersonName, Reason};
+use super::{Event, Fact};
+
+/// Since when nothing is given, by whom and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who said so.
+    pub by: PersonName,
+    /// Why, in their words; who is refused reads it.
+    pub reason: Option<Reason>,
+}
+
+impl Draining {
+    /// What a fact makes of the state before it.
+    #[must_use]
+    pub fn after(before: Option<Self>, fact: &Fact) -> Option<Self> {
+        match (&fact.event, &fact.by) {
+            (Event::Drained { reason }, Some(by)) => {
+                Some(Self { since: fact.at, by: by.clone(), reason: reason.clone() })
+            }
+            (Event::Resumed, _) => None,
+            _ => before,
+        }
+    }
+}
+
+/// Whether anything may be given.
+///
+/// # Errors
+/// The refusal, with the operator's reason.
+pub fn gives(draining: Option<&Draining>) -> Result<(), Refusal> {
+    let Some(Draining { since, reason, .. }) = draining else { return Ok(()) };
+    let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+    Err(Refusal::new(Code::Draining, format!("nothing is given at the moment, since {since:.0}{why}"))
+        .hint("what is live goes on to its end; try again when an administrator has said `jitd resume`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::Operator;
+
+    fn fact(event: Event) -> Fact {
+        let operator = Operator { name: "root".parse().unwrap(), uid: 0, login_uid: Some(1000) };
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        Fact { at, grant: None, by: Some(operator.name.clone()), login: None, operator: Some(operator), event }
+    }
+
+    #[test]
+    fn nothing_is_given_from_a_drain_to_a_resumption() {
+        assert_eq!(gives(None), Ok(()));
+        let drained = fact(Event::Drained { reason: Some("kernel update".parse().unwrap()) });
+        let draining = Draining::after(None, &drained);
+        let refusal = gives(draining.as_ref()).unwrap_err();
+        assert_eq!(refusal.code, Code::Draining);
+        assert!(refusal.why.ends_with(": kernel update"), "{}", refusal.why);
+        let later = Draining::after(draining.clone(), &fact(Event::Stopped));
+        assert_eq!(later, draining, "a restart changes nothing");
+        assert_eq!(Draining::after(later, &fact(Event::Resumed)), None);
+    }
+}

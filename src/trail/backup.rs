@@ -1,0 +1,43 @@
+//! A copy of the trail while the daemon writes it: one moment of it, whole, in a file that was not there before.
+//!
+//! ```text
+//!  new file, 0600 ─► VACUUM INTO (one read transaction, nobody waits) ─► fsync file and folder ─► verify
+//! ```
+//! It never writes over a file, and never says that a copy is good which it has not read again from its beginning.
+//! `jitd backup` calls it, beside a daemon or without one.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use super::{Fault, Report, TrailError, open_for_reading, verify_file};
+
+/// Copies the trail at `trail` to the new file `copy`, and proves the copy.
+///
+/// # Errors
+/// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`],
+/// when it was made and is damaged, as the trail is; then it stays, for it may be needed as evidence.
+pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<Report, TrailError> {
+    let failed = |why: String| TrailError::Unavailable { path: copy.display().to_string(), why };
+    let reader = open_for_reading(trail).map_err(|fault| fault.at(trail))?;
+    // Whoever made the file holds it: a name that is there already, also as a link, is refused.
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::AlreadyExists { "\nhint: name a new file" } else { "" };
+        failed(format!("{error}{hint}"))
+    })?;
+    let written = (|| -> Result<(), Fault> {
+        let text = copy.to_str().ok_or_else(|| Fault::System("its name is no UTF-8".to_owned()))?;
+        // The connection may only read the trail; that it only reads at all would hold for the copy too.
+        reader.pragma_update(None, "query_only", false)?;
+        reader.execute("VACUUM INTO ?1", [text])?;
+        let system = |error: std::io::Error| Fault::System(error.to_string());
+        File::open(copy).and_then(|file| file.sync_all()).map_err(system)?;
+        let folder = copy.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
+    })();
+    if let Err(fault) = written {
+        drop(std::fs::remove_file(copy));
+        return Err(failed(fault.to_string()));
+    }
+    verify_file(copy, progress)
+}

@@ -1,0 +1,201 @@
+//! Who somebody is on the host: how they came in stands in the trail, and one human is not taken for two people.
+//! And several bastions on one cluster: each touches only its own.
+//!
+//! A login uid is set as pam_loginuid(8) sets it, by a root that then becomes the person, as sshd and sudo do.
+
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::bastion::{
+    ADMIN, ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, Key, Person, ROOT, STRANGER, path, text,
+};
+use crate::plane::until;
+
+/// Curl of `person`, in a session that `login` had logged in to.
+fn call(bastion: &Bastion<'_>, login: Person, person: Person, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    let mut curl = after_login(login, person, "curl");
+    curl.args(["--silent", "--show-error", "--max-time", "60", "--write-out", "\n%{http_code}", "--request", method])
+        .arg("--unix-socket")
+        .arg(bastion.socket())
+        .arg(format!("http://jitd{path}"));
+    if !body.is_null() {
+        curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
+    }
+    let Output { status, stdout, stderr } = curl.output().unwrap();
+    assert!(status.success(), "{}", text(&stderr));
+    let told = text(&stdout);
+    let (body, status) = told.rsplit_once('\n').unwrap();
+    (status.parse().unwrap(), serde_json::from_str(body).unwrap())
+}
+
+/// A command as `person` with the login uid of `login`.
+fn after_login(login: Person, person: Person, program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        r#"echo "$1" >/proc/self/loginuid && uid=$2 && shift 2 && exec setpriv --reuid "$uid" --regid "$uid" --clear-groups -- "$@""#,
+        "sh",
+        &login.uid.to_string(),
+        &person.uid.to_string(),
+        program,
+    ]);
+    command
+}
+
+fn request(bastion: &Bastion<'_>, login: Person, person: Person, role: &str) -> Value {
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    let body = json!({ "ask": ask, "csr": Key::new().csr() });
+    let (status, grant) = call(bastion, login, person, "POST", "/v1/grants", &body);
+    assert_eq!(status, 201, "{grant}");
+    grant
+}
+
+fn approve(bastion: &Bastion<'_>, login: Person, person: Person, grant: &Value) -> (u16, Value) {
+    call(bastion, login, person, "POST", &path(grant, "/approve"), &json!({ "digest": grant["digest"] }))
+}
+
+#[track_caller]
+fn refused((status, answer): (u16, Value), expected: u16, code: &str) -> String {
+    assert_eq!((status, answer["code"].as_str().unwrap()), (expected, code), "{answer}");
+    answer["detail"].as_str().unwrap().to_owned()
+}
+
+/// How somebody came in stands beside what they did, in the chain; where nobody logged in, nothing does.
+#[test]
+fn the_trail_says_with_which_account_somebody_came_in() {
+    let bastion = Bastion::start();
+    let grant = request(&bastion, ALICE_TOO, ALICE, "view");
+    assert_eq!(approve(&bastion, DAVE, BOB, &grant).0, 200);
+    let (status, _) = bastion.post(ADMIN, &path(&grant, "/revoke"), &json!({ "reason": "enough" }));
+    assert_eq!(status, 200);
+
+    let trail = bastion.trail();
+    let login = |kind: &str| {
+        let entry = trail.iter().find(|entry| entry["event"]["kind"] == kind).unwrap();
+        entry.get("login").cloned().unwrap_or(Value::Null)
+    };
+    assert_eq!(login("requested"), json!({ "uid": ALICE_TOO.uid, "person": "alice" }));
+    assert_eq!(login("approved"), json!({ "uid": DAVE.uid, "person": "dave" }));
+    // This process has no login of its own, so what it starts has none either.
+    assert_eq!(std::fs::read_to_string("/proc/self/loginuid").unwrap(), "4294967295");
+    assert_eq!(login("ended"), Value::Null);
+    assert_eq!(login("started"), Value::Null);
+    assert!(text(&bastion.jitd(&["audit", "verify"]).stdout).contains("the chain holds"));
+
+    // Another account of her own is hers; bob's session was dave's.
+    let shown = bastion.show(ERIN, &grant);
+    assert_eq!(shown["cameInAs"], json!([{ "who": "bob", "loginUid": DAVE.uid, "login": "dave" }]));
+    let page = text(&bastion.login(ERIN, &["show", grant["id"].as_str().unwrap()]).stdout);
+    assert!(page.contains(&format!("bob came in as dave, login uid {}", DAVE.uid)), "{page}");
+    let events = text(&bastion.login(ERIN, &["events", grant["id"].as_str().unwrap()]).stdout);
+    assert!(events.contains(&format!("bob (came in as dave, {})", DAVE.uid)), "{events}");
+}
+
+/// Root, and who is nobody here, are told too; they are no reason to refuse.
+#[test]
+fn a_login_that_is_no_persons_is_told_and_refuses_nothing() {
+    let bastion = Bastion::start();
+    for (login, whose) in [(ROOT, json!("root")), (STRANGER, Value::Null)] {
+        let grant = request(&bastion, login, ALICE, "view");
+        let shown = bastion.show(BOB, &grant);
+        assert_eq!(shown["cameInAs"][0]["loginUid"], login.uid);
+        assert_eq!(shown["cameInAs"][0]["login"], whose);
+        assert_eq!(approve(&bastion, login, BOB, &grant).0, 200, "{login:?}");
+    }
+}
+
+/// Who asked can't agree by becoming an approver, nor an approver ask by becoming somebody else.
+#[test]
+fn nobody_answers_their_own_request_as_somebody_else() {
+    let bastion = Bastion::start();
+    for (asks, asked_as, answers, answered_as, names) in [
+        (ALICE, ALICE, ALICE, BOB, "`bob` logged in as `alice`"),
+        (ALICE, ALICE, ALICE_TOO, BOB, "`bob` logged in as `alice`"),
+        (BOB, ALICE, BOB, BOB, "`alice` logged in as `bob`"),
+        (DAVE, ALICE, DAVE, BOB, "`alice` logged in as `dave` and `bob` logged in as `dave`"),
+    ] {
+        let grant = request(&bastion, asks, asked_as, "view");
+        let why = refused(approve(&bastion, answers, answered_as, &grant), 403, "self-approval");
+        assert!(why.contains(names), "{why}");
+        let denied = json!({ "reason": "no" });
+        refused(call(&bastion, answers, answered_as, "POST", &path(&grant, "/deny"), &denied), 403, "self-approval");
+        assert_eq!(bastion.show(ERIN, &grant)["phase"], "pending");
+        let trail = bastion.trail();
+        let last = trail.iter().rfind(|entry| entry["event"]["kind"] == "refused").unwrap();
+        assert_eq!((&last["event"]["code"], &last["login"]["uid"]), (&json!("self-approval"), &json!(answers.uid)));
+        assert_eq!(approve(&bastion, CAROL, CAROL, &grant).0, 200, "somebody else still may");
+    }
+}
+
+/// Where two people have to agree, one of them can't be both.
+#[test]
+fn one_login_counts_as_one_person() {
+    let bastion = Bastion::start();
+    for (first, second, second_as) in [((BOB, BOB), BOB, CAROL), ((CAROL, BOB), CAROL, CAROL)] {
+        let grant = request(&bastion, ALICE, ALICE, "edit");
+        assert_eq!(approve(&bastion, first.0, first.1, &grant).1["phase"], "pending");
+        let why = refused(approve(&bastion, second, second_as, &grant), 409, "already-agreed");
+        assert!(why.contains("as `bob`"), "{why}");
+        // Who was behind the first yes stays behind it, however she comes in later.
+        let later = approve(&bastion, ERIN, CAROL, &grant);
+        if first == (BOB, BOB) {
+            assert_eq!(later.1["phase"], "approved");
+        } else {
+            refused(later, 409, "already-agreed");
+        }
+    }
+}
+
+// ---- several bastions on one cluster ----
+
+/// Two daemons of two hosts on one API server: what is taken away, changed or due at one is nothing to the other.
+#[test]
+fn each_bastion_ends_only_its_own() {
+    let (one, other) = (Bastion::start(), Bastion::start());
+    let (kept, kept_too) = (one.live(&one.ask("5m")), other.live(&other.ask("5m")));
+    let look_on = || {
+        assert_eq!((one.look(&kept, &one.ns), other.look(&kept_too, &other.ns)), (200, 200));
+        for (bastion, access) in [(&one, &kept), (&other, &kept_too)] {
+            assert_eq!(bastion.show(ERIN, &access.grant)["phase"], "live");
+        }
+    };
+    // Expired at one.
+    let short = one.live(&one.ask("5s"));
+    assert_eq!(one.wait_for(&short.grant, &["ended"])["endCause"], "expired");
+    look_on();
+    // A role of one changes, and only what has it ends.
+    let mut ask = one.ask("5m");
+    ask["role"] = json!(format!("{}-debug", one.ns));
+    let drifting = one.live(&ask);
+    one.kubectl(&[
+        "patch",
+        "clusterrole",
+        &format!("{}-debug", one.ns),
+        "--type=json",
+        r#"--patch=[{"op": "add", "path": "/rules/-", "value": {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}}]"#,
+    ]);
+    assert_eq!(one.wait_for(&drifting.grant, &["ended"])["endCause"], "drifted");
+    look_on();
+    // Neither finds a binding of the other when it compares.
+    for bastion in [&one, &other] {
+        assert!(bastion.get(ERIN, "/metrics").1.as_str().unwrap().contains("unknown_bindings 0"));
+        assert!(!bastion.log().contains("has our label"), "{}", bastion.log());
+    }
+}
+
+/// A bastion that was copied with its host's name finds what the other one bound, says that another daemon may have
+/// this name, and takes nothing of it away.
+#[test]
+fn two_bastions_of_one_name_are_told_of() {
+    let one = Bastion::start();
+    let access = one.live(&one.ask("5m"));
+    let mut other = Bastion::start();
+    assert!(other.terminate());
+    other.rewrite_config(&format!("host: {}", other.host), &format!("host: {}", one.host));
+    other.serve();
+    until("it is told", || other.log().contains("may have the same `host:`").then_some(()));
+    assert_eq!(one.look(&access, &one.ns), 200);
+    assert_eq!(one.show(ERIN, &access.grant)["phase"], "live");
+}

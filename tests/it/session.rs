@@ -1,0 +1,172 @@
+//! What `jit-login` tells and does about a session on the host, as far as no systemd is needed for it: a bastion of
+//! these tests has no user managers. That scopes end with their grant is shown in the booted machine.
+
+use std::io::Write;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::bastion::{ALICE, BOB, Bastion, Options, repository, text};
+use crate::plane::Plane;
+
+/// Where people have access that `jit-login` collected.
+struct Host(Bastion<'static>);
+
+impl Host {
+    fn new() -> Self {
+        Self(Bastion::start())
+    }
+
+    /// From nothing to a kubectl that works; the grant's id.
+    fn live(&self, duration: &str) -> String {
+        let ns = &self.0.ns;
+        let words =
+            ["request", "play", "-n", ns, "--role", "view", "--for", duration, "--reason", "INC-1 x", "--no-wait"];
+        let id = text(&self.0.login(ALICE, &words).stdout).trim().to_owned();
+        assert!(self.0.login(BOB, &["approve", &id, "--yes"]).status.success());
+        let waited = self.0.login(ALICE, &["wait", &id]);
+        assert!(waited.status.success(), "{}", text(&waited.stderr));
+        id
+    }
+
+    fn status(&self, words: &[&str]) -> String {
+        let status = self.0.login(ALICE, &[&["status", "--short"], words].concat());
+        said_nothing_else(&status);
+        text(&status.stdout)
+    }
+
+    /// What a shell of alice's writes.
+    fn sh(&self, shell: &[&str]) -> String {
+        // `login_command` looks in the run's `bin`; an absolute path stays one.
+        let mut command = self.0.login_command(ALICE, shell[0]);
+        text(&command.args(&shell[1..]).output().unwrap().stdout)
+    }
+}
+
+/// A prompt has to come whatever is wrong.
+#[track_caller]
+fn said_nothing_else(output: &Output) {
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
+}
+
+/// The line is there without the daemon, of the grant that ends first, and gone with the access.
+#[test]
+fn the_short_status_is_one_line_from_local_files() {
+    let mut host = Host::new();
+    let ns = host.0.ns.clone();
+    assert_eq!(host.status(&[]), "");
+    assert_eq!(host.status(&["-o", "json"]).trim(), "[]");
+    let long = host.live("10m");
+    assert_eq!(host.status(&[]), format!("play/{ns} view 10m\n"));
+    let short = host.live("2m");
+    let line = host.status(&[]);
+    assert!(line.starts_with(&format!("play/{ns} view 1m")) && line.ends_with(", 1 more\n"), "{line}");
+    host.0.kill();
+    let all: Value = serde_json::from_str(&host.status(&["-o", "json"])).unwrap();
+    assert_eq!(
+        (&all[0]["grant"], &all[1]["grant"], all[2].is_null()),
+        (&short.clone().into(), &long.clone().into(), true)
+    );
+    assert_eq!(host.status(&["-o", "name"]), format!("{short}\n{long}\n"));
+    // In the shell of a grant it is of that one.
+    let mut command = host.0.login_command(ALICE, "jit-login");
+    let said = command.args(["status", "--short"]).env("JIT_GRANT", &long).output().unwrap();
+    said_nothing_else(&said);
+    assert_eq!(text(&said.stdout), format!("play/{ns} view 10m\n"));
+    host.0.serve();
+    assert!(host.0.login(ALICE, &["end", &long]).status.success());
+    assert!(host.0.login(ALICE, &["end", &short]).status.success());
+    assert_eq!(host.status(&[]), "");
+}
+
+/// A folder that is refused, or a file that is none, is no reason for words in a prompt.
+#[test]
+fn the_short_status_never_fails() {
+    let host = Host::new();
+    let id = host.live("5m");
+    let folder = host.0.dir.join(format!("home/{}/.local/state/jit-login", ALICE.uid));
+    let file = folder.join(format!("{id}.credential"));
+    let good = std::fs::read(&file).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(host.status(&[]), "");
+    std::fs::write(&file, good).unwrap();
+    assert_ne!(host.status(&[]), "");
+    let mode = |mode| std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    mode(0o777);
+    assert_eq!(host.status(&[]), "");
+    mode(0o700);
+}
+
+/// More time shows at once, though the certificate of before was good still.
+#[test]
+fn the_short_status_follows_an_extension() {
+    // A certificate that lives as long as the window is not renewed in it.
+    let times = "{answer: 1h, collect: 10m, certificate: 10m}";
+    let policy = r#"
+rules:
+  - {name: payments, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [view], maxDuration: 10m,
+     approval: [{groups: [payments-leads]}]}
+"#;
+    let host = Host(Bastion::with(Plane::shared(), Options { times, policy: policy.to_owned(), ..Options::default() }));
+    let id = host.live("1m");
+    let asked = host.0.login(ALICE, &["extend", &id, "--for", "8m", "--reason", "INC-1 more", "--no-wait"]);
+    assert!(asked.status.success(), "{}", text(&asked.stderr));
+    assert!(host.0.login(BOB, &["approve", &id, "--yes"]).status.success());
+    assert!(host.0.login(ALICE, &["kubeconfig", &id]).status.success());
+    let line = host.status(&[]);
+    assert!(line.ends_with(" 9m\n") || line.ends_with(" 8m59s\n") || line.contains(" 8m5"), "{line}");
+}
+
+/// Without a systemd manager the command runs, with its own exit code, and one line says what it is not.
+#[test]
+fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
+    let host = Host::new();
+    let id = host.live("5m");
+    let script = r#"echo "$JIT_GRANT"; kubectl get configmap seen -o name; exit 7"#;
+    let done = host.0.login(ALICE, &["run", &id, "--", "sh", "-c", script]);
+    assert_eq!(done.status.code(), Some(7));
+    assert_eq!(text(&done.stdout), format!("{id}\nconfigmap/seen\n"));
+    let why = "this will not be ended with the grant: this login has no systemd manager of its own\n";
+    assert_eq!(text(&done.stderr), why);
+
+    let mut shell = host.0.login_command(ALICE, "jit-login");
+    shell.args(["shell", &id]).env("SHELL", "/bin/bash").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut shell = shell.stderr(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let done = shell.wait_with_output().unwrap();
+    assert_eq!((done.status.code(), text(&done.stdout)), (Some(7), format!("{id}\nconfigmap/seen\n")));
+    assert_eq!(text(&done.stderr), why);
+}
+
+/// The banner is for who sits at a shell and has access.
+#[test]
+fn the_login_banner_is_one_line_for_people() {
+    let host = Host::new();
+    // As it stands there, for people of other accounts may not enter the folder of the sources.
+    let words = std::fs::read_to_string(repository().join("packaging/profile.d/jit-login.sh")).unwrap();
+    let login = |shell: &[&str]| host.sh(&[shell, &["-c", &words]].concat());
+    for shell in ["/bin/sh", "/bin/bash"] {
+        assert_eq!(login(&[shell, "-i"]), "");
+    }
+    host.live("10m");
+    for shell in ["/bin/sh", "/bin/bash"] {
+        assert_eq!(login(&[shell, "-i"]), format!("access: play/{} view 10m left\n", host.0.ns));
+        assert_eq!(login(&[shell]), "", "nobody sits at it");
+    }
+}
+
+/// Approvers and requesters are told what is ended and what not.
+#[test]
+fn what_is_not_ended_is_said() {
+    let host = Host::new();
+    for verb in ["run", "shell"] {
+        let help = text(&host.0.login(ALICE, &[verb, "--help"]).stdout);
+        for words in ["SIGTERM", "Not ended are", "The certificate ends by itself"] {
+            assert!(help.contains(words), "{words}: {help}");
+        }
+    }
+    let key = crate::bastion::Key::new();
+    let grant = host.0.request(ALICE, &host.0.ask("5m"), &key);
+    let page = text(&host.0.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
+    assert!(page.contains("unless it was started by `jit-login run` or `shell`"), "{page}");
+}
