@@ -1,10 +1,13 @@
-//! What `jitd check --cluster` says about one cluster: whether the daemon is known there, may do what it
-//! has to and nothing more, and whether the second wall stands and holds.
+//! What `jitd check --cluster` says about one cluster: whether the authority is trusted there, whether the daemon may
+//! do what it has to and nothing more, and whether the second wall stands and holds.
 //!
 //! ```text
-//!  version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
+//!  authority (a certificate without rights) ─► version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
 //! ```
-//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd` prints the findings.
+//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
+//! findings.
+
+mod proof;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,11 +16,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right};
+use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
 use crate::manifest::{self, Object, Reach};
+
+pub use self::proof::{probe_user, prove};
 
 /// How often something that must be refused is tried before it counts as let through, and the pause between.
 const TRIES: u32 = 10;
@@ -66,13 +71,14 @@ impl Finding {
     #[must_use]
     pub fn unusable(cluster: &ClusterName, why: &str) -> Self {
         let (found, hint) = parted(why);
+        let hint = hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
         Self { cluster: cluster.to_string(), check: "credential".to_owned(), verdict: Verdict::Fault, found, hint }
     }
 }
 
 /// A message of ours in its two parts.
 fn parted(message: &str) -> (String, Option<String>) {
-    match message.split_once("\nhint: ") {
+    match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
         Some((found, hint)) => (found.to_owned(), Some(hint.to_owned())),
         None => (message.to_owned(), None),
     }
@@ -91,8 +97,11 @@ impl std::fmt::Display for Finding {
 /// A question that can't be answered is a fault, and after one about the connection the rest is not asked.
 pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
     let mut check = Check { cluster, findings: Vec::new() };
-    if let Err(error) = check.all(policy, host, clock).await {
-        check.failed("connection", &error);
+    match check.all(policy, host, clock).await {
+        // It is one of the daemon's own rights: whatever can't be asked without it is not.
+        Err(error @ ClusterError::Forbidden { .. }) => check.failed("rights", &error),
+        Err(error) => check.failed("connection", &error),
+        Ok(()) => {}
     }
     check.findings
 }
@@ -102,6 +111,7 @@ const CLOCK_WARNING: SignedDuration = SignedDuration::from_secs(2);
 /// A certificate begins half a minute before it is signed; to a clock further behind it is not valid yet.
 const CLOCK_FAULT: SignedDuration = SignedDuration::from_secs(30);
 
+const CLOCK_HINT: &str = "certificates are valid by the API server's clock: set both by NTP";
 const APPLY: &str = "apply what `jitd manifest` prints for this cluster";
 
 struct Check<'a> {
@@ -130,7 +140,11 @@ impl Check<'_> {
 
     fn failed(&mut self, check: &str, error: &ClusterError) {
         let (found, hint) = parted(&error.to_string());
-        self.tell(Verdict::Fault, check, found, hint.as_deref());
+        let known = match error {
+            ClusterError::Unreachable { why, .. } => way_out(why),
+            _ => None,
+        };
+        self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
@@ -163,15 +177,14 @@ impl Check<'_> {
         };
         let apart = apart(server, before, after);
         let found = format!("{} s between this host and the API server", apart.as_secs());
-        let hint = "certificates are valid by the API server's clock: set both by NTP";
         match judged(apart) {
             Verdict::Ok => self.ok("clock", found),
-            worse => self.tell(worse, "clock", found, Some(hint)),
+            worse => self.tell(worse, "clock", found, Some(CLOCK_HINT)),
         }
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {
-        let (name, expected) = (self.cluster.user_name().await?, manifest::daemon_user(host));
+        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, manifest::daemon_user(host));
         if name == expected {
             self.ok("trust", format!("our credential is accepted as `{name}`"));
         } else {
@@ -194,6 +207,10 @@ impl Check<'_> {
             if !self.cluster.may(right).await?.is_allowed() {
                 missing.push(right);
             }
+        }
+        if missing.len() == needed.len() {
+            self.fault("rights", format!("the daemon may do none of the {} things it has to", needed.len()), APPLY);
+            return Ok(());
         }
         for right in &missing {
             self.fault("rights", format!("the daemon may not {right}"), APPLY);
@@ -420,6 +437,28 @@ fn looked_for(reach: &Reach) -> impl Iterator<Item = (&RoleRef, Option<&Namespac
         RoleRef::ClusterRole(_) => vec![(role, None)],
         RoleRef::Role(_) => reach.names().map(|name| (role, Some(name))).collect(),
     })
+}
+
+/// What to do about an API server that can't be reached, by the words of the innermost cause.
+fn way_out(why: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 6] = [
+        (
+            "UnknownIssuer",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        (
+            "BadSignature",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        ("not valid for name", "`server` has a name that is not in the API server's certificate; use one that is"),
+        ("certificate expired", "the API server's own certificate is over; renew it, and compare the clocks"),
+        (
+            "lookup address",
+            "`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can",
+        ),
+        ("refused", "nothing listens at `server`; is the API server up, and is the port right?"),
+    ];
+    KNOWN.iter().find(|(words, _)| why.contains(words)).map(|(_, hint)| *hint)
 }
 
 const OTHER_GROUP: &str = "jit:tried-by-jitd-check";

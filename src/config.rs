@@ -171,6 +171,25 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with all of them.
     pub fn read(path: &Path) -> Result<Self, Faults> {
+        Self::read_with(path, PolicyFiles::read_for)
+    }
+
+    /// The same with a policy that gives nothing, whatever its files hold; for a look at the rest when they are wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `path` itself.
+    pub fn read_without_policy(path: &Path) -> Result<Self, Faults> {
+        Self::read_with(path, |_, _| {
+            let policy = Policy::read("rules: []", None)
+                .map_err(|faults| Faults(faults.iter().map(|fault| fault.at("no policy")).collect()))?;
+            Ok(PolicyRead { policy, policy_sha256: String::new(), guardrails_sha256: None })
+        })
+    }
+
+    fn read_with(
+        path: &Path,
+        read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults>,
+    ) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let text = read(path, &mut faults);
         let file: ConfigFile = match text.map(|text| serde_saphyr::from_str(&text)) {
@@ -265,7 +284,7 @@ impl Config {
             .collect();
 
         let policy_files = PolicyFiles { policy: at(&file.policy), guardrails: file.guardrails.as_deref().map(at) };
-        let policy = policy_files.read_for(&clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
+        let policy = read_policy(&policy_files, &clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
         match (host, policy) {
             (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
                 Ok(Self {

@@ -36,7 +36,7 @@
 //! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
 //! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
 //!   made of, and the admission policies around them
-//! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
+//! - [`check`]: whether a cluster trusts the authority, is as the manifest has it, and gives the daemon no more
 //! - [`metrics`], [`service`]: numbers, systemd
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,

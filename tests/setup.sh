@@ -44,6 +44,10 @@ missing_packages() {
     has systemd-creds || echo systemd
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
+    # tests/it: a host whose clock is wrong.
+    has faketime || echo faketime
+    # tests/it: a terminal to be asked on.
+    has script || echo bsdutils
     has shellcheck || echo shellcheck
 }
 

@@ -286,12 +286,36 @@ impl Authority {
         lifetime: SignedDuration,
         now: Timestamp,
     ) -> Result<DaemonCredential, CaError> {
+        self.own_credential(profile::daemon, host, lifetime, now)
+    }
+
+    /// A credential without any right, to prove that an API server trusts this authority: user `jit:probe:<host>`, in
+    /// no group, with a fresh key. Nothing is ever bound to that name, and no person can have it.
+    ///
+    /// # Errors
+    /// The host's name can't stand in a certificate, or the authority is over.
+    pub fn probe_credential(
+        &self,
+        host: &str,
+        lifetime: SignedDuration,
+        now: Timestamp,
+    ) -> Result<DaemonCredential, CaError> {
+        self.own_credential(profile::probe, host, lifetime, now)
+    }
+
+    fn own_credential(
+        &self,
+        profile: fn(&str, &Particulars<'_, PublicKey>) -> CertificateParams,
+        host: &str,
+        lifetime: SignedDuration,
+        now: Timestamp,
+    ) -> Result<DaemonCredential, CaError> {
         profile::host_name(host)?;
         let validity = self.validity(lifetime, Timestamp::MAX, now)?;
         let key = CaKey::generate()?;
         let public_key = key.public();
         let particulars = Particulars { key: &public_key, serial: key::random_serial()?, validity };
-        let tbs = key::record(&profile::daemon(host, &particulars), &public_key, &self.issuer, &self.key)?;
+        let tbs = key::record(&profile(host, &particulars), &public_key, &self.issuer, &self.key)?;
         let Certificate { serial, chain_pem, not_after, .. } = self.sign(prepared(tbs, &particulars))?;
         Ok(DaemonCredential { serial, chain_pem, key_pem: key.to_pem()?, not_after })
     }

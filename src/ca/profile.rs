@@ -60,6 +60,13 @@ pub(super) fn daemon(host: &str, particulars: &Particulars<'_, impl PublicKeyDat
     leaf(subject, particulars)
 }
 
+/// Somebody without any right, to ask whether the API server trusts the authority: user `jit:probe:<host>`, in no group.
+pub(super) fn probe(host: &str, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, format!("jit:probe:{host}"));
+    leaf(subject, particulars)
+}
+
 /// The root of a cluster's authority. One intermediate may stand below it and sign leaves.
 pub(super) fn root(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let mut params = base(authority_name(cluster, "jitd root"), particulars);
@@ -133,7 +140,7 @@ pub(super) fn whole_second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
-/// Whether a host's name can stand in the daemon's own certificate.
+/// Whether a host's name can stand in the daemon's own certificates.
 pub(super) fn host_name(host: &str) -> Result<(), CaError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     if (1..=HOST_MAX).contains(&host.len()) && host.chars().all(legal) {

@@ -292,6 +292,20 @@ fn the_daemon_is_a_user_in_no_group() {
     }
 }
 
+/// The probe is nobody: it differs from the daemon in its name alone, and has no group.
+#[test]
+fn the_probe_is_a_user_in_no_group() {
+    let folder = Folder::new();
+    let authority = made(&folder);
+    let made = authority.probe_credential("bastion-1", seconds(120), now()).unwrap();
+    let chain = ders(&made.chain_pem);
+    assert_eq!(parsed(&chain[0]).subject().to_string(), "CN=jit:probe:bastion-1");
+    assert_eq!(made.not_after, moment("2026-11-23T12:01:59Z"));
+    let late = now().checked_add(seconds(31 * 86_400)).unwrap();
+    assert!(matches!(authority.probe_credential("bastion-1", seconds(120), late), Err(CaError::Expired { .. })));
+    assert!(matches!(authority.probe_credential("a:b", seconds(120), now()), Err(CaError::HostName { .. })));
+}
+
 #[test]
 fn nothing_secret_is_printed() {
     let folder = Folder::new();
@@ -775,8 +789,14 @@ proptest::proptest! {
 const SAMPLE_FIRST: &str = "2026-01-01T00:00:00Z";
 
 /// The golden samples, each with who issued it.
-const SAMPLES: [(&str, &str); 5] =
-    [("root", "root"), ("issuing", "root"), ("user", "issuing"), ("user-ed25519", "issuing"), ("daemon", "issuing")];
+const SAMPLES: [(&str, &str); 6] = [
+    ("root", "root"),
+    ("issuing", "root"),
+    ("user", "issuing"),
+    ("user-ed25519", "issuing"),
+    ("daemon", "issuing"),
+    ("probe", "issuing"),
+];
 
 /// A sample's profile with fixed serial and times for a key, which is the only thing new in new samples.
 fn sample_template(name: &str, key: &impl PublicKeyData) -> CertificateParams {
@@ -792,7 +812,8 @@ fn sample_template(name: &str, key: &impl PublicKeyData) -> CertificateParams {
         "issuing" => profile::issuing(&cluster(), &particulars(2, 30 * 86_400)),
         "user" => profile::user(&grant, &person, grant.as_str(), &particulars(3, 900)),
         "user-ed25519" => profile::user(&grant, &person, grant.as_str(), &particulars(4, 900)),
-        _ => profile::daemon("bastion.example.com", &particulars(5, 3600)),
+        "daemon" => profile::daemon("bastion.example.com", &particulars(5, 3600)),
+        _ => profile::probe("bastion.example.com", &particulars(6, 120)),
     }
 }
 
@@ -909,11 +930,16 @@ fn the_profiles_are_what_is_made() {
     let issuing_der = ders(&authority.chain_pem).remove(0);
     let credential = authority.daemon_credential("bastion", seconds(3600), now()).unwrap();
     let daemon_der = ders(&credential.chain_pem).remove(0);
+    let probe = authority.probe_credential("bastion", seconds(3600), now()).unwrap();
+    let probe_der = ders(&probe.chain_pem).remove(0);
     let (root_identifier, issuing_identifier) =
         (key_identifiers(&parsed(&root_der)).0, key_identifiers(&parsed(&issuing_der)).0);
-    for (name, der, facts) in
-        [("root", &root_der, Some(&root)), ("issuing", &issuing_der, Some(&issuing)), ("daemon", &daemon_der, None)]
-    {
+    for (name, der, facts) in [
+        ("root", &root_der, Some(&root)),
+        ("issuing", &issuing_der, Some(&issuing)),
+        ("daemon", &daemon_der, None),
+        ("probe", &probe_der, None),
+    ] {
         let certificate = parsed(der);
         let last = facts.map_or(credential.not_after, |facts| facts.not_after);
         let first = moment(

@@ -59,13 +59,21 @@ impl Endpoint {
     /// # Errors
     /// [`ClusterError::Misconfigured`] when the file can't be read or lacks server or authority.
     pub fn from_kubeconfig(name: ClusterName, path: &Path) -> Result<Self, ClusterError> {
+        Self::from_context(name, path, None)
+    }
+
+    /// The endpoint that a context of a kubeconfig file names, the current one when none is told.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when the file can't be read, or lacks the context, the server or its authority.
+    pub fn from_context(name: ClusterName, path: &Path, context: Option<&str>) -> Result<Self, ClusterError> {
         let wrong = |why: String| ClusterError::Misconfigured {
             cluster: name.clone(),
             field: "kubeconfig",
             why: format!("`{}`: {why}", path.display()),
         };
         let file = Kubeconfig::read_from(path).map_err(|why| wrong(why.to_string()))?;
-        let context = current_context(&file).map_err(wrong)?;
+        let context = context.map_or_else(|| current_context(&file), |name| context_of(&file, name)).map_err(wrong)?;
         let cluster = file
             .clusters
             .iter()
@@ -122,6 +130,8 @@ pub enum Credential {
     /// The user of the current context of a kubeconfig file; its server and authority are not looked at.
     /// A plugin that it names runs when the credential is taken up.
     Kubeconfig(PathBuf),
+    /// Nobody in particular: what an API server says to anybody.
+    Nobody,
 }
 
 impl Credential {
@@ -133,6 +143,7 @@ impl Credential {
                 client_key_data: Some(STANDARD.encode(key_pem.as_bytes()).into()),
                 ..AuthInfo::default()
             }),
+            Self::Nobody => Ok(AuthInfo::default()),
             Self::Kubeconfig(path) => {
                 let told = |why: String| format!("`{}`: {why}", path.display());
                 let file = Kubeconfig::read_from(path).map_err(|why| told(why.to_string()))?;
@@ -149,12 +160,15 @@ impl Credential {
 }
 
 fn current_context(file: &Kubeconfig) -> Result<&kube::config::Context, String> {
-    let current = file.current_context.as_deref().ok_or("it has no current-context")?;
+    context_of(file, file.current_context.as_deref().ok_or("it has no current-context")?)
+}
+
+fn context_of<'a>(file: &'a Kubeconfig, name: &str) -> Result<&'a kube::config::Context, String> {
     file.contexts
         .iter()
-        .find(|named| named.name == current)
+        .find(|named| named.name == name)
         .and_then(|named| named.context.as_ref())
-        .ok_or_else(|| format!("holds no context `{current}`"))
+        .ok_or_else(|| format!("holds no context `{name}`"))
 }
 
 // Kubernetes' own type for bytes in JSON.

@@ -3,9 +3,10 @@
 //!
 //! Nothing here may change a cluster: what is created is a dry run. `check` asks them.
 
+use jiff::Timestamp;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use kube::core::params::{GetParams, PostParams};
+use kube::core::params::{GetParams, ListParams, PostParams};
 use kube::core::request::Request as Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,15 @@ use serde_json::Value;
 
 use super::{Answer, Cluster, ClusterError, bindings, roles, unless_missing};
 use crate::grant::Binding;
+
+/// Who somebody is to the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserInfo {
+    /// The user name.
+    pub name: String,
+    /// The groups, those of the API server's own too.
+    pub groups: Vec<String>,
+}
 
 /// One action on a resource, in all namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +51,41 @@ impl std::fmt::Display for Right {
 }
 
 impl Cluster {
-    /// The user name that our credential is to the API server.
+    /// Who our credential is to the API server.
     ///
     /// # Errors
     /// [`ClusterError`], of which [`ClusterError::Unauthorized`] says that our credential is not trusted.
-    pub async fn user_name(&self) -> Result<String, ClusterError> {
+    pub async fn identity(&self) -> Result<UserInfo, ClusterError> {
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         let answered: SelfSubjectReview = self.post(path, &SelfSubjectReview::default()).await?;
-        let name = answered.status.and_then(|status| status.user_info?.username);
-        name.ok_or_else(|| self.0.transport.unreadable("a review without a user name".to_owned()))
+        let user = answered.status.and_then(|status| status.user_info);
+        let groups = user.as_ref().and_then(|user| user.groups.clone()).unwrap_or_default();
+        match user.and_then(|user| user.username) {
+            Some(name) => Ok(UserInfo { name, groups }),
+            None => Err(self.0.transport.unreadable("a review without a user name".to_owned())),
+        }
+    }
+
+    /// The API server's clock, also when it refuses us; none when no proxy in between lets it through.
+    ///
+    /// # Errors
+    /// [`ClusterError::Unreachable`] or [`ClusterError::TimedOut`].
+    pub async fn clock(&self) -> Result<Option<Timestamp>, ClusterError> {
+        let path = Path::new("/version").list(&ListParams::default());
+        Ok(self.0.transport.send(path).await?.date())
+    }
+
+    /// Whether the API server lets us list this, by doing it; what is listed is not looked at.
+    ///
+    /// # Errors
+    /// [`ClusterError`], but for [`ClusterError::Forbidden`], which is an answer.
+    pub async fn lists(&self, folder: &str) -> Result<bool, ClusterError> {
+        let one = ListParams::default().limit(1);
+        match self.0.transport.call::<Value>(Path::new(folder).list(&one)).await {
+            Ok(_) => Ok(true),
+            Err(ClusterError::Forbidden { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the API server lets us do this.

@@ -34,7 +34,7 @@ use crate::grant::role::{ResolvedRole, Rule};
 pub use self::endpoint::{Credential, Endpoint};
 pub use self::found::{Found, FoundRole, Subject};
 use self::found::{Identity, Stored};
-pub use self::inspect::Right;
+pub use self::inspect::{Right, UserInfo};
 pub use self::probe::Probe;
 pub use self::transport::ClusterError;
 use self::transport::{Limits, Transport};

@@ -638,13 +638,16 @@ fn doctor_says_what_is_wrong() {
     let bin = desk.folder.join("bin");
     std::fs::create_dir(&bin).unwrap();
     let kubectl = bin.join("kubectl");
-    std::fs::write(&kubectl, "").unwrap();
+    std::fs::write(&kubectl, "#!/bin/sh\necho '{\"clientVersion\": {\"gitVersion\": \"v1.22.0\"}}'\n").unwrap();
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
+    symlink(env!("CARGO_BIN_EXE_jit-login"), bin.join("kubectl-jit")).unwrap();
     let said = Said::from(desk.command(&["doctor"]).env("PATH", &bin).output().unwrap());
-    assert_eq!(said.code, 0, "{said:?}");
+    // These tests run as root, which is one of the mistakes.
+    assert_eq!((said.code, said.err.as_str()), (1, "error[failed]: one thing is not right\n"), "{said:?}");
+    assert!(said.out.contains("fail   caller     you are root"), "{said:?}");
     assert!(said.out.contains("ok     whoami     alice, groups: 2"), "{said:?}");
     let said = Said::from(desk.command(&["doctor", "-o", "name"]).env("PATH", "/nowhere").output().unwrap());
-    assert_eq!((said.code, said.out.as_str()), (1, "kubectl\n"), "{said:?}");
+    assert_eq!((said.code, said.out.as_str()), (1, "caller\nkubectl\nplugin\n"), "{said:?}");
 }
 
 /// kubectl waits for the plugin each time; the debug build may be slow, but not by a network's order.

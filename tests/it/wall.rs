@@ -588,7 +588,7 @@ fn check_says_when_a_cluster_does_not_trust_or_answer() {
     assert!(bastion.jitd(&["init"]).status.success());
     let (well, found) = checked(&bastion);
     assert!(!well);
-    assert_eq!(found, ["fault connection: cluster `play` does not accept our credential"]);
+    assert_eq!(found, ["fault authority: the API server does not trust this authority"]);
 
     bastion.rewrite_config(&bastion.plane.server, "https://127.0.0.1:1");
     let (well, found) = checked(&bastion);

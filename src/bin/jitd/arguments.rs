@@ -33,14 +33,15 @@ pub(crate) enum Verb {
         #[arg(long, short, default_value = "text", value_enum, requires = "cluster")]
         output: Output,
     },
-    /// Make a certificate authority for every cluster of the configuration that has none.
-    Init {
-        /// Life of the issuing certificate in days.
-        #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
-        issuing_days: u16,
-        /// Life of the root certificate in years.
-        #[arg(long, default_value_t = 10, value_name = "YEARS", value_parser = clap::value_parser!(u16).range(1..=30))]
-        root_years: u16,
+    /// The first run: write the configuration and a policy, make a certificate authority for every cluster that has
+    /// none, and say what is left to do. What is there already is left as it is.
+    Init(crate::init::Wanted),
+    /// Look for the usual mistakes on this host and in its clusters, and say how each is mended; exit code 1 when there
+    /// is one. Changes nothing and needs no daemon.
+    Doctor {
+        /// How what was found is printed.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
     },
     /// Look at a cluster's certificate authority, or renew it.
     Ca {

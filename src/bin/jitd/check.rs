@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
-use jitd::broker::Site;
+use jiff::SignedDuration;
 use jitd::check::{self, Finding, Verdict};
+use jitd::cluster::{Cluster, Credential};
+use jitd::config::{ClusterConfig, Config};
 use jitd::grant::request::ClusterName;
 
 use crate::arguments::Output;
@@ -35,17 +37,10 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
         Some(cluster) => vec![cluster_named(&config, cluster)?],
         None => config.clusters.iter().collect(),
     };
-    let host = config.host.as_str();
-    let runtime = runtime()?;
     let mut findings: Vec<Finding> = Vec::new();
     for (name, settings) in chosen {
         eprintln!("cluster {name}: asking {}", settings.server);
-        let found = runtime.block_on(async {
-            match serve::site(name, settings, host, CLOCK()) {
-                Ok(Site { cluster, .. }) => check::check(&cluster, &config.policy, host, CLOCK).await,
-                Err(failure) => vec![Finding::unusable(name, failure.why())],
-            }
-        });
+        let found = examine(&config, name, settings, Extent::Whole)?;
         if matches!(output, Output::Text) {
             for finding in &found {
                 println!("{finding}");
@@ -60,4 +55,40 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
         0 => Ok(()),
         faults => Err(Failure::Ours(format!("faults found: {faults}"))),
     }
+}
+
+/// How long the certificate without rights lasts that proves the trust.
+const PROBE: SignedDuration = SignedDuration::from_mins(2);
+
+/// How much is asked of a cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Whether it trusts the authority; needs nothing of the policy.
+    Proof,
+    /// And if it does, the rest.
+    Whole,
+}
+
+/// What there is to say about one cluster.
+pub(crate) fn examine(
+    config: &Config,
+    name: &ClusterName,
+    settings: &ClusterConfig,
+    extent: Extent,
+) -> Result<Vec<Finding>, Failure> {
+    let host = config.host.as_str();
+    let found = runtime()?.block_on(async {
+        let site = serve::site(name, settings, host, CLOCK())?;
+        let made = site.authority().probe_credential(host, PROBE, CLOCK())?;
+        let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
+        let probe = Cluster::connect(site.cluster.endpoint().clone(), host, &credential)?;
+        let mut findings = check::prove(&probe, &settings.authority, host, CLOCK).await;
+        // A kubeconfig gets the daemon in all the same, though not the people.
+        let gets_in = settings.kubeconfig.is_some() || findings.iter().all(|found| found.verdict != Verdict::Fault);
+        if extent == Extent::Whole && gets_in {
+            findings.extend(check::check(&site.cluster, &config.policy, host, CLOCK).await);
+        }
+        Ok(findings)
+    });
+    Ok(found.unwrap_or_else(|failure: Failure| vec![Finding::unusable(name, failure.why())]))
 }

@@ -1,41 +1,259 @@
-//! `jitd init`: the first run. Makes what a host needs before its daemon can serve, and says what is left to do.
+//! `jitd init`: the first run. Writes the files that a host needs before its daemon can serve, makes its authorities,
+//! and says what is left to do.
 //!
-//! Whatever is there already it leaves as it is. `main.rs` calls it.
+//! ```text
+//!  flags, questions ─► answers ─► drafts, read as the daemon reads them ─► files ─► authorities ─► what is left
+//! ```
+//! What is there already it leaves as it is, and nothing of it is there in part. Of an administrator's kubeconfig it
+//! takes the server and its authority, never the credential. `main.rs` calls it.
 
-use std::path::Path;
+mod answers;
+mod distribution;
+mod files;
+
+use std::io::{IsTerminal, Write, stdout};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use jiff::Timestamp;
+use nix::unistd::{Gid, Uid, User};
+use serde::Serialize;
 
 use jitd::ca::store;
-use jitd::files;
+use jitd::config::Config;
+use jitd::files::private_folder;
 use jitd::service;
 
-use crate::{CLOCK, Failure, read};
+use crate::arguments::Output;
+use crate::{CLOCK, Failure, print_json, read};
 
-pub(crate) fn init(path: &Path, issuing_days: u16, root_years: u16) -> Result<(), Failure> {
+use self::answers::Answers;
+use self::distribution::Distribution;
+use self::files::Fate;
+
+/// What may be said on the command line; what is not is asked on a terminal.
+#[derive(Args)]
+pub(crate) struct Wanted {
+    /// What access is given to: the cluster's name, as people will type it.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// The URL of its API server.
+    #[arg(long, value_name = "URL", conflicts_with = "kubeconfig")]
+    server: Option<String>,
+    /// The certificate of the authority that signed the API server's, in PEM.
+    #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
+    server_ca: Option<PathBuf>,
+    /// A kubeconfig to take the server and its authority from; the credential in it is not looked at.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of that kubeconfig, when it is not the current one.
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    context: Option<String>,
+    /// Who made the cluster, for what is said about trust.
+    #[arg(long, value_enum)]
+    distribution: Option<Distribution>,
+    /// This bastion's name; without it the host's.
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// The group of this host that may ask.
+    #[arg(long, value_name = "GROUP")]
+    requesters: Option<String>,
+    /// The group of this host that has to agree.
+    #[arg(long, value_name = "GROUP")]
+    approvers: Option<String>,
+    /// A namespace that access is given in; may be repeated.
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Vec<String>,
+    /// A ClusterRole that is given, or role/NAME for a Role of the namespace; may be repeated.
+    #[arg(long, value_name = "ROLE")]
+    role: Vec<String>,
+    /// Where the trail and the authorities are kept; without it /var/lib/jitd.
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    /// Where the daemon listens; without it /run/jitd/api.sock.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Life of the issuing certificate in days.
+    #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
+    issuing_days: u16,
+    /// Life of the root certificate in years.
+    #[arg(long, default_value_t = 10, value_name = "YEARS", value_parser = clap::value_parser!(u16).range(1..=30))]
+    root_years: u16,
+    /// How what was made is printed.
+    #[arg(long, short, default_value = "text", value_enum)]
+    output: Output,
+}
+
+/// What was made and what was there.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Made {
+    config: PathBuf,
+    files: Vec<files::Told>,
+    clusters: Vec<MadeAuthority>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MadeAuthority {
+    cluster: String,
+    authority: Fate,
+    root_certificate: PathBuf,
+    root_sha256: String,
+    issuing_ends: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_key: Option<PathBuf>,
+    distribution: &'static str,
+    trust: Vec<String>,
+}
+
+pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     service::keep_memory_private()?;
-    let config = read(path)?;
-    files::private_folder(&config.state)?;
-    for (name, cluster) in &config.clusters {
-        if cluster.authority.join("root.crt").exists() {
-            eprintln!("cluster {name}: has its authority already");
-            continue;
-        }
-        if let Some(parent) = cluster.authority.parent() {
-            files::private_folder(parent)?;
-        }
-        let shown = store::init(&cluster.authority, &cluster.key, name, issuing_days, root_years, CLOCK())?;
-        let root = cluster.authority.join("root.crt");
-        println!("{}", root.display());
-        eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
-        eprintln!("  1. let the API server trust it: add {} to the file of its --client-ca-file", root.display());
-        eprintln!(
-            "  2. give the daemon its rights: jitd --config {} manifest {name} | kubectl apply -f -",
-            path.display()
-        );
-        eprintln!("  3. see that all of it is in place: jitd --config {} check --cluster {name}", path.display());
-        eprintln!(
-            "  4. move {} off this host; `jitd ca renew --root-key` needs it again in {issuing_days} days",
-            cluster.authority.join("root.key").display()
-        );
+    if let Some(why) = wanted.distribution.and_then(Distribution::refusal) {
+        return Err(Failure::Ours(why));
     }
+    let account = Account::find()?;
+    let (told, distribution) = if path.symlink_metadata().is_ok() {
+        eprintln!("{} is there and is left as it is", path.display());
+        (vec![files::Told::left(path)], wanted.distribution.unwrap_or(Distribution::Other))
+    } else {
+        let answers = Answers::collect(path, wanted)?;
+        (files::write(path, &answers, account.as_ref())?, answers.distribution)
+    };
+    let config = read(path)?;
+    service_folder(&config.state, account.as_ref())?;
+    let made = Made {
+        config: path.to_owned(),
+        files: told,
+        clusters: authorities(&config, wanted, distribution, account.as_ref())?,
+    };
+    match wanted.output {
+        Output::Json => print_json(&made)?,
+        Output::Text => {
+            for cluster in made.clusters.iter().filter(|cluster| cluster.authority == Fate::Written) {
+                writeln!(stdout(), "{}", cluster.root_certificate.display())?;
+            }
+        }
+    }
+    tell_what_is_left(path, wanted, &made.clusters);
     Ok(())
+}
+
+fn authorities(
+    config: &Config,
+    wanted: &Wanted,
+    distribution: Distribution,
+    account: Option<&Account>,
+) -> Result<Vec<MadeAuthority>, Failure> {
+    let mut made = Vec::new();
+    for (name, cluster) in &config.clusters {
+        let root = cluster.authority.join(store::ROOT);
+        let (fate, shown) = if root.exists() {
+            eprintln!("cluster {name}: has its authority already");
+            (Fate::Left, store::show(&cluster.authority, &cluster.key, CLOCK())?)
+        } else {
+            if let Some(parent) = cluster.authority.parent() {
+                service_folder(parent, account)?;
+            }
+            let shown =
+                store::init(&cluster.authority, &cluster.key, name, wanted.issuing_days, wanted.root_years, CLOCK())?;
+            eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+            (Fate::Written, shown)
+        };
+        let key = cluster.authority.join(store::ROOT_KEY);
+        made.push(MadeAuthority {
+            cluster: name.to_string(),
+            authority: fate,
+            trust: distribution.steps(&root),
+            root_certificate: root,
+            issuing_ends: shown.issuing.not_after,
+            root_sha256: shown.root.sha256,
+            root_key: shown.root_key_is_here.then_some(key),
+            distribution: distribution.word(),
+        });
+    }
+    Ok(made)
+}
+
+/// What nobody but the administrator can do, in its order.
+fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
+    let usual = path == Path::new(USUAL_CONFIG);
+    let jitd = if usual { "jitd".to_owned() } else { format!("jitd --config {}", path.display()) };
+    let again = wanted.distribution.is_some();
+    let mut told = false;
+    for cluster in clusters.iter().filter(|cluster| again || cluster.authority == Fate::Written) {
+        told = true;
+        let name = &cluster.cluster;
+        eprintln!("\nwhat is left to do for {name}:");
+        eprintln!("  1. let the API server trust the root certificate; docs/trust.md tells more:");
+        for line in &cluster.trust {
+            eprintln!("       {line}");
+        }
+        eprintln!("  2. give the daemon its rights, as an administrator of the cluster:");
+        eprintln!("       {jitd} manifest {name} | kubectl apply -f -");
+        eprintln!("  3. see that all of it is in place:");
+        eprintln!("       {jitd} check --cluster {name}");
+        if let Some(key) = &cluster.root_key {
+            eprintln!("  4. move {} to a place that is offline", key.display());
+            eprintln!("     `jitd ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
+        }
+    }
+    if told {
+        eprintln!("\nthen, on this host:");
+        if usual {
+            eprintln!("  systemctl enable --now jitd.socket");
+            eprintln!("  usermod -aG jit-users NAME      # each person who may ask or agree; they log in anew");
+        } else {
+            eprintln!("  {jitd} serve");
+        }
+        eprintln!("  {jitd} doctor                     # what is still not right, and what mends it");
+    }
+}
+
+const USUAL_CONFIG: &str = "/etc/jitd/config.yaml";
+
+/// The account that the daemon runs as. It counts when root calls, who could give files to it.
+pub(crate) struct Account {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Account {
+    /// Its name, as the package makes it.
+    pub(crate) const NAME: &str = "jitd";
+
+    fn find() -> Result<Option<Self>, Failure> {
+        if !Uid::effective().is_root() {
+            return Ok(None);
+        }
+        Ok(User::from_name(Self::NAME)?.map(|user| Self { uid: user.uid, gid: user.gid }))
+    }
+}
+
+/// Makes a private folder with what is missing above it. It belongs to whom the folder above it does, and below a
+/// folder of root's to the daemon's account, which could not enter it otherwise.
+fn service_folder(path: &Path, account: Option<&Account>) -> Result<(), Failure> {
+    let missing: Vec<&Path> = path
+        .ancestors()
+        .take_while(|above| !above.as_os_str().is_empty() && above.symlink_metadata().is_err())
+        .collect();
+    for folder in missing.into_iter().rev() {
+        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let owner = std::fs::metadata(above)?;
+        match account {
+            Some(Account { uid, gid }) if owner.uid() == 0 => chown(folder, Some(uid.as_raw()), Some(gid.as_raw()))?,
+            _ if Uid::effective().is_root() && owner.uid() != 0 => {
+                chown(folder, Some(owner.uid()), Some(owner.gid()))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(private_folder(path)?)
+}
+
+/// Whether somebody is there to be asked.
+fn on_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

@@ -7,6 +7,7 @@ mod arguments;
 mod audit;
 mod authority;
 mod check;
+mod doctor;
 mod init;
 mod journal;
 mod operate;
@@ -66,7 +67,8 @@ fn main() -> ExitCode {
         Verb::Check { cluster: Some(name), output } => {
             check::check_clusters(&arguments.config, name.as_deref(), *output)
         }
-        Verb::Init { issuing_days, root_years } => init::init(&arguments.config, *issuing_days, *root_years),
+        Verb::Init(wanted) => init::init(&arguments.config, wanted),
+        Verb::Doctor { output } => doctor::doctor(&arguments.config, *output),
         Verb::Ca { verb } => authority::ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
         Verb::Policy { verb } => policy::policy(&arguments.config, verb),

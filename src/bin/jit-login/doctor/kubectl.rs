@@ -1,0 +1,179 @@
+//! Whether kubectl can use what this program gives it: there, new enough, with the plugin, and pointed at a grant that
+//! is not over.
+//!
+//! It reads kubeconfigs and asks kubectl for its version; it writes nothing. `doctor` calls it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::{Finding, Grants, Standing, finding};
+use crate::output::{program, safe};
+
+/// The first kubectl that knows exec credentials of client.authentication.k8s.io/v1.
+const OLDEST_MINOR: u32 = 22;
+
+pub(super) fn findings(grants: &Grants) -> Vec<Finding> {
+    let mut findings = vec![kubectl(), plugin()];
+    findings.extend(kubeconfigs().iter().flat_map(|path| kubeconfig(path, grants)));
+    findings
+}
+
+/// The grants that kubeconfigs name.
+pub(super) fn named_grants() -> Vec<String> {
+    let read = kubeconfigs().into_iter().filter_map(|path| Kubeconfig::read(&path).ok().flatten());
+    read.flat_map(|file| file.entries.into_iter().map(|entry| entry.grant)).collect()
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    let runs = |path: &PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let listed = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&listed).map(|folder| folder.join(program)).find(runs)
+}
+
+fn kubectl() -> Finding {
+    let Some(path) = on_path("kubectl") else {
+        let fix = "install kubectl, or add its folder to PATH";
+        return finding("kubectl", Err(("it is not on PATH".to_owned(), fix.to_owned())));
+    };
+    let shown = safe(&path.display().to_string());
+    let newer = format!("install kubectl 1.{OLDEST_MINOR} or later");
+    finding(
+        "kubectl",
+        match version(&path) {
+            None => Err((format!("{shown} does not tell its version"), newer)),
+            Some((1, minor)) if minor < OLDEST_MINOR => {
+                Err((format!("{shown} is 1.{minor}, which can't use this program's credentials"), newer))
+            }
+            Some((major, minor)) => Ok(format!("{shown}, {major}.{minor}")),
+        },
+    )
+}
+
+fn version(kubectl: &Path) -> Option<(u32, u32)> {
+    let mut command = Command::new(kubectl);
+    let output = command.args(["version", "--client", "--output", "json"]).stdin(Stdio::null()).output().ok()?;
+    let told: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let text = told.get("clientVersion")?.get("gitVersion")?.as_str()?;
+    let mut numbers = text.trim_start_matches('v').split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+fn plugin() -> Finding {
+    let own = std::env::current_exe().map_or("jit-login".to_owned(), |path| safe(&path.display().to_string()));
+    finding(
+        "plugin",
+        match on_path("kubectl-jit") {
+            Some(path) => Ok(format!("`kubectl jit` is {}", safe(&path.display().to_string()))),
+            None => Err((
+                "`kubectl jit` is not known: there is no `kubectl-jit` on PATH".to_owned(),
+                format!("`ln -s {own} FOLDER/kubectl-jit`, in a folder of PATH"),
+            )),
+        },
+    )
+}
+
+/// The files that kubectl reads, as it finds them.
+fn kubeconfigs() -> Vec<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let named: Vec<PathBuf> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    usual.into_iter().filter(|path| path.exists()).collect()
+}
+
+fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Finding> {
+    let shown = safe(&path.display().to_string());
+    let one = |result| vec![finding("kubeconfig", result)];
+    let file = match Kubeconfig::read(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => {
+            return one(Err((
+                format!("KUBECONFIG names {shown}, which is not there"),
+                "`unset KUBECONFIG`, or set it to what the last request printed".to_owned(),
+            )));
+        }
+        Err(why) => return one(Err((format!("{shown} can't be read, {why}"), "mend it or move it away".to_owned()))),
+    };
+    let mut findings = Vec::new();
+    for Entry { name, grant, command } in &file.entries {
+        let (context, id) = (safe(name), safe(grant));
+        let standing = grants.get(grant);
+        if !Path::new(command).exists() {
+            findings.push(finding(
+                "kubeconfig",
+                Err((
+                    format!("{shown} runs {}, which is not there", safe(command)),
+                    format!("write it anew with `{} kubeconfig`", program()),
+                )),
+            ));
+        } else if matches!(standing, Some(Standing::Over | Standing::Unknown)) {
+            let again = format!("`{} request --again {id}` asks again", program());
+            let (found, fix) = if file.current == *name {
+                let away = if std::env::var_os("KUBECONFIG").is_some() {
+                    "`unset KUBECONFIG`"
+                } else {
+                    "`kubectl config use-context NAME`"
+                };
+                (format!("{shown} points kubectl to the grant {id}, which is over"), format!("{away}; {again}"))
+            } else {
+                let remove =
+                    ["context", "cluster", "user"].map(|kind| format!("kubectl config delete-{kind} {context}"));
+                (format!("{shown} has a context of the grant {id}, which is over"), format!("`{}`", remove.join("; ")))
+            };
+            findings.push(finding("kubeconfig", Err((found, fix))));
+        }
+    }
+    if findings.is_empty() {
+        return one(Ok(shown));
+    }
+    findings
+}
+
+struct Kubeconfig {
+    current: String,
+    entries: Vec<Entry>,
+}
+
+/// A user of ours in a kubeconfig; cluster, context and user have one name.
+struct Entry {
+    name: String,
+    grant: String,
+    command: String,
+}
+
+impl Kubeconfig {
+    /// None when there is no such file.
+    fn read(path: &Path) -> Result<Option<Self>, String> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string().to_lowercase()),
+        };
+        let value: Value = serde_saphyr::from_str(&text)
+            .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
+        let current = value.get("current-context").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let users = value.get("users").and_then(Value::as_array).into_iter().flatten();
+        Ok(Some(Self { current, entries: users.filter_map(Entry::of).collect() }))
+    }
+}
+
+impl Entry {
+    fn of(user: &Value) -> Option<Self> {
+        let name = user.get("name")?.as_str()?.to_owned();
+        let exec = user.get("user")?.get("exec")?;
+        let command = exec.get("command")?.as_str()?.to_owned();
+        let arguments: Vec<&str> = exec.get("args")?.as_array()?.iter().filter_map(Value::as_str).collect();
+        let grant = match arguments.as_slice() {
+            ["credential", "--grant", grant, ..] => (*grant).to_owned(),
+            _ => return None,
+        };
+        name.starts_with("jit:").then_some(Self { name, grant, command })
+    }
+}

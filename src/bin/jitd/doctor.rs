@@ -1,0 +1,324 @@
+//! `jitd doctor`: the usual mistakes on this host and in its clusters, each with what mends it.
+//!
+//! ```text
+//!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► daemon ─► clusters
+//! ```
+//! It changes nothing, needs no daemon, and goes on where it can when something before was wrong; what it could not look
+//! at it names. Its one call over the socket starts a daemon that systemd holds ready, as any call would. `main.rs` calls
+//! it; what is looked at in a cluster is `check.rs`'s.
+
+mod daemon;
+mod host;
+
+use std::io::{Write, stdout};
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use jitd::ca::store;
+use jitd::check::{self, Verdict};
+use jitd::config::{ClusterConfig, Config, Faults};
+use jitd::grant::request::ClusterName;
+use nix::unistd::{Uid, User};
+use serde::Serialize;
+
+use crate::arguments::Output;
+use crate::check::{Extent, examine};
+use crate::init::Account;
+use crate::{CLOCK, Failure, policy, print_json};
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    /// A word for what was looked at.
+    check: String,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fix: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    Ok,
+    /// It works, and somebody should look at it.
+    Warning,
+    Fault,
+    /// It could not be looked at.
+    Skipped,
+}
+
+impl std::fmt::Display for Finding {
+    /// One line, and a second with the fix.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mark = match self.state {
+            State::Ok => "ok",
+            State::Warning => "warn",
+            State::Fault => "fail",
+            State::Skipped => "skip",
+        };
+        write!(f, "{mark:<5} {:<14} {}", self.check, self.found)?;
+        self.fix.as_ref().map_or(Ok(()), |fix| write!(f, "\n{:21}hint: {fix}", ""))
+    }
+}
+
+pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
+    let mut report = Report { output, findings: Vec::new() };
+    report.examine(path)?;
+    let Report { findings, .. } = report;
+    if matches!(output, Output::Json) {
+        print_json(&findings)?;
+    }
+    match findings.iter().filter(|finding| matches!(finding.state, State::Warning | State::Fault)).count() {
+        0 => Ok(()),
+        1 => Err(Failure::Ours("one thing is not right".to_owned())),
+        several => Err(Failure::Ours(format!("{several} things are not right"))),
+    }
+}
+
+/// What was found so far. People see each as it comes: a cluster that does not answer takes seconds.
+struct Report {
+    output: Output,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn examine(&mut self, path: &Path) -> Result<(), Failure> {
+        self.caller();
+        self.clock();
+        let (config, policy) = self.configuration(path);
+        self.files(path, config.as_ref());
+        let Some(config) = config else {
+            for check in ["state", "trail", "groups", "authority", "daemon", "cluster"] {
+                self.skipped(check, "needs the configuration");
+            }
+            return Ok(());
+        };
+        let held = self.state(&config);
+        match policy {
+            Policy::Read => self.groups(&config),
+            Policy::Wrong => self.skipped("groups", "needs the policy"),
+        }
+        let signs: Vec<Signs> = config.clusters.iter().map(|(name, cluster)| self.authority(name, cluster)).collect();
+        self.daemon(&config, held)?;
+        for ((name, cluster), signs) in config.clusters.iter().zip(signs) {
+            match signs {
+                Signs::Yes => self.cluster(&config, policy, name, cluster)?,
+                Signs::No => self.skipped(&format!("cluster {name}"), "needs its authority"),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, state: State, check: &str, found: impl Into<String>, fix: Option<String>) {
+        let finding = Finding { check: check.to_owned(), state, found: found.into(), fix };
+        if matches!(self.output, Output::Text) {
+            // A reader that has gone away, as `head` does, is no failure.
+            let _ = writeln!(stdout(), "{finding}");
+        }
+        self.findings.push(finding);
+    }
+
+    fn ok(&mut self, check: &str, found: impl Into<String>) {
+        self.tell(State::Ok, check, found, None);
+    }
+
+    fn warning(&mut self, check: &str, found: impl Into<String>, fix: impl Into<String>) {
+        self.tell(State::Warning, check, found, Some(fix.into()));
+    }
+
+    fn fault(&mut self, check: &str, found: impl Into<String>, fix: impl Into<String>) {
+        self.tell(State::Fault, check, found, Some(fix.into()));
+    }
+
+    /// A message of ours, in whose two parts the fix may stand.
+    fn failed(&mut self, check: &str, message: &str, otherwise: &str) {
+        match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
+            Some((found, fix)) => self.fault(check, found, fix),
+            None => self.fault(check, message, otherwise),
+        }
+    }
+
+    fn skipped(&mut self, check: &str, why: impl Into<String>) {
+        self.tell(State::Skipped, check, format!("not looked at: {}", why.into()), None);
+    }
+
+    fn caller(&mut self) {
+        let uid = Uid::effective();
+        let is_service = || User::from_name(Account::NAME).ok().flatten().is_some_and(|account| account.uid == uid);
+        if uid.is_root() {
+            self.ok("caller", "root, who may look at everything");
+        } else if is_service() {
+            self.ok("caller", format!("{}, as which the daemon runs", Account::NAME));
+        } else {
+            self.warning(
+                "caller",
+                format!("uid {uid}, who may not look at everything"),
+                "run it as root: `sudo jitd doctor`",
+            );
+        }
+    }
+
+    /// The configuration as far as it can be meant, and whether the policy is in it.
+    fn configuration(&mut self, path: &Path) -> (Option<Config>, Policy) {
+        let Faults(faults) = match Config::read(path) {
+            Ok(config) => {
+                self.ok("configuration", path.display().to_string());
+                self.policy(&config);
+                return (Some(config), Policy::Read);
+            }
+            Err(faults) => faults,
+        };
+        if let Err(error) = std::fs::metadata(path)
+            && error.kind() == std::io::ErrorKind::NotFound
+        {
+            self.fault("configuration", format!("{} is not there", path.display()), "`jitd init` writes it");
+            return (None, Policy::Wrong);
+        }
+        let config = Config::read_without_policy(path).ok();
+        let check = if config.is_some() { "policy" } else { "configuration" };
+        if config.is_some() {
+            self.ok("configuration", path.display().to_string());
+        }
+        for fault in faults {
+            let fix = if is_forbidden(&fault) { "run it as root" } else { "mend the file, then `jitd check`" };
+            self.failed(check, &fault, fix);
+        }
+        (config, Policy::Wrong)
+    }
+
+    fn policy(&mut self, config: &Config) {
+        let tested = policy::tested(&config.policy);
+        let failed: Vec<_> = tested.iter().filter(|case| !case.passed).collect();
+        for case in &failed {
+            self.fault(
+                "policy",
+                policy::failed_line(&config.policy_files.policy, case),
+                "mend the rule or the case, then `jitd policy test`",
+            );
+        }
+        if config.policy.is_empty() {
+            self.warning("policy", "it has no rule, so nobody gets anything", "write one, see jit-policy(5)");
+        } else if failed.is_empty() {
+            self.ok(
+                "policy",
+                format!("{}, {}", counted(config.policy.len(), "rule"), counted(tested.len(), "passing case")),
+            );
+        }
+    }
+
+    fn authority(&mut self, name: &ClusterName, cluster: &ClusterConfig) -> Signs {
+        let check = format!("authority {name}");
+        let shown = match store::show(&cluster.authority, &cluster.key, CLOCK()) {
+            Ok(shown) => shown,
+            Err(error)
+                if !cluster.authority.join(cluster.key.certificates()).exists() && Uid::effective().is_root() =>
+            {
+                drop(error);
+                let folder = cluster.authority.display();
+                self.fault(&check, format!("there is none in {folder}"), "`jitd init` makes it");
+                return Signs::No;
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let fix = if is_forbidden(&why) { "run it as root" } else { "put it back from a backup" };
+                self.failed(&check, &why, fix);
+                return Signs::No;
+            }
+        };
+        let issuing = &shown.issuing;
+        let end = moment(issuing.not_after);
+        // A third of a short life, so that one of a day is not warned of all day.
+        let soon = SignedDuration::from_hours(72).min(issuing.not_after.duration_since(issuing.not_before) / 3);
+        let renew = format!("`jitd ca renew {name}`, with --root-key FILE when the root key is elsewhere");
+        if shown.rest <= SignedDuration::ZERO {
+            self.fault(&check, format!("its issuing certificate ended {end}, so nobody gets access"), renew);
+        } else if shown.rest < soon {
+            self.warning(&check, format!("its issuing certificate ends {end}"), renew);
+        } else {
+            self.ok(&check, format!("its issuing certificate lasts until {end}"));
+        }
+        if shown.root_key_is_here {
+            let key = cluster.authority.join(store::ROOT_KEY);
+            self.warning(
+                &check,
+                format!("its root key is on this host, in {}", key.display()),
+                format!("move it to a place that is offline; `jitd ca renew {name} --root-key FILE` needs it again"),
+            );
+        }
+        if !shown.root_file_is_current {
+            self.fault(
+                &check,
+                "`root.crt` is not the root of the issuing certificate",
+                "`jitd ca import` again, with the whole chain",
+            );
+        }
+        if shown.rest > SignedDuration::ZERO { Signs::Yes } else { Signs::No }
+    }
+
+    fn cluster(
+        &mut self,
+        config: &Config,
+        policy: Policy,
+        name: &ClusterName,
+        settings: &ClusterConfig,
+    ) -> Result<(), Failure> {
+        let check = format!("cluster {name}");
+        let extent = match policy {
+            Policy::Read => Extent::Whole,
+            Policy::Wrong => Extent::Proof,
+        };
+        let found = examine(config, name, settings, extent)?;
+        let (mut right, mut wrong) = (0_u32, 0_u32);
+        for check::Finding { check: part, verdict, found, hint, .. } in found {
+            let sentence = format!("{part}: {found}");
+            match verdict {
+                Verdict::Ok => right += 1,
+                Verdict::Warning => self.tell(State::Warning, &check, sentence, hint),
+                Verdict::Fault => {
+                    wrong += 1;
+                    self.tell(State::Fault, &check, sentence, hint);
+                }
+            }
+        }
+        if right > 0 {
+            self.ok(&check, format!("{} passed at {}", counted(right, "check"), settings.server));
+        }
+        match policy {
+            Policy::Wrong => self.skipped(&check, "the daemon's rights need the policy"),
+            Policy::Read if right == 0 && wrong > 0 => {
+                self.skipped(&check, "the daemon's rights, for it would not get in");
+            }
+            Policy::Read => {}
+        }
+        Ok(())
+    }
+}
+
+/// Whether the policy could be read.
+#[derive(Clone, Copy)]
+enum Policy {
+    Read,
+    Wrong,
+}
+
+/// Whether an authority can be used.
+#[derive(Clone, Copy)]
+enum Signs {
+    Yes,
+    No,
+}
+
+fn is_forbidden(why: &str) -> bool {
+    why.contains("Permission denied")
+}
+
+/// `1 rule`, `2 rules`.
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
+}
+
+/// A moment as people read it.
+fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

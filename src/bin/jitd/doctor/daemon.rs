@@ -1,0 +1,151 @@
+//! Whether the daemon runs, answers, can tell people apart, and can be reached by those who may.
+//!
+//! Asks one question over the socket, as anybody may. `doctor` calls it.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jitd::client::{Client, ClientError, Trust, is_socket};
+use jitd::config::Config;
+use nix::unistd::{Gid, Group};
+
+use super::Report;
+use super::host::user;
+use crate::{Failure, runtime};
+
+/// Who may open the socket that systemd opens.
+const USERS: &str = "jit-users";
+const START: &str = "`systemctl enable --now jitd.socket`; without systemd `jitd serve`";
+const RESTART: &str = "`systemctl restart jitd.socket jitd.service`; without systemd start `jitd serve` again";
+
+impl Report {
+    /// `held` is the process that holds the trail.
+    pub(super) fn daemon(&mut self, config: &Config, held: Option<u32>) -> Result<(), Failure> {
+        self.people();
+        let socket = &config.socket;
+        let shown = socket.display();
+        let name = held.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
+        let by = held.map(|pid| format!("process {pid} (`{}`)", name.unwrap_or_default().trim().escape_default()));
+        if socket.symlink_metadata().is_err() {
+            match by {
+                Some(by) => self.fault("daemon", format!("{by} holds the trail, and {shown} is not there"), RESTART),
+                None => self.fault("daemon", format!("it does not run: {shown} is not there"), START),
+            }
+            return Ok(());
+        }
+        if !is_socket(socket) {
+            self.fault("daemon", format!("{shown} is not a socket"), format!("move it away, then {START}"));
+            return Ok(());
+        }
+        match (runtime()?.block_on(answers(socket)), by) {
+            (Ok(server), Some(by)) => {
+                self.ok("daemon", format!("{by} answers at {shown} as {}", user(server)));
+            }
+            // systemd opens the socket, and starts the daemon when somebody calls: it did just now.
+            (Ok(server), None) => self.ok("daemon", format!("it answers at {shown} as {}", user(server))),
+            (Err(why), Some(by)) => {
+                self.fault("daemon", format!("{by} holds the trail, and does not answer: {why}"), RESTART)
+            }
+            (Err(why), None) => self.fault("daemon", format!("it does not run: {why}"), RESTART),
+        }
+        self.socket(socket);
+        Ok(())
+    }
+
+    /// Who may open the socket.
+    fn socket(&mut self, socket: &Path) {
+        let shown = socket.display();
+        let folder = socket.parent().unwrap_or(Path::new("/"));
+        let (Ok(found), Ok(above)) = (std::fs::metadata(socket), std::fs::metadata(folder)) else { return };
+        let mode = found.mode() & 0o7777;
+        let users = Group::from_name(USERS).ok().flatten();
+        if above.mode() & 0o001 == 0 {
+            let folder = folder.display();
+            self.fault(
+                "socket",
+                format!("{folder} can't be entered by others, so nobody reaches the daemon"),
+                format!("chmod 755 {folder}"),
+            );
+        } else if mode & 0o006 == 0o006 {
+            self.ok("socket", format!("{shown}, mode {mode:04o}: everybody on this host may ask"));
+        } else if mode & 0o060 != 0o060 {
+            self.fault(
+                "socket",
+                format!("{shown} has mode {mode:04o}, so nobody may open it"),
+                format!("SocketMode=0660 in jitd.socket, or chmod 660 {shown}"),
+            );
+        } else {
+            let group = Group::from_gid(Gid::from_raw(found.gid())).ok().flatten();
+            let name = group.as_ref().map_or(format!("gid {}", found.gid()), |group| group.name.clone());
+            match users {
+                None => self.fault(
+                    "socket",
+                    format!("there is no group {USERS}, and {shown} is open to {name} only"),
+                    format!(
+                        "`systemd-sysusers`, or `groupadd --system {USERS}`; then SocketGroup={USERS} in jitd.socket"
+                    ),
+                ),
+                Some(users) if users.gid.as_raw() != found.gid() => self.fault(
+                    "socket",
+                    format!("{shown} is open to the group {name}, not to {USERS}"),
+                    format!("SocketGroup={USERS} in jitd.socket and restart it, or chgrp {USERS} {shown}"),
+                ),
+                Some(users) if users.mem.is_empty() => self.warning(
+                    "socket",
+                    format!("nobody is listed in the group {USERS}, which may open {shown}"),
+                    format!("`usermod -aG {USERS} NAME` for each person; they have to log in anew"),
+                ),
+                Some(users) => self.ok("socket", format!("{shown}, open to {USERS} ({} listed)", users.mem.len())),
+            }
+        }
+    }
+
+    /// With `PrivateUsers=` every caller would be the same nobody, so the daemon does not start; a drop-in brings it.
+    fn people(&mut self) {
+        let folders = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service.d"));
+        let mut files: Vec<PathBuf> = folders
+            .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten())
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
+        // As systemd orders them: by name, whatever their folder; the last one counts (systemd.unit(5)).
+        files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
+        // One of the same name in a folder before takes its place.
+        files.dedup_by(|next, kept| next.file_name() == kept.file_name());
+        let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
+        let mut set = unit.into_iter().chain(files).filter_map(|file| Some((private_users(&file)?, file)));
+        let last = set.next_back();
+        match last {
+            Some((value, file)) if ONE_NOBODY.contains(&value.as_str()) => self.fault(
+                "people",
+                format!("{} has PrivateUsers={value}, with which every caller is the same nobody", file.display()),
+                "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`",
+            ),
+            _ => self.ok("people", "no unit hides from the daemon who calls"),
+        }
+    }
+}
+
+/// What a unit's file sets it to.
+fn private_users(file: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let mut values =
+        text.lines().filter_map(|line| line.trim().strip_prefix("PrivateUsers")?.trim_start().strip_prefix('='));
+    values.next_back().map(|value| value.trim().to_lowercase())
+}
+
+/// Where units lie, the first that has one counts.
+const UNITS: [&str; 4] =
+    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Other values leave the accounts their numbers (systemd.exec(5)).
+const ONE_NOBODY: [&str; 6] = ["yes", "true", "on", "1", "y", "self"];
+
+/// The uid of who answers, or why nobody does. That it refuses us is an answer.
+async fn answers(socket: &Path) -> Result<u32, String> {
+    let told = |error: ClientError| error.to_string();
+    let mut client = Client::connect(socket, Trust::FolderOwner).await.map_err(told)?;
+    match client.whoami().await {
+        Ok(_) | Err(ClientError::Problem(_)) => Ok(client.server()),
+        Err(error) => Err(told(error)),
+    }
+}

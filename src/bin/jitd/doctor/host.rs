@@ -1,0 +1,338 @@
+//! What has to be right on the host beside the daemon: its files, whose they are, room, time, and the groups that the
+//! policy names.
+//!
+//! Looks only. `doctor` calls it.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use jitd::config::Config;
+use jitd::grant::Event;
+use jitd::trail::{self, Entry};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{Gid, Group, Uid, User};
+
+use super::{Report, counted, moment};
+use crate::CLOCK;
+use crate::init::Account;
+
+/// Less room than this is soon used up: the log of the trail alone may grow to some megabytes between checkpoints.
+const ROOM: u64 = 128 << 20;
+
+impl Report {
+    /// Who may write a file of the configuration decides who gets access; the daemon has to be able to read it.
+    /// Without a configuration that can be meant, the other files are looked for beside it.
+    pub(super) fn files(&mut self, path: &Path, config: Option<&Config>) {
+        let policy =
+            config.map_or_else(|| path.with_file_name("policy.yaml"), |config| config.policy_files.policy.clone());
+        let named = config.and_then(|config| config.policy_files.guardrails.clone());
+        let guardrails = named.unwrap_or_else(|| policy.with_file_name("guardrails.yaml"));
+        let mut files: Vec<PathBuf> = vec![path.to_owned(), policy, guardrails];
+        let folders: Vec<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
+        files.extend(folders);
+        files.sort();
+        files.dedup();
+        let account = config.and_then(service_account);
+        let (mut seen, mut wrong) = (0, 0);
+        for file in files {
+            let Ok(found) = fs::metadata(&file) else { continue };
+            seen += 1;
+            let shown = file.display();
+            let mode = found.mode() & 0o7777;
+            let wanted = if found.is_dir() { "750" } else { "640" };
+            if mode & 0o022 != 0 {
+                self.fault(
+                    "files",
+                    format!("{shown} has mode {mode:04o}: others may change who gets access"),
+                    format!("chmod {wanted} {shown}"),
+                );
+            } else if ![0, Uid::effective().as_raw()].contains(&found.uid()) {
+                let owner = user(found.uid());
+                self.fault(
+                    "files",
+                    format!("{shown} belongs to {owner}, who may change who gets access"),
+                    format!("chown root {shown}"),
+                );
+            } else if let Some(account) = account.as_ref().filter(|account| !may_read(account, &found)) {
+                let name = &account.name;
+                let group = Group::from_gid(account.gid).ok().flatten().map_or(name.clone(), |group| group.name);
+                self.fault(
+                    "files",
+                    format!("{shown} can't be read by {name}, as which the daemon runs"),
+                    format!("chgrp {group} {shown} && chmod {wanted} {shown}"),
+                );
+            } else {
+                continue;
+            }
+            wrong += 1;
+        }
+        if seen > 0 && wrong == 0 {
+            self.ok("files", "those of the configuration can be changed by nobody else");
+        }
+    }
+
+    /// The state folder and all in it. Answers with the process that holds the trail.
+    pub(super) fn state(&mut self, config: &Config) -> Option<u32> {
+        let folder = &config.state;
+        let shown = folder.display();
+        let found = match fs::metadata(folder) {
+            Ok(found) if found.is_dir() => found,
+            Ok(_) => {
+                self.fault("state", format!("{shown} is not a folder"), "move it away; `jitd init` makes the folder");
+                return None;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.fault("state", format!("{shown} is not there"), "`jitd init` makes it");
+                self.skipped("trail", "there is no folder for it");
+                return None;
+            }
+            Err(error) => {
+                self.fault("state", format!("{shown}: {error}").to_lowercase(), "run it as root");
+                return None;
+            }
+        };
+        let (mode, owner) = (found.mode() & 0o7777, user(found.uid()));
+        let account = User::from_name(Account::NAME).ok().flatten();
+        let strangers =
+            entries(folder, 3).into_iter().filter(|(_, entry)| entry.uid() != found.uid()).collect::<Vec<_>>();
+        if mode & 0o077 != 0 {
+            self.fault(
+                "state",
+                format!("{shown} has mode {mode:04o}, so it is open to others"),
+                format!("chmod 700 {shown}"),
+            );
+        } else if let (true, Some(account)) = (found.uid() == 0, &account) {
+            let name = &account.name;
+            self.fault(
+                "state",
+                format!("{shown} belongs to root, and the daemon runs as {name}"),
+                format!("chown -R {name}: {shown}"),
+            );
+        } else if let Some((path, entry)) = strangers.first() {
+            let theirs = user(entry.uid());
+            self.fault(
+                "state",
+                format!("{} belongs to {theirs}, and the daemon runs as {owner}", path.display()),
+                format!("chown -R {owner}: {shown}"),
+            );
+        } else {
+            self.ok("state", format!("{shown}, {owner}'s alone"));
+        }
+        self.room(folder);
+        self.trail(config);
+        holder(&config.trail().with_extension("lock"))
+    }
+
+    fn room(&mut self, folder: &Path) {
+        let shown = folder.display();
+        let found = match statvfs(folder) {
+            Ok(found) => found,
+            Err(error) => return self.fault("disk", format!("{shown}: {error}"), "look at the file system"),
+        };
+        // Their width differs by platform.
+        let (blocks, size): (u64, u64) = (found.blocks_available(), found.fragment_size());
+        let left = blocks.saturating_mul(size);
+        if found.flags().contains(FsFlags::ST_RDONLY) {
+            self.fault(
+                "disk",
+                format!("{shown} is mounted read-only, so nothing can be recorded"),
+                format!("mount -o remount,rw for {shown}"),
+            );
+        } else if left < ROOM || found.files() > 0 && found.files_available() == 0 {
+            self.fault(
+                "disk",
+                format!("{} MiB are left for {shown}; without room nothing is signed", left >> 20),
+                format!("make room: `df {shown}`, `du -x -d2 /var | sort -n`"),
+            );
+        } else {
+            self.ok("disk", format!("{} MiB are left for {shown}", left >> 20));
+        }
+    }
+
+    /// The trail is whole, was written under the same name, and not after now.
+    fn trail(&mut self, config: &Config) {
+        let path = config.trail();
+        if fs::symlink_metadata(&path).is_err() {
+            return self.ok("trail", format!("{} is not there yet; the daemon makes it", path.display()));
+        }
+        let otherwise = "keep the file as it is, and look at the disk";
+        match trail::verify_file(&path, |_| {}) {
+            Ok(report) => self.ok("trail", format!("{}, the chain holds", counted(report.events, "event"))),
+            Err(error) => return self.failed("trail", &error.to_string(), otherwise),
+        }
+        let mut last = Last::default();
+        if let Err(error) = trail::export(&path, &mut last) {
+            return self.failed("trail", &error.to_string(), otherwise);
+        }
+        let entry = |line: &[u8]| serde_json::from_slice::<Entry>(line).ok().map(|entry| entry.fact);
+        let now = CLOCK();
+        if let Some(fact) = entry(&last.line)
+            && fact.at > now
+        {
+            self.fault(
+                "clock",
+                format!("it is {} here, and the trail was written until {}", moment(now), moment(fact.at)),
+                "set the clock by NTP, `timedatectl`; until then nothing is signed",
+            );
+        }
+        if let Some(Event::Started { host, .. }) = entry(&last.started).map(|fact| fact.event) {
+            if host == config.host.as_str() {
+                self.ok("host", format!("it serves as `{host}`, as before"));
+            } else {
+                let now = &config.host;
+                self.fault(
+                    "host",
+                    format!(
+                        "it served as `{}` before and is `{now}` now, so its rights and bindings have another name",
+                        host.escape_default()
+                    ),
+                    format!(
+                        "`host: {}` in config.yaml keeps the name; or apply `jitd manifest` again",
+                        host.escape_default()
+                    ),
+                );
+            }
+        }
+    }
+
+    pub(super) fn clock(&mut self) {
+        let now = CLOCK();
+        let shown = moment(now);
+        // The beginning of 2026: no build is older.
+        if now.as_second() < 1_767_225_600 {
+            self.fault("clock", format!("it can't be {shown}"), "set the clock by NTP, `timedatectl`");
+        } else {
+            self.ok("clock", shown);
+        }
+    }
+
+    /// Every group that the policy or the configuration names is one that somebody can be in.
+    pub(super) fn groups(&mut self, config: &Config) {
+        let mut named: Vec<(&str, String)> = Vec::new();
+        for rule in config.policy.rules() {
+            let approvers = rule.steps.iter().flat_map(|step| &step.groups);
+            let reviewers = rule.break_glass.iter().flat_map(|glass| &glass.review.steps).flat_map(|step| &step.groups);
+            let of_rule = rule.who.iter().chain(approvers).chain(reviewers);
+            named.extend(of_rule.map(|group| (group.as_str(), format!("the rule `{}`", rule.name))));
+        }
+        for (groups, key) in [(&config.auditors, "auditors"), (&config.admins, "admins")] {
+            named.extend(groups.iter().map(|group| (group.as_str(), format!("`{key}`"))));
+        }
+        named.sort();
+        named.dedup_by(|one, other| one.0 == other.0);
+        let mut unknown = 0;
+        for (group, by) in &named {
+            if config.people.declared_in(group).next().is_some() {
+                continue;
+            }
+            match Group::from_name(group) {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    unknown += 1;
+                    self.fault(
+                        "groups",
+                        format!("there is no group `{group}`, which {by} names"),
+                        format!(
+                            "`groupadd {group}`, or correct the name; `getent group {group}` asks the name service"
+                        ),
+                    );
+                }
+                Err(error) => {
+                    unknown += 1;
+                    self.fault(
+                        "groups",
+                        format!("the name service failed on `{group}`: {error}"),
+                        "look at sssd or nsswitch.conf",
+                    );
+                }
+            }
+        }
+        if unknown == 0 {
+            self.ok("groups", format!("all {} that the policy names are known", named.len()));
+        }
+    }
+}
+
+/// The account that the daemon runs as, where the state folder says so.
+fn service_account(config: &Config) -> Option<User> {
+    let owner = fs::metadata(&config.state).ok()?.uid();
+    User::from_uid(Uid::from_raw(owner)).ok().flatten().filter(|user| !user.uid.is_root())
+}
+
+fn may_read(account: &User, found: &Metadata) -> bool {
+    let needed = if found.is_dir() { 0o5 } else { 0o4 };
+    let class = if found.uid() == account.uid.as_raw() {
+        6
+    } else if in_group(account, found.gid()) {
+        3
+    } else {
+        0
+    };
+    found.mode() >> class & needed == needed
+}
+
+fn in_group(account: &User, gid: u32) -> bool {
+    account.gid.as_raw() == gid
+        || Group::from_gid(Gid::from_raw(gid)).ok().flatten().is_some_and(|group| group.mem.contains(&account.name))
+}
+
+/// What lies in a folder, without following links.
+fn entries(folder: &Path, depth: u32) -> Vec<(PathBuf, Metadata)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() && depth > 1 {
+            found.extend(entries(&entry.path(), depth - 1));
+        }
+        found.push((entry.path(), metadata));
+    }
+    found
+}
+
+/// An account's name, or its number where it has none.
+pub(super) fn user(uid: u32) -> String {
+    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or(format!("uid {uid}"), |user| user.name)
+}
+
+/// The process that holds a lock file by flock(2), as the kernel lists it in /proc/locks:
+/// `1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF`.
+fn holder(lock: &Path) -> Option<u32> {
+    let inode = fs::metadata(lock).ok()?.ino().to_string();
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(4);
+        let (pid, file) = (words.next()?, words.next()?);
+        (file.rsplit(':').next() == Some(inode.as_str())).then(|| pid.parse().ok()).flatten()
+    })
+}
+
+/// Keeps of the exported lines the last, and the last that tells of a start.
+#[derive(Default)]
+struct Last {
+    rest: Vec<u8>,
+    line: Vec<u8>,
+    started: Vec<u8>,
+}
+
+impl io::Write for Last {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.rest.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                self.line = std::mem::take(&mut self.rest);
+                if self.line.windows(STARTED.len()).any(|window| window == STARTED) {
+                    self.started.clone_from(&self.line);
+                }
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const STARTED: &[u8] = b"\"kind\":\"started\"";

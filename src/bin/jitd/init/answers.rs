@@ -1,0 +1,267 @@
+//! What has to be known to write the files: from the flags, and on a terminal from whoever sits there.
+//!
+//! Each word is parsed by the type that will read it from the file. Nothing is written here; a cluster is asked for its
+//! version at most, without a credential. `init` calls it.
+
+use std::io::{Write, stderr, stdin};
+use std::path::Path;
+use std::str::FromStr;
+
+use jitd::cluster::{Cluster, ClusterError, Credential, Endpoint};
+use jitd::grant::policy::Policy;
+use jitd::grant::request::{ClusterName, Namespace, RoleRef};
+
+use clap::ValueEnum;
+
+use super::distribution::Distribution;
+use super::{Wanted, files, on_terminal};
+use crate::{Failure, runtime};
+
+/// All that the files are made of.
+pub(super) struct Answers {
+    pub(super) cluster: ClusterName,
+    pub(super) server: String,
+    pub(super) ca_pem: String,
+    pub(super) host: ClusterName,
+    /// None when there is a policy already.
+    pub(super) policy: Option<PolicyAnswers>,
+    pub(super) state: Option<String>,
+    pub(super) socket: Option<String>,
+    pub(super) distribution: Distribution,
+}
+
+/// What the first rule says.
+pub(super) struct PolicyAnswers {
+    pub(super) requesters: String,
+    pub(super) approvers: String,
+    pub(super) namespaces: Vec<Namespace>,
+    pub(super) roles: Vec<RoleRef>,
+}
+
+impl Answers {
+    /// From the flags; what they leave open is asked on a terminal, and elsewhere told all at once.
+    pub(super) fn collect(path: &Path, wanted: &Wanted) -> Result<Self, Failure> {
+        let policy_is_there = path.with_file_name(files::POLICY).symlink_metadata().is_ok();
+        if !on_terminal() {
+            nothing_is_missing(wanted, policy_is_there)?;
+        }
+        if on_terminal() {
+            eprintln!(
+                "{} is not there; it is written from these answers. Nothing is until all are given.",
+                path.display()
+            );
+        }
+        let cluster = answer(wanted.cluster.as_deref(), "the cluster's name, as people will type it", None, parsed)?;
+        let endpoint = endpoint(&cluster, wanted)?;
+        let server = endpoint.server();
+        if ["https://127.", "https://localhost", "https://[::1]"].iter().any(|here| server.starts_with(here)) {
+            eprintln!("note: {server} is this host itself; a kubeconfig from another host names the wrong one");
+        }
+        let version = match wanted.distribution {
+            Some(_) => None,
+            None => version(&endpoint),
+        };
+        let found = Distribution::found_in(version.as_deref(), endpoint.server());
+        let distribution = distribution(wanted, found)?;
+        if let Some(why) = distribution.refusal() {
+            return Err(Failure::Ours(why));
+        }
+        let host_name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+        let first_label = host_name.split('.').next().unwrap_or_default().to_lowercase();
+        let host = match (&wanted.host, on_terminal()) {
+            (None, false) => parsed(&first_label)
+                .map_err(|why| Failure::Usage(format!("{why}\nhint: name this bastion with --host")))?,
+            (given, _) => answer(given.as_deref(), "this bastion's name", Some(&first_label), parsed)?,
+        };
+        Ok(Self {
+            server: endpoint.server().to_owned(),
+            ca_pem: endpoint.ca_pem().to_owned(),
+            policy: if policy_is_there { None } else { Some(PolicyAnswers::collect(wanted)?) },
+            state: absolute(wanted.state.as_deref())?,
+            socket: absolute(wanted.socket.as_deref())?,
+            cluster,
+            host,
+            distribution,
+        })
+    }
+}
+
+impl PolicyAnswers {
+    fn collect(wanted: &Wanted) -> Result<Self, Failure> {
+        let requesters =
+            answer(wanted.requesters.as_deref(), "the group of this host whose members may ask", None, group)?;
+        let approvers =
+            answer(wanted.approvers.as_deref(), "the group of this host whose members have to agree", None, group)?;
+        let namespaces =
+            answers(&wanted.namespace, "the namespaces that access is given in, with spaces between", None)?;
+        let roles = answers(&wanted.role, "the ClusterRoles that are given, with spaces between", Some("view"))?;
+        Ok(Self { requesters, approvers, namespaces, roles })
+    }
+}
+
+/// All flags that are needed and missing, in one sentence.
+fn nothing_is_missing(wanted: &Wanted, policy_is_there: bool) -> Result<(), Failure> {
+    let from_kubeconfig = wanted.kubeconfig.is_some();
+    let needed = [
+        ("--cluster", wanted.cluster.is_some()),
+        ("--server", wanted.server.is_some() || from_kubeconfig),
+        ("--server-ca", wanted.server_ca.is_some() || from_kubeconfig),
+        ("--requesters", wanted.requesters.is_some() || policy_is_there),
+        ("--approvers", wanted.approvers.is_some() || policy_is_there),
+        ("--namespace", !wanted.namespace.is_empty() || policy_is_there),
+        ("--role", !wanted.role.is_empty() || policy_is_there),
+    ];
+    let missing: Vec<&str> = needed.iter().filter(|(_, given)| !given).map(|(flag, _)| *flag).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let instead = if missing.contains(&"--server") || missing.contains(&"--server-ca") {
+        "; --kubeconfig FILE gives the server and its authority"
+    } else {
+        ""
+    };
+    Err(Failure::Usage(format!(
+        "missing: {}; nothing was written\nhint: on a terminal `jitd init` asks for them{instead}",
+        missing.join(", ")
+    )))
+}
+
+fn endpoint(cluster: &ClusterName, wanted: &Wanted) -> Result<Endpoint, Failure> {
+    let told = |error: ClusterError| match error {
+        ClusterError::Misconfigured { why, .. } => Failure::Usage(why),
+        other => Failure::Usage(other.to_string()),
+    };
+    if let Some(kubeconfig) = &wanted.kubeconfig {
+        return Endpoint::from_context(cluster.clone(), kubeconfig, wanted.context.as_deref()).map_err(told);
+    }
+    let read = |file: &str| {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("`{file}`: {error}"))?;
+        let probe = Endpoint::new(cluster.clone(), "https://localhost", &text);
+        probe.map(|_| text).map_err(|error| match error {
+            ClusterError::Misconfigured { why, .. } => format!("`{file}`: {why}"),
+            other => other.to_string(),
+        })
+    };
+    let is_url = |text: &str| {
+        // The form of the URL alone: its authority is asked for next.
+        match Endpoint::new(cluster.clone(), text, ANY_PEM) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(ClusterError::Misconfigured { why, .. }) => Err(why),
+            Err(other) => Err(other.to_string()),
+        }
+    };
+    let server =
+        answer(wanted.server.as_deref(), "the URL of its API server, such as https://10.0.0.1:6443", None, is_url)?;
+    let given = wanted.server_ca.as_deref().map(Path::to_string_lossy);
+    let ca =
+        answer(given.as_deref(), "the file with the authority of the API server's certificate, in PEM", None, read)?;
+    Endpoint::new(cluster.clone(), &server, &ca).map_err(told)
+}
+
+/// Stands for any authority where only the URL is looked at.
+const ANY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
+
+/// What the API server says to anybody; none when it can't be asked, which is no hindrance yet.
+fn version(endpoint: &Endpoint) -> Option<String> {
+    let asked = runtime().ok()?.block_on(async {
+        let cluster = Cluster::connect(endpoint.clone(), "init", &Credential::Nobody)?;
+        cluster.about().await
+    });
+    match asked {
+        Ok(about) => Some(about.version),
+        Err(error @ (ClusterError::Unreachable { .. } | ClusterError::TimedOut { .. })) => {
+            let sentence = error.to_string();
+            eprintln!("note: {}", sentence.lines().next().unwrap_or_default());
+            None
+        }
+        // One that tells nothing to nobody.
+        Err(_) => None,
+    }
+}
+
+fn distribution(wanted: &Wanted, found: Option<Distribution>) -> Result<Distribution, Failure> {
+    match (wanted.distribution, found) {
+        (Some(given), _) => Ok(given),
+        // What it gave away needs no question.
+        (None, Some(found)) => {
+            eprintln!("note: the cluster is taken for {}; --distribution says otherwise", found.word());
+            Ok(found)
+        }
+        (None, None) if on_terminal() => {
+            let words: Vec<&str> = Distribution::value_variants().iter().map(|one| one.word()).collect();
+            let question = format!("who made the cluster: {}", words.join(", "));
+            answer(None, &question, Some("other"), |text| {
+                <Distribution as ValueEnum>::from_str(text, true).map_err(|_| format!("`{text}` is none of them"))
+            })
+        }
+        (None, None) => Ok(Distribution::Other),
+    }
+}
+
+/// The flag's value, or what is answered; asked again until it can be meant.
+fn answer<T>(
+    given: Option<&str>,
+    question: &str,
+    usual: Option<&str>,
+    meant: impl Fn(&str) -> Result<T, String>,
+) -> Result<T, Failure> {
+    if let Some(text) = given {
+        return meant(text).map_err(Failure::Usage);
+    }
+    loop {
+        let choice = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
+        eprint!("{question}{choice}: ");
+        stderr().flush()?;
+        let mut line = String::new();
+        if stdin().read_line(&mut line)? == 0 {
+            return Err(Failure::Ours("no more answers came; nothing was written".to_owned()));
+        }
+        let text = line.trim();
+        let text = if text.is_empty() { usual.unwrap_or_default() } else { text };
+        match meant(text) {
+            Ok(value) => return Ok(value),
+            Err(_) if text.is_empty() => {}
+            Err(why) => eprintln!("  {why}"),
+        }
+    }
+}
+
+/// The same for several words.
+fn answers<T: FromStr<Err: std::fmt::Display>>(
+    given: &[String],
+    question: &str,
+    usual: Option<&str>,
+) -> Result<Vec<T>, Failure> {
+    let joined = (!given.is_empty()).then(|| given.join(" "));
+    answer(joined.as_deref(), question, usual, |text| {
+        let words: Result<Vec<T>, String> =
+            text.split([' ', ',']).filter(|word| !word.is_empty()).map(parsed).collect();
+        words.and_then(|words| if words.is_empty() { Err("at least one is needed".to_owned()) } else { Ok(words) })
+    })
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A group's name as the policy takes it. Whether the host knows it, `jitd doctor` says.
+fn group(text: &str) -> Result<String, String> {
+    let name = files::word(text);
+    let policy = format!(
+        "rules: [{{name: a, who: [{name}], clusters: [a], namespaces: [a], roles: [a], maxDuration: 1m, preApproved: true}}]"
+    );
+    match Policy::read(&policy, None) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("`{}` can't be the name of a group", text.escape_default())),
+    }
+}
+
+/// A path as the file has it, which is read relative to the file's own folder.
+fn absolute(path: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let whole = std::path::absolute(path)?;
+    match whole.into_os_string().into_string() {
+        Ok(text) => Ok(Some(text)),
+        Err(_) => Err(Failure::Usage(format!("`{}` is no text", path.display()))),
+    }
+}

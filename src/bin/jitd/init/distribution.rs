@@ -1,0 +1,149 @@
+//! How a cluster is made to trust one more root, by who made the cluster; and where nobody can.
+//!
+//! Words only: nothing here is done. `docs/trust.md` has the same with its reasons. `init` prints it.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+/// Who made the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Distribution {
+    Kubeadm,
+    K3s,
+    Rke2,
+    Talos,
+    Openshift,
+    Eks,
+    Gke,
+    Aks,
+    /// Any other whose kube-apiserver's flags can be set.
+    Other,
+}
+
+impl Distribution {
+    /// As it is written behind `--distribution`.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Kubeadm => "kubeadm",
+            Self::K3s => "k3s",
+            Self::Rke2 => "rke2",
+            Self::Talos => "talos",
+            Self::Openshift => "openshift",
+            Self::Eks => "eks",
+            Self::Gke => "gke",
+            Self::Aks => "aks",
+            Self::Other => "other",
+        }
+    }
+
+    /// What a version such as `v1.33.1+k3s1` gives away, and what the name of an API server does.
+    pub(crate) fn found_in(version: Option<&str>, server: &str) -> Option<Self> {
+        const VERSIONS: [(&str, Distribution); 4] = [
+            ("+k3s", Distribution::K3s),
+            ("+rke2", Distribution::Rke2),
+            ("-eks-", Distribution::Eks),
+            ("-gke.", Distribution::Gke),
+        ];
+        const DOMAINS: [(&str, Distribution); 2] =
+            [(".eks.amazonaws.com", Distribution::Eks), (".azmk8s.io", Distribution::Aks)];
+        let version = version.unwrap_or_default();
+        let authority = server.strip_prefix("https://").unwrap_or(server);
+        let host = authority.split(['/', ':']).next().unwrap_or_default();
+        let by_version = VERSIONS.iter().find(|(mark, _)| version.contains(mark));
+        let by_name = DOMAINS.iter().find(|(domain, _)| host.ends_with(domain));
+        by_version.or(by_name).map(|(_, found)| *found)
+    }
+
+    /// Why jitd can't work there, and what to do instead; none where it can.
+    pub(crate) fn refusal(self) -> Option<String> {
+        let (name, instead) = match self {
+            Self::Eks => ("EKS", "IAM roles for an hour, mapped to Kubernetes groups by access entries"),
+            Self::Gke => ("GKE", "Privileged Access Manager, which gives IAM roles for a time with an approval"),
+            Self::Aks => ("AKS", "Entra ID groups under Privileged Identity Management, for Kubernetes RBAC"),
+            Self::Kubeadm | Self::K3s | Self::Rke2 | Self::Talos | Self::Openshift | Self::Other => return None,
+        };
+        Some(format!(
+            "jitd can't work on {name} today: nobody can add a client certificate authority to its API servers; nothing \
+             was written\nhint: short access there is given by {instead}; docs/trust.md tells more"
+        ))
+    }
+
+    /// The commands that make the cluster trust `root`, a line each.
+    pub(crate) fn steps(self, root: &Path) -> Vec<String> {
+        let root = root.display();
+        let text = match self {
+            Self::Kubeadm => format!(
+                "copy {root} to each control plane node, as jitd-root.crt, and there:\n\
+                 \x20 cat /etc/kubernetes/pki/ca.crt jitd-root.crt > /etc/kubernetes/pki/client-ca.crt\n\
+                 \x20 in /etc/kubernetes/manifests/kube-apiserver.yaml: --client-ca-file=/etc/kubernetes/pki/client-ca.crt\n\
+                 then once, so that upgrades keep it: kubectl -n kube-system edit configmap kubeadm-config\n\
+                 \x20 under apiServer.extraArgs: - {{name: client-ca-file, value: /etc/kubernetes/pki/client-ca.crt}}\n\
+                 \x20 (before kubeadm 1.31 that is a map: client-ca-file: /etc/kubernetes/pki/client-ca.crt)"
+            ),
+            Self::K3s => server_node(&root, "k3s", "k3s"),
+            Self::Rke2 => server_node(&root, "rke2", "rke2-server"),
+            Self::Talos => format!(
+                "make a patch of {root} and apply it to each control plane node:\n\
+                 \x20 printf 'cluster:\\n  acceptedCAs:\\n    - crt: %s\\n' \"$(base64 -w0 {root})\" > jitd.yaml\n\
+                 \x20 talosctl -n NODE patch machineconfig --patch @jitd.yaml"
+            ),
+            Self::Openshift => format!(
+                "as a cluster administrator:\n\
+                 \x20 oc create configmap jitd-client-ca -n openshift-config --from-file=ca-bundle.crt={root}\n\
+                 \x20 oc patch apiserver cluster --type=merge -p '{{\"spec\":{{\"clientCA\":{{\"name\":\"jitd-client-ca\"}}}}}}'\n\
+                 \x20 oc get clusteroperator kube-apiserver      # until it is no longer progressing"
+            ),
+            Self::Eks | Self::Gke | Self::Aks => {
+                "it can't: nobody can add a client certificate authority there".to_owned()
+            }
+            Self::Other => format!(
+                "add {root} to the file of kube-apiserver's --client-ca-file, beside what is in it,\n\
+                 on each control plane node"
+            ),
+        };
+        text.lines().map(ToOwned::to_owned).collect()
+    }
+}
+
+/// k3s and RKE2 are set up alike.
+fn server_node(root: &dyn std::fmt::Display, name: &str, unit: &str) -> String {
+    let folder = format!("/var/lib/rancher/{name}/server/tls");
+    format!(
+        "copy {root} to each server node, as jitd-root.crt, and there:\n\
+         \x20 cat {folder}/client-ca.crt jitd-root.crt > {folder}/client-ca-jitd.crt\n\
+         \x20 in /etc/rancher/{name}/config.yaml: kube-apiserver-arg: [\"client-ca-file={folder}/client-ca-jitd.crt\"]\n\
+         \x20 systemctl restart {unit}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_or_a_name_gives_the_distribution_away() {
+        for (version, server, expected) in [
+            (Some("v1.33.1+k3s1"), "https://10.0.0.1:6443", Some(Distribution::K3s)),
+            (Some("v1.31.4+rke2r1"), "https://10.0.0.1:9345", Some(Distribution::Rke2)),
+            (Some("v1.30.4-eks-a737599"), "https://10.0.0.1", Some(Distribution::Eks)),
+            (Some("v1.30.5-gke.1014001"), "https://10.0.0.1", Some(Distribution::Gke)),
+            (None, "https://AB12.gr7.eu-central-1.eks.amazonaws.com", Some(Distribution::Eks)),
+            (Some("v1.30.0"), "https://prod-dns-1a2b.hcp.westeurope.azmk8s.io:443", Some(Distribution::Aks)),
+            (Some("v1.33.1"), "https://azmk8s.io.example.com:6443", None),
+        ] {
+            assert_eq!(Distribution::found_in(version, server), expected, "{version:?} {server}");
+        }
+    }
+
+    /// Each word that people write is the one that we print.
+    #[test]
+    fn words_are_those_of_the_command_line() {
+        for distribution in Distribution::value_variants() {
+            let written = distribution.to_possible_value().map(|value| value.get_name().to_owned());
+            assert_eq!(written.as_deref(), Some(distribution.word()));
+            let root = Path::new("/var/lib/jitd/ca/prod/root.crt");
+            assert!(!distribution.steps(root).is_empty());
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! The files of the first run: drafts beside their place, read as the daemon will read them, then linked into it.
+//!
+//! ```text
+//!  answers ─► /etc/jitd/.init-…/{config,policy,guardrails}.yaml ─► read, tests of the policy ─► linked, config.yaml last
+//! ```
+//! It never replaces a file: a link fails where the name is taken. `config.yaml` comes last because the service waits for
+//! it. `init` calls it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
+use std::path::{Path, PathBuf};
+
+use jitd::config::{Config, Faults};
+use jitd::grant::role::hex;
+use serde::Serialize;
+
+use super::Account;
+use super::answers::{Answers, PolicyAnswers};
+use crate::{Failure, policy};
+
+/// The policy's name beside the configuration.
+pub(super) const POLICY: &str = "policy.yaml";
+const GUARDRAILS: &str = "guardrails.yaml";
+
+/// What became of something that is to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Fate {
+    /// It was not there.
+    Written,
+    /// It was.
+    Left,
+}
+
+/// A file and what became of it.
+#[derive(Serialize)]
+pub(super) struct Told {
+    path: PathBuf,
+    fate: Fate,
+}
+
+impl Told {
+    pub(super) fn left(path: &Path) -> Self {
+        Self { path: path.to_owned(), fate: Fate::Left }
+    }
+}
+
+/// Writes what is missing, all of it or none.
+pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -> Result<Vec<Told>, Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_name(path))?;
+    let authority = format!("{}-ca.crt", answers.cluster);
+    if [POLICY, GUARDRAILS, authority.as_str()].contains(&name) {
+        return Err(no_name(path));
+    }
+    let made_folder = make_folder(folder, account)?;
+    let staged = Staged::new(folder)?;
+    let mut texts = vec![(authority.as_str(), answers.ca_pem.clone())];
+    if let Some(policy) = &answers.policy {
+        texts.push((GUARDRAILS, filled(GUARDRAILS_TEXT, &of_policy(answers, policy))));
+        texts.push((POLICY, filled(POLICY_TEXT, &of_policy(answers, policy))));
+    }
+    texts.push((name, filled(CONFIG_TEXT, &of_config(answers, folder, &authority))));
+
+    let written = stage(&staged, folder, &texts, account)
+        .and_then(|fates| check(&staged.0, folder, name).map(|()| fates))
+        .and_then(|fates| link(&staged, folder, &texts, &fates));
+    let told = match written {
+        Ok(told) => told,
+        Err(failure) => {
+            drop(staged);
+            if made_folder {
+                // Empty again; if it is not, somebody else's file is in it.
+                let _ = fs::remove_dir(folder);
+            }
+            return Err(failure);
+        }
+    };
+    for file in &told {
+        match file.fate {
+            Fate::Written => eprintln!("wrote {}", file.path.display()),
+            Fate::Left => eprintln!("{} is there and is left as it is", file.path.display()),
+        }
+    }
+    Ok(told)
+}
+
+fn no_name(path: &Path) -> Failure {
+    Failure::Usage(format!("`{}` can't be the configuration's name; nothing was written", path.display()))
+}
+
+/// Root's and the account's group's to enter, or the caller's alone.
+fn make_folder(folder: &Path, account: Option<&Account>) -> Result<bool, Failure> {
+    if folder.is_dir() {
+        return Ok(false);
+    }
+    DirBuilder::new().mode(0o700).recursive(true).create(folder).map_err(|error| failed(folder, &error))?;
+    if let Some(account) = account {
+        chown(folder, None, Some(account.gid.as_raw())).map_err(|error| failed(folder, &error))?;
+        fs::set_permissions(folder, Permissions::from_mode(0o750)).map_err(|error| failed(folder, &error))?;
+    }
+    Ok(true)
+}
+
+/// The drafts' folder; it goes with this value.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn new(folder: &Path) -> Result<Self, Failure> {
+        let mut random = [0; 8];
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::Ours("the host gives no random numbers".to_owned()))?;
+        let path = folder.join(format!(".init-{}", hex(&random)));
+        DirBuilder::new().mode(0o700).create(&path).map_err(|error| failed(folder, &error))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What is left of it is seen by its name.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Writes each draft, or a copy of what is in its place already, so that all are read as one.
+fn stage(
+    staged: &Staged,
+    folder: &Path,
+    texts: &[(&str, String)],
+    account: Option<&Account>,
+) -> Result<Vec<Fate>, Failure> {
+    let copied = |name: &str| -> Result<bool, Failure> {
+        let place = folder.join(name);
+        if place.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        fs::copy(&place, staged.0.join(name)).map(|_| true).map_err(|error| failed(&place, &error))
+    };
+    for name in [POLICY, GUARDRAILS] {
+        if !texts.iter().any(|(other, _)| *other == name) {
+            copied(name)?;
+        }
+    }
+    let mut fates = Vec::new();
+    for (name, text) in texts {
+        fates.push(if copied(name)? {
+            Fate::Left
+        } else {
+            draft(&staged.0.join(name), text, account).map_err(|error| failed(&folder.join(name), &error))?;
+            Fate::Written
+        });
+    }
+    Ok(fates)
+}
+
+fn draft(place: &Path, text: &str, account: Option<&Account>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(place)?;
+    if let Some(account) = account {
+        fchown(&file, None, Some(account.gid.as_raw()))?;
+        file.set_permissions(Permissions::from_mode(0o640))?;
+    }
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Reads the drafts as the daemon will, and asks the policy's own tests.
+fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
+    let (from, to) = (staged.display().to_string(), folder.display().to_string());
+    let told = |faults: Vec<String>| {
+        let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
+        Failure::Usage(format!("{}; nothing was written", faults.join("\njitd: ")))
+    };
+    let config = Config::read(&staged.join(name)).map_err(|Faults(faults)| told(faults))?;
+    let failed = policy::tested(&config.policy);
+    let failed = failed.iter().filter(|tested| !tested.passed);
+    let faults: Vec<String> = failed.map(|tested| policy::failed_line(&config.policy_files.policy, tested)).collect();
+    if faults.is_empty() { Ok(()) } else { Err(told(faults)) }
+}
+
+/// Puts the drafts into their places; when one can't be, those before it go again.
+fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]) -> Result<Vec<Told>, Failure> {
+    let mut told: Vec<Told> = Vec::new();
+    for ((name, _), fate) in texts.iter().zip(fates) {
+        let place = folder.join(name);
+        let fate = match fate {
+            Fate::Left => Ok(Fate::Left),
+            Fate::Written => fs::hard_link(staged.0.join(name), &place).map(|()| Fate::Written),
+        };
+        match fate {
+            Ok(fate) => told.push(Told { path: place, fate }),
+            Err(error) => {
+                for file in told.iter().filter(|file| file.fate == Fate::Written) {
+                    let _ = fs::remove_file(&file.path);
+                }
+                return Err(failed(&place, &error));
+            }
+        }
+    }
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(folder, &error))?;
+    Ok(told)
+}
+
+fn failed(path: &Path, error: &io::Error) -> Failure {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "\nhint: run it as root, or name a file of your own with --config",
+        _ => "",
+    };
+    Failure::Ours(format!("`{}` can't be written: {error}; nothing was written{hint}", path.display()))
+}
+
+const CONFIG_TEXT: &str = include_str!("config.yaml");
+const POLICY_TEXT: &str = include_str!("policy.yaml");
+const GUARDRAILS_TEXT: &str = include_str!("guardrails.yaml");
+
+type Words = Vec<(&'static str, String)>;
+
+fn of_config(answers: &Answers, folder: &Path, authority: &str) -> Words {
+    let state = answers.state.as_deref().unwrap_or("/var/lib/jitd");
+    let socket = answers.socket.as_deref().unwrap_or("/run/jitd/api.sock");
+    let unset = |given: &Option<String>| if given.is_some() { "" } else { "#" }.to_owned();
+    let requesters = answers.policy.as_ref().map_or("payments-oncall", |policy| policy.requesters.as_str());
+    vec![
+        ("{host}", word(answers.host.as_str())),
+        ("{cluster}", word(answers.cluster.as_str())),
+        ("{server}", word(&answers.server)),
+        ("{ca}", word(authority)),
+        ("{requesters}", word(requesters)),
+        ("{#state}", unset(&answers.state)),
+        ("{#socket}", unset(&answers.socket)),
+        ("{authority}", word(&folder.join(state).join("ca").join(answers.cluster.as_str()).display().to_string())),
+        ("{state}", word(state)),
+        ("{socket}", word(socket)),
+    ]
+}
+
+fn of_policy(answers: &Answers, policy: &PolicyAnswers) -> Words {
+    let namespaces: Vec<String> = policy.namespaces.iter().map(|name| word(name.as_str())).collect();
+    let roles: Vec<String> = policy.roles.iter().map(|role| word(&role.to_string())).collect();
+    let first = |words: &[String]| words.first().cloned().unwrap_or_default();
+    vec![
+        ("{rule}", first(&namespaces)),
+        ("{cluster}", word(answers.cluster.as_str())),
+        ("{requesters}", word(&policy.requesters)),
+        ("{approvers}", word(&policy.approvers)),
+        ("{namespace}", first(&namespaces)),
+        ("{namespaces}", namespaces.join(", ")),
+        ("{role}", first(&roles)),
+        ("{roles}", roles.join(", ")),
+    ]
+}
+
+/// In one pass, so that no answer is taken for a place of another.
+fn filled(template: &str, words: &Words) -> String {
+    let (mut text, mut rest) = (String::with_capacity(template.len()), template);
+    while let Some(at) = rest.find('{') {
+        let (before, from) = rest.split_at(at);
+        text.push_str(before);
+        match words.iter().find_map(|(place, word)| Some((word, from.strip_prefix(place)?))) {
+            Some((word, after)) => {
+                text.push_str(word);
+                rest = after;
+            }
+            None => {
+                text.push('{');
+                rest = from.get(1..).unwrap_or_default();
+            }
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+/// A word as YAML has it: bare where no reader could take it for something else, quoted as in JSON otherwise.
+pub(super) fn word(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':'))
+        && !text.ends_with(':')
+        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_read_back_as_it_was() {
+        for text in [
+            "payments",
+            "no",
+            "1",
+            "0x1f",
+            "a: b",
+            "DOMAIN\\ops team",
+            "#a",
+            "ä",
+            "https://k:6443",
+            "x:",
+            "",
+            "-",
+            "\"",
+            "{a}",
+        ] {
+            let read: Vec<String> = serde_saphyr::from_str(&format!("[{}]", word(text))).unwrap();
+            assert_eq!(read, [text]);
+        }
+    }
+
+    #[test]
+    fn an_answer_is_no_place_of_another() {
+        let words = vec![("{a}", "{b}".to_owned()), ("{b}", "x".to_owned())];
+        assert_eq!(filled("{a} {b} {c: {a}} {", &words), "{b} x {c: {b}} {");
+    }
+}

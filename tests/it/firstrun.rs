@@ -1,0 +1,460 @@
+//! The first run: `jitd init` on a host where nothing is yet, from flags, from a kubeconfig and on a terminal, and what
+//! it never does.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::bastion::text;
+use crate::plane::{Plane, root, scratch, until};
+
+/// A host without a configuration.
+struct Host {
+    dir: PathBuf,
+}
+
+const ANSWERS: [&str; 8] =
+    ["--requesters", "payments-oncall", "--approvers", "payments-leads", "--namespace", "payments", "--role", "view"];
+
+impl Host {
+    fn new() -> Self {
+        Self { dir: scratch("firstrun") }
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.join("etc/config.yaml")
+    }
+
+    fn jitd(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(root().join("bin/jitd"));
+        command.arg("--config").arg(self.config()).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// All flags, with the shared cluster as it is known to an administrator.
+    fn flags(&self) -> Vec<String> {
+        let plane = Plane::shared();
+        let state = self.dir.join("state");
+        let socket = self.dir.join("run/api.sock");
+        let own = ["init", "--cluster", "prod", "--kubeconfig", plane.kubeconfig.to_str().unwrap()];
+        let places = ["--state", state.to_str().unwrap(), "--socket", socket.to_str().unwrap()];
+        own.iter().chain(&ANSWERS).chain(&places).map(ToString::to_string).collect()
+    }
+
+    fn init(&self, more: &[&str]) -> Output {
+        let flags = self.flags();
+        let words: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        self.jitd(&words)
+    }
+
+    #[track_caller]
+    fn done(&self, more: &[&str]) -> Output {
+        let output = self.init(more);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        output
+    }
+
+    /// The names below a folder of this host, in order.
+    fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+/// From flags alone: files that pass `jitd check`, private, an authority, and what is left to do.
+#[test]
+fn init_makes_what_serving_needs() {
+    let host = Host::new();
+    let output = host.done(&["--distribution", "kubeadm"]);
+    assert_eq!(text(&output.stdout), format!("{}\n", host.dir.join("state/ca/prod/root.crt").display()));
+    let told = text(&output.stderr);
+    for words in [
+        "wrote ",
+        "--client-ca-file=/etc/kubernetes/pki/client-ca.crt",
+        "kubeadm-config",
+        "manifest prod | kubectl apply -f -",
+        "check --cluster prod",
+        "root.key to a place that is offline",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(host.names("etc"), ["config.yaml", "guardrails.yaml", "policy.yaml", "prod-ca.crt"]);
+    for (path, expected) in [
+        ("etc", 0o700),
+        ("etc/config.yaml", 0o600),
+        ("etc/policy.yaml", 0o600),
+        ("state", 0o700),
+        ("state/ca", 0o700),
+        ("state/ca/prod/issuing.pem", 0o600),
+    ] {
+        assert_eq!(mode(&host.dir.join(path)), expected, "{path}");
+    }
+    let checked = host.jitd(&["check"]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    assert!(
+        text(&checked.stdout).ends_with("config.yaml: ok, 1 rules for prod, 2 cases pass\n"),
+        "{}",
+        text(&checked.stdout)
+    );
+}
+
+/// For scripts: what was made and what was there, and how it is made trusted.
+#[test]
+fn init_tells_scripts_what_it_made() {
+    let host = Host::new();
+    let made: Value = serde_json::from_slice(&host.done(&["-o", "json", "--distribution", "k3s"]).stdout).unwrap();
+    assert_eq!(made["files"].as_array().unwrap().len(), 4);
+    assert!(made["files"].as_array().unwrap().iter().all(|file| file["fate"] == "written"), "{made}");
+    let cluster = &made["clusters"][0];
+    assert_eq!(
+        (&cluster["cluster"], &cluster["authority"], &cluster["distribution"]),
+        (&"prod".into(), &"written".into(), &"k3s".into())
+    );
+    assert_eq!(cluster["rootSha256"].as_str().unwrap().len(), 64);
+    assert!(cluster["trust"][1].as_str().unwrap().contains("/var/lib/rancher/k3s/server/tls/client-ca.crt"), "{made}");
+    let again: Value = serde_json::from_slice(&host.done(&["-o", "json"]).stdout).unwrap();
+    assert_eq!((&again["files"][0]["fate"], &again["clusters"][0]["authority"]), (&"left".into(), &"left".into()));
+    assert_eq!(again["clusters"][0]["rootSha256"], cluster["rootSha256"]);
+}
+
+/// Each key that is commented out can be taken up as it stands there, alone and with all others.
+#[test]
+fn every_optional_key_can_be_taken_up() {
+    let host = Host::new();
+    host.done(&[]);
+    // One of them names a file.
+    fs::copy(&Plane::shared().kubeconfig, host.dir.join("etc/prod.kubeconfig")).unwrap();
+    let is_key = |line: &str| line.starts_with('#') && !line.starts_with("# ") || line.starts_with("#  ");
+    let mut taken_up = 0;
+    for name in ["config.yaml", "policy.yaml", "guardrails.yaml"] {
+        let file = host.dir.join("etc").join(name);
+        let written = fs::read_to_string(&file).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        let with = |chosen: &dyn Fn(usize) -> bool| -> String {
+            let line = |(at, line): (usize, &&str)| {
+                if is_key(line) && chosen(at) { line.strip_prefix('#').unwrap().to_owned() } else { (*line).to_owned() }
+            };
+            lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\n") + "\n"
+        };
+        let passes = |text_of: String| {
+            fs::write(&file, &text_of).unwrap();
+            let checked = host.jitd(&["check"]);
+            assert!(checked.status.success(), "{}\n{text_of}", text(&checked.stderr));
+        };
+        let begins: Vec<usize> =
+            (0..lines.len()).filter(|at| is_key(lines[*at]) && (*at == 0 || !is_key(lines[at - 1]))).collect();
+        for begin in &begins {
+            let end = (*begin..lines.len()).find(|at| !is_key(lines[*at])).unwrap_or(lines.len());
+            passes(with(&|at| (*begin..end).contains(&at)));
+            taken_up += 1;
+        }
+        passes(with(&|_| true));
+        fs::write(&file, &written).unwrap();
+    }
+    assert!(taken_up >= 20, "{taken_up}");
+}
+
+/// What is missing is named all at once, and nothing is written.
+#[test]
+fn without_a_terminal_every_missing_flag_is_named_at_once() {
+    let host = Host::new();
+    let output = host.jitd(&["init", "--cluster", "prod", "--role", "view"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        text(&output.stderr),
+        "jitd: missing: --server, --server-ca, --requesters, --approvers, --namespace; nothing was written\n\
+         hint: on a terminal `jitd init` asks for them; --kubeconfig FILE gives the server and its authority\n"
+    );
+    assert!(!host.dir.join("etc").exists());
+}
+
+/// What can't be meant is refused with its reason, and nothing is written.
+#[test]
+fn an_answer_that_cannot_be_meant_leaves_nothing() {
+    let plane = Plane::shared();
+    let (ca, server) = (plane.ca.to_str().unwrap(), plane.server.as_str());
+    let by_hand = |change: (&'static str, &'static str)| {
+        let mut words = vec!["init", "--cluster", "prod", "--server", server, "--server-ca", ca];
+        words.extend(ANSWERS);
+        let at = words.iter().position(|word| *word == change.0).unwrap();
+        words[at + 1] = change.1;
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (flag, value, why) in [
+        ("--cluster", "Prod!", "is 1 to 63 of a-z 0-9 -"),
+        ("--server", "http://10.0.0.1", "is not a URL like https://10.0.0.1:6443"),
+        ("--server-ca", "/nowhere", "No such file"),
+        ("--server-ca", "/etc/hosts", "holds no certificate"),
+        ("--requesters", "a\nb", "can't be the name of a group"),
+        ("--namespace", "kube-system", "nothing is given in `kube-system`"),
+        ("--role", "cluster-admin", "`cluster-admin` is never given"),
+        ("--role", "system:node", "roles of the system itself are never granted"),
+    ] {
+        let host = Host::new();
+        let words = by_hand((flag, value));
+        let output = host.jitd(&words.iter().map(String::as_str).collect::<Vec<_>>());
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}: {told}");
+        assert!(told.contains(why) && !told.contains(".init-"), "{flag} {value}: {told}");
+        assert!(!host.dir.join("etc").exists(), "{flag} {value}");
+    }
+    let host = Host::new();
+    let output = host.init(&["--context", "nowhere"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("holds no context `nowhere`"), "{}", text(&output.stderr));
+    assert!(!host.dir.join("etc").exists());
+}
+
+/// Nothing that is there is changed: not the configuration, not a policy beside a missing one, not an authority.
+#[test]
+fn what_is_there_is_left_as_it_is() {
+    let host = Host::new();
+    host.done(&[]);
+    let kept = [
+        "etc/config.yaml",
+        "etc/policy.yaml",
+        "etc/prod-ca.crt",
+        "state/ca/prod/issuing.pem",
+        "state/ca/prod/root.key",
+    ];
+    let all =
+        || kept.map(|name| (fs::read(host.dir.join(name)).unwrap(), fs::metadata(host.dir.join(name)).unwrap().ino()));
+    let before = all();
+    let again = host.done(&["--distribution", "kubeadm"]);
+    assert!(text(&again.stderr).contains("config.yaml is there and is left as it is"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("cluster prod: has its authority already"), "{}", text(&again.stderr));
+    assert_eq!(all(), before);
+
+    // Only the configuration is missing, and the answers for the policy are not needed.
+    fs::remove_file(host.config()).unwrap();
+    let policy = "rules: []  # ours\n";
+    fs::write(host.dir.join("etc/policy.yaml"), policy).unwrap();
+    let plane = Plane::shared();
+    let state = host.dir.join("state");
+    let words = [
+        "init",
+        "--cluster",
+        "prod",
+        "--kubeconfig",
+        plane.kubeconfig.to_str().unwrap(),
+        "--state",
+        state.to_str().unwrap(),
+    ];
+    let output = host.jitd(&words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(host.config().exists());
+    assert_eq!(fs::read_to_string(host.dir.join("etc/policy.yaml")).unwrap(), policy);
+
+    // A policy for another cluster does not fit: then nothing is written beside it.
+    fs::remove_file(host.config()).unwrap();
+    let other = "rules: [{name: a, who: [a], clusters: [other], namespaces: [a], roles: [view], maxDuration: 1m, preApproved: true}]\n";
+    fs::write(host.dir.join("etc/policy.yaml"), other).unwrap();
+    let output = host.jitd(&words);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("no cluster `other` in the configuration"), "{}", text(&output.stderr));
+    assert_eq!(host.names("etc"), ["guardrails.yaml", "policy.yaml", "prod-ca.crt"]);
+}
+
+/// A place that can't be written leaves nothing in part.
+#[test]
+fn a_folder_that_takes_nothing_gets_nothing() {
+    let host = Host::new();
+    fs::create_dir(host.dir.join("etc")).unwrap();
+    let flags = host.flags();
+    let etc = host.dir.join("etc");
+    let script = format!("mount --bind {0} {0}\nmount -o remount,ro,bind {0}\nexec \"$@\"", etc.display());
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-euc", &script, "sh"])
+        .arg(root().join("bin/jitd"))
+        .arg("--config")
+        .arg(host.config());
+    let output = command.args(&flags).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("can't be written") && text(&output.stderr).contains("nothing was written"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(host.names("etc"), Vec::<String>::new());
+    assert!(!host.dir.join("state").exists());
+}
+
+/// Of an administrator's kubeconfig only the server and its authority are taken.
+#[test]
+fn an_administrators_credential_is_never_taken() {
+    let host = Host::new();
+    host.done(&[]);
+    let plane = Plane::shared();
+    let kubeconfig: Value = serde_saphyr::from_str(&fs::read_to_string(&plane.kubeconfig).unwrap()).unwrap();
+    let user = kubeconfig["users"][0]["user"].as_object().unwrap();
+    let secrets: Vec<&str> = user.values().filter_map(Value::as_str).collect();
+    assert!(!secrets.is_empty());
+    let all = host
+        .names("etc")
+        .iter()
+        .map(|name| fs::read_to_string(host.dir.join("etc").join(name)).unwrap())
+        .collect::<String>();
+    assert!(all.contains(&plane.server));
+    for secret in secrets {
+        assert!(!all.contains(secret));
+    }
+    assert!(!all.contains("PRIVATE KEY"));
+
+    // Another context than the current one.
+    let (other, file) = (Host::new(), scratch("kubeconfig").join("file"));
+    fs::copy(&plane.kubeconfig, &file).unwrap();
+    let ca = format!("--certificate-authority={}", plane.ca.display());
+    for words in [
+        ["set-cluster", "far", "--server=https://10.9.9.9:6443", &ca],
+        ["set-context", "far", "--cluster=far", "--user=nobody"],
+    ] {
+        let kubectl =
+            Command::new(root().join("bin/kubectl")).arg("config").args(words).env("KUBECONFIG", &file).output();
+        assert!(kubectl.unwrap().status.success(), "{words:?}");
+    }
+    let state = other.dir.join("state");
+    let mut words = vec!["init", "--cluster", "far", "--kubeconfig", file.to_str().unwrap(), "--context", "far"];
+    words.extend(ANSWERS);
+    words.extend(["--distribution", "other", "--state", state.to_str().unwrap()]);
+    let output = other.jitd(&words);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(other.config()).unwrap().contains("server: https://10.9.9.9:6443\n"));
+    assert_eq!(fs::read(other.dir.join("etc/far-ca.crt")).unwrap(), fs::read(&plane.ca).unwrap());
+}
+
+/// With the service's account, its group reads the configuration, and the state is the account's.
+#[test]
+fn root_makes_the_files_for_the_account_of_the_service() {
+    let host = Host::new();
+    let files = scratch("accounts");
+    fs::write(files.join("passwd"), "root:x:0:0::/:/bin/sh\njitd:x:7001:7002::/:/bin/false\n").unwrap();
+    let flags = host.flags();
+    let script = format!("mount --bind {}/passwd /etc/passwd\nexec \"$@\"", files.display());
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh", "-euc", &script, "sh"])
+        .arg(root().join("bin/jitd"))
+        .arg("--config")
+        .arg(host.config());
+    let output = command.args(&flags).stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for (path, expected) in [
+        ("etc", (0, 7002, 0o750)),
+        ("etc/config.yaml", (0, 7002, 0o640)),
+        ("etc/policy.yaml", (0, 7002, 0o640)),
+        ("etc/guardrails.yaml", (0, 7002, 0o640)),
+        ("etc/prod-ca.crt", (0, 7002, 0o640)),
+        ("state", (7001, 7002, 0o700)),
+        ("state/ca", (7001, 7002, 0o700)),
+        ("state/ca/prod", (7001, 7002, 0o700)),
+        ("state/ca/prod/issuing.pem", (7001, 7002, 0o600)),
+    ] {
+        let found = fs::metadata(host.dir.join(path)).unwrap();
+        assert_eq!((found.uid(), found.gid(), found.mode() & 0o7777), expected, "{path}");
+    }
+    let mut serving = Command::new("setpriv");
+    serving
+        .args(["--reuid", "7001", "--regid", "7002", "--clear-groups"])
+        .arg(root().join("bin/jitd"))
+        .arg("--config")
+        .arg(host.config());
+    let shown = serving.args(["ca", "show", "prod"]).output().unwrap();
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+}
+
+/// On a terminal what is missing is asked, and asked again until it can be meant.
+#[test]
+fn on_a_terminal_it_asks() {
+    let host = Host::new();
+    let plane = Plane::shared();
+    let state = host.dir.join("state");
+    let command = format!(
+        "{} --config {} init --state {}",
+        root().join("bin/jitd").display(),
+        host.config().display(),
+        state.display()
+    );
+    let mut terminal = Command::new("script")
+        .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let answers = format!(
+        "Prod!\nprod\nftp://x\n{}\n{}\nkubeadm\nbastion1\npayments-oncall\npayments-leads\npayments shop\n\n",
+        plane.server,
+        plane.ca.display()
+    );
+    let mut input = terminal.stdin.take().unwrap();
+    input.write_all(answers.as_bytes()).unwrap();
+    let output = terminal.wait_with_output().unwrap();
+    drop(input);
+    let told = text(&output.stdout);
+    assert!(output.status.success(), "{told}");
+    for words in [
+        "the cluster's name, as people will type it: ",
+        "is 1 to 63 of a-z 0-9 -",
+        "who made the cluster: kubeadm, k3s, rke2",
+        "this bastion's name [",
+        "the ClusterRoles that are given, with spaces between [view]: ",
+        "what is left to do for prod:",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    let written = fs::read_to_string(host.dir.join("etc/policy.yaml")).unwrap();
+    assert!(written.contains("namespaces: [payments, shop]") && written.contains("roles: [view]"), "{written}");
+    assert!(fs::read_to_string(host.config()).unwrap().contains("host: bastion1\n"));
+    assert!(host.jitd(&["check"]).status.success());
+}
+
+/// Where no client authority can be added, that is said before anything is written.
+#[test]
+fn a_cluster_that_can_never_trust_it_is_refused_early() {
+    for (word, name) in [("eks", "EKS"), ("gke", "GKE"), ("aks", "AKS")] {
+        let host = Host::new();
+        let output = host.init(&["--distribution", word]);
+        assert_eq!(output.status.code(), Some(1));
+        let told = text(&output.stderr);
+        assert!(
+            told.starts_with(&format!("jitd: jitd can't work on {name} today: ")) && told.contains("\nhint: "),
+            "{told}"
+        );
+        assert!(!host.dir.join("etc").exists() && !host.dir.join("state").exists());
+    }
+}
+
+/// What it printed, done: the API server trusts the authority, and the daemon serves.
+#[test]
+fn what_it_says_to_do_leads_to_a_daemon_that_serves() {
+    let host = Host::new();
+    let output = host.done(&["--host", &format!("first-{}", std::process::id())]);
+    let root_certificate = text(&output.stdout).trim().to_owned();
+    let checked = || text(&host.jitd(&["check", "--cluster", "prod"]).stdout);
+    assert!(
+        checked().starts_with("fault   prod authority: the API server does not trust this authority"),
+        "{}",
+        checked()
+    );
+    Plane::shared().trust(Path::new(&root_certificate));
+    until("the authority is trusted", || checked().starts_with("ok      prod authority: it is trusted").then_some(()));
+    let mut serving = host.command(&["serve"]);
+    let mut daemon = serving.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until("the daemon answers", || std::os::unix::net::UnixStream::connect(host.dir.join("run/api.sock")).ok());
+    assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
+    assert!(daemon.wait().unwrap().success());
+}
