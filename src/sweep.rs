@@ -26,9 +26,9 @@ use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef}
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Grant, GrantId, Phase};
 
-/// So many grants are settled at a time. More than the calls that a cluster gets at a time, for a grant also
-/// waits for the trail and between two questions.
-const AT_ONCE: usize = 256;
+/// So many grants are settled at a time. Far more than the calls that a cluster gets at a time: the bindings of
+/// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
+const AT_ONCE: usize = 1024;
 
 /// How often the clusters are compared with the trail: all their bindings are read for it.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
