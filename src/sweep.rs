@@ -14,18 +14,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::broker::{Broker, BrokerError, Site};
 use crate::cluster::{ClusterError, Found};
+use crate::grant::approval;
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
-use crate::grant::{Binding, GrantId, Phase};
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Binding, Grant, GrantId, Phase};
 
-/// So many grants are settled at a time. More than the calls that a cluster gets at a time, for a grant also
-/// waits for the trail and between two questions.
-const AT_ONCE: usize = 256;
+/// So many grants are settled at a time. Far more than the calls that a cluster gets at a time: the bindings of
+/// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
+const AT_ONCE: usize = 1024;
 
 /// How often the clusters are compared with the trail: all their bindings are read for it.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
@@ -73,7 +76,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     comparison.tick().await;
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
-    watching.spawn(watch_roles(Arc::clone(&broker)));
+    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&permits)));
     loop {
         let next = settle_due(&broker, &permits, &mut settling);
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
@@ -176,62 +179,91 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
 }
 
 /// Looks at the roles of the live grants, again and again, and ends the grants whose role is not what was
-/// approved. Each role is read once however many grants have it.
-async fn watch_roles(broker: Arc<Broker>) {
+/// approved. Each role is read once however many grants have it. The ends go on beside the next look: one that
+/// the API server does not let come to its end must not keep the others from being seen.
+async fn watch_roles(broker: Arc<Broker>, permits: Arc<Semaphore>) {
     let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ends = JoinSet::new();
     loop {
         look.tick().await;
-        let looks = broker.sites().map(|(name, site)| {
-            let broker = &broker;
-            async move {
-                if let Err(error) = look_at_roles(broker, name, site).await {
-                    tracing::debug!(cluster = %name, %error, "the roles of the live grants could not be looked at");
-                }
-            }
-        });
-        futures::future::join_all(looks).await;
+        while ends.try_join_next().is_some() {}
+        let looks = broker.sites().map(|(name, site)| look_at_roles(&broker, name, site));
+        for (id, found) in join_all(looks).await.into_iter().flatten() {
+            let (broker, permits) = (Arc::clone(&broker), Arc::clone(&permits));
+            ends.spawn(async move {
+                // The semaphore is never closed.
+                let _permit = permits.acquire().await;
+                let ended = match found {
+                    RoleFound::OfCluster(role) => broker.role_is(&id, role.as_deref()).await,
+                    RoleFound::NotAsMade => {
+                        let found = "the role that was made for it was altered or taken away".to_owned();
+                        broker.binding_altered(&id, found).await
+                    }
+                };
+                told(&id, "its role is not what was approved", ended);
+            });
+        }
     }
 }
 
-async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Result<(), ClusterError> {
-    let mut of_role: BTreeMap<(Option<Namespace>, RoleRef), Vec<GrantId>> = BTreeMap::new();
-    let mut of_made: Vec<(GrantId, Vec<Binding>)> = Vec::new();
+/// What was found in the place of a grant's role.
+enum RoleFound {
+    /// This role of the cluster, or none, where another was approved.
+    OfCluster(Option<Arc<ResolvedRole>>),
+    /// Not the role that was made for the grant alone.
+    NotAsMade,
+}
+
+/// The live grants in a cluster whose role is not what was approved. A role that can't be read keeps nobody
+/// from looking at the others.
+async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Vec<(GrantId, RoleFound)> {
+    let mut of_role: BTreeMap<(Option<Namespace>, RoleRef), Vec<Arc<Grant>>> = BTreeMap::new();
+    let mut of_made: Vec<Arc<Grant>> = Vec::new();
     for grant in broker.ledger().bound_in(name) {
         match &grant.ask.access {
             _ if grant.phase != Phase::Live => {}
             Access::Role(role) => {
                 // A ClusterRole is the same in every namespace.
                 let namespace = grant.ask.scope.namespaces().first().filter(|_| matches!(role, RoleRef::Role(_)));
-                of_role.entry((namespace.cloned(), role.clone())).or_default().push(grant.id.clone());
+                of_role.entry((namespace.cloned(), role.clone())).or_default().push(grant);
             }
-            Access::Rules(_) => of_made.push((grant.id.clone(), grant.bindings())),
+            Access::Rules(_) => of_made.push(grant),
         }
     }
-    for ((namespace, role), grants) in of_role {
-        let found = site.cluster.resolve_role(namespace.as_ref(), &role).await?;
-        for id in grants {
-            told(&id, "its role is not what was approved", broker.role_is(&id, found.as_ref()).await);
-        }
-    }
+    let unread = |error: ClusterError| {
+        tracing::debug!(cluster = %name, %error, "a role of live grants could not be looked at");
+    };
+    let looks = of_role.into_iter().map(|((namespace, role), grants)| async move {
+        let found = match site.cluster.resolve_role(namespace.as_ref(), &role).await {
+            Ok(found) => found.map(Arc::new),
+            Err(error) => {
+                unread(error);
+                return Vec::new();
+            }
+        };
+        let drifted = grants.iter().filter(|grant| approval::drift(grant, found.as_deref()).is_some());
+        drifted.map(|grant| (grant.id.clone(), RoleFound::OfCluster(found.clone()))).collect()
+    });
+    let mut all: Vec<(GrantId, RoleFound)> = join_all(looks).await.into_iter().flatten().collect();
     // Where the policy makes no roles any more, the daemon has no right to look at those of grants of before.
     if of_made.is_empty() || !broker.makes_roles(name) {
-        return Ok(());
+        return all;
     }
-    let made = site.cluster.list_made_roles().await?;
-    for (id, bindings) in of_made {
-        let is_as_made = |binding: &Binding| {
-            let namespace = binding.namespace.as_ref().map_or(String::new(), ToString::to_string);
-            let found = made.get(&(namespace, binding.name.clone()));
-            let rules = binding.rules.as_ref().map(ExactRules::as_slice);
-            found.is_some_and(|found| Some(found.rules()) == rules)
-        };
-        if !bindings.iter().all(is_as_made) {
-            let found = "the role that was made for it was altered or taken away".to_owned();
-            told(&id, "its role is not as it was made", broker.binding_altered(&id, found).await);
+    match site.cluster.list_made_roles().await {
+        Ok(made) => {
+            let is_as_made = |binding: &Binding| {
+                let namespace = binding.namespace.as_ref().map_or(String::new(), ToString::to_string);
+                let found = made.get(&(namespace, binding.name.clone()));
+                let rules = binding.rules.as_ref().map(ExactRules::as_slice);
+                found.is_some_and(|found| Some(found.rules()) == rules)
+            };
+            let altered = of_made.iter().filter(|grant| !grant.bindings().iter().all(is_as_made));
+            all.extend(altered.map(|grant| (grant.id.clone(), RoleFound::NotAsMade)));
         }
+        Err(error) => unread(error),
     }
-    Ok(())
+    all
 }
 
 fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {

@@ -26,6 +26,7 @@ use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams, Precon
 use kube::core::request::Request as Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 
 use crate::grant::Binding;
 use crate::grant::request::{ClusterName, ExactRules, Namespace, RoleRef};
@@ -46,7 +47,12 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     transport: Transport,
     host: String,
+    /// How many bindings are being taken away at this moment.
+    unbinding: watch::Sender<usize>,
 }
+
+/// One of the bindings that are being taken away.
+struct Unbinding<'a>(&'a watch::Sender<usize>);
 
 impl Cluster {
     /// A cluster at `endpoint`, reached as `credential`. `host` names this daemon among others on the same
@@ -71,7 +77,7 @@ impl Cluster {
             });
         }
         let transport = Transport::new(endpoint, credential, limits)?;
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned() })))
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), unbinding: watch::Sender::new(0) })))
     }
 
     /// Whatever is asked from now on is asked as `credential`, by all clones.
@@ -230,11 +236,23 @@ impl Cluster {
     /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
     /// answers [`Unbound::AlreadyGone`].
     pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
-        let unbound = self.remove(binding, uid).await?;
+        let unbound = {
+            let _unbinding = Unbinding::begin(&self.0.unbinding);
+            self.remove(binding, uid).await?
+        };
         if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
             self.remove_role(binding, namespace, rules).await?;
         }
         Ok(unbound)
+    }
+
+    /// Waits until no binding is being taken away, or patience is over: when many end together, a proof that one
+    /// is gone must not hold up the deletion of another, for all have the same turns. One deletion that hangs
+    /// does not stop the proofs.
+    pub async fn deletions_first(&self, patience: Duration) {
+        let mut unbinding = self.0.unbinding.subscribe();
+        // Without an answer in time the proof is asked for all the same.
+        let _ = tokio::time::timeout(patience, unbinding.wait_for(|unbinding| *unbinding == 0)).await;
     }
 
     async fn remove(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
@@ -437,6 +455,26 @@ impl Cluster {
             fields.insert("namespace".to_owned(), namespace.as_str().into());
         }
         serde_json::json!({ "apiVersion": format!("{RBAC_GROUP}/v1"), "kind": kind, "metadata": metadata })
+    }
+}
+
+impl<'a> Unbinding<'a> {
+    fn begin(unbinding: &'a watch::Sender<usize>) -> Self {
+        // Nobody waits for more of them.
+        unbinding.send_if_modified(|unbinding| {
+            *unbinding = unbinding.saturating_add(1);
+            false
+        });
+        Self(unbinding)
+    }
+}
+
+impl Drop for Unbinding<'_> {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|unbinding| {
+            *unbinding = unbinding.saturating_sub(1);
+            *unbinding == 0
+        });
     }
 }
 

@@ -255,6 +255,23 @@ async fn a_deletion_by_uid_is_one_request() {
     assert_eq!(seen.requests(), [path]);
 }
 
+/// The proof of one end waits for the deletions of others, but a deletion that hangs does not stop it.
+#[tokio::test]
+async fn deletions_go_first_but_not_for_ever() {
+    let (cluster, seen) = fake(|_, _| Play::Hang).await;
+    cluster.deletions_first(Duration::from_secs(60)).await;
+    let deleting = cluster.clone();
+    let deletion = tokio::spawn(async move { deleting.unbind(&binding(), Some("u")).await });
+    while seen.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut waits = std::pin::pin!(cluster.deletions_first(Duration::from_secs(60)));
+    assert!(futures::poll!(waits.as_mut()).is_pending());
+    cluster.deletions_first(Duration::from_millis(1)).await;
+    waits.await;
+    assert!(matches!(deletion.await.unwrap(), Err(ClusterError::TimedOut { .. })));
+}
+
 #[tokio::test]
 async fn a_list_that_took_too_long_goes_on_as_it_is_now() {
     let page = |next: &str| {

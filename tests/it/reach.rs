@@ -3,10 +3,12 @@
 //!
 //! What a set of rules reaches is shown in `src/grant/risk/tests.rs` and `tests/it/risk.rs`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
-use crate::plane::{Plane, until};
+use crate::plane::{Plane, until, until_within};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
@@ -120,6 +122,36 @@ fn a_rule_may_only_warn_of_a_role_that_changes() {
     let shown = bastion.show(BOB, &access.grant);
     assert_eq!(shown["phase"], "live");
     assert!(shown["roleChanged"].as_str().unwrap().contains("changed since it was approved"), "{shown}");
+}
+
+/// However many grants have a role: five seconds after it is edited none of them gives anything.
+#[test]
+fn all_grants_of_an_edited_role_end_within_five_seconds() {
+    const GRANTS: usize = 200;
+    const AT_ONCE: usize = 4;
+    let bastion = bastion("namespaces: [NS]", "", "{}");
+    let rules = |verbs: &[&str]| json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": verbs }]);
+    let role = make_role(&bastion, &rules(&["get", "list"]));
+    let mut ask = bastion.ask("10m");
+    ask["role"] = json!(role);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| (0..GRANTS / AT_ONCE).for_each(|_| drop(bastion.live(&ask))));
+        }
+    });
+    let last = bastion.live(&ask);
+    assert_eq!(bastion.bindings().len(), GRANTS + 1);
+
+    bastion.admin.patch(&format!("{ROLES}/{role}"), &json!({ "rules": rules(&["get", "list", "watch"]) }));
+    until_within(Duration::from_secs(5), "no binding is left", || bastion.bindings().is_empty().then_some(()));
+    until("each is ended", || {
+        let metrics = bastion.get(ERIN, "/metrics").1;
+        let none_in = |phase: &str| metrics.as_str().unwrap().contains(&format!("grants{{phase=\"{phase}\"}} 0"));
+        (none_in("live") && none_in("ending")).then_some(())
+    });
+    let ended = bastion.wait_for(&last.grant, &["ended"]);
+    assert_eq!(ended["endCause"], "drifted");
+    assert_eq!(bastion.look(&last, &bastion.ns), 403);
 }
 
 /// A rule for namespaces with a label gives those that have it at that moment, and no others.
