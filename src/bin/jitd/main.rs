@@ -8,6 +8,7 @@ mod audit;
 mod authority;
 mod check;
 mod init;
+mod manual;
 mod policy;
 mod serve;
 
@@ -72,6 +73,8 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
         }
+        Verb::Completion { shell } => manual::completion(*shell),
+        Verb::Man { page } => manual::man(*page),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
