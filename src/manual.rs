@@ -258,8 +258,16 @@ pub fn completion(name: &'static str, command: &Command, shell: Shell) -> Vec<u8
         .subcommands(public(command).cloned())
         .disable_help_subcommand(true);
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut seen, name, &mut script);
-    script
+    if shell != clap_complete::Shell::Bash {
+        clap_complete::generate(shell, &mut seen, name, &mut script);
+        return script;
+    }
+    // Its script for bash offers nothing behind a verb when the name has a hyphen (clap's issue 6421), so it is made for
+    // a name without one, and only the last word of `complete …` is put right.
+    let plain = name.replace('-', "_");
+    clap_complete::generate(shell, &mut seen, plain.as_str(), &mut script);
+    let script = String::from_utf8_lossy(&script);
+    script.replace(&format!("-o default {plain}\n"), &format!("-o default {name}\n")).into_bytes()
 }
 
 /// The date of a page from what `SOURCE_DATE_EPOCH` says (<https://reproducible-builds.org/specs/source-date-epoch/>);

@@ -93,7 +93,8 @@ fn jit_login_1(date: &str) -> Page {
     page.example(
         "Exactly what is needed instead of a role:",
         "alice$ jit-login request prod -n payments --verb get,list \\\n\
-         \x20   --resource pods,pods/log --for 10m --reason \"INC-43 is web-0 up\" --no-wait\n\
+         \x20   --resource pods,pods/log --for 10m \\\n\
+         \x20   --reason \"INC-43 is web-0 up\" --no-wait\n\
          asked: exactly get, list pods, pods/log\n\
          alice$ jit-login withdraw $ID\n\
          withdrawn",

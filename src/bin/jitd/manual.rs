@@ -85,8 +85,9 @@ fn jitd_8(date: &str) -> Page {
     );
     page.example(
         "What would the policy say? No daemon and no cluster is asked.",
-        "root$ jitd policy explain --as alice --group payments-oncall --cluster prod \\\n\
-         \x20   -n payments --role view --for 10m --reason \"INC-42\"\n\
+        "root$ jitd policy explain --as alice --group payments-oncall \\\n\
+         \x20   --cluster prod -n payments \\\n\
+         \x20   --role view --for 10m --reason \"INC-42\"\n\
          asks\n\
          root$ jitd policy who-can view -n payments\n\
          payments-oncall",
@@ -204,13 +205,20 @@ const POLICY: &str = r#"rules:
           to: "18:00"
           zone: Europe/Berlin
 deny:
-  - {name: freeze, who: [contractors], why: contractors have no business there}
+  - name: freeze
+    who: [contractors]
+    why: contractors have no business there
 limits: {pending: 5, live: 3, perHour: 20}
 tests:
   - name: an access is short
     person: alice
     groups: [payments-oncall]
-    ask: {cluster: prod, namespaces: [payments], role: view, for: 11m, reason: INC-42}
+    ask:
+      cluster: prod
+      namespaces: [payments]
+      role: view
+      for: 11m
+      reason: INC-42
     outcome: deny
     says: gives at most 10m
 "#;
