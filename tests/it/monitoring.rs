@@ -3,10 +3,12 @@
 //! What the alerts do is shown by promtool (tests/packages); here, that nothing they ask for is missing.
 
 use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::bastion::{ALICE, Bastion, repository};
+use crate::bastion::{ALICE, Bastion, repository, text};
+use crate::plane::{scratch, until};
 
 /// Each name of a number that is written somewhere, and each word of a label, is one that `/metrics` has.
 #[test]
@@ -36,6 +38,68 @@ fn every_number_that_is_spoken_of_is_there() {
     }
     let page = std::fs::read_to_string(repository().join("docs/monitoring.md")).unwrap();
     assert_eq!(there.iter().filter(|name| !page.contains(**name)).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+/// What jitd-metrics.service writes is what node_exporter shows, all of it, with the age that an alert asks for.
+#[test]
+fn node_exporter_shows_what_the_daemon_says() {
+    let bastion = Bastion::start();
+    let folder = scratch("textfile");
+    for command in collector(&bastion) {
+        let done = Command::new("sh").args(["-c", &command]).current_dir(&folder).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", text(&done.stderr));
+    }
+    let written = std::fs::read_to_string(folder.join("jitd.prom")).unwrap();
+
+    let found = Command::new(repository().join("tests/packages/debian-program.sh"))
+        .args(["prometheus-node-exporter", "prometheus-node-exporter"])
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{}", text(&found.stderr));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let exporter = Command::new(text(&found.stdout).trim())
+        .args(["--collector.disable-defaults", "--collector.textfile"])
+        .arg(format!("--collector.textfile.directory={}", folder.display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _exporter = Ended(exporter);
+    let shown = until("node_exporter answers", || {
+        let curl =
+            Command::new("curl").args(["--silent", "--fail", &format!("http://127.0.0.1:{port}/metrics")]).output();
+        curl.ok().filter(|done| done.status.success()).map(|done| text(&done.stdout))
+    });
+    let samples = |text: &str| -> BTreeSet<String> {
+        let names = text.lines().filter(|line| line.starts_with("jitd_"));
+        names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&shown), samples(&written));
+    assert!(shown.contains("node_textfile_mtime_seconds{file=\""), "{shown}");
+    assert!(shown.contains("node_textfile_scrape_error 0"), "{shown}");
+}
+
+/// The commands of the unit, with this test's socket in place of the host's.
+fn collector(bastion: &Bastion<'_>) -> Vec<String> {
+    let unit = std::fs::read_to_string(repository().join("packaging/prometheus/jitd-metrics.service")).unwrap();
+    let commands: Vec<String> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="))
+        .map(|command| command.replace("/run/jitd/api.sock", bastion.socket().to_str().unwrap()))
+        .collect();
+    assert!(commands.len() == 2 && commands[0].contains(bastion.socket().to_str().unwrap()), "{commands:?}");
+    commands
+}
+
+/// A process that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// The dashboard is one: panels that don't lie on each other, each with a question for the chosen source.
