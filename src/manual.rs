@@ -328,7 +328,6 @@ fn inline(text: &str) -> Vec<Inline> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails loudly")]
 mod tests {
     use super::*;
 

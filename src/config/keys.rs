@@ -121,7 +121,6 @@ pub const KEYS: &[Key] = &[
 ];
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 mod tests {
     use std::cell::RefCell;
     use std::collections::BTreeSet;
