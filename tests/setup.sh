@@ -49,6 +49,16 @@ missing_packages() {
     # tests/it: a terminal to be asked on.
     has script || echo bsdutils
     has shellcheck || echo shellcheck
+    # packaging: the package is Debian's, so are the tools that look into it.
+    has dpkg-shlibdeps || echo dpkg-dev
+    has lintian || echo lintian
+    { has rpm && has rpmlint; } || printf '%s\n' rpm rpmlint
+    has apparmor_parser || echo apparmor
+    # tests/it/manual.rs: who reads manual pages and completions.
+    has man || echo man-db
+    has mandoc || echo mandoc
+    has fish || echo fish
+    has zsh || echo zsh
 }
 
 install() {

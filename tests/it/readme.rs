@@ -24,12 +24,14 @@ rules:
 #[test]
 fn the_stories_in_the_readme_are_true() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let run = |block: &&str| {
-        let options = Options { policy: POLICY.to_owned(), ..Options::default() };
-        Console::at(Bastion::with(Plane::shared(), options)).is_true(block)
-    };
-    let commands: Vec<usize> = blocks(&readme).iter().map(run).collect();
+    let commands: Vec<usize> = blocks(&readme).into_iter().map(is_true).collect();
     assert_eq!(commands, [9, 9, 4, 3]);
+}
+
+/// Runs a block on a bastion of its own, and answers how many commands it has.
+pub(crate) fn is_true(block: &str) -> usize {
+    let options = Options { policy: POLICY.to_owned(), ..Options::default() };
+    Console::at(Bastion::with(Plane::shared(), options)).is_true(block)
 }
 
 /// The configuration and the policy of the README pass `jitd check`.

@@ -16,6 +16,7 @@ mod failure;
 mod folder;
 mod key;
 mod kubeconfig;
+mod manual;
 mod output;
 mod session;
 mod status;
@@ -65,8 +66,11 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
-    if let Verb::Status { short: true, .. } = verb {
-        return status::run(output);
+    match verb {
+        Verb::Status { short: true, .. } => return status::run(output),
+        Verb::Completion { shell } => return manual::completion(shell),
+        Verb::Man => return manual::man(),
+        _ => {}
     }
     let daemon = Daemon::new(socket, server_user.as_deref())?;
     if let Verb::Watch { grant, until } = &verb {
@@ -110,6 +114,6 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Shell { id } => caller.run(id, &session::shell()?).await,
         Verb::Events { id } => caller.events(&id).await,
         // They were done before there was a connection.
-        Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor => Ok(()),
+        Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),
     }
 }

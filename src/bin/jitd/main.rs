@@ -10,6 +10,7 @@ mod check;
 mod doctor;
 mod init;
 mod journal;
+mod manual;
 mod operate;
 mod policy;
 mod pulse;
@@ -80,6 +81,8 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
         }
+        Verb::Completion { shell } => manual::completion(*shell),
+        Verb::Man { page } => manual::man(*page),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

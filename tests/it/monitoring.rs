@@ -1,0 +1,125 @@
+//! The alerts, the dashboard and their page speak of numbers that there are, against a daemon that serves.
+//!
+//! What the alerts do is shown by promtool (tests/packages); here, that nothing they ask for is missing.
+
+use std::collections::BTreeSet;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::bastion::{ALICE, Bastion, repository, text};
+use crate::plane::{scratch, until};
+
+/// Each name of a number that is written somewhere, and each word of a label, is one that `/metrics` has.
+#[test]
+fn every_number_that_is_spoken_of_is_there() {
+    let bastion = Bastion::start();
+    // A call that is counted, for the labels of answers come with the first one.
+    assert_eq!(bastion.call(ALICE, "GET", "/v1/whoami", &Value::Null).0, 200);
+    let metrics = bastion.get(ALICE, "/metrics").1;
+    let metrics = metrics.as_str().unwrap();
+    let there: BTreeSet<&str> = metrics
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split([' ', '{']).next())
+        .collect();
+    assert!(there.len() >= 10, "{metrics}");
+
+    for file in ["packaging/prometheus/jitd.rules.yaml", "packaging/grafana/jitd.json", "docs/monitoring.md"] {
+        let written = std::fs::read_to_string(repository().join(file)).unwrap();
+        let words = written.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        let named: BTreeSet<&str> = words.filter(|word| word.starts_with("jitd_")).collect();
+        assert!(named.len() >= 7, "{file}: {named:?}");
+        assert_eq!(named.difference(&there).collect::<Vec<_>>(), Vec::<&&str>::new(), "{file}");
+        for label in written.split("phase=").skip(1) {
+            let phase = label.trim_start_matches(['\\', '"']).split(['\\', '"']).next().unwrap();
+            assert!(metrics.contains(&format!("jitd_grants{{phase=\"{phase}\"}}")), "{file}: {phase}");
+        }
+    }
+    let page = std::fs::read_to_string(repository().join("docs/monitoring.md")).unwrap();
+    assert_eq!(there.iter().filter(|name| !page.contains(**name)).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+/// What jitd-metrics.service writes is what node_exporter shows, all of it, with the age that an alert asks for.
+#[test]
+fn node_exporter_shows_what_the_daemon_says() {
+    let bastion = Bastion::start();
+    let folder = scratch("textfile");
+    for command in collector(&bastion) {
+        let done = Command::new("sh").args(["-c", &command]).current_dir(&folder).output().unwrap();
+        assert!(done.status.success(), "{command}: {}", text(&done.stderr));
+    }
+    let written = std::fs::read_to_string(folder.join("jitd.prom")).unwrap();
+
+    let found = Command::new(repository().join("tests/packages/debian-program.sh"))
+        .args(["prometheus-node-exporter", "prometheus-node-exporter"])
+        .output()
+        .unwrap();
+    assert!(found.status.success(), "{}", text(&found.stderr));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let exporter = Command::new(text(&found.stdout).trim())
+        .args(["--collector.disable-defaults", "--collector.textfile"])
+        .arg(format!("--collector.textfile.directory={}", folder.display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _exporter = Ended(exporter);
+    let shown = until("node_exporter answers", || {
+        let curl =
+            Command::new("curl").args(["--silent", "--fail", &format!("http://127.0.0.1:{port}/metrics")]).output();
+        curl.ok().filter(|done| done.status.success()).map(|done| text(&done.stdout))
+    });
+    let samples = |text: &str| -> BTreeSet<String> {
+        let names = text.lines().filter(|line| line.starts_with("jitd_"));
+        names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+    };
+    assert_eq!(samples(&shown), samples(&written));
+    assert!(shown.contains("node_textfile_mtime_seconds{file=\""), "{shown}");
+    assert!(shown.contains("node_textfile_scrape_error 0"), "{shown}");
+}
+
+/// The commands of the unit, with this test's socket in place of the host's.
+fn collector(bastion: &Bastion<'_>) -> Vec<String> {
+    let unit = std::fs::read_to_string(repository().join("packaging/prometheus/jitd-metrics.service")).unwrap();
+    let commands: Vec<String> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="))
+        .map(|command| command.replace("/run/jitd/api.sock", bastion.socket().to_str().unwrap()))
+        .collect();
+    assert!(commands.len() == 2 && commands[0].contains(bastion.socket().to_str().unwrap()), "{commands:?}");
+    commands
+}
+
+/// A process that ends with its test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// The dashboard is one: panels that don't lie on each other, each with a question for the chosen source.
+#[test]
+fn the_dashboard_can_be_imported() {
+    let written = std::fs::read_to_string(repository().join("packaging/grafana/jitd.json")).unwrap();
+    let dashboard: Value = serde_json::from_str(&written).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut taken = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()));
+        let at = |key: &str| panel["gridPos"][key].as_u64().unwrap();
+        for (x, y) in (at("x")..at("x") + at("w")).flat_map(|x| (at("y")..at("y") + at("h")).map(move |y| (x, y))) {
+            assert!(x < 24 && taken.insert((x, y)), "{}", panel["title"]);
+        }
+        for target in panel["targets"].as_array().unwrap() {
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{}", panel["title"]);
+            assert!(target["expr"].as_str().unwrap().contains("instance=~\"$instance\""), "{}", panel["title"]);
+        }
+    }
+    assert!(panels.len() >= 6);
+}
