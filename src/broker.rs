@@ -1070,7 +1070,7 @@ impl Broker {
     /// [`BrokerError::Ledger`]; then it is as before.
     pub async fn drain(&self, by: &Operator, reason: Option<Reason>) -> Result<(), BrokerError> {
         let _operating = self.operating.lock().await;
-        tracing::warn!(by = %by.name, login_uid = by.login_uid, reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
+        tracing::warn!(by = %by.name, login_uid = by.login.as_ref().map(|login| login.uid), reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
         Ok(self.ledger.operate(by, Event::Drained { reason }).await?)
     }
 
@@ -1082,7 +1082,7 @@ impl Broker {
         let _operating = self.operating.lock().await;
         if self.draining().is_some() {
             self.ledger.operate(by, Event::Resumed).await?;
-            tracing::warn!(by = %by.name, login_uid = by.login_uid, "resumed: requests are taken again");
+            tracing::warn!(by = %by.name, login_uid = by.login.as_ref().map(|login| login.uid), "resumed: requests are taken again");
         }
         Ok(())
     }

@@ -83,10 +83,9 @@ impl Caller {
     pub async fn identify(peer: Peer, people: &People) -> Result<Self, Unknown> {
         let person = people.by_uid(peer.uid).await?;
         let login = match peer.login_uid {
+            // Most people act as who they logged in as, and the name service may be far away.
             Some(uid) if uid == peer.uid => Some(Login { uid, person: Some(person.name.clone()) }),
-            // An account that nobody is behind is told by its number.
-            Some(uid) => Some(Login { uid, person: people.by_uid(uid).await.ok().map(|person| person.name) }),
-            None => None,
+            _ => peer.login(people).await,
         };
         Ok(Self { person: Person { login, ..person }, uid: peer.uid })
     }
@@ -107,7 +106,13 @@ impl Peer {
             Ok(person) if broker.is_admin(&person) => person.name,
             Ok(_) => return Err(Problem::no_operator()),
         };
-        Ok(Operator { name, uid: self.uid, login_uid: self.login_uid })
+        Ok(Operator { name, uid: self.uid, login: self.login(people).await })
+    }
+
+    /// The login that it came from; an account that nobody is behind is told by its number.
+    async fn login(self, people: &People) -> Option<Login> {
+        let uid = self.login_uid?;
+        Some(Login { uid, person: people.by_uid(uid).await.ok().map(|person| person.name) })
     }
 }
 

@@ -51,7 +51,7 @@ mod tests {
     use crate::grant::Operator;
 
     fn fact(event: Event) -> Fact {
-        let operator = Operator { name: "root".parse().unwrap(), uid: 0, login_uid: Some(1000) };
+        let operator = Operator { name: "root".parse().unwrap(), uid: 0, login: None };
         let at = Timestamp::from_second(1_800_000_000).unwrap();
         Fact { at, grant: None, by: Some(operator.name.clone()), login: None, operator: Some(operator), event }
     }

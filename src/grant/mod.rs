@@ -581,10 +581,9 @@ pub struct Operator {
     pub name: PersonName,
     /// The account.
     pub uid: u32,
-    /// The account of the login that it came from, which sudo and su do not change (pam_loginuid(8)); none where
-    /// there was no login.
+    /// Who became root, or how the person came to the host; none where there was no login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub login_uid: Option<u32>,
+    pub login: Option<Login>,
 }
 
 impl Fact {

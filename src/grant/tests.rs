@@ -243,7 +243,7 @@ fn only_these_events_may_follow() {
 #[test]
 fn only_an_operator_takes_away_what_is_pending() {
     let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
-    let operator = Operator { name: PersonName::root(), uid: 0, login_uid: None };
+    let operator = Operator { name: PersonName::root(), uid: 0, login: None };
     let by = |operator: Option<&Operator>, event| {
         requested(1).follow(&Fact { by: Some(PersonName::root()), operator: operator.cloned(), ..fact(event) })
     };

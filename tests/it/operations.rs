@@ -110,7 +110,7 @@ fn a_daemon_that_drains_gives_nothing_and_goes_on_with_the_rest() {
     assert_eq!(kinds, [&json!({ "kind": "drained", "reason": "kernel update" }), &json!({ "kind": "resumed" })]);
     let (by, operator) = (&of_operators[0]["by"], &of_operators[0]["operator"]);
     assert_eq!((by, &operator["name"], &operator["uid"]), (&json!("root"), &json!("root"), &json!(0)));
-    assert_eq!(operator.get("loginUid"), login_uid().as_ref());
+    assert_eq!(operator["login"].get("uid"), login_uid().as_ref());
     verified(&bastion);
     bastion.has_no_fault();
 }
