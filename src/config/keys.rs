@@ -47,6 +47,13 @@ pub const KEYS: &[Key] = &[
         "where the API listens, when systemd does not hand the socket over",
     ),
     key(
+        "adminSocket",
+        "a path",
+        Need::May,
+        "where root and the people of `admins` operate the daemon, when systemd does not hand the socket over; without it \
+         `admin.sock` beside `socket`",
+    ),
+    key(
         "state",
         "a path",
         Need::Default("/var/lib/jitd"),
@@ -61,7 +68,12 @@ pub const KEYS: &[Key] = &[
          `guardrails.yaml` beside the policy, if there is one",
     ),
     key("auditors", "a list of groups", Need::Default("[]"), "whose members may read every grant"),
-    key("admins", "a list of groups", Need::Default("[]"), "whose members may read and revoke every grant"),
+    key(
+        "admins",
+        "a list of groups",
+        Need::Default("[]"),
+        "whose members may read and revoke every grant, and operate the daemon",
+    ),
     key("times", "a map", Need::May, "the clocks"),
     key(
         "times.answer",
@@ -112,6 +124,24 @@ pub const KEYS: &[Key] = &[
         Need::May,
         "the folder of the authority that signs for people; without it `ca/NAME` below `state`",
     ),
+    key(
+        "clusters[].key",
+        "a map with one of the two",
+        Need::May,
+        "where the authority's key lies; without it in `issuing.pem` in the authority's folder",
+    ),
+    key(
+        "clusters[].key.credential",
+        "a credential's name",
+        Need::May,
+        "in a credential that systemd hands to the service, see systemd.exec(5); `jitd ca seal` moves it there",
+    ),
+    key("clusters[].key.pkcs11", "a map", Need::May, "in a PKCS#11 token, which signs and never gives it away"),
+    key("clusters[].key.pkcs11.module", "a path", Need::Must, "the token's library"),
+    key("clusters[].key.pkcs11.token", "a label of 1 to 32 bytes", Need::Must, "the token"),
+    key("clusters[].key.pkcs11.object", "a label", Need::Must, "the key pair in it"),
+    key("clusters[].key.pkcs11.pinCredential", "a credential's name", Need::May, "the PIN, handed over by systemd"),
+    key("clusters[].key.pkcs11.pinFile", "a path", Need::May, "the PIN, in a file as private as a key; one of the two"),
     key(
         "clusters[].kubeconfig",
         "a path",
