@@ -63,8 +63,16 @@ unit: ## every test of cargo, against the real control plane
 	$(call heading,tests)
 	@cargo test
 
+.PHONY: packages
+packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
+	@packaging/build.sh
+
+.PHONY: packages-check
+packages-check: setup ## are the packages as promised? PROFILE=release looks at those that are released
+	$(call step,packages,tests/packages/check.sh)
+
 .PHONY: test
-test: setup scripts fmt clippy doc unit ## everything that has to hold before a commit
+test: setup scripts fmt clippy doc unit packages-check ## everything that has to hold before a commit
 
 .PHONY: demo
 demo: build ## the story in half a minute, each step checked, in an environment of its own

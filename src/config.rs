@@ -4,6 +4,8 @@
 //!
 //! Read by the mains only. The rest of the crate gets values that can't be wrong any more.
 
+mod keys;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +15,8 @@ use crate::grant::policy::{Policy, Source};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::role::sha256_hex;
 use crate::people::{Declared, People};
+
+pub use self::keys::{KEYS, Key, Need};
 
 /// `config.yaml` as it is written.
 #[derive(Clone, Debug, Deserialize)]

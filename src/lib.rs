@@ -36,6 +36,7 @@
 //!   made of, and the admission policies around them
 //! - [`check`]: whether a cluster is as the manifest has it, and gives the daemon no more
 //! - [`metrics`], [`service`]: numbers, systemd
+//! - [`manual`]: manual pages out of the definitions of command lines and files
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
 //! `client → api::wire`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
@@ -69,6 +70,7 @@ pub mod config;
 pub mod grant;
 pub mod ledger;
 pub mod manifest;
+pub mod manual;
 pub mod metrics;
 pub mod people;
 pub mod service;

@@ -42,6 +42,16 @@ missing_packages() {
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
     has shellcheck || echo shellcheck
+    # packaging: the package is Debian's, so are the tools that look into it.
+    has dpkg-shlibdeps || echo dpkg-dev
+    has lintian || echo lintian
+    { has rpm && has rpmlint; } || printf '%s\n' rpm rpmlint
+    has apparmor_parser || echo apparmor
+    # tests/it/manual.rs: who reads manual pages and completions.
+    has man || echo man-db
+    has mandoc || echo mandoc
+    has fish || echo fish
+    has zsh || echo zsh
 }
 
 install() {

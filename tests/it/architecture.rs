@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("manifest", &["cluster", "grant"]),
     ("check", &["cluster", "grant", "manifest"]),
     ("service", &[]),
+    ("manual", &[]),
     ("ledger", &["grant", "trail"]),
     ("broker", &["ca", "cluster", "config", "grant", "ledger", "people", "trail"]),
     ("sweep", &["broker", "cluster", "grant"]),

@@ -30,7 +30,7 @@ fn the_stories_in_the_readme_are_true() {
 }
 
 /// Runs a block of its own bastion, and answers how many commands it has.
-fn is_true(block: &str) -> usize {
+pub(crate) fn is_true(block: &str) -> usize {
     let bastion = Bastion::with(Plane::shared(), Options { policy: POLICY.to_owned(), ..Options::default() });
     let here = |written: &str| {
         // The names of this test's own cluster, namespaces and grant.

@@ -14,6 +14,7 @@ use jitd::api::wire::{AskBody, LessBody};
 use jitd::grant::glass::Verdict;
 use jitd::grant::request::Malformed;
 use jitd::grant::role::Rule;
+use jitd::manual::Shell;
 
 use crate::failure::Failure;
 use crate::output::Format;
@@ -196,6 +197,14 @@ pub(crate) enum Verb {
     },
     /// Look for what keeps things from working
     Doctor,
+    /// Print what a shell reads to complete the words of jit-login
+    Completion {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Print the source of the manual page
+    #[command(hide = true)]
+    Man,
 }
 
 /// What a reviewer found.

@@ -16,6 +16,7 @@ mod failure;
 mod folder;
 mod key;
 mod kubeconfig;
+mod manual;
 mod output;
 mod verbs;
 mod view;
@@ -60,6 +61,11 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
+    match verb {
+        Verb::Completion { shell } => return manual::completion(shell),
+        Verb::Man => return manual::man(),
+        _ => {}
+    }
     let daemon = Daemon::new(socket, server_user.as_deref())?;
     if let Verb::Doctor = verb {
         return doctor::run(&daemon, output);
@@ -97,7 +103,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
         Verb::Run { id, command } => caller.run(id, &command).await,
         Verb::Events { id } => caller.events(&id).await,
-        // Both were done before there was a connection.
-        Verb::Credential { .. } | Verb::Doctor => Ok(()),
+        // They were done before there was a connection.
+        Verb::Credential { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),
     }
 }

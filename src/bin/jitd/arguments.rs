@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use jitd::manual::Shell;
+
+use crate::manual::Topic;
 use crate::policy::PolicyVerb;
 
 #[derive(Parser)]
@@ -60,6 +63,18 @@ pub(crate) enum Verb {
     Audit {
         #[command(subcommand)]
         verb: AuditVerb,
+    },
+    /// Print what a shell reads to complete the words of `jitd`.
+    Completion {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Print the source of a manual page.
+    #[command(hide = true)]
+    Man {
+        /// Which page.
+        #[arg(default_value = "jitd", value_enum)]
+        page: Topic,
     },
 }
 

@@ -9,6 +9,7 @@ mod authority;
 mod check;
 mod init;
 mod journal;
+mod manual;
 mod policy;
 mod pulse;
 mod serve;
@@ -74,6 +75,8 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
         }
+        Verb::Completion { shell } => manual::completion(*shell),
+        Verb::Man { page } => manual::man(*page),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

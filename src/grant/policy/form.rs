@@ -6,7 +6,7 @@
 use super::Source;
 use super::pattern::{Glob, NamespacePattern, Selector};
 use super::shape::Need::{May, Must};
-use super::shape::{Format, Key, Need, Object, Shape};
+use super::shape::{Format, Key, Need, Object, Path, Shape, Told};
 use super::step::{Day, TimeOfDay, Zone};
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, RoleRef, Window,
@@ -30,6 +30,14 @@ pub fn schema(source: Source) -> serde_json::Value {
         schema.insert("title".to_owned(), source.file_name().into());
     }
     schema
+}
+
+/// The keys of a file, each above those below it, for the manual.
+#[must_use]
+pub fn keys(source: Source) -> Vec<Told> {
+    let mut told = Vec::new();
+    of(source).tell(&Path::default(), &mut told);
+    told
 }
 
 const fn key(name: &'static str, need: Need, shape: &'static Shape, about: &'static str) -> Key {

@@ -36,11 +36,12 @@ pub use self::answer::{Answer, Near, Question};
 pub use self::case::{Case, Expected, Outcome, Tested};
 pub use self::covers::covers;
 pub use self::diff::{Change, Difference, Setting, diff};
-pub use self::form::schema;
+pub use self::form::{keys, schema};
 pub use self::guardrails::Guardrails;
 pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
 pub use self::rule::{BreakGlass, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
+pub use self::shape::Told;
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
 use self::pattern::Fit;

@@ -57,6 +57,21 @@ pub(super) enum Need {
     May,
 }
 
+/// A key as a manual tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where it stands, such as `rules[].approval[].groups`.
+    pub path: String,
+    /// What is written there, such as `a duration`.
+    pub form: String,
+    /// Whether it has to be there.
+    pub required: bool,
+    /// Of these and itself exactly one is there.
+    pub instead: Vec<&'static str>,
+    /// What it is for.
+    pub about: &'static str,
+}
+
 /// A form of text.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
@@ -85,6 +100,10 @@ impl Path {
 
     pub(super) fn item(&self, number: usize) -> Self {
         Self(format!("{}[{number}]", self.0))
+    }
+
+    fn items(&self) -> Self {
+        Self(format!("{}[]", self.0))
     }
 }
 
@@ -191,6 +210,44 @@ impl Shape {
             Self::List(..) => matches!(value, Value::List(_)),
             Self::Map(..) | Self::Object(_) => matches!(value, Value::Map(_)),
             Self::Either(one, other) => one.is_kind_of(value) || other.is_kind_of(value),
+        }
+    }
+
+    /// Every key below `path`, from the top down.
+    pub(super) fn tell(&self, path: &Path, told: &mut Vec<Told>) {
+        match self {
+            Self::Object(object) => {
+                for key in object.keys {
+                    let path = path.key(key.name);
+                    let group =
+                        object.one_of.iter().find(|group| group.contains(&key.name)).copied().unwrap_or_default();
+                    told.push(Told {
+                        path: path.to_string(),
+                        form: key.shape.in_short(),
+                        required: key.need == Need::Must,
+                        instead: group.iter().filter(|name| **name != key.name).copied().collect(),
+                        about: key.about,
+                    });
+                    key.shape.tell(&path, told);
+                }
+            }
+            Self::List(of, _) => of.tell(&path.items(), told),
+            Self::Either(one, other) => {
+                one.tell(path, told);
+                other.tell(path, told);
+            }
+            Self::Map(words, of) => of.tell(&path.key(&words.name.to_uppercase()), told),
+            Self::Text(_) | Self::Word(_) | Self::Whole(..) | Self::Flag | Self::True => {}
+        }
+    }
+
+    /// What is written, where the keys of a map are told by themselves.
+    fn in_short(&self) -> String {
+        match self {
+            Self::Object(_) => "a map".to_owned(),
+            Self::List(of, _) => format!("a list, each {}", of.in_short()),
+            Self::Either(one, other) => format!("{}, or {}", one.in_short(), other.in_short()),
+            other => other.to_string(),
         }
     }
 

@@ -1,0 +1,305 @@
+//! What each key of `config.yaml` is for, in words for people: the manual's only source.
+//!
+//! It decides nothing: the files of serde's forms are in `config.rs`. A test takes the keys from those forms
+//! themselves and holds this table to them, so that a key without its words does not get in.
+
+/// A key of `config.yaml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Where it stands; `[]` is each of a list.
+    pub path: &'static str,
+    /// What is written there.
+    pub form: &'static str,
+    /// What holds without it.
+    pub need: Need,
+    /// What it is for.
+    pub about: &'static str,
+}
+
+/// What holds when a key is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It has to be there.
+    Must,
+    /// As if this were written.
+    Default(&'static str),
+    /// What the words about it say.
+    May,
+}
+
+const fn key(path: &'static str, form: &'static str, need: Need, about: &'static str) -> Key {
+    Key { path, form, need, about }
+}
+
+/// Every key, those below a key right behind it.
+pub const KEYS: &[Key] = &[
+    key(
+        "host",
+        "a name of a-z 0-9 and -",
+        Need::May,
+        "this host in the name that the daemon has in its clusters, `jit:daemon:HOST`, and on its bindings; several \
+         daemons on one cluster need different ones. Without it the first label of the host's name",
+    ),
+    key(
+        "socket",
+        "a path",
+        Need::Default("/run/jitd/api.sock"),
+        "where the API listens, when systemd does not hand the socket over",
+    ),
+    key(
+        "state",
+        "a path",
+        Need::Default("/var/lib/jitd"),
+        "the folder of the trail and of the authorities; only the daemon's account may enter it",
+    ),
+    key("policy", "a path", Need::Default("policy.yaml"), "who may ask for what, see `jit-policy`(5)"),
+    key(
+        "guardrails",
+        "a path",
+        Need::May,
+        "what no rule can lift, see `jit-policy`(5). A file that is named here has to be there; without the key it is \
+         `guardrails.yaml` beside the policy, if there is one",
+    ),
+    key("auditors", "a list of groups", Need::Default("[]"), "whose members may read every grant"),
+    key("admins", "a list of groups", Need::Default("[]"), "whose members may read and revoke every grant"),
+    key("times", "a map", Need::May, "the clocks"),
+    key(
+        "times.answer",
+        "a duration",
+        Need::Default("1h"),
+        "how long a request waits for an answer, unless its rule says otherwise",
+    ),
+    key(
+        "times.collect",
+        "a duration",
+        Need::Default("10m"),
+        "how long an approval waits to be collected, unless its rule says otherwise",
+    ),
+    key(
+        "times.certificate",
+        "a duration",
+        Need::Default("5m"),
+        "the longest life of one certificate; inside the window it is renewed without a new approval",
+    ),
+    key(
+        "strictPeople",
+        "true or false",
+        Need::Default("false"),
+        "whether only the people below are known, and nobody by the host's name service alone",
+    ),
+    key(
+        "people",
+        "a list of maps",
+        Need::Default("[]"),
+        "people whom the host's name service does not know, or who have several accounts: nobody answers their own \
+         request, with whichever of them",
+    ),
+    key("people[].name", "a name", Need::Must, "who it is, in every certificate and in the trail"),
+    key("people[].uids", "a list of numbers", Need::Must, "every account of theirs; no two people share one"),
+    key("people[].groups", "a list of groups", Need::Default("[]"), "the groups that they are in"),
+    key("clusters", "a list of maps", Need::Must, "the clusters that access is given to, at least one"),
+    key("clusters[].name", "a name of a-z 0-9 and -", Need::Must, "what people call it when they ask"),
+    key("clusters[].server", "a URL that begins https://", Need::Must, "its API server"),
+    key(
+        "clusters[].certificateAuthority",
+        "a path",
+        Need::Must,
+        "the authority of the API server's own certificate, in PEM",
+    ),
+    key(
+        "clusters[].authority",
+        "a path",
+        Need::May,
+        "the folder of the authority that signs for people; without it `ca/NAME` below `state`",
+    ),
+    key(
+        "clusters[].kubeconfig",
+        "a path",
+        Need::May,
+        "a kubeconfig for the daemon's own calls; without it the daemon signs a certificate of ten minutes for itself",
+    ),
+];
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    use serde::de::value::StrDeserializer;
+    use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
+    use serde::{Deserialize, forward_to_deserialize_any};
+
+    use super::super::{ConfigFile, TimesFile, default_policy, default_socket, default_state};
+    use super::*;
+
+    type Stop = serde::de::value::Error;
+    type Names = &'static [&'static str];
+
+    /// A file that has nothing but one key, at the end of `path`, where it takes down the names that serde knows.
+    #[derive(Clone, Copy)]
+    struct Probe<'a> {
+        path: &'a [&'static str],
+        known: &'a RefCell<Vec<&'static str>>,
+    }
+
+    impl Probe<'_> {
+        /// The name that is gone into, and what is below it; at the end of the path there is none.
+        fn next(self, names: Names) -> Result<(&'static str, Self), Stop> {
+            match self.path.split_first() {
+                Some((name, path)) => Ok((*name, Self { path, ..self })),
+                None => {
+                    self.known.borrow_mut().extend(names);
+                    Err(Stop::custom("the end of the path"))
+                }
+            }
+        }
+    }
+
+    macro_rules! leaves {
+        ($($kind:ident)*) => {
+            $(fn $kind<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+                Err(Stop::custom("nothing is below this"))
+            })*
+        };
+    }
+
+    impl<'de> Deserializer<'de> for Probe<'_> {
+        type Error = Stop;
+
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Stop> {
+            panic!("a form does not say which keys it has, so they can't be held to the table")
+        }
+
+        fn deserialize_struct<V: Visitor<'de>>(self, _: &str, names: Names, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_map(self.next(names).map(|(name, below)| One(Some(name), below))?)
+        }
+
+        fn deserialize_enum<V: Visitor<'de>>(self, _: &str, names: Names, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_enum(self.next(names).map(|(name, below)| One(Some(name), below))?)
+        }
+
+        fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_seq(self.next(&["[]"]).map(|(name, below)| One(Some(name), below))?)
+        }
+
+        fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_some(self)
+        }
+
+        fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &str, visitor: V) -> Result<V::Value, Stop> {
+            visitor.visit_newtype_struct(self)
+        }
+
+        leaves! {
+            deserialize_bool deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_u8
+            deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64 deserialize_char
+            deserialize_str deserialize_string deserialize_unit
+        }
+
+        forward_to_deserialize_any! { bytes byte_buf unit_struct tuple tuple_struct map identifier ignored_any }
+    }
+
+    /// A map, a list or an enum with one thing in it.
+    struct One<'a>(Option<&'static str>, Probe<'a>);
+
+    impl<'de> MapAccess<'de> for One<'_> {
+        type Error = Stop;
+
+        fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Stop> {
+            self.0.take().map(|name| seed.deserialize(StrDeserializer::new(name))).transpose()
+        }
+
+        fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Stop> {
+            seed.deserialize(self.1)
+        }
+    }
+
+    impl<'de> SeqAccess<'de> for One<'_> {
+        type Error = Stop;
+
+        fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Stop> {
+            self.0.take().map(|_| seed.deserialize(self.1)).transpose()
+        }
+    }
+
+    impl<'de> EnumAccess<'de> for One<'_> {
+        type Error = Stop;
+        type Variant = Self;
+
+        fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Stop> {
+            let name = self.0.unwrap_or_default();
+            Ok((seed.deserialize(StrDeserializer::<Stop>::new(name))?, self))
+        }
+    }
+
+    impl<'de> VariantAccess<'de> for One<'_> {
+        type Error = Stop;
+
+        fn unit_variant(self) -> Result<(), Stop> {
+            Ok(())
+        }
+
+        fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Stop> {
+            seed.deserialize(self.1)
+        }
+
+        fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, Stop> {
+            self.1.deserialize_any(visitor)
+        }
+
+        fn struct_variant<V: Visitor<'de>>(self, names: Names, visitor: V) -> Result<V::Value, Stop> {
+            self.1.deserialize_struct("", names, visitor)
+        }
+    }
+
+    /// Every path that serde lets be written, taken from the forms themselves.
+    fn accepted() -> BTreeSet<String> {
+        let mut paths = vec![Vec::new()];
+        let mut accepted = BTreeSet::new();
+        while let Some(path) = paths.pop() {
+            let known = RefCell::new(Vec::new());
+            assert!(ConfigFile::deserialize(Probe { path: &path, known: &known }).is_err());
+            for name in known.into_inner() {
+                let below = [path.as_slice(), &[name]].concat();
+                if name != "[]" {
+                    accepted.insert(below.join(".").replace(".[]", "[]"));
+                }
+                paths.push(below);
+            }
+        }
+        accepted
+    }
+
+    /// Every key that may be written is described, once, and nothing else is.
+    #[test]
+    fn the_table_has_the_keys_that_are_read() {
+        let described: Vec<String> = KEYS.iter().map(|key| key.path.to_owned()).collect();
+        assert_eq!(described.iter().cloned().collect::<BTreeSet<_>>(), accepted());
+        assert_eq!(described.len(), accepted().len(), "a key is described twice");
+    }
+
+    #[test]
+    fn what_is_said_to_hold_without_a_key_does() {
+        let said = |path: &str| match KEYS.iter().find(|key| key.path == path).map(|key| key.need) {
+            Some(Need::Default(text)) => text.to_owned(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!(said("socket"), default_socket().display().to_string());
+        assert_eq!(said("state"), default_state().display().to_string());
+        assert_eq!(said("policy"), default_policy().display().to_string());
+        let times = TimesFile::default().meant();
+        for (path, time) in [("answer", times.answer), ("collect", times.collect), ("certificate", times.certificate)] {
+            assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
+        }
+        for key in KEYS.iter().filter(|key| key.need == Need::Must) {
+            assert!(key.path.starts_with("clusters") || key.path.starts_with("people[]"), "{}", key.path);
+        }
+        let least: ConfigFile =
+            serde_saphyr::from_str("clusters: [{name: prod, server: x, certificateAuthority: y}]").unwrap();
+        assert!(
+            least.auditors.is_empty() && least.admins.is_empty() && least.people.is_empty() && !least.strict_people
+        );
+        assert!(serde_saphyr::from_str::<ConfigFile>("{}").is_err());
+    }
+}
