@@ -42,6 +42,12 @@ missing_packages() {
     # tests/it: a call over the socket by a process of another account.
     has curl || echo curl
     has shellcheck || echo shellcheck
+    # tests/machine: a Debian 12 that boots, which only root can, and people who come in by ssh.
+    if ((EUID == 0)); then
+        has debootstrap || printf '%s\n' debootstrap debian-archive-keyring
+        has systemd-nspawn || echo systemd-container
+        { has ssh && has ssh-keygen; } || echo openssh-client
+    fi
     # packaging: the package is Debian's, so are the tools that look into it.
     has dpkg-shlibdeps || echo dpkg-dev
     has lintian || echo lintian

@@ -42,7 +42,8 @@ boot() {
     machine=$!
     { read -r _ || kill -KILL "$machine"; } <&3 2>/dev/null &
     watch=$!
-    wait "$machine" || status=$?
+    # bash says so on stderr when it was killed, which is how it ends usually.
+    { wait "$machine" || status=$?; } 2>/dev/null
     kill "$watch" 2>/dev/null || true
     return "$status"
 }

@@ -19,7 +19,7 @@ pub(crate) fn nothing_runs_before_init(bastion: &mut Bastion) {
         assert_eq!(machine.run("root", &format!("systemctl is-enabled {unit}")).out, "disabled\n");
         machine.root(&format!("systemctl start {unit}"));
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
-        machine.run("root", &format!("systemctl status {unit}")).must(3).says("/etc/jitd/config.yaml was not met");
+        machine.run("root", &format!("systemctl status {unit}")).must(3).says("unmet condition check (ConditionPathExists=/etc/jitd/config.yaml)");
     }
     machine.run("root", "test -e /run/jitd/api.sock").must(1);
     let stat = |path: &str| machine.root(&format!("stat -c '%U:%G %a' {path}"));
@@ -111,7 +111,10 @@ pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
     machine.run("root", &format!("{inside} ls -A /home")).must(0);
     assert_eq!(machine.root(&format!("{inside} ls -A /home")), "", "homes are out of its sight");
     let limits = machine.root(&format!("cat /proc/{pid}/limits"));
-    assert!(limits.lines().any(|line| line.split_whitespace().eq("Max core file size 0 0 bytes".split(' '))), "{limits}");
+    assert!(
+        limits.lines().any(|line| line.split_whitespace().eq("Max core file size 0 0 bytes".split(' '))),
+        "{limits}"
+    );
     machine.root("systemd-analyze security --no-pager --threshold=15 jitd.service");
 }
 

@@ -101,7 +101,8 @@ fn impossible() -> Option<String> {
     if let Some(missing) = ["systemd-nspawn", "debootstrap", "ssh-keygen", "ssh"].iter().find(|name| !there(name)) {
         return Some(format!("there is no `{missing}`"));
     }
-    let namespaces = Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).stderr(Stdio::null()).status();
+    let namespaces =
+        Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).stderr(Stdio::null()).status();
     (!namespaces.is_ok_and(|done| done.success())).then(|| "namespaces can't be made".to_owned())
 }
 
