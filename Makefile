@@ -43,7 +43,7 @@ fmt: ## is the code formatted?
 
 .PHONY: clippy
 clippy: ## does clippy have a remark?
-	$(call step,clippy,cargo clippy --all-targets -- -D warnings)
+	$(call step,clippy,cargo clippy --all-targets -- -D warnings && cargo clippy --test machine -- -D warnings)
 
 .PHONY: doc
 doc: ## is the documentation whole?
@@ -73,6 +73,11 @@ packages-check: setup ## are the packages as promised? PROFILE=release looks at 
 
 .PHONY: test
 test: setup scripts fmt clippy doc unit packages-check ## everything that has to hold before a commit
+
+# The package under test is the one that `make packages` has just built.
+.PHONY: bastion
+bastion: packages ## a Debian that boots, with the package and real people on it; as root
+	$(call step,bastion,cargo test --test machine -- "$$PWD"/target/packages/*.deb)
 
 .PHONY: demo
 demo: build ## the story in half a minute, each step checked, in an environment of its own

@@ -49,6 +49,12 @@ missing_packages() {
     # tests/it: a terminal to be asked on.
     has script || echo bsdutils
     has shellcheck || echo shellcheck
+    # tests/machine: a Debian 12 that boots, which only root can, and people who come in by ssh.
+    if ((EUID == 0)); then
+        has debootstrap || printf '%s\n' debootstrap debian-archive-keyring
+        has systemd-nspawn || echo systemd-container
+        { has ssh && has ssh-keygen; } || echo openssh-client
+    fi
     # packaging: the package is Debian's, so are the tools that look into it.
     has dpkg-shlibdeps || echo dpkg-dev
     has lintian || echo lintian

@@ -1,0 +1,189 @@
+//! From the package to the service and back: install, set up, upgrade, purge, and what the service may do.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::bastion::{Bastion, PEOPLE};
+use crate::machine::Machine;
+use crate::plane::until;
+
+const UNITS: [&str; 3] = ["jitd.service", "jitd.socket", "jitd-admin.socket"];
+
+/// `apt install` brings accounts, groups and folders. Nothing runs, nothing is enabled, and who starts it is told why
+/// not.
+pub(crate) fn nothing_runs_before_init(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    machine.bring(&bastion.package, "jitd_under_test.deb");
+    apt(machine, "install ./jitd_under_test.deb");
+    for unit in UNITS {
+        assert_eq!(machine.run("root", &format!("systemctl is-enabled {unit}")).out, "disabled\n");
+        machine.root(&format!("systemctl start {unit}"));
+        assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
+        machine
+            .run("root", &format!("systemctl status {unit}"))
+            .must(3)
+            .says("unmet condition check (ConditionPathExists=/etc/jitd/config.yaml)");
+    }
+    machine.run("root", "test -e /run/jitd/api.sock").must(1);
+    let stat = |path: &str| machine.root(&format!("stat -c '%U:%G %a' {path}"));
+    assert_eq!(stat("/etc/jitd"), "root:jitd 750\n");
+    assert_eq!(stat("/var/lib/jitd"), "jitd:jitd 700\n");
+    machine.root("getent group jit-users jit-admins");
+    assert!(machine.root("getent passwd jitd").trim_end().ends_with(":/usr/sbin/nologin"));
+}
+
+/// Accounts and groups, the two files, the authority, the cluster's trust and rights, and the socket that people call.
+pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    machine.root("for group in payments-oncall payments-leads auditors platform; do groupadd $group; done");
+    for (name, groups) in PEOPLE {
+        machine.root(&format!("useradd --create-home --shell /bin/bash --groups '{groups}' {name}"));
+    }
+    initialise(bastion);
+    machine.root("jitd check");
+    let root = machine.root("cat /var/lib/jitd/ca/play/root.crt");
+    let file = machine.root.with_file_name("root.crt");
+    std::fs::write(&file, root).unwrap();
+    bastion.plane.trust(&file);
+    let manifest = machine.root("jitd manifest play");
+    let file = machine.root.with_file_name("manifest.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    bastion.kubectl(&["apply", "-f", file.to_str().unwrap()]);
+    until("the cluster is as it has to be", || {
+        machine.run("root", "runuser -u jitd -- jitd check --cluster play").done()
+    });
+
+    machine.root("systemctl enable --now jitd.socket");
+    for unit in ["jitd.socket", "jitd-admin.socket"] {
+        assert_eq!(machine.property(unit, "ActiveState"), "active", "{unit}");
+    }
+    let stat = |path: &str| machine.root(&format!("stat -c '%U:%G %a %F' {path}"));
+    assert_eq!(stat("/run/jitd"), "root:root 755 directory\n");
+    assert_eq!(stat("/run/jitd/api.sock"), "root:jit-users 660 socket\n");
+    assert_eq!(stat("/run/jitd/admin.sock"), "root:jit-admins 660 socket\n");
+    let open = machine.root("find /etc/jitd /var/lib/jitd -perm /007 ! -name '*.crt'; find /etc/jitd ! -user root");
+    assert_eq!(open, "", "open to others, or not root's");
+    machine.does("alice", "jit-login whoami");
+    until("the daemon serves", || (machine.property("jitd", "StatusText") == "0 live, 0 waiting").then_some(()));
+    let (account, pid) = (machine.property("jitd", "User"), machine.property("jitd", "MainPID"));
+    assert_eq!(machine.root(&format!("stat -c %U /proc/{pid}")), format!("{account}\n"));
+    bastion.alice_sits_down();
+}
+
+/// What an administrator writes, and the authority that `jitd init` makes.
+fn initialise(bastion: &Bastion) {
+    let (machine, plane) = (&bastion.machine, &bastion.plane);
+    machine.bring(&plane.ca, "/etc/jitd/play-ca.crt");
+    let config = format!(
+        "host: bastion\nauditors: [auditors]\nadmins: [platform]\nclusters:\n- {{name: play, server: \"{}\", certificateAuthority: play-ca.crt}}\n",
+        plane.server
+    );
+    machine.write("/etc/jitd/config.yaml", &config);
+    machine.write("/etc/jitd/policy.yaml", POLICY);
+    machine.root("chgrp jitd /etc/jitd/* && chmod 0640 /etc/jitd/*");
+    machine.root("runuser -u jitd -- jitd init");
+}
+
+/// What the people here may ask for.
+pub(crate) const POLICY: &str = r#"rules:
+  - name: payments
+    who: [payments-oncall]
+    clusters: [play]
+    namespaces: [payments]
+    roles: [view]
+    maxDuration: 10m
+    reason: "^INC-[0-9]+"
+    approval: [{groups: [payments-leads]}]
+"#;
+
+/// No capability, no new privileges, a filter on system calls, and one folder to write in, seen from the process itself.
+pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    let pid = machine.property("jitd", "MainPID");
+    let status = machine.root(&format!("cat /proc/{pid}/status"));
+    for wanted in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.contains(wanted), "{wanted} is not in\n{status}");
+    }
+    // Whoever is in its place, root even, writes nowhere else.
+    let inside = format!("nsenter --target {pid} --mount --");
+    for folder in ["/etc/jitd", "/usr", "/var", "/home", "/root", "/sys", "/boot"] {
+        let done = machine.run("root", &format!("{inside} touch {folder}/written"));
+        assert_ne!(done.code, 0, "{folder} can be written");
+    }
+    machine.root(&format!("{inside} touch /var/lib/jitd/written && rm /var/lib/jitd/written"));
+    // As itself it can't make another socket either.
+    let itself = format!("{inside} setpriv --reuid jitd --regid jitd --clear-groups --");
+    machine.run("root", &format!("{itself} touch /run/jitd/written")).must(1).says("Permission denied");
+    assert_eq!(machine.root(&format!("{inside} ls -A /home")), "", "homes are out of its sight");
+    let limits = machine.root(&format!("cat /proc/{pid}/limits"));
+    assert!(
+        limits.lines().any(|line| line.split_whitespace().eq("Max core file size 0 0 bytes".split(' '))),
+        "{limits}"
+    );
+    machine.root("systemd-analyze security --no-pager --threshold=15 jitd.service");
+}
+
+/// The next build of the package is installed over this one while alice has access and calls without a pause.
+pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bastion) {
+    let id = bastion.live("10m");
+    let machine = &bastion.machine;
+    let (pid, socket) = (machine.property("jitd", "MainPID"), inode(machine));
+    // The same programs in a package of a later version: what matters is what the installation does.
+    machine.root("dpkg-deb --raw-extract jitd_under_test.deb next");
+    machine.root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb --build next jitd_next.deb");
+    bastion.no_call_fails_while(|machine| apt(machine, "install ./jitd_next.deb"));
+    assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
+    let now = machine.property("jitd", "MainPID");
+    assert!(now != pid && now != "0", "another daemon runs: {now}");
+    assert_eq!(inode(machine), socket, "the socket is the same one");
+    bastion.works(&id);
+    assert_eq!(bastion.phase(&id), "live");
+    machine.does("alice", &format!("jit-login end {id}"));
+    assert!(!bastion.is_bound(&id));
+}
+
+fn inode(machine: &Machine) -> String {
+    machine.root("stat -c %i /run/jitd/api.sock")
+}
+
+/// `apt purge` stops everything and leaves the trail, which an auditor can verify elsewhere.
+pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    let exported = machine.root("runuser -u jitd -- jitd audit export");
+    let done = machine.run("root", &format!("{APT} purge jitd")).must(0).says("/var/lib/jitd");
+    assert!(done.out.contains("trail") && done.out.contains("kept"), "{}", done.out);
+    for unit in UNITS {
+        assert_eq!(machine.run("root", &format!("systemctl is-active {unit}")).out, "inactive\n");
+    }
+    machine.run("root", "test -e /run/jitd/api.sock || test -e /etc/jitd || test -e /usr/bin/jitd").must(1);
+    assert_eq!(machine.root("stat -c %U /var/lib/jitd/trail.db"), "jitd\n");
+    bastion.machine.power_off();
+    // The trail as it lies there, with the programs of an auditor.
+    let state = bastion.machine.root.join("var/lib/jitd");
+    let config = state.with_file_name("auditor.yaml");
+    let written = format!(
+        "host: bastion\nstate: jitd\nclusters:\n- {{name: play, server: \"{}\", certificateAuthority: {}}}\n",
+        bastion.plane.server,
+        bastion.plane.ca.display()
+    );
+    std::fs::write(&config, written).unwrap();
+    std::fs::write(config.with_file_name("policy.yaml"), POLICY).unwrap();
+    verified(Command::new(env!("CARGO_BIN_EXE_jitd")).arg("--config").arg(&config).args(["audit", "verify"]));
+    let lines = config.with_file_name("exported");
+    std::fs::write(&lines, exported).unwrap();
+    verified(Command::new(env!("CARGO_BIN_EXE_jitd")).args(["audit", "verify", "--file"]).arg(&lines));
+    assert!(!Path::new("/run/jitd/api.sock").exists(), "nothing of it is on this host");
+}
+
+fn verified(jitd: &mut Command) {
+    let done = jitd.output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.contains("the chain holds"), "{said}");
+}
+
+const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet";
+
+#[track_caller]
+fn apt(machine: &Machine, what: &str) {
+    machine.root(&format!("{APT} {what}"));
+}

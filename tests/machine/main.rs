@@ -1,0 +1,111 @@
+//! The bastion as its users have it: a Debian 12 that boots, the package installed on it, real accounts, and a real
+//! control plane outside. `make bastion` runs it as root, with the package as its argument.
+//!
+//! ```text
+//!  this process ─┬─ boot.sh ─► the machine: systemd, sshd, jitd from the package, alice, bob, carol, dave, erin
+//!                └─ launch ──► kube-apiserver on 127.0.0.1, which is the machine's loopback too
+//! ```
+//! The scenarios are one story in one order, so the first that fails ends it. Each prints a line with its time. All
+//! that was started ends with this process, whatever ends it.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails loudly"
+)]
+
+mod access;
+mod bastion;
+mod faults;
+mod install;
+mod machine;
+#[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
+#[path = "../it/plane.rs"]
+mod plane;
+mod power;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::bastion::Bastion;
+
+type Scenario = (&'static str, fn(&mut Bastion));
+
+macro_rules! scenarios {
+    ($($module:ident::$name:ident,)+) => { &[$((stringify!($name), $module::$name)),+] };
+}
+
+const STORY: &[Scenario] = scenarios![
+    install::nothing_runs_before_init,
+    install::an_administrator_sets_it_up,
+    install::the_service_can_do_nothing_else,
+    access::access_works_for_minutes_and_then_it_does_not,
+    access::who_is_not_in_the_group_does_not_even_get_to_ask,
+    access::a_login_is_known_by_its_login_uid,
+    faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
+    faults::a_restart_refuses_no_call,
+    faults::a_broken_policy_changes_nothing_and_is_told,
+    faults::a_store_that_hangs_gets_the_daemon_ended_and_started,
+    power::access_outlives_a_reboot,
+    power::what_ended_while_the_machine_was_off_is_taken_away_before_the_first_answer,
+    install::an_upgrade_keeps_live_grants_and_refuses_no_call,
+    install::a_purge_keeps_the_trail_and_says_so,
+];
+
+fn main() -> ExitCode {
+    let Some(package) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("bastion: no package is named; hint: `make bastion`");
+        return ExitCode::from(2);
+    };
+    if let Some(why) = impossible() {
+        let names: Vec<String> = STORY.iter().map(|(name, _)| words(name)).collect();
+        println!("bastion: not tested, for {why}: {}", names.join("; "));
+        // Where checks decide, what was not tested has not passed.
+        return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    }
+    let mut bastion = Bastion::new(package);
+    let mut passed = 0;
+    for (name, scenario) in STORY {
+        let begin = Instant::now();
+        let done = catch_unwind(AssertUnwindSafe(|| scenario(&mut bastion)));
+        let took = begin.elapsed().as_secs_f32();
+        if done.is_err() {
+            eprintln!("---- journal of the daemon\n{}", bastion.machine.journal());
+            println!("FAILED {} ({took:.1} s)", words(name));
+            for (name, _) in &STORY[passed + 1..] {
+                println!("not run: {}", words(name));
+            }
+            println!("{passed} passed, 1 failed");
+            return ExitCode::FAILURE;
+        }
+        println!("ok     {} ({took:.1} s)", words(name));
+        passed += 1;
+    }
+    println!("{passed} passed, 0 failed");
+    ExitCode::SUCCESS
+}
+
+/// Why no machine can be booted here, if none can.
+fn impossible() -> Option<String> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some("booting a machine takes root".to_owned());
+    }
+    let there = |program: &str| {
+        Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    };
+    if let Some(missing) = ["systemd-nspawn", "debootstrap", "ssh-keygen", "ssh"].iter().find(|name| !there(name)) {
+        return Some(format!("there is no `{missing}`"));
+    }
+    let namespaces =
+        Command::new("unshare").args(["--mount", "--pid", "--fork", "true"]).stderr(Stdio::null()).status();
+    (!namespaces.is_ok_and(|done| done.success())).then(|| "namespaces can't be made".to_owned())
+}
+
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
