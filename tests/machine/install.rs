@@ -19,7 +19,10 @@ pub(crate) fn nothing_runs_before_init(bastion: &mut Bastion) {
         assert_eq!(machine.run("root", &format!("systemctl is-enabled {unit}")).out, "disabled\n");
         machine.root(&format!("systemctl start {unit}"));
         assert_eq!(machine.property(unit, "ActiveState"), "inactive", "{unit}");
-        machine.run("root", &format!("systemctl status {unit}")).must(3).says("unmet condition check (ConditionPathExists=/etc/jitd/config.yaml)");
+        machine
+            .run("root", &format!("systemctl status {unit}"))
+            .must(3)
+            .says("unmet condition check (ConditionPathExists=/etc/jitd/config.yaml)");
     }
     machine.run("root", "test -e /run/jitd/api.sock").must(1);
     let stat = |path: &str| machine.root(&format!("stat -c '%U:%G %a' {path}"));
@@ -127,7 +130,8 @@ pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bas
     let (pid, socket) = (machine.property("jitd", "MainPID"), inode(machine));
     // The same programs in a package of a later version: what matters is what the installation does.
     machine.root("dpkg-deb --raw-extract jitd_under_test.deb next");
-    machine.root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb --build next jitd_next.deb");
+    machine
+        .root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb -Zgzip -z1 --build next jitd_next.deb");
     bastion.no_call_fails_while(|machine| apt(machine, "install ./jitd_next.deb"));
     assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
     let now = machine.property("jitd", "MainPID");
