@@ -61,11 +61,17 @@ enter_group() {
 
 # Ours, and what others that were killed have left; a group in which something runs can't be removed.
 leave_groups() {
-    local hierarchy
+    local hierarchy limit=$((SECONDS + 10))
     for hierarchy in "${hierarchies[@]}"; do
         [[ -e $hierarchy/cgroup.procs ]] || continue
         ! grep -qx $$ "$hierarchy/jitd-machine-$$/cgroup.procs" 2>/dev/null || echo $$ >"$hierarchy/cgroup.procs"
-        find "$hierarchy" -depth -mindepth 1 -type d -path "$hierarchy/jitd-machine-*" -exec rmdir {} + 2>/dev/null || true
+        # What was killed takes a moment to be gone.
+        while
+            find "$hierarchy" -depth -mindepth 1 -type d -path "$hierarchy/jitd-machine-*" -exec rmdir {} \; 2>/dev/null || true
+            [[ -e $hierarchy/jitd-machine-$$ ]] && ((SECONDS < limit))
+        do
+            sleep 0.1
+        done
     done
 }
 readonly hierarchies=(/sys/fs/cgroup /sys/fs/cgroup/unified /sys/fs/cgroup/systemd)

@@ -130,7 +130,8 @@ pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bas
     let (pid, socket) = (machine.property("jitd", "MainPID"), inode(machine));
     // The same programs in a package of a later version: what matters is what the installation does.
     machine.root("dpkg-deb --raw-extract jitd_under_test.deb next");
-    machine.root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb --build next jitd_next.deb");
+    machine
+        .root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb -Zgzip -z1 --build next jitd_next.deb");
     bastion.no_call_fails_while(|machine| apt(machine, "install ./jitd_next.deb"));
     assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
     let now = machine.property("jitd", "MainPID");
