@@ -168,17 +168,28 @@ pub fn reload_requests() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Returns when the daemon is asked to end.
-///
-/// # Errors
-/// The signals can't be waited for.
-pub async fn asked_to_stop() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The requests to end, from now on; before, they end the daemon in the midst of whatever it does.
+pub struct StopRequests {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopRequests {
+    /// Waits for SIGTERM and SIGINT from now on.
+    ///
+    /// # Errors
+    /// The signals can't be waited for.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Returns when the daemon is asked to end, or was since [`StopRequests::new`].
+    pub async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 // ---- the process ----

@@ -25,7 +25,7 @@ use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
 use jitd::files;
 use jitd::grant::request::ClusterName;
 use jitd::metrics::Metrics;
-use jitd::service::{self, Handed, Sockets};
+use jitd::service::{self, Handed, Sockets, StopRequests};
 use jitd::sweep::{self, Findings};
 use jitd::trail::Trail;
 
@@ -43,9 +43,9 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     // Before there are threads.
     let sockets = Sockets::handed_over()?;
     runtime()?.block_on(async {
-        // Before anything that takes its time: SIGHUP would end a daemon that does not wait for it.
-        let reload_requests = service::reload_requests()?;
-        run(read(config)?, sockets, reload_requests).await
+        // Before anything that takes its time: a signal ends a daemon that does not wait for it.
+        let (reload_requests, stop_requests) = (service::reload_requests()?, StopRequests::new()?);
+        run(read(config)?, sockets, reload_requests, stop_requests).await
     })
 }
 
@@ -62,7 +62,12 @@ fn log() {
         .init();
 }
 
-async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> Result<(), Failure> {
+async fn run(
+    config: Config,
+    mut sockets: Sockets,
+    reload_requests: Signal,
+    mut stop_requests: StopRequests,
+) -> Result<(), Failure> {
     files::private_folder(&config.state)?;
     let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
@@ -113,9 +118,7 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
     tracing::info!(socket = %path.display(), "ready");
     pulse.ready(0);
     let stop = async {
-        if let Err(error) = service::asked_to_stop().await {
-            tracing::error!(%error, "signals can't be waited for");
-        }
+        stop_requests.come().await;
         service::stopping();
         // From here on systemd waits for the end instead, and nobody is let in any more.
         feeding.iter().for_each(JoinHandle::abort);
