@@ -3,7 +3,6 @@
 //!
 //! What a set of rules reaches is shown in `src/grant/risk/tests.rs` and `tests/it/risk.rs`.
 
-
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};

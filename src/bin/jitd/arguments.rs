@@ -26,8 +26,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Serve until SIGTERM; SIGHUP reads the policy and the guardrails again.
     Serve,
-    /// Say everything that is wrong with the configuration and the policy, or with a cluster; exit code 3 when a
-    /// test of the policy's own fails.
+    /// Say everything that is wrong with the configuration and the policy, or with a cluster.
+    ///
+    /// Exit code 3 when a test of the policy's own fails.
     Check {
         /// Ask the cluster of this name, or every one, whether it is as `jitd manifest` has it; needs the authority's key.
         #[arg(long, value_name = "NAME", num_args = 0..=1)]
@@ -36,11 +37,13 @@ pub(crate) enum Verb {
         #[arg(long, short, default_value = "text", value_enum, requires = "cluster")]
         output: Output,
     },
-    /// The first run: write the configuration and a policy, make a certificate authority for every cluster that has
-    /// none, and say what is left to do. What is there already is left as it is.
+    /// The first run: write the configuration and a policy, make the authorities, and say what is left to do.
+    ///
+    /// An authority is made for every cluster that has none. What is there already is left as it is.
     Init(crate::init::Wanted),
-    /// Look for the usual mistakes on this host and in its clusters, and say how each is mended; exit code 1 when there
-    /// is one. Changes nothing and needs no daemon.
+    /// Look for the usual mistakes on this host and in its clusters, and say how each is mended.
+    ///
+    /// Exit code 1 when there is one. Changes nothing and needs no daemon.
     Doctor {
         /// How what was found is printed.
         #[arg(long, short, default_value = "text", value_enum)]
@@ -61,8 +64,9 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: PolicyVerb,
     },
-    /// Give nothing until `jitd resume`, also after a restart: nothing is asked for, collected, taken without an answer
-    /// or made longer. What is live goes on to its end, its certificates are renewed inside the window, and ending,
+    /// Give nothing until `jitd resume`; what is live goes on to its end.
+    ///
+    /// Nothing is asked for, collected, taken without an answer or made longer, also after a restart. What is live goes on to its end, its certificates are renewed inside the window, and ending,
     /// revoking, denying, approving, reviewing and listing go on. For root and the people of `admins`.
     Drain {
         /// Why; everybody who is refused meanwhile reads it.
@@ -71,17 +75,22 @@ pub(crate) enum Verb {
         #[command(flatten)]
         door: Door,
     },
-    /// Give again after `jitd drain`. What was approved meanwhile can be collected, if its time to be collected is not
+    /// Give again after `jitd drain`.
+    ///
+    /// What was approved meanwhile can be collected, if its time to be collected is not
     /// over. For root and the people of `admins`.
     Resume {
         #[command(flatten)]
         door: Door,
     },
-    /// Take away every grant that is meant, whatever its phase: what is live is ended and proved denied, what waits is
-    /// closed and can't be collected any more. Exit code 1 when not all of it is proved yet; the daemon goes on with
+    /// Take away every grant that is meant, whatever its phase.
+    ///
+    /// What is live is ended and proved denied, what waits is closed and can't be collected any more. Exit code 1 when not all of it is proved yet; the daemon goes on with
     /// the rest by itself, for ever. For root and the people of `admins`.
     Revoke(Revoke),
-    /// Copy the trail to a new file, also while the daemon serves, and check the copy. For root and the daemon's account.
+    /// Copy the trail to a new file, also while the daemon serves, and check the copy.
+    ///
+    /// For root and the daemon's account.
     Backup {
         /// The copy; nothing may be there yet.
         file: PathBuf,
@@ -118,7 +127,9 @@ pub(crate) enum CaVerb {
         /// The cluster's name in the configuration.
         cluster: String,
     },
-    /// Make a new issuing certificate with the root key; the daemon takes it up by itself. A key in a credential or
+    /// Make a new issuing certificate with the root key; the daemon takes it up by itself.
+    ///
+    /// A key in a credential or
     /// in a token is kept; one in a file is made anew.
     Renew {
         /// The cluster's name in the configuration.
@@ -133,7 +144,9 @@ pub(crate) enum CaVerb {
         #[arg(long)]
         new_key: bool,
     },
-    /// Move the issuing key from the file into a credential of systemd's, sealed to this host. Asks for a change of
+    /// Move the issuing key from the file into a credential of systemd's, sealed to this host.
+    ///
+    /// Asks for a change of
     /// the configuration, and takes the plain key away when it is called again after that.
     Seal {
         /// The cluster's name in the configuration.
