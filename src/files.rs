@@ -169,6 +169,16 @@ pub fn private_folder(path: &Path) -> Result<(), FileError> {
     check_folder(path)
 }
 
+/// Makes the folder for its owner alone and opens it, so that who hands it over hands over no other: in a folder of
+/// somebody else's a link may have taken its place meanwhile.
+///
+/// # Errors
+/// It is there already, or can't be made.
+pub fn new_folder(path: &Path) -> io::Result<File> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    OpenOptions::new().read(true).custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits()).open(path)
+}
+
 fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Result<(File, Metadata), FileError> {
     let file = OpenOptions::new()
         .read(true)
@@ -379,6 +389,16 @@ mod tests {
         set(&folder.0, 0o1777);
         chown(&folder.0, Some(420_001), None).unwrap();
         assert!(matches!(check_place(&folder.0), Err(FileError::Owner { .. })), "its owner may, sticky or not");
+    }
+
+    #[test]
+    fn a_new_folder_is_no_link_and_was_not_there() {
+        let folder = Folder::new();
+        assert!(new_folder(&folder.0.join("new")).unwrap().metadata().unwrap().is_dir());
+        symlink(&folder.0, folder.0.join("link")).unwrap();
+        for name in ["new", "link"] {
+            assert_eq!(new_folder(&folder.0.join(name)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod distribution;
 mod files;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use jitd::ca::store;
 use jitd::config::Config;
-use jitd::files::private_folder;
+use jitd::files::{new_folder, private_folder};
 use jitd::service;
 
 use crate::arguments::Output;
@@ -239,13 +239,13 @@ fn service_folder(path: &Path, account: Option<&Account>) -> Result<(), Failure>
         .take_while(|above| !above.as_os_str().is_empty() && above.symlink_metadata().is_err())
         .collect();
     for folder in missing.into_iter().rev() {
-        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        let made = new_folder(folder)?;
         let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let owner = std::fs::metadata(above)?;
         match account {
-            Some(Account { uid, gid }) if owner.uid() == 0 => chown(folder, Some(uid.as_raw()), Some(gid.as_raw()))?,
+            Some(Account { uid, gid }) if owner.uid() == 0 => fchown(&made, Some(uid.as_raw()), Some(gid.as_raw()))?,
             _ if Uid::effective().is_root() && owner.uid() != 0 => {
-                chown(folder, Some(owner.uid()), Some(owner.gid()))?;
+                fchown(&made, Some(owner.uid()), Some(owner.gid()))?;
             }
             _ => {}
         }
