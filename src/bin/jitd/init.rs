@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use nix::unistd::{Gid, Uid, User};
 use serde::Serialize;
 
-use jitd::ca::store;
+use jitd::ca::{KeyPlace, store};
 use jitd::config::Config;
 use jitd::files::{new_folder, private_folder};
 use jitd::service;
@@ -159,6 +159,9 @@ fn authorities(
             let shown =
                 store::init(&cluster.authority, &cluster.key, name, wanted.issuing_days, wanted.root_years, CLOCK())?;
             eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+            if cluster.key != KeyPlace::File {
+                eprintln!("cluster {name}: its issuing key is {}; one that was there already was taken", cluster.key);
+            }
             (Fate::Written, shown)
         };
         let key = cluster.authority.join(store::ROOT_KEY);
@@ -196,7 +199,7 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         eprintln!("       {jitd} check --cluster {name}");
         if let Some(key) = &cluster.root_key {
             eprintln!("  4. move {} to a place that is offline", key.display());
-            eprintln!("     `jitd ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
+            eprintln!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
         }
     }
     if told {
