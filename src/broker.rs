@@ -380,6 +380,8 @@ impl Broker {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
+        // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
+        self.gives()?;
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
         let shown = Shown { role, assessment: known.assessment, holds, holds_more };
 

@@ -138,15 +138,22 @@ pub fn check_code(path: &Path) -> Result<(), FileError> {
 /// # Errors
 /// It is not there, is no folder, or is not to be trusted.
 pub fn check_folder(path: &Path) -> Result<(), FileError> {
-    let file = File::open(path).map_err(failed(path, "open"))?;
-    let metadata = file.metadata().map_err(failed(path, "look at"))?;
-    if !metadata.is_dir() {
-        return Err(FileError::Kind { path: path.to_path_buf(), wanted: "a folder" });
-    }
+    let (file, metadata) = opened_folder(path)?;
     if metadata.mode() & 0o022 != 0 {
         return Err(FileError::Open { path: path.to_path_buf(), mode: metadata.mode() & 0o7777, wanted: "700" });
     }
     trusted(path, &file, &metadata, may_configure)
+}
+
+/// Refuses a folder in which somebody else could put another file in the place of one that we make. One in which
+/// nobody can touch what is not theirs (sticky, as /tmp is) will do.
+///
+/// # Errors
+/// It is not there, is no folder, or is not to be trusted.
+pub fn check_place(path: &Path) -> Result<(), FileError> {
+    let (file, metadata) = opened_folder(path)?;
+    unspoilt(path, &metadata, may_configure, STICKY)?;
+    above(&file, path, may_configure)
 }
 
 /// Makes a folder that is its owner's alone, with those above it; what is there already has to be so.
@@ -160,6 +167,16 @@ pub fn private_folder(path: &Path) -> Result<(), FileError> {
         return Err(FileError::Open { path: path.to_path_buf(), mode, wanted: "700" });
     }
     check_folder(path)
+}
+
+/// Makes the folder for its owner alone and opens it, so that who hands it over hands over no other: in a folder of
+/// somebody else's a link may have taken its place meanwhile.
+///
+/// # Errors
+/// It is there already, or can't be made.
+pub fn new_folder(path: &Path) -> io::Result<File> {
+    DirBuilder::new().mode(0o700).create(path)?;
+    OpenOptions::new().read(true).custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits()).open(path)
 }
 
 fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Result<(File, Metadata), FileError> {
@@ -176,6 +193,16 @@ fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Resu
     Ok((file, metadata))
 }
 
+fn opened_folder(path: &Path) -> Result<(File, Metadata), FileError> {
+    let file = File::open(path).map_err(failed(path, "open"))?;
+    let metadata = file.metadata().map_err(failed(path, "look at"))?;
+    if metadata.is_dir() {
+        Ok((file, metadata))
+    } else {
+        Err(FileError::Kind { path: path.to_path_buf(), wanted: "a folder" })
+    }
+}
+
 /// The contents, in one allocation that is wiped: growing would leave a copy in freed memory.
 fn secret(path: &Path, mut file: File, metadata: &Metadata) -> Result<Zeroizing<String>, FileError> {
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0)]);
@@ -188,14 +215,21 @@ fn secret(path: &Path, mut file: File, metadata: &Metadata) -> Result<Zeroizing<
 /// Refuses what others could have written, or could have put there.
 fn trusted(path: &Path, file: &File, metadata: &Metadata, owner: fn(u32) -> bool) -> Result<(), FileError> {
     unspoilt(path, metadata, owner, 0)?;
+    above(file, path, owner)
+}
+
+/// Refuses what lies below a folder that others could change.
+fn above(file: &File, path: &Path, owner: fn(u32) -> bool) -> Result<(), FileError> {
     let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(failed(path, "look up"))?;
     for folder in real.ancestors().skip(1) {
         let metadata = fs::metadata(folder).map_err(failed(folder, "look at"))?;
-        // In a sticky folder nobody can move or remove what is somebody else's.
-        unspoilt(folder, &metadata, owner, 0o1000)?;
+        unspoilt(folder, &metadata, owner, STICKY)?;
     }
     Ok(())
 }
+
+/// In a folder with this bit nobody can move or remove what is somebody else's (inode(7)).
+const STICKY: u32 = 0o1000;
 
 fn unspoilt(path: &Path, metadata: &Metadata, owner: fn(u32) -> bool, excused_by: u32) -> Result<(), FileError> {
     if !owner(metadata.uid()) {
@@ -341,6 +375,30 @@ mod tests {
         let path = folder.file("key", 0o440);
         chown(&path, Some(0), Some(420_001)).unwrap();
         assert!(matches!(read_credential(&path), Err(FileError::Open { .. })), "of another group");
+    }
+
+    #[test]
+    fn a_place_is_one_where_nobody_else_can_put_another_file() {
+        let folder = Folder::new();
+        for mode in [0o700, 0o755, 0o1777] {
+            set(&folder.0, mode);
+            check_place(&folder.0).unwrap();
+        }
+        set(&folder.0, 0o777);
+        assert!(matches!(check_place(&folder.0), Err(FileError::Writable { mode: 0o777, .. })));
+        set(&folder.0, 0o1777);
+        chown(&folder.0, Some(420_001), None).unwrap();
+        assert!(matches!(check_place(&folder.0), Err(FileError::Owner { .. })), "its owner may, sticky or not");
+    }
+
+    #[test]
+    fn a_new_folder_is_no_link_and_was_not_there() {
+        let folder = Folder::new();
+        assert!(new_folder(&folder.0.join("new")).unwrap().metadata().unwrap().is_dir());
+        symlink(&folder.0, folder.0.join("link")).unwrap();
+        for name in ["new", "link"] {
+            assert_eq!(new_folder(&folder.0.join(name)).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub enum CredentialError {
     File(#[from] FileError),
 }
 
-/// The name of a credential: 1 to 64 of `A-Z a-z 0-9 . _ -`, no dot first.
+/// The name of a credential: 1 to 80 of `A-Z a-z 0-9 . _ -`, no dot first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CredentialName(String);
 

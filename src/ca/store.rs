@@ -11,9 +11,9 @@
 //! appears whole or not at all, and nothing is overwritten but `issuing.pem` and `root.crt` by a
 //! certificate that was checked before. Called by `jitd init` and `jitd ca`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
@@ -465,10 +465,9 @@ fn blocks<'a>(text: &'a str, what: &str) -> Result<Vec<text::Block<'a>>, CaError
 }
 
 fn make_folder(folder: &Path) -> Result<(), CaError> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {
+    match files::new_folder(folder) {
+        Ok(made) => {
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                let made = File::open(folder).map_err(io_error(folder, "open"))?;
                 give_to_owner_of(parent, &made).map_err(io_error(folder, "hand over"))?;
                 sync_folder(parent)?;
             }

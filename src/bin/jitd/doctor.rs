@@ -211,10 +211,7 @@ impl Report {
         let check = format!("authority {name}");
         let shown = match store::show(&cluster.authority, &cluster.key, CLOCK()) {
             Ok(shown) => shown,
-            Err(error)
-                if !cluster.authority.join(cluster.key.certificates()).exists() && Uid::effective().is_root() =>
-            {
-                drop(error);
+            Err(_) if !cluster.authority.join(cluster.key.certificates()).exists() && Uid::effective().is_root() => {
                 let folder = cluster.authority.display();
                 self.fault(&check, format!("there is none in {folder}"), "`jitd init` makes it");
                 return Signs::No;
@@ -244,6 +241,18 @@ impl Report {
                 &check,
                 format!("its root key is on this host, in {}", key.display()),
                 format!("move it to a place that is offline; `jitd ca renew {name} --root-key FILE` needs it again"),
+            );
+        }
+        if shown.plain_key_is_here {
+            self.warning(
+                &check,
+                format!(
+                    "a plain issuing key is on this host too, in {}",
+                    cluster.authority.join(store::ISSUING).display()
+                ),
+                format!(
+                    "`jitd ca seal {name}` removes the one that was sealed; after a move to a token remove it yourself"
+                ),
             );
         }
         if !shown.root_file_is_current {

@@ -12,7 +12,7 @@ mod distribution;
 mod files;
 
 use std::io::{IsTerminal, Write, stdout};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,9 +20,9 @@ use jiff::Timestamp;
 use nix::unistd::{Gid, Uid, User};
 use serde::Serialize;
 
-use jitd::ca::store;
+use jitd::ca::{KeyPlace, store};
 use jitd::config::Config;
-use jitd::files::private_folder;
+use jitd::files::{new_folder, private_folder};
 use jitd::service;
 
 use crate::arguments::Output;
@@ -159,6 +159,9 @@ fn authorities(
             let shown =
                 store::init(&cluster.authority, &cluster.key, name, wanted.issuing_days, wanted.root_years, CLOCK())?;
             eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+            if cluster.key != KeyPlace::File {
+                eprintln!("cluster {name}: its issuing key is {}; one that was there already was taken", cluster.key);
+            }
             (Fate::Written, shown)
         };
         let key = cluster.authority.join(store::ROOT_KEY);
@@ -196,7 +199,7 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         eprintln!("       {jitd} check --cluster {name}");
         if let Some(key) = &cluster.root_key {
             eprintln!("  4. move {} to a place that is offline", key.display());
-            eprintln!("     `jitd ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
+            eprintln!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
         }
     }
     if told {
@@ -239,13 +242,13 @@ fn service_folder(path: &Path, account: Option<&Account>) -> Result<(), Failure>
         .take_while(|above| !above.as_os_str().is_empty() && above.symlink_metadata().is_err())
         .collect();
     for folder in missing.into_iter().rev() {
-        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
+        let made = new_folder(folder)?;
         let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let owner = std::fs::metadata(above)?;
         match account {
-            Some(Account { uid, gid }) if owner.uid() == 0 => chown(folder, Some(uid.as_raw()), Some(gid.as_raw()))?,
+            Some(Account { uid, gid }) if owner.uid() == 0 => fchown(&made, Some(uid.as_raw()), Some(gid.as_raw()))?,
             _ if Uid::effective().is_root() && owner.uid() != 0 => {
-                chown(folder, Some(owner.uid()), Some(owner.gid()))?;
+                fchown(&made, Some(owner.uid()), Some(owner.gid()))?;
             }
             _ => {}
         }

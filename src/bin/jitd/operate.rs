@@ -14,6 +14,7 @@ use comfy_table::Table;
 use jitd::api::wire::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
 use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
+use jitd::files;
 use jitd::trail;
 
 use crate::{Failure, audit, print_json, read, runtime};
@@ -142,6 +143,8 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
 
 pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     let trail = read(config)?.trail();
+    // SQLite opens the copy by its name, and whoever could put a link there would say what root writes.
+    files::check_place(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     let report = trail::back_up(&trail, file, audit::watched())?;
     println!("{}", file.display());
     eprintln!("copied and read again");
