@@ -83,7 +83,7 @@ pub(crate) enum Verb {
     Revoke(Revoke),
     /// Copy the trail to a new file, also while the daemon serves, and check the copy. For root and the daemon's account.
     Backup {
-        /// The copy; nothing may be there yet.
+        /// The copy, in a folder that nobody else can write, or one like /tmp; nothing may be there yet.
         file: PathBuf,
     },
     /// Check or export the trail.
