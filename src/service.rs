@@ -168,17 +168,29 @@ pub fn reload_requests() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// Returns when the daemon is asked to end.
+/// The requests to end, from now on; without this they would end the daemon wherever it stands.
 ///
 /// # Errors
 /// The signals can't be waited for.
-pub async fn asked_to_stop() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+pub fn stop_requests() -> std::io::Result<StopRequests> {
+    Ok(StopRequests { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+}
+
+/// SIGTERM and SIGINT, also those that came since they were waited for.
+#[derive(Debug)]
+pub struct StopRequests {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopRequests {
+    /// Returns when the daemon is asked to end.
+    pub async fn first(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
-    Ok(())
 }
 
 // ---- the process ----

@@ -98,6 +98,9 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
         metrics: Metrics::new(findings),
         host,
     });
+    // Before there is a socket: who sees one may end the daemon, and it ends in good order. Not earlier, for a start that
+    // takes long may be cut off.
+    let stop_requests = service::stop_requests()?;
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
     let pulse = Pulse::new(Arc::clone(&broker), &path);
     let telling = Arc::clone(&pulse);
@@ -113,9 +116,7 @@ async fn run(config: Config, mut sockets: Sockets, reload_requests: Signal) -> R
     tracing::info!(socket = %path.display(), "ready");
     pulse.ready(0);
     let stop = async {
-        if let Err(error) = service::asked_to_stop().await {
-            tracing::error!(%error, "signals can't be waited for");
-        }
+        stop_requests.first().await;
         service::stopping();
         // From here on systemd waits for the end instead, and nobody is let in any more.
         feeding.iter().for_each(JoinHandle::abort);
