@@ -129,9 +129,11 @@ pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(
     if !person.may_be(&grant.requester, grant.requester_login.as_ref()) {
         return Ok(());
     }
-    let as_whom = |name: &PersonName, login: Option<&Login>| match login.and_then(|login| login.person.as_ref()) {
-        Some(login) if login != name => format!("`{name}` logged in as `{login}`"),
-        _ => format!("`{name}` logged in as themselves"),
+    let as_whom = |name: &PersonName, login: Option<&Login>| match login {
+        Some(Login { person: Some(login), .. }) if login == name => format!("`{name}` logged in as themselves"),
+        Some(Login { person: Some(login), .. }) => format!("`{name}` logged in as `{login}`"),
+        Some(Login { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
+        None => format!("`{name}` has no known login"),
     };
     let asked = as_whom(&grant.requester, grant.requester_login.as_ref());
     let why = format!("nobody {does}, and here {asked} and {}", as_whom(&person.name, person.login.as_ref()));

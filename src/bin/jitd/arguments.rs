@@ -92,7 +92,7 @@ pub(crate) enum Verb {
     ///
     /// For root and the daemon's account.
     Backup {
-        /// The copy; nothing may be there yet.
+        /// The copy, in a folder that nobody else can write, or one like /tmp; nothing may be there yet.
         file: PathBuf,
     },
     /// Check or export the trail.

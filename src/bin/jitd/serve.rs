@@ -103,6 +103,8 @@ async fn run(
         metrics: Metrics::new(findings),
         host,
     });
+    // Before there is a socket: who sees one may end the daemon, and it ends in good order. Not earlier, for a start that
+    // takes long may be cut off.
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
     let pulse = Pulse::new(Arc::clone(&broker), &path);
     let telling = Arc::clone(&pulse);
