@@ -3,10 +3,12 @@
 //!
 //! What a set of rules reaches is shown in `src/grant/risk/tests.rs` and `tests/it/risk.rs`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
-use crate::plane::{Plane, until};
+use crate::plane::{Plane, until, until_within};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
@@ -142,7 +144,7 @@ fn all_grants_of_an_edited_role_end_side_by_side() {
     assert_eq!(bastion.bindings().len(), GRANTS + 1);
 
     bastion.admin.patch(&format!("{ROLES}/{role}"), &json!({ "rules": rules(&["get", "list", "watch"]) }));
-    until("each is ended", || {
+    until_within(Duration::from_secs(60), "each is ended", || {
         let metrics = bastion.get(ERIN, "/metrics").1;
         let none_in = |phase: &str| metrics.as_str().unwrap().contains(&format!("grants{{phase=\"{phase}\"}} 0"));
         (none_in("live") && none_in("ending")).then_some(())

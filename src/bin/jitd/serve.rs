@@ -103,8 +103,6 @@ async fn run(
         metrics: Metrics::new(findings),
         host,
     });
-    // Before there is a socket: who sees one may end the daemon, and it ends in good order. Not earlier, for a start that
-    // takes long may be cut off.
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
     let pulse = Pulse::new(Arc::clone(&broker), &path);
     let telling = Arc::clone(&pulse);
@@ -274,11 +272,10 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
     let (users, operators) = match (users, operators) {
         (None, None) => {
-            // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too.
-            let doors = vec![
-                (Door::Users, listen(&config.socket, 0o666, None)?),
-                (Door::Operators, listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?),
-            ];
+            // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too,
+            // which is first, so that whoever reaches the daemon finds both.
+            let operators = listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?;
+            let doors = vec![(Door::Users, listen(&config.socket, 0o666, None)?), (Door::Operators, operators)];
             let ours = vec![config.socket.clone(), config.admin_socket.clone()];
             return Ok(Doors { doors, path: config.socket.clone(), ours });
         }
