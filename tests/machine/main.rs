@@ -43,6 +43,7 @@ macro_rules! scenarios {
 const STORY: &[Scenario] = scenarios![
     install::nothing_runs_before_init,
     install::an_administrator_sets_it_up,
+    install::the_doctor_finds_nothing_once_the_root_key_is_elsewhere,
     install::the_service_can_do_nothing_else,
     access::access_works_for_minutes_and_then_it_does_not,
     access::who_is_not_in_the_group_does_not_even_get_to_ask,
