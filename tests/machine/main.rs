@@ -48,6 +48,8 @@ const STORY: &[Scenario] = scenarios![
     access::access_works_for_minutes_and_then_it_does_not,
     access::who_is_not_in_the_group_does_not_even_get_to_ask,
     access::a_login_is_known_by_its_login_uid,
+    access::sudo_makes_nobody_another_human,
+    access::who_somebody_is_comes_from_the_name_service_each_time,
     faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
     faults::a_restart_refuses_no_call,
     faults::a_broken_policy_changes_nothing_and_is_told,
