@@ -26,6 +26,7 @@ mod machine;
 #[path = "../it/plane.rs"]
 mod plane;
 mod power;
+mod sessions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -50,6 +51,10 @@ const STORY: &[Scenario] = scenarios![
     access::a_login_is_known_by_its_login_uid,
     access::sudo_makes_nobody_another_human,
     access::who_somebody_is_comes_from_the_name_service_each_time,
+    sessions::the_end_of_the_window_ends_a_stream_without_anybody,
+    sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
+    sessions::more_time_moves_the_end_of_a_session,
+    sessions::a_session_outlives_a_restart_of_the_daemon_and_hears_of_its_end,
     faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
     faults::a_restart_refuses_no_call,
     faults::a_broken_policy_changes_nothing_and_is_told,
