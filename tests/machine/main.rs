@@ -22,6 +22,7 @@ mod bastion;
 mod faults;
 mod install;
 mod machine;
+mod operations;
 #[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
 #[path = "../it/plane.rs"]
 mod plane;
@@ -55,6 +56,9 @@ const STORY: &[Scenario] = scenarios![
     sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
     sessions::more_time_moves_the_end_of_a_session,
     sessions::a_session_outlives_a_restart_of_the_daemon_and_hears_of_its_end,
+    operations::draining_refuses_with_the_reason_and_live_access_goes_on,
+    operations::an_operator_takes_everything_away_and_the_trail_knows_who_became_root,
+    operations::a_backup_while_it_serves_refuses_no_call,
     faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
     faults::a_restart_refuses_no_call,
     faults::a_broken_policy_changes_nothing_and_is_told,
