@@ -21,6 +21,7 @@ mod access;
 mod bastion;
 mod faults;
 mod install;
+mod keys;
 mod machine;
 mod operations;
 #[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
@@ -59,6 +60,8 @@ const STORY: &[Scenario] = scenarios![
     operations::draining_refuses_with_the_reason_and_live_access_goes_on,
     operations::an_operator_takes_everything_away_and_the_trail_knows_who_became_root,
     operations::a_backup_while_it_serves_refuses_no_call,
+    keys::a_sealed_key_signs_and_no_plain_one_is_left,
+    keys::a_renewed_certificate_of_the_same_key_is_taken_up_by_itself,
     faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
     faults::a_restart_refuses_no_call,
     faults::a_broken_policy_changes_nothing_and_is_told,
