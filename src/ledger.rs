@@ -56,7 +56,7 @@ pub struct Ledger {
     pub due: Notify,
     /// Whether the daemon is ending, so that nobody waits any more.
     stopping: watch::Sender<bool>,
-    /// Marked whenever a grant came to be or became another.
+    /// Marked whenever a grant came to be or became another, and when an operator lets nothing be given or does again.
     changed: watch::Sender<()>,
 }
 
@@ -193,6 +193,8 @@ impl Ledger {
         self.append(vec![fact.clone()]).await?;
         let mut draining = self.draining.write().unwrap_or_else(PoisonError::into_inner);
         *draining = Draining::after(draining.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
+        drop(draining);
+        self.changed.send_replace(());
         Ok(())
     }
 

@@ -2,10 +2,12 @@
 //! keep the others out, nor all users the operators; and a shutdown that lets what has begun come to its end.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use futures::FutureExt;
 use futures::future::select_all;
@@ -63,6 +65,7 @@ impl Limits {
 pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limits, stop: impl Future<Output = ()>) {
     let router = router(Arc::clone(&api));
     let graceful = GracefulShutdown::new();
+    let stopping = Arc::new(AtomicBool::new(false));
     let mut guarded: Vec<Guarded> = doors.into_iter().map(|(door, listener)| Guarded::new(door, listener)).collect();
     if guarded.is_empty() {
         return;
@@ -97,17 +100,23 @@ pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limi
             }
             continue;
         };
-        let router = router.clone();
+        let (router, stopping) = (router.clone(), Arc::clone(&stopping));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
+            let stopping = Arc::clone(&stopping);
             async move {
                 let late = || {
                     Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", "the call took too long")
                         .hint("try again")
                         .into_response()
                 };
-                tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()))
+                let mut answer = tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()));
+                if let (Ok(answer), true) = (&mut answer, stopping.load(Ordering::Relaxed)) {
+                    // The next call goes to the next daemon.
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                answer
             }
         });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -124,9 +133,22 @@ pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limi
             }
         });
     }
+    stopping.store(true, Ordering::Relaxed);
     api.broker.ledger().stop_waiting();
+    // hyper closes at once what has asked nothing yet, and that may be somebody who was let in a moment ago.
+    drop(tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await);
     if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some calls were not finished in time");
+    }
+}
+
+/// How long a shutdown waits for the call of a connection on which none has begun.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// Returns when no connection is open.
+async fn all_gone(open: &GracefulShutdown) {
+    while open.count() > 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

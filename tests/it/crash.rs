@@ -2,6 +2,8 @@
 //! stands but for a live grant, nothing is signed twice for one approval, and what was answered is kept.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -161,6 +163,22 @@ fn a_sigterm_cuts_nothing_off() {
     let access = Access { grant, key, chain: String::new(), client };
     assert_eq!(bastion.look(&access, &bastion.ns), 200);
     assert_eq!(converged(&bastion, &access.grant, &access.key), "live");
+}
+
+/// Who was let in a moment before a SIGTERM and has asked nothing yet is answered too, for the last time.
+#[test]
+fn a_sigterm_answers_who_was_just_let_in() {
+    let mut bastion = Bastion::start();
+    let mut early = UnixStream::connect(bastion.socket()).unwrap();
+    // Who came before is let in before.
+    assert_eq!(bastion.get(ALICE, "/v1/whoami").0, 200);
+    send(bastion.pid(), Signal::SIGTERM);
+    until("the daemon is stopping", || bastion.log().contains("stopping").then_some(()));
+    early.write_all(b"GET /healthz HTTP/1.1\r\nhost: jitd\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    early.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(bastion.ended_well(), "it ends in good order");
 }
 
 /// Whoever was told "201" finds the request after a kill in the middle of a crowd.

@@ -275,6 +275,21 @@ fn the_status_counts_who_has_access_and_who_waits() {
     notices.until("STATUS=0 live, 0 waiting");
 }
 
+/// It says too that nothing is given, from the moment that an operator says so, and after a restart at once.
+#[test]
+fn the_status_says_that_it_drains() {
+    let mut bastion = prepared();
+    let notices = Notices::of(&mut bastion, &[]);
+    assert!(bastion.jitd(&["drain"]).status.success());
+    notices.until("STATUS=draining: 0 live, 0 waiting");
+    bastion.kill();
+    std::fs::remove_file(bastion.dir.join("notify")).unwrap();
+    let notices = Notices::of(&mut bastion, &[]);
+    notices.until("READY=1\nSTATUS=draining: 0 live, 0 waiting");
+    assert!(bastion.jitd(&["resume"]).status.success());
+    notices.until("STATUS=0 live, 0 waiting");
+}
+
 /// A healthy daemon feeds the watchdog more than twice in its time; one that has none, or another process's, feeds nothing.
 #[test]
 fn the_watchdog_is_fed_while_all_is_well() {

@@ -51,3 +51,38 @@ pub(crate) fn a_login_is_known_by_its_login_uid(bastion: &mut Bastion) {
     machine.root("echo '%platform ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/platform");
     assert_eq!(machine.does("carol", "sudo cat /proc/self/loginuid").trim(), uid.trim());
 }
+
+/// Alice, who may become bob by sudo, is not bob: her login gives her away, and the trail says so.
+pub(crate) fn sudo_makes_nobody_another_human(bastion: &mut Bastion) {
+    let id = bastion.asked("5m");
+    let machine = &bastion.machine;
+    machine.root("echo 'alice ALL=(bob) NOPASSWD: ALL' > /etc/sudoers.d/alice");
+    machine
+        .run("alice", &format!("sudo --set-home -u bob jit-login approve {id} --yes"))
+        .must(4)
+        .says("error[self-approval]")
+        .says("`bob` logged in as `alice`");
+    machine.run("carol", &format!("jit-login events {id}")).must(0).says("bob (came in as alice, ");
+    machine.does("bob", &format!("jit-login approve {id} --yes"));
+    machine.does("alice", &format!("jit-login withdraw {id}"));
+}
+
+/// Another source of the name service comes, and dave is known by it alone: the groups that it gives him are his, one
+/// that he loses is lost at the next call, and an account that no source knows is nobody. The daemon is the same one.
+pub(crate) fn who_somebody_is_comes_from_the_name_service_each_time(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    let pid = machine.property("jitd", "MainPID");
+    machine.root("sed -i -E 's/^(passwd|group):.*/& extrausers/' /etc/nsswitch.conf && mkdir -p /var/lib/extrausers");
+    machine.root("gpasswd --add dave jit-users");
+    // Without a shadow entry there is no password to ask for.
+    machine.root("grep '^dave:' /etc/passwd | sed 's/:x:/:*:/' > /var/lib/extrausers/passwd");
+    machine.root("{ grep '^dave:' /etc/group; echo security:x:5000:dave; } > /var/lib/extrausers/group");
+    machine.root("sed -i '/^dave:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow");
+    machine.run("root", "getent --service=files passwd dave").must(2);
+    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, security\n");
+    machine.root("sed -i 's/^security:.*/security:x:5000:/' /var/lib/extrausers/group");
+    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
+    let nobody = "setpriv --reuid 4999 --regid 4999 --groups jit-users -- jit-login whoami";
+    machine.run("root", nobody).must(4).says("error[unknown-caller]").says("uid 4999 is no account of this host");
+    assert_eq!(machine.property("jitd", "MainPID"), pid);
+}

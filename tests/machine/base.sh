@@ -17,6 +17,8 @@ packages=(
     systemd-sysv dbus libpam-systemd procps
     # How people come in, and how administrators become root.
     openssh-server sudo
+    # One more source of the name service, as sssd would be; nothing asks it yet.
+    libnss-extrausers
 )
 
 main() {

@@ -8,8 +8,6 @@ use crate::install::POLICY;
 use crate::machine::Machine;
 use crate::plane::{until, until_within};
 
-const POLICY_FILE: &str = "/etc/jitd/policy.yaml";
-
 /// `kill -9`: systemd starts another one. Who calls while there is none waits on the socket that systemd kept.
 pub(crate) fn a_daemon_that_was_killed_comes_back_and_no_call_is_refused(bastion: &mut Bastion) {
     let id = bastion.live("10m");
@@ -39,16 +37,17 @@ pub(crate) fn a_restart_refuses_no_call(bastion: &mut Bastion) {
 pub(crate) fn a_broken_policy_changes_nothing_and_is_told(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
-    machine.write(POLICY_FILE, &POLICY.replace("approval:", "aproval:"));
+    let policy = machine.root(&format!("cat {POLICY}"));
+    machine.write(POLICY, &policy.replace("\n    approval:\n", "\n    aproval:\n"));
     machine.root("systemctl reload jitd");
     until("the status line says it", || {
         machine.property("jitd", "StatusText").contains("the policy was not taken up").then_some(())
     });
     let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
     assert!(journal.contains("not taken up") && journal.contains("aproval"), "{journal}");
-    assert_eq!(machine.root("stat -c '%U:%G %a' /etc/jitd/policy.yaml"), "root:jitd 640\n");
+    assert_eq!(machine.root(&format!("stat -c '%U:%G %a' {POLICY}")), "root:jitd 640\n");
     let id = bastion.live("10m");
-    machine.write(POLICY_FILE, POLICY);
+    machine.write(POLICY, &policy);
     machine.root("systemctl reload jitd");
     until("the status line is clear", || (machine.property("jitd", "StatusText") == "1 live, 0 waiting").then_some(()));
     assert_eq!(machine.property("jitd", "MainPID"), pid, "it was the same daemon all the time");

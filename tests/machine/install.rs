@@ -40,7 +40,6 @@ pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
         machine.root(&format!("useradd --create-home --shell /bin/bash --groups '{groups}' {name}"));
     }
     initialise(bastion);
-    machine.root("jitd check");
     let root = machine.root("cat /var/lib/jitd/ca/play/root.crt");
     let file = machine.root.with_file_name("root.crt");
     std::fs::write(&file, root).unwrap();
@@ -49,9 +48,9 @@ pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
     let file = machine.root.with_file_name("manifest.yaml");
     std::fs::write(&file, manifest).unwrap();
     bastion.kubectl(&["apply", "-f", file.to_str().unwrap()]);
-    until("the cluster is as it has to be", || {
-        machine.run("root", "runuser -u jitd -- jitd check --cluster play").done()
-    });
+    until("the cluster is as it has to be", || machine.run("root", "jitd check --cluster play").done());
+    let lacking = machine.run("root", "jitd doctor").must(1).says("it does not run: /run/jitd/api.sock is not there");
+    assert!(lacking.err.contains("2 things are not right"), "{}", lacking.err);
 
     machine.root("systemctl enable --now jitd.socket");
     for unit in ["jitd.socket", "jitd-admin.socket"] {
@@ -70,31 +69,52 @@ pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
     bastion.alice_sits_down();
 }
 
-/// What an administrator writes, and the authority that `jitd init` makes.
+/// `jitd init` as root, with flags. What it writes is root's to change and the daemon's to read, and the daemon's alone
+/// where it keeps keys; nobody has to lend a hand. Then the two groups that it has left open are named.
 fn initialise(bastion: &Bastion) {
     let (machine, plane) = (&bastion.machine, &bastion.plane);
-    machine.bring(&plane.ca, "/etc/jitd/play-ca.crt");
-    let config = format!(
-        "host: bastion\nauditors: [auditors]\nadmins: [platform]\nclusters:\n- {{name: play, server: \"{}\", certificateAuthority: play-ca.crt}}\n",
-        plane.server
+    machine.bring(&plane.ca, "server-ca.crt");
+    let who = "--requesters payments-oncall --approvers payments-leads -n payments --role view";
+    let place = format!("--cluster play --server {} --server-ca server-ca.crt --distribution kubeadm", plane.server);
+    let done = machine.run("root", &format!("jitd init {place} {who}")).must(0);
+    assert_eq!(done.out, "/var/lib/jitd/ca/play/root.crt\n");
+    done.says("--client-ca-file=/etc/kubernetes/pki/client-ca.crt").says("jitd manifest play | kubectl apply -f -");
+    machine.root("jitd check");
+    for (key, group) in [("auditors", "auditors"), ("admins", "platform")] {
+        machine
+            .root(&format!("sed -i 's/^#{key}: .*/{key}: [{group}]/' {CONFIG} && grep -x '{key}: .{group}.' {CONFIG}"));
+    }
+    machine.root("jitd check");
+    let found = |folder: &str| machine.root(&format!("find {folder} -printf '%u:%g %m %P\\n' | sort -k3"));
+    assert_eq!(
+        found("/etc/jitd"),
+        "root:jitd 750 \nroot:jitd 640 config.yaml\nroot:jitd 640 guardrails.yaml\n\
+         root:jitd 640 play-ca.crt\nroot:jitd 640 policy.yaml\n"
     );
-    machine.write("/etc/jitd/config.yaml", &config);
-    machine.write("/etc/jitd/policy.yaml", POLICY);
-    machine.root("chgrp jitd /etc/jitd/* && chmod 0640 /etc/jitd/*");
-    machine.root("runuser -u jitd -- jitd init");
+    assert_eq!(
+        found("/var/lib/jitd"),
+        "jitd:jitd 700 \njitd:jitd 700 ca\njitd:jitd 700 ca/play\njitd:jitd 600 ca/play/issuing.pem\n\
+         jitd:jitd 644 ca/play/root.crt\njitd:jitd 600 ca/play/root.key\n"
+    );
 }
 
+const CONFIG: &str = "/etc/jitd/config.yaml";
 /// What the people here may ask for.
-pub(crate) const POLICY: &str = r#"rules:
-  - name: payments
-    who: [payments-oncall]
-    clusters: [play]
-    namespaces: [payments]
-    roles: [view]
-    maxDuration: 10m
-    reason: "^INC-[0-9]+"
-    approval: [{groups: [payments-leads]}]
-"#;
+pub(crate) const POLICY: &str = "/etc/jitd/policy.yaml";
+
+/// Only the root key is not where it should be. It is moved away as told, and then all is well.
+pub(crate) fn the_doctor_finds_nothing_once_the_root_key_is_elsewhere(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    let told = machine.run("root", "jitd doctor").must(1).says("one thing is not right");
+    let warnings: Vec<&str> = told.out.lines().filter(|line| line.starts_with("warn")).collect();
+    assert!(matches!(warnings[..], [key] if key.contains("its root key is on this host")), "{}", told.out);
+    machine.root(&format!("mv /var/lib/jitd/ca/play/root.key {ROOT_KEY}"));
+    let told = machine.run("root", "jitd doctor").must(0);
+    assert!(told.out.lines().all(|line| line.starts_with("ok ")), "{}", told.out);
+}
+
+/// Stands for the medium in a safe.
+pub(crate) const ROOT_KEY: &str = "/root/root.key";
 
 /// No capability, no new privileges, a filter on system calls, and one folder to write in, seen from the process itself.
 pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
@@ -150,7 +170,8 @@ fn inode(machine: &Machine) -> String {
 /// `apt purge` stops everything and leaves the trail, which an auditor can verify elsewhere.
 pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
     let machine = &bastion.machine;
-    let exported = machine.root("runuser -u jitd -- jitd audit export");
+    let exported = machine.root("jitd audit export");
+    let policy = machine.root(&format!("cat {POLICY}"));
     let done = machine.run("root", &format!("{APT} purge jitd")).must(0).says("/var/lib/jitd");
     assert!(done.out.contains("trail") && done.out.contains("kept"), "{}", done.out);
     for unit in UNITS {
@@ -168,7 +189,7 @@ pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
         bastion.plane.ca.display()
     );
     std::fs::write(&config, written).unwrap();
-    std::fs::write(config.with_file_name("policy.yaml"), POLICY).unwrap();
+    std::fs::write(config.with_file_name("policy.yaml"), policy).unwrap();
     verified(Command::new(env!("CARGO_BIN_EXE_jitd")).arg("--config").arg(&config).args(["audit", "verify"]));
     let lines = config.with_file_name("exported");
     std::fs::write(&lines, exported).unwrap();

@@ -26,6 +26,12 @@ pub(crate) struct Machine {
     running: Option<Child>,
 }
 
+/// Somebody at a terminal, which is there as long as this value.
+pub(crate) struct Terminal {
+    pub(crate) ssh: Child,
+    screen: PathBuf,
+}
+
 /// What a command of somebody's came to.
 pub(crate) struct Done {
     /// Who did it and what it was.
@@ -129,10 +135,22 @@ impl Machine {
 
     /// The command that does it, not started yet.
     pub(crate) fn ssh(&self, account: &str, command: &str) -> Command {
+        self.login("no", account, command)
+    }
+
+    /// Starts it at a terminal of its own; only one at a time can be looked at.
+    pub(crate) fn at_a_terminal(&self, account: &str, command: &str) -> Terminal {
+        let screen = self.dir.join("screen");
+        let mut ssh = self.login("force", account, command);
+        let ssh = ssh.stdin(Stdio::piped()).stdout(File::create(&screen).unwrap()).spawn().unwrap();
+        Terminal { ssh, screen }
+    }
+
+    fn login(&self, terminal: &str, account: &str, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         // Nothing of whoever runs the tests: no configuration, no agent, no other keys.
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
-            .args(["-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR"])
+            .args(["-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-o", &format!("RequestTTY={terminal}")])
             .arg("-o")
             .arg(format!("UserKnownHostsFile={}", self.dir.join("known").display()))
             .arg("-i")
@@ -185,6 +203,13 @@ impl Drop for Machine {
             drop(running.wait());
         }
         drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
+
+impl Terminal {
+    /// Everything that was ever on the screen.
+    pub(crate) fn screen(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.screen).unwrap()).into_owned()
     }
 }
 

@@ -21,11 +21,14 @@ mod access;
 mod bastion;
 mod faults;
 mod install;
+mod keys;
 mod machine;
+mod operations;
 #[allow(dead_code, reason = "shared with tests/it, which uses all of it")]
 #[path = "../it/plane.rs"]
 mod plane;
 mod power;
+mod sessions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -43,10 +46,22 @@ macro_rules! scenarios {
 const STORY: &[Scenario] = scenarios![
     install::nothing_runs_before_init,
     install::an_administrator_sets_it_up,
+    install::the_doctor_finds_nothing_once_the_root_key_is_elsewhere,
     install::the_service_can_do_nothing_else,
     access::access_works_for_minutes_and_then_it_does_not,
     access::who_is_not_in_the_group_does_not_even_get_to_ask,
     access::a_login_is_known_by_its_login_uid,
+    access::sudo_makes_nobody_another_human,
+    access::who_somebody_is_comes_from_the_name_service_each_time,
+    sessions::the_end_of_the_window_ends_a_stream_without_anybody,
+    sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
+    sessions::more_time_moves_the_end_of_a_session,
+    sessions::a_session_outlives_a_restart_of_the_daemon_and_hears_of_its_end,
+    operations::draining_refuses_with_the_reason_and_live_access_goes_on,
+    operations::an_operator_takes_everything_away_and_the_trail_knows_who_became_root,
+    operations::a_backup_while_it_serves_refuses_no_call,
+    keys::a_sealed_key_signs_and_no_plain_one_is_left,
+    keys::a_renewed_certificate_of_the_same_key_is_taken_up_by_itself,
     faults::a_daemon_that_was_killed_comes_back_and_no_call_is_refused,
     faults::a_restart_refuses_no_call,
     faults::a_broken_policy_changes_nothing_and_is_told,

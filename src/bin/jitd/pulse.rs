@@ -137,13 +137,14 @@ impl Pulse {
         }
     }
 
-    /// `3 live, 1 waiting`, and what is wrong.
+    /// `3 live, 1 waiting`, whether nothing is given, and what is wrong.
     fn line(&self, told: &Told) -> String {
         let census = self.broker.ledger().census();
         let count = |phases: &[&str]| phases.iter().filter_map(|phase| census.get(phase)).sum::<usize>();
+        let drained = if self.broker.draining().is_some() { "draining: " } else { "" };
         // Access that is being taken away may still work; who has no access yet waits for an answer or collects.
-        let mut line =
-            format!("{} live, {} waiting", count(&["live", "ending"]), count(&["pending", "approved", "collecting"]));
+        let (live, waiting) = (count(&["live", "ending"]), count(&["pending", "approved", "collecting"]));
+        let mut line = format!("{drained}{live} live, {waiting} waiting");
         if told.policy_faults > 0 {
             line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
         }
