@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # $1 is how many versions are there afterwards. Nothing is started at the first installation.
 systemd-sysusers jitd.conf >/dev/null 2>&1 || :
 systemd-tmpfiles --create jitd.conf >/dev/null 2>&1 || :

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # $1 is how many versions are there afterwards. With one it was an upgrade: the new daemon takes over, and the sockets
 # stay open. With none the configuration, the trail and the account are left, as rpm has no purge.
 if [ -d /run/systemd/system ]; then

@@ -25,7 +25,7 @@ main() {
     check "lintian" lintian --allow-root --display-info --fail-on error,warning,info "$deb"
     check "rpmlint" rpmlint --strict --config packaging/rpm/rpmlint.toml "$rpm"
     check "scripts" shellcheck packaging/debian/{postinst,prerm,postrm} packaging/kubectl{-jit,_complete-jit}
-    check "scriptlets" shellcheck --shell=sh packaging/rpm/*.sh
+    check "scriptlets" shellcheck packaging/rpm/*.sh
     check "AppArmor profile" apparmor_parser --skip-kernel-load --skip-cache --quiet --warn=all packaging/apparmor/jitd
     check "alerts" alerts
     check "installed, upgraded, removed, purged" lifecycle "$deb"
