@@ -67,15 +67,17 @@ pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
+/// Whether something is only tried.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Trial {
+    #[serde(default)]
+    dry_run: bool,
+}
+
 pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase")]
-    struct Query {
-        #[serde(default)]
-        dry_run: bool,
-    }
     async move {
-        let Query { dry_run } = call.query()?;
+        let Trial { dry_run } = call.query()?;
         let ask = call.body::<AskBody>()?.parse()?;
         Ok(Json(DecisionView::from(call.api.broker.explain(call.caller.person(), &ask, dry_run).await?))
             .into_response())
@@ -261,14 +263,8 @@ pub(super) fn resume(call: Call<Operator>) -> BoxFuture<'static, Answer> {
 }
 
 pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields, rename_all = "camelCase")]
-    struct Query {
-        #[serde(default)]
-        dry_run: bool,
-    }
     async move {
-        let Query { dry_run } = call.query()?;
+        let Trial { dry_run } = call.query()?;
         let body: RevokeBody = call.body()?;
         let (whose, reason) = body.parse()?;
         let broker = Arc::clone(&call.api.broker);
