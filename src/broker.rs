@@ -12,7 +12,6 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -435,12 +434,19 @@ impl Broker {
     fn held(&self, person: &PersonName, cluster: &ClusterName) -> (Vec<Held>, usize) {
         let works = |grant: &Arc<Grant>| grant.phase == Phase::Live && grant.ask.cluster == *cluster;
         let mut live: Vec<Arc<Grant>> = self.ledger.of(person).into_iter().filter(works).collect();
-        live.sort_unstable_by_key(|grant| Reverse((grant.live_at, grant.id.clone())));
+        let newest = |a: &Arc<Grant>, b: &Arc<Grant>| (b.live_at, &b.id).cmp(&(a.live_at, &a.id));
+        let more = live.len().saturating_sub(HELD_SHOWN);
+        if more > 0 {
+            // Without putting all of them in order.
+            live.select_nth_unstable_by(HELD_SHOWN, newest);
+            live.truncate(HELD_SHOWN);
+        }
+        live.sort_unstable_by(newest);
         let held = |grant: &Arc<Grant>| {
-            let Ask { scope, access, .. } = &grant.ask;
+            let Ask { scope, access, .. } = &*grant.ask;
             Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() }
         };
-        (live.iter().take(HELD_SHOWN).map(held).collect(), live.len().saturating_sub(HELD_SHOWN))
+        (live.iter().map(held).collect(), more)
     }
 
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
@@ -631,7 +637,7 @@ impl Broker {
             Access::Rules(_) => resolve(site, &grant.ask).await?,
         };
         let mut approvers = BTreeMap::new();
-        for yes in &grant.agreed {
+        for yes in grant.agreed.iter() {
             if let Ok(person) = self.people.by_name(&yes.by).await {
                 approvers.insert(yes.by.clone(), person);
             }

@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cluster::{Answer, Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
+use crate::cluster::{Answer, Cluster, ClusterError, Found, RBAC_GROUP, Right, UserInfo};
 use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
@@ -293,9 +293,10 @@ impl Check<'_> {
         }
         let daemon = manifest::daemon_user(host);
         let mut more = 0;
-        for found in self.cluster.list_related().await? {
-            let is_daemons = found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
-            if is_daemons && !known.contains(&(found.namespace.clone(), found.name.clone())) {
+        let is_daemons =
+            |found: &Found| found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
+        for found in self.cluster.list_related(is_daemons).await? {
+            if !known.contains(&(found.namespace.clone(), found.name.clone())) {
                 more += 1;
                 let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
                 self.fault(

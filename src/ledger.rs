@@ -7,7 +7,7 @@
 //! is made from them again. The broker records, the API looks and waits, the sweep takes what is due.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound::{Included, Unbounded};
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::grant::approval;
 use crate::grant::drain::Draining;
+use crate::grant::policy::Terms;
 use crate::grant::request::{ClusterName, Login, Person, PersonName};
 use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
 use crate::trail::{Trail, TrailError};
@@ -52,6 +53,8 @@ pub struct Ledger {
     /// The same by who asked: each request counts what its person has.
     of_person: RwLock<BTreeMap<PersonName, BTreeMap<GrantId, Arc<Cell>>>>,
     deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
+    /// The terms that each rule gave last, one copy for all grants that have them.
+    terms: Mutex<HashMap<String, Arc<Terms>>>,
     /// Told when a deadline may have come nearer.
     pub due: Notify,
     /// Whether the daemon is ending, so that nobody waits any more.
@@ -159,6 +162,7 @@ impl Ledger {
             open: RwLock::default(),
             of_person: RwLock::default(),
             deadlines: Mutex::default(),
+            terms: Mutex::default(),
             due: Notify::new(),
             stopping: watch::Sender::new(false),
             changed: watch::Sender::default(),
@@ -441,7 +445,8 @@ impl Ledger {
 
     // ---- keeping ----
 
-    fn keep(&self, grant: Grant) -> Arc<Cell> {
+    fn keep(&self, mut grant: Grant) -> Arc<Cell> {
+        self.share_terms(&mut grant);
         let id = grant.id.clone();
         let deadline = grant.deadline;
         let requester = grant.requester.clone();
@@ -455,6 +460,15 @@ impl Ledger {
         }
         self.changed.send_replace(());
         cell
+    }
+
+    /// Thousands of grants have the terms of one rule.
+    fn share_terms(&self, grant: &mut Grant) {
+        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
+        match terms.get(&grant.terms.rule) {
+            Some(same) if *same == grant.terms => grant.terms = Arc::clone(same),
+            _ => drop(terms.insert(grant.terms.rule.clone(), Arc::clone(&grant.terms))),
+        }
     }
 
     fn forget(&self, grant: &Grant) {

@@ -9,7 +9,7 @@
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -128,25 +128,37 @@ async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
 async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Result<u64, ClusterError> {
     // Taken before the list: what is bound after this moment is not missing in it.
     let known = broker.ledger().bound_in(name);
-    let found = site.cluster.list_related().await?;
+    let live = || known.iter().filter(|grant| grant.phase == Phase::Live);
     // By uid: another object of the same name is not ours.
-    let there: BTreeMap<&str, &Found> = found.iter().map(|found| (found.uid.as_str(), found)).collect();
-    let mut naming: BTreeMap<&str, Vec<&Found>> = BTreeMap::new();
-    for found in &found {
+    let of_uid: HashMap<&str, &Grant> =
+        live().flat_map(|grant| grant.binding_uids.iter().map(|uid| (uid.as_str(), &**grant))).collect();
+    // Nearly all are; only the others are kept.
+    let mut as_made: HashSet<&str> = HashSet::with_capacity(of_uid.len());
+    let odd = site.cluster.list_related(|found| {
+        let Some((uid, grant)) = of_uid.get_key_value(found.uid.as_str()) else { return true };
+        let is_as_made = found.has_only_subject(&grant.id.group()) && site.cluster.labelled(found);
+        if is_as_made {
+            as_made.insert(uid);
+        }
+        !is_as_made
+    });
+    let odd = odd.await?;
+    let there: HashMap<&str, &Found> = odd.iter().map(|found| (found.uid.as_str(), found)).collect();
+    let mut naming: HashMap<&str, Vec<&Found>> = HashMap::new();
+    for found in &odd {
         for subject in &found.subjects {
             naming.entry(subject.name.as_str()).or_default().push(found);
         }
     }
     let mut ends = JoinSet::new();
-    for grant in known.iter().filter(|grant| grant.phase == Phase::Live) {
-        let group = grant.id.group();
-        let ours: Vec<Option<&&Found>> = grant.binding_uids.iter().map(|uid| there.get(uid.as_str())).collect();
-        let altered =
-            ours.iter().flatten().find(|found| !found.has_only_subject(&group) || !site.cluster.labelled(found));
-        let foreign =
-            naming.get(group.as_str()).into_iter().flatten().find(|found| !grant.binding_uids.contains(&found.uid));
+    for grant in live() {
+        let uids = || grant.binding_uids.iter().map(String::as_str).filter(|uid| !as_made.contains(uid));
+        let is_gone = uids().any(|uid| !there.contains_key(uid));
+        let altered = uids().find_map(|uid| there.get(uid));
+        let naming = naming.get(grant.id.group().as_str());
+        let foreign = naming.into_iter().flatten().find(|found| !grant.binding_uids.contains(&found.uid));
         let altered = match (altered, foreign) {
-            _ if ours.contains(&None) => None,
+            _ if is_gone => None,
             (Some(found), _) => Some(format!("its binding was altered: {found}")),
             (None, Some(found)) => Some(format!("another binding has its group: {found}")),
             (None, None) => continue,
@@ -163,12 +175,12 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     ends.join_all().await;
     let now = broker.ledger().bound_in(name);
     // One that is being bound has no uid yet; its name has to do.
-    let ours: BTreeMap<String, &[String]> =
-        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), grant.binding_uids.as_slice())).collect();
+    let ours: HashMap<String, &[String]> =
+        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
     let is_ours =
         |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
     let mut unknown = 0;
-    for found in found.iter().filter(|found| site.cluster.labelled(found) && !is_ours(found)) {
+    for found in odd.iter().filter(|found| site.cluster.labelled(found) && !is_ours(found)) {
         unknown += 1;
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }

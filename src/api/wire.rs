@@ -347,7 +347,7 @@ impl GrantView {
             rule: grant.terms.rule.clone(),
             steps: StepView::all(&grant.terms.steps, &grant.agreed),
             agreed: grant.agreed.iter().map(|yes| yes.by.to_string()).collect(),
-            digest: grant.digest.clone(),
+            digest: grant.digest.to_string(),
             key: grant.key.0.clone(),
             requested_at: grant.requested_at,
             deadline: grant.deadline,

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{CertificateParams, IsCa, PublicKeyData};
@@ -87,7 +88,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         id: GrantId::from_random([7; 10]),
         requester: "alice".parse().unwrap(),
         requester_login: None,
-        ask: Ask {
+        ask: Arc::new(Ask {
             cluster: cluster(),
             scope: "payments".parse::<Namespace>().unwrap().into(),
             access: Access::Role("view".parse().unwrap()),
@@ -95,15 +96,15 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
             start: None,
             window: "15m".parse().unwrap(),
             reason: "INC-42".parse().unwrap(),
-        },
+        }),
         key: key.clone(),
-        role_uid: String::new(),
-        rules_sha256: String::new(),
-        terms: serde_json::from_value(serde_json::json!({ "rule": "sre", "steps": [{ "groups": ["sre"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
-        digest: String::new(),
+        role_uid: Arc::default(),
+        rules_sha256: Arc::default(),
+        terms: Arc::new(serde_json::from_value(serde_json::json!({ "rule": "sre", "steps": [{ "groups": ["sre"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap()),
+        digest: Arc::default(),
         requested_at: now(),
         phase: Phase::Live,
-        agreed: Vec::new(),
+        agreed: Arc::default(),
         deadline: Some(until),
         live_at: None,
         ended_at: None,
@@ -114,7 +115,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         glass: None,
         answers: 0,
         bind_intended: true,
-        binding_uids: Vec::new(),
+        binding_uids: Arc::default(),
         certificates: 0,
         end_cause: None,
         closed_by: None,

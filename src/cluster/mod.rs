@@ -320,19 +320,19 @@ impl Cluster {
         Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
     }
 
-    /// Every binding, in all namespaces and cluster-wide, that carries this daemon's labels or names a user or
-    /// group beginning `jit:`, whoever made it. A label is no proof that one is ours. Reads all bindings of the
-    /// cluster, a page at a time.
+    /// The bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or
+    /// group beginning `jit:`, whoever made them, and that are to be kept. A label is no proof that one is ours.
+    /// Reads all bindings of the cluster, a page at a time; what is not kept is gone with its page.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn list_related(&self) -> Result<Vec<Found>, ClusterError> {
+    pub async fn list_related(&self, mut keep: impl FnMut(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
         let names_us = |found: &Found| found.subjects.iter().any(|subject| subject.name.starts_with("jit:"));
         let mut all = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {
             let path = format!("{RBAC}/{kind}");
-            let keep = |stored| Some(Found::from(stored)).filter(|found| self.labelled(found) || names_us(found));
-            self.list::<Stored, _>(&path, None, keep, &mut all).await?;
+            let mut related = |found: &Found| (self.labelled(found) || names_us(found)) && keep(found);
+            self.list(&path, None, |stored: Stored| Some(Found::from(stored)).filter(&mut related), &mut all).await?;
         }
         Ok(all)
     }
@@ -381,7 +381,7 @@ impl Cluster {
         &self,
         path: &str,
         labels: Option<String>,
-        keep: impl Fn(S) -> Option<T>,
+        mut keep: impl FnMut(S) -> Option<T>,
         all: &mut Vec<T>,
     ) -> Result<(), ClusterError> {
         #[derive(Deserialize)]
@@ -405,7 +405,7 @@ impl Cluster {
                 expired
             } else {
                 let page: Page<S> = self.0.transport.read(&reply)?;
-                all.extend(page.items.into_iter().filter_map(&keep));
+                all.extend(page.items.into_iter().filter_map(&mut keep));
                 page.metadata.next.filter(|token| !token.is_empty())
             };
             if params.continue_token.is_none() {

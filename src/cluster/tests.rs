@@ -291,7 +291,7 @@ async fn a_list_that_took_too_long_goes_on_as_it_is_now() {
         _ => page(""),
     })
     .await;
-    assert_eq!(cluster.list_related().await.unwrap().len(), 3);
+    assert_eq!(cluster.list_related(|_| true).await.unwrap().len(), 3);
     assert_eq!(seen.requests().len(), 4, "{:?}", seen.requests());
 }
 

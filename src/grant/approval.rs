@@ -89,14 +89,14 @@ pub fn approve(
     may_answer(grant, approver)?;
     waits_for_answer(grant, now)?;
     counts_once(&grant.agreed, approver, "this request")?;
-    if shown != grant.digest {
+    if shown != &*grant.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
     let yes = yes_of(grant, approver, now)?;
     let groups = yes.groups.clone();
     let agreed: Vec<Yes> = grant.agreed.iter().cloned().chain([yes]).collect();
-    let digest = grant.digest.clone();
+    let digest = grant.digest.to_string();
     if unmet(&grant.terms.steps, &agreed).is_empty() {
         Ok(Event::Approved { digest, groups, collect_until: collect_until(grant, collect_within, now) })
     } else {
@@ -161,7 +161,7 @@ pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result
 #[must_use]
 pub fn approve_of_itself(grant: &Grant, collect_within: SignedDuration, now: Timestamp) -> Option<Event> {
     grant.terms.steps.is_empty().then(|| Event::Approved {
-        digest: grant.digest.clone(),
+        digest: grant.digest.to_string(),
         groups: BTreeSet::new(),
         collect_until: collect_until(grant, collect_within, now),
     })
@@ -293,8 +293,8 @@ pub fn drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<Refusal> {
     };
     match role {
         None => Some(Refusal::new(Code::RoleMissing, format!("{access} no longer exists")).hint("ask again")),
-        Some(role) if role.uid != grant.role_uid => Some(changed("was deleted and made anew")),
-        Some(role) if role.rules_sha256() != grant.rules_sha256 => Some(changed("changed")),
+        Some(role) if role.uid != *grant.role_uid => Some(changed("was deleted and made anew")),
+        Some(role) if role.rules_sha256() != &*grant.rules_sha256 => Some(changed("changed")),
         Some(_) => None,
     }
 }

@@ -601,7 +601,7 @@ impl Fact {
 }
 
 /// A grant as its events have made it. The role's rules are left in the trail: they are large and only
-/// a reader needs them.
+/// a reader needs them. Each event makes another one of it, so what seldom changes is shared by all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Its identity.
@@ -611,15 +611,15 @@ pub struct Grant {
     /// How they came to the host when they asked.
     pub requester_login: Option<Login>,
     /// What was asked, or what approvers left of it.
-    pub ask: Ask,
+    pub ask: Arc<Ask>,
     /// What was asked at first, where approvers cut it down or broken glass gives less.
-    pub narrowed_from: Option<Box<Ask>>,
+    pub narrowed_from: Option<Arc<Ask>>,
     /// The key it is for.
     pub key: KeyHash,
     /// Uid of the role when it was asked for.
-    pub role_uid: String,
+    pub role_uid: Arc<str>,
     /// Hash of its rules when it was asked for.
-    pub rules_sha256: String,
+    pub rules_sha256: Arc<str>,
     /// The worst of what it lets its holder reach.
     pub risk: Option<Severity>,
     /// More time that was asked for and not answered yet.
@@ -631,15 +631,15 @@ pub struct Grant {
     /// What became of its role while it was live, where its terms only warn.
     pub role_changed: Option<String>,
     /// The policy's rule that let it be asked, and who has to agree.
-    pub terms: Terms,
+    pub terms: Arc<Terms>,
     /// What an approval answers.
-    pub digest: String,
+    pub digest: Arc<str>,
     /// When it was asked.
     pub requested_at: Timestamp,
     /// Where it stands.
     pub phase: Phase,
     /// Who agreed, in order.
-    pub agreed: Vec<Yes>,
+    pub agreed: Arc<Vec<Yes>>,
     /// The end of the clock that runs now: to answer, to collect, or of the window.
     pub deadline: Option<Timestamp>,
     /// When the access began to work.
@@ -649,7 +649,7 @@ pub struct Grant {
     /// Whether a binding may exist.
     pub bind_intended: bool,
     /// The uids of its bindings, once all of them are there.
-    pub binding_uids: Vec<String>,
+    pub binding_uids: Arc<[String]>,
     /// How many certificates were signed.
     pub certificates: u32,
     /// Why it ends or ended.
@@ -689,26 +689,26 @@ impl Grant {
             id: id.clone(),
             requester: requester.clone(),
             requester_login: fact.login.clone(),
-            ask: requested.ask.clone(),
+            ask: Arc::new(requested.ask.clone()),
             narrowed_from: None,
             key: requested.key.clone(),
-            role_uid: requested.shown.role.uid.clone(),
-            rules_sha256: requested.shown.role.rules_sha256().to_owned(),
+            role_uid: requested.shown.role.uid.as_str().into(),
+            rules_sha256: requested.shown.role.rules_sha256().into(),
             risk: requested.shown.assessment.worst(),
             extension: None,
             glass: None,
             answers: 0,
             role_changed: None,
-            terms: requested.terms.clone(),
-            digest: requested.digest.clone(),
+            terms: Arc::new(requested.terms.clone()),
+            digest: requested.digest.as_str().into(),
             requested_at: fact.at,
             phase: Phase::Pending,
-            agreed: Vec::new(),
+            agreed: Arc::default(),
             deadline: Some(requested.pending_until),
             live_at: None,
             ended_at: None,
             bind_intended: false,
-            binding_uids: Vec::new(),
+            binding_uids: Arc::default(),
             certificates: 0,
             end_cause: None,
             closed_by: None,
@@ -731,8 +731,8 @@ impl Grant {
                     && fact.by.as_ref() == Some(&self.requester) =>
             {
                 if *window < self.ask.window {
-                    self.narrowed_from.get_or_insert(Box::new(self.ask.clone()));
-                    self.ask.window = *window;
+                    self.narrowed_from.get_or_insert(Arc::clone(&self.ask));
+                    Arc::make_mut(&mut self.ask).window = *window;
                 }
                 let (reason, digest) = (reason.clone(), digest.clone());
                 let (broken_at, review_until) = (fact.at, *review_until);
@@ -756,12 +756,12 @@ impl Grant {
             }
             (P::Pending, E::Agreed { groups, .. }) => self.agree(fact, groups),
             (P::Pending, E::Narrowed(narrowed)) if narrow::is_no_wider(&narrowed.ask, &self.ask) => {
-                let before = std::mem::replace(&mut self.ask, narrowed.ask.clone());
-                self.narrowed_from.get_or_insert(Box::new(before));
-                self.role_uid.clone_from(&narrowed.shown.role.uid);
-                narrowed.shown.role.rules_sha256().clone_into(&mut self.rules_sha256);
+                let before = std::mem::replace(&mut self.ask, Arc::new(narrowed.ask.clone()));
+                self.narrowed_from.get_or_insert(before);
+                self.role_uid = narrowed.shown.role.uid.as_str().into();
+                self.rules_sha256 = narrowed.shown.role.rules_sha256().into();
                 self.risk = narrowed.shown.assessment.worst();
-                self.digest.clone_from(&narrowed.digest);
+                self.digest = narrowed.digest.as_str().into();
             }
             (P::Pending, E::Approved { groups, collect_until, .. }) => {
                 self.agree(fact, groups);
@@ -811,7 +811,7 @@ impl Grant {
             (P::Collecting, E::Bound { uids })
                 if self.bind_intended && self.binding_uids.is_empty() && uids.len() == self.places() =>
             {
-                self.binding_uids.clone_from(uids);
+                self.binding_uids = uids.as_slice().into();
             }
             (P::Collecting, E::Live { until }) if !self.binding_uids.is_empty() => {
                 self.phase = P::Live;
@@ -873,7 +873,7 @@ impl Grant {
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
         let login = fact.login.clone();
-        self.agreed.extend(fact.by.clone().map(|by| Yes { by, login, groups: groups.clone(), at: fact.at }));
+        Arc::make_mut(&mut self.agreed).extend(fact.by.clone().map(|by| Yes { by, login, groups: groups.clone(), at: fact.at }));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {

@@ -28,7 +28,7 @@ impl Narrowing {
     /// # Errors
     /// The refusal, when anything of it was not asked, or the rule of the policy does not let roles be cut down.
     pub fn of(&self, grant: &Grant, role: &ResolvedRole) -> Result<Ask, Refusal> {
-        let mut ask = grant.ask.clone();
+        let mut ask = Ask::clone(&grant.ask);
         if let Some(window) = self.window {
             ask.window = window;
         }

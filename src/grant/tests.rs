@@ -275,7 +275,7 @@ fn a_request_only_ever_gets_less() {
         requested(1).follow(&fact(event))
     };
     let left = narrowed(|ask| ask.window = "5s".parse().unwrap()).unwrap();
-    assert_eq!((left.ask.window.seconds(), left.asked(), left.digest.as_str()), (5, &ask(), "e".repeat(64).as_str()));
+    assert_eq!((left.ask.window.seconds(), left.asked(), &*left.digest), (5, &ask(), &*"e".repeat(64)));
     let wider: [fn(&mut Ask); 5] = [
         |ask| ask.window = "24h".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
@@ -548,10 +548,10 @@ mod narrowing {
             less in (prop::option::of(5_u32..900), prop::option::of(some(3)), prop::option::of(rules())),
         ) {
             let mut grant = requested(1);
-            grant.ask.scope = Scope::Namespaces(namespaces(&asked));
-            grant.terms.narrow = lets;
+            Arc::make_mut(&mut grant.ask).scope = Scope::Namespaces(namespaces(&asked));
+            Arc::make_mut(&mut grant.terms).narrow = lets;
             if exact {
-                grant.ask.access = Access::Rules(ExactRules::try_from(given.clone()).unwrap());
+                Arc::make_mut(&mut grant.ask).access = Access::Rules(ExactRules::try_from(given.clone()).unwrap());
             }
             let role = ResolvedRole::new("uid".into(), given);
             let (window, names, rules) = less;

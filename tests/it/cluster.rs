@@ -46,7 +46,7 @@ impl Bench {
 
     /// The bindings that carry the labels of this bench's daemon.
     async fn labelled(&self) -> Vec<Found> {
-        let related = self.cluster.list_related().await.unwrap();
+        let related = self.cluster.list_related(|_| true).await.unwrap();
         related.into_iter().filter(|found| self.cluster.labelled(found)).collect()
     }
 
@@ -453,7 +453,7 @@ async fn a_list_holds_ours_of_both_kinds_and_no_one_elses() {
     let strip = json!({ "metadata": { "labels": null } });
     bench.bindings().patch(&here.name, &PatchParams::default(), &Patch::Merge(strip)).await.unwrap();
     assert_eq!(bench.labelled().await.len(), 1);
-    let naming = bench.cluster.list_related().await.unwrap();
+    let naming = bench.cluster.list_related(|_| true).await.unwrap();
     for binding in [&here, &everywhere, &theirs] {
         assert!(naming.iter().any(|found| found.is_exactly(binding)));
     }
