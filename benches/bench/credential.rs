@@ -1,7 +1,7 @@
-//! What kubectl's exec plugin costs each kubectl call: `jit-login credential` from its file, against
-//! `/bin/true`, in turns.
+//! What kubectl's exec plugin costs each kubectl call, and the line of access each prompt: `jit-login credential`
+//! and `jit-login status --short` from their files, against `/bin/true`, in turns.
 //!
-//! The difference is the plugin's own: both are started and waited for in the same way, as the same
+//! The difference is the program's own: all are started and waited for in the same way, as the same
 //! account. The program and the account's files lie in the temporary folder, for that account has to
 //! reach them.
 
@@ -60,16 +60,24 @@ pub(crate) async fn measure(plane: &Plane, settings: &Settings) -> Result<Vec<Ro
     daemon.stop()?;
 
     progress(&format!("credential: {times} times, in turns with /bin/true"));
-    let (mut ours, mut nothing) = (Vec::new(), Vec::new());
+    let prompt = ["status", "--short"];
+    if run(&mut jit_login(ALICE, &alice, &prompt))?.is_empty() {
+        return Err("the prompt does not tell of the access".into());
+    }
+    let (mut ours, mut prompts, mut nothing) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
         nothing.push(time(Command::new("/bin/true").uid(ALICE).gid(ALICE).env_clear().current_dir("/"))?);
         ours.push(time(&mut jit_login(ALICE, &alice, &plugin))?);
+        prompts.push(time(&mut jit_login(ALICE, &alice, &prompt))?);
     }
-    let (ours, nothing) = (median(ours), median(nothing));
+    let (ours, prompts, nothing) = (median(ours), median(prompts), median(nothing));
     Ok(vec![
         Row::new("jit-login credential from its file", number(ours, "ms"))
             .against(format!("/bin/true {}", number(nothing, "ms")))
             .at_most(ours - nothing, 3.0, "ms more"),
+        Row::new("jit-login status --short, in a prompt", number(prompts, "ms"))
+            .against(format!("/bin/true {}", number(nothing, "ms")))
+            .shows(format!("{} more", number(prompts - nothing, "ms"))),
     ])
 }
 

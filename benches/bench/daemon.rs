@@ -44,6 +44,7 @@ impl Daemon {
         let config = json!({
             "host": host,
             "socket": "run/api.sock",
+            "adminSocket": "run/admin.sock",
             "state": "var",
             "policy": "policy.yaml",
             "times": { "answer": "24h", "collect": "24h", "certificate": "5m" },

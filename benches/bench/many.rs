@@ -3,6 +3,7 @@
 //! ```text
 //!  64 people at once: request ─► approve ─► collect   × 10,000 ─► memory ─► restart (start-up sweep) ─► CPU, memory
 //!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended     in turns with deleting by hand
+//!  the 10,000 ─► jitd revoke --all
 //! ```
 //! The stop makes them due in the same moment, as after a suspend; nothing in the API could.
 
@@ -21,6 +22,7 @@ use crate::daemon::Daemon;
 use crate::http::request;
 use crate::load::{connect, drain, median};
 use crate::plane::{Plane, RBAC, binding};
+use crate::process::run;
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
@@ -66,8 +68,11 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
         ours.push(ended);
         gone.push(unbound);
     }
+    let highest = daemon.running().memory()?.highest;
     progress("many: the same with kubectl");
     let kubectl = delete_with_kubectl(plane, &namespaces, KUBECTL).await?;
+    progress(&format!("many: the kill switch for {live}"));
+    let revoked = revoke_all(&daemon, live)?;
     daemon.stop()?;
 
     let (ended, unbound, deleted) = (median(ours), median(gone), median(by_hand));
@@ -86,6 +91,9 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
         Row::new("bindings a second, ended and proved", number(ending as f64 / ended, "/s"))
             .against(format!("kubectl delete -l, {}", number(KUBECTL as f64 / kubectl, "/s")))
             .shows(number(ending as f64 / ended / (KUBECTL as f64 / kubectl), "×")),
+        Row::new("highest memory while they end", number(highest, "MiB")),
+        Row::new(format!("jitd revoke --all of {live}, each proved denied"), number(revoked, "s"))
+            .shows(number(live as f64 / revoked, "/s")),
         Row::new(format!("request, approval, collection of {live}"), number(setup.as_secs_f64(), "s"))
             .shows(number(live as f64 / setup.as_secs_f64(), "/s")),
     ])
@@ -190,6 +198,17 @@ async fn delete_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> R
     };
     let connections = connect(&plane.admin, BY_HAND).await?;
     Ok(drain(connections, (0..count).map(path).collect()).await?.as_secs_f64())
+}
+
+/// The operator's kill switch, as it is typed: seconds until it says that all of them are over.
+fn revoke_all(daemon: &Daemon, live: usize) -> Result<f64, Failure> {
+    let begun = Instant::now();
+    let ids = run(daemon.command().args(["revoke", "--all", "--reason", "a benchmark", "--yes", "-o", "name"]))?;
+    let took = begun.elapsed().as_secs_f64();
+    match ids.lines().count() {
+        revoked if revoked == live => Ok(took),
+        revoked => Err(format!("{revoked} of {live} grants were revoked").into()),
+    }
 }
 
 async fn delete_with_kubectl(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {

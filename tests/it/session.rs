@@ -181,6 +181,31 @@ fn the_login_banner_is_one_line_for_people() {
     }
 }
 
+/// The lines that the page on sessions gives for each shell's own file, as that shell reads them.
+#[test]
+fn the_prompt_of_each_shell_begins_with_what_is_live() {
+    let page = std::fs::read_to_string(repository().join("docs/sessions.md")).unwrap();
+    let lines = page.lines().skip_while(|line| !line.contains("# bash: in ~/.bashrc"));
+    let [bash, zsh, fish, function] = lines.take(4).collect::<Vec<_>>().try_into().unwrap();
+    // Each has a prompt before, and shows the one that comes of it.
+    let shells = [
+        ["/bin/bash", "--norc", &format!("PS1='own> '; {bash}\necho \"${{PS1@P}}\"")],
+        ["/bin/zsh", "--no-rcs", &format!("PROMPT='own> '; {zsh}\nprint -P \"$PROMPT\"")],
+        [
+            "/usr/bin/fish",
+            "--no-config",
+            &format!("function fish_prompt; echo 'own> '; end\n{fish}\n{function}\nfish_prompt"),
+        ],
+    ];
+    let host = Host::new();
+    let prompts = || shells.each_ref().map(|[shell, plain, words]| host.sh(&[*shell, *plain, "-c", *words]));
+    assert_eq!(prompts(), [" own> \n", " own> \n", "own> \n"]);
+    host.live("10m");
+    let line = format!("play/{} view 10m", host.0.ns);
+    // fish's functions end with the line.
+    assert_eq!(prompts(), [format!("{line} own> \n"), format!("{line} own> \n"), format!("{line}\nown> \n")]);
+}
+
 /// Approvers and requesters are told what is ended and what not.
 #[test]
 fn what_is_not_ended_is_said() {

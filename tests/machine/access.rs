@@ -1,7 +1,8 @@
 //! Who gets access, and who does not even get to ask.
 
 use crate::bastion::{Bastion, PAYMENTS};
-use crate::plane::until_within;
+use crate::machine::{Machine, free_port};
+use crate::plane::{until, until_within};
 use std::time::Duration;
 
 /// Alice asks, bob agrees, kubectl works in that namespace and in no other; the window ends, and it does not.
@@ -67,22 +68,74 @@ pub(crate) fn sudo_makes_nobody_another_human(bastion: &mut Bastion) {
     machine.does("alice", &format!("jit-login withdraw {id}"));
 }
 
-/// Another source of the name service comes, and dave is known by it alone: the groups that it gives him are his, one
-/// that he loses is lost at the next call, and an account that no source knows is nobody. The daemon is the same one.
-pub(crate) fn who_somebody_is_comes_from_the_name_service_each_time(bastion: &mut Bastion) {
+/// Dave's account moves to a directory, LDAP by way of sssd, and is in no file of the host any more. The groups that it
+/// gives him are his; one that he loses is lost as soon as sssd knows; while the directory is away sssd answers for it;
+/// and who nobody knows is nobody. The daemon is the same one all the time.
+pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
-    machine.root("sed -i -E 's/^(passwd|group):.*/& extrausers/' /etc/nsswitch.conf && mkdir -p /var/lib/extrausers");
     machine.root("gpasswd --add dave jit-users");
-    // Without a shadow entry there is no password to ask for.
-    machine.root("grep '^dave:' /etc/passwd | sed 's/:x:/:*:/' > /var/lib/extrausers/passwd");
-    machine.root("{ grep '^dave:' /etc/group; echo security:x:5000:dave; } > /var/lib/extrausers/group");
+    let uid = machine.does("dave", "id -u").trim().to_owned();
+    directory(machine, &uid);
     machine.root("sed -i '/^dave:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow");
     machine.run("root", "getent --service=files passwd dave").must(2);
     machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, security\n");
-    machine.root("sed -i 's/^security:.*/security:x:5000:/' /var/lib/extrausers/group");
+
+    let loses = "dn: cn=security,dc=bastion\nchangetype: modify\ndelete: memberUid\nmemberUid: dave\n";
+    machine.root(&format!("printf '{loses}' | ldapmodify -Q -Y EXTERNAL -H {LDAPI}"));
+    // Or he has it for as long as sssd's cache is told to believe it.
+    machine.root("sss_cache --user=dave");
     machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
-    let nobody = "setpriv --reuid 4999 --regid 4999 --groups jit-users -- jit-login whoami";
-    machine.run("root", nobody).must(4).says("error[unknown-caller]").says("uid 4999 is no account of this host");
+
+    machine.root("systemctl stop directory && sss_cache --everything");
+    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
+    machine.root("sss_cache --everything && systemctl stop sssd");
+    let nobody = format!("setpriv --reuid {uid} --regid {uid} --groups jit-users -- jit-login whoami");
+    let told = format!("uid {uid} is no account of this host");
+    machine.run("root", &nobody).must(4).says("error[unknown-caller]").says(&told);
     assert_eq!(machine.property("jitd", "MainPID"), pid);
+}
+
+/// Where the directory knows root as its administrator.
+const LDAPI: &str = "ldapi://%2Frun%2Fdirectory%2Fldapi";
+
+/// An LDAP server with dave and the group `security`, and sssd that asks it.
+fn directory(machine: &Machine, uid: &str) {
+    machine.root("mkdir -p /etc/directory /var/lib/directory");
+    machine.write(
+        "/etc/directory/slapd.conf",
+        "include /etc/ldap/schema/core.schema\n\
+         include /etc/ldap/schema/cosine.schema\n\
+         include /etc/ldap/schema/nis.schema\n\
+         modulepath /usr/lib/ldap\n\
+         moduleload back_mdb\n\
+         database mdb\n\
+         suffix dc=bastion\n\
+         directory /var/lib/directory\n\
+         access to * by dn.exact=gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth manage by * read\n",
+    );
+    let entries = format!(
+        "dn: dc=bastion\nobjectClass: dcObject\nobjectClass: organization\no: bastion\n\n\
+         dn: uid=dave,dc=bastion\nobjectClass: account\nobjectClass: posixAccount\ncn: dave\n\
+         uidNumber: {uid}\ngidNumber: {uid}\nhomeDirectory: /home/dave\nloginShell: /bin/bash\n\n\
+         dn: cn=dave,dc=bastion\nobjectClass: posixGroup\ngidNumber: {uid}\n\n\
+         dn: cn=security,dc=bastion\nobjectClass: posixGroup\ngidNumber: 5000\nmemberUid: dave\n"
+    );
+    machine.write("/etc/directory/entries.ldif", &entries);
+    machine.root("slapadd -q -f /etc/directory/slapd.conf -l /etc/directory/entries.ldif");
+    // sssd can't ask at a Unix socket.
+    let ldap = format!("ldap://127.0.0.1:{}", free_port());
+    let slapd = format!("slapd -d none -f /etc/directory/slapd.conf -h '{ldap} {LDAPI}'");
+    machine.root(&format!("systemd-run --quiet --unit directory -p RuntimeDirectory=directory {slapd}"));
+    machine.write(
+        "/etc/sssd/sssd.conf",
+        // Without a password to ask for, PAM lets who has a key in without sssd.
+        &format!(
+            "[sssd]\ndomains = directory\n\n[nss]\npwfield = *\n\n[domain/directory]\n\
+             id_provider = ldap\nldap_uri = {ldap}\nldap_search_base = dc=bastion\n"
+        ),
+    );
+    machine.root("chmod 600 /etc/sssd/sssd.conf && systemctl start sssd");
+    machine.root("sed -i -E 's/^(passwd|group):.*/& sss/' /etc/nsswitch.conf");
+    until("sssd knows dave", || machine.run("root", "getent --service=sss passwd dave").done());
 }

@@ -17,8 +17,10 @@ packages=(
     systemd-sysv dbus libpam-systemd procps
     # How people come in, and how administrators become root.
     openssh-server sudo
-    # One more source of the name service, as sssd would be; nothing asks it yet.
-    libnss-extrausers
+    # A directory, and what hosts ask it with; nothing asks it yet.
+    slapd ldap-utils sssd-ldap sssd-tools libnss-sss
+    # Installs the other package.
+    rpm
 )
 
 main() {
@@ -59,6 +61,10 @@ furnish() {
     systemd-id128 new >"$1/etc/machine-id"
     # It would listen beside ours, and on every address.
     systemctl --root="$1" --quiet disable ssh.socket
+    # Debian would start both at the first boot: one listens on every address, the other fails without a file.
+    systemctl --root="$1" --quiet mask slapd.service
+    systemctl --root="$1" --quiet disable sssd.service
+    sed -i 's/ sss\>//' "$1/etc/nsswitch.conf"
     rm -f "$1"/var/cache/apt/archives/*.deb
 }
 

@@ -16,8 +16,12 @@ pub(crate) struct Bastion {
     pub(crate) machine: Machine,
     pub(crate) plane: Plane,
     pub(crate) admin: Admin,
-    /// The package under test.
-    pub(crate) package: PathBuf,
+    /// The package that is installed.
+    pub(crate) deb: PathBuf,
+    /// The package that is installed over it.
+    pub(crate) next: PathBuf,
+    /// The same for rpm.
+    pub(crate) rpm: PathBuf,
     /// Alice's terminal: while somebody is logged in, what is in their runtime folder stays.
     terminal: Option<Child>,
 }
@@ -36,7 +40,7 @@ pub(crate) const PEOPLE: [(&str, &str); 5] = [
 
 impl Bastion {
     /// A cluster with two namespaces, and a machine that has booted and has nothing of jitd.
-    pub(crate) fn new(package: PathBuf) -> Self {
+    pub(crate) fn new([deb, next, rpm]: [PathBuf; 3]) -> Self {
         let plane = Plane::start();
         let admin = plane.admin();
         for namespace in [PAYMENTS, "shop"] {
@@ -46,7 +50,7 @@ impl Bastion {
         }
         let mut machine = Machine::new();
         machine.boot();
-        Self { machine, plane, admin, package, terminal: None }
+        Self { machine, plane, admin, deb, next, rpm, terminal: None }
     }
 
     /// kubectl outside, as the cluster's administrator.

@@ -13,8 +13,12 @@ const UNITS: [&str; 3] = ["jitd.service", "jitd.socket", "jitd-admin.socket"];
 /// not.
 pub(crate) fn nothing_runs_before_init(bastion: &mut Bastion) {
     let machine = &bastion.machine;
-    machine.bring(&bastion.package, "jitd_under_test.deb");
+    machine.bring(&bastion.deb, "jitd_under_test.deb");
     apt(machine, "install ./jitd_under_test.deb");
+    is_there_and_off(machine);
+}
+
+fn is_there_and_off(machine: &Machine) {
     for unit in UNITS {
         assert_eq!(machine.run("root", &format!("systemctl is-enabled {unit}")).out, "disabled\n");
         machine.root(&format!("systemctl start {unit}"));
@@ -39,7 +43,13 @@ pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
     for (name, groups) in PEOPLE {
         machine.root(&format!("useradd --create-home --shell /bin/bash --groups '{groups}' {name}"));
     }
+    set_up(bastion);
+}
+
+/// What is left where the accounts are there.
+fn set_up(bastion: &mut Bastion) {
     initialise(bastion);
+    let machine = &bastion.machine;
     let root = machine.root("cat /var/lib/jitd/ca/play/root.crt");
     let file = machine.root.with_file_name("root.crt");
     std::fs::write(&file, root).unwrap();
@@ -143,17 +153,24 @@ pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
     machine.root("systemd-analyze security --no-pager --threshold=15 jitd.service");
 }
 
-/// The next build of the package is installed over this one while alice has access and calls without a pause.
+/// The next build of the package is installed over this one while alice has access and calls without a pause. It is
+/// given a later version, for between two releases many builds have one; what apt does is the same.
 pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bastion) {
+    let machine = &bastion.machine;
+    machine.bring(&bastion.next, "next.deb");
+    machine.root("dpkg-deb --raw-extract next.deb next");
+    machine
+        .root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb -Zgzip -z1 --build next jitd_next.deb");
+    goes_on_over(bastion, |machine| apt(machine, "install ./jitd_next.deb"));
+    assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
+}
+
+/// Live access goes on while this replaces the programs, no call fails, and another daemon has the same socket.
+fn goes_on_over(bastion: &Bastion, upgrade: impl FnOnce(&Machine)) {
     let id = bastion.live("10m");
     let machine = &bastion.machine;
     let (pid, socket) = (machine.property("jitd", "MainPID"), inode(machine));
-    // The same programs in a package of a later version: what matters is what the installation does.
-    machine.root("dpkg-deb --raw-extract jitd_under_test.deb next");
-    machine
-        .root("sed -i 's/^Version: .*/&+next/' next/DEBIAN/control && dpkg-deb -Zgzip -z1 --build next jitd_next.deb");
-    bastion.no_call_fails_while(|machine| apt(machine, "install ./jitd_next.deb"));
-    assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
+    bastion.no_call_fails_while(upgrade);
     let now = machine.property("jitd", "MainPID");
     assert!(now != pid && now != "0", "another daemon runs: {now}");
     assert_eq!(inode(machine), socket, "the socket is the same one");
@@ -201,6 +218,30 @@ fn verified(jitd: &mut Command) {
     let done = jitd.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success() && said.contains("the chain holds"), "{said}");
+}
+
+/// The .rpm brings the same service. The rpm of a Debian knows nothing of what is installed there, so what the package
+/// needs is not looked at; everything else is as on a host of its own kind, from an empty one to an empty one.
+pub(crate) fn the_rpm_brings_the_same_service(bastion: &mut Bastion) {
+    bastion.machine.boot();
+    let machine = &bastion.machine;
+    // As the purge said, and what `jitd ca seal` had made.
+    machine.root("rm -r /var/lib/jitd && userdel jitd");
+    machine.root("rm -r /etc/credstore.encrypted/jitd-ca-* /etc/systemd/system/jitd.service.d");
+    machine.bring(&bastion.rpm, "jitd.rpm");
+    machine.root("rpm --install --nodeps jitd.rpm");
+    is_there_and_off(machine);
+    set_up(bastion);
+    goes_on_over(bastion, |machine| drop(machine.root("rpm --upgrade --replacepkgs --nodeps jitd.rpm")));
+
+    let machine = &bastion.machine;
+    machine.root("rpm --erase jitd");
+    for unit in UNITS {
+        assert_eq!(machine.run("root", &format!("systemctl is-active {unit}")).out, "inactive\n");
+    }
+    machine.run("root", "test -e /run/jitd/api.sock || test -e /usr/bin/jitd").must(1);
+    assert_eq!(machine.root("stat -c %U /var/lib/jitd/trail.db"), "jitd\n");
+    machine.root("test -e /etc/jitd/policy.yaml");
 }
 
 const APT: &str = "DEBIAN_FRONTEND=noninteractive apt-get --yes --quiet";

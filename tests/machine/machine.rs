@@ -254,6 +254,6 @@ fn outside(command: &mut Command) {
 }
 
 /// Below 32768, where no outgoing connection takes it while the machine is off.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     (22_000..32_768).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
 }

@@ -1,5 +1,6 @@
 //! The bastion as its users have it: a Debian 12 that boots, the package installed on it, real accounts, and a real
-//! control plane outside. `make bastion` runs it as root, with the package as its argument.
+//! control plane outside. `make bastion` runs it as root, with the two packages as its arguments; with a third, an
+//! earlier .deb, only the way from that one to this is gone (`make upgrade`).
 //!
 //! ```text
 //!  this process ─┬─ boot.sh ─► the machine: systemd, sshd, jitd from the package, alice, bob, carol, dave, erin
@@ -52,7 +53,7 @@ const STORY: &[Scenario] = scenarios![
     access::who_is_not_in_the_group_does_not_even_get_to_ask,
     access::a_login_is_known_by_its_login_uid,
     access::sudo_makes_nobody_another_human,
-    access::who_somebody_is_comes_from_the_name_service_each_time,
+    access::who_somebody_is_comes_from_the_directory_at_each_call,
     sessions::the_end_of_the_window_ends_a_stream_without_anybody,
     sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
     sessions::more_time_moves_the_end_of_a_session,
@@ -70,29 +71,45 @@ const STORY: &[Scenario] = scenarios![
     power::what_ended_while_the_machine_was_off_is_taken_away_before_the_first_answer,
     install::an_upgrade_keeps_live_grants_and_refuses_no_call,
     install::a_purge_keeps_the_trail_and_says_so,
+    install::the_rpm_brings_the_same_service,
+];
+
+/// With an earlier build, that one is installed first. The trail that both have written is verified at the end.
+const UPGRADE: &[Scenario] = scenarios![
+    install::nothing_runs_before_init,
+    install::an_administrator_sets_it_up,
+    access::access_works_for_minutes_and_then_it_does_not,
+    install::an_upgrade_keeps_live_grants_and_refuses_no_call,
+    access::access_works_for_minutes_and_then_it_does_not,
+    install::a_purge_keeps_the_trail_and_says_so,
 ];
 
 fn main() -> ExitCode {
-    let Some(package) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("bastion: no package is named; hint: `make bastion`");
-        return ExitCode::from(2);
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let (story, packages) = match arguments.as_slice() {
+        [deb, rpm] => (STORY, [deb, deb, rpm]),
+        [deb, rpm, earlier] => (UPGRADE, [earlier, deb, rpm]),
+        _ => {
+            eprintln!("bastion: not two packages, nor these and an earlier one; hint: `make bastion`");
+            return ExitCode::from(2);
+        }
     };
     if let Some(why) = impossible() {
-        let names: Vec<String> = STORY.iter().map(|(name, _)| words(name)).collect();
+        let names: Vec<String> = story.iter().map(|(name, _)| words(name)).collect();
         println!("bastion: not tested, for {why}: {}", names.join("; "));
         // Where checks decide, what was not tested has not passed.
         return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
-    let mut bastion = Bastion::new(package);
+    let mut bastion = Bastion::new(packages.map(Clone::clone));
     let mut passed = 0;
-    for (name, scenario) in STORY {
+    for (name, scenario) in story {
         let begin = Instant::now();
         let done = catch_unwind(AssertUnwindSafe(|| scenario(&mut bastion)));
         let took = begin.elapsed().as_secs_f32();
         if done.is_err() {
             eprintln!("---- journal of the daemon\n{}", bastion.machine.journal());
             println!("FAILED {} ({took:.1} s)", words(name));
-            for (name, _) in &STORY[passed + 1..] {
+            for (name, _) in &story[passed + 1..] {
                 println!("not run: {}", words(name));
             }
             println!("{passed} passed, 1 failed");
