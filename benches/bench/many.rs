@@ -21,7 +21,7 @@ use serde_json::Value;
 use crate::daemon::Daemon;
 use crate::http::request;
 use crate::load::{connect, drain, median};
-use crate::plane::{Plane, RBAC, binding};
+use crate::plane::{Plane, RBAC, binding, review};
 use crate::process::run;
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
@@ -59,14 +59,18 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let sweep = daemon.running().cpu()?.as_secs_f64();
     let restarted = daemon.running().memory()?;
 
-    let (mut ours, mut gone, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut gone, mut own, mut by_hand, mut asked) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         progress(&format!("many: {ending} deletions by hand, round {round} of {rounds}"));
-        by_hand.push(delete_by_hand(plane, &namespaces, ending).await?);
+        let (deleted, proved) = delete_by_hand(plane, &namespaces, ending).await?;
+        by_hand.push(deleted);
+        asked.push(deleted + proved);
         progress(&format!("many: {ending} grants that end at once, round {round} of {rounds}"));
-        let (ended, unbound) = end_at_once(plane, &daemon, &namespaces, ending).await?;
-        ours.push(ended);
-        gone.push(unbound);
+        let end = end_at_once(plane, &daemon, &namespaces, ending).await?;
+        ours.push(end.ended);
+        gone.push(end.unbound);
+        own.push(end.cpu);
     }
     let highest = daemon.running().memory()?.highest;
     progress("many: the same with kubectl");
@@ -75,7 +79,8 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let revoked = revoke_all(&daemon, live)?;
     daemon.stop()?;
 
-    let (ended, unbound, deleted) = (median(ours), median(gone), median(by_hand));
+    let (ended, unbound, own) = (median(ours), median(gone), median(own));
+    let (deleted, asked) = (median(by_hand), median(asked));
     Ok(vec![
         Row::new(format!("memory with {live} live grants"), number(lived.now, "MiB")).at_most(lived.now, 60.0, "MiB"),
         Row::new("the same after a restart", number(restarted.now, "MiB")).at_most(restarted.now, 60.0, "MiB"),
@@ -88,6 +93,10 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
         Row::new("of that, until the last binding is gone", number(unbound, "s"))
             .against(format!("deleting by hand, {BY_HAND} at once, {}", number(deleted, "s")))
             .shows(number(unbound / deleted, "×")),
+        Row::new("the same work, each proved denied", number(ended, "s"))
+            .against(format!("deleting and asking by hand, {}", number(asked, "s")))
+            .shows(number(ended / asked, "×")),
+        Row::new("CPU of jitd for each end", number(own / ending as f64 * 1e3, "ms")),
         Row::new("bindings a second, ended and proved", number(ending as f64 / ended, "/s"))
             .against(format!("kubectl delete -l, {}", number(KUBECTL as f64 / kubectl, "/s")))
             .shows(number(ending as f64 / ended / (KUBECTL as f64 / kubectl), "×")),
@@ -122,14 +131,17 @@ async fn make_live(daemon: &Daemon, namespaces: &[String], count: usize, window:
     futures::future::try_join_all(people).await.map(drop)
 }
 
-/// From the moment in which all of them are due: seconds until the last is ended, and until the last
-/// binding is gone.
-async fn end_at_once(
-    plane: &Plane,
-    daemon: &Daemon,
-    namespaces: &[String],
-    count: usize,
-) -> Result<(f64, f64), Failure> {
+/// How grants ended that were due in the same moment; seconds from then.
+struct End {
+    /// Until the last one is ended.
+    ended: f64,
+    /// Until the last binding is gone.
+    unbound: f64,
+    /// CPU of the daemon.
+    cpu: f64,
+}
+
+async fn end_at_once(plane: &Plane, daemon: &Daemon, namespaces: &[String], count: usize) -> Result<End, Failure> {
     let mut alice = connect(&daemon.alice(), 1).await?.remove(0);
     let mut bob = connect(&daemon.bob(), 1).await?.remove(0);
     let window = format!("{}s", WINDOW.as_secs());
@@ -155,7 +167,7 @@ async fn end_at_once(
     audit.seek(SeekFrom::End(0))?;
     daemon.running().signal(Signal::SIGSTOP)?;
     tokio::time::sleep(last.duration_since(Timestamp::now()).unsigned_abs() + Duration::from_millis(200)).await;
-    let due = Timestamp::now();
+    let (due, cpu) = (Timestamp::now(), daemon.running().cpu()?);
     daemon.running().signal(Signal::SIGCONT)?;
     let given_up = Instant::now() + Duration::from_secs(120);
     // Not the daemon is asked how far it is, for that would be work of its own.
@@ -173,7 +185,8 @@ async fn end_at_once(
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let since = |at: Timestamp| at.duration_since(due).as_secs_f64();
-    Ok((since(at), since(last_deletion(audit)?)))
+    let cpu = (daemon.running().cpu()? - cpu).as_secs_f64();
+    Ok(End { ended: since(at), unbound: since(last_deletion(audit)?), cpu })
 }
 
 /// When the API server answered the last deletion of a binding, in its own audit log.
@@ -189,15 +202,18 @@ fn last_deletion(audit: File) -> Result<Timestamp, Failure> {
     Ok(last.ok_or("no deletion in the audit log")?)
 }
 
-/// Makes bindings like jitd's, and says how long it takes to delete them over connections that are open.
-async fn delete_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
+/// Makes bindings like jitd's, and says how many seconds it takes to delete them over connections that are open, and
+/// then to ask about each of them once.
+async fn delete_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<(f64, f64), Failure> {
     bind_by_hand(plane, namespaces, count).await?;
-    let path = |number: usize| {
-        let namespace = &namespaces[number % namespaces.len()];
-        request("DELETE", &format!("{RBAC}/namespaces/{namespace}/rolebindings/hand-{number}"), None)
+    let namespace = |number: usize| &namespaces[number % namespaces.len()];
+    let deletion = |number: usize| {
+        request("DELETE", &format!("{RBAC}/namespaces/{}/rolebindings/hand-{number}", namespace(number)), None)
     };
-    let connections = connect(&plane.admin, BY_HAND).await?;
-    Ok(drain(connections, (0..count).map(path).collect()).await?.as_secs_f64())
+    let question = |number: usize| review(namespace(number), &format!("bench:hand-{number}"));
+    let deleted = drain(connect(&plane.admin, BY_HAND).await?, (0..count).map(deletion).collect()).await?;
+    let asked = drain(connect(&plane.admin, BY_HAND).await?, (0..count).map(question).collect()).await?;
+    Ok((deleted.as_secs_f64(), asked.as_secs_f64()))
 }
 
 /// The operator's kill switch, as it is typed: seconds until it says that all of them are over.
