@@ -70,13 +70,13 @@ pub(crate) fn sudo_makes_nobody_another_human(bastion: &mut Bastion) {
 
 /// Dave's account moves to a directory, LDAP by way of sssd, and is in no file of the host any more. The groups that it
 /// gives him are his; one that he loses is lost as soon as sssd knows; while the directory is away sssd answers for it;
-/// and who nobody knows is nobody. The daemon is the same one all the time.
+/// while sssd is away he is nobody; and so is always who is in none of them. The daemon is the same one all the time.
 pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
     machine.root("gpasswd --add dave jit-users");
-    let uid = machine.does("dave", "id -u").trim().to_owned();
-    directory(machine, &uid);
+    let [uid, gid] = ["-u", "-g"].map(|which| machine.does("dave", &format!("id {which}")).trim().to_owned());
+    directory(machine, &uid, &gid);
     machine.root("sed -i '/^dave:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow");
     machine.run("root", "getent --service=files passwd dave").must(2);
     machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, security\n");
@@ -90,9 +90,12 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
     machine.root("systemctl stop directory && sss_cache --everything");
     machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
     machine.root("sss_cache --everything && systemctl stop sssd");
-    let nobody = format!("setpriv --reuid {uid} --regid {uid} --groups jit-users -- jit-login whoami");
-    let told = format!("uid {uid} is no account of this host");
-    machine.run("root", &nobody).must(4).says("error[unknown-caller]").says(&told);
+    let as_uid = |uid: &str| {
+        machine.run("root", &format!("setpriv --reuid {uid} --regid {gid} --groups jit-users -- jit-login whoami"))
+    };
+    as_uid(&uid).must(1).says("error[unknown-caller]").says("the host's name service failed");
+    machine.root("systemctl start sssd");
+    as_uid("4999").must(4).says("error[unknown-caller]").says("uid 4999 is no account of this host");
     assert_eq!(machine.property("jitd", "MainPID"), pid);
 }
 
@@ -100,7 +103,7 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
 const LDAPI: &str = "ldapi://%2Frun%2Fdirectory%2Fldapi";
 
 /// An LDAP server with dave and the group `security`, and sssd that asks it.
-fn directory(machine: &Machine, uid: &str) {
+fn directory(machine: &Machine, uid: &str, gid: &str) {
     machine.root("mkdir -p /etc/directory /var/lib/directory");
     machine.write(
         "/etc/directory/slapd.conf",
@@ -117,8 +120,8 @@ fn directory(machine: &Machine, uid: &str) {
     let entries = format!(
         "dn: dc=bastion\nobjectClass: dcObject\nobjectClass: organization\no: bastion\n\n\
          dn: uid=dave,dc=bastion\nobjectClass: account\nobjectClass: posixAccount\ncn: dave\n\
-         uidNumber: {uid}\ngidNumber: {uid}\nhomeDirectory: /home/dave\nloginShell: /bin/bash\n\n\
-         dn: cn=dave,dc=bastion\nobjectClass: posixGroup\ngidNumber: {uid}\n\n\
+         uidNumber: {uid}\ngidNumber: {gid}\nhomeDirectory: /home/dave\nloginShell: /bin/bash\n\n\
+         dn: cn=dave,dc=bastion\nobjectClass: posixGroup\ngidNumber: {gid}\n\n\
          dn: cn=security,dc=bastion\nobjectClass: posixGroup\ngidNumber: 5000\nmemberUid: dave\n"
     );
     machine.write("/etc/directory/entries.ldif", &entries);
