@@ -873,7 +873,12 @@ impl Grant {
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
         let login = fact.login.clone();
-        Arc::make_mut(&mut self.agreed).extend(fact.by.clone().map(|by| Yes { by, login, groups: groups.clone(), at: fact.at }));
+        Arc::make_mut(&mut self.agreed).extend(fact.by.clone().map(|by| Yes {
+            by,
+            login,
+            groups: groups.clone(),
+            at: fact.at,
+        }));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {
