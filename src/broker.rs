@@ -12,7 +12,7 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -100,10 +100,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const AUTHORIZER_FOLLOWS: Duration = Duration::from_millis(3);
 
 /// How long the proof of one end lets the deletions of others pass: a thousand of them need less.
-const DELETIONS_WITHIN: Duration = Duration::from_secs(1);
+const DELETIONS_WITHIN: Duration = Duration::from_secs(5);
 
 /// So much of what a requester has already is shown to approvers one by one.
 const HELD_SHOWN: usize = 20;
+
+/// So many roles of grants that ended are kept.
+const ROLES_KEPT: usize = 32;
 
 /// So many grants of one cluster are revoked at a time. More than the calls that a cluster gets at a time, for a
 /// grant also waits for the trail and between two questions.
@@ -138,6 +141,8 @@ pub struct Broker {
     breaking: tokio::sync::Mutex<()>,
     /// Held from what an operator says about giving until it is recorded.
     operating: tokio::sync::Mutex<()>,
+    /// Roles of grants that ended lately, by the hash of their rules.
+    roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
 }
 
 /// Whose grants an operator means.
@@ -264,6 +269,7 @@ impl Broker {
             asking: Mutex::default(),
             breaking: tokio::sync::Mutex::default(),
             operating: tokio::sync::Mutex::default(),
+            roles: tokio::sync::Mutex::default(),
         }
     }
 
@@ -409,8 +415,9 @@ impl Broker {
     /// What a person has open, and asked for lately. The review that the grant `of` itself owes does not count
     /// against it.
     async fn usage(&self, person: &PersonName, of: Option<&GrantId>) -> Result<Usage, BrokerError> {
-        let mut usage = Usage { review_owed: self.owes_review(person, of), ..Usage::default() };
+        let mut usage = Usage::default();
         for grant in self.ledger.of(person) {
+            usage.review_owed |= grant.owes_review() && of != Some(&grant.id);
             match grant.phase {
                 Phase::Pending => usage.pending = usage.pending.saturating_add(1),
                 Phase::Collecting | Phase::Live => usage.live = usage.live.saturating_add(1),
@@ -1059,13 +1066,29 @@ impl Broker {
             }
         }
         intended?;
-        if let Some(shown) = self.trail.shown_of(&grant.id).await?
-            && let Some(bound) = with_probes(&grant, &shown.role)
+        if let Some(role) = self.role_of(&grant).await?
+            && let Some(bound) = with_probes(&grant, &role)
         {
             try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
         }
         let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
         Ok(self.ledger.record(cell, None, vec![ended]).await?)
+    }
+
+    /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
+    /// last ones are kept: each is large, and takes longer to read than the question that comes of it.
+    async fn role_of(&self, grant: &Grant) -> Result<Option<Arc<ResolvedRole>>, BrokerError> {
+        let mut roles = self.roles.lock().await;
+        if let Some(role) = roles.get(&grant.rules_sha256) {
+            return Ok(Some(Arc::clone(role)));
+        }
+        let Some(shown) = self.trail.shown_of(&grant.id).await? else { return Ok(None) };
+        if roles.len() >= ROLES_KEPT {
+            roles.clear();
+        }
+        let role = Arc::new(shown.role);
+        roles.insert(Arc::clone(&grant.rules_sha256), Arc::clone(&role));
+        Ok(Some(role))
     }
 
     // ---- operating ----

@@ -18,7 +18,6 @@ use tokio::sync::{Notify, watch};
 
 use crate::grant::approval;
 use crate::grant::drain::Draining;
-use crate::grant::policy::Terms;
 use crate::grant::request::{ClusterName, Login, Person, PersonName};
 use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
 use crate::trail::{Trail, TrailError};
@@ -53,8 +52,8 @@ pub struct Ledger {
     /// The same by who asked: each request counts what its person has.
     of_person: RwLock<BTreeMap<PersonName, BTreeMap<GrantId, Arc<Cell>>>>,
     deadlines: Mutex<BTreeSet<(Timestamp, GrantId)>>,
-    /// The terms that each rule gave last, one copy for all grants that have them.
-    terms: Mutex<HashMap<String, Arc<Terms>>>,
+    /// The last grant of each rule: what the next one has in common with it is kept once.
+    of_rule: Mutex<HashMap<String, Grant>>,
     /// Told when a deadline may have come nearer.
     pub due: Notify,
     /// Whether the daemon is ending, so that nobody waits any more.
@@ -162,7 +161,7 @@ impl Ledger {
             open: RwLock::default(),
             of_person: RwLock::default(),
             deadlines: Mutex::default(),
-            terms: Mutex::default(),
+            of_rule: Mutex::default(),
             due: Notify::new(),
             stopping: watch::Sender::new(false),
             changed: watch::Sender::default(),
@@ -446,7 +445,13 @@ impl Ledger {
     // ---- keeping ----
 
     fn keep(&self, mut grant: Grant) -> Arc<Cell> {
-        self.share_terms(&mut grant);
+        let rule = grant.terms.rule.clone();
+        let mut of_rule = self.of_rule.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = of_rule.get(&rule) {
+            grant.share(last);
+        }
+        of_rule.insert(rule, grant.clone());
+        drop(of_rule);
         let id = grant.id.clone();
         let deadline = grant.deadline;
         let requester = grant.requester.clone();
@@ -460,15 +465,6 @@ impl Ledger {
         }
         self.changed.send_replace(());
         cell
-    }
-
-    /// Thousands of grants have the terms of one rule.
-    fn share_terms(&self, grant: &mut Grant) {
-        let mut terms = self.terms.lock().unwrap_or_else(PoisonError::into_inner);
-        match terms.get(&grant.terms.rule) {
-            Some(same) if *same == grant.terms => grant.terms = Arc::clone(same),
-            _ => drop(terms.insert(grant.terms.rule.clone(), Arc::clone(&grant.terms))),
-        }
     }
 
     fn forget(&self, grant: &Grant) {

@@ -23,6 +23,9 @@ use crate::process::{Running, run};
 /// The program that is measured.
 const JITD: &str = env!("CARGO_BIN_EXE_jitd");
 
+/// What its unit gives it; see `systemd/jitd.service`.
+const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "2")];
+
 /// Uids that no account has, far above those that `useradd` gives.
 pub(crate) const ALICE: u32 = 420_001;
 pub(crate) const BOB: u32 = 420_002;
@@ -84,7 +87,9 @@ impl Daemon {
         let begun = Instant::now();
         let log = self.folder.join("jitd.log");
         let alice = self.alice();
-        let started = Running::start("jitd", self.command().arg("serve"), &log)?;
+        let mut serve = self.command();
+        serve.arg("serve").envs(ENVIRONMENT);
+        let started = Running::start("jitd", &mut serve, &log)?;
         let running = self.running.insert(started);
         let health = request("GET", "/healthz", None);
         loop {

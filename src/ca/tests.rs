@@ -906,14 +906,14 @@ fn broken_glass_is_marked_in_the_uid_alone() {
     let authority = made(&folder);
     let (until, csr) = (now().checked_add(seconds(900)).unwrap(), some_csr());
     let mut grant = live(csr.key(), until);
-    grant.glass = Some(Glass {
+    grant.glass = Some(Box::new(Glass {
         reason: "nobody answers".parse().unwrap(),
         broken_at: now(),
         review_until: until,
         digest: String::new(),
         reviews: Vec::new(),
         owed: true,
-    });
+    }));
     let approved = renewed(&grant, csr.key(), until);
     let certificate = authority.sign(authority.prepare(approved, csr, seconds(900), now()).unwrap()).unwrap();
     let made = user_profile(&ders(&certificate.chain_pem)[0], &certificate.serial, &authority);

@@ -47,12 +47,12 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     transport: Transport,
     host: String,
-    /// How many bindings are being taken away at this moment.
-    unbinding: watch::Sender<usize>,
+    /// How many deletions of bindings wait for their turn.
+    waiting: watch::Sender<usize>,
 }
 
-/// One of the bindings that are being taken away.
-struct Unbinding<'a>(&'a watch::Sender<usize>);
+/// A deletion that waits for its turn.
+struct Waiting<'a>(&'a watch::Sender<usize>);
 
 impl Cluster {
     /// A cluster at `endpoint`, reached as `credential`. `host` names this daemon among others on the same
@@ -77,7 +77,7 @@ impl Cluster {
             });
         }
         let transport = Transport::new(endpoint, credential, limits)?;
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), unbinding: watch::Sender::new(0) })))
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting: watch::Sender::new(0) })))
     }
 
     /// Whatever is asked from now on is asked as `credential`, by all clones.
@@ -228,31 +228,28 @@ impl Cluster {
         unless_missing(self.0.transport.call::<Kind>(request).await).map(drop)
     }
 
-    /// Takes the binding away, and then the role that was made for it: by `uid` where it is known, without reading anything; else, or when another
-    /// uid has its name now, only if what is there is ours by its name and its only subject (and, where
-    /// the uid was never known, its role).
+    /// Takes the binding away, and then the role that was made for it: by `uid` where it is known, without reading
+    /// anything; else, or when another uid has its name now, only if what is there is ours by its name and its only
+    /// subject (and, where the uid was never known, its role).
     ///
     /// # Errors
     /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
     /// answers [`Unbound::AlreadyGone`].
     pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
-        let unbound = {
-            let _unbinding = Unbinding::begin(&self.0.unbinding);
-            self.remove(binding, uid).await?
-        };
+        let unbound = self.remove(binding, uid).await?;
         if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
             self.remove_role(binding, namespace, rules).await?;
         }
         Ok(unbound)
     }
 
-    /// Waits until no binding is being taken away, or patience is over: when many end together, a proof that one
-    /// is gone must not hold up the deletion of another, for all have the same turns. One deletion that hangs
-    /// does not stop the proofs.
+    /// Waits until no deletion of a binding waits for its turn, or patience is over: when many end together, a proof
+    /// that one is gone must not hold up the deletion of another, for all have the same turns. A deletion that was
+    /// sent and gets no answer stops no proof.
     pub async fn deletions_first(&self, patience: Duration) {
-        let mut unbinding = self.0.unbinding.subscribe();
-        // Without an answer in time the proof is asked for all the same.
-        let _ = tokio::time::timeout(patience, unbinding.wait_for(|unbinding| *unbinding == 0)).await;
+        let mut waiting = self.0.waiting.subscribe();
+        // Afterwards the proof is asked for all the same.
+        let _ = tokio::time::timeout(patience, waiting.wait_for(|waiting| *waiting == 0)).await;
     }
 
     async fn remove(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
@@ -275,7 +272,8 @@ impl Cluster {
 
     async fn delete(&self, binding: &Binding, uid: &str) -> Result<Unbound, ClusterError> {
         let request = bindings(binding.namespace.as_ref()).delete(&binding.name, &only(uid));
-        let Some(reply) = unless_missing(self.0.transport.call::<Kind>(request).await)? else {
+        let reply = self.0.transport.send_after(Waiting::begin(&self.0.waiting), request).await?;
+        let Some(reply) = unless_missing(self.0.transport.read::<Kind>(&reply))? else {
             return Ok(Unbound::AlreadyGone);
         };
         // An object instead of a Status is still there, and RBAC still follows it: a finalizer holds it.
@@ -458,22 +456,22 @@ impl Cluster {
     }
 }
 
-impl<'a> Unbinding<'a> {
-    fn begin(unbinding: &'a watch::Sender<usize>) -> Self {
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
         // Nobody waits for more of them.
-        unbinding.send_if_modified(|unbinding| {
-            *unbinding = unbinding.saturating_add(1);
+        waiting.send_if_modified(|waiting| {
+            *waiting = waiting.saturating_add(1);
             false
         });
-        Self(unbinding)
+        Self(waiting)
     }
 }
 
-impl Drop for Unbinding<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_if_modified(|unbinding| {
-            *unbinding = unbinding.saturating_sub(1);
-            *unbinding == 0
+        self.0.send_if_modified(|waiting| {
+            *waiting = waiting.saturating_sub(1);
+            *waiting == 0
         });
     }
 }

@@ -200,10 +200,20 @@ impl Transport {
         &self,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Reply, ClusterError> {
+        self.send_after((), request).await
+    }
+
+    /// The same; drops `waiting` when the request's turn has come.
+    pub(super) async fn send_after<W>(
+        &self,
+        waiting: W,
+        request: Result<Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<Reply, ClusterError> {
         let request = request.map_err(|why| self.unreadable(format!("our own request: {why}")))?;
         let Ok(Ok(_turn)) = tokio::time::timeout(self.limits.turn, self.turns.acquire()).await else {
             return Err(self.timed_out(self.limits.turn));
         };
+        drop(waiting);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         let exchange = async {
             let answer = client.send(request.map(Body::from)).await.map_err(|why| self.unreachable(&why))?;

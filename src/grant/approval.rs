@@ -94,7 +94,7 @@ pub fn approve(
             .hint("look at it again with `jit-login show`, then approve that"));
     }
     let yes = yes_of(grant, approver, now)?;
-    let groups = yes.groups.clone();
+    let groups = yes.groups.iter().cloned().collect();
     let agreed: Vec<Yes> = grant.agreed.iter().cloned().chain([yes]).collect();
     let digest = grant.digest.to_string();
     if unmet(&grant.terms.steps, &agreed).is_empty() {
@@ -302,7 +302,7 @@ pub fn drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<Refusal> {
 /// What is left of a yes with the groups that its author has now.
 fn still_counts(yes: &Yes, grant: &Grant, facts: &Facts<'_>) -> Option<Yes> {
     let person = facts.approvers.get(&yes.by).filter(|person| person.name != grant.requester)?;
-    let groups = yes.groups.intersection(&person.groups).cloned().collect();
+    let groups = yes.groups.iter().filter(|group| person.groups.contains(*group)).cloned().collect();
     Some(Yes { groups, ..yes.clone() })
 }
 

@@ -64,7 +64,7 @@ pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) ->
             .hint("look at it again with `jit-login show`, then approve that"));
     }
     let yes = yes_of(grant, approver, now)?;
-    let (digest, groups) = (extension.digest.clone(), yes.groups.clone());
+    let (digest, groups) = (extension.digest.clone(), yes.groups.iter().cloned().collect());
     let agreed: Vec<Yes> = extension.agreed.iter().cloned().chain([yes]).collect();
     if unmet(&grant.terms.steps, &agreed).is_empty() {
         Ok(Event::Extended { digest, groups, until: end(grant, extension.window, now)? })
@@ -97,7 +97,7 @@ pub fn of_itself(grant: &Grant, now: Timestamp) -> Result<Option<Event>, Refusal
 /// The question that waits for an answer at this moment.
 #[must_use]
 pub fn open(grant: &Grant, now: Timestamp) -> Option<&Extension> {
-    grant.extension.as_ref().filter(|extension| grant.phase == Phase::Live && now < extension.pending_until)
+    grant.extension.as_deref().filter(|extension| grant.phase == Phase::Live && now < extension.pending_until)
 }
 
 fn answerable(grant: &Grant, now: Timestamp) -> Result<&Extension, Refusal> {

@@ -164,7 +164,12 @@ pub fn review(
         .map_err(|refusal| refusal.hint("somebody else of the groups that review has to"))?;
     let groups: BTreeSet<String> =
         steps.iter().flat_map(|step| &step.groups).filter(|group| reviewer.groups.contains(*group)).cloned().collect();
-    let by = Yes { by: reviewer.name.clone(), login: reviewer.login.clone(), groups: groups.clone(), at: now };
+    let by = Yes {
+        by: reviewer.name.clone(),
+        login: reviewer.login.clone(),
+        groups: groups.iter().cloned().collect(),
+        at: now,
+    };
     if !steps.iter().any(|step| step.counts(&by)) {
         let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
         return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
@@ -190,7 +195,7 @@ pub fn review(
 /// Whether nothing is owed any more after one more review.
 #[must_use]
 pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
-    let mut all = grant.glass.as_ref().map(Glass::reviewers).unwrap_or_default();
+    let mut all = grant.glass.as_deref().map(Glass::reviewers).unwrap_or_default();
     all.push(by);
     unmet(steps(grant), &all).is_empty()
 }

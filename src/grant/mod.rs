@@ -623,9 +623,9 @@ pub struct Grant {
     /// The worst of what it lets its holder reach.
     pub risk: Option<Severity>,
     /// More time that was asked for and not answered yet.
-    pub extension: Option<Extension>,
+    pub extension: Option<Box<Extension>>,
     /// That nobody had agreed when the access was taken, and who looked at it since.
-    pub glass: Option<Glass>,
+    pub glass: Option<Box<Glass>>,
     /// How many questions and answers there were, of all kinds.
     pub answers: u32,
     /// What became of its role while it was live, where its terms only warn.
@@ -658,6 +658,10 @@ pub struct Grant {
     pub closed_by: Option<PersonName>,
     /// What was said when it was denied or revoked.
     pub closing_words: Option<String>,
+}
+
+fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
+    Yes { by, login: fact.login.clone(), groups: groups.iter().cloned().collect(), at: fact.at }
 }
 
 /// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
@@ -736,14 +740,15 @@ impl Grant {
                 }
                 let (reason, digest) = (reason.clone(), digest.clone());
                 let (broken_at, review_until) = (fact.at, *review_until);
-                self.glass = Some(Glass { reason, broken_at, review_until, digest, reviews: Vec::new(), owed: true });
+                let reviews = Vec::new();
+                self.glass = Some(Box::new(Glass { reason, broken_at, review_until, digest, reviews, owed: true }));
                 self.answers = self.answers.saturating_add(1);
                 self.phase = P::Approved;
                 self.deadline = Some(*collect_until);
             }
             (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
                 let by = fact.by.clone().filter(|by| *by != self.requester);
-                let by = by.map(|by| Yes { by, login: fact.login.clone(), groups: groups.clone(), at: fact.at });
+                let by = by.map(|by| yes(by, fact, groups));
                 let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
                 match (by, &mut self.glass) {
                     (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
@@ -784,13 +789,13 @@ impl Grant {
             (P::Live, E::ExtensionAsked { window, reason, digest, pending_until }) => {
                 let (reason, digest) = (reason.clone(), digest.clone());
                 let (window, pending_until) = (*window, *pending_until);
-                self.extension = Some(Extension { window, reason, digest, pending_until, agreed: Vec::new() });
+                let agreed = Vec::new();
+                self.extension = Some(Box::new(Extension { window, reason, digest, pending_until, agreed }));
                 self.answers = self.answers.saturating_add(1);
             }
             (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
                 if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
-                    let (login, groups) = (fact.login.clone(), groups.clone());
-                    extension.agreed.push(Yes { by: by.clone(), login, groups, at: fact.at });
+                    extension.agreed.push(yes(by.clone(), fact, groups));
                 }
                 self.answers = self.answers.saturating_add(1);
             }
@@ -872,13 +877,10 @@ impl Grant {
 
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
-        let login = fact.login.clone();
-        Arc::make_mut(&mut self.agreed).extend(fact.by.clone().map(|by| Yes {
-            by,
-            login,
-            groups: groups.clone(),
-            at: fact.at,
-        }));
+        let agreed = Arc::make_mut(&mut self.agreed);
+        // Mostly one, of thousands of grants.
+        agreed.reserve_exact(1);
+        agreed.extend(fact.by.clone().map(|by| yes(by, fact, groups)));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {
@@ -886,6 +888,22 @@ impl Grant {
         self.deadline = None;
         self.ended_at = Some(fact.at);
         self.closed_by = fact.by.clone();
+    }
+
+    /// Takes from another grant what is the same in both, so that thousands of one rule have it once.
+    pub fn share(&mut self, other: &Self) {
+        fn one<T: PartialEq + Clone>(mine: &mut T, others: &T) {
+            if mine == others {
+                mine.clone_from(others);
+            }
+        }
+        one(&mut self.requester, &other.requester);
+        one(&mut self.role_uid, &other.role_uid);
+        one(&mut self.rules_sha256, &other.rules_sha256);
+        one(&mut self.terms, &other.terms);
+        let ask = Arc::make_mut(&mut self.ask);
+        one(&mut ask.cluster, &other.ask.cluster);
+        one(&mut ask.access, &other.ask.access);
     }
 
     /// What was asked at first: what the policy decides on.

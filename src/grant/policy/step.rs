@@ -63,7 +63,7 @@ pub struct Yes {
     /// How they came to the host.
     pub login: Option<Login>,
     /// The asked groups that they were in.
-    pub groups: BTreeSet<String>,
+    pub groups: Vec<String>,
     /// When.
     pub at: Timestamp,
 }
