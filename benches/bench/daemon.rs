@@ -24,7 +24,7 @@ use crate::process::{Running, run};
 const JITD: &str = env!("CARGO_BIN_EXE_jitd");
 
 /// What its unit gives it; see `systemd/jitd.service`.
-const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "2")];
+const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "4")];
 
 /// Uids that no account has, far above those that `useradd` gives.
 pub(crate) const ALICE: u32 = 420_001;
