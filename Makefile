@@ -77,12 +77,12 @@ test: setup scripts fmt clippy doc unit packages-check ## everything that has to
 # The packages under test are those that `make packages` has just built.
 .PHONY: bastion
 bastion: packages ## a Debian that boots, with the package and real people on it; as root
-	$(call step,bastion,cargo test --test machine -- "$$PWD"/target/packages/*.{deb,rpm})
+	$(call step,bastion,cargo test --test machine -- "$$PWD"/target/packages/*.deb "$$PWD"/target/packages/*.rpm)
 
 .PHONY: upgrade
 upgrade: packages ## the way to this build from an earlier one, on that Debian: make upgrade FROM=jitd_….deb
 	$(if $(FROM),,$(error which build to come from? make upgrade FROM=jitd_….deb))
-	$(call step,upgrade,cargo test --test machine -- "$$PWD"/target/packages/*.{deb,rpm} '$(abspath $(FROM))')
+	$(call step,upgrade,cargo test --test machine -- "$$PWD"/target/packages/*.deb "$$PWD"/target/packages/*.rpm '$(abspath $(FROM))')
 
 .PHONY: demo
 demo: build ## the story in half a minute, each step checked, in an environment of its own
