@@ -83,7 +83,14 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
-    match local.block_on(&runtime, run(&arguments)) {
+    // What was started ends with the future that started it.
+    let measured = async {
+        tokio::select! {
+            rows = run(&arguments) => rows,
+            _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        }
+    };
+    match local.block_on(&runtime, measured) {
         Ok(rows) => {
             let met = table::print(&rows);
             if met || !arguments.strict { ExitCode::SUCCESS } else { ExitCode::FAILURE }

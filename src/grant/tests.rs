@@ -90,6 +90,18 @@ fn requested(count: u32) -> Grant {
     with_terms(terms(count))
 }
 
+/// Only what is the same in both is had once, so nothing of the grant is another.
+#[test]
+fn sharing_changes_nothing() {
+    for other in [requested(1), requested(2), glassy()] {
+        let (before, mut grant) = (requested(1), requested(1));
+        grant.share(&other);
+        assert_eq!(grant, before);
+        assert_eq!(Arc::ptr_eq(&grant.terms, &other.terms), other.terms == before.terms);
+        assert!(Arc::ptr_eq(&grant.role_uid, &other.role_uid));
+    }
+}
+
 /// A request whose rule lets the glass be broken after a minute, for five, reviewed by two.
 fn glassy() -> Grant {
     let requester = person("alice", &["oncall"]);
