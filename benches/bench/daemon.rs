@@ -23,8 +23,8 @@ use crate::process::{Running, run};
 /// The program that is measured.
 const JITD: &str = env!("CARGO_BIN_EXE_jitd");
 
-/// What its unit gives it; see `systemd/jitd.service`.
-const ENVIRONMENT: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "4")];
+/// Whose environment it is given.
+const UNIT: &str = include_str!("../../systemd/jitd.service");
 
 /// Uids that no account has, far above those that `useradd` gives.
 pub(crate) const ALICE: u32 = 420_001;
@@ -88,7 +88,7 @@ impl Daemon {
         let log = self.folder.join("jitd.log");
         let alice = self.alice();
         let mut serve = self.command();
-        serve.arg("serve").envs(ENVIRONMENT);
+        serve.arg("serve").envs(UNIT.lines().filter_map(|line| line.strip_prefix("Environment=")?.split_once('=')));
         let started = Running::start("jitd", &mut serve, &log)?;
         let running = self.running.insert(started);
         let health = request("GET", "/healthz", None);

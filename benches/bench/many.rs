@@ -59,18 +59,12 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let sweep = daemon.running().cpu()?.as_secs_f64();
     let restarted = daemon.running().memory()?;
 
-    let (mut ours, mut gone, mut own, mut by_hand, mut asked) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut ends, mut by_hand) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         progress(&format!("many: {ending} deletions by hand, round {round} of {rounds}"));
-        let (deleted, proved) = delete_by_hand(plane, &namespaces, ending).await?;
-        by_hand.push(deleted);
-        asked.push(deleted + proved);
+        by_hand.push(delete_by_hand(plane, &namespaces, ending).await?);
         progress(&format!("many: {ending} grants that end at once, round {round} of {rounds}"));
-        let end = end_at_once(plane, &daemon, &namespaces, ending).await?;
-        ours.push(end.ended);
-        gone.push(end.unbound);
-        own.push(end.cpu);
+        ends.push(end_at_once(plane, &daemon, &namespaces, ending).await?);
     }
     let highest = daemon.running().memory()?.highest;
     progress("many: the same with kubectl");
@@ -79,8 +73,10 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let revoked = revoke_all(&daemon, live)?;
     daemon.stop()?;
 
-    let (ended, unbound, own) = (median(ours), median(gone), median(own));
-    let (deleted, asked) = (median(by_hand), median(asked));
+    let of_ends = |figure: fn(&End) -> f64| median(ends.iter().map(figure));
+    let (ended, unbound, own) = (of_ends(|end| end.ended), of_ends(|end| end.unbound), of_ends(|end| end.cpu));
+    let deleted = median(by_hand.iter().map(|(deleted, _)| *deleted));
+    let asked = median(by_hand.iter().map(|(deleted, asked)| deleted + asked));
     Ok(vec![
         Row::new(format!("memory with {live} live grants"), number(lived.now, "MiB")).at_most(lived.now, 60.0, "MiB"),
         Row::new("the same after a restart", number(restarted.now, "MiB")).at_most(restarted.now, 60.0, "MiB"),
