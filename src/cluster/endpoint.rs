@@ -11,6 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use k8s_openapi::ByteString;
 use kube::config::{AuthInfo, Kubeconfig};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use super::transport::ClusterError;
@@ -42,12 +44,10 @@ impl Endpoint {
     }
 
     pub(super) fn trusting(name: ClusterName, server: &str, uri: Uri, ca_pem: &str) -> Result<Self, String> {
-        let ca_der: Vec<Vec<u8>> = pem::parse_many(ca_pem)
-            .map_err(|why| format!("not PEM: {why}"))?
-            .into_iter()
-            .filter(|block| block.tag() == "CERTIFICATE")
-            .map(pem::Pem::into_contents)
-            .collect();
+        let ca_der: Vec<Vec<u8>> = CertificateDer::pem_slice_iter(ca_pem.as_bytes())
+            .map(|certificate| certificate.map(|der| der.to_vec()))
+            .collect::<Result<_, _>>()
+            .map_err(|why| format!("not PEM: {why}"))?;
         if ca_der.is_empty() {
             return Err("holds no certificate in PEM".to_owned());
         }
