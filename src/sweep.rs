@@ -18,6 +18,7 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerError, Site};
 use crate::cluster::{ClusterError, Found};
@@ -74,6 +75,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     let mut comparison = tokio::time::interval(COMPARE_EVERY);
     comparison.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     comparison.tick().await;
+    let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
     watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&permits)));
@@ -83,7 +85,8 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = broker.ledger().due.notified() => {}
-            _ = comparison.tick() => {
+            _ = comparison.tick(), if may_compare(settling.is_empty(), compared.elapsed()) => {
+                compared = Instant::now();
                 // Beside the deadlines: a cluster that hangs must not hold up those of the others.
                 let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
                 settling.spawn(async move { compare_all(&broker, &findings).await });
@@ -91,6 +94,12 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
             Some(_) = settling.join_next() => {}
         }
     }
+}
+
+/// Whether it is time for a comparison that is due. It reads every binding, which costs the API server more than many
+/// ends do, so it waits for those that are under way; but not for ever, for with a cluster that is down some always are.
+fn may_compare(nothing_under_way: bool, since_the_last: Duration) -> bool {
+    nothing_under_way || since_the_last >= COMPARE_EVERY * 2
 }
 
 /// Begins to settle everything that is due, and says when the next deadline is.
@@ -173,6 +182,10 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         });
     }
     ends.join_all().await;
+    let labelled: Vec<&Found> = odd.iter().filter(|found| site.cluster.labelled(found)).collect();
+    if labelled.is_empty() {
+        return Ok(0);
+    }
     let now = broker.ledger().bound_in(name);
     // One that is being bound has no uid yet; its name has to do.
     let ours: HashMap<String, &[String]> =
@@ -180,7 +193,7 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     let is_ours =
         |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
     let mut unknown = 0;
-    for found in odd.iter().filter(|found| site.cluster.labelled(found) && !is_ours(found)) {
+    for found in labelled.into_iter().filter(|found| !is_ours(found)) {
         unknown += 1;
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }
@@ -286,4 +299,16 @@ fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {
 
 fn until(deadline: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(deadline.duration_since(now)).unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_waits_for_ends_but_not_for_ever() {
+        assert!(may_compare(true, COMPARE_EVERY), "nothing is under way");
+        assert!(!may_compare(false, COMPARE_EVERY), "something is");
+        assert!(may_compare(false, COMPARE_EVERY * 2), "something always is");
+    }
 }
