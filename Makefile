@@ -53,7 +53,8 @@ doc: ## is the documentation whole?
 scripts: ## are the scripts and the launcher of the control plane in order?
 	$(call step,scripts,shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run) && cd tests/controlplane/launch && files=$$(gofmt -l .) && [[ -z $$files ]] && go vet ./...)
 
-# Go and Rust are built side by side: each ends with one long link on a single core.
+# Go and Rust are built side by side: each ends with one long link on a single core. More tests run at a time than there
+# are cores, because most of them wait: for a window to end, for a server to come up.
 .PHONY: unit
 unit: ## every test of cargo, against the real control plane
 	@((EUID == 0)) || { echo 'tests run commands as several accounts, which takes root; hint: sudo make test' >&2; exit 1; }
@@ -61,7 +62,7 @@ unit: ## every test of cargo, against the real control plane
 		tests/controlplane/build.sh >/dev/null & plane=$$!; \
 		cargo test --no-run || { kill "$$plane"; exit 1; }; wait "$$plane")
 	$(call heading,tests)
-	@cargo test
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-6} cargo test
 
 .PHONY: packages
 packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
