@@ -28,8 +28,12 @@ main() {
     programs
     documents "$version"
     rm -f "$packages"/*.deb "$packages"/*.rpm
-    "$tools/cargo-deb" deb --no-build --deb-revision "$revision" --output "$packages/" >&2
-    "$tools/cargo-generate-rpm" generate-rpm --set-metadata "release = \"$revision\"" --output "$packages/" >&2
+    # Packing as small as it goes takes a minute, which is for those that are released.
+    local deb=() rpm=()
+    [[ $profile != dev ]] || { deb=(--fast); rpm=(--payload-compress gzip); }
+    "$tools/cargo-deb" deb --no-build --deb-revision "$revision" "${deb[@]}" --output "$packages/" >&2
+    "$tools/cargo-generate-rpm" generate-rpm --set-metadata "release = \"$revision\"" "${rpm[@]}" \
+        --output "$packages/" >&2
     printf '%s\n' "$packages"/*.deb "$packages"/*.rpm
 }
 
