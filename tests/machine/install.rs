@@ -191,11 +191,8 @@ pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
     let policy = machine.root(&format!("cat {POLICY}"));
     let done = machine.run("root", &format!("{APT} purge jitd")).must(0).says("/var/lib/jitd");
     assert!(done.out.contains("trail") && done.out.contains("kept"), "{}", done.out);
-    for unit in UNITS {
-        assert_eq!(machine.run("root", &format!("systemctl is-active {unit}")).out, "inactive\n");
-    }
-    machine.run("root", "test -e /run/jitd/api.sock || test -e /etc/jitd || test -e /usr/bin/jitd").must(1);
-    assert_eq!(machine.root("stat -c %U /var/lib/jitd/trail.db"), "jitd\n");
+    is_gone_but_for_the_trail(machine);
+    machine.run("root", "test -e /etc/jitd").must(1);
     bastion.machine.power_off();
     // The trail as it lies there, with the programs of an auditor.
     let state = bastion.machine.root.join("var/lib/jitd");
@@ -212,6 +209,14 @@ pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
     std::fs::write(&lines, exported).unwrap();
     verified(Command::new(env!("CARGO_BIN_EXE_jitd")).args(["audit", "verify", "--file"]).arg(&lines));
     assert!(!Path::new("/run/jitd/api.sock").exists(), "nothing of it is on this host");
+}
+
+fn is_gone_but_for_the_trail(machine: &Machine) {
+    for unit in UNITS {
+        assert_eq!(machine.run("root", &format!("systemctl is-active {unit}")).out, "inactive\n");
+    }
+    machine.run("root", "test -e /run/jitd/api.sock || test -e /usr/bin/jitd").must(1);
+    assert_eq!(machine.root("stat -c %U /var/lib/jitd/trail.db"), "jitd\n");
 }
 
 fn verified(jitd: &mut Command) {
@@ -236,11 +241,7 @@ pub(crate) fn the_rpm_brings_the_same_service(bastion: &mut Bastion) {
 
     let machine = &bastion.machine;
     machine.root("rpm --erase jitd");
-    for unit in UNITS {
-        assert_eq!(machine.run("root", &format!("systemctl is-active {unit}")).out, "inactive\n");
-    }
-    machine.run("root", "test -e /run/jitd/api.sock || test -e /usr/bin/jitd").must(1);
-    assert_eq!(machine.root("stat -c %U /var/lib/jitd/trail.db"), "jitd\n");
+    is_gone_but_for_the_trail(machine);
     machine.root("test -e /etc/jitd/policy.yaml");
 }
 
