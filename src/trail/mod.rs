@@ -502,6 +502,8 @@ fn run(connection: &Connection, statement: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+const INSERT: &str = "INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)";
+
 fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), Fault> {
     #[derive(Serialize)]
     struct Line<'a> {
@@ -514,9 +516,7 @@ fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), F
     let line = serde_json::to_string(&Line { seq, prev: &head.hash, fact })
         .map_err(|error| Fault::System(error.to_string()))?;
     let grant = fact.grant.as_ref().map(GrantId::as_str);
-    connection
-        .prepare_cached("INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![seq, grant, fact.event.kind(), line])?;
+    connection.prepare_cached(INSERT)?.execute(params![seq, grant, fact.event.kind(), line])?;
     project(connection, seq, fact)?;
     *head = Head { seq, hash: sha256_hex(line.as_bytes()), at: head.at.max(fact.at) };
     Ok(())

@@ -189,6 +189,19 @@ async fn once_is_once_across_restarts() {
     assert_eq!(again.unwrap_err().sqlite_error_code(), Some(ErrorCode::ConstraintViolation));
 }
 
+/// The condition of an index is worked out at each insert, and some take longer than the insert.
+#[test]
+fn an_insert_fills_no_table_of_its_own() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch(include_str!("trail.sql")).unwrap();
+    connection.execute_batch(INDEX_OF_DRAINING).unwrap();
+    let mut program = connection.prepare(&format!("EXPLAIN {INSERT}")).unwrap();
+    let rows = program.query_map(params![1, "grant", "kind", "line"], |row| row.get(1)).unwrap();
+    let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
+    assert!(steps.iter().any(|step| step == "Insert"), "{steps:?}");
+    assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{steps:?}");
+}
+
 /// An append is answered, also when the writer goes before or after it came.
 #[tokio::test]
 async fn nobody_waits_for_a_writer_that_is_gone() {
