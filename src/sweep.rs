@@ -72,9 +72,6 @@ pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
 pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let mut settling = JoinSet::new();
-    let mut comparison = tokio::time::interval(COMPARE_EVERY);
-    comparison.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    comparison.tick().await;
     let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
@@ -85,7 +82,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
             () = broker.ledger().due.notified() => {}
-            _ = comparison.tick(), if may_compare(settling.is_empty(), compared.elapsed()) => {
+            () = tokio::time::sleep_until(compared + compare_after(settling.is_empty())) => {
                 compared = Instant::now();
                 // Beside the deadlines: a cluster that hangs must not hold up those of the others.
                 let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
@@ -96,10 +93,11 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     }
 }
 
-/// Whether it is time for a comparison that is due. It reads every binding, which costs the API server more than many
-/// ends do, so it waits for those that are under way; but not for ever, for with a cluster that is down some always are.
-fn may_compare(nothing_under_way: bool, since_the_last: Duration) -> bool {
-    nothing_under_way || since_the_last >= COMPARE_EVERY * 2
+/// How long after the last comparison the next one begins. It reads every binding, which costs the API server more than
+/// many ends do, so it waits for those that are under way; but not for ever, for with a cluster that is down some always
+/// are.
+fn compare_after(nothing_under_way: bool) -> Duration {
+    if nothing_under_way { COMPARE_EVERY } else { COMPARE_EVERY * 2 }
 }
 
 /// Begins to settle everything that is due, and says when the next deadline is.
@@ -307,8 +305,7 @@ mod tests {
 
     #[test]
     fn a_comparison_waits_for_ends_but_not_for_ever() {
-        assert!(may_compare(true, COMPARE_EVERY), "nothing is under way");
-        assert!(!may_compare(false, COMPARE_EVERY), "something is");
-        assert!(may_compare(false, COMPARE_EVERY * 2), "something always is");
+        assert_eq!(compare_after(true), COMPARE_EVERY, "nothing is under way");
+        assert_eq!(compare_after(false), COMPARE_EVERY * 2, "something always is");
     }
 }
