@@ -47,12 +47,17 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     transport: Transport,
     host: String,
-    /// How many deletions of bindings wait for their turn.
-    waiting: watch::Sender<usize>,
+    /// Deletions of bindings that wait for their turn.
+    waiting: Count,
+    /// Deletions of bindings that have no answer yet.
+    unanswered: Count,
 }
 
-/// A deletion that waits for its turn.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+/// How many there are of something.
+struct Count(watch::Sender<usize>);
+
+/// One that is counted.
+struct Counted<'a>(&'a Count);
 
 impl Cluster {
     /// A cluster at `endpoint`, reached as `credential`. `host` names this daemon among others on the same
@@ -77,7 +82,8 @@ impl Cluster {
             });
         }
         let transport = Transport::new(endpoint, credential, limits)?;
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting: watch::Sender::new(0) })))
+        let (waiting, unanswered) = (Count::new(), Count::new());
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered })))
     }
 
     /// Whatever is asked from now on is asked as `credential`, by all clones.
@@ -244,12 +250,13 @@ impl Cluster {
     }
 
     /// Waits until no deletion of a binding waits for its turn, or patience is over: when many end together, a proof
-    /// that one is gone must not hold up the deletion of another, for all have the same turns. A deletion that was
-    /// sent and gets no answer stops no proof.
+    /// that one is gone must not hold up the deletion of another, for all have the same turns, and the API server
+    /// answers a question sooner than it deletes. One that was sent and gets no answer holds up the proofs of others
+    /// for a moment only.
     pub async fn deletions_first(&self, patience: Duration) {
-        let mut waiting = self.0.waiting.subscribe();
         // Afterwards the proof is asked for all the same.
-        let _ = tokio::time::timeout(patience, waiting.wait_for(|waiting| *waiting == 0)).await;
+        let _ = tokio::time::timeout(patience, self.0.waiting.none()).await;
+        let _ = tokio::time::timeout(patience.min(self.0.transport.soon()), self.0.unanswered.none()).await;
     }
 
     async fn remove(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
@@ -272,7 +279,8 @@ impl Cluster {
 
     async fn delete(&self, binding: &Binding, uid: &str) -> Result<Unbound, ClusterError> {
         let request = bindings(binding.namespace.as_ref()).delete(&binding.name, &only(uid));
-        let reply = self.0.transport.send_after(Waiting::begin(&self.0.waiting), request).await?;
+        let _unanswered = self.0.unanswered.one_more();
+        let reply = self.0.transport.send_after(self.0.waiting.one_more(), request).await?;
         let Some(reply) = unless_missing(self.0.transport.read::<Kind>(&reply))? else {
             return Ok(Unbound::AlreadyGone);
         };
@@ -456,22 +464,32 @@ impl Cluster {
     }
 }
 
-impl<'a> Waiting<'a> {
-    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+impl Count {
+    fn new() -> Self {
+        Self(watch::Sender::new(0))
+    }
+
+    fn one_more(&self) -> Counted<'_> {
         // Nobody waits for more of them.
-        waiting.send_if_modified(|waiting| {
-            *waiting = waiting.saturating_add(1);
+        self.0.send_if_modified(|count| {
+            *count = count.saturating_add(1);
             false
         });
-        Self(waiting)
+        Counted(self)
+    }
+
+    /// Returns when there is none.
+    async fn none(&self) {
+        // The sender is never gone.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.send_if_modified(|waiting| {
-            *waiting = waiting.saturating_sub(1);
-            *waiting == 0
+        self.0.0.send_if_modified(|count| {
+            *count = count.saturating_sub(1);
+            *count == 0
         });
     }
 }

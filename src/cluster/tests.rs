@@ -258,7 +258,8 @@ async fn a_deletion_by_uid_is_one_request() {
     assert_eq!(seen.requests(), [path]);
 }
 
-/// The proof of one end lets the deletions of others have their turn first, but none that hangs stops it.
+/// The proof of one end lets the deletions of others have their turn and their answer first, but none that hangs stops
+/// it.
 #[tokio::test]
 async fn deletions_have_their_turn_first() {
     let (cluster, seen) = fake(|_, _| Play::Hang).await;
@@ -271,10 +272,13 @@ async fn deletions_have_their_turn_first() {
     while seen.requests().len() < AT_ONCE {
         tokio::task::yield_now().await;
     }
-    cluster.deletions_first(long).await;
+    let mut waits = std::pin::pin!(cluster.deletions_first(long));
+    assert!(futures::poll!(waits.as_mut()).is_pending(), "they may be answered soon");
+    waits.await;
+    assert_eq!(*cluster.0.unanswered.0.borrow(), AT_ONCE, "but they were not");
     deletions.push(delete());
     let mut waits = std::pin::pin!(cluster.deletions_first(long));
-    while *cluster.0.waiting.borrow() == 0 {
+    while *cluster.0.waiting.0.borrow() == 0 {
         tokio::task::yield_now().await;
     }
     assert!(futures::poll!(waits.as_mut()).is_pending());
@@ -284,6 +288,7 @@ async fn deletions_have_their_turn_first() {
     for deletion in deletions {
         assert!(matches!(deletion.await.unwrap(), Err(ClusterError::TimedOut { .. })));
     }
+    assert_eq!(*cluster.0.unanswered.0.borrow(), 0);
 }
 
 #[tokio::test]

@@ -188,6 +188,11 @@ impl Transport {
         &self.endpoint
     }
 
+    /// Within this an API server answers that is well, also when it has much to do.
+    pub(super) fn soon(&self) -> Duration {
+        self.limits.answer / 20
+    }
+
     /// What follows is sent on new connections with this credential; what is under way ends as it began.
     pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), ClusterError> {
         let fresh = client(&self.endpoint, credential, self.limits)?;
