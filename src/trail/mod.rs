@@ -23,11 +23,13 @@ use crate::grant::role::sha256_hex;
 use crate::grant::{Event, Fact, Grant, GrantId, Shown};
 
 mod backup;
+mod layout;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 pub use backup::back_up;
+use layout::{bring_up_to_date, layout};
 pub use verify::{Report, export, verify_file, verify_lines};
 
 /// Why the trail could not do its work.
@@ -206,8 +208,10 @@ impl Trail {
         let id = id.clone();
         self.read(move |reader| {
             let line: Option<String> = reader
-                .prepare_cached("SELECT line FROM events WHERE grant_id = ?1 AND kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1")?
-                .query_row([id.as_str()], |row| row.get(0))
+                .prepare_cached(&format!(
+                    "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1"
+                ))?
+                .query_row([id.as_str()], |row| row.get(1))
                 .optional()?;
             Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
                 Some(Event::Requested(requested)) => Some(requested.shown),
@@ -522,31 +526,33 @@ fn insert(connection: &Connection, head: &mut Head, fact: &Fact) -> Result<(), F
     Ok(())
 }
 
-/// Keeps `grants` in step; the same function rebuilds it when the trail is verified.
+/// Keeps `grants` and `links` in step; the same function rebuilds them when the trail is verified.
 fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> {
-    let Some(grant) = &fact.grant else { return Ok(()) };
-    match &fact.event {
-        Event::Requested(requested) => {
-            let groups =
-                serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
-            let requester = fact.by.as_ref().map_or("", |person| person.as_str());
-            connection
-                .prepare_cached(
-                    "INSERT INTO grants (id, seq, requester, key, groups, open) VALUES (?1, ?2, ?3, ?4, ?5, 1)",
-                )?
-                .execute(params![grant.as_str(), seq, requester, requested.key.0, groups])?;
-        }
-        Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
-            connection.prepare_cached("UPDATE grants SET open = open & ~1 WHERE id = ?1")?.execute([grant.as_str()])?;
-        }
-        Event::GlassBroken { .. } => {
-            connection.prepare_cached("UPDATE grants SET open = open | 2 WHERE id = ?1")?.execute([grant.as_str()])?;
-        }
-        Event::Reviewed { closes: true, .. } => {
-            connection.prepare_cached("UPDATE grants SET open = open & ~2 WHERE id = ?1")?.execute([grant.as_str()])?;
-        }
-        _ => {}
+    let Some(grant) = fact.grant.as_ref().map(GrantId::as_str) else { return Ok(()) };
+    if let Event::Requested(requested) = &fact.event {
+        let groups =
+            serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
+        let requester = fact.by.as_ref().map_or("", |person| person.as_str());
+        connection
+            .prepare_cached(
+                "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
+            )?
+            .execute(params![grant, seq, requester, requested.key.0, groups])?;
+        return Ok(());
     }
+    connection
+        .prepare_cached("INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1")?
+        .execute(params![grant, seq])?;
+    connection.prepare_cached("UPDATE grants SET last = ?2 WHERE id = ?1")?.execute(params![grant, seq])?;
+    let opens_or_closes = match &fact.event {
+        Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
+            "UPDATE grants SET open = open & ~1 WHERE id = ?1"
+        }
+        Event::GlassBroken { .. } => "UPDATE grants SET open = open | 2 WHERE id = ?1",
+        Event::Reviewed { closes: true, .. } => "UPDATE grants SET open = open & ~2 WHERE id = ?1",
+        _ => return Ok(()),
+    };
+    connection.prepare_cached(opens_or_closes)?.execute([grant])?;
     Ok(())
 }
 
@@ -573,15 +579,11 @@ fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
     // Before anything is written to a file that may be a newer jitd's.
-    let is_new = layout(&connection)? == 0;
+    let found = layout(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    if is_new {
-        connection.execute_batch(&format!("BEGIN; {} PRAGMA user_version = 1; COMMIT;", include_str!("trail.sql")))?;
-    }
-    // A trail of before has no such index. On a full disk it stays so, and what it is for is only slower.
-    drop(connection.execute_batch(INDEX_OF_DRAINING));
+    bring_up_to_date(&connection, found)?;
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;
     Ok((connection, head))
@@ -594,14 +596,6 @@ fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
     connection.busy_timeout(Duration::from_secs(5))?;
     layout(&connection)?;
     Ok(connection)
-}
-
-/// 1 for the layout of `trail.sql`, 0 for a file that is empty yet.
-fn layout(connection: &Connection) -> Result<i64, Fault> {
-    match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        known @ 0..=1 => Ok(known),
-        newer => Err(Fault::System(format!("it was written by a newer jitd (layout {newer})\nhint: upgrade jitd"))),
-    }
 }
 
 /// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
@@ -628,10 +622,6 @@ fn check_tail(connection: &Connection) -> Result<Head, Fault> {
     Ok(head)
 }
 
-/// Finds the last word on whether things are given without looking at every event.
-const INDEX_OF_DRAINING: &str =
-    "CREATE INDEX IF NOT EXISTS draining ON events (seq) WHERE kind IN ('drained', 'resumed')";
-
 fn draining(connection: &Connection) -> Result<Option<Draining>, Fault> {
     let line: Option<String> = connection
         .query_row(
@@ -644,20 +634,30 @@ fn draining(connection: &Connection) -> Result<Option<Draining>, Fault> {
     Ok(entry.and_then(|entry| Draining::after(None, &entry.fact)))
 }
 
+/// The grants that are not over or owe a review. For `open > 0` SQLite would read all of them in their order.
+const OPEN: &str = "SELECT id FROM grants WHERE open IN (1, 2, 3) ORDER BY seq";
+
 fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
-    let mut statement = connection.prepare("SELECT id FROM grants WHERE open > 0 ORDER BY seq")?;
+    let mut statement = connection.prepare(OPEN)?;
     let ids: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     ids.iter().map(|id| fold(connection, id)).collect()
 }
 
+/// The events of a grant, `seq` and `line`, from its last one back. Links that don't lead back, which we don't write, end
+/// it. `CROSS JOIN` keeps SQLite from reading all events in their order, to spare the sorting of a few.
+const EVENTS_OF: &str = "WITH RECURSIVE own (at) AS (
+        SELECT last FROM grants WHERE id = ?1
+        UNION ALL SELECT before FROM own CROSS JOIN links ON seq = at WHERE before < seq
+    ) SELECT seq, line FROM own CROSS JOIN events ON seq = at";
+
 /// The grant that its events make.
 fn fold(connection: &Connection, id: &str) -> Result<Grant, Fault> {
-    let mut statement = connection.prepare_cached("SELECT line, seq FROM events WHERE grant_id = ?1 ORDER BY seq")?;
+    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
     let mut rows = statement.query([id])?;
     let mut grant: Option<Grant> = None;
     while let Some(row) = rows.next()? {
-        let seq = row.get(1)?;
-        let entry = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+        let seq = row.get(0)?;
+        let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)
             .map_err(|fault| Fault::Damaged { seq, why: fault.to_string() })?;
         let next = match grant {
             None => Grant::begin(&entry.fact),
@@ -669,8 +669,8 @@ fn fold(connection: &Connection, id: &str) -> Result<Grant, Fault> {
 }
 
 fn lines_of(connection: &Connection, id: &GrantId) -> Result<Vec<String>, Fault> {
-    let mut statement = connection.prepare_cached("SELECT line FROM events WHERE grant_id = ?1 ORDER BY seq")?;
-    Ok(statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
+    Ok(statement.query_map([id.as_str()], |row| row.get(1))?.collect::<Result<_, _>>()?)
 }
 
 fn parse(line: &str) -> Result<Entry, Fault> {

@@ -193,13 +193,134 @@ async fn once_is_once_across_restarts() {
 #[test]
 fn an_insert_fills_no_table_of_its_own() {
     let connection = Connection::open_in_memory().unwrap();
-    connection.execute_batch(include_str!("trail.sql")).unwrap();
-    connection.execute_batch(INDEX_OF_DRAINING).unwrap();
+    layout::create(&connection).unwrap();
     let mut program = connection.prepare(&format!("EXPLAIN {INSERT}")).unwrap();
     let rows = program.query_map(params![1, "grant", "kind", "line"], |row| row.get(1)).unwrap();
     let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
     assert!(steps.iter().any(|step| step == "Insert"), "{steps:?}");
     assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{steps:?}");
+}
+
+/// However many events and grants there are, what is looked for is found by its key.
+#[test]
+fn nothing_is_found_by_reading_all_there_is() {
+    let connection = Connection::open_in_memory().unwrap();
+    layout::create(&connection).unwrap();
+    let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1");
+    for (query, key) in [
+        (&*format!("{EVENTS_OF} ORDER BY seq"), "SEARCH events USING INTEGER PRIMARY KEY"),
+        (&latest, "SEARCH events USING INTEGER PRIMARY KEY"),
+        (OPEN, "SEARCH grants USING INDEX grants_in_order"),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let parameters = vec!["grant"; plan.parameter_count()];
+        let rows = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+        let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
+        assert!(steps.iter().any(|step| step.starts_with(key)), "{query}: {steps:?}");
+        assert!(!steps.iter().any(|step| step.starts_with("SCAN") && step != "SCAN own"), "{query}: {steps:?}");
+    }
+}
+
+/// What a file of layout 1 had, without its triggers.
+const LAYOUT_1: &str = "
+    CREATE TABLE events (seq INTEGER PRIMARY KEY, grant_id TEXT, kind TEXT NOT NULL, line TEXT NOT NULL) STRICT;
+    CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
+    CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE kind IN
+        ('requested', 'approved', 'denied', 'withdrawn', 'lapsed', 'bind_intended', 'bound', 'live', 'unbind_intended', 'ended');
+    CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
+        groups TEXT NOT NULL, open INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX grants_in_order ON grants (open, seq);
+    CREATE INDEX grants_by_key ON grants (key, requester);
+    CREATE INDEX grants_of_person ON grants (requester, seq);
+    PRAGMA user_version = 1;";
+
+/// Writes the events of one trail as a file of layout 1.
+fn as_layout_1(new: &Folder, old: &Folder) {
+    let connection = Connection::open(old.trail()).unwrap();
+    connection.execute_batch(LAYOUT_1).unwrap();
+    connection.execute("ATTACH ?1 AS new", [new.trail().to_str()]).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO events SELECT * FROM new.events;
+             INSERT INTO grants SELECT id, seq, requester, key, groups, open FROM new.grants;",
+        )
+        .unwrap();
+}
+
+/// A trail of before is verified as it is, and becomes at its next start what a new one with the same events is.
+#[tokio::test]
+async fn a_trail_of_layout_1_goes_on_as_one_of_layout_2() {
+    let (new, old) = (Folder::new(), Folder::new());
+    let (trail, _) = Trail::open(&new.trail()).unwrap();
+    for facts in [
+        vec![requested(1), started(0), requested(2)],
+        vec![refused(1), refused(2), refused(1), started(3)],
+        vec![withdrawn(2), requested(3), refused(1)],
+    ] {
+        trail.append(facts).await.unwrap();
+    }
+    trail.close();
+    drop(trail);
+    as_layout_1(&new, &old);
+
+    let report = verify_file(&new.trail(), |_| {}).unwrap();
+    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report, "as it is");
+    let (trail, open) = Trail::open(&old.trail()).unwrap();
+    let (same, same_open) = Trail::open(&new.trail()).unwrap();
+    assert_eq!(open, same_open);
+    for number in 1..=3 {
+        let lines = trail.lines_of(&id(number)).await.unwrap();
+        assert_eq!(lines, same.lines_of(&id(number)).await.unwrap());
+        assert!(!lines.is_empty());
+    }
+    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report);
+    let found = |folder: &Folder| {
+        let connection = Connection::open(folder.trail()).unwrap();
+        let names = "SELECT name, tbl_name, iif(type = 'index', sql, '') FROM sqlite_schema WHERE type <> 'trigger' ORDER BY name";
+        let mut statement = connection.prepare(names).unwrap();
+        let rows = statement
+            .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?.unwrap_or_default()]));
+        rows.unwrap().collect::<Result<Vec<[String; 3]>, _>>().unwrap()
+    };
+    assert_eq!(found(&old), found(&new));
+
+    for trail in [&trail, &same] {
+        trail.append(vec![refused(1), withdrawn(1)]).await.unwrap();
+        trail.close();
+    }
+    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), verify_file(&new.trail(), |_| {}).unwrap());
+}
+
+/// What can't be brought to the present layout is refused, and stays what it was.
+#[tokio::test]
+async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
+    let (new, old) = (Folder::new(), Folder::new());
+    let (trail, _) = Trail::open(&new.trail()).unwrap();
+    trail.append(vec![requested(1), refused(1)]).await.unwrap();
+    trail.close();
+    as_layout_1(&new, &old);
+    let connection = Connection::open(old.trail()).unwrap();
+    connection.execute_batch("INSERT INTO grants SELECT 'x', seq, requester, key, groups, open FROM grants").unwrap();
+    let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
+    let error = error.to_string();
+    assert!(error.contains("stays as it was") && error.contains("\nhint: "), "{error}");
+    assert_eq!(layout::layout(&connection).unwrap(), 1);
+    let error = verify_file(&old.trail(), |_| {}).unwrap_err().to_string();
+    assert!(error.contains("`grants` is not what the events make"), "{error}");
+}
+
+/// Links that lead in a circle, which somebody else wrote, are damage and no trap.
+#[tokio::test]
+async fn a_circle_of_links_ends() {
+    let folder = Folder::new();
+    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    trail.append(vec![requested(1), refused(1), refused(1)]).await.unwrap();
+    Connection::open(folder.trail()).unwrap().execute_batch("UPDATE links SET before = seq").unwrap();
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
+    trail.close();
+    drop(trail);
+    let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
+    assert!(matches!(error, TrailError::Damaged { seq: 3, .. }), "{error}");
 }
 
 /// An append is answered, also when the writer goes before or after it came.

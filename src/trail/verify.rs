@@ -1,8 +1,8 @@
 //! Checking a trail, here or elsewhere: the file of a daemon, or lines that were exported from it.
 //!
 //! Three things are proved: every line carries the hash of the line before it, every event may follow
-//! the ones before it, and (for a file) the columns and the projection say what the lines say. It only
-//! reads, and may run beside a daemon. `jitd audit verify` and `jitd audit export` call it.
+//! the ones before it, and (for a file) the columns and the projections say what the lines say. It only
+//! reads, also what an earlier jitd left, and may run beside a daemon. `jitd audit verify` and `jitd audit export` call it.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, Write};
@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::layout::{create, layout};
 use super::{BEGINNING, Entry, Fault, TrailError, open_for_reading, parse, project};
 use crate::grant::role::sha256_hex;
 use crate::grant::{Grant, GrantId};
@@ -40,7 +41,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
         // One read transaction, so that a daemon that appends meanwhile doesn't matter.
         reader.execute_batch("BEGIN")?;
         let rebuilt = Connection::open_in_memory()?;
-        rebuilt.execute_batch(include_str!("trail.sql"))?;
+        create(&rebuilt)?;
         let mut checker = Checker::default();
         let mut statement = reader.prepare("SELECT seq, grant_id, kind, line FROM events ORDER BY seq")?;
         let mut rows = statement.query([])?;
@@ -59,11 +60,12 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
                 progress(seq);
             }
         }
-        if projection(&reader)? != projection(&rebuilt)? {
-            return Err(Fault::Damaged {
-                seq: checker.seq,
-                why: "the table `grants` is not what the events make".to_owned(),
-            });
+        let projections = if layout(&reader)? < 2 { &OF_LAYOUT_1[..] } else { &PROJECTIONS };
+        for (table, content) in projections {
+            if !is_same(&reader, &rebuilt, content)? {
+                let why = format!("the table `{table}` is not what the events make");
+                return Err(Fault::Damaged { seq: checker.seq, why });
+            }
         }
         Ok(checker.report())
     };
@@ -159,12 +161,30 @@ impl Checker {
     }
 }
 
-type Row = (String, i64, String, String, String, i64);
+/// What is rebuilt from the events, and how it is read.
+const PROJECTIONS: [(&str, &str); 2] = [
+    ("grants", "SELECT id, seq, requester, key, groups, open, last FROM grants ORDER BY seq"),
+    ("links", "SELECT seq, before FROM links ORDER BY seq"),
+];
 
-fn projection(connection: &Connection) -> Result<Vec<Row>, Fault> {
-    let mut statement = connection.prepare("SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")?;
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?
-        .collect::<Result<_, _>>()?;
-    Ok(rows)
+const OF_LAYOUT_1: [(&str, &str); 1] =
+    [("grants", "SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")];
+
+/// Whether two files answer a query alike.
+fn is_same(one: &Connection, other: &Connection, query: &str) -> Result<bool, Fault> {
+    let (mut one, mut other) = (one.prepare(query)?, other.prepare(query)?);
+    let columns = one.column_count();
+    let (mut one, mut other) = (one.query([])?, other.query([])?);
+    loop {
+        let (one, other) = match (one.next()?, other.next()?) {
+            (None, None) => return Ok(true),
+            (Some(one), Some(other)) => (one, other),
+            _ => return Ok(false),
+        };
+        for column in 0..columns {
+            if one.get_ref(column)? != other.get_ref(column)? {
+                return Ok(false);
+            }
+        }
+    }
 }

@@ -79,6 +79,10 @@ const ALTERATIONS: &[(&str, u32, &str, &str)] = &[
     ("projection closed", 8, "`grants`", "UPDATE grants SET open = 0"),
     ("projection given to another", 8, "`grants`", "UPDATE grants SET requester = 'dave'"),
     ("projection without a row", 8, "`grants`", "DELETE FROM grants WHERE seq = 1"),
+    ("projection without its end", 8, "`grants`", "UPDATE grants SET last = last - 1"),
+    ("link past an event", 8, "`links`", "UPDATE links SET before = before - 1 WHERE before > 2"),
+    ("link in a circle", 8, "`links`", "UPDATE links SET before = seq"),
+    ("link deleted", 8, "`links`", "DELETE FROM links WHERE seq = (SELECT max(seq) FROM links)"),
 ];
 
 /// The head is what tells a trail that was cut at its end, or written anew from somewhere on: nothing in
@@ -161,13 +165,13 @@ fn an_export_is_the_lines_and_has_the_same_head() {
 #[test]
 fn a_newer_layout_is_refused() {
     let desk = Desk::new();
-    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 2).unwrap();
+    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 3).unwrap();
     let before = std::fs::read(desk.trail()).unwrap();
     for verb in [&["serve"][..], &["audit", "verify"], &["audit", "export"]] {
         let refused = desk.jitd(verb);
         let error = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{error}");
-        assert!(error.contains("newer jitd (layout 2)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
+        assert!(error.contains("newer jitd (layout 3)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
     }
     assert_eq!(std::fs::read(desk.trail()).unwrap(), before);
 }
