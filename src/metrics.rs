@@ -43,6 +43,7 @@ pub struct Metrics {
     authority_ends: Family<OfCluster, Gauge>,
     unknown_bindings: Gauge,
     failed_comparisons: Gauge,
+    unread_roles: Gauge,
     policy_reload_failed: Gauge,
     draining: Gauge,
     findings: Arc<Findings>,
@@ -63,6 +64,7 @@ impl Metrics {
             authority_ends: Family::default(),
             unknown_bindings: Gauge::default(),
             failed_comparisons: Gauge::default(),
+            unread_roles: Gauge::default(),
             policy_reload_failed: Gauge::default(),
             draining: Gauge::default(),
             findings,
@@ -97,6 +99,11 @@ impl Metrics {
             "failed_comparisons",
             "Comparisons with a cluster that could not be finished",
             metrics.failed_comparisons.clone(),
+        );
+        registry.register(
+            "unread_roles",
+            "Roles of live grants that could not be looked at, so that a change of them would not be seen",
+            metrics.unread_roles.clone(),
         );
         registry.register(
             "policy_reload_failed",
@@ -144,6 +151,7 @@ impl Metrics {
         }
         self.unknown_bindings.set(whole(self.findings.unknown.load(Ordering::Relaxed)));
         self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
+        self.unread_roles.set(whole(self.findings.unread.load(Ordering::Relaxed)));
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);

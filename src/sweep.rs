@@ -9,7 +9,7 @@
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,13 +43,15 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 /// How long the first comparison may hold the socket closed when a cluster does not answer.
 const START_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the last comparison found; read by the metrics.
+/// What was found when the clusters were looked at last; read by the metrics.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// Bindings with our label that the trail does not know. They are left alone.
     pub unknown: AtomicU64,
     /// Comparisons that a cluster did not let us finish.
     pub failed: AtomicU64,
+    /// Looks at roles of live grants that the last round could not take.
+    pub unread: AtomicU64,
 }
 
 /// Removes what is due, then compares every cluster once. Runs before the socket opens, and gives up
@@ -75,7 +77,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
-    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&permits)));
+    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&permits)));
     loop {
         let next = settle_due(&broker, &permits, &mut settling);
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
@@ -117,17 +119,18 @@ fn settle_due(broker: &Arc<Broker>, permits: &Arc<Semaphore>, settling: &mut Joi
 }
 
 async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
-    let mut unknown = 0;
+    let (mut unknown, mut failed) = (0, 0);
     for (name, site) in broker.sites() {
         match compare(broker, name, site).await {
             Ok(more) => unknown += more,
             Err(error) => {
-                findings.failed.fetch_add(1, Ordering::Relaxed);
+                failed += 1;
                 tracing::warn!(cluster = %name, %error, "the cluster could not be compared with the trail");
             }
         }
     }
     findings.unknown.store(unknown, Ordering::Relaxed);
+    findings.failed.store(failed, Ordering::Relaxed);
 }
 
 /// Ends grants whose binding is gone or altered, or whose group another binding names, and counts bindings
@@ -204,15 +207,21 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
 /// Looks at the roles of the live grants, again and again, and ends the grants whose role is not what was
 /// approved. Each role is read once however many grants have it. The ends go on beside the next look: one that
 /// the API server does not let come to its end must not keep the others from being seen.
-async fn watch_roles(broker: Arc<Broker>, permits: Arc<Semaphore>) {
+async fn watch_roles(broker: Arc<Broker>, findings: Arc<Findings>, permits: Arc<Semaphore>) {
     let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ends = JoinSet::new();
+    let mut unread_in = BTreeSet::new();
     loop {
         look.tick().await;
         while ends.try_join_next().is_some() {}
-        let looks = broker.sites().map(|(name, site)| look_at_roles(&broker, name, site));
-        for (id, found) in join_all(looks).await.into_iter().flatten() {
+        let looks = join_all(broker.sites().map(|(name, site)| look_at_roles(&broker, name, site))).await;
+        let unread: usize = looks.iter().map(|looked| looked.unread.len()).sum();
+        findings.unread.store(unread as u64, Ordering::Relaxed);
+        for ((name, _), looked) in broker.sites().zip(&looks) {
+            tell_unread(name, &looked.unread, &mut unread_in);
+        }
+        for (id, found) in looks.into_iter().flat_map(|looked| looked.other) {
             let (broker, permits) = (Arc::clone(&broker), Arc::clone(&permits));
             ends.spawn(async move {
                 // The semaphore is never closed.
@@ -230,6 +239,29 @@ async fn watch_roles(broker: Arc<Broker>, permits: Arc<Semaphore>) {
     }
 }
 
+/// Says once when the roles of live grants in a cluster can't be read, and once when they can again: meanwhile a change
+/// of them would not be seen.
+fn tell_unread(name: &ClusterName, unread: &[ClusterError], unread_in: &mut BTreeSet<ClusterName>) {
+    match unread.first() {
+        Some(error) if unread_in.insert(name.clone()) => {
+            tracing::warn!(cluster = %name, %error, "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
+        }
+        None if unread_in.remove(name) => {
+            tracing::info!(cluster = %name, "the roles of live grants can be read again");
+        }
+        _ => {}
+    }
+}
+
+/// What a look at the roles of a cluster's live grants came to.
+#[derive(Default)]
+struct Looked {
+    /// The grants whose role is not what was approved.
+    other: Vec<(GrantId, RoleFound)>,
+    /// Why a role, or all of those that were made, could not be read.
+    unread: Vec<ClusterError>,
+}
+
 /// What was found in the place of a grant's role.
 enum RoleFound {
     /// This role of the cluster, or none, where another was approved.
@@ -238,9 +270,8 @@ enum RoleFound {
     NotAsMade,
 }
 
-/// The live grants in a cluster whose role is not what was approved. A role that can't be read keeps nobody
-/// from looking at the others.
-async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Vec<(GrantId, RoleFound)> {
+/// Looks at the roles of the live grants in a cluster. One that can't be read keeps nobody from looking at the others.
+async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Looked {
     let mut of_role: BTreeMap<(Option<Namespace>, RoleRef), Vec<Arc<Grant>>> = BTreeMap::new();
     let mut of_made: Vec<Arc<Grant>> = Vec::new();
     for grant in broker.ledger().bound_in(name) {
@@ -254,24 +285,21 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Vec<
             Access::Rules(_) => of_made.push(grant),
         }
     }
-    let unread = |error: ClusterError| {
-        tracing::debug!(cluster = %name, %error, "a role of live grants could not be looked at");
-    };
     let looks = of_role.into_iter().map(|((namespace, role), grants)| async move {
-        let found = match site.cluster.resolve_role(namespace.as_ref(), &role).await {
-            Ok(found) => found.map(Arc::new),
-            Err(error) => {
-                unread(error);
-                return Vec::new();
-            }
-        };
+        let found = site.cluster.resolve_role(namespace.as_ref(), &role).await?.map(Arc::new);
         let drifted = grants.iter().filter(|grant| approval::drift(grant, found.as_deref()).is_some());
-        drifted.map(|grant| (grant.id.clone(), RoleFound::OfCluster(found.clone()))).collect()
+        Ok(drifted.map(|grant| (grant.id.clone(), RoleFound::OfCluster(found.clone()))).collect::<Vec<_>>())
     });
-    let mut all: Vec<(GrantId, RoleFound)> = join_all(looks).await.into_iter().flatten().collect();
+    let mut looked = Looked::default();
+    for found in join_all(looks).await {
+        match found {
+            Ok(drifted) => looked.other.extend(drifted),
+            Err(error) => looked.unread.push(error),
+        }
+    }
     // Where the policy makes no roles any more, the daemon has no right to look at those of grants of before.
     if of_made.is_empty() || !broker.makes_roles(name) {
-        return all;
+        return looked;
     }
     match site.cluster.list_made_roles().await {
         Ok(made) => {
@@ -282,11 +310,11 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Vec<
                 found.is_some_and(|found| Some(found.rules()) == rules)
             };
             let altered = of_made.iter().filter(|grant| !grant.bindings().iter().all(is_as_made));
-            all.extend(altered.map(|grant| (grant.id.clone(), RoleFound::NotAsMade)));
+            looked.other.extend(altered.map(|grant| (grant.id.clone(), RoleFound::NotAsMade)));
         }
-        Err(error) => unread(error),
+        Err(error) => looked.unread.push(error),
     }
-    all
+    looked
 }
 
 fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {

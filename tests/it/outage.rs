@@ -64,6 +64,49 @@ fn an_end_waits_for_the_api_server_and_for_nobody_else() {
     assert!(verified.status.success(), "{}", text(&verified.stderr));
 }
 
+/// What can't be looked at, a role of a live grant or the bindings, is counted as long as it can't, and told when that
+/// begins and when it is over; a role that changes afterwards is seen again.
+#[test]
+fn what_cannot_be_looked_at_is_told() {
+    let mut bastion = Bastion::start();
+    let clusterroles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = format!("{}-debug", bastion.ns);
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    let access = bastion.live(&ask);
+    let counted = |bastion: &Bastion| {
+        let metrics = bastion.get(ERIN, "/metrics").1;
+        let metrics = metrics.as_str().unwrap();
+        ["unread_roles", "failed_comparisons"].map(|number| {
+            let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("jitd_{number} ")));
+            line.unwrap().parse::<u32>().unwrap()
+        })
+    };
+    assert_eq!(counted(&bastion), [0, 0]);
+
+    let rights = format!("{clusterroles}/jitd-{}", bastion.host);
+    let all = bastion.admin.get(&rights).1["rules"].clone();
+    let is_of_rbac = |rule: &Value| rule["apiGroups"] == json!(["rbac.authorization.k8s.io"]);
+    let fewer: Vec<&Value> = all.as_array().unwrap().iter().filter(|rule| !is_of_rbac(rule)).collect();
+    bastion.admin.patch(&rights, &json!({ "rules": fewer }));
+    until("the role is counted", || (counted(&bastion) == [1, 0]).then_some(()));
+    // The bindings are looked at when the daemon starts, and once a minute.
+    bastion.kill();
+    bastion.serve();
+    until("both are counted", || (counted(&bastion) == [1, 1]).then_some(()));
+    assert_eq!(bastion.show(ALICE, &access.grant)["phase"], "live");
+
+    bastion.admin.patch(&rights, &json!({ "rules": all }));
+    until_within(Duration::from_secs(80), "none is counted", || (counted(&bastion) == [0, 0]).then_some(()));
+    let log = bastion.log();
+    let told = |words: &str| log.matches(words).count();
+    assert_eq!(told("roles of live grants can't be read"), 2, "once by each daemon: {log}");
+    assert_eq!(told("the roles of live grants can be read again"), 1, "{log}");
+    let more = json!([{ "apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"] }]);
+    bastion.admin.patch(&format!("{clusterroles}/{role}"), &json!({ "rules": more }));
+    assert_eq!(bastion.wait_for(&access.grant, &["ended"])["endCause"], "drifted");
+}
+
 /// A daemon that was dead when the window ended takes the access away before it answers anybody.
 #[test]
 fn what_expired_without_a_daemon_is_gone_before_the_socket_opens() {
