@@ -12,7 +12,7 @@
 //! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -108,6 +108,9 @@ const HELD_SHOWN: usize = 20;
 /// So many roles of grants that ended are kept.
 const ROLES_KEPT: usize = 32;
 
+/// So many people are named to somebody who named nobody.
+const NAMED: usize = 20;
+
 /// So many grants of one cluster are revoked at a time. More than the calls that a cluster gets at a time, for a
 /// grant also waits for the trail and between two questions.
 const REVOKED_AT_ONCE: usize = 256;
@@ -165,6 +168,13 @@ impl Whose {
             Self::Person(person) => grant.requester == *person,
             Self::Cluster(cluster) => grant.ask.cluster == *cluster,
             Self::PersonIn(person, cluster) => grant.requester == *person && grant.ask.cluster == *cluster,
+        }
+    }
+
+    fn person(&self) -> Option<&PersonName> {
+        match self {
+            Self::Person(person) | Self::PersonIn(person, _) => Some(person),
+            Self::Everybody | Self::Cluster(_) => None,
         }
     }
 }
@@ -1131,12 +1141,34 @@ impl Broker {
     /// The grants that an operator means and that are not over, the oldest first.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a cluster that there is not: a name that is wrong must not look like nobody's.
-    pub fn meant(&self, whose: &Whose) -> Result<Vec<Arc<Cell>>, BrokerError> {
+    /// [`BrokerError::Refused`] for a cluster or a person that there is not: a name that is wrong must not look like one
+    /// with nothing to revoke.
+    pub async fn meant(&self, whose: &Whose) -> Result<Vec<Arc<Cell>>, BrokerError> {
         if let Whose::Cluster(cluster) | Whose::PersonIn(_, cluster) = whose {
             self.site(cluster)?;
         }
-        Ok(self.ledger.open(|grant| whose.is_meant(grant)))
+        let meant = self.ledger.open(|grant| whose.is_meant(grant));
+        match whose.person() {
+            Some(person) if meant.is_empty() && !self.has_heard_of(person).await? => Err(self.nobody(person).into()),
+            _ => Ok(meant),
+        }
+    }
+
+    /// Whether somebody is of this name, or was when they asked for something.
+    async fn has_heard_of(&self, person: &PersonName) -> Result<bool, BrokerError> {
+        Ok(self.people.by_name(person).await.is_ok() || self.trail.asked_since(person, Timestamp::MIN, 1).await? > 0)
+    }
+
+    fn nobody(&self, person: &PersonName) -> Refusal {
+        let refusal = Refusal::new(Code::UnknownPerson, format!("nobody is known here as `{person}`"));
+        let cells = self.ledger.open(|_| true);
+        let requesters: BTreeSet<PersonName> = cells.iter().map(|cell| cell.grant().requester.clone()).collect();
+        let names: Vec<String> = requesters.iter().take(NAMED).map(ToString::to_string).collect();
+        match requesters.len().checked_sub(names.len()) {
+            _ if names.is_empty() => refusal.hint("no grant is open"),
+            Some(0) | None => refusal.hint(format!("open grants are of {}", names.join(", "))),
+            Some(more) => refusal.hint(format!("open grants are of {} and {more} more", names.join(", "))),
+        }
     }
 
     /// An operator takes grants away, whatever their phase, side by side; a cluster that does not answer holds up

@@ -268,14 +268,14 @@ pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
         let body: RevokeBody = call.body()?;
         let (whose, reason) = body.parse()?;
         let broker = Arc::clone(&call.api.broker);
-        // A cluster that there is not is refused before anything is done.
-        let mut meant = broker.meant(&whose)?;
+        // A person or a cluster that there is not is refused before anything is done.
+        let mut meant = broker.meant(&whose).await?;
         let mut not_drained = None;
         if body.drain && !dry_run {
             let drained = broker.drain(&call.caller, Some(reason.clone())).await;
             not_drained = drained.err().map(|error| error.to_string());
             // Once more, for what came to be before it was drained.
-            meant = broker.meant(&whose)?;
+            meant = broker.meant(&whose).await?;
         }
         let was: Vec<Phase> = meant.iter().map(|cell| cell.grant().phase).collect();
         let whys = if dry_run { Vec::new() } else { revoked(&broker, &meant, call.caller, reason).await };

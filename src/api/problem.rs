@@ -66,6 +66,7 @@ impl From<Refusal> for Problem {
             | Code::RoleMissing
             | Code::RoleEmpty
             | Code::UnknownCluster
+            | Code::UnknownPerson
             | Code::NamespaceMissing => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, refusal.code.as_str(), refusal.why).hint(refusal.hint)

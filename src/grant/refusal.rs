@@ -44,6 +44,8 @@ pub enum Code {
     RoleDrift,
     /// The configuration names no such cluster.
     UnknownCluster,
+    /// Nobody has this name, nor ever asked for anything under it.
+    UnknownPerson,
     /// The namespace does not exist.
     NamespaceMissing,
     /// An approver no longer may approve this.
@@ -76,6 +78,7 @@ impl Code {
             Self::RoleEmpty => "role-empty",
             Self::RoleDrift => "role-drift",
             Self::UnknownCluster => "unknown-cluster",
+            Self::UnknownPerson => "unknown-person",
             Self::NamespaceMissing => "namespace-missing",
             Self::ApproverLostRight => "approver-lost-right",
             Self::RequesterLostRight => "requester-lost-right",

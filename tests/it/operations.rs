@@ -253,6 +253,12 @@ fn only_those_that_are_meant_are_taken_away() {
     let (code, told) = revoke(&["--cluster", "elsewhere"]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("there is no cluster `elsewhere` here\nhint: there is play"), "{told}");
+    for arguments in [["--person", "alcie"].as_slice(), &["--person", "alcie", "--cluster", "play", "--drain"]] {
+        let (code, told) = revoke(arguments);
+        assert_eq!(code, Some(1), "{told}");
+        assert_eq!(told, "jitd: nobody is known here as `alcie`\nhint: open grants are of alice, carol\n");
+    }
+    assert!(bastion.trail().iter().all(|entry| entry["event"]["kind"] != "drained"), "nothing was done");
     for (arguments, code) in
         [(["--person", "no body", "--cluster", "play"].as_slice(), 2), (&[], 2), (&["--all", "--person", "alice"], 2)]
     {
