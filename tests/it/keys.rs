@@ -82,16 +82,11 @@ impl Token {
     }
 
     fn done(&self, arguments: &[&str]) -> Output {
-        let output = self.jitd(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        output
+        done(arguments, self.jitd(arguments))
     }
 
-    /// What it says when it refuses.
     fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.jitd(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
-        text(&output.stderr)
+        refusal(arguments, &self.jitd(arguments))
     }
 
     /// Makes a key with openssl and puts it into the token.
@@ -102,6 +97,17 @@ impl Token {
         let file = file.to_str().unwrap();
         self.softhsm(&["--import", file, "--token", "jit", "--label", label, "--id", id, "--pin", PIN]);
     }
+}
+
+fn done(arguments: &[&str], output: Output) -> Output {
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    output
+}
+
+/// What it says when it refuses.
+fn refusal(arguments: &[&str], output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
+    text(&output.stderr)
 }
 
 const P256: &[&str] = &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -288,15 +294,11 @@ impl Vault {
     }
 
     fn done(&self, arguments: &[&str]) -> Output {
-        let output = self.jitd(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        output
+        done(arguments, self.jitd(arguments))
     }
 
     fn refusal(&self, arguments: &[&str]) -> String {
-        let output = self.jitd(arguments);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
-        text(&output.stderr)
+        refusal(arguments, &self.jitd(arguments))
     }
 
     fn folder(&self) -> PathBuf {
