@@ -8,16 +8,12 @@
 //! signature and the way through the socket. Each certificate is then used once, against the API server.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-
 use crate::daemon::Daemon;
-use crate::http::{Connection, Target, request};
+use crate::http::{Connection, request};
 use crate::load::median;
-use crate::plane::{Plane, binding, is_allowed, review, tls};
+use crate::plane::{Plane, binding, is_allowed, review};
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
@@ -80,13 +76,8 @@ async fn bind_by_hand(admin: &mut Connection, name: &str) -> Result<Duration, Fa
 
 /// What `kubectl get pods` would do, and it has to work the first time.
 async fn use_once(plane: &Plane, chain: &str, key: &str) -> Result<(), Failure> {
-    let certificates = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
-    let config = tls(&plane.folder.join("ca.crt"))?.with_client_auth_cert(certificates, key)?;
-    let Target::Tls { address, .. } = &plane.admin else { return Err("the API server is not behind TLS".into()) };
-    let target = Target::Tls { address: *address, config: Arc::new(config) };
     let pods = request("GET", &format!("/api/v1/namespaces/{NAMESPACE}/pods"), None);
-    target.connect().await?.exchange(&pods).await?.json().map(drop)
+    plane.client(chain, key)?.connect().await?.exchange(&pods).await?.json().map(drop)
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -63,6 +63,7 @@ impl Answer {
 }
 
 impl Target {
+    /// A connection that is ready: with TLS, its handshake is behind it.
     pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
         let stream = match self {
             Self::Socket { path, uid } => Stream::Socket(connect_as(path, *uid)?),
@@ -74,7 +75,13 @@ impl Target {
                 Stream::Tls { tcp, session, out: Vec::new() }
             }
         };
-        Ok(Connection { stream, read: Vec::with_capacity(8192), chunk: vec![0; 32 * 1024].into() })
+        let mut connection = Connection { stream, read: Vec::with_capacity(8192), chunk: vec![0; 32 * 1024].into() };
+        while connection.is_handshaking() {
+            tokio::time::timeout(LONGEST, connection.more())
+                .await
+                .map_err(|_| format!("no handshake within {} s", LONGEST.as_secs()))??;
+        }
+        Ok(connection)
     }
 }
 
@@ -141,6 +148,10 @@ impl Connection {
             },
         }
         Ok(Answer { status: head.status, body })
+    }
+
+    fn is_handshaking(&self) -> bool {
+        matches!(&self.stream, Stream::Tls { session, .. } if session.is_handshaking())
     }
 
     async fn send(&mut self, request: &[u8]) -> Result<(), Failure> {

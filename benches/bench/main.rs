@@ -20,6 +20,7 @@
 )]
 
 mod access;
+mod authority;
 mod credential;
 mod daemon;
 mod http;

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //!  64 people at once: request ─► approve ─► collect   × 10,000 ─► memory ─► restart (start-up sweep) ─► CPU, memory
-//!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended     in turns with deleting by hand
+//!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended
+//!      in turns with deleting by hand: as the administrator, and as somebody who comes as the daemon does
 //!  the 10,000 ─► jitd revoke --all
 //! ```
 //! The stop makes them due in the same moment, as after a suspend; nothing in the API could.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
@@ -16,10 +18,11 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use nix::sys::signal::Signal;
 use rusqlite::{Connection as Sqlite, OpenFlags};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
-use crate::http::request;
+use crate::authority::Authority;
+use crate::daemon::{Daemon, private_folder};
+use crate::http::{Target, request};
 use crate::load::{connect, drain, median};
 use crate::plane::{Plane, RBAC, binding, review};
 use crate::process::run;
@@ -39,15 +42,18 @@ const KUBECTL: usize = 50;
 const NAMESPACES: usize = 100;
 
 /// The window of those that end together: longer than it takes to collect them.
-const WINDOW: SignedDuration = SignedDuration::from_secs(40);
+const WINDOW: SignedDuration = SignedDuration::from_secs(20);
 
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     let (live, ending) = settings.shorter((10_000, 1_000), (500, 200));
-    let rounds = settings.shorter(3, 1);
+    // The machine's own moods move a round by a third.
+    let rounds = settings.shorter(7, 1);
     let namespaces: Vec<String> = (0..NAMESPACES).map(|number| format!("many-{number}")).collect();
     for namespace in &namespaces {
         plane.namespace(namespace).await?;
     }
+    // Before the daemon's own: when the API server knows that, it knows this one.
+    let like_daemon = like_daemon(plane, &folder.with_file_name("by-hand"))?;
     let mut daemon = Daemon::prepare(plane, folder, "many", &namespaces)?;
     daemon.start().await?;
     let begun = Instant::now();
@@ -59,10 +65,12 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let sweep = daemon.running().cpu()?.as_secs_f64();
     let restarted = daemon.running().memory()?;
 
-    let (mut ends, mut by_hand) = (Vec::new(), Vec::new());
+    let (mut ends, mut deleted, mut alike, mut asked) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 1..=rounds {
         progress(&format!("many: {ending} deletions by hand, round {round} of {rounds}"));
-        by_hand.push(delete_by_hand(plane, &namespaces, ending).await?);
+        deleted.push(delete_by_hand(plane, &plane.admin, &namespaces, ending, By::Name).await?);
+        asked.push(ask_by_hand(plane, &namespaces, ending).await?);
+        alike.push(delete_by_hand(plane, &like_daemon, &namespaces, ending, By::Uid).await?);
         progress(&format!("many: {ending} grants that end at once, round {round} of {rounds}"));
         ends.push(end_at_once(plane, &daemon, &namespaces, ending).await?);
     }
@@ -75,8 +83,8 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
 
     let of_ends = |figure: fn(&End) -> f64| median(ends.iter().map(figure));
     let (ended, unbound, own) = (of_ends(|end| end.ended), of_ends(|end| end.unbound), of_ends(|end| end.cpu));
-    let deleted = median(by_hand.iter().map(|(deleted, _)| *deleted));
-    let asked = median(by_hand.iter().map(|(deleted, asked)| deleted + asked));
+    let (alike, asked) = (median(alike), median(deleted.iter().zip(asked).map(|(deleted, asked)| deleted + asked)));
+    let deleted = median(deleted);
     Ok(vec![
         Row::new(format!("memory with {live} live grants"), number(lived.now, "MiB")).at_most(lived.now, 60.0, "MiB"),
         Row::new("the same after a restart", number(restarted.now, "MiB")).at_most(restarted.now, 60.0, "MiB"),
@@ -86,6 +94,9 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
         Row::new(format!("{ending} end at once, until no binding is left"), number(unbound, "s"))
             .against(format!("deleting by hand, {BY_HAND} at once, {}", number(deleted, "s")))
             .at_most(unbound / deleted, 1.3, "×"),
+        Row::new("that, against deleting as the daemon has to", number(unbound, "s"))
+            .against(format!("two signatures, few rights, by uid, {}", number(alike, "s")))
+            .shows(number(unbound / alike, "×")),
         Row::new("until each is proved denied", number(ended, "s"))
             .against(format!("deleting and asking by hand, {}", number(asked, "s")))
             .shows(number(ended / asked, "×")),
@@ -208,18 +219,71 @@ fn last_deletion(audit: File) -> Result<Timestamp, Failure> {
     Ok(last.ok_or("no deletion in the audit log")?)
 }
 
-/// Makes bindings like jitd's, and says how many seconds it takes to delete them over connections that are open, and
-/// then to ask about each of them once.
-async fn delete_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<(f64, f64), Failure> {
+/// Which binding is deleted.
+#[derive(Clone, Copy)]
+enum By {
+    /// Whatever has the name.
+    Name,
+    /// The one with this uid and no other, as the daemon does it.
+    Uid,
+}
+
+/// Makes bindings like jitd's, and says how many seconds it takes `who` to delete them over connections that are open.
+async fn delete_by_hand(
+    plane: &Plane,
+    who: &Target,
+    namespaces: &[String],
+    count: usize,
+    by: By,
+) -> Result<f64, Failure> {
     bind_by_hand(plane, namespaces, count).await?;
-    let namespace = |number: usize| &namespaces[number % namespaces.len()];
+    let list = request("GET", &format!("{RBAC}/rolebindings?labelSelector=bench%3Dby-hand"), None);
+    let list = plane.admin.connect().await?.exchange(&list).await?.json()?;
+    let items = list["items"].as_array().ok_or("a list without items")?;
+    let uids: HashMap<&str, &Value> = items
+        .iter()
+        .map(|item| &item["metadata"])
+        .filter_map(|metadata| Some((metadata["name"].as_str()?, &metadata["uid"])))
+        .collect();
     let deletion = |number: usize| {
-        request("DELETE", &format!("{RBAC}/namespaces/{}/rolebindings/hand-{number}", namespace(number)), None)
+        let (namespace, name) = (&namespaces[number % namespaces.len()], format!("hand-{number}"));
+        let uid = uids.get(name.as_str()).ok_or("a binding is not there")?;
+        let only = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
+        let body = matches!(by, By::Uid).then_some(&only);
+        Ok(request("DELETE", &format!("{RBAC}/namespaces/{namespace}/rolebindings/{name}"), body))
     };
-    let question = |number: usize| review(namespace(number), &format!("bench:hand-{number}"));
-    let deleted = drain(connect(&plane.admin, BY_HAND).await?, (0..count).map(deletion).collect()).await?;
-    let asked = drain(connect(&plane.admin, BY_HAND).await?, (0..count).map(question).collect()).await?;
-    Ok((deleted.as_secs_f64(), asked.as_secs_f64()))
+    let deletions: Result<_, Failure> = (0..count).map(deletion).collect();
+    Ok(drain(connect(who, BY_HAND).await?, deletions?).await?.as_secs_f64())
+}
+
+/// How many seconds it takes to ask once about each of the bindings that were deleted.
+async fn ask_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
+    let question = |number: usize| review(&namespaces[number % namespaces.len()], &format!("bench:hand-{number}"));
+    let questions = (0..count).map(question).collect();
+    Ok(drain(connect(&plane.admin, BY_HAND).await?, questions).await?.as_secs_f64())
+}
+
+/// Somebody who comes to the API server as the daemon does: with few rights, which have to be looked up, and a
+/// certificate below an issuing one, of which both signatures are checked at each request.
+fn like_daemon(plane: &Plane, folder: &Path) -> Result<Target, Failure> {
+    let (user, rbac) = ("bench:like-daemon", "rbac.authorization.k8s.io");
+    let rules = json!([{ "apiGroups": [rbac], "resources": ["rolebindings"], "verbs": ["delete"] }]);
+    let metadata = json!({ "name": user });
+    let api = format!("{rbac}/v1");
+    let objects = json!({ "apiVersion": "v1", "kind": "List", "items": [
+        { "apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": rules },
+        {
+            "apiVersion": api, "kind": "ClusterRoleBinding", "metadata": metadata,
+            "roleRef": { "apiGroup": rbac, "kind": "ClusterRole", "name": user },
+            "subjects": [{ "apiGroup": rbac, "kind": "User", "name": user }],
+        },
+    ] });
+    plane.apply(&objects.to_string())?;
+    private_folder(folder)?;
+    let authority = Authority::write(folder)?;
+    plane.trust(&folder.join("root.crt"))?;
+    let (chain, key) = authority.client(user)?;
+    plane.client(&chain, &key)
 }
 
 /// The operator's kill switch, as it is typed: seconds until it says that all of them are over.

@@ -65,14 +65,14 @@ impl Plane {
         }
         let announced: Value = serde_json::from_str(&line)?;
         let server = announced["server"].as_str().ok_or("launch names no server")?.to_owned();
-        let admin = Target::Tls {
-            address: server.trim_start_matches("https://").parse()?,
-            config: Arc::new(tls(&folder.join("ca.crt"))?.with_client_auth_cert(
-                CertificateDer::pem_file_iter(folder.join("admin.crt"))?.collect::<Result<_, _>>()?,
-                PrivateKeyDer::from_pem_file(folder.join("admin.key"))?,
-            )?),
-        };
+        let read = |name: &str| fs::read_to_string(folder.join(name));
+        let admin = client(folder, &server, &read("admin.crt")?, &read("admin.key")?)?;
         Ok(Self { _stdin: stdin, _launch: launch, programs, folder: folder.to_owned(), server, admin })
+    }
+
+    /// The API server for the holder of a certificate: the chain, leaf first, and its key, both in PEM.
+    pub(crate) fn client(&self, chain: &str, key: &str) -> Result<Target, Failure> {
+        client(&self.folder, &self.server, chain, key)
     }
 
     /// From now on the API server accepts client certificates below this root, too.
@@ -100,6 +100,13 @@ impl Plane {
         let mut admin = self.admin.connect().await?;
         admin.exchange(&request("POST", "/api/v1/namespaces", Some(&body))).await?.json().map(drop)
     }
+}
+
+fn client(folder: &Path, server: &str, chain: &str, key: &str) -> Result<Target, Failure> {
+    let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
+    let config = tls(&folder.join("ca.crt"))?.with_client_auth_cert(chain, key)?;
+    Ok(Target::Tls { address: server.trim_start_matches("https://").parse()?, config: Arc::new(config) })
 }
 
 /// A client that trusts the certificates in one file and nothing else.

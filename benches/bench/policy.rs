@@ -9,7 +9,6 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -17,14 +16,12 @@ use jitd::grant::policy::{Circumstances, Decision, Policy, Usage, could_be_asked
 use jitd::grant::request::{Access, Ask, Namespace, Person};
 use jitd::grant::risk::assess;
 use jitd::grant::role::Rule;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 
 use crate::daemon::Daemon;
-use crate::http::{Target, request};
+use crate::http::request;
 use crate::load::median;
-use crate::plane::{Plane, tls};
+use crate::plane::Plane;
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
@@ -112,11 +109,7 @@ async fn drift(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<
         bob.exchange(&pending.approve()).await?.json()?;
         let collected = alice.exchange(&pending.certificate()).await?.json()?;
         let chain = collected["certificate"].as_str().ok_or("no certificate")?;
-        let certificates = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(pending.key_pem().as_bytes())?;
-        let config = tls(&plane.folder.join("ca.crt"))?.with_client_auth_cert(certificates, key)?;
-        let Target::Tls { address, .. } = &plane.admin else { return Err("the API server is not behind TLS".into()) };
-        let mut holder = Target::Tls { address: *address, config: Arc::new(config) }.connect().await?;
+        let mut holder = plane.client(chain, &pending.key_pem())?.connect().await?;
         holder.exchange(&pods).await?.json()?;
         let verbs: &[&str] = if turn % 2 == 0 { &["get", "list", "watch"] } else { &["get", "list"] };
         admin.exchange(&request("PUT", &format!("{roles}/{EDITED}"), Some(&role(verbs)))).await?.json()?;

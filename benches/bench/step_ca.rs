@@ -14,10 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 use crate::Failure;
+use crate::authority::Authority;
 use crate::daemon::private_folder;
 use crate::http::{Target, request};
 use crate::plane::tls;
@@ -45,7 +46,8 @@ impl StepCa {
         private_folder(folder)?;
         // Free a moment ago; a server that does not get it says so and the run ends.
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        write_authority(folder)?;
+        let authority = Authority::write(folder)?;
+        fs::write(folder.join("issuing.key"), authority.key_pem())?;
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)?;
         let point = key.public_key().as_ref();
         let jwk = json!({
@@ -121,25 +123,6 @@ fn install() -> Result<PathBuf, Failure> {
         run(Command::new("go").args(["install", &module]).envs(environment).env("GOBIN", &folder).current_dir("/"))?;
     }
     Ok(program)
-}
-
-/// A root and an issuing certificate on P-256, as jitd's are.
-fn write_authority(folder: &Path) -> Result<(), Failure> {
-    let authority = |name: &str, constraint| {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(constraint);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params
-    };
-    let (root_key, issuing_key) = (KeyPair::generate()?, KeyPair::generate()?);
-    let root = authority("bench root", BasicConstraints::Constrained(1));
-    let root_pem = root.self_signed(&root_key)?.pem();
-    let issuing = authority("bench issuing", BasicConstraints::Constrained(0));
-    let issuing_pem = issuing.signed_by(&issuing_key, &Issuer::new(root, root_key))?.pem();
-    fs::write(folder.join("root.crt"), root_pem)?;
-    fs::write(folder.join("issuing.crt"), issuing_pem)?;
-    Ok(fs::write(folder.join("issuing.key"), issuing_key.serialize_pem())?)
 }
 
 /// RFC 4648 section 5, without padding, as RFC 7515 wants it.
