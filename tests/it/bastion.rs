@@ -401,6 +401,15 @@ impl<'a> Bastion<'a> {
         self.call(person, "GET", path, &Value::Null)
     }
 
+    /// What `/metrics` says of `jitd_` and this name, labels and all.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let text = self.get(ERIN, "/metrics").1;
+        let text = text.as_str().unwrap();
+        let value = text.lines().find_map(|line| line.strip_prefix("jitd_")?.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no jitd_{name}: {text}")).parse().unwrap()
+    }
+
     pub(crate) fn post(&self, person: Person, path: &str, body: &Value) -> Answer {
         self.call(person, "POST", path, body)
     }

@@ -49,12 +49,6 @@ fn pending(bastion: &Bastion<'_>, key: &Key) -> Value {
     bastion.request(ALICE, &bastion.ask("10m"), key)
 }
 
-fn metric(bastion: &Bastion<'_>, name: &str) -> String {
-    let text = bastion.get(ERIN, "/metrics").1;
-    let line = text.as_str().unwrap().lines().find(|line| line.starts_with(&format!("jitd_{name} "))).unwrap();
-    line.rsplit(' ').next().unwrap().to_owned()
-}
-
 /// Taken at once, shorter than asked, and marked in the certificate, the binding, the API server's audit log, the
 /// trail, the log of the daemon and its numbers.
 #[test]
@@ -98,10 +92,7 @@ fn access_that_nobody_agreed_to_is_shorter_and_marked_everywhere() {
     let log = bastion.log();
     let told = log.lines().find(|line| line.contains("the glass is broken")).unwrap();
     assert!([" WARN ", "payments-leads", "INC-42 nobody answers"].iter().all(|word| told.contains(word)), "{told}");
-    assert_eq!(
-        ["break_glass_total", "reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)),
-        ["1", "1", "0"]
-    );
+    assert_eq!(["break_glass_total", "reviews_owed", "reviews_overdue"].map(|name| bastion.metric(name)), [1, 1, 0]);
 
     let usual = bastion.live(&bastion.ask("5m"));
     let binding = bastion.admin.get(&bastion.binding_path(&usual.grant)).1;
@@ -129,7 +120,7 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     let answered = pending(&bastion, &Key::new());
     assert_eq!(bastion.approve(BOB, &answered).0, 200);
     refused(&smash(&bastion, ALICE, &answered), 409, "wrong-phase", "already approved");
-    assert_eq!(metric(&bastion, "reviews_owed"), "0");
+    assert_eq!(bastion.metric("reviews_owed"), 0);
 
     let shown = text(&bastion.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
     assert!(shown.contains("  glass    can be broken "), "{shown}");
@@ -143,7 +134,7 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     assert_eq!((status, &denied["phase"]), (200, &json!("denied")), "{denied}");
     refused(&bastion.certificate(ALICE, &grant, &key), 410, "too-late", "the grant is denied");
     assert!(bastion.bindings().is_empty());
-    assert_eq!(metric(&bastion, "reviews_owed"), "1", "the glass is broken, whatever came of it");
+    assert_eq!(bastion.metric("reviews_owed"), 1, "the glass is broken, whatever came of it");
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
@@ -171,12 +162,12 @@ fn a_review_is_owed_until_two_others_have_looked() {
     let (status, once) = review(&bastion, BOB, &grant);
     assert_eq!((status, &once["breakGlass"]["owed"], &once["phase"]), (200, &json!(true), &json!("ended")), "{once}");
     refused(&review(&bastion, BOB, &grant), 409, "already-agreed", "already reviewed");
-    until("the review is overdue", || (metric(&bastion, "reviews_overdue") == "1").then_some(()));
+    until("the review is overdue", || (bastion.metric("reviews_overdue") == 1).then_some(()));
     assert_eq!(bastion.show(BOB, &grant)["breakGlass"]["overdue"], true);
 
     bastion.kill();
     bastion.serve();
-    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)), ["1", "1"]);
+    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| bastion.metric(name)), [1, 1]);
     refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
     let listed = bastion.get(CAROL, "/v1/grants").1;
     let found = listed["grants"].as_array().unwrap().iter().find(|found| found["id"] == grant["id"]).unwrap();
@@ -188,7 +179,7 @@ fn a_review_is_owed_until_two_others_have_looked() {
 
     let (status, twice) = review(&bastion, ERIN, &grant);
     assert_eq!((status, &twice["breakGlass"]["owed"]), (200, &json!(false)), "{twice}");
-    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| metric(&bastion, name)), ["0", "0"]);
+    assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| bastion.metric(name)), [0, 0]);
     refused(&review(&bastion, CAROL, &grant), 409, "wrong-phase", "reviewed already");
     let open = bastion.get(CAROL, "/v1/grants").1;
     assert!(!open.to_string().contains(grant["id"].as_str().unwrap()), "over, and nothing is owed: {open}");

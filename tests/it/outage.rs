@@ -36,8 +36,7 @@ fn an_end_waits_for_the_api_server_and_for_nobody_else() {
     let ending = bastion.wait_for(&access.grant, &["ending"]);
     assert_eq!(ending["endCause"], "expired");
     assert_eq!(bastion.kinds(&access.grant).last().unwrap(), "unbind_intended");
-    let is_counted =
-        |bastion: &Bastion| bastion.get(BOB, "/metrics").1.as_str().unwrap().contains("grants{phase=\"ending\"} 1");
+    let is_counted = |bastion: &Bastion| bastion.metric("grants{phase=\"ending\"}") == 1;
     assert!(is_counted(&bastion));
     // Tried again, not once: each attempt is a line of the log.
     until("it is tried again", || (bastion.log().matches("could not be ended yet").count() >= 2).then_some(()));
@@ -74,14 +73,7 @@ fn what_cannot_be_looked_at_is_told() {
     let mut ask = bastion.ask("5m");
     ask["role"] = json!(role);
     let access = bastion.live(&ask);
-    let counted = |bastion: &Bastion| {
-        let metrics = bastion.get(ERIN, "/metrics").1;
-        let metrics = metrics.as_str().unwrap();
-        ["unread_roles", "failed_comparisons"].map(|number| {
-            let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("jitd_{number} ")));
-            line.unwrap().parse::<u32>().unwrap()
-        })
-    };
+    let counted = |bastion: &Bastion| ["unread_roles", "failed_comparisons"].map(|number| bastion.metric(number));
     assert_eq!(counted(&bastion), [0, 0]);
 
     let rights = format!("{clusterroles}/jitd-{}", bastion.host);

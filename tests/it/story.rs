@@ -181,9 +181,7 @@ fn a_wait_ends_with_the_change() {
     std::thread::scope(|scope| {
         let began = std::time::Instant::now();
         let waiting = scope.spawn(|| bastion.get(ALICE, &path(&grant, "/wait?phase=pending&timeout=30")));
-        until("the wait is under way", || {
-            bastion.get(BOB, "/metrics").1.as_str().unwrap().contains("grants{phase=\"pending\"} 1").then_some(())
-        });
+        until("the wait is under way", || (bastion.metric("grants{phase=\"pending\"}") == 1).then_some(()));
         assert_eq!(bastion.approve(BOB, &grant).0, 200);
         let (status, seen) = waiting.join().unwrap();
         assert_eq!((status, &seen["phase"]), (200, &json!("approved")));
