@@ -1163,12 +1163,12 @@ impl Broker {
         let refusal = Refusal::new(Code::UnknownPerson, format!("nobody is known here as `{person}`"));
         let cells = self.ledger.open(|_| true);
         let requesters: BTreeSet<PersonName> = cells.iter().map(|cell| cell.grant().requester.clone()).collect();
-        let names: Vec<String> = requesters.iter().take(NAMED).map(ToString::to_string).collect();
-        match requesters.len().checked_sub(names.len()) {
-            _ if names.is_empty() => refusal.hint("no grant is open"),
-            Some(0) | None => refusal.hint(format!("open grants are of {}", names.join(", "))),
-            Some(more) => refusal.hint(format!("open grants are of {} and {more} more", names.join(", "))),
-        }
+        let names = requesters.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        refusal.hint(match requesters.len().saturating_sub(NAMED) {
+            _ if requesters.is_empty() => "no grant is open".to_owned(),
+            0 => format!("open grants are of {names}"),
+            more => format!("open grants are of {names} and {more} more"),
+        })
     }
 
     /// An operator takes grants away, whatever their phase, side by side; a cluster that does not answer holds up
