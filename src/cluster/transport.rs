@@ -9,19 +9,19 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::Request;
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
-use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::Config;
+use kube::client::{Body, ConfigExt};
 use kube::core::Status;
-use kube::{Client, Config};
 use tokio::sync::Semaphore;
-use tower::BoxError;
-use tower::util::{MapErr, option_layer};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::endpoint::{Credential, Endpoint};
 use crate::grant::request::ClusterName;
@@ -171,6 +171,9 @@ const LARGEST_ANSWER: usize = 16 << 20;
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// Puts the credential to a request and sends it on one of its connections.
+type Client = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+
 pub(super) struct Transport {
     endpoint: Endpoint,
     client: RwLock<Client>,
@@ -221,7 +224,7 @@ impl Transport {
         drop(waiting);
         let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
         let exchange = async {
-            let answer = client.send(request.map(Body::from)).await.map_err(|why| self.unreachable(&why))?;
+            let answer = client.oneshot(request.map(Body::from)).await.map_err(|why| self.unreachable(why.as_ref()))?;
             let (head, body) = answer.into_parts();
             let body =
                 Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|why| self.unreachable(why.as_ref()))?;
@@ -334,7 +337,8 @@ fn is_of_ending_namespace(status: &Status) -> bool {
 }
 
 /// A client with its own connections. Neither the retries nor the log lines of kube's usual stack: the
-/// broker decides what is tried again, and says what failed.
+/// broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a task of its own
+/// that each request goes through.
 fn client(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Client, ClusterError> {
     let wrong = |field, why: String| ClusterError::Misconfigured { cluster: endpoint.name().clone(), field, why };
     let mut config = Config::new(endpoint.uri().clone());
@@ -355,10 +359,12 @@ fn client(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Resul
         .pool_max_idle_per_host(limits.at_once)
         .build::<_, Body>(https);
     let headers = config.extra_headers_layer().map_err(refused)?;
-    let authorization = option_layer(config.auth_layer().map_err(refused)?);
-    Ok(ClientBuilder::new(MapErr::new(http, BoxError::from), "default")
-        .with_layer(&headers)
-        .with_layer(&authorization)
-        .with_layer(&config.base_uri_layer())
-        .build())
+    let authorization = config.auth_layer().map_err(refused)?;
+    let stack = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(authorization)
+        .layer(headers)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(BoxCloneSyncService::new(stack))
 }
