@@ -3,7 +3,7 @@ Serial Number: <16 random octets>
 Signature Algorithm: ecdsa-with-SHA256
 Issuer:
     OU = "<cluster>" (Utf8String)
-    CN = "jitd root" (Utf8String)
+    CN = "jitd root <first 4 octets of its key identifier>" (Utf8String)
 Validity:
     Not Before: <now, 60 s back, not before the root>
     Not After:  <last whole second of the issuing days and of the root> (included)

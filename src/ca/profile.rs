@@ -14,6 +14,7 @@ use rcgen::{
 
 use crate::grant::GrantId;
 use crate::grant::request::{ClusterName, PersonName};
+use crate::grant::role::hex;
 
 use super::{CaError, key};
 
@@ -68,8 +69,13 @@ pub(super) fn probe(host: &str, particulars: &Particulars<'_, impl PublicKeyData
 }
 
 /// The root of a cluster's authority. One intermediate may stand below it and sign leaves.
+///
+/// Its name ends with the beginning of its key's identifier, so that no other root has it (RFC 5280 section 8). Of the
+/// roots that have the name of a certificate's issuer, say those of two bastions, kube-apiserver would try all, at each
+/// request (Go's `crypto/x509`, `buildChains`).
 pub(super) fn root(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
-    let mut params = base(authority_name(cluster, "jitd root"), particulars);
+    let identifier: Vec<u8> = key_identifier(particulars.key).into_iter().take(4).collect();
+    let mut params = base(authority_name(cluster, &format!("jitd root {}", hex(&identifier))), particulars);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

@@ -956,6 +956,10 @@ fn the_profiles_are_what_is_made() {
         );
         let own = hex(&key_identifiers(&certificate).0);
         let mut text = rendered(der)
+            .replace(
+                &format!("jitd root {}", hex(&root_identifier[..4])),
+                "jitd root <first 4 octets of its key identifier>",
+            )
             .replace(&hex(certificate.raw_serial()), "<16 random octets>")
             .replace(&own, "<SHA-256 of the key bits, first 20 octets>")
             .replace(&hex(&issuing_identifier), "<key identifier of the issuing certificate>")
