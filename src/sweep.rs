@@ -80,20 +80,20 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
     watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&permits)));
     loop {
         let next = settle_due(&broker, &permits, &mut settling);
+        // What is due goes first, also when both came to be due while the daemon stood still.
+        if compared.elapsed() >= compare_after(settling.is_empty()) {
+            compared = Instant::now();
+            // Beside the deadlines: a cluster that hangs must not hold up those of the others.
+            let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
+            settling.spawn(async move { compare_all(&broker, &findings).await });
+        }
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
         let compare = compared + compare_after(settling.is_empty());
         tokio::select! {
-            // In this order: what became due while the host was suspended goes before the comparison that did as well.
-            biased;
-            Some(_) = settling.join_next() => {}
             () = tokio::time::sleep(sleep) => {}
             () = broker.ledger().due.notified() => {}
-            () = tokio::time::sleep_until(compare) => {
-                compared = Instant::now();
-                // Beside the deadlines: a cluster that hangs must not hold up those of the others.
-                let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
-                settling.spawn(async move { compare_all(&broker, &findings).await });
-            }
+            () = tokio::time::sleep_until(compare) => {}
+            Some(_) = settling.join_next() => {}
         }
     }
 }
