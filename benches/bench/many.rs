@@ -3,7 +3,7 @@
 //! ```text
 //!  64 people at once: request ─► approve ─► collect   × 10,000 ─► memory ─► restart (start-up sweep) ─► CPU, memory
 //!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended
-//!      in turns with deleting by hand: as the administrator, and as somebody who comes as the daemon does
+//!      right before, by hand: asking, deleting as somebody who comes as the daemon does, and as the administrator
 //!  the 10,000 ─► jitd revoke --all
 //! ```
 //! The stop makes them due in the same moment, as after a suspend; nothing in the API could.
