@@ -521,8 +521,8 @@ impl Broker {
         if Probe::for_role(&shown.role, ask.scope.namespaces().first()).is_none() {
             return Err(role_empty(&ask).into());
         }
-        let about = self.site(&ask.cluster)?.cluster.about().await?;
-        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, about.version.parse().ok());
+        let version = self.site(&ask.cluster)?.cluster.version().await?;
+        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
         let digest = approval::digest(&grant.id, &grant.requester, &ask, &grant.key, &shown);
         let yes = yes.to(&digest);
         Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
@@ -1350,11 +1350,11 @@ struct Known {
 async fn known(site: &Site, ask: &Ask, usage: Usage) -> Result<Known, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
-    let (labels, role, about) = tokio::try_join!(labels, resolve(site, ask), site.cluster.about())?;
+    let (labels, role, version) = tokio::try_join!(labels, resolve(site, ask), site.cluster.version())?;
     let labels = namespaces.iter().cloned().zip(labels).filter_map(|(name, labels)| Some((name, labels?))).collect();
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
-    let assessment = risk::assess(rules, &ask.scope, about.version.parse().ok());
+    let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
     Ok(Known { role, labels, assessment, usage })
 }
 

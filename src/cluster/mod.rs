@@ -17,7 +17,7 @@ mod tests;
 mod transport;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::grant::Binding;
 use crate::grant::request::{ClusterName, ExactRules, Namespace, RoleRef};
@@ -51,6 +52,8 @@ struct Inner {
     waiting: Count,
     /// Deletions of bindings that have no answer yet.
     unanswered: Count,
+    /// What [`version`](Cluster::version) heard last, and when.
+    version: Mutex<Option<(Instant, String)>>,
 }
 
 /// How many there are of something.
@@ -83,7 +86,8 @@ impl Cluster {
         }
         let transport = Transport::new(endpoint, credential, limits)?;
         let (waiting, unanswered) = (Count::new(), Count::new());
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered })))
+        let version = Mutex::default();
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version })))
     }
 
     /// Whatever is asked from now on is asked as `credential`, by all clones.
@@ -119,6 +123,23 @@ impl Cluster {
         let reply = self.0.transport.send(Path::new("/version").list(&ListParams::default())).await?;
         let version: Version = self.0.transport.read(&reply)?;
         Ok(About { version: version.git_version, clock: reply.date() })
+    }
+
+    /// The API server's version, as it was within the last five minutes. It changes with an upgrade only, and no grant
+    /// ends because of one.
+    ///
+    /// # Errors
+    /// As [`Cluster::about`].
+    pub async fn version(&self) -> Result<String, ClusterError> {
+        let heard = self.0.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, version)) = heard
+            && at.elapsed() < VERSION_KEPT
+        {
+            return Ok(version);
+        }
+        let version = self.about().await?.version;
+        *self.0.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), version.clone()));
+        Ok(version)
     }
 
     /// The role as it is now; none when there is no such role. A Role is looked for in `namespace`, so there
@@ -601,6 +622,9 @@ const BREAK_GLASS: &str = "jitd.dev/break-glass";
 
 /// How many bindings one page of a list has: kubectl's own `--chunk-size`.
 const PAGE: u32 = 500;
+
+/// How long the API server's version is believed.
+const VERSION_KEPT: Duration = Duration::from_secs(300);
 
 /// The pauses before each look for a binding whose creation was not answered.
 const LOOK_AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];

@@ -249,6 +249,19 @@ async fn many_calls_share_few_connections() {
     assert_eq!(*seen.agents.lock().unwrap(), BTreeSet::from([format!("jitd/{}", env!("CARGO_PKG_VERSION"))]));
 }
 
+/// Each request and each collection looks at it.
+#[tokio::test]
+async fn the_version_is_asked_for_once_in_a_while() {
+    let (cluster, seen) =
+        fake(|number, _| Play::Answer(200, format!(r#"{{"gitVersion":"v1.{}.0"}}"#, 33 + number))).await;
+    assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
+    assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
+    assert_eq!(seen.requests().len(), 1);
+    let long_ago = Instant::now() - VERSION_KEPT;
+    *cluster.0.version.lock().unwrap() = Some((long_ago, "v1.34.0".to_owned()));
+    assert_eq!(cluster.version().await.unwrap(), "v1.35.0");
+}
+
 /// A deletion by uid reads nothing first.
 #[tokio::test]
 async fn a_deletion_by_uid_is_one_request() {
