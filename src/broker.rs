@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  request ─► approve ─► certificate ─► end
-//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind ─► Bound
-//!               ─► ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
+//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
+//!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
 //!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
 //!  drain: nothing of all that but ends and renewals, until resume;  revoke_many: end, side by side
@@ -743,8 +743,12 @@ impl Broker {
         // Each is waited for, also when another failed: what is on its way must not arrive after the end.
         let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
         let uids = made.into_iter().collect::<Result<_, _>>()?;
-        self.ledger.record(cell, None, vec![Event::Bound { uids }]).await?;
-        try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true))).await?;
+        // Somebody waits, and a question is no effect: it is asked while the outcome goes to the disk. Both are waited for,
+        // for what was recorded has to be known here before an end follows.
+        let asked = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
+        let (recorded, asked) = tokio::join!(self.ledger.record(cell, None, vec![Event::Bound { uids }]), asked);
+        recorded?;
+        asked?;
         let until = approval::window_end(&grant.ask, self.ledger.now());
         self.ledger.record(cell, None, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
