@@ -3,7 +3,8 @@
 //! ```text
 //!  64 people at once: request ─► approve ─► collect   × 10,000 ─► memory ─► restart (start-up sweep) ─► CPU, memory
 //!  1,000 more ─► SIGSTOP until all of them are due ─► SIGCONT ─► the last one ended
-//!      right before, by hand: asking, deleting as somebody who comes as the daemon does, and as the administrator
+//!      by hand, half of it right before and half right after: asking, deleting as somebody who comes as the daemon
+//!      does, and as the administrator
 //!  the 10,000 ─► jitd revoke --all
 //! ```
 //! The stop makes them due in the same moment, as after a suspend; nothing in the API could.
@@ -12,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -132,8 +134,8 @@ async fn make_live(daemon: &Daemon, namespaces: &[String], count: usize, window:
     futures::future::try_join_all(people).await.map(drop)
 }
 
-/// How grants ended that were due in the same moment, and how long the same number took by hand right before, while the
-/// daemon stood still; seconds.
+/// How grants ended that were due in the same moment, and how long the same number took by hand, half of them right before
+/// and half right after; seconds.
 struct Round {
     /// From the moment until the last one is ended.
     ended: f64,
@@ -177,10 +179,13 @@ async fn end_at_once(
     }
 
     // The machine is faster in one second than in another, so what is compared lies as close together as can be.
-    let asked = ask_by_hand(plane, namespaces, count).await?;
+    let (asked_before, asked_after) = (questions(namespaces, 0..count / 2), questions(namespaces, count / 2..count));
+    let (alike_before, alike_after) = halves(deletions(plane, namespaces, "alike", count, By::Uid).await?);
+    let (deleted_before, deleted_after) = halves(deletions(plane, namespaces, "hand", count, By::Name).await?);
     tokio::time::sleep(last.duration_since(Timestamp::now()).unsigned_abs()).await;
-    let alike = delete_by_hand(plane, like_daemon, namespaces, count, By::Uid).await?;
-    let deleted = delete_by_hand(plane, &plane.admin, namespaces, count, By::Name).await?;
+    let asked = by_hand(&plane.admin, asked_before).await?;
+    let alike = by_hand(like_daemon, alike_before).await?;
+    let deleted = by_hand(&plane.admin, deleted_before).await?;
     let mut audit = File::open(plane.folder.join("audit.log"))?;
     audit.seek(SeekFrom::End(0))?;
     let (due, cpu) = (Timestamp::now(), daemon.running().cpu()?);
@@ -210,18 +215,23 @@ async fn end_at_once(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let since = |at: Timestamp| at.duration_since(due).as_secs_f64();
     let cpu = (daemon.running().cpu()? - cpu).as_secs_f64();
+    let deleted = deleted + by_hand(&plane.admin, deleted_after).await?;
+    let alike = alike + by_hand(like_daemon, alike_after).await?;
+    let asked = asked + by_hand(&plane.admin, asked_after).await?;
+    let since = |at: Timestamp| at.duration_since(due).as_secs_f64();
     Ok(Round { ended: since(at), unbound: since(last_deletion(audit)?), cpu, deleted, alike, asked })
 }
 
-/// When the API server answered the last deletion of a binding, in its own audit log.
+/// When the API server answered the last deletion of a daemon's binding, in its own audit log.
 fn last_deletion(audit: File) -> Result<Timestamp, Failure> {
     let mut last = None;
     for line in BufReader::new(audit).lines() {
         // The last line may be half written.
         let Ok(event) = serde_json::from_str::<Value>(&line?) else { break };
-        if event["verb"] == "delete" && event["objectRef"]["resource"] == "rolebindings" {
+        let what = &event["objectRef"];
+        let is_ours = what["name"].as_str().is_some_and(|name| name.starts_with("jit-"));
+        if event["verb"] == "delete" && what["resource"] == "rolebindings" && is_ours {
             last = last.max(event["stageTimestamp"].as_str().map(str::parse).transpose()?);
         }
     }
@@ -237,15 +247,15 @@ enum By {
     Uid,
 }
 
-/// Makes bindings like jitd's, and says how many seconds it takes `who` to delete them over connections that are open.
-async fn delete_by_hand(
+/// Makes bindings like jitd's, and answers with the requests that delete them.
+async fn deletions(
     plane: &Plane,
-    who: &Target,
     namespaces: &[String],
+    names: &str,
     count: usize,
     by: By,
-) -> Result<f64, Failure> {
-    bind_by_hand(plane, namespaces, count).await?;
+) -> Result<Vec<Vec<u8>>, Failure> {
+    bind_by_hand(plane, namespaces, names, count).await?;
     let list = request("GET", &format!("{RBAC}/rolebindings?labelSelector=bench%3Dby-hand"), None);
     let list = plane.admin.connect().await?.exchange(&list).await?.json()?;
     let items = list["items"].as_array().ok_or("a list without items")?;
@@ -255,21 +265,29 @@ async fn delete_by_hand(
         .filter_map(|metadata| Some((metadata["name"].as_str()?, &metadata["uid"])))
         .collect();
     let deletion = |number: usize| {
-        let (namespace, name) = (&namespaces[number % namespaces.len()], format!("hand-{number}"));
+        let (namespace, name) = (&namespaces[number % namespaces.len()], format!("{names}-{number}"));
         let uid = uids.get(name.as_str()).ok_or("a binding is not there")?;
         let only = json!({ "apiVersion": "v1", "kind": "DeleteOptions", "preconditions": { "uid": uid } });
         let body = matches!(by, By::Uid).then_some(&only);
         Ok(request("DELETE", &format!("{RBAC}/namespaces/{namespace}/rolebindings/{name}"), body))
     };
-    let deletions: Result<_, Failure> = (0..count).map(deletion).collect();
-    Ok(drain(connect(who, BY_HAND).await?, deletions?).await?.as_secs_f64())
+    (0..count).map(deletion).collect()
 }
 
-/// How many seconds it takes to ask once about each of the bindings that were deleted.
-async fn ask_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
+/// Questions about bindings of which nobody knows.
+fn questions(namespaces: &[String], numbers: Range<usize>) -> Vec<Vec<u8>> {
     let question = |number: usize| review(&namespaces[number % namespaces.len()], &format!("bench:hand-{number}"));
-    let questions = (0..count).map(question).collect();
-    Ok(drain(connect(&plane.admin, BY_HAND).await?, questions).await?.as_secs_f64())
+    numbers.map(question).collect()
+}
+
+fn halves(mut requests: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+    let second = requests.split_off(requests.len() / 2);
+    (requests, second)
+}
+
+/// How many seconds it takes `who` to send these, and have their answers, over connections that are open.
+async fn by_hand(who: &Target, requests: Vec<Vec<u8>>) -> Result<f64, Failure> {
+    Ok(drain(connect(who, BY_HAND).await?, requests).await?.as_secs_f64())
 }
 
 /// Somebody who comes to the API server as the daemon does: with few rights, which have to be looked up, and a
@@ -307,15 +325,15 @@ fn revoke_all(daemon: &Daemon, live: usize) -> Result<f64, Failure> {
 }
 
 async fn delete_with_kubectl(plane: &Plane, namespaces: &[String], count: usize) -> Result<f64, Failure> {
-    bind_by_hand(plane, namespaces, count).await?;
+    bind_by_hand(plane, namespaces, "kubectl", count).await?;
     let begun = Instant::now();
     plane.kubectl(&["delete", "rolebindings", "--all-namespaces", "-l", "bench=by-hand"])?;
     Ok(begun.elapsed().as_secs_f64())
 }
 
-async fn bind_by_hand(plane: &Plane, namespaces: &[String], count: usize) -> Result<(), Failure> {
+async fn bind_by_hand(plane: &Plane, namespaces: &[String], names: &str, count: usize) -> Result<(), Failure> {
     let bind = |number: usize| {
-        let name = format!("hand-{number}");
+        let name = format!("{names}-{number}");
         binding(&namespaces[number % namespaces.len()], &name, &format!("bench:{name}"), "view")
     };
     let connections = connect(&plane.admin, BY_HAND).await?;
