@@ -39,7 +39,7 @@ use crate::grant::{
     Requested, Shown,
 };
 use crate::ledger::{Author, Cell, Ending, Ledger, LedgerError};
-use crate::people::People;
+use crate::people::{People, Unknown};
 use crate::trail::{Trail, TrailError};
 
 /// Why a step did not happen. A refusal is our answer; everything else is our failure.
@@ -67,6 +67,9 @@ pub enum BrokerError {
         /// The newest entry.
         latest: Timestamp,
     },
+    /// The host could not be asked who somebody is.
+    #[error("{0}")]
+    NameService(Unknown),
     /// The API server's answer did not become what the binding says.
     #[error("after {} s the API server still says {answer}", ANSWER_WITHIN.as_secs())]
     Unsettled {
@@ -544,7 +547,7 @@ impl Broker {
         let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
         // Nothing is collected after this that would look again.
         if matches!(agreed, Event::Extended { .. }) {
-            let requester = self.people.by_name(&grant.requester).await.map_err(|_| {
+            let requester = self.person(&grant.requester).await?.ok_or_else(|| {
                 let why = format!("`{}` is not known on this host any more", grant.requester);
                 Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
             })?;
@@ -655,7 +658,7 @@ impl Broker {
         };
         let mut approvers = BTreeMap::new();
         for yes in grant.agreed.iter() {
-            if let Ok(person) = self.people.by_name(&yes.by).await {
+            if let Some(person) = self.person(&yes.by).await? {
                 approvers.insert(yes.by.clone(), person);
             }
         }
@@ -1160,7 +1163,17 @@ impl Broker {
 
     /// Whether somebody is of this name, or was when they asked for something.
     async fn has_heard_of(&self, person: &PersonName) -> Result<bool, BrokerError> {
-        Ok(self.people.by_name(person).await.is_ok() || self.trail.asked_since(person, Timestamp::MIN, 1).await? > 0)
+        Ok(self.trail.asked_since(person, Timestamp::MIN, 1).await? > 0 || self.person(person).await?.is_some())
+    }
+
+    /// The person of this name with the groups of now; none when the host knows nobody by it. A name service that fails
+    /// is not one that knows nobody: then nobody has lost a right.
+    async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
+        match self.people.by_name(name).await {
+            Ok(person) => Ok(Some(person)),
+            Err(failure @ Unknown::NameService(_)) => Err(BrokerError::NameService(failure)),
+            Err(_) => Ok(None),
+        }
     }
 
     fn nobody(&self, person: &PersonName) -> Refusal {

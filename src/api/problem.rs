@@ -93,6 +93,7 @@ impl From<BrokerError> for Problem {
                 Self::new(unavailable, "authority-unavailable", "the certificate authority can't sign now")
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
             }
+            BrokerError::NameService(unknown) => unknown.into(),
             BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
         }
@@ -123,11 +124,11 @@ impl From<LedgerError> for Problem {
 
 impl From<Unknown> for Problem {
     fn from(unknown: Unknown) -> Self {
-        let status = match unknown {
-            Unknown::NameService(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::FORBIDDEN,
+        let (status, code) = match unknown {
+            Unknown::NameService(_) => (StatusCode::SERVICE_UNAVAILABLE, "name-service-unavailable"),
+            _ => (StatusCode::FORBIDDEN, "unknown-caller"),
         };
-        Self::told(status, "unknown-caller", &unknown.to_string())
+        Self::told(status, code, &unknown.to_string())
     }
 }
 

@@ -79,30 +79,57 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
     directory(machine, &uid, &gid);
     machine.root("sed -i '/^dave:/d' /etc/passwd /etc/shadow /etc/group /etc/gshadow");
     machine.run("root", "getent --service=files passwd dave").must(2);
-    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, security\n");
+    machine
+        .run("dave", "jit-login whoami")
+        .must(0)
+        .says("dave on bastion\ngroups: dave, jit-users, payments-leads, security\n");
 
     let loses = "dn: cn=security,dc=bastion\nchangetype: modify\ndelete: memberUid\nmemberUid: dave\n";
     machine.root(&format!("printf '{loses}' | ldapmodify -Q -Y EXTERNAL -H {LDAPI}"));
     // Or he has it for as long as sssd's cache is told to believe it.
     machine.root("sss_cache --user=dave");
-    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
+    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, payments-leads\n");
 
     machine.root("systemctl stop directory && sss_cache --everything");
-    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users\n");
+    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, payments-leads\n");
     machine.root("sss_cache --everything && systemctl stop sssd");
     let as_uid = |uid: &str| {
         machine.run("root", &format!("setpriv --reuid {uid} --regid {gid} --groups jit-users -- jit-login whoami"))
     };
-    as_uid(&uid).must(1).says("error[unknown-caller]").says("the host's name service failed");
+    as_uid(&uid).must(1).says("error[name-service-unavailable]").says("the host's name service failed");
     machine.root("systemctl start sssd");
     as_uid("4999").must(4).says("error[unknown-caller]").says("uid 4999 is no account of this host");
     assert_eq!(machine.property("jitd", "MainPID"), pid);
 }
 
+/// Dave, whom only the directory knows, agrees, and then sssd is away. He has lost no right by that: the collection waits for
+/// it to come back, and an operator who means him is not told that there is no such person.
+pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut Bastion) {
+    let id = bastion.asked("5m");
+    let machine = &bastion.machine;
+    machine.does("dave", &format!("jit-login approve {id} --yes"));
+    machine.root("sss_cache --everything && systemctl stop sssd");
+    std::thread::scope(|scope| {
+        let collecting = scope.spawn(|| machine.run("alice", &format!("jit-login wait {id}")));
+        until("the collection meets the name service that is away", || {
+            let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
+            journal.contains("could not be answered error=the host's name service failed").then_some(())
+        });
+        machine
+            .run("carol", "sudo jitd revoke --person dave --reason 'left the company' --yes")
+            .must(1)
+            .says("the host's name service failed");
+        machine.root("systemctl start sssd");
+        collecting.join().unwrap().must(0);
+    });
+    bastion.works(&id);
+    machine.does("alice", &format!("jit-login end {id}"));
+}
+
 /// Where the directory knows root as its administrator.
 const LDAPI: &str = "ldapi://%2Frun%2Fdirectory%2Fldapi";
 
-/// An LDAP server with dave and the group `security`, and sssd that asks it.
+/// An LDAP server with dave and his groups `security` and `payments-leads`, and sssd that asks it.
 fn directory(machine: &Machine, uid: &str, gid: &str) {
     machine.root("mkdir -p /etc/directory /var/lib/directory");
     machine.write(
@@ -122,7 +149,8 @@ fn directory(machine: &Machine, uid: &str, gid: &str) {
          dn: uid=dave,dc=bastion\nobjectClass: account\nobjectClass: posixAccount\ncn: dave\n\
          uidNumber: {uid}\ngidNumber: {gid}\nhomeDirectory: /home/dave\nloginShell: /bin/bash\n\n\
          dn: cn=dave,dc=bastion\nobjectClass: posixGroup\ngidNumber: {gid}\n\n\
-         dn: cn=security,dc=bastion\nobjectClass: posixGroup\ngidNumber: 5000\nmemberUid: dave\n"
+         dn: cn=security,dc=bastion\nobjectClass: posixGroup\ngidNumber: 5000\nmemberUid: dave\n\n\
+         dn: cn=payments-leads,dc=bastion\nobjectClass: posixGroup\ngidNumber: 5001\nmemberUid: dave\n"
     );
     machine.write("/etc/directory/entries.ldif", &entries);
     machine.root("slapadd -q -f /etc/directory/slapd.conf -l /etc/directory/entries.ldif");

@@ -54,6 +54,7 @@ const STORY: &[Scenario] = scenarios![
     access::a_login_is_known_by_its_login_uid,
     access::sudo_makes_nobody_another_human,
     access::who_somebody_is_comes_from_the_directory_at_each_call,
+    access::nobody_loses_a_right_while_the_name_service_is_away,
     sessions::the_end_of_the_window_ends_a_stream_without_anybody,
     sessions::a_revocation_ends_what_was_started_with_it_and_nothing_else,
     sessions::more_time_moves_the_end_of_a_session,

@@ -137,7 +137,10 @@ async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> R
         };
         let passes = match &failure {
             Failure::Client(ClientError::Problem(problem)) => {
-                matches!(problem.code.as_str(), "busy" | "cluster-unreachable" | "trail-unavailable" | "wrong-phase")
+                matches!(
+                    problem.code.as_str(),
+                    "busy" | "cluster-unreachable" | "trail-unavailable" | "name-service-unavailable" | "wrong-phase"
+                )
             }
             _ => false,
         };

@@ -90,6 +90,7 @@ impl Failure {
                     | "cluster-refused"
                     | "trail-unavailable"
                     | "authority-unavailable"
+                    | "name-service-unavailable"
                     | "internal",
                     _,
                 ) => 1,
@@ -267,6 +268,7 @@ mod tests {
             (problem("draining", 503), 1),
             (problem("trail-unavailable", 503), 1),
             (problem("authority-unavailable", 503), 1),
+            (problem("name-service-unavailable", 503), 1),
             (problem("something-new", 500), 1),
             (Failure::usage("x", ""), 2),
             (problem("malformed", 400), 2),
