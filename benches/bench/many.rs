@@ -13,7 +13,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
-use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -179,7 +178,7 @@ async fn end_at_once(
     }
 
     // The machine is faster in one second than in another, so what is compared lies as close together as can be.
-    let (asked_before, asked_after) = (questions(namespaces, 0..count / 2), questions(namespaces, count / 2..count));
+    let (asked_before, asked_after) = halves(questions(namespaces, count));
     let (alike_before, alike_after) = halves(deletions(plane, namespaces, "alike", count, By::Uid).await?);
     let (deleted_before, deleted_after) = halves(deletions(plane, namespaces, "hand", count, By::Name).await?);
     tokio::time::sleep(last.duration_since(Timestamp::now()).unsigned_abs()).await;
@@ -275,9 +274,9 @@ async fn deletions(
 }
 
 /// Questions about bindings of which nobody knows.
-fn questions(namespaces: &[String], numbers: Range<usize>) -> Vec<Vec<u8>> {
+fn questions(namespaces: &[String], count: usize) -> Vec<Vec<u8>> {
     let question = |number: usize| review(&namespaces[number % namespaces.len()], &format!("bench:hand-{number}"));
-    numbers.map(question).collect()
+    (0..count).map(question).collect()
 }
 
 fn halves(mut requests: Vec<Vec<u8>>) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
