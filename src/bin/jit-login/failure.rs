@@ -83,17 +83,6 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => match (problem.code.as_str(), problem.status) {
                 ("malformed" | "no-such-grant" | "ambiguous-id" | "unknown-cluster" | "too-large", _) => 2,
                 ("too-late", _) => 7,
-                (
-                    "busy"
-                    | "draining"
-                    | "cluster-unreachable"
-                    | "cluster-refused"
-                    | "trail-unavailable"
-                    | "authority-unavailable"
-                    | "name-service-unavailable"
-                    | "internal",
-                    _,
-                ) => 1,
                 (_, 400 | 404 | 405 | 413 | 415 | 422) if !is_refusal(&problem.code) => 2,
                 (_, 500..) => 1,
                 _ => 4,
