@@ -277,6 +277,12 @@ impl Ledger {
         Ok(self.trail.round_trip().await?)
     }
 
+    /// Why the last facts could not be stored; nothing as soon as others are.
+    #[must_use]
+    pub fn store_fault(&self) -> Option<String> {
+        self.trail.fault()
+    }
+
     // ---- looking ----
 
     /// Marked whenever a grant came to be or became another.

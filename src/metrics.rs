@@ -46,6 +46,7 @@ pub struct Metrics {
     unread_roles: Gauge,
     policy_reload_failed: Gauge,
     draining: Gauge,
+    trail_unwritable: Gauge,
     findings: Arc<Findings>,
 }
 
@@ -67,6 +68,7 @@ impl Metrics {
             unread_roles: Gauge::default(),
             policy_reload_failed: Gauge::default(),
             draining: Gauge::default(),
+            trail_unwritable: Gauge::default(),
             findings,
             registry: Registry::default(),
         };
@@ -111,6 +113,11 @@ impl Metrics {
             metrics.policy_reload_failed.clone(),
         );
         registry.register("draining", "1 while an operator lets nothing be given", metrics.draining.clone());
+        registry.register(
+            "trail_unwritable",
+            "1 when the last events could not be stored, until others are",
+            metrics.trail_unwritable.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -142,6 +149,7 @@ impl Metrics {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
         self.draining.set(broker.draining().is_some().into());
+        self.trail_unwritable.set(broker.ledger().store_fault().is_some().into());
         let (owed, overdue) = broker.ledger().reviews();
         self.reviews_owed.set(whole(owed as u64));
         self.reviews_overdue.set(whole(overdue as u64));

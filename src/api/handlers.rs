@@ -23,11 +23,14 @@ use crate::grant::request::{ClusterName, Reason};
 use crate::grant::{Grant, Operator, Phase};
 use crate::ledger::Cell;
 
-/// `ok` only when the store answers too.
+/// `ok` only when the store answers too, and took what it got last.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     async move {
         let answers = tokio::time::timeout(STORE_ANSWERS_WITHIN, api.broker.ledger().store_answers()).await;
         answers.map_err(|_| Problem::silent_trail())??;
+        if api.broker.ledger().store_fault().is_some() {
+            return Err(Problem::unwritable_trail());
+        }
         Ok("ok\n".into_response())
     }
     .boxed()

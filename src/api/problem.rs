@@ -110,12 +110,7 @@ impl From<LedgerError> for Problem {
             }
             LedgerError::Trail(_) => {
                 tracing::warn!(%error, "a call could not be answered");
-                Self::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "trail-unavailable",
-                    "the trail can't be written, so nothing is done",
-                )
-                .hint("an administrator finds the reason in the daemon's log")
+                Self::unwritable_trail()
             }
             LedgerError::OutOfOrder(_) => Self::internal(),
         }
@@ -144,6 +139,14 @@ impl Problem {
     #[must_use]
     pub fn malformed(why: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "malformed", why)
+    }
+
+    /// The trail's store takes no facts.
+    #[must_use]
+    pub fn unwritable_trail() -> Self {
+        let why = "the trail can't be written, so nothing is done";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", why)
+            .hint("an administrator finds the reason in the daemon's log")
     }
 
     /// The trail's store takes longer than anybody should wait for.

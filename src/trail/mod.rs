@@ -92,6 +92,7 @@ pub struct Trail {
     writer: Arc<Writer>,
     reader: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
+    fault: Arc<Mutex<Option<String>>>,
     latest: Timestamp,
     draining: Option<Draining>,
 }
@@ -138,18 +139,20 @@ impl Trail {
 
         let latest = head.at;
         let queue = Arc::new(Queue::default());
-        let (appends, owned) = (Taker(Arc::clone(&queue)), path.to_owned());
+        let fault = Arc::default();
+        let (appends, owned, failing) = (Taker(Arc::clone(&queue)), path.to_owned(), Arc::clone(&fault));
         let thread = std::thread::Builder::new()
             .name("trail".to_owned())
             .spawn(move || {
                 let _lock = lock;
-                write(&connection, head, &appends, &owned);
+                write(&connection, head, &appends, &owned, &failing);
             })
             .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
         let trail = Self {
             writer: Arc::new(Writer { queue, thread: Mutex::new(Some(thread)) }),
             reader: Arc::new(Mutex::new(reader)),
             path: Arc::new(path.to_owned()),
+            fault,
             latest,
             draining,
         };
@@ -185,6 +188,12 @@ impl Trail {
     /// [`TrailError::Unavailable`].
     pub async fn round_trip(&self) -> Result<(), TrailError> {
         self.append(Vec::new()).await
+    }
+
+    /// Why the last facts could not be stored, as on a full disk; nothing as soon as others are.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        locked(&self.fault).clone()
     }
 
     fn gone(&self) -> TrailError {
@@ -310,7 +319,7 @@ impl Trail {
     ) -> Result<T, TrailError> {
         let (reader, path) = (Arc::clone(&self.reader), Arc::clone(&self.path));
         tokio::task::spawn_blocking(move || {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let reader = locked(&reader);
             work(&reader).map_err(|fault| fault.at(&path))
         })
         .await
@@ -326,7 +335,7 @@ impl Trail {
 impl Writer {
     fn close(&self) {
         self.queue.close();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(thread) = locked(&self.thread).take() {
             let _ = thread.join();
         }
     }
@@ -391,7 +400,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.waiting)
     }
 }
 
@@ -427,7 +436,7 @@ impl Drop for Taker {
     }
 }
 
-fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path) {
+fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path, failing: &Mutex<Option<String>>) {
     let mut usual = 1;
     loop {
         let batch = appends.take(usual);
@@ -438,6 +447,10 @@ fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path) 
         let before = head.clone();
         match commit(connection, &mut head, &batch) {
             Ok(outcomes) => {
+                // A round trip shows nothing: what writes nothing works on a full disk too.
+                if head != before && locked(failing).take().is_some() {
+                    tracing::info!(trail = %path.display(), "the trail is written again");
+                }
                 for (append, outcome) in batch.into_iter().zip(outcomes) {
                     // Who does not wait any more finds it in the trail.
                     let _ = append.done.send(outcome.map_err(|fault| fault.at(path)));
@@ -447,6 +460,7 @@ fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path) 
                 head = before;
                 let why = fault.to_string();
                 tracing::error!(trail = %path.display(), why, "nothing of {} appends is stored", batch.len());
+                *locked(failing) = Some(why.clone());
                 for append in batch {
                     let error = TrailError::Unavailable { path: path.display().to_string(), why: why.clone() };
                     let _ = append.done.send(Err(error));
@@ -498,6 +512,11 @@ fn insert_all(connection: &Connection, head: &mut Head, batch: &[Append]) -> Res
         }
     }
     Ok(outcomes)
+}
+
+/// What a thread that panicked left is as whole as any other.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A statement without parameters, parsed once.

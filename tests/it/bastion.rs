@@ -69,6 +69,9 @@ impl Default for Options {
     }
 }
 
+/// For env(1): the signal that comes with [`Bastion::fill_disk`] would end the daemon, and a full disk sends none.
+pub(crate) const SURVIVES_A_FULL_DISK: &str = "--ignore-signal=XFSZ";
+
 /// Two namespaces, one approver; `NS-twice` needs two approvers; `NS-wide` gives the whole cluster.
 const POLICY: &str = r#"
 rules:
@@ -244,6 +247,33 @@ impl<'a> Bastion<'a> {
             assert!(self.is_running(), "the daemon ended: {}", self.log());
             std::os::unix::net::UnixStream::connect(self.socket()).ok()
         });
+    }
+
+    /// The same on a disk that can be filled and that can be made room on.
+    pub(crate) fn serve_on_a_small_disk(&mut self) {
+        let mut daemon = Command::new("env");
+        daemon.arg(SURVIVES_A_FULL_DISK).arg(root().join("bin/jitd"));
+        self.serve_as(daemon);
+    }
+
+    /// From now on the daemon's disk takes nothing: a limit on the size of files stands for it.
+    pub(crate) fn fill_disk(&self) {
+        self.limit_files(&self.size_of_log().to_string());
+    }
+
+    pub(crate) fn make_room(&self) {
+        self.limit_files("unlimited");
+    }
+
+    /// How large the last written of the trail's files is.
+    pub(crate) fn size_of_log(&self) -> u64 {
+        std::fs::metadata(self.dir.join("var/trail.db-wal")).unwrap().len()
+    }
+
+    fn limit_files(&self, size: &str) {
+        let pid = self.pid().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:")]).output().unwrap();
+        assert!(limited.status.success(), "{}", text(&limited.stderr));
     }
 
     /// Starts the daemon without waiting.

@@ -434,27 +434,18 @@ fn a_cluster_that_is_down_holds_up_only_its_own() {
 #[test]
 fn a_full_disk_does_not_keep_access_alive() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
-    let mut daemon = Command::new("env");
-    daemon.args(["--ignore-signal=XFSZ"]).arg(root().join("bin/jitd"));
-    bastion.serve_as(daemon);
+    bastion.serve_on_a_small_disk();
     let live = bastion.live(&bastion.ask("10m"));
     let key = Key::new();
     let approved = bastion.request(ALICE, &bastion.ask("10m"), &key);
     assert_eq!(bastion.approve(BOB, &approved).0, 200);
-    let limit = |size: &str| {
-        let limited = Command::new("prlimit")
-            .args(["--pid", &bastion.pid().to_string(), &format!("--fsize={size}:")])
-            .status()
-            .unwrap();
-        assert!(limited.success());
-    };
-    limit(&std::fs::metadata(bastion.dir.join("var/trail.db-wal")).unwrap().len().to_string());
+    bastion.fill_disk();
     let (code, told) = said(&bastion.jitd(&["revoke", "--all", "--drain", "--reason", "stolen laptop", "--yes"]));
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("jitd: it could not be drained: the trail `") && told.contains("2 of 2;"), "{told}");
     assert_eq!(bastion.look(&live, &bastion.ns), 403, "taken away, though nothing could be recorded");
     assert!(bastion.bindings().is_empty());
-    limit("unlimited");
+    bastion.make_room();
     for grant in [&live.grant, &approved] {
         let ended = until_within(Duration::from_secs(60), "the trail gets to know it", || {
             Some(bastion.show(ERIN, grant)).filter(|shown| shown["phase"] == "ended")

@@ -1,6 +1,5 @@
 //! The pages of `docs/runbooks`: each brought about for real, and each command of it run.
 
-use std::process::Command;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -10,7 +9,7 @@ use jitd::trail::Trail;
 
 use crate::bastion::{Bastion, Options, repository, text};
 use crate::console::{Console, blocks};
-use crate::plane::{Admin, Plane, root, until, until_within};
+use crate::plane::{Admin, Plane, until, until_within};
 
 fn page(name: &str) -> String {
     std::fs::read_to_string(repository().join("docs/runbooks").join(name)).unwrap()
@@ -70,28 +69,19 @@ fn api_server_down() {
     console.is_true(over);
 }
 
-/// A limit on the size of files stands for the disk; the signal that comes with it would end the daemon.
 #[test]
 fn disk_full() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy(), ..Options::default() });
-    let mut daemon = Command::new("env");
-    daemon.args(["--ignore-signal=XFSZ"]).arg(root().join("bin/jitd"));
-    bastion.serve_as(daemon);
+    bastion.serve_on_a_small_disk();
     let access = bastion.live(&bastion.ask("5m"));
     let mut console = Console::at(bastion);
-    let limit = |console: &Console<'_>, size: &str| {
-        let pid = console.bastion.pid().to_string();
-        let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:")]).status().unwrap();
-        assert!(limited.success());
-    };
-    let size = std::fs::metadata(console.bastion.dir.join("var/trail.db-wal")).unwrap().len();
-    limit(&console, &size.to_string());
+    console.bastion.fill_disk();
     let page = page("disk-full.md");
     let [seen, holds, room, over] = blocks(&page)[..] else { panic!("another number of blocks") };
     console.is_true(seen);
     console.is_true(holds);
     assert_eq!(console.bastion.look(&access, &console.bastion.ns), 403);
-    limit(&console, "unlimited");
+    console.bastion.make_room();
     console.is_true(room);
     console.is_true(over);
 }

@@ -14,7 +14,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, path, repository, text};
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, SURVIVES_A_FULL_DISK, path, repository, text};
 use crate::plane::{Plane, root, scratch, until};
 
 fn prepared() -> Bastion<'static> {
@@ -207,6 +207,7 @@ impl Notices {
         let path = bastion.dir.join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         let mut program = Command::new("/usr/bin/env");
+        program.arg(SURVIVES_A_FULL_DISK);
         program.arg(format!("NOTIFY_SOCKET={}", path.display())).args(variables).arg(root().join("bin/jitd"));
         bastion.serve_as(program);
         Self(socket)
@@ -331,6 +332,26 @@ fn the_watchdog_starves_while_the_store_is_locked() {
     notices.until(FED);
     notices.until("STATUS=0 live, 0 waiting");
     assert_eq!(bastion.get(ROOT, "/healthz").0, 200);
+}
+
+/// A disk that takes nothing must not get the daemon ended, which takes access away still; `systemctl status` says what is
+/// wrong, until something is recorded again.
+#[test]
+fn a_full_disk_is_told_and_does_not_starve_the_watchdog() {
+    let mut bastion = prepared();
+    let notices = watched(&mut bastion);
+    bastion.fill_disk();
+    let asked = json!({ "ask": bastion.ask("1m"), "csr": Key::new().csr() });
+    assert_eq!(bastion.post(ALICE, "/v1/grants", &asked).0, 503);
+    notices.until("STATUS=0 live, 0 waiting; the trail could not be written: ");
+    for _ in 0..6 {
+        notices.until(FED);
+    }
+    assert_eq!(bastion.get(ROOT, "/healthz").0, 503);
+    bastion.make_room();
+    assert_eq!(bastion.post(ALICE, "/v1/grants", &asked).0, 201);
+    assert_eq!(bastion.get(ROOT, "/healthz").0, 200);
+    notices.until("STATUS=0 live, 1 waiting");
 }
 
 /// One thread of the daemon, stopped by a debugger while the others run on.

@@ -25,7 +25,7 @@ use jitd::grant::role::{ResolvedRole, sha256_hex};
 use jitd::grant::{DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::trail::Trail;
 
-use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, path, text};
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, SURVIVES_A_FULL_DISK, path, text};
 use crate::plane::{Plane, root, scratch, until, until_within};
 
 // ---- altered ----
@@ -214,10 +214,7 @@ fn verify_runs_beside_a_daemon_that_writes() {
 #[test]
 fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
-    // A limit on the size of files stands for the disk; the signal that comes with it would end the daemon.
-    let mut daemon = Command::new("env");
-    daemon.args(["--ignore-signal=XFSZ"]).arg(root().join("bin/jitd"));
-    bastion.serve_as(daemon);
+    bastion.serve_on_a_small_disk();
     let key = Key::new();
     let waiting = bastion.request(ALICE, &bastion.ask("1m"), &key);
     let pending = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
@@ -225,7 +222,9 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     let revoked = bastion.live(&bastion.ask("5m"));
     let expired = bastion.live(&bastion.ask("8s"));
 
-    limit_files(bastion.pid(), &size(&bastion));
+    let health = || (bastion.get(ERIN, "/healthz"), bastion.metric("trail_unwritable"));
+    assert_eq!(health(), ((200, json!("ok\n")), 0));
+    bastion.fill_disk();
     let refused = |(status, answer): (u16, Value)| {
         assert_eq!((status, &answer["code"]), (503, &json!("trail-unavailable")), "{answer}");
     };
@@ -234,7 +233,9 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     refused(bastion.certificate(ALICE, &waiting, &key));
     refused(bastion.certificate(ALICE, &revoked.grant, &revoked.key));
     assert_eq!(bastion.bindings().len(), 2, "nothing was bound");
-    assert_eq!(bastion.get(ERIN, "/healthz").0, 200, "the watchdog must not end a daemon that still takes access away");
+    let (answer, unwritable) = health();
+    refused(answer);
+    assert_eq!(unwritable, 1);
     assert_eq!(bastion.get(ERIN, &path(&waiting, "")).1["phase"], "approved");
 
     refused(bastion.post(BOB, &path(&revoked.grant, "/revoke"), &json!({ "reason": "wrong cluster" })));
@@ -242,7 +243,7 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     until("what is over is taken away too", || bastion.bindings().is_empty().then_some(()));
     assert!(matches!(bastion.look(&expired, &bastion.ns), 401 | 403));
 
-    limit_files(bastion.pid(), "unlimited");
+    bastion.make_room();
     // It is tried again after a pause that has grown meanwhile.
     let ended = |grant: &Value| {
         until_within(Duration::from_secs(60), "it ends", || {
@@ -253,6 +254,7 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     let ended = ended(&revoked.grant);
     assert_eq!((&ended["endCause"], &ended["closedBy"]), (&json!("revoked"), &json!("bob")));
     assert_eq!(ended["closingWords"], "wrong cluster");
+    assert_eq!(health(), ((200, json!("ok\n")), 0));
     assert_eq!(bastion.approve(BOB, &pending).0, 200);
     assert_eq!(bastion.certificate(ALICE, &waiting, &key).0, 200);
     let verified = bastion.jitd(&["audit", "verify"]);
@@ -265,12 +267,12 @@ fn a_full_disk_at_the_start_takes_away_what_is_over() {
     let mut bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("5s"));
     bastion.kill();
-    let limit = format!("--fsize={}:", size(&bastion));
+    let limit = format!("--fsize={}:", bastion.size_of_log());
     let over = Instant::now() + Duration::from_millis(5_100);
     until("the window is over", || (Instant::now() > over).then_some(()));
 
     let refused = Command::new("prlimit")
-        .args([&limit, "env", "--ignore-signal=XFSZ"])
+        .args([&limit, "env", SURVIVES_A_FULL_DISK])
         .arg(root().join("bin/jitd"))
         .arg("--config")
         .arg(bastion.dir.join("config.yaml"))
@@ -409,17 +411,6 @@ fn broker(config: &Config) -> (Arc<Broker>, Trail) {
 }
 
 /// How large the trail's log is: a process that may write no larger file can't append.
-fn size(bastion: &Bastion) -> String {
-    std::fs::metadata(bastion.dir.join("var/trail.db-wal")).unwrap().len().to_string()
-}
-
-/// The largest file that a process may write from now on.
-fn limit_files(pid: u32, size: &str) {
-    let limited =
-        Command::new("prlimit").args(["--pid", &pid.to_string(), &format!("--fsize={size}:")]).output().unwrap();
-    assert!(limited.status.success(), "{}", text(&limited.stderr));
-}
-
 /// A configuration and a trail of eight events, without a cluster.
 struct Desk(PathBuf);
 

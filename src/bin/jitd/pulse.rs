@@ -148,10 +148,10 @@ impl Pulse {
         if told.policy_faults > 0 {
             line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
         }
-        if let Some(stuck) = &told.stuck {
+        let fault = self.broker.ledger().store_fault().map(|why| format!("the trail could not be written: {why}"));
+        for wrong in fault.into_iter().chain(told.stuck.as_ref().map(ToString::to_string)) {
             // A status is one line.
-            let stuck = stuck.to_string().replace('\n', "; ");
-            line += &format!("; {stuck}");
+            line += &format!("; {}", wrong.replace('\n', "; "));
         }
         line
     }
