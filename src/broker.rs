@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::spawn_blocking;
 
 use crate::ca::{self, Authority, CaError, CheckedCsr, Signing};
@@ -129,6 +129,17 @@ pub struct Site {
     pub cluster: Cluster,
     /// What signs. Behind a lock, for `jitd ca renew` replaces it under a running daemon.
     pub authority: RwLock<Arc<Authority>>,
+}
+
+/// So many ends of each cluster are under way at a time: one that hangs holds up only its own.
+pub struct Turns(BTreeMap<ClusterName, Semaphore>);
+
+impl Turns {
+    /// Waits for a turn, which lasts until it is dropped. A cluster that the configuration does not have has none.
+    pub async fn at(&self, cluster: &ClusterName) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.get(cluster)?.acquire().await.ok()
+    }
 }
 
 /// All that the story needs, and the grants that are not over.
@@ -927,32 +938,31 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; it is due again then.
-    pub async fn settle(&self, id: &GrantId) -> Result<(), BrokerError> {
-        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
+    pub async fn settle(&self, cell: &Cell) -> Result<(), BrokerError> {
         let _gate = cell.gate.lock().await;
         let grant = cell.grant();
         let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(ending) = owed
             && matches!(grant.phase, Phase::Pending | Phase::Approved | Phase::Live)
         {
-            return self.finish(&cell, ending).await.map(drop);
+            return self.finish(cell, ending).await.map(drop);
         }
         let over = grant.deadline.is_some_and(|deadline| deadline <= self.ledger.now());
-        let lapse = |clock| self.ledger.record(&cell, None, vec![Event::Lapsed { clock }]);
+        let lapse = |clock| self.ledger.record(cell, None, vec![Event::Lapsed { clock }]);
         let settled = match grant.phase {
             Phase::Pending if over => lapse(Clock::Pending).await,
             Phase::Approved if over => lapse(Clock::Collect).await,
-            Phase::Live if over => return self.finish(&cell, Ending::of_itself(EndCause::Expired)).await.map(drop),
+            Phase::Live if over => return self.finish(cell, Ending::of_itself(EndCause::Expired)).await.map(drop),
             // Nobody works on it, for the gate was free: a step before was cut off.
-            Phase::Collecting => return self.finish(&cell, Ending::of_itself(EndCause::Failed)).await.map(drop),
+            Phase::Collecting => return self.finish(cell, Ending::of_itself(EndCause::Failed)).await.map(drop),
             Phase::Ending => {
                 let cause = grant.end_cause.unwrap_or(EndCause::Failed);
-                return self.finish(&cell, Ending::of_itself(cause)).await.map(drop);
+                return self.finish(cell, Ending::of_itself(cause)).await.map(drop);
             }
             _ => return Ok(()),
         };
         if settled.is_err() {
-            self.ledger.later(&cell);
+            self.ledger.later(cell);
         }
         Ok(settled.map(drop)?)
     }
@@ -1193,15 +1203,10 @@ impl Broker {
     pub async fn revoke_many(&self, cells: &[Arc<Cell>], by: &Operator, reason: &Reason) -> Vec<Option<BrokerError>> {
         let ending =
             Ending { why: EndCause::Revoked, by: Author::Operator(by.clone()), reason: Some(reason.to_string()) };
-        let turns: BTreeMap<&ClusterName, Semaphore> =
-            self.sites.keys().map(|cluster| (cluster, Semaphore::new(REVOKED_AT_ONCE))).collect();
+        let turns = self.turns(REVOKED_AT_ONCE);
         let taken = cells.iter().map(|cell| async {
             self.intend(cell, &ending).await;
-            let _turn = match turns.get(&cell.grant().ask.cluster) {
-                // It is never closed.
-                Some(turns) => turns.acquire().await.ok(),
-                None => None,
-            };
+            let _turn = turns.at(&cell.grant().ask.cluster).await;
             let _gate = cell.gate.lock().await;
             let grant = cell.grant();
             let ended = match (grant.phase, grant.end_cause) {
@@ -1254,6 +1259,12 @@ impl Broker {
     #[must_use]
     pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
         self.policy().makes_roles(cluster)
+    }
+
+    /// Turns of which every cluster gives so many at a time.
+    #[must_use]
+    pub fn turns(&self, at_once: usize) -> Turns {
+        Turns(self.sites.keys().map(|cluster| (cluster.clone(), Semaphore::new(at_once))).collect())
     }
 
     /// The clusters, by name.

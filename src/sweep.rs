@@ -9,25 +9,24 @@
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, BrokerError, Site};
+use crate::broker::{Broker, BrokerError, Site, Turns};
 use crate::cluster::{ClusterError, Found};
 use crate::grant::approval;
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Grant, GrantId, Phase};
 
-/// So many grants are settled at a time. Far more than the calls that a cluster gets at a time: the bindings of
+/// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
 /// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
 const AT_ONCE: usize = 1024;
 
@@ -61,7 +60,7 @@ pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
     // A task of its own: cut off at the limit, it would forget the grants that it has taken as due.
     let first = tokio::spawn(async move {
         let mut settling = JoinSet::new();
-        settle_due(&sweeping, &Arc::new(Semaphore::new(AT_ONCE)), &mut settling);
+        settle_due(&sweeping, &Arc::new(sweeping.turns(AT_ONCE)), &mut settling);
         settling.join_all().await;
         compare_all(&sweeping, &finding).await;
     });
@@ -72,14 +71,14 @@ pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
 
 /// Sweeps until it is dropped.
 pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
+    let turns = Arc::new(broker.turns(AT_ONCE));
     let mut settling = JoinSet::new();
     let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
-    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&permits)));
+    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&turns)));
     loop {
-        let next = settle_due(&broker, &permits, &mut settling);
+        let next = settle_due(&broker, &turns, &mut settling);
         // What is due goes first, also when both came to be due while the daemon stood still.
         if compared.elapsed() >= compare_after(settling.is_empty()) {
             compared = Instant::now();
@@ -106,14 +105,14 @@ fn compare_after(nothing_under_way: bool) -> Duration {
 }
 
 /// Begins to settle everything that is due, and says when the next deadline is.
-fn settle_due(broker: &Arc<Broker>, permits: &Arc<Semaphore>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
+fn settle_due(broker: &Arc<Broker>, turns: &Arc<Turns>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
     let (due, next) = broker.ledger().take_due();
     for id in due {
-        let (broker, permits) = (Arc::clone(broker), Arc::clone(permits));
+        let (broker, turns) = (Arc::clone(broker), Arc::clone(turns));
         settling.spawn(async move {
-            // The semaphore is never closed.
-            let _permit = permits.acquire().await;
-            if let Err(error) = broker.settle(&id).await {
+            let Some(cell) = broker.ledger().cell(&id) else { return };
+            let _turn = turns.at(&cell.grant().ask.cluster).await;
+            if let Err(error) = broker.settle(&cell).await {
                 tracing::debug!(grant = %id, %error, "not settled yet");
             }
         });
@@ -123,8 +122,10 @@ fn settle_due(broker: &Arc<Broker>, permits: &Arc<Semaphore>, settling: &mut Joi
 
 async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
     let (mut unknown, mut failed) = (0, 0);
-    for (name, site) in broker.sites() {
-        match compare(broker, name, site).await {
+    // Side by side: one that hangs holds up no other.
+    let compared = join_all(broker.sites().map(|(name, site)| compare(broker, name, site))).await;
+    for ((name, _), compared) in broker.sites().zip(compared) {
+        match compared {
             Ok(more) => unknown += more,
             Err(error) => {
                 failed += 1;
@@ -207,28 +208,46 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     Ok(unknown)
 }
 
-/// Looks at the roles of the live grants, again and again, and ends the grants whose role is not what was
+/// Looks at the roles of the live grants, in each cluster at its own pace: one that hangs holds up no other.
+async fn watch_roles(broker: Arc<Broker>, findings: Arc<Findings>, turns: Arc<Turns>) {
+    join_all(broker.sites().map(|(name, site)| watch_roles_of(&broker, name, site, &findings, &turns))).await;
+}
+
+/// Looks at the roles of a cluster's live grants, again and again, and ends the grants whose role is not what was
 /// approved. Each role is read once however many grants have it. The ends go on beside the next look: one that
 /// the API server does not let come to its end must not keep the others from being seen.
-async fn watch_roles(broker: Arc<Broker>, findings: Arc<Findings>, permits: Arc<Semaphore>) {
+async fn watch_roles_of(
+    broker: &Arc<Broker>,
+    name: &ClusterName,
+    site: &Site,
+    findings: &Findings,
+    turns: &Arc<Turns>,
+) {
     let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ends = JoinSet::new();
-    let mut unread_in = BTreeSet::new();
+    let mut unread = 0;
     loop {
         look.tick().await;
         while ends.try_join_next().is_some() {}
-        let looks = join_all(broker.sites().map(|(name, site)| look_at_roles(&broker, name, site))).await;
-        let unread: usize = looks.iter().map(|looked| looked.unread.len()).sum();
-        findings.unread.store(unread as u64, Ordering::Relaxed);
-        for ((name, _), looked) in broker.sites().zip(&looks) {
-            tell_unread(name, &looked.unread, &mut unread_in);
+        let looked = look_at_roles(broker, name, site).await;
+        let before = std::mem::replace(&mut unread, looked.unread.len() as u64);
+        // The number is of all clusters.
+        findings.unread.fetch_add(unread, Ordering::Relaxed);
+        findings.unread.fetch_sub(before, Ordering::Relaxed);
+        match looked.unread.first() {
+            Some(error) if before == 0 => {
+                tracing::warn!(cluster = %name, %error, "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
+            }
+            None if before > 0 => {
+                tracing::info!(cluster = %name, "the roles of live grants can be read again");
+            }
+            _ => {}
         }
-        for (id, found) in looks.into_iter().flat_map(|looked| looked.other) {
-            let (broker, permits) = (Arc::clone(&broker), Arc::clone(&permits));
+        for (id, found) in looked.other {
+            let (broker, turns, name) = (Arc::clone(broker), Arc::clone(turns), name.clone());
             ends.spawn(async move {
-                // The semaphore is never closed.
-                let _permit = permits.acquire().await;
+                let _turn = turns.at(&name).await;
                 let ended = match found {
                     RoleFound::OfCluster(role) => broker.role_is(&id, role.as_deref()).await,
                     RoleFound::NotAsMade => {
@@ -239,20 +258,6 @@ async fn watch_roles(broker: Arc<Broker>, findings: Arc<Findings>, permits: Arc<
                 told(&id, "its role is not what was approved", ended);
             });
         }
-    }
-}
-
-/// Says once when the roles of live grants in a cluster can't be read, and once when they can again: meanwhile a change
-/// of them would not be seen.
-fn tell_unread(name: &ClusterName, unread: &[ClusterError], unread_in: &mut BTreeSet<ClusterName>) {
-    match unread.first() {
-        Some(error) if unread_in.insert(name.clone()) => {
-            tracing::warn!(cluster = %name, %error, "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
-        }
-        None if unread_in.remove(name) => {
-            tracing::info!(cluster = %name, "the roles of live grants can be read again");
-        }
-        _ => {}
     }
 }
 

@@ -3,11 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use jitd::grant::GrantId;
-use jitd::trail::Trail;
+use jitd::grant::{Fact, GrantId};
+use jitd::trail::{Entry, Trail};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
 use crate::middleman::{Middleman, Play};
@@ -118,26 +118,15 @@ fn what_expired_without_a_daemon_is_gone_before_the_socket_opens() {
 /// however many grants have to end then, none of them is forgotten.
 #[test]
 fn a_hang_at_the_start_forgets_no_grant() {
-    const GRANTS: u8 = 120;
+    const GRANTS: u16 = 120;
     let middleman = Middleman::before(Plane::shared());
     let mut bastion = Bastion::with(Plane::shared(), middleman.options());
     let access = bastion.live(&bastion.ask("1m"));
-    let (_, answer) = bastion.get(ERIN, &path(&access.grant, "/events"));
+    // As far as its binding, and then cut off.
+    let story = story(&bastion, &access.grant).into_iter().take(6).collect();
     assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
     bastion.kill();
-    // The same story as far as its binding, so many times, and then cut off.
-    let (trail, _) = Trail::open(&bastion.dir.join("var/trail.db")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for number in 0..GRANTS {
-        let id = GrantId::from_random([number; 10]);
-        let events = answer["events"].as_array().unwrap().iter().take(6).map(|entry| {
-            let mut fact = entry.clone();
-            fact["grant"] = json!(id);
-            serde_json::from_value::<jitd::trail::Entry>(fact).unwrap().fact
-        });
-        runtime.block_on(trail.append(events.collect())).unwrap();
-    }
-    trail.close();
+    happened_often(&bastion, story, GRANTS);
 
     middleman.play("", "/", Play::Hold);
     bastion.spawn();
@@ -147,6 +136,55 @@ fn a_hang_at_the_start_forgets_no_grant() {
     middleman.drop_held();
     until_within(Duration::from_secs(40), "all of them end", || (open(&bastion) == 0).then_some(()));
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
+/// While a cluster hangs that has more to end than is ended at a time, another's grants end on time, and a change of their
+/// role is seen as soon as ever.
+#[test]
+fn a_cluster_that_hangs_holds_up_no_end_of_another() {
+    const WINDOW: SignedDuration = SignedDuration::from_secs(30);
+    let middleman = Middleman::before(Plane::shared());
+    let mut options = middleman.options();
+    options.policy = options.policy.replace("clusters: [play]", "clusters: [play, away]");
+    // Without the middleman.
+    let (server, ca) = (&Plane::shared().server, Plane::shared().ca.display());
+    options.config = format!("- {{name: away, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n");
+    let mut bastion = Bastion::prepared(Plane::shared(), options);
+    Plane::shared().trust(&bastion.dir.join("var/ca/away/root.crt"));
+    bastion.serve();
+    let held = bastion.live(&bastion.ask(&format!("{}s", WINDOW.as_secs())));
+    let over: Timestamp = bastion.show(ALICE, &held.grant)["deadline"].as_str().unwrap().parse().unwrap();
+    let story = story(&bastion, &held.grant);
+    bastion.kill();
+    happened_often(&bastion, story, 1_100);
+    middleman.play("", "/", Play::Hold);
+    bastion.spawn();
+    answers(&mut bastion, OPENS_WITHIN);
+
+    let in_away = |role: &str, window: &str| {
+        let mut ask = bastion.ask(window);
+        ask["cluster"] = json!("away");
+        ask["role"] = json!(role);
+        bastion.live(&ask)
+    };
+    let debug = format!("{}-debug", bastion.ns);
+    let edited = in_away(&debug, "5m");
+    let left = over.duration_since(moment(&bastion)).as_secs().max(0);
+    let ending = in_away("view", &format!("{}s", left + 3));
+    until_within(WINDOW.unsigned_abs(), "those of the cluster that hangs are ended too", || {
+        (bastion.metric("grants{phase=\"ending\"}") > 1_000).then_some(())
+    });
+    let role = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{debug}");
+    bastion.admin.patch(&role, &json!({ "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["list"] }] }));
+    let ended = |grant: &Value| {
+        until_within(Duration::from_secs(8), "it ends", || {
+            Some(bastion.show(ERIN, grant)).filter(|shown| shown["phase"] == "ended")
+        })
+    };
+    assert_eq!(ended(&edited.grant)["endCause"], "drifted");
+    assert_eq!(ended(&ending.grant)["endCause"], "expired");
+    assert!(bastion.metric("grants{phase=\"ending\"}") > 1_000, "the others wait still");
+    middleman.drop_held();
 }
 
 /// An API server that hangs at the binding costs the caller a bounded time, and leaves nothing bound.
@@ -254,6 +292,23 @@ fn approved(bastion: &Bastion) -> (Value, Key) {
 }
 
 /// Waits until the socket of a daemon that was just started opens.
+/// What the trail has of a grant.
+fn story(bastion: &Bastion, grant: &Value) -> Vec<Fact> {
+    let (_, answer) = bastion.get(ERIN, &path(grant, "/events"));
+    let entries: Vec<Entry> = serde_json::from_value(answer["events"].clone()).unwrap();
+    entries.into_iter().map(|entry| entry.fact).collect()
+}
+
+/// The same for so many other grants, in the trail of a daemon that is not there.
+fn happened_often(bastion: &Bastion, story: Vec<Fact>, times: u16) {
+    let (trail, _) = Trail::open(&bastion.dir.join("var/trail.db")).unwrap();
+    let ids = (0..times).map(|number| GrantId::from_random([number.to_be_bytes(); 5].concat().try_into().unwrap()));
+    let facts = ids.flat_map(|id| story.iter().map(move |fact| Fact { grant: Some(id.clone()), ..fact.clone() }));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(trail.append(facts.collect())).unwrap();
+    trail.close();
+}
+
 fn answers(bastion: &mut Bastion, limit: Duration) {
     until_within(limit, "the daemon answers", || {
         assert!(bastion.is_running(), "the daemon ended: {}", bastion.log());
