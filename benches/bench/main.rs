@@ -51,7 +51,7 @@ pub(crate) type Failure = Box<dyn std::error::Error>;
 const PARTS: [&str; 6] = ["signing", "access", "credential", "policy", "many", "trail"];
 
 #[derive(Parser)]
-#[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about ten minutes")]
+#[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
 struct Arguments {
     /// Only these parts.
     #[arg(value_parser = PARTS)]
