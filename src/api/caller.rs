@@ -85,7 +85,7 @@ impl Caller {
         let login = match peer.login_uid {
             // Most people act as who they logged in as, and the name service may be far away.
             Some(uid) if uid == peer.uid => Some(Login { uid, person: Some(person.name.clone()) }),
-            _ => peer.login(people).await,
+            _ => peer.login(people).await?,
         };
         Ok(Self { person: Person { login, ..person }, uid: peer.uid })
     }
@@ -106,13 +106,23 @@ impl Peer {
             Ok(person) if broker.is_admin(&person) => person.name,
             Ok(_) => return Err(Problem::no_operator()),
         };
-        Ok(Operator { name, uid: self.uid, login: self.login(people).await })
+        // Told by its number while nobody can say whose it is: an operator gives nothing, and has to be able to take away.
+        let login = self.login(people).await.unwrap_or(self.login_uid.map(|uid| Login { uid, person: None }));
+        Ok(Operator { name, uid: self.uid, login })
     }
 
     /// The login that it came from; an account that nobody is behind is told by its number.
-    async fn login(self, people: &People) -> Option<Login> {
-        let uid = self.login_uid?;
-        Some(Login { uid, person: people.by_uid(uid).await.ok().map(|person| person.name) })
+    ///
+    /// # Errors
+    /// [`Unknown::NameService`]: whether it is the person who asked, say, can't be told then.
+    async fn login(self, people: &People) -> Result<Option<Login>, Unknown> {
+        let Some(uid) = self.login_uid else { return Ok(None) };
+        let person = match people.by_uid(uid).await {
+            Ok(person) => Some(person.name),
+            Err(failed @ Unknown::NameService(_)) => return Err(failed),
+            Err(_) => None,
+        };
+        Ok(Some(Login { uid, person }))
     }
 }
 

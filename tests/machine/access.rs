@@ -103,11 +103,18 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
 }
 
 /// Dave, whom only the directory knows, agrees, and then sssd is away. He has lost no right by that: the collection waits for
-/// it to come back, and an operator who means him is not told that there is no such person.
+/// it to come back, and an operator who means him is not told that there is no such person. Nor does he pass for nobody: who
+/// came in as him under another account can't answer meanwhile, for he may be who asked.
 pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut Bastion) {
-    let id = bastion.asked("5m");
+    let (id, other) = (bastion.asked("5m"), bastion.asked("5m"));
     let machine = &bastion.machine;
     machine.does("dave", &format!("jit-login approve {id} --yes"));
+    let uid = machine.does("dave", "id -u");
+    // A service has no login yet, so root may give it one.
+    let come_in_as_dave = format!(
+        "systemd-run --quiet --wait --pipe sh -c 'echo {} > /proc/self/loginuid && exec setpriv --reuid bob --regid bob --init-groups -- jit-login approve {other} --yes'",
+        uid.trim()
+    );
     machine.root("sss_cache --everything && systemctl stop sssd");
     std::thread::scope(|scope| {
         let collecting = scope.spawn(|| machine.run("alice", &format!("jit-login wait {id}")));
@@ -119,11 +126,19 @@ pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut 
             .run("carol", "sudo jitd revoke --person dave --reason 'left the company' --yes")
             .must(1)
             .says("the host's name service failed");
+        machine
+            .run("root", &come_in_as_dave)
+            .must(1)
+            .says("error[name-service-unavailable]")
+            .says("the host's name service failed");
         machine.root("systemctl start sssd");
         collecting.join().unwrap().must(0);
     });
     bastion.works(&id);
     machine.does("alice", &format!("jit-login end {id}"));
+    machine.root(&come_in_as_dave);
+    machine.run("carol", &format!("jit-login events {other}")).must(0).says("bob (came in as dave, ");
+    machine.does("alice", &format!("jit-login withdraw {other}"));
 }
 
 /// Where the directory knows root as its administrator.
