@@ -193,7 +193,7 @@ impl Trail {
     /// Why the last facts could not be stored, as on a full disk; nothing as soon as others are.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        locked(&self.fault).clone()
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn gone(&self) -> TrailError {
@@ -319,7 +319,7 @@ impl Trail {
     ) -> Result<T, TrailError> {
         let (reader, path) = (Arc::clone(&self.reader), Arc::clone(&self.path));
         tokio::task::spawn_blocking(move || {
-            let reader = locked(&reader);
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             work(&reader).map_err(|fault| fault.at(&path))
         })
         .await
@@ -335,7 +335,7 @@ impl Trail {
 impl Writer {
     fn close(&self) {
         self.queue.close();
-        if let Some(thread) = locked(&self.thread).take() {
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }
     }
@@ -400,7 +400,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        locked(&self.waiting)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -448,7 +448,7 @@ fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path, 
         match commit(connection, &mut head, &batch) {
             Ok(outcomes) => {
                 // A round trip shows nothing: what writes nothing works on a full disk too.
-                if head != before && locked(failing).take().is_some() {
+                if head != before && failing.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
                     tracing::info!(trail = %path.display(), "the trail is written again");
                 }
                 for (append, outcome) in batch.into_iter().zip(outcomes) {
@@ -460,7 +460,7 @@ fn write(connection: &Connection, mut head: Head, appends: &Taker, path: &Path, 
                 head = before;
                 let why = fault.to_string();
                 tracing::error!(trail = %path.display(), why, "nothing of {} appends is stored", batch.len());
-                *locked(failing) = Some(why.clone());
+                *failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
                 for append in batch {
                     let error = TrailError::Unavailable { path: path.display().to_string(), why: why.clone() };
                     let _ = append.done.send(Err(error));
@@ -512,11 +512,6 @@ fn insert_all(connection: &Connection, head: &mut Head, batch: &[Append]) -> Res
         }
     }
     Ok(outcomes)
-}
-
-/// What a thread that panicked left is as whole as any other.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A statement without parameters, parsed once.
