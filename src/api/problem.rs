@@ -144,15 +144,17 @@ impl Problem {
     /// The trail's store takes no facts.
     #[must_use]
     pub fn unwritable_trail() -> Self {
-        let why = "the trail can't be written, so nothing is done";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", why)
-            .hint("an administrator finds the reason in the daemon's log")
+        Self::no_trail("the trail can't be written, so nothing is done")
     }
 
     /// The trail's store takes longer than anybody should wait for.
     #[must_use]
     pub fn silent_trail() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", "the trail does not answer")
+        Self::no_trail("the trail does not answer")
+    }
+
+    fn no_trail(why: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", why)
             .hint("an administrator finds the reason in the daemon's log")
     }
 
