@@ -39,7 +39,7 @@ use crate::grant::{
     Requested, Shown,
 };
 use crate::ledger::{Author, Cell, Ending, Ledger, LedgerError};
-use crate::people::{People, Unknown};
+use crate::people::{People, Unknown, or_nobody};
 use crate::trail::{Trail, TrailError};
 
 /// Why a step did not happen. A refusal is our answer; everything else is our failure.
@@ -1176,14 +1176,10 @@ impl Broker {
         Ok(self.trail.asked_since(person, Timestamp::MIN, 1).await? > 0 || self.person(person).await?.is_some())
     }
 
-    /// The person of this name with the groups of now; none when the host knows nobody by it. A name service that fails
-    /// is not one that knows nobody: then nobody has lost a right.
+    /// The person of this name with the groups of now; none when the host knows nobody by it. While the name service fails
+    /// nobody has lost a right.
     async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
-        match self.people.by_name(name).await {
-            Ok(person) => Ok(Some(person)),
-            Err(failure @ Unknown::NameService(_)) => Err(BrokerError::NameService(failure)),
-            Err(_) => Ok(None),
-        }
+        or_nobody(self.people.by_name(name).await).map_err(BrokerError::NameService)
     }
 
     fn nobody(&self, person: &PersonName) -> Refusal {

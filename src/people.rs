@@ -67,6 +67,18 @@ pub enum Unknown {
     NameService(String),
 }
 
+/// Who was found, or nobody. A name service that fails is not one that knows nobody.
+///
+/// # Errors
+/// [`Unknown::NameService`].
+pub fn or_nobody(found: Result<Person, Unknown>) -> Result<Option<Person>, Unknown> {
+    match found {
+        Ok(person) => Ok(Some(person)),
+        Err(failed @ Unknown::NameService(_)) => Err(failed),
+        Err(_) => Ok(None),
+    }
+}
+
 impl People {
     /// The people of a configuration.
     #[must_use]

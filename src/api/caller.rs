@@ -17,7 +17,7 @@ use super::wire::Problem;
 use crate::broker::Broker;
 use crate::grant::Operator;
 use crate::grant::request::{Login, Person, PersonName};
-use crate::people::{People, Unknown};
+use crate::people::{People, Unknown, or_nobody};
 
 /// By which socket somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,11 +117,7 @@ impl Peer {
     /// [`Unknown::NameService`]: whether it is the person who asked, say, can't be told then.
     async fn login(self, people: &People) -> Result<Option<Login>, Unknown> {
         let Some(uid) = self.login_uid else { return Ok(None) };
-        let person = match people.by_uid(uid).await {
-            Ok(person) => Some(person.name),
-            Err(failed @ Unknown::NameService(_)) => return Err(failed),
-            Err(_) => None,
-        };
+        let person = or_nobody(people.by_uid(uid).await)?.map(|person| person.name);
         Ok(Some(Login { uid, person }))
     }
 }
