@@ -1,5 +1,5 @@
 //! A typed client of the daemon's API over its Unix socket: one method a route, bodies and views from
-//! [`wire`](crate::api::wire).
+//! [`wire`](crate::wire).
 //!
 //! ```text
 //!  connect ─► who serves (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::api::wire::{
+use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EventList,
     ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody,
     RevocationView, RevokeBody, WhoamiView,

@@ -29,7 +29,8 @@
 //! - [`cluster`]: bindings and questions on one API server
 //! - [`trail`]: append, query, verify; the only store
 //! - [`sweep`]: what is due is ended, what is unknown is told; at start and at each deadline
-//! - [`api`]: the route table (who may call, and by which door), who is calling, the JSON on the wire
+//! - [`api`]: the route table (who may call, and by which door), who is calling
+//! - [`wire`]: the JSON on the wire; of the crate it imports `grant` only
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
@@ -41,7 +42,7 @@
 //! - [`manual`]: manual pages out of the definitions of command lines and files
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
-//! `client → api::wire`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
+//! `{api, client} → wire → grant`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
 //! bindings carry), `{ca, config} → files`, `config → ca` (for where a key lies), `grant → nothing`. `ca`, `cluster`
 //! and `trail` never import each other. A test holds the arrows
 //! to the `use` lines (`tests/it/architecture.rs`).
@@ -80,3 +81,4 @@ pub mod people;
 pub mod service;
 pub mod sweep;
 pub mod trail;
+pub mod wire;

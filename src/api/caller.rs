@@ -13,11 +13,11 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
 use tokio::net::UnixStream;
 
-use super::wire::Problem;
 use crate::broker::Broker;
 use crate::grant::Operator;
 use crate::grant::request::{Login, Person, PersonName};
 use crate::people::{People, Unknown, or_nobody};
+use crate::wire::Problem;
 
 /// By which socket somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

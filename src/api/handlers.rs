@@ -12,16 +12,16 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 
-use super::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
-    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, Problem, ReasonBody, RequestBody,
-    ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
-};
-use super::{Answer, Api, Call};
+use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Site};
 use crate::grant::request::{ClusterName, Reason};
 use crate::grant::{Grant, Operator, Phase};
 use crate::ledger::Cell;
+use crate::wire::{
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
+    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, Problem, ReasonBody, RequestBody,
+    ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+};
 
 /// `ok` only when the store answers too, and took what it got last.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
@@ -269,7 +269,7 @@ pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
     async move {
         let Trial { dry_run } = call.query()?;
         let body: RevokeBody = call.body()?;
-        let (whose, reason) = body.parse()?;
+        let (whose, reason) = views::whose(&body)?;
         let broker = Arc::clone(&call.api.broker);
         // A person or a cluster that there is not is refused before anything is done.
         let mut meant = broker.meant(&whose).await?;

@@ -12,7 +12,7 @@ mod handlers;
 mod openapi;
 mod problem;
 mod server;
-pub mod wire;
+mod views;
 
 use std::sync::Arc;
 
@@ -32,11 +32,11 @@ pub use self::caller::Door;
 pub use self::server::{Limits, serve};
 
 use self::caller::{Caller, Peer};
-use self::wire::Problem;
 use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
 use crate::metrics::Metrics;
 use crate::people::People;
+use crate::wire::Problem;
 
 /// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
 const LONGEST_BODY: usize = 32 * 1024;

@@ -6,13 +6,13 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::wire::{
+use super::{May, Route, routes};
+use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClusterList, ClusterView,
     DecisionView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView,
     HeldView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView,
     RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
-use super::{May, Route, routes};
 
 pub(super) fn answer() -> Response {
     Json(document()).into_response()

@@ -6,12 +6,12 @@
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::wire::Problem;
 use crate::broker::BrokerError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
 use crate::ledger::LedgerError;
 use crate::people::Unknown;
+use crate::wire::Problem;
 
 impl Problem {
     /// A problem with a status, a stable code and a sentence.

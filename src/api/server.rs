@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::caller::{Door, Peer};
-use super::wire::Problem;
 use super::{Api, router};
+use crate::wire::Problem;
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jitd::api::wire::{AskBody, GrantView, RequestBody};
 use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
+use jitd::wire::{AskBody, GrantView, RequestBody};
 
 use crate::credential::{Kept, Terms, explained};
 use crate::failure::{Failure, again};

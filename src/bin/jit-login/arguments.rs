@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
-use jitd::api::wire::{AskBody, LessBody};
 use jitd::grant::glass::Verdict;
 use jitd::grant::request::Malformed;
 use jitd::grant::role::Rule;
 use jitd::manual::Shell;
+use jitd::wire::{AskBody, LessBody};
 
 use crate::failure::Failure;
 use crate::output::Format;

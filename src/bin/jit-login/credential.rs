@@ -14,8 +14,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use jitd::api::wire::{CertificateView, ClusterView, GrantView};
 use jitd::client::{Client, ClientError};
+use jitd::wire::{CertificateView, ClusterView, GrantView};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, Daemon};

@@ -3,8 +3,8 @@
 //! The codes stand in [`Failure::exit_code`] and nowhere else. Nothing here writes to a terminal;
 //! `main` does. Every verb returns it.
 
-use jitd::api::wire::{GrantView, Problem};
 use jitd::client::ClientError;
+use jitd::wire::{GrantView, Problem};
 
 use crate::output::{ago, program, safe, safe_name, until};
 

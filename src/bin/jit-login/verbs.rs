@@ -9,9 +9,9 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jitd::api::wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use jitd::client::{Client, LONGEST_WAIT};
 use jitd::grant::glass::Verdict;
+use jitd::wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};

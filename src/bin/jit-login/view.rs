@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::api::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use jitd::grant::role::Rule;
+use jitd::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use serde_json::Value;
 
 use crate::access;

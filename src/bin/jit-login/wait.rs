@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jitd::api::wire::GrantView;
 use jitd::client::{Client, ClientError, LONGEST_WAIT};
+use jitd::wire::GrantView;
 
 use crate::failure::Failure;
 use crate::now;

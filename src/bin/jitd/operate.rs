@@ -11,11 +11,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
 
-use jitd::api::wire::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
 use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
 use jitd::files;
 use jitd::trail;
+use jitd::wire::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
 
 use crate::{Failure, audit, print_json, read, runtime};
 

@@ -1,0 +1,75 @@
+//! Between the wire and the broker: what the broker answers as a view, and a body as what the broker takes.
+//!
+//! What needs no more than a grant for it is in [`wire`](crate::wire). The handlers are the caller.
+
+use crate::broker::{Explained, Tried, Whose};
+use crate::grant::policy::{Decision, Denial};
+use crate::grant::request::{Malformed, Reason};
+use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
+
+impl From<Explained> for DecisionView {
+    fn from(Explained { decision, assessment, tried }: Explained) -> Self {
+        let said = match &decision {
+            Decision::Ask(terms) => Self {
+                outcome: if terms.steps.is_empty() { "preApproved" } else { "ask" }.to_owned(),
+                rule: Some(terms.rule.clone()),
+                steps: StepView::all(&terms.steps, &[]),
+                missing: Vec::new(),
+                risks: None,
+                tried: Vec::new(),
+            },
+            Decision::Deny(denial) => Self {
+                outcome: "deny".to_owned(),
+                rule: denial.nearest().map(str::to_owned),
+                steps: Vec::new(),
+                missing: match denial {
+                    Denial::NoRule { missing, .. } => missing.clone(),
+                    _ => vec![denial.refusal().why],
+                },
+                risks: None,
+                tried: Vec::new(),
+            },
+        };
+        Self { risks: assessment.map(Into::into), tried: tried.into_iter().map(Into::into).collect(), ..said }
+    }
+}
+
+impl From<Tried> for TriedView {
+    fn from(Tried { binding, refused }: Tried) -> Self {
+        let kind = match (&binding.namespace, &binding.rules) {
+            (_, Some(_)) => "Role",
+            (Some(_), None) => "RoleBinding",
+            (None, None) => "ClusterRoleBinding",
+        };
+        Self { kind: kind.to_owned(), namespace: binding.namespace.map(|name| name.to_string()), refused }
+    }
+}
+
+/// Whose grants are meant, and why they are taken away.
+///
+/// # Errors
+/// Every word that is not of its form, all at once.
+pub(super) fn whose(body: &RevokeBody) -> Result<(Whose, Reason), Vec<Malformed>> {
+    let mut wrong = Vec::new();
+    let mut keep = |error: Malformed| wrong.push(error);
+    let reason = body.reason.parse().map_err(&mut keep).ok();
+    let person = body.person.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
+    let cluster = body.cluster.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
+    let whose = match (body.all, person, cluster) {
+        (true, None, None) => Some(Whose::Everybody),
+        (false, Some(person), None) => person.map(Whose::Person),
+        (false, None, Some(cluster)) => cluster.map(Whose::Cluster),
+        (false, Some(person), Some(cluster)) => {
+            person.zip(cluster).map(|(person, cluster)| Whose::PersonIn(person, cluster))
+        }
+        _ => {
+            let why = "name either all grants, or a person, a cluster or both".to_owned();
+            keep(Malformed { field: "grants", value: "to revoke".to_owned(), why });
+            None
+        }
+    };
+    match (whose, reason) {
+        (Some(whose), Some(reason)) if wrong.is_empty() => Ok((whose, reason)),
+        _ => Err(wrong),
+    }
+}

@@ -1,0 +1,98 @@
+//! What is said to a grant: approve, deny, extend, break glass, review, revoke. The bodies as they are written.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::ask::namespaces;
+use crate::grant::glass::Verdict;
+use crate::grant::narrow::Narrowing;
+use crate::grant::request::{ExactRules, Malformed, Reason, Window};
+use crate::grant::role::Rule;
+
+/// `POST /v1/grants/{id}/approve`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApproveBody {
+    /// The digest of what was looked at.
+    pub digest: String,
+    /// To what it is cut down; absent when all of it is agreed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub less: Option<LessBody>,
+}
+
+/// What an approver leaves of a request; what is not said stays as it was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LessBody {
+    /// A shorter access.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<String>,
+    /// Some of the namespaces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// Some of what the role allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub rules: Vec<Rule>,
+}
+
+impl LessBody {
+    /// What it means.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse(&self) -> Result<Narrowing, Vec<Malformed>> {
+        let mut wrong = Vec::new();
+        let mut keep = |error: Malformed| wrong.push(error);
+        let window = self.duration.as_ref().and_then(|text| text.parse().map_err(&mut keep).ok());
+        let namespaces = (!self.namespaces.is_empty()).then(|| namespaces(&self.namespaces, &mut keep)).flatten();
+        let rules = (!self.rules.is_empty())
+            .then(|| ExactRules::try_from(self.rules.clone()).map_err(&mut keep).ok())
+            .flatten();
+        if wrong.is_empty() { Ok(Narrowing { window, namespaces, rules }) } else { Err(wrong) }
+    }
+}
+
+/// `POST /v1/grants/{id}/extend`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExtendBody {
+    /// How much more, such as `10m`.
+    pub duration: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl ExtendBody {
+    /// What it means.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse(&self) -> Result<(Window, Reason), Vec<Malformed>> {
+        match (self.duration.parse(), self.reason.parse()) {
+            (Ok(window), Ok(reason)) => Ok((window, reason)),
+            (window, reason) => Err([window.err(), reason.err()].into_iter().flatten().collect()),
+        }
+    }
+}
+
+/// `POST /v1/grants/{id}/review`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReviewBody {
+    /// The digest of what was looked at.
+    pub digest: String,
+    /// `justified` or `not-justified`.
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
+    /// What was found, in words.
+    pub words: String,
+}
+
+/// `POST /v1/grants/{id}/deny`, `…/revoke` and `…/break-glass`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReasonBody {
+    /// Why; who asked, and who answers or reviews, read it.
+    pub reason: String,
+}

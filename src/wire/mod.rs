@@ -1,0 +1,24 @@
+//! What goes over the socket, shared by the daemon and its client: bodies as they are written, and the
+//! views that are answered. JSON, camelCase; an unknown field in a body is refused.
+//!
+//! Nothing here decides anything, and nothing here knows more of the crate than [`grant`](crate::grant): the client
+//! stands on it without the broker. `api` and `client` are the callers.
+
+mod about;
+mod answer;
+mod ask;
+mod explain;
+mod grant;
+mod operate;
+mod problem;
+
+pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
+pub use self::answer::{ApproveBody, ExtendBody, LessBody, ReasonBody, ReviewBody};
+pub use self::ask::{AskBody, CertificateBody, RequestBody};
+pub use self::explain::{DecisionView, TriedView};
+pub use self::grant::{
+    BreakGlassView, CameInView, EventList, ExtensionView, FindingView, GrantList, GrantView, HeldView, ReviewView,
+    RisksView, StepView,
+};
+pub use self::operate::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
+pub use self::problem::Problem;
