@@ -25,6 +25,7 @@ use crate::ca::{self, Authority, CaError, CheckedCsr, Signing};
 use crate::cluster::{Answer, Cluster, ClusterError, Probe, Unbound};
 use crate::config::{PolicyRead, Times};
 use crate::grant::approval::{self, Approved, Facts};
+use crate::grant::digest;
 use crate::grant::drain::{self, Draining};
 use crate::grant::extension::{self, Extension};
 use crate::grant::glass::{self, Verdict};
@@ -416,7 +417,7 @@ impl Broker {
 
         let id = new_id()?;
         let event = Event::Requested(Box::new(Requested {
-            digest: approval::digest(&id, &requester.name, ask, &key, &shown),
+            digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
             ask: ask.clone(),
             key,
             shown,
@@ -537,7 +538,7 @@ impl Broker {
         }
         let version = self.site(&ask.cluster)?.cluster.version().await?;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
-        let digest = approval::digest(&grant.id, &grant.requester, &ask, &grant.key, &shown);
+        let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
         let yes = yes.to(&digest);
         Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
     }

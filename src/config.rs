@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::files::{self, FileError};
+use crate::grant::digest::sha256_hex;
 use crate::grant::policy::{Policy, Source};
 use crate::grant::request::{ClusterName, PersonName, Window};
-use crate::grant::role::sha256_hex;
 use crate::people::{Declared, People};
 
 pub use self::keys::{KEYS, Key, Need};

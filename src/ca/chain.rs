@@ -19,8 +19,8 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
+use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
-use crate::grant::role::sha256_hex;
 
 use super::profile::whole_second;
 use super::store::CertificateFacts;
@@ -321,7 +321,7 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CaError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(CaError::Malformed {
-            what: format!("the certificate with SHA-256 {}", crate::grant::role::hex(&key::sha256(der))),
+            what: format!("the certificate with SHA-256 {}", crate::grant::digest::hex(&key::sha256(der))),
             why: "is not one X.509 certificate in DER".to_owned(),
         }),
     }

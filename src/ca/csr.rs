@@ -12,9 +12,9 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ED25519, Oid};
 use x509_parser::prelude::FromDer;
 
+use crate::grant::digest::sha256_hex;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::KeyHash;
-use crate::grant::role::sha256_hex;
 
 use super::key::PublicKey;
 

@@ -13,8 +13,8 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair
 use rcgen::{CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
+use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
-use crate::grant::role::sha256_hex;
 
 use super::CaError;
 use super::profile::SERIAL_LENGTH;

@@ -31,8 +31,8 @@ use zeroize::Zeroizing;
 
 use crate::files::FileError;
 use crate::grant::approval::Approved;
+use crate::grant::digest::{hex, sha256_hex};
 use crate::grant::request::KeyHash;
-use crate::grant::role::{hex, sha256_hex};
 
 use self::key::{CaKey, PublicKey};
 use self::profile::Particulars;

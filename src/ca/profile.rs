@@ -13,8 +13,8 @@ use rcgen::{
 };
 
 use crate::grant::GrantId;
+use crate::grant::digest::hex;
 use crate::grant::request::{ClusterName, PersonName};
-use crate::grant::role::hex;
 
 use super::{CaError, key};
 

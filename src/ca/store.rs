@@ -23,8 +23,8 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
 
 use crate::files;
+use crate::grant::digest::hex;
 use crate::grant::request::{ClusterName, KeyHash};
-use crate::grant::role::hex;
 
 use super::chain::{self, Chain};
 use super::credential::{self, CredentialError, CredentialName};

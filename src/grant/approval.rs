@@ -13,21 +13,8 @@ use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, KeyHash, Login, Person, PersonName, RoleRef, Window};
 use super::risk;
-use super::role::{ResolvedRole, sha256_hex};
-use super::{Event, Grant, GrantId, Phase, Shown};
-
-/// SHA-256 over exactly what an approver is shown: who asks for what, why, with which key, what the role
-/// allowed and reached at that moment, and what the requester had. An approval that carries another digest
-/// is refused.
-#[must_use]
-pub fn digest(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, shown: &Shown) -> String {
-    let shown = serde_json::json!({
-        "grant": id, "requester": requester, "ask": ask, "key": key, "role": shown.role.uid,
-        "rules": shown.role.rules_sha256(), "assessment": shown.assessment, "holds": shown.holds, "holdsMore": shown.holds_more,
-    });
-    // A JSON object has its keys in one order here, so the same request has the same digest everywhere.
-    sha256_hex(shown.to_string().as_bytes())
-}
+use super::role::ResolvedRole;
+use super::{Event, Grant, GrantId, Phase};
 
 /// A signature that may be made: one key, one person, one grant, at most so long.
 /// There is no other way to make one than [`collect`] and [`renew`].

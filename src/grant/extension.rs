@@ -10,10 +10,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::approval::{after, counts_once, yes_of};
+use super::digest::sha256_hex;
 use super::policy::{Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window};
-use super::role::sha256_hex;
 use super::{Event, Grant, Phase};
 
 /// More time that was asked for.

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::approval::{after, collect_until, is_another};
+use super::digest::sha256_hex;
 use super::policy::{BreakGlass, Step, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window};
-use super::role::sha256_hex;
 use super::{Event, Grant, Phase};
 
 /// Glass that was broken.

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
+
+use super::digest::sha256_hex;
 
 /// One rule of a Role or ClusterRole, as in `rbac.authorization.k8s.io/v1` PolicyRule. Lists are
 /// sorted and without repeats once inside a [`ResolvedRole`].
@@ -132,19 +133,6 @@ impl fmt::Display for Rule {
         write!(f, "{} {}", self.verbs.join(", "), resources.join(", "))?;
         if self.resource_names.is_empty() { Ok(()) } else { write!(f, " named {}", self.resource_names.join(", ")) }
     }
-}
-
-/// SHA-256 of `bytes` as 64 lower-case hex digits.
-#[must_use]
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-/// `bytes` as lower-case hex digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from(if value < 10 { b'0' + value } else { b'a' - 10 + value });
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

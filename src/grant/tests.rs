@@ -1,13 +1,16 @@
 //! The life of a grant as a table: every event in every phase, and what an approval is worth.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
 
 use super::approval::{self, Facts};
+use super::digest;
 use super::glass::{self, Verdict};
-use super::policy::{self, Circumstances, Decision, Labels, Policy, Usage};
+use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
 use super::refusal::Code;
-use super::request::{Ask, KeyHash, Person, Scope};
+use super::request::{Access, Ask, KeyHash, Login, Namespace, Person, PersonName, Scope};
 use super::risk::{self, Assessment};
 use super::role::{ResolvedRole, Rule};
 use super::*;
@@ -123,7 +126,7 @@ fn glass_policy(most: &str) -> Policy {
 fn with_terms(terms: Terms) -> Grant {
     let requester = person("alice", &["oncall"]);
     Grant::begin(&fact(Event::Requested(Box::new(Requested {
-        digest: approval::digest(&id(), &requester.name, &ask(), &key(), &shown("get")),
+        digest: digest::of_request(&id(), &requester.name, &ask(), &key(), &shown("get")),
         ask: ask(),
         key: key(),
         shown: shown("get"),
@@ -393,7 +396,7 @@ fn a_fact_without_a_login_is_as_it_always_was() {
 #[test]
 fn the_digest_covers_what_is_shown() {
     let alice = person("alice", &[]).name;
-    let usual = approval::digest(&id(), &alice, &ask(), &key(), &shown("get"));
+    let usual = digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"));
     let changes: [fn(&mut Ask); 5] = [
         |ask| ask.cluster = "other".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
@@ -404,11 +407,11 @@ fn the_digest_covers_what_is_shown() {
     for change in changes {
         let mut changed = ask();
         change(&mut changed);
-        assert_ne!(approval::digest(&id(), &alice, &changed, &key(), &shown("get")), usual);
+        assert_ne!(digest::of_request(&id(), &alice, &changed, &key(), &shown("get")), usual);
     }
-    assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &shown("list")), usual);
-    assert_ne!(approval::digest(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
-    assert_ne!(approval::digest(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
+    assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
+    assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
+    assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
     let others: [fn(&mut Shown); 3] = [
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
         |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
@@ -420,7 +423,7 @@ fn the_digest_covers_what_is_shown() {
     for change in others {
         let mut changed = shown("get");
         change(&mut changed);
-        assert_ne!(approval::digest(&id(), &alice, &ask(), &key(), &changed), usual);
+        assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &changed), usual);
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::json;
 use super::place::Reach;
 use super::{Object, RBAC_V1, daemon_user, document};
 use crate::cluster::RBAC_GROUP;
+use crate::grant::digest::sha256_hex;
 use crate::grant::request::Namespace;
-use crate::grant::role::sha256_hex;
 
 /// A ClusterRole for each ceiling, which gives nothing where it is not bound.
 pub(super) fn roles(host: &str, reaches: &[Reach]) -> Vec<Object> {

@@ -17,9 +17,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::grant::digest::sha256_hex;
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
-use crate::grant::role::sha256_hex;
 use crate::grant::{Event, Fact, Grant, GrantId, Shown};
 
 mod backup;

@@ -12,7 +12,7 @@ use rusqlite::Connection;
 
 use super::layout::{create, layout};
 use super::{BEGINNING, Entry, Fault, TrailError, open_for_reading, parse, project};
-use crate::grant::role::sha256_hex;
+use crate::grant::digest::sha256_hex;
 use crate::grant::{Grant, GrantId};
 
 /// What a whole trail was found to be.

@@ -183,7 +183,7 @@ fn a_certificate_has_nothing_of_its_request_but_the_key() {
         let mut extensions: Vec<String> = leaf.extensions().iter().map(|extension| extension.oid.to_string()).collect();
         extensions.sort();
         assert_eq!(extensions, ["2.5.29.14", "2.5.29.15", "2.5.29.19", "2.5.29.35", "2.5.29.37"], "{name}");
-        let key = jitd::grant::role::sha256_hex(leaf.public_key().raw);
+        let key = jitd::grant::digest::sha256_hex(leaf.public_key().raw);
         assert_eq!(json!(key), grant["key"], "{name}");
         assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
     }

@@ -62,7 +62,7 @@ fn the_signed_bytes_are_those_that_were_recorded() {
     let access = bastion.live(&bastion.ask("5m"));
     let leaf = pem::parse(&access.chain).unwrap();
     let (_, certificate) = x509_parser::parse_x509_certificate(leaf.contents()).unwrap();
-    let recorded = jitd::grant::role::sha256_hex(certificate.tbs_certificate.as_ref());
+    let recorded = jitd::grant::digest::sha256_hex(certificate.tbs_certificate.as_ref());
     let (_, events) = bastion.get(crate::bastion::ERIN, &crate::bastion::path(&access.grant, "/events"));
     let intents: Vec<&Value> = events["events"]
         .as_array()

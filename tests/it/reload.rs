@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use jitd::grant::role::sha256_hex;
+use jitd::grant::digest::sha256_hex;
 
 use crate::bastion::{ALICE, BOB, Bastion, Key, Options, text};
 use crate::plane::{Plane, root, until};

@@ -18,10 +18,11 @@ use jitd::broker::{Broker, BrokerError, Overseers, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::Config;
+use jitd::grant::digest::sha256_hex;
 use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, Ask, KeyHash, Namespace, Scope};
 use jitd::grant::risk::assess;
-use jitd::grant::role::{ResolvedRole, sha256_hex};
+use jitd::grant::role::ResolvedRole;
 use jitd::grant::{DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::trail::Trail;
 

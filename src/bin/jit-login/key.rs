@@ -3,7 +3,7 @@
 //! What goes to the daemon is a certificate request with an empty subject, which says nothing but the
 //! public key. Requests, collections and renewals of one grant use the same key.
 
-use jitd::grant::role::sha256_hex;
+use jitd::grant::digest::sha256_hex;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use zeroize::Zeroizing;
 

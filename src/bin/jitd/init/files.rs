@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fc
 use std::path::{Path, PathBuf};
 
 use jitd::config::{Config, Faults};
-use jitd::grant::role::hex;
+use jitd::grant::digest::hex;
 use serde::Serialize;
 
 use super::Account;

@@ -1,0 +1,397 @@
+//! The life of a grant: a fold over its events, and the only place that says which event may follow which.
+//!
+//! ```text
+//!  pending ──► approved ──► collecting ──► live ──► ending ──► ended(expired | released | revoked | drifted | failed)
+//!     ├─► denied   └─► lapsed     └────────────────────┘
+//!     │   (from approved too, where the glass was broken)
+//!     ├─► ended(revoked), by an operator only
+//!     ├─► withdrawn (also from approved)
+//!     └─► lapsed
+//! ```
+//! The daemon's memory and the auditor's are made by this one fold, so they can't disagree. It reads no clock: the
+//! moment of a change is the fact's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::extension::Extension;
+use super::glass::{self, Glass};
+use super::policy::{Terms, Yes};
+use super::request::{Ask, KeyHash, Login, PersonName};
+use super::risk::Severity;
+use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
+
+/// Where a grant stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Waiting for approvers.
+    Pending,
+    /// Agreed to; waiting for the requester to collect.
+    Approved,
+    /// Between the first effect and access that works.
+    Collecting,
+    /// The access works.
+    Live,
+    /// The binding is being taken away.
+    Ending,
+    /// An approver said no.
+    Denied,
+    /// The requester took it back.
+    Withdrawn,
+    /// A clock ran out before the access began.
+    Lapsed,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// Whether anything can still happen to a grant in this phase.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Approved | Self::Collecting | Self::Live | Self::Ending)
+    }
+
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Approved => "approved",
+            Self::Collecting => "collecting",
+            Self::Live => "live",
+            Self::Ending => "ending",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Lapsed => "lapsed",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// A grant as its events have made it. The role's rules are left in the trail: they are large and only
+/// a reader needs them. Each event makes another one of it, so what seldom changes is shared by all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its identity.
+    pub id: GrantId,
+    /// Who asked.
+    pub requester: PersonName,
+    /// How they came to the host when they asked.
+    pub requester_login: Option<Login>,
+    /// What was asked, or what approvers left of it.
+    pub ask: Arc<Ask>,
+    /// What was asked at first, where approvers cut it down or broken glass gives less.
+    pub narrowed_from: Option<Arc<Ask>>,
+    /// The key it is for.
+    pub key: KeyHash,
+    /// Uid of the role when it was asked for.
+    pub role_uid: Arc<str>,
+    /// Hash of its rules when it was asked for.
+    pub rules_sha256: Arc<str>,
+    /// The worst of what it lets its holder reach.
+    pub risk: Option<Severity>,
+    /// More time that was asked for and not answered yet.
+    pub extension: Option<Box<Extension>>,
+    /// That nobody had agreed when the access was taken, and who looked at it since.
+    pub glass: Option<Box<Glass>>,
+    /// How many questions and answers there were, of all kinds.
+    pub answers: u32,
+    /// What became of its role while it was live, where its terms only warn.
+    pub role_changed: Option<String>,
+    /// The policy's rule that let it be asked, and who has to agree.
+    pub terms: Arc<Terms>,
+    /// What an approval answers.
+    pub digest: Arc<str>,
+    /// When it was asked.
+    pub requested_at: Timestamp,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Who agreed, in order.
+    pub agreed: Arc<Vec<Yes>>,
+    /// The end of the clock that runs now: to answer, to collect, or of the window.
+    pub deadline: Option<Timestamp>,
+    /// When the access began to work.
+    pub live_at: Option<Timestamp>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// Whether a binding may exist.
+    pub bind_intended: bool,
+    /// The uids of its bindings, once all of them are there.
+    pub binding_uids: Arc<[String]>,
+    /// How many certificates were signed.
+    pub certificates: u32,
+    /// Why it ends or ended.
+    pub end_cause: Option<EndCause>,
+    /// Who denied, withdrew or ended it; none for the daemon itself.
+    pub closed_by: Option<PersonName>,
+    /// What was said when it was denied or revoked.
+    pub closing_words: Option<String>,
+}
+
+fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
+    Yes { by, login: fact.login.clone(), groups: groups.iter().cloned().collect(), at: fact.at }
+}
+
+/// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event `{event}` may not follow phase `{phase}` of grant {grant}")]
+pub struct OutOfOrder {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its phase, or `none` before the request.
+    pub phase: &'static str,
+    /// The event's kind.
+    pub event: &'static str,
+}
+
+impl Grant {
+    /// The grant that a `requested` fact begins.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] when the fact is any other, or has no grant or no author.
+    pub fn begin(fact: &Fact) -> Result<Self, OutOfOrder> {
+        let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, &fact.by, &fact.event) else {
+            return Err(OutOfOrder {
+                grant: fact.grant.clone().unwrap_or_else(|| GrantId::from_random([0; 10])),
+                phase: "none",
+                event: fact.event.kind(),
+            });
+        };
+        Ok(Self {
+            id: id.clone(),
+            requester: requester.clone(),
+            requester_login: fact.login.clone(),
+            ask: Arc::new(requested.ask.clone()),
+            narrowed_from: None,
+            key: requested.key.clone(),
+            role_uid: requested.shown.role.uid.as_str().into(),
+            rules_sha256: requested.shown.role.rules_sha256().into(),
+            risk: requested.shown.assessment.worst(),
+            extension: None,
+            glass: None,
+            answers: 0,
+            role_changed: None,
+            terms: Arc::new(requested.terms.clone()),
+            digest: requested.digest.as_str().into(),
+            requested_at: fact.at,
+            phase: Phase::Pending,
+            agreed: Arc::default(),
+            deadline: Some(requested.pending_until),
+            live_at: None,
+            ended_at: None,
+            bind_intended: false,
+            binding_uids: Arc::default(),
+            certificates: 0,
+            end_cause: None,
+            closed_by: None,
+            closing_words: None,
+        })
+    }
+
+    /// The grant after `fact`. What may follow what is said here and nowhere else.
+    ///
+    /// # Errors
+    /// [`OutOfOrder`] when the fact may not follow.
+    pub fn follow(mut self, fact: &Fact) -> Result<Self, OutOfOrder> {
+        use Event as E;
+        use Phase as P;
+        match (self.phase, &fact.event) {
+            (_, E::Refused { .. }) if !self.is_over() => {}
+            (P::Pending, E::GlassBroken { reason, window, digest, collect_until, review_until })
+                if *window <= self.ask.window
+                    && self.terms.break_glass.is_some()
+                    && fact.by.as_ref() == Some(&self.requester) =>
+            {
+                if *window < self.ask.window {
+                    self.narrowed_from.get_or_insert(Arc::clone(&self.ask));
+                    Arc::make_mut(&mut self.ask).window = *window;
+                }
+                let (reason, digest) = (reason.clone(), digest.clone());
+                let (broken_at, review_until) = (fact.at, *review_until);
+                let reviews = Vec::new();
+                self.glass = Some(Box::new(Glass { reason, broken_at, review_until, digest, reviews, owed: true }));
+                self.answers = self.answers.saturating_add(1);
+                self.phase = P::Approved;
+                self.deadline = Some(*collect_until);
+            }
+            (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
+                let by = fact.by.clone().filter(|by| *by != self.requester);
+                let by = by.map(|by| yes(by, fact, groups));
+                let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
+                match (by, &mut self.glass) {
+                    (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
+                        glass.reviews.push(glass::Reviewed { by, verdict: *verdict, words: words.clone() });
+                        glass.owed = !closes;
+                    }
+                    _ => return Err(self.out_of_order(&fact.event)),
+                }
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Pending, E::Agreed { groups, .. }) => self.agree(fact, groups),
+            (P::Pending, E::Narrowed(narrowed)) if narrow::is_no_wider(&narrowed.ask, &self.ask) => {
+                let before = std::mem::replace(&mut self.ask, Arc::new(narrowed.ask.clone()));
+                self.narrowed_from.get_or_insert(before);
+                self.role_uid = narrowed.shown.role.uid.as_str().into();
+                self.rules_sha256 = narrowed.shown.role.rules_sha256().into();
+                self.risk = narrowed.shown.assessment.worst();
+                self.digest = narrowed.digest.as_str().into();
+            }
+            (P::Pending, E::Approved { groups, collect_until, .. }) => {
+                self.agree(fact, groups);
+                self.phase = P::Approved;
+                self.deadline = Some(*collect_until);
+            }
+            (phase, E::Denied { reason }) if phase == P::Pending || phase == P::Approved && self.glass.is_some() => {
+                self.closing_words = Some(reason.clone());
+                self.close(P::Denied, fact);
+            }
+            (P::Pending | P::Approved, E::Withdrawn) => self.close(P::Withdrawn, fact),
+            (P::Pending, E::Lapsed { clock: Clock::Pending }) | (P::Approved, E::Lapsed { clock: Clock::Collect }) => {
+                self.close(P::Lapsed, fact);
+            }
+            (P::Approved, E::IssueIntended { .. }) => {
+                self.phase = P::Collecting;
+                self.deadline = None;
+            }
+            (P::Live, E::IssueIntended { .. } | E::BindingAltered { .. }) => {}
+            (P::Live, E::ExtensionAsked { window, reason, digest, pending_until }) => {
+                let (reason, digest) = (reason.clone(), digest.clone());
+                let (window, pending_until) = (*window, *pending_until);
+                let agreed = Vec::new();
+                self.extension = Some(Box::new(Extension { window, reason, digest, pending_until, agreed }));
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
+                if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
+                    extension.agreed.push(yes(by.clone(), fact, groups));
+                }
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::Extended { digest, until, .. })
+                if self.is_asked_for(digest) && self.deadline.is_some_and(|deadline| deadline < *until) =>
+            {
+                self.deadline = Some(*until);
+                self.extension = None;
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::ExtensionDenied { .. }) if self.extension.is_some() => {
+                self.extension = None;
+                self.answers = self.answers.saturating_add(1);
+            }
+            (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
+            (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
+            (P::Collecting, E::BindIntended { .. }) if !self.bind_intended => self.bind_intended = true,
+            (P::Collecting, E::Bound { uids })
+                if self.bind_intended && self.binding_uids.is_empty() && uids.len() == self.places() =>
+            {
+                self.binding_uids = uids.as_slice().into();
+            }
+            (P::Collecting, E::Live { until }) if !self.binding_uids.is_empty() => {
+                self.phase = P::Live;
+                self.live_at = Some(fact.at);
+                self.deadline = Some(*until);
+            }
+            (P::Collecting | P::Live, E::UnbindIntended { why, reason }) => {
+                self.phase = P::Ending;
+                self.deadline = None;
+                self.end_cause = Some(*why);
+                self.closed_by = fact.by.clone();
+                self.closing_words = reason.clone();
+            }
+            (P::Ending, E::Ended { why, proof: EndProof::Denied, reason: None }) if self.end_cause == Some(*why) => {
+                let closed_by = self.closed_by.take();
+                self.close(P::Ended, fact);
+                self.closed_by = closed_by;
+            }
+            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound, reason })
+                if !self.bind_intended =>
+            {
+                self.end_cause = Some(*why);
+                self.closing_words = reason.clone();
+                self.close(P::Ended, fact);
+            }
+            // Nobody had agreed, so no approver could take it away; who operates the host can.
+            (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason })
+                if fact.operator.is_some() =>
+            {
+                self.end_cause = Some(*why);
+                self.closing_words = reason.clone();
+                self.close(P::Ended, fact);
+            }
+            (_, event) => return Err(self.out_of_order(event)),
+        }
+        Ok(self)
+    }
+
+    fn out_of_order(&self, event: &Event) -> OutOfOrder {
+        OutOfOrder { grant: self.id.clone(), phase: self.phase.as_str(), event: event.kind() }
+    }
+
+    /// Whether nothing can happen to it any more: no access, and no review that is owed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !self.phase.is_open() && !self.owes_review()
+    }
+
+    /// Whether its access was taken without an answer and is not reviewed yet.
+    #[must_use]
+    pub fn owes_review(&self) -> bool {
+        self.glass.as_ref().is_some_and(|glass| glass.owed)
+    }
+
+    fn is_asked_for(&self, digest: &str) -> bool {
+        self.extension.as_ref().is_some_and(|extension| extension.digest == digest)
+    }
+
+    fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
+        self.answers = self.answers.saturating_add(1);
+        let agreed = Arc::make_mut(&mut self.agreed);
+        // Mostly one, of thousands of grants.
+        agreed.reserve_exact(1);
+        agreed.extend(fact.by.clone().map(|by| yes(by, fact, groups)));
+    }
+
+    fn close(&mut self, phase: Phase, fact: &Fact) {
+        self.phase = phase;
+        self.deadline = None;
+        self.ended_at = Some(fact.at);
+        self.closed_by = fact.by.clone();
+    }
+
+    /// Takes from another grant what is the same in both, so that thousands of one rule have it once.
+    pub fn share(&mut self, other: &Self) {
+        fn one<T: PartialEq + Clone>(mine: &mut T, others: &T) {
+            if mine == others {
+                mine.clone_from(others);
+            }
+        }
+        one(&mut self.requester, &other.requester);
+        one(&mut self.role_uid, &other.role_uid);
+        one(&mut self.rules_sha256, &other.rules_sha256);
+        one(&mut self.terms, &other.terms);
+        let ask = Arc::make_mut(&mut self.ask);
+        one(&mut ask.cluster, &other.ask.cluster);
+        one(&mut ask.access, &other.ask.access);
+    }
+
+    /// What was asked at first: what the policy decides on.
+    #[must_use]
+    pub fn asked(&self) -> &Ask {
+        self.narrowed_from.as_deref().unwrap_or(&self.ask)
+    }
+
+    /// In how many places it is bound: its namespaces, or the whole cluster.
+    fn places(&self) -> usize {
+        self.ask.scope.namespaces().len().max(1)
+    }
+
+    /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        bindings(&self.id, &self.ask, &self.requester, self.glass.is_some())
+    }
+}
