@@ -38,7 +38,7 @@ pub use self::found::{Found, FoundRole, Subject};
 use self::found::{Identity, Stored};
 pub use self::inspect::{Right, UserInfo};
 pub use self::probe::Probe;
-pub use self::transport::ClusterError;
+pub use self::transport::{ClusterError, Exchange};
 use self::transport::{Limits, Transport};
 
 /// A cluster, as this daemon reaches it. Cheap to clone; all clones share connections and credential.
@@ -73,10 +73,24 @@ impl Cluster {
         Self::limited(endpoint, host, credential, Limits::USUAL)
     }
 
+    /// A cluster whose requests `exchange` answers instead of a network, with the same limits: for tests that play an
+    /// API server by a function. There is no credential, so [`use_credential`](Cluster::use_credential) changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError::Misconfigured`] when the host is no label's value.
+    pub fn over(endpoint: Endpoint, host: &str, exchange: Exchange) -> Result<Self, ClusterError> {
+        Self::new(Transport::over(endpoint, exchange, Limits::USUAL), host)
+    }
+
     fn limited(endpoint: Endpoint, host: &str, credential: &Credential, limits: Limits) -> Result<Self, ClusterError> {
+        Self::new(Transport::new(endpoint, credential, limits)?, host)
+    }
+
+    fn new(transport: Transport, host: &str) -> Result<Self, ClusterError> {
         if !is_label_value(host) {
             return Err(ClusterError::Misconfigured {
-                cluster: endpoint.name().clone(),
+                cluster: transport.endpoint().name().clone(),
                 field: "host",
                 why: format!(
                     "`{}` is not 1 to 63 of A-Z a-z 0-9 . _ - between letters or digits",
@@ -84,7 +98,6 @@ impl Cluster {
                 ),
             });
         }
-        let transport = Transport::new(endpoint, credential, limits)?;
         let (waiting, unanswered) = (Count::new(), Count::new());
         let version = Mutex::default();
         Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version })))

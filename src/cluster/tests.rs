@@ -11,8 +11,12 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
+use kube::client::Body;
 use tokio::net::TcpListener;
+use tower::BoxError;
+use tower::util::BoxCloneSyncService;
 
+use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
 
 enum Play {
@@ -73,13 +77,18 @@ async fn fake(script: impl Fn(usize, &str) -> Play + Send + Sync + 'static) -> (
 
 fn connect(server: &str) -> Cluster {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec!["fake".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let (certificate, key) = certificate();
     let endpoint =
         Endpoint::trusting("fake".parse().unwrap(), server, server.parse().unwrap(), &certificate.pem()).unwrap();
     let credential = Credential::Certificate { chain_pem: certificate.pem(), key_pem: key.serialize_pem().into() };
     let limits = Limits { turn: Duration::from_millis(900), answer: Duration::from_millis(300), at_once: AT_ONCE };
     Cluster::limited(endpoint, "bastion-1", &credential, limits).unwrap()
+}
+
+fn certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["fake".to_owned()]).unwrap().self_signed(&key).unwrap();
+    (certificate, key)
 }
 
 /// So many calls run at once here.
@@ -160,6 +169,34 @@ async fn nobody_there_is_unreachable() {
     let error = connect(&format!("http://{free}")).about().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
+}
+
+/// For tests of what is above: no socket, no TLS, and the answers at the moment that the test wants.
+#[tokio::test]
+async fn an_api_server_can_be_a_function() {
+    let exchange = |answer: fn() -> Result<Response<Bytes>, BoxError>| {
+        BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| async move {
+            assert_eq!((request.method().as_str(), request.uri().path()), ("GET", "/version"));
+            answer()
+        }))
+    };
+    let endpoint = Endpoint::new("fake".parse().unwrap(), "https://10.0.0.1:6443", &certificate().0.pem()).unwrap();
+    let over = |answer| Cluster::over(endpoint.clone(), "bastion-1", exchange(answer)).unwrap();
+
+    let cluster = over(|| Ok(Response::new(Bytes::from_static(br#"{"gitVersion":"v1.36.3"}"#))));
+    cluster.use_credential(&Credential::Nobody).unwrap();
+    assert_eq!(cluster.about().await.unwrap().version, "v1.36.3");
+
+    let error = over(|| Err("no route".into())).about().await.unwrap_err();
+    assert!(matches!(&error, ClusterError::Unreachable { why, .. } if why == "no route"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let answer = |length| Response::new(Full::new(Bytes::from(vec![b' '; length])));
+    assert_eq!(whole(answer(LARGEST_ANSWER)).await.unwrap().body().len(), LARGEST_ANSWER);
+    let error = whole(answer(LARGEST_ANSWER + 1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "length limit exceeded");
 }
 
 #[tokio::test]

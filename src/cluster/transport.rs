@@ -9,7 +9,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -166,25 +166,38 @@ impl Limits {
 }
 
 /// The largest answer that is read, bytes. A page of 500 bindings is under 1 MiB.
-const LARGEST_ANSWER: usize = 16 << 20;
+pub(super) const LARGEST_ANSWER: usize = 16 << 20;
 
 /// How long a connection is kept that nobody uses.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// Puts the credential to a request and sends it on one of its connections.
-type Client = BoxCloneSyncService<Request<Body>, Response<Incoming>, BoxError>;
+/// Takes one request to an API server and brings its whole answer, whatever its status. It fails only when there is
+/// no answer. The usual one is a network with our credential; a test can give an API server that is a function
+/// ([`Cluster::over`](super::Cluster::over)).
+pub type Exchange = BoxCloneSyncService<Request<Body>, Response<Bytes>, BoxError>;
 
 pub(super) struct Transport {
     endpoint: Endpoint,
-    client: RwLock<Client>,
+    route: Route,
     turns: Semaphore,
     limits: Limits,
 }
 
+enum Route {
+    /// Connections of ours, replaced whenever the credential is.
+    Network(RwLock<Exchange>),
+    /// What the caller gave. It knows no credential.
+    Given(Exchange),
+}
+
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, ClusterError> {
-        let client = client(&endpoint, credential, limits)?;
-        Ok(Self { endpoint, client: RwLock::new(client), turns: Semaphore::new(limits.at_once), limits })
+        let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits)?));
+        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits })
+    }
+
+    pub(super) fn over(endpoint: Endpoint, exchange: Exchange, limits: Limits) -> Self {
+        Self { endpoint, route: Route::Given(exchange), turns: Semaphore::new(limits.at_once), limits }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -198,8 +211,10 @@ impl Transport {
 
     /// What follows is sent on new connections with this credential; what is under way ends as it began.
     pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), ClusterError> {
-        let fresh = client(&self.endpoint, credential, self.limits)?;
-        *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        if let Route::Network(current) = &self.route {
+            let fresh = connections(&self.endpoint, credential, self.limits)?;
+            *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        }
         Ok(())
     }
 
@@ -222,17 +237,15 @@ impl Transport {
             return Err(self.timed_out(self.limits.turn));
         };
         drop(waiting);
-        let client = self.client.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let exchange = async {
-            let answer = client.oneshot(request.map(Body::from)).await.map_err(|why| self.unreachable(why.as_ref()))?;
-            let (head, body) = answer.into_parts();
-            let body =
-                Limited::new(body, LARGEST_ANSWER).collect().await.map_err(|why| self.unreachable(why.as_ref()))?;
-            Ok(Reply { code: head.status.as_u16(), headers: head.headers, body: body.to_bytes() })
+        let exchange = match &self.route {
+            Route::Network(current) => current.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            Route::Given(exchange) => exchange.clone(),
         };
-        tokio::time::timeout(self.limits.answer, exchange)
-            .await
-            .unwrap_or_else(|_| Err(self.timed_out(self.limits.answer)))
+        match tokio::time::timeout(self.limits.answer, exchange.oneshot(request.map(Body::from))).await {
+            Ok(Ok(answer)) => Ok(Reply::from(answer)),
+            Ok(Err(why)) => Err(self.unreachable(why.as_ref())),
+            Err(_) => Err(self.timed_out(self.limits.answer)),
+        }
     }
 
     /// Sends one request and answers with what a success holds.
@@ -301,6 +314,13 @@ pub(super) struct Reply {
     body: Bytes,
 }
 
+impl From<Response<Bytes>> for Reply {
+    fn from(answer: Response<Bytes>) -> Self {
+        let (head, body) = answer.into_parts();
+        Self { code: head.status.as_u16(), headers: head.headers, body }
+    }
+}
+
 impl Reply {
     /// The `metav1.Status` in it, which every failure of an API server is.
     pub(super) fn status(&self) -> Option<Status> {
@@ -336,10 +356,20 @@ fn is_of_ending_namespace(status: &Status) -> bool {
     causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// A client with its own connections. Neither the retries nor the log lines of kube's usual stack: the
-/// broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a task of its own
-/// that each request goes through.
-fn client(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Client, ClusterError> {
+/// Reads an answer to its end, but no further than [`LARGEST_ANSWER`].
+pub(super) async fn whole<B>(answer: Response<B>) -> Result<Response<Bytes>, BoxError>
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, LARGEST_ANSWER).collect().await?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// New connections, on which each request carries the credential. Neither the retries nor the log lines of kube's
+/// usual stack: the broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a
+/// task of its own that each request goes through.
+fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Exchange, ClusterError> {
     let wrong = |field, why: String| ClusterError::Misconfigured { cluster: endpoint.name().clone(), field, why };
     let mut config = Config::new(endpoint.uri().clone());
     config.root_cert = Some(endpoint.ca_der().to_vec());
@@ -365,6 +395,7 @@ fn client(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Resul
         .option_layer(authorization)
         .layer(headers)
         .map_err(BoxError::from)
-        .service(http);
+        .service(http)
+        .and_then(whole);
     Ok(BoxCloneSyncService::new(stack))
 }
