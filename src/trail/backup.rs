@@ -10,7 +10,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::{Fault, Report, TrailError, open_for_reading, verify_file};
+use super::sqlite::open_for_reading;
+use super::{Fault, Report, TrailError, verify_file};
 
 /// Copies the trail at `trail` to the new file `copy`, and proves the copy.
 ///

@@ -7,12 +7,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
+use rusqlite::params;
+
+use super::queries::{EVENTS_OF, OPEN};
+use super::sqlite::TAIL;
+use super::writer::INSERT;
 use super::*;
 use crate::grant::glass::Verdict;
-use crate::grant::request::{Access, Ask, Namespace, PersonName, Scope};
+use crate::grant::request::{Access, Ask, KeyHash, Namespace, Person, PersonName, Scope};
 use crate::grant::risk::assess;
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Clock, DecidedOn, EndCause, EndProof, Requested};
+use crate::grant::{Clock, DecidedOn, EndCause, EndProof, Event, GrantId, Requested, Shown};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);

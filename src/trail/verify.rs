@@ -10,8 +10,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::chain::{BEGINNING, Entry, parse};
 use super::layout::{create, layout};
-use super::{BEGINNING, Entry, Fault, TrailError, open_for_reading, parse, project};
+use super::projections::project;
+use super::sqlite::open_for_reading;
+use super::{Fault, TrailError};
 use crate::grant::digest::sha256_hex;
 use crate::grant::{Grant, GrantId};
 

@@ -1,0 +1,39 @@
+//! The tables that find events, kept in step with them.
+//!
+//! The writer calls [`project`] for each fact that it inserts, in the same transaction; `verify` calls it to make the
+//! tables again from the events and compare. It must never know more than the fact says.
+
+use rusqlite::{Connection, params};
+
+use super::Fault;
+use crate::grant::{Event, Fact, GrantId};
+
+/// Keeps `grants` and `links` in step; the same function rebuilds them when the trail is verified.
+pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> {
+    let Some(grant) = fact.grant.as_ref().map(GrantId::as_str) else { return Ok(()) };
+    if let Event::Requested(requested) = &fact.event {
+        let groups =
+            serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
+        let requester = fact.by.as_ref().map_or("", |person| person.as_str());
+        connection
+            .prepare_cached(
+                "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
+            )?
+            .execute(params![grant, seq, requester, requested.key.0, groups])?;
+        return Ok(());
+    }
+    connection
+        .prepare_cached("INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1")?
+        .execute(params![grant, seq])?;
+    connection.prepare_cached("UPDATE grants SET last = ?2 WHERE id = ?1")?.execute(params![grant, seq])?;
+    let opens_or_closes = match &fact.event {
+        Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
+            "UPDATE grants SET open = open & ~1 WHERE id = ?1"
+        }
+        Event::GlassBroken { .. } => "UPDATE grants SET open = open | 2 WHERE id = ?1",
+        Event::Reviewed { closes: true, .. } => "UPDATE grants SET open = open & ~2 WHERE id = ?1",
+        _ => return Ok(()),
+    };
+    connection.prepare_cached(opens_or_closes)?.execute([grant])?;
+    Ok(())
+}
