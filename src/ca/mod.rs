@@ -212,6 +212,14 @@ impl Authority {
         self.not_after
     }
 
+    /// Whether `found`, read from the same folder later, is another authority: any certificate of the chain differs.
+    /// A renewed key comes with a new issuing certificate. The validity tells nothing, for a root or a parent that
+    /// ends first gives the same end to every certificate below it.
+    #[must_use]
+    pub fn is_replaced_by(&self, found: &Self) -> bool {
+        found.chain_pem != self.chain_pem || found.root_pem != self.root_pem
+    }
+
     /// The root certificate in PEM, for the API server's `--client-ca-file`.
     #[must_use]
     pub fn root_pem(&self) -> &str {

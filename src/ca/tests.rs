@@ -446,6 +446,51 @@ fn renewal_takes_the_root_key_from_wherever_it_is_kept() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file stays");
 }
 
+/// The root ends before either issuing certificate would, so both end with it.
+#[test]
+fn a_renewed_authority_replaces_the_one_before_though_both_end_with_the_root() {
+    let folder = Folder::new();
+    let place = KeyPlace::File;
+    store::init(&folder.path(), &place, &cluster(), 365, 1, now()).unwrap();
+    let renewed = |days: i64| {
+        let later = now() + seconds(86_400 * days);
+        store::renew(&folder.path(), &place, &cluster(), None, KeyChange::Kept, 365, later).unwrap();
+        Authority::open(&folder.path(), &place).unwrap()
+    };
+    let (before, after) = (renewed(1), renewed(2));
+    assert_eq!(before.not_after(), after.not_after());
+    assert_ne!(before.key.hash(), after.key.hash());
+    assert!(before.is_replaced_by(&after));
+    assert!(!after.is_replaced_by(&Authority::open(&folder.path(), &place).unwrap()), "read again, it is the same");
+}
+
+/// The issuing certificate is the same, and those above it are what clients have to send, or the API server to trust.
+#[test]
+fn an_authority_with_another_parent_replaces_the_one_before() {
+    let folder = Folder::new();
+    drop(made(&folder));
+    let mut company = Company::new();
+    let answer = company.answer(&asked(&folder), |_| {});
+    let issuing_key = fs::read(folder.path().join(store::PENDING_KEY)).unwrap();
+    let imported = |company: &Company| {
+        let chain = format!("{answer}{}{}", company.between_pem, company.root_pem);
+        fs::write(folder.path().join(store::PENDING_KEY), &issuing_key).unwrap();
+        fs::set_permissions(folder.path().join(store::PENDING_KEY), fs::Permissions::from_mode(0o600)).unwrap();
+        store::import(&folder.path(), &KeyPlace::File, &chain, now()).unwrap();
+        Authority::open(&folder.path(), &KeyPlace::File).unwrap()
+    };
+    let before = imported(&company);
+    company.between.serial_number = Some(rcgen::SerialNumber::from_slice(&[9; 16]));
+    company.between_pem = company
+        .between
+        .signed_by(&company.between_key, &rcgen::Issuer::from_params(&company.root, &company.root_key))
+        .unwrap()
+        .pem();
+    let after = imported(&company);
+    assert_eq!((before.not_after(), before.key.hash()), (after.not_after(), after.key.hash()));
+    assert!(before.is_replaced_by(&after));
+}
+
 #[test]
 fn renewal_refuses_another_roots_key() {
     let (folder, other) = (Folder::new(), Folder::new());

@@ -228,7 +228,7 @@ async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, 
             // A token can be slow, and calls are served meanwhile.
             let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
             let taken_up = match opened {
-                Ok(found) if found.not_after() != site.authority().not_after() => {
+                Ok(found) if site.authority().is_replaced_by(&found) => {
                     tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
                     site.replace_authority(found);
                     true
