@@ -23,7 +23,7 @@
 //!   [`policy`](grant::policy) says on which terms, [`risk`](grant::risk) what a role reaches,
 //!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
 //!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given
-//! - [`broker`]: the story, the only file that orders the steps
+//! - [`broker`]: the story, the only room that orders the steps, a chapter a file
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and questions on one API server

@@ -1,0 +1,105 @@
+//! Answering a request before it is collected: approve, deny, withdraw.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::facts::role_empty;
+use super::{Broker, BrokerError, not_the_requester};
+use crate::cluster::Probe;
+use crate::grant::narrow::Narrowing;
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{Access, Person};
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Event, Grant, Narrowed, Phase, approval, digest, extension, risk};
+
+impl Broker {
+    /// An approver says yes to what has this digest, or to less.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn approve(
+        &self,
+        grant: &Grant,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let approved = self.approved(&cell.grant(), approver, digest, less).await;
+        self.record_or_refuse(&cell, approver, "approve", approved).await
+    }
+
+    /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes.
+    async fn approved(
+        &self,
+        grant: &Grant,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Vec<Event>, BrokerError> {
+        let collect = self.times.collect.duration();
+        let now = self.ledger.now();
+        if let Some(extension) = extension::open(grant, now) {
+            approval::may_answer(grant, approver)?;
+            return self.more_time(grant, extension, approver, digest, less).await.map(|event| vec![event]);
+        }
+        let yes = approval::approve(grant, approver, digest, collect, now)?;
+        if *less == Narrowing::default() {
+            return Ok(vec![yes]);
+        }
+        let mut shown = self.trail.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
+        let ask = less.of(grant, &shown.role)?;
+        if let Access::Rules(rules) = &ask.access {
+            shown.role = ResolvedRole::new(String::new(), rules.as_slice().to_vec());
+        }
+        if Probe::for_role(&shown.role, ask.scope.namespaces().first()).is_none() {
+            return Err(role_empty(&ask).into());
+        }
+        let version = self.site(&ask.cluster)?.cluster.version().await?;
+        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
+        let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
+        let yes = yes.to(&digest);
+        Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
+    }
+
+    /// An approver says no.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn deny(&self, grant: &Grant, approver: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(grant, approver, "deny", |grant, now| match extension::open(grant, now) {
+            Some(_) => approval::may_answer(grant, approver).and_then(|()| extension::deny(grant, reason, now)),
+            None => approval::deny(grant, approver, reason, now),
+        })
+        .await
+    }
+
+    /// The requester takes the request back before it was collected.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn withdraw(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        self.answer(grant, requester, "withdraw", |grant, _| match grant.phase {
+            _ if grant.requester != requester.name => Err(not_the_requester()),
+            Phase::Pending | Phase::Approved => Ok(Event::Withdrawn),
+            phase => Err(Refusal::new(Code::WrongPhase, format!("the grant is already {}", phase.as_str()))
+                .hint("`jit-login end` gives access back")),
+        })
+        .await
+    }
+
+    pub(super) async fn answer(
+        &self,
+        grant: &Grant,
+        by: &Person,
+        action: &str,
+        decide: impl FnOnce(&Grant, Timestamp) -> Result<Event, Refusal>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let decided = decide(&cell.grant(), self.ledger.now()).map(|event| vec![event]);
+        self.record_or_refuse(&cell, by, action, decided.map_err(BrokerError::from)).await
+    }
+}

@@ -1,0 +1,86 @@
+//! Access when nobody answers, and its review afterwards.
+
+use std::sync::Arc;
+
+use super::facts::known;
+use super::{Broker, BrokerError, over};
+use crate::grant::glass::{self, Verdict};
+use crate::grant::policy::{self, Decision, Usage};
+use crate::grant::request::{Person, Reason};
+use crate::grant::{Event, Grant};
+
+impl Broker {
+    /// The requester takes access that nobody agreed to, where the rule lets it. It is collected as if it had been
+    /// approved.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn break_glass(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        reason: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        // Before it is marked: what could not be collected is not worth a review.
+        let could = self.could_break(&grant, requester, &reason).await;
+        let _breaking = self.breaking.lock().await;
+        let broken = match could {
+            // Once more, for another grant of the same person may have been faster.
+            Ok(()) => self.broken(&grant, requester, reason).map(|event| vec![event]),
+            Err(error) => Err(error),
+        };
+        let grant = self.record_or_refuse(&cell, requester, "break-glass", broken).await?;
+        if let Some(glass) = &grant.glass {
+            tracing::warn!(
+                grant = %grant.id, requester = %grant.requester, cluster = %grant.ask.cluster, access = %grant.ask.access,
+                scope = %grant.ask.scope, reason = ?glass.reason.as_str(), approvers = grant.terms.groups().join(","),
+                review_until = %glass.review_until, "the glass is broken: access that nobody agreed to"
+            );
+        }
+        Ok(grant)
+    }
+
+    fn broken(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<Event, BrokerError> {
+        if grant.requester == requester.name {
+            self.gives()?;
+        }
+        let owed = self.owes_review(&requester.name, Some(&grant.id));
+        let collect = self.times.collect.duration();
+        Ok(glass::smash(grant, requester, reason, owed, collect, self.ledger.now())?)
+    }
+
+    async fn could_break(&self, grant: &Grant, requester: &Person, reason: &Reason) -> Result<(), BrokerError> {
+        let _ = self.broken(grant, requester, reason.clone())?;
+        let usage = Usage::default();
+        let known = known(self.site(&grant.ask.cluster)?, grant.asked(), usage).await?;
+        match policy::decide(&self.policy(), requester, grant.asked(), &known.at(self.ledger.now())) {
+            Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
+            Decision::Deny(denial) => Err(denial.refusal().into()),
+        }
+    }
+
+    /// Somebody looks at access that nobody had agreed to; also when it is over.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn review(
+        &self,
+        grant: &Grant,
+        reviewer: &Person,
+        digest: &str,
+        verdict: Verdict,
+        words: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let Some(cell) = self.ledger.cell(&grant.id) else {
+            let refusal = glass::review(grant, reviewer, digest, verdict, words, self.ledger.now()).err();
+            return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
+        };
+        let _gate = cell.gate.lock().await;
+        let reviewed = glass::review(&cell.grant(), reviewer, digest, verdict, words, self.ledger.now());
+        let reviewed = reviewed.map(|event| vec![event]).map_err(BrokerError::from);
+        self.record_or_refuse(&cell, reviewer, "review", reviewed).await
+    }
+}

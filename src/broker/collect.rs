@@ -1,0 +1,197 @@
+//! Collecting an approval, and renewing the certificate inside the window.
+//!
+//! ```text
+//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
+//!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
+//! ```
+//! Nothing is handed over before `Live` is on the disk. What was begun and did not come to work is ended.
+
+use std::collections::BTreeMap;
+
+use futures::future::{join_all, try_join_all};
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use super::facts::{known, resolve, role_empty};
+use super::proof::ask_until;
+use super::{Broker, BrokerError, Site, not_the_requester};
+use crate::ca::{self, CheckedCsr, Signing};
+use crate::cluster::Probe;
+use crate::grant::approval::{self, Approved, Facts};
+use crate::grant::policy::Usage;
+use crate::grant::refusal::Code;
+use crate::grant::request::{Access, ClusterName, Person};
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Binding, EndCause, EndProof, Event, Grant, Phase};
+use crate::ledger::{Cell, Ending};
+
+/// A certificate that works, and until when.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// Leaf and issuing certificate, PEM.
+    pub chain_pem: String,
+    /// The last second of its validity.
+    pub not_after: Timestamp,
+    /// The end of the window.
+    pub until: Timestamp,
+    /// The cluster it is for.
+    pub cluster: ClusterName,
+}
+
+impl Broker {
+    /// The requester collects, or inside the window renews. The access works when this returns.
+    ///
+    /// # Errors
+    /// [`BrokerError`]. What was begun and did not come to work is taken away again.
+    pub async fn certificate(&self, grant: &Grant, requester: &Person, csr: &str) -> Result<HandedOver, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let csr = match ca::read_csr(csr) {
+            Ok(_) if grant.requester != requester.name => Err(not_the_requester()),
+            read => read,
+        };
+        let csr = match csr {
+            Ok(csr) => csr,
+            Err(refusal) => return Err(self.refuse(&cell, requester, "certificate", refusal).await),
+        };
+        if grant.phase == Phase::Live {
+            match approval::renew(&grant, csr.key(), self.ledger.now()) {
+                Ok(approved) => self.issue(&cell, approved, csr, &[]).await,
+                Err(refusal) => Err(self.refuse(&cell, requester, "certificate", refusal).await),
+            }
+        } else {
+            self.collect(&cell, &grant, requester, csr).await
+        }
+    }
+
+    async fn collect(
+        &self,
+        cell: &Cell,
+        grant: &Grant,
+        requester: &Person,
+        csr: CheckedCsr,
+    ) -> Result<HandedOver, BrokerError> {
+        if let Err(refusal) = self.gives() {
+            return Err(self.refuse(cell, requester, "certificate", refusal).await);
+        }
+        let site = self.site(&grant.ask.cluster)?;
+        // What is open or was asked lately was held against it when it was asked; what works now still counts.
+        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
+        let known = known(site, grant.asked(), usage).await?;
+        let role = match &grant.ask.access {
+            Access::Role(_) => known.role.clone(),
+            Access::Rules(_) => resolve(site, &grant.ask).await?,
+        };
+        let mut approvers = BTreeMap::new();
+        for yes in grant.agreed.iter() {
+            if let Some(person) = self.person(&yes.by).await? {
+                approvers.insert(yes.by.clone(), person);
+            }
+        }
+        let policy = self.policy();
+        let facts = Facts {
+            policy: &policy,
+            requester,
+            approvers: &approvers,
+            role: role.as_ref(),
+            circumstances: known.at(self.ledger.now()),
+        };
+        // Once more, for the cluster may have taken its time.
+        let approved =
+            match approval::collect(grant, csr.key(), &facts).and_then(|approved| self.gives().map(|()| approved)) {
+                Ok(approved) => approved,
+                Err(refusal) => {
+                    let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
+                    if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
+                        let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
+                        self.ledger.record(cell, None, vec![event]).await?;
+                    }
+                    return Err(refused);
+                }
+            };
+        let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
+            return Err(self.refuse(cell, requester, "certificate", role_empty(&grant.ask)).await);
+        };
+
+        let intent = Event::BindIntended { binding: grant.id.binding_name() };
+        let handed_over = self.issue(cell, approved, csr, &[intent]).await;
+        let live = match handed_over {
+            Ok(handed_over) => self.bind(cell, site, &bound).await.map(|until| HandedOver { until, ..handed_over }),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &live
+            && cell.grant().phase != Phase::Approved
+        {
+            tracing::warn!(grant = %grant.id, %error, "the grant did not come to work and is ended");
+            drop(self.finish(cell, Ending::of_itself(EndCause::Failed)).await);
+        }
+        live
+    }
+
+    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome.
+    async fn issue(
+        &self,
+        cell: &Cell,
+        approved: Approved,
+        csr: CheckedCsr,
+        then: &[Event],
+    ) -> Result<HandedOver, BrokerError> {
+        let grant = cell.grant();
+        let now = self.ledger.now();
+        self.clock_is_sane(now)?;
+        let authority = self.site(&grant.ask.cluster)?.authority();
+        let prepared = authority.prepare(approved, csr, self.times.certificate.duration(), now)?;
+        let intent = Event::IssueIntended {
+            serial: prepared.serial.clone(),
+            tbs_sha256: prepared.tbs_sha256.clone(),
+            not_before: prepared.not_before,
+            not_after: prepared.not_after,
+        };
+        self.ledger.record(cell, None, vec![intent]).await?;
+        let certificate = match authority.signing() {
+            Signing::Here => authority.sign(prepared)?,
+            Signing::ByToken => {
+                spawn_blocking(move || authority.sign(prepared)).await.map_err(|_| BrokerError::Internal)??
+            }
+        };
+        let mut outcome = Vec::with_capacity(1 + then.len());
+        outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
+        outcome.extend_from_slice(then);
+        let grant = self.ledger.record(cell, None, outcome).await?;
+        Ok(HandedOver {
+            chain_pem: certificate.chain_pem,
+            not_after: certificate.not_after,
+            until: grant.deadline.unwrap_or(certificate.not_after),
+            cluster: grant.ask.cluster.clone(),
+        })
+    }
+
+    /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
+    async fn bind(&self, cell: &Cell, site: &Site, bound: &[(Binding, Probe)]) -> Result<Timestamp, BrokerError> {
+        let grant = cell.grant();
+        // Each is waited for, also when another failed: what is on its way must not arrive after the end.
+        let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
+        let uids = made.into_iter().collect::<Result<_, _>>()?;
+        // Somebody waits, and a question is no effect: it is asked while the outcome goes to the disk. Both are waited for,
+        // for what was recorded has to be known here before an end follows.
+        let asked = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
+        let (recorded, asked) = tokio::join!(self.ledger.record(cell, None, vec![Event::Bound { uids }]), asked);
+        recorded?;
+        asked?;
+        let until = approval::window_end(&grant.ask, self.ledger.now());
+        self.ledger.record(cell, None, vec![Event::Live { until }]).await?;
+        tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
+        Ok(until)
+    }
+}
+
+/// The bindings of a grant, each with the question whose answer tells whether it holds; none when the role
+/// allows nothing there.
+pub(super) fn with_probes(grant: &Grant, role: &ResolvedRole) -> Option<Vec<(Binding, Probe)>> {
+    let with_probe = |binding: Binding| {
+        let probe = Probe::for_role(role, binding.namespace.as_ref())?;
+        Some((binding, probe))
+    };
+    grant.bindings().into_iter().map(with_probe).collect()
+}

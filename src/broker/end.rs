@@ -1,0 +1,259 @@
+//! The end of a grant, whoever or whatever ends it: intent, deletion, proof.
+//!
+//! ```text
+//!  UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//! ```
+//! An end that fails is tried again until it succeeds. Nothing here signs or binds.
+
+use std::sync::{Arc, PoisonError};
+
+use futures::future::{join_all, try_join_all};
+
+use super::collect::with_probes;
+use super::proof::ask_until;
+use super::{Broker, BrokerError, not_the_requester};
+use crate::cluster::Unbound;
+use crate::grant::approval;
+use crate::grant::policy::Drift;
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::Person;
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
+use crate::ledger::{Author, Cell, Ending};
+
+/// So many roles of grants that ended are kept.
+const ROLES_KEPT: usize = 32;
+
+impl Broker {
+    /// The requester gives the access back.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    pub async fn release(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let refusal = match grant.phase {
+            _ if grant.requester != requester.name => not_the_requester(),
+            Phase::Live => {
+                let by = Author::from(requester);
+                return self.finish(&cell, Ending { why: EndCause::Released, by, reason: None }).await;
+            }
+            phase => Refusal::new(
+                Code::WrongPhase,
+                format!("the grant is {}, there is no access to give back", phase.as_str()),
+            )
+            .hint("`jit-login withdraw` takes a request back"),
+        };
+        Err(self.refuse(&cell, requester, "end", refusal).await)
+    }
+
+    /// An approver of the grant, or an admin, takes the access away.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    pub async fn revoke(&self, grant: &Grant, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let refusal = match grant.phase {
+            _ if !by.is_in_any(&self.admins) && !by.is_in_any(&grant.terms.groups()) => Refusal::new(
+                Code::NotAllowed,
+                format!("only {} may revoke this grant", [grant.terms.groups(), vec!["admins"]].concat().join(", ")),
+            ),
+            Phase::Approved | Phase::Live => {
+                let (by, reason) = (Author::from(by), Some(reason));
+                return self.finish(&cell, Ending { why: EndCause::Revoked, by, reason }).await;
+            }
+            phase => {
+                Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str()))
+            }
+        };
+        Err(self.refuse(&cell, by, "revoke", refusal).await)
+    }
+
+    /// Does what is due for a grant: lapses it, expires it, or goes on with an end that did not finish.
+    /// Called by the sweep only; a grant for which nothing is due stays as it is.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; it is due again then.
+    pub async fn settle(&self, cell: &Cell) -> Result<(), BrokerError> {
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ending) = owed
+            && matches!(grant.phase, Phase::Pending | Phase::Approved | Phase::Live)
+        {
+            return self.finish(cell, ending).await.map(drop);
+        }
+        let over = grant.deadline.is_some_and(|deadline| deadline <= self.ledger.now());
+        let lapse = |clock| self.ledger.record(cell, None, vec![Event::Lapsed { clock }]);
+        let settled = match grant.phase {
+            Phase::Pending if over => lapse(Clock::Pending).await,
+            Phase::Approved if over => lapse(Clock::Collect).await,
+            Phase::Live if over => return self.finish(cell, Ending::of_itself(EndCause::Expired)).await.map(drop),
+            // Nobody works on it, for the gate was free: a step before was cut off.
+            Phase::Collecting => return self.finish(cell, Ending::of_itself(EndCause::Failed)).await.map(drop),
+            Phase::Ending => {
+                let cause = grant.end_cause.unwrap_or(EndCause::Failed);
+                return self.finish(cell, Ending::of_itself(cause)).await.map(drop);
+            }
+            _ => return Ok(()),
+        };
+        if settled.is_err() {
+            self.ledger.later(cell);
+        }
+        Ok(settled.map(drop)?)
+    }
+
+    /// Ends a live grant whose binding somebody took away behind our back. Called by the sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
+        let reason = "its binding was gone from the cluster".to_owned();
+        self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await
+    }
+
+    /// Ends a live grant whose binding is not as it was made, or whose group another binding names. Called by the
+    /// sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn binding_altered(&self, id: &GrantId, found: String) -> Result<(), BrokerError> {
+        let event = Event::BindingAltered { found: found.clone() };
+        self.end_live(id, EndCause::Drifted, Some(event), |_| Some(found)).await
+    }
+
+    /// Ends a live grant whose role, which is this one now, is not the one that was approved, or says so where its
+    /// terms only warn. Called by the sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn role_is(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
+        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
+        if cell.grant().terms.drift == Drift::Warn {
+            let _gate = cell.gate.lock().await;
+            let grant = cell.grant();
+            // Each state of the role is told once.
+            let found = approval::drift(&grant, role).map(|drifted| match role {
+                Some(role) => format!("{}: {} {}", drifted.why, role.uid, role.rules_sha256()),
+                None => drifted.why,
+            });
+            if let Some(found) =
+                found.filter(|found| grant.phase == Phase::Live && grant.role_changed.as_ref() != Some(found))
+            {
+                tracing::warn!(grant = %grant.id, found, "the role changed; the terms of the grant let it go on");
+                self.ledger.record(&cell, None, vec![Event::RoleChanged { found }]).await?;
+            }
+            return Ok(());
+        }
+        self.end_live(id, EndCause::Drifted, None, |grant| approval::drift(grant, role).map(|drifted| drifted.why))
+            .await
+    }
+
+    /// Ends a grant if it is live and there is a reason to; `event` says before what was found.
+    async fn end_live(
+        &self,
+        id: &GrantId,
+        why: EndCause,
+        event: Option<Event>,
+        reason: impl FnOnce(&Grant) -> Option<String>,
+    ) -> Result<(), BrokerError> {
+        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        if grant.phase != Phase::Live {
+            return Ok(());
+        }
+        let Some(reason) = reason(&grant) else { return Ok(()) };
+        if let Some(event) = event {
+            // The end itself says it again, so that one goes on when the trail can't take this.
+            drop(self.ledger.record(&cell, None, vec![event]).await);
+        }
+        self.finish(&cell, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
+    }
+
+    /// Ends a grant; what fails is due again after a while that grows.
+    pub(super) async fn finish(&self, cell: &Cell, ending: Ending) -> Result<Arc<Grant>, BrokerError> {
+        let ended = self.unbind(cell, &ending).await;
+        match &ended {
+            Ok(grant) => {
+                tracing::info!(grant = %grant.id, requester = %grant.requester, cause = ending.why.as_str(), "ended");
+            }
+            Err(error) => {
+                tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
+                // Still live here means that the intent could not be recorded; access is gone all the same. What an
+                // operator takes away is also taken before it is access.
+                if cell.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {
+                    *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+                }
+                self.ledger.later(cell);
+            }
+        }
+        ended
+    }
+
+    /// Intent, deletion, proof. Removing goes on even when the trail can't take the intent: what is taken
+    /// away can't be misused, and the grant stays open here until the trail has it.
+    async fn unbind(&self, cell: &Cell, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
+        let Ending { why, by, reason } = ending.clone();
+        let grant = cell.grant();
+        if !grant.bind_intended {
+            let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
+            return Ok(self.ledger.record_by(cell, &by, vec![event]).await?);
+        }
+        let intended = if grant.phase == Phase::Ending {
+            Ok(())
+        } else {
+            self.ledger.record_by(cell, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
+        };
+        let site = self.site(&grant.ask.cluster)?;
+        let mut bindings = grant.bindings();
+        if !self.makes_roles(&grant.ask.cluster) {
+            // A policy that makes no roles any more gives the daemon no right on them. What is left gives nothing
+            // to anybody without its binding, and an end that waits for a right would never come.
+            for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
+                tracing::warn!(grant = %grant.id, role = binding.name, "the policy makes no roles in this cluster any more, so the grant's own is left behind");
+                binding.rules = None;
+            }
+        }
+        let uids = grant.binding_uids.iter().map(|uid| Some(uid.as_str())).chain(std::iter::repeat(None));
+        // All of them, also when one can't be taken away.
+        let unbound = join_all(bindings.iter().zip(uids).map(|(binding, uid)| site.cluster.unbind(binding, uid))).await;
+        for (unbound, binding) in unbound.into_iter().zip(bindings) {
+            match unbound? {
+                Unbound::Deleted | Unbound::AlreadyGone => {}
+                Unbound::Held => return Err(BrokerError::Held(binding.name)),
+                // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
+                Unbound::NotOurs { why } => {
+                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+                }
+            }
+        }
+        intended?;
+        if let Some(role) = self.role_of(&grant).await?
+            && let Some(bound) = with_probes(&grant, &role)
+        {
+            try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
+        }
+        let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
+        Ok(self.ledger.record(cell, None, vec![ended]).await?)
+    }
+
+    /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
+    /// last ones are kept: each is large, and takes longer to read than the question that comes of it.
+    async fn role_of(&self, grant: &Grant) -> Result<Option<Arc<ResolvedRole>>, BrokerError> {
+        let mut roles = self.roles.lock().await;
+        if let Some(role) = roles.get(&grant.rules_sha256) {
+            return Ok(Some(Arc::clone(role)));
+        }
+        let Some(shown) = self.trail.shown_of(&grant.id).await? else { return Ok(None) };
+        if roles.len() >= ROLES_KEPT {
+            roles.clear();
+        }
+        let role = Arc::new(shown.role);
+        roles.insert(Arc::clone(&grant.rules_sha256), Arc::clone(&role));
+        Ok(Some(role))
+    }
+}

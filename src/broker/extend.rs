@@ -1,0 +1,98 @@
+//! More time for a grant that is live: asked for, agreed to, checked against the policy again.
+
+use std::sync::Arc;
+
+use super::facts::known;
+use super::{Broker, BrokerError, not_the_requester};
+use crate::grant::extension::{self, Extension};
+use crate::grant::narrow::Narrowing;
+use crate::grant::policy::{self, Decision, Usage};
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{Ask, Person, Reason, Window};
+use crate::grant::{Event, Grant};
+
+impl Broker {
+    /// Who has the access asks for more time. What the policy asks nobody about is given at once.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; a refusal is recorded and changes nothing.
+    pub async fn extend(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        window: Window,
+        reason: Reason,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        let cell = self.still_open(grant)?;
+        let _gate = cell.gate.lock().await;
+        let grant = cell.grant();
+        let asked = self.asked_for_more(&grant, requester, window, reason).await.map(|event| vec![event]);
+        let asked = self.record_or_refuse(&cell, requester, "extend", asked).await?;
+        match extension::of_itself(&asked, self.ledger.now())? {
+            Some(extended) => Ok(self.ledger.record(&cell, None, vec![extended]).await?),
+            None => Ok(asked),
+        }
+    }
+
+    async fn asked_for_more(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        window: Window,
+        reason: Reason,
+    ) -> Result<Event, BrokerError> {
+        if grant.requester != requester.name {
+            return Err(not_the_requester().into());
+        }
+        self.gives()?;
+        let answer_within = self.times.answer.duration();
+        let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
+        self.still_gives(grant, requester, reason).await?;
+        Ok(asked)
+    }
+
+    pub(super) async fn more_time(
+        &self,
+        grant: &Grant,
+        extension: &Extension,
+        approver: &Person,
+        digest: &str,
+        less: &Narrowing,
+    ) -> Result<Event, BrokerError> {
+        if *less != Narrowing::default() {
+            let why = "more time can be agreed to or not, but not cut down";
+            return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
+        }
+        self.gives()?;
+        let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
+        // Nothing is collected after this that would look again.
+        if matches!(agreed, Event::Extended { .. }) {
+            let requester = self.person(&grant.requester).await?.ok_or_else(|| {
+                let why = format!("`{}` is not known on this host any more", grant.requester);
+                Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
+            })?;
+            self.still_gives(grant, &requester, extension.reason.clone()).await?;
+        }
+        Ok(agreed)
+    }
+
+    /// Whether the policy of now would give the access again for this reason, with the same to agree; the role is
+    /// watched all the time.
+    pub(super) async fn still_gives(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        reason: Reason,
+    ) -> Result<(), BrokerError> {
+        let ask = Ask { reason, ..grant.asked().clone() };
+        let usage = Usage { review_owed: self.owes_review(&requester.name, Some(&grant.id)), ..Usage::default() };
+        let known = known(self.site(&ask.cluster)?, &ask, usage).await?;
+        match policy::decide(&self.policy(), requester, &ask, &known.at(self.ledger.now())) {
+            Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
+            Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
+                .hint("make a new request")
+                .into()),
+            Decision::Deny(denial) => Err(denial.refusal().into()),
+        }
+    }
+}

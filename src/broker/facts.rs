@@ -1,0 +1,77 @@
+//! What a cluster says about a request, gathered for the decision in `grant/`.
+
+use futures::future::try_join_all;
+use jiff::Timestamp;
+
+use super::Site;
+use crate::cluster::{ClusterError, Probe};
+use crate::grant::policy::{Circumstances, Labels, Usage};
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{Access, Ask};
+use crate::grant::risk::{self, Assessment};
+use crate::grant::role::ResolvedRole;
+
+/// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
+pub(super) struct Known {
+    pub(super) role: Option<ResolvedRole>,
+    /// The labels of the namespaces that exist.
+    pub(super) labels: Labels,
+    pub(super) assessment: Assessment,
+    pub(super) usage: Usage,
+}
+
+impl Known {
+    pub(super) fn at(&self, now: Timestamp) -> Circumstances<'_> {
+        Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage: self.usage }
+    }
+
+    /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
+    pub(super) fn asked_for(&self, ask: &Ask) -> Result<&ResolvedRole, Refusal> {
+        if let Some(missing) = ask.scope.namespaces().iter().find(|name| !self.labels.contains_key(*name)) {
+            let why = format!("there is no namespace `{missing}` in `{}`", ask.cluster);
+            return Err(Refusal::new(Code::NamespaceMissing, why));
+        }
+        let Some(role) = &self.role else {
+            return Err(Refusal::new(Code::RoleMissing, format!("there is no {}", told(&ask.access)))
+                .hint("a binding to a missing role would lie in wait for one to be made"));
+        };
+        match Probe::for_role(role, ask.scope.namespaces().first()) {
+            Some(_) => Ok(role),
+            None => Err(role_empty(ask)),
+        }
+    }
+}
+
+/// Asks the cluster, all at once.
+pub(super) async fn known(site: &Site, ask: &Ask, usage: Usage) -> Result<Known, ClusterError> {
+    let namespaces = ask.scope.namespaces();
+    let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
+    let (labels, role, version) = tokio::try_join!(labels, resolve(site, ask), site.cluster.version())?;
+    let labels = namespaces.iter().cloned().zip(labels).filter_map(|(name, labels)| Some((name, labels?))).collect();
+    let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
+    // Without a version that can be read every right has its most dangerous meaning.
+    let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
+    Ok(Known { role, labels, assessment, usage })
+}
+
+/// What is asked for as the cluster has it now; none when the role is missing.
+pub(super) async fn resolve(site: &Site, ask: &Ask) -> Result<Option<ResolvedRole>, ClusterError> {
+    match &ask.access {
+        Access::Role(role) => site.cluster.resolve_role(ask.scope.namespaces().first(), role).await,
+        // No role of the cluster, so no uid; it is made when it is bound.
+        Access::Rules(rules) => Ok(Some(ResolvedRole::new(String::new(), rules.as_slice().to_vec()))),
+    }
+}
+
+pub(super) fn role_empty(ask: &Ask) -> Refusal {
+    Refusal::new(Code::RoleEmpty, format!("{} allows nothing in {}", told(&ask.access), ask.scope))
+        .hint("its rules are empty, or hold only outside of namespaces")
+}
+
+/// `ClusterRole `view``, with its kind, as people look for it in the cluster.
+pub(super) fn told(access: &Access) -> String {
+    match access {
+        Access::Role(role) => format!("{} `{}`", role.kind(), role.name()),
+        Access::Rules(_) => access.to_string(),
+    }
+}

@@ -1,0 +1,366 @@
+//! The story: the only room that orders the steps of a grant, a chapter a file.
+//!
+//! ```text
+//!  request ─► approve ─► certificate ─► end
+//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
+//!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
+//!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
+//!  drain: nothing of all that but ends and renewals, until resume;  revoke_many: end, side by side
+//! ```
+//! It never decides (`grant/` does), never talks to the outside itself (`ca`, `cluster`, `trail` do), and
+//! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
+//! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
+
+mod answer;
+mod break_glass;
+mod collect;
+mod end;
+mod extend;
+mod facts;
+mod operate;
+mod proof;
+mod request;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::ca::{Authority, CaError};
+use crate::cluster::{Cluster, ClusterError};
+use crate::config::{PolicyRead, Times};
+use crate::grant::drain;
+use crate::grant::policy::Policy;
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
+use crate::grant::role::ResolvedRole;
+use crate::grant::{Event, Grant, GrantId, Shown};
+use crate::ledger::{Cell, Ledger, LedgerError};
+use crate::people::{People, Unknown, or_nobody};
+use crate::trail::{Trail, TrailError};
+
+pub use self::collect::HandedOver;
+pub use self::operate::Whose;
+use self::proof::ANSWER_WITHIN;
+pub use self::request::{Explained, Tried};
+
+/// Why a step did not happen. A refusal is our answer; everything else is our failure.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// A rule says no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// Nothing was recorded.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The cluster could not be asked, or would not do it.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The authority could not sign.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// The clock went back behind what the trail already says.
+    #[error(
+        "the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right"
+    )]
+    ClockWentBack {
+        /// The clock.
+        now: Timestamp,
+        /// The newest entry.
+        latest: Timestamp,
+    },
+    /// The host could not be asked who somebody is.
+    #[error("{0}")]
+    NameService(Unknown),
+    /// The API server's answer did not become what the binding says.
+    #[error("after {} s the API server still says {answer}", ANSWER_WITHIN.as_secs())]
+    Unsettled {
+        /// What it still says.
+        answer: String,
+    },
+    /// Somebody's finalizer keeps the deleted binding, and RBAC goes on granting it.
+    #[error("a finalizer keeps binding `{0}` alive\nhint: an administrator of the cluster has to remove the finalizer")]
+    Held(String),
+    /// A fault of ours, told in the log.
+    #[error("internal fault; the daemon's log says more")]
+    Internal,
+}
+
+impl From<TrailError> for BrokerError {
+    fn from(error: TrailError) -> Self {
+        Self::Ledger(error.into())
+    }
+}
+
+impl From<Refusal> for BrokerError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A cluster and the authority that signs for it.
+pub struct Site {
+    /// Where bindings are made.
+    pub cluster: Cluster,
+    /// What signs. Behind a lock, for `jitd ca renew` replaces it under a running daemon.
+    pub authority: RwLock<Arc<Authority>>,
+}
+
+/// So many ends of each cluster are under way at a time: one that hangs holds up only its own.
+pub struct Turns(BTreeMap<ClusterName, Semaphore>);
+
+impl Turns {
+    /// Waits for a turn, which lasts until it is dropped. A cluster that the configuration does not have has none.
+    pub async fn at(&self, cluster: &ClusterName) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.get(cluster)?.acquire().await.ok()
+    }
+}
+
+/// All that the story needs, and the grants that are not over.
+pub struct Broker {
+    trail: Trail,
+    sites: BTreeMap<ClusterName, Site>,
+    /// Behind a lock, for it is read again under a running daemon.
+    policy: RwLock<Arc<Policy>>,
+    people: People,
+    times: Times,
+    admins: Vec<String>,
+    ledger: Ledger,
+    /// The keys that are being asked with at this moment.
+    asking: Mutex<HashSet<KeyHash>>,
+    /// Held from the question whether a person owes a review until they do, so that nobody breaks two at once.
+    breaking: tokio::sync::Mutex<()>,
+    /// Held from what an operator says about giving until it is recorded.
+    operating: tokio::sync::Mutex<()>,
+    /// Roles of grants that ended lately, by the hash of their rules.
+    roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
+}
+
+/// Who may look at, and who may end, what is not theirs.
+#[derive(Clone, Debug)]
+pub struct Overseers {
+    /// Groups that may see every grant; the admins are among them.
+    pub readers: Vec<String>,
+    /// Groups that may also revoke every grant.
+    pub admins: Vec<String>,
+}
+
+/// What a broker is made of.
+pub struct Parts {
+    /// The store.
+    pub trail: Trail,
+    /// The grants that it says are open.
+    pub open: Vec<Grant>,
+    /// The clusters.
+    pub sites: BTreeMap<ClusterName, Site>,
+    /// Who may ask for what.
+    pub policy: Policy,
+    /// Who is known.
+    pub people: People,
+    /// The clocks.
+    pub times: Times,
+    /// Who may see and end what is not theirs.
+    pub overseers: Overseers,
+    /// The clock of the host.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Broker {
+    /// Takes up where the trail stands.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let readers = parts.overseers.readers;
+        Self {
+            ledger: Ledger::new(parts.trail.clone(), parts.open, readers, parts.clock),
+            trail: parts.trail,
+            sites: parts.sites,
+            policy: RwLock::new(Arc::new(parts.policy)),
+            people: parts.people,
+            times: parts.times,
+            admins: parts.overseers.admins,
+            asking: Mutex::default(),
+            breaking: tokio::sync::Mutex::default(),
+            operating: tokio::sync::Mutex::default(),
+            roles: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The grants that are not over.
+    #[must_use]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Records that the daemon serves.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then it must not.
+    pub async fn started(
+        &self,
+        version: &str,
+        host: &str,
+        policy_sha256: &str,
+        guardrails_sha256: Option<&str>,
+    ) -> Result<(), BrokerError> {
+        let event = Event::Started {
+            version: version.to_owned(),
+            host: host.to_owned(),
+            policy_sha256: policy_sha256.to_owned(),
+            guardrails_sha256: guardrails_sha256.map(str::to_owned),
+        };
+        Ok(self.ledger.note(None, event).await?)
+    }
+
+    /// The policy of this moment. A decision asks for it anew: what was loaded meanwhile is in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this policy decides. It stands in the trail before; what is live keeps its own terms.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then the policy before stays in force.
+    pub async fn use_policy(&self, read: PolicyRead) -> Result<(), BrokerError> {
+        let PolicyRead { policy, policy_sha256, guardrails_sha256 } = read;
+        self.ledger.note(None, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        Ok(())
+    }
+
+    /// Records that the daemon ends in good order.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`].
+    pub async fn stopped(&self) -> Result<(), BrokerError> {
+        Ok(self.ledger.note(None, Event::Stopped).await?)
+    }
+
+    fn gives(&self) -> Result<(), Refusal> {
+        drain::gives(self.draining().as_deref())
+    }
+
+    /// The person of this name with the groups of now; none when the host knows nobody by it. While the name service fails
+    /// nobody has lost a right.
+    async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
+        or_nobody(self.people.by_name(name).await).map_err(BrokerError::NameService)
+    }
+
+    /// What approvers of a grant are shown beside what is asked.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`].
+    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, BrokerError> {
+        Ok(self.trail.shown_of(id).await?)
+    }
+
+    /// The trail's lines about a grant.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`].
+    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
+        Ok(self.trail.lines_of(id).await?)
+    }
+
+    /// Whether the policy lets grants own roles in this cluster; only then has the daemon a right on them.
+    #[must_use]
+    pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
+        self.policy().makes_roles(cluster)
+    }
+
+    /// Turns of which every cluster gives so many at a time.
+    #[must_use]
+    pub fn turns(&self, at_once: usize) -> Turns {
+        Turns(self.sites.keys().map(|cluster| (cluster.clone(), Semaphore::new(at_once))).collect())
+    }
+
+    /// The clusters, by name.
+    pub fn sites(&self) -> impl Iterator<Item = (&ClusterName, &Site)> {
+        self.sites.iter()
+    }
+
+    /// Records what somebody did, or that it was refused.
+    async fn record_or_refuse(
+        &self,
+        cell: &Cell,
+        by: &Person,
+        action: &str,
+        decided: Result<Vec<Event>, BrokerError>,
+    ) -> Result<Arc<Grant>, BrokerError> {
+        match decided {
+            Ok(events) => Ok(self.ledger.record(cell, Some(by), events).await?),
+            Err(BrokerError::Refused(refusal)) => Err(self.refuse(cell, by, action, refusal).await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
+    /// is the answer instead: nothing happens outside the trail.
+    async fn refuse(&self, cell: &Cell, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
+        let grant = cell.grant();
+        if grant.is_over() {
+            // It ended while this waited for the gate; nothing follows an end.
+            return over(&grant).into();
+        }
+        let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
+        match self.ledger.record(cell, Some(by), vec![event]).await {
+            Ok(_) => refusal.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn clock_is_sane(&self, now: Timestamp) -> Result<(), BrokerError> {
+        let latest = self.ledger.latest();
+        if now < latest && latest.duration_since(now) > CLOCK_TOLERANCE {
+            return Err(BrokerError::ClockWentBack { now, latest });
+        }
+        Ok(())
+    }
+
+    /// The cell of a grant that was seen; refused when it is over, or was just now.
+    fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
+        match self.ledger.cell(&seen.id) {
+            Some(cell) if cell.grant().phase.is_open() => Ok(cell),
+            // What only owes a review is over for everything else.
+            Some(cell) => Err(over(&cell.grant()).into()),
+            None => Err(over(seen).into()),
+        }
+    }
+
+    fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {
+        self.sites.get(cluster).ok_or_else(|| {
+            Refusal::new(Code::UnknownCluster, format!("there is no cluster `{cluster}` here"))
+                .hint(format!("there is {}", self.sites.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+                .into()
+        })
+    }
+}
+
+impl Site {
+    /// The authority of this moment.
+    #[must_use]
+    pub fn authority(&self) -> Arc<Authority> {
+        Arc::clone(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on this one signs.
+    pub fn replace_authority(&self, authority: Authority) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+    }
+}
+
+fn over(seen: &Grant) -> Refusal {
+    let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
+    let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
+    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again")
+}
+
+fn not_the_requester() -> Refusal {
+    Refusal::new(Code::NotAllowed, "only the person who asked may do this")
+}

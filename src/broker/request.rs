@@ -1,0 +1,238 @@
+//! Asking: what the policy would say to a request, and the request itself.
+//!
+//! ```text
+//!  explain: policy ─► cluster ─► policy          (nothing is recorded)
+//!  request: policy ─► cluster ─► policy ─► Requested (or RequestRefused)
+//! ```
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::try_join_all;
+use jiff::SignedDuration;
+
+use super::facts::known;
+use super::{Broker, BrokerError, Site};
+use crate::ca;
+use crate::cluster::ClusterError;
+use crate::grant::approval;
+use crate::grant::digest;
+use crate::grant::policy::{self, Decision, Usage};
+use crate::grant::refusal::{Code, Refusal};
+use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName};
+use crate::grant::risk::Assessment;
+use crate::grant::{self, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
+
+/// What would be said to a request.
+#[derive(Debug)]
+pub struct Explained {
+    /// What the policy says.
+    pub decision: Decision,
+    /// What it would reach; none when it was denied before the cluster was asked.
+    pub assessment: Option<Assessment>,
+    /// What the API server would say to each binding; empty when it was not asked.
+    pub tried: Vec<Tried>,
+}
+
+/// A binding that was not made, only tried.
+#[derive(Debug)]
+pub struct Tried {
+    /// The binding.
+    pub binding: Binding,
+    /// Why the API server would refuse it; none when it would take it.
+    pub refused: Option<String>,
+}
+
+/// So much of what a requester has already is shown to approvers one by one.
+const HELD_SHOWN: usize = 20;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
+
+/// One key while it is being asked with, so that two people can't both find it free.
+struct Asking<'a> {
+    keys: &'a Mutex<HashSet<KeyHash>>,
+    key: KeyHash,
+}
+
+impl<'a> Asking<'a> {
+    fn with(keys: &'a Mutex<HashSet<KeyHash>>, key: &KeyHash) -> Result<Self, Refusal> {
+        if keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            Ok(Self { keys, key: key.clone() })
+        } else {
+            Err(key_in_use("this key is being asked with at this moment"))
+        }
+    }
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+impl Broker {
+    /// What the policy would say to `ask` in the cluster as it is, and what it would reach; when `dry_run`, also what
+    /// the API server says to the objects. Nothing is recorded, and nothing is stored in the cluster.
+    ///
+    /// # Errors
+    /// [`BrokerError`], also for what is refused whatever the policy says.
+    pub async fn explain(&self, requester: &Person, ask: &Ask, dry_run: bool) -> Result<Explained, BrokerError> {
+        let site = self.site(&ask.cluster)?;
+        let usage = self.usage(&requester.name, None).await?;
+        if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
+            return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
+        }
+        approval::access_fits_scope(ask)?;
+        let known = known(site, ask, usage).await?;
+        approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
+        let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
+        let bindings = match &decision {
+            Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name, false),
+            _ => Vec::new(),
+        };
+        let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
+        Ok(Explained { decision, assessment: Some(known.assessment), tried })
+    }
+
+    /// Somebody asks. A refusal is recorded too.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; no grant comes to be.
+    pub async fn request(&self, requester: &Person, ask: Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        match self.requested(requester, &ask, csr).await {
+            Ok(grant) => Ok(grant),
+            Err(BrokerError::Refused(refusal)) => {
+                let code = refusal.code.as_str().to_owned();
+                let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
+                self.ledger.note(Some(requester), event).await?;
+                Err(refusal.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        self.gives()?;
+        let site = self.site(&ask.cluster)?;
+        let usage = self.usage(&requester.name, None).await?;
+        policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
+            .map_err(|denial| denial.refusal())?;
+        approval::access_fits_scope(ask)?;
+        let key = ca::read_csr(csr)?.key().clone();
+        // Held until the request stands in the trail, where the next one finds it.
+        let _asking = Asking::with(&self.asking, &key)?;
+        self.key_is_free(&key, requester, site).await?;
+        let known = known(site, ask, usage).await?;
+        let role = known.asked_for(ask)?.clone();
+        approval::leaves_the_guard(ask, &role)?;
+        let now = self.ledger.now();
+        let terms = match policy::decide(&self.policy(), requester, ask, &known.at(now)) {
+            Decision::Ask(terms) => terms,
+            Decision::Deny(denial) => return Err(denial.refusal().into()),
+        };
+        // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
+        self.gives()?;
+        let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
+        let shown = Shown { role, assessment: known.assessment, holds, holds_more };
+
+        let id = new_id()?;
+        let event = Event::Requested(Box::new(Requested {
+            digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
+            ask: ask.clone(),
+            key,
+            shown,
+            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage },
+            pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
+            terms,
+        }));
+        let grant = self.ledger.begin(id, requester, now, event).await?;
+        tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
+        match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
+            Some(approved) => {
+                let cell = self.still_open(&grant)?;
+                let _gate = cell.gate.lock().await;
+                Ok(self.ledger.record(&cell, None, vec![approved]).await?)
+            }
+            None => Ok(grant),
+        }
+    }
+
+    /// What a person has open, and asked for lately. The review that the grant `of` itself owes does not count
+    /// against it.
+    pub(super) async fn usage(&self, person: &PersonName, of: Option<&GrantId>) -> Result<Usage, BrokerError> {
+        let mut usage = Usage::default();
+        for grant in self.ledger.of(person) {
+            usage.review_owed |= grant.owes_review() && of != Some(&grant.id);
+            match grant.phase {
+                Phase::Pending => usage.pending = usage.pending.saturating_add(1),
+                Phase::Collecting | Phase::Live => usage.live = usage.live.saturating_add(1),
+                _ => {}
+            }
+        }
+        if let Some(most) = self.policy().limits().per_hour {
+            let since = approval::after(self.ledger.now(), -HOUR);
+            usage.last_hour = self.trail.asked_since(person, since, most).await?;
+        }
+        Ok(usage)
+    }
+
+    /// Whether a person owes a review of another grant than this one.
+    pub(super) fn owes_review(&self, person: &PersonName, but: Option<&GrantId>) -> bool {
+        self.ledger.of(person).iter().any(|grant| grant.owes_review() && but != Some(&grant.id))
+    }
+
+    /// The access that a person has in a cluster at this moment, the newest, and how much more. An approver reads
+    /// a few; all of it in every request would make the trail grow with the square of what somebody has.
+    fn held(&self, person: &PersonName, cluster: &ClusterName) -> (Vec<Held>, usize) {
+        let works = |grant: &Arc<Grant>| grant.phase == Phase::Live && grant.ask.cluster == *cluster;
+        let mut live: Vec<Arc<Grant>> = self.ledger.of(person).into_iter().filter(works).collect();
+        let newest = |a: &Arc<Grant>, b: &Arc<Grant>| (b.live_at, &b.id).cmp(&(a.live_at, &a.id));
+        let more = live.len().saturating_sub(HELD_SHOWN);
+        if more > 0 {
+            // Without putting all of them in order.
+            live.select_nth_unstable_by(HELD_SHOWN, newest);
+            live.truncate(HELD_SHOWN);
+        }
+        live.sort_unstable_by(newest);
+        let held = |grant: &Arc<Grant>| {
+            let Ask { scope, access, .. } = &*grant.ask;
+            Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() }
+        };
+        (live.iter().map(held).collect(), more)
+    }
+
+    async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
+        if site.authority().is_own_key(key) {
+            return Err(key_in_use("this is the authority's own key").into());
+        }
+        if self.trail.is_key_of_another(key, &requester.name).await? {
+            return Err(key_in_use("this key stands in another person's grant").into());
+        }
+        Ok(())
+    }
+}
+
+fn new_id() -> Result<GrantId, BrokerError> {
+    let mut random = [0; 10];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
+    Ok(GrantId::from_random(random))
+}
+
+/// What the API server would say to a binding; its failures are ours, its refusals are the answer.
+async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
+    let refused = match site.cluster.would_bind(&binding).await {
+        Ok(()) => None,
+        Err(
+            refused @ (ClusterError::Forbidden { .. }
+            | ClusterError::NotFound { .. }
+            | ClusterError::Conflict { .. }
+            | ClusterError::Rejected { .. }),
+        ) => Some(refused.to_string().replace('\n', "; ")),
+        Err(failure) => return Err(failure),
+    };
+    Ok(Tried { binding, refused })
+}
+
+fn key_in_use(why: &str) -> Refusal {
+    Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does")
+}
