@@ -16,10 +16,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -171,7 +172,7 @@ impl Client {
     /// See [`ClientError`].
     pub async fn wait(&mut self, seen: &GrantView, hold: Duration) -> Result<GrantView, ClientError> {
         let seconds = hold.min(LONGEST_WAIT).as_secs().max(1);
-        let query = format!("/wait?phase={}&answers={}&timeout={seconds}", segment(&seen.phase), seen.answers);
+        let query = format!("/wait?phase={}&answers={}&timeout={seconds}", seen.phase.as_str(), seen.answers);
         self.read(&path(&seen.id, &query), Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await
     }
 
@@ -347,16 +348,28 @@ async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) 
         .await
         .map_err(|error| protocol(format!("it broke off or is longer than {most} bytes, {error}")))?
         .to_bytes();
-    let understood = |error: serde_json::Error| {
-        protocol(format!("status {}, {error} (another version of jitd?)", head.status.as_u16()))
-    };
     if head.status.is_success() && kind == JSON {
-        serde_json::from_slice(&bytes).map_err(understood)
+        understood(&bytes, head.status)
     } else if !head.status.is_success() && kind == PROBLEM {
-        Err(ClientError::Problem(serde_json::from_slice(&bytes).map_err(understood)?))
+        Err(ClientError::Problem(understood(&bytes, head.status)?))
     } else {
         Err(protocol(format!("status {} with content type `{}`", head.status.as_u16(), kind.escape_default())))
     }
+}
+
+/// An answer in words that this version knows.
+fn understood<T: DeserializeOwned>(bytes: &[u8], status: StatusCode) -> Result<T, ClientError> {
+    let status = status.as_u16();
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    let answer = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+        let why = match error.inner().classify() {
+            Category::Data => "; the daemon and this client are of different versions",
+            Category::Io | Category::Syntax | Category::Eof => "",
+        };
+        protocol(format!("status {status}, {error}{why}"))
+    })?;
+    text.end().map_err(|error| protocol(format!("status {status}, {error}")))?;
+    Ok(answer)
 }
 
 async fn open(socket: &Path, trust: Trust) -> Result<(u32, SendRequest<Full<Bytes>>), ClientError> {
@@ -458,7 +471,6 @@ const PROBLEM: &str = "application/problem+json";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::StatusCode;
     use axum::response::IntoResponse;
     use axum::routing::{get, post};
     use axum::{Json, Router};
@@ -509,6 +521,24 @@ mod tests {
         let error = client.show("abcd").await.unwrap_err();
         assert!(matches!(error, ClientError::Problem(problem) if problem.code == "no-such-grant"));
         assert_eq!(client.whoami().await.unwrap().uid, 7);
+    }
+
+    #[tokio::test]
+    async fn a_word_of_another_version_is_refused_with_its_field() {
+        let scratch = Scratch::new("word");
+        let grant = |phase: &str| {
+            json!({"id": "7k3m9x2q7k3m9x2q", "phase": phase, "requester": "alice", "cluster": "prod", "role": "view",
+                "namespaces": [], "access": "role view", "duration": "15m", "reason": "r", "rule": "x", "agreed": [],
+                "digest": "d", "steps": [], "key": "k", "requestedAt": "2026-11-23T18:00:00Z", "certificates": 0,
+                "answers": 0})
+        };
+        let list = json!({"more": false, "grants": [grant("live"), grant("paused")]});
+        let routes = Router::new().route("/v1/grants", get(move || async { Json(list) }));
+        let socket = serve(&scratch, routes);
+        let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
+        let told = client.list(true, 9).await.unwrap_err().to_string();
+        assert!(told.contains("grants[1].phase: unknown variant `paused`"), "{told}");
+        assert!(told.ends_with("the daemon and this client are of different versions"), "{told}");
     }
 
     #[tokio::test]

@@ -134,6 +134,7 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Query {
+        /// Text, so that a caller of another version, who saw a phase that is none here, is answered at once.
         phase: String,
         #[serde(default)]
         answers: u32,

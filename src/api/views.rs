@@ -3,7 +3,7 @@
 //! What needs no more than a grant for it is in [`wire`](crate::wire). The handlers are the caller.
 
 use crate::broker::{Explained, Tried, Whose};
-use crate::grant::policy::{Decision, Denial};
+use crate::grant::policy::{Decision, Denial, Outcome};
 use crate::grant::request::{Malformed, Reason};
 use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
 
@@ -11,7 +11,7 @@ impl From<Explained> for DecisionView {
     fn from(Explained { decision, assessment, tried }: Explained) -> Self {
         let said = match &decision {
             Decision::Ask(terms) => Self {
-                outcome: if terms.steps.is_empty() { "preApproved" } else { "ask" }.to_owned(),
+                outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
                 rule: Some(terms.rule.clone()),
                 steps: StepView::all(&terms.steps, &[]),
                 missing: Vec::new(),
@@ -19,7 +19,7 @@ impl From<Explained> for DecisionView {
                 tried: Vec::new(),
             },
             Decision::Deny(denial) => Self {
-                outcome: "deny".to_owned(),
+                outcome: Outcome::Deny,
                 rule: denial.nearest().map(str::to_owned),
                 steps: Vec::new(),
                 missing: match denial {

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::grant::{RisksView, StepView};
+use crate::grant::policy::Outcome;
 
 /// `POST /v1/explain`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionView {
     /// `ask` when people would be asked, `preApproved` when nobody would, `deny` when it may not be asked.
-    pub outcome: String,
+    #[schema(value_type = String)]
+    pub outcome: Outcome,
     /// The rule that decided, or that came nearest; absent when no rule decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,

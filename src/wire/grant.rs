@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::operate::DrainingView;
-use crate::grant::glass::{self, Glass};
+use crate::grant::glass::{self, Glass, Verdict};
 use crate::grant::policy::{Step, Yes, unmet};
 use crate::grant::request::{Access, Login, PersonName};
-use crate::grant::risk::{Assessment, Finding};
+use crate::grant::risk::{Assessment, Finding, Severity};
 use crate::grant::role::Rule;
-use crate::grant::{Grant, Held, Shown};
+use crate::grant::{EndCause, Grant, Held, Phase, Shown};
 
 /// A grant as its requester, its approvers and auditors see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -21,10 +21,12 @@ pub struct GrantView {
     /// Its identity.
     pub id: String,
     /// `pending`, `approved`, `collecting`, `live`, `ending`, `denied`, `withdrawn`, `lapsed`, `ended`.
-    pub phase: String,
+    #[schema(value_type = String)]
+    pub phase: Phase,
     /// Why it ended: `expired`, `released`, `revoked`, `drifted`, `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end_cause: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub end_cause: Option<EndCause>,
     /// Who asked.
     pub requester: String,
     /// Who of those who asked or agreed had logged in with an account that is not theirs.
@@ -105,7 +107,8 @@ pub struct GrantView {
     /// The worst of what the access lets its holder reach: `low` to `critical`, `unclassified` above all; absent
     /// when nothing was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub risk: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub risk: Option<Severity>,
     /// What it reaches, one by one; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
@@ -127,8 +130,8 @@ impl GrantView {
     pub fn of(grant: &Grant, now: Timestamp) -> Self {
         Self {
             id: grant.id.to_string(),
-            phase: grant.phase.as_str().to_owned(),
-            end_cause: grant.end_cause.map(|cause| cause.as_str().to_owned()),
+            phase: grant.phase,
+            end_cause: grant.end_cause,
             requester: grant.requester.to_string(),
             came_in_as: std::iter::once((&grant.requester, &grant.requester_login))
                 .chain(grant.agreed.iter().map(|yes| (&yes.by, &yes.login)))
@@ -173,7 +176,7 @@ impl GrantView {
                 .narrowed_from
                 .as_ref()
                 .map(|ask| format!("{} in {} for {}", ask.access, ask.scope, ask.window)),
-            risk: grant.risk.map(|severity| severity.as_str().to_owned()),
+            risk: grant.risk,
             risks: None,
             holds: Vec::new(),
             holds_more: None,
@@ -218,7 +221,8 @@ pub struct FindingView {
     /// Its stable id, such as `E25`.
     pub id: String,
     /// How bad it is in this scope.
-    pub severity: String,
+    #[schema(value_type = String)]
+    pub severity: Severity,
     /// The permission and what it gives, one sentence.
     pub why: String,
     /// Access made with it stays after the window.
@@ -231,7 +235,7 @@ impl From<Assessment> for RisksView {
     fn from(assessment: Assessment) -> Self {
         let view = |finding: &Finding| FindingView {
             id: finding.id.as_str().to_owned(),
-            severity: finding.severity.as_str().to_owned(),
+            severity: finding.severity,
             why: finding.why.clone(),
             persists: finding.persists,
             streams: finding.streams,
@@ -285,7 +289,7 @@ impl BreakGlassView {
         let view = |review: &glass::Reviewed| ReviewView {
             by: review.by.by.to_string(),
             at: review.by.at,
-            verdict: review.verdict.as_str().to_owned(),
+            verdict: review.verdict,
             words: review.words.to_string(),
         };
         Self {
@@ -311,7 +315,8 @@ pub struct ReviewView {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// `justified` or `not-justified`.
-    pub verdict: String,
+    #[schema(value_type = String)]
+    pub verdict: Verdict,
     /// In their words.
     pub words: String,
 }

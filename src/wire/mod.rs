@@ -1,6 +1,9 @@
 //! What goes over the socket, shared by the daemon and its client: bodies as they are written, and the
 //! views that are answered. JSON, camelCase; an unknown field in a body is refused.
 //!
+//! A word of a known set, such as a phase, has its type on both sides: who does not know a word refuses it. Only
+//! [`Problem::code`] is text, so that every refusal reaches its reader.
+//!
 //! Nothing here decides anything, and nothing here knows more of the crate than [`grant`](crate::grant): the client
 //! stands on it without the broker. `api` and `client` are the callers.
 
@@ -20,5 +23,5 @@ pub use self::grant::{
     BreakGlassView, CameInView, EventList, ExtensionView, FindingView, GrantList, GrantView, HeldView, ReviewView,
     RisksView, StepView,
 };
-pub use self::operate::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
+pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -104,32 +104,57 @@ pub struct RevokedView {
     /// What may be done, in words.
     pub access: String,
     /// Where it stood before.
-    pub was: String,
+    #[schema(value_type = String)]
+    pub was: Phase,
     /// Where it stands now.
-    pub phase: String,
+    #[schema(value_type = String)]
+    pub phase: Phase,
     /// How it is known that it is over: `denied` when the API server said so, `never-bound` when nothing was ever
     /// bound; absent while it is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proof: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub proof: Option<Proof>,
     /// Why it is not over yet; it is tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// How it is known that a grant is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// The API server said "denied".
+    Denied,
+    /// Nothing was ever bound.
+    NeverBound,
+}
+
+impl Proof {
+    /// The word for it, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::NeverBound => "never-bound",
+        }
+    }
 }
 
 impl RevokedView {
     /// A grant that stood at `was` and is so now.
     #[must_use]
     pub fn of(was: Phase, grant: &Grant, why: Option<String>) -> Self {
-        let proof = (!grant.phase.is_open()).then_some(if grant.bind_intended { "denied" } else { "never-bound" });
+        let proof = if grant.bind_intended { Proof::Denied } else { Proof::NeverBound };
+        let proof = (!grant.phase.is_open()).then_some(proof);
         Self {
             id: grant.id.to_string(),
             requester: grant.requester.to_string(),
             cluster: grant.ask.cluster.to_string(),
             namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
             access: grant.ask.access.to_string(),
-            was: was.as_str().to_owned(),
-            phase: grant.phase.as_str().to_owned(),
-            proof: proof.map(str::to_owned),
+            was,
+            phase: grant.phase,
+            proof,
             why: why.filter(|_| proof.is_none()),
         }
     }

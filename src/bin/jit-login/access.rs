@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
+use jitd::grant::Phase;
 use jitd::wire::{AskBody, GrantView, RequestBody};
 
 use crate::credential::{Kept, Terms, explained};
@@ -68,11 +69,6 @@ fn account(name: &str) -> Result<u32, Failure> {
     }
 }
 
-/// Whether anything can still happen to a grant.
-pub(crate) fn is_open(grant: &GrantView) -> bool {
-    matches!(grant.phase.as_str(), "pending" | "approved" | "collecting" | "live" | "ending")
-}
-
 /// The runtime of the verbs that talk to the daemon: one thread, this one.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -115,7 +111,7 @@ pub(crate) struct Access {
 /// Collects an approved grant, or renews a live one where that is due, and writes what kubectl needs.
 pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
     let folder = holding_key(grant)?;
-    let found = if grant.phase == "live" { Kept::find(&folder, &grant.id)? } else { None };
+    let found = if grant.phase == Phase::Live { Kept::find(&folder, &grant.id)? } else { None };
     let kept = match found {
         // More time was given since: the new end has to be in what is kept.
         Some(kept) if kept.is_good(now()) && grant.deadline.is_none_or(|end| end <= kept.until) => kept,
@@ -225,10 +221,10 @@ pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
     let mut over = Vec::new();
     for id in local_grants() {
         let open = match known.iter().find(|grant| grant.id == id) {
-            Some(grant) => is_open(grant),
+            Some(grant) => grant.phase.is_open(),
             None if questions < MOST_QUESTIONS => {
                 questions += 1;
-                client.show(&id).await.map_or(true, |grant| is_open(&grant))
+                client.show(&id).await.map_or(true, |grant| grant.phase.is_open())
             }
             None => true,
         };

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use jitd::client::{Client, ClientError};
+use jitd::grant::Phase;
 use jitd::wire::{CertificateView, ClusterView, GrantView};
 use serde::{Deserialize, Serialize};
 
@@ -292,8 +293,8 @@ pub(crate) async fn explained(client: &mut Client, grant: &str, failure: Failure
         return failure;
     }
     match client.show(grant).await {
-        Ok(view) if view.phase == "pending" => Failure::StillPending(Box::new(view)),
-        Ok(view) if !access::is_open(&view) || view.phase == "ending" => Failure::Closed(Box::new(view)),
+        Ok(view) if view.phase == Phase::Pending => Failure::StillPending(Box::new(view)),
+        Ok(view) if !view.phase.is_open() || view.phase == Phase::Ending => Failure::Closed(Box::new(view)),
         _ => failure,
     }
 }
@@ -301,7 +302,7 @@ pub(crate) async fn explained(client: &mut Client, grant: &str, failure: Failure
 fn without_key(daemon: &Daemon, grant: &str, deadline: Instant) -> Failure {
     let found = within(deadline, async { Ok(daemon.connect().await?.show(grant).await?) });
     match found {
-        Ok(view) if !access::is_open(&view) => Failure::Closed(Box::new(view)),
+        Ok(view) if !view.phase.is_open() => Failure::Closed(Box::new(view)),
         Ok(view) => Failure::own(
             format!("the key of `{grant}` is not here"),
             format!("it is where it was asked for, until logout; else {}", failure::again(&view.id)),

@@ -16,7 +16,7 @@ use jitd::client::{ClientError, is_socket};
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
 
-use crate::access::{Daemon, is_open, local_grants, runtime};
+use crate::access::{Daemon, local_grants, runtime};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::output::{Format, GREEN, RED, paint, program, safe, safe_name, show};
@@ -156,7 +156,7 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>
             let mut grants = Grants::new();
             for id in named.take(MOST_GRANTS) {
                 let standing = match client.show(&id).await {
-                    Ok(grant) if is_open(&grant) => Standing::Open,
+                    Ok(grant) if grant.phase.is_open() => Standing::Open,
                     Ok(_) => Standing::Over,
                     Err(ClientError::Problem(problem)) if problem.code == "no-such-grant" => Standing::Unknown,
                     Err(_) => continue,

@@ -4,6 +4,7 @@
 //! `main` does. Every verb returns it.
 
 use jitd::client::ClientError;
+use jitd::grant::{EndCause, Phase};
 use jitd::wire::{GrantView, Problem};
 
 use crate::output::{ago, program, safe, safe_name, until};
@@ -90,9 +91,9 @@ impl Failure {
             Self::Client(ClientError::Protocol { .. }) | Self::Own { .. } | Self::Declined => 1,
             Self::Usage { .. } => 2,
             Self::WouldBeDenied => 4,
-            Self::Closed(grant) => match grant.phase.as_str() {
-                "denied" => 3,
-                "lapsed" => 5,
+            Self::Closed(grant) => match grant.phase {
+                Phase::Denied => 3,
+                Phase::Lapsed => 5,
                 _ => 7,
             },
             Self::ExtensionDenied => 3,
@@ -112,7 +113,7 @@ impl Failure {
             Self::Client(ClientError::Protocol { .. }) => ("protocol".to_owned(), self.client_text()),
             Self::Usage { why, .. } => ("usage".to_owned(), safe(why)),
             Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
-            Self::Closed(grant) => (safe(&grant.phase), closed(grant)),
+            Self::Closed(grant) => (grant.phase.as_str().to_owned(), closed(grant)),
             Self::Over { why, .. } => ("ended".to_owned(), safe(why)),
             Self::ExtensionDenied => {
                 ("denied".to_owned(), "an approver said no to more time; the access ends as it would have".to_owned())
@@ -195,25 +196,25 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     let by = grant.closed_by.as_deref().map(|name| format!(" by {}", safe(name))).unwrap_or_default();
     let words = grant.closing_words.as_deref().map(|words| format!(": {}", safe(words))).unwrap_or_default();
     let when = grant.ended_at.map(|at| format!(" {}", ago(at))).unwrap_or_default();
-    match (grant.phase.as_str(), grant.end_cause.as_deref()) {
-        ("denied", _) => format!("`{id}` was denied{by}{words}"),
-        ("lapsed", _) if grant.break_glass.is_some() => {
+    match (grant.phase, grant.end_cause) {
+        (Phase::Denied, _) => format!("`{id}` was denied{by}{words}"),
+        (Phase::Lapsed, _) if grant.break_glass.is_some() => {
             format!("the glass of `{id}` was broken, but it was not collected in time")
         }
-        ("lapsed", _) if grant.steps.iter().any(|step| step.missing > 0) => {
+        (Phase::Lapsed, _) if grant.steps.iter().any(|step| step.missing > 0) => {
             format!("nobody answered `{id}` in time")
         }
-        ("lapsed", _) => format!("`{id}` was approved, but not collected in time"),
-        ("withdrawn", _) => format!("`{id}` was taken back{by}"),
-        ("ending", _) => format!("`{id}` is just being ended{by}{words}"),
-        (_, Some("expired")) => format!("`{id}` is over, its {} ended{when}", safe(&grant.duration)),
-        (_, Some("released")) => format!("`{id}` was given back{when}"),
-        (_, Some("revoked")) => format!("`{id}` was revoked{by}{when}{words}"),
-        (_, Some("drifted")) => format!("`{id}` ended{when} because the role changed since it was approved"),
-        (_, Some("failed")) => format!("`{id}` ended{when} before the access worked"),
+        (Phase::Lapsed, _) => format!("`{id}` was approved, but not collected in time"),
+        (Phase::Withdrawn, _) => format!("`{id}` was taken back{by}"),
+        (Phase::Ending, _) => format!("`{id}` is just being ended{by}{words}"),
+        (_, Some(EndCause::Expired)) => format!("`{id}` is over, its {} ended{when}", safe(&grant.duration)),
+        (_, Some(EndCause::Released)) => format!("`{id}` was given back{when}"),
+        (_, Some(EndCause::Revoked)) => format!("`{id}` was revoked{by}{when}{words}"),
+        (_, Some(EndCause::Drifted)) => format!("`{id}` ended{when} because the role changed since it was approved"),
+        (_, Some(EndCause::Failed)) => format!("`{id}` ended{when} before the access worked"),
         (phase, _) => format!(
             "`{id}` is {}{}",
-            safe(phase),
+            phase.as_str(),
             grant.deadline.map(|at| format!(", {}", until(at))).unwrap_or_default()
         ),
     }

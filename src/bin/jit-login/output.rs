@@ -11,6 +11,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jitd::grant::Phase;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -108,12 +109,12 @@ pub(crate) const YELLOW: Style = Style::new().fg_color(Some(anstyle::Color::Ansi
 pub(crate) const CYAN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
 
 /// The colour of a phase.
-pub(crate) fn phase_style(phase: &str) -> Style {
+pub(crate) fn phase_style(phase: Phase) -> Style {
     match phase {
-        "live" => GREEN,
-        "pending" | "approved" | "collecting" => YELLOW,
-        "denied" => RED,
-        _ => DIM,
+        Phase::Live => GREEN,
+        Phase::Pending | Phase::Approved | Phase::Collecting => YELLOW,
+        Phase::Denied => RED,
+        Phase::Ending | Phase::Withdrawn | Phase::Lapsed | Phase::Ended => DIM,
     }
 }
 

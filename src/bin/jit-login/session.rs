@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jitd::client::{ClientError, LONGEST_WAIT};
+use jitd::grant::Phase;
 use nix::unistd::{Uid, User};
 
 use crate::access::{Daemon, forget};
@@ -88,7 +89,7 @@ async fn follow(
     let mut client = daemon.connect().await?;
     let mut seen = client.show(grant).await?;
     *pause = PAUSES.0;
-    while seen.phase == "live" {
+    while seen.phase == Phase::Live {
         if let Some(moved) = seen.deadline.filter(|deadline| *deadline > *until) {
             match manager.arm(grant, moved) {
                 Ok(()) => *until = moved,

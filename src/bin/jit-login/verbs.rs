@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jitd::client::{Client, LONGEST_WAIT};
+use jitd::grant::Phase;
 use jitd::grant::glass::Verdict;
+use jitd::grant::policy::Outcome;
 use jitd::wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde_json::{Value, json};
 
@@ -50,7 +52,7 @@ impl Caller {
         access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if no_wait {
-            if grant.phase == "pending" {
+            if grant.phase == Phase::Pending {
                 say(&format!("{} has to agree; `{} wait {}` goes on", lacking(&grant.steps), program(), grant.id));
             }
             return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
@@ -88,14 +90,14 @@ impl Caller {
 
     /// `wait`
     pub(crate) async fn wait(&mut self, id: Option<String>, limit: Option<Duration>) -> Result<(), Failure> {
-        let grant = self.named_or_only(id, &["pending", "approved", "collecting", "live"]).await?;
+        let grant = self.named_or_only(id, &[Phase::Pending, Phase::Approved, Phase::Collecting, Phase::Live]).await?;
         let mine = self.client.whoami().await?.name == grant.requester;
         let grant = self.answer(grant, limit).await?;
         if mine {
             let id = grant.id.clone();
             return interruptible(&id, self.deliver(&grant)).await;
         }
-        put(self.format, &grant, || format!("{} {}", grant.id, safe(&grant.phase)), || grant.id.clone())
+        put(self.format, &grant, || format!("{} {}", grant.id, grant.phase.as_str()), || grant.id.clone())
     }
 
     /// The answer to a request. A "no" is a result too where a program reads it.
@@ -185,7 +187,7 @@ impl Caller {
                 ));
             }
             let question = if less.is_some() { "approve only what you said?" } else { "approve?" };
-            if (grant.phase == "pending" || grant.extension.is_some()) && !agreed_to(question)? {
+            if (grant.phase == Phase::Pending || grant.extension.is_some()) && !agreed_to(question)? {
                 return Err(Failure::Declined);
             }
         }
@@ -200,7 +202,7 @@ impl Caller {
                 let end = grant.deadline.map(|at| format!(", until {}", clock(at))).unwrap_or_default();
                 say(&format!("{} more{end}", safe(&given.duration)));
             }
-            (None, None) if grant.phase == "pending" => {
+            (None, None) if grant.phase == Phase::Pending => {
                 say(&format!("{} has to agree still", lacking(&grant.steps)));
             }
             (None, None) => {}
@@ -229,7 +231,7 @@ impl Caller {
         reason: &str,
         no_wait: bool,
     ) -> Result<(), Failure> {
-        let before = self.named_or_only(id, &["live"]).await?;
+        let before = self.named_or_only(id, &[Phase::Live]).await?;
         let mut grant = self.client.extend(&before.id, duration, reason).await?;
         if let Some(asked) = &grant.extension {
             say(&format!("asked for {} more; {} has to agree", safe(&asked.duration), lacking(&asked.steps)));
@@ -242,7 +244,7 @@ impl Caller {
             let id = grant.id.clone();
             grant = interruptible(&id, async { Ok(self.client.wait(&grant, patience).await?) }).await?;
         }
-        if grant.phase != "live" {
+        if grant.phase != Phase::Live {
             return Err(Failure::Closed(Box::new(grant)));
         }
         if grant.deadline <= before.deadline {
@@ -253,7 +255,7 @@ impl Caller {
 
     /// `break-glass`: collects at once.
     pub(crate) async fn break_glass(&mut self, id: Option<String>, reason: &str) -> Result<(), Failure> {
-        let grant = self.named_or_only(id, &["pending"]).await?;
+        let grant = self.named_or_only(id, &[Phase::Pending]).await?;
         let grant = self.client.break_glass(&grant.id, reason).await?;
         if let Some(line) = glass_line(&grant) {
             say(&line);
@@ -293,7 +295,7 @@ impl Caller {
     }
 
     fn done(&self, grant: &GrantView) -> Result<(), Failure> {
-        let word = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
+        let word = if grant.phase.is_open() { grant.phase.as_str().to_owned() } else { closed_word(grant) };
         put(self.format, grant, || format!("{} {word}", grant.id), || grant.id.clone())
     }
 
@@ -306,8 +308,8 @@ impl Caller {
     /// `explain`: a "deny" is shown, and is exit code 4; so is what the cluster would refuse.
     pub(crate) async fn explain(&mut self, ask: &AskBody, dry_run: bool) -> Result<(), Failure> {
         let decision = self.client.explain(ask, dry_run).await?;
-        put(self.format, &decision, || explained(&decision), || safe(&decision.outcome))?;
-        let refused = decision.outcome == "deny" || decision.tried.iter().any(|object| object.refused.is_some());
+        put(self.format, &decision, || explained(&decision), || decision.outcome.to_string())?;
+        let refused = decision.outcome == Outcome::Deny || decision.tried.iter().any(|object| object.refused.is_some());
         if refused { Err(Failure::WouldBeDenied) } else { Ok(()) }
     }
 
@@ -411,25 +413,24 @@ impl Caller {
 
     /// A grant of the caller's that is approved or live.
     async fn usable(&mut self, id: Option<String>) -> Result<GrantView, Failure> {
-        let grant = self.named_or_only(id, &["approved", "collecting", "live"]).await?;
-        match grant.phase.as_str() {
-            "pending" => Err(Failure::StillPending(Box::new(grant))),
-            "approved" | "collecting" | "live" => Ok(grant),
+        let grant = self.named_or_only(id, &[Phase::Approved, Phase::Collecting, Phase::Live]).await?;
+        match grant.phase {
+            Phase::Pending => Err(Failure::StillPending(Box::new(grant))),
+            Phase::Approved | Phase::Collecting | Phase::Live => Ok(grant),
             _ => Err(Failure::Closed(Box::new(grant))),
         }
     }
 
     /// The named grant, else the caller's only one in one of `phases`.
-    async fn named_or_only(&mut self, id: Option<String>, phases: &[&str]) -> Result<GrantView, Failure> {
+    async fn named_or_only(&mut self, id: Option<String>, phases: &[Phase]) -> Result<GrantView, Failure> {
         if let Some(id) = id {
             return Ok(self.client.show(&id).await?);
         }
         let me = self.client.whoami().await?.name;
         let mut mine = self.client.list(false, 1000).await?.grants;
         mine.retain(|grant| grant.requester == me);
-        let (mut fitting, other): (Vec<_>, Vec<_>) =
-            mine.into_iter().partition(|grant| phases.contains(&grant.phase.as_str()));
-        match (fitting.pop(), fitting.is_empty(), other.into_iter().find(|grant| grant.phase == "pending")) {
+        let (mut fitting, other): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase));
+        match (fitting.pop(), fitting.is_empty(), other.into_iter().find(|grant| grant.phase == Phase::Pending)) {
             (Some(grant), true, _) => Ok(grant),
             (Some(grant), false, _) => {
                 fitting.push(grant);

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jitd::grant::Phase;
+use jitd::grant::policy::Outcome;
+use jitd::grant::risk::Severity;
 use jitd::grant::role::Rule;
 use jitd::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use serde_json::Value;
 
-use crate::access;
 use crate::failure::closed;
 use crate::output::{
     BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table,
@@ -55,18 +57,18 @@ fn safe_names(names: &[String]) -> String {
 
 /// `ended (expired)`
 pub(crate) fn closed_word(grant: &GrantView) -> String {
-    match &grant.end_cause {
-        Some(cause) => format!("{} ({})", safe(&grant.phase), safe(cause)),
-        None => safe(&grant.phase),
+    match grant.end_cause {
+        Some(cause) => format!("{} ({})", grant.phase.as_str(), cause.as_str()),
+        None => grant.phase.as_str().to_owned(),
     }
 }
 
 /// Which clock runs, in a few letters.
 fn running_clock(grant: &GrantView) -> String {
-    match (grant.phase.as_str(), grant.deadline, grant.ended_at) {
-        ("pending", Some(at), _) => format!("answer within {}", length(seconds_to(at))),
-        ("approved" | "collecting", Some(at), _) => format!("collect within {}", length(seconds_to(at))),
-        ("live", Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
+    match (grant.phase, grant.deadline, grant.ended_at) {
+        (Phase::Pending, Some(at), _) => format!("answer within {}", length(seconds_to(at))),
+        (Phase::Approved | Phase::Collecting, Some(at), _) => format!("collect within {}", length(seconds_to(at))),
+        (Phase::Live, Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
         (_, _, Some(at)) => ago(at),
         _ => String::new(),
     }
@@ -102,7 +104,7 @@ pub(crate) fn row(grant: &GrantView) -> Vec<String> {
     let reason = safe(&grant.reason);
     let short: String =
         if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
-    let phase = if access::is_open(grant) { safe(&grant.phase) } else { closed_word(grant) };
+    let phase = if grant.phase.is_open() { grant.phase.as_str().to_owned() } else { closed_word(grant) };
     let phase = match &grant.break_glass {
         Some(glass) if glass.overdue => format!("{phase}, review overdue"),
         Some(glass) if glass.owed => format!("{phase}, review owed"),
@@ -126,7 +128,7 @@ pub(crate) fn row(grant: &GrantView) -> Vec<String> {
 
 /// A grant for somebody who has five seconds.
 pub(crate) fn page(grant: &GrantView) -> String {
-    let phase = paint(&safe(&grant.phase), phase_style(&grant.phase));
+    let phase = paint(grant.phase.as_str(), phase_style(grant.phase));
     let mut lines =
         vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
     let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
@@ -140,7 +142,7 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if let Some(start) = grant.start {
         line("from", &clock(start));
     }
-    let risk = grant.risk.as_deref().map(|word| paint(&safe(word), risk_style(word)));
+    let risk = grant.risk.map(|severity| paint(severity.as_str(), risk_style(severity)));
     let marks = grant.risks.iter().flat_map(|risks| {
         let persists = risks.may_persist.then_some("may persist after the window");
         let streams = risks.may_stream.then_some("streams may outlive it");
@@ -168,7 +170,7 @@ pub(crate) fn page(grant: &GrantView) -> String {
         let words = format!("broken {}, nobody had agreed: {}", ago(glass.broken_at), safe(&glass.reason));
         line("glass", &paint(&words, RED));
         for review in &glass.reviews {
-            let words = format!("{} by {}: {}", safe(&review.verdict), safe_name(&review.by), safe(&review.words));
+            let words = format!("{} by {}: {}", review.verdict.as_str(), safe_name(&review.by), safe(&review.words));
             line("review", &words);
         }
         if glass.owed {
@@ -196,11 +198,11 @@ pub(crate) fn page(grant: &GrantView) -> String {
     let steps: Vec<String> = grant.steps.iter().map(met).collect();
     let steps = if steps.is_empty() { "nobody has to".to_owned() } else { steps.join(", ") };
     line("agreed", &format!("{steps}{names}"));
-    if !access::is_open(grant) || grant.phase == "ending" {
+    if !grant.phase.is_open() || grant.phase == Phase::Ending {
         line("end", &closed(grant));
     }
     line("digest", &paint(&safe_name(&grant.digest), DIM));
-    if grant.phase == "pending" && grant.risks.as_ref().is_none_or(|risks| risks.may_stream) {
+    if grant.phase == Phase::Pending && grant.risks.as_ref().is_none_or(|risks| risks.may_stream) {
         let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed, \
                        unless it was started by `jit-login run` or `shell` on this host";
         line("mind", &paint(warning, DIM));
@@ -231,15 +233,15 @@ fn findings(risks: &RisksView) -> String {
             (false, true) => "streams",
             (false, false) => "",
         };
-        vec![safe(&finding.severity), safe(&finding.id), safe(&finding.why), marks.to_owned()]
+        vec![finding.severity.as_str().to_owned(), safe(&finding.id), safe(&finding.why), marks.to_owned()]
     };
     table(&["RISK", "ID", "WHAT IT REACHES", "MARKS"], risks.findings.iter().map(row).collect(), true)
 }
 
-fn risk_style(severity: &str) -> anstyle::Style {
+fn risk_style(severity: Severity) -> anstyle::Style {
     match severity {
-        "low" | "medium" => DIM,
-        _ => RED,
+        Severity::Low | Severity::Medium => DIM,
+        Severity::High | Severity::Critical | Severity::Unclassified => RED,
     }
 }
 
@@ -285,13 +287,13 @@ fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
 /// What policy would say.
 pub(crate) fn explained(decision: &DecisionView) -> String {
     let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
-    let answer = match decision.outcome.as_str() {
-        "ask" => {
+    let answer = match decision.outcome {
+        Outcome::Ask => {
             let who = lacking(&decision.steps);
             format!("{} may be asked for{rule}\n{who} would have to agree", paint("yes:", GREEN))
         }
-        "preApproved" => format!("{} given without asking anybody{rule}", paint("yes:", GREEN)),
-        _ => {
+        Outcome::PreApproved => format!("{} given without asking anybody{rule}", paint("yes:", GREEN)),
+        Outcome::Deny => {
             let no = match decision.rule.as_deref() {
                 Some(rule) => format!("no rule allows it; nearest is the rule `{}`", safe(rule)),
                 None => "it may not be asked for".to_owned(),

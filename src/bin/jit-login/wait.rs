@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jitd::client::{Client, ClientError, LONGEST_WAIT};
+use jitd::grant::Phase;
 use jitd::wire::GrantView;
 
 use crate::failure::Failure;
@@ -29,9 +30,9 @@ pub(crate) async fn until_answered(
     let work = async {
         let mut lost: Option<Instant> = None;
         loop {
-            match seen.phase.as_str() {
-                "pending" => line.show(&seen),
-                "approved" | "collecting" | "live" => {
+            match seen.phase {
+                Phase::Pending => line.show(&seen),
+                Phase::Approved | Phase::Collecting | Phase::Live => {
                     line.finish(&answered(&seen));
                     return Ok(seen);
                 }
@@ -160,7 +161,7 @@ impl Line {
     fn new(grant: &GrantView) -> Self {
         let terminal = on_terminal();
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if terminal && grant.phase == "pending" {
+        if terminal && grant.phase == Phase::Pending {
             say(&how_to_answer(grant));
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(2));
             bar.enable_steady_tick(Duration::from_millis(500));
@@ -177,7 +178,7 @@ impl Line {
             }));
             return;
         }
-        let state = format!("{}/{}/{}", grant.phase, grant.agreed.len(), may_break_glass(grant));
+        let state = format!("{}/{}/{}", grant.phase.as_str(), grant.agreed.len(), may_break_glass(grant));
         let mut spoken = self.spoken.borrow_mut();
         if *spoken != state {
             say(&waiting(grant));

@@ -15,7 +15,7 @@ use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
 use jitd::files;
 use jitd::trail;
-use jitd::wire::{DrainBody, DrainingView, OperationsView, RevocationView, RevokeBody, RevokedView};
+use jitd::wire::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
 use crate::{Failure, audit, print_json, read, runtime};
 
@@ -130,7 +130,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
         let why = done.grants.iter().filter(|grant| grant.proof.is_none());
         failed.extend(why.map(|grant| {
             let why = grant.why.as_deref().map_or(String::new(), |why| format!(": {}", one_line(why)));
-            format!("{} of {} in {} is {}{why}", grant.id, grant.requester, grant.cluster, grant.phase)
+            format!("{} of {} in {} is {}{why}", grant.id, grant.requester, grant.cluster, grant.phase.as_str())
         }));
         failed.push(format!(
             "not proved denied yet: {late} of {}; the daemon goes on with them by itself\nhint: the same command again \
@@ -213,7 +213,7 @@ fn told(state: &OperationsView) -> String {
 fn summary(grants: &[RevokedView]) -> String {
     let mut of_person: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for grant in grants {
-        *of_person.entry(&grant.requester).or_default().entry(&grant.was).or_default() += 1;
+        *of_person.entry(&grant.requester).or_default().entry(grant.was.as_str()).or_default() += 1;
     }
     let line = |(person, phases): (&str, BTreeMap<&str, usize>)| {
         let phases: Vec<String> = phases.into_iter().map(|(phase, count)| format!("{phase} {count}")).collect();
@@ -253,15 +253,15 @@ fn table(grants: &[RevokedView]) -> String {
     ]);
     for grant in grants {
         let place = if grant.namespaces.is_empty() { "-".to_owned() } else { grant.namespaces.join(",") };
-        let proof = grant.proof.as_deref().unwrap_or("-");
+        let proof = grant.proof.map_or("-", Proof::as_str);
         table.add_row([
-            &grant.id,
+            grant.id.as_str(),
             &grant.requester,
             &grant.cluster,
             &place,
             &grant.access,
-            &grant.was,
-            &grant.phase,
+            grant.was.as_str(),
+            grant.phase.as_str(),
             proof,
         ]);
     }
