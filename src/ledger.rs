@@ -16,9 +16,10 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Notify, watch};
 
+pub use crate::grant::Author;
 use crate::grant::approval;
 use crate::grant::drain::Draining;
-use crate::grant::request::{ClusterName, Login, Person, PersonName};
+use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
 use crate::trail::{Trail, TrailError};
 
@@ -90,45 +91,6 @@ impl Ending {
     #[must_use]
     pub fn of_itself(why: EndCause) -> Self {
         Self { why, by: Author::Daemon, reason: None }
-    }
-}
-
-/// Who does what is recorded.
-#[derive(Clone, Debug)]
-pub enum Author {
-    /// Nobody but the daemon itself.
-    Daemon,
-    /// A person.
-    Person {
-        /// Who.
-        name: PersonName,
-        /// How they came to the host.
-        login: Option<Login>,
-    },
-    /// Somebody at the operators' door.
-    Operator(Operator),
-}
-
-impl Author {
-    fn fact(&self, at: Timestamp, grant: Option<GrantId>, event: Event) -> Fact {
-        let (by, login, operator) = match self {
-            Self::Daemon => (None, None, None),
-            Self::Person { name, login } => (Some(name.clone()), login.clone(), None),
-            Self::Operator(operator) => (Some(operator.name.clone()), None, Some(operator.clone())),
-        };
-        Fact { at, grant, by, login, operator, event }
-    }
-}
-
-impl From<&Person> for Author {
-    fn from(by: &Person) -> Self {
-        Self::Person { name: by.name.clone(), login: by.login.clone() }
-    }
-}
-
-impl From<Option<&Person>> for Author {
-    fn from(by: Option<&Person>) -> Self {
-        by.map_or(Self::Daemon, Self::from)
     }
 }
 

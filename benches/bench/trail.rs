@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use jitd::grant::request::{Access, Ask, KeyHash, Namespace, PersonName, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, Rule};
-use jitd::grant::{DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
+use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::daemon::{Daemon, private_folder};
@@ -153,7 +153,10 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
     facts.push((None, Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None }));
     Ok(facts
         .into_iter()
-        .map(|(by, event)| Fact { at, grant: Some(id.clone()), by, login: None, operator: None, event })
+        .map(|(by, event)| {
+            let author = by.map_or(Author::Daemon, |name| Author::Person { name, login: None });
+            author.fact(at, Some(id.clone()), event)
+        })
         .collect())
 }
 
@@ -175,9 +178,7 @@ async fn append(folder: &Path, writers: usize, time: Duration) -> Result<f64, Fa
                 let at = Timestamp::now();
                 let serial = random.hex()[..32].to_owned();
                 let event = Event::Issued { serial, leaf_sha256: random.hex() };
-                trail
-                    .append(vec![Fact { at, grant: Some(grant.clone()), by: None, login: None, operator: None, event }])
-                    .await?;
+                trail.append(vec![Author::Daemon.fact(at, Some(grant.clone()), event)]).await?;
                 count += 1;
             }
             Ok::<usize, Failure>(count)

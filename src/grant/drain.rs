@@ -24,7 +24,7 @@ impl Draining {
     /// What a fact makes of the state before it.
     #[must_use]
     pub fn after(before: Option<Self>, fact: &Fact) -> Option<Self> {
-        match (&fact.event, &fact.by) {
+        match (&fact.event, fact.by()) {
             (Event::Drained { reason }, Some(by)) => {
                 Some(Self { since: fact.at, by: by.clone(), reason: reason.clone() })
             }
@@ -48,12 +48,12 @@ pub fn gives(draining: Option<&Draining>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::Operator;
+    use crate::grant::{Author, Operator};
 
     fn fact(event: Event) -> Fact {
         let operator = Operator { name: "root".parse().unwrap(), uid: 0, login: None };
         let at = Timestamp::from_second(1_800_000_000).unwrap();
-        Fact { at, grant: None, by: Some(operator.name.clone()), login: None, operator: Some(operator), event }
+        Author::Operator(operator).fact(at, None, event)
     }
 
     #[test]

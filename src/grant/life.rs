@@ -133,7 +133,7 @@ pub struct Grant {
 }
 
 fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
-    Yes { by, login: fact.login.clone(), groups: groups.iter().cloned().collect(), at: fact.at }
+    Yes { by, login: fact.login().cloned(), groups: groups.iter().cloned().collect(), at: fact.at }
 }
 
 /// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
@@ -154,7 +154,7 @@ impl Grant {
     /// # Errors
     /// [`OutOfOrder`] when the fact is any other, or has no grant or no author.
     pub fn begin(fact: &Fact) -> Result<Self, OutOfOrder> {
-        let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, &fact.by, &fact.event) else {
+        let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, fact.by(), &fact.event) else {
             return Err(OutOfOrder {
                 grant: fact.grant.clone().unwrap_or_else(|| GrantId::from_random([0; 10])),
                 phase: "none",
@@ -164,7 +164,7 @@ impl Grant {
         Ok(Self {
             id: id.clone(),
             requester: requester.clone(),
-            requester_login: fact.login.clone(),
+            requester_login: fact.login().cloned(),
             ask: Arc::new(requested.ask.clone()),
             narrowed_from: None,
             key: requested.key.clone(),
@@ -204,7 +204,7 @@ impl Grant {
             (P::Pending, E::GlassBroken { reason, window, digest, collect_until, review_until })
                 if *window <= self.ask.window
                     && self.terms.break_glass.is_some()
-                    && fact.by.as_ref() == Some(&self.requester) =>
+                    && fact.by() == Some(&self.requester) =>
             {
                 if *window < self.ask.window {
                     self.narrowed_from.get_or_insert(Arc::clone(&self.ask));
@@ -219,8 +219,8 @@ impl Grant {
                 self.deadline = Some(*collect_until);
             }
             (_, E::Reviewed { digest, groups, verdict, words, closes }) if self.owes_review() => {
-                let by = fact.by.clone().filter(|by| *by != self.requester);
-                let by = by.map(|by| yes(by, fact, groups));
+                let by = fact.by().filter(|by| **by != self.requester);
+                let by = by.map(|by| yes(by.clone(), fact, groups));
                 let is_last = by.clone().is_some_and(|by| glass::closes(&self, by));
                 match (by, &mut self.glass) {
                     (Some(by), Some(glass)) if glass.digest == *digest && is_last == *closes => {
@@ -266,7 +266,7 @@ impl Grant {
                 self.answers = self.answers.saturating_add(1);
             }
             (P::Live, E::ExtensionAgreed { digest, groups }) if self.is_asked_for(digest) => {
-                if let (Some(extension), Some(by)) = (&mut self.extension, &fact.by) {
+                if let (Some(extension), Some(by)) = (&mut self.extension, fact.by()) {
                     extension.agreed.push(yes(by.clone(), fact, groups));
                 }
                 self.answers = self.answers.saturating_add(1);
@@ -299,7 +299,7 @@ impl Grant {
                 self.phase = P::Ending;
                 self.deadline = None;
                 self.end_cause = Some(*why);
-                self.closed_by = fact.by.clone();
+                self.closed_by = fact.by().cloned();
                 self.closing_words = reason.clone();
             }
             (P::Ending, E::Ended { why, proof: EndProof::Denied, reason: None }) if self.end_cause == Some(*why) => {
@@ -316,7 +316,7 @@ impl Grant {
             }
             // Nobody had agreed, so no approver could take it away; who operates the host can.
             (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason })
-                if fact.operator.is_some() =>
+                if fact.is_by_operator() =>
             {
                 self.end_cause = Some(*why);
                 self.closing_words = reason.clone();
@@ -352,14 +352,14 @@ impl Grant {
         let agreed = Arc::make_mut(&mut self.agreed);
         // Mostly one, of thousands of grants.
         agreed.reserve_exact(1);
-        agreed.extend(fact.by.clone().map(|by| yes(by, fact, groups)));
+        agreed.extend(fact.by().map(|by| yes(by.clone(), fact, groups)));
     }
 
     fn close(&mut self, phase: Phase, fact: &Fact) {
         self.phase = phase;
         self.deadline = None;
         self.ended_at = Some(fact.at);
-        self.closed_by = fact.by.clone();
+        self.closed_by = fact.by().cloned();
     }
 
     /// Takes from another grant what is the same in both, so that thousands of one rule have it once.

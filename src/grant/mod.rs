@@ -27,7 +27,7 @@ pub mod role;
 
 pub use self::binding::{Binding, bindings};
 pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Requested, Shown};
-pub use self::fact::{Fact, Operator};
+pub use self::fact::{Author, Fact, Operator};
 pub use self::id::GrantId;
 pub use self::life::{Grant, OutOfOrder, Phase};
 

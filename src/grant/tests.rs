@@ -86,7 +86,11 @@ fn fact(event: Event) -> Fact {
         Event::Reviewed { .. } => "bob",
         _ => "alice",
     };
-    Fact { at: at(0), grant: Some(id()), by: Some(by.parse().unwrap()), login: None, operator: None, event }
+    by_person(&person(by, &[]), 0, event)
+}
+
+fn by_person(by: &Person, second: i64, event: Event) -> Fact {
+    Author::from(by).fact(at(second), Some(id()), event)
 }
 
 fn requested(count: u32) -> Grant {
@@ -258,16 +262,15 @@ fn only_these_events_may_follow() {
 #[test]
 fn only_an_operator_takes_away_what_is_pending() {
     let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
-    let operator = Operator { name: PersonName::root(), uid: 0, login: None };
-    let by = |operator: Option<&Operator>, event| {
-        requested(1).follow(&Fact { by: Some(PersonName::root()), operator: operator.cloned(), ..fact(event) })
-    };
-    let grant = by(Some(&operator), ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
+    let operator = Author::Operator(Operator { name: PersonName::root(), uid: 0, login: None });
+    let person = Author::Person { name: PersonName::root(), login: None };
+    let by = |author: &Author, event| requested(1).follow(&author.fact(at(0), Some(id()), event));
+    let grant = by(&operator, ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
     assert_eq!((grant.phase, grant.end_cause, grant.deadline), (Phase::Ended, Some(EndCause::Revoked), None));
     assert_eq!((grant.closed_by, grant.closing_words.as_deref()), (Some(PersonName::root()), Some("stolen laptop")));
-    assert!(by(None, ended(EndCause::Revoked, EndProof::NeverBound)).is_err());
-    assert!(by(Some(&operator), ended(EndCause::Failed, EndProof::NeverBound)).is_err());
-    assert!(by(Some(&operator), ended(EndCause::Revoked, EndProof::Denied)).is_err());
+    assert!(by(&person, ended(EndCause::Revoked, EndProof::NeverBound)).is_err());
+    assert!(by(&operator, ended(EndCause::Failed, EndProof::NeverBound)).is_err());
+    assert!(by(&operator, ended(EndCause::Revoked, EndProof::Denied)).is_err());
 }
 
 #[test]
@@ -276,7 +279,7 @@ fn a_grant_begins_with_its_request_only() {
         assert!(Grant::begin(&fact(event)).is_err());
     }
     let mut nobody = fact(Event::Withdrawn);
-    nobody.by = None;
+    nobody.author = Author::Daemon;
     assert!(Grant::begin(&nobody).is_err());
 }
 
@@ -347,9 +350,7 @@ fn a_quorum_counts_people() {
     let grant = requested(2);
     let first = may_approve(&grant, &bob, 1).unwrap();
     assert!(matches!(first, Event::Agreed { .. }));
-    let by_bob =
-        Fact { at: at(1), grant: Some(id()), by: Some(bob.name.clone()), login: None, operator: None, event: first };
-    let grant = grant.follow(&by_bob).unwrap();
+    let grant = grant.follow(&by_person(&bob, 1, first)).unwrap();
     assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
     assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
 }
@@ -377,19 +378,10 @@ fn one_login_is_one_person() {
     for (first, second) in [("bob", "bob"), ("carol", "carol"), ("dave", "dave")] {
         let bob = logged_in("bob", first);
         let event = may_approve(&requested(2), &bob, 1).unwrap();
-        let yes = Fact { by: Some(bob.name), login: bob.login, ..fact(event) };
-        let grant = requested(2).follow(&yes).unwrap();
+        let grant = requested(2).follow(&by_person(&bob, 0, event)).unwrap();
         assert_eq!(may_approve(&grant, &logged_in("carol", second), 2), Err(Code::AlreadyAgreed));
         assert!(may_approve(&grant, &logged_in("erin", "erin"), 2).is_ok());
     }
-}
-
-/// What a trail of before says has no login, and is read and written as it was.
-#[test]
-fn a_fact_without_a_login_is_as_it_always_was() {
-    let written = r#"{"at":"2027-01-15T08:00:00Z","by":"alice","event":{"kind":"withdrawn"}}"#;
-    let fact: Fact = serde_json::from_str(written).unwrap();
-    assert_eq!((&fact.login, serde_json::to_string(&fact).unwrap().as_str()), (&None, written));
 }
 
 /// The digest changes with every word that an approver is shown.
@@ -431,9 +423,7 @@ fn approved_by_bob() -> Grant {
     let bob = person("bob", &["leads"]);
     let grant = requested(1);
     let event = may_approve(&grant, &bob, 1).unwrap();
-    grant
-        .follow(&Fact { at: at(1), grant: Some(id()), by: Some(bob.name), login: None, operator: None, event })
-        .unwrap()
+    grant.follow(&by_person(&bob, 1, event)).unwrap()
 }
 
 /// Each fact that was true when it was approved, made untrue at collection.
@@ -609,16 +599,7 @@ mod broken_glass {
     }
 
     fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
-        grant
-            .follow(&Fact {
-                at: at(second),
-                grant: Some(id()),
-                by: Some(by.name.clone()),
-                login: None,
-                operator: None,
-                event,
-            })
-            .unwrap()
+        grant.follow(&by_person(by, second, event)).unwrap()
     }
 
     fn broken() -> Grant {
@@ -649,7 +630,7 @@ mod broken_glass {
     /// A trail in which somebody else broke the glass, or reviewed what they did themselves, is refused.
     #[test]
     fn the_trail_holds_who_did_what() {
-        let by = |name: &str, event| Fact { by: Some(name.parse().unwrap()), ..fact(event) };
+        let by = |name: &str, event| by_person(&person(name, &[]), 0, event);
         let smashed = smash(&glassy(), &alice(), false, 60).unwrap();
         assert!(glassy().follow(&by("bob", smashed)).is_err());
         let looked = review(&broken(), &person("bob", &["security"]), 70).unwrap();

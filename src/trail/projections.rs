@@ -14,7 +14,7 @@ pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<
     if let Event::Requested(requested) = &fact.event {
         let groups =
             serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
-        let requester = fact.by.as_ref().map_or("", |person| person.as_str());
+        let requester = fact.by().map_or("", |person| person.as_str());
         connection
             .prepare_cached(
                 "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",

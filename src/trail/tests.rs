@@ -17,7 +17,7 @@ use crate::grant::glass::Verdict;
 use crate::grant::request::{Access, Ask, KeyHash, Namespace, Person, PersonName, Scope};
 use crate::grant::risk::assess;
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Clock, DecidedOn, EndCause, EndProof, Event, GrantId, Requested, Shown};
+use crate::grant::{Author, Clock, DecidedOn, EndCause, EndProof, Event, GrantId, Requested, Shown};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -55,7 +55,8 @@ fn person(name: &str) -> Option<PersonName> {
 }
 
 fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact {
-    Fact { at: at(second), grant: grant.map(id), by: by.and_then(person), login: None, operator: None, event }
+    let author = by.and_then(person).map_or(Author::Daemon, |name| Author::Person { name, login: None });
+    author.fact(at(second), grant.map(id), event)
 }
 
 fn requested(number: u8) -> Fact {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use jitd::ca::{Authority, KeyPlace};
-use jitd::grant::{Event, Fact};
+use jitd::grant::{Author, Event};
 use jitd::trail::Trail;
 
 use crate::bastion::{Bastion, Options, repository, text};
@@ -93,7 +93,7 @@ fn clock_wrong() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy(), ..Options::default() });
     let (trail, _) = Trail::open(&bastion.dir.join("var/trail.db")).unwrap();
     let at = jiff::Timestamp::now() + SignedDuration::from_hours(1);
-    let ahead = Fact { at, grant: None, by: None, operator: None, login: None, event: Event::Stopped };
+    let ahead = Author::Daemon.fact(at, None, Event::Stopped);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(trail.append(vec![ahead])).unwrap();
     trail.close();

@@ -23,7 +23,7 @@ use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, Ask, KeyHash, Namespace, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::ResolvedRole;
-use jitd::grant::{DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
+use jitd::grant::{Author, DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, SURVIVES_A_FULL_DISK, path, text};
@@ -469,13 +469,8 @@ impl Desk {
 fn story() -> Vec<Fact> {
     let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
     let id = |number| GrantId::from_random([number; 10]);
-    let fact = |number, by: &str, second, event| Fact {
-        at: at(second),
-        grant: Some(id(number)),
-        by: Some(by.parse().unwrap()),
-        login: None,
-        operator: None,
-        event,
+    let fact = |number, by: &str, second, event| {
+        Author::Person { name: by.parse().unwrap(), login: None }.fact(at(second), Some(id(number)), event)
     };
     let requested = |second: i64| {
         Event::Requested(Box::new(Requested {
