@@ -16,8 +16,10 @@ use tokio::net::TcpListener;
 use tower::BoxError;
 use tower::util::BoxCloneSyncService;
 
+use super::binding::LOOK_AGAIN;
 use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
+use crate::grant::Binding;
 
 enum Play {
     Answer(u16, String),

@@ -1,0 +1,173 @@
+//! Bindings: made for a grant, taken away at its end.
+//!
+//! It must never delete what is not ours by name and subject together, never by a label alone. The broker calls it.
+
+use std::time::Duration;
+
+use kube::core::params::{DeleteParams, GetParams, PostParams, Preconditions};
+
+use super::found::Stored;
+use super::names::{BREAK_GLASS, GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER, bindings};
+use super::{Cluster, ClusterError, Found, Kind, unless_missing};
+use crate::grant::Binding;
+
+impl Cluster {
+    /// Creates the binding, and before it the role that is made for it, and answers with the binding's uid.
+    /// Kubernetes lets us make a role only of what we may do ourselves
+    /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>).
+    /// When no answer comes, or the binding is already there,
+    /// it looks, and exactly the binding that was wanted counts as created. After an error that
+    /// [`is_transient`](ClusterError::is_transient) the binding may still come to be: unbind, or bind again.
+    ///
+    /// # Errors
+    /// [`ClusterError::Conflict`] when another binding has its name, [`ClusterError::NotFound`] when the
+    /// namespace is missing or being deleted, or any other [`ClusterError`].
+    pub async fn bind(&self, binding: &Binding) -> Result<String, ClusterError> {
+        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
+            self.make_role(binding, namespace, rules).await?;
+        }
+        let body = self.body(&self.manifest(binding))?;
+        let request = bindings(binding.namespace.as_ref()).create(&PostParams::default(), body);
+        let failure = match self.0.transport.call::<Stored>(request).await {
+            Ok(stored) => return Ok(stored.metadata.uid),
+            Err(
+                failure @ (ClusterError::Conflict { .. }
+                | ClusterError::Unreachable { .. }
+                | ClusterError::TimedOut { .. }),
+            ) => failure,
+            Err(failure @ ClusterError::Busy { code: 500.., .. }) => failure,
+            Err(failure) => return Err(failure),
+        };
+        for pause in LOOK_AGAIN {
+            tokio::time::sleep(pause).await;
+            match self.find(binding).await {
+                Ok(Some(found)) if found.is_exactly(binding) => return Ok(found.uid),
+                Ok(Some(found)) => {
+                    return Err(ClusterError::Conflict { cluster: self.name().clone(), what: found.to_string() });
+                }
+                Ok(None) => return Err(failure),
+                Err(again) if again.is_transient() => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Err(failure)
+    }
+
+    /// Takes the binding away, and then the role that was made for it: by `uid` where it is known, without reading
+    /// anything; else, or when another uid has its name now, only if what is there is ours by its name and its only
+    /// subject (and, where the uid was never known, its role).
+    ///
+    /// # Errors
+    /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
+    /// answers [`Unbound::AlreadyGone`].
+    pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
+        let unbound = self.remove(binding, uid).await?;
+        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
+            self.remove_role(binding, namespace, rules).await?;
+        }
+        Ok(unbound)
+    }
+
+    async fn remove(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
+        let deleted = match uid {
+            Some(uid) => self.delete(binding, uid).await,
+            None => Err(ClusterError::Conflict { cluster: self.name().clone(), what: binding.name.clone() }),
+        };
+        if !matches!(deleted, Err(ClusterError::Conflict { .. })) {
+            return deleted;
+        }
+        let Some(found) = self.find(binding).await? else {
+            return Ok(Unbound::AlreadyGone);
+        };
+        if found.has_only_subject(&binding.group) && (uid.is_some() || found.has_role(&binding.role)) {
+            self.delete(binding, &found.uid).await
+        } else {
+            Ok(Unbound::NotOurs { why: found.to_string() })
+        }
+    }
+
+    async fn delete(&self, binding: &Binding, uid: &str) -> Result<Unbound, ClusterError> {
+        let request = bindings(binding.namespace.as_ref()).delete(&binding.name, &only(uid));
+        let _unanswered = self.0.unanswered.one_more();
+        let reply = self.0.transport.send_after(self.0.waiting.one_more(), request).await?;
+        let Some(reply) = unless_missing(self.0.transport.read::<Kind>(&reply))? else {
+            return Ok(Unbound::AlreadyGone);
+        };
+        // An object instead of a Status is still there, and RBAC still follows it: a finalizer holds it.
+        Ok(if reply.kind == "Status" { Unbound::Deleted } else { Unbound::Held })
+    }
+
+    /// The binding of this name, whoever made it; none when there is none.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn find(&self, binding: &Binding) -> Result<Option<Found>, ClusterError> {
+        let request = bindings(binding.namespace.as_ref()).get(&binding.name, &GetParams::default());
+        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        Ok(stored.map(Found::from))
+    }
+
+    pub(super) fn manifest(&self, binding: &Binding) -> serde_json::Value {
+        let kind = if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+        let mut object = self.metadata(kind, binding);
+        if let Some(fields) = object.as_object_mut() {
+            let role = &binding.role;
+            fields.insert(
+                "roleRef".to_owned(),
+                serde_json::json!({ "apiGroup": RBAC_GROUP, "kind": role.kind(), "name": role.name() }),
+            );
+            fields.insert(
+                "subjects".to_owned(),
+                serde_json::json!([{ "apiGroup": RBAC_GROUP, "kind": "Group", "name": binding.group }]),
+            );
+        }
+        object
+    }
+
+    pub(super) fn metadata(&self, kind: &str, binding: &Binding) -> serde_json::Value {
+        let grant = binding.name.trim_start_matches("jit-");
+        let annotations = if binding.broken_glass {
+            serde_json::json!({ GRANT: grant, USER: binding.user, BREAK_GLASS: "true" })
+        } else {
+            serde_json::json!({ GRANT: grant, USER: binding.user })
+        };
+        let mut metadata = serde_json::json!({
+            "name": binding.name,
+            "labels": { MANAGED_BY: OURS, HOST_LABEL: self.0.host },
+            "annotations": annotations,
+        });
+        if let (Some(namespace), Some(fields)) = (&binding.namespace, metadata.as_object_mut()) {
+            fields.insert("namespace".to_owned(), namespace.as_str().into());
+        }
+        serde_json::json!({ "apiVersion": format!("{RBAC_GROUP}/v1"), "kind": kind, "metadata": metadata })
+    }
+}
+
+/// What became of a binding that was to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Unbound {
+    /// It was there and is gone.
+    Deleted,
+    /// It was gone before.
+    AlreadyGone,
+    /// It is marked for deletion, but somebody's finalizer holds it and it still grants. Ask again later,
+    /// and tell people.
+    Held,
+    /// Something else has its name. It was left alone.
+    NotOurs {
+        /// What is there.
+        why: String,
+    },
+}
+
+/// Deletes the object with this uid and no other of its name.
+pub(super) fn only(uid: &str) -> DeleteParams {
+    DeleteParams {
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    }
+}
+
+/// The pauses before each look for a binding whose creation was not answered.
+pub(super) const LOOK_AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];

@@ -1,0 +1,36 @@
+//! What objects of jitd are named and marked with in a cluster, and the paths they are at.
+//!
+//! Words only: a label is never a proof that something is ours. All of `cluster` and `manifest` use these.
+
+use kube::core::request::Request as Path;
+
+use crate::grant::request::Namespace;
+
+pub(crate) const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+pub(super) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(crate) const OURS: &str = "jitd";
+pub(crate) const HOST_LABEL: &str = "jitd.dev/host";
+pub(crate) const GRANT: &str = "jitd.dev/grant";
+pub(crate) const USER: &str = "jitd.dev/user";
+/// Says of a binding that nobody had agreed to it.
+pub(super) const BREAK_GLASS: &str = "jitd.dev/break-glass";
+
+pub(super) fn roles(namespace: &Namespace) -> Path {
+    Path::new(format!("{RBAC}/namespaces/{namespace}/roles"))
+}
+
+pub(super) fn bindings(namespace: Option<&Namespace>) -> Path {
+    Path::new(match namespace {
+        Some(namespace) => format!("{RBAC}/namespaces/{namespace}/rolebindings"),
+        None => format!("{RBAC}/clusterrolebindings"),
+    })
+}
+
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>,
+/// and not empty.
+pub(super) fn is_label_value(text: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    text.len() <= 63 && text.chars().all(inside) && edge(text.chars().next()) && edge(text.chars().last())
+}

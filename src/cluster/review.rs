@@ -1,0 +1,151 @@
+//! Questions of who and whether: who somebody is to the API server, and whether it would allow something.
+//!
+//! Nothing here may change a cluster. The broker asks about the holder of a grant, `check` about the daemon itself.
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
+    SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
+use kube::core::params::PostParams;
+use kube::core::request::Request as Path;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Cluster, ClusterError, Probe};
+use crate::grant::Binding;
+
+/// What the API server would do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Answer {
+    /// It would allow it.
+    Allowed {
+        /// Which binding lets it, in the API server's words.
+        why: String,
+    },
+    /// It would not.
+    Denied,
+}
+
+impl Answer {
+    /// Whether it would allow it.
+    #[must_use]
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// Who somebody is to the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserInfo {
+    /// The user name.
+    pub name: String,
+    /// The groups, those of the API server's own too.
+    pub groups: Vec<String>,
+}
+
+/// One action on a resource, in all namespaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Right {
+    /// For example `get`.
+    pub verb: String,
+    /// The API group; empty for the core group.
+    pub group: String,
+    /// For example `pods` or `pods/log`.
+    pub resource: String,
+    /// Empty for all names.
+    pub name: String,
+}
+
+impl std::fmt::Display for Right {
+    /// For example `bind clusterroles.rbac.authorization.k8s.io view`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        for (mark, word) in [(".", &self.group), (" ", &self.name)] {
+            if !word.is_empty() {
+                write!(f, "{mark}{word}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cluster {
+    /// Whether the API server would allow what `probe` asks to the holder of this binding's certificate.
+    /// Asked for the user and the one group, without `system:authenticated`, so that what everybody may do
+    /// does not count.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn ask(&self, binding: &Binding, probe: &Probe) -> Result<Answer, ClusterError> {
+        let (resource_attributes, non_resource_attributes) = probe.attributes();
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(binding.user.clone()),
+                groups: Some(vec![binding.group.clone()]),
+                resource_attributes,
+                non_resource_attributes,
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answered: SubjectAccessReview =
+            self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+        self.answer(answered.status)
+    }
+
+    fn answer(&self, status: Option<SubjectAccessReviewStatus>) -> Result<Answer, ClusterError> {
+        let status = status.ok_or_else(|| self.0.transport.unreadable("a review without a status".to_owned()))?;
+        Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
+    }
+
+    /// Whether the API server lets us do this.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn may(&self, right: &Right) -> Result<Answer, ClusterError> {
+        let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    verb: Some(right.verb.clone()),
+                    group: Some(right.group.clone()),
+                    resource: Some(resource.to_owned()),
+                    subresource: Some(subresource.to_owned()),
+                    name: Some(right.name.clone()),
+                    ..ResourceAttributes::default()
+                }),
+                non_resource_attributes: None,
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answered: SelfSubjectAccessReview = self.post(path, &review).await?;
+        self.answer(answered.status)
+    }
+
+    /// Who our credential is to the API server.
+    ///
+    /// # Errors
+    /// [`ClusterError`], of which [`ClusterError::Unauthorized`] says that our credential is not trusted.
+    pub async fn identity(&self) -> Result<UserInfo, ClusterError> {
+        let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+        let answered: SelfSubjectReview = self.post(path, &SelfSubjectReview::default()).await?;
+        let user = answered.status.and_then(|status| status.user_info);
+        let groups = user.as_ref().and_then(|user| user.groups.clone()).unwrap_or_default();
+        match user.and_then(|user| user.username) {
+            Some(name) => Ok(UserInfo { name, groups }),
+            None => Err(self.0.transport.unreadable("a review without a user name".to_owned())),
+        }
+    }
+
+    async fn post<T: Serialize + DeserializeOwned>(&self, path: &str, asked: &T) -> Result<T, ClusterError> {
+        let body = self.body(asked)?;
+        self.0.transport.call(Path::new(path).create(&PostParams::default(), body)).await
+    }
+
+    pub(super) fn body(&self, value: &impl Serialize) -> Result<Vec<u8>, ClusterError> {
+        serde_json::to_vec(value).map_err(|why| self.0.transport.unreadable(format!("our own words: {why}")))
+    }
+}
