@@ -229,7 +229,7 @@ impl<'a> Bastion<'a> {
         self.jitd_command(arguments).output().unwrap()
     }
 
-    fn jitd_command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn jitd_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(root().join("bin/jitd"));
         command.arg("--config").arg(self.dir.join("config.yaml")).args(arguments).env_remove("NOTIFY_SOCKET");
         command

@@ -8,6 +8,12 @@
 //! It decides nothing and holds no right of its own. Bad input ends in a sentence and an exit code, never
 //! in a panic.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader has gone away; `output` has what does not"
+)]
+
 mod access;
 mod arguments;
 mod credential;

@@ -3,7 +3,7 @@
 //!
 //! No verb, option or exit code is listed here. The examples are run by `tests/it/manual.rs`. `main.rs` calls it.
 
-use std::io::{Write, stdout};
+use std::io::{ErrorKind, Write, stdout};
 
 use clap::CommandFactory;
 
@@ -22,7 +22,13 @@ pub(crate) fn man() -> Result<(), Failure> {
 }
 
 fn print(text: &[u8]) -> Result<(), Failure> {
-    stdout().write_all(text).map_err(|error| Failure::own(format!("stdout: {error}"), "send it somewhere else"))
+    match stdout().write_all(text) {
+        // A reader that has gone away, as `head` does, is no failure.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::own(format!("stdout: {error}"), "send it somewhere else"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn jit_login_1(date: &str) -> Page {

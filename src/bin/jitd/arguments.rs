@@ -4,13 +4,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use jitd::manual::Shell;
 
 use crate::manual::Topic;
 use crate::operate::{Door, Revoke};
 use crate::policy::PolicyVerb;
+use crate::print::Output;
 
 #[derive(Parser)]
 #[command(name = "jitd", version, about = "Approval-gated, minutes-long client certificates for Kubernetes")]
@@ -112,12 +113,6 @@ pub(crate) enum Verb {
         #[arg(default_value = "jitd", value_enum)]
         page: Topic,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Output {
-    Text,
-    Json,
 }
 
 #[derive(Subcommand)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jitd::trail;
 
-use crate::{Failure, read};
+use crate::{Failure, print, read};
 
 pub(crate) fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
     let report = match file {
@@ -19,8 +19,7 @@ pub(crate) fn verify(path: &Path, file: Option<&Path>) -> Result<(), Failure> {
         }
         None => trail::verify_file(&read(path)?.trail(), watched())?,
     };
-    print(&report);
-    Ok(())
+    show(&report)
 }
 
 /// Tells a person who waits how far a check is.
@@ -28,12 +27,14 @@ pub(crate) fn watched() -> impl FnMut(i64) {
     let watched = std::io::stderr().is_terminal();
     move |events| {
         if watched {
-            eprint!("\r{events} events");
+            print::words(format_args!("\r{events} events"));
         }
     }
 }
 
-pub(crate) fn print(trail::Report { events, grants, open, reviews_owed, head }: &trail::Report) {
-    println!("the chain holds: events {events}, grants {grants}, open {open}, reviews owed {reviews_owed}");
-    println!("head {head}");
+pub(crate) fn show(report: &trail::Report) -> Result<(), Failure> {
+    let trail::Report { events, grants, open, reviews_owed, head } = report;
+    print::result(format!(
+        "the chain holds: events {events}, grants {grants}, open {open}, reviews owed {reviews_owed}\nhead {head}"
+    ))
 }

@@ -2,16 +2,16 @@
 //!
 //! What it does to keys and certificates is the library's (`ca::store`). `main.rs` calls it.
 
-use std::io::{Write, stdout};
 use std::path::Path;
 
 use jitd::ca::KeyChange;
-use jitd::ca::store::{self, Sealed};
+use jitd::ca::store::{self, CertificateFacts, Sealed};
 use jitd::grant::request::ClusterName;
 use jitd::service;
 
 use crate::arguments::CaVerb;
-use crate::{CLOCK, Failure, cluster_named, read};
+use crate::print::say;
+use crate::{CLOCK, Failure, cluster_named, print, read};
 
 pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
     service::keep_memory_private()?;
@@ -29,13 +29,12 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         }
         CaVerb::Seal { cluster } => {
             let (name, found) = cluster_named(&config, cluster)?;
-            told_of_seal(store::seal(&found.authority, &found.key, name)?, name, path);
-            return Ok(());
+            return told_of_seal(store::seal(&found.authority, &found.key, name)?, name, path);
         }
         CaVerb::Csr { cluster } => {
             let (name, found) = cluster_named(&config, cluster)?;
-            print!("{}", store::csr(&found.authority, &found.key, name)?);
-            eprintln!("let your PKI sign this as a CA with path length 0, then `jitd ca import {name} CHAIN`");
+            print::result(store::csr(&found.authority, &found.key, name)?)?;
+            say!("let your PKI sign this as a CA with path length 0, then `jitd ca import {name} CHAIN`");
             return Ok(());
         }
         CaVerb::Import { cluster, file } => {
@@ -45,27 +44,25 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
             store::import(&found.authority, &found.key, &chain, now)?
         }
     };
-    let mut out = stdout().lock();
     let certificates = [("issuing", &shown.issuing)]
         .into_iter()
         .chain(shown.between.iter().map(|facts| ("between", facts)))
         .chain([("root", &shown.root)]);
-    for (what, facts) in certificates {
-        writeln!(out, "{what:<8} {}", facts.subject)?;
-        writeln!(out, "         valid   {} to {}", facts.not_before, facts.not_after)?;
-        writeln!(out, "         sha256  {}", facts.sha256)?;
-    }
+    let lines = certificates.map(|(what, CertificateFacts { subject, not_before, not_after, sha256, .. })| {
+        format!("{what:<8} {subject}\n{:9}valid   {not_before} to {not_after}\n{:9}sha256  {sha256}\n", "", "")
+    });
+    print::result(lines.collect::<String>())?;
     if shown.root_key_is_here {
-        eprintln!("the root key is on this host\nhint: move it away; only `jitd ca renew` needs it");
+        say!("the root key is on this host\nhint: move it away; only `jitd ca renew` needs it");
     }
     if shown.plain_key_is_here {
-        eprintln!("a plain issuing key is on this host too\nhint: `jitd ca seal` removes the one that was sealed");
+        say!("a plain issuing key is on this host too\nhint: `jitd ca seal` removes the one that was sealed");
     }
     if shown.key_is_pending {
-        eprintln!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
+        say!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
     }
     if !shown.root_file_is_current {
-        eprintln!(
+        say!(
             "`root.crt` is not the root of the issuing certificate\nhint: `jitd ca import` again, with the whole chain"
         );
     }
@@ -73,28 +70,22 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
 }
 
 /// stdout is the line for the configuration, and nothing when there is none to write.
-fn told_of_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) {
+fn told_of_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) -> Result<(), Failure> {
     match sealed {
         Sealed::ConfigurationIsLeft { name, drop_in } => {
-            println!("key: {{credential: {name}}}");
-            eprintln!(
-                "cluster {cluster}: its issuing key is sealed as `{name}`; `{}` gives it to jitd",
-                drop_in.display()
-            );
-            eprintln!("  1. write the line above into `{}`, below cluster {cluster}", config.display());
-            eprintln!("  2. systemctl daemon-reload && systemctl restart jitd");
-            eprintln!("  3. jitd --config {} ca seal {cluster}, which then removes the plain key", config.display());
+            print::result(format!("key: {{credential: {name}}}"))?;
+            say!("cluster {cluster}: its issuing key is sealed as `{name}`; `{}` gives it to jitd", drop_in.display());
+            say!("  1. write the line above into `{}`, below cluster {cluster}", config.display());
+            say!("  2. systemctl daemon-reload && systemctl restart jitd");
+            say!("  3. jitd --config {} ca seal {cluster}, which then removes the plain key", config.display());
         }
         Sealed::Done { name, removed: true } => {
-            eprintln!(
-                "cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only"
-            );
-            eprintln!(
-                "hint: a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless"
-            );
+            say!("cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only");
+            say!("hint: a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless");
         }
         Sealed::Done { name, removed: false } => {
-            eprintln!("cluster {cluster}: the issuing key is in the credential `{name}` only, nothing is left to do");
+            say!("cluster {cluster}: the issuing key is in the credential `{name}` only, nothing is left to do");
         }
     }
+    Ok(())
 }

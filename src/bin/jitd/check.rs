@@ -10,8 +10,8 @@ use jitd::cluster::{Cluster, Credential};
 use jitd::config::{ClusterConfig, Config};
 use jitd::grant::request::ClusterName;
 
-use crate::arguments::Output;
-use crate::{CLOCK, Failure, cluster_named, policy, print_json, read, runtime, serve};
+use crate::print::{self, Output, say};
+use crate::{CLOCK, Failure, cluster_named, policy, read, runtime, serve};
 
 pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
@@ -19,16 +19,15 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     let mut failed = 0;
     for result in results.iter().filter(|result| !result.passed) {
         failed += 1;
-        eprintln!("jitd: {}", policy::failed_line(&config.policy_files.policy, result));
+        say!("jitd: {}", policy::failed_line(&config.policy_files.policy, result));
     }
     if failed > 0 {
-        eprintln!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());
+        say!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());
         return Err(Failure::No);
     }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
     let cases = if results.is_empty() { String::new() } else { format!(", {} cases pass", results.len()) };
-    println!("{}: ok, {} rules for {}{cases}", path.display(), config.policy.len(), names.join(", "));
-    Ok(())
+    print::result(format!("{}: ok, {} rules for {}{cases}", path.display(), config.policy.len(), names.join(", ")))
 }
 
 pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(), Failure> {
@@ -39,17 +38,17 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
     };
     let mut findings: Vec<Finding> = Vec::new();
     for (name, settings) in chosen {
-        eprintln!("cluster {name}: asking {}", settings.server);
+        say!("cluster {name}: asking {}", settings.server);
         let found = examine(&config, name, settings, Extent::Whole)?;
         if matches!(output, Output::Text) {
             for finding in &found {
-                println!("{finding}");
+                print::result(finding.to_string())?;
             }
         }
         findings.extend(found);
     }
     if matches!(output, Output::Json) {
-        print_json(&findings)?;
+        print::json(&findings)?;
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
         0 => Ok(()),

@@ -10,7 +10,6 @@
 mod daemon;
 mod host;
 
-use std::io::{Write, stdout};
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -21,10 +20,10 @@ use jitd::grant::request::ClusterName;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
-use crate::arguments::Output;
 use crate::check::{Extent, examine};
 use crate::init::Account;
-use crate::{CLOCK, Failure, policy, print_json};
+use crate::print::{self, Output};
+use crate::{CLOCK, Failure, policy};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -67,7 +66,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     report.examine(path)?;
     let Report { findings, .. } = report;
     if matches!(output, Output::Json) {
-        print_json(&findings)?;
+        print::json(&findings)?;
     }
     match findings.iter().filter(|finding| matches!(finding.state, State::Warning | State::Fault)).count() {
         0 => Ok(()),
@@ -113,8 +112,8 @@ impl Report {
     fn tell(&mut self, state: State, check: &str, found: impl Into<String>, fix: Option<String>) {
         let finding = Finding { check: check.to_owned(), state, found: found.into(), fix };
         if matches!(self.output, Output::Text) {
-            // A reader that has gone away, as `head` does, is no failure.
-            let _ = writeln!(stdout(), "{finding}");
+            // What can't be printed is still counted, and the exit code says so.
+            let _ = print::result(finding.to_string());
         }
         self.findings.push(finding);
     }

@@ -11,7 +11,7 @@ mod answers;
 mod distribution;
 mod files;
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::IsTerminal;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -25,8 +25,8 @@ use jitd::config::Config;
 use jitd::files::{new_folder, private_folder};
 use jitd::service;
 
-use crate::arguments::Output;
-use crate::{CLOCK, Failure, print_json, read};
+use crate::print::{self, Output, say};
+use crate::{CLOCK, Failure, read};
 
 use self::answers::Answers;
 use self::distribution::Distribution;
@@ -115,7 +115,7 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     }
     let account = Account::find()?;
     let (told, distribution) = if path.symlink_metadata().is_ok() {
-        eprintln!("{} is there and is left as it is", path.display());
+        say!("{} is there and is left as it is", path.display());
         (vec![files::Told::left(path)], wanted.distribution.unwrap_or(Distribution::Other))
     } else {
         let answers = Answers::collect(path, wanted)?;
@@ -129,10 +129,10 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
         clusters: authorities(&config, wanted, distribution, account.as_ref())?,
     };
     match wanted.output {
-        Output::Json => print_json(&made)?,
+        Output::Json => print::json(&made)?,
         Output::Text => {
             for cluster in made.clusters.iter().filter(|cluster| cluster.authority == Fate::Written) {
-                writeln!(stdout(), "{}", cluster.root_certificate.display())?;
+                print::result(cluster.root_certificate.display().to_string())?;
             }
         }
     }
@@ -150,7 +150,7 @@ fn authorities(
     for (name, cluster) in &config.clusters {
         let root = cluster.authority.join(store::ROOT);
         let (fate, shown) = if root.exists() {
-            eprintln!("cluster {name}: has its authority already");
+            say!("cluster {name}: has its authority already");
             (Fate::Left, store::show(&cluster.authority, &cluster.key, CLOCK())?)
         } else {
             if let Some(parent) = cluster.authority.parent() {
@@ -158,9 +158,9 @@ fn authorities(
             }
             let shown =
                 store::init(&cluster.authority, &cluster.key, name, wanted.issuing_days, wanted.root_years, CLOCK())?;
-            eprintln!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+            say!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
             if cluster.key != KeyPlace::File {
-                eprintln!("cluster {name}: its issuing key is {}; one that was there already was taken", cluster.key);
+                say!("cluster {name}: its issuing key is {}; one that was there already was taken", cluster.key);
             }
             (Fate::Written, shown)
         };
@@ -188,29 +188,29 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
     for cluster in clusters.iter().filter(|cluster| again || cluster.authority == Fate::Written) {
         told = true;
         let name = &cluster.cluster;
-        eprintln!("\nwhat is left to do for {name}:");
-        eprintln!("  1. let the API server trust the root certificate; docs/trust.md tells more:");
+        say!("\nwhat is left to do for {name}:");
+        say!("  1. let the API server trust the root certificate; docs/trust.md tells more:");
         for line in &cluster.trust {
-            eprintln!("       {line}");
+            say!("       {line}");
         }
-        eprintln!("  2. give the daemon its rights, as an administrator of the cluster:");
-        eprintln!("       {jitd} manifest {name} | kubectl apply -f -");
-        eprintln!("  3. see that all of it is in place:");
-        eprintln!("       {jitd} check --cluster {name}");
+        say!("  2. give the daemon its rights, as an administrator of the cluster:");
+        say!("       {jitd} manifest {name} | kubectl apply -f -");
+        say!("  3. see that all of it is in place:");
+        say!("       {jitd} check --cluster {name}");
         if let Some(key) = &cluster.root_key {
-            eprintln!("  4. move {} to a place that is offline", key.display());
-            eprintln!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
+            say!("  4. move {} to a place that is offline", key.display());
+            say!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
         }
     }
     if told {
-        eprintln!("\nthen, on this host:");
+        say!("\nthen, on this host:");
         if usual {
-            eprintln!("  systemctl enable --now jitd.socket");
-            eprintln!("  usermod -aG jit-users NAME      # each person who may ask or agree; they log in anew");
+            say!("  systemctl enable --now jitd.socket");
+            say!("  usermod -aG jit-users NAME      # each person who may ask or agree; they log in anew");
         } else {
-            eprintln!("  {jitd} serve");
+            say!("  {jitd} serve");
         }
-        eprintln!("  {jitd} doctor                     # what is still not right, and what mends it");
+        say!("  {jitd} doctor                     # what is still not right, and what mends it");
     }
 }
 

@@ -3,6 +3,12 @@
 //! stdout is the result, stderr is everything else. Exit codes: 0 done, 1 our failure, 2 usage or a
 //! configuration that can't be meant, 3 the policy's own tests failed or its answer is no. `serve` runs until SIGTERM or SIGINT.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when the reader has gone away; `print` has what does not"
+)]
+
 mod arguments;
 mod audit;
 mod authority;
@@ -13,10 +19,10 @@ mod journal;
 mod manual;
 mod operate;
 mod policy;
+mod print;
 mod pulse;
 mod serve;
 
-use std::io::{Write, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -29,6 +35,7 @@ use jitd::manifest;
 use jitd::trail;
 
 use crate::arguments::{Arguments, AuditVerb, Verb};
+use crate::print::say;
 
 /// How a verb failed: with an exit code and what stderr says.
 enum Failure {
@@ -79,7 +86,7 @@ fn main() -> ExitCode {
         Verb::Backup { file } => operate::backup(&arguments.config, file),
         Verb::Audit { verb: AuditVerb::Verify { file } } => audit::verify(&arguments.config, file.as_deref()),
         Verb::Audit { verb: AuditVerb::Export } => {
-            read(&arguments.config).and_then(|config| Ok(trail::export(&config.trail(), stdout().lock())?))
+            read(&arguments.config).and_then(|config| print::in_pieces(|out| trail::export(&config.trail(), out)))
         }
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page } => manual::man(*page),
@@ -93,7 +100,7 @@ fn main() -> ExitCode {
 }
 
 fn told(message: &str, code: u8) -> ExitCode {
-    eprintln!("jitd: {message}");
+    say!("jitd: {message}");
     ExitCode::from(code)
 }
 
@@ -101,20 +108,10 @@ fn read(path: &Path) -> Result<Config, Failure> {
     Config::read(path).map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
 }
 
-fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let mut out = stdout().lock();
-    match writeln!(out, "{}", serde_json::to_string_pretty(value)?) {
-        // A reader that has gone away, as `head` does, is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
     let config = read(path)?;
     let (name, _) = cluster_named(&config, cluster)?;
-    print!("{}", manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str())));
-    Ok(())
+    print::result(manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str())))
 }
 
 fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterName, &'a ClusterConfig), Failure> {

@@ -4,16 +4,14 @@
 //! No verb, option or key is listed here. The examples are run, and the files in them checked, by
 //! `tests/it/manual.rs`. `main.rs` calls it.
 
-use std::io::{Write, stdout};
-
 use clap::{CommandFactory, ValueEnum};
 
 use jitd::config::{KEYS, Need};
 use jitd::grant::policy::{self, Source};
 use jitd::manual::{self, Key, Page, Section, Shell};
 
-use crate::Failure;
 use crate::arguments::Arguments;
+use crate::{Failure, print};
 
 /// The pages that this program can print.
 #[derive(Clone, Copy, ValueEnum)]
@@ -26,7 +24,7 @@ pub(crate) enum Topic {
 }
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
-    Ok(stdout().write_all(&manual::completion("jitd", &Arguments::command(), shell))?)
+    print::result(manual::completion("jitd", &Arguments::command(), shell))
 }
 
 pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
@@ -36,7 +34,7 @@ pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
         Topic::Config => jitd_yaml_5(&date),
         Topic::Policy => jit_policy_5(&date),
     };
-    Ok(stdout().write_all(page.render().as_bytes())?)
+    print::result(page.render())
 }
 
 fn jitd_8(date: &str) -> Page {

@@ -4,12 +4,11 @@
 //! cluster. `backup` reads the trail's file, so that it also works without a daemon. `main.rs` calls it.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{BufRead, IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use comfy_table::Table;
+use clap::Args;
 
 use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
@@ -17,7 +16,8 @@ use jitd::files;
 use jitd::trail;
 use jitd::wire::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
-use crate::{Failure, audit, print_json, read, runtime};
+use crate::print::{self, Form, one_line, say};
+use crate::{Failure, audit, read, runtime};
 
 /// Where the daemon is operated.
 #[derive(Args)]
@@ -55,22 +55,11 @@ pub(crate) struct Revoke {
     door: Door,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Form {
-    /// For people.
-    Table,
-    /// As the API answers it.
-    Json,
-    /// Only the ids.
-    Name,
-}
-
 pub(crate) fn drain(config: &Path, door: &Door, reason: Option<&str>) -> Result<(), Failure> {
     let body = DrainBody { reason: reason.map(str::to_owned) };
     let state = at(config, door, async |client| client.drain(&body).await)?;
-    eprintln!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
-    println!("{}", told(&state));
-    Ok(())
+    say!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
+    print::result(told(&state))
 }
 
 pub(crate) fn resume(config: &Path, door: &Door) -> Result<(), Failure> {
@@ -79,11 +68,10 @@ pub(crate) fn resume(config: &Path, door: &Door) -> Result<(), Failure> {
         Ok((before, client.resume().await?))
     })?;
     match before.draining {
-        Some(draining) => eprintln!("resumed: it was drained {}", since(&draining)),
-        None => eprintln!("it was not draining"),
+        Some(draining) => say!("resumed: it was drained {}", since(&draining)),
+        None => say!("it was not draining"),
     }
-    println!("{}", told(&state));
-    Ok(())
+    print::result(told(&state))
 }
 
 pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
@@ -96,11 +84,11 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     };
     let found = at(config, &revoke.door, async |client| client.revoke_many(&body, true).await)?;
     if found.grants.is_empty() && !revoke.drain {
-        eprintln!("nothing to revoke: no open grant is meant");
-        return print(revoke.output, &found);
+        say!("nothing to revoke: no open grant is meant");
+        return show(revoke.output, &found);
     }
     if !revoke.yes {
-        eprintln!("{}", summary(&found.grants));
+        say!("{}", summary(&found.grants));
         if !(stdin().is_terminal() && stderr().is_terminal()) {
             return Err(Failure::Usage("nobody can be asked here\nhint: say --yes".to_owned()));
         }
@@ -116,11 +104,11 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
             never = progress(&socket) => match never {},
         }
     })?;
-    print(revoke.output, &done)?;
+    show(revoke.output, &done)?;
     let late = done.grants.iter().filter(|grant| grant.proof.is_none()).count();
-    eprintln!("revoked {}", grants(done.grants.len().saturating_sub(late)));
+    say!("revoked {}", grants(done.grants.len().saturating_sub(late)));
     if let Some(draining) = &done.draining {
-        eprintln!("draining {}: nothing is given until `jitd resume`", since(draining));
+        say!("draining {}: nothing is given until `jitd resume`", since(draining));
     }
     let mut failed = Vec::new();
     if let Some(why) = &done.not_drained {
@@ -146,10 +134,9 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     // SQLite opens the copy by its name, and whoever could put a link there would say what root writes.
     files::check_place(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     let report = trail::back_up(&trail, file, audit::watched())?;
-    println!("{}", file.display());
-    eprintln!("copied and read again");
-    audit::print(&report);
-    Ok(())
+    print::result(file.display().to_string())?;
+    say!("copied and read again");
+    audit::show(&report)
 }
 
 /// Calls the daemon through the operators' socket.
@@ -196,7 +183,7 @@ async fn progress(socket: &Path) -> std::convert::Infallible {
         }
         if let Some(asking) = &mut client {
             match asking.operations().await {
-                Ok(state) => eprint!("\r{}\u{1b}[K\r", told(&state)),
+                Ok(state) => print::words(format_args!("\r{}\u{1b}[K\r", told(&state))),
                 Err(_) => client = None,
             }
         }
@@ -222,53 +209,26 @@ fn summary(grants: &[RevokedView]) -> String {
     of_person.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn print(form: Form, done: &RevocationView) -> Result<(), Failure> {
-    let text = match form {
-        Form::Json => return print_json(done),
-        Form::Name => done.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n"),
-        Form::Table => table(&done.grants),
-    };
-    let mut out = stdout().lock();
-    match if text.is_empty() { Ok(()) } else { writeln!(out, "{text}") } {
-        // A reader that has gone away, as `head` does, is no failure.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
+fn show(form: Form, done: &RevocationView) -> Result<(), Failure> {
+    match form {
+        Form::Json => print::json(done),
+        Form::Name => print::result(done.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n")),
+        Form::Table if done.grants.is_empty() => Ok(()),
+        Form::Table => print::result(table(&done.grants)),
     }
 }
 
 fn table(grants: &[RevokedView]) -> String {
-    if grants.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING).set_header([
-        "ID",
-        "WHO",
-        "CLUSTER",
-        "NAMESPACE",
-        "ACCESS",
-        "WAS",
-        "NOW",
-        "PROOF",
-    ]);
-    for grant in grants {
+    let row = |grant: &RevokedView| {
         let place = if grant.namespaces.is_empty() { "-".to_owned() } else { grant.namespaces.join(",") };
+        let (was, now) = (grant.was.as_str(), grant.phase.as_str());
         let proof = grant.proof.map_or("-", Proof::as_str);
-        table.add_row([
-            grant.id.as_str(),
-            &grant.requester,
-            &grant.cluster,
-            &place,
-            &grant.access,
-            grant.was.as_str(),
-            grant.phase.as_str(),
-            proof,
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.trim_fmt()
+        [&grant.id, &grant.requester, &grant.cluster, &place, &grant.access, was, now, proof]
+            .map(str::to_owned)
+            .to_vec()
+    };
+    let headings = ["ID", "WHO", "CLUSTER", "NAMESPACE", "ACCESS", "WAS", "NOW", "PROOF"];
+    print::table(&headings, grants.iter().map(row).collect())
 }
 
 fn since(draining: &DrainingView) -> String {
@@ -281,14 +241,8 @@ fn grants(count: usize) -> String {
 }
 
 fn agreed_to(question: &str) -> Result<bool, Failure> {
-    eprint!("{question} [y/N] ");
-    stderr().flush()?;
+    print::words(format_args!("{question} [y/N] "));
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-/// What others said, without what a terminal would obey.
-fn one_line(text: &str) -> String {
-    text.trim().replace("\nhint: ", "; ").replace(char::is_control, " ")
 }

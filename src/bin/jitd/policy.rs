@@ -23,8 +23,8 @@ use jitd::grant::request::{
 use jitd::grant::role::Rule;
 use jitd::people::People;
 
-use crate::arguments::Output;
-use crate::{CLOCK, Failure, print_json, read, runtime};
+use crate::print::{self, Output, say};
+use crate::{CLOCK, Failure, read, runtime};
 
 #[derive(Subcommand)]
 #[command(
@@ -179,7 +179,7 @@ pub(crate) fn policy(config: &Path, verb: &PolicyVerb) -> Result<(), Failure> {
             let new = read_files(new, new_guardrails.as_deref())?;
             differ(&diff(&old.policy, &new.policy), *output)
         }
-        PolicyVerb::Schema { file } => print_json(&match file {
+        PolicyVerb::Schema { file } => print::json(&match file {
             SchemaOf::Policy => schema(Source::Policy),
             SchemaOf::Guardrails => schema(Source::Guardrails),
         }),
@@ -229,19 +229,19 @@ fn test(found: &Found, output: Output) -> Result<(), Failure> {
     let results = tested(&found.policy);
     let failed = results.iter().filter(|result| !result.passed).count();
     match output {
-        Output::Json => print_json(&results)?,
+        Output::Json => print::json(&results)?,
         Output::Text => {
-            for result in &results {
-                if result.passed {
-                    println!("ok     {}:{}: {}", found.path.display(), result.line, result.name);
-                } else {
-                    println!("{}", failed_line(&found.path, result));
-                }
-            }
-            match results.len() {
-                0 => println!("{}: no cases; hint: write some under `tests:`", found.path.display()),
-                all => println!("cases: {all}, ok: {}, failed: {failed}", all - failed),
-            }
+            let path = found.path.display();
+            let line = |result: &Tested| match result.passed {
+                true => format!("ok     {path}:{}: {}", result.line, result.name),
+                false => failed_line(&found.path, result),
+            };
+            let mut lines: Vec<String> = results.iter().map(line).collect();
+            lines.push(match results.len() {
+                0 => format!("{path}: no cases; hint: write some under `tests:`"),
+                all => format!("cases: {all}, ok: {}, failed: {failed}", all - failed),
+            });
+            print::result(lines.join("\n"))?;
         }
     }
     if failed == 0 { Ok(()) } else { Err(Failure::No) }
@@ -256,11 +256,11 @@ fn explain(found: &Found, request: &Request, output: Output) -> Result<(), Failu
     let question = Question { person: &person, ask: &ask, now: CLOCK(), labels: &labels, rules: None };
     let answer = found.policy.answer(&question);
     match output {
-        Output::Json => print_json(&answer)?,
-        Output::Text => print!("{}", explained(&person, &ask, &answer)),
+        Output::Json => print::json(&answer)?,
+        Output::Text => print::result(explained(&person, &ask, &answer))?,
     }
     if !answer.risk_judged && answer.outcome != Outcome::Deny {
-        eprintln!(
+        say!(
             "the risk of {} is not judged here, for its rules are in the cluster\n\
              hint: `jit-login explain` asks the daemon, which looks there",
             ask.access
@@ -294,7 +294,6 @@ fn explained(person: &Person, ask: &Ask, answer: &Answer) -> String {
     for near in &answer.near {
         lines.push(format!("{:<12} `{}` {}", "near", near.rule, near.missing.join(", ")));
     }
-    lines.push(String::new());
     lines.join("\n")
 }
 
@@ -373,11 +372,11 @@ fn who_can(
         })
         .collect();
     match output {
-        Output::Json => print_json(&listed)?,
-        Output::Text => listed.iter().for_each(|one| println!("{}", one.line())),
+        Output::Json => print::json(&listed)?,
+        Output::Text => print::result(listed.iter().map(Listed::line).collect::<Vec<_>>().join("\n"))?,
     }
     if listed.is_empty() {
-        eprintln!("no rule lets anybody ask for role {role} there\nhint: `jitd policy explain` says what is missing");
+        say!("no rule lets anybody ask for role {role} there\nhint: `jitd policy explain` says what is missing");
     }
     if listed.iter().any(|one| one.holder.closed.is_none()) { Ok(()) } else { Err(Failure::No) }
 }
@@ -410,18 +409,16 @@ fn offer_told(offer: &Offer) -> String {
 
 fn differ(difference: &Difference, output: Output) -> Result<(), Failure> {
     match output {
-        Output::Json => print_json(difference)?,
+        Output::Json => print::json(difference)?,
         Output::Text => {
-            for change in &difference.cells {
-                println!("{}", change_told(change));
-            }
-            for Setting { key, before, now } in &difference.settings {
-                println!("~ {key}  {before} -> {now}");
-            }
+            let changes = difference.cells.iter().map(change_told);
+            let settings =
+                difference.settings.iter().map(|Setting { key, before, now }| format!("~ {key}  {before} -> {now}"));
+            print::result(changes.chain(settings).collect::<Vec<_>>().join("\n"))?;
         }
     }
     if difference.unseen {
-        eprintln!(
+        say!(
             "the rules or denials are not the same, and no line shows it\n\
              hint: `jitd policy diff --help` says what is not seen; compare the files themselves"
         );

@@ -3,7 +3,7 @@
 //! Each word is parsed by the type that will read it from the file. Nothing is written here; a cluster is asked for its
 //! version at most, without a credential. `init` calls it.
 
-use std::io::{Write, stderr, stdin};
+use std::io::stdin;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -15,6 +15,7 @@ use clap::ValueEnum;
 
 use super::distribution::Distribution;
 use super::{Wanted, files, on_terminal};
+use crate::print::{self, say};
 use crate::{Failure, runtime};
 
 /// All that the files are made of.
@@ -46,16 +47,13 @@ impl Answers {
             nothing_is_missing(wanted, policy_is_there)?;
         }
         if on_terminal() {
-            eprintln!(
-                "{} is not there; it is written from these answers. Nothing is until all are given.",
-                path.display()
-            );
+            say!("{} is not there; it is written from these answers. Nothing is until all are given.", path.display());
         }
         let cluster = answer(wanted.cluster.as_deref(), "the cluster's name, as people will type it", None, parsed)?;
         let endpoint = endpoint(&cluster, wanted)?;
         let server = endpoint.server();
         if ["https://127.", "https://localhost", "https://[::1]"].iter().any(|here| server.starts_with(here)) {
-            eprintln!("note: {server} is this host itself; a kubeconfig from another host names the wrong one");
+            say!("note: {server} is this host itself; a kubeconfig from another host names the wrong one");
         }
         let version = match wanted.distribution {
             Some(_) => None,
@@ -171,7 +169,7 @@ fn version(endpoint: &Endpoint) -> Option<String> {
         Ok(about) => Some(about.version),
         Err(error @ (ClusterError::Unreachable { .. } | ClusterError::TimedOut { .. })) => {
             let sentence = error.to_string();
-            eprintln!("note: {}", sentence.lines().next().unwrap_or_default());
+            say!("note: {}", sentence.lines().next().unwrap_or_default());
             None
         }
         // One that tells nothing to nobody.
@@ -184,7 +182,7 @@ fn distribution(wanted: &Wanted, found: Option<Distribution>) -> Result<Distribu
         (Some(given), _) => Ok(given),
         // What it gave away needs no question.
         (None, Some(found)) => {
-            eprintln!("note: the cluster is taken for {}; --distribution says otherwise", found.word());
+            say!("note: the cluster is taken for {}; --distribution says otherwise", found.word());
             Ok(found)
         }
         (None, None) if on_terminal() => {
@@ -210,8 +208,7 @@ fn answer<T>(
     }
     loop {
         let choice = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
-        eprint!("{question}{choice}: ");
-        stderr().flush()?;
+        print::words(format_args!("{question}{choice}: "));
         let mut line = String::new();
         if stdin().read_line(&mut line)? == 0 {
             return Err(Failure::Ours("no more answers came; nothing was written".to_owned()));
@@ -221,7 +218,7 @@ fn answer<T>(
         match meant(text) {
             Ok(value) => return Ok(value),
             Err(_) if text.is_empty() => {}
-            Err(why) => eprintln!("  {why}"),
+            Err(why) => say!("  {why}"),
         }
     }
 }

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::Account;
 use super::answers::{Answers, PolicyAnswers};
+use crate::print::say;
 use crate::{Failure, policy};
 
 /// The policy's name beside the configuration.
@@ -79,8 +80,8 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     };
     for file in &told {
         match file.fate {
-            Fate::Written => eprintln!("wrote {}", file.path.display()),
-            Fate::Left => eprintln!("{} is there and is left as it is", file.path.display()),
+            Fate::Written => say!("wrote {}", file.path.display()),
+            Fate::Left => say!("{} is there and is left as it is", file.path.display()),
         }
     }
     Ok(told)
