@@ -21,7 +21,7 @@ use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::{EndCause, Event, Fact, Grant, GrantId, Operator, OutOfOrder};
-use crate::trail::{Trail, TrailError};
+use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +69,8 @@ pub struct Cell {
     /// Held by whoever changes the grant.
     pub gate: tokio::sync::Mutex<()>,
     state: watch::Sender<Arc<Grant>>,
+    /// Number of its last event in the trail.
+    last: AtomicI64,
     /// How often ending it failed in a row.
     failures: AtomicU32,
     /// An end that was carried out as far as it could be, and that the trail does not know of yet.
@@ -95,10 +97,11 @@ impl Ending {
 }
 
 impl Cell {
-    fn new(grant: Grant) -> Arc<Self> {
+    fn new(grant: Grant, last: i64) -> Arc<Self> {
         Arc::new(Self {
             gate: tokio::sync::Mutex::new(()),
             state: watch::Sender::new(Arc::new(grant)),
+            last: AtomicI64::new(last),
             failures: AtomicU32::new(0),
             owed: Mutex::default(),
         })
@@ -111,13 +114,13 @@ impl Cell {
 }
 
 impl Ledger {
-    /// Takes up where the trail stands: `open` are the grants that it says are not over.
+    /// Takes up where the trail stands.
     #[must_use]
-    pub fn new(trail: Trail, open: Vec<Grant>, readers: Vec<String>, clock: fn() -> Timestamp) -> Self {
+    pub fn new(opened: Opened, readers: Vec<String>, clock: fn() -> Timestamp) -> Self {
         let ledger = Self {
-            latest: AtomicI64::new(trail.latest().as_millisecond()),
-            draining: RwLock::new(trail.draining().map(Arc::new)),
-            trail,
+            latest: AtomicI64::new(opened.latest.as_millisecond()),
+            draining: RwLock::new(opened.drain.map(Arc::new)),
+            trail: opened.trail,
             clock,
             readers,
             open: RwLock::default(),
@@ -128,10 +131,10 @@ impl Ledger {
             stopping: watch::Sender::new(false),
             changed: watch::Sender::default(),
         };
-        for grant in open {
+        for Open { grant, last } in opened.open {
             // Without a deadline it was cut off between two steps.
             let cut_off = (grant.phase.is_open() && grant.deadline.is_none()).then(|| grant.id.clone());
-            ledger.keep(grant);
+            ledger.keep(grant, last);
             if let Some(id) = cut_off {
                 ledger.due_at(ledger.now(), id);
             }
@@ -146,7 +149,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Trail`].
     pub async fn note(&self, by: Option<&Person>, event: Event) -> Result<(), LedgerError> {
-        self.append(vec![Author::from(by).fact(self.now(), None, event)]).await
+        self.append(vec![Author::from(by).fact(self.now(), None, event)], None).await?;
+        Ok(())
     }
 
     /// Records that nothing is given from here on, or that things are given again.
@@ -155,7 +159,7 @@ impl Ledger {
     /// [`LedgerError::Trail`]; then it is as before.
     pub async fn operate(&self, by: &Operator, event: Event) -> Result<(), LedgerError> {
         let fact = Author::Operator(by.clone()).fact(self.now(), None, event);
-        self.append(vec![fact.clone()]).await?;
+        self.append(vec![fact.clone()], None).await?;
         let mut draining = self.draining.write().unwrap_or_else(PoisonError::into_inner);
         *draining = Draining::after(draining.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
         drop(draining);
@@ -182,8 +186,8 @@ impl Ledger {
     ) -> Result<Arc<Grant>, LedgerError> {
         let fact = Author::from(requester).fact(now, Some(id), event);
         let grant = Grant::begin(&fact)?;
-        self.append(vec![fact]).await?;
-        Ok(self.keep(grant).grant())
+        let last = self.append(vec![fact], None).await?.seq;
+        Ok(self.keep(grant, last).grant())
     }
 
     /// Records events about a grant: first whether they may follow, then on the disk, then here.
@@ -213,9 +217,13 @@ impl Ledger {
             next = next.follow(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
             facts.push(fact);
         }
-        self.append(facts).await?;
+        let mut last = cell.last.load(Ordering::Relaxed);
+        if !facts.is_empty() {
+            last = self.append(facts, Some(last)).await?.seq;
+        }
         let next = Arc::new(next);
         self.mark(&before, &next);
+        cell.last.store(last, Ordering::Relaxed);
         cell.state.send_replace(Arc::clone(&next));
         if next.is_over() {
             self.forget(&next);
@@ -224,11 +232,11 @@ impl Ledger {
         Ok(next)
     }
 
-    async fn append(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+    async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, LedgerError> {
         let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
-        self.trail.append(facts).await?;
+        let position = self.trail.append(facts, after).await?;
         self.latest.fetch_max(at, Ordering::Relaxed);
-        Ok(())
+        Ok(position)
     }
 
     /// Returns when the store answers; nothing is recorded.
@@ -236,7 +244,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Trail`].
     pub async fn store_answers(&self) -> Result<(), LedgerError> {
-        Ok(self.trail.round_trip().await?)
+        self.trail.round_trip().await?;
+        Ok(())
     }
 
     /// Why the last facts could not be stored; nothing as soon as others are.
@@ -412,7 +421,7 @@ impl Ledger {
 
     // ---- keeping ----
 
-    fn keep(&self, mut grant: Grant) -> Arc<Cell> {
+    fn keep(&self, mut grant: Grant, last: i64) -> Arc<Cell> {
         let rule = grant.terms.rule.clone();
         let mut of_rule = self.of_rule.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = of_rule.get(&rule) {
@@ -423,7 +432,7 @@ impl Ledger {
         let id = grant.id.clone();
         let deadline = grant.deadline;
         let requester = grant.requester.clone();
-        let cell = Cell::new(grant);
+        let cell = Cell::new(grant, last);
         self.open.write().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), Arc::clone(&cell));
         let mut of_person = self.of_person.write().unwrap_or_else(PoisonError::into_inner);
         of_person.entry(requester).or_default().insert(id.clone(), Arc::clone(&cell));

@@ -39,7 +39,7 @@ use crate::grant::role::ResolvedRole;
 use crate::grant::{Event, Grant, GrantId, Shown};
 use crate::ledger::{Cell, Ledger, LedgerError};
 use crate::people::{People, Unknown, or_nobody};
-use crate::trail::{Trail, TrailError};
+use crate::trail::{Opened, Trail, TrailError};
 
 pub use self::collect::HandedOver;
 pub use self::operate::Whose;
@@ -153,10 +153,8 @@ pub struct Overseers {
 
 /// What a broker is made of.
 pub struct Parts {
-    /// The store.
-    pub trail: Trail,
-    /// The grants that it says are open.
-    pub open: Vec<Grant>,
+    /// The store, and what it said when it was opened.
+    pub opened: Opened,
     /// The clusters.
     pub sites: BTreeMap<ClusterName, Site>,
     /// Who may ask for what.
@@ -177,8 +175,8 @@ impl Broker {
     pub fn new(parts: Parts) -> Self {
         let readers = parts.overseers.readers;
         Self {
-            ledger: Ledger::new(parts.trail.clone(), parts.open, readers, parts.clock),
-            trail: parts.trail,
+            trail: parts.opened.trail.clone(),
+            ledger: Ledger::new(parts.opened, readers, parts.clock),
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
             people: parts.people,
