@@ -19,10 +19,11 @@
 //! ```
 //!
 //! # The map
-//! - [`grant`]: what can happen to a grant, who may ask and agree; imports nothing of the crate.
-//!   [`policy`](grant::policy) says on which terms, [`risk`](grant::risk) what a role reaches,
-//!   [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
+//! - [`grant`]: what can happen to a grant, who may ask and agree; of the crate it imports `rbac` only.
+//!   [`policy`](grant::policy) says on which terms, [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
 //!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given
+//! - [`rbac`]: roles, which rule lies below which, and what a role lets its holder reach ([`risk`](rbac::risk));
+//!   imports nothing of the crate
 //! - [`broker`]: the story, the only room that orders the steps, a chapter a file
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
@@ -43,12 +44,12 @@
 //!
 //! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
 //! `{api, client} → wire → grant`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
-//! bindings carry), `{ca, config} → files`, `config → ca` (for where a key lies), `grant → nothing`. `ca`, `cluster`
+//! bindings carry), `{ca, config} → files`, `config → ca` (for where a key lies), `grant → rbac → nothing`. `ca`, `cluster`
 //! and `trail` never import each other. A test holds the arrows
 //! to the `use` lines (`tests/it/architecture.rs`).
 //!
 //! # Invariants, and what is absent
-//! 1. `grant` does no I/O and reads no clock: a decision of the past can be replayed from the trail.
+//! 1. `grant` and `rbac` do no I/O and read no clock: a decision of the past can be replayed from the trail.
 //! 2. Nothing is signed for a person without an [`Approved`](grant::approval::Approved), which only `grant` makes, of
 //!    enough agreements or of glass that the rule lets be broken; the binding of a grant is intended once, also across
 //!    restarts (a unique index). What the host signs for itself can't be anybody: its own name, in no group.
@@ -78,6 +79,7 @@ pub mod manifest;
 pub mod manual;
 pub mod metrics;
 pub mod people;
+pub mod rbac;
 pub mod service;
 pub mod sweep;
 pub mod trail;

@@ -12,9 +12,9 @@ use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, KeyHash, Login, Person, PersonName, RoleRef, Window};
-use super::risk;
-use super::role::ResolvedRole;
 use super::{Event, Grant, GrantId, Phase};
+use crate::rbac::risk;
+use crate::rbac::role::ResolvedRole;
 
 /// A signature that may be made: one key, one person, one grant, at most so long.
 /// There is no other way to make one than [`collect`] and [`renew`].

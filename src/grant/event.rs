@@ -12,8 +12,8 @@ use super::GrantId;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, Ask, KeyHash, Reason, Scope, Window};
-use super::risk::Assessment;
-use super::role::ResolvedRole;
+use crate::rbac::risk::Assessment;
+use crate::rbac::role::ResolvedRole;
 
 /// One fact, as the trail keeps it. `*Intended` stands before an effect, the past participle after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -61,11 +61,7 @@ impl FromStr for GrantId {
         if text.len() == Self::LENGTH && text.bytes().all(|byte| ALPHABET.contains(&byte)) {
             Ok(Self(text.into()))
         } else {
-            Err(Malformed {
-                field: "grant",
-                value: format!("`{}`", text.chars().take(60).flat_map(char::escape_default).collect::<String>()),
-                why: "an id is 16 of 0-9 a-z without i l o u".to_owned(),
-            })
+            Err(Malformed::new("grant", text, "an id is 16 of 0-9 a-z without i l o u"))
         }
     }
 }

@@ -21,8 +21,8 @@ use super::extension::Extension;
 use super::glass::{self, Glass};
 use super::policy::{Terms, Yes};
 use super::request::{Ask, KeyHash, Login, PersonName};
-use super::risk::Severity;
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
+use crate::rbac::risk::Severity;
 
 /// Where a grant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -22,8 +22,8 @@ pub mod narrow;
 pub mod policy;
 pub mod refusal;
 pub mod request;
-pub mod risk;
-pub mod role;
+
+pub use crate::rbac::{risk, role};
 
 pub use self::binding::{Binding, bindings};
 pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Requested, Shown};

@@ -6,10 +6,9 @@
 //! one is refused.
 
 use super::Grant;
-use super::policy::covers;
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, ExactRules, Namespaces, Scope, Window};
-use super::role::ResolvedRole;
+use crate::rbac::{ResolvedRole, covers};
 
 /// To what a request is cut down; what is not said stays as it was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

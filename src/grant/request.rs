@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::role::Rule;
+use crate::rbac::word::{dns_label, word};
+use crate::rbac::{self, Rule};
+
+pub use crate::rbac::{Malformed, Namespace, Namespaces, Scope};
 
 /// What an engineer asks for: a role, or exact rules, in one scope of one cluster, for a while, for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,72 +78,6 @@ impl Person {
     }
 }
 
-/// A word of a request that is not of its form; `field` and `why` make one sentence.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field} {value}: {why}")]
-pub struct Malformed {
-    /// The name of the field as people write it.
-    pub field: &'static str,
-    /// What was written, escaped and cut to 60 characters.
-    pub value: String,
-    /// What is wrong and what would be right.
-    pub why: String,
-}
-
-impl Malformed {
-    fn new(field: &'static str, value: &str, why: impl Into<String>) -> Self {
-        let shown: String = value.chars().take(60).flat_map(char::escape_default).collect();
-        Self { field, value: format!("`{shown}`"), why: why.into() }
-    }
-}
-
-/// Makes a private string type that is parsed by one function and written as a plain string. A clone shares the
-/// text: a grant is cloned for each event.
-macro_rules! word {
-    ($(#[$doc:meta])* $name:ident, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String")]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// The word as it was written.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Malformed;
-            fn from_str(text: &str) -> Result<Self, Malformed> {
-                let check: fn(&str) -> Result<(), Malformed> = $check;
-                check(text)?;
-                Ok(Self(text.into()))
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = Malformed;
-            fn try_from(text: String) -> Result<Self, Malformed> {
-                text.parse()
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:?}", self.0)
-            }
-        }
-    };
-}
-
 word!(
     /// A person's name: 1 to 60 of `A-Z a-z 0-9 . _ @ -`, beginning with a letter or a digit.
     /// There is no colon in it, so it can't begin `system:`; with `jit:` before it, it fits into a
@@ -187,12 +123,6 @@ word!(
     /// A cluster's name in the configuration: a DNS label (RFC 1123).
     ClusterName,
     |text| dns_label("cluster", text)
-);
-
-word!(
-    /// A Kubernetes namespace: a DNS label (RFC 1123).
-    Namespace,
-    |text| dns_label("namespace", text)
 );
 
 word!(
@@ -245,16 +175,6 @@ fn is_invisible(c: char) -> bool {
         | '\u{E0000}'..='\u{E0FFF}')
 }
 
-fn dns_label(field: &'static str, text: &str) -> Result<(), Malformed> {
-    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
-    if text.len() <= 63 && text.chars().all(legal) && edge(text.chars().next()) && edge(text.chars().last()) {
-        Ok(())
-    } else {
-        Err(Malformed::new(field, text, "is 1 to 63 of a-z 0-9 - and begins and ends with a letter or a digit"))
-    }
-}
-
 word!(
     /// The name of a field that a policy's rule asks for: 1 to 40 of `a-z 0-9 _ -`.
     FieldName,
@@ -287,85 +207,6 @@ impl RoleName {
     /// The Role that a grant of exact rules owns; it has the name of the grant's binding.
     pub(super) fn owned_by(id: &super::GrantId) -> Self {
         Self(id.binding_name().into())
-    }
-}
-
-/// Where a role is to hold.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// Some namespaces: a RoleBinding in each.
-    Namespaces(Namespaces),
-    /// Everywhere: a ClusterRoleBinding.
-    Cluster,
-}
-
-/// One to twenty namespaces, in order and without repeats.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Namespace>", into = "Vec<Namespace>")]
-pub struct Namespaces(Vec<Namespace>);
-
-impl Namespaces {
-    /// So many can be asked for at once: each is a binding of its own.
-    pub const MOST: usize = 20;
-}
-
-impl TryFrom<Vec<Namespace>> for Namespaces {
-    type Error = Malformed;
-    fn try_from(mut list: Vec<Namespace>) -> Result<Self, Malformed> {
-        list.sort_unstable();
-        list.dedup();
-        if (1..=Self::MOST).contains(&list.len()) {
-            Ok(Self(list))
-        } else {
-            Err(Malformed::new("namespaces", &list.len().to_string(), format!("name 1 to {}", Self::MOST)))
-        }
-    }
-}
-
-impl From<Namespaces> for Vec<Namespace> {
-    fn from(namespaces: Namespaces) -> Self {
-        namespaces.0
-    }
-}
-
-impl From<Namespace> for Scope {
-    fn from(namespace: Namespace) -> Self {
-        Self::Namespaces(Namespaces(vec![namespace]))
-    }
-}
-
-impl Scope {
-    /// The namespaces, or none for the whole cluster.
-    #[must_use]
-    pub fn namespaces(&self) -> &[Namespace] {
-        match self {
-            Self::Namespaces(namespaces) => &namespaces.0,
-            Self::Cluster => &[],
-        }
-    }
-
-    /// Whether `other` holds nowhere else than this does.
-    #[must_use]
-    pub fn contains(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Cluster, _) => true,
-            (Self::Namespaces(_), Self::Cluster) => false,
-            (Self::Namespaces(ours), Self::Namespaces(theirs)) => theirs.0.iter().all(|name| ours.0.contains(name)),
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.namespaces() {
-            [] => f.write_str("the whole cluster"),
-            [only] => write!(f, "namespace {only}"),
-            several => {
-                let names: Vec<&str> = several.iter().map(Namespace::as_str).collect();
-                write!(f, "namespaces {}", names.join(", "))
-            }
-        }
     }
 }
 
@@ -432,7 +273,7 @@ impl TryFrom<Vec<Rule>> for ExactRules {
                 return fault(&rule.to_string(), "has an empty word");
             }
         }
-        super::role::canonical(&mut rules);
+        rbac::canonical(&mut rules);
         Ok(Self(rules))
     }
 }

@@ -11,9 +11,9 @@ use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
 use super::refusal::Code;
 use super::request::{Access, Ask, KeyHash, Login, Namespace, Person, PersonName, Scope};
-use super::risk::{self, Assessment};
-use super::role::{ResolvedRole, Rule};
 use super::*;
+use crate::rbac::risk::{self, Assessment};
+use crate::rbac::role::{ResolvedRole, Rule};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -520,8 +520,8 @@ mod narrowing {
 
     use super::*;
     use crate::grant::narrow::{Narrowing, is_no_wider};
-    use crate::grant::policy::covers;
     use crate::grant::request::{ExactRules, Namespace, Namespaces};
+    use crate::rbac::covers;
 
     const WORDS: [&str; 4] = ["a", "b", "c", "d"];
 

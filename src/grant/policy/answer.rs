@@ -14,8 +14,8 @@ use super::{Denial, Known, Policy, Terms, Usage, judge};
 use crate::grant::approval;
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Ask, Person};
-use crate::grant::risk;
-use crate::grant::role::{ResolvedRole, Rule};
+use crate::rbac::risk;
+use crate::rbac::role::{ResolvedRole, Rule};
 
 /// Somebody asks for something.
 #[derive(Clone, Copy, Debug)]

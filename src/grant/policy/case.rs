@@ -11,7 +11,7 @@ use super::Policy;
 use super::answer::{Answer, Question};
 use super::pattern::Labels;
 use crate::grant::request::{Ask, Person};
-use crate::grant::role::Rule;
+use crate::rbac::role::Rule;
 
 /// One case.
 #[derive(Clone, Debug)]

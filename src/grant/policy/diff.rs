@@ -22,7 +22,7 @@ use super::offer::{Offer, request};
 use super::pattern::{Labels, NamespacePattern, witness};
 use super::rule::Rule;
 use crate::grant::request::{Access, ClusterName, ExactRules, Scope};
-use crate::grant::role;
+use crate::rbac::role;
 
 /// All that was found.
 #[derive(Clone, Debug, PartialEq, Serialize)]

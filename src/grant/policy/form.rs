@@ -11,7 +11,7 @@ use super::step::{Day, TimeOfDay, Zone};
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, RoleRef, Window,
 };
-use crate::grant::risk::{RiskId, Severity};
+use crate::rbac::risk::{RiskId, Severity};
 
 /// The form of a whole file.
 pub(super) fn of(source: Source) -> &'static Shape {

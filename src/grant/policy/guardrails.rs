@@ -6,7 +6,7 @@
 use super::pattern::Glob;
 use super::step::Step;
 use crate::grant::request::{Access, Ask, Namespace, RoleRef, Window};
-use crate::grant::risk::{Assessment, RiskId, Severity};
+use crate::rbac::risk::{Assessment, RiskId, Severity};
 
 /// The guardrails in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

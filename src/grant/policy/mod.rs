@@ -10,7 +10,6 @@
 
 mod answer;
 mod case;
-mod covers;
 mod diff;
 mod form;
 mod guardrails;
@@ -29,12 +28,11 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
 use super::request::{Ask, ClusterName, Namespace, Person, RoleRef, Window};
-use super::risk::Assessment;
-use super::role;
+use crate::rbac::risk::Assessment;
+use crate::rbac::role;
 
 pub use self::answer::{Answer, Near, Question};
 pub use self::case::{Case, Expected, Outcome, Tested};
-pub use self::covers::covers;
 pub use self::diff::{Change, Difference, Setting, diff};
 pub use self::form::{keys, schema};
 pub use self::guardrails::Guardrails;

@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::covers::covers;
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
 use crate::grant::request::{Access, Ask, ClusterName, FieldName, FieldValue, Person, RoleRef, Window};
-use crate::grant::role;
+use crate::rbac::{covers, role};
 
 /// A rule: who may ask for what, and who has to agree.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::*;
 use crate::grant::request::{Access, ExactRules, Namespace, Namespaces, Scope};
-use crate::grant::risk;
+use crate::rbac::risk;
 
 // ---- a policy, an ask, a moment ----
 
@@ -576,66 +576,6 @@ fn hours_are_those_of_the_wall_clock() {
     assert_eq!(hours("mon wed", "08:00", "09:00", "UTC").to_string(), "mon,wed 08:00-09:00 UTC");
     let outside = Step { hours: Some(night), ..step(&["leads"], 1) };
     assert_eq!(unmet(&[outside], &[yes("bob", &["leads"])]).len(), 1);
-}
-
-// ---- exact rules ----
-
-/// As `Covers` of Kubernetes has it, with its own cases, and stricter with `*`.
-#[test]
-fn a_ceiling_covers_what_lies_below_it() {
-    let named = |rule: role::Rule, names: &[&str]| role::Rule {
-        resource_names: names.iter().map(ToString::to_string).collect(),
-        ..rule
-    };
-    let url = |urls: &[&str], verbs: &[&str]| role::Rule {
-        non_resource_urls: urls.iter().map(ToString::to_string).collect(),
-        verbs: verbs.iter().map(ToString::to_string).collect(),
-        ..role::Rule::default()
-    };
-    let any_group = |rule: role::Rule| role::Rule { api_groups: vec!["*".to_owned()], ..rule };
-    let table: &[(&[role::Rule], role::Rule, bool)] = &[
-        (&[], rbac(&["pods"], &["get"]), false),
-        (&[rbac(&["pods"], &["get"])], rbac(&["pods"], &["get"]), true),
-        (&[rbac(&["pods"], &["get"])], rbac(&["pods"], &["get", "list"]), false),
-        (&[rbac(&["pods"], &["get"])], rbac(&["pods/log"], &["get"]), false),
-        // Parts may be covered by different rules.
-        (&[rbac(&["pods"], &["get"]), rbac(&["pods"], &["list"])], rbac(&["pods"], &["get", "list"]), true),
-        (&[rbac(&["pods"], &["get"]), rbac(&["secrets"], &["list"])], rbac(&["pods", "secrets"], &["get"]), false),
-        (&[rbac(&["pods"], &["*"])], rbac(&["pods"], &["delete"]), true),
-        (&[rbac(&["*"], &["get"])], rbac(&["pods", "pods/log"], &["get"]), true),
-        (&[rbac(&["*/log"], &["get"])], rbac(&["pods/log"], &["get"]), true),
-        (&[rbac(&["*/log"], &["get"])], rbac(&["pods"], &["get"]), false),
-        (&[rbac(&["pods/*"], &["get"])], rbac(&["pods/log"], &["get"]), false),
-        (&[any_group(rbac(&["pods"], &["get"]))], rbac(&["pods"], &["get"]), true),
-        (&[rbac(&["pods"], &["get"])], any_group(rbac(&["pods"], &["get"])), false),
-        (&[named(rbac(&["pods"], &["get"]), &["a", "b"])], named(rbac(&["pods"], &["get"]), &["a"]), true),
-        (&[named(rbac(&["pods"], &["get"]), &["a"])], named(rbac(&["pods"], &["get"]), &["a", "b"]), false),
-        (
-            &[named(rbac(&["pods"], &["get"]), &["a"]), named(rbac(&["pods"], &["get"]), &["b"])],
-            named(rbac(&["pods"], &["get"]), &["a", "b"]),
-            true,
-        ),
-        (&[named(rbac(&["pods"], &["get"]), &["a"])], rbac(&["pods"], &["get"]), false),
-        (&[rbac(&["pods"], &["get"])], named(rbac(&["pods"], &["get"]), &["a"]), true),
-        // A `*` is asked only where the same stands in the ceiling.
-        (&[rbac(&["pods"], &["*"])], rbac(&["pods"], &["*"]), true),
-        (&[rbac(&["pods"], &["get", "list", "watch"])], rbac(&["pods"], &["*"]), false),
-        (&[rbac(&["*"], &["get"])], rbac(&["*/log"], &["get"]), false),
-        (&[rbac(&["*"], &["get"])], rbac(&["*"], &["get"]), true),
-        (&[url(&["/logs/*"], &["get"])], url(&["/logs/a"], &["get"]), true),
-        (&[url(&["/logs/*"], &["get"])], url(&["/metrics"], &["get"]), false),
-        (&[url(&["*"], &["get"])], url(&["/metrics"], &["get"]), true),
-        (&[url(&["*"], &["get"])], url(&["/logs/*"], &["get"]), false),
-        // Nothing to ask for.
-        (&[rbac(&["*"], &["*"])], rbac(&[], &["get"]), false),
-        (&[rbac(&["*"], &["*"])], rbac(&["pods"], &[]), false),
-    ];
-    for (number, (ceiling, asked, covered)) in table.iter().enumerate() {
-        assert_eq!(covers(ceiling, asked), *covered, "{number}: {ceiling:?} {asked:?}");
-    }
-    let many: Vec<String> = (0..500).map(|number| format!("r{number}")).collect();
-    let huge = role::Rule { api_groups: many.clone(), resources: many.clone(), verbs: many, ..role::Rule::default() };
-    assert!(!covers(&[any_group(rbac(&["*"], &["*"]))], &huge), "too many to look at is not covered");
 }
 
 #[test]

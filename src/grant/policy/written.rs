@@ -20,8 +20,8 @@ use super::{Fault, Policy, Source, form};
 use crate::grant::request::{
     Access, Ask, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
-use crate::grant::risk::Severity;
-use crate::grant::role;
+use crate::rbac::risk::Severity;
+use crate::rbac::role;
 
 /// What both files mean.
 pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec<Fault>> {

@@ -13,8 +13,7 @@ use super::catalogue::{
     OTHER, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
     in_its_own_namespace, may_be_named_star,
 };
-use crate::grant::request::Scope;
-use crate::grant::role::Rule;
+use crate::rbac::{Rule, Scope};
 
 /// A resource, or one object of it, that some row asks about.
 struct Cell {

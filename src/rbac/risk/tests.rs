@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::catalogue::ROWS;
 use super::*;
-use crate::grant::request::Namespace;
+use crate::rbac::Namespace;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";

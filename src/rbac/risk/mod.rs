@@ -1,7 +1,7 @@
 //! What a set of RBAC rules lets its holder reach, in one scope: findings of a fixed catalogue, with a
 //! sentence each, for approvers and for policies that ask for more when more is at stake.
 //!
-//! Pure like all of `grant`: the same rules, scope and version always give the same assessment. It must never
+//! The same rules, scope and version always give the same assessment. It must never
 //! know better than the authorizer: what it can't place is unclassified, the worst. More rights never make
 //! a role look better.
 
@@ -17,8 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::catalogue::{EVERYBODY, MASTERS, ROWS, Row, WATCH};
 use self::reach::{Reach, shown};
-use super::request::{Malformed, Scope};
-use super::role::Rule;
+use super::{Malformed, Rule, Scope};
 
 /// How bad a right is in the wrong hands. What nobody could place is above all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -68,7 +67,7 @@ impl FromStr for Severity {
         Self::ALL
             .into_iter()
             .find(|severity| severity.as_str() == text)
-            .ok_or_else(|| malformed("severity", text, "write low, medium, high, critical or unclassified"))
+            .ok_or_else(|| Malformed::new("severity", text, "write low, medium, high, critical or unclassified"))
     }
 }
 
@@ -100,7 +99,7 @@ impl FromStr for RiskId {
         ROWS.iter()
             .find(|row| row.id == text)
             .map(|row| Self(row.id))
-            .ok_or_else(|| malformed("risk", text, "no row of the catalogue is called so; an id is like E25"))
+            .ok_or_else(|| Malformed::new("risk", text, "no row of the catalogue is called so; an id is like E25"))
     }
 }
 
@@ -208,7 +207,7 @@ impl FromStr for ServerVersion {
         number(false)
             .zip(number(true))
             .map(|(major, minor)| Self { major, minor })
-            .ok_or_else(|| malformed("version", text, "a version is like v1.36.3"))
+            .ok_or_else(|| Malformed::new("version", text, "a version is like v1.36.3"))
     }
 }
 
@@ -301,8 +300,4 @@ fn finding(row: &Row, permission: &str) -> Finding {
 fn is_ordinary(scope: &Scope) -> bool {
     let namespaces = scope.namespaces();
     !namespaces.is_empty() && !namespaces.iter().any(|namespace| namespace.as_str() == "kube-system")
-}
-
-fn malformed(field: &'static str, text: &str, why: &str) -> Malformed {
-    Malformed { field, value: shown(text), why: why.to_owned() }
 }

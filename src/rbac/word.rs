@@ -1,0 +1,84 @@
+//! Words that are parsed once, at the edge, into a type that can't hold anything else afterwards; and what is said of
+//! one that is not of its form. Used wherever a name, a number of a version or a sentence comes from outside.
+
+/// A word that is not of its form; `field` and `why` make one sentence.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {value}: {why}")]
+pub struct Malformed {
+    /// The name of the field as people write it.
+    pub field: &'static str,
+    /// What was written, escaped and cut to 60 characters.
+    pub value: String,
+    /// What is wrong and what would be right.
+    pub why: String,
+}
+
+impl Malformed {
+    pub(crate) fn new(field: &'static str, value: &str, why: impl Into<String>) -> Self {
+        let shown: String = value.chars().take(60).flat_map(char::escape_default).collect();
+        Self { field, value: format!("`{shown}`"), why: why.into() }
+    }
+}
+
+/// Makes a private string type that is parsed by one function and written as a plain string. A clone shares the
+/// text: a grant is cloned for each event.
+macro_rules! word {
+    ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(std::sync::Arc<str>);
+
+        impl $name {
+            /// The word as it was written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::rbac::Malformed;
+            fn from_str(text: &str) -> Result<Self, $crate::rbac::Malformed> {
+                let check: fn(&str) -> Result<(), $crate::rbac::Malformed> = $check;
+                check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $crate::rbac::Malformed;
+            fn try_from(text: String) -> Result<Self, $crate::rbac::Malformed> {
+                text.parse()
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+    };
+}
+
+pub(crate) use word;
+
+/// Whether `text` is a DNS label (RFC 1123), the form of many names in Kubernetes.
+///
+/// # Errors
+/// [`Malformed`], of the field of this name.
+pub(crate) fn dns_label(field: &'static str, text: &str) -> Result<(), Malformed> {
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+    if text.len() <= 63 && text.chars().all(legal) && edge(text.chars().next()) && edge(text.chars().last()) {
+        Ok(())
+    } else {
+        Err(Malformed::new(field, text, "is 1 to 63 of a-z 0-9 - and begins and ends with a letter or a digit"))
+    }
+}
