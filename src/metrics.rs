@@ -73,7 +73,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("http_answers", "Calls answered, by route and status", metrics.answered.clone());
-        registry.register("certificates_signed", "Certificates handed over to people", metrics.signed.clone());
+        registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
         registry.register("break_glass", "Times that access was taken without an answer", metrics.glass_broken.clone());
         registry.register(
             "reviews_owed",
@@ -126,19 +126,9 @@ impl Metrics {
         self.answered.get_or_create(&Answered { route, status: status.as_u16() }).inc();
     }
 
-    /// A certificate was handed over.
-    pub fn signed(&self) {
-        self.signed.inc();
-    }
-
     /// The policy's files were read again, and could not be taken up or could.
     pub fn policy_reloaded(&self, failed: bool) {
         self.policy_reload_failed.set(failed.into());
-    }
-
-    /// Access was taken without an answer.
-    pub fn glass_broken(&self) {
-        self.glass_broken.inc();
     }
 
     /// OpenMetrics text of this moment.
@@ -148,6 +138,9 @@ impl Metrics {
         for (phase, count) in broker.ledger().census() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
+        // The ledger counts where it records.
+        self.signed.inner().fetch_max(broker.ledger().signed(), Ordering::Relaxed);
+        self.glass_broken.inner().fetch_max(broker.ledger().glass_broken(), Ordering::Relaxed);
         self.draining.set(broker.draining().is_some().into());
         self.trail_unwritable.set(broker.ledger().store_fault().is_some().into());
         let (owed, overdue) = broker.ledger().reviews();

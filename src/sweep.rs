@@ -90,7 +90,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
         let compare = compared + compare_after(settling.is_empty());
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            () = broker.ledger().due.notified() => {}
+            () = broker.ledger().deadline_moved() => {}
             () = tokio::time::sleep_until(compare) => {}
             Some(_) = settling.join_next() => {}
         }
@@ -110,9 +110,9 @@ fn settle_due(broker: &Arc<Broker>, turns: &Arc<Turns>, settling: &mut JoinSet<(
     for id in due {
         let (broker, turns) = (Arc::clone(broker), Arc::clone(turns));
         settling.spawn(async move {
-            let Some(cell) = broker.ledger().cell(&id) else { return };
-            let _turn = turns.at(&cell.grant().ask.cluster).await;
-            if let Err(error) = broker.settle(&cell).await {
+            let Some(open_grant) = broker.ledger().open_grant(&id) else { return };
+            let _turn = turns.at(&open_grant.grant().ask.cluster).await;
+            if let Err(error) = broker.settle(&open_grant).await {
                 tracing::debug!(grant = %id, %error, "not settled yet");
             }
         });

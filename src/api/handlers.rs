@@ -13,10 +13,9 @@ use futures::future::BoxFuture;
 use serde::Deserialize;
 
 use super::{Answer, Api, Call, views};
-use crate::broker::{Broker, Site};
-use crate::grant::request::{ClusterName, Reason};
+use crate::broker::{Broker, Revoked, Site};
+use crate::grant::request::Reason;
 use crate::grant::{Grant, Operator, Phase};
-use crate::ledger::Cell;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
     DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, Problem, ReasonBody, RequestBody,
@@ -64,7 +63,7 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
 
 pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
     async move {
-        let clusters = call.api.broker.sites().map(|(name, site)| cluster_view(name, site)).collect();
+        let clusters = call.api.broker.sites().map(|(_, site)| cluster_view(site)).collect();
         Ok(Json(ClusterList { clusters }).into_response())
     }
     .boxed()
@@ -190,16 +189,12 @@ pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answ
 pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let CertificateBody { csr } = call.body()?;
-        let broker = &call.api.broker;
-        let handed_over = broker.certificate(&grant, call.caller.person(), &csr).await?;
-        let site = broker.sites().find(|(name, _)| **name == handed_over.cluster);
-        let (name, site) = site.ok_or_else(Problem::internal)?;
-        call.api.metrics.signed();
+        let handed_over = call.api.broker.certificate(&grant, call.caller.person(), &csr).await?;
         Ok(Json(CertificateView {
             certificate: handed_over.chain_pem,
             expires_at: handed_over.not_after,
             until: handed_over.until,
-            cluster: cluster_view(name, site),
+            cluster: cluster_view(handed_over.site),
         })
         .into_response())
     }
@@ -217,7 +212,6 @@ pub(super) fn extend(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
 pub(super) fn break_glass(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let grant = call.api.broker.break_glass(&grant, call.caller.person(), reason(&call)?).await?;
-        call.api.metrics.glass_broken();
         answer(&call, &grant)
     }
     .boxed()
@@ -271,40 +265,17 @@ pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
         let Trial { dry_run } = call.query()?;
         let body: RevokeBody = call.body()?;
         let (whose, reason) = views::whose(&body)?;
-        let broker = Arc::clone(&call.api.broker);
-        // A person or a cluster that there is not is refused before anything is done.
-        let mut meant = broker.meant(&whose).await?;
-        let mut not_drained = None;
-        if body.drain && !dry_run {
-            let drained = broker.drain(&call.caller, Some(reason.clone())).await;
-            not_drained = drained.err().map(|error| error.to_string());
-            // Once more, for what came to be before it was drained.
-            meant = broker.meant(&whose).await?;
-        }
-        let was: Vec<Phase> = meant.iter().map(|cell| cell.grant().phase).collect();
-        let whys = if dry_run { Vec::new() } else { revoked(&broker, &meant, call.caller, reason).await };
-        let whys = whys.into_iter().chain(std::iter::repeat_with(|| None));
-        let views = meant.iter().zip(was).zip(whys).map(|((cell, was), why)| RevokedView::of(was, &cell.grant(), why));
-        Ok(Json(RevocationView { grants: views.collect(), draining: draining(&broker), not_drained }).into_response())
+        let broker = &call.api.broker;
+        let revocation = if dry_run {
+            broker.planned(&whose).await?
+        } else {
+            broker.revoke_many(&whose, &call.caller, &reason, body.drain).await?
+        };
+        let views = revocation.grants.into_iter().map(|Revoked { was, grant, why }| RevokedView::of(was, &grant, why));
+        let (grants, not_drained) = (views.collect(), revocation.not_drained);
+        Ok(Json(RevocationView { grants, draining: draining(broker), not_drained }).into_response())
     }
     .boxed()
-}
-
-/// How long an answer waits for what is being taken away. It goes on behind the answer.
-const REVOKED_WITHIN: Duration = Duration::from_secs(60);
-
-/// Takes the grants away, and says of each why it is not over yet.
-async fn revoked(broker: &Arc<Broker>, meant: &[Arc<Cell>], by: Operator, reason: Reason) -> Vec<Option<String>> {
-    let (revoking, cells) = (Arc::clone(broker), meant.to_vec());
-    let task = tokio::spawn(async move { revoking.revoke_many(&cells, &by, &reason).await });
-    match tokio::time::timeout(REVOKED_WITHIN, task).await {
-        Ok(Ok(whys)) => whys.into_iter().map(|why| why.map(|error| error.to_string())).collect(),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a revocation failed");
-            Vec::new()
-        }
-        Err(_) => meant.iter().map(|_| Some(format!("not within {} s", REVOKED_WITHIN.as_secs()))).collect(),
-    }
 }
 
 fn state(broker: &Broker) -> Response {
@@ -337,10 +308,10 @@ fn reason(call: &Call) -> Result<Reason, Problem> {
     call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| Problem::from(vec![wrong]))
 }
 
-fn cluster_view(name: &ClusterName, site: &Site) -> ClusterView {
+fn cluster_view(site: &Site) -> ClusterView {
     let endpoint = site.cluster.endpoint();
     ClusterView {
-        name: name.to_string(),
+        name: endpoint.name().to_string(),
         server: endpoint.server().to_owned(),
         certificate_authority: endpoint.ca_pem().to_owned(),
     }

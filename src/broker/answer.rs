@@ -25,10 +25,10 @@ impl Broker {
         digest: &str,
         less: &Narrowing,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let approved = self.approved(&cell.grant(), approver, digest, less).await;
-        self.record_or_refuse(&cell, approver, "approve", approved).await
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let approved = self.approved(&locked.grant(), approver, digest, less).await;
+        self.record_or_refuse(&mut locked, approver, "approve", approved).await
     }
 
     /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes.
@@ -49,7 +49,7 @@ impl Broker {
         if *less == Narrowing::default() {
             return Ok(vec![yes]);
         }
-        let mut shown = self.trail.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
+        let mut shown = self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
         let ask = less.of(grant, &shown.role)?;
         if let Access::Rules(rules) = &ask.access {
             shown.role = ResolvedRole::new(String::new(), rules.as_slice().to_vec());
@@ -97,9 +97,9 @@ impl Broker {
         action: &str,
         decide: impl FnOnce(&Grant, Timestamp) -> Result<Event, Refusal>,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let decided = decide(&cell.grant(), self.ledger.now()).map(|event| vec![event]);
-        self.record_or_refuse(&cell, by, action, decided.map_err(BrokerError::from)).await
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let decided = decide(&locked.grant(), self.ledger.now()).map(|event| vec![event]);
+        self.record_or_refuse(&mut locked, by, action, decided.map_err(BrokerError::from)).await
     }
 }

@@ -21,18 +21,19 @@ impl Broker {
         requester: &Person,
         reason: Reason,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
         // Before it is marked: what could not be collected is not worth a review.
         let could = self.could_break(&grant, requester, &reason).await;
-        let _breaking = self.breaking.lock().await;
+        // Held from the count of owed reviews until this one is recorded, so that nobody breaks two at once.
+        let _person = self.ledger.lock_person(&grant.requester).await;
         let broken = match could {
             // Once more, for another grant of the same person may have been faster.
             Ok(()) => self.broken(&grant, requester, reason).map(|event| vec![event]),
             Err(error) => Err(error),
         };
-        let grant = self.record_or_refuse(&cell, requester, "break-glass", broken).await?;
+        let grant = self.record_or_refuse(&mut locked, requester, "break-glass", broken).await?;
         if let Some(glass) = &grant.glass {
             tracing::warn!(
                 grant = %grant.id, requester = %grant.requester, cluster = %grant.ask.cluster, access = %grant.ask.access,
@@ -74,13 +75,13 @@ impl Broker {
         verdict: Verdict,
         words: Reason,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let Some(cell) = self.ledger.cell(&grant.id) else {
+        let Some(open_grant) = self.ledger.open_grant(&grant.id) else {
             let refusal = glass::review(grant, reviewer, digest, verdict, words, self.ledger.now()).err();
             return Err(refusal.filter(|_| grant.glass.is_some()).unwrap_or_else(|| over(grant)).into());
         };
-        let _gate = cell.gate.lock().await;
-        let reviewed = glass::review(&cell.grant(), reviewer, digest, verdict, words, self.ledger.now());
+        let mut locked = open_grant.lock().await;
+        let reviewed = glass::review(&locked.grant(), reviewer, digest, verdict, words, self.ledger.now());
         let reviewed = reviewed.map(|event| vec![event]).map_err(BrokerError::from);
-        self.record_or_refuse(&cell, reviewer, "review", reviewed).await
+        self.record_or_refuse(&mut locked, reviewer, "review", reviewed).await
     }
 }

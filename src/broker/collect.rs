@@ -20,22 +20,21 @@ use crate::cluster::Probe;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
 use crate::grant::refusal::Code;
-use crate::grant::request::{Access, ClusterName, Person};
+use crate::grant::request::{Access, Person};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Binding, EndCause, EndProof, Event, Grant, Phase};
-use crate::ledger::{Cell, Ending};
+use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
+use crate::ledger::{Ending, Held, Locked};
 
 /// A certificate that works, and until when.
-#[derive(Debug)]
-pub struct HandedOver {
+pub struct HandedOver<'a> {
     /// Leaf and issuing certificate, PEM.
     pub chain_pem: String,
     /// The last second of its validity.
     pub not_after: Timestamp,
     /// The end of the window.
     pub until: Timestamp,
-    /// The cluster it is for.
-    pub cluster: ClusterName,
+    /// The cluster that it is for.
+    pub site: &'a Site,
 }
 
 impl Broker {
@@ -43,42 +42,46 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]. What was begun and did not come to work is taken away again.
-    pub async fn certificate(&self, grant: &Grant, requester: &Person, csr: &str) -> Result<HandedOver, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+    pub async fn certificate(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        csr: &str,
+    ) -> Result<HandedOver<'_>, BrokerError> {
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let locked = &mut locked;
+        let grant = locked.grant();
         let csr = match ca::read_csr(csr) {
             Ok(_) if grant.requester != requester.name => Err(not_the_requester()),
             read => read,
         };
         let csr = match csr {
             Ok(csr) => csr,
-            Err(refusal) => return Err(self.refuse(&cell, requester, "certificate", refusal).await),
+            Err(refusal) => return Err(self.refuse(locked, requester, "certificate", refusal).await),
         };
         if grant.phase == Phase::Live {
             match approval::renew(&grant, csr.key(), self.ledger.now()) {
-                Ok(approved) => self.issue(&cell, approved, csr, &[]).await,
-                Err(refusal) => Err(self.refuse(&cell, requester, "certificate", refusal).await),
+                Ok(approved) => self.issue(locked, approved, csr, &[], None).await,
+                Err(refusal) => Err(self.refuse(locked, requester, "certificate", refusal).await),
             }
         } else {
-            self.collect(&cell, &grant, requester, csr).await
+            self.collect(locked, &grant, requester, csr).await
         }
     }
 
-    async fn collect(
-        &self,
-        cell: &Cell,
+    async fn collect<'a>(
+        &'a self,
+        locked: &mut Locked<'_>,
         grant: &Grant,
         requester: &Person,
         csr: CheckedCsr,
-    ) -> Result<HandedOver, BrokerError> {
+    ) -> Result<HandedOver<'a>, BrokerError> {
         if let Err(refusal) = self.gives() {
-            return Err(self.refuse(cell, requester, "certificate", refusal).await);
+            return Err(self.refuse(locked, requester, "certificate", refusal).await);
         }
         let site = self.site(&grant.ask.cluster)?;
-        // What is open or was asked lately was held against it when it was asked; what works now still counts.
-        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
-        let known = known(site, grant.asked(), usage).await?;
+        let mut known = known(site, grant.asked(), Usage::default()).await?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
@@ -89,6 +92,10 @@ impl Broker {
                 approvers.insert(yes.by.clone(), person);
             }
         }
+        // Held until the intent to issue is recorded, where the next collection of this person counts it.
+        let person = self.ledger.lock_person(&requester.name).await;
+        // What is open or was asked lately was held against it when it was asked; what works now still counts.
+        known.usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
         let policy = self.policy();
         let facts = Facts {
             policy: &policy,
@@ -102,45 +109,48 @@ impl Broker {
             match approval::collect(grant, csr.key(), &facts).and_then(|approved| self.gives().map(|()| approved)) {
                 Ok(approved) => approved,
                 Err(refusal) => {
-                    let refused = self.refuse(cell, requester, "certificate", refusal.clone()).await;
+                    let refused = self.refuse(locked, requester, "certificate", refusal.clone()).await;
                     if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
                         let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
-                        self.ledger.record(cell, None, vec![event]).await?;
+                        self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
                     }
                     return Err(refused);
                 }
             };
         let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
-            return Err(self.refuse(cell, requester, "certificate", role_empty(&grant.ask)).await);
+            return Err(self.refuse(locked, requester, "certificate", role_empty(&grant.ask)).await);
         };
 
         let intent = Event::BindIntended { binding: grant.id.binding_name() };
-        let handed_over = self.issue(cell, approved, csr, &[intent]).await;
+        let handed_over = self.issue(locked, approved, csr, &[intent], Some(person)).await;
         let live = match handed_over {
-            Ok(handed_over) => self.bind(cell, site, &bound).await.map(|until| HandedOver { until, ..handed_over }),
+            Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| HandedOver { until, ..handed_over }),
             Err(error) => Err(error),
         };
         if let Err(error) = &live
-            && cell.grant().phase != Phase::Approved
+            && locked.grant().phase != Phase::Approved
         {
             tracing::warn!(grant = %grant.id, %error, "the grant did not come to work and is ended");
-            drop(self.finish(cell, Ending::of_itself(EndCause::Failed)).await);
+            drop(self.finish(locked, Ending::by_daemon(EndCause::Failed)).await);
         }
         live
     }
 
-    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome.
-    async fn issue(
-        &self,
-        cell: &Cell,
+    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome. The lock of the person is
+    /// released when the intent is recorded.
+    async fn issue<'a>(
+        &'a self,
+        locked: &mut Locked<'_>,
         approved: Approved,
         csr: CheckedCsr,
         then: &[Event],
-    ) -> Result<HandedOver, BrokerError> {
-        let grant = cell.grant();
+        person: Option<Held>,
+    ) -> Result<HandedOver<'a>, BrokerError> {
+        let grant = locked.grant();
         let now = self.ledger.now();
         self.clock_is_sane(now)?;
-        let authority = self.site(&grant.ask.cluster)?.authority();
+        let site = self.site(&grant.ask.cluster)?;
+        let authority = site.authority();
         let prepared = authority.prepare(approved, csr, self.times.certificate.duration(), now)?;
         let intent = Event::IssueIntended {
             serial: prepared.serial.clone(),
@@ -148,7 +158,8 @@ impl Broker {
             not_before: prepared.not_before,
             not_after: prepared.not_after,
         };
-        self.ledger.record(cell, None, vec![intent]).await?;
+        self.ledger.record(locked, &Author::Daemon, vec![intent]).await?;
+        drop(person);
         let certificate = match authority.signing() {
             Signing::Here => authority.sign(prepared)?,
             Signing::ByToken => {
@@ -158,29 +169,35 @@ impl Broker {
         let mut outcome = Vec::with_capacity(1 + then.len());
         outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
         outcome.extend_from_slice(then);
-        let grant = self.ledger.record(cell, None, outcome).await?;
+        let grant = self.ledger.record(locked, &Author::Daemon, outcome).await?;
         Ok(HandedOver {
             chain_pem: certificate.chain_pem,
             not_after: certificate.not_after,
             until: grant.deadline.unwrap_or(certificate.not_after),
-            cluster: grant.ask.cluster.clone(),
+            site,
         })
     }
 
     /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
-    async fn bind(&self, cell: &Cell, site: &Site, bound: &[(Binding, Probe)]) -> Result<Timestamp, BrokerError> {
-        let grant = cell.grant();
+    async fn bind(
+        &self,
+        locked: &mut Locked<'_>,
+        site: &Site,
+        bound: &[(Binding, Probe)],
+    ) -> Result<Timestamp, BrokerError> {
+        let grant = locked.grant();
         // Each is waited for, also when another failed: what is on its way must not arrive after the end.
         let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
         let uids = made.into_iter().collect::<Result<_, _>>()?;
         // Somebody waits, and a question is no effect: it is asked while the outcome goes to the disk. Both are waited for,
         // for what was recorded has to be known here before an end follows.
         let asked = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
-        let (recorded, asked) = tokio::join!(self.ledger.record(cell, None, vec![Event::Bound { uids }]), asked);
+        let (recorded, asked) =
+            tokio::join!(self.ledger.record(locked, &Author::Daemon, vec![Event::Bound { uids }]), asked);
         recorded?;
         asked?;
         let until = approval::window_end(&grant.ask, self.ledger.now());
-        self.ledger.record(cell, None, vec![Event::Live { until }]).await?;
+        self.ledger.record(locked, &Author::Daemon, vec![Event::Live { until }]).await?;
         tracing::info!(grant = %grant.id, requester = %grant.requester, %until, "live");
         Ok(until)
     }

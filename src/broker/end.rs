@@ -5,7 +5,7 @@
 //! ```
 //! An end that fails is tried again until it succeeds. Nothing here signs or binds.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use futures::future::{join_all, try_join_all};
 
@@ -18,8 +18,8 @@ use crate::grant::policy::Drift;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Person;
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
-use crate::ledger::{Author, Cell, Ending};
+use crate::grant::{Author, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
+use crate::ledger::{Ending, Locked, OpenGrant};
 
 /// So many roles of grants that ended are kept.
 const ROLES_KEPT: usize = 32;
@@ -30,14 +30,14 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
     pub async fn release(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
         let refusal = match grant.phase {
             _ if grant.requester != requester.name => not_the_requester(),
             Phase::Live => {
                 let by = Author::from(requester);
-                return self.finish(&cell, Ending { why: EndCause::Released, by, reason: None }).await;
+                return self.finish(&mut locked, Ending { why: EndCause::Released, by, reason: None }).await;
             }
             phase => Refusal::new(
                 Code::WrongPhase,
@@ -45,7 +45,7 @@ impl Broker {
             )
             .hint("`jit-login withdraw` takes a request back"),
         };
-        Err(self.refuse(&cell, requester, "end", refusal).await)
+        Err(self.refuse(&mut locked, requester, "end", refusal).await)
     }
 
     /// An approver of the grant, or an admin, takes the access away.
@@ -53,23 +53,28 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
     pub async fn revoke(&self, grant: &Grant, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
         let refusal = match grant.phase {
-            _ if !by.is_in_any(&self.admins) && !by.is_in_any(&grant.terms.groups()) => Refusal::new(
-                Code::NotAllowed,
-                format!("only {} may revoke this grant", [grant.terms.groups(), vec!["admins"]].concat().join(", ")),
-            ),
+            _ if !by.is_in_any(&self.ledger.overseers().admins) && !by.is_in_any(&grant.terms.groups()) => {
+                Refusal::new(
+                    Code::NotAllowed,
+                    format!(
+                        "only {} may revoke this grant",
+                        [grant.terms.groups(), vec!["admins"]].concat().join(", ")
+                    ),
+                )
+            }
             Phase::Approved | Phase::Live => {
                 let (by, reason) = (Author::from(by), Some(reason));
-                return self.finish(&cell, Ending { why: EndCause::Revoked, by, reason }).await;
+                return self.finish(&mut locked, Ending { why: EndCause::Revoked, by, reason }).await;
             }
             phase => {
                 Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str()))
             }
         };
-        Err(self.refuse(&cell, by, "revoke", refusal).await)
+        Err(self.refuse(&mut locked, by, "revoke", refusal).await)
     }
 
     /// Does what is due for a grant: lapses it, expires it, or goes on with an end that did not finish.
@@ -77,33 +82,33 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; it is due again then.
-    pub async fn settle(&self, cell: &Cell) -> Result<(), BrokerError> {
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
-        let owed = cell.owed.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(ending) = owed
+    pub async fn settle(&self, open_grant: &OpenGrant) -> Result<(), BrokerError> {
+        let mut locked = open_grant.lock().await;
+        let locked = &mut locked;
+        let grant = locked.grant();
+        if let Some(ending) = locked.take_deferred()
             && matches!(grant.phase, Phase::Pending | Phase::Approved | Phase::Live)
         {
-            return self.finish(cell, ending).await.map(drop);
+            return self.finish(locked, ending).await.map(drop);
         }
         let over = grant.deadline.is_some_and(|deadline| deadline <= self.ledger.now());
-        let lapse = |clock| self.ledger.record(cell, None, vec![Event::Lapsed { clock }]);
-        let settled = match grant.phase {
-            Phase::Pending if over => lapse(Clock::Pending).await,
-            Phase::Approved if over => lapse(Clock::Collect).await,
-            Phase::Live if over => return self.finish(cell, Ending::of_itself(EndCause::Expired)).await.map(drop),
+        let clock = match grant.phase {
+            Phase::Pending if over => Clock::Pending,
+            Phase::Approved if over => Clock::Collect,
+            Phase::Live if over => return self.finish(locked, Ending::by_daemon(EndCause::Expired)).await.map(drop),
             // Nobody works on it, for the gate was free: a step before was cut off.
-            Phase::Collecting => return self.finish(cell, Ending::of_itself(EndCause::Failed)).await.map(drop),
+            Phase::Collecting => return self.finish(locked, Ending::by_daemon(EndCause::Failed)).await.map(drop),
             Phase::Ending => {
                 let cause = grant.end_cause.unwrap_or(EndCause::Failed);
-                return self.finish(cell, Ending::of_itself(cause)).await.map(drop);
+                return self.finish(locked, Ending::by_daemon(cause)).await.map(drop);
             }
             _ => return Ok(()),
         };
-        if settled.is_err() {
-            self.ledger.later(cell);
+        let lapsed = self.ledger.record(locked, &Author::Daemon, vec![Event::Lapsed { clock }]).await;
+        if lapsed.is_err() {
+            self.ledger.retry_later(locked);
         }
-        Ok(settled.map(drop)?)
+        Ok(lapsed.map(drop)?)
     }
 
     /// Ends a live grant whose binding somebody took away behind our back. Called by the sweep only.
@@ -131,10 +136,10 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
     pub async fn role_is(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
-        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
-        if cell.grant().terms.drift == Drift::Warn {
-            let _gate = cell.gate.lock().await;
-            let grant = cell.grant();
+        let Some(open_grant) = self.ledger.open_grant(id) else { return Ok(()) };
+        if open_grant.grant().terms.drift == Drift::Warn {
+            let mut locked = open_grant.lock().await;
+            let grant = locked.grant();
             // Each state of the role is told once.
             let found = approval::drift(&grant, role).map(|drifted| match role {
                 Some(role) => format!("{}: {} {}", drifted.why, role.uid, role.rules_sha256()),
@@ -144,7 +149,7 @@ impl Broker {
                 found.filter(|found| grant.phase == Phase::Live && grant.role_changed.as_ref() != Some(found))
             {
                 tracing::warn!(grant = %grant.id, found, "the role changed; the terms of the grant let it go on");
-                self.ledger.record(&cell, None, vec![Event::RoleChanged { found }]).await?;
+                self.ledger.record(&mut locked, &Author::Daemon, vec![Event::RoleChanged { found }]).await?;
             }
             return Ok(());
         }
@@ -160,35 +165,35 @@ impl Broker {
         event: Option<Event>,
         reason: impl FnOnce(&Grant) -> Option<String>,
     ) -> Result<(), BrokerError> {
-        let Some(cell) = self.ledger.cell(id) else { return Ok(()) };
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+        let Some(open_grant) = self.ledger.open_grant(id) else { return Ok(()) };
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
         if grant.phase != Phase::Live {
             return Ok(());
         }
         let Some(reason) = reason(&grant) else { return Ok(()) };
         if let Some(event) = event {
             // The end itself says it again, so that one goes on when the trail can't take this.
-            drop(self.ledger.record(&cell, None, vec![event]).await);
+            drop(self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await);
         }
-        self.finish(&cell, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
+        self.finish(&mut locked, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
     }
 
     /// Ends a grant; what fails is due again after a while that grows.
-    pub(super) async fn finish(&self, cell: &Cell, ending: Ending) -> Result<Arc<Grant>, BrokerError> {
-        let ended = self.unbind(cell, &ending).await;
+    pub(super) async fn finish(&self, locked: &mut Locked<'_>, ending: Ending) -> Result<Arc<Grant>, BrokerError> {
+        let ended = self.unbind(locked, &ending).await;
         match &ended {
             Ok(grant) => {
                 tracing::info!(grant = %grant.id, requester = %grant.requester, cause = ending.why.as_str(), "ended");
             }
             Err(error) => {
-                tracing::warn!(grant = %cell.grant().id, %error, "the grant could not be ended yet");
+                tracing::warn!(grant = %locked.grant().id, %error, "the grant could not be ended yet");
                 // Still live here means that the intent could not be recorded; access is gone all the same. What an
                 // operator takes away is also taken before it is access.
-                if cell.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {
-                    *cell.owed.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+                if locked.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {
+                    locked.defer(ending);
                 }
-                self.ledger.later(cell);
+                self.ledger.retry_later(locked);
             }
         }
         ended
@@ -196,17 +201,17 @@ impl Broker {
 
     /// Intent, deletion, proof. Removing goes on even when the trail can't take the intent: what is taken
     /// away can't be misused, and the grant stays open here until the trail has it.
-    async fn unbind(&self, cell: &Cell, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
+    async fn unbind(&self, locked: &mut Locked<'_>, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
         let Ending { why, by, reason } = ending.clone();
-        let grant = cell.grant();
+        let grant = locked.grant();
         if !grant.bind_intended {
             let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
-            return Ok(self.ledger.record_by(cell, &by, vec![event]).await?);
+            return Ok(self.ledger.record(locked, &by, vec![event]).await?);
         }
         let intended = if grant.phase == Phase::Ending {
             Ok(())
         } else {
-            self.ledger.record_by(cell, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
+            self.ledger.record(locked, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
         let mut bindings = grant.bindings();
@@ -238,7 +243,7 @@ impl Broker {
             try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
         }
         let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
-        Ok(self.ledger.record(cell, None, vec![ended]).await?)
+        Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 
     /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
@@ -248,7 +253,7 @@ impl Broker {
         if let Some(role) = roles.get(&grant.rules_sha256) {
             return Ok(Some(Arc::clone(role)));
         }
-        let Some(shown) = self.trail.shown_of(&grant.id).await? else { return Ok(None) };
+        let Some(shown) = self.ledger.shown_of(&grant.id).await? else { return Ok(None) };
         if roles.len() >= ROLES_KEPT {
             roles.clear();
         }

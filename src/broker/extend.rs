@@ -9,7 +9,7 @@ use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Ask, Person, Reason, Window};
-use crate::grant::{Event, Grant};
+use crate::grant::{Author, Event, Grant};
 
 impl Broker {
     /// Who has the access asks for more time. What the policy asks nobody about is given at once.
@@ -23,13 +23,13 @@ impl Broker {
         window: Window,
         reason: Reason,
     ) -> Result<Arc<Grant>, BrokerError> {
-        let cell = self.still_open(grant)?;
-        let _gate = cell.gate.lock().await;
-        let grant = cell.grant();
+        let open_grant = self.still_open(grant)?;
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
         let asked = self.asked_for_more(&grant, requester, window, reason).await.map(|event| vec![event]);
-        let asked = self.record_or_refuse(&cell, requester, "extend", asked).await?;
+        let asked = self.record_or_refuse(&mut locked, requester, "extend", asked).await?;
         match extension::of_itself(&asked, self.ledger.now())? {
-            Some(extended) => Ok(self.ledger.record(&cell, None, vec![extended]).await?),
+            Some(extended) => Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![extended]).await?),
             None => Ok(asked),
         }
     }

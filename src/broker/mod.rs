@@ -22,8 +22,8 @@ mod operate;
 mod proof;
 mod request;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -34,15 +34,15 @@ use crate::config::{PolicyRead, Times};
 use crate::grant::drain;
 use crate::grant::policy::Policy;
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
+use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Event, Grant, GrantId, Shown};
-use crate::ledger::{Cell, Ledger, LedgerError};
+use crate::grant::{Author, Event, Grant, GrantId, Shown};
+use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
-use crate::trail::{Opened, Trail, TrailError};
+use crate::trail::{Trail, TrailError};
 
 pub use self::collect::HandedOver;
-pub use self::operate::Whose;
+pub use self::operate::{Revocation, Revoked, Whose};
 use self::proof::ANSWER_WITHIN;
 pub use self::request::{Explained, Tried};
 
@@ -124,37 +124,24 @@ impl Turns {
 
 /// All that the story needs, and the grants that are not over.
 pub struct Broker {
-    trail: Trail,
     sites: BTreeMap<ClusterName, Site>,
     /// Behind a lock, for it is read again under a running daemon.
     policy: RwLock<Arc<Policy>>,
     people: People,
     times: Times,
-    admins: Vec<String>,
     ledger: Ledger,
-    /// The keys that are being asked with at this moment.
-    asking: Mutex<HashSet<KeyHash>>,
-    /// Held from the question whether a person owes a review until they do, so that nobody breaks two at once.
-    breaking: tokio::sync::Mutex<()>,
     /// Held from what an operator says about giving until it is recorded.
     operating: tokio::sync::Mutex<()>,
     /// Roles of grants that ended lately, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
 }
 
-/// Who may look at, and who may end, what is not theirs.
-#[derive(Clone, Debug)]
-pub struct Overseers {
-    /// Groups that may see every grant; the admins are among them.
-    pub readers: Vec<String>,
-    /// Groups that may also revoke every grant.
-    pub admins: Vec<String>,
-}
-
 /// What a broker is made of.
 pub struct Parts {
-    /// The store, and what it said when it was opened.
-    pub opened: Opened,
+    /// The store.
+    pub trail: Trail,
+    /// The grants that it says are open.
+    pub open: Vec<Grant>,
     /// The clusters.
     pub sites: BTreeMap<ClusterName, Site>,
     /// Who may ask for what.
@@ -173,17 +160,12 @@ impl Broker {
     /// Takes up where the trail stands.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let readers = parts.overseers.readers;
         Self {
-            trail: parts.opened.trail.clone(),
-            ledger: Ledger::new(parts.opened, readers, parts.clock),
+            ledger: Ledger::new(parts.trail, parts.open, parts.overseers, parts.clock),
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
             people: parts.people,
             times: parts.times,
-            admins: parts.overseers.admins,
-            asking: Mutex::default(),
-            breaking: tokio::sync::Mutex::default(),
             operating: tokio::sync::Mutex::default(),
             roles: tokio::sync::Mutex::default(),
         }
@@ -212,7 +194,7 @@ impl Broker {
             policy_sha256: policy_sha256.to_owned(),
             guardrails_sha256: guardrails_sha256.map(str::to_owned),
         };
-        Ok(self.ledger.note(None, event).await?)
+        Ok(self.ledger.note(&Author::Daemon, event).await?)
     }
 
     /// The policy of this moment. A decision asks for it anew: what was loaded meanwhile is in force.
@@ -227,7 +209,7 @@ impl Broker {
     /// [`BrokerError::Ledger`]; then the policy before stays in force.
     pub async fn use_policy(&self, read: PolicyRead) -> Result<(), BrokerError> {
         let PolicyRead { policy, policy_sha256, guardrails_sha256 } = read;
-        self.ledger.note(None, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
+        self.ledger.note(&Author::Daemon, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         Ok(())
     }
@@ -237,7 +219,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Ledger`].
     pub async fn stopped(&self) -> Result<(), BrokerError> {
-        Ok(self.ledger.note(None, Event::Stopped).await?)
+        Ok(self.ledger.note(&Author::Daemon, Event::Stopped).await?)
     }
 
     fn gives(&self) -> Result<(), Refusal> {
@@ -255,7 +237,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Ledger`].
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, BrokerError> {
-        Ok(self.trail.shown_of(id).await?)
+        Ok(self.ledger.shown_of(id).await?)
     }
 
     /// The trail's lines about a grant.
@@ -263,7 +245,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Ledger`].
     pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
-        Ok(self.trail.lines_of(id).await?)
+        Ok(self.ledger.lines_of(id).await?)
     }
 
     /// Whether the policy lets grants own roles in this cluster; only then has the daemon a right on them.
@@ -286,28 +268,28 @@ impl Broker {
     /// Records what somebody did, or that it was refused.
     async fn record_or_refuse(
         &self,
-        cell: &Cell,
+        locked: &mut Locked<'_>,
         by: &Person,
         action: &str,
         decided: Result<Vec<Event>, BrokerError>,
     ) -> Result<Arc<Grant>, BrokerError> {
         match decided {
-            Ok(events) => Ok(self.ledger.record(cell, Some(by), events).await?),
-            Err(BrokerError::Refused(refusal)) => Err(self.refuse(cell, by, action, refusal).await),
+            Ok(events) => Ok(self.ledger.record(locked, &Author::from(by), events).await?),
+            Err(BrokerError::Refused(refusal)) => Err(self.refuse(locked, by, action, refusal).await),
             Err(error) => Err(error),
         }
     }
 
     /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
     /// is the answer instead: nothing happens outside the trail.
-    async fn refuse(&self, cell: &Cell, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
-        let grant = cell.grant();
+    async fn refuse(&self, locked: &mut Locked<'_>, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
+        let grant = locked.grant();
         if grant.is_over() {
             // It ended while this waited for the gate; nothing follows an end.
             return over(&grant).into();
         }
         let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
-        match self.ledger.record(cell, Some(by), vec![event]).await {
+        match self.ledger.record(locked, &Author::from(by), vec![event]).await {
             Ok(_) => refusal.into(),
             Err(error) => error.into(),
         }
@@ -321,12 +303,12 @@ impl Broker {
         Ok(())
     }
 
-    /// The cell of a grant that was seen; refused when it is over, or was just now.
-    fn still_open(&self, seen: &Grant) -> Result<Arc<Cell>, BrokerError> {
-        match self.ledger.cell(&seen.id) {
-            Some(cell) if cell.grant().phase.is_open() => Ok(cell),
+    /// A grant that was seen; refused when it is over, or was just now.
+    fn still_open(&self, seen: &Grant) -> Result<Arc<OpenGrant>, BrokerError> {
+        match self.ledger.open_grant(&seen.id) {
+            Some(open_grant) if open_grant.grant().phase.is_open() => Ok(open_grant),
             // What only owes a review is over for everything else.
-            Some(cell) => Err(over(&cell.grant()).into()),
+            Some(open_grant) => Err(over(&open_grant.grant()).into()),
             None => Err(over(seen).into()),
         }
     }

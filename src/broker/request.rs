@@ -5,8 +5,7 @@
 //!  request: policy ─► cluster ─► policy ─► Requested (or RequestRefused)
 //! ```
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use jiff::SignedDuration;
@@ -21,7 +20,7 @@ use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName};
 use crate::grant::risk::Assessment;
-use crate::grant::{self, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
+use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
 
 /// What would be said to a request.
 #[derive(Debug)]
@@ -47,28 +46,6 @@ pub struct Tried {
 const HELD_SHOWN: usize = 20;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
-
-/// One key while it is being asked with, so that two people can't both find it free.
-struct Asking<'a> {
-    keys: &'a Mutex<HashSet<KeyHash>>,
-    key: KeyHash,
-}
-
-impl<'a> Asking<'a> {
-    fn with(keys: &'a Mutex<HashSet<KeyHash>>, key: &KeyHash) -> Result<Self, Refusal> {
-        if keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            Ok(Self { keys, key: key.clone() })
-        } else {
-            Err(key_in_use("this key is being asked with at this moment"))
-        }
-    }
-}
-
-impl Drop for Asking<'_> {
-    fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
-    }
-}
 
 impl Broker {
     /// What the policy would say to `ask` in the cluster as it is, and what it would reach; when `dry_run`, also what
@@ -104,7 +81,7 @@ impl Broker {
             Err(BrokerError::Refused(refusal)) => {
                 let code = refusal.code.as_str().to_owned();
                 let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.ledger.note(Some(requester), event).await?;
+                self.ledger.note(&Author::from(requester), event).await?;
                 Err(refusal.into())
             }
             Err(error) => Err(error),
@@ -119,12 +96,15 @@ impl Broker {
             .map_err(|denial| denial.refusal())?;
         approval::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
-        // Held until the request stands in the trail, where the next one finds it.
-        let _asking = Asking::with(&self.asking, &key)?;
         self.key_is_free(&key, requester, site).await?;
-        let known = known(site, ask, usage).await?;
+        let mut known = known(site, ask, usage).await?;
         let role = known.asked_for(ask)?.clone();
         approval::leaves_the_guard(ask, &role)?;
+        // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
+        // cluster was asked before, so that one that hangs keeps nobody from asking for another.
+        let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);
+        self.key_is_free(&key, requester, site).await?;
+        known.usage = self.usage(&requester.name, None).await?;
         let now = self.ledger.now();
         let terms = match policy::decide(&self.policy(), requester, ask, &known.at(now)) {
             Decision::Ask(terms) => terms,
@@ -145,13 +125,15 @@ impl Broker {
             pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
-        let grant = self.ledger.begin(id, requester, now, event).await?;
+        let open_grant = self.ledger.begin(id, requester, now, event).await?;
+        // A grant is locked before its person, never after.
+        drop((person, key_lock));
+        let grant = open_grant.grant();
         tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
         match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
             Some(approved) => {
-                let cell = self.still_open(&grant)?;
-                let _gate = cell.gate.lock().await;
-                Ok(self.ledger.record(&cell, None, vec![approved]).await?)
+                let mut locked = open_grant.lock().await;
+                Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![approved]).await?)
             }
             None => Ok(grant),
         }
@@ -171,7 +153,7 @@ impl Broker {
         }
         if let Some(most) = self.policy().limits().per_hour {
             let since = approval::after(self.ledger.now(), -HOUR);
-            usage.last_hour = self.trail.asked_since(person, since, most).await?;
+            usage.last_hour = self.ledger.asked_since(person, since, most).await?;
         }
         Ok(usage)
     }
@@ -205,7 +187,7 @@ impl Broker {
         if site.authority().is_own_key(key) {
             return Err(key_in_use("this is the authority's own key").into());
         }
-        if self.trail.is_key_of_another(key, &requester.name).await? {
+        if self.ledger.is_key_of_another(key, &requester.name).await? {
             return Err(key_in_use("this key stands in another person's grant").into());
         }
         Ok(())

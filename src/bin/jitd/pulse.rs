@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use jitd::broker::Broker;
+use jitd::ledger::Gap;
 use jitd::service;
 
 /// The pulse of one daemon.
@@ -72,10 +73,13 @@ impl Pulse {
 
     /// Keeps the line for `systemctl status` true until it is dropped.
     pub(crate) async fn tell(&self) {
-        let mut changes = self.broker.ledger().changes();
-        while changes.changed().await.is_ok() {
+        let (_, mut changes) = self.broker.ledger().subscribe();
+        // The line is of the present state, so a gap does not matter.
+        while !matches!(changes.next().await, Err(Gap::Closed)) {
             self.tell_now();
             tokio::time::sleep(CALM).await;
+            changes.skip();
+            self.tell_now();
         }
     }
 

@@ -18,12 +18,13 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{self, Api, Door, Limits};
-use jitd::broker::{Broker, Overseers, Parts, Site};
+use jitd::broker::{Broker, Parts, Site};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
 use jitd::files;
 use jitd::grant::request::ClusterName;
+use jitd::ledger::Overseers;
 use jitd::metrics::Metrics;
 use jitd::service::{self, Handed, Sockets, StopRequests};
 use jitd::sweep::{self, Findings};
@@ -69,8 +70,7 @@ async fn run(
     mut stop_requests: StopRequests,
 ) -> Result<(), Failure> {
     files::private_folder(&config.state)?;
-    let opened = Trail::open(&config.trail())?;
-    let trail = opened.trail.clone();
+    let (trail, open) = Trail::open(&config.trail())?;
     let host = config.host.to_string();
     let mut sites = BTreeMap::new();
     for (name, cluster) in &config.clusters {
@@ -79,7 +79,8 @@ async fn run(
     let mut readers = config.auditors.clone();
     readers.extend(config.admins.iter().cloned());
     let broker = Arc::new(Broker::new(Parts {
-        opened,
+        trail: trail.clone(),
+        open,
         sites,
         policy: config.policy.clone(),
         people: config.people.clone(),

@@ -1,0 +1,483 @@
+//! The ledger: the grants that are not over or owe a review, in memory, in step with the trail, which it owns.
+//!
+//! ```text
+//!  record: may it follow? ─► trail (on the disk) ─► here ─► who waits, subscribers, the next deadline
+//! ```
+//! It decides nothing and does no effect. What is here is what the trail's events make; after a restart it
+//! is made from them again. The broker records, the API looks and waits, the sweep takes what is due.
+
+mod book;
+mod changes;
+mod locks;
+mod open_grant;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Included, Unbounded};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{Notify, broadcast, watch};
+
+use self::book::Book;
+pub use self::changes::{Change, Changed, Changes, Gap, Snapshot};
+pub use self::locks::Held;
+use self::locks::Locks;
+pub use self::open_grant::{Ending, Locked, OpenGrant};
+use crate::grant::approval;
+use crate::grant::drain::Draining;
+use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
+use crate::grant::{Author, Event, Fact, Grant, GrantId, OutOfOrder, Shown};
+use crate::trail::{Trail, TrailError};
+
+/// Why nothing was recorded or found.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// There is no such grant, or it is not the person's to see.
+    #[error("no grant `{0}` that you may see")]
+    NoSuchGrant(String),
+    /// More than one grant begins like this.
+    #[error("more than one grant begins with `{0}`")]
+    Ambiguous(String),
+    /// The trail could not store or answer.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// The event may not follow: a fault of ours.
+    #[error(transparent)]
+    OutOfOrder(#[from] OutOfOrder),
+}
+
+/// Who may look at, and who may end, what is not theirs.
+#[derive(Clone, Debug)]
+pub struct Overseers {
+    /// Groups that may see every grant; the admins are among them.
+    pub readers: Vec<String>,
+    /// Groups that may also revoke every grant.
+    pub admins: Vec<String>,
+}
+
+/// The grants that are not over or owe a review.
+pub struct Ledger {
+    trail: Trail,
+    clock: fn() -> Timestamp,
+    overseers: Overseers,
+    /// The time of the newest entry, in milliseconds.
+    latest: AtomicI64,
+    book: RwLock<Book>,
+    people: Locks<PersonName>,
+    keys: Locks<KeyHash>,
+    /// Certificates signed for people since the start.
+    signed: AtomicU64,
+    /// Glass broken since the start.
+    glass_broken: AtomicU64,
+    /// Notified when a deadline may have come nearer.
+    due: Notify,
+    /// Whether the daemon is ending, so that nobody waits any more.
+    stopping: watch::Sender<bool>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Ledger {
+    /// Takes up where the trail stands: `open` are the grants that it says are not over.
+    #[must_use]
+    pub fn new(trail: Trail, open: Vec<Grant>, overseers: Overseers, clock: fn() -> Timestamp) -> Self {
+        let ledger = Self {
+            latest: AtomicI64::new(trail.latest().as_millisecond()),
+            book: RwLock::new(Book::new(trail.draining())),
+            trail,
+            clock,
+            overseers,
+            people: Locks::default(),
+            keys: Locks::default(),
+            signed: AtomicU64::new(0),
+            glass_broken: AtomicU64::new(0),
+            due: Notify::new(),
+            stopping: watch::Sender::new(false),
+            changes: broadcast::Sender::new(changes::KEPT),
+        };
+        let now = ledger.now();
+        let mut book = ledger.book_mut();
+        for grant in open {
+            // Without a deadline it was cut off between two steps.
+            let cut_off = (grant.phase.is_open() && grant.deadline.is_none()).then(|| grant.id.clone());
+            book.insert(grant);
+            if let Some(id) = cut_off {
+                book.due_at(now, id);
+            }
+        }
+        drop(book);
+        ledger
+    }
+
+    // ---- recording ----
+
+    /// Waits until no other call counts or reserves for this person: from the count to what is recorded of it, limits,
+    /// owed reviews and live grants are one step. A grant is locked before its person, never after.
+    pub async fn lock_person(&self, person: &PersonName) -> Held {
+        self.people.lock(person).await
+    }
+
+    /// Waits until no other request has this key, so that two people can't both find it free.
+    pub async fn lock_key(&self, key: &KeyHash) -> Held {
+        self.keys.lock(key).await
+    }
+
+    /// Records an event that is about no grant.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`]; then everything is as before.
+    pub async fn note(&self, by: &Author, event: Event) -> Result<(), LedgerError> {
+        let fact = by.fact(self.now(), None, event);
+        self.append(vec![fact.clone()]).await?;
+        if matches!(fact.event, Event::Drained { .. } | Event::Resumed) {
+            let mut book = self.book_mut();
+            book.drain = Draining::after(book.drain.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
+            let drain = book.drain.clone();
+            self.publish(&mut book, Changed::Drain(drain));
+        }
+        Ok(())
+    }
+
+    /// Records the request that a grant begins with.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; then there is no grant.
+    pub async fn begin(
+        &self,
+        id: GrantId,
+        requester: &Person,
+        now: Timestamp,
+        event: Event,
+    ) -> Result<Arc<OpenGrant>, LedgerError> {
+        let fact = Author::from(requester).fact(now, Some(id), event);
+        let grant = Grant::begin(&fact)?;
+        self.append(vec![fact]).await?;
+        let mut book = self.book_mut();
+        let open_grant = book.insert(grant);
+        self.publish(&mut book, Changed::Grant(open_grant.grant()));
+        drop(book);
+        self.due.notify_one();
+        Ok(open_grant)
+    }
+
+    /// Records events about a grant: first whether they may follow, then on the disk, then here.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; then nothing of it is recorded.
+    pub async fn record(
+        &self,
+        locked: &mut Locked<'_>,
+        by: &Author,
+        events: Vec<Event>,
+    ) -> Result<Arc<Grant>, LedgerError> {
+        let before = locked.grant();
+        let at = self.now();
+        let mut next = Grant::clone(&before);
+        let mut facts = Vec::with_capacity(events.len());
+        for event in events {
+            let fact = by.fact(at, Some(before.id.clone()), event);
+            next = next.follow(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
+            facts.push(fact);
+        }
+        let (signed, glass_broken) = count(&facts);
+        self.append(facts).await?;
+        self.signed.fetch_add(signed, Ordering::Relaxed);
+        self.glass_broken.fetch_add(glass_broken, Ordering::Relaxed);
+        let next = Arc::new(next);
+        let mut book = self.book_mut();
+        let due = book.move_deadline(&before, &next);
+        locked.replace(Arc::clone(&next));
+        if next.is_over() {
+            book.remove(&next);
+        }
+        self.publish(&mut book, Changed::Grant(Arc::clone(&next)));
+        drop(book);
+        if due {
+            self.due.notify_one();
+        }
+        Ok(next)
+    }
+
+    async fn append(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+        let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
+        self.trail.append(facts).await?;
+        self.latest.fetch_max(at, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
+    pub fn retry_later(&self, locked: &mut Locked<'_>) {
+        let wait = SignedDuration::from_secs((1_i64 << locked.count_failure().min(6)).min(60));
+        self.book_mut().due_at(approval::after(self.now(), wait), locked.grant().id.clone());
+        self.due.notify_one();
+    }
+
+    /// Numbers a change and sends it. The book stays locked, so a snapshot and the changes after it have no gap.
+    fn publish(&self, book: &mut Book, what: Changed) {
+        book.number = book.number.saturating_add(1);
+        // Nobody has to listen.
+        let _ = self.changes.send(Change { number: book.number, what });
+    }
+
+    /// Stops the trail after everything that was appended is stored.
+    pub fn close(&self) {
+        self.trail.close();
+    }
+
+    /// Returns when the store answers; nothing is recorded.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn store_answers(&self) -> Result<(), LedgerError> {
+        Ok(self.trail.round_trip().await?)
+    }
+
+    /// Why the last facts could not be stored; nothing as soon as others are.
+    #[must_use]
+    pub fn store_fault(&self) -> Option<String> {
+        self.trail.fault()
+    }
+
+    // ---- the trail's answers ----
+
+    /// What approvers of a grant are shown beside what is asked.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, LedgerError> {
+        Ok(self.trail.shown_of(id).await?)
+    }
+
+    /// The trail's lines about a grant, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, LedgerError> {
+        Ok(self.trail.lines_of(id).await?)
+    }
+
+    /// How often a person asked since that moment, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn asked_since(&self, person: &PersonName, since: Timestamp, most: u32) -> Result<u32, LedgerError> {
+        Ok(self.trail.asked_since(person, since, most).await?)
+    }
+
+    /// Whether anybody but `person` asked with this key before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, LedgerError> {
+        Ok(self.trail.is_key_of_another(key, person).await?)
+    }
+
+    // ---- looking ----
+
+    /// What the ledger holds, and the numbered changes that follow.
+    #[must_use]
+    pub fn subscribe(&self) -> (Snapshot, Changes) {
+        let book = self.book();
+        let changes = Changes(self.changes.subscribe());
+        let grants = book.grants().collect();
+        (Snapshot { number: book.number, grants, drain: book.drain.clone() }, changes)
+    }
+
+    /// The drain in force, if any.
+    #[must_use]
+    pub fn draining(&self) -> Option<Arc<Draining>> {
+        self.book().drain.clone()
+    }
+
+    /// Who may look at, and who may end, what is not theirs.
+    #[must_use]
+    pub fn overseers(&self) -> &Overseers {
+        &self.overseers
+    }
+
+    /// How many certificates were signed for people since the start.
+    #[must_use]
+    pub fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Relaxed)
+    }
+
+    /// How often glass was broken since the start.
+    #[must_use]
+    pub fn glass_broken(&self) -> u64 {
+        self.glass_broken.load(Ordering::Relaxed)
+    }
+
+    /// The grant that `text`, an id or the beginning of one, names for this person.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoSuchGrant`] also for what the person may not see; [`LedgerError::Ambiguous`].
+    pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, LedgerError> {
+        let legal =
+            (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        if !legal {
+            return Err(LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
+        }
+        let overseers = &self.overseers.readers;
+        let mut found: Vec<Arc<Grant>> = {
+            let book = self.book();
+            book.open
+                .range::<str, _>((Included(text), Unbounded))
+                .take_while(|(id, _)| id.as_str().starts_with(text))
+                .map(|(_, open_grant)| open_grant.grant())
+                .filter(|grant| approval::may_see(grant, person, overseers))
+                .take(2)
+                .collect()
+        };
+        if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
+            let closed = self.trail.closed(person, overseers, text, 2).await?.0;
+            // One that was over between the two looks is found by both.
+            let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
+            found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
+        }
+        match (found.pop(), found.pop()) {
+            (Some(grant), None) => Ok(grant),
+            (Some(_), Some(_)) => Err(LedgerError::Ambiguous(text.to_owned())),
+            _ => Err(LedgerError::NoSuchGrant(text.to_owned())),
+        }
+    }
+
+    /// The grants this person may see, newest first: those that are open or owe a review, and
+    /// with `all` those that are over.
+    /// At most `limit`, and whether there are more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), LedgerError> {
+        let overseers = &self.overseers.readers;
+        let mut grants: Vec<Arc<Grant>> = {
+            let book = self.book();
+            book.grants().filter(|grant| approval::may_see(grant, person, overseers)).collect()
+        };
+        grants.sort_by_key(|grant| Reverse(grant.requested_at));
+        let mut more = grants.len() > limit;
+        grants.truncate(limit);
+        if all && !more {
+            let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
+            let known: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id.clone()).collect();
+            grants.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
+            grants.sort_by_key(|grant| Reverse(grant.requested_at));
+            more = older;
+        }
+        Ok((grants, more))
+    }
+
+    /// Waits until the grant's phase or number of answers is another than given, `patience` is over or the
+    /// daemon ends.
+    pub async fn wait(&self, grant: Arc<Grant>, phase: &str, answers: u32, patience: Duration) -> Arc<Grant> {
+        let Some(open_grant) = self.open_grant(&grant.id) else { return grant };
+        let mut states = open_grant.state.subscribe();
+        let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.answers != answers);
+        let mut stopping = self.stopping.subscribe();
+        // On time-out, and when the grant is dropped, the last state is the answer.
+        tokio::select! {
+            _ = tokio::time::timeout(patience, changed) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        open_grant.grant()
+    }
+
+    /// Who waits for a change is answered now.
+    pub fn stop_waiting(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// The grants of a person that are open or owe a review.
+    #[must_use]
+    pub fn of(&self, person: &PersonName) -> Vec<Arc<Grant>> {
+        self.book().of_person(person)
+    }
+
+    /// How many grants stand in each open phase.
+    #[must_use]
+    pub fn census(&self) -> BTreeMap<&'static str, usize> {
+        let mut census: BTreeMap<&'static str, usize> =
+            ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
+        for grant in self.book().grants() {
+            // One that only owes a review is over.
+            census.entry(grant.phase.as_str()).and_modify(|count| *count += 1);
+        }
+        census
+    }
+
+    /// How many reviews are owed, and how many of them are overdue.
+    #[must_use]
+    pub fn reviews(&self) -> (usize, usize) {
+        let now = self.now();
+        let book = self.book();
+        let owing: Vec<Arc<Grant>> = book.grants().filter(|grant| grant.owes_review()).collect();
+        let is_overdue = |grant: &&Arc<Grant>| grant.glass.as_ref().is_some_and(|glass| glass.is_overdue(now));
+        (owing.len(), owing.iter().filter(is_overdue).count())
+    }
+
+    /// Every grant that is not over and that `is_meant`, the oldest first.
+    #[must_use]
+    pub fn open(&self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Arc<OpenGrant>> {
+        let is_meant = |open_grant: &&Arc<OpenGrant>| {
+            let grant = open_grant.grant();
+            grant.phase.is_open() && is_meant(&grant)
+        };
+        let mut meant: Vec<Arc<OpenGrant>> = self.book().open.values().filter(is_meant).cloned().collect();
+        meant.sort_by_key(|open_grant| open_grant.grant().requested_at);
+        meant
+    }
+
+    /// The grants that may have a binding in this cluster.
+    #[must_use]
+    pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
+        let book = self.book();
+        book.grants()
+            .filter(|grant| grant.phase.is_open() && grant.bind_intended && grant.ask.cluster == *cluster)
+            .collect()
+    }
+
+    /// Takes the grants whose deadline has come, and says when the next one comes.
+    #[must_use]
+    pub fn take_due(&self) -> (Vec<GrantId>, Option<Timestamp>) {
+        self.book_mut().take_due(self.now())
+    }
+
+    /// Returns when a deadline may have come nearer.
+    pub async fn deadline_moved(&self) {
+        self.due.notified().await;
+    }
+
+    /// The grant of this id, if it is open or owes a review.
+    #[must_use]
+    pub fn open_grant(&self, id: &GrantId) -> Option<Arc<OpenGrant>> {
+        self.book().open.get(id).cloned()
+    }
+
+    /// The latest time that the trail knows.
+    #[must_use]
+    pub fn latest(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.latest.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// The moment it is.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        // The trail keeps milliseconds; what is decided is decided on what is kept.
+        Timestamp::from_millisecond((self.clock)().as_millisecond()).unwrap_or(Timestamp::MAX)
+    }
+
+    fn book(&self) -> RwLockReadGuard<'_, Book> {
+        self.book.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
+        self.book.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many of these facts are certificates signed, and how many are broken glass.
+fn count(facts: &[Fact]) -> (u64, u64) {
+    let of = |is: fn(&Event) -> bool| facts.iter().filter(|fact| is(&fact.event)).count() as u64;
+    (of(|event| matches!(event, Event::Issued { .. })), of(|event| matches!(event, Event::GlassBroken { .. })))
+}
