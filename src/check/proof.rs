@@ -7,7 +7,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{CLOCK_HINT, Check, Finding, Verdict, apart, judged};
+use super::clock::{CLOCK_HINT, apart, judged};
+use super::{Check, Finding, Verdict};
 use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 
 /// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate

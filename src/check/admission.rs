@@ -1,0 +1,103 @@
+//! What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
+//! the admission policies stop.
+//!
+//! Each try is a dry run and stores nothing. `check` calls it.
+
+use std::time::Duration;
+
+use super::{APPLY, Check, Verdict};
+use crate::cluster::ClusterError;
+use crate::grant::request::{Namespace, RoleRef};
+use crate::grant::{Binding, GrantId};
+use crate::manifest::{self, Reach};
+
+impl Check<'_> {
+    /// What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
+    /// the admission policies do.
+    pub(super) async fn wall(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
+        let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
+        let (Some(namespace), Ok(role)) = (self.existing(reaches).await?, "cluster-admin".parse()) else {
+            self.fault("wall", "there is no namespace to try a binding in", "give a rule for this cluster a namespace");
+            return Ok(());
+        };
+        let spare = GrantId::from_random([0; 10]);
+        let mut attempt = Binding {
+            name: spare.binding_name(),
+            group: spare.group(),
+            user: manifest::daemon_user(host),
+            namespace: Some(namespace),
+            role,
+            rules: None,
+            broken_glass: false,
+        };
+        if !given.contains(&&attempt.role) {
+            match self.cluster.would_bind(&attempt).await {
+                Err(ClusterError::Forbidden { .. }) => self.ok("wall", "binding `cluster-admin` is refused"),
+                Err(error) => self.failed("wall", &error),
+                Ok(()) => self.fault("wall", "binding `cluster-admin` is not refused", APPLY),
+            }
+        }
+        let makes_roles = reaches.iter().any(|reach| reach.makes_roles);
+        if let Some(role) = given.first() {
+            attempt.role = (*role).clone();
+            attempt.group = OTHER_GROUP.to_owned();
+            let tried = refused_soon(|| self.cluster.would_bind(&attempt)).await;
+            self.fenced("binding a group that no grant has", &manifest::fence_name(host), tried);
+        } else if !makes_roles {
+            self.tell(
+                Verdict::Warning,
+                "wall",
+                "the policy gives no role here, so the fence can't be tried",
+                Some("write a rule for this cluster"),
+            );
+        }
+        if makes_roles {
+            attempt.name = "tried-by-jitd-check".to_owned();
+            let tried = refused_soon(|| self.cluster.would_make_role(&attempt)).await;
+            self.fenced("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+        }
+        Ok(())
+    }
+
+    fn fenced(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
+        match tried {
+            Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
+                self.ok("wall", format!("{found} is refused by `{fence}`"));
+            }
+            Err(ClusterError::Forbidden { why, .. }) => {
+                let why: String = why.chars().take(300).flat_map(char::escape_default).collect();
+                self.fault("wall", format!("{found} is refused, but not by `{fence}`: {why}"), APPLY);
+            }
+            Err(error) => self.failed("wall", &error),
+            Ok(()) => self.fault("wall", format!("{found} is not refused"), APPLY),
+        }
+    }
+
+    /// A namespace that is there: one of the policy's, else the one that every cluster has.
+    async fn existing(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
+        for namespace in reaches.iter().flat_map(Reach::names) {
+            if self.cluster.labels_of(namespace).await?.is_some() {
+                return Ok(Some(namespace.clone()));
+            }
+        }
+        Ok("default".parse().ok())
+    }
+}
+
+/// Tries again while it is not refused: an admission policy takes effect a moment after it was applied, and the check
+/// is what people run next.
+async fn refused_soon<F: Future<Output = Result<(), ClusterError>>>(
+    attempt: impl Fn() -> F,
+) -> Result<(), ClusterError> {
+    for _ in 0..TRIES {
+        attempt().await?;
+        tokio::time::sleep(BETWEEN).await;
+    }
+    attempt().await
+}
+
+/// How often something that must be refused is tried before it counts as let through, and the pause between.
+const TRIES: u32 = 10;
+const BETWEEN: Duration = Duration::from_millis(500);
+
+const OTHER_GROUP: &str = "jit:tried-by-jitd-check";

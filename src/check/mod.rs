@@ -1,0 +1,195 @@
+//! What `jitd check --cluster` says about one cluster: whether the authority is trusted there, whether the daemon may
+//! do what it has to and nothing more, and whether the second wall stands and holds.
+//!
+//! ```text
+//!  authority (a certificate without rights) ─► version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
+//! ```
+//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
+//! findings.
+
+mod admission;
+mod clock;
+mod difference;
+mod objects;
+mod proof;
+mod rights;
+mod roles;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::cluster::{Cluster, ClusterError, UserInfo};
+use crate::grant::policy::Policy;
+use crate::grant::request::ClusterName;
+use crate::manifest;
+
+pub use self::proof::{probe_user, prove};
+
+/// What one check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The cluster's name in the configuration.
+    pub cluster: String,
+    /// What was looked at, a word or an object's kind and name.
+    pub check: String,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, and somebody should look at it.
+    Warning,
+    /// It does not work, or not safely.
+    Fault,
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Fault => "fault",
+        })
+    }
+}
+
+impl Finding {
+    /// The daemon can't even try to reach this cluster: `why`, with its hint if it has one.
+    #[must_use]
+    pub fn unusable(cluster: &ClusterName, why: &str) -> Self {
+        let (found, hint) = parted(why);
+        let hint = hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
+        Self { cluster: cluster.to_string(), check: "credential".to_owned(), verdict: Verdict::Fault, found, hint }
+    }
+}
+
+/// A message of ours in its two parts.
+fn parted(message: &str) -> (String, Option<String>) {
+    match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
+        Some((found, hint)) => (found.to_owned(), Some(hint.to_owned())),
+        None => (message.to_owned(), None),
+    }
+}
+
+impl std::fmt::Display for Finding {
+    /// One line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:<8}{} {}: {}", self.verdict, self.cluster, self.check, self.found)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; hint: {hint}"))
+    }
+}
+
+/// Asks `cluster` everything, as the daemon of `host` under `policy`. `clock` is the host's.
+///
+/// A question that can't be answered is a fault, and after one about the connection the rest is not asked.
+pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
+    let mut check = Check { cluster, findings: Vec::new() };
+    match check.all(policy, host, clock).await {
+        // It is one of the daemon's own rights: whatever can't be asked without it is not.
+        Err(error @ ClusterError::Forbidden { .. }) => check.failed("rights", &error),
+        Err(error) => check.failed("connection", &error),
+        Ok(()) => {}
+    }
+    check.findings
+}
+
+const APPLY: &str = "apply what `jitd manifest` prints for this cluster";
+
+struct Check<'a> {
+    cluster: &'a Cluster,
+    findings: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn tell(&mut self, verdict: Verdict, check: impl Into<String>, found: impl Into<String>, hint: Option<&str>) {
+        self.findings.push(Finding {
+            cluster: self.cluster.name().to_string(),
+            check: check.into(),
+            verdict,
+            found: found.into(),
+            hint: hint.map(str::to_owned),
+        });
+    }
+
+    fn ok(&mut self, check: impl Into<String>, found: impl Into<String>) {
+        self.tell(Verdict::Ok, check, found, None);
+    }
+
+    fn fault(&mut self, check: impl Into<String>, found: impl Into<String>, hint: &str) {
+        self.tell(Verdict::Fault, check, found, Some(hint));
+    }
+
+    fn failed(&mut self, check: &str, error: &ClusterError) {
+        let (found, hint) = parted(&error.to_string());
+        let known = match error {
+            ClusterError::Unreachable { why, .. } => way_out(why),
+            _ => None,
+        };
+        self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
+    }
+
+    async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
+        let before = clock();
+        let about = self.cluster.about().await?;
+        self.ok("version", format!("{} at {}", about.version, self.cluster.endpoint().server()));
+        self.clock(about.clock, before, clock());
+        self.trust(host).await?;
+
+        let reaches = manifest::reaches(policy, self.cluster.name());
+        let objects = manifest::objects(policy, self.cluster.name(), host);
+        self.needed(&objects).await?;
+        self.beyond(policy).await?;
+        self.roles(&reaches).await?;
+        for object in &objects {
+            self.object(object, APPLY).await;
+        }
+        self.held(policy, host, &objects).await?;
+        self.wall(&reaches, host).await
+    }
+
+    async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {
+        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, manifest::daemon_user(host));
+        if name == expected {
+            self.ok("trust", format!("our credential is accepted as `{name}`"));
+        } else {
+            self.fault(
+                "trust",
+                format!("we are `{}` there, and the manifest is for `{expected}`", name.escape_default()),
+                "leave `kubeconfig` out of the cluster's entry, so that the daemon makes its own credential",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What to do about an API server that can't be reached, by the words of the innermost cause.
+fn way_out(why: &str) -> Option<&'static str> {
+    const KNOWN: [(&str, &str); 6] = [
+        (
+            "UnknownIssuer",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        (
+            "BadSignature",
+            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+        ),
+        ("not valid for name", "`server` has a name that is not in the API server's certificate; use one that is"),
+        ("certificate expired", "the API server's own certificate is over; renew it, and compare the clocks"),
+        (
+            "lookup address",
+            "`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can",
+        ),
+        ("refused", "nothing listens at `server`; is the API server up, and is the port right?"),
+    ];
+    KNOWN.iter().find(|(words, _)| why.contains(words)).map(|(_, hint)| *hint)
+}

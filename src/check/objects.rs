@@ -1,0 +1,81 @@
+//! Whether what stands in the cluster is what the manifest prints, and nothing more is bound to the daemon.
+//!
+//! It must never mend anything: the hint says what an administrator applies. `check` calls it.
+
+use std::collections::BTreeSet;
+
+use super::difference::differences;
+use super::{Check, Verdict};
+use crate::cluster::{ClusterError, Found};
+use crate::grant::policy::Policy;
+use crate::manifest::{self, Object};
+
+impl Check<'_> {
+    /// Whether what stands in the cluster is what the manifest prints; `hint` is how that comes to be.
+    pub(super) async fn object(&mut self, wanted: &Object, hint: &str) {
+        let place = wanted.namespace().map_or_else(String::new, |name| format!(" in namespace {name}"));
+        let check = format!("{} {}{place}", wanted.kind(), wanted.name());
+        match self.cluster.object(&wanted.folder(), wanted.name()).await {
+            Ok(Some(there)) => {
+                let differences = differences(wanted.value(), &there);
+                if differences.is_empty() {
+                    self.ok(&check, "is as the manifest has it");
+                }
+                for difference in differences {
+                    self.fault(&check, format!("is different: {difference}"), hint);
+                }
+            }
+            Ok(None) => match self.is_there(wanted.namespace()).await {
+                Ok(true) => self.fault(check, "is missing", hint),
+                Ok(false) => self.tell(
+                    Verdict::Warning,
+                    check,
+                    "there is no such namespace",
+                    Some("make it, and then the binding; until then requests for it are refused"),
+                ),
+                Err(error) => self.failed(&check, &error),
+            },
+            Err(error) => self.failed(&check, &error),
+        }
+    }
+
+    async fn is_there(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
+        let Some(namespace) = namespace.and_then(|name| name.parse().ok()) else { return Ok(true) };
+        Ok(self.cluster.labels_of(&namespace).await?.is_some())
+    }
+
+    /// What the daemon holds in namespaces that only the cluster knows, and that nothing else is bound to it anywhere.
+    pub(super) async fn held(&mut self, policy: &Policy, host: &str, objects: &[Object]) -> Result<(), ClusterError> {
+        let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
+        let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
+        // By kind: a ceiling's ClusterRole and a binding of it in the whole cluster would have one name.
+        let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
+        known.extend(objects.iter().filter(is_binding).map(place));
+        if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
+            let namespaces = self.cluster.namespaces().await?;
+            for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {
+                self.object(&wanted, &format!("make it: `{command}`")).await;
+                known.insert(place(&wanted));
+            }
+        }
+        let daemon = manifest::daemon_user(host);
+        let mut more = 0;
+        let is_daemons =
+            |found: &Found| found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
+        for found in self.cluster.list_related(is_daemons).await? {
+            if !known.contains(&(found.namespace.clone(), found.name.clone())) {
+                more += 1;
+                let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
+                self.fault(
+                    "excess",
+                    format!("{found}{place}, which the policy does not need"),
+                    "delete that binding; it lets the daemon hold, and hand on, more than the policy gives",
+                );
+            }
+        }
+        if more == 0 {
+            self.ok("bindings", "nothing is bound to the daemon beside what the policy needs");
+        }
+        Ok(())
+    }
+}

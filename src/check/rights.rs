@@ -1,0 +1,156 @@
+//! What the daemon may do in a cluster: each right that it needs, and none of those that would let it, or whoever
+//! stole its credential, out of its fence.
+//!
+//! Only asked about, never tried. `check` calls it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{APPLY, Check};
+use crate::cluster::{Answer, ClusterError, RBAC_GROUP, Right};
+use crate::grant::policy::Policy;
+use crate::manifest::Object;
+
+impl Check<'_> {
+    /// Each right of the ClusterRole that the manifest prints.
+    pub(super) async fn needed(&mut self, objects: &[Object]) -> Result<(), ClusterError> {
+        // The ceilings hold in single namespaces only; their bindings are compared.
+        let own = objects.iter().take(1);
+        let needed: Vec<Right> = own.flat_map(|object| rights(object.value())).collect();
+        let mut missing = Vec::new();
+        for right in &needed {
+            if !self.cluster.may(right).await?.is_allowed() {
+                missing.push(right);
+            }
+        }
+        if missing.len() == needed.len() {
+            self.fault("rights", format!("the daemon may do none of the {} things it has to", needed.len()), APPLY);
+            return Ok(());
+        }
+        for right in &missing {
+            self.fault("rights", format!("the daemon may not {right}"), APPLY);
+        }
+        if missing.is_empty() {
+            self.ok("rights", format!("the daemon may do each of the {} things it has to", needed.len()));
+        }
+        Ok(())
+    }
+
+    /// What the daemon must not be able to do, whoever gave it the right.
+    pub(super) async fn beyond(&mut self, policy: &Policy) -> Result<(), ClusterError> {
+        let roles = policy.roles(self.cluster.name());
+        let makes_roles = policy.makes_roles(self.cluster.name());
+        let of_policy: BTreeSet<&str> = roles.iter().map(|role| role.name().as_str()).collect();
+        let (mut asked, mut excessive) = (0, false);
+        for (verb, group, resource, name) in BEYOND {
+            let [verb, group, resource, name] = [verb, group, resource, name].map(|word| (*word).to_owned());
+            // A role that the policy gives is bound on purpose.
+            if of_policy.contains(name.as_str())
+                || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles")
+            {
+                continue;
+            }
+            asked += 1;
+            let right = Right { verb, group, resource, name };
+            if let Answer::Allowed { why } = self.cluster.may(&right).await? {
+                excessive = true;
+                let why: String = why.chars().take(200).flat_map(char::escape_default).collect();
+                self.fault(
+                    "excess",
+                    format!("the daemon may {right}: {why}"),
+                    "take that right away; `jitd manifest` prints all that the daemon needs",
+                );
+            }
+        }
+        if !excessive {
+            self.ok("excess", format!("the daemon may do none of the {asked} things that it must not"));
+        }
+        Ok(())
+    }
+}
+
+/// Verb, API group, resource and name of what would let the daemon, or whoever stole its credential, out of
+/// its fence. No name is every name.
+const BEYOND: [(&str, &str, &str, &str); 35] = [
+    ("*", "*", "*", ""),
+    ("bind", RBAC_GROUP, "clusterroles", ""),
+    ("escalate", RBAC_GROUP, "clusterroles", ""),
+    ("create", RBAC_GROUP, "clusterroles", ""),
+    ("update", RBAC_GROUP, "clusterroles", ""),
+    ("patch", RBAC_GROUP, "clusterroles", ""),
+    ("bind", RBAC_GROUP, "roles", ""),
+    ("escalate", RBAC_GROUP, "roles", ""),
+    ("create", RBAC_GROUP, "roles", ""),
+    ("update", RBAC_GROUP, "roles", ""),
+    ("patch", RBAC_GROUP, "roles", ""),
+    ("bind", RBAC_GROUP, "clusterroles", "cluster-admin"),
+    ("bind", RBAC_GROUP, "clusterroles", "admin"),
+    ("bind", RBAC_GROUP, "clusterroles", "edit"),
+    ("update", RBAC_GROUP, "rolebindings", ""),
+    ("patch", RBAC_GROUP, "rolebindings", ""),
+    ("update", RBAC_GROUP, "clusterrolebindings", ""),
+    ("patch", RBAC_GROUP, "clusterrolebindings", ""),
+    ("impersonate", "", "users", ""),
+    ("impersonate", "", "groups", ""),
+    ("impersonate", "", "serviceaccounts", ""),
+    // Since 1.36 these do the same for one kind of request at a time.
+    ("impersonate:user-info", "authentication.k8s.io", "users", ""),
+    ("get", "", "secrets", ""),
+    ("list", "", "secrets", ""),
+    ("create", "", "serviceaccounts/token", ""),
+    ("create", "", "pods", ""),
+    ("create", "", "pods/exec", ""),
+    ("get", "", "nodes/proxy", ""),
+    ("update", "certificates.k8s.io", "certificatesigningrequests/approval", ""),
+    ("update", "admissionregistration.k8s.io", "validatingadmissionpolicies", ""),
+    ("patch", "admissionregistration.k8s.io", "validatingadmissionpolicies", ""),
+    ("delete", "admissionregistration.k8s.io", "validatingadmissionpolicies", ""),
+    ("update", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
+    ("patch", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
+    ("delete", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
+];
+
+/// The rights that a role's rules give, one by one; none for any other object.
+fn rights(role: &Value) -> Vec<Right> {
+    let words = |rule: &Value, key: &str| -> Vec<String> {
+        let list = rule.get(key).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let mut rights = Vec::new();
+    for rule in role.get("rules").and_then(Value::as_array).into_iter().flatten() {
+        let mut names = words(rule, "resourceNames");
+        if names.is_empty() {
+            names.push(String::new());
+        }
+        for group in words(rule, "apiGroups") {
+            for resource in words(rule, "resources") {
+                for name in &names {
+                    for verb in words(rule, "verbs") {
+                        let (group, resource) = (group.clone(), resource.clone());
+                        rights.push(Right { verb, group, resource, name: name.clone() });
+                    }
+                }
+            }
+        }
+    }
+    rights
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_rights_of_a_role_are_asked_one_by_one() {
+        let role = json!({ "rules": [
+            { "apiGroups": ["g"], "resources": ["a", "b"], "verbs": ["get"] },
+            { "apiGroups": [""], "resources": ["c"], "resourceNames": ["n"], "verbs": ["get", "bind"] },
+        ] });
+        let told: Vec<String> = rights(&role).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["get a.g", "get b.g", "get c n", "bind c n"]);
+        assert_eq!(rights(&json!({ "spec": {} })), []);
+    }
+}
