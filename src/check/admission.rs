@@ -12,11 +12,9 @@ use crate::grant::{Binding, GrantId};
 use crate::manifest::{self, Reach};
 
 impl Check<'_> {
-    /// What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
-    /// the admission policies do.
-    pub(super) async fn wall(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
+    pub(super) async fn admission(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
         let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
-        let (Some(namespace), Ok(role)) = (self.existing(reaches).await?, "cluster-admin".parse()) else {
+        let (Some(namespace), Ok(role)) = (self.some_namespace(reaches).await?, "cluster-admin".parse()) else {
             self.fault("wall", "there is no namespace to try a binding in", "give a rule for this cluster a namespace");
             return Ok(());
         };
@@ -41,8 +39,8 @@ impl Check<'_> {
         if let Some(role) = given.first() {
             attempt.role = (*role).clone();
             attempt.group = OTHER_GROUP.to_owned();
-            let tried = refused_soon(|| self.cluster.would_bind(&attempt)).await;
-            self.fenced("binding a group that no grant has", &manifest::fence_name(host), tried);
+            let tried = until_refused(|| self.cluster.would_bind(&attempt)).await;
+            self.refused_by("binding a group that no grant has", &manifest::fence_name(host), tried);
         } else if !makes_roles {
             self.tell(
                 Verdict::Warning,
@@ -53,13 +51,13 @@ impl Check<'_> {
         }
         if makes_roles {
             attempt.name = "tried-by-jitd-check".to_owned();
-            let tried = refused_soon(|| self.cluster.would_make_role(&attempt)).await;
-            self.fenced("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+            let tried = until_refused(|| self.cluster.would_make_role(&attempt)).await;
+            self.refused_by("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
         }
         Ok(())
     }
 
-    fn fenced(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
+    fn refused_by(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
         match tried {
             Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
                 self.ok("wall", format!("{found} is refused by `{fence}`"));
@@ -74,7 +72,7 @@ impl Check<'_> {
     }
 
     /// A namespace that is there: one of the policy's, else the one that every cluster has.
-    async fn existing(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
+    async fn some_namespace(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
         for namespace in reaches.iter().flat_map(Reach::names) {
             if self.cluster.labels_of(namespace).await?.is_some() {
                 return Ok(Some(namespace.clone()));
@@ -86,7 +84,7 @@ impl Check<'_> {
 
 /// Tries again while it is not refused: an admission policy takes effect a moment after it was applied, and the check
 /// is what people run next.
-async fn refused_soon<F: Future<Output = Result<(), ClusterError>>>(
+async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
     attempt: impl Fn() -> F,
 ) -> Result<(), ClusterError> {
     for _ in 0..TRIES {

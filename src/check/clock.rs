@@ -26,7 +26,7 @@ impl Check<'_> {
         };
         let apart = apart(server, before, after);
         let found = format!("{} s between this host and the API server", apart.as_secs());
-        match judged(apart) {
+        match verdict_of(apart) {
             Verdict::Ok => self.ok("clock", found),
             worse => self.tell(worse, "clock", found, Some(CLOCK_HINT)),
         }
@@ -40,7 +40,7 @@ pub(super) fn apart(server: Timestamp, before: Timestamp, after: Timestamp) -> S
     ahead.max(behind).max(SignedDuration::ZERO)
 }
 
-pub(super) fn judged(apart: SignedDuration) -> Verdict {
+pub(super) fn verdict_of(apart: SignedDuration) -> Verdict {
     match apart {
         apart if apart > CLOCK_FAULT => Verdict::Fault,
         apart if apart > CLOCK_WARNING => Verdict::Warning,
@@ -68,8 +68,8 @@ mod tests {
             (31, Verdict::Fault),
             (-32, Verdict::Fault),
         ] {
-            assert_eq!(judged(apart(at(server), at(0), at(0))), expected, "{server}");
+            assert_eq!(verdict_of(apart(at(server), at(0), at(0))), expected, "{server}");
         }
-        assert_eq!(judged(apart(at(20), at(0), at(40))), Verdict::Ok, "a slow answer is no difference");
+        assert_eq!(verdict_of(apart(at(20), at(0), at(40))), Verdict::Ok, "a slow answer is no difference");
     }
 }

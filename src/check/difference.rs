@@ -10,12 +10,12 @@ use serde_json::Value;
 /// order of a list, which the API server gives no meaning here.
 pub(super) fn differences(wanted: &Value, there: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare("", &meant(wanted), &meant(there), &mut found);
+    compare("", &effective(wanted), &effective(there), &mut found);
     found
 }
 
 /// The part of an object that says what it does, in one canonical form.
-fn meant(object: &Value) -> Value {
+fn effective(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|key, _| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));

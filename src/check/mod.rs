@@ -1,8 +1,8 @@
-//! What `jitd check --cluster` says about one cluster: whether the authority is trusted there, whether the daemon may
-//! do what it has to and nothing more, and whether the second wall stands and holds.
+//! What `jitd check --cluster` finds in one cluster: whether the authority is trusted there, whether the daemon has the
+//! rights that it needs and no others, and whether the admission policies around it are in place and refuse.
 //!
 //! ```text
-//!  authority (a certificate without rights) ─► version, clock ─► trust ─► rights it needs ─► rights it must not have ─► roles ─► objects ─► wall
+//!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission
 //! ```
 //! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
 //! findings.
@@ -147,14 +147,14 @@ impl Check<'_> {
 
         let reaches = manifest::reaches(policy, self.cluster.name());
         let objects = manifest::objects(policy, self.cluster.name(), host);
-        self.needed(&objects).await?;
-        self.beyond(policy).await?;
+        self.needed_permissions(&objects).await?;
+        self.excess_permissions(policy).await?;
         self.roles(&reaches).await?;
         for object in &objects {
             self.object(object, APPLY).await;
         }
-        self.held(policy, host, &objects).await?;
-        self.wall(&reaches, host).await
+        self.daemon_bindings(policy, host, &objects).await?;
+        self.admission(&reaches, host).await
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {

@@ -25,7 +25,7 @@ impl Check<'_> {
                     self.fault(&check, format!("is different: {difference}"), hint);
                 }
             }
-            Ok(None) => match self.is_there(wanted.namespace()).await {
+            Ok(None) => match self.namespace_exists(wanted.namespace()).await {
                 Ok(true) => self.fault(check, "is missing", hint),
                 Ok(false) => self.tell(
                     Verdict::Warning,
@@ -39,13 +39,19 @@ impl Check<'_> {
         }
     }
 
-    async fn is_there(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
+    async fn namespace_exists(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
         let Some(namespace) = namespace.and_then(|name| name.parse().ok()) else { return Ok(true) };
         Ok(self.cluster.labels_of(&namespace).await?.is_some())
     }
 
-    /// What the daemon holds in namespaces that only the cluster knows, and that nothing else is bound to it anywhere.
-    pub(super) async fn held(&mut self, policy: &Policy, host: &str, objects: &[Object]) -> Result<(), ClusterError> {
+    /// Compares what the daemon holds in the namespaces that a glob or labels fit, and looks for bindings of the daemon
+    /// that the policy does not need.
+    pub(super) async fn daemon_bindings(
+        &mut self,
+        policy: &Policy,
+        host: &str,
+        objects: &[Object],
+    ) -> Result<(), ClusterError> {
         let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
         let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
         // By kind: a ceiling's ClusterRole and a binding of it in the whole cluster would have one name.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::clock::{CLOCK_HINT, apart, judged};
+use super::clock::{CLOCK_HINT, apart, verdict_of};
 use super::{Check, Finding, Verdict};
 use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 
@@ -44,7 +44,7 @@ impl Check<'_> {
     ) -> Result<(), ClusterError> {
         let server = self.cluster.clock().await?;
         match server.map(|server| apart(server, before, clock())) {
-            Some(apart) if judged(apart) == Verdict::Fault => self.fault(
+            Some(apart) if verdict_of(apart) == Verdict::Fault => self.fault(
                 "authority",
                 format!("the API server refuses a new certificate, and its clock is {} s from ours", apart.as_secs()),
                 CLOCK_HINT,

@@ -14,7 +14,7 @@ use crate::manifest::Object;
 
 impl Check<'_> {
     /// Each right of the ClusterRole that the manifest prints.
-    pub(super) async fn needed(&mut self, objects: &[Object]) -> Result<(), ClusterError> {
+    pub(super) async fn needed_permissions(&mut self, objects: &[Object]) -> Result<(), ClusterError> {
         // The ceilings hold in single namespaces only; their bindings are compared.
         let own = objects.iter().take(1);
         let needed: Vec<Right> = own.flat_map(|object| rights(object.value())).collect();
@@ -38,12 +38,12 @@ impl Check<'_> {
     }
 
     /// What the daemon must not be able to do, whoever gave it the right.
-    pub(super) async fn beyond(&mut self, policy: &Policy) -> Result<(), ClusterError> {
+    pub(super) async fn excess_permissions(&mut self, policy: &Policy) -> Result<(), ClusterError> {
         let roles = policy.roles(self.cluster.name());
         let makes_roles = policy.makes_roles(self.cluster.name());
         let of_policy: BTreeSet<&str> = roles.iter().map(|role| role.name().as_str()).collect();
         let (mut asked, mut excessive) = (0, false);
-        for (verb, group, resource, name) in BEYOND {
+        for (verb, group, resource, name) in EXCESSIVE {
             let [verb, group, resource, name] = [verb, group, resource, name].map(|word| (*word).to_owned());
             // A role that the policy gives is bound on purpose.
             if of_policy.contains(name.as_str())
@@ -72,7 +72,7 @@ impl Check<'_> {
 
 /// Verb, API group, resource and name of what would let the daemon, or whoever stole its credential, out of
 /// its fence. No name is every name.
-const BEYOND: [(&str, &str, &str, &str); 35] = [
+const EXCESSIVE: [(&str, &str, &str, &str); 35] = [
     ("*", "*", "*", ""),
     ("bind", RBAC_GROUP, "clusterroles", ""),
     ("escalate", RBAC_GROUP, "clusterroles", ""),
