@@ -15,7 +15,7 @@ impl Check<'_> {
     pub(super) async fn object(&mut self, wanted: &Object, hint: &str) {
         let place = wanted.namespace().map_or_else(String::new, |name| format!(" in namespace {name}"));
         let check = format!("{} {}{place}", wanted.kind(), wanted.name());
-        match self.cluster.object(&wanted.folder(), wanted.name()).await {
+        match self.cluster.object(&wanted.collection_path(), wanted.name()).await {
             Ok(Some(there)) => {
                 let differences = differences(wanted.value(), &there);
                 if differences.is_empty() {

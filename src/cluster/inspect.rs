@@ -25,21 +25,21 @@ impl Cluster {
     ///
     /// # Errors
     /// [`ClusterError`], but for [`ClusterError::Forbidden`], which is an answer.
-    pub async fn lists(&self, folder: &str) -> Result<bool, ClusterError> {
+    pub async fn lists(&self, collection: &str) -> Result<bool, ClusterError> {
         let one = ListParams::default().limit(1);
-        match self.0.transport.call::<Value>(Path::new(folder).list(&one)).await {
+        match self.0.transport.call::<Value>(Path::new(collection).list(&one)).await {
             Ok(_) => Ok(true),
             Err(ClusterError::Forbidden { .. }) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// The object at `folder`/`name`, as it is stored; none when there is none.
+    /// The object at `collection`/`name`, as it is stored; none when there is none.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn object(&self, folder: &str, name: &str) -> Result<Option<Value>, ClusterError> {
-        unless_missing(self.0.transport.call(Path::new(folder).get(name, &GetParams::default())).await)
+    pub async fn object(&self, collection: &str, name: &str) -> Result<Option<Value>, ClusterError> {
+        unless_missing(self.0.transport.call(Path::new(collection).get(name, &GetParams::default())).await)
     }
 
     /// Whether the API server would take what [`Cluster::bind`] makes: it runs its whole admission and stores nothing

@@ -215,9 +215,10 @@ impl Object {
         self.value.pointer("/metadata/namespace").and_then(Value::as_str)
     }
 
-    /// Where the API server has all of its kind, of its namespace if it is in one.
+    /// The path of the collection that it is in, for example
+    /// `/apis/rbac.authorization.k8s.io/v1/namespaces/payments/rolebindings`.
     #[must_use]
-    pub fn folder(&self) -> String {
+    pub fn collection_path(&self) -> String {
         let resource = match self.kind() {
             "ValidatingAdmissionPolicy" => "validatingadmissionpolicies".to_owned(),
             kind => format!("{}s", kind.to_ascii_lowercase()),
