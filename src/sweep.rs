@@ -20,11 +20,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerError, Site, Turns};
-use crate::cluster::{ClusterError, Found};
+use crate::cluster::ClusterError;
 use crate::grant::approval;
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Binding, Grant, GrantId, Phase};
+use crate::grant::{Binding, Found, Grant, GrantId, Phase};
 
 /// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
 /// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.

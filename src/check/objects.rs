@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use super::difference::differences;
 use super::{Check, Verdict};
-use crate::cluster::{ClusterError, Found};
+use crate::cluster::ClusterError;
+use crate::grant::Found;
 use crate::grant::policy::Policy;
 use crate::manifest::{self, Object};
 

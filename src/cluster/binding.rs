@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kube::core::params::{DeleteParams, GetParams, PostParams, Preconditions};
 
-use super::found::Stored;
 use super::names::{BREAK_GLASS, GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER, bindings};
-use super::{Cluster, ClusterError, Found, Kind, unless_missing};
-use crate::grant::Binding;
+use super::stored::Stored;
+use super::{Cluster, ClusterError, Kind, unless_missing};
+use crate::grant::{Binding, Found};
 
 impl Cluster {
     /// Creates the binding, and before it the role that is made for it, and answers with the binding's uid.

@@ -9,9 +9,10 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::found::{Identity, Stored};
 use super::names::RBAC;
-use super::{Cluster, ClusterError, Found, unless_missing};
+use super::stored::{Identity, Stored};
+use super::{Cluster, ClusterError, unless_missing};
+use crate::grant::Found;
 use crate::grant::request::Namespace;
 
 impl Cluster {

@@ -11,13 +11,13 @@
 mod binding;
 mod deletions;
 mod endpoint;
-mod found;
 mod inspect;
 mod list;
 mod names;
 mod probe;
 mod review;
 mod role;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -36,7 +36,6 @@ use crate::grant::request::ClusterName;
 pub use self::binding::Unbound;
 use self::deletions::Count;
 pub use self::endpoint::{Credential, Endpoint};
-pub use self::found::{Found, FoundRole, Subject};
 use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;

@@ -10,8 +10,8 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 
 use super::binding::only;
-use super::found::Identity;
 use super::names::{HOST_LABEL, MANAGED_BY, OURS, RBAC, roles};
+use super::stored::Identity;
 use super::{Cluster, ClusterError, Kind, unless_missing};
 use crate::grant::Binding;
 use crate::grant::request::{ExactRules, Namespace, RoleRef};

@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 use super::binding::LOOK_AGAIN;
 use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
-use crate::grant::Binding;
+use crate::grant::{Binding, Found, FoundRole, Subject};
 
 enum Play {
     Answer(u16, String),

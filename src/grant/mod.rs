@@ -15,6 +15,7 @@ pub mod drain;
 mod event;
 pub mod extension;
 mod fact;
+mod found;
 pub mod glass;
 mod id;
 mod life;
@@ -28,6 +29,7 @@ pub use crate::rbac::{risk, role};
 pub use self::binding::{Binding, bindings};
 pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Requested, Shown};
 pub use self::fact::{Author, Fact, Operator};
+pub use self::found::{Found, FoundRole, Subject};
 pub use self::id::GrantId;
 pub use self::life::{Grant, OutOfOrder, Phase};
 

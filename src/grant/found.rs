@@ -3,13 +3,10 @@
 //!
 //! It must never take labels for a proof, for anybody may write them. `cluster` reads these, the sweep compares them.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
-use super::{HOST_LABEL, MANAGED_BY, OURS};
-use crate::grant::Binding;
-use crate::grant::request::{Namespace, RoleRef};
+use super::Binding;
+use super::request::{Namespace, RoleRef};
 
 /// A binding as it stands in the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +68,9 @@ impl Found {
         matches!(self.subjects.as_slice(), [only] if only.kind == "Group" && only.name == group)
     }
 
-    pub(super) fn has_role(&self, role: &RoleRef) -> bool {
+    /// Whether it grants this role.
+    #[must_use]
+    pub fn has_role(&self, role: &RoleRef) -> bool {
         self.role.kind == role.kind() && self.role.name == role.name().as_str()
     }
 }
@@ -100,40 +99,4 @@ impl std::fmt::Display for Found {
 
 fn shown(text: &str) -> String {
     text.chars().take(100).flat_map(char::escape_default).collect()
-}
-
-/// A binding of either kind as it is stored; `managedFields` and the like are passed over.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Stored {
-    pub(super) metadata: Identity,
-    subjects: Option<Vec<Subject>>,
-    role_ref: FoundRole,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Identity {
-    pub(super) name: String,
-    pub(super) namespace: Option<String>,
-    pub(super) uid: String,
-    #[serde(default)]
-    pub(super) labels: BTreeMap<String, String>,
-    pub(super) deletion_timestamp: Option<String>,
-}
-
-impl From<Stored> for Found {
-    fn from(mut stored: Stored) -> Self {
-        let labels = &mut stored.metadata.labels;
-        let is_a_daemons = labels.get(MANAGED_BY).is_some_and(|by| by == OURS);
-        Self {
-            of_host: labels.remove(HOST_LABEL).filter(|_| is_a_daemons),
-            name: stored.metadata.name,
-            namespace: stored.metadata.namespace,
-            uid: stored.metadata.uid,
-            is_held: stored.metadata.deletion_timestamp.is_some(),
-            subjects: stored.subjects.unwrap_or_default(),
-            role: stored.role_ref,
-        }
-    }
 }
