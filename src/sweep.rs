@@ -9,7 +9,7 @@
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,9 +22,10 @@ use tokio::time::Instant;
 use crate::broker::{Broker, BrokerError, Site, Turns};
 use crate::cluster::ClusterError;
 use crate::grant::approval;
+use crate::grant::reconcile::{Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Binding, Found, Grant, GrantId, Phase};
+use crate::grant::{Binding, Grant, GrantId, Phase};
 
 /// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
 /// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
@@ -142,42 +143,16 @@ async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
 async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Result<u64, ClusterError> {
     // Taken before the list: what is bound after this moment is not missing in it.
     let known = broker.ledger().bound_in(name);
-    let live = || known.iter().filter(|grant| grant.phase == Phase::Live);
-    // By uid: another object of the same name is not ours.
-    let of_uid: HashMap<&str, &Grant> =
-        live().flat_map(|grant| grant.binding_uids.iter().map(|uid| (uid.as_str(), &**grant))).collect();
-    // Nearly all are; only the others are kept.
-    let mut as_made: HashSet<&str> = HashSet::with_capacity(of_uid.len());
-    let odd = site.cluster.list_related(|found| {
-        let Some((uid, grant)) = of_uid.get_key_value(found.uid.as_str()) else { return true };
-        let is_as_made = found.has_only_subject(&grant.id.group()) && site.cluster.labelled(found);
-        if is_as_made {
-            as_made.insert(uid);
-        }
-        !is_as_made
-    });
-    let odd = odd.await?;
-    let there: HashMap<&str, &Found> = odd.iter().map(|found| (found.uid.as_str(), found)).collect();
-    let mut naming: HashMap<&str, Vec<&Found>> = HashMap::new();
-    for found in &odd {
-        for subject in &found.subjects {
-            naming.entry(subject.name.as_str()).or_default().push(found);
-        }
-    }
+    let mut comparison = Comparison::new(&known, site.cluster.host());
+    let odd = site.cluster.list_related(|found| comparison.is_odd(found)).await?;
     let mut ends = JoinSet::new();
-    for grant in live() {
-        let uids = || grant.binding_uids.iter().map(String::as_str).filter(|uid| !as_made.contains(uid));
-        let is_gone = uids().any(|uid| !there.contains_key(uid));
-        let altered = uids().find_map(|uid| there.get(uid));
-        let naming = naming.get(grant.id.group().as_str());
-        let foreign = naming.into_iter().flatten().find(|found| !grant.binding_uids.contains(&found.uid));
-        let altered = match (altered, foreign) {
-            _ if is_gone => None,
-            (Some(found), _) => Some(format!("its binding was altered: {found}")),
-            (None, Some(found)) => Some(format!("another binding has its group: {found}")),
-            (None, None) => continue,
+    for (id, deviation) in comparison.deviations(&odd) {
+        let altered = match deviation {
+            Deviation::Missing => None,
+            Deviation::Altered(found) => Some(format!("its binding was altered: {found}")),
+            Deviation::Foreign(found) => Some(format!("another binding has its group: {found}")),
         };
-        let (broker, id) = (Arc::clone(broker), grant.id.clone());
+        let (broker, id) = (Arc::clone(broker), id.clone());
         ends.spawn(async move {
             let ended = match altered {
                 None => broker.binding_vanished(&id).await,
@@ -187,21 +162,11 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         });
     }
     ends.join_all().await;
-    let labelled: Vec<&Found> = odd.iter().filter(|found| site.cluster.labelled(found)).collect();
-    if labelled.is_empty() {
-        return Ok(0);
-    }
-    let now = broker.ledger().bound_in(name);
-    // One that is being bound has no uid yet; its name has to do.
-    let ours: HashMap<String, &[String]> =
-        known.iter().chain(&now).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
-    let is_ours =
-        |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
-    let mut unknown = 0;
-    for found in labelled.into_iter().filter(|found| !is_ours(found)) {
-        unknown += 1;
+    let unknown = comparison.unknown(&odd, &broker.ledger().bound_in(name));
+    for found in &unknown {
         tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
     }
+    let unknown = unknown.len() as u64;
     if unknown > 0 {
         tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each bastion a name of its own, and look at these bindings");
     }

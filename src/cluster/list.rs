@@ -70,7 +70,7 @@ impl Cluster {
     /// Whether a binding carries this daemon's labels.
     #[must_use]
     pub fn labelled(&self, found: &Found) -> bool {
-        found.of_host.as_ref() == Some(&self.0.host)
+        found.is_of_host(&self.0.host)
     }
 
     pub(super) async fn list<S: DeserializeOwned, T>(

@@ -113,6 +113,12 @@ impl Cluster {
         self.endpoint().name()
     }
 
+    /// The host that the labels of this daemon's bindings name.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.0.host
+    }
+
     /// How it is reached, for a kubeconfig.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {

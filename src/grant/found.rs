@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Binding;
 use super::request::{Namespace, RoleRef};
 
-/// A binding as it stands in the cluster.
+/// A binding as it is in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// `metadata.name`.
@@ -17,7 +17,8 @@ pub struct Found {
     pub namespace: Option<String>,
     /// `metadata.uid`.
     pub uid: String,
-    /// The host whose daemon it is of, as its labels say; they are not kept, thousands of these are compared at once.
+    /// The host whose daemon made it, as its labels say. The labels themselves are not kept: thousands of these are
+    /// compared at once.
     pub of_host: Option<String>,
     /// Whether it is marked for deletion and held by a finalizer.
     pub is_held: bool,
@@ -54,6 +55,12 @@ impl Found {
     #[must_use]
     pub fn is_exactly(&self, binding: &Binding) -> bool {
         self.is_at(binding) && self.has_only_subject(&binding.group) && self.has_role(&binding.role) && !self.is_held
+    }
+
+    /// Whether it has the labels of this host's daemon. Anybody may write them, so they are no proof.
+    #[must_use]
+    pub fn is_of_host(&self, host: &str) -> bool {
+        self.of_host.as_deref() == Some(host)
     }
 
     /// Whether it has the name and the namespace of that binding.

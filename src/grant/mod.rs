@@ -21,6 +21,7 @@ mod id;
 mod life;
 pub mod narrow;
 pub mod policy;
+pub mod reconcile;
 pub mod refusal;
 pub mod request;
 

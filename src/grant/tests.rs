@@ -196,7 +196,7 @@ fn reviewed(closes: bool) -> Event {
 }
 
 /// A grant brought to a point of its life by the events that lead there.
-fn brought_to(point: &str) -> Grant {
+pub(super) fn brought_to(point: &str) -> Grant {
     let path: &[usize] = match point {
         "pending" => &[],
         "approved" => &[1],

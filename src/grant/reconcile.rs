@@ -1,0 +1,323 @@
+//! Whether a cluster has what the open grants say: the judgement of the reconcile loop.
+//!
+//! ```text
+//!  grants, taken before the list ─► Comparison ◄─ is_odd ─ each binding, page after page
+//!                                       │ what is odd is kept
+//!                                       ├─► deviations: missing, altered, foreign ─► the grant is ended
+//!                                       └─► unknown: our labels, no open grant    ─► reported, left alone
+//! ```
+//! Pure, and it holds only what is odd: a cluster may have 10,000 bindings. A binding is a grant's by its uid, never by
+//! a label alone. The sweep calls it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Found, Grant, GrantId, Phase};
+
+/// One comparison of the bindings of a cluster with the grants that are known there.
+pub struct Comparison<'a> {
+    host: &'a str,
+    known: &'a [Arc<Grant>],
+    /// The live grants, by the uid of each of their bindings: another object of the same name is not ours.
+    of_uid: HashMap<&'a str, &'a Grant>,
+    /// The uids of those that were found as they were made.
+    as_made: HashSet<&'a str>,
+}
+
+/// What is wrong with the bindings of a live grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deviation<'f> {
+    /// One of them is not there.
+    Missing,
+    /// One of them has another subject, or not our labels.
+    Altered(&'f Found),
+    /// A binding that is none of them names the group of the grant.
+    Foreign(&'f Found),
+}
+
+impl<'a> Comparison<'a> {
+    /// Begins a comparison. `known` has to be taken before the bindings are listed: what is bound after that is not
+    /// missing in the list. `host` is the daemon's, as its labels say it.
+    #[must_use]
+    pub fn new(known: &'a [Arc<Grant>], host: &'a str) -> Self {
+        let of_uid: HashMap<&str, &Grant> =
+            live(known).flat_map(|grant| grant.binding_uids.iter().map(move |uid| (uid.as_str(), grant))).collect();
+        let as_made = HashSet::with_capacity(of_uid.len());
+        Self { host, known, of_uid, as_made }
+    }
+
+    /// Looks at one binding. When it is odd, it has to be kept for [`deviations`](Self::deviations) and
+    /// [`unknown`](Self::unknown); nearly all are as they were made and can be forgotten.
+    pub fn is_odd(&mut self, found: &Found) -> bool {
+        let Some((uid, grant)) = self.of_uid.get_key_value(found.uid.as_str()) else { return true };
+        let is_as_made = found.has_only_subject(&grant.id.group()) && found.is_of_host(self.host);
+        if is_as_made {
+            self.as_made.insert(uid);
+        }
+        !is_as_made
+    }
+
+    /// The live grants whose bindings are not as they were made, when every binding was looked at. Each grant is named
+    /// once, with the worst that was found.
+    #[must_use]
+    pub fn deviations<'f>(&self, odd: &'f [Found]) -> Vec<(&'a GrantId, Deviation<'f>)> {
+        let there: HashMap<&str, &Found> = odd.iter().map(|found| (found.uid.as_str(), found)).collect();
+        let mut naming: HashMap<&str, Vec<&Found>> = HashMap::new();
+        for found in odd {
+            for subject in &found.subjects {
+                naming.entry(subject.name.as_str()).or_default().push(found);
+            }
+        }
+        let judge = |grant: &Grant| {
+            let mut altered = None;
+            for uid in grant.binding_uids.iter().filter(|uid| !self.as_made.contains(uid.as_str())) {
+                match there.get(uid.as_str()) {
+                    None => return Some(Deviation::Missing),
+                    Some(found) => altered = altered.or(Some(*found)),
+                }
+            }
+            let foreign = || {
+                let naming = naming.get(grant.id.group().as_str())?;
+                naming.iter().find(|found| !grant.binding_uids.contains(&found.uid))
+            };
+            altered.map(Deviation::Altered).or_else(|| foreign().map(|found| Deviation::Foreign(found)))
+        };
+        live(self.known).filter_map(|grant| judge(grant).map(|deviation| (&grant.id, deviation))).collect()
+    }
+
+    /// The bindings that have our labels, but are of no open grant. `since` are the grants that are known after the
+    /// list: what came to be bound meanwhile is theirs.
+    #[must_use]
+    pub fn unknown<'f>(&self, odd: &'f [Found], since: &[Arc<Grant>]) -> Vec<&'f Found> {
+        // A binding that is being made has no uid yet; its name has to do.
+        let ours: HashMap<String, &[String]> =
+            self.known.iter().chain(since).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
+        let is_ours =
+            |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
+        odd.iter().filter(|found| found.is_of_host(self.host) && !is_ours(found)).collect()
+    }
+}
+
+fn live(known: &[Arc<Grant>]) -> impl Iterator<Item = &Grant> {
+    known.iter().map(Arc::as_ref).filter(|grant| grant.phase == Phase::Live)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::brought_to;
+    use super::super::{FoundRole, Subject};
+    use super::*;
+
+    fn id(number: u8) -> GrantId {
+        GrantId::from_random([number; 10])
+    }
+
+    fn grant(number: u8, point: &str, uids: &[&str]) -> Arc<Grant> {
+        let uids = uids.iter().map(ToString::to_string).collect();
+        Arc::new(Grant { id: id(number), binding_uids: uids, ..brought_to(point) })
+    }
+
+    /// The binding `uid` in `namespace`, named like one of grant `number` and as it is made.
+    fn made(number: u8, namespace: &str, uid: &str) -> Found {
+        Found {
+            name: id(number).binding_name(),
+            namespace: Some(namespace.to_owned()),
+            uid: uid.to_owned(),
+            of_host: Some("h".to_owned()),
+            is_held: false,
+            subjects: vec![group(number)],
+            role: FoundRole { kind: "ClusterRole".to_owned(), name: "view".to_owned() },
+        }
+    }
+
+    fn group(number: u8) -> Subject {
+        Subject { kind: "Group".to_owned(), name: id(number).group(), namespace: None }
+    }
+
+    fn with(mut found: Found, change: impl FnOnce(&mut Found)) -> Found {
+        change(&mut found);
+        found
+    }
+
+    /// What a comparison says: the deviations as `grant: what uid`, and the uids of what is unknown. The bindings come
+    /// on pages of two.
+    fn compared(known: &[Arc<Grant>], found: &[Found], since: &[Arc<Grant>]) -> (Vec<String>, Vec<String>) {
+        let mut comparison = Comparison::new(known, "h");
+        let mut odd = Vec::new();
+        for page in found.chunks(2) {
+            odd.extend(page.iter().filter(|found| comparison.is_odd(found)).cloned());
+        }
+        let number = |grant: &GrantId| (0..9).find(|number| id(*number) == *grant).unwrap();
+        let described = |(grant, deviation): (&GrantId, Deviation<'_>)| match deviation {
+            Deviation::Missing => format!("{}: missing", number(grant)),
+            Deviation::Altered(found) => format!("{}: altered {}", number(grant), found.uid),
+            Deviation::Foreign(found) => format!("{}: foreign {}", number(grant), found.uid),
+        };
+        let deviations = comparison.deviations(&odd).into_iter().map(described).collect();
+        let unknown = comparison.unknown(&odd, since).into_iter().map(|found| found.uid.clone()).collect();
+        (deviations, unknown)
+    }
+
+    #[test]
+    fn each_way_in_which_a_cluster_can_differ_is_told_apart() {
+        let live = |uids: &[&str]| grant(1, "live", uids);
+        let other_subject = |found| with(found, |found| found.subjects = vec![group(7)]);
+        let without_labels = |found| with(found, |found| found.of_host = None);
+        let renamed = |found, name: &str| with(found, |found| found.name = name.to_owned());
+        let a = || made(1, "a", "u-a");
+        type Case<'a> = (&'a str, Vec<Arc<Grant>>, Vec<Found>, &'a [&'a str], &'a [&'a str]);
+        let cases: Vec<Case<'_>> = vec![
+            ("nothing is known, nothing is there", vec![], vec![], &[], &[]),
+            ("it is as it was made", vec![live(&["u-a"])], vec![a()], &[], &[]),
+            (
+                "in several namespaces",
+                vec![live(&["u-a", "u-b", "u-c"])],
+                vec![made(1, "c", "u-c"), made(1, "a", "u-a"), made(1, "b", "u-b")],
+                &[],
+                &[],
+            ),
+            ("it is gone", vec![live(&["u-a"])], vec![], &["1: missing"], &[]),
+            (
+                "one of several is gone, each grant is judged alone",
+                vec![live(&["u-a", "u-b"]), grant(2, "live", &["u-2"])],
+                vec![a(), made(2, "a", "u-2")],
+                &["1: missing"],
+                &[],
+            ),
+            (
+                "what is gone is worse than what is altered, whichever is first",
+                vec![live(&["u-a", "u-b"]), grant(2, "live", &["u-1", "u-2"])],
+                vec![without_labels(a()), without_labels(made(2, "b", "u-2"))],
+                &["1: missing", "2: missing"],
+                &[],
+            ),
+            ("another subject", vec![live(&["u-a"])], vec![other_subject(a())], &["1: altered u-a"], &[]),
+            (
+                "a subject more",
+                vec![live(&["u-a"])],
+                vec![with(a(), |found| found.subjects.push(group(7)))],
+                &["1: altered u-a"],
+                &[],
+            ),
+            (
+                "no subject",
+                vec![live(&["u-a"])],
+                vec![with(a(), |found| found.subjects.clear())],
+                &["1: altered u-a"],
+                &[],
+            ),
+            (
+                "a user of the group's name",
+                vec![live(&["u-a"])],
+                vec![with(a(), |found| found.subjects.iter_mut().for_each(|subject| subject.kind = "User".to_owned()))],
+                &["1: altered u-a"],
+                &[],
+            ),
+            ("the labels are gone", vec![live(&["u-a"])], vec![without_labels(a())], &["1: altered u-a"], &[]),
+            (
+                "the labels are another host's",
+                vec![live(&["u-a"])],
+                vec![with(a(), |found| found.of_host = Some("other".to_owned()))],
+                &["1: altered u-a"],
+                &[],
+            ),
+            (
+                "one of several is altered",
+                vec![live(&["u-a", "u-b"])],
+                vec![a(), other_subject(made(1, "b", "u-b"))],
+                &["1: altered u-b"],
+                &[],
+            ),
+            (
+                "another object of the same name stands in its place",
+                vec![live(&["u-a"])],
+                vec![made(1, "a", "u-new")],
+                &["1: missing"],
+                &["u-new"],
+            ),
+            (
+                "another object of the same name stands in another namespace",
+                vec![live(&["u-a"])],
+                vec![a(), made(1, "b", "u-b")],
+                &["1: foreign u-b"],
+                &["u-b"],
+            ),
+            (
+                "another binding names the group and does not pretend to be ours",
+                vec![live(&["u-a"])],
+                vec![a(), renamed(without_labels(made(1, "a", "u-x")), "x")],
+                &["1: foreign u-x"],
+                &[],
+            ),
+            (
+                "another binding names the group beside others",
+                vec![live(&["u-a"])],
+                vec![renamed(with(made(2, "a", "u-x"), |found| found.subjects.push(group(1))), "x"), a()],
+                &["1: foreign u-x"],
+                &["u-x"],
+            ),
+            (
+                "one that is altered is told before one that is another's",
+                vec![live(&["u-a"])],
+                vec![renamed(without_labels(made(1, "a", "u-x")), "x"), without_labels(a())],
+                &["1: altered u-a"],
+                &[],
+            ),
+            ("the labels are ours and nobody knows it", vec![], vec![made(3, "a", "u-3")], &[], &["u-3"]),
+            (
+                "the labels are another host's and nobody knows it",
+                vec![],
+                vec![with(made(3, "a", "u-3"), |found| found.of_host = Some("other".to_owned()))],
+                &[],
+                &[],
+            ),
+            ("no labels, and nobody knows it", vec![], vec![without_labels(made(3, "a", "u-3"))], &[], &[]),
+            ("one that is being made has no uid yet", vec![grant(1, "bind intended", &[])], vec![a()], &[], &[]),
+            ("one that is being made is not missing", vec![grant(1, "bind intended", &[])], vec![], &[], &[]),
+            (
+                "bound, and not yet live",
+                vec![grant(1, "bound", &["u-a"])],
+                vec![a(), made(1, "b", "u-b")],
+                &[],
+                &["u-b"],
+            ),
+            ("one that ends may be there", vec![grant(1, "ending", &["u-a"])], vec![a()], &[], &[]),
+            ("one that ends may be gone", vec![grant(1, "ending", &["u-a"])], vec![], &[], &[]),
+        ];
+        for (case, known, found, deviations, unknown) in cases {
+            let expected = (
+                deviations.iter().map(ToString::to_string).collect(),
+                unknown.iter().map(ToString::to_string).collect(),
+            );
+            assert_eq!(compared(&known, &found, &known), expected, "{case}");
+        }
+    }
+
+    /// The grants are taken before the bindings are listed and once more after it.
+    #[test]
+    fn what_changes_while_bindings_are_listed_is_not_unknown() {
+        let (before, bound) = (grant(1, "bind intended", &[]), grant(1, "live", &["u-a"]));
+        let found = [made(1, "a", "u-a")];
+        let nothing = (vec![], vec![]);
+        assert_eq!(compared(&[], &found, &[Arc::clone(&before)]), nothing, "it began");
+        assert_eq!(compared(&[], &found, &[Arc::clone(&bound)]), nothing, "it began and came to be live");
+        assert_eq!(compared(&[before], &found, &[Arc::clone(&bound)]), nothing, "it came to be live");
+        assert_eq!(compared(&[Arc::clone(&bound)], &found, &[]), nothing, "it ended");
+        let twice = [made(1, "a", "u-a"), made(1, "a", "u-other")];
+        assert_eq!(
+            compared(&[grant(1, "bind intended", &[])], &twice, &[bound]).1,
+            ["u-other"],
+            "by now its uid is known"
+        );
+    }
+
+    /// What is compared every minute is all bindings of a cluster, so what is as it should be is not held.
+    #[test]
+    fn only_what_is_odd_is_kept() {
+        let known = [grant(1, "live", &["u-1"]), grant(2, "live", &["u-2"])];
+        let mut comparison = Comparison::new(&known, "h");
+        assert!(!comparison.is_odd(&made(1, "a", "u-1")));
+        assert!(!comparison.is_odd(&made(2, "a", "u-2")));
+        assert!(comparison.is_odd(&made(2, "a", "u-1")), "the uid of one with the group of another");
+    }
+}
