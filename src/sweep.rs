@@ -21,8 +21,7 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerError, Site, Turns};
 use crate::cluster::ClusterError;
-use crate::grant::approval;
-use crate::grant::reconcile::{Comparison, Deviation};
+use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Grant, GrantId, Phase};
@@ -260,7 +259,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Look
     }
     let looks = of_role.into_iter().map(|((namespace, role), grants)| async move {
         let found = site.cluster.resolve_role(namespace.as_ref(), &role).await?.map(Arc::new);
-        let drifted = grants.iter().filter(|grant| approval::drift(grant, found.as_deref()).is_some());
+        let drifted = grants.iter().filter(|grant| reconcile::role_drift(grant, found.as_deref()).is_some());
         Ok(drifted.map(|grant| (grant.id.clone(), RoleFound::OfCluster(found.clone()))).collect::<Vec<_>>())
     });
     let mut looked = Looked::default();

@@ -13,8 +13,8 @@ use super::collect::with_probes;
 use super::proof::ask_until;
 use super::{Broker, BrokerError, not_the_requester};
 use crate::cluster::Unbound;
-use crate::grant::approval;
 use crate::grant::policy::Drift;
+use crate::grant::reconcile::role_drift;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Person;
 use crate::grant::role::ResolvedRole;
@@ -141,9 +141,10 @@ impl Broker {
             let mut locked = open_grant.lock().await;
             let grant = locked.grant();
             // Each state of the role is told once.
-            let found = approval::drift(&grant, role).map(|drifted| match role {
-                Some(role) => format!("{}: {} {}", drifted.why, role.uid, role.rules_sha256()),
-                None => drifted.why,
+            let found = role_drift(&grant, role).map(|drift| drift.describe(&grant.ask.access));
+            let found = found.map(|found| match role {
+                Some(role) => format!("{found}: {} {}", role.uid, role.rules_sha256()),
+                None => found,
             });
             if let Some(found) =
                 found.filter(|found| grant.phase == Phase::Live && grant.role_changed.as_ref() != Some(found))
@@ -153,8 +154,10 @@ impl Broker {
             }
             return Ok(());
         }
-        self.end_live(id, EndCause::Drifted, None, |grant| approval::drift(grant, role).map(|drifted| drifted.why))
-            .await
+        self.end_live(id, EndCause::Drifted, None, |grant| {
+            role_drift(grant, role).map(|drift| drift.describe(&grant.ask.access))
+        })
+        .await
     }
 
     /// Ends a grant if it is live and there is a reason to; `event` says before what was found.

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
+use super::reconcile::{RoleDrift, role_drift};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, KeyHash, Login, Person, PersonName, RoleRef, Window};
 use super::{Event, Grant, GrantId, Phase};
@@ -239,8 +240,8 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
         return Err(Refusal::new(Code::WrongPhase, format!("the access begins at {start}")).hint("collect it then"));
     }
     // Before the policy, which would only say that the role as it is now has other approvers.
-    if let Some(drifted) = drift(grant, facts.role) {
-        return Err(drifted);
+    if let Some(drift) = role_drift(grant, facts.role) {
+        return Err(drifted(drift, &grant.ask.access));
     }
     match policy::decide(facts.policy, facts.requester, grant.asked(), &facts.circumstances) {
         Decision::Ask(terms) if grant.glass.is_some() => {
@@ -270,19 +271,13 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
     Ok(approved(grant, window_end(&grant.ask, now)))
 }
 
-/// Why the role is not the one that was approved; none when it is.
-#[must_use]
-pub fn drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<Refusal> {
-    let access = &grant.ask.access;
-    let changed = |what: &str| {
-        Refusal::new(Code::RoleDrift, format!("{access} {what} since it was approved"))
-            .hint("ask again, so that what it allows now is looked at")
-    };
-    match role {
-        None => Some(Refusal::new(Code::RoleMissing, format!("{access} no longer exists")).hint("ask again")),
-        Some(role) if role.uid != *grant.role_uid => Some(changed("was deleted and made anew")),
-        Some(role) if role.rules_sha256() != &*grant.rules_sha256 => Some(changed("changed")),
-        Some(_) => None,
+fn drifted(drift: RoleDrift, access: &Access) -> Refusal {
+    let why = drift.describe(access);
+    match drift {
+        RoleDrift::Missing => Refusal::new(Code::RoleMissing, why).hint("ask again"),
+        RoleDrift::Remade | RoleDrift::Changed => {
+            Refusal::new(Code::RoleDrift, why).hint("ask again, so that what it allows now is looked at")
+        }
     }
 }
 

@@ -7,11 +7,13 @@
 //!                                       └─► unknown: our labels, no open grant    ─► reported, left alone
 //! ```
 //! Pure, and it holds only what is odd: a cluster may have 10,000 bindings. A binding is a grant's by its uid, never by
-//! a label alone. The sweep calls it.
+//! a label alone. The sweep calls it; `approval` asks about the role once more when a certificate is collected.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::request::Access;
+use super::role::ResolvedRole;
 use super::{Found, Grant, GrantId, Phase};
 
 /// One comparison of the bindings of a cluster with the grants that are known there.
@@ -33,6 +35,17 @@ pub enum Deviation<'f> {
     Altered(&'f Found),
     /// A binding that is none of them names the group of the grant.
     Foreign(&'f Found),
+}
+
+/// How the role of a grant differs from the one that was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleDrift {
+    /// There is none of that name.
+    Missing,
+    /// It was deleted, and another made in its place.
+    Remade,
+    /// It has other rules.
+    Changed,
 }
 
 impl<'a> Comparison<'a> {
@@ -98,13 +111,36 @@ impl<'a> Comparison<'a> {
     }
 }
 
+/// How the role as it is now differs from the one that was approved; none when it is the same.
+#[must_use]
+pub fn role_drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<RoleDrift> {
+    match role {
+        None => Some(RoleDrift::Missing),
+        Some(role) if role.uid != *grant.role_uid => Some(RoleDrift::Remade),
+        Some(role) if role.rules_sha256() != &*grant.rules_sha256 => Some(RoleDrift::Changed),
+        Some(_) => None,
+    }
+}
+
+impl RoleDrift {
+    /// In a sentence about `access`, for people and the trail.
+    #[must_use]
+    pub fn describe(self, access: &Access) -> String {
+        match self {
+            Self::Missing => format!("{access} no longer exists"),
+            Self::Remade => format!("{access} was deleted and made anew since it was approved"),
+            Self::Changed => format!("{access} changed since it was approved"),
+        }
+    }
+}
+
 fn live(known: &[Arc<Grant>]) -> impl Iterator<Item = &Grant> {
     known.iter().map(Arc::as_ref).filter(|grant| grant.phase == Phase::Live)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::brought_to;
+    use super::super::tests::{brought_to, role};
     use super::super::{FoundRole, Subject};
     use super::*;
 
@@ -309,6 +345,21 @@ mod tests {
             ["u-other"],
             "by now its uid is known"
         );
+    }
+
+    #[test]
+    fn a_role_is_the_approved_one_by_its_uid_and_its_rules() {
+        let grant = brought_to("live");
+        let cases = [
+            (None, Some(RoleDrift::Missing)),
+            (Some(role("get")), None),
+            (Some(role("list")), Some(RoleDrift::Changed)),
+            (Some(ResolvedRole::new("uid-2".to_owned(), role("get").rules().to_vec())), Some(RoleDrift::Remade)),
+        ];
+        for (now, expected) in cases {
+            assert_eq!(role_drift(&grant, now.as_ref()), expected, "{now:?}");
+        }
+        assert_eq!(RoleDrift::Changed.describe(&grant.ask.access), "role view changed since it was approved");
     }
 
     /// What is compared every minute is all bindings of a cluster, so what is as it should be is not held.

@@ -43,7 +43,7 @@ fn key() -> KeyHash {
     KeyHash("ab".repeat(32))
 }
 
-fn role(verb: &str) -> ResolvedRole {
+pub(super) fn role(verb: &str) -> ResolvedRole {
     let rule = Rule {
         api_groups: vec![String::new()],
         resources: vec!["pods".into()],
