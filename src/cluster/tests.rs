@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -191,6 +191,68 @@ async fn an_api_server_can_be_a_function() {
 
     let error = over(|| Err("no route".into())).about().await.unwrap_err();
     assert!(matches!(&error, ClusterError::Unreachable { why, .. } if why == "no route"), "{error}");
+}
+
+/// What the admission policies and people read in a cluster, to the letter.
+#[tokio::test]
+async fn what_is_created_is_the_binding_and_before_it_the_role_of_its_own() {
+    let created = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&created);
+    let exchange = BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
+        let seen = Arc::clone(&seen);
+        async move {
+            let path = request.uri().path().to_owned();
+            let body = request.into_body().collect().await?.to_bytes();
+            seen.lock().unwrap().push((path, serde_json::from_slice::<serde_json::Value>(&body)?));
+            let answer = serde_json::json!({ "kind": "RoleBinding", "metadata": { "name": "n", "uid": "u" },
+                "roleRef": { "kind": "ClusterRole", "name": "view" } });
+            Ok::<_, BoxError>(Response::new(Bytes::from(answer.to_string())))
+        }
+    }));
+    let endpoint = Endpoint::new("fake".parse().unwrap(), "https://10.0.0.1:6443", &certificate().0.pem()).unwrap();
+    let cluster = Cluster::over(endpoint, "bastion-1", exchange).unwrap();
+
+    let rules = r#"[{"apiGroups": [""], "resources": ["pods"], "resourceNames": ["web"], "verbs": ["get"]}]"#;
+    let rules = Some(serde_json::from_str(rules).unwrap());
+    let owned = Binding { rules, role: "role/jit-0000000000000000".parse().unwrap(), ..binding() };
+    cluster.bind(&owned).await.unwrap();
+    cluster.bind(&Binding { namespace: None, broken_glass: true, ..binding() }).await.unwrap();
+
+    let api = "rbac.authorization.k8s.io";
+    let metadata = serde_json::json!({
+        "name": "jit-0000000000000000", "namespace": "payments",
+        "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": "bastion-1" },
+        "annotations": { "jitd.dev/grant": "0000000000000000", "jitd.dev/user": "jit:alice" },
+    });
+    let mut of_broken_glass = metadata.clone();
+    of_broken_glass.as_object_mut().unwrap().remove("namespace");
+    of_broken_glass["annotations"]["jitd.dev/break-glass"] = "true".into();
+    let subjects = serde_json::json!([{ "apiGroup": api, "kind": "Group", "name": "jit:0000000000000000" }]);
+    let expected = [
+        (
+            "namespaces/payments/roles",
+            serde_json::json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": metadata,
+                "rules": [{ "apiGroups": [""], "resources": ["pods"], "resourceNames": ["web"], "verbs": ["get"] }],
+            }),
+        ),
+        (
+            "namespaces/payments/rolebindings",
+            serde_json::json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": metadata,
+                "roleRef": { "apiGroup": api, "kind": "Role", "name": "jit-0000000000000000" }, "subjects": subjects,
+            }),
+        ),
+        (
+            "clusterrolebindings",
+            serde_json::json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": of_broken_glass,
+                "roleRef": { "apiGroup": api, "kind": "ClusterRole", "name": "view" }, "subjects": subjects,
+            }),
+        ),
+    ];
+    let expected = expected.map(|(path, body)| (format!("/apis/{api}/v1/{path}"), body));
+    assert_eq!(*created.lock().unwrap(), expected);
 }
 
 #[tokio::test]
