@@ -36,7 +36,7 @@ use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
 use crate::metrics::Metrics;
 use crate::people::People;
-use crate::wire::Problem;
+use crate::wire::{ErrorCode, Problem};
 
 /// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
@@ -325,11 +325,10 @@ fn router(api: Arc<Api>) -> Router {
     }
     router
         .fallback(|| async {
-            Problem::new(StatusCode::NOT_FOUND, "no-such-route", "there is no such route").hint("see /v1/openapi.json")
+            Problem::new(ErrorCode::NoSuchRoute, "there is no such route").hint("see /v1/openapi.json")
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no-such-route", "this route has no such method")
-                .hint("see /v1/openapi.json")
+            Problem::new(ErrorCode::NoSuchMethod, "this route has no such method").hint("see /v1/openapi.json")
         })
         .with_state(api)
 }
@@ -381,14 +380,12 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
 
 /// The body, as the route wants it.
 async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let body = to_bytes(body, LONGEST_BODY).await.map_err(|_| {
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", format!("a body has at most {LONGEST_BODY} bytes"))
-    })?;
+    let body = to_bytes(body, LONGEST_BODY)
+        .await
+        .map_err(|_| Problem::new(ErrorCode::TooLarge, format!("a body has at most {LONGEST_BODY} bytes")))?;
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(is_json);
     match (route.body.is_some(), body.is_empty()) {
-        (true, _) if !is_json => {
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "malformed", "the body has to be application/json"))
-        }
+        (true, _) if !is_json => Err(Problem::new(ErrorCode::NotJson, "the body has to be application/json")),
         (false, false) => Err(Problem::malformed("this route takes no body")),
         _ => Ok(body),
     }

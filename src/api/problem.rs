@@ -1,4 +1,4 @@
-//! Refusals and failures as RFC 9457 problem documents: the one place that knows HTTP statuses.
+//! Refusals and failures as RFC 9457 problem documents. Which status goes with which code, [`ErrorCode`] knows.
 //!
 //! What the caller reads and what the log keeps are separate: of our own failures the caller gets the
 //! code and what to do, the log gets the rest.
@@ -11,32 +11,24 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
 use crate::ledger::LedgerError;
 use crate::people::Unknown;
-use crate::wire::Problem;
+use crate::wire::{ErrorCode, Problem};
 
 impl Problem {
-    /// A problem with a status, a stable code and a sentence.
-    #[must_use]
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), status: status.as_u16(), detail: detail.into(), hint: String::new() }
-    }
-
-    /// The same with what to do about it.
-    #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = hint.into();
-        self
-    }
-
     /// A message of the form "what is wrong, line break, `hint: `what to do".
-    fn told(status: StatusCode, code: &str, message: &str) -> Self {
+    fn told(code: ErrorCode, message: &str) -> Self {
         let (detail, hint) = message.split_once("\nhint: ").unwrap_or((message, ""));
-        Self::new(status, code, detail).hint(hint)
+        Self::new(code, detail).hint(hint)
+    }
+
+    /// The status that it is answered with.
+    pub(super) fn http_status(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = self.http_status();
         // Strings and a number always serialise.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
@@ -46,36 +38,12 @@ impl IntoResponse for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let status = match refusal.code {
-            Code::PolicyDenied
-            | Code::Guardrail
-            | Code::SelfApproval
-            | Code::ReviewOwed
-            | Code::NotAllowed
-            | Code::ApproverLostRight
-            | Code::RequesterLostRight => StatusCode::FORBIDDEN,
-            Code::AlreadyAgreed | Code::DigestMismatch | Code::WrongPhase | Code::KeyInUse | Code::RoleDrift => {
-                StatusCode::CONFLICT
-            }
-            Code::TooLate => StatusCode::GONE,
-            Code::Limit => StatusCode::TOO_MANY_REQUESTS,
-            Code::Draining => StatusCode::SERVICE_UNAVAILABLE,
-            Code::KeyMismatch
-            | Code::BadCsr
-            | Code::NotLess
-            | Code::RoleMissing
-            | Code::RoleEmpty
-            | Code::UnknownCluster
-            | Code::UnknownPerson
-            | Code::NamespaceMissing => StatusCode::UNPROCESSABLE_ENTITY,
-        };
-        Self::new(status, refusal.code.as_str(), refusal.why).hint(refusal.hint)
+        Self::new(ErrorCode::Refused(refusal.code), refusal.why).hint(refusal.hint)
     }
 }
 
 impl From<BrokerError> for Problem {
     fn from(error: BrokerError) -> Self {
-        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
             BrokerError::Ledger(error) => return error.into(),
@@ -83,18 +51,18 @@ impl From<BrokerError> for Problem {
         }
         match error {
             BrokerError::Cluster(error) if error.is_transient() => {
-                Self::told(unavailable, "cluster-unreachable", &error.to_string())
+                Self::told(ErrorCode::ClusterUnreachable, &error.to_string())
             }
-            BrokerError::Cluster(error) => Self::told(StatusCode::BAD_GATEWAY, "cluster-refused", &error.to_string()),
+            BrokerError::Cluster(error) => Self::told(ErrorCode::ClusterRefused, &error.to_string()),
             BrokerError::Unsettled { .. } | BrokerError::Held(_) => {
-                Self::told(unavailable, "cluster-unreachable", &error.to_string())
+                Self::told(ErrorCode::ClusterUnreachable, &error.to_string())
             }
             BrokerError::Authority(_) => {
-                Self::new(unavailable, "authority-unavailable", "the certificate authority can't sign now")
+                Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority can't sign now")
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
             }
             BrokerError::NameService(unknown) => unknown.into(),
-            BrokerError::ClockWentBack { .. } => Self::told(unavailable, "clock-went-back", &error.to_string()),
+            BrokerError::ClockWentBack { .. } => Self::told(ErrorCode::ClockWentBack, &error.to_string()),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
         }
     }
@@ -103,10 +71,11 @@ impl From<BrokerError> for Problem {
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::NoSuchGrant(_) => Self::told(StatusCode::NOT_FOUND, "no-such-grant", &error.to_string())
-                .hint("`jit-login ls --all` lists yours"),
+            LedgerError::NoSuchGrant(_) => {
+                Self::told(ErrorCode::NoSuchGrant, &error.to_string()).hint("`jit-login ls --all` lists yours")
+            }
             LedgerError::Ambiguous(_) => {
-                Self::told(StatusCode::CONFLICT, "ambiguous-id", &error.to_string()).hint("write more of the id")
+                Self::told(ErrorCode::AmbiguousId, &error.to_string()).hint("write more of the id")
             }
             LedgerError::Trail(_) => {
                 tracing::warn!(%error, "a call could not be answered");
@@ -119,11 +88,11 @@ impl From<LedgerError> for Problem {
 
 impl From<Unknown> for Problem {
     fn from(unknown: Unknown) -> Self {
-        let (status, code) = match unknown {
-            Unknown::NameService(_) => (StatusCode::SERVICE_UNAVAILABLE, "name-service-unavailable"),
-            _ => (StatusCode::FORBIDDEN, "unknown-caller"),
+        let code = match unknown {
+            Unknown::NameService(_) => ErrorCode::NameServiceUnavailable,
+            _ => ErrorCode::UnknownCaller,
         };
-        Self::told(status, code, &unknown.to_string())
+        Self::told(code, &unknown.to_string())
     }
 }
 
@@ -138,7 +107,7 @@ impl Problem {
     /// Something that is not of its form.
     #[must_use]
     pub fn malformed(why: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "malformed", why)
+        Self::new(ErrorCode::Malformed, why)
     }
 
     /// The trail's store takes no facts.
@@ -154,28 +123,27 @@ impl Problem {
     }
 
     fn no_trail(why: &str) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "trail-unavailable", why)
-            .hint("an administrator finds the reason in the daemon's log")
+        Self::new(ErrorCode::TrailUnavailable, why).hint("an administrator finds the reason in the daemon's log")
     }
 
     /// What is done at the operators' door was asked for at another.
     #[must_use]
     pub fn wrong_door() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "wrong-door", "the daemon is not operated through this socket")
+        Self::new(ErrorCode::WrongDoor, "the daemon is not operated through this socket")
             .hint("root and the people of `admins` operate it through `adminSocket`, with `jitd`")
     }
 
     /// Somebody at the operators' door who is none.
     #[must_use]
     pub fn no_operator() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "not-allowed", "only root and the people of `admins` operate the daemon")
+        Self::new(ErrorCode::Refused(Code::NotAllowed), "only root and the people of `admins` operate the daemon")
             .hint("`admins` in config.yaml names their groups")
     }
 
     /// A fault of ours.
     #[must_use]
     pub fn internal() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "this is a fault of jitd")
+        Self::new(ErrorCode::Internal, "this is a fault of jitd")
             .hint("an administrator finds more in the daemon's log")
     }
 }

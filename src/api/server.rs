@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use futures::FutureExt;
 use futures::future::select_all;
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::caller::{Door, Peer};
 use super::{Api, router};
-use crate::wire::Problem;
+use crate::wire::{ErrorCode, Problem};
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -106,11 +106,8 @@ pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limi
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
             let stopping = Arc::clone(&stopping);
             async move {
-                let late = || {
-                    Problem::new(StatusCode::REQUEST_TIMEOUT, "busy", "the call took too long")
-                        .hint("try again")
-                        .into_response()
-                };
+                let late =
+                    || Problem::new(ErrorCode::TimedOut, "the call took too long").hint("try again").into_response();
                 let mut answer = tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()));
                 if let (Ok(answer), true) = (&mut answer, stopping.load(Ordering::Relaxed)) {
                     // The next call goes to the next daemon.
@@ -211,9 +208,11 @@ const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// Says why to a connection that has no place. Only once it has asked something, for a client takes no answer
 /// before that; and to the end, for what is left unread takes the answer with it when the socket closes.
 async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
-    let body = r#"{"code":"busy","status":503,"detail":"too many connections","hint":"close some, or try again"}"#;
+    // Strings and a number always serialise.
+    let problem = Problem::new(ErrorCode::Busy, "too many connections").hint("close some, or try again");
+    let (status, body) = (problem.http_status(), serde_json::to_string(&problem).unwrap_or_default());
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
     let mut said = [0; 4096];

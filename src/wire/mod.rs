@@ -10,6 +10,7 @@
 mod about;
 mod answer;
 mod ask;
+mod code;
 mod explain;
 mod grant;
 mod operate;
@@ -18,6 +19,7 @@ mod problem;
 pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
 pub use self::answer::{ApproveBody, ExtendBody, LessBody, ReasonBody, ReviewBody};
 pub use self::ask::{AskBody, CertificateBody, RequestBody};
+pub use self::code::{ErrorCode, Exit};
 pub use self::explain::{DecisionView, TriedView};
 pub use self::grant::{
     BreakGlassView, CameInView, EventList, ExtensionView, FindingView, GrantList, GrantView, HeldView, ReviewView,

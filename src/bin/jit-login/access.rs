@@ -13,7 +13,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
 use jitd::grant::Phase;
-use jitd::wire::{AskBody, GrantView, RequestBody};
+use jitd::grant::refusal::Code;
+use jitd::wire::{AskBody, ErrorCode, GrantView, RequestBody};
 
 use crate::credential::{Kept, Terms, explained};
 use crate::failure::{Failure, again};
@@ -132,12 +133,7 @@ async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> R
             Err(failure) => explained(client, &grant.id, failure).await,
         };
         let passes = match &failure {
-            Failure::Client(ClientError::Problem(problem)) => {
-                matches!(
-                    problem.code.as_str(),
-                    "busy" | "cluster-unreachable" | "trail-unavailable" | "name-service-unavailable" | "wrong-phase"
-                )
-            }
+            Failure::Client(ClientError::Problem(problem)) => problem.known().is_some_and(passes),
             _ => false,
         };
         if !passes || pause > Duration::from_secs(8) {
@@ -146,6 +142,18 @@ async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> R
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
+}
+
+/// Whether another try may have another answer.
+fn passes(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Busy
+            | ErrorCode::ClusterUnreachable
+            | ErrorCode::TrailUnavailable
+            | ErrorCode::NameServiceUnavailable
+            | ErrorCode::Refused(Code::WrongPhase)
+    )
 }
 
 /// Asks for a certificate with the grant's key, and keeps it.

@@ -13,6 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jitd::client::{ClientError, is_socket};
+use jitd::wire::ErrorCode;
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
 
@@ -158,7 +159,9 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>
                 let standing = match client.show(&id).await {
                     Ok(grant) if grant.phase.is_open() => Standing::Open,
                     Ok(_) => Standing::Over,
-                    Err(ClientError::Problem(problem)) if problem.code == "no-such-grant" => Standing::Unknown,
+                    Err(ClientError::Problem(problem)) if problem.known() == Some(ErrorCode::NoSuchGrant) => {
+                        Standing::Unknown
+                    }
                     Err(_) => continue,
                 };
                 grants.insert(id, standing);

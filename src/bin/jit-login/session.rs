@@ -20,6 +20,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jitd::client::{ClientError, LONGEST_WAIT};
 use jitd::grant::Phase;
+use jitd::wire::ErrorCode;
 use nix::unistd::{Uid, User};
 
 use crate::access::{Daemon, forget};
@@ -60,7 +61,9 @@ pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Res
     let called_over = loop {
         match follow(daemon, grant, &manager, &mut until, &mut pause).await {
             Ok(()) => break true,
-            Err(Failure::Client(ClientError::Problem(problem))) if problem.code == "no-such-grant" => break true,
+            Err(Failure::Client(ClientError::Problem(problem))) if problem.known() == Some(ErrorCode::NoSuchGrant) => {
+                break true;
+            }
             // Nobody says that it was extended, and the timer has ended what was started.
             Err(_) if until <= now() => break false,
             Err(_) => tokio::time::sleep(pause).await,

@@ -1,0 +1,216 @@
+//! Every stable code of an error: its text, the HTTP status that it is answered with, and how `jit-login` ends on it.
+//!
+//! This is the one table of them. The daemon answers no code that is not in it, and what was released keeps its text,
+//! its status and its exit code. `api` and `jit-login` look it up.
+
+use crate::grant::refusal;
+
+/// How `jit-login` ends when the daemon answers an error. Its other exit codes are for what no error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The daemon, or something that it needs, failed.
+    Failed,
+    /// What was asked can't be meant.
+    Usage,
+    /// A rule, or the state of the grant, says no.
+    Refused,
+    /// The grant is over.
+    Ended,
+}
+
+impl Exit {
+    /// The number that scripts compare.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 4,
+            Self::Ended => 7,
+        }
+    }
+}
+
+/// Declares the codes as a table, so that the list of all of them lacks none.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $code:ident: $text:literal, $status:literal, $exit:ident;)+) => {
+        /// Why there is no result.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorCode {
+            /// The daemon could have done it, and may not.
+            Refused(refusal::Code),
+            $($(#[$doc])* $code,)+
+        }
+
+        impl ErrorCode {
+            /// All of them, refusals first.
+            pub fn all() -> impl Iterator<Item = Self> {
+                refusal::Code::ALL.iter().copied().map(Self::Refused).chain([$(Self::$code),+])
+            }
+
+            fn row(self) -> (&'static str, u16, Exit) {
+                match self {
+                    Self::Refused(code) => refused(code),
+                    $(Self::$code => ($text, $status, Exit::$exit),)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body, the query or a word in them is not of its form.
+    Malformed: "malformed", 400, Usage;
+    /// The body is of another media type.
+    NotJson: "malformed", 415, Usage;
+    /// The body is longer than any that is read.
+    TooLarge: "too-large", 413, Usage;
+    /// There is no such path.
+    NoSuchRoute: "no-such-route", 404, Usage;
+    /// The path has no such method.
+    NoSuchMethod: "no-such-route", 405, Usage;
+    /// There is no such grant, or the caller may not see it.
+    NoSuchGrant: "no-such-grant", 404, Usage;
+    /// The beginning of an id is that of several grants.
+    AmbiguousId: "ambiguous-id", 409, Usage;
+    /// The caller is no known person.
+    UnknownCaller: "unknown-caller", 403, Refused;
+    /// The daemon is operated through another socket.
+    WrongDoor: "wrong-door", 403, Refused;
+    /// There are too many connections.
+    Busy: "busy", 503, Failed;
+    /// The call took too long.
+    TimedOut: "busy", 408, Failed;
+    /// The API server can't be reached, or can't answer now.
+    ClusterUnreachable: "cluster-unreachable", 503, Failed;
+    /// The API server answers what it should not.
+    ClusterRefused: "cluster-refused", 502, Failed;
+    /// The authority can't sign now.
+    AuthorityUnavailable: "authority-unavailable", 503, Failed;
+    /// The host's name service failed.
+    NameServiceUnavailable: "name-service-unavailable", 503, Failed;
+    /// The clock of the host is behind the trail.
+    ClockWentBack: "clock-went-back", 503, Failed;
+    /// The trail's store takes no facts, or does not answer.
+    TrailUnavailable: "trail-unavailable", 503, Failed;
+    /// A fault of ours.
+    Internal: "internal", 500, Failed;
+}
+
+fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
+    use refusal::Code;
+    let (status, exit) = match code {
+        Code::PolicyDenied
+        | Code::Guardrail
+        | Code::SelfApproval
+        | Code::ReviewOwed
+        | Code::NotAllowed
+        | Code::ApproverLostRight
+        | Code::RequesterLostRight => (403, Exit::Refused),
+        Code::AlreadyAgreed | Code::DigestMismatch | Code::WrongPhase | Code::KeyInUse | Code::RoleDrift => {
+            (409, Exit::Refused)
+        }
+        Code::TooLate => (410, Exit::Ended),
+        Code::KeyMismatch
+        | Code::BadCsr
+        | Code::NotLess
+        | Code::RoleMissing
+        | Code::RoleEmpty
+        | Code::NamespaceMissing => (422, Exit::Refused),
+        Code::UnknownCluster | Code::UnknownPerson => (422, Exit::Usage),
+        Code::Limit => (429, Exit::Refused),
+        // Who asks did nothing wrong, and may ask again later.
+        Code::Draining => (503, Exit::Failed),
+    };
+    (code.as_str(), status, exit)
+}
+
+impl ErrorCode {
+    /// The code that has this text; where two have it, the first.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::all().find(|code| code.as_str() == text)
+    }
+
+    /// The text that scripts compare.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        self.row().1
+    }
+
+    /// How `jit-login` ends on it.
+    #[must_use]
+    pub fn exit(self) -> Exit {
+        self.row().2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written out once more: what stands here was released, and a change of it is one that scripts notice.
+    #[test]
+    fn every_code_has_its_status_and_its_exit_code() {
+        let told: Vec<_> = ErrorCode::all().map(|code| (code.as_str(), code.status(), code.exit().code())).collect();
+        let released = [
+            ("policy-denied", 403, 4),
+            ("guardrail", 403, 4),
+            ("limit", 429, 4),
+            ("review-owed", 403, 4),
+            ("draining", 503, 1),
+            ("self-approval", 403, 4),
+            ("not-less", 422, 4),
+            ("not-allowed", 403, 4),
+            ("already-agreed", 409, 4),
+            ("digest-mismatch", 409, 4),
+            ("wrong-phase", 409, 4),
+            ("too-late", 410, 7),
+            ("key-mismatch", 422, 4),
+            ("key-in-use", 409, 4),
+            ("bad-csr", 422, 4),
+            ("role-missing", 422, 4),
+            ("role-empty", 422, 4),
+            ("role-drift", 409, 4),
+            ("unknown-cluster", 422, 2),
+            ("unknown-person", 422, 2),
+            ("namespace-missing", 422, 4),
+            ("approver-lost-right", 403, 4),
+            ("requester-lost-right", 403, 4),
+            ("malformed", 400, 2),
+            ("malformed", 415, 2),
+            ("too-large", 413, 2),
+            ("no-such-route", 404, 2),
+            ("no-such-route", 405, 2),
+            ("no-such-grant", 404, 2),
+            ("ambiguous-id", 409, 2),
+            ("unknown-caller", 403, 4),
+            ("wrong-door", 403, 4),
+            ("busy", 503, 1),
+            ("busy", 408, 1),
+            ("cluster-unreachable", 503, 1),
+            ("cluster-refused", 502, 1),
+            ("authority-unavailable", 503, 1),
+            ("name-service-unavailable", 503, 1),
+            ("clock-went-back", 503, 1),
+            ("trail-unavailable", 503, 1),
+            ("internal", 500, 1),
+        ];
+        assert_eq!(told, released);
+    }
+
+    #[test]
+    fn a_text_alone_says_the_exit_code() {
+        for code in ErrorCode::all() {
+            let found = ErrorCode::of(code.as_str()).unwrap();
+            assert_eq!((found.as_str(), found.exit()), (code.as_str(), code.exit()));
+        }
+        assert_eq!(ErrorCode::of("something-new"), None);
+    }
+}
