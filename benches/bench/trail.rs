@@ -59,7 +59,7 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     let mut rates = Vec::new();
     for writers in [1, 64] {
         progress(&format!("trail: appends of {writers}"));
-        rates.push(append(&folder.join(format!("append-{writers}")), writers, time).await?);
+        rates.push(append(&folder.join(format!("append-{writers}")), writers, time, &role).await?);
     }
     let start = median(starts);
     Ok(vec![
@@ -80,7 +80,7 @@ async fn view(plane: &Plane) -> Result<ResolvedRole, Failure> {
 
 /// Grants that ended, until there are so many events. How many there are.
 async fn write(path: &Path, events: usize, role: &ResolvedRole) -> Result<usize, Failure> {
-    let (trail, _) = Trail::open(path)?;
+    let trail = Trail::open(path)?.trail;
     // Each begins a second after the one before and the last one is over by now.
     let mut at = Timestamp::now() - SignedDuration::from_secs(i64::try_from(events)? / 10 + 3600);
     let mut written = 0;
@@ -95,7 +95,7 @@ async fn write(path: &Path, events: usize, role: &ResolvedRole) -> Result<usize,
             }
         }
         written += together.len();
-        trail.append(together).await?;
+        trail.append(together, None).await?;
     }
     trail.close();
     Ok(written)
@@ -160,10 +160,10 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         .collect())
 }
 
-/// Appends a second with so many writers, each of which waits for the disk.
-async fn append(folder: &Path, writers: usize, time: Duration) -> Result<f64, Failure> {
+/// Appends a second with so many writers, each about a grant of its own and waiting for the disk.
+async fn append(folder: &Path, writers: usize, time: Duration, role: &ResolvedRole) -> Result<f64, Failure> {
     private_folder(folder)?;
-    let (trail, _) = Trail::open(&folder.join("trail.db"))?;
+    let trail = Trail::open(&folder.join("trail.db"))?.trail;
     let trail = Rc::new(trail);
     let begun = Instant::now();
     let end = begun + time;
@@ -172,13 +172,16 @@ async fn append(folder: &Path, writers: usize, time: Duration) -> Result<f64, Fa
         let trail = Rc::clone(&trail);
         all.push(async move {
             let mut random = Random(writer as u64 + 2);
-            let grant = GrantId::from_random(random.bytes());
+            let requested = ended_grant(&mut random, Timestamp::now(), role)?.swap_remove(0);
+            let grant = requested.grant.clone();
+            let mut last = trail.append(vec![requested], None).await?.seq;
             let mut count = 0;
             while Instant::now() < end {
                 let at = Timestamp::now();
                 let serial = random.hex()[..32].to_owned();
                 let event = Event::Issued { serial, leaf_sha256: random.hex() };
-                trail.append(vec![Author::Daemon.fact(at, Some(grant.clone()), event)]).await?;
+                let fact = Author::Daemon.fact(at, grant.clone(), event);
+                last = trail.append(vec![fact], Some(last)).await?.seq;
                 count += 1;
             }
             Ok::<usize, Failure>(count)

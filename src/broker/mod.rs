@@ -39,7 +39,7 @@ use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Event, Grant, GrantId, Shown};
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
-use crate::trail::{Trail, TrailError};
+use crate::trail::{Opened, TrailError};
 
 pub use self::collect::HandedOver;
 pub use self::operate::{Revocation, Revoked, Whose};
@@ -138,10 +138,8 @@ pub struct Broker {
 
 /// What a broker is made of.
 pub struct Parts {
-    /// The store.
-    pub trail: Trail,
-    /// The grants that it says are open.
-    pub open: Vec<Grant>,
+    /// The store, and what it said when it was opened.
+    pub opened: Opened,
     /// The clusters.
     pub sites: BTreeMap<ClusterName, Site>,
     /// Who may ask for what.
@@ -161,7 +159,7 @@ impl Broker {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
-            ledger: Ledger::new(parts.trail, parts.open, parts.overseers, parts.clock),
+            ledger: Ledger::new(parts.opened, parts.overseers, parts.clock),
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
             people: parts.people,

@@ -37,11 +37,12 @@ impl Book {
         Self { drain: drain.map(Arc::new), ..Self::default() }
     }
 
-    pub(super) fn insert(&mut self, mut grant: Grant) -> Arc<OpenGrant> {
+    /// `last` is the number of the grant's last event in the trail.
+    pub(super) fn insert(&mut self, mut grant: Grant, last: i64) -> Arc<OpenGrant> {
         if let Some(of_rule) = self.of_rule.get(&grant.terms.rule) {
             grant.share(&of_rule.last);
         }
-        let open_grant = OpenGrant::new(grant);
+        let open_grant = OpenGrant::new(grant, last);
         let grant = open_grant.grant();
         let before = self.of_rule.get(&grant.terms.rule).map_or(0, |of_rule| of_rule.open);
         self.of_rule.insert(grant.terms.rule.clone(), OfRule { last: Arc::clone(&grant), open: before + 1 });

@@ -30,7 +30,7 @@ use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
 use crate::grant::{Author, Event, Fact, Grant, GrantId, OutOfOrder, Shown};
-use crate::trail::{Trail, TrailError};
+use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.
 #[derive(Debug, thiserror::Error)]
@@ -80,13 +80,13 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes up where the trail stands: `open` are the grants that it says are not over.
+    /// Takes up where the trail stands.
     #[must_use]
-    pub fn new(trail: Trail, open: Vec<Grant>, overseers: Overseers, clock: fn() -> Timestamp) -> Self {
+    pub fn new(opened: Opened, overseers: Overseers, clock: fn() -> Timestamp) -> Self {
         let ledger = Self {
-            latest: AtomicI64::new(trail.latest().as_millisecond()),
-            book: RwLock::new(Book::new(trail.draining())),
-            trail,
+            latest: AtomicI64::new(opened.latest.as_millisecond()),
+            book: RwLock::new(Book::new(opened.drain)),
+            trail: opened.trail,
             clock,
             overseers,
             people: Locks::default(),
@@ -99,10 +99,10 @@ impl Ledger {
         };
         let now = ledger.now();
         let mut book = ledger.book_mut();
-        for grant in open {
+        for Open { grant, last } in opened.open {
             // Without a deadline it was cut off between two steps.
             let cut_off = (grant.phase.is_open() && grant.deadline.is_none()).then(|| grant.id.clone());
-            book.insert(grant);
+            book.insert(grant, last);
             if let Some(id) = cut_off {
                 book.due_at(now, id);
             }
@@ -130,7 +130,7 @@ impl Ledger {
     /// [`LedgerError::Trail`]; then everything is as before.
     pub async fn note(&self, by: &Author, event: Event) -> Result<(), LedgerError> {
         let fact = by.fact(self.now(), None, event);
-        self.append(vec![fact.clone()]).await?;
+        self.append(vec![fact.clone()], None).await?;
         if matches!(fact.event, Event::Drained { .. } | Event::Resumed) {
             let mut book = self.book_mut();
             book.drain = Draining::after(book.drain.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
@@ -153,9 +153,9 @@ impl Ledger {
     ) -> Result<Arc<OpenGrant>, LedgerError> {
         let fact = Author::from(requester).fact(now, Some(id), event);
         let grant = Grant::begin(&fact)?;
-        self.append(vec![fact]).await?;
+        let last = self.append(vec![fact], None).await?.seq;
         let mut book = self.book_mut();
-        let open_grant = book.insert(grant);
+        let open_grant = book.insert(grant, last);
         self.publish(&mut book, Changed::Grant(open_grant.grant()));
         drop(book);
         self.due.notify_one();
@@ -182,13 +182,16 @@ impl Ledger {
             facts.push(fact);
         }
         let (signed, glass_broken) = count(&facts);
-        self.append(facts).await?;
+        let mut last = locked.last();
+        if !facts.is_empty() {
+            last = self.append(facts, Some(last)).await?.seq;
+        }
         self.signed.fetch_add(signed, Ordering::Relaxed);
         self.glass_broken.fetch_add(glass_broken, Ordering::Relaxed);
         let next = Arc::new(next);
         let mut book = self.book_mut();
         let due = book.move_deadline(&before, &next);
-        locked.replace(Arc::clone(&next));
+        locked.replace(Arc::clone(&next), last);
         if next.is_over() {
             book.remove(&next);
         }
@@ -200,11 +203,11 @@ impl Ledger {
         Ok(next)
     }
 
-    async fn append(&self, facts: Vec<Fact>) -> Result<(), LedgerError> {
+    async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, LedgerError> {
         let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
-        self.trail.append(facts).await?;
+        let position = self.trail.append(facts, after).await?;
         self.latest.fetch_max(at, Ordering::Relaxed);
-        Ok(())
+        Ok(position)
     }
 
     /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
@@ -231,7 +234,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Trail`].
     pub async fn store_answers(&self) -> Result<(), LedgerError> {
-        Ok(self.trail.round_trip().await?)
+        self.trail.round_trip().await?;
+        Ok(())
     }
 
     /// Why the last facts could not be stored; nothing as soon as others are.

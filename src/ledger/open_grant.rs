@@ -19,8 +19,9 @@ pub struct OpenGrant {
 }
 
 /// What belongs to whoever holds the lock.
-#[derive(Default)]
 struct Writing {
+    /// Number of the grant's last event in the trail: what the next one follows.
+    last: i64,
     /// How often ending the grant failed in a row.
     failures: u32,
     /// An end that was carried out as far as possible, and that the trail does not know of yet.
@@ -53,8 +54,9 @@ impl Ending {
 }
 
 impl OpenGrant {
-    pub(super) fn new(grant: Grant) -> Arc<Self> {
-        Arc::new(Self { writing: Mutex::default(), state: watch::Sender::new(Arc::new(grant)) })
+    pub(super) fn new(grant: Grant, last: i64) -> Arc<Self> {
+        let writing = Mutex::new(Writing { last, failures: 0, deferred_end: None });
+        Arc::new(Self { writing, state: watch::Sender::new(Arc::new(grant)) })
     }
 
     /// The grant as it is now.
@@ -95,7 +97,13 @@ impl Locked<'_> {
         before
     }
 
-    pub(super) fn replace(&mut self, next: Arc<Grant>) {
+    pub(super) fn last(&self) -> i64 {
+        self.writing.last
+    }
+
+    /// What the grant is after the event of this number.
+    pub(super) fn replace(&mut self, next: Arc<Grant>, last: i64) {
+        self.writing.last = last;
         self.open.state.send_replace(next);
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Fault;
 use crate::grant::Fact;
+use crate::grant::digest::sha256_hex;
 
 /// One line of the trail, as it is stored and exported.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,18 +24,78 @@ pub struct Entry {
     pub fact: Fact,
 }
 
-/// The hash before the first line.
-pub(super) const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// Where a line stands in the trail. A trail that has another line there, or none, is not the same trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the line; 0 before the first.
+    pub seq: i64,
+    /// SHA-256 of the line, hex; 64 zeros before the first.
+    pub hash: String,
+}
 
-/// The last line's number and hash, and the latest time in any: the clock may have been set back before
-/// the last one was written.
+/// The hash before the first line.
+const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// The end of the trail: where its last line stands, and the latest time in any of its lines. The last line need not
+/// have it: the clock may have been set back before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) seq: i64,
-    pub(super) hash: String,
+    pub(super) position: Position,
     pub(super) at: Timestamp,
 }
 
+impl Head {
+    /// Before the first line.
+    pub(super) fn beginning() -> Self {
+        Self { position: Position { seq: 0, hash: BEGINNING.to_owned() }, at: Timestamp::MIN }
+    }
+
+    /// After this line, whatever it says: where a check of a part begins.
+    pub(super) fn from_line(seq: i64, line: &str) -> Self {
+        Self { position: Position { seq, hash: sha256_hex(line.as_bytes()) }, at: Timestamp::MIN }
+    }
+
+    /// The line that records `fact` here, and the end that it makes.
+    pub(super) fn append(&self, fact: &Fact) -> Result<(String, Self), Fault> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            seq: i64,
+            prev: &'a str,
+            #[serde(flatten)]
+            fact: &'a Fact,
+        }
+        let line = serde_json::to_string(&Line { seq: self.next(), prev: &self.position.hash, fact })
+            .map_err(|error| Fault::System(error.to_string()))?;
+        let head = self.with(&line, fact.at);
+        Ok((line, head))
+    }
+
+    /// What a stored line says, and the end that it makes, if it is the one that has to come here.
+    pub(super) fn follow(&self, line: &str) -> Result<(Entry, Self), Fault> {
+        let damaged = |why: String| Fault::Damaged { seq: self.next(), why };
+        let entry = parse(line).map_err(|fault| damaged(fault.to_string()))?;
+        if entry.seq != self.next() {
+            return Err(damaged(format!("is numbered {}", entry.seq)));
+        }
+        if entry.prev != self.position.hash {
+            return Err(damaged("does not carry the hash of the line before it".to_owned()));
+        }
+        let head = self.with(line, entry.fact.at);
+        Ok((entry, head))
+    }
+
+    /// Number of the next line.
+    pub(super) fn next(&self) -> i64 {
+        self.position.seq.saturating_add(1)
+    }
+
+    fn with(&self, line: &str, at: Timestamp) -> Self {
+        let position = Position { seq: self.next(), hash: sha256_hex(line.as_bytes()) };
+        Self { position, at: self.at.max(at) }
+    }
+}
+
+/// What a line says, wherever it stands.
 pub(super) fn parse(line: &str) -> Result<Entry, Fault> {
     serde_json::from_str(line).map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is no entry: {error}") })
 }

@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode};
-use tokio::sync::oneshot;
+use rusqlite::{Connection, ffi};
 
 use crate::grant::drain::Draining;
-use crate::grant::{Fact, Grant};
+use crate::grant::{Fact, Grant, GrantId};
 
 mod backup;
 mod chain;
@@ -22,17 +21,19 @@ mod layout;
 mod projections;
 mod queries;
 mod sqlite;
+mod store;
 #[cfg(test)]
 mod tests;
 mod verify;
 mod writer;
 
 pub use backup::back_up;
-pub use chain::Entry;
+pub use chain::{Entry, Position};
 use queries::{draining, open_grants};
 use sqlite::{hold, open_for_reading, open_for_writing};
+use store::{Append, Store};
 pub use verify::{Report, export, verify_file, verify_lines};
-use writer::{Append, Queue, Taker, Writer, write};
+use writer::Writer;
 
 /// Why the trail could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,16 @@ pub enum TrailError {
     /// The fact stands already and may stand only once; nothing of what was asked is stored.
     #[error("this was recorded before")]
     Duplicate,
+    /// The grant's last event is not the one that was to be followed; nothing of what was asked is stored.
+    #[error("the last event of grant {grant} is not the one that this was decided on")]
+    Moved {
+        /// The grant.
+        grant: GrantId,
+        /// Number of the event that was to be followed.
+        after: Option<i64>,
+        /// Number of the grant's last event; none when nobody asked for it.
+        last: Option<i64>,
+    },
     /// The trail's own content is not as we write it.
     #[error("the trail is damaged at event {seq}: {why}\nhint: keep the file as it is and run `jitd audit verify`")]
     Damaged {
@@ -68,73 +79,67 @@ pub struct Trail {
     reader: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
     fault: Arc<Mutex<Option<String>>>,
-    latest: Timestamp,
-    draining: Option<Draining>,
+}
+
+/// A trail that was opened, and what it says at that moment.
+pub struct Opened {
+    /// The trail.
+    pub trail: Trail,
+    /// Every grant that is not over or owes a review, in the order of the requests.
+    pub open: Vec<Open>,
+    /// The latest time in the trail's end.
+    pub latest: Timestamp,
+    /// That nothing is given.
+    pub drain: Option<Draining>,
+}
+
+/// A grant as its events make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// The grant.
+    pub grant: Grant,
+    /// Number of its last event: what the next one has to follow.
+    pub last: i64,
 }
 
 impl Trail {
-    /// Opens or makes the trail at `path`, checks its end, and answers with every grant that is still open or owes a review.
+    /// Opens or makes the trail at `path` and checks its end.
     ///
     /// # Errors
     /// [`TrailError`], when it is held, damaged or can't be read. Nothing is repaired.
-    pub fn open(path: &Path) -> Result<(Self, Vec<Grant>), TrailError> {
+    pub fn open(path: &Path) -> Result<Opened, TrailError> {
         let lock = hold(path)?;
         let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
         let reader = open_for_reading(path).map_err(|fault| fault.at(path))?;
         let open = open_grants(&reader).map_err(|fault| fault.at(path))?;
-        let draining = draining(&reader).map_err(|fault| fault.at(path))?;
+        let drain = draining(&reader).map_err(|fault| fault.at(path))?;
 
-        let latest = head.at;
-        let queue = Arc::new(Queue::default());
-        let fault = Arc::default();
-        let (appends, owned, failing) = (Taker(Arc::clone(&queue)), path.to_owned(), Arc::clone(&fault));
-        let thread = std::thread::Builder::new()
-            .name("trail".to_owned())
-            .spawn(move || {
-                let _lock = lock;
-                write(&connection, head, &appends, &owned, &failing);
-            })
+        let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
+        let store = Store { connection, head, path: Arc::clone(&path), fault: Arc::clone(&fault), _lock: lock };
+        let writer = Writer::start(store)
             .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
-        let trail = Self {
-            writer: Arc::new(Writer { queue, thread: Mutex::new(Some(thread)) }),
-            reader: Arc::new(Mutex::new(reader)),
-            path: Arc::new(path.to_owned()),
-            fault,
-            latest,
-            draining,
-        };
-        Ok((trail, open))
+        let trail = Self { writer: Arc::new(writer), reader: Arc::new(Mutex::new(reader)), path, fault };
+        Ok(Opened { trail, open, latest, drain })
     }
 
-    /// The latest time in the trail's end, as it stood when the trail was opened.
-    #[must_use]
-    pub fn latest(&self) -> Timestamp {
-        self.latest
-    }
-
-    /// That nothing was given at the moment when the trail was opened.
-    #[must_use]
-    pub fn draining(&self) -> Option<Draining> {
-        self.draining.clone()
-    }
-
-    /// Appends `facts`, all or none, and returns when they are on the disk.
+    /// Appends `facts`, all or none, and returns when they are on the disk, with where the last of them stands.
+    ///
+    /// Facts about a grant have to follow its last event, whose number is `after`. One append is about one grant that there
+    /// was before; a request, and what follows it in the same append, follows nothing, nor do facts about no grant.
     ///
     /// # Errors
-    /// [`TrailError`]; then none of them is stored.
-    pub async fn append(&self, facts: Vec<Fact>) -> Result<(), TrailError> {
-        let (done, stored) = oneshot::channel();
-        self.writer.queue.put(Append { facts, done });
-        stored.await.unwrap_or_else(|_| Err(self.gone()))
+    /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`], when the grant's last event is another.
+    pub async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, TrailError> {
+        self.writer.append(Append { facts, after }).await.unwrap_or_else(|| Err(self.gone()))
     }
 
     /// Returns when the writer had its turn and the store let it begin and end a transaction: everything that an
-    /// append goes through but its sync. Nothing is written.
+    /// append goes through but its sync. Nothing is written. The position is that of the trail's last line.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
-    pub async fn round_trip(&self) -> Result<(), TrailError> {
-        self.append(Vec::new()).await
+    pub async fn round_trip(&self) -> Result<Position, TrailError> {
+        self.append(Vec::new(), None).await
     }
 
     /// Why the last facts could not be stored, as on a full disk; nothing as soon as others are.
@@ -160,20 +165,35 @@ enum Fault {
     Sqlite(#[from] rusqlite::Error),
     #[error("{why}")]
     Damaged { seq: i64, why: String },
+    #[error("the last event of grant {grant} is another one")]
+    Moved { grant: GrantId, after: Option<i64>, last: Option<i64> },
     #[error("{0}")]
     System(String),
 }
 
 impl Fault {
+    /// Whether it is about one append alone: the store works, and what was asked may not stand.
+    fn is_a_refusal(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => is_of_unique(error),
+            Self::Moved { .. } => true,
+            Self::Damaged { .. } | Self::System(_) => false,
+        }
+    }
+
     fn at(self, path: &Path) -> TrailError {
         match self {
-            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
-                TrailError::Duplicate
-            }
+            Self::Sqlite(error) if is_of_unique(&error) => TrailError::Duplicate,
+            Self::Moved { grant, after, last } => TrailError::Moved { grant, after, last },
             Self::Damaged { seq, why } => TrailError::Damaged { seq, why },
             Self::Sqlite(_) | Self::System(_) => {
                 TrailError::Unavailable { path: path.display().to_string(), why: self.to_string() }
             }
         }
     }
+}
+
+/// Of the constraints only the unique index says that something stands already. Any other was broken by no fact.
+fn is_of_unique(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_UNIQUE)
 }

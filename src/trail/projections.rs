@@ -3,9 +3,10 @@
 //! The writer calls [`project`] for each fact that it inserts, in the same transaction; `verify` calls it to make the
 //! tables again from the events and compare. It must never know more than the fact says.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
+use super::sqlite::write_one;
 use crate::grant::{Event, Fact, GrantId};
 
 /// Keeps `grants` and `links` in step; the same function rebuilds them when the trail is verified.
@@ -15,17 +16,15 @@ pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<
         let groups =
             serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
         let requester = fact.by().map_or("", |person| person.as_str());
-        connection
-            .prepare_cached(
-                "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
-            )?
-            .execute(params![grant, seq, requester, requested.key.0, groups])?;
-        return Ok(());
+        return write_one(
+            connection,
+            "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
+            params![grant, seq, requester, requested.key.0, groups],
+        );
     }
-    connection
-        .prepare_cached("INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1")?
-        .execute(params![grant, seq])?;
-    connection.prepare_cached("UPDATE grants SET last = ?2 WHERE id = ?1")?.execute(params![grant, seq])?;
+    let link = "INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1";
+    write_one(connection, link, params![grant, seq])?;
+    write_one(connection, "UPDATE grants SET last = ?2 WHERE id = ?1", params![grant, seq])?;
     let opens_or_closes = match &fact.event {
         Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
             "UPDATE grants SET open = open & ~1 WHERE id = ?1"
@@ -34,6 +33,11 @@ pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<
         Event::Reviewed { closes: true, .. } => "UPDATE grants SET open = open & ~2 WHERE id = ?1",
         _ => return Ok(()),
     };
-    connection.prepare_cached(opens_or_closes)?.execute([grant])?;
-    Ok(())
+    write_one(connection, opens_or_closes, [grant])
+}
+
+/// Number of a grant's last event; none when there is no such grant.
+pub(super) fn last_of(connection: &Connection, grant: &GrantId) -> Result<Option<i64>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT last FROM grants WHERE id = ?1")?;
+    Ok(statement.query_row([grant.as_str()], |row| row.get(0)).optional()?)
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::parse;
-use super::{Fault, Trail, TrailError};
+use super::{Fault, Open, Trail, TrailError};
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::{Event, Grant, GrantId, Shown};
@@ -120,7 +120,7 @@ impl Trail {
             }
             let mut grants = Vec::with_capacity(ids.len());
             for id in ids {
-                grants.push(fold(reader, &id)?);
+                grants.push(fold(reader, &id)?.grant);
             }
             Ok((grants, more))
         })
@@ -156,7 +156,7 @@ pub(super) fn draining(connection: &Connection) -> Result<Option<Draining>, Faul
 /// The grants that are not over or owe a review. For `open > 0` SQLite would read all of them in their order.
 pub(super) const OPEN: &str = "SELECT id FROM grants WHERE open IN (1, 2, 3) ORDER BY seq";
 
-pub(super) fn open_grants(connection: &Connection) -> Result<Vec<Grant>, Fault> {
+pub(super) fn open_grants(connection: &Connection) -> Result<Vec<Open>, Fault> {
     let mut statement = connection.prepare(OPEN)?;
     let ids: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     ids.iter().map(|id| fold(connection, id)).collect()
@@ -170,21 +170,22 @@ pub(super) const EVENTS_OF: &str = "WITH RECURSIVE own (at) AS (
     ) SELECT seq, line FROM own CROSS JOIN events ON seq = at";
 
 /// The grant that its events make.
-fn fold(connection: &Connection, id: &str) -> Result<Grant, Fault> {
+fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
     let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
     let mut rows = statement.query([id])?;
-    let mut grant: Option<Grant> = None;
+    let mut open: Option<Open> = None;
     while let Some(row) = rows.next()? {
-        let seq = row.get(0)?;
+        let last = row.get(0)?;
         let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)
-            .map_err(|fault| Fault::Damaged { seq, why: fault.to_string() })?;
-        let next = match grant {
+            .map_err(|fault| Fault::Damaged { seq: last, why: fault.to_string() })?;
+        let next = match open {
             None => Grant::begin(&entry.fact),
-            Some(grant) => grant.follow(&entry.fact),
+            Some(open) => open.grant.follow(&entry.fact),
         };
-        grant = Some(next.map_err(|error| Fault::Damaged { seq, why: error.to_string() })?);
+        let grant = next.map_err(|error| Fault::Damaged { seq: last, why: error.to_string() })?;
+        open = Some(Open { grant, last });
     }
-    grant.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
+    open.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
 }
 
 fn lines_of(connection: &Connection, id: &GrantId) -> Result<Vec<String>, Fault> {

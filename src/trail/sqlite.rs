@@ -5,14 +5,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
-use super::chain::{BEGINNING, Head, parse};
+use super::chain::Head;
 use super::layout::{bring_up_to_date, layout};
 use super::{Fault, TrailError};
-use crate::grant::digest::sha256_hex;
 
 /// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
 pub(super) const TAIL: i64 = 1_000;
@@ -61,24 +59,44 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
 
 /// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
 fn check_tail(connection: &Connection) -> Result<Head, Fault> {
-    let last: i64 = connection.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
-    let before = last.saturating_sub(TAIL).max(0);
+    let before = last_seq(connection)?.saturating_sub(TAIL).max(0);
+    let mut head = Head::beginning();
+    if before > 0 {
+        let line: Option<String> =
+            connection.query_row("SELECT line FROM events WHERE seq = ?1", [before], |row| row.get(0)).optional()?;
+        head = Head::from_line(before, &line.ok_or_else(|| missing(before))?);
+    }
     let mut statement = connection.prepare("SELECT seq, line FROM events WHERE seq > ?1 ORDER BY seq")?;
     let mut rows = statement.query([before])?;
-    let mut head = Head { seq: before, hash: BEGINNING.to_owned(), at: Timestamp::MIN };
     while let Some(row) = rows.next()? {
-        let (seq, line): (i64, String) = (row.get(0)?, row.get(1)?);
-        let due = head.seq.saturating_add(1);
-        let damaged = |why: &str| Fault::Damaged { seq: due, why: why.to_owned() };
-        if seq != due {
-            return Err(damaged("is missing"));
+        if row.get::<_, i64>(0)? != head.next() {
+            return Err(missing(head.next()));
         }
-        let entry = parse(&line).map_err(|_| damaged("is no entry"))?;
-        // The line before the first one that is looked at may be any.
-        if entry.seq != seq || (entry.prev != head.hash && (head.seq > before || before == 0)) {
-            return Err(damaged("does not follow the one before it"));
-        }
-        head = Head { seq, hash: sha256_hex(line.as_bytes()), at: head.at.max(entry.fact.at) };
+        head = head.follow(&row.get::<_, String>(1)?)?.1;
     }
     Ok(head)
+}
+
+fn missing(seq: i64) -> Fault {
+    Fault::Damaged { seq, why: "is missing".to_owned() }
+}
+
+/// Number of the last event; 0 when there is none.
+pub(super) fn last_seq(connection: &Connection) -> Result<i64, Fault> {
+    let mut statement = connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?;
+    Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+/// A statement without parameters, parsed once.
+pub(super) fn run(connection: &Connection, statement: &str) -> Result<(), Fault> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
+}
+
+/// Inserts or updates one row. Where a trigger raises IGNORE, SQLite calls it done and has stored nothing.
+pub(super) fn write_one(connection: &Connection, statement: &str, parameters: impl Params) -> Result<(), Fault> {
+    match connection.prepare_cached(statement)?.execute(parameters)? {
+        1 => Ok(()),
+        rows => Err(Fault::System(format!("SQLite stored {rows} rows, and not the one it was given"))),
+    }
 }

@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
-use rusqlite::params;
+use rusqlite::{ErrorCode, params};
 
+use super::chain::parse;
 use super::queries::{EVENTS_OF, OPEN};
 use super::sqlite::TAIL;
-use super::writer::INSERT;
+use super::store::INSERT;
+use super::writer::{Queue, Taker};
 use super::*;
+use crate::grant::digest::sha256_hex;
 use crate::grant::glass::Verdict;
 use crate::grant::request::{Access, Ask, KeyHash, Namespace, Person, PersonName, Scope};
 use crate::grant::risk::assess;
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Author, Clock, DecidedOn, EndCause, EndProof, Event, GrantId, Requested, Shown};
+use crate::grant::{Author, Clock, DecidedOn, EndCause, EndProof, Event, Requested, Shown};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -105,6 +108,17 @@ fn started(second: i64) -> Fact {
     fact(None, None, second, event)
 }
 
+/// Appends facts about several grants, each after the last one about its grant.
+async fn append_each(trail: &Trail, facts: &[Fact]) {
+    for together in facts.chunk_by(|one, next| one.grant == next.grant) {
+        let mut after = None;
+        if let Some(grant) = &together[0].grant {
+            after = trail.lines_of(grant).await.unwrap().last().map(|line| parse(line).unwrap().seq);
+        }
+        trail.append(together.to_vec(), after).await.unwrap();
+    }
+}
+
 /// How many transactions the write-ahead log of a trail holds: a frame that ends one carries the size of
 /// the file after it (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
 fn transactions(trail: &Path) -> usize {
@@ -118,13 +132,13 @@ fn transactions(trail: &Path) -> usize {
 #[tokio::test]
 async fn a_round_trip_writes_nothing_and_fails_without_a_writer() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![requested(1)]).await.unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    let end = trail.append(vec![requested(1)], None).await.unwrap();
     let sizes = || ["trail.db", "trail.db-wal"].map(|name| std::fs::metadata(folder.0.join(name)).unwrap().len());
     let before = sizes();
-    trail.round_trip().await.unwrap();
+    assert_eq!(trail.round_trip().await.unwrap(), end, "where the trail ends");
     assert_eq!(sizes(), before);
-    trail.append(vec![requested(2)]).await.unwrap();
+    trail.append(vec![requested(2)], None).await.unwrap();
     trail.close();
     assert!(matches!(trail.round_trip().await, Err(TrailError::Unavailable { .. })));
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 2);
@@ -135,11 +149,13 @@ async fn a_round_trip_writes_nothing_and_fails_without_a_writer() {
 #[tokio::test]
 async fn appends_that_wait_share_a_commit() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![requested(1)]).await.unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
     let before = transactions(&folder.trail());
-    let stored = futures::future::join_all((0..500).map(|_| trail.append(vec![refused(1)]))).await;
-    assert!(stored.iter().all(Result::is_ok));
+    // Each follows the one before it, which nobody has been told of.
+    let stored = futures::future::join_all((1..=500).map(|last| trail.append(vec![refused(1)], Some(last)))).await;
+    let stored: Vec<i64> = stored.into_iter().map(|stored| stored.unwrap().seq).collect();
+    assert_eq!(stored, (2..=501).collect::<Vec<i64>>());
     let commits = transactions(&folder.trail()) - before;
     assert!((1..=20).contains(&commits), "{commits} commits for 500 appends");
     assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 501);
@@ -151,9 +167,10 @@ async fn appends_that_wait_share_a_commit() {
 #[tokio::test]
 async fn what_may_stand_only_once_is_refused_alone() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    let appends = [vec![requested(1)], vec![requested(2)], vec![requested(1)], vec![refused(2)], vec![requested(3)]];
-    let stored = futures::future::join_all(appends.map(|facts| trail.append(facts))).await;
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    let appends =
+        [(requested(1), None), (requested(2), None), (requested(1), None), (refused(2), Some(2)), (requested(3), None)];
+    let stored = futures::future::join_all(appends.map(|(fact, after)| trail.append(vec![fact], after))).await;
     assert!(matches!(stored[2], Err(TrailError::Duplicate)), "{:?}", stored[2]);
     assert_eq!(stored.iter().filter(|stored| stored.is_ok()).count(), 4);
     trail.close();
@@ -165,24 +182,146 @@ async fn what_may_stand_only_once_is_refused_alone() {
 #[tokio::test]
 async fn facts_of_one_append_stand_together_or_not_at_all() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![requested(1), refused(1)]).await.unwrap();
-    let error = trail.append(vec![requested(2), refused(2), withdrawn(2), requested(1)]).await.unwrap_err();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1)], None).await.unwrap();
+    let error = trail.append(vec![requested(2), refused(2), withdrawn(2), requested(1)], None).await.unwrap_err();
     assert!(matches!(error, TrailError::Duplicate), "{error}");
-    trail.append(vec![refused(1), withdrawn(1)]).await.unwrap();
+    trail.append(vec![refused(1), withdrawn(1)], Some(2)).await.unwrap();
     assert!(trail.lines_of(&id(2)).await.unwrap().is_empty());
     trail.close();
     let report = verify_file(&folder.trail(), |_| {}).unwrap();
     assert_eq!((report.events, report.grants, report.open), (4, 1, 0));
 }
 
+/// Who decides on what a grant was is told that it has become something else, and nothing of what they decided is stored:
+/// whether both come at once or one after the other.
+#[tokio::test]
+async fn of_two_that_follow_one_event_the_second_is_refused() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
+    let appends = [
+        (vec![refused(1), refused(1)], Some(1)),
+        (vec![refused(1), withdrawn(1)], Some(1)),
+        (vec![requested(2)], None),
+        (vec![refused(1)], Some(3)),
+    ];
+    let stored = futures::future::join_all(appends.map(|(facts, after)| trail.append(facts, after))).await;
+    let is_moved = |stored: &Result<Position, TrailError>, was: Option<i64>, is: Option<i64>| matches!(stored, Err(TrailError::Moved { after, last, .. }) if (*after, *last) == (was, is));
+    assert!(is_moved(&stored[1], Some(1), Some(3)), "{:?}", stored[1]);
+    let seqs: Vec<i64> = stored.iter().flatten().map(|position| position.seq).collect();
+    assert_eq!(seqs, [3, 4, 5]);
+    let late = trail.append(vec![refused(1)], Some(3)).await;
+    assert!(is_moved(&late, Some(3), Some(5)), "{late:?}");
+    let early = trail.append(vec![refused(1)], Some(6)).await;
+    assert!(is_moved(&early, Some(6), Some(5)), "{early:?}");
+    assert!(trail.fault().is_none(), "the store works");
+    trail.close();
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 5);
+}
+
+/// Nobody can forget to say what they follow.
+#[tokio::test]
+async fn what_follows_nothing_is_refused() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), requested(2)], None).await.unwrap();
+    for (facts, after) in [
+        (vec![refused(1)], None),
+        (vec![refused(3)], None),
+        (vec![refused(3)], Some(2)),
+        (vec![refused(1)], Some(2)),
+        (vec![refused(1), refused(2)], Some(1)),
+        (vec![requested(3), refused(3), refused(2)], Some(1)),
+    ] {
+        let stored = trail.append(facts.clone(), after).await;
+        assert!(matches!(stored, Err(TrailError::Moved { .. })), "{facts:?} after {after:?}: {stored:?}");
+    }
+    trail.append(vec![requested(3), refused(1), refused(3), started(0), refused(1)], Some(1)).await.unwrap();
+    trail.close();
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 7);
+}
+
+/// Whoever appends is told where the last line of it lies, and with which hash.
+#[tokio::test]
+async fn a_position_is_that_of_the_line_on_the_disk() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    let empty = trail.round_trip().await.unwrap();
+    assert_eq!(empty, Position { seq: 0, hash: "0".repeat(64) });
+    let mut told = futures::future::join_all([
+        trail.append(vec![requested(1), refused(1)], None),
+        trail.append(vec![requested(1)], None),
+        trail.append(vec![refused(1)], Some(2)),
+        trail.append(vec![], Some(7)),
+        trail.append(vec![started(0), started(1)], None),
+    ])
+    .await;
+    assert!(told.remove(1).is_err());
+    let told: Vec<Position> = told.into_iter().map(Result::unwrap).collect();
+    assert_eq!(told.iter().map(|position| position.seq).collect::<Vec<_>>(), [2, 3, 3, 5]);
+    let connection = Connection::open(folder.trail()).unwrap();
+    for position in &told {
+        let line: String =
+            connection.query_row("SELECT line FROM events WHERE seq = ?1", [position.seq], |row| row.get(0)).unwrap();
+        assert_eq!(position.hash, sha256_hex(line.as_bytes()));
+    }
+    trail.close();
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().head, told[3].hash);
+}
+
+/// What SQLite calls done is believed when a row came of it: a trigger can make it keep nothing and say nothing.
+#[tokio::test]
+async fn nothing_is_told_as_stored_that_a_trigger_swallowed() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
+    let other = Connection::open(folder.trail()).unwrap();
+    for (what, facts) in [
+        ("INSERT ON events", vec![refused(1)]),
+        ("INSERT ON links", vec![refused(1)]),
+        ("UPDATE OF last ON grants", vec![refused(1)]),
+        ("UPDATE OF open ON grants", vec![withdrawn(1)]),
+        ("INSERT ON grants", vec![requested(2)]),
+    ] {
+        let trigger = format!("CREATE TRIGGER swallows BEFORE {what} BEGIN SELECT RAISE(IGNORE); END");
+        other.execute_batch(&trigger).unwrap();
+        let last = trail.round_trip().await.unwrap();
+        // The one beside it shares the commit that could not be made, or comes alone.
+        let (swallowed, _) = tokio::join!(trail.append(facts, Some(1)), trail.round_trip());
+        assert!(matches!(swallowed, Err(TrailError::Unavailable { .. })), "{what}: {swallowed:?}");
+        assert!(trail.fault().is_some());
+        assert_eq!(trail.round_trip().await.unwrap(), last, "{what}");
+        other.execute_batch("DROP TRIGGER swallows").unwrap();
+    }
+    trail.append(vec![refused(1)], Some(1)).await.unwrap();
+    assert!(trail.fault().is_none());
+    trail.close();
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 2);
+}
+
+/// A file that somebody else appends to is left to them: what we know of its end is not so any more.
+#[tokio::test]
+async fn nothing_is_appended_beside_another_writer() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
+    let other = Connection::open(folder.trail()).unwrap();
+    other.execute(INSERT, params![2, id(1).as_str(), "refused", "{}"]).unwrap();
+    for after in [Some(1), Some(2)] {
+        let stored = trail.append(vec![refused(1)], after).await;
+        assert!(matches!(stored, Err(TrailError::Unavailable { .. })), "{stored:?}");
+    }
+    assert!(trail.round_trip().await.is_err());
+}
+
 /// An approval that is spent is spent for the next daemon too.
 #[tokio::test]
 async fn once_is_once_across_restarts() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
     let intent = || fact(Some(1), None, 2, Event::BindIntended { binding: "jit-x".to_owned() });
-    trail.append(vec![requested(1), intent()]).await.unwrap();
+    trail.append(vec![requested(1), intent()], None).await.unwrap();
     trail.close();
     drop(trail);
     // The fold refuses it too; here it is the disk that does.
@@ -257,22 +396,18 @@ fn as_layout_1(new: &Folder, old: &Folder) {
 #[tokio::test]
 async fn a_trail_of_layout_1_goes_on_as_one_of_layout_2() {
     let (new, old) = (Folder::new(), Folder::new());
-    let (trail, _) = Trail::open(&new.trail()).unwrap();
-    for facts in [
-        vec![requested(1), started(0), requested(2)],
-        vec![refused(1), refused(2), refused(1), started(3)],
-        vec![withdrawn(2), requested(3), refused(1)],
-    ] {
-        trail.append(facts).await.unwrap();
-    }
+    let trail = Trail::open(&new.trail()).unwrap().trail;
+    let mut facts = vec![requested(1), started(0), requested(2), refused(1), refused(2), refused(1), started(3)];
+    facts.extend([withdrawn(2), requested(3), refused(1)]);
+    append_each(&trail, &facts).await;
     trail.close();
     drop(trail);
     as_layout_1(&new, &old);
 
     let report = verify_file(&new.trail(), |_| {}).unwrap();
     assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report, "as it is");
-    let (trail, open) = Trail::open(&old.trail()).unwrap();
-    let (same, same_open) = Trail::open(&new.trail()).unwrap();
+    let Opened { trail, open, .. } = Trail::open(&old.trail()).unwrap();
+    let Opened { trail: same, open: same_open, .. } = Trail::open(&new.trail()).unwrap();
     assert_eq!(open, same_open);
     for number in 1..=3 {
         let lines = trail.lines_of(&id(number)).await.unwrap();
@@ -291,7 +426,7 @@ async fn a_trail_of_layout_1_goes_on_as_one_of_layout_2() {
     assert_eq!(found(&old), found(&new));
 
     for trail in [&trail, &same] {
-        trail.append(vec![refused(1), withdrawn(1)]).await.unwrap();
+        append_each(trail, &[refused(1), withdrawn(1)]).await;
         trail.close();
     }
     assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), verify_file(&new.trail(), |_| {}).unwrap());
@@ -301,8 +436,8 @@ async fn a_trail_of_layout_1_goes_on_as_one_of_layout_2() {
 #[tokio::test]
 async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
     let (new, old) = (Folder::new(), Folder::new());
-    let (trail, _) = Trail::open(&new.trail()).unwrap();
-    trail.append(vec![requested(1), refused(1)]).await.unwrap();
+    let trail = Trail::open(&new.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1)], None).await.unwrap();
     trail.close();
     as_layout_1(&new, &old);
     let connection = Connection::open(old.trail()).unwrap();
@@ -319,8 +454,8 @@ async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
 #[tokio::test]
 async fn a_circle_of_links_ends() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![requested(1), refused(1), refused(1)]).await.unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1), refused(1)], None).await.unwrap();
     Connection::open(folder.trail()).unwrap().execute_batch("UPDATE links SET before = seq").unwrap();
     assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
     trail.close();
@@ -333,11 +468,7 @@ async fn a_circle_of_links_ends() {
 #[tokio::test]
 async fn nobody_waits_for_a_writer_that_is_gone() {
     let queue = Arc::new(Queue::default());
-    let put = || {
-        let (done, stored) = oneshot::channel();
-        queue.put(Append { facts: vec![started(0)], done });
-        stored
-    };
+    let put = || queue.put(Append { facts: vec![started(0)], after: None });
     let taker = Taker(Arc::clone(&queue));
     let before = put();
     drop(taker);
@@ -349,7 +480,7 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
 #[test]
 fn a_held_trail_is_not_opened() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
     let second = Trail::open(&folder.trail());
     assert!(matches!(second, Err(TrailError::Held(_))));
     drop(trail);
@@ -361,22 +492,21 @@ fn a_held_trail_is_not_opened() {
 #[tokio::test]
 async fn the_latest_moment_is_the_greatest() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![started(3600)]).await.unwrap();
-    trail.append(vec![started(0)]).await.unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![started(3600)], None).await.unwrap();
+    trail.append(vec![started(0)], None).await.unwrap();
     trail.close();
     drop(trail);
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    assert_eq!(trail.latest(), at(3600));
+    assert_eq!(Trail::open(&folder.trail()).unwrap().latest, at(3600));
 }
 
 /// Damage in an open grant is told with the event's number, however far back it lies.
 #[tokio::test]
 async fn damage_is_told_with_its_number_however_old() {
     let folder = Folder::new();
-    let (trail, _) = Trail::open(&folder.trail()).unwrap();
-    trail.append(vec![requested(1), refused(1), requested(2)]).await.unwrap();
-    trail.append((0..TAIL).map(|_| refused(2)).collect()).await.unwrap();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1), requested(2)], None).await.unwrap();
+    trail.append((0..TAIL).map(|_| refused(2)).collect(), Some(3)).await.unwrap();
     trail.close();
     drop(trail);
     let connection = Connection::open(folder.trail()).unwrap();
@@ -455,7 +585,7 @@ proptest! {
     fn what_is_reloaded_is_what_the_facts_make(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = Folder::new();
-        let (trail, _) = Trail::open(&folder.trail()).unwrap();
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
         let mut grants: BTreeMap<GrantId, Grant> = BTreeMap::new();
         let mut stored = Vec::new();
         for step in steps {
@@ -478,14 +608,17 @@ proptest! {
                 stored.push(fact);
             }
         }
-        for facts in stored.chunks(3) {
-            runtime.block_on(trail.append(facts.to_vec())).unwrap();
-        }
+        runtime.block_on(append_each(&trail, &stored));
         trail.close();
         drop(trail);
 
-        let (trail, open) = Trail::open(&folder.trail()).unwrap();
-        let open: BTreeMap<GrantId, Grant> = open.into_iter().map(|grant| (grant.id.clone(), grant)).collect();
+        let Opened { trail, open, .. } = Trail::open(&folder.trail()).unwrap();
+        for open in &open {
+            let lines = runtime.block_on(trail.lines_of(&open.grant.id)).unwrap();
+            prop_assert_eq!(open.last, parse(lines.last().unwrap()).unwrap().seq);
+        }
+        let open: BTreeMap<GrantId, Grant> =
+            open.into_iter().map(|open| (open.grant.id.clone(), open.grant)).collect();
         let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
         let (over, more) = runtime.block_on(trail.closed(&erin, &["auditors".to_owned()], "", 10)).unwrap();
         let reloaded: BTreeMap<GrantId, Grant> = over.into_iter().map(|grant| (grant.id.clone(), grant)).chain(open.clone()).collect();
@@ -509,8 +642,8 @@ proptest! {
     fn a_changed_byte_of_an_export_is_seen(place in 0_usize..10_000, bits in 1_u8..=255) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = Folder::new();
-        let (trail, _) = Trail::open(&folder.trail()).unwrap();
-        runtime.block_on(trail.append(vec![requested(1), refused(1), requested(2), withdrawn(1)])).unwrap();
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        runtime.block_on(trail.append(vec![requested(1), refused(1), requested(2), withdrawn(1)], None)).unwrap();
         trail.close();
         let mut lines = Vec::new();
         export(&folder.trail(), &mut lines).unwrap();

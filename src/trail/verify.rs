@@ -10,12 +10,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::chain::{BEGINNING, Entry, parse};
+use super::chain::{Entry, Head};
 use super::layout::{create, layout};
 use super::projections::project;
 use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
-use crate::grant::digest::sha256_hex;
 use crate::grant::{Grant, GrantId};
 
 /// What a whole trail was found to be.
@@ -45,7 +44,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
         reader.execute_batch("BEGIN")?;
         let rebuilt = Connection::open_in_memory()?;
         create(&rebuilt)?;
-        let mut checker = Checker::default();
+        let mut checker = Checker::new();
         let mut statement = reader.prepare("SELECT seq, grant_id, kind, line FROM events ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -67,7 +66,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
         for (table, content) in projections {
             if !is_same(&reader, &rebuilt, content)? {
                 let why = format!("the table `{table}` is not what the events make");
-                return Err(Fault::Damaged { seq: checker.seq, why });
+                return Err(Fault::Damaged { seq: checker.head.position.seq, why });
             }
         }
         Ok(checker.report())
@@ -80,7 +79,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
 pub fn verify_lines(lines: impl BufRead, name: &Path) -> Result<Report, TrailError> {
-    let mut checker = Checker::default();
+    let mut checker = Checker::new();
     for line in lines.lines() {
         let line = line.map_err(|error| Fault::System(error.to_string()).at(name))?;
         checker.next(&line).map_err(|fault| fault.at(name))?;
@@ -107,26 +106,21 @@ pub fn export(path: &Path, mut out: impl Write) -> Result<(), TrailError> {
     work().map_err(|fault| fault.at(path))
 }
 
-#[derive(Default)]
 struct Checker {
-    seq: i64,
-    head: Option<String>,
+    head: Head,
     grants: u64,
     open: HashMap<GrantId, Grant>,
     closed: HashSet<GrantId>,
 }
 
 impl Checker {
+    fn new() -> Self {
+        Self { head: Head::beginning(), grants: 0, open: HashMap::new(), closed: HashSet::new() }
+    }
+
     fn next(&mut self, line: &str) -> Result<Entry, Fault> {
-        let seq = self.seq.saturating_add(1);
-        let damaged = |why: String| Fault::Damaged { seq, why };
-        let entry = parse(line).map_err(|fault| damaged(fault.to_string()))?;
-        if entry.seq != seq {
-            return Err(damaged(format!("is numbered {}", entry.seq)));
-        }
-        if entry.prev != self.head.as_deref().unwrap_or(BEGINNING) {
-            return Err(damaged("does not carry the hash of the line before it".to_owned()));
-        }
+        let (entry, head) = self.head.follow(line)?;
+        let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
         if let Some(id) = &entry.fact.grant {
             let next = match self.open.remove(id) {
                 Some(grant) => grant.follow(&entry.fact),
@@ -145,8 +139,7 @@ impl Checker {
         } else if !entry.fact.is_of_the_daemon() {
             return Err(damaged("names no grant".to_owned()));
         }
-        self.seq = seq;
-        self.head = Some(sha256_hex(line.as_bytes()));
+        self.head = head;
         Ok(entry)
     }
 
@@ -155,11 +148,11 @@ impl Checker {
             u64::try_from(self.open.values().filter(|grant| of(grant)).count()).unwrap_or(u64::MAX)
         };
         Report {
-            events: self.seq,
+            events: self.head.position.seq,
             grants: self.grants,
             open: count(|grant| grant.phase.is_open()),
             reviews_owed: count(Grant::owes_review),
-            head: self.head.unwrap_or_else(|| BEGINNING.to_owned()),
+            head: self.head.position.hash,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Cut off at any point, the daemon converges at its next start, without anybody's help: no binding
 //! stands but for a live grant, nothing is signed twice for one approval, and what was answered is kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -322,10 +322,13 @@ fn rewrite(trail: &Path, facts: Vec<Fact>) {
     for suffix in ["", "-wal", "-shm"] {
         drop(std::fs::remove_file(trail.with_extension(format!("db{suffix}"))));
     }
-    let (written, _) = Trail::open(trail).unwrap();
+    let written = Trail::open(trail).unwrap().trail;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut last = BTreeMap::new();
     for fact in facts {
-        runtime.block_on(written.append(vec![fact])).unwrap();
+        let grant = fact.grant.clone();
+        let after = last.get(&grant).copied();
+        last.insert(grant, runtime.block_on(written.append(vec![fact], after)).unwrap().seq);
     }
     written.close();
 }

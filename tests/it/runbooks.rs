@@ -91,11 +91,11 @@ fn disk_full() {
 #[expect(clippy::disallowed_methods, reason = "the daemon has the real clock")]
 fn clock_wrong() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy(), ..Options::default() });
-    let (trail, _) = Trail::open(&bastion.dir.join("var/trail.db")).unwrap();
+    let trail = Trail::open(&bastion.dir.join("var/trail.db")).unwrap().trail;
     let at = jiff::Timestamp::now() + SignedDuration::from_hours(1);
     let ahead = Author::Daemon.fact(at, None, Event::Stopped);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(trail.append(vec![ahead])).unwrap();
+    runtime.block_on(trail.append(vec![ahead], None)).unwrap();
     trail.close();
     drop(trail);
     bastion.serve();

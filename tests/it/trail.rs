@@ -389,12 +389,13 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
 /// A broker as the daemon makes it, but for the clock.
 fn broker(config: &Config) -> (Arc<Broker>, Trail) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let (trail, open) = Trail::open(&config.trail()).unwrap();
+    let opened = Trail::open(&config.trail()).unwrap();
+    let trail = opened.trail.clone();
     let host = config.host.as_str();
     let sites = config.clusters.iter().map(|(name, cluster)| {
         let authority = Authority::open(&cluster.authority, &cluster.key).unwrap();
         let made =
-            authority.daemon_credential(host, SignedDuration::from_mins(10), trail.latest().max(clock())).unwrap();
+            authority.daemon_credential(host, SignedDuration::from_mins(10), opened.latest.max(clock())).unwrap();
         let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
         let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority).unwrap();
         let cluster = Cluster::connect(endpoint, host, &credential).unwrap();
@@ -402,8 +403,7 @@ fn broker(config: &Config) -> (Arc<Broker>, Trail) {
     });
     let parts = Parts {
         sites: sites.collect(),
-        trail: trail.clone(),
-        open,
+        opened,
         policy: config.policy.clone(),
         people: config.people.clone(),
         times: config.times,
@@ -429,10 +429,13 @@ impl Desk {
         }
         std::fs::create_dir(desk.0.join("var")).unwrap();
         std::fs::set_permissions(desk.0.join("var"), std::fs::Permissions::from_mode(0o700)).unwrap();
-        let (trail, _) = Trail::open(&desk.trail()).unwrap();
+        let trail = Trail::open(&desk.trail()).unwrap().trail;
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut last = BTreeMap::new();
         for fact in story() {
-            runtime.block_on(trail.append(vec![fact])).unwrap();
+            let grant = fact.grant.clone();
+            let after = last.get(&grant).copied();
+            last.insert(grant, runtime.block_on(trail.append(vec![fact], after)).unwrap().seq);
         }
         trail.close();
         desk

@@ -70,7 +70,8 @@ async fn run(
     mut stop_requests: StopRequests,
 ) -> Result<(), Failure> {
     files::private_folder(&config.state)?;
-    let (trail, open) = Trail::open(&config.trail())?;
+    let opened = Trail::open(&config.trail())?;
+    let trail = opened.trail.clone();
     let host = config.host.to_string();
     let mut sites = BTreeMap::new();
     for (name, cluster) in &config.clusters {
@@ -79,8 +80,7 @@ async fn run(
     let mut readers = config.auditors.clone();
     readers.extend(config.admins.iter().cloned());
     let broker = Arc::new(Broker::new(Parts {
-        trail: trail.clone(),
-        open,
+        opened,
         sites,
         policy: config.policy.clone(),
         people: config.people.clone(),

@@ -1,0 +1,140 @@
+//! The store: it chains facts, inserts their lines into the file and commits them.
+//!
+//! ```text
+//!  batch of appends ──► BEGIN ─► for each: does it follow what the file has? ─► line, projections ─► COMMIT ──► positions
+//! ```
+//! Whether an append may stand is decided by what the file has, never by what its caller remembers. It never stores a
+//! part of an append. The writer's thread has one, and a simulated trail has one without a thread.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::fcntl::Flock;
+use rusqlite::{Connection, params};
+
+use super::chain::{Head, Position};
+use super::projections::{last_of, project};
+use super::sqlite::{last_seq, run, write_one};
+use super::{Fault, TrailError};
+use crate::grant::{Event, Fact, GrantId};
+
+/// What somebody appends, all or none of it.
+pub(super) struct Append {
+    pub(super) facts: Vec<Fact>,
+    /// The last event of the grant that the facts are about, as the caller knows it.
+    pub(super) after: Option<i64>,
+}
+
+/// The file, open for writing, and its end.
+pub(super) struct Store {
+    pub(super) connection: Connection,
+    pub(super) head: Head,
+    pub(super) path: Arc<PathBuf>,
+    /// Why the last batch could not be stored.
+    pub(super) fault: Arc<Mutex<Option<String>>>,
+    /// Released when nothing is written any more.
+    pub(super) _lock: Flock<File>,
+}
+
+impl Store {
+    /// Stores a batch in one transaction and says of each append, in their order, where it ends or why it is refused.
+    /// One that is refused leaves the others as they are.
+    pub(super) fn store(&mut self, batch: &[Append]) -> Vec<Result<Position, TrailError>> {
+        match self.commit(batch) {
+            Ok((head, outcomes)) => {
+                // A round trip shows nothing: what writes nothing works on a full disk too.
+                if head != self.head && self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                    tracing::info!(trail = %self.path.display(), "the trail is written again");
+                }
+                self.head = head;
+                outcomes.into_iter().map(|outcome| outcome.map_err(|fault| fault.at(&self.path))).collect()
+            }
+            Err(fault) => {
+                let why = fault.to_string();
+                tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
+                *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+                let path = self.path.display().to_string();
+                batch.iter().map(|_| Err(TrailError::Unavailable { path: path.clone(), why: why.clone() })).collect()
+            }
+        }
+    }
+
+    fn commit(&self, batch: &[Append]) -> Result<(Head, Vec<Outcome>), Fault> {
+        run(&self.connection, "BEGIN IMMEDIATE")?;
+        let committed = self.insert_all(batch).and_then(|stored| {
+            run(&self.connection, "COMMIT")?;
+            Ok(stored)
+        });
+        if committed.is_err() {
+            // SQLite may have rolled back by itself; then there is nothing to roll back.
+            let _ = run(&self.connection, "ROLLBACK");
+        }
+        committed
+    }
+
+    fn insert_all(&self, batch: &[Append]) -> Result<(Head, Vec<Outcome>), Fault> {
+        let mut head = self.head.clone();
+        let found = last_seq(&self.connection)?;
+        if found != head.position.seq {
+            let known = head.position.seq;
+            return Err(Fault::System(format!(
+                "its last event is {found}, and {known} was the last one that we wrote"
+            )));
+        }
+        let mut outcomes = Vec::with_capacity(batch.len());
+        for append in batch {
+            match self.insert(&head, append) {
+                Ok(next) => {
+                    outcomes.push(Ok(next.position.clone()));
+                    head = next;
+                }
+                Err(fault) if fault.is_a_refusal() => outcomes.push(Err(fault)),
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok((head, outcomes))
+    }
+
+    /// All facts of an append, or none of them.
+    fn insert(&self, head: &Head, append: &Append) -> Result<Head, Fault> {
+        let insert_each = || {
+            append.facts.iter().try_fold(head.clone(), |next, fact| self.insert_fact(&next, fact, append.after, head))
+        };
+        // A single one that is refused leaves nothing behind; several need a savepoint.
+        if append.facts.len() < 2 {
+            return insert_each();
+        }
+        run(&self.connection, "SAVEPOINT append")?;
+        let inserted = insert_each();
+        if inserted.is_err() {
+            run(&self.connection, "ROLLBACK TO append")?;
+        }
+        run(&self.connection, "RELEASE append")?;
+        inserted
+    }
+
+    fn insert_fact(&self, head: &Head, fact: &Fact, after: Option<i64>, begin: &Head) -> Result<Head, Fault> {
+        if let Some(grant) = &fact.grant
+            && !matches!(fact.event, Event::Requested(_))
+        {
+            let last = last_of(&self.connection, grant)?;
+            // What this append itself has written about the grant may be followed by the rest of it.
+            if last.is_none_or(|last| Some(last) != after && last <= begin.position.seq) {
+                return Err(Fault::Moved { grant: grant.clone(), after, last });
+            }
+        }
+        let (line, next) = head.append(fact)?;
+        let seq = next.position.seq;
+        let grant = fact.grant.as_ref().map(GrantId::as_str);
+        write_one(&self.connection, INSERT, params![seq, grant, fact.event.kind(), line])?;
+        // By now the event may stand. What fails here is a fault, also where SQLite calls it a constraint.
+        project(&self.connection, seq, fact).map_err(|fault| Fault::System(fault.to_string()))?;
+        Ok(next)
+    }
+}
+
+/// Where an append ends, or why it alone is refused.
+type Outcome = Result<Position, Fault>;
+
+pub(super) const INSERT: &str = "INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)";
