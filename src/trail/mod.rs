@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::FutureExt;
 use jiff::Timestamp;
 use rusqlite::{Connection, ffi};
 
@@ -20,6 +21,7 @@ mod chain;
 mod layout;
 mod projections;
 mod queries;
+mod simulation;
 mod sqlite;
 mod store;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod writer;
 pub use backup::back_up;
 pub use chain::{Entry, Position};
 use queries::{draining, open_grants};
+use simulation::Simulation;
 use sqlite::{hold, open_for_reading, open_for_writing};
 use store::{Append, Store};
 pub use verify::{Report, export, verify_file, verify_lines};
@@ -75,10 +78,16 @@ pub enum TrailError {
 /// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
 #[derive(Clone)]
 pub struct Trail {
-    writer: Arc<Writer>,
+    way: Arc<Way>,
     reader: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
     fault: Arc<Mutex<Option<String>>>,
+}
+
+/// How appends come to the store.
+enum Way {
+    Thread(Writer),
+    Simulation(Simulation),
 }
 
 /// A trail that was opened, and what it says at that moment.
@@ -108,6 +117,34 @@ impl Trail {
     /// # Errors
     /// [`TrailError`], when it is held, damaged or can't be read. Nothing is repaired.
     pub fn open(path: &Path) -> Result<Opened, TrailError> {
+        Self::opened(path, |store| Ok(Way::Thread(Writer::start(store)?)))
+    }
+
+    /// Opens the trail at `path` for a test that holds the clock: all work is done where it is asked for, without a thread
+    /// and without waiting for the disk.
+    ///
+    /// `before` is awaited before each commit and may fail it, with what the disk would say; `after` is awaited between the
+    /// commit and the answer.
+    ///
+    /// # Errors
+    /// As [`Trail::open`].
+    pub fn simulated<B, A>(
+        path: &Path,
+        before: impl Fn() -> B + Send + Sync + 'static,
+        after: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Result<Opened, TrailError>
+    where
+        B: Future<Output = Result<(), String>> + Send + 'static,
+        A: Future<Output = ()> + Send + 'static,
+    {
+        Self::opened(path, |store| {
+            store.connection.pragma_update(None, "synchronous", "OFF")?;
+            let before = Box::new(move || before().boxed());
+            Ok(Way::Simulation(Simulation::new(store, before, Box::new(move || after().boxed()))))
+        })
+    }
+
+    fn opened(path: &Path, way: impl FnOnce(Store) -> Result<Way, Fault>) -> Result<Opened, TrailError> {
         let lock = hold(path)?;
         let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
         let reader = open_for_reading(path).map_err(|fault| fault.at(path))?;
@@ -116,9 +153,8 @@ impl Trail {
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
         let store = Store { connection, head, path: Arc::clone(&path), fault: Arc::clone(&fault), _lock: lock };
-        let writer = Writer::start(store)
-            .map_err(|error| TrailError::Unavailable { path: path.display().to_string(), why: error.to_string() })?;
-        let trail = Self { writer: Arc::new(writer), reader: Arc::new(Mutex::new(reader)), path, fault };
+        let way = Arc::new(way(store).map_err(|fault| fault.at(&path))?);
+        let trail = Self { way, reader: Arc::new(Mutex::new(reader)), path, fault };
         Ok(Opened { trail, open, latest, drain })
     }
 
@@ -130,7 +166,12 @@ impl Trail {
     /// # Errors
     /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`], when the grant's last event is another.
     pub async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, TrailError> {
-        self.writer.append(Append { facts, after }).await.unwrap_or_else(|| Err(self.gone()))
+        let append = Append { facts, after };
+        let outcome = match &*self.way {
+            Way::Thread(writer) => writer.append(append).await,
+            Way::Simulation(simulation) => simulation.append(append).await,
+        };
+        outcome.unwrap_or_else(|| Err(self.gone()))
     }
 
     /// Returns when the writer had its turn and the store let it begin and end a transaction: everything that an
@@ -154,7 +195,10 @@ impl Trail {
 
     /// Stops the writer after everything that was appended is stored.
     pub fn close(&self) {
-        self.writer.close();
+        match &*self.way {
+            Way::Thread(writer) => writer.close(),
+            Way::Simulation(simulation) => simulation.close(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::parse;
-use super::{Fault, Open, Trail, TrailError};
+use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::{Event, Grant, GrantId, Shown};
@@ -132,6 +132,10 @@ impl Trail {
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, TrailError> {
         let (reader, path) = (Arc::clone(&self.reader), Arc::clone(&self.path));
+        if let Way::Simulation(_) = *self.way {
+            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
+            return work(&reader).map_err(|fault| fault.at(&path));
+        }
         tokio::task::spawn_blocking(move || {
             let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
             work(&reader).map_err(|fault| fault.at(&path))

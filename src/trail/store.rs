@@ -50,14 +50,16 @@ impl Store {
                 self.head = head;
                 outcomes.into_iter().map(|outcome| outcome.map_err(|fault| fault.at(&self.path))).collect()
             }
-            Err(fault) => {
-                let why = fault.to_string();
-                tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
-                *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-                let path = self.path.display().to_string();
-                batch.iter().map(|_| Err(TrailError::Unavailable { path: path.clone(), why: why.clone() })).collect()
-            }
+            Err(fault) => self.fail(batch, &fault.to_string()),
         }
+    }
+
+    /// Says of each append that nothing is stored, and keeps why.
+    pub(super) fn fail(&self, batch: &[Append], why: &str) -> Vec<Result<Position, TrailError>> {
+        tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        let path = self.path.display().to_string();
+        batch.iter().map(|_| Err(TrailError::Unavailable { path: path.clone(), why: why.to_owned() })).collect()
     }
 
     fn commit(&self, batch: &[Append]) -> Result<(Head, Vec<Outcome>), Fault> {

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
 use rusqlite::{ErrorCode, params};
+use tokio::sync::Semaphore;
 
 use super::chain::parse;
 use super::queries::{EVENTS_OF, OPEN};
@@ -106,6 +107,12 @@ fn started(second: i64) -> Fact {
         guardrails_sha256: None,
     };
     fact(None, None, second, event)
+}
+
+/// A trail that waits for nothing.
+fn simulated(folder: &Folder) -> Trail {
+    let (before, after) = (|| std::future::ready(Ok(())), || std::future::ready(()));
+    Trail::simulated(&folder.trail(), before, after).unwrap().trail
 }
 
 /// Appends facts about several grants, each after the last one about its grant.
@@ -476,6 +483,70 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     assert!(put().await.is_err());
 }
 
+/// On a clock that the test holds: an append waits for both moments around its commit, is stored when whoever waits for it
+/// is dropped in the second, and is not when they are dropped in the first; what fails it is told as the disk's answer.
+#[tokio::test]
+async fn a_simulated_trail_stores_what_the_daemons_does() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    let (may, stored, fails) =
+        (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
+    let turn = |semaphore: &Arc<Semaphore>| {
+        let semaphore = Arc::clone(semaphore);
+        async move { semaphore.acquire().await.unwrap().forget() }
+    };
+    let before = {
+        let (may, fails) = (Arc::clone(&may), Arc::clone(&fails));
+        move || {
+            let (turn, fails) = (turn(&may), fails.load(Ordering::Relaxed));
+            async move {
+                turn.await;
+                if fails { Err("no space".to_owned()) } else { Ok(()) }
+            }
+        }
+    };
+    let after = {
+        let stored = Arc::clone(&stored);
+        move || turn(&stored)
+    };
+    let trail = Trail::simulated(&folder.trail(), before, after).unwrap().trail;
+    assert!(matches!(Trail::open(&folder.trail()), Err(TrailError::Held(_))));
+
+    drop(futures::poll!(std::pin::pin!(trail.append(vec![requested(1)], None))));
+    assert!(trail.lines_of(&id(1)).await.unwrap().is_empty(), "dropped before");
+    may.add_permits(1);
+    drop(futures::poll!(std::pin::pin!(trail.append(vec![requested(1)], None))));
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1, "dropped after");
+    may.add_permits(100);
+    stored.add_permits(100);
+    fails.store(true, Ordering::Relaxed);
+    let failed = trail.append(vec![refused(1)], Some(1)).await;
+    assert!(matches!(&failed, Err(TrailError::Unavailable { why, .. }) if why == "no space"), "{failed:?}");
+    assert_eq!(trail.fault().unwrap(), "no space");
+    fails.store(false, Ordering::Relaxed);
+
+    let daemons = Trail::open(&other.trail()).unwrap().trail;
+    daemons.append(vec![requested(1)], None).await.unwrap();
+    for (facts, after) in [
+        (vec![refused(1), refused(1)], Some(1)),
+        (vec![refused(1)], Some(1)),
+        (vec![requested(1)], None),
+        (vec![], None),
+        (vec![requested(2), withdrawn(2)], None),
+        (vec![withdrawn(1)], Some(3)),
+    ] {
+        let outcomes = [trail.append(facts.clone(), after).await, daemons.append(facts, after).await];
+        let [one, other] = outcomes.map(|outcome| outcome.map_err(|error| error.to_string()));
+        assert_eq!(one, other);
+    }
+    assert!(trail.fault().is_none());
+    for trail in [trail, daemons] {
+        trail.close();
+        assert!(matches!(trail.round_trip().await, Err(TrailError::Unavailable { .. })));
+    }
+    assert!(Trail::open(&folder.trail()).is_ok());
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap(), verify_file(&other.trail(), |_| {}).unwrap());
+}
+
 /// One trail, one daemon.
 #[test]
 fn a_held_trail_is_not_opened() {
@@ -585,7 +656,7 @@ proptest! {
     fn what_is_reloaded_is_what_the_facts_make(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = Folder::new();
-        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        let trail = simulated(&folder);
         let mut grants: BTreeMap<GrantId, Grant> = BTreeMap::new();
         let mut stored = Vec::new();
         for step in steps {
@@ -642,7 +713,7 @@ proptest! {
     fn a_changed_byte_of_an_export_is_seen(place in 0_usize..10_000, bits in 1_u8..=255) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = Folder::new();
-        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        let trail = simulated(&folder);
         runtime.block_on(trail.append(vec![requested(1), refused(1), requested(2), withdrawn(1)], None)).unwrap();
         trail.close();
         let mut lines = Vec::new();

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::TrailError;
 use super::chain::Position;
 use super::store::{Append, Store};
+use super::{Fault, TrailError};
 
 /// At most so many appends share one commit, so that the first of them does not wait without end.
 const BATCH: usize = 512;
@@ -31,10 +31,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(mut store: Store) -> std::io::Result<Self> {
+    pub(super) fn start(mut store: Store) -> Result<Self, Fault> {
         let queue = Arc::new(Queue::default());
         let taker = Taker(Arc::clone(&queue));
-        let thread = std::thread::Builder::new().name("trail".to_owned()).spawn(move || write(&mut store, &taker))?;
+        let thread = std::thread::Builder::new()
+            .name("trail".to_owned())
+            .spawn(move || write(&mut store, &taker))
+            .map_err(|error| Fault::System(error.to_string()))?;
         Ok(Self { queue, thread: Mutex::new(Some(thread)) })
     }
 
