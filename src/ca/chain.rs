@@ -22,9 +22,23 @@ use x509_parser::x509::X509Name;
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
 
-use super::profile::whole_second;
-use super::store::CertificateFacts;
-use super::{CaError, key};
+use super::CaError;
+use super::der::whole_second;
+
+/// What is to be known of one certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The subject on one line, safe for a terminal.
+    pub subject: String,
+    /// First second of validity.
+    pub not_before: Timestamp,
+    /// Last second of validity.
+    pub not_after: Timestamp,
+    /// SHA-256 of the certificate in DER, hex.
+    pub sha256: String,
+    /// Which key it certifies.
+    pub key: KeyHash,
+}
 
 /// A chain whose signatures and constraints are right.
 pub(super) struct Chain {
@@ -321,7 +335,7 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CaError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(CaError::Malformed {
-            what: format!("the certificate with SHA-256 {}", crate::grant::digest::hex(&key::sha256(der))),
+            what: format!("the certificate with SHA-256 {}", sha256_hex(der)),
             why: "is not one X.509 certificate in DER".to_owned(),
         }),
     }

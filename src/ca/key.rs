@@ -7,7 +7,6 @@
 
 use std::cell::RefCell;
 
-use aws_lc_rs::digest;
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
 use rcgen::{CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
@@ -17,9 +16,12 @@ use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
 
 use super::CaError;
-use super::profile::SERIAL_LENGTH;
+use super::der::{element, sha256};
 use super::text;
 use super::token::TokenKey;
+
+/// Octets of a serial number.
+pub(super) const SERIAL_LENGTH: usize = 16;
 
 /// A private P-256 key of the authority, of the root, or of the daemon.
 pub(super) enum CaKey {
@@ -144,23 +146,6 @@ pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u
 /// AlgorithmIdentifier `ecdsa-with-SHA256`, 1.2.840.10045.4.3.2, without parameters (RFC 5758 section 3.2).
 pub(super) const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 
-/// One element of DER: the tag, the length in its shortest form (X.690 section 10.1), the parts of the contents.
-pub(super) fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
-    let length: usize = contents.iter().map(|part| part.len()).sum();
-    let mut der = Vec::with_capacity(length + 10);
-    der.push(tag);
-    if length < 0x80 {
-        der.push(length as u8);
-    } else {
-        let octets = length.to_be_bytes();
-        let unused = octets.iter().take_while(|octet| **octet == 0).count();
-        der.push(0x80 | (octets.len() - unused) as u8);
-        der.extend(octets.iter().skip(unused));
-    }
-    contents.iter().for_each(|part| der.extend_from_slice(part));
-    der
-}
-
 /// Stands where a key should sign, and keeps the bytes instead.
 struct Recorder<'a, K> {
     public: &'a K,
@@ -196,15 +181,6 @@ pub(super) fn record(
     Ok(issuer.key().heard.take())
 }
 
-/// SHA-256 of `bytes`.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut digest = [0; 32];
-    for (to, from) in digest.iter_mut().zip(digest::digest(&digest::SHA256, bytes).as_ref()) {
-        *to = *from;
-    }
-    digest
-}
-
 /// A serial number nobody can foresee. Positive and at most 20 octets in DER (RFC 5280 section 4.1.2.2),
 /// and its first digit in hex is not zero, so every tool writes it with the same 32 digits.
 pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], CaError> {
@@ -216,21 +192,6 @@ pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], CaError> {
             if *first >= 0x10 {
                 return Ok(serial);
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// X.690 section 8.1.3.5 has the third as its example.
-    #[test]
-    fn a_length_is_written_in_its_shortest_form() {
-        for (length, written) in [(0, &[0][..]), (127, &[127]), (201, &[0x81, 0xc9]), (256, &[0x82, 1, 0])] {
-            let contents = vec![7; length];
-            let (half, rest) = contents.split_at(length / 2);
-            assert_eq!(element(0x30, &[half, rest]), [&[0x30], written, &contents].concat(), "{length}");
         }
     }
 }

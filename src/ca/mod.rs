@@ -13,6 +13,7 @@
 mod chain;
 mod credential;
 mod csr;
+mod der;
 mod key;
 mod place;
 mod profile;
@@ -34,6 +35,7 @@ use crate::grant::approval::Approved;
 use crate::grant::digest::{hex, sha256_hex};
 use crate::grant::request::KeyHash;
 
+use self::der::{sha256, whole_second};
 use self::key::{CaKey, PublicKey};
 use self::profile::Particulars;
 use self::template::Template;
@@ -342,12 +344,12 @@ impl Authority {
             return Err(CaError::Expired { not_after: self.not_after });
         }
         let limit = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX).min(until);
-        let last = profile::whole_second(limit.as_second().saturating_sub(1)).min(self.not_after);
+        let last = whole_second(limit.as_second().saturating_sub(1)).min(self.not_after);
         // As the API server counts: it refuses from notAfter on, to the nanosecond.
         if last.duration_since(now) < SignedDuration::from_secs(1) {
             return Err(CaError::TooShort { until: last });
         }
-        let first = profile::whole_second(now.as_second().saturating_sub(profile::BACKDATED_SECONDS));
+        let first = whole_second(now.as_second().saturating_sub(profile::BACKDATED_SECONDS));
         Ok((first.max(self.not_before), last))
     }
 }
@@ -373,7 +375,7 @@ pub struct Prepared {
 }
 
 fn prepared(tbs: Vec<u8>, particulars: &Particulars<'_, PublicKey>) -> Prepared {
-    let tbs_digest = key::sha256(&tbs);
+    let tbs_digest = sha256(&tbs);
     let (not_before, not_after) = particulars.validity;
     Prepared { serial: hex(&particulars.serial), tbs_sha256: hex(&tbs_digest), not_before, not_after, tbs_digest, tbs }
 }

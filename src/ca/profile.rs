@@ -16,10 +16,9 @@ use crate::grant::GrantId;
 use crate::grant::digest::hex;
 use crate::grant::request::{ClusterName, PersonName};
 
-use super::{CaError, key};
-
-/// Octets of a serial number.
-pub(super) const SERIAL_LENGTH: usize = 16;
+use super::CaError;
+use super::der::sha256;
+use super::key::SERIAL_LENGTH;
 
 /// How far back a leaf's notBefore is put, for an API server whose clock is behind ours.
 pub(super) const BACKDATED_SECONDS: i64 = 30;
@@ -138,12 +137,7 @@ fn base(subject: DistinguishedName, particulars: &Particulars<'_, impl PublicKey
 
 /// The leftmost 160 bits of the SHA-256 of the key's bits (RFC 7093 section 2, method 1).
 pub(super) fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
-    key::sha256(key.der_bytes()).into_iter().take(20).collect()
-}
-
-/// The moment of so many seconds since 1970, and the nearest end of time where there is no such moment.
-pub(super) fn whole_second(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    sha256(key.der_bytes()).into_iter().take(20).collect()
 }
 
 /// Whether a host's name can stand in the daemon's own certificates.

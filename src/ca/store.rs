@@ -24,15 +24,18 @@ use zeroize::Zeroizing;
 
 use crate::files;
 use crate::grant::digest::hex;
-use crate::grant::request::{ClusterName, KeyHash};
+use crate::grant::request::ClusterName;
 
 use super::chain::{self, Chain};
 use super::credential::{self, CredentialError, CredentialName};
+use super::der::whole_second;
 use super::key::{self, CaKey};
 use super::place::{KeyChange, KeyPlace};
 use super::profile::Particulars;
 use super::token::Attempt;
 use super::{CaError, profile, text};
+
+pub use super::chain::CertificateFacts;
 
 /// The issuing key and its chain.
 pub const ISSUING: &str = "issuing.pem";
@@ -49,21 +52,6 @@ const PEM_FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::L
 
 /// The new certificates of an authority begin a minute back, before any leaf of theirs.
 const BACKDATED_SECONDS: i64 = 60;
-
-/// What is to be known of one certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// The subject on one line, safe for a terminal.
-    pub subject: String,
-    /// First second of validity.
-    pub not_before: Timestamp,
-    /// Last second of validity.
-    pub not_after: Timestamp,
-    /// SHA-256 of the certificate in DER, hex.
-    pub sha256: String,
-    /// Which key it certifies.
-    pub key: KeyHash,
-}
 
 /// What is to be known of an authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -418,7 +406,7 @@ fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
 fn validity(seconds: i64, now: Timestamp) -> (Timestamp, Timestamp) {
     let now = now.as_second();
     let last = now.saturating_add(seconds).saturating_sub(1);
-    (profile::whole_second(now.saturating_sub(BACKDATED_SECONDS)), profile::whole_second(last))
+    (whole_second(now.saturating_sub(BACKDATED_SECONDS)), whole_second(last))
 }
 
 fn read_root(folder: &Path) -> Result<Vec<u8>, CaError> {

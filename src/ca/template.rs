@@ -12,7 +12,8 @@ use x509_parser::prelude::FromDer;
 use crate::grant::GrantId;
 use crate::grant::request::PersonName;
 
-use super::key::{self, CaKey, ECDSA_WITH_SHA256, PublicKey, element};
+use super::der::{element, whole_second};
+use super::key::{self, CaKey, ECDSA_WITH_SHA256, PublicKey};
 use super::profile::{self, Particulars};
 use super::{CaError, chain};
 
@@ -44,8 +45,8 @@ impl Template {
         let subject_key = CaKey::generate()?.public();
         let particulars = Particulars {
             key: &subject_key,
-            serial: [1; profile::SERIAL_LENGTH],
-            validity: (profile::whole_second(0), profile::whole_second(i64::from(u32::MAX))),
+            serial: [1; key::SERIAL_LENGTH],
+            validity: (whole_second(0), whole_second(i64::from(u32::MAX))),
         };
         let sample =
             key::record(&profile::user(&grant, &person, grant.as_str(), &particulars), &subject_key, issuer, key)?;

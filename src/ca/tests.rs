@@ -995,7 +995,7 @@ fn the_profiles_are_what_is_made() {
                 .timestamp()
                 .to_string()
                 .parse::<i64>()
-                .map(profile::whole_second)
+                .map(whole_second)
                 .unwrap()
                 .to_string(),
         );
@@ -1072,7 +1072,7 @@ fn name_lines(label: &str, name: &X509Name<'_>) -> String {
 /// Everything of a certificate but its signature, as text.
 fn rendered(der: &[u8]) -> String {
     let certificate = parsed(der);
-    let time = |seconds: i64| profile::whole_second(seconds).to_string();
+    let time = |seconds: i64| whole_second(seconds).to_string();
     let mut text =
         format!("Version: {}\nSerial Number: {}\n", certificate.version().0 + 1, hex(certificate.raw_serial()));
     let algorithm = |oid: &x509_parser::oid_registry::Oid<'_>| match oid.to_id_string().as_str() {

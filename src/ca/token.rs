@@ -25,7 +25,7 @@ use crate::files;
 
 use super::CaError;
 use super::credential::{self, CredentialName};
-use super::key::{element, sha256};
+use super::der::{element, sha256};
 
 /// A key in a token, as it is written in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
