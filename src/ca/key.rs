@@ -17,7 +17,7 @@ use crate::grant::request::KeyHash;
 
 use super::CaError;
 use super::der::{element, sha256};
-use super::text;
+use super::pem;
 use super::token::TokenKey;
 
 /// Octets of a serial number.
@@ -59,7 +59,7 @@ impl CaKey {
             return Err(CaError::Crypto { doing: "take a key out of its token" });
         };
         let document = pair.to_pkcs8v1().map_err(|_| CaError::Crypto { doing: "write a key" })?;
-        text::private_key(document.as_ref()).ok_or(CaError::Crypto { doing: "write a key" })
+        pem::private_key(document.as_ref()).ok_or(CaError::Crypto { doing: "write a key" })
     }
 
     /// The public half.

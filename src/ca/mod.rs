@@ -15,11 +15,11 @@ mod credential;
 mod csr;
 mod der;
 mod key;
+mod pem;
 mod place;
 mod profile;
 pub mod store;
 mod template;
-mod text;
 mod token;
 
 use std::fmt;
@@ -198,8 +198,8 @@ impl Authority {
         let issuer = chain.into_issuer();
         Ok(Self {
             template: Template::of(&bundle.key, &issuer, issuing_and_between.first().unwrap_or(root))?,
-            chain_pem: issuing_and_between.iter().map(|der| store::certificate_pem(der)).collect(),
-            root_pem: store::certificate_pem(root),
+            chain_pem: pem::chain(issuing_and_between),
+            root_pem: pem::certificate(root),
             not_before,
             not_after,
             own_keys,
@@ -275,7 +275,7 @@ impl Authority {
     /// The bytes to sign are not those that were prepared, or the library failed.
     pub fn sign(&self, prepared: Prepared) -> Result<Certificate, CaError> {
         let certificate = key::sealed(&self.key, &prepared.tbs, &prepared.tbs_digest)?;
-        let mut chain_pem = store::certificate_pem(&certificate);
+        let mut chain_pem = pem::certificate(&certificate);
         chain_pem.push_str(&self.chain_pem);
         Ok(Certificate {
             serial: prepared.serial,

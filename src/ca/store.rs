@@ -19,7 +19,6 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
 use nix::unistd::geteuid;
-use pem::{EncodeConfig, LineEnding, Pem};
 use zeroize::Zeroizing;
 
 use crate::files;
@@ -33,7 +32,7 @@ use super::key::{self, CaKey};
 use super::place::{KeyChange, KeyPlace};
 use super::profile::Particulars;
 use super::token::Attempt;
-use super::{CaError, profile, text};
+use super::{CaError, pem, profile};
 
 pub use super::chain::CertificateFacts;
 
@@ -47,8 +46,6 @@ pub const ROOT: &str = "root.crt";
 pub const ROOT_KEY: &str = "root.key";
 /// The key that waits for its certificate.
 pub const PENDING_KEY: &str = "issuing.next.key";
-
-const PEM_FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 
 /// The new certificates of an authority begin a minute back, before any leaf of theirs.
 const BACKDATED_SECONDS: i64 = 60;
@@ -103,7 +100,7 @@ pub fn init(
     let certificate = params.self_signed(&key)?;
     // The key first: a crash leaves a key without certificate, never the other way round.
     write(folder, ROOT_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
-    write(folder, ROOT, certificate_pem(certificate.der()).as_bytes(), 0o644, Existing::Refused)?;
+    write(folder, ROOT, pem::certificate(certificate.der()).as_bytes(), 0o644, Existing::Refused)?;
     let certificates = issued(cluster, &issuing_key, &key, certificate.der(), issuing_days, now)?;
     install(folder, place, &issuing_key, &certificates, Existing::Refused)?;
     show(folder, place, now)
@@ -184,7 +181,7 @@ pub fn csr(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Str
         KeyPlace::Credential(_) | KeyPlace::Token(_) => place.make_or_take(cluster)?,
     };
     let request = profile::issuing_request(profile::issuing_name(cluster)).serialize_request(&key)?;
-    Ok(pem::encode_config(&Pem::new("CERTIFICATE REQUEST", request.der().as_ref()), PEM_FORM))
+    Ok(pem::request(request.der().as_ref()))
 }
 
 /// Takes the answer of another PKI to [`csr`]: the issuing certificate, those between and the root, in
@@ -203,7 +200,7 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
         KeyPlace::File => (read_key(&path)?, format!("`{}`", path.display())),
         KeyPlace::Credential(_) | KeyPlace::Token(_) => (place.key(folder, Attempt::ByHand)?, place.to_string()),
     };
-    let certificates = certificates(chain_pem, "the given chain")?;
+    let certificates = pem::certificates(chain_pem).ok_or_else(|| damaged("the given chain"))?;
     let chain = Chain::check(&certificates)?;
     if *chain.issuing_key() != key.hash() {
         return Err(CaError::KeyMismatch {
@@ -215,7 +212,7 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
     chain.valid_at(now)?;
     install(folder, place, &key, &certificates, Existing::Replaced)?;
     if let Some(root) = certificates.last() {
-        write(folder, ROOT, certificate_pem(root).as_bytes(), 0o644, Existing::Replaced)?;
+        write(folder, ROOT, pem::certificate(root).as_bytes(), 0o644, Existing::Replaced)?;
     }
     if *place == KeyPlace::File {
         // Last, so that an import that was interrupted can be made again.
@@ -322,7 +319,10 @@ pub(super) fn read_bundle(folder: &Path, place: &KeyPlace, attempt: Attempt) -> 
     let path = folder.join(ISSUING);
     let what = format!("`{}`", path.display());
     let text = files::read_private(&path)?;
-    Ok(Bundle { key: private_key(&text, &what)?, certificates: certificates(&text, &what)? })
+    Ok(Bundle {
+        key: private_key(&text, &what)?,
+        certificates: pem::certificates(&text).ok_or_else(|| damaged(&what))?,
+    })
 }
 
 /// The chain of certificates that belong to their key.
@@ -336,11 +336,6 @@ pub(super) fn matched(bundle: &Bundle, place: &KeyPlace) -> Result<Chain, CaErro
         });
     }
     Ok(chain)
-}
-
-/// A certificate in PEM.
-pub(super) fn certificate_pem(der: &[u8]) -> String {
-    pem::encode_config(&Pem::new("CERTIFICATE", der), PEM_FORM)
 }
 
 /// The issuing certificate of `key` under the root, and the root.
@@ -382,7 +377,7 @@ fn install(
     }
     let text = key.to_pem()?;
     // One allocation: growing would leave a copy of the key in freed memory.
-    let chain = chain_pem(certificates);
+    let chain = pem::chain(certificates);
     let mut whole = Zeroizing::new(String::with_capacity(text.len() + chain.len()));
     whole.push_str(&text);
     whole.push_str(&chain);
@@ -390,16 +385,12 @@ fn install(
 }
 
 fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
-    write(folder, CHAIN, chain_pem(certificates).as_bytes(), 0o644, existing)
-}
-
-fn chain_pem(certificates: &[Vec<u8>]) -> String {
-    certificates.iter().map(|der| certificate_pem(der)).collect()
+    write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)
 }
 
 fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
     let path = folder.join(CHAIN);
-    certificates(&files::read_configuration(&path)?, &format!("`{}`", path.display()))
+    pem::certificates(&files::read_configuration(&path)?).ok_or_else(|| malformed(&path, DAMAGED))
 }
 
 /// From a minute back to so many seconds from now, in whole seconds.
@@ -411,7 +402,8 @@ fn validity(seconds: i64, now: Timestamp) -> (Timestamp, Timestamp) {
 
 fn read_root(folder: &Path) -> Result<Vec<u8>, CaError> {
     let path = folder.join(ROOT);
-    let mut found = certificates(&files::read_configuration(&path)?, &format!("`{}`", path.display()))?;
+    let text = files::read_configuration(&path)?;
+    let mut found = pem::certificates(&text).ok_or_else(|| malformed(&path, DAMAGED))?;
     match (found.pop(), found.is_empty()) {
         (Some(root), true) => Ok(root),
         _ => Err(malformed(&path, "holds not exactly one certificate")),
@@ -426,7 +418,7 @@ pub(super) fn read_key(path: &Path) -> Result<CaKey, CaError> {
 pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
     let wrong = |why: String| CaError::Malformed { what: what.to_owned(), why };
     let mut keys = Vec::new();
-    for block in blocks(text, what)? {
+    for block in pem::blocks(text).ok_or_else(|| damaged(what))? {
         match block.tag {
             "PRIVATE KEY" => keys.push(block.contents),
             "CERTIFICATE" => {}
@@ -440,16 +432,6 @@ pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
         [key] => CaKey::from_pkcs8(key).ok_or_else(|| wrong("holds a key that is not P-256".to_owned())),
         _ => Err(wrong("holds not exactly one `PRIVATE KEY`".to_owned())),
     }
-}
-
-/// The certificates in a text that can hold a private key too, in DER.
-fn certificates(text: &str, what: &str) -> Result<Vec<Vec<u8>>, CaError> {
-    let blocks = blocks(text, what)?;
-    Ok(blocks.iter().filter(|block| block.tag == "CERTIFICATE").map(|block| block.contents.to_vec()).collect())
-}
-
-fn blocks<'a>(text: &'a str, what: &str) -> Result<Vec<text::Block<'a>>, CaError> {
-    text::blocks(text).ok_or_else(|| CaError::Malformed { what: what.to_owned(), why: "is damaged PEM".to_owned() })
 }
 
 fn make_folder(folder: &Path) -> Result<(), CaError> {
@@ -528,4 +510,10 @@ fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> CaErr
 
 fn malformed(path: &Path, why: &str) -> CaError {
     CaError::Malformed { what: format!("`{}`", path.display()), why: why.to_owned() }
+}
+
+const DAMAGED: &str = "is damaged PEM";
+
+fn damaged(what: &str) -> CaError {
+    CaError::Malformed { what: what.to_owned(), why: DAMAGED.to_owned() }
 }

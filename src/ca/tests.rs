@@ -29,7 +29,7 @@ use crate::grant::refusal::Code;
 use crate::grant::request::{Access, Ask, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
 
-const PEM_FORM: pem::EncodeConfig = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
+const PEM_FORM: ::pem::EncodeConfig = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
 
 const NOW: &str = "2026-11-23T12:00:00.5Z";
 
@@ -137,7 +137,7 @@ fn issue(authority: &Authority, csr: CheckedCsr, until: Timestamp, now: Timestam
 }
 
 fn ders(pem: &str) -> Vec<Vec<u8>> {
-    pem::parse_many(pem).unwrap().into_iter().map(pem::Pem::into_contents).collect()
+    ::pem::parse_many(pem).unwrap().into_iter().map(::pem::Pem::into_contents).collect()
 }
 
 fn parsed(der: &[u8]) -> X509Certificate<'_> {
@@ -253,7 +253,7 @@ fn the_authoritys_own_keys_are_never_certified() {
     let issuing = fs::read_to_string(folder.path().join(store::ISSUING)).unwrap();
     let root = fs::read_to_string(folder.path().join(store::ROOT_KEY)).unwrap();
     for text in [issuing, root] {
-        let block = pem::parse_many(&text).unwrap().into_iter().find(|block| block.tag() == "PRIVATE KEY").unwrap();
+        let block = ::pem::parse_many(&text).unwrap().into_iter().find(|block| block.tag() == "PRIVATE KEY").unwrap();
         let csr = read_csr(&csr_of(&CaKey::from_pkcs8(block.contents()).unwrap())).unwrap();
         assert!(authority.is_own_key(csr.key()));
         let approved = approved(csr.key(), now() + seconds(900));
@@ -280,7 +280,7 @@ fn the_daemon_is_a_user_in_no_group() {
     let one = authority.daemon_credential("bastion-1.example.com", seconds(3600), now()).unwrap();
     let chain = ders(&one.chain_pem);
     assert_eq!(parsed(&chain[0]).subject().to_string(), "CN=jit:daemon:bastion-1.example.com");
-    let key = CaKey::from_pkcs8(pem::parse(one.key_pem.as_bytes()).unwrap().contents()).unwrap();
+    let key = CaKey::from_pkcs8(::pem::parse(one.key_pem.as_bytes()).unwrap().contents()).unwrap();
     assert_eq!(sha256_hex(parsed(&chain[0]).public_key().raw), key.hash().0);
     assert_eq!(one.not_after, moment("2026-11-23T12:59:59Z"));
     let other = authority.daemon_credential("bastion-1.example.com", seconds(3600), now()).unwrap();
@@ -532,7 +532,7 @@ fn a_damaged_or_mixed_bundle_is_not_opened() {
     let path = folder.path().join(store::ISSUING);
     let ours = fs::read_to_string(&path).unwrap();
     let theirs = fs::read_to_string(other.path().join(store::ISSUING)).unwrap();
-    let part = |text: &str, number: usize| pem::encode_config(&pem::parse_many(text).unwrap()[number], PEM_FORM);
+    let part = |text: &str, number: usize| ::pem::encode_config(&::pem::parse_many(text).unwrap()[number], PEM_FORM);
     let (key, issuing, root) = (part(&ours, 0), part(&ours, 1), part(&ours, 2));
     for (what, text) in [
         ("empty", String::new()),
@@ -642,7 +642,7 @@ fn a_request_that_waits_is_asked_again_with_the_same_key() {
     assert_eq!(one.bits, other.bits);
     assert_eq!(mode(&folder.path().join(store::PENDING_KEY)), 0o600);
     let text = store::csr(&folder.path(), &KeyPlace::File, &cluster()).unwrap();
-    let der = pem::parse(text).unwrap().into_contents();
+    let der = ::pem::parse(text).unwrap().into_contents();
     let (_, request) = x509_parser::certification_request::X509CertificationRequest::from_der(&der).unwrap();
     let wanted: Vec<_> = request.requested_extensions().unwrap().collect();
     assert!(wanted.iter().any(|extension| matches!(extension,
@@ -813,10 +813,10 @@ proptest::proptest! {
     fn a_changed_request_gives_the_same_key_or_a_refusal(at in 0usize..400, bits in 1u8..=255, cut in proptest::bool::ANY) {
         let good = fs::read_to_string(certs().join("hostile/san.pem")).unwrap();
         let key = read_csr(&good).unwrap().key().clone();
-        let mut der = pem::parse(&good).unwrap().into_contents();
+        let mut der = ::pem::parse(&good).unwrap().into_contents();
         let at = at % der.len();
         if cut { der.truncate(at) } else { der[at] ^= bits }
-        let text = pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der));
+        let text = ::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der));
         if let Ok(csr) = read_csr(&text) {
             proptest::prop_assert_eq!(csr.key(), &key);
         }
@@ -825,7 +825,7 @@ proptest::proptest! {
     /// Nothing that is sent makes the reader panic.
     #[test]
     fn any_bytes_are_read_or_refused(der in proptest::collection::vec(proptest::num::u8::ANY, 0..600), text in "\\PC{0,300}") {
-        let _ = read_csr(&pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)));
+        let _ = read_csr(&::pem::encode(&::pem::Pem::new("CERTIFICATE REQUEST", der)));
         let _ = read_csr(&text);
     }
 }
@@ -868,7 +868,7 @@ fn sample_path(name: &str) -> PathBuf {
 }
 
 fn sample(name: &str) -> Vec<u8> {
-    pem::parse(fs::read_to_string(sample_path(name)).unwrap()).unwrap().into_contents()
+    ::pem::parse(fs::read_to_string(sample_path(name)).unwrap()).unwrap().into_contents()
 }
 
 /// The public key of a sample, so that no private key has to be kept.

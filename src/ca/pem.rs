@@ -1,11 +1,16 @@
 //! PEM (RFC 7468) without a trace: a private key is read and written in memory that is wiped, each piece in one
 //! allocation, for growing would leave a copy in freed memory.
 //!
-//! It takes only what it understands whole. It does not look into what is encoded. Called by the store and by keys.
+//! It takes only what it understands whole. It does not look into what is encoded. Called by keys, the authority and its
+//! store.
 
+use ::pem::{EncodeConfig, LineEnding, Pem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
+
+/// How certificates are written: a line ends as on Unix.
+const FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 
 /// One block of a text.
 pub(super) struct Block<'a> {
@@ -26,6 +31,27 @@ pub(super) fn blocks(text: &str) -> Option<Vec<Block<'_>>> {
         found.push(Block { tag, contents: decoded(body)? });
     }
     Some(found)
+}
+
+/// A certificate as PEM.
+pub(super) fn certificate(der: &[u8]) -> String {
+    ::pem::encode_config(&Pem::new("CERTIFICATE", der), FORM)
+}
+
+/// A certificate request as PEM.
+pub(super) fn request(der: &[u8]) -> String {
+    ::pem::encode_config(&Pem::new("CERTIFICATE REQUEST", der), FORM)
+}
+
+/// Certificates in PEM, in their order.
+pub(super) fn chain(certificates: &[Vec<u8>]) -> String {
+    certificates.iter().map(|der| certificate(der)).collect()
+}
+
+/// The certificates in a text that can hold a private key too, in DER. Nothing when a block is damaged.
+pub(super) fn certificates(text: &str) -> Option<Vec<Vec<u8>>> {
+    let blocks = blocks(text)?;
+    Some(blocks.iter().filter(|block| block.tag == "CERTIFICATE").map(|block| block.contents.to_vec()).collect())
 }
 
 /// A private key in PKCS#8 DER as PEM.
@@ -68,8 +94,7 @@ mod tests {
         for length in [1, 2, 3, 47, 48, 49, 138] {
             let der: Vec<u8> = (0..length).collect();
             let written = private_key(&der).unwrap();
-            let form = pem::EncodeConfig::new().set_line_ending(pem::LineEnding::LF);
-            assert_eq!(*written, pem::encode_config(&pem::Pem::new("PRIVATE KEY", der.clone()), form));
+            assert_eq!(*written, ::pem::encode_config(&Pem::new("PRIVATE KEY", der.clone()), FORM));
             let blocks = blocks(&written).unwrap();
             assert_eq!((blocks.len(), blocks[0].tag, &**blocks[0].contents), (1, "PRIVATE KEY", &*der));
         }
