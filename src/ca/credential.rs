@@ -22,7 +22,7 @@ use crate::files::{self, FileError};
 use crate::grant::request::ClusterName;
 
 use super::CaError;
-use super::store::{self, Existing};
+use super::disk::{self, Existing};
 
 const SEALED: &str = "/etc/credstore.encrypted";
 const PLAIN: &str = "/etc/credstore";
@@ -188,7 +188,7 @@ fn put(folder: &str, name: &str, contents: &[u8], mode: u32) -> Result<(), CaErr
         doing: "make",
         source,
     })?;
-    store::write(folder, name, contents, mode, Existing::Replaced)
+    disk::write(folder, name, contents, mode, Existing::Replaced)
 }
 
 /// Runs `systemd-creds` and answers with what it printed; nothing when this systemd has no such command.

@@ -53,6 +53,28 @@ impl CaKey {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).ok().map(Self::Memory)
     }
 
+    /// The one private key in the PEM of a file or a credential, which can hold certificates too.
+    ///
+    /// # Errors
+    /// What is wrong with the text, as a verb and its object.
+    pub(super) fn from_pem(text: &str) -> Result<Self, String> {
+        let mut keys = Vec::new();
+        for block in pem::blocks(text).ok_or_else(|| pem::DAMAGED.to_owned())? {
+            match block.tag {
+                "PRIVATE KEY" => keys.push(block.contents),
+                "CERTIFICATE" => {}
+                other => {
+                    let other = other.escape_default();
+                    return Err(format!("holds a `{other}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`"));
+                }
+            }
+        }
+        match keys.as_slice() {
+            [key] => Self::from_pkcs8(key).ok_or_else(|| "holds a key that is not P-256".to_owned()),
+            _ => Err("holds not exactly one `PRIVATE KEY`".to_owned()),
+        }
+    }
+
     /// PKCS#8 in PEM, of a key in memory.
     pub(super) fn to_pem(&self) -> Result<Zeroizing<String>, CaError> {
         let Self::Memory(pair) = self else {

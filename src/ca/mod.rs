@@ -14,6 +14,8 @@ mod chain;
 mod credential;
 mod csr;
 mod der;
+mod disk;
+mod folder;
 mod key;
 mod pem;
 mod place;
@@ -188,8 +190,8 @@ impl Authority {
     /// A file is missing, others can read or write it, its key and certificates do not belong together, or
     /// they are no chain that kube-apiserver would take from a client; the key can't be had.
     pub fn open(folder: &Path, place: &KeyPlace) -> Result<Self, CaError> {
-        let bundle = store::read_bundle(folder, place, Attempt::Careful)?;
-        let chain = store::matched(&bundle, place)?;
+        let bundle = place.bundle(folder, Attempt::Careful)?;
+        let chain = bundle.chain(place)?;
         let (root, issuing_and_between) = bundle.certificates.split_last().ok_or(CaError::Malformed {
             what: format!("`{}`", folder.join(place.certificates()).display()),
             why: "holds no certificate".to_owned(),

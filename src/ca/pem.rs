@@ -9,6 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+/// What is wrong with a text of which a block can't be read.
+pub(super) const DAMAGED: &str = "is damaged PEM";
+
 /// How certificates are written: a line ends as on Unix.
 const FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 

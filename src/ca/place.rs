@@ -6,12 +6,15 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::files;
 use crate::grant::request::ClusterName;
 
 use super::CaError;
+use super::chain::Chain;
 use super::credential::{self, CredentialName};
+use super::folder;
 use super::key::CaKey;
-use super::store;
+use super::pem;
 use super::token::{Attempt, TokenKey, TokenPlace};
 
 /// Where the issuing key of an authority lies.
@@ -40,18 +43,34 @@ impl KeyPlace {
     #[must_use]
     pub fn certificates(&self) -> &'static str {
         match self {
-            Self::File => store::ISSUING,
-            Self::Credential(_) | Self::Token(_) => store::CHAIN,
+            Self::File => folder::ISSUING,
+            Self::Credential(_) | Self::Token(_) => folder::CHAIN,
         }
     }
 
     /// The key that is there. Not for [`KeyPlace::File`], where it is read with its certificates.
     pub(super) fn key(&self, folder: &Path, attempt: Attempt) -> Result<CaKey, CaError> {
         match self {
-            Self::File => store::read_key(&folder.join(store::ISSUING)),
+            Self::File => folder::read_key(&folder.join(folder::ISSUING)),
             Self::Credential(name) => read(name, &credential::read(name)?),
             Self::Token(place) => Ok(CaKey::Token(TokenKey::open(place, attempt)?)),
         }
+    }
+
+    /// Reads the key and its certificates in the authority's folder.
+    pub(super) fn bundle(&self, folder: &Path, attempt: Attempt) -> Result<Bundle, CaError> {
+        files::check_folder(folder)?;
+        if *self != Self::File {
+            // The certificates first: without them no token has to be asked.
+            let certificates = folder::read_chain(folder)?;
+            return Ok(Bundle { key: self.key(folder, attempt)?, certificates });
+        }
+        let path = folder.join(folder::ISSUING);
+        let text = files::read_private(&path)?;
+        Ok(Bundle {
+            key: folder::private_key(&text, &format!("`{}`", path.display()))?,
+            certificates: pem::certificates(&text).ok_or_else(|| folder::malformed(&path, pem::DAMAGED))?,
+        })
     }
 
     /// The key for a new authority: the one that is there, or a new one. A key for the file stays in memory.
@@ -79,10 +98,31 @@ impl KeyPlace {
     }
 }
 
+/// The issuing key with its certificates, issuing first, root last.
+pub(super) struct Bundle {
+    pub(super) key: CaKey,
+    pub(super) certificates: Vec<Vec<u8>>,
+}
+
+impl Bundle {
+    /// The chain of the certificates, which have to belong to the key.
+    pub(super) fn chain(&self, place: &KeyPlace) -> Result<Chain, CaError> {
+        let chain = Chain::check(&self.certificates)?;
+        if *chain.issuing_key() != self.key.hash() {
+            return Err(CaError::KeyMismatch {
+                key: place.to_string(),
+                certificate: chain.issuing_subject().to_owned(),
+                hint: "hint: after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
+            });
+        }
+        Ok(chain)
+    }
+}
+
 impl fmt::Display for KeyPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File => write!(f, "`{}`", store::ISSUING),
+            Self::File => write!(f, "`{}`", folder::ISSUING),
             Self::Credential(name) => write!(f, "the credential `{name}`"),
             Self::Token(place) => write!(f, "the object `{}` of the token `{}`", place.object, place.token),
         }
@@ -98,5 +138,5 @@ fn sealed(name: &CredentialName, cluster: &ClusterName) -> Result<CaKey, CaError
 }
 
 fn read(name: &CredentialName, text: &str) -> Result<CaKey, CaError> {
-    store::private_key(text, &format!("the credential `{name}`"))
+    folder::private_key(text, &format!("the credential `{name}`"))
 }

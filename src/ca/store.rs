@@ -1,51 +1,29 @@
-//! An authority's folder: how its keys and certificates are made, shown, renewed and imported.
+//! How an authority's keys and certificates are made, shown, renewed, imported and sealed.
 //!
-//! ```text
-//!  issuing.pem       0600  the issuing key and its chain up to the root: all that serving needs
-//!  issuing.crt       0644  the chain alone, where the key lies in a credential or a token
-//!  root.crt          0644  the root certificate, for the API server's --client-ca-file
-//!  root.key          0600  the root key; belongs on another machine, absent here when serving
-//!  issuing.next.key  0600  a key that waits for a certificate from another PKI
-//! ```
-//! Key and certificates are one file, so no reader ever sees a key with another one's certificate. A file
-//! appears whole or not at all, and nothing is overwritten but `issuing.pem` and `root.crt` by a
-//! certificate that was checked before. Called by `jitd init` and `jitd ca`.
+//! It overwrites nothing but the issuing key's file, the chain and `root.crt`, each by a certificate that was checked
+//! before. Called by `jitd init` and `jitd ca`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
-use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
 use crate::files;
-use crate::grant::digest::hex;
 use crate::grant::request::ClusterName;
 
 use super::chain::{self, Chain};
 use super::credential::{self, CredentialError, CredentialName};
 use super::der::whole_second;
+use super::disk::{Existing, make_folder, remove, write};
+use super::folder::{malformed, private_key, read_chain, read_key, read_root, write_chain};
 use super::key::{self, CaKey};
-use super::place::{KeyChange, KeyPlace};
+use super::place::{Bundle, KeyChange, KeyPlace};
 use super::profile::Particulars;
 use super::token::Attempt;
 use super::{CaError, pem, profile};
 
 pub use super::chain::CertificateFacts;
-
-/// The issuing key and its chain.
-pub const ISSUING: &str = "issuing.pem";
-/// The chain without a key.
-pub const CHAIN: &str = "issuing.crt";
-/// The root certificate.
-pub const ROOT: &str = "root.crt";
-/// The root key.
-pub const ROOT_KEY: &str = "root.key";
-/// The key that waits for its certificate.
-pub const PENDING_KEY: &str = "issuing.next.key";
+pub use super::folder::{CHAIN, ISSUING, PENDING_KEY, ROOT, ROOT_KEY};
 
 /// The new certificates of an authority begin a minute back, before any leaf of theirs.
 const BACKDATED_SECONDS: i64 = 60;
@@ -139,8 +117,8 @@ pub fn renew(
 /// # Errors
 /// There is no authority, or it is not in order.
 pub fn show(folder: &Path, place: &KeyPlace, now: Timestamp) -> Result<Shown, CaError> {
-    let bundle = read_bundle(folder, place, Attempt::ByHand)?;
-    let chain = matched(&bundle, place)?;
+    let bundle = place.bundle(folder, Attempt::ByHand)?;
+    let chain = bundle.chain(place)?;
     let rest = chain.not_after().duration_since(now);
     let mut facts = chain.into_facts();
     let (Some(root), false) = (facts.pop(), facts.is_empty()) else {
@@ -200,7 +178,8 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
         KeyPlace::File => (read_key(&path)?, format!("`{}`", path.display())),
         KeyPlace::Credential(_) | KeyPlace::Token(_) => (place.key(folder, Attempt::ByHand)?, place.to_string()),
     };
-    let certificates = pem::certificates(chain_pem).ok_or_else(|| damaged("the given chain"))?;
+    let certificates = pem::certificates(chain_pem)
+        .ok_or_else(|| CaError::Malformed { what: "the given chain".to_owned(), why: pem::DAMAGED.to_owned() })?;
     let chain = Chain::check(&certificates)?;
     if *chain.issuing_key() != key.hash() {
         return Err(CaError::KeyMismatch {
@@ -257,8 +236,8 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
     };
     let path = folder.join(ISSUING);
     let plain = if path.symlink_metadata().is_ok() {
-        let bundle = read_bundle(folder, &KeyPlace::File, Attempt::ByHand)?;
-        matched(&bundle, &KeyPlace::File)?;
+        let bundle = KeyPlace::File.bundle(folder, Attempt::ByHand)?;
+        bundle.chain(&KeyPlace::File)?;
         Some(bundle)
     } else {
         None
@@ -295,47 +274,11 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
     if *place == KeyPlace::File {
         return Ok(Sealed::ConfigurationIsLeft { name, drop_in });
     }
-    matched(&Bundle { key, certificates: read_chain(folder)? }, place)?;
+    Bundle { key, certificates: read_chain(folder)? }.chain(place)?;
     if plain.is_some() {
         remove(folder, ISSUING)?;
     }
     Ok(Sealed::Done { name, removed: plain.is_some() })
-}
-
-/// The issuing key with its certificates, issuing first, root last.
-pub(super) struct Bundle {
-    pub(super) key: CaKey,
-    pub(super) certificates: Vec<Vec<u8>>,
-}
-
-/// Reads the key at its place and its certificates.
-pub(super) fn read_bundle(folder: &Path, place: &KeyPlace, attempt: Attempt) -> Result<Bundle, CaError> {
-    files::check_folder(folder)?;
-    if *place != KeyPlace::File {
-        // The certificates first: without them no token has to be asked.
-        let certificates = read_chain(folder)?;
-        return Ok(Bundle { key: place.key(folder, attempt)?, certificates });
-    }
-    let path = folder.join(ISSUING);
-    let what = format!("`{}`", path.display());
-    let text = files::read_private(&path)?;
-    Ok(Bundle {
-        key: private_key(&text, &what)?,
-        certificates: pem::certificates(&text).ok_or_else(|| damaged(&what))?,
-    })
-}
-
-/// The chain of certificates that belong to their key.
-pub(super) fn matched(bundle: &Bundle, place: &KeyPlace) -> Result<Chain, CaError> {
-    let chain = Chain::check(&bundle.certificates)?;
-    if *chain.issuing_key() != bundle.key.hash() {
-        return Err(CaError::KeyMismatch {
-            key: place.to_string(),
-            certificate: chain.issuing_subject().to_owned(),
-            hint: "hint: after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
-        });
-    }
-    Ok(chain)
 }
 
 /// The issuing certificate of `key` under the root, and the root.
@@ -384,136 +327,9 @@ fn install(
     write(folder, ISSUING, whole.as_bytes(), 0o600, existing)
 }
 
-fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
-    write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)
-}
-
-fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
-    let path = folder.join(CHAIN);
-    pem::certificates(&files::read_configuration(&path)?).ok_or_else(|| malformed(&path, DAMAGED))
-}
-
 /// From a minute back to so many seconds from now, in whole seconds.
 fn validity(seconds: i64, now: Timestamp) -> (Timestamp, Timestamp) {
     let now = now.as_second();
     let last = now.saturating_add(seconds).saturating_sub(1);
     (whole_second(now.saturating_sub(BACKDATED_SECONDS)), whole_second(last))
-}
-
-fn read_root(folder: &Path) -> Result<Vec<u8>, CaError> {
-    let path = folder.join(ROOT);
-    let text = files::read_configuration(&path)?;
-    let mut found = pem::certificates(&text).ok_or_else(|| malformed(&path, DAMAGED))?;
-    match (found.pop(), found.is_empty()) {
-        (Some(root), true) => Ok(root),
-        _ => Err(malformed(&path, "holds not exactly one certificate")),
-    }
-}
-
-pub(super) fn read_key(path: &Path) -> Result<CaKey, CaError> {
-    private_key(&files::read_private(path)?, &format!("`{}`", path.display()))
-}
-
-/// The one private key in a text that can hold certificates too.
-pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
-    let wrong = |why: String| CaError::Malformed { what: what.to_owned(), why };
-    let mut keys = Vec::new();
-    for block in pem::blocks(text).ok_or_else(|| damaged(what))? {
-        match block.tag {
-            "PRIVATE KEY" => keys.push(block.contents),
-            "CERTIFICATE" => {}
-            other => {
-                let other = other.escape_default();
-                return Err(wrong(format!("holds a `{other}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`")));
-            }
-        }
-    }
-    match keys.as_slice() {
-        [key] => CaKey::from_pkcs8(key).ok_or_else(|| wrong("holds a key that is not P-256".to_owned())),
-        _ => Err(wrong("holds not exactly one `PRIVATE KEY`".to_owned())),
-    }
-}
-
-fn make_folder(folder: &Path) -> Result<(), CaError> {
-    match files::new_folder(folder) {
-        Ok(made) => {
-            if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                give_to_owner_of(parent, &made).map_err(io_error(folder, "hand over"))?;
-                sync_folder(parent)?;
-            }
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(files::check_folder(folder)?),
-        Err(source) => Err(CaError::Io { path: folder.to_path_buf(), doing: "make", source }),
-    }
-}
-
-/// What happens to a file of the same name.
-#[derive(Clone, Copy)]
-pub(super) enum Existing {
-    Refused,
-    Replaced,
-}
-
-/// Writes a file so that it is there whole or not at all, also after a loss of power.
-pub(super) fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), CaError> {
-    let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
-    let (path, new) = (folder.join(name), folder.join(format!(".{name}.{}.new", hex(&random))));
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
-    // The mode again, because the caller's umask took bits from the first.
-    let written = give_to_owner_of(folder, &file)
-        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
-        .and_then(|()| file.write_all(contents))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| match existing {
-            Existing::Replaced => fs::rename(&new, &path),
-            // Unlike a rename, a link fails when the name is taken.
-            Existing::Refused => fs::hard_link(&new, &path).and_then(|()| fs::remove_file(&new)),
-        });
-    if let Err(source) = written {
-        // It may be gone already; the first error is the one to tell.
-        let _ = fs::remove_file(&new);
-        return Err(if source.kind() == io::ErrorKind::AlreadyExists {
-            CaError::AlreadyThere { path }
-        } else {
-            CaError::Io { path, doing: "write", source }
-        });
-    }
-    sync_folder(folder)
-}
-
-/// What root makes in a folder of the service has to be the service's, or it could not read it.
-fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
-    let metadata = fs::metadata(folder)?;
-    if geteuid().is_root() && metadata.uid() != 0 {
-        fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
-    }
-    Ok(())
-}
-
-fn remove(folder: &Path, name: &str) -> Result<(), CaError> {
-    let path = folder.join(name);
-    fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), CaError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder, "write"))
-}
-
-fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> CaError {
-    let path: PathBuf = path.to_path_buf();
-    move |source| CaError::Io { path, doing, source }
-}
-
-fn malformed(path: &Path, why: &str) -> CaError {
-    CaError::Malformed { what: format!("`{}`", path.display()), why: why.to_owned() }
-}
-
-const DAMAGED: &str = "is damaged PEM";
-
-fn damaged(what: &str) -> CaError {
-    CaError::Malformed { what: what.to_owned(), why: DAMAGED.to_owned() }
 }

@@ -1,0 +1,91 @@
+//! Files of an authority on the disk: there whole or not at all, also after a loss of power, and its owner's who has to
+//! read them.
+//!
+//! It does not look into what it writes. Called by the authority's folder, its store and the credentials.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use nix::unistd::geteuid;
+
+use crate::files;
+use crate::grant::digest::hex;
+
+use super::CaError;
+
+pub(super) fn make_folder(folder: &Path) -> Result<(), CaError> {
+    match files::new_folder(folder) {
+        Ok(made) => {
+            if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                give_to_owner_of(parent, &made).map_err(io_error(folder, "hand over"))?;
+                sync_folder(parent)?;
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(files::check_folder(folder)?),
+        Err(source) => Err(CaError::Io { path: folder.to_path_buf(), doing: "make", source }),
+    }
+}
+
+/// What happens to a file of the same name.
+#[derive(Clone, Copy)]
+pub(super) enum Existing {
+    Refused,
+    Replaced,
+}
+
+/// Writes a file so that it is there whole or not at all, also after a loss of power.
+pub(super) fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), CaError> {
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
+    let (path, new) = (folder.join(name), folder.join(format!(".{name}.{}.new", hex(&random))));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
+    // The mode again, because the caller's umask took bits from the first.
+    let written = give_to_owner_of(folder, &file)
+        .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
+        .and_then(|()| file.write_all(contents))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| match existing {
+            Existing::Replaced => fs::rename(&new, &path),
+            // Unlike a rename, a link fails when the name is taken.
+            Existing::Refused => fs::hard_link(&new, &path).and_then(|()| fs::remove_file(&new)),
+        });
+    if let Err(source) = written {
+        // It may be gone already; the first error is the one to tell.
+        let _ = fs::remove_file(&new);
+        return Err(if source.kind() == io::ErrorKind::AlreadyExists {
+            CaError::AlreadyThere { path }
+        } else {
+            CaError::Io { path, doing: "write", source }
+        });
+    }
+    sync_folder(folder)
+}
+
+/// What root makes in a folder of the service has to be the service's, or it could not read it.
+fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
+    let metadata = fs::metadata(folder)?;
+    if geteuid().is_root() && metadata.uid() != 0 {
+        fchown(file, Some(metadata.uid()), Some(metadata.gid()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn remove(folder: &Path, name: &str) -> Result<(), CaError> {
+    let path = folder.join(name);
+    fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
+    sync_folder(folder)
+}
+
+fn sync_folder(folder: &Path) -> Result<(), CaError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder, "write"))
+}
+
+fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> CaError {
+    let path: PathBuf = path.to_path_buf();
+    move |source| CaError::Io { path, doing, source }
+}
