@@ -28,7 +28,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::ca::{Authority, CaError};
+use crate::ca::{Authority, SignError};
 use crate::cluster::{Cluster, ClusterError};
 use crate::config::{PolicyRead, Times};
 use crate::grant::drain;
@@ -60,7 +60,7 @@ pub enum BrokerError {
     Cluster(#[from] ClusterError),
     /// The authority could not sign.
     #[error(transparent)]
-    Authority(#[from] CaError),
+    Authority(#[from] SignError),
     /// The clock went back behind what the trail already says.
     #[error(
         "the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right"

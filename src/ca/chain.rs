@@ -22,8 +22,29 @@ use x509_parser::x509::X509Name;
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
 
-use super::CaError;
 use super::der::whole_second;
+use super::key::SignError;
+
+/// Why certificates are not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// One of them can't be read, or they are too few.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// Which.
+        what: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// They are not a chain from an issuing certificate of ours to a root.
+    #[error("the certificate `{subject}` {why}")]
+    Fault {
+        /// The subject of the certificate at fault.
+        subject: String,
+        /// What is wrong with it and what would be right.
+        why: String,
+    },
+}
 
 /// What is to be known of one certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +73,10 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Checks DER certificates, issuing first, root last.
-    pub(super) fn check(certificates: &[Vec<u8>]) -> Result<Self, CaError> {
+    pub(super) fn check(certificates: &[Vec<u8>]) -> Result<Self, ChainError> {
         let parsed = certificates.iter().map(|der| parse(der)).collect::<Result<Vec<_>, _>>()?;
         let (Some(issuing), Some(root), true) = (parsed.first(), parsed.last(), parsed.len() > 1) else {
-            return Err(CaError::Malformed {
+            return Err(ChainError::Malformed {
                 what: "the certificates".to_owned(),
                 why: "are not a chain; hint: give the issuing certificate, those between, and the root, in this order"
                     .to_owned(),
@@ -85,12 +106,12 @@ impl Chain {
     }
 
     /// Refuses when one of the certificates is not valid now.
-    pub(super) fn valid_at(&self, now: Timestamp) -> Result<(), CaError> {
+    pub(super) fn valid_at(&self, now: Timestamp) -> Result<(), SignError> {
         if now < self.not_before {
-            return Err(CaError::NotYetValid { not_before: self.not_before });
+            return Err(SignError::NotYetValid { not_before: self.not_before });
         }
         if now >= self.not_after {
-            return Err(CaError::Expired { not_after: self.not_after });
+            return Err(SignError::Expired { not_after: self.not_after });
         }
         Ok(())
     }
@@ -130,7 +151,7 @@ impl Chain {
 }
 
 /// A root certificate by itself: its facts, its name as an issuer, its validity.
-pub(super) fn root(der: &[u8]) -> Result<(CertificateFacts, CertificateParams), CaError> {
+pub(super) fn root(der: &[u8]) -> Result<(CertificateFacts, CertificateParams), ChainError> {
     let certificate = parse(der)?;
     authority_rules(&certificate, 1)?;
     signed_by(&certificate, &certificate)?;
@@ -138,7 +159,7 @@ pub(super) fn root(der: &[u8]) -> Result<(CertificateFacts, CertificateParams), 
 }
 
 /// Refuses when the issuer in the bytes of a certificate is not, byte for byte, the subject of another.
-pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), CaError> {
+pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), ChainError> {
     let issuing = parse(issuing)?;
     match TbsCertificate::from_der(tbs) {
         Ok((_, tbs)) if tbs.issuer().as_raw() == issuing.subject().as_raw() => Ok(()),
@@ -150,7 +171,7 @@ pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), CaErro
 }
 
 /// What only the issuing certificate has to fulfil.
-fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), CaError> {
+fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
     match constraints(certificate)? {
         Some(BasicConstraints { path_len_constraint: Some(0), .. }) => {}
         _ => {
@@ -170,7 +191,7 @@ fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), CaError> {
 }
 
 /// What each authority in a chain has to fulfil that has `below` authorities below it.
-fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<(), CaError> {
+fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<(), ChainError> {
     match constraints(certificate)? {
         Some(BasicConstraints { ca: true, path_len_constraint: None }) => {}
         Some(BasicConstraints { ca: true, path_len_constraint: Some(allowed) })
@@ -213,7 +234,7 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
     }
 }
 
-fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), CaError> {
+fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> Result<(), ChainError> {
     let name = printed(issuer.subject());
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
         return Err(fault(
@@ -242,7 +263,7 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
         .map_err(|_| fault(certificate, &format!("does not carry the signature of `{name}`")))
 }
 
-fn constraints<'a>(certificate: &'a X509Certificate<'_>) -> Result<Option<&'a BasicConstraints>, CaError> {
+fn constraints<'a>(certificate: &'a X509Certificate<'_>) -> Result<Option<&'a BasicConstraints>, ChainError> {
     certificate
         .basic_constraints()
         .map(|extension| extension.map(|extension| extension.value))
@@ -260,7 +281,7 @@ fn key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> 
     })
 }
 
-fn issuer(certificate: &X509Certificate<'_>) -> Result<CertificateParams, CaError> {
+fn issuer(certificate: &X509Certificate<'_>) -> Result<CertificateParams, ChainError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name_of(certificate.subject()).map_err(|what| {
         fault(certificate, &format!("has {what} in its subject; hint: have it made with the subject of `jitd ca csr`"))
@@ -331,16 +352,16 @@ fn last_second(certificate: &X509Certificate<'_>) -> Timestamp {
     whole_second(certificate.validity().not_after.timestamp())
 }
 
-fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CaError> {
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, ChainError> {
     match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
-        _ => Err(CaError::Malformed {
+        _ => Err(ChainError::Malformed {
             what: format!("the certificate with SHA-256 {}", sha256_hex(der)),
             why: "is not one X.509 certificate in DER".to_owned(),
         }),
     }
 }
 
-fn fault(certificate: &X509Certificate<'_>, why: &str) -> CaError {
-    CaError::Chain { subject: printed(certificate.subject()), why: why.to_owned() }
+fn fault(certificate: &X509Certificate<'_>, why: &str) -> ChainError {
+    ChainError::Fault { subject: printed(certificate.subject()), why: why.to_owned() }
 }

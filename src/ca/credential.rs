@@ -21,7 +21,6 @@ use zeroize::Zeroizing;
 use crate::files::{self, FileError};
 use crate::grant::request::ClusterName;
 
-use super::CaError;
 use super::disk::{self, Existing};
 
 const SEALED: &str = "/etc/credstore.encrypted";
@@ -146,9 +145,9 @@ pub(super) fn read_sealed(name: &CredentialName) -> Result<Option<Zeroizing<Stri
 }
 
 /// Seals `text` under this name in the place of what was there, and reads it back. A crash leaves the one or the other.
-pub(super) fn seal(name: &CredentialName, text: &str) -> Result<(), CaError> {
+pub(super) fn seal(name: &CredentialName, text: &str) -> Result<(), CredentialError> {
     if !geteuid().is_root() {
-        return Err(CredentialError::RootOnly(name.clone()).into());
+        return Err(CredentialError::RootOnly(name.clone()));
     }
     match run(name, "encrypt", &["--with-key=auto".as_ref(), "-".as_ref(), "-".as_ref()], text.as_bytes())? {
         Some(sealed) => put(SEALED, &name.0, sealed.as_bytes(), 0o600)?,
@@ -156,12 +155,12 @@ pub(super) fn seal(name: &CredentialName, text: &str) -> Result<(), CaError> {
     }
     match read_sealed(name)? {
         Some(found) if *found == text => Ok(()),
-        _ => Err(CredentialError::ReadBack(name.clone()).into()),
+        _ => Err(CredentialError::ReadBack(name.clone())),
     }
 }
 
 /// Lets the service have the credential, and answers with the file that says so.
-pub(super) fn write_drop_in(name: &CredentialName, cluster: &ClusterName) -> Result<PathBuf, CaError> {
+pub(super) fn write_drop_in(name: &CredentialName, cluster: &ClusterName) -> Result<PathBuf, CredentialError> {
     let source = file(name);
     let setting = if source.starts_with(SEALED) { "LoadCredentialEncrypted" } else { "LoadCredential" };
     let text = format!(
@@ -179,16 +178,16 @@ pub(super) fn file(name: &CredentialName) -> PathBuf {
     if plain.symlink_metadata().is_ok() { plain } else { Path::new(SEALED).join(&name.0) }
 }
 
-fn put(folder: &str, name: &str, contents: &[u8], mode: u32) -> Result<(), CaError> {
+fn put(folder: &str, name: &str, contents: &[u8], mode: u32) -> Result<(), CredentialError> {
     let folder = Path::new(folder);
     // Drop-ins are read by everybody, credentials by root.
     let bits = if mode == 0o600 { 0o700 } else { 0o755 };
-    DirBuilder::new().recursive(true).mode(bits).create(folder).map_err(|source| CaError::Io {
+    DirBuilder::new().recursive(true).mode(bits).create(folder).map_err(|source| FileError::Io {
         path: folder.to_path_buf(),
         doing: "make",
         source,
     })?;
-    disk::write(folder, name, contents, mode, Existing::Replaced)
+    Ok(disk::write(folder, name, contents, mode, Existing::Replaced)?)
 }
 
 /// Runs `systemd-creds` and answers with what it printed; nothing when this systemd has no such command.

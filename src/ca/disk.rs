@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use nix::unistd::geteuid;
 
-use crate::files;
+use crate::files::{self, FileError};
 use crate::grant::digest::hex;
 
-use super::CaError;
-
-pub(super) fn make_folder(folder: &Path) -> Result<(), CaError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
     match files::new_folder(folder) {
         Ok(made) => {
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -25,8 +23,8 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), CaError> {
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(files::check_folder(folder)?),
-        Err(source) => Err(CaError::Io { path: folder.to_path_buf(), doing: "make", source }),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::check_folder(folder),
+        Err(source) => Err(FileError::Io { path: folder.to_path_buf(), doing: "make", source }),
     }
 }
 
@@ -38,10 +36,21 @@ pub(super) enum Existing {
 }
 
 /// Writes a file so that it is there whole or not at all, also after a loss of power.
-pub(super) fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), CaError> {
+///
+/// # Errors
+/// It can't be written; its name is taken, where that is refused ([`io::ErrorKind::AlreadyExists`]).
+pub(super) fn write(
+    folder: &Path,
+    name: &str,
+    contents: &[u8],
+    mode: u32,
+    existing: Existing,
+) -> Result<(), FileError> {
     let mut random = [0; 8];
-    rand::fill(&mut random).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
-    let (path, new) = (folder.join(name), folder.join(format!(".{name}.{}.new", hex(&random))));
+    let path = folder.join(name);
+    let no_random = |_| io::Error::other("the cryptographic library failed to give random bytes");
+    rand::fill(&mut random).map_err(no_random).map_err(io_error(&path, "write"))?;
+    let new = folder.join(format!(".{name}.{}.new", hex(&random)));
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
     // The mode again, because the caller's umask took bits from the first.
@@ -57,11 +66,7 @@ pub(super) fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, exist
     if let Err(source) = written {
         // It may be gone already; the first error is the one to tell.
         let _ = fs::remove_file(&new);
-        return Err(if source.kind() == io::ErrorKind::AlreadyExists {
-            CaError::AlreadyThere { path }
-        } else {
-            CaError::Io { path, doing: "write", source }
-        });
+        return Err(FileError::Io { path, doing: "write", source });
     }
     sync_folder(folder)
 }
@@ -75,17 +80,17 @@ fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn remove(folder: &Path, name: &str) -> Result<(), CaError> {
+pub(super) fn remove(folder: &Path, name: &str) -> Result<(), FileError> {
     let path = folder.join(name);
     fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
     sync_folder(folder)
 }
 
-fn sync_folder(folder: &Path) -> Result<(), CaError> {
+fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error(folder, "write"))
 }
 
-fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> CaError {
+fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> FileError {
     let path: PathBuf = path.to_path_buf();
-    move |source| CaError::Io { path, doing, source }
+    move |source| FileError::Io { path, doing, source }
 }

@@ -10,14 +10,17 @@
 //! Key and certificates are one file, so no reader ever sees a key with another one's certificate. It decides nothing.
 //! Called by a key's place and by the store.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use crate::files;
+use crate::files::{self, FileError};
 
-use super::CaError;
+use super::chain::ChainError;
+use super::credential::CredentialError;
 use super::disk::{self, Existing};
-use super::key::CaKey;
+use super::key::{CaKey, SignError};
 use super::pem;
+use super::token::TokenError;
 
 /// The issuing key and its chain.
 pub const ISSUING: &str = "issuing.pem";
@@ -30,6 +33,81 @@ pub const ROOT_KEY: &str = "root.key";
 /// The key that waits for its certificate.
 pub const PENDING_KEY: &str = "issuing.next.key";
 
+/// Why an authority could not be read, made or renewed.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// A file or folder is not to be trusted, or could not be read.
+    #[error(transparent)]
+    File(FileError),
+    /// A credential of systemd's could not be read or made.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// A token did not do its work.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The authority could not sign.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// A file does not hold what it should.
+    #[error("{what}: {why}")]
+    Malformed {
+        /// The file, or what was given.
+        what: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// The certificates are not a chain from an issuing certificate of ours to a root.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A private key and a certificate do not belong together.
+    #[error("the key in {key} is not the key of the certificate `{certificate}`; {hint}")]
+    KeyMismatch {
+        /// Where the key is.
+        key: String,
+        /// The certificate's subject.
+        certificate: String,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// Something that would be made exists already.
+    #[error("`{}` is already there and is never overwritten; hint: `jitd ca renew` replaces the issuing certificate, another folder makes another authority", path.display())]
+    AlreadyThere {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no key that waits for a certificate.
+    #[error("no key waits for a certificate in `{}`; hint: `jitd ca csr` makes one and a request for it", folder.display())]
+    NothingPending {
+        /// The authority's folder.
+        folder: PathBuf,
+    },
+    /// There is no plain key to seal.
+    #[error("there is no key to seal: {why}")]
+    NothingToSeal {
+        /// What there is instead.
+        why: String,
+    },
+    /// A key in a token is not replaced by us.
+    #[error(
+        "the key `{object}` stays in its token; hint: for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
+    )]
+    TokenKeyStays {
+        /// The key's label.
+        object: String,
+    },
+}
+
+impl From<FileError> for CaError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source, .. } if source.kind() == io::ErrorKind::AlreadyExists => {
+                Self::AlreadyThere { path }
+            }
+            other => Self::File(other),
+        }
+    }
+}
+
 /// Reads the chain that lies without its key, issuing first, root last.
 pub(super) fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
     let path = folder.join(CHAIN);
@@ -38,7 +116,7 @@ pub(super) fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
 
 /// Writes the chain that lies without its key.
 pub(super) fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
-    disk::write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)
+    Ok(disk::write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)?)
 }
 
 /// Reads the root certificate.

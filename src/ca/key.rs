@@ -9,16 +9,70 @@ use std::cell::RefCell;
 
 use aws_lc_rs::rand::{self, SystemRandom};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use jiff::Timestamp;
 use rcgen::{CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
 
-use super::CaError;
 use super::der::{element, sha256};
 use super::pem;
-use super::token::TokenKey;
+use super::token::{TokenError, TokenKey};
+
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// The request's key is not the approved one; the caller should have refused before.
+    #[error("the approval is for another key than the certificate request has")]
+    OtherKey,
+    /// The request's key is one of the authority's own.
+    #[error("the certificate request has a key of the authority itself")]
+    OwnKey,
+    /// The bytes to sign are not those that were prepared.
+    #[error("the bytes to sign are not those that were prepared")]
+    OtherBytes,
+    /// The issuing certificate, or one above it, is over.
+    #[error(
+        "the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI"
+    )]
+    Expired {
+        /// The last second of validity.
+        not_after: Timestamp,
+    },
+    /// The issuing certificate, or one above it, is not valid yet.
+    #[error("the authority's certificates are valid from {not_before} on; hint: compare this host's clock")]
+    NotYetValid {
+        /// The first second of validity.
+        not_before: Timestamp,
+    },
+    /// So little time is left that a certificate would be over before it is used.
+    #[error("less than a second of validity is left, until {until}")]
+    TooShort {
+        /// Until when a certificate could be valid.
+        until: Timestamp,
+    },
+    /// A host name that can't stand in the daemon's own certificate.
+    #[error("the host name {host} can't stand in a certificate; hint: 1 to {longest} of A-Z a-z 0-9 . -")]
+    HostName {
+        /// The name, escaped.
+        host: String,
+        /// How long it may be.
+        longest: usize,
+    },
+    /// A token did not do its work.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to {doing}")]
+    Crypto {
+        /// What it was to do, as a verb.
+        doing: &'static str,
+    },
+    /// A certificate could not be put together.
+    #[error("can't make the certificate: {0}")]
+    Encode(#[from] rcgen::Error),
+}
 
 /// Octets of a serial number.
 pub(super) const SERIAL_LENGTH: usize = 16;
@@ -42,10 +96,10 @@ pub enum Signing {
 
 impl CaKey {
     /// A fresh key.
-    pub(super) fn generate() -> Result<Self, CaError> {
+    pub(super) fn generate() -> Result<Self, SignError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self::Memory)
-            .map_err(|_| CaError::Crypto { doing: "make a key" })
+            .map_err(|_| SignError::Crypto { doing: "make a key" })
     }
 
     /// The key in PKCS#8 DER; nothing when it is not a P-256 key.
@@ -76,12 +130,12 @@ impl CaKey {
     }
 
     /// PKCS#8 in PEM, of a key in memory.
-    pub(super) fn to_pem(&self) -> Result<Zeroizing<String>, CaError> {
+    pub(super) fn to_pem(&self) -> Result<Zeroizing<String>, SignError> {
         let Self::Memory(pair) = self else {
-            return Err(CaError::Crypto { doing: "take a key out of its token" });
+            return Err(SignError::Crypto { doing: "take a key out of its token" });
         };
-        let document = pair.to_pkcs8v1().map_err(|_| CaError::Crypto { doing: "write a key" })?;
-        pem::private_key(document.as_ref()).ok_or(CaError::Crypto { doing: "write a key" })
+        let document = pair.to_pkcs8v1().map_err(|_| SignError::Crypto { doing: "write a key" })?;
+        pem::private_key(document.as_ref()).ok_or(SignError::Crypto { doing: "write a key" })
     }
 
     /// The public half.
@@ -98,13 +152,13 @@ impl CaKey {
     }
 
     /// Its signature of `message`: ECDSA with SHA-256, in DER. The one place where anything is signed.
-    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, CaError> {
+    fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match self {
             Self::Memory(pair) => match pair.sign(&SystemRandom::new(), message) {
                 Ok(signature) => Ok(signature.as_ref().to_vec()),
-                Err(_) => Err(CaError::Crypto { doing: "sign" }),
+                Err(_) => Err(SignError::Crypto { doing: "sign" }),
             },
-            Self::Token(key) => key.sign(message),
+            Self::Token(key) => Ok(key.sign(message)?),
         }
     }
 
@@ -155,10 +209,10 @@ impl PublicKeyData for PublicKey {
 /// signature of `key` on them.
 ///
 /// # Errors
-/// [`CaError::OtherBytes`] when `digest` is not their SHA-256; the library failed.
-pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, CaError> {
+/// [`SignError::OtherBytes`] when `digest` is not their SHA-256; the library failed.
+pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, SignError> {
     if sha256(tbs) != *digest {
-        return Err(CaError::OtherBytes);
+        return Err(SignError::OtherBytes);
     }
     let signature = key.signature(tbs)?;
     // Certificate (RFC 5280 section 4.1); in a BIT STRING the number of unused bits comes first.
@@ -197,7 +251,7 @@ pub(super) fn record(
     subject_key: &impl PublicKeyData,
     issuer: &CertificateParams,
     issuer_key: &impl PublicKeyData,
-) -> Result<Vec<u8>, CaError> {
+) -> Result<Vec<u8>, SignError> {
     let issuer = Issuer::from_params(issuer, Recorder { public: issuer_key, heard: RefCell::default() });
     template.signed_by(subject_key, &issuer)?;
     Ok(issuer.key().heard.take())
@@ -205,10 +259,10 @@ pub(super) fn record(
 
 /// A serial number nobody can foresee. Positive and at most 20 octets in DER (RFC 5280 section 4.1.2.2),
 /// and its first digit in hex is not zero, so every tool writes it with the same 32 digits.
-pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], CaError> {
+pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], SignError> {
     let mut serial = [0; SERIAL_LENGTH];
     loop {
-        rand::fill(&mut serial).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
+        rand::fill(&mut serial).map_err(|_| SignError::Crypto { doing: "give random bytes" })?;
         if let Some(first) = serial.first_mut() {
             *first &= 0x7f;
             if *first >= 0x10 {

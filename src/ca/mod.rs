@@ -9,6 +9,9 @@
 //!                      Approved ──┴─► prepare ─► Prepared { serial, hash of the bytes } ─► sign ─► Certificate
 //! ```
 //! [`store`] keeps the keys and certificates in a folder; `jitd init` and `jitd ca` call it.
+//!
+//! Each file here uses only those before it: der, pem, disk; credential; token; key; csr, chain, profile; folder;
+//! place, template; this one; store.
 
 mod chain;
 mod credential;
@@ -25,14 +28,12 @@ mod template;
 mod token;
 
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::CertificateParams;
 use zeroize::Zeroizing;
 
-use crate::files::FileError;
 use crate::grant::approval::Approved;
 use crate::grant::digest::{hex, sha256_hex};
 use crate::grant::request::KeyHash;
@@ -42,131 +43,13 @@ use self::key::{CaKey, PublicKey};
 use self::profile::Particulars;
 use self::template::Template;
 
+pub use self::chain::ChainError;
 pub use self::credential::{CredentialError, CredentialName};
 pub use self::csr::{CheckedCsr, read_csr};
-pub use self::key::Signing;
+pub use self::folder::CaError;
+pub use self::key::{SignError, Signing};
 pub use self::place::{KeyChange, KeyPlace};
 pub use self::token::{Attempt, PinPlace, TokenError, TokenPlace};
-
-/// Why the authority could not do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum CaError {
-    /// A file or folder could not be read or written.
-    #[error("can't {doing} `{}`: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was tried, as a verb.
-        doing: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file or folder is not to be trusted, or could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A credential of systemd's could not be read or made.
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    /// A token did not do its work.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// A key in a token is not replaced by us.
-    #[error(
-        "the key `{object}` stays in its token; hint: for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
-    )]
-    TokenKeyStays {
-        /// The key's label.
-        object: String,
-    },
-    /// There is no plain key to seal.
-    #[error("there is no key to seal: {why}")]
-    NothingToSeal {
-        /// What there is instead.
-        why: String,
-    },
-    /// Something that would be made exists already.
-    #[error("`{}` is already there and is never overwritten; hint: `jitd ca renew` replaces the issuing certificate, another folder makes another authority", path.display())]
-    AlreadyThere {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file does not hold what it should.
-    #[error("{what}: {why}")]
-    Malformed {
-        /// The file, or what was given.
-        what: String,
-        /// What is wrong and what would be right.
-        why: String,
-    },
-    /// A private key and a certificate do not belong together.
-    #[error("the key in {key} is not the key of the certificate `{certificate}`; {hint}")]
-    KeyMismatch {
-        /// Where the key is.
-        key: String,
-        /// The certificate's subject.
-        certificate: String,
-        /// What to do.
-        hint: &'static str,
-    },
-    /// The certificates are not a chain from an issuing certificate of ours to a root.
-    #[error("the certificate `{subject}` {why}")]
-    Chain {
-        /// The subject of the certificate at fault.
-        subject: String,
-        /// What is wrong with it and what would be right.
-        why: String,
-    },
-    /// The issuing certificate, or one above it, is over.
-    #[error(
-        "the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI"
-    )]
-    Expired {
-        /// The last second of validity.
-        not_after: Timestamp,
-    },
-    /// The issuing certificate, or one above it, is not valid yet.
-    #[error("the authority's certificates are valid from {not_before} on; hint: compare this host's clock")]
-    NotYetValid {
-        /// The first second of validity.
-        not_before: Timestamp,
-    },
-    /// So little time is left that a certificate would be over before it is used.
-    #[error("less than a second of validity is left, until {until}")]
-    TooShort {
-        /// Until when a certificate could be valid.
-        until: Timestamp,
-    },
-    /// The request's key is not the approved one; the caller should have refused before.
-    #[error("the approval is for another key than the certificate request has")]
-    OtherKey,
-    /// The request's key is one of the authority's own.
-    #[error("the certificate request has a key of the authority itself")]
-    OwnKey,
-    /// A host name that can't stand in the daemon's own certificate.
-    #[error("the host name {host} can't stand in a certificate; hint: 1 to {} of A-Z a-z 0-9 . -", profile::HOST_MAX)]
-    HostName {
-        /// The name, escaped.
-        host: String,
-    },
-    /// There is no key that waits for a certificate.
-    #[error("no key waits for a certificate in `{}`; hint: `jitd ca csr` makes one and a request for it", folder.display())]
-    NothingPending {
-        /// The authority's folder.
-        folder: PathBuf,
-    },
-    /// The cryptographic library failed.
-    #[error("the cryptographic library failed to {doing}")]
-    Crypto {
-        /// What it was to do, as a verb.
-        doing: &'static str,
-    },
-    /// The bytes to sign are not those that were prepared.
-    #[error("the bytes to sign are not those that were prepared")]
-    OtherBytes,
-    /// A certificate could not be put together.
-    #[error("can't make the certificate: {0}")]
-    Encode(#[from] rcgen::Error),
-}
 
 /// The issuing intermediate of one cluster with its chain, ready to sign.
 pub struct Authority {
@@ -251,12 +134,12 @@ impl Authority {
         csr: CheckedCsr,
         lifetime: SignedDuration,
         now: Timestamp,
-    ) -> Result<Prepared, CaError> {
+    ) -> Result<Prepared, SignError> {
         if approved.key() != csr.key() {
-            return Err(CaError::OtherKey);
+            return Err(SignError::OtherKey);
         }
         if self.is_own_key(csr.key()) {
-            return Err(CaError::OwnKey);
+            return Err(SignError::OwnKey);
         }
         let validity = self.validity(lifetime, approved.not_after(), now)?;
         let public_key = csr.into_public_key();
@@ -275,7 +158,7 @@ impl Authority {
     ///
     /// # Errors
     /// The bytes to sign are not those that were prepared, or the library failed.
-    pub fn sign(&self, prepared: Prepared) -> Result<Certificate, CaError> {
+    pub fn sign(&self, prepared: Prepared) -> Result<Certificate, SignError> {
         let certificate = key::sealed(&self.key, &prepared.tbs, &prepared.tbs_digest)?;
         let mut chain_pem = pem::certificate(&certificate);
         chain_pem.push_str(&self.chain_pem);
@@ -297,7 +180,7 @@ impl Authority {
         host: &str,
         lifetime: SignedDuration,
         now: Timestamp,
-    ) -> Result<DaemonCredential, CaError> {
+    ) -> Result<DaemonCredential, SignError> {
         self.own_credential(profile::daemon, host, lifetime, now)
     }
 
@@ -311,7 +194,7 @@ impl Authority {
         host: &str,
         lifetime: SignedDuration,
         now: Timestamp,
-    ) -> Result<DaemonCredential, CaError> {
+    ) -> Result<DaemonCredential, SignError> {
         self.own_credential(profile::probe, host, lifetime, now)
     }
 
@@ -321,7 +204,7 @@ impl Authority {
         host: &str,
         lifetime: SignedDuration,
         now: Timestamp,
-    ) -> Result<DaemonCredential, CaError> {
+    ) -> Result<DaemonCredential, SignError> {
         profile::host_name(host)?;
         let validity = self.validity(lifetime, Timestamp::MAX, now)?;
         let key = CaKey::generate()?;
@@ -338,18 +221,18 @@ impl Authority {
         lifetime: SignedDuration,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<(Timestamp, Timestamp), CaError> {
+    ) -> Result<(Timestamp, Timestamp), SignError> {
         if now < self.not_before {
-            return Err(CaError::NotYetValid { not_before: self.not_before });
+            return Err(SignError::NotYetValid { not_before: self.not_before });
         }
         if now >= self.not_after {
-            return Err(CaError::Expired { not_after: self.not_after });
+            return Err(SignError::Expired { not_after: self.not_after });
         }
         let limit = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX).min(until);
         let last = whole_second(limit.as_second().saturating_sub(1)).min(self.not_after);
         // As the API server counts: it refuses from notAfter on, to the nanosecond.
         if last.duration_since(now) < SignedDuration::from_secs(1) {
-            return Err(CaError::TooShort { until: last });
+            return Err(SignError::TooShort { until: last });
         }
         let first = whole_second(now.as_second().saturating_sub(profile::BACKDATED_SECONDS));
         Ok((first.max(self.not_before), last))

@@ -9,10 +9,9 @@ use std::path::Path;
 use crate::files;
 use crate::grant::request::ClusterName;
 
-use super::CaError;
 use super::chain::Chain;
 use super::credential::{self, CredentialName};
-use super::folder;
+use super::folder::{self, CaError};
 use super::key::CaKey;
 use super::pem;
 use super::token::{Attempt, TokenKey, TokenPlace};
@@ -76,7 +75,7 @@ impl KeyPlace {
     /// The key for a new authority: the one that is there, or a new one. A key for the file stays in memory.
     pub(super) fn make_or_take(&self, cluster: &ClusterName) -> Result<CaKey, CaError> {
         match self {
-            Self::File => CaKey::generate(),
+            Self::File => Ok(CaKey::generate()?),
             Self::Credential(name) => match credential::read_sealed(name)? {
                 Some(text) => {
                     credential::write_drop_in(name, cluster)?;

@@ -16,9 +16,8 @@ use crate::grant::GrantId;
 use crate::grant::digest::hex;
 use crate::grant::request::{ClusterName, PersonName};
 
-use super::CaError;
 use super::der::sha256;
-use super::key::SERIAL_LENGTH;
+use super::key::{SERIAL_LENGTH, SignError};
 
 /// How far back a leaf's notBefore is put, for an API server whose clock is behind ours.
 pub(super) const BACKDATED_SECONDS: i64 = 30;
@@ -141,12 +140,12 @@ pub(super) fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
 }
 
 /// Whether a host's name can stand in the daemon's own certificates.
-pub(super) fn host_name(host: &str) -> Result<(), CaError> {
+pub(super) fn host_name(host: &str) -> Result<(), SignError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     if (1..=HOST_MAX).contains(&host.len()) && host.chars().all(legal) {
         Ok(())
     } else {
         let shown: String = host.chars().take(80).flat_map(char::escape_default).collect();
-        Err(CaError::HostName { host: format!("`{shown}`") })
+        Err(SignError::HostName { host: format!("`{shown}`"), longest: HOST_MAX })
     }
 }

@@ -15,12 +15,12 @@ use super::chain::{self, Chain};
 use super::credential::{self, CredentialError, CredentialName};
 use super::der::whole_second;
 use super::disk::{Existing, make_folder, remove, write};
-use super::folder::{malformed, private_key, read_chain, read_key, read_root, write_chain};
-use super::key::{self, CaKey};
+use super::folder::{CaError, malformed, private_key, read_chain, read_key, read_root, write_chain};
+use super::key::{self, CaKey, SignError};
 use super::place::{Bundle, KeyChange, KeyPlace};
 use super::profile::Particulars;
 use super::token::Attempt;
-use super::{CaError, pem, profile};
+use super::{pem, profile};
 
 pub use super::chain::CertificateFacts;
 pub use super::folder::{CHAIN, ISSUING, PENDING_KEY, ROOT, ROOT_KEY};
@@ -75,7 +75,7 @@ pub fn init(
     let seconds = i64::from(root_years).saturating_mul(31_557_600);
     let particulars = Particulars { key: &key, serial: key::random_serial()?, validity: validity(seconds, now) };
     let params = profile::root(cluster, &particulars);
-    let certificate = params.self_signed(&key)?;
+    let certificate = params.self_signed(&key).map_err(SignError::from)?;
     // The key first: a crash leaves a key without certificate, never the other way round.
     write(folder, ROOT_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
     write(folder, ROOT, pem::certificate(certificate.der()).as_bytes(), 0o644, Existing::Refused)?;
@@ -127,7 +127,7 @@ pub fn show(folder: &Path, place: &KeyPlace, now: Timestamp) -> Result<Shown, Ca
     let issuing = facts.remove(0);
     let here = |name: &str| folder.join(name).symlink_metadata().is_ok();
     let root_file_is_current =
-        read_root(folder).and_then(|der| chain::root(&der)).is_ok_and(|(facts, _)| facts.sha256 == root.sha256);
+        read_root(folder).and_then(|der| Ok(chain::root(&der)?)).is_ok_and(|(facts, _)| facts.sha256 == root.sha256);
     Ok(Shown {
         issuing,
         between: facts,
@@ -158,7 +158,8 @@ pub fn csr(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Str
         }
         KeyPlace::Credential(_) | KeyPlace::Token(_) => place.make_or_take(cluster)?,
     };
-    let request = profile::issuing_request(profile::issuing_name(cluster)).serialize_request(&key)?;
+    let request =
+        profile::issuing_request(profile::issuing_name(cluster)).serialize_request(&key).map_err(SignError::from)?;
     Ok(pem::request(request.der().as_ref()))
 }
 
@@ -302,7 +303,7 @@ fn issued(
     let validity = (not_before.max(facts.not_before), not_after.min(facts.not_after));
     let params = profile::issuing(cluster, &Particulars { key, serial: key::random_serial()?, validity });
     let issuer = rcgen::Issuer::from_params(&issuer, root_key);
-    let certificate = params.signed_by(key, &issuer)?;
+    let certificate = params.signed_by(key, &issuer).map_err(SignError::from)?;
     let certificates = [certificate.der().to_vec(), root.to_vec()];
     Chain::check(&certificates)?.valid_at(now)?;
     Ok(certificates)
@@ -324,7 +325,7 @@ fn install(
     let mut whole = Zeroizing::new(String::with_capacity(text.len() + chain.len()));
     whole.push_str(&text);
     whole.push_str(&chain);
-    write(folder, ISSUING, whole.as_bytes(), 0o600, existing)
+    Ok(write(folder, ISSUING, whole.as_bytes(), 0o600, existing)?)
 }
 
 /// From a minute back to so many seconds from now, in whole seconds.

@@ -12,10 +12,11 @@ use x509_parser::prelude::FromDer;
 use crate::grant::GrantId;
 use crate::grant::request::PersonName;
 
+use super::chain;
 use super::der::{element, whole_second};
-use super::key::{self, CaKey, ECDSA_WITH_SHA256, PublicKey};
+use super::folder::CaError;
+use super::key::{self, CaKey, ECDSA_WITH_SHA256, PublicKey, SignError};
 use super::profile::{self, Particulars};
-use super::{CaError, chain};
 
 /// The equal parts of the certificates of one authority.
 pub(super) struct Template {
@@ -39,7 +40,7 @@ impl Template {
     /// # Errors
     /// The name can't be written as it stands in the certificate; the sample could not be made, or not again.
     pub(super) fn of(key: &CaKey, issuer: &CertificateParams, certificate: &[u8]) -> Result<Self, CaError> {
-        let failed = || CaError::Crypto { doing: "encode a certificate" };
+        let failed = || SignError::Crypto { doing: "encode a certificate" };
         let grant = GrantId::from_random([7; 10]);
         let person = "sample".parse().map_err(|_| failed())?;
         let subject_key = CaKey::generate()?.public();
@@ -55,7 +56,7 @@ impl Template {
         chain::issuer_is_subject(&sample, certificate)?;
         Self::cut(&sample, &subject_key)
             .filter(|template| template.fill(&grant, &person, grant.as_str(), &particulars) == sample)
-            .ok_or_else(failed)
+            .ok_or_else(|| failed().into())
     }
 
     fn cut(sample: &[u8], subject_key: &PublicKey) -> Option<Self> {

@@ -23,6 +23,7 @@ use super::chain::Chain;
 use super::key::{CaKey, PublicKey};
 use super::store::{CertificateFacts, Shown};
 use super::*;
+use crate::files::FileError;
 use crate::grant::approval;
 use crate::grant::glass::Glass;
 use crate::grant::refusal::Code;
@@ -182,7 +183,7 @@ fn other_bytes_than_the_prepared_are_not_signed() {
     let approved = approved(csr.key(), now() + seconds(900));
     let mut prepared = authority.prepare(approved, csr, seconds(900), now()).unwrap();
     *prepared.tbs.last_mut().unwrap() ^= 1;
-    assert!(matches!(authority.sign(prepared), Err(CaError::OtherBytes)));
+    assert!(matches!(authority.sign(prepared), Err(SignError::OtherBytes)));
 }
 
 /// The client gets leaf and issuing certificate, and the API server's root completes the chain.
@@ -228,13 +229,13 @@ fn nothing_is_signed_when_no_whole_second_is_left() {
     let folder = Folder::new();
     let authority = made(&folder);
     let validity = |now: &str, until: &str| authority.validity(seconds(900), moment(until), moment(now));
-    assert!(matches!(validity("2026-11-23T12:00:00.5Z", "2026-11-23T12:00:02Z"), Err(CaError::TooShort { .. })));
-    assert!(matches!(validity("2026-11-23T12:00:00Z", "2026-11-23T12:00:01Z"), Err(CaError::TooShort { .. })));
-    assert!(matches!(validity("2026-11-23T12:00:00Z", "2026-11-23T11:00:00Z"), Err(CaError::TooShort { .. })));
-    assert!(matches!(validity("2026-12-23T11:59:59Z", "2026-12-24T12:00:00Z"), Err(CaError::Expired { .. })));
-    assert!(matches!(validity("2026-11-23T11:58:59Z", "2026-11-23T12:30:00Z"), Err(CaError::NotYetValid { .. })));
+    assert!(matches!(validity("2026-11-23T12:00:00.5Z", "2026-11-23T12:00:02Z"), Err(SignError::TooShort { .. })));
+    assert!(matches!(validity("2026-11-23T12:00:00Z", "2026-11-23T12:00:01Z"), Err(SignError::TooShort { .. })));
+    assert!(matches!(validity("2026-11-23T12:00:00Z", "2026-11-23T11:00:00Z"), Err(SignError::TooShort { .. })));
+    assert!(matches!(validity("2026-12-23T11:59:59Z", "2026-12-24T12:00:00Z"), Err(SignError::Expired { .. })));
+    assert!(matches!(validity("2026-11-23T11:58:59Z", "2026-11-23T12:30:00Z"), Err(SignError::NotYetValid { .. })));
     let negative = authority.validity(seconds(-5), Timestamp::MAX, now());
-    assert!(matches!(negative, Err(CaError::TooShort { .. })));
+    assert!(matches!(negative, Err(SignError::TooShort { .. })));
 }
 
 #[test]
@@ -242,7 +243,7 @@ fn an_approval_for_another_key_signs_nothing() {
     let folder = Folder::new();
     let authority = made(&folder);
     let other = approved(some_csr().key(), now() + seconds(900));
-    assert!(matches!(authority.prepare(other, some_csr(), seconds(900), now()), Err(CaError::OtherKey)));
+    assert!(matches!(authority.prepare(other, some_csr(), seconds(900), now()), Err(SignError::OtherKey)));
 }
 
 /// A certificate for the authority's own key would let its holder in where only the authority signs.
@@ -257,7 +258,7 @@ fn the_authoritys_own_keys_are_never_certified() {
         let csr = read_csr(&csr_of(&CaKey::from_pkcs8(block.contents()).unwrap())).unwrap();
         assert!(authority.is_own_key(csr.key()));
         let approved = approved(csr.key(), now() + seconds(900));
-        assert!(matches!(authority.prepare(approved, csr, seconds(900), now()), Err(CaError::OwnKey)));
+        assert!(matches!(authority.prepare(approved, csr, seconds(900), now()), Err(SignError::OwnKey)));
     }
     assert!(!authority.is_own_key(some_csr().key()));
 }
@@ -287,7 +288,7 @@ fn the_daemon_is_a_user_in_no_group() {
     assert_ne!(*one.key_pem, *other.key_pem);
     for host in ["", "a b", "ö", "a/b", "system:masters", &"a".repeat(54)] {
         assert!(
-            matches!(authority.daemon_credential(host, seconds(60), now()), Err(CaError::HostName { .. })),
+            matches!(authority.daemon_credential(host, seconds(60), now()), Err(SignError::HostName { .. })),
             "{host}"
         );
     }
@@ -303,8 +304,8 @@ fn the_probe_is_a_user_in_no_group() {
     assert_eq!(parsed(&chain[0]).subject().to_string(), "CN=jit:probe:bastion-1");
     assert_eq!(made.not_after, moment("2026-11-23T12:01:59Z"));
     let late = now().checked_add(seconds(31 * 86_400)).unwrap();
-    assert!(matches!(authority.probe_credential("bastion-1", seconds(120), late), Err(CaError::Expired { .. })));
-    assert!(matches!(authority.probe_credential("a:b", seconds(120), now()), Err(CaError::HostName { .. })));
+    assert!(matches!(authority.probe_credential("bastion-1", seconds(120), late), Err(SignError::Expired { .. })));
+    assert!(matches!(authority.probe_credential("a:b", seconds(120), now()), Err(SignError::HostName { .. })));
 }
 
 #[test]
@@ -367,11 +368,11 @@ fn an_issuing_certificate_outlives_neither_root_nor_its_days() {
     let late = shown.root.not_after + seconds(1);
     assert!(matches!(
         store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 30, late),
-        Err(CaError::Expired { .. })
+        Err(CaError::Sign(SignError::Expired { .. }))
     ));
     assert!(matches!(
         store::renew(&folder.path(), &KeyPlace::File, &cluster(), None, KeyChange::Kept, 0, now()),
-        Err(CaError::Expired { .. })
+        Err(CaError::Sign(SignError::Expired { .. }))
     ));
 }
 

@@ -21,10 +21,9 @@ use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, FileError};
 
-use super::CaError;
-use super::credential::{self, CredentialName};
+use super::credential::{self, CredentialError, CredentialName};
 use super::der::{element, sha256};
 
 /// A key in a token, as it is written in the configuration.
@@ -178,6 +177,15 @@ pub enum TokenError {
         /// What the module said.
         why: String,
     },
+    /// The credential with the PIN can't be had.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The file with the PIN or the module is not to be trusted, or could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed to give random bytes")]
+    NoRandom,
 }
 
 /// A key pair in a token, opened.
@@ -205,15 +213,15 @@ impl Open {
 
 impl TokenKey {
     /// The key that is there.
-    pub(super) fn open(place: &TokenPlace, attempt: Attempt) -> Result<Self, CaError> {
+    pub(super) fn open(place: &TokenPlace, attempt: Attempt) -> Result<Self, TokenError> {
         let session = place.session(attempt)?;
         Ok(Self::from(place, place.find(session)?))
     }
 
     /// The key that is there, or a new one.
-    pub(super) fn make_or_take(place: &TokenPlace) -> Result<Self, CaError> {
+    pub(super) fn make_or_take(place: &TokenPlace) -> Result<Self, TokenError> {
         match Self::open(place, Attempt::ByHand) {
-            Err(CaError::Token(TokenError::NoObject { .. })) => {
+            Err(TokenError::NoObject { .. }) => {
                 let session = place.session(Attempt::ByHand)?;
                 place.generate(&session)?;
                 Ok(Self::from(place, place.find(session)?))
@@ -232,7 +240,7 @@ impl TokenKey {
     }
 
     /// An ECDSA signature of the SHA-256 of `message`, in DER.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CaError> {
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         let digest = sha256(message);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let module = module(&self.place.module)?;
@@ -243,7 +251,7 @@ impl TokenKey {
                 *open = None;
                 let again = self.place.find(self.place.session(Attempt::Careful)?)?;
                 if again.public != self.public {
-                    return Err(self.changed().into());
+                    return Err(self.changed());
                 }
                 let raw = again.sign(&module, &digest).map_err(|error| self.place.failed("sign", &error))?;
                 *open = Some(again);
@@ -264,10 +272,10 @@ impl TokenKey {
 
 impl TokenPlace {
     /// A session in which the key can be used.
-    fn session(&self, attempt: Attempt) -> Result<Session, CaError> {
+    fn session(&self, attempt: Attempt) -> Result<Session, TokenError> {
         let module = module(&self.module)?;
         let slot = match self.slot(&module) {
-            Err(TokenError::TokenTwice { token, count }) => return Err(TokenError::TokenTwice { token, count }.into()),
+            Err(TokenError::TokenTwice { token, count }) => return Err(TokenError::TokenTwice { token, count }),
             // Some modules learn of a token that came only when they begin anew; and one that could not begin anew
             // while everything was away has to before anything else.
             Err(_) => {
@@ -290,20 +298,20 @@ impl TokenPlace {
         }
         let locked = |why| TokenError::PinLocked { token: self.token.clone(), why };
         if token.user_pin_locked() {
-            return Err(locked("has locked its PIN").into());
+            return Err(locked("has locked its PIN"));
         }
         if token.user_pin_final_try() {
-            return Err(locked("would lock at the next wrong PIN, so none is tried").into());
+            return Err(locked("would lock at the next wrong PIN, so none is tried"));
         }
         let pin = self.pin()?;
         let digest = sha256(pin.as_bytes());
         // Held until the answer is known: no other thread tries the same wrong PIN meanwhile.
         let mut refused = module.refused();
         if refused.get(&self.token) == Some(&digest) && attempt == Attempt::Careful {
-            return Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() }.into());
+            return Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() });
         }
         if token.user_pin_count_low() && attempt == Attempt::Careful {
-            return Err(TokenError::PinDoubtful { token: self.token.clone(), pin: self.pin.clone() }.into());
+            return Err(TokenError::PinDoubtful { token: self.token.clone(), pin: self.pin.clone() });
         }
         // Sessions of one process share their login.
         match session.login(UserType::User, Some(&AuthPin::from(pin.as_str()))) {
@@ -313,10 +321,10 @@ impl TokenPlace {
             }
             Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
                 refused.insert(self.token.clone(), digest);
-                Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() }.into())
+                Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() })
             }
-            Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(locked("has locked its PIN").into()),
-            Err(error) => Err(self.failed("log in", &error).into()),
+            Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(locked("has locked its PIN")),
+            Err(error) => Err(self.failed("log in", &error)),
         }
     }
 
@@ -348,7 +356,7 @@ impl TokenPlace {
         }
     }
 
-    fn pin(&self) -> Result<Zeroizing<String>, CaError> {
+    fn pin(&self) -> Result<Zeroizing<String>, TokenError> {
         let text = match &self.pin {
             PinPlace::Credential(name) => credential::read(name)?,
             PinPlace::File(path) => files::read_private(path)?,
@@ -410,9 +418,9 @@ impl TokenPlace {
         }
     }
 
-    fn generate(&self, session: &Session) -> Result<(), CaError> {
+    fn generate(&self, session: &Session) -> Result<(), TokenError> {
         let mut id = [0; 16];
-        rand::fill(&mut id).map_err(|_| CaError::Crypto { doing: "give random bytes" })?;
+        rand::fill(&mut id).map_err(|_| TokenError::NoRandom)?;
         let common =
             [Attribute::Token(true), Attribute::Label(self.object.clone().into_bytes()), Attribute::Id(id.to_vec())];
         let public = [Attribute::Private(false), Attribute::Verify(true), Attribute::EcParams(P256.to_vec())];
@@ -461,7 +469,7 @@ struct Module {
 }
 
 impl Module {
-    fn load(path: &Path) -> Result<Self, CaError> {
+    fn load(path: &Path) -> Result<Self, TokenError> {
         files::check_code(path)?;
         Ok(Self { context: RwLock::new(begun(path)?), refused: Mutex::default() })
     }
@@ -490,7 +498,7 @@ fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
 }
 
 /// The module of that path; loaded at the first call, and then for as long as the process lives.
-fn module(path: &Path) -> Result<Arc<Module>, CaError> {
+fn module(path: &Path) -> Result<Arc<Module>, TokenError> {
     static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(module) = loaded.get(path) {
