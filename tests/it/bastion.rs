@@ -379,30 +379,7 @@ impl<'a> Bastion<'a> {
         path: &str,
         body: &Value,
     ) -> Result<Answer, String> {
-        let mut curl = Command::new("curl");
-        curl.args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "100",
-            "--write-out",
-            "\n%{http_code}",
-            "--request",
-            method,
-        ])
-        .arg("--unix-socket")
-        .arg(socket)
-        .arg(format!("http://jitd{path}"));
-        if !body.is_null() {
-            curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
-        }
-        let output = as_person(&mut curl, person).output().unwrap();
-        if !output.status.success() {
-            return Err(text(&output.stderr));
-        }
-        let told = text(&output.stdout);
-        let (body, status) = told.rsplit_once('\n').unwrap();
-        Ok((status.parse().unwrap(), serde_json::from_str(body).unwrap_or_else(|_| Value::String(body.to_owned()))))
+        crate::agent::call(person, socket, method, path, body)
     }
 
     /// Curl as this person with any arguments and any input: what it wrote, and `HTTP-STATUS CONTENT-TYPE` in

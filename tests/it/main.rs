@@ -12,6 +12,7 @@
 )]
 
 mod abuse;
+mod agent;
 mod architecture;
 mod authority;
 mod bastion;
