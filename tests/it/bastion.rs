@@ -548,8 +548,13 @@ impl Drop for Bastion<'_> {
         if std::thread::panicking() {
             eprintln!("---- log of the daemon in {}\n{}", self.dir.display(), self.log());
         }
+        // The namespaces themselves go with the control plane: to remove one it asks for every kind of object there is,
+        // which costs more than most tests do. Bindings go now, for every daemon looks at all that there are.
         for namespace in [&self.ns, &self.shop] {
-            self.admin.call(http::Method::DELETE, &format!("/api/v1/namespaces/{namespace}"), &Value::Null);
+            for kind in ["rolebindings", "roles"] {
+                let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/{kind}");
+                self.admin.call(http::Method::DELETE, &path, &Value::Null);
+            }
         }
         for name in ["debug", "nodes", "empty"] {
             let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{}-{name}", self.ns);
