@@ -94,7 +94,7 @@ fn another_pki_can_issue() {
 /// Two clusters in one configuration have an authority each, and a certificate of one is nobody in the other.
 #[test]
 fn each_cluster_has_its_own_authority() {
-    let other = Plane::start();
+    let other = Plane::to_stop();
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     let entry = format!(
         "clusters:\n- {{name: other, server: \"{}\", certificateAuthority: \"{}\", kubeconfig: \"{}\"}}\n",

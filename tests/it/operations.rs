@@ -373,7 +373,7 @@ fn many_are_taken_away_side_by_side() {
 /// ends by itself when the cluster is back, also when the daemon was killed meanwhile.
 #[test]
 fn a_cluster_that_is_down_holds_up_only_its_own() {
-    let away = Plane::start();
+    let away = Plane::to_stop();
     let config =
         format!("- {{name: away, server: \"{}\", certificateAuthority: \"{}\"}}\n", away.server, away.ca.display());
     let policy = "rules:\n- {name: payments, who: [payments-oncall], clusters: [play, away], namespaces: [NS], \

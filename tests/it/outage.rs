@@ -20,7 +20,7 @@ const OPENS_WITHIN: Duration = Duration::from_secs(25);
 /// it, and it ends by itself when the API server is back. What waits to be collected still can be.
 #[test]
 fn an_end_waits_for_the_api_server_and_for_nobody_else() {
-    let plane = Plane::start();
+    let plane = Plane::to_stop();
     let mut bastion = Bastion::with(&plane, Options::default());
     let (waiting, key) = approved(&bastion);
     let access = bastion.live(&bastion.ask("5s"));

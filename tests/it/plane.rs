@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::Method;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -83,7 +83,16 @@ impl Plane {
         SHARED.get_or_init(Self::start)
     }
 
-    /// One of its own, for a test that stops it.
+    /// A second one, for a test that stops it or needs two. One test has it at a time: a start costs more than any test.
+    pub(crate) fn to_stop() -> MutexGuard<'static, Self> {
+        static SECOND: OnceLock<Mutex<Plane>> = OnceLock::new();
+        let plane = SECOND.get_or_init(|| Mutex::new(Self::start())).lock().unwrap_or_else(PoisonError::into_inner);
+        // A test that failed may have left it stopped.
+        plane.start_api_server();
+        plane
+    }
+
+    /// One of its own, for a test that leaves it in disorder.
     pub(crate) fn start() -> Self {
         let dir = scratch("plane");
         let mut child = Command::new(programs().join("launch"))

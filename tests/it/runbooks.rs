@@ -56,7 +56,7 @@ fn approver_away() {
 
 #[test]
 fn api_server_down() {
-    let plane = Plane::start();
+    let plane = Plane::to_stop();
     let mut console = Console::at(bastion(&plane));
     let access = console.bastion.live(&console.bastion.ask("5s"));
     plane.stop_api_server();
