@@ -302,9 +302,8 @@ fn ceilings_hold_in_namespaces_and_rights_on_roles_only_where_they_are_needed() 
     assert_eq!(self::daemon(&plain).get(&list).0, 403);
 }
 
-/// What is missing, altered or wider than the policy is named, each with its place.
-#[test]
-fn check_compares_the_ceilings() {
+/// What is missing, altered or wider than the policy is named, each with its place. It runs from `a_minute.rs`.
+pub(crate) fn check_compares_the_ceilings() {
     let bastion = walled_with(options());
     let host = bastion.host.as_str();
     until_checked(&bastion, &[]);

@@ -11,6 +11,7 @@
     reason = "a test fails loudly"
 )]
 
+mod a_minute;
 mod abuse;
 mod agent;
 mod architecture;

@@ -64,9 +64,8 @@ fn an_end_waits_for_the_api_server_and_for_nobody_else() {
 }
 
 /// What can't be looked at, a role of a live grant or the bindings, is counted as long as it can't, and told when that
-/// begins and when it is over; a role that changes afterwards is seen again.
-#[test]
-fn what_cannot_be_looked_at_is_told() {
+/// begins and when it is over; a role that changes afterwards is seen again. It runs from `a_minute.rs`.
+pub(crate) fn what_cannot_be_looked_at_is_told() {
     let mut bastion = Bastion::start();
     let clusterroles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     let role = format!("{}-debug", bastion.ns);
@@ -139,9 +138,8 @@ fn a_hang_at_the_start_forgets_no_grant() {
 }
 
 /// While a cluster hangs that has more to end than is ended at a time, another's grants end on time, and a change of their
-/// role is seen as soon as ever.
-#[test]
-fn a_cluster_that_hangs_holds_up_no_end_of_another() {
+/// role is seen as soon as ever. It runs from `a_minute.rs`.
+pub(crate) fn a_cluster_that_hangs_holds_up_no_end_of_another() {
     const WINDOW: SignedDuration = SignedDuration::from_secs(30);
     let middleman = Middleman::before(Plane::shared());
     let mut options = middleman.options();

@@ -678,9 +678,8 @@ fn seed() -> u64 {
 }
 
 /// The one claim that everything else rests on: no right that the API server grants is missed, and none is
-/// made up.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_api_server_grants_is_found() {
+/// made up. It runs from `a_minute.rs`.
+pub(crate) async fn what_the_api_server_grants_is_found() {
     let seed = seed();
     println!("RISK_SEED={seed}");
     let mut random = Random(seed);

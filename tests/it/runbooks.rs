@@ -106,9 +106,8 @@ fn clock_wrong() {
 }
 
 /// With the stolen key a thief is somebody in the cluster until its root is taken out of the API server's file, and
-/// nobody from then on.
-#[test]
-fn ca_lost_or_stolen() {
+/// nobody from then on. It runs from `a_minute.rs`.
+pub(crate) fn ca_lost_or_stolen() {
     let plane = Plane::start();
     // Before any root of ours is in it.
     let cluster_ca = plane.client_ca.with_extension("own");
@@ -167,8 +166,8 @@ fn refused(thief: &Admin) {
     });
 }
 
-#[test]
-fn host_rebuilt() {
+/// It runs from `a_minute.rs`.
+pub(crate) fn host_rebuilt() {
     let mut console = Console::at(bastion(Plane::shared()));
     let before = console.bastion.live(&console.bastion.ask("10m"));
     let page = page("host-rebuilt.md");

@@ -488,9 +488,9 @@ pub(crate) fn until_checked(bastion: &Bastion<'_>, expected: &[&str]) {
     }
 }
 
-/// The policy of these tests names a role that there is not; on a good cluster that is all there is to say.
-#[test]
-fn check_names_exactly_what_is_wrong_with_a_cluster() {
+/// The policy of these tests names a role that there is not; on a good cluster that is all there is to say. It
+/// runs from `a_minute.rs`.
+pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
     let bastion = walled();
     let host = bastion.host.as_str();
     let missing_role = format!("warning roles: there is no ClusterRole `{}-missing`", bastion.ns);
