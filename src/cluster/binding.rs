@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::params::{DeleteParams, GetParams, PostParams, Preconditions};
 
 use super::names::{BREAK_GLASS, GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER, bindings};
@@ -26,7 +28,7 @@ impl Cluster {
         if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
             self.make_role(binding, namespace, rules).await?;
         }
-        let body = self.body(&self.manifest(binding))?;
+        let body = self.binding_body(binding)?;
         let request = bindings(binding.namespace.as_ref()).create(&PostParams::default(), body);
         let failure = match self.0.transport.call::<Stored>(request).await {
             Ok(stored) => return Ok(stored.metadata.uid),
@@ -107,39 +109,38 @@ impl Cluster {
         Ok(stored.map(Found::from))
     }
 
-    pub(super) fn manifest(&self, binding: &Binding) -> serde_json::Value {
-        let kind = if binding.namespace.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
-        let mut object = self.metadata(kind, binding);
-        if let Some(fields) = object.as_object_mut() {
-            let role = &binding.role;
-            fields.insert(
-                "roleRef".to_owned(),
-                serde_json::json!({ "apiGroup": RBAC_GROUP, "kind": role.kind(), "name": role.name() }),
-            );
-            fields.insert(
-                "subjects".to_owned(),
-                serde_json::json!([{ "apiGroup": RBAC_GROUP, "kind": "Group", "name": binding.group }]),
-            );
+    /// What is created for a binding, as JSON.
+    pub(super) fn binding_body(&self, binding: &Binding) -> Result<Vec<u8>, ClusterError> {
+        let (role, api_group) = (&binding.role, RBAC_GROUP.to_owned());
+        let role_ref =
+            RoleRef { api_group: api_group.clone(), kind: role.kind().to_owned(), name: role.name().to_string() };
+        let subject = Subject {
+            api_group: Some(api_group),
+            kind: "Group".to_owned(),
+            name: binding.group.clone(),
+            namespace: None,
+        };
+        let (metadata, subjects) = (self.metadata(binding), Some(vec![subject]));
+        match binding.namespace {
+            Some(_) => self.body(&RoleBinding { metadata, role_ref, subjects }),
+            None => self.body(&ClusterRoleBinding { metadata, role_ref, subjects }),
         }
-        object
     }
 
-    pub(super) fn metadata(&self, kind: &str, binding: &Binding) -> serde_json::Value {
+    /// The metadata of what is created for a binding: the binding itself and a role of its own.
+    pub(super) fn metadata(&self, binding: &Binding) -> ObjectMeta {
         let grant = binding.name.trim_start_matches("jit-");
-        let annotations = if binding.broken_glass {
-            serde_json::json!({ GRANT: grant, USER: binding.user, BREAK_GLASS: "true" })
-        } else {
-            serde_json::json!({ GRANT: grant, USER: binding.user })
-        };
-        let mut metadata = serde_json::json!({
-            "name": binding.name,
-            "labels": { MANAGED_BY: OURS, HOST_LABEL: self.0.host },
-            "annotations": annotations,
-        });
-        if let (Some(namespace), Some(fields)) = (&binding.namespace, metadata.as_object_mut()) {
-            fields.insert("namespace".to_owned(), namespace.as_str().into());
+        let labels = [(MANAGED_BY, OURS), (HOST_LABEL, &self.0.host)];
+        let annotations = [(GRANT, grant), (USER, &binding.user)];
+        let broken_glass = binding.broken_glass.then_some((BREAK_GLASS, "true"));
+        let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
+        ObjectMeta {
+            name: Some(binding.name.clone()),
+            namespace: binding.namespace.as_ref().map(ToString::to_string),
+            labels: Some(labels.into_iter().map(owned).collect()),
+            annotations: Some(annotations.into_iter().chain(broken_glass).map(owned).collect()),
+            ..ObjectMeta::default()
         }
-        serde_json::json!({ "apiVersion": format!("{RBAC_GROUP}/v1"), "kind": kind, "metadata": metadata })
     }
 }
 

@@ -50,8 +50,10 @@ impl Cluster {
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
     pub async fn would_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
         match (&binding.namespace, &binding.rules) {
-            (Some(namespace), Some(rules)) => self.dry_run(roles(namespace), &self.role(binding, rules)).await,
-            (namespace, _) => self.dry_run(bindings(namespace.as_ref()), &self.manifest(binding)).await,
+            (Some(namespace), Some(rules)) => {
+                self.dry_run(roles(namespace), self.role_body(binding, rules.as_slice())?).await
+            }
+            (namespace, _) => self.dry_run(bindings(namespace.as_ref()), self.binding_body(binding)?).await,
         }
     }
 
@@ -61,11 +63,11 @@ impl Cluster {
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
     pub async fn would_make_role(&self, binding: &Binding) -> Result<(), ClusterError> {
         let Some(namespace) = &binding.namespace else { return Ok(()) };
-        self.dry_run(roles(namespace), &self.metadata("Role", binding)).await
+        self.dry_run(roles(namespace), self.role_body(binding, &[])?).await
     }
 
-    async fn dry_run(&self, path: Path, object: &Value) -> Result<(), ClusterError> {
+    async fn dry_run(&self, path: Path, body: Vec<u8>) -> Result<(), ClusterError> {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        self.0.transport.call::<Value>(path.create(&dry, self.body(object)?)).await.map(drop)
+        self.0.transport.call::<Value>(path.create(&dry, body)).await.map(drop)
     }
 }

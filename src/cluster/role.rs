@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::rbac::v1::{PolicyRule, Role};
 use kube::core::params::{GetParams, PostParams};
 use kube::core::request::Request as Path;
 use serde::Deserialize;
@@ -60,7 +61,7 @@ impl Cluster {
         namespace: &Namespace,
         rules: &ExactRules,
     ) -> Result<(), ClusterError> {
-        let body = self.body(&self.role(binding, rules))?;
+        let body = self.role_body(binding, rules.as_slice())?;
         match self.0.transport.call::<Kind>(roles(namespace).create(&PostParams::default(), body)).await {
             Err(failure @ ClusterError::Conflict { .. }) => {
                 // Made by a call before whose answer was lost, or another's: then it has other rules.
@@ -90,12 +91,21 @@ impl Cluster {
         unless_missing(self.0.transport.call::<Kind>(request).await).map(drop)
     }
 
-    pub(super) fn role(&self, binding: &Binding, rules: &ExactRules) -> serde_json::Value {
-        let mut role = self.metadata("Role", binding);
-        if let Some(fields) = role.as_object_mut() {
-            fields.insert("rules".to_owned(), serde_json::json!(rules));
-        }
-        role
+    /// The role of these rules that is made for a binding, as JSON.
+    pub(super) fn role_body(&self, binding: &Binding, rules: &[Rule]) -> Result<Vec<u8>, ClusterError> {
+        let rules = rules.iter().map(policy_rule).collect();
+        self.body(&Role { metadata: self.metadata(binding), rules: Some(rules) })
+    }
+}
+
+fn policy_rule(rule: &Rule) -> PolicyRule {
+    let unless_empty = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
+    PolicyRule {
+        api_groups: unless_empty(&rule.api_groups),
+        non_resource_urls: unless_empty(&rule.non_resource_urls),
+        resource_names: unless_empty(&rule.resource_names),
+        resources: unless_empty(&rule.resources),
+        verbs: rule.verbs.clone(),
     }
 }
 
