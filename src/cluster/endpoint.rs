@@ -15,8 +15,21 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use super::transport::ClusterError;
 use crate::grant::request::ClusterName;
+
+/// A cluster's entry in the configuration can't be used: somebody has to change it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cluster `{cluster}`, {field}: {why}\nhint: correct the cluster's entry in the configuration and run `jitd check`"
+)]
+pub struct EndpointError {
+    /// The cluster.
+    pub cluster: ClusterName,
+    /// Which part of its entry.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub why: String,
+}
 
 /// How an API server is reached. What is here is also what an engineer's kubeconfig says.
 #[derive(Clone, Debug)]
@@ -33,9 +46,9 @@ impl Endpoint {
     /// in PEM, of which one signed the API server's own.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when one of them is not of its form.
-    pub fn new(name: ClusterName, server: &str, ca_pem: &str) -> Result<Self, ClusterError> {
-        let wrong = |field, why: String| ClusterError::Misconfigured { cluster: name.clone(), field, why };
+    /// [`EndpointError`] when one of them is not of its form.
+    pub fn new(name: ClusterName, server: &str, ca_pem: &str) -> Result<Self, EndpointError> {
+        let wrong = |field, why: String| EndpointError { cluster: name.clone(), field, why };
         let uri: Uri = server.parse().map_err(|why| wrong("server", format!("`{server}`: {why}")))?;
         if uri.scheme_str() != Some("https") || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
             return Err(wrong("server", format!("`{server}` is not a URL like https://10.0.0.1:6443")));
@@ -57,17 +70,17 @@ impl Endpoint {
     /// The endpoint that the current context of a kubeconfig file names.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when the file can't be read or lacks server or authority.
-    pub fn from_kubeconfig(name: ClusterName, path: &Path) -> Result<Self, ClusterError> {
+    /// [`EndpointError`] when the file can't be read or lacks server or authority.
+    pub fn from_kubeconfig(name: ClusterName, path: &Path) -> Result<Self, EndpointError> {
         Self::from_context(name, path, None)
     }
 
     /// The endpoint that a context of a kubeconfig file names, the current one when none is told.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when the file can't be read, or lacks the context, the server or its authority.
-    pub fn from_context(name: ClusterName, path: &Path, context: Option<&str>) -> Result<Self, ClusterError> {
-        let wrong = |why: String| ClusterError::Misconfigured {
+    /// [`EndpointError`] when the file can't be read, or lacks the context, the server or its authority.
+    pub fn from_context(name: ClusterName, path: &Path, context: Option<&str>) -> Result<Self, EndpointError> {
+        let wrong = |why: String| EndpointError {
             cluster: name.clone(),
             field: "kubeconfig",
             why: format!("`{}`: {why}", path.display()),

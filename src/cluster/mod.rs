@@ -35,7 +35,7 @@ use crate::grant::request::ClusterName;
 
 pub use self::binding::Unbound;
 use self::deletions::Count;
-pub use self::endpoint::{Credential, Endpoint};
+pub use self::endpoint::{Credential, Endpoint, EndpointError};
 use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;
@@ -64,8 +64,8 @@ impl Cluster {
     /// runtime.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when the credential can't be used, or the host is no label's value.
-    pub fn connect(endpoint: Endpoint, host: &str, credential: &Credential) -> Result<Self, ClusterError> {
+    /// [`EndpointError`] when the credential can't be used, or the host is no label's value.
+    pub fn connect(endpoint: Endpoint, host: &str, credential: &Credential) -> Result<Self, EndpointError> {
         Self::limited(endpoint, host, credential, Limits::USUAL)
     }
 
@@ -74,25 +74,20 @@ impl Cluster {
     /// nothing.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when the host is no label's value.
-    pub fn over(endpoint: Endpoint, host: &str, exchange: Exchange) -> Result<Self, ClusterError> {
+    /// [`EndpointError`] when the host is no label's value.
+    pub fn over(endpoint: Endpoint, host: &str, exchange: Exchange) -> Result<Self, EndpointError> {
         Self::new(Transport::over(endpoint, exchange, Limits::USUAL), host)
     }
 
-    fn limited(endpoint: Endpoint, host: &str, credential: &Credential, limits: Limits) -> Result<Self, ClusterError> {
+    fn limited(endpoint: Endpoint, host: &str, credential: &Credential, limits: Limits) -> Result<Self, EndpointError> {
         Self::new(Transport::new(endpoint, credential, limits)?, host)
     }
 
-    fn new(transport: Transport, host: &str) -> Result<Self, ClusterError> {
+    fn new(transport: Transport, host: &str) -> Result<Self, EndpointError> {
         if !is_label_value(host) {
-            return Err(ClusterError::Misconfigured {
-                cluster: transport.endpoint().name().clone(),
-                field: "host",
-                why: format!(
-                    "`{}` is not 1 to 63 of A-Z a-z 0-9 . _ - between letters or digits",
-                    host.escape_default()
-                ),
-            });
+            let why =
+                format!("`{}` is not 1 to 63 of A-Z a-z 0-9 . _ - between letters or digits", host.escape_default());
+            return Err(EndpointError { cluster: transport.endpoint().name().clone(), field: "host", why });
         }
         let (waiting, unanswered) = (Count::new(), Count::new());
         let version = Mutex::default();
@@ -102,8 +97,8 @@ impl Cluster {
     /// Whatever is asked from now on is asked as `credential`, by all clones.
     ///
     /// # Errors
-    /// [`ClusterError::Misconfigured`] when it can't be used; the former one stays.
-    pub fn use_credential(&self, credential: &Credential) -> Result<(), ClusterError> {
+    /// [`EndpointError`] when it can't be used; the former one stays.
+    pub fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         self.0.transport.use_credential(credential)
     }
 

@@ -443,8 +443,7 @@ fn an_endpoint_is_https_with_an_authority() {
         ("https://10.0.0.1:6443", ""),
         ("https://10.0.0.1:6443", &key.serialize_pem()),
     ] {
-        let error = Endpoint::new(name.clone(), server, ca).unwrap_err();
-        assert!(matches!(error, ClusterError::Misconfigured { .. }), "{server}");
+        assert!(Endpoint::new(name.clone(), server, ca).is_err(), "{server}");
     }
 }
 

@@ -23,24 +23,12 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use super::endpoint::{Credential, Endpoint};
+use super::endpoint::{Credential, Endpoint, EndpointError};
 use crate::grant::request::ClusterName;
 
 /// Why the API server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// The configuration can't be used: somebody has to change it.
-    #[error(
-        "cluster `{cluster}`, {field}: {why}\nhint: correct the cluster's entry in the configuration and run `jitd check`"
-    )]
-    Misconfigured {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Which part of its entry.
-        field: &'static str,
-        /// What is wrong with it.
-        why: String,
-    },
     /// No answer, and nothing is known about what the API server did with the request. Try again.
     #[error(
         "cluster `{cluster}` cannot be reached: {why}\nhint: check the address, the certificate authority and the network between"
@@ -191,7 +179,7 @@ enum Route {
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, ClusterError> {
+    pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, EndpointError> {
         let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits)?));
         Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits })
     }
@@ -210,7 +198,7 @@ impl Transport {
     }
 
     /// What follows is sent on new connections with this credential; what is under way ends as it began.
-    pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), ClusterError> {
+    pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         if let Route::Network(current) = &self.route {
             let fresh = connections(&self.endpoint, credential, self.limits)?;
             *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
@@ -369,11 +357,11 @@ where
 /// New connections, on which each request carries the credential. Neither the retries nor the log lines of kube's
 /// usual stack: the broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a
 /// task of its own that each request goes through.
-fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Exchange, ClusterError> {
-    let wrong = |field, why: String| ClusterError::Misconfigured { cluster: endpoint.name().clone(), field, why };
+fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Exchange, EndpointError> {
+    let wrong = |why: String| EndpointError { cluster: endpoint.name().clone(), field: "credential", why };
     let mut config = Config::new(endpoint.uri().clone());
     config.root_cert = Some(endpoint.ca_der().to_vec());
-    config.auth_info = credential.auth_info().map_err(|why| wrong("credential", why))?;
+    config.auth_info = credential.auth_info().map_err(wrong)?;
     config.headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("jitd/", env!("CARGO_PKG_VERSION"))))];
 
     let mut tcp = HttpConnector::new();
@@ -381,7 +369,7 @@ fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> 
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(IDLE));
     tcp.set_connect_timeout(Some(limits.answer));
-    let refused = |why: kube::Error| wrong("credential", innermost(&why));
+    let refused = |why: kube::Error| wrong(innermost(&why));
     let https = config.rustls_https_connector_with_connector(tcp).map_err(refused)?;
     let http = HttpClient::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE)

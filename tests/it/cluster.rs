@@ -506,7 +506,7 @@ async fn a_credential_is_refused_and_replaced() {
     assert!(matches!(error, ClusterError::Unauthorized { .. }), "{error}");
 
     let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned().into() };
-    assert!(matches!(cluster.use_credential(&broken), Err(ClusterError::Misconfigured { .. })));
+    assert!(cluster.use_credential(&broken).is_err());
     cluster.use_credential(&Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     assert!(clone.resolve_role(bench.here().as_ref(), &role).await.unwrap().is_some());
     bench.remove().await;

@@ -7,7 +7,7 @@ use std::io::stdin;
 use std::path::Path;
 use std::str::FromStr;
 
-use jitd::cluster::{Cluster, ClusterError, Credential, Endpoint};
+use jitd::cluster::{Cluster, ClusterError, Credential, Endpoint, EndpointError};
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Namespace, RoleRef};
 
@@ -125,35 +125,25 @@ fn nothing_is_missing(wanted: &Wanted, policy_is_there: bool) -> Result<(), Fail
 }
 
 fn endpoint(cluster: &ClusterName, wanted: &Wanted) -> Result<Endpoint, Failure> {
-    let told = |error: ClusterError| match error {
-        ClusterError::Misconfigured { why, .. } => Failure::Usage(why),
-        other => Failure::Usage(other.to_string()),
-    };
+    let usage = |error: EndpointError| Failure::Usage(error.why);
     if let Some(kubeconfig) = &wanted.kubeconfig {
-        return Endpoint::from_context(cluster.clone(), kubeconfig, wanted.context.as_deref()).map_err(told);
+        return Endpoint::from_context(cluster.clone(), kubeconfig, wanted.context.as_deref()).map_err(usage);
     }
     let read = |file: &str| {
         let text = std::fs::read_to_string(file).map_err(|error| format!("`{file}`: {error}"))?;
         let probe = Endpoint::new(cluster.clone(), "https://localhost", &text);
-        probe.map(|_| text).map_err(|error| match error {
-            ClusterError::Misconfigured { why, .. } => format!("`{file}`: {why}"),
-            other => other.to_string(),
-        })
+        probe.map(|_| text).map_err(|error| format!("`{file}`: {}", error.why))
     };
     let is_url = |text: &str| {
         // The form of the URL alone: its authority is asked for next.
-        match Endpoint::new(cluster.clone(), text, ANY_PEM) {
-            Ok(_) => Ok(text.to_owned()),
-            Err(ClusterError::Misconfigured { why, .. }) => Err(why),
-            Err(other) => Err(other.to_string()),
-        }
+        Endpoint::new(cluster.clone(), text, ANY_PEM).map(|_| text.to_owned()).map_err(|error| error.why)
     };
     let server =
         answer(wanted.server.as_deref(), "the URL of its API server, such as https://10.0.0.1:6443", None, is_url)?;
     let given = wanted.server_ca.as_deref().map(Path::to_string_lossy);
     let ca =
         answer(given.as_deref(), "the file with the authority of the API server's certificate, in PEM", None, read)?;
-    Endpoint::new(cluster.clone(), &server, &ca).map_err(told)
+    Endpoint::new(cluster.clone(), &server, &ca).map_err(usage)
 }
 
 /// Stands for any authority where only the URL is looked at.
@@ -162,9 +152,9 @@ const ANY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE--
 /// What the API server says to anybody; none when it can't be asked, which is no hindrance yet.
 fn version(endpoint: &Endpoint) -> Option<String> {
     let asked = runtime().ok()?.block_on(async {
-        let cluster = Cluster::connect(endpoint.clone(), "init", &Credential::Nobody)?;
-        cluster.about().await
-    });
+        let cluster = Cluster::connect(endpoint.clone(), "init", &Credential::Nobody).ok()?;
+        Some(cluster.about().await)
+    })?;
     match asked {
         Ok(about) => Some(about.version),
         Err(error @ (ClusterError::Unreachable { .. } | ClusterError::TimedOut { .. })) => {
