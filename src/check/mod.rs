@@ -132,7 +132,7 @@ impl Check<'_> {
     fn failed(&mut self, check: &str, error: &ClusterError) {
         let (found, hint) = parted(&error.to_string());
         let known = match error {
-            ClusterError::Unreachable { why, .. } => way_out(why),
+            ClusterError::Unreachable { cause, .. } => cause.hint(),
             _ => None,
         };
         self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
@@ -170,26 +170,4 @@ impl Check<'_> {
         }
         Ok(())
     }
-}
-
-/// What to do about an API server that can't be reached, by the words of the innermost cause.
-fn way_out(why: &str) -> Option<&'static str> {
-    const KNOWN: [(&str, &str); 6] = [
-        (
-            "UnknownIssuer",
-            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
-        ),
-        (
-            "BadSignature",
-            "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
-        ),
-        ("not valid for name", "`server` has a name that is not in the API server's certificate; use one that is"),
-        ("certificate expired", "the API server's own certificate is over; renew it, and compare the clocks"),
-        (
-            "lookup address",
-            "`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can",
-        ),
-        ("refused", "nothing listens at `server`; is the API server up, and is the port right?"),
-    ];
-    KNOWN.iter().find(|(words, _)| why.contains(words)).map(|(_, hint)| *hint)
 }

@@ -9,6 +9,7 @@
 //! trail.
 
 mod binding;
+mod cause;
 mod deletions;
 mod endpoint;
 mod inspect;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use crate::grant::request::ClusterName;
 
 pub use self::binding::Unbound;
+pub use self::cause::Cause;
 use self::deletions::Count;
 pub use self::endpoint::{Credential, Endpoint, EndpointError};
 use self::names::is_label_value;

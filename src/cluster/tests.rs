@@ -169,7 +169,7 @@ async fn a_full_queue_before_a_hanging_server_ends_in_time() {
 async fn nobody_there_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = connect(&format!("http://{free}")).about().await.unwrap_err();
-    assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
+    assert!(matches!(error, ClusterError::Unreachable { cause: Cause::Refused(_), .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
@@ -190,7 +190,10 @@ async fn an_api_server_can_be_a_function() {
     assert_eq!(cluster.about().await.unwrap().version, "v1.36.3");
 
     let error = over(|| Err("no route".into())).about().await.unwrap_err();
-    assert!(matches!(&error, ClusterError::Unreachable { why, .. } if why == "no route"), "{error}");
+    assert!(
+        matches!(&error, ClusterError::Unreachable { cause: Cause::Other(why), .. } if why == "no route"),
+        "{error}"
+    );
 }
 
 /// What the admission policies and people read in a cluster, to the letter.

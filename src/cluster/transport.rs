@@ -14,6 +14,7 @@ use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::GaiResolver;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use kube::Config;
@@ -23,6 +24,7 @@ use tokio::sync::Semaphore;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
+use super::cause::{Cause, Unresolved, innermost};
 use super::endpoint::{Credential, Endpoint, EndpointError};
 use crate::grant::request::ClusterName;
 
@@ -31,13 +33,13 @@ use crate::grant::request::ClusterName;
 pub enum ClusterError {
     /// No answer, and nothing is known about what the API server did with the request. Try again.
     #[error(
-        "cluster `{cluster}` cannot be reached: {why}\nhint: check the address, the certificate authority and the network between"
+        "cluster `{cluster}` cannot be reached: {cause}\nhint: check the address, the certificate authority and the network between"
     )]
     Unreachable {
         /// The cluster.
         cluster: ClusterName,
-        /// The innermost cause.
-        why: String,
+        /// Why there was no answer.
+        cause: Cause,
     },
     /// No answer in time, and nothing is known about what the API server did with the request. Try again.
     #[error("cluster `{cluster}` did not answer within {} s\nhint: it is tried again; look at the API server's load", after.as_secs_f32())]
@@ -278,20 +280,12 @@ impl Transport {
     }
 
     fn unreachable(&self, why: &(dyn StdError + 'static)) -> ClusterError {
-        ClusterError::Unreachable { cluster: self.endpoint.name().clone(), why: innermost(why) }
+        ClusterError::Unreachable { cluster: self.endpoint.name().clone(), cause: Cause::of(why) }
     }
 
     fn timed_out(&self, after: Duration) -> ClusterError {
         ClusterError::TimedOut { cluster: self.endpoint.name().clone(), after }
     }
-}
-
-/// The cause below all causes: what is above says only that a request failed.
-fn innermost(mut error: &(dyn StdError + 'static)) -> String {
-    while let Some(deeper) = error.source() {
-        error = deeper;
-    }
-    error.to_string()
 }
 
 /// An answer as it came.
@@ -364,7 +358,8 @@ fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> 
     config.auth_info = credential.auth_info().map_err(wrong)?;
     config.headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("jitd/", env!("CARGO_PKG_VERSION"))))];
 
-    let mut tcp = HttpConnector::new();
+    let resolver = ServiceBuilder::new().map_err(Unresolved).service(GaiResolver::new());
+    let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(IDLE));
