@@ -42,7 +42,7 @@ pub struct Finding {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
@@ -51,6 +51,8 @@ pub enum Verdict {
     Warning,
     /// It does not work, or not safely.
     Fault,
+    /// It could not be looked at.
+    Skipped,
 }
 
 impl std::fmt::Display for Verdict {
@@ -59,6 +61,7 @@ impl std::fmt::Display for Verdict {
             Self::Ok => "ok",
             Self::Warning => "warning",
             Self::Fault => "fault",
+            Self::Skipped => "skipped",
         })
     }
 }

@@ -30,31 +30,20 @@ use crate::{CLOCK, Failure, policy};
 struct Finding {
     /// A word for what was looked at.
     check: String,
-    state: State,
+    state: Verdict,
     found: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fix: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    Ok,
-    /// It works, and somebody should look at it.
-    Warning,
-    Fault,
-    /// It could not be looked at.
-    Skipped,
 }
 
 impl std::fmt::Display for Finding {
     /// One line, and a second with the fix.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mark = match self.state {
-            State::Ok => "ok",
-            State::Warning => "warn",
-            State::Fault => "fail",
-            State::Skipped => "skip",
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warn",
+            Verdict::Fault => "fail",
+            Verdict::Skipped => "skip",
         };
         write!(f, "{mark:<5} {:<14} {}", self.check, self.found)?;
         self.fix.as_ref().map_or(Ok(()), |fix| write!(f, "\n{:21}hint: {fix}", ""))
@@ -68,7 +57,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     if matches!(output, Output::Json) {
         print::json(&findings)?;
     }
-    match findings.iter().filter(|finding| matches!(finding.state, State::Warning | State::Fault)).count() {
+    match findings.iter().filter(|finding| matches!(finding.state, Verdict::Warning | Verdict::Fault)).count() {
         0 => Ok(()),
         1 => Err(Failure::Ours("one thing is not right".to_owned())),
         several => Err(Failure::Ours(format!("{several} things are not right"))),
@@ -109,7 +98,7 @@ impl Report {
         Ok(())
     }
 
-    fn tell(&mut self, state: State, check: &str, found: impl Into<String>, fix: Option<String>) {
+    fn tell(&mut self, state: Verdict, check: &str, found: impl Into<String>, fix: Option<String>) {
         let finding = Finding { check: check.to_owned(), state, found: found.into(), fix };
         if matches!(self.output, Output::Text) {
             // What can't be printed is still counted, and the exit code says so.
@@ -119,15 +108,15 @@ impl Report {
     }
 
     fn ok(&mut self, check: &str, found: impl Into<String>) {
-        self.tell(State::Ok, check, found, None);
+        self.tell(Verdict::Ok, check, found, None);
     }
 
     fn warning(&mut self, check: &str, found: impl Into<String>, fix: impl Into<String>) {
-        self.tell(State::Warning, check, found, Some(fix.into()));
+        self.tell(Verdict::Warning, check, found, Some(fix.into()));
     }
 
     fn fault(&mut self, check: &str, found: impl Into<String>, fix: impl Into<String>) {
-        self.tell(State::Fault, check, found, Some(fix.into()));
+        self.tell(Verdict::Fault, check, found, Some(fix.into()));
     }
 
     /// A message of ours, in whose two parts the fix may stand.
@@ -139,7 +128,7 @@ impl Report {
     }
 
     fn skipped(&mut self, check: &str, why: impl Into<String>) {
-        self.tell(State::Skipped, check, format!("not looked at: {}", why.into()), None);
+        self.tell(Verdict::Skipped, check, format!("not looked at: {}", why.into()), None);
     }
 
     fn caller(&mut self) {
@@ -282,10 +271,9 @@ impl Report {
             let sentence = format!("{part}: {found}");
             match verdict {
                 Verdict::Ok => right += 1,
-                Verdict::Warning => self.tell(State::Warning, &check, sentence, hint),
-                Verdict::Fault => {
-                    wrong += 1;
-                    self.tell(State::Fault, &check, sentence, hint);
+                worse => {
+                    wrong += u32::from(worse == Verdict::Fault);
+                    self.tell(worse, &check, sentence, hint);
                 }
             }
         }
