@@ -53,7 +53,7 @@
 //! 2. Nothing is signed for a person without an [`Approved`](grant::approval::Approved), which only `grant` makes, of
 //!    enough agreements or of glass that the rule lets be broken; the binding of a grant is intended once, also across
 //!    restarts (a unique index). What the host signs for itself can't be anybody: its own name, in no group.
-//! 3. There is no state outside the trail. Events are never updated or deleted. The two other tables are
+//! 3. There is no state outside the trail. Events are never updated or deleted. The other tables are
 //!    projections, rebuilt from the trail and compared by `jitd audit verify`.
 //! 4. If the intent can't be written, the effect does not happen, except that access is still taken away.
 //!    If the outcome can't be written, the sweep settles it.

@@ -1,13 +1,14 @@
--- What finds events: made anew when a trail of layout 1 is opened.
+-- What finds events: made anew from them when a trail of an earlier layout is opened.
 
--- `seq` is that of the request, so that what is asked for together, and mostly ends together, lies together. `open` is 1
--- while a grant is not over, and 2 more while it owes a review. `last` is its newest event.
+-- `seq` is that of the request, so that what is asked for together, and mostly ends together, lies together. `at` is the
+-- moment of the request in milliseconds. `open` is 1 while a grant is not over, and 2 more while it owes a review. `last`
+-- is its newest event.
 CREATE TABLE grants (
     seq       INTEGER PRIMARY KEY,
     id        TEXT NOT NULL UNIQUE,
     requester TEXT NOT NULL,
     key       TEXT NOT NULL,
-    groups    TEXT NOT NULL,
+    at        INTEGER NOT NULL,
     open      INTEGER NOT NULL,
     last      INTEGER NOT NULL
 ) STRICT;
@@ -15,6 +16,13 @@ CREATE TABLE grants (
 CREATE INDEX grants_in_order ON grants (open);
 CREATE INDEX grants_by_key ON grants (key, requester);
 CREATE INDEX grants_of_person ON grants (requester);
+
+-- The groups whose people may see a grant without having asked for it: those that may answer it or review it.
+CREATE TABLE watchers (
+    watcher TEXT NOT NULL,
+    seq     INTEGER NOT NULL,
+    PRIMARY KEY (watcher, seq)
+) STRICT, WITHOUT ROWID;
 
 -- From each event of a grant to the one before it. An index on the grants of the events would say the same, and there
 -- each grant has its own page: 64 that are renewed at once would be 64 pages to write, where this is the end of one.

@@ -1,34 +1,36 @@
 //! The tables in the trail's file: of a new one, of one that an earlier jitd wrote, and of one that a newer jitd did.
 //!
-//! What a file holds is told by its number, SQLite's `user_version`. Only the trail itself calls this, before anything is
-//! read or written.
+//! What a file holds is told by its number, SQLite's `user_version`. What finds events is always made from the events, so a
+//! file of an earlier layout gets it as a new one does. The events are not touched. Only the trail itself calls this, before
+//! anything is read or written.
 
 use rusqlite::Connection;
 
 use super::Fault;
+use super::chain::parse;
+use super::projections::project;
 
-/// What is the truth.
-const EVENTS: &str = include_str!("events.sql");
+/// What is the truth. The same in all layouts.
+pub(super) const EVENTS: &str = include_str!("events.sql");
 
 /// What finds something in it.
 const FINDING: &str = include_str!("finding.sql");
 
-/// What makes room for that in a file of layout 1.
-const ROOM_IN_LAYOUT_1: &str = "
-    ALTER TABLE grants RENAME TO grants_of_layout_1;
-    DROP INDEX grants_in_order;
-    DROP INDEX grants_by_key;
-    DROP INDEX grants_of_person;
+/// Which layout that is.
+pub(super) const PRESENT: i64 = 3;
+
+/// What stands in its place in files of layouts 1 and 2.
+const FINDING_OF_EARLIER: &str = "
+    DROP TABLE grants;
+    DROP TABLE IF EXISTS links;
+    DROP INDEX IF EXISTS events_of_grant;
     DROP INDEX once;
     DROP INDEX IF EXISTS draining;";
 
-/// What fills it there.
-const FROM_LAYOUT_1: &str = include_str!("from_layout_1.sql");
-
-/// Which layout a file has: 2 is that of the files beside this one, 0 that of an empty file.
+/// Which layout a file has; 0 is that of an empty file.
 pub(super) fn layout(connection: &Connection) -> Result<i64, Fault> {
     match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
-        known @ 0..=2 => Ok(known),
+        known @ 0..=PRESENT => Ok(known),
         newer => Err(Fault::System(format!("it was written by a newer jitd (layout {newer})\nhint: upgrade jitd"))),
     }
 }
@@ -37,22 +39,40 @@ pub(super) fn layout(connection: &Connection) -> Result<i64, Fault> {
 pub(super) fn bring_up_to_date(connection: &Connection, found: i64) -> Result<(), Fault> {
     match found {
         0 => create(connection),
-        1 => {
-            tracing::info!("the trail is brought to layout 2; that takes some seconds for a million events");
-            let statements = format!(
-                "BEGIN IMMEDIATE; {ROOM_IN_LAYOUT_1} {FINDING} {FROM_LAYOUT_1} PRAGMA user_version = 2; COMMIT;"
-            );
-            connection.execute_batch(&statements).map_err(|error| {
+        PRESENT => Ok(()),
+        _ => {
+            tracing::info!("the trail is brought to layout {PRESENT}; that takes some seconds for a million events");
+            connection.execute_batch("BEGIN IMMEDIATE")?;
+            let brought = find_anew(connection);
+            if brought.is_err() {
+                // SQLite may have rolled back by itself; then there is nothing to roll back.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            brought.map_err(|fault| {
                 Fault::System(format!(
-                    "it stays as it was, for it could not be brought to layout 2: {error}\nhint: is the disk full? if not, run `jitd audit verify`"
+                    "it stays as it was, for it could not be brought to layout {PRESENT}: {fault}\nhint: is the disk full? if not, run `jitd audit verify`"
                 ))
             })
         }
-        _ => Ok(()),
     }
+}
+
+/// Makes what finds events from the events.
+fn find_anew(connection: &Connection) -> Result<(), Fault> {
+    connection.execute_batch(FINDING_OF_EARLIER)?;
+    connection.execute_batch(FINDING)?;
+    let mut events = connection.prepare("SELECT seq, line FROM events ORDER BY seq")?;
+    let mut rows = events.query([])?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let damaged = |fault: Fault| Fault::System(format!("event {seq}: {fault}"));
+        let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).map_err(damaged)?;
+        project(connection, seq, &entry.fact).map_err(damaged)?;
+    }
+    Ok(connection.execute_batch(&format!("PRAGMA user_version = {PRESENT}; COMMIT;"))?)
 }
 
 /// Makes the tables in an empty file.
 pub(super) fn create(connection: &Connection) -> Result<(), Fault> {
-    Ok(connection.execute_batch(&format!("BEGIN; {EVENTS} {FINDING} PRAGMA user_version = 2; COMMIT;"))?)
+    Ok(connection.execute_batch(&format!("BEGIN; {EVENTS} {FINDING} PRAGMA user_version = {PRESENT}; COMMIT;"))?)
 }

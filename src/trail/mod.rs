@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use jiff::Timestamp;
-use rusqlite::{Connection, ffi};
+use rusqlite::ffi;
 
 use crate::grant::drain::Draining;
 use crate::grant::{Fact, Grant, GrantId};
@@ -21,6 +21,7 @@ mod chain;
 mod layout;
 mod projections;
 mod queries;
+mod readers;
 mod simulation;
 mod sqlite;
 mod store;
@@ -32,8 +33,9 @@ mod writer;
 pub use backup::back_up;
 pub use chain::{Entry, Position};
 use queries::{draining, open_grants};
+use readers::Readers;
 use simulation::Simulation;
-use sqlite::{hold, open_for_reading, open_for_writing};
+use sqlite::{hold, open_for_writing};
 use store::{Append, Store};
 pub use verify::{Report, export, verify_file, verify_lines};
 use writer::Writer;
@@ -75,11 +77,16 @@ pub enum TrailError {
     Held(String),
 }
 
+/// How many questions are answered at a time, and how many lists.
+const QUESTIONS: usize = 2;
+const LISTS: usize = 1;
+
 /// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
 #[derive(Clone)]
 pub struct Trail {
     way: Arc<Way>,
-    reader: Arc<Mutex<Connection>>,
+    questions: Readers,
+    lists: Readers,
     path: Arc<PathBuf>,
     fault: Arc<Mutex<Option<String>>>,
 }
@@ -147,14 +154,15 @@ impl Trail {
     fn opened(path: &Path, way: impl FnOnce(Store) -> Result<Way, Fault>) -> Result<Opened, TrailError> {
         let lock = hold(path)?;
         let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
-        let reader = open_for_reading(path).map_err(|fault| fault.at(path))?;
-        let open = open_grants(&reader).map_err(|fault| fault.at(path))?;
-        let drain = draining(&reader).map_err(|fault| fault.at(path))?;
+        let questions = Readers::open(path, QUESTIONS).map_err(|fault| fault.at(path))?;
+        let lists = Readers::open(path, LISTS).map_err(|fault| fault.at(path))?;
+        let open = questions.read(open_grants).map_err(|fault| fault.at(path))?;
+        let drain = questions.read(draining).map_err(|fault| fault.at(path))?;
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
         let store = Store { connection, head, path: Arc::clone(&path), fault: Arc::clone(&fault), _lock: lock };
         let way = Arc::new(way(store).map_err(|fault| fault.at(&path))?);
-        let trail = Self { way, reader: Arc::new(Mutex::new(reader)), path, fault };
+        let trail = Self { way, questions, lists, path, fault };
         Ok(Opened { trail, open, latest, drain })
     }
 

@@ -1,7 +1,8 @@
 //! The tables that find events, kept in step with them.
 //!
-//! The writer calls [`project`] for each fact that it inserts, in the same transaction; `verify` calls it to make the
-//! tables again from the events and compare. It must never know more than the fact says.
+//! The writer calls [`project`] for each fact that it inserts, in the same transaction. The layout calls it to make the
+//! tables of an earlier trail anew, and `verify` to make them beside the trail and compare. It must never know more than
+//! the fact says.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -9,18 +10,19 @@ use super::Fault;
 use super::sqlite::write_one;
 use crate::grant::{Event, Fact, GrantId};
 
-/// Keeps `grants` and `links` in step; the same function rebuilds them when the trail is verified.
+/// Keeps `grants`, `watchers` and `links` in step.
 pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact) -> Result<(), Fault> {
     let Some(grant) = fact.grant.as_ref().map(GrantId::as_str) else { return Ok(()) };
     if let Event::Requested(requested) = &fact.event {
-        let groups =
-            serde_json::to_string(&requested.terms.watchers()).map_err(|error| Fault::System(error.to_string()))?;
         let requester = fact.by().map_or("", |person| person.as_str());
-        return write_one(
+        write_one(
             connection,
-            "INSERT INTO grants (id, seq, requester, key, groups, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
-            params![grant, seq, requester, requested.key.0, groups],
-        );
+            "INSERT INTO grants (id, seq, requester, key, at, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
+            params![grant, seq, requester, requested.key.0, fact.at.as_millisecond()],
+        )?;
+        return requested.terms.watchers().into_iter().try_for_each(|watcher| {
+            write_one(connection, "INSERT INTO watchers (watcher, seq) VALUES (?1, ?2)", params![watcher, seq])
+        });
     }
     let link = "INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1";
     write_one(connection, link, params![grant, seq])?;

@@ -1,13 +1,16 @@
 //! Questions to the trail, each answered by an index.
 //!
-//! They read on a connection that can't write, outside the runtime's threads. The broker and the ledger ask.
+//! They read on connections that can't write, outside the runtime's threads, and a list keeps nobody waiting but other
+//! lists. The broker and the ledger ask.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::parse;
+use super::readers::Readers;
 use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
@@ -20,7 +23,7 @@ impl Trail {
     /// [`TrailError::Unavailable`].
     pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, TrailError> {
         let id = id.clone();
-        self.read(move |reader| lines_of(reader, &id)).await
+        self.read(&self.questions, move |reader| lines_of(reader, &id)).await
     }
 
     /// What approvers of a grant are shown beside what is asked.
@@ -29,7 +32,7 @@ impl Trail {
     /// [`TrailError`].
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, TrailError> {
         let id = id.clone();
-        self.read(move |reader| {
+        self.read(&self.questions, move |reader| {
             let line: Option<String> = reader
                 .prepare_cached(&format!(
                     "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1"
@@ -51,7 +54,7 @@ impl Trail {
     /// [`TrailError::Unavailable`].
     pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, TrailError> {
         let (key, person) = (key.0.clone(), person.to_string());
-        self.read(move |reader| {
+        self.read(&self.questions, move |reader| {
             // Two ranges of one index: a person may have asked with this key any number of times.
             let mut statement = reader.prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester < ?2)
@@ -65,22 +68,11 @@ impl Trail {
     /// How often a person asked since that moment, counted up to `most`.
     ///
     /// # Errors
-    /// [`TrailError`].
+    /// [`TrailError::Unavailable`].
     pub async fn asked_since(&self, person: &PersonName, since: Timestamp, most: u32) -> Result<u32, TrailError> {
-        let person = person.to_string();
-        self.read(move |reader| {
-            let mut statement = reader.prepare_cached(
-                "SELECT line FROM grants JOIN events USING (seq) WHERE requester = ?1 ORDER BY seq DESC LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![person, most])?;
-            let mut count = 0;
-            while let Some(row) = rows.next()? {
-                if parse(&row.get::<_, String>(0)?)?.fact.at < since {
-                    break;
-                }
-                count += 1;
-            }
-            Ok(count)
+        let (person, since) = (person.to_string(), since.as_millisecond());
+        self.read(&self.questions, move |reader| {
+            Ok(reader.prepare_cached(ASKED_SINCE)?.query_row(params![person, since, most], |row| row.get(0))?)
         })
         .await
     }
@@ -97,53 +89,125 @@ impl Trail {
         prefix: &str,
         limit: usize,
     ) -> Result<(Vec<Grant>, bool), TrailError> {
-        let (person, overseers, prefix) = (person.clone(), overseers.to_vec(), prefix.to_owned());
-        self.read(move |reader| {
-            let mut ids = Vec::new();
-            let mut more = false;
-            let mut statement = reader.prepare_cached(
-                "SELECT id, requester, groups FROM grants WHERE open = 0 AND substr(id, 1, ?1) = ?2 ORDER BY seq DESC",
-            )?;
-            let mut rows = statement.query(params![i64::try_from(prefix.len()).unwrap_or(0), prefix])?;
-            let sees_all = person.is_in_any(&overseers);
-            while let Some(row) = rows.next()? {
-                let requester: String = row.get(1)?;
-                let groups: String = row.get(2)?;
-                let asked: Vec<String> = serde_json::from_str(&groups).unwrap_or_default();
-                if sees_all || requester == person.name.as_str() || person.is_in_any(&asked) {
-                    if ids.len() == limit {
-                        more = true;
-                        break;
-                    }
-                    ids.push(row.get::<_, String>(0)?);
-                }
-            }
-            let mut grants = Vec::with_capacity(ids.len());
-            for id in ids {
-                grants.push(fold(reader, &id)?.grant);
-            }
-            Ok((grants, more))
+        let viewer = Viewer { sees_all: person.is_in_any(overseers), person: person.clone() };
+        let prefix = prefix.to_owned();
+        let readers = if prefix.is_empty() { &self.lists } else { &self.questions };
+        self.read(readers, move |reader| {
+            // One more than is asked for tells whether there are more.
+            let enough = limit.saturating_add(1);
+            let found = match &*prefix {
+                "" => viewer.newest(reader, enough)?,
+                prefix => viewer.beginning(reader, prefix)?,
+            };
+            let more = found.len() > limit;
+            let grants = found.values().rev().take(limit).map(|id| Ok(fold(reader, id)?.grant));
+            Ok((grants.collect::<Result<_, Fault>>()?, more))
         })
         .await
     }
 
     async fn read<T: Send + 'static>(
         &self,
+        readers: &Readers,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, TrailError> {
-        let (reader, path) = (Arc::clone(&self.reader), Arc::clone(&self.path));
-        if let Way::Simulation(_) = *self.way {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            return work(&reader).map_err(|fault| fault.at(&path));
+        let Some(turn) = readers.turn().await else { return Err(self.gone()) };
+        let (readers, path) = (readers.clone(), Arc::clone(&self.path));
+        let work = move || {
+            let answer = readers.read(work);
+            drop(turn);
+            answer.map_err(|fault| fault.at(&path))
+        };
+        match *self.way {
+            Way::Thread(_) => tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(self.gone())),
+            Way::Simulation(_) => work(),
         }
-        tokio::task::spawn_blocking(move || {
-            let reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&reader).map_err(|fault| fault.at(&path))
-        })
-        .await
-        .unwrap_or_else(|_| Err(self.gone()))
     }
 }
+
+/// Somebody who looks at grants that are over.
+struct Viewer {
+    person: Person,
+    sees_all: bool,
+}
+
+/// Grants by the number of their request.
+type Found = BTreeMap<i64, String>;
+
+impl Viewer {
+    /// The newest that they may see: at least `enough`, if there are so many.
+    fn newest(&self, reader: &Connection, enough: usize) -> Result<Found, Fault> {
+        let most = i64::try_from(enough).unwrap_or(i64::MAX);
+        let mut found = Found::new();
+        // Each of these is in order, and only what is newer than enough others has to be looked at.
+        let mut look = |query: &str, of: &str| -> Result<(), Fault> {
+            let oldest = found.keys().rev().nth(enough.saturating_sub(1)).copied().unwrap_or(0);
+            let mut statement = reader.prepare_cached(query)?;
+            let mut rows = statement.query(params![of, oldest, most])?;
+            while let Some(row) = rows.next()? {
+                found.insert(row.get(0)?, row.get(1)?);
+            }
+            Ok(())
+        };
+        if self.sees_all {
+            look(CLOSED, "")?;
+        } else {
+            look(CLOSED_OF_PERSON, self.person.name.as_str())?;
+            for group in &self.person.groups {
+                look(CLOSED_FOR_WATCHER, group)?;
+            }
+        }
+        let surplus = found.len().saturating_sub(enough);
+        if let Some(oldest) = found.keys().nth(surplus).copied() {
+            found = found.split_off(&oldest);
+        }
+        Ok(found)
+    }
+
+    /// Those whose ids begin like this and that they may see.
+    fn beginning(&self, reader: &Connection, prefix: &str) -> Result<Found, Fault> {
+        let mut statement = reader.prepare_cached(CLOSED_BEGINNING)?;
+        let mut rows = statement.query([prefix, &format!("{prefix}{}", char::MAX)])?;
+        let mut found = Found::new();
+        while let Some(row) = rows.next()? {
+            let (seq, requester): (i64, String) = (row.get(0)?, row.get(2)?);
+            if self.sees_all || requester == self.person.name.as_str() || self.watches(reader, seq)? {
+                found.insert(seq, row.get(1)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn watches(&self, reader: &Connection, seq: i64) -> Result<bool, Fault> {
+        let mut statement = reader.prepare_cached(WATCHES)?;
+        for group in &self.person.groups {
+            if statement.exists(params![group, seq])? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The newest requests of a person tell it; an index on the moments would be written at each request.
+pub(super) const ASKED_SINCE: &str = "SELECT count(*) FROM (
+        SELECT at FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC LIMIT ?3
+    ) WHERE at >= ?2";
+
+/// What is over, newest first: all of it, that of a person, and what people of a group may see. Each numbers its
+/// parameters as the others do.
+pub(super) const CLOSED: &str = "SELECT seq, id FROM grants INDEXED BY grants_in_order
+    WHERE open = 0 AND seq > ?2 ORDER BY seq DESC LIMIT ?3";
+pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id FROM grants INDEXED BY grants_of_person
+    WHERE requester = ?1 AND open = 0 AND seq > ?2 ORDER BY seq DESC LIMIT ?3";
+pub(super) const CLOSED_FOR_WATCHER: &str = "SELECT seq, id FROM watchers CROSS JOIN grants USING (seq)
+    WHERE watcher = ?1 AND open = 0 AND watchers.seq > ?2 ORDER BY watchers.seq DESC LIMIT ?3";
+
+/// What is over and has an id in a range.
+pub(super) const CLOSED_BEGINNING: &str =
+    "SELECT seq, id, requester FROM grants WHERE id BETWEEN ?1 AND ?2 AND open + 0 = 0";
+
+pub(super) const WATCHES: &str = "SELECT 1 FROM watchers WHERE watcher = ?1 AND seq = ?2";
 
 pub(super) fn draining(connection: &Connection) -> Result<Option<Draining>, Fault> {
     let line: Option<String> = connection

@@ -7,15 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use proptest::prelude::*;
 
-use rusqlite::{ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::Semaphore;
 
 use super::chain::parse;
-use super::queries::{EVENTS_OF, OPEN};
+use super::queries::{
+    ASKED_SINCE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_OF, OPEN, WATCHES,
+};
 use super::sqlite::TAIL;
 use super::store::INSERT;
 use super::writer::{Queue, Taker};
 use super::*;
+use crate::grant::approval;
 use crate::grant::digest::sha256_hex;
 use crate::grant::glass::Verdict;
 use crate::grant::request::{Access, Ask, KeyHash, Namespace, Person, PersonName, Scope};
@@ -353,108 +356,248 @@ fn an_insert_fills_no_table_of_its_own() {
     assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{steps:?}");
 }
 
-/// However many events and grants there are, what is looked for is found by its key.
+/// However many events and grants there are, what is looked for is found by its key, and lists are found in their order.
 #[test]
 fn nothing_is_found_by_reading_all_there_is() {
     let connection = Connection::open_in_memory().unwrap();
     layout::create(&connection).unwrap();
     let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1");
     for (query, key) in [
-        (&*format!("{EVENTS_OF} ORDER BY seq"), "SEARCH events USING INTEGER PRIMARY KEY"),
-        (&latest, "SEARCH events USING INTEGER PRIMARY KEY"),
-        (OPEN, "SEARCH grants USING INDEX grants_in_order"),
+        (&*format!("{EVENTS_OF} ORDER BY seq"), "events USING INTEGER PRIMARY KEY"),
+        (&latest, "events USING INTEGER PRIMARY KEY"),
+        (OPEN, "grants USING INDEX grants_in_order"),
+        (CLOSED, "grants USING INDEX grants_in_order (open=? AND rowid>?)"),
+        (CLOSED_OF_PERSON, "grants USING INDEX grants_of_person (requester=? AND rowid>?)"),
+        (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>?)"),
+        (CLOSED_BEGINNING, "grants USING INDEX sqlite_autoindex_grants_1 (id>? AND id<?)"),
+        (WATCHES, "watchers USING PRIMARY KEY (watcher=? AND seq=?)"),
+        (ASKED_SINCE, "grants USING INDEX grants_of_person (requester=?)"),
     ] {
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
         let parameters = vec!["grant"; plan.parameter_count()];
         let rows = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
         let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
-        assert!(steps.iter().any(|step| step.starts_with(key)), "{query}: {steps:?}");
-        assert!(!steps.iter().any(|step| step.starts_with("SCAN") && step != "SCAN own"), "{query}: {steps:?}");
+        assert!(steps.iter().any(|step| step.starts_with(&format!("SEARCH {key}"))), "{query}: {steps:?}");
+        let tables = ["events", "grants", "watchers", "links"].map(|table| format!("SCAN {table}"));
+        assert!(!steps.iter().any(|step| tables.iter().any(|scan| step.starts_with(scan))), "{query}: {steps:?}");
+        let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+        assert!(!sorts || query.starts_with(EVENTS_OF) || query == OPEN, "{query}: {steps:?}");
     }
 }
 
-/// What a file of layout 1 had, without its triggers.
-const LAYOUT_1: &str = "
-    CREATE TABLE events (seq INTEGER PRIMARY KEY, grant_id TEXT, kind TEXT NOT NULL, line TEXT NOT NULL) STRICT;
-    CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
-    CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE kind IN
-        ('requested', 'approved', 'denied', 'withdrawn', 'lapsed', 'bind_intended', 'bound', 'live', 'unbind_intended', 'ended');
-    CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
-        groups TEXT NOT NULL, open INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE INDEX grants_in_order ON grants (open, seq);
-    CREATE INDEX grants_by_key ON grants (key, requester);
-    CREATE INDEX grants_of_person ON grants (requester, seq);
-    PRAGMA user_version = 1;";
+/// Who may see what is over, whichever way it is found: by whom it was asked, by their groups, by the beginning of an id.
+#[tokio::test]
+async fn what_is_over_is_shown_to_whom_it_may_be_newest_first() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    let asked = |number: u8, by: &str, groups: [&str; 2]| {
+        let mut fact = requested(number);
+        fact.author = Author::Person { name: by.parse().unwrap(), login: None };
+        let Event::Requested(requested) = &mut fact.event else { panic!("it was asked for") };
+        requested.terms = serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": groups, "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap();
+        fact
+    };
+    // Every third stays open.
+    for number in 0..30 {
+        let (by, groups) = match number % 5 {
+            0 => ("alice", ["leads", "payments"]),
+            1 => ("bob", ["leads", "search"]),
+            _ => ("leads", ["search", "payments"]),
+        };
+        trail.append(vec![asked(number, by, groups)], None).await.unwrap();
+    }
+    for number in (0..30).filter(|number| number % 3 != 0) {
+        append_each(&trail, &[withdrawn(number)]).await;
+    }
+    let person = |name: &str, groups: &[&str]| Person {
+        name: name.parse().unwrap(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        login: None,
+    };
+    for viewer in [
+        person("alice", &[]),
+        person("bob", &["payments"]),
+        person("carol", &["leads", "payments"]),
+        person("carol", &["leads", "none", "search"]),
+        person("erin", &["auditors"]),
+        person("dave", &["none"]),
+        // A group of that name is not a person of that name.
+        person("leads", &[]),
+    ] {
+        let overseers = ["auditors".to_owned()];
+        let mut seen = Vec::new();
+        for number in (0..30).rev().filter(|number| number % 3 != 0) {
+            let lines = trail.lines_of(&id(number)).await.unwrap();
+            let grant = Grant::begin(&parse(&lines[0]).unwrap().fact).unwrap();
+            if approval::may_see(&grant, &viewer, &overseers) {
+                seen.push(grant.id);
+            }
+        }
+        for limit in [0, 1, 2, 3, 7, 20, 100] {
+            let (found, more) = trail.closed(&viewer, &overseers, "", limit).await.unwrap();
+            let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
+            assert_eq!(found, seen[..limit.min(seen.len())], "{viewer:?}, {limit}");
+            assert_eq!(more, seen.len() > limit, "{viewer:?}, {limit}");
+        }
+        for number in 0..30 {
+            let whole = id(number);
+            for prefix in [whole.as_str(), &whole.as_str()[..8]] {
+                let (found, more) = trail.closed(&viewer, &overseers, prefix, 2).await.unwrap();
+                let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
+                assert_eq!((found.contains(&whole), more), (seen.contains(&whole), false), "{viewer:?}, {prefix}");
+                assert!(found.iter().all(|id| id.as_str().starts_with(prefix)));
+            }
+        }
+    }
+}
 
-/// Writes the events of one trail as a file of layout 1.
-fn as_layout_1(new: &Folder, old: &Folder) {
+/// Requests of a person are counted by their moments, to the one that was asked about and not beyond what is asked for.
+#[tokio::test]
+async fn requests_are_counted_since_a_moment() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    for number in 0..20 {
+        let mut fact = requested(number);
+        fact.at = at(i64::from(number) * 10);
+        if number % 2 == 1 {
+            fact.author = Author::Person { name: "bob".parse().unwrap(), login: None };
+        }
+        trail.append(vec![fact], None).await.unwrap();
+    }
+    let alice = "alice".parse().unwrap();
+    for (since, most, count) in [
+        (Timestamp::MIN, 100, 10),
+        (Timestamp::MIN, 1, 1),
+        (at(0), 100, 10),
+        (at(1), 100, 9),
+        (at(180), 100, 1),
+        (at(181), 100, 0),
+        (at(100), 3, 3),
+        (at(170), 3, 1),
+    ] {
+        assert_eq!(trail.asked_since(&alice, since, most).await.unwrap(), count, "{since}, {most}");
+    }
+    assert_eq!(trail.asked_since(&"carol".parse().unwrap(), Timestamp::MIN, 1).await.unwrap(), 0);
+}
+
+/// A list that takes long keeps nobody waiting who asks about one grant.
+#[tokio::test]
+async fn a_long_list_holds_up_no_question() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
+    let listing = trail.lists.turn().await.unwrap();
+    let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
+    let overseers = ["auditors".to_owned()];
+    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, "", 10));
+    assert!(futures::poll!(list.as_mut()).is_pending());
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
+    assert!(trail.closed(&erin, &overseers, id(1).as_str(), 2).await.unwrap().0.is_empty());
+    drop(listing);
+    assert_eq!(list.await.unwrap(), (vec![], false));
+}
+
+/// What files of earlier layouts had beside the events.
+const LAYOUTS: [&str; 2] = [
+    "CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
+     CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
+        groups TEXT NOT NULL, open INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     CREATE INDEX grants_in_order ON grants (open, seq);
+     CREATE INDEX grants_by_key ON grants (key, requester);
+     CREATE INDEX grants_of_person ON grants (requester, seq);
+     INSERT INTO grants SELECT id, seq, requester, key, '[]', open FROM new.grants;
+     PRAGMA user_version = 1;",
+    "CREATE TABLE grants (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, requester TEXT NOT NULL, key TEXT NOT NULL,
+        groups TEXT NOT NULL, open INTEGER NOT NULL, last INTEGER NOT NULL) STRICT;
+     CREATE INDEX grants_in_order ON grants (open);
+     CREATE INDEX grants_by_key ON grants (key, requester);
+     CREATE INDEX grants_of_person ON grants (requester);
+     CREATE TABLE links (seq INTEGER PRIMARY KEY, before INTEGER NOT NULL) STRICT;
+     CREATE INDEX draining ON events (seq) WHERE kind IN ('drained', 'resumed');
+     INSERT INTO grants SELECT seq, id, requester, key, '[]', open, last FROM new.grants;
+     INSERT INTO links SELECT seq, before FROM new.links;
+     PRAGMA user_version = 2;",
+];
+
+/// Writes the events of one trail as a file of an earlier layout.
+fn as_earlier(new: &Folder, old: &Folder, finding: &str) {
     let connection = Connection::open(old.trail()).unwrap();
-    connection.execute_batch(LAYOUT_1).unwrap();
+    connection.execute_batch(layout::EVENTS).unwrap();
     connection.execute("ATTACH ?1 AS new", [new.trail().to_str()]).unwrap();
     connection
-        .execute_batch(
+        .execute_batch(&format!(
             "INSERT INTO events SELECT * FROM new.events;
-             INSERT INTO grants SELECT id, seq, requester, key, groups, open FROM new.grants;",
-        )
+             CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE kind IN ('requested', 'approved', 'denied', 'withdrawn',
+                'lapsed', 'bind_intended', 'bound', 'live', 'unbind_intended', 'ended');
+             {finding}"
+        ))
         .unwrap();
 }
 
 /// A trail of before is verified as it is, and becomes at its next start what a new one with the same events is.
 #[tokio::test]
-async fn a_trail_of_layout_1_goes_on_as_one_of_layout_2() {
-    let (new, old) = (Folder::new(), Folder::new());
-    let trail = Trail::open(&new.trail()).unwrap().trail;
-    let mut facts = vec![requested(1), started(0), requested(2), refused(1), refused(2), refused(1), started(3)];
-    facts.extend([withdrawn(2), requested(3), refused(1)]);
-    append_each(&trail, &facts).await;
-    trail.close();
-    drop(trail);
-    as_layout_1(&new, &old);
-
-    let report = verify_file(&new.trail(), |_| {}).unwrap();
-    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report, "as it is");
-    let Opened { trail, open, .. } = Trail::open(&old.trail()).unwrap();
-    let Opened { trail: same, open: same_open, .. } = Trail::open(&new.trail()).unwrap();
-    assert_eq!(open, same_open);
-    for number in 1..=3 {
-        let lines = trail.lines_of(&id(number)).await.unwrap();
-        assert_eq!(lines, same.lines_of(&id(number)).await.unwrap());
-        assert!(!lines.is_empty());
-    }
-    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report);
-    let found = |folder: &Folder| {
-        let connection = Connection::open(folder.trail()).unwrap();
-        let names = "SELECT name, tbl_name, iif(type = 'index', sql, '') FROM sqlite_schema WHERE type <> 'trigger' ORDER BY name";
-        let mut statement = connection.prepare(names).unwrap();
-        let rows = statement
-            .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get::<_, Option<String>>(2)?.unwrap_or_default()]));
-        rows.unwrap().collect::<Result<Vec<[String; 3]>, _>>().unwrap()
-    };
-    assert_eq!(found(&old), found(&new));
-
-    for trail in [&trail, &same] {
-        append_each(trail, &[refused(1), withdrawn(1)]).await;
+async fn a_trail_of_an_earlier_layout_goes_on_as_one_of_the_present() {
+    for finding in LAYOUTS {
+        let (new, old) = (Folder::new(), Folder::new());
+        let trail = Trail::open(&new.trail()).unwrap().trail;
+        let mut facts = vec![requested(1), started(0), requested(2), refused(1), refused(2), refused(1), started(3)];
+        facts.extend([withdrawn(2), requested(3), refused(1)]);
+        append_each(&trail, &facts).await;
         trail.close();
+        drop(trail);
+        as_earlier(&new, &old, finding);
+
+        let report = verify_file(&new.trail(), |_| {}).unwrap();
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report, "as it is");
+        let Opened { trail, open, .. } = Trail::open(&old.trail()).unwrap();
+        let Opened { trail: same, open: same_open, .. } = Trail::open(&new.trail()).unwrap();
+        assert_eq!(open, same_open);
+        for number in 1..=3 {
+            let lines = trail.lines_of(&id(number)).await.unwrap();
+            assert_eq!(lines, same.lines_of(&id(number)).await.unwrap());
+            assert!(!lines.is_empty());
+        }
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report);
+        let found = |folder: &Folder| {
+            let connection = Connection::open(folder.trail()).unwrap();
+            let names = "SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+            let mut statement = connection.prepare(names).unwrap();
+            let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]));
+            rows.unwrap().collect::<Result<Vec<[String; 3]>, _>>().unwrap()
+        };
+        assert_eq!(found(&old), found(&new));
+
+        for trail in [&trail, &same] {
+            append_each(trail, &[refused(1), withdrawn(1)]).await;
+            trail.close();
+        }
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), verify_file(&new.trail(), |_| {}).unwrap());
     }
-    assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), verify_file(&new.trail(), |_| {}).unwrap());
 }
 
 /// What can't be brought to the present layout is refused, and stays what it was.
 #[tokio::test]
 async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
-    let (new, old) = (Folder::new(), Folder::new());
-    let trail = Trail::open(&new.trail()).unwrap().trail;
-    trail.append(vec![requested(1), refused(1)], None).await.unwrap();
-    trail.close();
-    as_layout_1(&new, &old);
-    let connection = Connection::open(old.trail()).unwrap();
-    connection.execute_batch("INSERT INTO grants SELECT 'x', seq, requester, key, groups, open FROM grants").unwrap();
-    let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
-    let error = error.to_string();
-    assert!(error.contains("stays as it was") && error.contains("\nhint: "), "{error}");
-    assert_eq!(layout::layout(&connection).unwrap(), 1);
-    let error = verify_file(&old.trail(), |_| {}).unwrap_err().to_string();
-    assert!(error.contains("`grants` is not what the events make"), "{error}");
+    for (finding, layout) in LAYOUTS.into_iter().zip(1..) {
+        let (new, old) = (Folder::new(), Folder::new());
+        let trail = Trail::open(&new.trail()).unwrap().trail;
+        trail.append(vec![requested(1), refused(1)], None).await.unwrap();
+        trail.close();
+        as_earlier(&new, &old, finding);
+        let connection = Connection::open(old.trail()).unwrap();
+        connection.execute_batch("UPDATE grants SET open = 0; INSERT INTO events VALUES (3, NULL, 'x', 'x')").unwrap();
+        let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
+        let error = error.to_string();
+        assert!(
+            error.contains("stays as it was") && error.contains("event 3") && error.contains("\nhint: "),
+            "{error}"
+        );
+        assert_eq!(layout::layout(&connection).unwrap(), layout);
+        assert_eq!(connection.query_row("SELECT groups FROM grants", [], |row| row.get(0)), Ok("[]".to_owned()));
+        connection.execute_batch("DROP TRIGGER events_are_not_deleted; DELETE FROM events WHERE seq = 3").unwrap();
+        let error = verify_file(&old.trail(), |_| {}).unwrap_err().to_string();
+        assert!(error.contains("`grants` is not what the events make"), "{error}");
+    }
 }
 
 /// Links that lead in a circle, which somebody else wrote, are damage and no trap.

@@ -62,8 +62,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
                 progress(seq);
             }
         }
-        let projections = if layout(&reader)? < 2 { &OF_LAYOUT_1[..] } else { &PROJECTIONS };
-        for (table, content) in projections {
+        for (table, content) in projections(layout(&reader)?) {
             if !is_same(&reader, &rebuilt, content)? {
                 let why = format!("the table `{table}` is not what the events make");
                 return Err(Fault::Damaged { seq: checker.head.position.seq, why });
@@ -157,14 +156,20 @@ impl Checker {
     }
 }
 
-/// What is rebuilt from the events, and how it is read.
-const PROJECTIONS: [(&str, &str); 2] = [
-    ("grants", "SELECT id, seq, requester, key, groups, open, last FROM grants ORDER BY seq"),
-    ("links", "SELECT seq, before FROM links ORDER BY seq"),
-];
+/// What is rebuilt from the events, and how it is read. In earlier layouts less of it is what it is now.
+fn projections(layout: i64) -> &'static [(&'static str, &'static str)] {
+    match layout {
+        1 => &[("grants", "SELECT id, seq, requester, key, open FROM grants ORDER BY seq")],
+        2 => &[("grants", "SELECT id, seq, requester, key, open, last FROM grants ORDER BY seq"), LINKS],
+        _ => &[
+            ("grants", "SELECT id, seq, requester, key, at, open, last FROM grants ORDER BY seq"),
+            ("watchers", "SELECT watcher, seq FROM watchers ORDER BY watcher, seq"),
+            LINKS,
+        ],
+    }
+}
 
-const OF_LAYOUT_1: [(&str, &str); 1] =
-    [("grants", "SELECT id, seq, requester, key, groups, open FROM grants ORDER BY id")];
+const LINKS: (&str, &str) = ("links", "SELECT seq, before FROM links ORDER BY seq");
 
 /// Whether two files answer a query alike.
 fn is_same(one: &Connection, other: &Connection, query: &str) -> Result<bool, Fault> {
