@@ -16,8 +16,8 @@ use super::{Fault, Report, TrailError, verify_file};
 /// Copies the trail at `trail` to the new file `copy`, and proves the copy.
 ///
 /// # Errors
-/// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`],
-/// when it was made and is damaged, as the trail is; then it stays, for it may be needed as evidence.
+/// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`] or
+/// [`TrailError::Altered`], when it was made and is so, as the trail is; then it stays, for it may be needed as evidence.
 pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<Report, TrailError> {
     let failed = |why: String| TrailError::Unavailable { path: copy.display().to_string(), why };
     let reader = open_for_reading(trail).map_err(|fault| fault.at(trail))?;

@@ -4,6 +4,8 @@
 //! file of an earlier layout gets it as a new one does. The events are not touched. Only the trail itself calls this, before
 //! anything is read or written.
 
+use std::collections::BTreeMap;
+
 use rusqlite::Connection;
 
 use super::Fault;
@@ -70,6 +72,29 @@ fn find_anew(connection: &Connection) -> Result<(), Fault> {
         project(connection, seq, &entry.fact).map_err(damaged)?;
     }
     Ok(connection.execute_batch(&format!("PRAGMA user_version = {PRESENT}; COMMIT;"))?)
+}
+
+/// Whether a file of the present layout has its tables, indexes and triggers as they were made, and nothing beside them: what
+/// is asked of a view, or stored past a trigger, is worth nothing.
+pub(super) fn check_schema(connection: &Connection) -> Result<(), Fault> {
+    let ours = Connection::open_in_memory()?;
+    create(&ours)?;
+    let (ours, found) = (schema(&ours)?, schema(connection)?);
+    let missing = ours.keys().find(|one| !found.contains_key(*one)).map(|one| (one, "is missing"));
+    let other = found.iter().find(|(one, text)| ours.get(*one) != Some(*text)).map(|(one, _)| (one, "is not ours"));
+    match missing.or(other) {
+        None => Ok(()),
+        Some(((kind, name), what)) => Err(Fault::Altered(format!("the {kind} `{}` {what}", name.escape_default()))),
+    }
+}
+
+/// The text of each table, index, trigger and view, by its kind and name. SQLite's own begin with `sqlite_`, and nobody else
+/// can make such.
+fn schema(connection: &Connection) -> Result<BTreeMap<(String, String), String>, Fault> {
+    let mut statement = connection
+        .prepare("SELECT type, name, coalesce(sql, '') FROM sqlite_schema WHERE substr(name, 1, 7) <> 'sqlite_'")?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// Makes the tables in an empty file.

@@ -72,6 +72,16 @@ pub enum TrailError {
         /// What is wrong with it.
         why: String,
     },
+    /// The file has other tables, indexes or triggers than we make.
+    #[error(
+        "the trail `{path}` was altered: {what}\nhint: keep the file as it is, as evidence, and go on with a copy that `jitd backup` made"
+    )]
+    Altered {
+        /// The file.
+        path: String,
+        /// What of it is missing or not ours.
+        what: String,
+    },
     /// Another daemon writes this trail.
     #[error("another jitd holds `{0}`\nhint: one daemon per state folder; stop the other one")]
     Held(String),
@@ -122,7 +132,7 @@ impl Trail {
     /// Opens or makes the trail at `path` and checks its end.
     ///
     /// # Errors
-    /// [`TrailError`], when it is held, damaged or can't be read. Nothing is repaired.
+    /// [`TrailError`], when it is held, damaged, altered or can't be read. Nothing is repaired.
     pub fn open(path: &Path) -> Result<Opened, TrailError> {
         Self::opened(path, |store| Ok(Way::Thread(Writer::start(store)?)))
     }
@@ -220,6 +230,8 @@ enum Fault {
     #[error("the last event of grant {grant} is another one")]
     Moved { grant: GrantId, after: Option<i64>, last: Option<i64> },
     #[error("{0}")]
+    Altered(String),
+    #[error("{0}")]
     System(String),
 }
 
@@ -229,7 +241,7 @@ impl Fault {
         match self {
             Self::Sqlite(error) => is_of_unique(error),
             Self::Moved { .. } => true,
-            Self::Damaged { .. } | Self::System(_) => false,
+            Self::Damaged { .. } | Self::Altered(_) | Self::System(_) => false,
         }
     }
 
@@ -238,6 +250,7 @@ impl Fault {
             Self::Sqlite(error) if is_of_unique(&error) => TrailError::Duplicate,
             Self::Moved { grant, after, last } => TrailError::Moved { grant, after, last },
             Self::Damaged { seq, why } => TrailError::Damaged { seq, why },
+            Self::Altered(what) => TrailError::Altered { path: path.display().to_string(), what },
             Self::Sqlite(_) | Self::System(_) => {
                 TrailError::Unavailable { path: path.display().to_string(), why: self.to_string() }
             }

@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 use super::chain::Head;
-use super::layout::{bring_up_to_date, layout};
+use super::layout::{bring_up_to_date, check_schema, layout};
 use super::{Fault, TrailError};
 
 /// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
@@ -43,6 +43,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault>
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     bring_up_to_date(&connection, found)?;
+    check_schema(&connection)?;
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;
     Ok((connection, head))

@@ -16,7 +16,7 @@ use super::queries::{
 };
 use super::sqlite::TAIL;
 use super::store::INSERT;
-use super::writer::{Queue, Taker};
+use super::writer::{Queue, Taker, WAITING};
 use super::*;
 use crate::grant::approval;
 use crate::grant::digest::sha256_hex;
@@ -622,8 +622,8 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     let taker = Taker(Arc::clone(&queue));
     let before = put();
     drop(taker);
-    assert!(before.await.is_err());
-    assert!(put().await.is_err());
+    assert!(before.unwrap().await.is_err());
+    assert!(put().unwrap().await.is_err());
 }
 
 /// On a clock that the test holds: an append waits for both moments around its commit, is stored when whoever waits for it
@@ -690,6 +690,56 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap(), verify_file(&other.trail(), |_| {}).unwrap());
 }
 
+/// While the disk hangs no more wait than have room; the next one is told so at once.
+#[tokio::test]
+async fn not_ever_more_wait_for_a_disk_that_hangs() {
+    let queue = Arc::new(Queue::default());
+    let put = || queue.put(Append { facts: vec![], after: None });
+    let waiting: Vec<_> = (0..WAITING).map_while(|_| put()).collect();
+    assert_eq!(waiting.len(), WAITING);
+    assert!(put().is_none());
+}
+
+/// A file whose tables, indexes or triggers are not ours is neither written nor believed, and the sentence names what it is.
+#[tokio::test]
+async fn an_altered_file_is_neither_written_nor_believed() {
+    for (alteration, told) in [
+        ("DROP INDEX once", "the index `once` is missing"),
+        ("DROP TRIGGER events_are_not_deleted", "the trigger `events_are_not_deleted` is missing"),
+        (
+            "DROP TRIGGER events_are_not_updated;
+             CREATE TRIGGER events_are_not_updated BEFORE UPDATE ON events WHEN NEW.seq < 0 BEGIN SELECT 1; END",
+            "the trigger `events_are_not_updated` is not ours",
+        ),
+        (
+            "CREATE TRIGGER \"a\u{1b}b\" AFTER INSERT ON events WHEN NEW.kind = 'ended' BEGIN SELECT RAISE(IGNORE); END",
+            "the trigger `a\\u{1b}b` is not ours",
+        ),
+        (
+            "ALTER TABLE events RENAME TO elsewhere; CREATE VIEW events AS SELECT * FROM elsewhere WHERE kind <> 'refused'",
+            "the table `events` is missing",
+        ),
+        ("CREATE TABLE more (x)", "the table `more` is not ours"),
+        ("ALTER TABLE grants ADD COLUMN x TEXT", "the table `grants` is not ours"),
+        ("DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)", "the index `once` is not ours"),
+    ] {
+        let folder = Folder::new();
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        trail.append(vec![requested(1), refused(1)], None).await.unwrap();
+        trail.close();
+        drop(trail);
+        Connection::open(folder.trail()).unwrap().execute_batch(alteration).unwrap();
+        let copy = folder.0.join("copy.db");
+        let opened = Trail::open(&folder.trail()).map(|_| ());
+        let copied = back_up(&folder.trail(), &copy, |_| {}).map(|_| ());
+        for refused in [opened, copied, verify_file(&folder.trail(), |_| {}).map(|_| ())] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("\nhint: "), "{alteration}: {error}");
+        }
+        assert!(copy.exists(), "it may be needed as evidence");
+    }
+}
+
 /// One trail, one daemon.
 #[test]
 fn a_held_trail_is_not_opened() {
@@ -724,9 +774,12 @@ async fn damage_is_told_with_its_number_however_old() {
     trail.close();
     drop(trail);
     let connection = Connection::open(folder.trail()).unwrap();
+    let trigger = "SELECT sql FROM sqlite_schema WHERE name = 'events_are_not_updated'";
+    let trigger: String = connection.query_row(trigger, [], |row| row.get(0)).unwrap();
     connection
         .execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = 'x' WHERE seq = 2")
         .unwrap();
+    connection.execute_batch(&trigger).unwrap();
     let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
     assert!(matches!(error, TrailError::Damaged { seq: 2, .. }), "{error}");
 }

@@ -1,17 +1,18 @@
 //! Checking a trail, here or elsewhere: the file of a daemon, or lines that were exported from it.
 //!
-//! Three things are proved: every line carries the hash of the line before it, every event may follow
-//! the ones before it, and (for a file) the columns and the projections say what the lines say. It only
-//! reads, also what an earlier jitd left, and may run beside a daemon. `jitd audit verify` and `jitd audit export` call it.
+//! Three things are proved: every line carries the hash of the line before it, every event may follow the ones before it, and
+//! (for a file) the tables are those that we make, and their columns and projections say what the lines say. It only reads,
+//! also what an earlier jitd left, takes no more memory for a longer trail, and may run beside a daemon. `jitd audit verify`
+//! and `jitd audit export` call it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::chain::{Entry, Head};
-use super::layout::{create, layout};
+use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::project;
 use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
@@ -36,15 +37,20 @@ pub struct Report {
 /// Checks the file at `path`. `progress` is called now and then with the number of events so far.
 ///
 /// # Errors
-/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
+/// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Altered`]; [`TrailError::Unavailable`].
 pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report, TrailError> {
     let mut work = || -> Result<Report, Fault> {
         let reader = open_for_reading(path)?;
         // One read transaction, so that a daemon that appends meanwhile doesn't matter.
         reader.execute_batch("BEGIN")?;
-        let rebuilt = Connection::open_in_memory()?;
+        let found = layout(&reader)?;
+        if found == PRESENT {
+            check_schema(&reader)?;
+        }
+        let rebuilt = beside()?;
         create(&rebuilt)?;
-        let mut checker = Checker::new();
+        rebuilt.execute_batch("BEGIN")?;
+        let mut checker = Checker::new()?;
         let mut statement = reader.prepare("SELECT seq, grant_id, kind, line FROM events ORDER BY seq")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -62,7 +68,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
                 progress(seq);
             }
         }
-        for (table, content) in projections(layout(&reader)?) {
+        for (table, content) in projections(found) {
             if !is_same(&reader, &rebuilt, content)? {
                 let why = format!("the table `{table}` is not what the events make");
                 return Err(Fault::Damaged { seq: checker.head.position.seq, why });
@@ -78,7 +84,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
 pub fn verify_lines(lines: impl BufRead, name: &Path) -> Result<Report, TrailError> {
-    let mut checker = Checker::new();
+    let mut checker = Checker::new().map_err(|fault| fault.at(name))?;
     for line in lines.lines() {
         let line = line.map_err(|error| Fault::System(error.to_string()).at(name))?;
         checker.next(&line).map_err(|fault| fault.at(name))?;
@@ -109,12 +115,15 @@ struct Checker {
     head: Head,
     grants: u64,
     open: HashMap<GrantId, Grant>,
-    closed: HashSet<GrantId>,
+    /// The ids of those that are over.
+    over: Connection,
 }
 
 impl Checker {
-    fn new() -> Self {
-        Self { head: Head::beginning(), grants: 0, open: HashMap::new(), closed: HashSet::new() }
+    fn new() -> Result<Self, Fault> {
+        let over = beside()?;
+        over.execute_batch("CREATE TABLE over (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID; BEGIN;")?;
+        Ok(Self { head: Head::beginning(), grants: 0, open: HashMap::new(), over })
     }
 
     fn next(&mut self, line: &str) -> Result<Entry, Fault> {
@@ -123,7 +132,7 @@ impl Checker {
         if let Some(id) = &entry.fact.grant {
             let next = match self.open.remove(id) {
                 Some(grant) => grant.follow(&entry.fact),
-                None if self.closed.contains(id) => return Err(damaged(format!("grant {id} is over already"))),
+                None if self.is_over(id)? => return Err(damaged(format!("grant {id} is over already"))),
                 None => {
                     self.grants = self.grants.saturating_add(1);
                     Grant::begin(&entry.fact)
@@ -131,7 +140,7 @@ impl Checker {
             }
             .map_err(|error| damaged(error.to_string()))?;
             if next.is_over() {
-                self.closed.insert(id.clone());
+                self.over.prepare_cached("INSERT INTO over (id) VALUES (?1)")?.execute([id.as_str()])?;
             } else {
                 self.open.insert(id.clone(), next);
             }
@@ -140,6 +149,10 @@ impl Checker {
         }
         self.head = head;
         Ok(entry)
+    }
+
+    fn is_over(&self, id: &GrantId) -> Result<bool, Fault> {
+        Ok(self.over.prepare_cached("SELECT 1 FROM over WHERE id = ?1")?.exists([id.as_str()])?)
     }
 
     fn report(self) -> Report {
@@ -154,6 +167,15 @@ impl Checker {
             head: self.head.position.hash,
         }
     }
+}
+
+/// A database beside the trail, for what grows with it. SQLite has some of it in memory, and the rest in a file that has no
+/// name and goes with it.
+fn beside() -> Result<Connection, Fault> {
+    let connection = Connection::open("")?;
+    connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;")?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
 }
 
 /// What is rebuilt from the events, and how it is read. In earlier layouts less of it is what it is now.

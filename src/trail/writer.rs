@@ -5,6 +5,7 @@
 //! ```
 //! It answers nobody before the disk has what they appended. Only [`Trail`](super::Trail) calls it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,6 +19,10 @@ use super::{Fault, TrailError};
 /// At most so many appends share one commit, so that the first of them does not wait without end.
 const BATCH: usize = 512;
 
+/// At most so many appends wait. Whoever appends waits for the answer, but of those who ask the daemon some go, and their
+/// appends stay: on a disk that hangs there would be ever more of them.
+pub(super) const WAITING: usize = 16 * BATCH;
+
 /// From so many appends in one commit on, the writer waits for the next crowd.
 const CROWD: usize = 5;
 
@@ -27,23 +32,27 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// The thread, and the queue to it. The thread ends when this goes.
 pub(super) struct Writer {
     queue: Arc<Queue>,
+    path: Arc<PathBuf>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
     pub(super) fn start(mut store: Store) -> Result<Self, Fault> {
         let queue = Arc::new(Queue::default());
-        let taker = Taker(Arc::clone(&queue));
+        let (taker, path) = (Taker(Arc::clone(&queue)), Arc::clone(&store.path));
         let thread = std::thread::Builder::new()
             .name("trail".to_owned())
             .spawn(move || write(&mut store, &taker))
             .map_err(|error| Fault::System(error.to_string()))?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, path, thread: Mutex::new(Some(thread)) })
     }
 
     /// Returns when it is on the disk; nothing when the writer has stopped.
     pub(super) async fn append(&self, append: Append) -> Option<Result<Position, TrailError>> {
-        self.queue.put(append).await.ok()
+        match self.queue.put(append) {
+            Some(outcome) => outcome.await.ok(),
+            None => Some(Err(Fault::System(format!("{WAITING} appends wait for the disk")).at(&self.path))),
+        }
     }
 
     /// Returns when everything that was appended is stored.
@@ -94,10 +103,14 @@ struct Waiting {
 type Done = oneshot::Sender<Result<Position, TrailError>>;
 
 impl Queue {
-    /// What comes of an append. It is dropped when the queue is closed, and whoever waits for it is told so.
-    pub(super) fn put(&self, append: Append) -> oneshot::Receiver<Result<Position, TrailError>> {
+    /// What comes of an append; nothing when too many wait. It is dropped when the queue is closed, and whoever waits for it is
+    /// told so.
+    pub(super) fn put(&self, append: Append) -> Option<oneshot::Receiver<Result<Position, TrailError>>> {
         let (done, outcome) = oneshot::channel();
         let mut waiting = self.lock();
+        if waiting.appends.len() >= WAITING {
+            return None;
+        }
         if !waiting.closed {
             waiting.appends.push((append, done));
             if waiting.wanted.is_some_and(|wanted| waiting.appends.len() >= wanted) {
@@ -105,7 +118,7 @@ impl Queue {
                 self.enough.notify_one();
             }
         }
-        outcome
+        Some(outcome)
     }
 
     fn close(&self) {

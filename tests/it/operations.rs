@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::bastion::{ADMIN, ALICE, BOB, Bastion, CAROL, ERIN, Key, Options, ROOT, path, text};
 use crate::middleman::{Middleman, Play};
 use crate::plane::{Plane, root, until, until_within};
+use crate::trail::past_the_triggers;
 
 /// The exit code, and everything that was said.
 fn said(output: &Output) -> (Option<i32>, String) {
@@ -521,11 +522,10 @@ fn a_bad_copy_is_not_called_good() {
     assert!(!copy.exists());
 
     bastion.kill();
-    let connection = rusqlite::Connection::open(bastion.dir.join("var/trail.db")).unwrap();
-    connection
-        .execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = replace(line, 'INC-42', 'INC-43') WHERE seq = 2")
-        .unwrap();
-    drop(connection);
+    past_the_triggers(&bastion.dir.join("var/trail.db"), |connection| {
+        let edited = "UPDATE events SET line = replace(line, 'INC-42', 'INC-43') WHERE seq = 2";
+        connection.execute_batch(edited).unwrap();
+    });
     let (code, told) = said(&bastion.jitd(&["backup", copy.to_str().unwrap()]));
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("the trail is damaged at event 3"), "{told}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -105,20 +105,21 @@ fn a_consistent_forgery_has_another_head() {
 
     let desk = Desk::new();
     let head = desk.head();
-    desk.alter("UPDATE events SET line = replace(line, 'INC-1', 'INC-9') WHERE seq = 3");
-    let connection = Connection::open(desk.trail()).unwrap();
-    let lines: Vec<(i64, String)> = {
-        let mut statement = connection.prepare("SELECT seq, line FROM events ORDER BY seq").unwrap();
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
-    };
-    let mut prev = "0".repeat(64);
-    for (seq, line) in lines {
-        let mut line: BTreeMap<String, Value> = serde_json::from_str(&line).unwrap();
-        line.insert("prev".to_owned(), json!(prev));
-        let line = serde_json::to_string(&line).unwrap();
-        prev = sha256_hex(line.as_bytes());
-        connection.execute("UPDATE events SET line = ?1 WHERE seq = ?2", (line, seq)).unwrap();
-    }
+    past_the_triggers(&desk.trail(), |connection| {
+        connection.execute_batch("UPDATE events SET line = replace(line, 'INC-1', 'INC-9') WHERE seq = 3").unwrap();
+        let lines: Vec<(i64, String)> = {
+            let mut statement = connection.prepare("SELECT seq, line FROM events ORDER BY seq").unwrap();
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+        };
+        let mut prev = "0".repeat(64);
+        for (seq, line) in lines {
+            let mut line: BTreeMap<String, Value> = serde_json::from_str(&line).unwrap();
+            line.insert("prev".to_owned(), json!(prev));
+            let line = serde_json::to_string(&line).unwrap();
+            prev = sha256_hex(line.as_bytes());
+            connection.execute("UPDATE events SET line = ?1 WHERE seq = ?2", (line, seq)).unwrap();
+        }
+    });
     assert_ne!(desk.head(), head, "hashes made anew to the end");
 }
 
@@ -137,6 +138,21 @@ fn an_event_is_neither_updated_nor_deleted() {
         assert!(error.contains("append-only"), "{statement}: {error}");
     }
     assert!(desk.jitd(&["audit", "verify"]).status.success());
+}
+
+/// What holds the events in their place belongs to the trail: without it, or with something beside it, the file is
+/// neither written nor called good.
+#[test]
+fn a_trail_without_its_triggers_is_refused() {
+    let desk = Desk::new();
+    Connection::open(desk.trail()).unwrap().execute_batch("DROP TRIGGER events_are_not_deleted").unwrap();
+    for verb in [&["serve"][..], &["audit", "verify"]] {
+        let refused = desk.jitd(verb);
+        let error = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{verb:?}: {error}");
+        assert!(error.contains("was altered: the trigger `events_are_not_deleted` is missing"), "{verb:?}: {error}");
+        assert!(error.contains("hint: "), "{verb:?}: {error}");
+    }
 }
 
 /// An export is the stored lines, byte for byte, and says the same head wherever it is checked.
@@ -464,11 +480,24 @@ impl Desk {
         text(&verified.stdout).lines().find_map(|line| line.strip_prefix("head ")).unwrap().to_owned()
     }
 
-    /// What somebody does who owns the file and knows what a trigger is.
     fn alter(&self, statement: &str) {
-        let connection = Connection::open(self.trail()).unwrap();
-        connection.execute_batch("DROP TRIGGER events_are_not_updated; DROP TRIGGER events_are_not_deleted; DROP TRIGGER events_are_not_replaced").unwrap();
-        connection.execute_batch(statement).unwrap();
+        past_the_triggers(&self.trail(), |connection| connection.execute_batch(statement).unwrap());
+    }
+}
+
+/// What somebody does who owns the file and knows what a trigger is: afterwards all are there again.
+pub(crate) fn past_the_triggers(trail: &Path, alteration: impl FnOnce(&Connection)) {
+    let connection = Connection::open(trail).unwrap();
+    let triggers: Vec<(String, String)> = {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    };
+    for (name, _) in &triggers {
+        connection.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    alteration(&connection);
+    for (_, trigger) in &triggers {
+        connection.execute_batch(trigger).unwrap();
     }
 }
 
