@@ -14,6 +14,7 @@ use rcgen::{
 
 use crate::grant::GrantId;
 use crate::grant::digest::hex;
+use crate::grant::names;
 use crate::grant::request::{ClusterName, PersonName};
 
 use super::der::sha256;
@@ -55,14 +56,14 @@ pub(super) fn user(
 /// The daemon itself: user `jit:daemon:<host>`, in no group.
 pub(super) fn daemon(host: &str, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, format!("jit:daemon:{host}"));
+    subject.push(DnType::CommonName, names::daemon(host));
     leaf(subject, particulars)
 }
 
 /// Somebody without any right, to ask whether the API server trusts the authority: user `jit:probe:<host>`, in no group.
 pub(super) fn probe(host: &str, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CommonName, format!("jit:probe:{host}"));
+    subject.push(DnType::CommonName, names::probe(host));
     leaf(subject, particulars)
 }
 

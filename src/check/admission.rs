@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{APPLY, Check, Verdict};
 use crate::cluster::ClusterError;
+use crate::grant::names::SUBJECT;
 use crate::grant::request::{Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
 use crate::manifest::{self, Reach};
@@ -14,20 +15,13 @@ use crate::manifest::{self, Reach};
 impl Check<'_> {
     pub(super) async fn admission(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
         let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
-        let (Some(namespace), Ok(role)) = (self.some_namespace(reaches).await?, "cluster-admin".parse()) else {
+        let (Some(namespace), Ok(role), Ok(nobody)) =
+            (self.some_namespace(reaches).await?, "cluster-admin".parse(), TRIED.parse())
+        else {
             self.fault("wall", "there is no namespace to try a binding in", "give a rule for this cluster a namespace");
             return Ok(());
         };
-        let spare = GrantId::from_random([0; 10]);
-        let mut attempt = Binding {
-            name: spare.binding_name(),
-            group: spare.group(),
-            user: manifest::daemon_user(host),
-            namespace: Some(namespace),
-            role,
-            rules: None,
-            broken_glass: false,
-        };
+        let mut attempt = Binding::new(GrantId::from_random([0; 10]), nobody, Some(namespace), role);
         if !given.contains(&&attempt.role) {
             match self.cluster.would_bind(&attempt).await {
                 Err(ClusterError::Forbidden { .. }) => self.ok("wall", "binding `cluster-admin` is refused"),
@@ -38,7 +32,7 @@ impl Check<'_> {
         let makes_roles = reaches.iter().any(|reach| reach.makes_roles);
         if let Some(role) = given.first() {
             attempt.role = (*role).clone();
-            attempt.group = OTHER_GROUP.to_owned();
+            attempt.group = format!("{SUBJECT}{TRIED}");
             let tried = until_refused(|| self.cluster.would_bind(&attempt)).await;
             self.refused_by("binding a group that no grant has", &manifest::fence_name(host), tried);
         } else if !makes_roles {
@@ -50,7 +44,7 @@ impl Check<'_> {
             );
         }
         if makes_roles {
-            attempt.name = "tried-by-jitd-check".to_owned();
+            attempt.name = TRIED.to_owned();
             let tried = until_refused(|| self.cluster.would_make_role(&attempt)).await;
             self.refused_by("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
         }
@@ -98,4 +92,5 @@ async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(500);
 
-const OTHER_GROUP: &str = "jit:tried-by-jitd-check";
+/// Names what is tried and must be refused; no grant and no person has it.
+const TRIED: &str = "tried-by-jitd-check";

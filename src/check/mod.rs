@@ -19,11 +19,12 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::cluster::{Cluster, ClusterError, UserInfo};
+use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::grant::request::ClusterName;
 use crate::manifest;
 
-pub use self::proof::{probe_user, prove};
+pub use self::proof::prove;
 
 /// What one check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -161,7 +162,7 @@ impl Check<'_> {
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {
-        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, manifest::daemon_user(host));
+        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, names::daemon(host));
         if name == expected {
             self.ok("trust", format!("our credential is accepted as `{name}`"));
         } else {

@@ -8,6 +8,7 @@ use super::difference::differences;
 use super::{Check, Verdict};
 use crate::cluster::ClusterError;
 use crate::grant::Found;
+use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::manifest::{self, Object};
 
@@ -65,7 +66,7 @@ impl Check<'_> {
                 known.insert(place(&wanted));
             }
         }
-        let daemon = manifest::daemon_user(host);
+        let daemon = names::daemon(host);
         let mut more = 0;
         let is_daemons =
             |found: &Found| found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);

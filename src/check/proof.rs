@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use super::clock::{CLOCK_HINT, apart, verdict_of};
 use super::{Check, Finding, Verdict};
 use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
+use crate::grant::names;
 
 /// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate
-/// of its making that has no rights, for the user of [`probe_user`], and has to be just that there. Needs nothing that
+/// of its making that has no rights, for the user of [`names::probe`], and has to be just that there. Needs nothing that
 /// `jitd manifest` prints.
 pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
     let mut check = Check { cluster: probe, findings: Vec::new() };
@@ -26,12 +27,6 @@ pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() ->
         check.failed("connection", &error);
     }
     check.findings
-}
-
-/// The user name in the certificate that proves the trust.
-#[must_use]
-pub fn probe_user(host: &str) -> String {
-    format!("jit:probe:{host}")
 }
 
 impl Check<'_> {
@@ -65,7 +60,7 @@ impl Check<'_> {
     async fn is_nobody(&mut self, found: &UserInfo, host: &str) -> Result<(), ClusterError> {
         const PLAIN: &str =
             "something in front of the API server changes who people are; jitd needs a plain kube-apiserver";
-        let (faults, expected) = (self.findings.len(), probe_user(host));
+        let (faults, expected) = (self.findings.len(), names::probe(host));
         if found.name != expected {
             let name = found.name.escape_default();
             self.fault("authority", format!("a certificate for `{expected}` is taken for `{name}` there"), PLAIN);

@@ -129,9 +129,9 @@ impl Cluster {
 
     /// The metadata of what is created for a binding: the binding itself and a role of its own.
     pub(super) fn metadata(&self, binding: &Binding) -> ObjectMeta {
-        let grant = binding.name.trim_start_matches("jit-");
+        let user = binding.user();
         let labels = [(MANAGED_BY, OURS), (HOST_LABEL, &self.0.host)];
-        let annotations = [(GRANT, grant), (USER, &binding.user)];
+        let annotations = [(GRANT, binding.grant.as_str()), (USER, &user)];
         let broken_glass = binding.broken_glass.then_some((BREAK_GLASS, "true"));
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
         ObjectMeta {

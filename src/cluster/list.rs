@@ -13,6 +13,7 @@ use super::names::RBAC;
 use super::stored::{Identity, Stored};
 use super::{Cluster, ClusterError, unless_missing};
 use crate::grant::Found;
+use crate::grant::names;
 use crate::grant::request::Namespace;
 
 impl Cluster {
@@ -23,7 +24,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn list_related(&self, mut keep: impl FnMut(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
-        let names_us = |found: &Found| found.subjects.iter().any(|subject| subject.name.starts_with("jit:"));
+        let names_us = |found: &Found| found.subjects.iter().any(|subject| names::is_ours(&subject.name));
         let mut all = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {
             let path = format!("{RBAC}/{kind}");

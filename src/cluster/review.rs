@@ -82,7 +82,7 @@ impl Cluster {
         let (resource_attributes, non_resource_attributes) = probe.attributes();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
-                user: Some(binding.user.clone()),
+                user: Some(binding.user()),
                 groups: Some(vec![binding.group.clone()]),
                 resource_attributes,
                 non_resource_attributes,

@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 use super::binding::LOOK_AGAIN;
 use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
-use crate::grant::{Binding, Found, FoundRole, Subject};
+use crate::grant::{Binding, Found, FoundRole, GrantId, Subject};
 
 enum Play {
     Answer(u16, String),
@@ -97,15 +97,8 @@ fn certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
 const AT_ONCE: usize = 4;
 
 fn binding() -> Binding {
-    Binding {
-        name: "jit-0000000000000000".to_owned(),
-        group: "jit:0000000000000000".to_owned(),
-        user: "jit:alice".to_owned(),
-        namespace: Some("payments".parse().unwrap()),
-        rules: None,
-        broken_glass: false,
-        role: "view".parse().unwrap(),
-    }
+    let (grant, alice) = (GrantId::from_random([0; 10]), "alice".parse().unwrap());
+    Binding::new(grant, alice, Some("payments".parse().unwrap()), "view".parse().unwrap())
 }
 
 fn status(code: u16, reason: &str) -> Play {

@@ -8,12 +8,14 @@ use super::request::{Access, Ask, ExactRules, Namespace, PersonName, RoleName, R
 /// cluster, of one role to one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    /// `jit-<grant>`.
+    /// The grant that it is for.
+    pub grant: GrantId,
+    /// Who asked; their certificate carries the group.
+    pub person: PersonName,
+    /// What it is called in the cluster.
     pub name: String,
-    /// `jit:<grant>`, the only subject.
+    /// The grant's group, the only subject.
     pub group: String,
-    /// `jit:<person>`, the user name that the certificate carries; no subject, but asked about.
-    pub user: String,
     /// Where it holds; none for the whole cluster.
     pub namespace: Option<Namespace>,
     /// What it grants.
@@ -24,6 +26,21 @@ pub struct Binding {
     pub broken_glass: bool,
 }
 
+impl Binding {
+    /// The binding of an existing role, for access that somebody agreed to.
+    #[must_use]
+    pub fn new(grant: GrantId, person: PersonName, namespace: Option<Namespace>, role: RoleRef) -> Self {
+        let (name, group) = (grant.binding_name(), grant.group());
+        Self { grant, person, name, group, namespace, role, rules: None, broken_glass: false }
+    }
+
+    /// The user name that the certificate carries; no subject, but asked about.
+    #[must_use]
+    pub fn user(&self) -> String {
+        self.person.user()
+    }
+}
+
 /// The bindings that a grant of this id would have: one a namespace, or one for the whole cluster.
 #[must_use]
 pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName, broken_glass: bool) -> Vec<Binding> {
@@ -32,13 +49,9 @@ pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName, broken_glass: b
         Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(id)), Some(rules.clone())),
     };
     let binding = |namespace: Option<Namespace>| Binding {
-        name: id.binding_name(),
-        group: id.group(),
-        user: requester.user(),
-        namespace,
-        role: role.clone(),
         rules: rules.clone(),
         broken_glass,
+        ..Binding::new(id.clone(), requester.clone(), namespace, role.clone())
     };
     match &ask.scope {
         Scope::Namespaces(_) => ask.scope.namespaces().iter().cloned().map(Some).map(binding).collect(),

@@ -41,18 +41,6 @@ impl GrantId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// The group only this grant's certificates carry.
-    #[must_use]
-    pub fn group(&self) -> String {
-        format!("jit:{}", self.0)
-    }
-
-    /// The name of this grant's binding.
-    #[must_use]
-    pub fn binding_name(&self) -> String {
-        format!("jit-{}", self.0)
-    }
 }
 
 impl FromStr for GrantId {

@@ -19,6 +19,7 @@ mod found;
 pub mod glass;
 mod id;
 mod life;
+pub mod names;
 pub mod narrow;
 pub mod policy;
 pub mod reconcile;

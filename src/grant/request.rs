@@ -99,13 +99,6 @@ word!(
 );
 
 impl PersonName {
-    /// The user name in the certificate. Never the bare name: RBAC matches user names too, and
-    /// the person's standing bindings would come along.
-    #[must_use]
-    pub fn user(&self) -> String {
-        format!("jit:{}", self.0)
-    }
-
     /// The name under which the trail tells what root did. It is no person's.
     #[must_use]
     pub fn root() -> Self {

@@ -7,9 +7,10 @@
 use serde_json::json;
 
 use super::place::Reach;
-use super::{Object, RBAC_V1, daemon_user, document};
+use super::{Object, RBAC_V1, document};
 use crate::cluster::RBAC_GROUP;
 use crate::grant::digest::sha256_hex;
+use crate::grant::names;
 use crate::grant::request::Namespace;
 
 /// A ClusterRole for each ceiling, which gives nothing where it is not bound.
@@ -37,7 +38,7 @@ pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<
     let bound = held.into_iter().map(|(name, kind, role)| {
         let binding = json!({
             "roleRef": { "apiGroup": RBAC_GROUP, "kind": kind, "name": role },
-            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": daemon_user(host) }],
+            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": names::daemon(host) }],
         });
         document(
             "lets the daemon hand on, here only, what it holds by this",

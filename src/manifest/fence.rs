@@ -8,12 +8,15 @@
 use serde_json::{Value, json};
 
 use super::place::{Reach, binding_in_cluster, binding_in_namespace, quoted, where_roles_are_made};
-use super::{Object, daemon_user, document};
+use super::{Object, document};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
+use crate::grant::names::{self, DAEMON, OBJECT, SUBJECT};
 
-/// What a grant's binding is named, and a role that only this grant has; the letters are those of
+/// What a grant's binding is named, and a role that only this grant has, quoted; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
-const NAME: &str = "^jit-[0-9a-hjkmnp-tv-z]{16}$";
+fn name() -> String {
+    quoted(&format!("^{OBJECT}[0-9a-hjkmnp-tv-z]{{16}}$"))
+}
 
 /// The resources of RBAC that bind, and those that are bound.
 const BINDINGS: &[&str] = &["rolebindings", "clusterrolebindings"];
@@ -34,8 +37,8 @@ pub fn fence_of_roles_name(host: &str) -> String {
 /// The admission policies with their bindings, for a host whose daemon may reach this far.
 #[must_use]
 pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
-    let daemon = format!("request.userInfo.username == {}", quoted(&daemon_user(host)));
-    let others = r#"!request.userInfo.username.startsWith("jit:daemon:")"#;
+    let daemon = format!("request.userInfo.username == {}", quoted(&names::daemon(host)));
+    let others = format!("!request.userInfo.username.startsWith({})", quoted(DAEMON));
     let bindings = Policy {
         name: fence_name(host),
         why: "fences the daemon: one binding for each grant, of a role and in a place that the policy on its \
@@ -58,7 +61,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         name: format!("jitd-{host}-guard"),
         why: "keeps everybody else off the bindings of jitd: nobody gives `jit:` names anything, nobody changes \
               what jitd made. Each daemon of the cluster is fenced by its own policy instead. Deleting stays free",
-        who: others.to_owned(),
+        who: others.clone(),
         resources: BINDINGS,
         variables: guarded(),
         validations: vec![
@@ -88,7 +91,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         name: format!("jitd-{host}-guard-roles"),
         why: "keeps everybody else off the roles that grants own: nobody makes one of their names, nobody changes one. \
               Deleting stays free",
-        who: others.to_owned(),
+        who: others,
         resources: &["roles"],
         variables: vec![
             ("isOurs", is_grants_role("object")),
@@ -127,8 +130,10 @@ fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
         format!(
             "object.?subjects.orValue([]).size() == 1 && object.subjects[0].kind == \"Group\" \
              && object.subjects[0].?apiGroup.orValue(\"\") == {} \
-             && object.subjects[0].name == object.metadata.name.replace(\"jit-\", \"jit:\", 1)",
-            quoted(RBAC_GROUP)
+             && object.subjects[0].name == object.metadata.name.replace({}, {}, 1)",
+            quoted(RBAC_GROUP),
+            quoted(OBJECT),
+            quoted(SUBJECT)
         ),
         "a grant's binding has one subject: the group of that grant, named like the binding".to_owned(),
     ));
@@ -157,10 +162,12 @@ fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
     ));
     validations.push((
         format!(
-            "object.metadata.?annotations[?{}].orValue(\"\") == object.metadata.name.replace(\"jit-\", \"\", 1) \
-             && object.metadata.?annotations[?{}].orValue(\"\").startsWith(\"jit:\")",
+            "object.metadata.?annotations[?{}].orValue(\"\") == object.metadata.name.replace({}, \"\", 1) \
+             && object.metadata.?annotations[?{}].orValue(\"\").startsWith({})",
             quoted(GRANT),
-            quoted(USER)
+            quoted(OBJECT),
+            quoted(USER),
+            quoted(SUBJECT)
         ),
         format!("a grant's role has the annotations `{GRANT}` and `{USER}`"),
     ));
@@ -174,7 +181,7 @@ fn common(host: &str, what: &str) -> Vec<(String, String)> {
             format!("jitd never changes a {what}; it makes one for a grant and deletes it"),
         ),
         (
-            format!("object.metadata.name.matches({})", quoted(NAME)),
+            format!("object.metadata.name.matches({})", name()),
             format!("a grant's {what} is named `jit-` and the 16 letters of the grant"),
         ),
         (
@@ -201,18 +208,19 @@ fn marked(of: &str) -> String {
 /// Whether a role is, or would be taken for, one that a grant owns. Also by its name alone: who deleted one could
 /// otherwise make another in its place, and the grant's binding would give that.
 fn is_grants_role(of: &str) -> String {
-    format!("({of}.metadata.name.matches({}) || {})", quoted(NAME), marked(of))
+    format!("({of}.metadata.name.matches({}) || {})", name(), marked(of))
 }
 
 /// What the guard knows of a binding, as it is to be and as it was.
 fn guarded() -> Vec<(&'static str, String)> {
-    let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith(\"jit:\"))");
-    let own = |of: &str| format!("{of}.subjects[0].name.replace(\"jit:daemon:\", \"jitd-\", 1)");
+    let (ours, daemon) = (quoted(SUBJECT), quoted(DAEMON));
+    let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith({ours}))");
+    let own = |of: &str| format!("{of}.subjects[0].name.replace({daemon}, \"jitd-\", 1)");
     // What the manifest of some host binds to its own daemon. The name says the host, so several have room.
     let installed = |of: &str| {
         format!(
             "{of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
-             && {of}.subjects[0].name.startsWith(\"jit:daemon:\") \
+             && {of}.subjects[0].name.startsWith({daemon}) \
              && (request.resource.resource == \"clusterrolebindings\" ? ({whole}) : ({ceiling} || {narrow}))",
             whole = format_args!(
                 "{of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \

@@ -12,17 +12,12 @@ mod place;
 use serde_json::{Value, json};
 
 use crate::cluster::RBAC_GROUP;
+use crate::grant::names;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 
 pub use self::fence::{fence, fence_name, fence_of_roles_name};
 pub use self::place::{Place, Reach};
-
-/// The user name of the daemon's own certificate.
-#[must_use]
-pub fn daemon_user(host: &str) -> String {
-    format!("jit:daemon:{host}")
-}
 
 /// One object to be applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,7 +70,7 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object
             host,
             json!({
                 "roleRef": { "apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name },
-                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": daemon_user(host) }],
+                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": names::daemon(host) }],
             }),
         ),
     ];

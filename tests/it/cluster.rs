@@ -56,17 +56,7 @@ impl Bench {
 
     /// A new grant's binding of `role`, not yet in the cluster.
     fn binding(&self, namespace: Option<Namespace>, role: &str) -> Binding {
-        let id = random_id();
-        let (name, group) = (id.binding_name(), id.group());
-        Binding {
-            name,
-            group,
-            user: "jit:alice".to_owned(),
-            namespace,
-            role: role.parse().unwrap(),
-            rules: None,
-            broken_glass: false,
-        }
+        Binding::new(random_id(), "alice".parse().unwrap(), namespace, role.parse().unwrap())
     }
 
     async fn role(&self, name: &str, rules: Vec<PolicyRule>) {
