@@ -20,6 +20,7 @@ use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName};
 use crate::grant::risk::Assessment;
+use crate::grant::scope;
 use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
 
 /// What would be said to a request.
@@ -59,9 +60,9 @@ impl Broker {
         if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
             return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
-        approval::access_fits_scope(ask)?;
+        scope::access_fits_scope(ask)?;
         let known = known(site, ask, usage).await?;
-        approval::leaves_the_guard(ask, known.asked_for(ask)?)?;
+        scope::leaves_the_guard(ask, known.asked_for(ask)?)?;
         let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name, false),
@@ -94,12 +95,12 @@ impl Broker {
         let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
             .map_err(|denial| denial.refusal())?;
-        approval::access_fits_scope(ask)?;
+        scope::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;
         let mut known = known(site, ask, usage).await?;
         let role = known.asked_for(ask)?.clone();
-        approval::leaves_the_guard(ask, &role)?;
+        scope::leaves_the_guard(ask, &role)?;
         // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
         // cluster was asked before, so that one that hangs keeps nobody from asking for another.
         let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);

@@ -8,14 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::four_eyes::{counts_once, yes_of};
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{RoleDrift, role_drift};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, KeyHash, Login, Person, PersonName, RoleRef, Window};
+use super::request::{Access, Ask, KeyHash, Person, PersonName};
 use super::{Event, Grant, GrantId, Phase};
-use crate::rbac::risk;
-use crate::rbac::role::ResolvedRole;
+use crate::rbac::ResolvedRole;
+
+pub use super::four_eyes::may_answer;
+pub use super::request::after;
 
 /// A signature that may be made: one key, one person, one grant, at most so long.
 /// There is no other way to make one than [`collect`] and [`renew`].
@@ -76,7 +79,7 @@ pub fn approve(
 ) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
     waits_for_answer(grant, now)?;
-    counts_once(&grant.agreed, approver, "this request")?;
+    counts_once(&grant.agreed, approver, "agreed to this request")?;
     if shown != &*grant.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));
@@ -86,63 +89,10 @@ pub fn approve(
     let agreed: Vec<Yes> = grant.agreed.iter().cloned().chain([yes]).collect();
     let digest = grant.digest.to_string();
     if unmet(&grant.terms.steps, &agreed).is_empty() {
-        Ok(Event::Approved { digest, groups, collect_until: collect_until(grant, collect_within, now) })
+        Ok(Event::Approved { digest, groups, collect_until: grant.collect_until(collect_within, now) })
     } else {
         Ok(Event::Agreed { digest, groups })
     }
-}
-
-/// Whether nobody who may be the same human agreed before.
-///
-/// # Errors
-/// The refusal.
-pub(super) fn counts_once(agreed: &[Yes], approver: &Person, to: &str) -> Result<(), Refusal> {
-    let why = match agreed.iter().find(|yes| approver.may_be(&yes.by, yes.login.as_ref())) {
-        None => return Ok(()),
-        Some(yes) if yes.by == approver.name => format!("you have already agreed to {to}"),
-        Some(yes) => format!("whoever logged in here has already agreed to {to}, as `{}`", yes.by),
-    };
-    Err(Refusal::new(Code::AlreadyAgreed, why))
-}
-
-/// Whether somebody else than the human who asked acts here, as far as it can be known: no other account of the
-/// same person, and no account that one of the two, logged in as themselves, only became.
-///
-/// # Errors
-/// The refusal.
-pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(), Refusal> {
-    if person.name == grant.requester {
-        return Err(Refusal::new(Code::SelfApproval, format!("nobody {does}")));
-    }
-    if !person.may_be(&grant.requester, grant.requester_login.as_ref()) {
-        return Ok(());
-    }
-    let as_whom = |name: &PersonName, login: Option<&Login>| match login {
-        Some(Login { person: Some(login), .. }) if login == name => format!("`{name}` logged in as themselves"),
-        Some(Login { person: Some(login), .. }) => format!("`{name}` logged in as `{login}`"),
-        Some(Login { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
-        None => format!("`{name}` has no known login"),
-    };
-    let asked = as_whom(&grant.requester, grant.requester_login.as_ref());
-    let why = format!("nobody {does}, and here {asked} and {}", as_whom(&person.name, person.login.as_ref()));
-    Err(Refusal::new(Code::SelfApproval, why))
-}
-
-/// The yes of an approver at this moment.
-///
-/// # Errors
-/// The refusal, when it counts in no step now.
-pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result<Yes, Refusal> {
-    let asked = grant.terms.groups();
-    let groups = approver.groups.iter().filter(|group| asked.contains(&group.as_str())).cloned().collect();
-    let yes = Yes { by: approver.name.clone(), login: approver.login.clone(), groups, at: now };
-    if !grant.terms.steps.iter().any(|step| step.counts(&yes)) {
-        let steps = grant.terms.steps.iter().filter(|step| approver.is_in_any(&step.groups));
-        let told: Vec<String> = steps.filter_map(|step| step.hours.as_ref().map(ToString::to_string)).collect();
-        return Err(Refusal::new(Code::NotAllowed, format!("your yes counts at {} only", told.join(", ")))
-            .hint("a no counts at any time"));
-    }
-    Ok(yes)
 }
 
 /// The approval of a request for which the policy asks nobody; none when somebody has to agree.
@@ -151,14 +101,8 @@ pub fn approve_of_itself(grant: &Grant, collect_within: SignedDuration, now: Tim
     grant.terms.steps.is_empty().then(|| Event::Approved {
         digest: grant.digest.to_string(),
         groups: BTreeSet::new(),
-        collect_until: collect_until(grant, collect_within, now),
+        collect_until: grant.collect_until(collect_within, now),
     })
-}
-
-/// An approval waits from the moment at which it can be collected.
-pub(super) fn collect_until(grant: &Grant, usual: SignedDuration, now: Timestamp) -> Timestamp {
-    let begin = grant.ask.start.map_or(now, |start| start.max(now));
-    after(begin, grant.terms.collect.map_or(usual, Window::duration))
 }
 
 /// An approver says no.
@@ -172,21 +116,6 @@ pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) ->
         waits_for_answer(grant, now)?;
     }
     Ok(Event::Denied { reason })
-}
-
-/// Whether a person may answer this request at all: not their own, and in a group that is asked.
-///
-/// # Errors
-/// The refusal.
-pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
-    is_another(grant, approver, "answers their own request")
-        .map_err(|refusal| refusal.hint("somebody else of the groups that are asked has to"))?;
-    let groups = grant.terms.groups();
-    if !approver.is_in_any(&groups) {
-        let who = if groups.is_empty() { "nobody".to_owned() } else { format!("only {}", groups.join(", ")) };
-        return Err(Refusal::new(Code::NotAllowed, format!("{who} may answer this request")));
-    }
-    Ok(())
 }
 
 fn waits_for_answer(grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
@@ -345,46 +274,4 @@ pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
 pub fn window_end(ask: &Ask, now: Timestamp) -> Timestamp {
     let begin = Timestamp::from_second(now.as_second()).unwrap_or(now);
     after(begin, ask.window.duration())
-}
-
-/// `now` plus `span`, and the end of time where there is no such moment.
-#[must_use]
-pub fn after(now: Timestamp, span: SignedDuration) -> Timestamp {
-    now.saturating_add(span).unwrap_or(Timestamp::MAX)
-}
-
-/// A role that could change our own bindings, or what fences them, is given to nobody, whatever policy and
-/// approvers say.
-///
-/// # Errors
-/// The refusal, which names the right.
-pub fn leaves_the_guard(ask: &Ask, role: &ResolvedRole) -> Result<(), Refusal> {
-    match risk::can_edit_guard(role.rules(), &ask.scope) {
-        None => Ok(()),
-        Some(why) => Err(Refusal::new(Code::Guardrail, format!("{} is never given here: {why}", ask.access))
-            .hint("ask for a role without that right")),
-    }
-}
-
-/// Whether what is asked can hold in this scope.
-///
-/// # Errors
-/// The refusal: a Role exists only in its namespace, and a role of exact rules is made in namespaces only.
-pub fn access_fits_scope(ask: &Ask) -> Result<(), Refusal> {
-    let refused = |why: String, hint: &str| Err(Refusal::new(Code::RoleMissing, why).hint(hint));
-    match (&ask.access, ask.scope.namespaces()) {
-        (Access::Role(role @ RoleRef::Role(_)), []) => refused(
-            format!("`{role}` is a Role, which exists only in a namespace"),
-            "name the namespace with -n, or ask for a ClusterRole",
-        ),
-        (Access::Role(role @ RoleRef::Role(_)), [_, _, ..]) => refused(
-            format!("`{role}` is a Role, which is another one in each namespace"),
-            "ask for each namespace by itself, or for a ClusterRole",
-        ),
-        (Access::Rules(_), []) => refused(
-            "exact rules are given in namespaces only, not in the whole cluster".to_owned(),
-            "name the namespaces with -n, or ask for a ClusterRole",
-        ),
-        _ => Ok(()),
-    }
 }

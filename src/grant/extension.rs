@@ -9,11 +9,11 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::approval::{after, counts_once, yes_of};
 use super::digest::sha256_hex;
+use super::four_eyes::{counts_once, yes_of};
 use super::policy::{Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Person, Reason, Window};
+use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
 /// More time that was asked for.
@@ -58,7 +58,7 @@ pub fn ask(
 /// The refusal, when the approver may not, or what was shown is not what stands.
 pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) -> Result<Event, Refusal> {
     let extension = answerable(grant, now)?;
-    counts_once(&extension.agreed, approver, "more time")?;
+    counts_once(&extension.agreed, approver, "agreed to more time")?;
     if shown != extension.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
             .hint("look at it again with `jit-login show`, then approve that"));

@@ -15,11 +15,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::approval::{after, collect_until, is_another};
 use super::digest::sha256_hex;
+use super::four_eyes::{counts_once, in_groups_of, is_another};
 use super::policy::{BreakGlass, Step, Yes, unmet};
 use super::refusal::{Code, Refusal};
-use super::request::{Person, Reason, Window};
+use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
 /// Glass that was broken.
@@ -107,7 +107,7 @@ pub fn smash(
     now: Timestamp,
 ) -> Result<Event, Refusal> {
     if grant.requester != by.name {
-        return Err(Refusal::new(Code::NotAllowed, "only the person who asked may do this"));
+        return Err(Refusal::not_the_requester());
     }
     if grant.phase != Phase::Pending {
         let why = format!("the request is already {}, no glass has to be broken", grant.phase.as_str());
@@ -136,7 +136,7 @@ pub fn smash(
         reason,
         window,
         digest: sha256_hex(shown.to_string().as_bytes()),
-        collect_until: collect_until(grant, collect_within, now),
+        collect_until: grant.collect_until(collect_within, now),
         review_until,
     })
 }
@@ -162,28 +162,13 @@ pub fn review(
     }
     is_another(grant, reviewer, "reviews what they did themselves")
         .map_err(|refusal| refusal.hint("somebody else of the groups that review has to"))?;
-    let groups: BTreeSet<String> =
-        steps.iter().flat_map(|step| &step.groups).filter(|group| reviewer.groups.contains(*group)).cloned().collect();
-    let by = Yes {
-        by: reviewer.name.clone(),
-        login: reviewer.login.clone(),
-        groups: groups.iter().cloned().collect(),
-        at: now,
-    };
+    let by = in_groups_of(steps, reviewer, now);
+    let groups: BTreeSet<String> = by.groups.iter().cloned().collect();
     if !steps.iter().any(|step| step.counts(&by)) {
         let who: Vec<String> = steps.iter().map(ToString::to_string).collect();
         return Err(Refusal::new(Code::NotAllowed, format!("only {} may review this", who.join(" and "))));
     }
-    match glass.reviews.iter().find(|review| reviewer.may_be(&review.by.by, review.by.login.as_ref())) {
-        None => {}
-        Some(review) if review.by.by == reviewer.name => {
-            return Err(Refusal::new(Code::AlreadyAgreed, "you have already reviewed this"));
-        }
-        Some(review) => {
-            let why = format!("whoever logged in here has already reviewed this, as `{}`", review.by.by);
-            return Err(Refusal::new(Code::AlreadyAgreed, why));
-        }
-    }
+    counts_once(&glass.reviewers(), reviewer, "reviewed this")?;
     if shown != glass.digest {
         return Err(Refusal::new(Code::DigestMismatch, "what you review is not what was done")
             .hint("look at it again with `jit-login show`, then review that"));

@@ -14,13 +14,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::extension::Extension;
 use super::glass::{self, Glass};
 use super::policy::{Terms, Yes};
-use super::request::{Ask, KeyHash, Login, PersonName};
+use super::request::{Ask, KeyHash, Login, PersonName, Window, after};
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
 use crate::rbac::risk::Severity;
 
@@ -387,6 +387,14 @@ impl Grant {
     /// In how many places it is bound: its namespaces, or the whole cluster.
     fn places(&self) -> usize {
         self.ask.scope.namespaces().len().max(1)
+    }
+
+    /// Until when an approval of this moment can be collected: it waits from when the access may begin, for as long as
+    /// the terms say or is usual.
+    #[must_use]
+    pub fn collect_until(&self, usual: SignedDuration, now: Timestamp) -> Timestamp {
+        let begin = self.ask.start.map_or(now, |start| start.max(now));
+        after(begin, self.terms.collect.map_or(usual, Window::duration))
     }
 
     /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.

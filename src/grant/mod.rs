@@ -16,6 +16,7 @@ mod event;
 pub mod extension;
 mod fact;
 mod found;
+mod four_eyes;
 pub mod glass;
 mod id;
 mod life;
@@ -25,6 +26,7 @@ pub mod policy;
 pub mod reconcile;
 pub mod refusal;
 pub mod request;
+pub mod scope;
 
 pub use crate::rbac::{risk, role};
 

@@ -94,6 +94,12 @@ impl Refusal {
         Self { code, why: why.into(), hint: String::new() }
     }
 
+    /// That only the requester may do this.
+    #[must_use]
+    pub fn not_the_requester() -> Self {
+        Self::new(Code::NotAllowed, "only the person who asked may do this")
+    }
+
     /// The same with a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::rbac::word::{dns_label, word};
@@ -366,8 +366,8 @@ impl Window {
 
     /// The length as a span of time.
     #[must_use]
-    pub fn duration(self) -> jiff::SignedDuration {
-        jiff::SignedDuration::from_secs(self.seconds())
+    pub fn duration(self) -> SignedDuration {
+        SignedDuration::from_secs(self.seconds())
     }
 }
 
@@ -436,6 +436,12 @@ impl fmt::Display for Window {
         }
         Ok(())
     }
+}
+
+/// `now` plus `span`, and the end of time where there is no such moment.
+#[must_use]
+pub fn after(now: Timestamp, span: SignedDuration) -> Timestamp {
+    now.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
 /// The public key of a request: SHA-256 over its SubjectPublicKeyInfo in DER, 64 lower-case hex digits.

@@ -4,16 +4,17 @@
 //! taken for a no where it is labels, and is not judged where it is the risk of a role, which only ever makes
 //! the answer stricter. `jitd policy explain` and the policy's own tests call it.
 
-use jiff::Timestamp;
-use serde::Serialize;
+use std::fmt;
 
-use super::case::Outcome;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
 use super::pattern::Labels;
 use super::rule::Labelled;
 use super::{Denial, Known, Policy, Terms, Usage, judge};
-use crate::grant::approval;
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Ask, Person};
+use crate::grant::scope;
 use crate::rbac::risk;
 use crate::rbac::role::{ResolvedRole, Rule};
 
@@ -51,6 +52,29 @@ pub struct Answer {
     pub risk_judged: bool,
     /// The other rules that came near, in the order of the file.
     pub near: Vec<Near>,
+}
+
+/// What comes out of a question, and has to come out of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// People are asked.
+    Ask,
+    /// Nobody is asked, it is given.
+    PreApproved,
+    /// It is refused.
+    Deny,
+}
+
+impl fmt::Display for Outcome {
+    /// As in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ask => "ask",
+            Self::PreApproved => "preApproved",
+            Self::Deny => "deny",
+        })
+    }
 }
 
 /// A rule that did not decide, and what kept it from that.
@@ -92,10 +116,10 @@ impl Policy {
         let usage = Usage::default();
         let denied = |denial: Denial| (denial.by().map(str::to_owned), denial.refusal());
         super::could_be_asked(self, person, ask, now, usage).map_err(denied)?;
-        approval::access_fits_scope(ask).map_err(|refusal| (None, refusal))?;
+        scope::access_fits_scope(ask).map_err(|refusal| (None, refusal))?;
         if let Some(rules) = rules {
             let role = ResolvedRole::new(String::new(), rules.to_vec());
-            approval::leaves_the_guard(ask, &role).map_err(|refusal| (None, refusal))?;
+            scope::leaves_the_guard(ask, &role).map_err(|refusal| (None, refusal))?;
         }
         // No version: every right has its most dangerous meaning.
         let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, None));

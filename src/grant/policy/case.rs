@@ -5,10 +5,10 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::Policy;
-use super::answer::{Answer, Question};
+use super::answer::{Answer, Outcome, Question};
 use super::pattern::Labels;
 use crate::grant::request::{Ask, Person};
 use crate::rbac::role::Rule;
@@ -36,29 +36,6 @@ pub struct Case {
     pub rule: Option<String>,
     /// What the sentence has to contain.
     pub says: Option<String>,
-}
-
-/// What has to come out of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Outcome {
-    /// People are asked.
-    Ask,
-    /// Nobody is asked, it is given.
-    PreApproved,
-    /// It is refused.
-    Deny,
-}
-
-impl fmt::Display for Outcome {
-    /// As in the file.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ask => "ask",
-            Self::PreApproved => "preApproved",
-            Self::Deny => "deny",
-        })
-    }
 }
 
 /// What a case expected and what came.

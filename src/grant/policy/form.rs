@@ -4,7 +4,7 @@
 //! Only tables; what a key means is decided in `written.rs`.
 
 use super::Source;
-use super::pattern::{Glob, NamespacePattern, Selector};
+use super::pattern::{Glob, NamespacePattern, Selector, regex};
 use super::shape::Need::{May, Must};
 use super::shape::{Format, Key, Need, Object, Path, Shape, Told};
 use super::step::{Day, TimeOfDay, Zone};
@@ -101,7 +101,7 @@ const ZONE: Format = Format { name: "time zone", pattern: "^[A-Za-z0-9/_+-]+$", 
 const REGEX: Format = Format {
     name: "regular expression",
     pattern: ".",
-    check: |text| match super::written::regex(text) {
+    check: |text| match regex(text) {
         _ if text.is_empty() => Err("an empty one matches everything, leave the key out".to_owned()),
         Ok(_) => Ok(()),
         // The last line of the library's message is the sentence; the ones before draw the place.

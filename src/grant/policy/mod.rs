@@ -31,8 +31,8 @@ use super::request::{Ask, ClusterName, Namespace, Person, RoleRef, Window};
 use crate::rbac::risk::Assessment;
 use crate::rbac::role;
 
-pub use self::answer::{Answer, Near, Question};
-pub use self::case::{Case, Expected, Outcome, Tested};
+pub use self::answer::{Answer, Near, Outcome, Question};
+pub use self::case::{Case, Expected, Tested};
 pub use self::diff::{Change, Difference, Setting, diff};
 pub use self::form::{keys, schema};
 pub use self::guardrails::Guardrails;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::pattern::Labels;
 use super::rule::{Drift, Field, FieldType, Labelled, Rule};
 use super::{Policy, Step};
-use crate::grant::approval;
 use crate::grant::request::{Access, Ask, ClusterName, Namespace, Person, RoleRef, Scope, Window};
+use crate::grant::scope;
 
 /// What one rule offers.
 #[derive(Clone, Debug, Serialize)]
@@ -135,7 +135,7 @@ impl Policy {
         if let Some((name, why)) = self.guardrails.refuses(ask, None) {
             return Some(format!("the guardrail `{name}`: {why}"));
         }
-        approval::access_fits_scope(ask).err().map(|refusal| refusal.why)
+        scope::access_fits_scope(ask).err().map(|refusal| refusal.why)
     }
 
     fn except(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<String> {

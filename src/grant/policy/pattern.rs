@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
+use regex::{Regex, RegexBuilder};
+
 use crate::grant::request::Namespace;
 
 /// The labels of the namespaces that somebody looked up.
@@ -19,6 +21,11 @@ pub(super) enum Fit {
     No,
     /// It depends on labels that nobody knows here.
     Unknown,
+}
+
+/// A regular expression of bounded size; matching is linear in the text.
+pub(super) fn regex(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text).size_limit(1 << 20).build()
 }
 
 /// One entry under `namespaces`.

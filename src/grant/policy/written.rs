@@ -7,12 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
-use regex::{Regex, RegexBuilder};
-
-use super::case::{Case, Outcome};
+use super::answer::Outcome;
+use super::case::Case;
 use super::guardrails::{Guardrails, RiskClass, RiskStep};
 use super::located::Node;
-use super::pattern::NamespacePattern;
+use super::pattern::{NamespacePattern, regex};
 use super::rule::{BreakGlass, Deny, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
 use super::shape::{Faults, Path, nearest};
 use super::step::{Hours, Step};
@@ -42,11 +41,6 @@ pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec
         Some(policy) if told.is_empty() => Ok(policy),
         _ => Err(told),
     }
-}
-
-/// A regular expression of bounded size; matching is linear in the text.
-pub(super) fn regex(text: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(text).size_limit(1 << 20).build()
 }
 
 fn root(text: &str, faults: &mut Faults) -> Option<Node> {
