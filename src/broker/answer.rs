@@ -5,13 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::facts::role_empty;
-use super::{Broker, BrokerError, not_the_requester};
+use super::{Broker, BrokerError};
 use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
-use crate::grant::refusal::{Code, Refusal};
+use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Person};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Event, Grant, Narrowed, Phase, approval, digest, extension, risk};
+use crate::grant::{Event, Grant, approval, end, extension, risk};
 
 impl Broker {
     /// An approver says yes to what has this digest, or to less.
@@ -59,9 +59,7 @@ impl Broker {
         }
         let version = self.site(&ask.cluster)?.cluster.version().await?;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
-        let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
-        let yes = yes.to(&digest);
-        Ok(vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes])
+        Ok(approval::to_less(grant, yes, ask, shown))
     }
 
     /// An approver says no.
@@ -81,13 +79,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
     pub async fn withdraw(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
-        self.answer(grant, requester, "withdraw", |grant, _| match grant.phase {
-            _ if grant.requester != requester.name => Err(not_the_requester()),
-            Phase::Pending | Phase::Approved => Ok(Event::Withdrawn),
-            phase => Err(Refusal::new(Code::WrongPhase, format!("the grant is already {}", phase.as_str()))
-                .hint("`jit-login end` gives access back")),
-        })
-        .await
+        self.answer(grant, requester, "withdraw", |grant, _| end::withdraw(grant, requester)).await
     }
 
     pub(super) async fn answer(

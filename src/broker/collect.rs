@@ -14,12 +14,12 @@ use tokio::task::spawn_blocking;
 
 use super::facts::{known, resolve, role_empty};
 use super::proof::ask_until;
-use super::{Broker, BrokerError, Site, not_the_requester};
+use super::{Broker, BrokerError, Site};
 use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::Probe;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
-use crate::grant::refusal::Code;
+use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, Person};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
@@ -53,7 +53,7 @@ impl Broker {
         let locked = &mut locked;
         let grant = locked.grant();
         let csr = match ca::read_csr(csr) {
-            Ok(_) if grant.requester != requester.name => Err(not_the_requester()),
+            Ok(_) if grant.requester != requester.name => Err(Refusal::not_the_requester()),
             read => read,
         };
         let csr = match csr {

@@ -11,11 +11,11 @@ use futures::future::{join_all, try_join_all};
 
 use super::collect::with_probes;
 use super::proof::ask_until;
-use super::{Broker, BrokerError, not_the_requester};
+use super::{Broker, BrokerError};
 use crate::cluster::Unbound;
+use crate::grant::end;
 use crate::grant::policy::Drift;
 use crate::grant::reconcile::role_drift;
-use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Person;
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
@@ -32,20 +32,10 @@ impl Broker {
     pub async fn release(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
-        let grant = locked.grant();
-        let refusal = match grant.phase {
-            _ if grant.requester != requester.name => not_the_requester(),
-            Phase::Live => {
-                let by = Author::from(requester);
-                return self.finish(&mut locked, Ending { why: EndCause::Released, by, reason: None }).await;
-            }
-            phase => Refusal::new(
-                Code::WrongPhase,
-                format!("the grant is {}, there is no access to give back", phase.as_str()),
-            )
-            .hint("`jit-login withdraw` takes a request back"),
-        };
-        Err(self.refuse(&mut locked, requester, "end", refusal).await)
+        match end::release(&locked.grant(), requester) {
+            Ok(why) => self.finish(&mut locked, Ending { why, by: Author::from(requester), reason: None }).await,
+            Err(refusal) => Err(self.refuse(&mut locked, requester, "end", refusal).await),
+        }
     }
 
     /// An approver of the grant, or an admin, takes the access away.
@@ -55,26 +45,10 @@ impl Broker {
     pub async fn revoke(&self, grant: &Grant, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
-        let grant = locked.grant();
-        let refusal = match grant.phase {
-            _ if !by.is_in_any(&self.ledger.overseers().admins) && !by.is_in_any(&grant.terms.groups()) => {
-                Refusal::new(
-                    Code::NotAllowed,
-                    format!(
-                        "only {} may revoke this grant",
-                        [grant.terms.groups(), vec!["admins"]].concat().join(", ")
-                    ),
-                )
-            }
-            Phase::Approved | Phase::Live => {
-                let (by, reason) = (Author::from(by), Some(reason));
-                return self.finish(&mut locked, Ending { why: EndCause::Revoked, by, reason }).await;
-            }
-            phase => {
-                Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str()))
-            }
-        };
-        Err(self.refuse(&mut locked, by, "revoke", refusal).await)
+        match end::revoke(&locked.grant(), by, &self.ledger.overseers().admins) {
+            Ok(why) => self.finish(&mut locked, Ending { why, by: Author::from(by), reason: Some(reason) }).await,
+            Err(refusal) => Err(self.refuse(&mut locked, by, "revoke", refusal).await),
+        }
     }
 
     /// Does what is due for a grant: lapses it, expires it, or goes on with an end that did not finish.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::facts::known;
-use super::{Broker, BrokerError, not_the_requester};
+use super::{Broker, BrokerError};
 use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Decision, Usage};
@@ -42,7 +42,7 @@ impl Broker {
         reason: Reason,
     ) -> Result<Event, BrokerError> {
         if grant.requester != requester.name {
-            return Err(not_the_requester().into());
+            return Err(Refusal::not_the_requester().into());
         }
         self.gives()?;
         let answer_within = self.times.answer.duration();

@@ -338,7 +338,3 @@ fn over(seen: &Grant) -> Refusal {
     let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
     Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again")
 }
-
-fn not_the_requester() -> Refusal {
-    Refusal::new(Code::NotAllowed, "only the person who asked may do this")
-}

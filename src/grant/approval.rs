@@ -8,13 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::digest;
 use super::four_eyes::{counts_once, yes_of};
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{RoleDrift, role_drift};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, KeyHash, Person, PersonName};
-use super::{Event, Grant, GrantId, Phase};
+use super::{Event, Grant, GrantId, Narrowed, Phase, Shown};
 use crate::rbac::ResolvedRole;
 
 pub use super::four_eyes::may_answer;
@@ -93,6 +94,19 @@ pub fn approve(
     } else {
         Ok(Event::Agreed { digest, groups })
     }
+}
+
+/// The same yes to what the approver leaves of the request: `narrowed`, and then the yes, which answers that.
+#[must_use]
+pub fn to_less(grant: &Grant, yes: Event, ask: Ask, shown: Shown) -> Vec<Event> {
+    let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
+    let answered = digest.clone();
+    let yes = match yes {
+        Event::Agreed { groups, .. } => Event::Agreed { digest: answered, groups },
+        Event::Approved { groups, collect_until, .. } => Event::Approved { digest: answered, groups, collect_until },
+        other => other,
+    };
+    vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes]
 }
 
 /// The approval of a request for which the policy asks nobody; none when somebody has to agree.

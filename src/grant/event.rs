@@ -219,18 +219,6 @@ pub enum Event {
 }
 
 impl Event {
-    /// The same yes to what has this digest; any other event as it is.
-    #[must_use]
-    pub fn to(self, to: &str) -> Self {
-        match self {
-            Self::Agreed { groups, .. } => Self::Agreed { digest: to.to_owned(), groups },
-            Self::Approved { groups, collect_until, .. } => {
-                Self::Approved { digest: to.to_owned(), groups, collect_until }
-            }
-            other => other,
-        }
-    }
-
     /// The event's name in the trail, as in its `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -12,6 +12,7 @@ pub mod approval;
 mod binding;
 pub mod digest;
 pub mod drain;
+pub mod end;
 mod event;
 pub mod extension;
 mod fact;

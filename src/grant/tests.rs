@@ -426,6 +426,49 @@ fn approved_by_bob() -> Grant {
     grant.follow(&by_person(&bob, 1, event)).unwrap()
 }
 
+/// Who may end a grant before its time, in each phase: the requester by taking it back or giving it back, approvers and
+/// admins by taking it away.
+#[test]
+fn each_phase_is_ended_by_one_verb_of_those_who_may() {
+    let (alice, bob) = (person("alice", &["leads", "admins"]), person("bob", &["leads"]));
+    let (carol, dave) = (person("carol", &["admins"]), person("dave", &["oncall"]));
+    let admins = ["admins".to_owned()];
+    let code = |refused: Result<EndCause, refusal::Refusal>| refused.map_err(|refusal| refusal.code);
+    for (point, withdrawn, released, revoked) in [
+        ("pending", true, false, false),
+        ("approved", true, false, true),
+        ("collecting", false, false, false),
+        ("bound", false, false, false),
+        ("live", false, true, true),
+        ("asked for more", false, true, true),
+        ("ending", false, false, false),
+        ("ended", false, false, false),
+        ("denied", false, false, false),
+        ("withdrawn", false, false, false),
+        ("lapsed", false, false, false),
+        ("broken", true, false, true),
+        ("broken live", false, true, true),
+    ] {
+        let grant = brought_to(point);
+        let may = |may, cause| if may { Ok(cause) } else { Err(Code::WrongPhase) };
+        let withdraw = |by| end::withdraw(&grant, by).map_err(|refusal| refusal.code);
+        assert_eq!(withdraw(&alice), if withdrawn { Ok(Event::Withdrawn) } else { Err(Code::WrongPhase) }, "{point}");
+        assert_eq!(code(end::release(&grant, &alice)), may(released, EndCause::Released), "{point}");
+        for by in [&alice, &bob, &carol] {
+            assert_eq!(code(end::revoke(&grant, by, &admins)), may(revoked, EndCause::Revoked), "{point}");
+        }
+        for other in [&bob, &carol, &dave] {
+            assert_eq!(withdraw(other), Err(Code::NotAllowed), "{point}");
+            assert_eq!(code(end::release(&grant, other)), Err(Code::NotAllowed), "{point}");
+        }
+        assert_eq!(code(end::revoke(&grant, &dave, &admins)), Err(Code::NotAllowed), "{point}");
+        assert_eq!(code(end::revoke(&grant, &carol, &[])), Err(Code::NotAllowed), "{point}");
+        if withdrawn {
+            assert!(grant.follow(&by_person(&alice, 1, Event::Withdrawn)).is_ok(), "{point}");
+        }
+    }
+}
+
 /// Each fact that was true when it was approved, made untrue at collection.
 #[test]
 fn what_was_true_when_approved_has_to_be_true_when_collected() {
