@@ -8,9 +8,10 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding, RoleRef, Subje
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::params::{DeleteParams, GetParams, PostParams, Preconditions};
 
+use super::failure::unless_missing;
 use super::names::{BREAK_GLASS, GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER, bindings};
 use super::stored::Stored;
-use super::{Cluster, ClusterError, Kind, unless_missing};
+use super::{Cluster, ClusterError, Kind};
 use crate::grant::{Binding, Found};
 
 impl Cluster {

@@ -7,8 +7,9 @@ use kube::core::params::{GetParams, ListParams, PostParams};
 use kube::core::request::Request as Path;
 use serde_json::Value;
 
+use super::failure::unless_missing;
 use super::names::{bindings, roles};
-use super::{Cluster, ClusterError, unless_missing};
+use super::{Cluster, ClusterError};
 use crate::grant::Binding;
 
 impl Cluster {

@@ -9,9 +9,10 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::failure::unless_missing;
 use super::names::RBAC;
 use super::stored::{Identity, Stored};
-use super::{Cluster, ClusterError, unless_missing};
+use super::{Cluster, ClusterError};
 use crate::grant::Found;
 use crate::grant::names;
 use crate::grant::request::Namespace;

@@ -12,6 +12,7 @@ mod binding;
 mod cause;
 mod deletions;
 mod endpoint;
+mod failure;
 mod inspect;
 mod list;
 mod names;
@@ -38,11 +39,12 @@ pub use self::binding::Unbound;
 pub use self::cause::Cause;
 use self::deletions::Count;
 pub use self::endpoint::{Credential, Endpoint, EndpointError};
+pub use self::failure::ClusterError;
 use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;
 pub use self::review::{Answer, Right, UserInfo};
-pub use self::transport::{ClusterError, Exchange};
+pub use self::transport::Exchange;
 use self::transport::{Limits, Transport};
 
 /// A cluster, as this daemon reaches it. Cheap to clone; all clones share connections and credential.
@@ -170,12 +172,4 @@ const VERSION_KEPT: Duration = Duration::from_secs(300);
 #[derive(Deserialize)]
 struct Kind {
     kind: String,
-}
-
-fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
-    match answer {
-        Ok(value) => Ok(Some(value)),
-        Err(ClusterError::NotFound { .. }) => Ok(None),
-        Err(other) => Err(other),
-    }
 }

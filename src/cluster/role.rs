@@ -11,9 +11,10 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 
 use super::binding::only;
+use super::failure::unless_missing;
 use super::names::{HOST_LABEL, MANAGED_BY, OURS, RBAC, roles};
 use super::stored::Identity;
-use super::{Cluster, ClusterError, Kind, unless_missing};
+use super::{Cluster, ClusterError, Kind};
 use crate::grant::Binding;
 use crate::grant::request::{ExactRules, Namespace, RoleRef};
 use crate::grant::role::{ResolvedRole, Rule};

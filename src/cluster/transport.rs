@@ -1,8 +1,6 @@
-//! One request to one API server: how many run at once, how long each may take, and what its failure
-//! means for the caller.
+//! One request to one API server: how many run at once, and how long each may take.
 //!
-//! It must never repeat a request by itself, nor take an answer for Kubernetes' that is not: what a
-//! proxy says is an error here. Only the rest of `cluster` calls it.
+//! It must never repeat a request by itself. Only the rest of `cluster` calls it.
 
 use std::error::Error as StdError;
 use std::sync::{PoisonError, RwLock};
@@ -26,117 +24,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::cause::{Cause, Unresolved, innermost};
 use super::endpoint::{Credential, Endpoint, EndpointError};
-use crate::grant::request::ClusterName;
-
-/// Why the API server did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// No answer, and nothing is known about what the API server did with the request. Try again.
-    #[error(
-        "cluster `{cluster}` cannot be reached: {cause}\nhint: check the address, the certificate authority and the network between"
-    )]
-    Unreachable {
-        /// The cluster.
-        cluster: ClusterName,
-        /// Why there was no answer.
-        cause: Cause,
-    },
-    /// No answer in time, and nothing is known about what the API server did with the request. Try again.
-    #[error("cluster `{cluster}` did not answer within {} s\nhint: it is tried again; look at the API server's load", after.as_secs_f32())]
-    TimedOut {
-        /// The cluster.
-        cluster: ClusterName,
-        /// How long was waited.
-        after: Duration,
-    },
-    /// The API server answered that it can't now (429, 5xx). Try again, not before `retry_after`.
-    #[error("cluster `{cluster}` cannot now: {why} ({code})\nhint: it is tried again; look at the API server's load")]
-    Busy {
-        /// The cluster.
-        cluster: ClusterName,
-        /// The HTTP status.
-        code: u16,
-        /// What the API server said.
-        why: String,
-        /// What it asked to wait.
-        retry_after: Option<Duration>,
-    },
-    /// The API server does not know us (401): our authority is not one it trusts, or our certificate is
-    /// over.
-    #[error(
-        "cluster `{cluster}` does not accept our credential\nhint: the API server's --client-ca-file has to hold jitd's root, and both clocks have to agree"
-    )]
-    Unauthorized {
-        /// The cluster.
-        cluster: ClusterName,
-    },
-    /// The API server knows us and refuses (403): a right is missing, or an admission policy objects.
-    #[error("cluster `{cluster}` forbids it: {why}\nhint: apply what `jitd manifest` prints to the cluster")]
-    Forbidden {
-        /// The cluster.
-        cluster: ClusterName,
-        /// What the API server said; it names the verb and the resource that are missing.
-        why: String,
-    },
-    /// What it is about does not exist (404).
-    #[error("cluster `{cluster}` has no such thing: {what}")]
-    NotFound {
-        /// The cluster.
-        cluster: ClusterName,
-        /// What the API server said.
-        what: String,
-    },
-    /// Something else is in its place (409).
-    #[error(
-        "cluster `{cluster}` has something else there: {what}\nhint: look at it with kubectl; jitd leaves alone what it did not make"
-    )]
-    Conflict {
-        /// The cluster.
-        cluster: ClusterName,
-        /// What is there.
-        what: String,
-    },
-    /// The API server refuses the request as such (400, 422, …), or an admission policy does. The same
-    /// request would be refused again.
-    #[error(
-        "cluster `{cluster}` rejects it: {why} ({code})\nhint: if an admission policy says so, make room there for what jitd binds"
-    )]
-    Rejected {
-        /// The cluster.
-        cluster: ClusterName,
-        /// The HTTP status.
-        code: u16,
-        /// What the API server said.
-        why: String,
-    },
-    /// The answer is not one that we know, so it means no.
-    #[error(
-        "cluster `{cluster}` gave an answer that jitd does not understand: {why}\nhint: is it a Kubernetes API server, and is no proxy in between"
-    )]
-    Unreadable {
-        /// The cluster.
-        cluster: ClusterName,
-        /// What was not understood.
-        why: String,
-    },
-}
-
-impl ClusterError {
-    /// Whether the same call may well succeed in a moment, without anybody changing anything.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Busy { .. })
-    }
-
-    /// How long the API server asked to wait.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Busy { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-}
+use super::failure::ClusterError;
 
 /// The limits of one connection to an API server.
 #[derive(Clone, Copy, Debug)]
@@ -252,26 +140,7 @@ impl Transport {
         if (200..300).contains(&reply.code) {
             serde_json::from_slice(&reply.body).map_err(|why| self.unreadable(why.to_string()))
         } else {
-            Err(self.failure(reply))
-        }
-    }
-
-    fn failure(&self, reply: &Reply) -> ClusterError {
-        let cluster = self.endpoint.name().clone();
-        let status = reply.status();
-        let said = status.as_ref().map_or_else(|| reply.beginning(), |status| status.message.clone());
-        match (reply.code, &status) {
-            (401, _) => ClusterError::Unauthorized { cluster },
-            (429 | 500.., _) => {
-                ClusterError::Busy { cluster, code: reply.code, why: said, retry_after: reply.retry_after() }
-            }
-            // A proxy's words must not pass for the cluster's: "not found" is a proof for the caller.
-            (code, None) => self.unreadable(format!("{code} without a Kubernetes status: {said}")),
-            (403, Some(status)) if is_of_ending_namespace(status) => ClusterError::NotFound { cluster, what: said },
-            (403, _) => ClusterError::Forbidden { cluster, why: said },
-            (404, Some(status)) if status.is_not_found() => ClusterError::NotFound { cluster, what: said },
-            (409, _) => ClusterError::Conflict { cluster, what: said },
-            (code, _) => ClusterError::Rejected { cluster, code, why: said },
+            Err(ClusterError::of_reply(self.endpoint.name().clone(), reply))
         }
     }
 
@@ -321,21 +190,15 @@ impl Reply {
     }
 
     /// What the server asks to wait, capped at a minute so that no answer can stop us from ending grants.
-    fn retry_after(&self) -> Option<Duration> {
+    pub(super) fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds.min(60)))
     }
 
-    fn beginning(&self) -> String {
+    /// The beginning of whatever it says, escaped.
+    pub(super) fn beginning(&self) -> String {
         String::from_utf8_lossy(&self.body).chars().take(200).flat_map(char::escape_default).collect()
     }
-}
-
-/// A namespace that is being deleted refuses what is created in it with 403 and this cause
-/// (k8s.io/apiserver `admission/plugin/namespace/lifecycle`), which no further right would change.
-fn is_of_ending_namespace(status: &Status) -> bool {
-    let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
-    causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Reads an answer to its end, but no further than [`LARGEST_ANSWER`].
