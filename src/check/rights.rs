@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::rbac::v1::PolicyRule;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{APPLY, Check};
@@ -113,23 +115,22 @@ const EXCESSIVE: [(&str, &str, &str, &str); 35] = [
 
 /// The rights that a role's rules give, one by one; none for any other object.
 fn rights(role: &Value) -> Vec<Right> {
-    let words = |rule: &Value, key: &str| -> Vec<String> {
-        let list = rule.get(key).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
+    let rules = role.get("rules").and_then(|rules| Vec::<PolicyRule>::deserialize(rules).ok());
     let mut rights = Vec::new();
-    for rule in role.get("rules").and_then(Value::as_array).into_iter().flatten() {
-        let mut names = words(rule, "resourceNames");
+    for rule in rules.into_iter().flatten() {
+        let mut names = rule.resource_names.unwrap_or_default();
         if names.is_empty() {
             names.push(String::new());
         }
-        for group in words(rule, "apiGroups") {
-            for resource in words(rule, "resources") {
+        for group in rule.api_groups.iter().flatten() {
+            for resource in rule.resources.iter().flatten() {
                 for name in &names {
-                    for verb in words(rule, "verbs") {
-                        let (group, resource) = (group.clone(), resource.clone());
-                        rights.push(Right { verb, group, resource, name: name.clone() });
-                    }
+                    rights.extend(rule.verbs.iter().map(|verb| Right {
+                        verb: verb.clone(),
+                        group: group.clone(),
+                        resource: resource.clone(),
+                        name: name.clone(),
+                    }));
                 }
             }
         }
