@@ -21,7 +21,8 @@
 //! # The map
 //! - [`grant`]: what can happen to a grant, who may ask and agree; of the crate it imports `rbac` only.
 //!   [`policy`](grant::policy) says on which terms, [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
-//!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given
+//!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given,
+//!   [`reconcile`](grant::reconcile) whether a cluster has what the grants say
 //! - [`rbac`]: roles, which rule lies below which, and what a role lets its holder reach ([`risk`](rbac::risk));
 //!   imports nothing of the crate
 //! - [`broker`]: the story, the only room that orders the steps, a chapter a file

@@ -15,12 +15,13 @@ use super::{Cluster, ClusterError, Kind};
 use crate::grant::{Binding, Found};
 
 impl Cluster {
-    /// Creates the binding, and before it the role that is made for it, and answers with the binding's uid.
-    /// Kubernetes lets us make a role only of what we may do ourselves
+    /// Creates the binding, and before it the role that is made for it, and returns the binding's uid. Kubernetes lets us
+    /// make a role only of what we may do ourselves
     /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>).
-    /// When no answer comes, or the binding is already there,
-    /// it looks, and exactly the binding that was wanted counts as created. After an error that
-    /// [`is_transient`](ClusterError::is_transient) the binding may still come to be: unbind, or bind again.
+    ///
+    /// When no answer comes, or a binding of that name exists, it reads that binding; if it is exactly the wanted one, it
+    /// counts as created. After an error that [`is_transient`](ClusterError::is_transient) the binding may still appear:
+    /// unbind, or bind again.
     ///
     /// # Errors
     /// [`ClusterError::Conflict`] when another binding has its name, [`ClusterError::NotFound`] when the
@@ -56,9 +57,9 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Takes the binding away, and then the role that was made for it: by `uid` where it is known, without reading
-    /// anything; else, or when another uid has its name now, only if what is there is ours by its name and its only
-    /// subject (and, where the uid was never known, its role).
+    /// Deletes the binding, and then the role that was made for it. A known `uid` is deleted without reading anything.
+    /// When the uid is unknown, or the name has another uid now, the binding is read and deleted only if its only subject
+    /// is ours (and, when the uid was never known, its role).
     ///
     /// # Errors
     /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
@@ -153,8 +154,7 @@ pub enum Unbound {
     Deleted,
     /// It was gone before.
     AlreadyGone,
-    /// It is marked for deletion, but somebody's finalizer holds it and it still grants. Ask again later,
-    /// and tell people.
+    /// It is marked for deletion, but a finalizer holds it and it still grants. Ask again later, and tell people.
     Held,
     /// Something else has its name. It was left alone.
     NotOurs {

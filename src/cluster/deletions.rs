@@ -8,19 +8,19 @@ use tokio::sync::watch;
 
 use super::Cluster;
 
-/// How many there are of something.
+/// A number that can be waited for.
 pub(super) struct Count(pub(super) watch::Sender<usize>);
 
-/// One that is counted.
+/// Counts as one until it is dropped.
 pub(super) struct Counted<'a>(&'a Count);
 
 impl Cluster {
-    /// Waits until no deletion of a binding waits for its turn, or patience is over: when many end together, a proof
-    /// that one is gone must not hold up the deletion of another, for all have the same turns, and the API server
-    /// answers a question sooner than it deletes. One that was sent and gets no answer holds up the proofs of others
-    /// for a moment only.
+    /// Waits, at most `patience`, until every queued deletion of a binding was sent. Proofs and deletions share one
+    /// queue, and the API server answers a question faster than it deletes: when many grants end together, the proof of
+    /// one must not delay the deletion of another. For deletions that were sent and have no answer yet it waits a moment
+    /// only.
     pub async fn deletions_first(&self, patience: Duration) {
-        // Afterwards the proof is asked for all the same.
+        // A wait that was too long is no error: the proof follows either way.
         let _ = tokio::time::timeout(patience, self.0.waiting.none()).await;
         let _ = tokio::time::timeout(patience.min(self.0.transport.soon()), self.0.unanswered.none()).await;
     }
@@ -32,7 +32,7 @@ impl Count {
     }
 
     pub(super) fn one_more(&self) -> Counted<'_> {
-        // Nobody waits for more of them.
+        // Nobody waits for it to grow.
         self.0.send_if_modified(|count| {
             *count = count.saturating_add(1);
             false

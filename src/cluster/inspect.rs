@@ -43,9 +43,9 @@ impl Cluster {
         unless_missing(self.0.transport.call(Path::new(collection).get(name, &GetParams::default())).await)
     }
 
-    /// Whether the API server would take what [`Cluster::bind`] makes: it runs its whole admission and stores nothing
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). A role that is made for the binding
-    /// is tried instead of the binding, which can't be without it.
+    /// Tries in a dry run what [`Cluster::bind`] creates: the API server runs its whole admission and stores nothing
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). Where a role is made for the binding,
+    /// the role is tried instead, because the binding can't exist without it.
     ///
     /// # Errors
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
@@ -58,7 +58,7 @@ impl Cluster {
         }
     }
 
-    /// Whether the API server would create an empty role named like this binding; stores nothing.
+    /// Tries in a dry run to create an empty role named like this binding.
     ///
     /// # Errors
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.

@@ -11,16 +11,16 @@ use serde::de::DeserializeOwned;
 
 use super::failure::unless_missing;
 use super::names::RBAC;
-use super::stored::{Identity, Stored};
+use super::stored::{Metadata, Stored};
 use super::{Cluster, ClusterError};
 use crate::grant::Found;
 use crate::grant::names;
 use crate::grant::request::Namespace;
 
 impl Cluster {
-    /// The bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or
-    /// group beginning `jit:`, whoever made them, and that are to be kept. A label is no proof that one is ours.
-    /// Reads all bindings of the cluster, a page at a time; what is not kept is gone with its page.
+    /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or group
+    /// beginning `jit:`, whoever made them. `keep` decides which of them are returned. All bindings of the cluster are
+    /// read, a page at a time, and only those that are kept stay in memory. A label is no proof that a binding is ours.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -40,11 +40,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn namespaces(&self) -> Result<BTreeMap<Namespace, BTreeMap<String, String>>, ClusterError> {
-        #[derive(Deserialize)]
-        struct Stored {
-            metadata: Identity,
-        }
-        let keep = |Stored { metadata }: Stored| {
+        let keep = |StoredNamespace { metadata }: StoredNamespace| {
             let stays = metadata.deletion_timestamp.is_none();
             metadata.name.parse().ok().filter(|_| stays).map(|name: Namespace| (name, metadata.labels))
         };
@@ -59,12 +55,8 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn labels_of(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>, ClusterError> {
-        #[derive(Deserialize)]
-        struct Stored {
-            metadata: Identity,
-        }
         let request = Path::new("/api/v1/namespaces").get(namespace.as_str(), &GetParams::default());
-        let stored: Option<Stored> = unless_missing(self.0.transport.call(request).await)?;
+        let stored: Option<StoredNamespace> = unless_missing(self.0.transport.call(request).await)?;
         let stays = stored.filter(|stored| stored.metadata.deletion_timestamp.is_none());
         Ok(stays.map(|stored| stored.metadata.labels))
     }
@@ -95,8 +87,8 @@ impl Cluster {
         let mut params = ListParams { label_selector: labels, limit: Some(PAGE), ..ListParams::default() };
         loop {
             let reply = self.0.transport.send(Path::new(path).list(&params)).await?;
-            // The rest of a list that took too long may be had as it is now; for a sweep, which comes
-            // again, that is as good (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
+            // When a list took too long, the API server offers the rest as it is now. That is good enough for the sweep,
+            // which runs again (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
             let expired =
                 (reply.code == 410).then(|| reply.status().and_then(|status| status.metadata?.continue_)).flatten();
             params.continue_token = if expired.is_some() {
@@ -111,6 +103,11 @@ impl Cluster {
             }
         }
     }
+}
+
+#[derive(Deserialize)]
+struct StoredNamespace {
+    metadata: Metadata,
 }
 
 /// How many bindings one page of a list has: kubectl's own `--chunk-size`.

@@ -1,12 +1,11 @@
-//! What the daemon does in a cluster: binds a grant's group to its role, takes the binding away, reads
-//! what a role allows, and asks the API server whether it would say yes.
+//! What the daemon does in a cluster: binds a grant's group to its role, deletes the binding, reads what a role allows,
+//! and asks the API server whether it would allow an action.
 //!
 //! ```text
-//!  resolve_role ─► bind ─► ask until allowed … unbind ─► ask until denied      list_ours ─► (sweep) unbind
+//!  resolve_role ─► bind ─► ask until allowed … unbind ─► ask until denied      list_related ─► (sweep) compares
 //! ```
-//! It must never delete what is not ours by name and subject together, never by a label alone, and never
-//! decide when to try again: the broker and the sweep, which call it, do. It knows no certificate and no
-//! trail.
+//! It must never delete what is not ours by name and subject together, never by a label alone, and never decide when to
+//! try again: the broker and the sweep, which call it, do. It knows no certificate and no trail.
 
 mod binding;
 mod cause;
@@ -98,7 +97,7 @@ impl Cluster {
         Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version })))
     }
 
-    /// Whatever is asked from now on is asked as `credential`, by all clones.
+    /// Uses `credential` for every request from now on, in all clones.
     ///
     /// # Errors
     /// [`EndpointError`] when it can't be used; the former one stays.

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::{Cluster, ClusterError, Probe};
 use crate::grant::Binding;
 
-/// What the API server would do.
+/// Whether the API server would allow an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
@@ -72,9 +72,8 @@ impl std::fmt::Display for Right {
 }
 
 impl Cluster {
-    /// Whether the API server would allow what `probe` asks to the holder of this binding's certificate.
-    /// Asked for the user and the one group, without `system:authenticated`, so that what everybody may do
-    /// does not count.
+    /// Whether the API server would allow `probe` to the holder of this binding's certificate. The question names the
+    /// user and the one group, without `system:authenticated`, so that what everybody may do does not count.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -100,7 +99,7 @@ impl Cluster {
         Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
     }
 
-    /// Whether the API server lets us do this.
+    /// Whether the API server lets the daemon do this.
     ///
     /// # Errors
     /// [`ClusterError`].

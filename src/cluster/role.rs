@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::binding::only;
 use super::failure::unless_missing;
 use super::names::{HOST_LABEL, MANAGED_BY, OURS, RBAC, roles};
-use super::stored::Identity;
+use super::stored::Metadata;
 use super::{Cluster, ClusterError, Kind};
 use crate::grant::Binding;
 use crate::grant::request::{ExactRules, Namespace, RoleRef};
@@ -112,7 +112,7 @@ fn policy_rule(rule: &Rule) -> PolicyRule {
 
 #[derive(Deserialize)]
 struct StoredRole {
-    metadata: Identity,
+    metadata: Metadata,
     // An aggregated ClusterRole that nothing has filled yet has `null`.
     rules: Option<Vec<Rule>>,
 }

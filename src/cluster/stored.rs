@@ -14,14 +14,14 @@ use crate::grant::{Found, FoundRole, Subject};
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stored {
-    pub(super) metadata: Identity,
+    pub(super) metadata: Metadata,
     subjects: Option<Vec<Subject>>,
     role_ref: FoundRole,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Identity {
+pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) namespace: Option<String>,
     pub(super) uid: String,
