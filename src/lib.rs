@@ -37,6 +37,7 @@
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
 //! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
+//! - [`daemon`]: all of it put together, for `jitd serve` and for the simulation
 //! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
 //!   made of, and the admission policies around them
 //! - [`check`]: whether a cluster trusts the authority, is as the manifest has it, and gives the daemon no more
@@ -73,6 +74,7 @@ pub mod check;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod daemon;
 pub mod files;
 pub mod grant;
 pub mod ledger;

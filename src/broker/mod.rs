@@ -44,7 +44,7 @@ use crate::trail::{Opened, TrailError};
 pub use self::collect::HandedOver;
 pub use self::operate::{Revocation, Revoked, Whose};
 use self::proof::ANSWER_WITHIN;
-pub use self::request::{Explained, Tried};
+pub use self::request::{Explained, Tried, random_id};
 
 /// Why a step did not happen. A refusal is our answer; everything else is our failure.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +130,7 @@ pub struct Broker {
     people: People,
     times: Times,
     ledger: Ledger,
+    ids: fn() -> Option<GrantId>,
     /// Held from what an operator says about giving until it is recorded.
     operating: tokio::sync::Mutex<()>,
     /// Roles of grants that ended lately, by the hash of their rules.
@@ -152,6 +153,8 @@ pub struct Parts {
     pub overseers: Overseers,
     /// The clock of the host.
     pub clock: fn() -> Timestamp,
+    /// A new grant's id; none where the host has no random numbers.
+    pub ids: fn() -> Option<GrantId>,
 }
 
 impl Broker {
@@ -160,6 +163,7 @@ impl Broker {
     pub fn new(parts: Parts) -> Self {
         Self {
             ledger: Ledger::new(parts.opened, parts.overseers, parts.clock),
+            ids: parts.ids,
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
             people: parts.people,

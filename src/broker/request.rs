@@ -65,7 +65,7 @@ impl Broker {
         scope::leaves_the_guard(ask, known.asked_for(ask)?)?;
         let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
         let bindings = match &decision {
-            Decision::Ask(_) if dry_run => grant::bindings(&new_id()?, ask, &requester.name, false),
+            Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
         };
         let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
@@ -116,7 +116,7 @@ impl Broker {
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
         let shown = Shown { role, assessment: known.assessment, holds, holds_more };
 
-        let id = new_id()?;
+        let id = self.new_id()?;
         let event = Event::Requested(Box::new(Requested {
             digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
             ask: ask.clone(),
@@ -184,6 +184,10 @@ impl Broker {
         (live.iter().map(held).collect(), more)
     }
 
+    fn new_id(&self) -> Result<GrantId, BrokerError> {
+        (self.ids)().ok_or(BrokerError::Internal)
+    }
+
     async fn key_is_free(&self, key: &KeyHash, requester: &Person, site: &Site) -> Result<(), BrokerError> {
         if site.authority().is_own_key(key) {
             return Err(key_in_use("this is the authority's own key").into());
@@ -195,10 +199,12 @@ impl Broker {
     }
 }
 
-fn new_id() -> Result<GrantId, BrokerError> {
+/// A new id out of the host's random numbers; none when it has none.
+#[must_use]
+pub fn random_id() -> Option<GrantId> {
     let mut random = [0; 10];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| BrokerError::Internal)?;
-    Ok(GrantId::from_random(random))
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(GrantId::from_random(random))
 }
 
 /// What the API server would say to a binding; its failures are ours, its refusals are the answer.

@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use jitd::broker::{Broker, BrokerError, Parts, Site};
+use jitd::broker::{Broker, BrokerError, Parts, Site, random_id};
 use jitd::ca::Authority;
 use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::Config;
@@ -427,6 +427,7 @@ fn broker(config: &Config) -> (Arc<Broker>, Trail) {
         times: config.times,
         overseers: Overseers { readers: Vec::new(), admins: Vec::new() },
         clock,
+        ids: random_id,
     };
     (Arc::new(Broker::new(parts)), trail)
 }

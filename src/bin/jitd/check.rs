@@ -8,10 +8,11 @@ use jiff::SignedDuration;
 use jitd::check::{self, Finding, Verdict};
 use jitd::cluster::{Cluster, Credential};
 use jitd::config::{ClusterConfig, Config};
+use jitd::daemon;
 use jitd::grant::request::ClusterName;
 
 use crate::print::{self, Output, say};
-use crate::{CLOCK, Failure, cluster_named, policy, read, runtime, serve};
+use crate::{CLOCK, Failure, cluster_named, policy, read, runtime};
 
 pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
@@ -77,7 +78,7 @@ pub(crate) fn examine(
 ) -> Result<Vec<Finding>, Failure> {
     let host = config.host.as_str();
     let found = runtime()?.block_on(async {
-        let site = serve::site(name, settings, host, CLOCK())?;
+        let site = daemon::site(name, settings, host, CLOCK())?;
         let made = site.authority().probe_credential(host, PROBE, CLOCK())?;
         let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
         let probe = Cluster::connect(site.cluster.endpoint().clone(), host, &credential)?;

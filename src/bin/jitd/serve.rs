@@ -1,41 +1,31 @@
-//! `jitd serve`: the daemon from its first lock to its last word, and what runs beside the API.
+//! `jitd serve`: what systemd and people want of the daemon's process: its log, sockets, signals, reloads and watchdog.
 //!
-//! Puts together what the library offers and decides nothing. `main.rs` calls it.
+//! The daemon itself is the library's ([`jitd::daemon`]). Nothing is decided here. `main.rs` calls it.
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
 use nix::unistd::{AccessFlags, Group, Uid, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::JoinHandle;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use jitd::api::{self, Api, Door, Limits};
-use jitd::broker::{Broker, Parts, Site};
-use jitd::ca::Authority;
-use jitd::cluster::{Cluster, Credential, Endpoint};
+use jitd::api::{Api, Door};
+use jitd::broker::Broker;
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
+use jitd::daemon::{Daemon, Outside};
 use jitd::files;
 use jitd::grant::request::ClusterName;
-use jitd::ledger::Overseers;
-use jitd::metrics::Metrics;
 use jitd::service::{self, Handed, Sockets, StopRequests};
-use jitd::sweep::{self, Findings};
-use jitd::trail::Trail;
 
 use crate::journal::{self, Journal};
 use crate::pulse::Pulse;
 use crate::{CLOCK, Failure, read, runtime};
-
-/// How long the daemon's own certificate lasts; it is made anew at half of it.
-const DAEMON_CREDENTIAL: SignedDuration = SignedDuration::from_mins(10);
 
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::keep_memory_private()?;
@@ -70,52 +60,15 @@ async fn run(
     mut stop_requests: StopRequests,
 ) -> Result<(), Failure> {
     files::private_folder(&config.state)?;
-    let opened = Trail::open(&config.trail())?;
-    let trail = opened.trail.clone();
-    let host = config.host.to_string();
-    let mut sites = BTreeMap::new();
-    for (name, cluster) in &config.clusters {
-        sites.insert(name.clone(), site(name, cluster, &host, CLOCK())?);
-    }
-    let mut readers = config.auditors.clone();
-    readers.extend(config.admins.iter().cloned());
-    let broker = Arc::new(Broker::new(Parts {
-        opened,
-        sites,
-        policy: config.policy.clone(),
-        people: config.people.clone(),
-        times: config.times,
-        overseers: Overseers { readers, admins: config.admins.clone() },
-        clock: CLOCK,
-    }));
-    let guardrails = config.guardrails_sha256.as_deref();
-    let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
-
-    let findings = Arc::new(Findings::default());
-    sweep::start(&broker, &findings).await;
-    // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
-    recorded?;
-    let renewal = tokio::spawn(renew_credentials(Arc::clone(&broker), config.clusters.clone(), host.clone()));
-    let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
-
-    let api = Arc::new(Api {
-        broker: Arc::clone(&broker),
-        people: config.people.clone(),
-        metrics: Metrics::new(findings),
-        host,
-    });
+    let daemon = Daemon::start(&config, Outside::of(&config, CLOCK)?).await?;
+    let (broker, api) = (Arc::clone(daemon.broker()), Arc::clone(daemon.api()));
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
-    let pulse = Pulse::new(Arc::clone(&broker), &path);
+    let pulse = Pulse::new(broker, &path);
     let telling = Arc::clone(&pulse);
     let telling = tokio::spawn(async move { telling.tell().await });
     let feeding = feed(&pulse, &path)?;
-    let reloading = tokio::spawn(reload(
-        reload_requests,
-        Arc::clone(&api),
-        Arc::clone(&pulse),
-        config.policy_files,
-        config.clusters,
-    ));
+    let reloading =
+        tokio::spawn(reload(reload_requests, api, Arc::clone(&pulse), config.policy_files, config.clusters));
     tracing::info!(socket = %path.display(), "ready");
     pulse.ready(0);
     let stop = async {
@@ -126,17 +79,13 @@ async fn run(
         telling.abort();
         tracing::info!("stopping");
     };
-    api::serve(api, doors, Limits::USUAL, stop).await;
+    let served = daemon.serve(doors, stop).await;
     reloading.abort();
-    sweeping.abort();
-    renewal.abort();
-    broker.stopped().await?;
     // Only now: a client that finds no socket may ask the next daemon.
     for path in ours {
         drop(std::fs::remove_file(path));
     }
-    trail.close();
-    Ok(())
+    Ok(served?)
 }
 
 /// Feeds systemd's watchdog, if there is one.
@@ -193,66 +142,6 @@ async fn take_up(broker: &Broker, read: PolicyRead) -> Result<(), String> {
     broker.use_policy(read).await.map_err(|error| error.to_string())?;
     tracing::info!(rules, policy_sha256, "the policy was taken up; `jitd manifest` prints what its clusters need now");
     Ok(())
-}
-
-pub(crate) fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, Failure> {
-    let authority = Authority::open(&cluster.authority, &cluster.key)?;
-    let credential = credential(cluster, &authority, host, now)?;
-    let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
-    let cluster = Cluster::connect(endpoint, host, &credential)?;
-    Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
-}
-
-fn credential(
-    cluster: &ClusterConfig,
-    authority: &Authority,
-    host: &str,
-    now: Timestamp,
-) -> Result<Credential, Failure> {
-    if let Some(path) = &cluster.kubeconfig {
-        return Ok(Credential::Kubeconfig(path.clone()));
-    }
-    let made = authority.daemon_credential(host, DAEMON_CREDENTIAL, now)?;
-    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
-}
-
-/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
-async fn renew_credentials(broker: Arc<Broker>, clusters: BTreeMap<ClusterName, ClusterConfig>, host: String) {
-    let mut last = CLOCK();
-    loop {
-        // Short steps, so that a renewed authority is taken up soon and a suspended host is noticed.
-        tokio::time::sleep(Duration::from_secs(10)).await;
-        let half = CLOCK().duration_since(last) >= DAEMON_CREDENTIAL / 2;
-        let mut renewed = true;
-        for (name, site) in broker.sites() {
-            let Some(cluster) = clusters.get(name) else { continue };
-            // A token can be slow, and calls are served meanwhile.
-            let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
-            let taken_up = match opened {
-                Ok(found) if site.authority().is_replaced_by(&found) => {
-                    tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
-                    site.replace_authority(found);
-                    true
-                }
-                Ok(_) => false,
-                Err(error) => {
-                    tracing::warn!(cluster = %name, %error, "the authority can't be read; the one before stays in use");
-                    false
-                }
-            };
-            if half || taken_up {
-                let swapped = block_in_place(|| credential(cluster, &site.authority(), &host, CLOCK()))
-                    .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
-                if let Err(failure) = swapped {
-                    tracing::error!(cluster = %name, error = failure.why(), "the daemon's own certificate could not be renewed");
-                    renewed = false;
-                }
-            }
-        }
-        if half && renewed {
-            last = CLOCK();
-        }
-    }
 }
 
 /// Where the daemon serves.

@@ -1,0 +1,215 @@
+//! The daemon, put together: from a configuration and the outside world to grants that are served and swept.
+//!
+//! ```text
+//!  Outside: the trail, the clusters, the clock, the ids
+//!     └─► Daemon::start: Broker ─► Started ─► first sweep ─► the loop of the sweep
+//!             └─► serve: sockets ─► api, until `stop` ─► Stopped ─► the trail is closed
+//! ```
+//! It decides nothing. `jitd serve` gives it the real outside, and what systemd wants of a process; the simulation gives
+//! it an API server that is a function, a trail that fails and a clock that stands still.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::UnixListener;
+use tokio::task::{JoinHandle, block_in_place};
+
+use crate::api::{self, Api, Door, Limits};
+use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
+use crate::ca::{Authority, CaError};
+use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
+use crate::config::{ClusterConfig, Config};
+use crate::grant::GrantId;
+use crate::grant::request::ClusterName;
+use crate::ledger::Overseers;
+use crate::metrics::Metrics;
+use crate::sweep::{self, Findings};
+use crate::trail::{Opened, Trail, TrailError};
+
+/// Why the daemon can't start or end in good order.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The trail can't be opened.
+    #[error(transparent)]
+    Trail(#[from] TrailError),
+    /// An authority can't be opened, or can't sign the daemon's own certificate.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// A cluster is not configured as it can be reached.
+    #[error(transparent)]
+    Cluster(#[from] EndpointError),
+    /// Start or stop could not be recorded.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
+}
+
+/// How long the daemon's own certificate lasts; it is made anew at half of it.
+const OWN_CERTIFICATE: SignedDuration = SignedDuration::from_mins(10);
+
+/// How often the authorities are looked at: short, so that a renewed one is taken up soon and a suspended host is noticed.
+const LOOK_AT_AUTHORITIES_EVERY: Duration = Duration::from_secs(10);
+
+/// What a daemon meets outside of itself.
+pub struct Outside {
+    /// The trail.
+    pub opened: Opened,
+    /// The clusters.
+    pub sites: BTreeMap<ClusterName, Site>,
+    /// The clock of the host.
+    pub clock: fn() -> Timestamp,
+    /// A new grant's id; none where the host has no random numbers.
+    pub ids: fn() -> Option<GrantId>,
+}
+
+impl Outside {
+    /// The trail, the authorities and the clusters that a configuration names. Has to be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub fn of(config: &Config, clock: fn() -> Timestamp) -> Result<Self, DaemonError> {
+        let opened = Trail::open(&config.trail())?;
+        let host = config.host.to_string();
+        let site =
+            |(name, cluster): (&ClusterName, &ClusterConfig)| Ok((name.clone(), site(name, cluster, &host, clock())?));
+        let sites = config.clusters.iter().map(site).collect::<Result<_, DaemonError>>()?;
+        Ok(Self { opened, sites, clock, ids: random_id })
+    }
+}
+
+/// A daemon that sweeps, and may serve.
+pub struct Daemon {
+    api: Arc<Api>,
+    clock: fn() -> Timestamp,
+    clusters: BTreeMap<ClusterName, ClusterConfig>,
+    sweeping: JoinHandle<()>,
+}
+
+impl Daemon {
+    /// Takes up where the trail stands: records the start, ends what is due, compares the clusters once, and sweeps from
+    /// then on. Nobody is served yet.
+    ///
+    /// # Errors
+    /// [`DaemonError::Broker`] when the start can't be recorded; what is due was taken away all the same.
+    pub async fn start(config: &Config, outside: Outside) -> Result<Self, DaemonError> {
+        let host = config.host.to_string();
+        let mut readers = config.auditors.clone();
+        readers.extend(config.admins.iter().cloned());
+        let broker = Arc::new(Broker::new(Parts {
+            opened: outside.opened,
+            sites: outside.sites,
+            policy: config.policy.clone(),
+            people: config.people.clone(),
+            times: config.times,
+            overseers: Overseers { readers, admins: config.admins.clone() },
+            clock: outside.clock,
+            ids: outside.ids,
+        }));
+        let guardrails = config.guardrails_sha256.as_deref();
+        let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
+
+        let findings = Arc::new(Findings::default());
+        sweep::start(&broker, &findings).await;
+        // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
+        recorded?;
+        let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
+        let api = Api { broker, people: config.people.clone(), metrics: Metrics::new(findings), host };
+        Ok(Self { api: Arc::new(api), clock: outside.clock, clusters: config.clusters.clone(), sweeping })
+    }
+
+    /// What the handlers work with.
+    #[must_use]
+    pub fn api(&self) -> &Arc<Api> {
+        &self.api
+    }
+
+    /// The story.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.api.broker
+    }
+
+    /// Serves until `stop` is done and every answer is given, keeps the daemon's own certificates from running out, and
+    /// records the end.
+    ///
+    /// # Errors
+    /// [`DaemonError::Broker`] when the end can't be recorded.
+    pub async fn serve(
+        self,
+        listeners: Vec<(Door, UnixListener)>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), DaemonError> {
+        let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
+        api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
+        self.sweeping.abort();
+        renewing.abort();
+        let stopped = self.api.broker.stopped().await;
+        self.api.broker.ledger().close();
+        Ok(stopped?)
+    }
+}
+
+/// A cluster of the configuration, with the authority that signs for it.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timestamp) -> Result<Site, DaemonError> {
+    let authority = Authority::open(&cluster.authority, &cluster.key)?;
+    let credential = credential(cluster, &authority, host, now)?;
+    let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
+    let cluster = Cluster::connect(endpoint, host, &credential)?;
+    Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
+}
+
+fn credential(
+    cluster: &ClusterConfig,
+    authority: &Authority,
+    host: &str,
+    now: Timestamp,
+) -> Result<Credential, CaError> {
+    if let Some(path) = &cluster.kubeconfig {
+        return Ok(Credential::Kubeconfig(path.clone()));
+    }
+    let made = authority.daemon_credential(host, OWN_CERTIFICATE, now)?;
+    Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
+}
+
+/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
+async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, clock: fn() -> Timestamp) {
+    let mut last = clock();
+    loop {
+        tokio::time::sleep(LOOK_AT_AUTHORITIES_EVERY).await;
+        let half = clock().duration_since(last) >= OWN_CERTIFICATE / 2;
+        let mut renewed = true;
+        for (name, site) in api.broker.sites() {
+            let Some(cluster) = clusters.get(name) else { continue };
+            // A token can be slow, and calls are served meanwhile.
+            let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
+            let taken_up = match opened {
+                Ok(found) if site.authority().is_replaced_by(&found) => {
+                    tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
+                    site.replace_authority(found);
+                    true
+                }
+                Ok(_) => false,
+                Err(error) => {
+                    tracing::warn!(cluster = %name, %error, "the authority can't be read; the one before stays in use");
+                    false
+                }
+            };
+            if half || taken_up {
+                let swapped = block_in_place(|| credential(cluster, &site.authority(), &api.host, clock()))
+                    .map_err(DaemonError::from)
+                    .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
+                if let Err(error) = swapped {
+                    tracing::error!(cluster = %name, %error, "the daemon's own certificate could not be renewed");
+                    renewed = false;
+                }
+            }
+        }
+        if half && renewed {
+            last = clock();
+        }
+    }
+}
