@@ -44,11 +44,31 @@
 //! - [`metrics`], [`service`]: numbers, systemd
 //! - [`manual`]: manual pages out of the definitions of command lines and files
 //!
-//! Arrows: `api → broker → {ledger, grant, ca, cluster, trail, people}`, `ledger → {grant, trail}`, `sweep → broker`,
-//! `{api, client} → wire → grant`, `check → {cluster, grant, manifest}`, `manifest → {cluster, grant}` (for the words that
-//! bindings carry), `{ca, config} → files`, `config → ca` (for where a key lies), `grant → rbac → nothing`. `ca`, `cluster`
-//! and `trail` never import each other. A test holds the arrows
-//! to the `use` lines (`tests/it/architecture.rs`).
+//! # The arrows
+//! Who may name whom, from the leaves up. A new arrow changes this list first; `tests/it/architecture.rs` reads it and
+//! holds it to the `use` lines. `ca`, `cluster` and `trail` never import each other.
+//! ```text
+//! rbac     → nothing
+//! grant    → rbac
+//! files    → nothing
+//! service  → nothing
+//! manual   → nothing
+//! wire     → grant
+//! client   → wire
+//! trail    → grant
+//! people   → grant
+//! cluster  → grant
+//! ca       → files, grant
+//! config   → ca, files, grant, people
+//! manifest → cluster, grant
+//! check    → cluster, grant, manifest
+//! ledger   → grant, trail
+//! broker   → ca, cluster, config, grant, ledger, people, trail
+//! sweep    → broker, cluster, grant
+//! metrics  → broker, sweep
+//! api      → broker, grant, ledger, metrics, people, wire
+//! daemon   → api, broker, ca, cluster, config, grant, ledger, metrics, sweep, trail
+//! ```
 //!
 //! # Invariants, and what is absent
 //! 1. `grant` and `rbac` do no I/O and read no clock: a decision of the past can be replayed from the trail.
