@@ -1,0 +1,191 @@
+//! The file: of this daemon, of an earlier one, held by another, damaged or altered.
+
+use super::super::sqlite::TAIL;
+use super::*;
+
+/// What files of earlier layouts had beside the events.
+const LAYOUTS: [&str; 2] = [
+    "CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
+     CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
+        groups TEXT NOT NULL, open INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+     CREATE INDEX grants_in_order ON grants (open, seq);
+     CREATE INDEX grants_by_key ON grants (key, requester);
+     CREATE INDEX grants_of_person ON grants (requester, seq);
+     INSERT INTO grants SELECT id, seq, requester, key, '[]', open FROM new.grants;
+     PRAGMA user_version = 1;",
+    "CREATE TABLE grants (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, requester TEXT NOT NULL, key TEXT NOT NULL,
+        groups TEXT NOT NULL, open INTEGER NOT NULL, last INTEGER NOT NULL) STRICT;
+     CREATE INDEX grants_in_order ON grants (open);
+     CREATE INDEX grants_by_key ON grants (key, requester);
+     CREATE INDEX grants_of_person ON grants (requester);
+     CREATE TABLE links (seq INTEGER PRIMARY KEY, before INTEGER NOT NULL) STRICT;
+     CREATE INDEX draining ON events (seq) WHERE kind IN ('drained', 'resumed');
+     INSERT INTO grants SELECT seq, id, requester, key, '[]', open, last FROM new.grants;
+     INSERT INTO links SELECT seq, before FROM new.links;
+     PRAGMA user_version = 2;",
+];
+
+/// Writes the events of one trail as a file of an earlier layout.
+fn as_earlier(new: &Folder, old: &Folder, finding: &str) {
+    let connection = Connection::open(old.trail()).unwrap();
+    connection.execute_batch(layout::EVENTS).unwrap();
+    connection.execute("ATTACH ?1 AS new", [new.trail().to_str()]).unwrap();
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO events SELECT * FROM new.events;
+             CREATE UNIQUE INDEX once ON events (grant_id, kind) WHERE kind IN ('requested', 'approved', 'denied', 'withdrawn',
+                'lapsed', 'bind_intended', 'bound', 'live', 'unbind_intended', 'ended');
+             {finding}"
+        ))
+        .unwrap();
+}
+
+/// A trail of before is verified as it is, and becomes at its next start what a new one with the same events is.
+#[tokio::test]
+async fn a_trail_of_an_earlier_layout_goes_on_as_one_of_the_present() {
+    for finding in LAYOUTS {
+        let (new, old) = (Folder::new(), Folder::new());
+        let trail = Trail::open(&new.trail()).unwrap().trail;
+        let mut facts = vec![requested(1), started(0), requested(2), refused(1), refused(2), refused(1), started(3)];
+        facts.extend([withdrawn(2), requested(3), refused(1)]);
+        append_each(&trail, &facts).await;
+        trail.close();
+        drop(trail);
+        as_earlier(&new, &old, finding);
+
+        let report = verify_file(&new.trail(), |_| {}).unwrap();
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report, "as it is");
+        let Opened { trail, open, .. } = Trail::open(&old.trail()).unwrap();
+        let Opened { trail: same, open: same_open, .. } = Trail::open(&new.trail()).unwrap();
+        assert_eq!(open, same_open);
+        for number in 1..=3 {
+            let lines = trail.lines_of(&id(number)).await.unwrap();
+            assert_eq!(lines, same.lines_of(&id(number)).await.unwrap());
+            assert!(!lines.is_empty());
+        }
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report);
+        let found = |folder: &Folder| {
+            let connection = Connection::open(folder.trail()).unwrap();
+            let names = "SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY name";
+            let mut statement = connection.prepare(names).unwrap();
+            let rows = statement.query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]));
+            rows.unwrap().collect::<Result<Vec<[String; 3]>, _>>().unwrap()
+        };
+        assert_eq!(found(&old), found(&new));
+
+        for trail in [&trail, &same] {
+            append_each(trail, &[refused(1), withdrawn(1)]).await;
+            trail.close();
+        }
+        assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), verify_file(&new.trail(), |_| {}).unwrap());
+    }
+}
+
+/// What can't be brought to the present layout is refused, and stays what it was.
+#[tokio::test]
+async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
+    for (finding, layout) in LAYOUTS.into_iter().zip(1..) {
+        let (new, old) = (Folder::new(), Folder::new());
+        let trail = Trail::open(&new.trail()).unwrap().trail;
+        trail.append(vec![requested(1), refused(1)], None).await.unwrap();
+        trail.close();
+        as_earlier(&new, &old, finding);
+        let connection = Connection::open(old.trail()).unwrap();
+        connection.execute_batch("UPDATE grants SET open = 0; INSERT INTO events VALUES (3, NULL, 'x', 'x')").unwrap();
+        let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
+        let error = error.to_string();
+        assert!(
+            error.contains("stays as it was") && error.contains("event 3") && error.contains("\nhint: "),
+            "{error}"
+        );
+        assert_eq!(layout::layout(&connection).unwrap(), layout);
+        assert_eq!(connection.query_row("SELECT groups FROM grants", [], |row| row.get(0)), Ok("[]".to_owned()));
+        connection.execute_batch("DROP TRIGGER events_are_not_deleted; DELETE FROM events WHERE seq = 3").unwrap();
+        let error = verify_file(&old.trail(), |_| {}).unwrap_err().to_string();
+        assert!(error.contains("`grants` is not what the events make"), "{error}");
+    }
+}
+
+/// A file whose tables, indexes or triggers are not ours is neither written nor believed, and the sentence names what it is.
+#[tokio::test]
+async fn an_altered_file_is_neither_written_nor_believed() {
+    for (alteration, told) in [
+        ("DROP INDEX once", "the index `once` is missing"),
+        ("DROP TRIGGER events_are_not_deleted", "the trigger `events_are_not_deleted` is missing"),
+        (
+            "DROP TRIGGER events_are_not_updated;
+             CREATE TRIGGER events_are_not_updated BEFORE UPDATE ON events WHEN NEW.seq < 0 BEGIN SELECT 1; END",
+            "the trigger `events_are_not_updated` is not ours",
+        ),
+        (
+            "CREATE TRIGGER \"a\u{1b}b\" AFTER INSERT ON events WHEN NEW.kind = 'ended' BEGIN SELECT RAISE(IGNORE); END",
+            "the trigger `a\\u{1b}b` is not ours",
+        ),
+        (
+            "ALTER TABLE events RENAME TO elsewhere; CREATE VIEW events AS SELECT * FROM elsewhere WHERE kind <> 'refused'",
+            "the table `events` is missing",
+        ),
+        ("CREATE TABLE more (x)", "the table `more` is not ours"),
+        ("ALTER TABLE grants ADD COLUMN x TEXT", "the table `grants` is not ours"),
+        ("DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)", "the index `once` is not ours"),
+    ] {
+        let folder = Folder::new();
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        trail.append(vec![requested(1), refused(1)], None).await.unwrap();
+        trail.close();
+        drop(trail);
+        Connection::open(folder.trail()).unwrap().execute_batch(alteration).unwrap();
+        let copy = folder.0.join("copy.db");
+        let opened = Trail::open(&folder.trail()).map(|_| ());
+        let copied = back_up(&folder.trail(), &copy, |_| {}).map(|_| ());
+        for refused in [opened, copied, verify_file(&folder.trail(), |_| {}).map(|_| ())] {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("\nhint: "), "{alteration}: {error}");
+        }
+        assert!(copy.exists(), "it may be needed as evidence");
+    }
+}
+
+/// One trail, one daemon.
+#[test]
+fn a_held_trail_is_not_opened() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    let second = Trail::open(&folder.trail());
+    assert!(matches!(second, Err(TrailError::Held(_))));
+    drop(trail);
+    assert!(Trail::open(&folder.trail()).is_ok());
+}
+
+/// The newest moment that the trail knows counts, not the last that was written: entries that were made
+/// while the clock was back don't make the clock right.
+#[tokio::test]
+async fn the_latest_moment_is_the_greatest() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![started(3600)], None).await.unwrap();
+    trail.append(vec![started(0)], None).await.unwrap();
+    trail.close();
+    drop(trail);
+    assert_eq!(Trail::open(&folder.trail()).unwrap().latest, at(3600));
+}
+
+/// Damage in an open grant is told with the event's number, however far back it lies.
+#[tokio::test]
+async fn damage_is_told_with_its_number_however_old() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1), requested(2)], None).await.unwrap();
+    trail.append((0..TAIL).map(|_| refused(2)).collect(), Some(3)).await.unwrap();
+    trail.close();
+    drop(trail);
+    let connection = Connection::open(folder.trail()).unwrap();
+    let trigger = "SELECT sql FROM sqlite_schema WHERE name = 'events_are_not_updated'";
+    let trigger: String = connection.query_row(trigger, [], |row| row.get(0)).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = 'x' WHERE seq = 2")
+        .unwrap();
+    connection.execute_batch(&trigger).unwrap();
+    let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
+    assert!(matches!(error, TrailError::Damaged { seq: 2, .. }), "{error}");
+}

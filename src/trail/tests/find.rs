@@ -1,0 +1,162 @@
+//! Questions: who is shown what, and that no answer takes longer in a longer trail.
+
+use super::super::queries::{
+    ASKED_SINCE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_OF, OPEN, WATCHES,
+};
+use super::*;
+use crate::grant::approval;
+
+/// However many events and grants there are, what is looked for is found by its key, and lists are found in their order.
+#[test]
+fn nothing_is_found_by_reading_all_there_is() {
+    let connection = Connection::open_in_memory().unwrap();
+    layout::create(&connection).unwrap();
+    let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1");
+    for (query, key) in [
+        (&*format!("{EVENTS_OF} ORDER BY seq"), "events USING INTEGER PRIMARY KEY"),
+        (&latest, "events USING INTEGER PRIMARY KEY"),
+        (OPEN, "grants USING INDEX grants_in_order"),
+        (CLOSED, "grants USING INDEX grants_in_order (open=? AND rowid>?)"),
+        (CLOSED_OF_PERSON, "grants USING INDEX grants_of_person (requester=? AND rowid>?)"),
+        (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>?)"),
+        (CLOSED_BEGINNING, "grants USING INDEX sqlite_autoindex_grants_1 (id>? AND id<?)"),
+        (WATCHES, "watchers USING PRIMARY KEY (watcher=? AND seq=?)"),
+        (ASKED_SINCE, "grants USING INDEX grants_of_person (requester=?)"),
+    ] {
+        let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
+        let parameters = vec!["grant"; plan.parameter_count()];
+        let rows = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
+        let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
+        assert!(steps.iter().any(|step| step.starts_with(&format!("SEARCH {key}"))), "{query}: {steps:?}");
+        let tables = ["events", "grants", "watchers", "links"].map(|table| format!("SCAN {table}"));
+        assert!(!steps.iter().any(|step| tables.iter().any(|scan| step.starts_with(scan))), "{query}: {steps:?}");
+        let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+        assert!(!sorts || query.starts_with(EVENTS_OF) || query == OPEN, "{query}: {steps:?}");
+    }
+}
+
+/// Who may see what is over, whichever way it is found: by whom it was asked, by their groups, by the beginning of an id.
+#[tokio::test]
+async fn what_is_over_is_shown_to_whom_it_may_be_newest_first() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    let asked = |number: u8, by: &str, groups: [&str; 2]| {
+        let mut fact = requested(number);
+        fact.author = Author::Person { name: by.parse().unwrap(), login: None };
+        let Event::Requested(requested) = &mut fact.event else { panic!("it was asked for") };
+        requested.terms = serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": groups, "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap();
+        fact
+    };
+    // Every third stays open.
+    for number in 0..30 {
+        let (by, groups) = match number % 5 {
+            0 => ("alice", ["leads", "payments"]),
+            1 => ("bob", ["leads", "search"]),
+            _ => ("leads", ["search", "payments"]),
+        };
+        trail.append(vec![asked(number, by, groups)], None).await.unwrap();
+    }
+    for number in (0..30).filter(|number| number % 3 != 0) {
+        append_each(&trail, &[withdrawn(number)]).await;
+    }
+    let person = |name: &str, groups: &[&str]| Person {
+        name: name.parse().unwrap(),
+        groups: groups.iter().map(ToString::to_string).collect(),
+        login: None,
+    };
+    for viewer in [
+        person("alice", &[]),
+        person("bob", &["payments"]),
+        person("carol", &["leads", "payments"]),
+        person("carol", &["leads", "none", "search"]),
+        person("erin", &["auditors"]),
+        person("dave", &["none"]),
+        // A group of that name is not a person of that name.
+        person("leads", &[]),
+    ] {
+        let overseers = ["auditors".to_owned()];
+        let mut seen = Vec::new();
+        for number in (0..30).rev().filter(|number| number % 3 != 0) {
+            let lines = trail.lines_of(&id(number)).await.unwrap();
+            let grant = Grant::begin(&parse(&lines[0]).unwrap().fact).unwrap();
+            if approval::may_see(&grant, &viewer, &overseers) {
+                seen.push(grant.id);
+            }
+        }
+        for limit in [0, 1, 2, 3, 7, 20, 100] {
+            let (found, more) = trail.closed(&viewer, &overseers, "", limit).await.unwrap();
+            let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
+            assert_eq!(found, seen[..limit.min(seen.len())], "{viewer:?}, {limit}");
+            assert_eq!(more, seen.len() > limit, "{viewer:?}, {limit}");
+        }
+        for number in 0..30 {
+            let whole = id(number);
+            for prefix in [whole.as_str(), &whole.as_str()[..8]] {
+                let (found, more) = trail.closed(&viewer, &overseers, prefix, 2).await.unwrap();
+                let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
+                assert_eq!((found.contains(&whole), more), (seen.contains(&whole), false), "{viewer:?}, {prefix}");
+                assert!(found.iter().all(|id| id.as_str().starts_with(prefix)));
+            }
+        }
+    }
+}
+
+/// Requests of a person are counted by their moments, to the one that was asked about and not beyond what is asked for.
+#[tokio::test]
+async fn requests_are_counted_since_a_moment() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    for number in 0..20 {
+        let mut fact = requested(number);
+        fact.at = at(i64::from(number) * 10);
+        if number % 2 == 1 {
+            fact.author = Author::Person { name: "bob".parse().unwrap(), login: None };
+        }
+        trail.append(vec![fact], None).await.unwrap();
+    }
+    let alice = "alice".parse().unwrap();
+    for (since, most, count) in [
+        (Timestamp::MIN, 100, 10),
+        (Timestamp::MIN, 1, 1),
+        (at(0), 100, 10),
+        (at(1), 100, 9),
+        (at(180), 100, 1),
+        (at(181), 100, 0),
+        (at(100), 3, 3),
+        (at(170), 3, 1),
+    ] {
+        assert_eq!(trail.asked_since(&alice, since, most).await.unwrap(), count, "{since}, {most}");
+    }
+    assert_eq!(trail.asked_since(&"carol".parse().unwrap(), Timestamp::MIN, 1).await.unwrap(), 0);
+}
+
+/// A list that takes long keeps nobody waiting who asks about one grant.
+#[tokio::test]
+async fn a_long_list_holds_up_no_question() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1)], None).await.unwrap();
+    let listing = trail.lists.turn().await.unwrap();
+    let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
+    let overseers = ["auditors".to_owned()];
+    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, "", 10));
+    assert!(futures::poll!(list.as_mut()).is_pending());
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
+    assert!(trail.closed(&erin, &overseers, id(1).as_str(), 2).await.unwrap().0.is_empty());
+    drop(listing);
+    assert_eq!(list.await.unwrap(), (vec![], false));
+}
+
+/// Links that lead in a circle, which somebody else wrote, are damage and no trap.
+#[tokio::test]
+async fn a_circle_of_links_ends() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    trail.append(vec![requested(1), refused(1), refused(1)], None).await.unwrap();
+    Connection::open(folder.trail()).unwrap().execute_batch("UPDATE links SET before = seq").unwrap();
+    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
+    trail.close();
+    drop(trail);
+    let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
+    assert!(matches!(error, TrailError::Damaged { seq: 3, .. }), "{error}");
+}
