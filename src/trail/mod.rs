@@ -1,10 +1,11 @@
 //! The trail: every fact, in order, in one SQLite file; the only store there is.
 //!
 //! ```text
-//!  append(facts) ──► queue ──► writer thread: chain, insert, one commit (one fsync) for all that wait ──► done
+//!  append(facts, after) ──► queue ──► writer thread: does it follow? chain, insert, one commit (one fsync) for all ──► position
+//!  question ──► a connection that only reads ──► index ──► events ──► answer
 //! ```
-//! A line is the JSON of one entry and carries the SHA-256 of the line before it, so a copy of the lines
-//! is enough to check them. Nothing is updated or deleted. The broker and the sweep append; the API reads.
+//! A line is the JSON of one entry and carries the SHA-256 of the line before it, so a copy of the lines is enough to check
+//! them. Nothing is updated or deleted. The ledger appends, and asks for what it does not have in memory.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -103,7 +104,9 @@ pub struct Trail {
 
 /// How appends come to the store.
 enum Way {
+    /// Through the queue of the writer's thread, as in the daemon.
     Thread(Writer),
+    /// At once, between two moments that a test holds.
     Simulation(Simulation),
 }
 
