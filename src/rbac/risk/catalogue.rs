@@ -86,13 +86,13 @@ pub(super) struct Row {
     /// What the holder can do with it.
     pub(super) why: &'static str,
     /// One of each has to be held; none for a row that looks at whole rules or at bindings.
-    pub(super) needs: &'static [&'static [Ask]],
+    pub(super) needs: &'static [&'static [Permission]],
     /// The row says nothing when one of these is held: a worse row does.
-    pub(super) unless: &'static [Ask],
+    pub(super) unless: &'static [Permission],
 }
 
 /// A permission: any of `verbs` on any of `resources`.
-pub(super) struct Ask {
+pub(super) struct Permission {
     /// Also the domain of a family of groups, when `resources` is [`EVERY`].
     pub(super) group: &'static str,
     pub(super) resources: &'static [&'static str],
@@ -123,11 +123,11 @@ pub(super) const EVERY: &str = "*";
 /// No resource in particular: the verb, on whatever.
 pub(super) const WHATEVER: &str = "";
 
-const fn on(group: &'static str, resources: &'static [&'static str], verbs: Verbs) -> Ask {
-    Ask { group, resources, verbs, at: At::Anywhere, versions: Versions::Always }
+const fn on(group: &'static str, resources: &'static [&'static str], verbs: Verbs) -> Permission {
+    Permission { group, resources, verbs, at: At::Anywhere, versions: Versions::Always }
 }
 
-impl Ask {
+impl Permission {
     const fn at(mut self, at: At) -> Self {
         self.at = at;
         self
@@ -139,7 +139,7 @@ impl Ask {
     }
 }
 
-const fn row(id: &'static str, severity: Severity, needs: &'static [&'static [Ask]], why: &'static str) -> Row {
+const fn row(id: &'static str, severity: Severity, needs: &'static [&'static [Permission]], why: &'static str) -> Row {
     Row { id, severity, persists: false, streams: false, why, needs, unless: &[] }
 }
 
@@ -154,7 +154,7 @@ impl Row {
         self
     }
 
-    const fn unless(mut self, held: &'static [Ask]) -> Self {
+    const fn unless(mut self, held: &'static [Permission]) -> Self {
         self.unless = held;
         self
     }
@@ -174,10 +174,10 @@ const ADMISSION_POLICIES: &[&str] = &[
 const APPS: &[&str] = &["deployments", "daemonsets", "statefulsets", "replicasets"];
 const BATCH: &[&str] = &["jobs", "cronjobs"];
 const CORE_WORKLOADS: &[&str] = &["replicationcontrollers", "podtemplates"];
-const BIND_ROLE: &[Ask] = &[on(RBAC, &["roles", "clusterroles"], BIND)];
-const BIND_CLUSTER_ROLE: &[Ask] = &[on(RBAC, &["clusterroles"], BIND)];
+const BIND_ROLE: &[Permission] = &[on(RBAC, &["roles", "clusterroles"], BIND)];
+const BIND_CLUSTER_ROLE: &[Permission] = &[on(RBAC, &["clusterroles"], BIND)];
 
-const fn system_config(namespace: &'static str, name: &'static str) -> Ask {
+const fn system_config(namespace: &'static str, name: &'static str) -> Permission {
     on("", &["configmaps"], WRITE | REMOVE).at(At::Object { namespace, name })
 }
 
@@ -528,21 +528,21 @@ pub(super) const ROWS: &[Row] = &[
     row("E60", Unclassified, &[], "nobody has looked at what this reaches, so treat it as the worst"),
 ];
 
-const fn until_1_34(resource: &'static [&'static str]) -> Ask {
+const fn until_1_34(resource: &'static [&'static str]) -> Permission {
     // From 1.35 the server asks for create as well when get opens a stream.
     on("", resource, GET).versions(Versions::Before(35))
 }
 
-const STREAM_EXEC: &[Ask] = &[on("", &["pods/exec"], CREATE), until_1_34(&["pods/exec"])];
-const STREAM_ATTACH: &[Ask] = &[on("", &["pods/attach"], CREATE), until_1_34(&["pods/attach"])];
-const STREAM_FORWARD: &[Ask] = &[on("", &["pods/portforward"], CREATE), until_1_34(&["pods/portforward"])];
+const STREAM_EXEC: &[Permission] = &[on("", &["pods/exec"], CREATE), until_1_34(&["pods/exec"])];
+const STREAM_ATTACH: &[Permission] = &[on("", &["pods/attach"], CREATE), until_1_34(&["pods/attach"])];
+const STREAM_FORWARD: &[Permission] = &[on("", &["pods/portforward"], CREATE), until_1_34(&["pods/portforward"])];
 
 /// What runs on without being a risk of its own.
-pub(super) const STREAMS: &[Ask] = &[on("", &["pods/log"], GET), on("", &[WHATEVER], WATCH)];
+pub(super) const STREAMS: &[Permission] = &[on("", &["pods/log"], GET), on("", &[WHATEVER], WATCH)];
 
 /// What holds this grant itself: its binding, the role it was approved with, and what fences its writer.
 /// Names don't matter: nobody can tell today which names a guard has tomorrow.
-pub(super) const GUARD: &[Ask] = &[
+pub(super) const GUARD: &[Permission] = &[
     on(ADMISSION, ADMISSION_POLICIES, WRITE | REMOVE),
     on(ADMISSION, WEBHOOKS, WRITE | REMOVE),
     on(RBAC, &["clusterroles", "roles", "clusterrolebindings", "rolebindings"], WRITE | REMOVE | BIND | ESCALATE),

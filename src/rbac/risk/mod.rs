@@ -16,7 +16,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use self::catalogue::{EVERYBODY, MASTERS, ROWS, Row, WATCH};
-use self::reach::{Reach, shown};
+use self::reach::{HeldPermissions, shown};
 use super::{Malformed, Rule, Scope};
 
 /// How bad a right is in the wrong hands. What nobody could place is above all that is known.
@@ -221,7 +221,7 @@ impl fmt::Display for ServerVersion {
 /// most dangerous reading.
 #[must_use]
 pub fn assess(rules: &[Rule], scope: &Scope, version: Option<ServerVersion>) -> Assessment {
-    let reach = Reach::of(rules, scope, version);
+    let reach = HeldPermissions::of(rules, scope, version);
     let mut findings: Vec<Finding> = reach
         .rows()
         .map(|(row, held)| Finding { streams: row.streams || held.verbs & WATCH != 0, ..finding(row, &held.text) })
@@ -278,7 +278,7 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
 /// for the grant's own binding is one of them.
 #[must_use]
 pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
-    let held = Reach::of(rules, scope, None).guard()?;
+    let held = HeldPermissions::of(rules, scope, None).guard()?;
     Some(format!("{}: could change its own binding or role, or the rules that fence it", held.text))
 }
 

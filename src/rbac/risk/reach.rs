@@ -9,14 +9,14 @@ use std::sync::LazyLock;
 
 use super::ServerVersion;
 use super::catalogue::{
-    ALL, Ask, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, INSIDE_PATHS, LIST, NAMELESS, ON_WORDS,
-    OTHER, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
+    ALL, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, INSIDE_PATHS, LIST, NAMELESS, ON_WORDS, OTHER,
+    Permission, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
     in_its_own_namespace, may_be_named_star,
 };
 use crate::rbac::{Rule, Scope};
 
 /// A resource, or one object of it, that some row asks about.
-struct Cell {
+struct Target {
     group: &'static str,
     resource: &'static str,
     at: At,
@@ -26,10 +26,10 @@ struct Cell {
     nameless: Verbs,
 }
 
-/// One alternative of a row, with its place among the cells.
+/// One alternative of a row, with its place among the targets.
 #[derive(Clone, Copy)]
 struct Want {
-    cell: usize,
+    target: usize,
     verbs: Verbs,
     versions: Versions,
 }
@@ -42,7 +42,7 @@ struct Compiled {
 
 /// The catalogue, turned round: from a word of a rule to what it may hold.
 struct Index {
-    cells: Vec<Cell>,
+    targets: Vec<Target>,
     rows: Vec<Compiled>,
     streams: Vec<Want>,
     guard: Vec<Want>,
@@ -68,7 +68,7 @@ impl Index {
                 .extend(cluster.map(|resource| ((group.name, *resource), in_its_own_namespace(group.name, resource))));
         }
         let mut index = Self {
-            cells: Vec::new(),
+            targets: Vec::new(),
             rows: Vec::new(),
             streams: Vec::new(),
             guard: Vec::new(),
@@ -79,12 +79,12 @@ impl Index {
             served,
         };
         let mut known = HashMap::new();
-        index.whatever = index.cell(&mut known, "", WHATEVER, At::Anywhere);
+        index.whatever = index.target(&mut known, "", WHATEVER, At::Anywhere);
         index.rows = ROWS
             .iter()
             .map(|row| Compiled {
                 row,
-                needs: row.needs.iter().map(|asks| index.wants(&mut known, asks)).collect(),
+                needs: row.needs.iter().map(|permissions| index.wants(&mut known, permissions)).collect(),
                 unless: index.wants(&mut known, row.unless),
             })
             .collect();
@@ -93,25 +93,26 @@ impl Index {
         index
     }
 
-    fn wants(&mut self, known: &mut KnownCells, asks: &[Ask]) -> Vec<Want> {
-        asks.iter()
-            .flat_map(|ask| ask.resources.iter().map(move |resource| (ask, *resource)))
-            .map(|(ask, resource)| Want {
-                cell: self.cell(known, ask.group, resource, ask.at),
-                verbs: ask.verbs,
-                versions: ask.versions,
+    fn wants(&mut self, known: &mut KnownTargets, permissions: &[Permission]) -> Vec<Want> {
+        permissions
+            .iter()
+            .flat_map(|permission| permission.resources.iter().map(move |resource| (permission, *resource)))
+            .map(|(permission, resource)| Want {
+                target: self.target(known, permission.group, resource, permission.at),
+                verbs: permission.verbs,
+                versions: permission.versions,
             })
             .collect()
     }
 
-    fn cell(&mut self, known: &mut KnownCells, group: &'static str, resource: &'static str, at: At) -> usize {
+    fn target(&mut self, known: &mut KnownTargets, group: &'static str, resource: &'static str, at: At) -> usize {
         if let Some(place) = known.get(&(group, resource, at)) {
             return *place;
         }
-        let place = self.cells.len();
+        let place = self.targets.len();
         known.insert((group, resource, at), place);
         let local = self.local(group, resource);
-        self.cells.push(Cell { group, resource, at, local, nameless: nameless(resource) });
+        self.targets.push(Target { group, resource, at, local, nameless: nameless(resource) });
         if resource == EVERY {
             self.families.push(place);
         } else if resource != WHATEVER {
@@ -130,12 +131,13 @@ impl Index {
         served.get(&(group, resource)).or_else(|| served.get(&(group, whole))).copied().unwrap_or(ALL)
     }
 
-    /// The cells of the families that a group is of, by the end of its name.
+    /// The targets of the families that a group is of, by the end of its name.
     fn families_of(&self, group: &str) -> Vec<usize> {
-        let is_of =
-            |cell: &Cell| group.strip_suffix(cell.group).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        let cells = self.families.iter().filter_map(|place| Some((*place, self.cells.get(*place)?)));
-        cells.filter(|(_, cell)| is_of(cell)).map(|(place, _)| place).collect()
+        let is_of = |target: &Target| {
+            group.strip_suffix(target.group).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let targets = self.families.iter().filter_map(|place| Some((*place, self.targets.get(*place)?)));
+        targets.filter(|(_, target)| is_of(target)).map(|(place, _)| place).collect()
     }
 
     fn is_served(&self, group: &str, resource: &str) -> bool {
@@ -149,7 +151,7 @@ impl Index {
     }
 }
 
-type KnownCells = HashMap<(&'static str, &'static str, At), usize>;
+type KnownTargets = HashMap<(&'static str, &'static str, At), usize>;
 
 const USER_EXTRAS: &str = "userextras";
 
@@ -158,9 +160,9 @@ fn nameless(resource: &str) -> Verbs {
     if resource.contains('/') { NAMELESS & !CREATE } else { NAMELESS }
 }
 
-/// What is held of one cell.
+/// The verbs that rules give on one target.
 #[derive(Clone, Default)]
-struct Held<'a> {
+struct HeldVerbs<'a> {
     /// For every object.
     any: Verbs,
     /// For some by name.
@@ -170,8 +172,8 @@ struct Held<'a> {
 }
 
 /// The permissions of the catalogue that rules hold in a scope.
-pub(super) struct Reach<'a> {
-    held: Vec<Held<'a>>,
+pub(super) struct HeldPermissions<'a> {
+    held: Vec<HeldVerbs<'a>>,
     version: Option<ServerVersion>,
     /// The verb `*` on all resources of all groups.
     pub(super) everything: bool,
@@ -225,11 +227,11 @@ impl<'a> Names<'a> {
     }
 }
 
-impl<'a> Reach<'a> {
+impl<'a> HeldPermissions<'a> {
     pub(super) fn of(rules: &'a [Rule], scope: &Scope, version: Option<ServerVersion>) -> Self {
         let index = &*INDEX;
         let mut reach = Self {
-            held: vec![Held::default(); index.cells.len()],
+            held: vec![HeldVerbs::default(); index.targets.len()],
             version,
             everything: false,
             reads_all: 0,
@@ -237,7 +239,7 @@ impl<'a> Reach<'a> {
             inside: None,
             unplaced: None,
         };
-        let limits: Vec<Verbs> = index.cells.iter().map(|cell| limit(cell, scope)).collect();
+        let limits: Vec<Verbs> = index.targets.iter().map(|target| limit(target, scope)).collect();
         let placing = reach.placing(index);
         for rule in rules {
             let verbs = verbs_of(rule);
@@ -256,13 +258,13 @@ impl<'a> Reach<'a> {
         reach
     }
 
-    /// For each cell the verbs that alone make a row speak.
+    /// For each target the verbs that alone make a row speak.
     fn placing(&self, index: &Index) -> Vec<Verbs> {
-        let mut placing = vec![0; index.cells.len()];
+        let mut placing = vec![0; index.targets.len()];
         for compiled in &index.rows {
             let [wants] = compiled.needs.as_slice() else { continue };
             for want in wants {
-                if let Some(verbs) = placing.get_mut(want.cell)
+                if let Some(verbs) = placing.get_mut(want.target)
                     && self.applies(want.versions)
                 {
                     *verbs |= want.verbs;
@@ -305,26 +307,26 @@ impl<'a> Reach<'a> {
 
         let mut placed = false;
         let mut touch = |reach: &mut Self, place: usize| {
-            let (Some(cell), Some(limit), Some(held), Some(placing)) =
-                (index.cells.get(place), limits.get(place), reach.held.get_mut(place), placing.get(place))
+            let (Some(target), Some(limit), Some(held), Some(placing)) =
+                (index.targets.get(place), limits.get(place), reach.held.get_mut(place), placing.get(place))
             else {
                 return;
             };
-            if !all_groups && cell.group != group {
+            if !all_groups && target.group != group {
                 return;
             }
-            let (any, named) = names.split(verbs & limit, cell.nameless, cell.group, cell.at);
+            let (any, named) = names.split(verbs & limit, target.nameless, target.group, target.at);
             held.any |= any;
             if named != 0 && held.named == 0 {
                 held.names = names.all;
             }
             held.named |= named;
             // A named create alone makes nothing, so it doesn't explain the rule.
-            placed |= (any | named & !(CREATE & cell.nameless)) & placing != 0;
+            placed |= (any | named & !(CREATE & target.nameless)) & placing != 0;
         };
         let nothing = Vec::new();
         if all_resources {
-            (0..index.cells.len()).filter(|place| *place != index.whatever).for_each(|place| touch(self, place));
+            (0..index.targets.len()).filter(|place| *place != index.whatever).for_each(|place| touch(self, place));
         } else if extras {
             index.by_resource.get(USER_EXTRAS).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
         } else if subresource.is_some() {
@@ -387,14 +389,14 @@ impl<'a> Reach<'a> {
     }
 
     fn verbs(&self, want: &Want) -> Verbs {
-        let Some((held, cell)) = self.held.get(want.cell).zip(INDEX.cells.get(want.cell)) else { return 0 };
+        let Some((held, target)) = self.held.get(want.target).zip(INDEX.targets.get(want.target)) else { return 0 };
         if !self.applies(want.versions) {
             return 0;
         }
         let all = held.any | held.named;
         // A request to create names nothing, except that a patch or an update of what is not there creates it,
         // and then the server asks with the name (measured on 1.36 with server-side apply).
-        let creates_nothing = held.any & CREATE == 0 && cell.nameless & CREATE != 0 && all & CHANGE == 0;
+        let creates_nothing = held.any & CREATE == 0 && target.nameless & CREATE != 0 && all & CHANGE == 0;
         (if creates_nothing { all & !CREATE } else { all }) & want.verbs
     }
 
@@ -410,11 +412,11 @@ impl<'a> Reach<'a> {
         for want in wants {
             every |= self.verbs(want);
         }
-        let (held, cell) = self.held.get(want.cell).zip(INDEX.cells.get(want.cell))?;
+        let (held, target) = self.held.get(want.target).zip(INDEX.targets.get(want.target))?;
         let mut text = words(verbs & want.verbs);
-        match cell.resource {
+        match target.resource {
             WHATEVER => {}
-            EVERY => text.push_str(&format!(" what is in {}", cell.group)),
+            EVERY => text.push_str(&format!(" what is in {}", target.group)),
             resource => text.push_str(&format!(" {resource}")),
         }
         if held.any & verbs == 0 {
@@ -460,7 +462,7 @@ impl<'a> Reach<'a> {
 #[derive(Clone, Copy)]
 struct Word<'a, 'n> {
     group: &'a str,
-    /// The cells of the families that the group is of.
+    /// The targets of the families that the group is of.
     families: &'n [usize],
     resource: &'a str,
     verbs: Verbs,
@@ -469,18 +471,18 @@ struct Word<'a, 'n> {
 
 const NAMES_SHOWN: usize = 3;
 
-fn limit(cell: &Cell, scope: &Scope) -> Verbs {
+fn limit(target: &Target, scope: &Scope) -> Verbs {
     let namespaces = scope.namespaces();
     if namespaces.is_empty() {
         return ALL;
     }
-    match cell.at {
+    match target.at {
         At::Namespace(home) | At::Object { namespace: home, .. }
             if !namespaces.iter().any(|namespace| namespace.as_str() == home) =>
         {
             0
         }
-        _ => cell.local,
+        _ => target.local,
     }
 }
 
