@@ -100,7 +100,7 @@ impl Policy {
             Ok(terms) => Answer {
                 outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
                 by: Some(terms.rule.clone()),
-                says: terms.told(),
+                says: terms.describe(),
                 terms: Some(terms),
                 risk_judged,
                 near,

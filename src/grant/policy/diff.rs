@@ -240,10 +240,9 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
         let number = |limit: Option<u32>| limit.map_or("none".to_owned(), |limit| limit.to_string());
         let all = |words: &mut dyn Iterator<Item = String>| words.collect::<Vec<_>>().join(", ");
         let guardrails = &policy.guardrails;
-        let risks = guardrails
-            .risks
-            .iter()
-            .map(|risk| format!("{}: {}", risk.of.told(), super::offer::told(std::slice::from_ref(&risk.step))));
+        let risks = guardrails.risks.iter().map(|risk| {
+            format!("{}: {}", risk.of.describe(), super::offer::describe(std::slice::from_ref(&risk.step)))
+        });
         [
             ("limits.pending", number(policy.limits.pending)),
             ("limits.live", number(policy.limits.live)),

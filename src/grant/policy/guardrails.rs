@@ -128,7 +128,7 @@ impl RiskClass {
     }
 
     /// The name of the guardrail, for people.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Self::Severity(severity) => format!("risk {} and worse", severity.as_str()),
             Self::Ids(ids) => format!("risk {}", ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),

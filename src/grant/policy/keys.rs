@@ -1,12 +1,12 @@
-//! The keys of `policy.yaml` and `guardrails.yaml`: each with its form and what it is for. `written.rs` reads
+//! The keys of `policy.yaml` and `guardrails.yaml`: each with its form and what it is for. `parse.rs` reads
 //! by these names, `jitd policy schema` prints them, and there is no other list of them.
 //!
-//! Only tables; what a key means is decided in `written.rs`.
+//! Only tables; what a key means is decided in `parse.rs`.
 
 use super::Source;
 use super::pattern::{Glob, NamespacePattern, Selector, regex};
-use super::shape::Need::{May, Must};
-use super::shape::{Format, Key, Need, Object, Path, Shape, Told};
+use super::schema::Need::{May, Must};
+use super::schema::{Format, Key, KeyDoc, Need, Object, Path, Shape};
 use super::step::{Day, TimeOfDay, Zone};
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, RoleRef, Window,
@@ -34,7 +34,7 @@ pub fn schema(source: Source) -> serde_json::Value {
 
 /// The keys of a file, each above those below it, for the manual.
 #[must_use]
-pub fn keys(source: Source) -> Vec<Told> {
+pub fn keys(source: Source) -> Vec<KeyDoc> {
     let mut told = Vec::new();
     of(source).tell(&Path::default(), &mut told);
     told

@@ -11,15 +11,15 @@
 mod answer;
 mod case;
 mod diff;
-mod form;
 mod guardrails;
-mod located;
+mod keys;
 mod offer;
+mod parse;
 mod pattern;
 mod rule;
-mod shape;
+mod schema;
 mod step;
-mod written;
+mod yaml;
 
 use std::fmt;
 
@@ -34,12 +34,12 @@ use crate::rbac::role;
 pub use self::answer::{Answer, Near, Outcome, Question};
 pub use self::case::{Case, Expected, Tested};
 pub use self::diff::{Change, Difference, Setting, diff};
-pub use self::form::{keys, schema};
 pub use self::guardrails::Guardrails;
+pub use self::keys::{keys, schema};
 pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
 pub use self::rule::{BreakGlass, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
-pub use self::shape::Told;
+pub use self::schema::KeyDoc;
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
 use self::pattern::Fit;
@@ -145,7 +145,7 @@ impl Policy {
     /// # Errors
     /// Every fault of both files, all at once, in the order of the files.
     pub fn read(policy: &str, guardrails: Option<&str>) -> Result<Self, Vec<Fault>> {
-        written::read(policy, guardrails)
+        parse::read(policy, guardrails)
     }
 
     /// Every role that some rule gives in `cluster`, without repeats, in the order of the file.
@@ -291,13 +291,13 @@ impl Terms {
 
     /// Who has to agree, for people.
     #[must_use]
-    pub fn told(&self) -> String {
-        offer::told(&self.steps)
+    pub fn describe(&self) -> String {
+        offer::describe(&self.steps)
     }
 
     /// Who may answer, and who would review broken glass: they see the grant.
     #[must_use]
-    pub fn watchers(&self) -> Vec<&str> {
+    pub fn viewers(&self) -> Vec<&str> {
         without_repeats(self.steps.iter().chain(self.break_glass.iter().flat_map(|glass| &glass.review.steps)))
     }
 }

@@ -157,7 +157,7 @@ impl Policy {
         let mut terms = BTreeMap::from([
             ("maxDuration", rule.max_duration.to_string()),
             ("maxTotal", rule.max_total.to_string()),
-            ("approval", told(&steps)),
+            ("approval", describe(&steps)),
         ]);
         let mut tell = |key: &'static str, told: Option<String>| told.map(|told| terms.insert(key, told));
         if let Some(reason) = &rule.reason {
@@ -166,7 +166,7 @@ impl Policy {
             let told: Vec<String> = pattern.into_iter().chain(length).collect();
             tell("reason", (!told.is_empty()).then(|| told.join(", ")));
         }
-        let fields: Vec<String> = rule.fields.iter().map(field_told).collect();
+        let fields: Vec<String> = rule.fields.iter().map(describe_field).collect();
         tell("fields", (!fields.is_empty()).then(|| fields.join("; ")));
         tell("startWithin", rule.start_within.map(|within| within.to_string()));
         tell("pending", rule.pending.map(|pending| pending.to_string()));
@@ -177,7 +177,7 @@ impl Policy {
             "breakGlass",
             rule.break_glass.as_ref().map(|glass| {
                 let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
-                let review = told(&glass.review.steps);
+                let review = describe(&glass.review.steps);
                 format!("{after} for {}, reviewed by {review} within {}", glass.max_duration, glass.review.within)
             }),
         );
@@ -204,7 +204,7 @@ impl Offer {
     }
 }
 
-fn field_told(field: &Field) -> String {
+fn describe_field(field: &Field) -> String {
     let kind = match &field.kind {
         FieldType::Text => "text".to_owned(),
         FieldType::Number => "number".to_owned(),
@@ -218,7 +218,7 @@ fn field_told(field: &Field) -> String {
 }
 
 /// The words of steps, for people.
-pub(super) fn told(steps: &[Step]) -> String {
+pub(super) fn describe(steps: &[Step]) -> String {
     let step = |step: &Step| match &step.guardrail {
         Some(why) => format!("{step} (guardrail: {why})"),
         None => step.to_string(),

@@ -1,6 +1,6 @@
-//! From the files as they are written to what they mean, with every mistake of both told at once.
+//! Parses `policy.yaml` and `guardrails.yaml` into a `Policy`, with every mistake of both told at once.
 //!
-//! The form is checked first (`form.rs`, `shape.rs`); what is left to tell here is what only the meaning
+//! The form is checked first (`keys.rs`, `schema.rs`); what is left to tell here is what only the meaning
 //! shows: a rule that can never be used, two of one name, a rule beyond the guardrails. A word that was told
 //! as wrong is passed over in silence. `Policy::read` is the only caller.
 
@@ -10,12 +10,12 @@ use std::str::FromStr;
 use super::answer::Outcome;
 use super::case::Case;
 use super::guardrails::{Guardrails, RiskClass, RiskStep};
-use super::located::Node;
 use super::pattern::{NamespacePattern, regex};
 use super::rule::{BreakGlass, Deny, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
-use super::shape::{Faults, Path, nearest};
+use super::schema::{Faults, Path, nearest};
 use super::step::{Hours, Step};
-use super::{Fault, Policy, Source, form};
+use super::yaml::Node;
+use super::{Fault, Policy, Source, keys};
 use crate::grant::request::{
     Access, Ask, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
@@ -29,13 +29,13 @@ pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec
         None => Guardrails::default(),
         Some(text) => {
             let mut faults = Faults::of(Source::Guardrails);
-            let meant = root(text, &mut faults).map(|node| meant_guardrails(&node, &mut faults));
+            let meant = root(text, &mut faults).map(|node| parse_guardrails(&node, &mut faults));
             told.extend(faults.into_sorted());
             meant.unwrap_or_default()
         }
     };
     let mut faults = Faults::of(Source::Policy);
-    let meant = root(policy, &mut faults).map(|node| meant_policy(&node, guardrails, &mut faults));
+    let meant = root(policy, &mut faults).map(|node| parse_policy(&node, guardrails, &mut faults));
     told.splice(0..0, faults.into_sorted());
     match meant {
         Some(policy) if told.is_empty() => Ok(policy),
@@ -48,10 +48,10 @@ fn root(text: &str, faults: &mut Faults) -> Option<Node> {
         Ok(node) => {
             let node = match node.value {
                 // A file of comments alone says nothing, which is a map without keys.
-                super::located::Value::Empty => Node { value: super::located::Value::Map(Vec::new()), ..node },
+                super::yaml::Value::Empty => Node { value: super::yaml::Value::Map(Vec::new()), ..node },
                 _ => node,
             };
-            form::of(faults.source()).check(&node, &Path::default(), faults);
+            keys::of(faults.source()).check(&node, &Path::default(), faults);
             Some(node)
         }
         Err(unread) => {
@@ -100,7 +100,7 @@ fn tell(faults: &mut Faults, node: &Node, path: &Path, key: &str, why: impl Into
 
 // ---- policy.yaml ----
 
-fn meant_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Policy {
+fn parse_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Policy {
     let path = Path::default();
     named_once(node, "rules", faults);
     named_once(node, "deny", faults);
@@ -110,15 +110,15 @@ fn meant_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Pol
         items(node, key).iter().enumerate().map(move |(number, item)| (item, path.item(number)))
     };
     let rules: Vec<Rule> =
-        each_item("rules").filter_map(|(item, path)| meant_rule(item, &path, &guardrails, faults)).collect();
-    let deny: Vec<Deny> = each_item("deny").filter_map(|(item, path)| meant_deny(item, &path, faults)).collect();
+        each_item("rules").filter_map(|(item, path)| parse_rule(item, &path, &guardrails, faults)).collect();
+    let deny: Vec<Deny> = each_item("deny").filter_map(|(item, path)| parse_deny(item, &path, faults)).collect();
     let limits = node.get("limits").map_or_else(Limits::default, |limits| Limits {
         pending: count(limits, "pending"),
         live: count(limits, "live"),
         per_hour: count(limits, "perHour"),
     });
     let names: Vec<String> = items(node, "rules").iter().filter_map(|rule| text(rule, "name")).collect();
-    let cases = each_item("tests").filter_map(|(item, path)| meant_case(item, &path, &names, faults)).collect();
+    let cases = each_item("tests").filter_map(|(item, path)| parse_case(item, &path, &names, faults)).collect();
     Policy { rules, deny, limits, cases, guardrails }
 }
 
@@ -139,7 +139,7 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
     }
 }
 
-fn meant_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
+fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
     let cluster_wide = is_true(node, "clusterWide");
     if node.get("namespaces").is_none() && !cluster_wide {
         faults.tell(
@@ -229,7 +229,7 @@ fn meant_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
     let steps = items(node, "approval")
         .iter()
         .enumerate()
-        .filter_map(|(number, item)| meant_step(item, &path.key("approval").item(number), faults));
+        .filter_map(|(number, item)| parse_step(item, &path.key("approval").item(number), faults));
     let steps = steps.collect();
     let break_glass = node.get("breakGlass").and_then(|written| {
         let path = path.key("breakGlass");
@@ -243,21 +243,21 @@ fn meant_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
                 "is longer than the rule's own `maxDuration`, which nobody can ask beyond; hint: shorten it",
             );
         }
-        meant_break_glass(written, longest)
+        parse_break_glass(written, longest)
     });
     Some(Rule {
         name: text(node, "name")?,
         who: each(node, "who"),
         clusters: each(node, "clusters"),
-        namespaces: meant_namespaces(node),
+        namespaces: parse_namespaces(node),
         cluster_wide,
         roles: each(node, "roles"),
         rules,
         narrow: is_true(node, "narrow"),
         max_duration: max_duration?,
         max_total: max_total?,
-        reason: node.get("reason").map(meant_reason),
-        fields: meant_fields(node, path, faults),
+        reason: node.get("reason").map(parse_reason),
+        fields: parse_fields(node, path, faults),
         steps,
         pending: parsed(node, "pending"),
         collect: parsed(node, "collect"),
@@ -267,7 +267,7 @@ fn meant_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
     })
 }
 
-fn meant_namespaces(node: &Node) -> Vec<NamespacePattern> {
+fn parse_namespaces(node: &Node) -> Vec<NamespacePattern> {
     let meant = |item: &Node| match item.get("labels") {
         Some(labels) => labels.text()?.parse().ok().map(NamespacePattern::Labels),
         None => item.text()?.parse().ok(),
@@ -275,7 +275,7 @@ fn meant_namespaces(node: &Node) -> Vec<NamespacePattern> {
     items(node, "namespaces").iter().filter_map(meant).collect()
 }
 
-fn meant_reason(node: &Node) -> ReasonRule {
+fn parse_reason(node: &Node) -> ReasonRule {
     let pattern = node.text().map(str::to_owned).or_else(|| text(node, "pattern"));
     ReasonRule {
         pattern: pattern.and_then(|pattern| regex(&pattern).ok()),
@@ -284,7 +284,7 @@ fn meant_reason(node: &Node) -> ReasonRule {
     }
 }
 
-fn meant_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
+fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
     let mut names = BTreeSet::new();
     let mut fields = Vec::new();
     for (number, item) in items(node, "fields").iter().enumerate() {
@@ -359,7 +359,7 @@ fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<r
     rules
 }
 
-fn meant_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
+fn parse_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
     let groups: Vec<String> = each(node, "groups");
     if groups.iter().collect::<BTreeSet<_>>().len() < groups.len() {
         tell(faults, node, path, "groups", "a group stands there twice; hint: keep one");
@@ -392,7 +392,7 @@ fn meant_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
     Some(Step { groups, count: count(node, "count").unwrap_or(1), hours, guardrail: None })
 }
 
-fn meant_break_glass(node: &Node, max_duration: Window) -> Option<BreakGlass> {
+fn parse_break_glass(node: &Node, max_duration: Window) -> Option<BreakGlass> {
     let review = node.get("review")?;
     let step = Step {
         groups: each(review, "groups"),
@@ -408,7 +408,7 @@ fn meant_break_glass(node: &Node, max_duration: Window) -> Option<BreakGlass> {
     })
 }
 
-fn meant_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
+fn parse_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
     let cluster_wide = node.get("clusterWide").map(Node::is_true);
     if cluster_wide == Some(true) && node.get("namespaces").is_some() {
         tell(
@@ -424,14 +424,14 @@ fn meant_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
         name: text(node, "name")?,
         who: some("who").then(|| each(node, "who")),
         clusters: some("clusters").then(|| each(node, "clusters")),
-        namespaces: some("namespaces").then(|| meant_namespaces(node)),
+        namespaces: some("namespaces").then(|| parse_namespaces(node)),
         cluster_wide,
         roles: some("roles").then(|| each(node, "roles")),
         why: text(node, "why")?,
     })
 }
 
-fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -> Option<Case> {
+fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -> Option<Case> {
     let outcome = match text(node, "outcome").as_deref() {
         Some("ask") => Outcome::Ask,
         Some("preApproved") => Outcome::PreApproved,
@@ -446,7 +446,7 @@ fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         tell(faults, node, path, "rule", format!("there is no rule `{name}`; hint: {}", nearest(name, &known)));
     }
     let role_rules = node.get("roleRules").map(|_| rbac_rules(node, "roleRules", path, faults));
-    let ask = node.get("ask").and_then(|ask| meant_ask(ask, &path.key("ask"), faults));
+    let ask = node.get("ask").and_then(|ask| parse_ask(ask, &path.key("ask"), faults));
     if let Some(ask) = node.get("ask")
         && ask.get("at").is_some()
         && node.get("now").is_none()
@@ -486,7 +486,7 @@ fn meant_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
     })
 }
 
-fn meant_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
+fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
     let scope = match node.get("namespaces") {
         None => Scope::Cluster,
         Some(written) => match Namespaces::try_from(each::<Namespace>(node, "namespaces")) {
@@ -528,7 +528,7 @@ fn meant_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
 
 // ---- guardrails.yaml ----
 
-fn meant_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
+fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
     let path = Path::default();
     let usual = Guardrails::default();
     let never = node.get("never");
@@ -557,8 +557,8 @@ fn meant_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
                 format!("is refused anyway, `maxRisk` is {}; hint: leave it out", max_risk.as_str()),
             );
         }
-        if let Some(step) = item.get("step").and_then(|step| meant_step(step, &path.key("step"), faults)) {
-            risks.push(RiskStep { step: Step { guardrail: Some(of.told()), ..step }, of });
+        if let Some(step) = item.get("step").and_then(|step| parse_step(step, &path.key("step"), faults)) {
+            risks.push(RiskStep { step: Step { guardrail: Some(of.describe()), ..step }, of });
         }
     }
     Guardrails {
@@ -577,5 +577,5 @@ fn meant_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
 
 fn severity(node: &Node, key: &str) -> Option<Severity> {
     let written = text(node, key)?;
-    form::SEVERITIES.iter().copied().find(|severity| severity.as_str() == written)
+    keys::SEVERITIES.iter().copied().find(|severity| severity.as_str() == written)
 }

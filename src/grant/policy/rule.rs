@@ -16,7 +16,7 @@ use crate::rbac::{covers, role};
 
 /// A rule: who may ask for what, and who has to agree.
 #[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the keys of the file, told in `form.rs`")]
+#[expect(missing_docs, reason = "the keys of the file, told in `keys.rs`")]
 pub struct Rule {
     pub name: String,
     pub who: Vec<String>,

@@ -1,7 +1,7 @@
 //! The form of a file: which keys, which kinds of value, in which words. One description of it checks a file
 //! and makes the JSON Schema that editors use, so the two can't say different things.
 //!
-//! It never decides what a file means: after the check `written.rs` reads the tree and may take for granted
+//! It never decides what a file means: after the check `parse.rs` reads the tree and may take for granted
 //! that whatever it finds has this form, or was told as a fault.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::located::{Node, Place, Value};
+use super::yaml::{Node, Position, Value};
 use super::{Fault, Source};
 
 /// The form of a value.
@@ -59,7 +59,7 @@ pub(super) enum Need {
 
 /// A key as a manual tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct KeyDoc {
     /// Where it stands, such as `rules[].approval[].groups`.
     pub path: String,
     /// What is written there, such as `a duration`.
@@ -122,7 +122,7 @@ impl Faults {
         self.source
     }
 
-    pub(super) fn tell(&mut self, place: Place, path: &Path, why: impl Into<String>) {
+    pub(super) fn tell(&mut self, place: Position, path: &Path, why: impl Into<String>) {
         let (line, column) = (place.line, place.column);
         self.found.push(Fault { file: self.source, line, column, path: path.to_string(), why: why.into() });
     }
@@ -214,14 +214,14 @@ impl Shape {
     }
 
     /// Every key below `path`, from the top down.
-    pub(super) fn tell(&self, path: &Path, told: &mut Vec<Told>) {
+    pub(super) fn tell(&self, path: &Path, told: &mut Vec<KeyDoc>) {
         match self {
             Self::Object(object) => {
                 for key in object.keys {
                     let path = path.key(key.name);
                     let group =
                         object.one_of.iter().find(|group| group.contains(&key.name)).copied().unwrap_or_default();
-                    told.push(Told {
+                    told.push(KeyDoc {
                         path: path.to_string(),
                         form: key.shape.in_short(),
                         required: key.need == Need::Must,
@@ -345,7 +345,7 @@ impl Object {
     }
 }
 
-fn twice<'a>(seen: &mut BTreeMap<&'a str, usize>, entry: &'a super::located::Entry, path: &Path, faults: &mut Faults) {
+fn twice<'a>(seen: &mut BTreeMap<&'a str, usize>, entry: &'a super::yaml::MapEntry, path: &Path, faults: &mut Faults) {
     if let Some(line) = seen.insert(&entry.key, entry.place.line) {
         faults.tell(entry.place, path, format!("stands there twice, first in line {line}; hint: keep one"));
     }

@@ -2,7 +2,7 @@
 //!
 //! A small, closed part of YAML: maps, lists and scalars. No anchors, aliases, tags or second documents, and
 //! a bounded depth and size, so that a small file can't mean a large one. It never decides what a word
-//! means; `shape.rs` and `written.rs` do, and call it.
+//! means; `schema.rs` and `parse.rs` do, and call it.
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
@@ -14,7 +14,7 @@ const DEEPEST: usize = 24;
 
 /// Where a word begins: line and column, both from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Position {
     pub(super) line: usize,
     pub(super) column: usize,
 }
@@ -22,7 +22,7 @@ pub(super) struct Place {
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) value: Value,
 }
 
@@ -37,24 +37,24 @@ pub(super) enum Value {
     Number(f64),
     Text(String),
     List(Vec<Node>),
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
 /// A key, where it stands, and its value.
 #[derive(Clone, Debug)]
-pub(super) struct Entry {
+pub(super) struct MapEntry {
     pub(super) key: String,
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) node: Node,
 }
 
 /// What is no YAML, or YAML that is not taken here.
-pub(super) type Unread = (Place, String);
+pub(super) type Unread = (Position, String);
 
 impl Node {
     /// The file as a tree.
     pub(super) fn read(text: &str) -> Result<Self, Vec<Unread>> {
-        let begin = Place { line: 1, column: 1 };
+        let begin = Position { line: 1, column: 1 };
         if text.len() > LARGEST {
             return Err(vec![(begin, "the file is larger than 1 MiB; hint: is it the right one?".to_owned())]);
         }
@@ -88,7 +88,7 @@ impl Node {
     }
 
     /// The entries of a map; none of anything else.
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[MapEntry] {
         match &self.value {
             Value::Map(entries) => entries,
             _ => &[],
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
                 event => root = Some(self.node(event, &span)?),
             }
         }
-        Ok(root.unwrap_or(Node { place: Place { line: 1, column: 1 }, value: Value::Empty }))
+        Ok(root.unwrap_or(Node { place: Position { line: 1, column: 1 }, value: Value::Empty }))
     }
 
     fn next(&mut self) -> Result<(Event<'a>, Span), Unread> {
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
                     let (event, span) = self.next()?;
                     let node = self.node(event, &span)?;
                     match text {
-                        Some(text) => entries.push(Entry { key: text, place: key.place, node }),
+                        Some(text) => entries.push(MapEntry { key: text, place: key.place, node }),
                         None => {
                             self.unread.push((key.place, "a key that is no word; hint: write `key: value`".to_owned()))
                         }
@@ -202,13 +202,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn place(span: &Span) -> Place {
-    Place { line: span.start.line(), column: span.start.col().saturating_add(1) }
+fn place(span: &Span) -> Position {
+    Position { line: span.start.line(), column: span.start.col().saturating_add(1) }
 }
 
 fn no_yaml(error: &ScanError) -> Unread {
     let at = error.marker();
-    let place = Place { line: at.line(), column: at.col().saturating_add(1) };
+    let place = Position { line: at.line(), column: at.col().saturating_add(1) };
     (place, format!("no YAML: {}; hint: from here on nothing could be read", error.info()))
 }
 

@@ -3,9 +3,9 @@
 use regex::Regex;
 use serde_json::Value as Json;
 
-use super::super::located::Node;
-use super::super::shape::{Format, Key, Object, Shape};
-use super::super::{Fault, Policy, Source, form, schema};
+use super::super::schema::{Format, Key, Object, Shape};
+use super::super::yaml::Node;
+use super::super::{Fault, Policy, Source, keys, schema};
 
 /// Every key that there is, used as it is meant.
 const WHOLE: &str = include_str!("whole.yaml");
@@ -130,7 +130,7 @@ fn the_whole_files_use_every_key() {
     }
     for (source, text) in [(Source::Policy, WHOLE), (Source::Guardrails, WHOLE_GUARDRAILS)] {
         let mut found = Vec::new();
-        below(form::of(source), &[&Node::read(text).unwrap()], source.file_name(), &mut found);
+        below(keys::of(source), &[&Node::read(text).unwrap()], source.file_name(), &mut found);
         assert_eq!(found, [""; 0]);
     }
 }
@@ -163,7 +163,7 @@ fn the_schema_has_the_keys_that_are_read() {
     for source in [Source::Policy, Source::Guardrails] {
         let schema = schema(source);
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
-        same(form::of(source), &schema, source.file_name());
+        same(keys::of(source), &schema, source.file_name());
     }
 }
 
@@ -225,8 +225,8 @@ fn the_schema_lets_every_word_that_is_read() {
         "kube-*",
     ];
     let mut all = Vec::new();
-    formats(form::of(Source::Policy), &mut all);
-    formats(form::of(Source::Guardrails), &mut all);
+    formats(keys::of(Source::Policy), &mut all);
+    formats(keys::of(Source::Guardrails), &mut all);
     assert!(all.len() > 40);
     for Format { name, pattern, check } in all {
         let pattern = Regex::new(pattern).unwrap();
