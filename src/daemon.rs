@@ -8,6 +8,7 @@
 //! It decides nothing. `jitd serve` gives it the real outside, and what systemd wants of a process; the simulation gives
 //! it an API server that is a function, a trail that fails and a clock that stands still.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
 use crate::config::{ClusterConfig, Config};
 use crate::grant::GrantId;
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 use crate::ledger::Overseers;
 use crate::metrics::Metrics;
 use crate::sweep::{self, Findings};
@@ -43,6 +45,17 @@ pub enum DaemonError {
     /// Start or stop could not be recorded.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+}
+
+impl Hint for DaemonError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Trail(error) => error.hint(),
+            Self::Authority(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
+            Self::Broker(error) => error.hint(),
+        }
+    }
 }
 
 /// How long the daemon's own certificate lasts; it is made anew at half of it.
@@ -194,7 +207,7 @@ async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, cl
                 }
                 Ok(_) => false,
                 Err(error) => {
-                    tracing::warn!(cluster = %name, %error, "the authority can't be read; the one before stays in use");
+                    tracing::warn!(cluster = %name, error = %error.in_full(), "the authority can't be read; the one before stays in use");
                     false
                 }
             };
@@ -203,7 +216,7 @@ async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, cl
                     .map_err(DaemonError::from)
                     .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
                 if let Err(error) = swapped {
-                    tracing::error!(cluster = %name, %error, "the daemon's own certificate could not be renewed");
+                    tracing::error!(cluster = %name, error = %error.in_full(), "the daemon's own certificate could not be renewed");
                     renewed = false;
                 }
             }

@@ -21,6 +21,8 @@ use nix::fcntl::OFlag;
 use nix::unistd::{User, geteuid};
 use zeroize::Zeroizing;
 
+use crate::hint::Hint;
+
 /// The account that the daemon runs as where it was installed from a package.
 pub const ACCOUNT: &str = "jitd";
 
@@ -80,6 +82,9 @@ pub enum FileError {
         us: u32,
     },
 }
+
+// Its hints stand in its texts, on the same line.
+impl Hint for FileError {}
 
 /// Reads a file that says what we do, through symbolic links.
 ///

@@ -41,6 +41,7 @@
 //! - [`manifest`]: what an administrator applies to a cluster: rights, the ceilings of what a role of a grant may be
 //!   made of, and the admission policies around them
 //! - [`check`]: whether a cluster trusts the authority, is as the manifest has it, and gives the daemon no more
+//! - [`hint`]: what to do about an error, apart from what is wrong
 //! - [`metrics`], [`service`]: numbers, systemd
 //! - [`manual`]: manual pages out of the definitions of command lines and files
 //!
@@ -49,25 +50,26 @@
 //! holds it to the `use` lines. `ca`, `cluster` and `trail` never import each other.
 //! ```text
 //! rbac     → nothing
+//! hint     → nothing
 //! grant    → rbac
-//! files    → nothing
-//! service  → nothing
+//! files    → hint
+//! service  → hint
 //! manual   → nothing
 //! wire     → grant
 //! client   → wire
-//! trail    → grant
-//! people   → grant
-//! cluster  → grant
-//! ca       → files, grant
+//! trail    → grant, hint
+//! people   → grant, hint
+//! cluster  → grant, hint
+//! ca       → files, grant, hint
 //! config   → ca, files, grant, people
 //! manifest → cluster, grant
-//! check    → cluster, grant, manifest
-//! ledger   → grant, trail
-//! broker   → ca, cluster, config, grant, ledger, people, trail
-//! sweep    → broker, cluster, grant
+//! check    → cluster, grant, hint, manifest
+//! ledger   → grant, hint, trail
+//! broker   → ca, cluster, config, grant, hint, ledger, people, trail
+//! sweep    → broker, cluster, grant, hint
 //! metrics  → broker, sweep
-//! api      → broker, grant, ledger, metrics, people, wire
-//! daemon   → api, broker, ca, cluster, config, grant, ledger, metrics, sweep, trail
+//! api      → broker, grant, hint, ledger, metrics, people, wire
+//! daemon   → api, broker, ca, cluster, config, grant, hint, ledger, metrics, sweep, trail
 //! ```
 //!
 //! # Invariants, and what is absent
@@ -97,6 +99,7 @@ pub mod config;
 pub mod daemon;
 pub mod files;
 pub mod grant;
+pub mod hint;
 pub mod ledger;
 pub mod manifest;
 pub mod manual;

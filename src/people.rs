@@ -5,6 +5,7 @@
 //! and neither is a uid that this user namespace has no mapping for. Called by the API for a caller and
 //! by the broker for the approvers of a grant that is collected.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use nix::errno::Errno;
 use nix::unistd::{Group, Uid, User, getgrouplist};
 
 use crate::grant::request::{Person, PersonName};
+use crate::hint::Hint;
 
 /// What the kernel reports for a uid without a mapping (`/proc/sys/kernel/overflowuid`).
 const UNMAPPED: u32 = 65534;
@@ -40,31 +42,42 @@ pub struct People {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
     /// Root could be anybody.
-    #[error("root is not a person: nobody could tell who asked\nhint: call as your own account, without sudo")]
+    #[error("root is not a person: nobody could tell who asked")]
     Root,
     /// The kernel could not say who it is.
-    #[error(
-        "uid {UNMAPPED} stands for everyone the kernel can't name here\nhint: the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
-    )]
+    #[error("uid {UNMAPPED} stands for everyone the kernel can't name here")]
     Unmapped,
     /// The name service does not know the account.
-    #[error(
-        "uid {0} is no account of this host\nhint: an administrator can declare the person under `people` in config.yaml"
-    )]
+    #[error("uid {0} is no account of this host")]
     NoAccount(u32),
     /// The name service knows an account, but only declared people count.
-    #[error(
-        "`{0}` is not declared\nhint: `strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
-    )]
+    #[error("`{0}` is not declared")]
     NotDeclared(String),
     /// The account's name can't be a person's.
-    #[error(
-        "the account name `{0}` can't be used\nhint: an administrator can declare the person under `people` in config.yaml"
-    )]
+    #[error("the account name `{0}` can't be used")]
     OddName(String),
     /// The name service failed.
-    #[error("the host's name service failed: {0}\nhint: try again; `getent passwd` shows whether it works")]
+    #[error("the host's name service failed: {0}")]
     NameService(String),
+}
+
+impl Hint for Unknown {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Root => "call as your own account, without sudo",
+            Self::Unmapped => {
+                "the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
+            }
+            Self::NoAccount(_) | Self::OddName(_) => {
+                "an administrator can declare the person under `people` in config.yaml"
+            }
+            Self::NotDeclared(_) => {
+                "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
+            }
+            Self::NameService(_) => "try again; `getent passwd` shows whether it works",
+        };
+        Some(hint.into())
+    }
 }
 
 /// Who was found, or nobody. A name service that fails is not one that knows nobody.

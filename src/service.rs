@@ -4,6 +4,7 @@
 //! Nothing here decides or waits for anything but a signal. Without systemd the notices go nowhere, and no socket is
 //! handed over. Called by `bin/jitd` only, before and beside the serving.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
@@ -17,6 +18,8 @@ use nix::time::{ClockId, clock_gettime};
 use systemd::daemon::{self, Listening, SocketType};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::hint::Hint;
+
 // ---- sockets ----
 
 /// The name of the socket that people call (`FileDescriptorName=` of `jitd.socket`).
@@ -29,24 +32,34 @@ pub const ADMIN: &str = "admin";
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Nothing is served under this name.
-    #[error(
-        "systemd handed over a socket named `{0}`, and nothing is served there\nhint: `FileDescriptorName=` is `{API}` or `{ADMIN}`"
-    )]
+    #[error("systemd handed over a socket named `{0}`, and nothing is served there")]
     Unknown(String),
     /// Two of them have one name.
-    #[error("systemd handed over two sockets named `{0}`\nhint: each `.socket` unit has one `ListenStream=`")]
+    #[error("systemd handed over two sockets named `{0}`")]
     Twice(String),
     /// It is something else.
-    #[error(
-        "what systemd handed over as `{0}` is no listening Unix stream socket\nhint: its `.socket` unit has one `ListenStream=` with a path, and `Accept=no`"
-    )]
+    #[error("what systemd handed over as `{0}` is no listening Unix stream socket")]
     NotListening(String),
     /// What was handed over can't be told.
-    #[error("the sockets that systemd hands over can't be read: {0}\nhint: start `jitd serve` by its unit")]
+    #[error("the sockets that systemd hands over can't be read: {0}")]
     Unreadable(#[from] systemd::Error),
     /// The kernel does not let us use it.
     #[error("the socket `{0}` that systemd handed over can't be used: {1}")]
     Unusable(String, std::io::Error),
+}
+
+impl Hint for SocketError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Unknown(_) => Some(format!("`FileDescriptorName=` is `{API}` or `{ADMIN}`").into()),
+            Self::Twice(_) => Some("each `.socket` unit has one `ListenStream=`".into()),
+            Self::NotListening(_) => {
+                Some("its `.socket` unit has one `ListenStream=` with a path, and `Accept=no`".into())
+            }
+            Self::Unreadable(_) => Some("start `jitd serve` by its unit".into()),
+            Self::Unusable(..) => None,
+        }
+    }
 }
 
 /// The sockets that systemd opened for the daemon, by name. They are systemd's: they outlive the daemon, whose restart
@@ -208,12 +221,23 @@ pub fn keep_memory_private() -> nix::Result<()> {
 pub enum Blind {
     /// The user namespace has no numbers for the host's accounts.
     #[error(
-        "only {0} accounts have a number in the user namespace of this process, so the kernel would name every caller 65534: all people would be the same\nhint: run it without `PrivateUsers=` (`systemctl cat jitd`) and not in a user namespace of its own"
+        "only {0} accounts have a number in the user namespace of this process, so the kernel would name every caller 65534: all people would be the same"
     )]
     UserNamespace(u64),
     /// The map can't be read.
     #[error("`{UID_MAP}` can't be read, so nobody knows whether callers can be told apart: {0}")]
     Unknown(String),
+}
+
+impl Hint for Blind {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::UserNamespace(_) => Some(
+                "run it without `PrivateUsers=` (`systemctl cat jitd`) and not in a user namespace of its own".into(),
+            ),
+            Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Whether the kernel can name callers to this process: a service with `PrivateUsers=yes` has a user namespace in which

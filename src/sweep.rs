@@ -25,6 +25,7 @@ use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Grant, GrantId, Phase};
+use crate::hint::Hint;
 
 /// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
 /// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
@@ -113,7 +114,7 @@ fn settle_due(broker: &Arc<Broker>, turns: &Arc<Turns>, settling: &mut JoinSet<(
             let Some(open_grant) = broker.ledger().open_grant(&id) else { return };
             let _turn = turns.at(&open_grant.grant().ask.cluster).await;
             if let Err(error) = broker.settle(&open_grant).await {
-                tracing::debug!(grant = %id, %error, "not settled yet");
+                tracing::debug!(grant = %id, error = %error.in_full(), "not settled yet");
             }
         });
     }
@@ -129,7 +130,7 @@ async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
             Ok(more) => unknown += more,
             Err(error) => {
                 failed += 1;
-                tracing::warn!(cluster = %name, %error, "the cluster could not be compared with the trail");
+                tracing::warn!(cluster = %name, error = %error.in_full(), "the cluster could not be compared with the trail");
             }
         }
     }
@@ -201,7 +202,7 @@ async fn watch_roles_of(
         findings.unread.fetch_sub(before, Ordering::Relaxed);
         match looked.unread.first() {
             Some(error) if before == 0 => {
-                tracing::warn!(cluster = %name, %error, "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
+                tracing::warn!(cluster = %name, error = %error.in_full(), "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
             }
             None if before > 0 => {
                 tracing::info!(cluster = %name, "the roles of live grants can be read again");
@@ -291,7 +292,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Look
 
 fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {
     if let Err(error) = ended {
-        tracing::warn!(%grant, %error, "{found}, but it could not be ended yet");
+        tracing::warn!(%grant, error = %error.in_full(), "{found}, but it could not be ended yet");
     }
 }
 

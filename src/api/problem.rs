@@ -9,15 +9,15 @@ use axum::response::{IntoResponse, Response};
 use crate::broker::BrokerError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
+use crate::hint::Hint;
 use crate::ledger::LedgerError;
 use crate::people::Unknown;
 use crate::wire::{ErrorCode, Problem};
 
 impl Problem {
-    /// A message of the form "what is wrong, line break, `hint: `what to do".
-    fn told(code: ErrorCode, message: &str) -> Self {
-        let (detail, hint) = message.split_once("\nhint: ").unwrap_or((message, ""));
-        Self::new(code, detail).hint(hint)
+    /// An error as the caller may read it.
+    fn of(code: ErrorCode, error: &impl Hint) -> Self {
+        Self::new(code, error.to_string()).hint(error.hint().unwrap_or_default())
     }
 
     /// The status that it is answered with.
@@ -47,22 +47,18 @@ impl From<BrokerError> for Problem {
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
             BrokerError::Ledger(error) => return error.into(),
-            _ => tracing::warn!(%error, "a call could not be answered"),
+            _ => tracing::warn!(error = %error.in_full(), "a call could not be answered"),
         }
         match error {
-            BrokerError::Cluster(error) if error.is_transient() => {
-                Self::told(ErrorCode::ClusterUnreachable, &error.to_string())
-            }
-            BrokerError::Cluster(error) => Self::told(ErrorCode::ClusterRefused, &error.to_string()),
-            BrokerError::Unsettled { .. } | BrokerError::Held(_) => {
-                Self::told(ErrorCode::ClusterUnreachable, &error.to_string())
-            }
+            BrokerError::Cluster(error) if error.is_transient() => Self::of(ErrorCode::ClusterUnreachable, &error),
+            BrokerError::Cluster(error) => Self::of(ErrorCode::ClusterRefused, &error),
+            BrokerError::Unsettled { .. } | BrokerError::Held(_) => Self::of(ErrorCode::ClusterUnreachable, &error),
             BrokerError::Authority(_) => {
                 Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority can't sign now")
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
             }
             BrokerError::NameService(unknown) => unknown.into(),
-            BrokerError::ClockWentBack { .. } => Self::told(ErrorCode::ClockWentBack, &error.to_string()),
+            BrokerError::ClockWentBack { .. } => Self::of(ErrorCode::ClockWentBack, &error),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
         }
     }
@@ -72,13 +68,13 @@ impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::NoSuchGrant(_) => {
-                Self::told(ErrorCode::NoSuchGrant, &error.to_string()).hint("`jit-login ls --all` lists yours")
+                Self::new(ErrorCode::NoSuchGrant, error.to_string()).hint("`jit-login ls --all` lists yours")
             }
             LedgerError::Ambiguous(_) => {
-                Self::told(ErrorCode::AmbiguousId, &error.to_string()).hint("write more of the id")
+                Self::new(ErrorCode::AmbiguousId, error.to_string()).hint("write more of the id")
             }
             LedgerError::Trail(_) => {
-                tracing::warn!(%error, "a call could not be answered");
+                tracing::warn!(error = %error.in_full(), "a call could not be answered");
                 Self::unwritable_trail()
             }
             LedgerError::OutOfOrder(_) => Self::internal(),
@@ -92,7 +88,7 @@ impl From<Unknown> for Problem {
             Unknown::NameService(_) => ErrorCode::NameServiceUnavailable,
             _ => ErrorCode::UnknownCaller,
         };
-        Self::told(code, &unknown.to_string())
+        Self::of(code, &unknown)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, Person};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
+use crate::hint::Hint;
 use crate::ledger::{Ending, Held, Locked};
 
 /// A certificate that works, and until when.
@@ -130,7 +131,7 @@ impl Broker {
         if let Err(error) = &live
             && locked.grant().phase != Phase::Approved
         {
-            tracing::warn!(grant = %grant.id, %error, "the grant did not come to work and is ended");
+            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant did not come to work and is ended");
             drop(self.finish(locked, Ending::by_daemon(EndCause::Failed)).await);
         }
         live

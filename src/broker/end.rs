@@ -19,6 +19,7 @@ use crate::grant::reconcile::role_drift;
 use crate::grant::request::Person;
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
+use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, OpenGrant};
 
 /// So many roles of grants that ended are kept.
@@ -164,7 +165,7 @@ impl Broker {
                 tracing::info!(grant = %grant.id, requester = %grant.requester, cause = ending.why.as_str(), "ended");
             }
             Err(error) => {
-                tracing::warn!(grant = %locked.grant().id, %error, "the grant could not be ended yet");
+                tracing::warn!(grant = %locked.grant().id, error = %error.in_full(), "the grant could not be ended yet");
                 // Still live here means that the intent could not be recorded; access is gone all the same. What an
                 // operator takes away is also taken before it is access.
                 if locked.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {

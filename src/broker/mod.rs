@@ -22,6 +22,7 @@ mod operate;
 mod proof;
 mod request;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,6 +38,7 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Event, Grant, GrantId, Shown};
+use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
 use crate::trail::{Opened, TrailError};
@@ -62,9 +64,7 @@ pub enum BrokerError {
     #[error(transparent)]
     Authority(#[from] SignError),
     /// The clock went back behind what the trail already says.
-    #[error(
-        "the clock of this host says {now}, but the trail was written at {latest}: nothing is signed\nhint: set the clock right"
-    )]
+    #[error("the clock of this host says {now}, but the trail was written at {latest}: nothing is signed")]
     ClockWentBack {
         /// The clock.
         now: Timestamp,
@@ -79,13 +79,31 @@ pub enum BrokerError {
     Unsettled {
         /// What it still says.
         answer: String,
+        /// What to do about an answer that is none.
+        hint: Option<Cow<'static, str>>,
     },
     /// Somebody's finalizer keeps the deleted binding, and RBAC goes on granting it.
-    #[error("a finalizer keeps binding `{0}` alive\nhint: an administrator of the cluster has to remove the finalizer")]
+    #[error("a finalizer keeps binding `{0}` alive")]
     Held(String),
     /// A fault of ours, told in the log.
     #[error("internal fault; the daemon's log says more")]
     Internal,
+}
+
+impl Hint for BrokerError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Ledger(error) => error.hint(),
+            Self::Cluster(error) => error.hint(),
+            Self::Authority(error) => error.hint(),
+            Self::ClockWentBack { .. } => Some("set the clock right".into()),
+            Self::NameService(error) => error.hint(),
+            Self::Unsettled { hint, .. } => hint.clone(),
+            Self::Held(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
+            // What a refusal advises is for who was refused, and they get it with the refusal.
+            Self::Refused(_) | Self::Internal => None,
+        }
+    }
 }
 
 impl From<TrailError> for BrokerError {

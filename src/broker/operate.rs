@@ -12,6 +12,7 @@ use crate::grant::drain::Draining;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName, Reason};
 use crate::grant::{Author, EndCause, Event, Grant, Operator, Phase};
+use crate::hint::Hint;
 use crate::ledger::{Ending, OpenGrant};
 
 /// So many people are named to somebody who named nobody.
@@ -169,7 +170,7 @@ impl Broker {
         let mut meant = self.meant(whose).await?;
         let mut not_drained = None;
         if drain {
-            not_drained = self.drain(by, Some(reason.clone())).await.err().map(|error| error.to_string());
+            not_drained = self.drain(by, Some(reason.clone())).await.err().map(|error| error.in_full().to_string());
             // Once more, for what was requested before the drain.
             meant = self.meant(whose).await?;
         }
@@ -205,7 +206,7 @@ impl Broker {
                 (Phase::Ending, Some(cause)) => self.finish(&mut locked, Ending::by_daemon(cause)).await,
                 _ => self.finish(&mut locked, ending.clone()).await,
             };
-            ended.err().map(|error| error.to_string())
+            ended.err().map(|error| error.in_full().to_string())
         });
         join_all(taken).await
     }

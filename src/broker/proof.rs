@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{BrokerError, Site};
 use crate::cluster::{Answer, Probe};
 use crate::grant::Binding;
+use crate::hint::Hint;
 
 /// How long a new or deleted binding may take until the API server answers accordingly.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ pub(super) async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, all
         tokio::time::sleep(AUTHORIZER_FOLLOWS).await;
         site.cluster.deletions_first(DELETIONS_WITHIN).await;
     }
-    let mut last = "nothing".to_owned();
+    let (mut last, mut hint) = ("nothing".to_owned(), None);
     let asked = async {
         // Somebody waits for a "yes". A "no" comes a moment after the deletion; when a thousand grants end
         // together, asking too often keeps the API server from what it is asked about.
@@ -29,10 +30,10 @@ pub(super) async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, all
         loop {
             match site.cluster.ask(binding, probe).await {
                 Ok(answer) if answer.is_allowed() == allowed => return Ok(()),
-                Ok(Answer::Allowed { why }) => last = format!("`allowed` ({why})"),
-                Ok(Answer::Denied) => "`denied`".clone_into(&mut last),
+                Ok(Answer::Allowed { why }) => (last, hint) = (format!("`allowed` ({why})"), None),
+                Ok(Answer::Denied) => (last, hint) = ("`denied`".to_owned(), None),
                 Err(error) if !error.is_transient() => return Err(error),
-                Err(error) => last = error.to_string(),
+                Err(error) => (last, hint) = (error.to_string(), error.hint()),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 3 / 2).min(Duration::from_millis(250));
@@ -41,6 +42,6 @@ pub(super) async fn ask_until(site: &Site, binding: &Binding, probe: &Probe, all
     let asked = tokio::time::timeout(ANSWER_WITHIN, asked).await;
     match asked {
         Ok(answered) => Ok(answered?),
-        Err(_) => Err(BrokerError::Unsettled { answer: last }),
+        Err(_) => Err(BrokerError::Unsettled { answer: last, hint }),
     }
 }

@@ -22,6 +22,7 @@ use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName};
 use crate::grant::risk::Assessment;
 use crate::grant::scope;
 use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
+use crate::hint::Hint;
 
 /// What would be said to a request.
 #[derive(Debug)]
@@ -216,7 +217,7 @@ async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
             | ClusterError::NotFound { .. }
             | ClusterError::Conflict { .. }
             | ClusterError::Rejected { .. }),
-        ) => Some(refused.to_string().replace('\n', "; ")),
+        ) => Some(refused.in_full().to_string().replace('\n', "; ")),
         Err(failure) => return Err(failure),
     };
     Ok(Tried { binding, refused })

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
+use crate::hint::Hint;
 
 use super::chain::ChainError;
 use super::credential::CredentialError;
@@ -96,6 +97,9 @@ pub enum CaError {
         object: String,
     },
 }
+
+// Its hints stand in its texts, on the same line.
+impl Hint for CaError {}
 
 impl From<FileError> for CaError {
     fn from(error: FileError) -> Self {

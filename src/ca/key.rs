@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
+use crate::hint::Hint;
 
 use super::der::{element, sha256};
 use super::pem;
@@ -73,6 +74,9 @@ pub enum SignError {
     #[error("can't make the certificate: {0}")]
     Encode(#[from] rcgen::Error),
 }
+
+// Its hints stand in its texts, on the same line.
+impl Hint for SignError {}
 
 /// Octets of a serial number.
 pub(super) const SERIAL_LENGTH: usize = 16;

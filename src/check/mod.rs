@@ -17,11 +17,13 @@ mod roles;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use std::borrow::Cow;
 
 use crate::cluster::{Cluster, ClusterError, UserInfo};
 use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 use crate::manifest;
 
 pub use self::proof::prove;
@@ -134,12 +136,12 @@ impl Check<'_> {
     }
 
     fn failed(&mut self, check: &str, error: &ClusterError) {
-        let (found, hint) = parted(&error.to_string());
         let known = match error {
             ClusterError::Unreachable { cause, .. } => cause.hint(),
             _ => None,
         };
-        self.tell(Verdict::Fault, check, found, known.or(hint.as_deref()));
+        let hint = known.map(Cow::Borrowed).or_else(|| error.hint());
+        self.tell(Verdict::Fault, check, error.to_string(), hint.as_deref());
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {

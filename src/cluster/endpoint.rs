@@ -4,6 +4,7 @@
 //! It must never let a key reach a log or speak without TLS. `config` and `broker` make these values, and
 //! `transport` uses them.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -16,12 +17,11 @@ use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 
 /// A cluster's entry in the configuration can't be used: somebody has to change it.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cluster `{cluster}`, {field}: {why}\nhint: correct the cluster's entry in the configuration and run `jitd check`"
-)]
+#[error("cluster `{cluster}`, {field}: {why}")]
 pub struct EndpointError {
     /// The cluster.
     pub cluster: ClusterName,
@@ -29,6 +29,12 @@ pub struct EndpointError {
     pub field: &'static str,
     /// What is wrong with it.
     pub why: String,
+}
+
+impl Hint for EndpointError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some("correct the cluster's entry in the configuration and run `jitd check`".into())
+    }
 }
 
 /// How an API server is reached. What is here is also what an engineer's kubeconfig says.

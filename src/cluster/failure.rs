@@ -3,6 +3,7 @@
 //! It must never take an answer for Kubernetes' that is not: what a proxy says proves nothing. `transport` makes these,
 //! and the broker and the sweep decide by them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use kube::core::Status;
@@ -10,14 +11,13 @@ use kube::core::Status;
 use super::cause::Cause;
 use super::transport::Reply;
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 
 /// Why the API server did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// No answer, and nothing is known about what the API server did with the request. Try again.
-    #[error(
-        "cluster `{cluster}` cannot be reached: {cause}\nhint: check the address, the certificate authority and the network between"
-    )]
+    #[error("cluster `{cluster}` cannot be reached: {cause}")]
     Unreachable {
         /// The cluster.
         cluster: ClusterName,
@@ -25,7 +25,7 @@ pub enum ClusterError {
         cause: Cause,
     },
     /// No answer in time, and nothing is known about what the API server did with the request. Try again.
-    #[error("cluster `{cluster}` did not answer within {} s\nhint: it is tried again; look at the API server's load", after.as_secs_f32())]
+    #[error("cluster `{cluster}` did not answer within {} s", after.as_secs_f32())]
     TimedOut {
         /// The cluster.
         cluster: ClusterName,
@@ -33,7 +33,7 @@ pub enum ClusterError {
         after: Duration,
     },
     /// The API server answered that it can't now (429, 5xx). Try again, not before `retry_after`.
-    #[error("cluster `{cluster}` cannot now: {why} ({code})\nhint: it is tried again; look at the API server's load")]
+    #[error("cluster `{cluster}` cannot now: {why} ({code})")]
     Busy {
         /// The cluster.
         cluster: ClusterName,
@@ -46,15 +46,13 @@ pub enum ClusterError {
     },
     /// The API server does not know us (401): our authority is not one it trusts, or our certificate is
     /// over.
-    #[error(
-        "cluster `{cluster}` does not accept our credential\nhint: the API server's --client-ca-file has to hold jitd's root, and both clocks have to agree"
-    )]
+    #[error("cluster `{cluster}` does not accept our credential")]
     Unauthorized {
         /// The cluster.
         cluster: ClusterName,
     },
     /// The API server knows us and refuses (403): a right is missing, or an admission policy objects.
-    #[error("cluster `{cluster}` forbids it: {why}\nhint: apply what `jitd manifest` prints to the cluster")]
+    #[error("cluster `{cluster}` forbids it: {why}")]
     Forbidden {
         /// The cluster.
         cluster: ClusterName,
@@ -70,9 +68,7 @@ pub enum ClusterError {
         what: String,
     },
     /// Something else is in its place (409).
-    #[error(
-        "cluster `{cluster}` has something else there: {what}\nhint: look at it with kubectl; jitd leaves alone what it did not make"
-    )]
+    #[error("cluster `{cluster}` has something else there: {what}")]
     Conflict {
         /// The cluster.
         cluster: ClusterName,
@@ -81,9 +77,7 @@ pub enum ClusterError {
     },
     /// The API server refuses the request as such (400, 422, …), or an admission policy does. The same
     /// request would be refused again.
-    #[error(
-        "cluster `{cluster}` rejects it: {why} ({code})\nhint: if an admission policy says so, make room there for what jitd binds"
-    )]
+    #[error("cluster `{cluster}` rejects it: {why} ({code})")]
     Rejected {
         /// The cluster.
         cluster: ClusterName,
@@ -93,15 +87,31 @@ pub enum ClusterError {
         why: String,
     },
     /// The answer is not one that we know, so it means no.
-    #[error(
-        "cluster `{cluster}` gave an answer that jitd does not understand: {why}\nhint: is it a Kubernetes API server, and is no proxy in between"
-    )]
+    #[error("cluster `{cluster}` gave an answer that jitd does not understand: {why}")]
     Unreadable {
         /// The cluster.
         cluster: ClusterName,
         /// What was not understood.
         why: String,
     },
+}
+
+impl Hint for ClusterError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Unreachable { .. } => "check the address, the certificate authority and the network between",
+            Self::TimedOut { .. } | Self::Busy { .. } => "it is tried again; look at the API server's load",
+            Self::Unauthorized { .. } => {
+                "the API server's --client-ca-file has to hold jitd's root, and both clocks have to agree"
+            }
+            Self::Forbidden { .. } => "apply what `jitd manifest` prints to the cluster",
+            Self::NotFound { .. } => return None,
+            Self::Conflict { .. } => "look at it with kubectl; jitd leaves alone what it did not make",
+            Self::Rejected { .. } => "if an admission policy says so, make room there for what jitd binds",
+            Self::Unreadable { .. } => "is it a Kubernetes API server, and is no proxy in between",
+        };
+        Some(hint.into())
+    }
 }
 
 impl ClusterError {

@@ -11,6 +11,7 @@ mod changes;
 mod locks;
 mod open_grant;
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Included, Unbounded};
@@ -30,6 +31,7 @@ use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
 use crate::grant::{Author, Event, Fact, Grant, GrantId, OutOfOrder, Shown};
+use crate::hint::Hint;
 use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.
@@ -47,6 +49,15 @@ pub enum LedgerError {
     /// The event may not follow: a fault of ours.
     #[error(transparent)]
     OutOfOrder(#[from] OutOfOrder),
+}
+
+impl Hint for LedgerError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Trail(error) => error.hint(),
+            Self::NoSuchGrant(_) | Self::Ambiguous(_) | Self::OutOfOrder(_) => None,
+        }
+    }
 }
 
 /// Who may look at, and who may end, what is not theirs.

@@ -16,6 +16,7 @@ use rusqlite::ffi;
 
 use crate::grant::drain::Draining;
 use crate::grant::{Fact, Grant, GrantId};
+use crate::hint::Hint;
 
 mod backup;
 mod chain;
@@ -87,6 +88,8 @@ pub enum TrailError {
     #[error("another jitd holds `{0}`\nhint: one daemon per state folder; stop the other one")]
     Held(String),
 }
+
+impl Hint for TrailError {}
 
 /// How many questions are answered at a time, and how many lists.
 const QUESTIONS: usize = 2;

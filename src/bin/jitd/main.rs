@@ -31,6 +31,7 @@ use jiff::Timestamp;
 
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
+use jitd::hint::Hint;
 use jitd::manifest;
 use jitd::trail;
 
@@ -57,9 +58,9 @@ impl Failure {
     }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl<E: std::error::Error + Hint> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Ours(error.to_string())
+        Self::Ours(error.in_full().to_string())
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, StdoutLock, Write, stderr, stdout};
 
 use clap::ValueEnum;
 use comfy_table::Table;
+use jitd::hint::Hint;
 use serde::Serialize;
 
 use crate::Failure;
@@ -43,7 +44,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 }
 
 /// Lets `write` write a long result piece by piece. It fails, and so stops, when the reader has gone away.
-pub(crate) fn in_pieces<E: std::error::Error>(
+pub(crate) fn in_pieces<E: std::error::Error + Hint>(
     write: impl FnOnce(&mut Watched) -> Result<(), E>,
 ) -> Result<(), Failure> {
     let mut out = Watched { out: stdout().lock(), reader_is_gone: false };

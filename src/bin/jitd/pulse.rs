@@ -17,6 +17,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use jitd::broker::Broker;
+use jitd::hint::Hint;
 use jitd::ledger::Gap;
 use jitd::service;
 
@@ -108,7 +109,7 @@ impl Pulse {
     /// Through the store and the accept loop, each within `limit`.
     async fn pass(&self, limit: Duration) -> Result<(), Stuck> {
         let store = tokio::time::timeout(limit, self.broker.ledger().store_answers()).await;
-        store.map_err(|_| Stuck::Silent)?.map_err(|error| Stuck::Trail(error.to_string()))?;
+        store.map_err(|_| Stuck::Silent)?.map_err(|error| Stuck::Trail(error.in_full().to_string()))?;
         let call = tokio::time::timeout(limit, self.call()).await;
         call.map_err(|_| Stuck::Unanswered)?
     }
