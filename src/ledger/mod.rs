@@ -195,11 +195,36 @@ impl Ledger {
         let (signed, glass_broken) = count(&facts);
         let mut last = locked.last();
         if !facts.is_empty() {
-            last = self.append(facts, Some(last)).await?.seq;
+            last = match self.append(facts, Some(last)).await {
+                Ok(position) => position.seq,
+                Err(error) => {
+                    self.catch_up(locked, &error).await;
+                    return Err(error);
+                }
+            };
         }
         self.signed.fetch_add(signed, Ordering::Relaxed);
         self.glass_broken.fetch_add(glass_broken, Ordering::Relaxed);
-        let next = Arc::new(next);
+        Ok(self.adopt(locked, next, last))
+    }
+
+    /// After a write that failed: what the trail has of the grant is what it is. A disk may keep what it reported as failed,
+    /// and then nothing could follow what is here. While the trail can't be read either, the next write tries again.
+    async fn catch_up(&self, locked: &mut Locked<'_>, error: &LedgerError) {
+        let id = locked.grant().id.clone();
+        match self.trail.grant(&id).await {
+            Ok(Some(Open { grant, last })) if last != locked.last() => {
+                tracing::warn!(grant = %id, %error, last, "the trail has more of this grant than it acknowledged");
+                self.adopt(locked, grant, last);
+            }
+            Ok(_) => {}
+            Err(unread) => tracing::warn!(grant = %id, error = %unread, "the trail can't be read after a failed write"),
+        }
+    }
+
+    /// What a grant is after its event of number `last`.
+    fn adopt(&self, locked: &mut Locked<'_>, next: Grant, last: i64) -> Arc<Grant> {
+        let (before, next) = (locked.grant(), Arc::new(next));
         let mut book = self.book_mut();
         let due = book.move_deadline(&before, &next);
         locked.replace(Arc::clone(&next), last);
@@ -211,7 +236,7 @@ impl Ledger {
         if due {
             self.due.notify_one();
         }
-        Ok(next)
+        next
     }
 
     async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, LedgerError> {

@@ -26,6 +26,20 @@ impl Trail {
         self.read(&self.questions, move |reader| lines_of(reader, &id)).await
     }
 
+    /// The grant of this id, also when it is over; none when nobody ever requested it.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn grant(&self, id: &GrantId) -> Result<Option<Open>, TrailError> {
+        let id = id.clone();
+        self.read(&self.questions, move |reader| {
+            let known = "SELECT EXISTS (SELECT 1 FROM grants WHERE id = ?1)";
+            let is_known: bool = reader.prepare_cached(known)?.query_row([id.as_str()], |row| row.get(0))?;
+            is_known.then(|| fold(reader, id.as_str())).transpose()
+        })
+        .await
+    }
+
     /// What approvers of a grant are shown beside what is asked.
     ///
     /// # Errors
