@@ -10,6 +10,8 @@ mod book;
 mod changes;
 mod locks;
 mod open_grant;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

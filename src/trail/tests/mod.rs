@@ -21,10 +21,10 @@ use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, DecidedOn, Event, Requested, Shown};
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("jitd-trail-{}-{number}", std::process::id()));
@@ -32,7 +32,7 @@ impl Folder {
         Self(path)
     }
 
-    fn trail(&self) -> PathBuf {
+    pub(crate) fn trail(&self) -> PathBuf {
         self.0.join("trail.db")
     }
 }
@@ -43,11 +43,11 @@ impl Drop for Folder {
     }
 }
 
-fn id(number: u8) -> GrantId {
+pub(crate) fn id(number: u8) -> GrantId {
     GrantId::from_random([number; 10])
 }
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
 }
 
@@ -60,7 +60,7 @@ fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact 
     author.fact(at(second), grant.map(id), event)
 }
 
-fn requested(number: u8) -> Fact {
+pub(crate) fn requested(number: u8) -> Fact {
     let event = Requested {
         ask: Ask {
             cluster: "play".parse().unwrap(),
@@ -87,12 +87,12 @@ fn requested(number: u8) -> Fact {
     fact(Some(number), Some("alice"), 0, Event::Requested(Box::new(event)))
 }
 
-fn refused(number: u8) -> Fact {
+pub(crate) fn refused(number: u8) -> Fact {
     let event = Event::Refused { action: "approve".to_owned(), code: "not-allowed".to_owned() };
     fact(Some(number), Some("dave"), 1, event)
 }
 
-fn withdrawn(number: u8) -> Fact {
+pub(crate) fn withdrawn(number: u8) -> Fact {
     fact(Some(number), Some("alice"), 2, Event::Withdrawn)
 }
 

@@ -1,0 +1,112 @@
+//! The ledger by itself, on a trail that waits for nothing: who may record, who hears of it, and what holds after a write
+//! that failed.
+
+use std::future::ready;
+
+use super::*;
+use crate::grant::Phase;
+use crate::grant::request::Login;
+use crate::trail::tests::{Folder, at, id, refused, requested, withdrawn};
+
+fn now() -> Timestamp {
+    at(0)
+}
+
+fn ledger(folder: &Folder) -> (Ledger, Trail) {
+    let opened = Trail::simulated(&folder.trail(), || ready(Ok(())), || ready(())).unwrap();
+    let trail = opened.trail.clone();
+    (Ledger::new(opened, Overseers { readers: Vec::new(), admins: Vec::new() }, now), trail)
+}
+
+fn alice() -> Person {
+    Person { name: "alice".parse().unwrap(), groups: BTreeSet::new(), login: None::<Login> }
+}
+
+async fn begin(ledger: &Ledger, number: u8) -> Arc<OpenGrant> {
+    ledger.begin(id(number), &alice(), at(0), requested(number).event).await.unwrap()
+}
+
+fn refusal() -> Event {
+    refused(1).event
+}
+
+/// From its snapshot on a subscriber misses nothing: numbers follow each other without a gap.
+#[tokio::test]
+async fn a_subscriber_gets_a_snapshot_and_every_change_after_it() {
+    let folder = Folder::new();
+    let (ledger, _) = ledger(&folder);
+    begin(&ledger, 1).await;
+    let (snapshot, mut changes) = ledger.subscribe();
+    assert_eq!(snapshot.grants.iter().map(|grant| grant.id.clone()).collect::<Vec<_>>(), [id(1)]);
+    assert!(snapshot.drain.is_none());
+
+    let second = begin(&ledger, 2).await;
+    let by = Author::from(&alice());
+    ledger.record(&mut second.lock().await, &by, vec![Event::Withdrawn]).await.unwrap();
+    let operator = crate::grant::Operator { name: PersonName::root(), uid: 0, login: None };
+    ledger.note(&Author::Operator(operator), Event::Drained { reason: None }).await.unwrap();
+
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let change = changes.next().await.unwrap();
+        assert_eq!(change.number, snapshot.number + 1 + heard.len() as u64);
+        heard.push(match change.what {
+            Changed::Grant(grant) => (Some(grant.id.clone()), Some(grant.phase)),
+            Changed::Drain(drain) => {
+                assert!(drain.is_some());
+                (None, None)
+            }
+        });
+    }
+    let of_second = |phase| (Some(id(2)), Some(phase));
+    assert_eq!(heard, [of_second(Phase::Pending), of_second(Phase::Withdrawn), (None, None)]);
+    let (snapshot, _) = ledger.subscribe();
+    assert_eq!(snapshot.grants.len(), 1, "what is over is not in it");
+    assert!(snapshot.drain.is_some());
+}
+
+/// Whoever falls too far behind is told, and does not go on as if nothing had been missed.
+#[tokio::test]
+async fn a_subscriber_that_is_too_slow_reads_a_gap() {
+    let folder = Folder::new();
+    let (ledger, _) = ledger(&folder);
+    let grant = begin(&ledger, 1).await;
+    let (_, mut changes) = ledger.subscribe();
+    let mut locked = grant.lock().await;
+    let missed = 3;
+    for _ in 0..changes::KEPT + missed {
+        ledger.record(&mut locked, &Author::from(&alice()), vec![refusal()]).await.unwrap();
+    }
+    assert_eq!(changes.next().await.unwrap_err(), Gap::Missed(missed as u64));
+}
+
+#[tokio::test]
+async fn a_grant_is_changed_by_one_at_a_time() {
+    let folder = Folder::new();
+    let (ledger, _) = ledger(&folder);
+    let grant = begin(&ledger, 1).await;
+    let locked = grant.lock().await;
+    let mut other = Box::pin(grant.lock());
+    assert!(futures::poll!(&mut other).is_pending());
+    drop(locked);
+    assert!(futures::poll!(&mut other).is_ready());
+}
+
+/// A write that failed may stand all the same. What is decided next is decided on what the trail has.
+#[tokio::test]
+async fn what_the_trail_has_is_adopted_after_a_write_that_failed() {
+    let folder = Folder::new();
+    let (ledger, trail) = ledger(&folder);
+    let grant = begin(&ledger, 1).await;
+    // Nobody but the trail knows of it.
+    trail.append(vec![withdrawn(1)], Some(1)).await.unwrap();
+    assert_eq!(grant.grant().phase, Phase::Pending);
+
+    let mut locked = grant.lock().await;
+    let failed = ledger.record(&mut locked, &Author::Daemon, vec![refusal()]).await;
+    assert!(matches!(failed, Err(LedgerError::Trail(TrailError::Moved { .. }))), "{failed:?}");
+    assert_eq!(locked.grant().phase, Phase::Withdrawn);
+    assert!(ledger.open_grant(&id(1)).is_none(), "it is over");
+    let failed = ledger.record(&mut locked, &Author::Daemon, vec![refusal()]).await;
+    assert!(matches!(failed, Err(LedgerError::OutOfOrder(_))), "{failed:?}");
+}
