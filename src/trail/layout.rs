@@ -43,7 +43,7 @@ pub(super) fn bring_up_to_date(connection: &Connection, found: i64) -> Result<()
         0 => create(connection),
         PRESENT => Ok(()),
         _ => {
-            tracing::info!("the trail is brought to layout {PRESENT}; that takes some seconds for a million events");
+            tracing::info!("the trail is brought to layout {PRESENT}; for a million events that takes a while");
             connection.execute_batch("BEGIN IMMEDIATE")?;
             let brought = find_anew(connection);
             if brought.is_err() {
