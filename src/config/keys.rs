@@ -1,6 +1,6 @@
 //! What each key of `config.yaml` is for, in words for people: the manual's only source.
 //!
-//! It decides nothing: the files of serde's forms are in `config.rs`. A test takes the keys from those forms
+//! It decides nothing: the forms that serde reads are in `file.rs`. A test takes the keys from those forms
 //! themselves and holds this table to them, so that a key without its words does not get in.
 
 /// A key of `config.yaml`.
@@ -159,7 +159,7 @@ mod tests {
     use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
     use serde::{Deserialize, forward_to_deserialize_any};
 
-    use super::super::{ConfigFile, TimesFile, default_policy, default_socket, default_state};
+    use super::super::file::{ConfigFile, TimesFile, default_policy, default_socket, default_state};
     use super::*;
 
     type Stop = serde::de::value::Error;

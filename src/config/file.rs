@@ -1,0 +1,160 @@
+//! `config.yaml` as it is written, and what holds where nothing is.
+//!
+//! It takes each value as it stands; what can't be meant is told by `read.rs`, its only caller beside the test that holds
+//! `keys.rs` to these forms.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::ca::{KeyPlace, PinPlace, TokenPlace};
+use crate::grant::request::{ClusterName, PersonName, Window};
+use crate::people::Declared;
+
+use super::{Config, Times};
+
+/// `config.yaml` as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    pub(super) host: Option<String>,
+    #[serde(default = "default_socket")]
+    pub(super) socket: PathBuf,
+    pub(super) admin_socket: Option<PathBuf>,
+    #[serde(default = "default_state")]
+    pub(super) state: PathBuf,
+    #[serde(default = "default_policy")]
+    pub(super) policy: PathBuf,
+    pub(super) guardrails: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) auditors: Vec<String>,
+    #[serde(default)]
+    pub(super) admins: Vec<String>,
+    #[serde(default)]
+    pub(super) times: TimesFile,
+    #[serde(default)]
+    pub(super) strict_people: bool,
+    #[serde(default)]
+    pub(super) people: Vec<PersonFile>,
+    pub(super) clusters: Vec<ClusterFile>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TimesFile {
+    pub(super) answer: Option<Window>,
+    pub(super) collect: Option<Window>,
+    pub(super) certificate: Option<Window>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct PersonFile {
+    pub(super) name: PersonName,
+    pub(super) uids: Vec<u32>,
+    #[serde(default)]
+    pub(super) groups: BTreeSet<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ClusterFile {
+    pub(super) name: ClusterName,
+    pub(super) server: String,
+    pub(super) certificate_authority: PathBuf,
+    pub(super) authority: Option<PathBuf>,
+    pub(super) kubeconfig: Option<PathBuf>,
+    pub(super) key: Option<KeyFile>,
+}
+
+/// Where the issuing key lies when it is not in the authority's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) enum KeyFile {
+    Credential(String),
+    Pkcs11(TokenFile),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TokenFile {
+    pub(super) module: PathBuf,
+    pub(super) token: String,
+    pub(super) object: String,
+    pub(super) pin_credential: Option<String>,
+    pub(super) pin_file: Option<PathBuf>,
+}
+
+pub(super) fn default_socket() -> PathBuf {
+    PathBuf::from("/run/jitd/api.sock")
+}
+
+pub(super) fn default_state() -> PathBuf {
+    PathBuf::from("/var/lib/jitd")
+}
+
+pub(super) fn default_policy() -> PathBuf {
+    PathBuf::from("policy.yaml")
+}
+
+impl TimesFile {
+    pub(super) fn meant(&self) -> Times {
+        Times {
+            answer: self.answer.unwrap_or(Window::HOUR),
+            collect: self.collect.unwrap_or(Window::TEN_MINUTES),
+            certificate: self.certificate.unwrap_or(Window::FIVE_MINUTES),
+        }
+    }
+}
+
+impl PersonFile {
+    pub(super) fn meant(self) -> Declared {
+        Declared { name: self.name, uids: self.uids, groups: self.groups }
+    }
+}
+
+impl KeyFile {
+    pub(super) fn meant(self, base: &Path) -> Result<KeyPlace, String> {
+        let TokenFile { module, token, object, pin_credential, pin_file } = match self {
+            Self::Credential(name) => return Ok(KeyPlace::Credential(name.parse()?)),
+            Self::Pkcs11(token) => token,
+        };
+        // A label in a token has 32 bytes, filled up with blanks (PKCS#11 3.1 section 3.3.4).
+        if token.is_empty() || token.len() > 32 || token.ends_with(' ') || object.is_empty() {
+            return Err("`token` is a label of 1 to 32 bytes that ends with no blank, `object` a label".to_owned());
+        }
+        let pin = match (pin_credential, pin_file) {
+            (Some(name), None) => PinPlace::Credential(name.parse()?),
+            (None, Some(path)) => PinPlace::File(base.join(path)),
+            _ => return Err("needs one of `pinCredential` and `pinFile`".to_owned()),
+        };
+        Ok(KeyPlace::Token(TokenPlace { module: base.join(module), token, object, pin }))
+    }
+}
+
+impl Config {
+    /// Where the daemon of the configuration at `path` is operated. Nothing else of it has to be right: who stops a
+    /// daemon must not be kept from it by a mistake somewhere else.
+    ///
+    /// # Errors
+    /// Why the file can't be read or is no YAML.
+    pub fn admin_socket_of(path: &Path) -> Result<PathBuf, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Sockets {
+            #[serde(default = "default_socket")]
+            socket: PathBuf,
+            admin_socket: Option<PathBuf>,
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let sockets: Sockets = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        Ok(base.join(beside(&sockets.socket, sockets.admin_socket.as_deref())))
+    }
+}
+
+/// The operators' socket: as it is written, or beside the other one.
+pub(super) fn beside(socket: &Path, written: Option<&Path>) -> PathBuf {
+    written.map_or_else(|| socket.with_file_name("admin.sock"), Path::to_owned)
+}

@@ -1,0 +1,92 @@
+//! The configuration as it is meant.
+//! ```text
+//!  config.yaml ─► file.rs (as it is written) ─► read.rs ─► Config (as it is meant)
+//!  policy.yaml, guardrails.yaml ─► policy_files.rs ──┘ └─► again, whenever the daemon is told to reload
+//! ```
+//! Read by the mains only, before a socket opens. The rest of the crate gets values that can't be wrong any more.
+
+mod file;
+mod keys;
+mod policy_files;
+mod read;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::ca::KeyPlace;
+use crate::grant::policy::Policy;
+use crate::grant::request::{ClusterName, Window};
+use crate::people::People;
+
+pub use self::keys::{KEYS, Key, Need};
+pub use self::policy_files::{PolicyFiles, PolicyRead};
+
+/// The configuration as it is meant. Paths are absolute or relative to the working folder.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This host's name in the daemon's own credential and on its bindings.
+    pub host: ClusterName,
+    /// Where the API listens.
+    pub socket: PathBuf,
+    /// Where the daemon is operated.
+    pub admin_socket: PathBuf,
+    /// Where the trail and the authorities lie.
+    pub state: PathBuf,
+    /// Where the policy and its guardrails lie.
+    pub policy_files: PolicyFiles,
+    /// The policy, with its guardrails.
+    pub policy: Policy,
+    /// SHA-256 of the policy's file, hex.
+    pub policy_sha256: String,
+    /// SHA-256 of the guardrails' file, hex; none without a file, when the guardrails' defaults hold.
+    pub guardrails_sha256: Option<String>,
+    /// Groups that may read every grant.
+    pub auditors: Vec<String>,
+    /// Groups that may read and revoke every grant.
+    pub admins: Vec<String>,
+    /// The clocks.
+    pub times: Times,
+    /// Who is known.
+    pub people: People,
+    /// The clusters by name.
+    pub clusters: BTreeMap<ClusterName, ClusterConfig>,
+}
+
+/// The clocks of a request, and the longest life of one certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// How long a request waits for an answer.
+    pub answer: Window,
+    /// How long an approval waits to be collected.
+    pub collect: Window,
+    /// The longest life of one certificate inside the window.
+    pub certificate: Window,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Its URL, `https://…`.
+    pub server: String,
+    /// The authority of its serving certificate, PEM.
+    pub certificate_authority: String,
+    /// The folder of the authority that signs for it.
+    pub authority: PathBuf,
+    /// Where the authority's issuing key lies.
+    pub key: KeyPlace,
+    /// A kubeconfig to reach it with, instead of the daemon's own short certificate.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// What is wrong with the files, a sentence each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Faults(pub Vec<String>);
+
+impl Config {
+    /// The trail's file.
+    #[must_use]
+    pub fn trail(&self) -> PathBuf {
+        self.state.join("trail.db")
+    }
+}

@@ -1,0 +1,112 @@
+//! The files of the policy: read at the start, and again when the daemon is told to.
+//!
+//! What stands in them `grant::policy` reads. Called by the mains, and for the whole configuration by `read.rs`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::files::{self, FileError};
+use crate::grant::digest::sha256_hex;
+use crate::grant::policy::{Policy, Source};
+use crate::grant::request::ClusterName;
+
+use super::{ClusterConfig, Faults};
+
+/// The files that say who may ask for what. They are read at the start, and again when the daemon is told to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// The policy's file.
+    pub policy: PathBuf,
+    /// The guardrails' file, which then has to be there; without it, `guardrails.yaml` beside the policy if there is one.
+    pub guardrails: Option<PathBuf>,
+}
+
+/// A policy, and which bytes it was read from.
+#[derive(Clone, Debug)]
+pub struct PolicyRead {
+    /// The policy, with its guardrails.
+    pub policy: Policy,
+    /// SHA-256 of the policy's file, hex.
+    pub policy_sha256: String,
+    /// SHA-256 of the guardrails' file, hex; none without a file.
+    pub guardrails_sha256: Option<String>,
+}
+
+impl PolicyFiles {
+    /// Reads both files, whoever could have written them: nobody is given anything by the answer.
+    ///
+    /// # Errors
+    /// Everything that is wrong with both, in the order of the files.
+    pub fn read(&self) -> Result<PolicyRead, Faults> {
+        self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System))
+    }
+
+    fn read_by(&self, read: fn(&Path) -> Result<String, Unread>) -> Result<PolicyRead, Faults> {
+        let mut faults = Vec::new();
+        let guardrails_path = match &self.guardrails {
+            Some(named) => named.clone(),
+            None => self.policy.with_file_name(Source::Guardrails.file_name()),
+        };
+        let policy = read(&self.policy).map_err(|error| faults.push(error.at(&self.policy))).ok();
+        let guardrails = match read(&guardrails_path) {
+            Err(error) if self.guardrails.is_none() && error.is_absence() => None,
+            other => other.map_err(|error| faults.push(error.at(&guardrails_path))).ok(),
+        };
+        let meant = policy.map(|text| (Policy::read(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
+        match meant {
+            Some((Ok(policy), policy_sha256)) if faults.is_empty() => Ok(PolicyRead {
+                policy,
+                policy_sha256,
+                guardrails_sha256: guardrails.map(|text| sha256_hex(text.as_bytes())),
+            }),
+            Some((Err(wrong), _)) => {
+                faults.extend(wrong.iter().map(|fault| match fault.file {
+                    Source::Policy => fault.at(self.policy.display()),
+                    Source::Guardrails => fault.at(guardrails_path.display()),
+                }));
+                Err(Faults(faults))
+            }
+            _ => Err(Faults(faults)),
+        }
+    }
+
+    /// The same for the clusters of a configuration, where what is read holds: a file that a stranger could have
+    /// written is a fault, and so is a rule for another cluster.
+    ///
+    /// # Errors
+    /// As [`PolicyFiles::read`].
+    pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults> {
+        let found = self.read_by(strictly)?;
+        let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
+        let faults: Vec<String> = missing
+            .map(|name| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display()))
+            .collect();
+        if faults.is_empty() { Ok(found) } else { Err(Faults(faults)) }
+    }
+}
+
+/// Why a file was not read.
+pub(super) enum Unread {
+    System(std::io::Error),
+    NotTrusted(FileError),
+}
+
+impl Unread {
+    pub(super) fn at(&self, path: &Path) -> String {
+        match self {
+            Self::System(error) => format!("`{}`: {error}", path.display()),
+            Self::NotTrusted(error) => error.to_string(),
+        }
+    }
+
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::System(error) if error.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
+pub(super) fn strictly(path: &Path) -> Result<String, Unread> {
+    files::read_configuration(path).map_err(|error| match error {
+        FileError::Io { source, .. } => Unread::System(source),
+        other => Unread::NotTrusted(other),
+    })
+}
