@@ -4,14 +4,15 @@
 //! mains.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
 use crate::grant::policy::Policy;
 use crate::grant::request::ClusterName;
 use crate::people::People;
 
-use super::file::{ConfigFile, PersonFile, beside};
+use super::file::{ClusterFile, ConfigFile, PersonFile, beside};
 use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
 
@@ -43,33 +44,88 @@ impl Config {
         path: &Path,
         read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults>,
     ) -> Result<Self, Faults> {
-        let mut faults = Vec::new();
-        let text = read(path, &mut faults);
-        let file: ConfigFile = match text.map(|text| serde_saphyr::from_str(&text)) {
-            Some(Ok(file)) => file,
-            Some(Err(error)) => return Err(Faults(vec![format!("`{}`: {error}", path.display())])),
-            None => return Err(Faults(faults)),
-        };
-        let base = path.parent().unwrap_or(Path::new("."));
-        let at = |path: &Path| base.join(path);
-        let mut fault = |why: String| faults.push(format!("`{}`: {why}", path.display()));
-
-        if file.admin_socket.as_ref() == Some(&file.socket) {
-            fault("`adminSocket` and `socket` are one; hint: leave `adminSocket` out".to_owned());
+        let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
+        let file =
+            serde_saphyr::from_str(&text).map_err(|error| Faults(vec![format!("`{}`: {error}", path.display())]))?;
+        let written = Written { path, file };
+        let mut faults = written.sockets();
+        let host = written.host().map_err(|fault| faults.push(fault)).ok();
+        faults.extend(written.people());
+        let (clusters, wrong) = written.clusters();
+        faults.extend(wrong);
+        let policy_files = written.policy_files();
+        let policy = read_policy(&policy_files, &clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
+        match (host, policy) {
+            (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
+                Ok(Self {
+                    host,
+                    admin_socket: written.at(&beside(&written.file.socket, written.file.admin_socket.as_deref())),
+                    socket: written.at(&written.file.socket),
+                    state: written.at(&written.file.state),
+                    policy_files,
+                    policy,
+                    policy_sha256,
+                    guardrails_sha256,
+                    times: written.file.times.meant(),
+                    people: People::new(
+                        written.file.people.into_iter().map(PersonFile::meant).collect(),
+                        written.file.strict_people,
+                    ),
+                    auditors: written.file.auditors,
+                    admins: written.file.admins,
+                    clusters,
+                })
+            }
+            _ => Err(Faults(faults)),
         }
-        let host = file.host.clone().map_or_else(host_name, Ok).and_then(|name| {
-            name.parse::<ClusterName>()
-                .map_err(|error| format!("`host` is the first label of the host's name: {error}"))
-        });
-        let host = host.and_then(|host| match host.as_str().len() {
-            ..=LONGEST_HOST => Ok(host),
-            _ => Err(format!("`host` has at most {LONGEST_HOST} characters, for it stands in a certificate's name")),
-        });
-        let host = host.map_err(&mut fault).ok();
+    }
+}
 
-        let mut names = BTreeSet::new();
-        let mut uids = BTreeSet::new();
-        for person in &file.people {
+/// `config.yaml` as it is written, and where it lies. Each part tells its own faults, a sentence each.
+struct Written<'a> {
+    path: &'a Path,
+    file: ConfigFile,
+}
+
+impl Written<'_> {
+    fn fault(&self, why: impl fmt::Display) -> String {
+        format!("`{}`: {why}", self.path.display())
+    }
+
+    /// A path of the file, which is read relative to the file's own folder.
+    fn at(&self, path: &Path) -> PathBuf {
+        self.folder().join(path)
+    }
+
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    fn sockets(&self) -> Vec<String> {
+        if self.file.admin_socket.as_ref() == Some(&self.file.socket) {
+            vec![self.fault("`adminSocket` and `socket` are one; hint: leave `adminSocket` out")]
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn host(&self) -> Result<ClusterName, String> {
+        let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(|why| self.fault(why))?;
+        let host: ClusterName = name
+            .parse()
+            .map_err(|error| self.fault(format!("`host` is the first label of the host's name: {error}")))?;
+        match host.as_str().len() {
+            ..=LONGEST_HOST => Ok(host),
+            _ => Err(self
+                .fault(format!("`host` has at most {LONGEST_HOST} characters, for it stands in a certificate's name"))),
+        }
+    }
+
+    fn people(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut fault = |why: String| faults.push(self.fault(why));
+        let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
+        for person in &self.file.people {
             if !names.insert(&person.name) {
                 fault(format!("person `{}` is declared twice; hint: list every uid under one entry", person.name));
             }
@@ -88,85 +144,112 @@ impl Config {
                 }
             }
         }
-        if file.clusters.is_empty() {
-            fault("`clusters` is empty; hint: name the one that access is given to".to_owned());
-        }
-        let mut certificate_authorities = Vec::new();
-        for cluster in &file.clusters {
-            if !cluster.server.starts_with("https://") {
-                fault(format!("cluster `{}`: `server` has to begin with https://", cluster.name));
-            }
-            if file.clusters.iter().filter(|other| other.name == cluster.name).count() > 1 {
-                fault(format!("cluster `{}` is there twice", cluster.name));
-            }
-        }
-        let mut keys = Vec::new();
-        for cluster in &file.clusters {
-            let key = cluster.key.clone().map_or(Ok(KeyPlace::File), |key| key.meant(base));
-            keys.push(
-                key.map_err(|why| fault(format!("cluster `{}`: `key`: {why}", cluster.name))).unwrap_or_default(),
-            );
-        }
-        for cluster in &file.clusters {
-            certificate_authorities.push(read(&at(&cluster.certificate_authority), &mut faults));
-            if let Some(kubeconfig) = &cluster.kubeconfig {
-                // It can name a program that is run.
-                read(&at(kubeconfig), &mut faults);
-            }
-        }
+        faults
+    }
 
-        let state = at(&file.state);
-        let clusters: BTreeMap<_, _> = file
-            .clusters
-            .iter()
-            .zip(certificate_authorities)
-            .zip(keys)
-            .map(|((cluster, certificate_authority), key)| {
-                let meant = ClusterConfig {
-                    server: cluster.server.clone(),
-                    certificate_authority: certificate_authority.unwrap_or_default(),
-                    authority: cluster
-                        .authority
-                        .as_deref()
-                        .map_or_else(|| state.join("ca").join(cluster.name.as_str()), at),
-                    key,
-                    kubeconfig: cluster.kubeconfig.as_deref().map(at),
-                };
-                (cluster.name.clone(), meant)
-            })
-            .collect();
-
-        let policy_files = PolicyFiles { policy: at(&file.policy), guardrails: file.guardrails.as_deref().map(at) };
-        let policy = read_policy(&policy_files, &clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
-        match (host, policy) {
-            (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
-                Ok(Self {
-                    host,
-                    admin_socket: at(&beside(&file.socket, file.admin_socket.as_deref())),
-                    socket: at(&file.socket),
-                    state,
-                    policy_files,
-                    policy,
-                    policy_sha256,
-                    guardrails_sha256,
-                    auditors: file.auditors,
-                    admins: file.admins,
-                    times: file.times.meant(),
-                    people: People::new(file.people.into_iter().map(PersonFile::meant).collect(), file.strict_people),
-                    clusters,
-                })
+    /// The clusters, and their faults. What is wrong has a value of no use, so that the policy can be read all the same.
+    fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<String>) {
+        let (mut clusters, mut faults) = (BTreeMap::new(), Vec::new());
+        if self.file.clusters.is_empty() {
+            faults.push(self.fault("`clusters` is empty; hint: name the one that access is given to"));
+        }
+        for cluster in &self.file.clusters {
+            let name = &cluster.name;
+            if self.file.clusters.iter().filter(|other| other.name == *name).count() > 1 {
+                faults.push(self.fault(format!("cluster `{name}` is there twice")));
             }
-            _ => Err(Faults(faults)),
+            clusters.insert(name.clone(), self.cluster(cluster, &mut faults));
+        }
+        (clusters, faults)
+    }
+
+    fn cluster(&self, written: &ClusterFile, faults: &mut Vec<String>) -> ClusterConfig {
+        let ClusterFile { name, server, certificate_authority, authority, kubeconfig, key } = written;
+        if !server.starts_with("https://") {
+            faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
+        }
+        let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.meant(self.folder()));
+        let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
+        let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
+        let certificate_authority = read(&self.at(certificate_authority));
+        let kubeconfig = kubeconfig.as_deref().map(|path| self.at(path));
+        if let Some(kubeconfig) = &kubeconfig {
+            // It can name a program that is run.
+            let _ = read(kubeconfig);
+        }
+        ClusterConfig {
+            server: server.clone(),
+            certificate_authority: certificate_authority.unwrap_or_default(),
+            authority: match authority {
+                Some(folder) => self.at(folder),
+                None => self.at(&self.file.state).join("ca").join(name.as_str()),
+            },
+            key: key.unwrap_or_default(),
+            kubeconfig,
         }
     }
-}
 
-fn read(path: &Path, faults: &mut Vec<String>) -> Option<String> {
-    strictly(path).map_err(|error| faults.push(error.at(path))).ok()
+    fn policy_files(&self) -> PolicyFiles {
+        let ConfigFile { policy, guardrails, .. } = &self.file;
+        PolicyFiles { policy: self.at(policy), guardrails: guardrails.as_deref().map(|path| self.at(path)) }
+    }
 }
 
 fn host_name() -> Result<String, String> {
     let name = nix::unistd::gethostname()
         .map_err(|error| format!("the host's name can't be read: {error}; hint: set `host`"))?;
     Ok(name.to_string_lossy().split('.').next().unwrap_or_default().to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRONG: &str = r#"host: bastion.example.com
+socket: /run/a.sock
+adminSocket: /run/a.sock
+people:
+  - {name: alice, uids: [0]}
+  - {name: alice, uids: []}
+  - {name: bob, uids: [4001]}
+  - {name: carol, uids: [4001]}
+clusters:
+  - {name: prod, server: "http://10.0.0.1", certificateAuthority: none.crt, key: {credential: .no}}
+  - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, kubeconfig: none.yaml}
+  - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt}
+"#;
+
+    /// In the order of the file, the policy's last; no fault hides another.
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let folder = std::env::temp_dir().join(format!("jitd-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("config.yaml");
+        std::fs::write(&path, WRONG).unwrap();
+        std::fs::write(folder.join("policy.yaml"), "rules: 1\n").unwrap();
+        let Faults(faults) = Config::read(&path).unwrap_err();
+        let without_policy = Config::read_without_policy(&path).unwrap_err().0.len();
+        std::fs::remove_dir_all(&folder).unwrap();
+        let wanted = [
+            ("config.yaml", "`adminSocket` and `socket` are one"),
+            ("config.yaml", "`host` is the first label"),
+            ("config.yaml", "person `alice`: uid 0"),
+            ("config.yaml", "person `alice` is declared twice"),
+            ("config.yaml", "person `alice` has no uid"),
+            ("config.yaml", "uid 4001 belongs to two people"),
+            ("config.yaml", "cluster `prod`: `server` has to begin with https://"),
+            ("config.yaml", "cluster `prod`: `key`: a credential's name"),
+            ("none.crt", "No such file"),
+            ("config.yaml", "cluster `test` is there twice"),
+            ("none.crt", "No such file"),
+            ("none.yaml", "No such file"),
+            ("config.yaml", "cluster `test` is there twice"),
+            ("none.crt", "No such file"),
+            ("policy.yaml", "rules: is a number"),
+        ];
+        for (fault, (file, why)) in faults.iter().zip(wanted) {
+            assert!(fault.contains(file) && fault.contains(why), "{fault}: {file}: {why}");
+        }
+        assert_eq!((faults.len(), without_policy), (wanted.len(), wanted.len() - 1), "{faults:#?}");
+    }
 }
