@@ -4,11 +4,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use jitd::manual::Shell;
 
-use crate::manual::Topic;
 use crate::operate::{Door, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
@@ -113,6 +112,16 @@ pub(crate) enum Verb {
         #[arg(default_value = "jitd", value_enum)]
         page: Topic,
     },
+}
+
+/// The pages that this program can print.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Topic {
+    Jitd,
+    #[value(name = "jitd.yaml")]
+    Config,
+    #[value(name = "jit-policy")]
+    Policy,
 }
 
 #[derive(Subcommand)]

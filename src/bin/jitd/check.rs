@@ -11,16 +11,17 @@ use jitd::config::{ClusterConfig, Config};
 use jitd::daemon;
 use jitd::grant::request::ClusterName;
 
+use crate::policy::cases;
 use crate::print::{self, Output, say};
-use crate::{CLOCK, Failure, cluster_named, policy, read, runtime};
+use crate::{CLOCK, Failure, cluster_named, read, runtime};
 
 pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     let config = read(path)?;
-    let results = policy::tested(&config.policy);
+    let results = cases::tested(&config.policy);
     let mut failed = 0;
     for result in results.iter().filter(|result| !result.passed) {
         failed += 1;
-        say!("jitd: {}", policy::failed_line(&config.policy_files.policy, result));
+        say!("jitd: {}", cases::failed_line(&config.policy_files.policy, result));
     }
     if failed > 0 {
         say!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());

@@ -22,8 +22,9 @@ use serde::Serialize;
 
 use crate::check::{Extent, examine};
 use crate::init::Account;
+use crate::policy::cases;
 use crate::print::{self, Output};
-use crate::{CLOCK, Failure, policy};
+use crate::{CLOCK, Failure};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
@@ -176,12 +177,12 @@ impl Report {
     }
 
     fn policy(&mut self, config: &Config) {
-        let tested = policy::tested(&config.policy);
+        let tested = cases::tested(&config.policy);
         let failed: Vec<_> = tested.iter().filter(|case| !case.passed).collect();
         for case in &failed {
             self.fault(
                 "policy",
-                policy::failed_line(&config.policy_files.policy, case),
+                cases::failed_line(&config.policy_files.policy, case),
                 "mend the rule or the case, then `jitd policy test`",
             );
         }

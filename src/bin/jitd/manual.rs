@@ -4,24 +4,14 @@
 //! No verb, option or key is listed here. The examples are run, and the files in them checked, by
 //! `tests/it/manual.rs`. `main.rs` calls it.
 
-use clap::{CommandFactory, ValueEnum};
+use clap::CommandFactory;
 
 use jitd::config::{KEYS, Need};
 use jitd::grant::policy::{self, Source};
 use jitd::manual::{self, Key, Page, Section, Shell};
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, Topic};
 use crate::{Failure, print};
-
-/// The pages that this program can print.
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Topic {
-    Jitd,
-    #[value(name = "jitd.yaml")]
-    Config,
-    #[value(name = "jit-policy")]
-    Policy,
-}
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
     print::result(manual::completion("jitd", &Arguments::command(), shell))

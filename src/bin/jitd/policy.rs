@@ -3,6 +3,8 @@
 //!
 //! Reads words, calls `grant::policy`, prints. stdout is the result, stderr is everything else.
 
+pub(crate) mod cases;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,8 +15,7 @@ use serde::Serialize;
 
 use jitd::config::{Config, Faults, PolicyFiles, PolicyRead};
 use jitd::grant::policy::{
-    Answer, Case, Change, Difference, Holder, Labels, Offer, Outcome, Policy, Question, Setting, Source, Tested, diff,
-    schema,
+    Answer, Change, Difference, Holder, Labels, Offer, Outcome, Policy, Question, Setting, Source, Tested, diff, schema,
 };
 use jitd::grant::request::{
     Access, Ask, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person, PersonName,
@@ -215,18 +216,8 @@ fn read_files(policy: &Path, guardrails: Option<&Path>) -> Result<PolicyRead, Fa
 
 // ---- test ----
 
-/// Every case of a policy, asked.
-pub(crate) fn tested(policy: &Policy) -> Vec<Tested> {
-    policy.cases().iter().map(|case: &Case| case.test(policy)).collect()
-}
-
-/// The line of a case that is not as expected.
-pub(crate) fn failed_line(path: &Path, Tested { name, line, expected, came, .. }: &Tested) -> String {
-    format!("FAILED {}:{line}: {name}: expected {expected}; came {came}", path.display())
-}
-
 fn test(found: &Found, output: Output) -> Result<(), Failure> {
-    let results = tested(&found.policy);
+    let results = cases::tested(&found.policy);
     let failed = results.iter().filter(|result| !result.passed).count();
     match output {
         Output::Json => print::json(&results)?,
@@ -234,7 +225,7 @@ fn test(found: &Found, output: Output) -> Result<(), Failure> {
             let path = found.path.display();
             let line = |result: &Tested| match result.passed {
                 true => format!("ok     {path}:{}: {}", result.line, result.name),
-                false => failed_line(&found.path, result),
+                false => cases::failed_line(&found.path, result),
             };
             let mut lines: Vec<String> = results.iter().map(line).collect();
             lines.push(match results.len() {

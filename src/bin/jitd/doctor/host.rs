@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use jitd::config::Config;
 use jitd::grant::Event;
+use jitd::grant::policy::Source;
 use jitd::hint::Hint;
 use jitd::trail::{self, Entry};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -26,10 +27,12 @@ impl Report {
     /// Who may write a file of the configuration decides who gets access; the daemon has to be able to read it.
     /// Without a configuration that can be meant, the other files are looked for beside it.
     pub(super) fn files(&mut self, path: &Path, config: Option<&Config>) {
-        let policy =
-            config.map_or_else(|| path.with_file_name("policy.yaml"), |config| config.policy_files.policy.clone());
+        let policy = config.map_or_else(
+            || path.with_file_name(Source::Policy.file_name()),
+            |config| config.policy_files.policy.clone(),
+        );
         let named = config.and_then(|config| config.policy_files.guardrails.clone());
-        let guardrails = named.unwrap_or_else(|| policy.with_file_name("guardrails.yaml"));
+        let guardrails = named.unwrap_or_else(|| policy.with_file_name(Source::Guardrails.file_name()));
         let mut files: Vec<PathBuf> = vec![path.to_owned(), policy, guardrails];
         let folders: Vec<PathBuf> = files.iter().filter_map(|file| file.parent()).map(Path::to_path_buf).collect();
         files.extend(folders);

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::str::FromStr;
 
 use jitd::cluster::{Cluster, ClusterError, Credential, Endpoint, EndpointError};
-use jitd::grant::policy::Policy;
+use jitd::grant::policy::{Policy, Source};
 use jitd::grant::request::{ClusterName, Namespace, RoleRef};
 
 use clap::ValueEnum;
 
 use super::distribution::Distribution;
-use super::{Wanted, files, on_terminal};
+use super::{Wanted, on_terminal};
 use crate::print::{self, say};
 use crate::{Failure, runtime};
 
@@ -42,7 +42,7 @@ pub(super) struct PolicyAnswers {
 impl Answers {
     /// From the flags; what they leave open is asked on a terminal, and elsewhere told all at once.
     pub(super) fn collect(path: &Path, wanted: &Wanted) -> Result<Self, Failure> {
-        let policy_is_there = path.with_file_name(files::POLICY).symlink_metadata().is_ok();
+        let policy_is_there = path.with_file_name(Source::Policy.file_name()).symlink_metadata().is_ok();
         if !on_terminal() {
             nothing_is_missing(wanted, policy_is_there)?;
         }
@@ -233,7 +233,7 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
 
 /// A group's name as the policy takes it. Whether the host knows it, `jitd doctor` says.
 fn group(text: &str) -> Result<String, String> {
-    let name = files::word(text);
+    let name = word(text);
     let policy = format!(
         "rules: [{{name: a, who: [{name}], clusters: [a], namespaces: [a], roles: [a], maxDuration: 1m, preApproved: true}}]"
     );
@@ -250,5 +250,42 @@ fn absolute(path: Option<&Path>) -> Result<Option<String>, Failure> {
     match whole.into_os_string().into_string() {
         Ok(text) => Ok(Some(text)),
         Err(_) => Err(Failure::Usage(format!("`{}` is no text", path.display()))),
+    }
+}
+
+/// A word as YAML has it: bare where no reader could take it for something else, quoted as in JSON otherwise.
+pub(super) fn word(text: &str) -> String {
+    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':'))
+        && !text.ends_with(':')
+        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
+    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_read_back_as_it_was() {
+        for text in [
+            "payments",
+            "no",
+            "1",
+            "0x1f",
+            "a: b",
+            "DOMAIN\\ops team",
+            "#a",
+            "ä",
+            "https://k:6443",
+            "x:",
+            "",
+            "-",
+            "\"",
+            "{a}",
+        ] {
+            let read: Vec<String> = serde_saphyr::from_str(&format!("[{}]", word(text))).unwrap();
+            assert_eq!(read, [text]);
+        }
     }
 }

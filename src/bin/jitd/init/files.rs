@@ -13,16 +13,14 @@ use std::path::{Path, PathBuf};
 
 use jitd::config::{Config, Faults};
 use jitd::grant::digest::hex;
+use jitd::grant::policy::Source;
 use serde::Serialize;
 
 use super::Account;
-use super::answers::{Answers, PolicyAnswers};
+use super::answers::{Answers, PolicyAnswers, word};
+use crate::Failure;
+use crate::policy::cases;
 use crate::print::say;
-use crate::{Failure, policy};
-
-/// The policy's name beside the configuration.
-pub(super) const POLICY: &str = "policy.yaml";
-const GUARDRAILS: &str = "guardrails.yaml";
 
 /// What became of something that is to be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -52,15 +50,15 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_name(path))?;
     let authority = format!("{}-ca.crt", answers.cluster);
-    if [POLICY, GUARDRAILS, authority.as_str()].contains(&name) {
+    if [Source::Policy.file_name(), Source::Guardrails.file_name(), authority.as_str()].contains(&name) {
         return Err(no_name(path));
     }
     let made_folder = make_folder(folder, account)?;
     let staged = Staged::new(folder)?;
     let mut texts = vec![(authority.as_str(), answers.ca_pem.clone())];
     if let Some(policy) = &answers.policy {
-        texts.push((GUARDRAILS, filled(GUARDRAILS_TEXT, &of_policy(answers, policy))));
-        texts.push((POLICY, filled(POLICY_TEXT, &of_policy(answers, policy))));
+        texts.push((Source::Guardrails.file_name(), filled(GUARDRAILS_TEXT, &of_policy(answers, policy))));
+        texts.push((Source::Policy.file_name(), filled(POLICY_TEXT, &of_policy(answers, policy))));
     }
     texts.push((name, filled(CONFIG_TEXT, &of_config(answers, folder, &authority))));
 
@@ -138,7 +136,7 @@ fn stage(
         }
         fs::copy(&place, staged.0.join(name)).map(|_| true).map_err(|error| failed(&place, &error))
     };
-    for name in [POLICY, GUARDRAILS] {
+    for name in [Source::Policy.file_name(), Source::Guardrails.file_name()] {
         if !texts.iter().any(|(other, _)| *other == name) {
             copied(name)?;
         }
@@ -173,9 +171,9 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
         Failure::Usage(format!("{}; nothing was written", faults.join("\njitd: ")))
     };
     let config = Config::read(&staged.join(name)).map_err(|Faults(faults)| told(faults))?;
-    let failed = policy::tested(&config.policy);
+    let failed = cases::tested(&config.policy);
     let failed = failed.iter().filter(|tested| !tested.passed);
-    let faults: Vec<String> = failed.map(|tested| policy::failed_line(&config.policy_files.policy, tested)).collect();
+    let faults: Vec<String> = failed.map(|tested| cases::failed_line(&config.policy_files.policy, tested)).collect();
     if faults.is_empty() { Ok(()) } else { Err(told(faults)) }
 }
 
@@ -272,41 +270,9 @@ fn filled(template: &str, words: &Words) -> String {
     text
 }
 
-/// A word as YAML has it: bare where no reader could take it for something else, quoted as in JSON otherwise.
-pub(super) fn word(text: &str) -> String {
-    let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':'))
-        && !text.ends_with(':')
-        && !["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_word_is_read_back_as_it_was() {
-        for text in [
-            "payments",
-            "no",
-            "1",
-            "0x1f",
-            "a: b",
-            "DOMAIN\\ops team",
-            "#a",
-            "ä",
-            "https://k:6443",
-            "x:",
-            "",
-            "-",
-            "\"",
-            "{a}",
-        ] {
-            let read: Vec<String> = serde_saphyr::from_str(&format!("[{}]", word(text))).unwrap();
-            assert_eq!(read, [text]);
-        }
-    }
 
     #[test]
     fn an_answer_is_no_place_of_another() {
