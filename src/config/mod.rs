@@ -6,6 +6,7 @@
 //! Read by the mains only, before a socket opens. The rest of the crate gets values that can't be wrong any more.
 
 mod file;
+mod host;
 mod keys;
 mod policy_files;
 mod read;
@@ -18,6 +19,7 @@ use crate::grant::policy::Policy;
 use crate::grant::request::{ClusterName, Window};
 use crate::people::People;
 
+pub use self::host::{HostName, NoHostName};
 pub use self::keys::{KEYS, Key, Need};
 pub use self::policy_files::{PolicyFiles, PolicyRead};
 
@@ -25,7 +27,7 @@ pub use self::policy_files::{PolicyFiles, PolicyRead};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This host's name in the daemon's own credential and on its bindings.
-    pub host: ClusterName,
+    pub host: HostName,
     /// Where the API listens.
     pub socket: PathBuf,
     /// Where the daemon is operated.

@@ -14,10 +14,7 @@ use crate::people::People;
 
 use super::file::{ClusterFile, ConfigFile, PersonFile, beside};
 use super::policy_files::strictly;
-use super::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
-
-/// `jit:daemon:` and the host fit into a common name (RFC 5280 appendix A.1, `ub-common-name`: 64).
-const LONGEST_HOST: usize = 53;
+use super::{ClusterConfig, Config, Faults, HostName, NoHostName, PolicyFiles, PolicyRead};
 
 impl Config {
     /// Reads `path`, and the policy and the guardrails that it names.
@@ -109,16 +106,12 @@ impl Written<'_> {
         }
     }
 
-    fn host(&self) -> Result<ClusterName, String> {
+    fn host(&self) -> Result<HostName, String> {
         let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(|why| self.fault(why))?;
-        let host: ClusterName = name
-            .parse()
-            .map_err(|error| self.fault(format!("`host` is the first label of the host's name: {error}")))?;
-        match host.as_str().len() {
-            ..=LONGEST_HOST => Ok(host),
-            _ => Err(self
-                .fault(format!("`host` has at most {LONGEST_HOST} characters, for it stands in a certificate's name"))),
-        }
+        name.parse().map_err(|error| match error {
+            NoHostName::Label(error) => self.fault(format!("`host` is the first label of the host's name: {error}")),
+            NoHostName::Long => self.fault(error),
+        })
     }
 
     fn people(&self) -> Vec<String> {

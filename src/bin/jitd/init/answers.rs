@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use jitd::cluster::{Cluster, ClusterError, Credential, Endpoint, EndpointError};
+use jitd::config::HostName;
 use jitd::grant::policy::{Policy, Source};
 use jitd::grant::request::{ClusterName, Namespace, RoleRef};
 
@@ -23,7 +24,7 @@ pub(super) struct Answers {
     pub(super) cluster: ClusterName,
     pub(super) server: String,
     pub(super) ca_pem: String,
-    pub(super) host: ClusterName,
+    pub(super) host: HostName,
     /// None when there is a policy already.
     pub(super) policy: Option<PolicyAnswers>,
     pub(super) state: Option<String>,
