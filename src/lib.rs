@@ -65,7 +65,7 @@
 //! manifest → cluster, grant
 //! check    → cluster, grant, hint, manifest
 //! ledger   → grant, hint, trail
-//! broker   → ca, cluster, config, grant, hint, ledger, people, trail
+//! broker   → ca, cluster, grant, hint, ledger, people, trail
 //! sweep    → broker, cluster, grant, hint
 //! metrics  → broker, sweep
 //! api      → broker, grant, hint, ledger, metrics, people, wire

@@ -31,12 +31,12 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::ca::{Authority, SignError};
 use crate::cluster::{Cluster, ClusterError};
-use crate::config::{PolicyRead, Times};
 use crate::grant::drain;
-use crate::grant::policy::Policy;
+use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::role::ResolvedRole;
+use crate::grant::times::Times;
 use crate::grant::{Author, Event, Grant, GrantId, Shown};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
@@ -227,8 +227,8 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError::Ledger`]; then the policy before stays in force.
-    pub async fn use_policy(&self, read: PolicyRead) -> Result<(), BrokerError> {
-        let PolicyRead { policy, policy_sha256, guardrails_sha256 } = read;
+    pub async fn use_policy(&self, read: Loaded) -> Result<(), BrokerError> {
+        let Loaded { policy, policy_sha256, guardrails_sha256 } = read;
         self.ledger.note(&Author::Daemon, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
         Ok(())

@@ -10,9 +10,10 @@ use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::request::{ClusterName, PersonName, Window};
+use crate::grant::times::Times;
 use crate::people::Declared;
 
-use super::{Config, Times};
+use super::Config;
 
 /// `config.yaml` as it is written.
 #[derive(Clone, Debug, Deserialize)]

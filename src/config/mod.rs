@@ -16,12 +16,13 @@ use std::path::PathBuf;
 
 use crate::ca::KeyPlace;
 use crate::grant::policy::Policy;
-use crate::grant::request::{ClusterName, Window};
+use crate::grant::request::ClusterName;
+use crate::grant::times::Times;
 use crate::people::People;
 
 pub use self::host::{HostName, NoHostName};
 pub use self::keys::{KEYS, Key, Need};
-pub use self::policy_files::{PolicyFiles, PolicyRead};
+pub use self::policy_files::PolicyFiles;
 
 /// The configuration as it is meant. Paths are absolute or relative to the working folder.
 #[derive(Clone, Debug)]
@@ -52,17 +53,6 @@ pub struct Config {
     pub people: People,
     /// The clusters by name.
     pub clusters: BTreeMap<ClusterName, ClusterConfig>,
-}
-
-/// The clocks of a request, and the longest life of one certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// How long a request waits for an answer.
-    pub answer: Window,
-    /// How long an approval waits to be collected.
-    pub collect: Window,
-    /// The longest life of one certificate inside the window.
-    pub certificate: Window,
 }
 
 /// One cluster.

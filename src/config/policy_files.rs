@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
 use crate::grant::digest::sha256_hex;
-use crate::grant::policy::{Policy, Source};
+use crate::grant::policy::{Loaded, Policy, Source};
 use crate::grant::request::ClusterName;
 
 use super::{ClusterConfig, Faults};
@@ -21,27 +21,16 @@ pub struct PolicyFiles {
     pub guardrails: Option<PathBuf>,
 }
 
-/// A policy, and which bytes it was read from.
-#[derive(Clone, Debug)]
-pub struct PolicyRead {
-    /// The policy, with its guardrails.
-    pub policy: Policy,
-    /// SHA-256 of the policy's file, hex.
-    pub policy_sha256: String,
-    /// SHA-256 of the guardrails' file, hex; none without a file.
-    pub guardrails_sha256: Option<String>,
-}
-
 impl PolicyFiles {
     /// Reads both files, whoever could have written them: nobody is given anything by the answer.
     ///
     /// # Errors
     /// Everything that is wrong with both, in the order of the files.
-    pub fn read(&self) -> Result<PolicyRead, Faults> {
+    pub fn read(&self) -> Result<Loaded, Faults> {
         self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System))
     }
 
-    fn read_by(&self, read: fn(&Path) -> Result<String, Unread>) -> Result<PolicyRead, Faults> {
+    fn read_by(&self, read: fn(&Path) -> Result<String, Unread>) -> Result<Loaded, Faults> {
         let mut faults = Vec::new();
         let guardrails_path = match &self.guardrails {
             Some(named) => named.clone(),
@@ -54,7 +43,7 @@ impl PolicyFiles {
         };
         let meant = policy.map(|text| (Policy::read(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
         match meant {
-            Some((Ok(policy), policy_sha256)) if faults.is_empty() => Ok(PolicyRead {
+            Some((Ok(policy), policy_sha256)) if faults.is_empty() => Ok(Loaded {
                 policy,
                 policy_sha256,
                 guardrails_sha256: guardrails.map(|text| sha256_hex(text.as_bytes())),
@@ -75,7 +64,7 @@ impl PolicyFiles {
     ///
     /// # Errors
     /// As [`PolicyFiles::read`].
-    pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults> {
+    pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults> {
         let found = self.read_by(strictly)?;
         let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
         let faults: Vec<String> = missing

@@ -8,13 +8,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
-use crate::grant::policy::Policy;
+use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
 use crate::people::People;
 
 use super::file::{ClusterFile, ConfigFile, PersonFile, beside};
 use super::policy_files::strictly;
-use super::{ClusterConfig, Config, Faults, HostName, NoHostName, PolicyFiles, PolicyRead};
+use super::{ClusterConfig, Config, Faults, HostName, NoHostName, PolicyFiles};
 
 impl Config {
     /// Reads `path`, and the policy and the guardrails that it names.
@@ -33,13 +33,13 @@ impl Config {
         Self::read_with(path, |_, _| {
             let policy = Policy::read("rules: []", None)
                 .map_err(|faults| Faults(faults.iter().map(|fault| fault.at("no policy")).collect()))?;
-            Ok(PolicyRead { policy, policy_sha256: String::new(), guardrails_sha256: None })
+            Ok(Loaded { policy, policy_sha256: String::new(), guardrails_sha256: None })
         })
     }
 
     fn read_with(
         path: &Path,
-        read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<PolicyRead, Faults>,
+        read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults>,
     ) -> Result<Self, Faults> {
         let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
         let file =
@@ -53,26 +53,24 @@ impl Config {
         let policy_files = written.policy_files();
         let policy = read_policy(&policy_files, &clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
         match (host, policy) {
-            (Some(host), Some(PolicyRead { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => {
-                Ok(Self {
-                    host,
-                    admin_socket: written.at(&beside(&written.file.socket, written.file.admin_socket.as_deref())),
-                    socket: written.at(&written.file.socket),
-                    state: written.at(&written.file.state),
-                    policy_files,
-                    policy,
-                    policy_sha256,
-                    guardrails_sha256,
-                    times: written.file.times.meant(),
-                    people: People::new(
-                        written.file.people.into_iter().map(PersonFile::meant).collect(),
-                        written.file.strict_people,
-                    ),
-                    auditors: written.file.auditors,
-                    admins: written.file.admins,
-                    clusters,
-                })
-            }
+            (Some(host), Some(Loaded { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => Ok(Self {
+                host,
+                admin_socket: written.at(&beside(&written.file.socket, written.file.admin_socket.as_deref())),
+                socket: written.at(&written.file.socket),
+                state: written.at(&written.file.state),
+                policy_files,
+                policy,
+                policy_sha256,
+                guardrails_sha256,
+                times: written.file.times.meant(),
+                people: People::new(
+                    written.file.people.into_iter().map(PersonFile::meant).collect(),
+                    written.file.strict_people,
+                ),
+                auditors: written.file.auditors,
+                admins: written.file.admins,
+                clusters,
+            }),
             _ => Err(Faults(faults)),
         }
     }

@@ -28,6 +28,7 @@ pub mod reconcile;
 pub mod refusal;
 pub mod request;
 pub mod scope;
+pub mod times;
 
 pub use crate::rbac::{risk, role};
 

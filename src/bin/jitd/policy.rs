@@ -13,9 +13,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use jitd::config::{Config, Faults, PolicyFiles, PolicyRead};
+use jitd::config::{Config, Faults, PolicyFiles};
 use jitd::grant::policy::{
-    Answer, Change, Difference, Holder, Labels, Offer, Outcome, Policy, Question, Setting, Source, Tested, diff, schema,
+    Answer, Change, Difference, Holder, Labels, Loaded, Offer, Outcome, Policy, Question, Setting, Source, Tested,
+    diff, schema,
 };
 use jitd::grant::request::{
     Access, Ask, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person, PersonName,
@@ -198,7 +199,7 @@ impl Files {
     fn read(&self, config: &Path) -> Result<Found, Failure> {
         match &self.policy {
             Some(path) => {
-                let PolicyRead { policy, .. } = read_files(path, self.guardrails.as_deref())?;
+                let Loaded { policy, .. } = read_files(path, self.guardrails.as_deref())?;
                 Ok(Found { policy, path: path.clone(), people: None })
             }
             None => {
@@ -209,7 +210,7 @@ impl Files {
     }
 }
 
-fn read_files(policy: &Path, guardrails: Option<&Path>) -> Result<PolicyRead, Failure> {
+fn read_files(policy: &Path, guardrails: Option<&Path>) -> Result<Loaded, Failure> {
     let files = PolicyFiles { policy: policy.to_owned(), guardrails: guardrails.map(Path::to_owned) };
     files.read().map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
 }

@@ -17,9 +17,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{Api, Door};
 use jitd::broker::Broker;
-use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles, PolicyRead};
+use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 use jitd::files;
+use jitd::grant::policy::Loaded;
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use jitd::service::{self, Handed, Sockets, StopRequests};
@@ -138,7 +139,7 @@ async fn reload(
     }
 }
 
-async fn take_up(broker: &Broker, read: PolicyRead) -> Result<(), String> {
+async fn take_up(broker: &Broker, read: Loaded) -> Result<(), String> {
     let (rules, policy_sha256) = (read.policy.len(), read.policy_sha256.clone());
     broker.use_policy(read).await.map_err(|error| error.in_full().to_string())?;
     tracing::info!(rules, policy_sha256, "the policy was taken up; `jitd manifest` prints what its clusters need now");
