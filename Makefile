@@ -1,7 +1,7 @@
 # The one index of everything that is built, checked and run here; CI calls the same targets. `make` alone
 # lists them.
 #
-#   setup ─► lint, unit ─► test        build, plane ─► play, demo
+#   setup ─► check        setup ─► lints, unit ─► test        build, plane ─► play, demo
 
 # Recipes stop at the first failure, also inside a pipe.
 SHELL := bash
@@ -44,6 +44,10 @@ fmt: ## is the code formatted?
 .PHONY: clippy
 clippy: ## does clippy have a remark?
 	$(call step,clippy,cargo clippy --all-targets -- -D warnings && cargo clippy --test machine -- -D warnings)
+
+.PHONY: check
+check: setup fmt clippy ## a first look while you work, in half a minute: format, lints, the library's own tests
+	$(call step,tests of the library,cargo test --quiet --lib)
 
 .PHONY: doc
 doc: ## is the documentation whole?
