@@ -251,18 +251,21 @@ pub(crate) fn until<T>(what: &str, met: impl FnMut() -> Option<T>) -> T {
 
 /// Polls `met` until it gives something, for at most `limit`.
 pub(crate) fn until_within<T>(limit: std::time::Duration, what: &str, mut met: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + limit;
+    let begun = std::time::Instant::now();
     loop {
         if let Some(thing) = met() {
             return thing;
         }
-        assert!(std::time::Instant::now() < end, "not within {limit:?}: {what}");
-        pause();
+        let waited = begun.elapsed();
+        assert!(waited < limit, "not within {limit:?}: {what}");
+        pause(waited);
     }
 }
 
-/// Between two looks at a condition.
+/// Between two looks at a condition. A twentieth of what was waited already: one that takes a minute, when each look is
+/// a process or a call, is not looked at a hundred times a second.
 #[expect(clippy::disallowed_methods, reason = "the one pause between two looks at a condition")]
-fn pause() {
-    std::thread::sleep(std::time::Duration::from_millis(10));
+fn pause(waited: std::time::Duration) {
+    let (shortest, longest) = (std::time::Duration::from_millis(10), std::time::Duration::from_millis(200));
+    std::thread::sleep((waited / 20).clamp(shortest, longest));
 }
