@@ -19,12 +19,12 @@ use super::{Fault, Report, TrailError, verify_file};
 /// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`] or
 /// [`TrailError::Altered`], when it was made and is so, as the trail is; then it stays, for it may be needed as evidence.
 pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<Report, TrailError> {
-    let failed = |why: String| TrailError::Unavailable { path: copy.display().to_string(), why };
+    let failed = |why: String, hint| TrailError::Unavailable { path: copy.display().to_string(), why, hint };
     let reader = open_for_reading(trail).map_err(|fault| fault.at(trail))?;
     // Whoever made the file holds it: a name that is there already, also as a link, is refused.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::AlreadyExists { "\nhint: name a new file" } else { "" };
-        failed(format!("{error}{hint}"))
+        let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
+        failed(error.to_string(), is_there.then_some("name a new file"))
     })?;
     let written = (|| -> Result<(), Fault> {
         let text = copy.to_str().ok_or_else(|| Fault::System("its name is no UTF-8".to_owned()))?;
@@ -38,7 +38,7 @@ pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<R
     })();
     if let Err(fault) = written {
         drop(std::fs::remove_file(copy));
-        return Err(failed(fault.to_string()));
+        return Err(failed(fault.to_string(), None));
     }
     verify_file(copy, progress)
 }

@@ -33,7 +33,9 @@ const FINDING_OF_EARLIER: &str = "
 pub(super) fn layout(connection: &Connection) -> Result<i64, Fault> {
     match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         known @ 0..=PRESENT => Ok(known),
-        newer => Err(Fault::System(format!("it was written by a newer jitd (layout {newer})\nhint: upgrade jitd"))),
+        newer => {
+            Err(Fault::Layout { why: format!("it was written by a newer jitd (layout {newer})"), hint: "upgrade jitd" })
+        }
     }
 }
 
@@ -50,10 +52,9 @@ pub(super) fn bring_up_to_date(connection: &Connection, found: i64) -> Result<()
                 // SQLite may have rolled back by itself; then there is nothing to roll back.
                 let _ = connection.execute_batch("ROLLBACK");
             }
-            brought.map_err(|fault| {
-                Fault::System(format!(
-                    "it stays as it was, for it could not be brought to layout {PRESENT}: {fault}\nhint: is the disk full? if not, run `jitd audit verify`"
-                ))
+            brought.map_err(|fault| Fault::Layout {
+                why: format!("it stays as it was, for it could not be brought to layout {PRESENT}: {fault}"),
+                hint: "is the disk full? if not, run `jitd audit verify`",
             })
         }
     }

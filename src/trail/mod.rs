@@ -7,6 +7,7 @@
 //! A line is the JSON of one entry and carries the SHA-256 of the line before it, so a copy of the lines is enough to check
 //! them. Nothing is updated or deleted. The ledger appends, and asks for what it does not have in memory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -52,6 +53,8 @@ pub enum TrailError {
         path: String,
         /// What SQLite or the system said.
         why: String,
+        /// What to do, where that is known.
+        hint: Option<&'static str>,
     },
     /// The fact stands already and may stand only once; nothing of what was asked is stored.
     #[error("this was recorded before")]
@@ -67,7 +70,7 @@ pub enum TrailError {
         last: Option<i64>,
     },
     /// The trail's own content is not as we write it.
-    #[error("the trail is damaged at event {seq}: {why}\nhint: keep the file as it is and run `jitd audit verify`")]
+    #[error("the trail is damaged at event {seq}: {why}")]
     Damaged {
         /// Sequence number of the first wrong event.
         seq: i64,
@@ -75,9 +78,7 @@ pub enum TrailError {
         why: String,
     },
     /// The file has other tables, indexes or triggers than we make.
-    #[error(
-        "the trail `{path}` was altered: {what}\nhint: keep the file as it is, as evidence, and go on with a copy that `jitd backup` made"
-    )]
+    #[error("the trail `{path}` was altered: {what}")]
     Altered {
         /// The file.
         path: String,
@@ -85,11 +86,24 @@ pub enum TrailError {
         what: String,
     },
     /// Another daemon writes this trail.
-    #[error("another jitd holds `{0}`\nhint: one daemon per state folder; stop the other one")]
+    #[error("another jitd holds `{0}`")]
     Held(String),
 }
 
-impl Hint for TrailError {}
+impl Hint for TrailError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::Unavailable { hint, .. } => return hint.map(Cow::Borrowed),
+            Self::Duplicate | Self::Moved { .. } => return None,
+            Self::Damaged { .. } => "keep the file as it is and run `jitd audit verify`",
+            Self::Altered { .. } => {
+                "keep the file as it is, as evidence, and go on with a copy that `jitd backup` made"
+            }
+            Self::Held(_) => "one daemon per state folder; stop the other one",
+        };
+        Some(hint.into())
+    }
+}
 
 /// How many questions are answered at a time, and how many lists.
 const QUESTIONS: usize = 2;
@@ -214,7 +228,11 @@ impl Trail {
     }
 
     fn gone(&self) -> TrailError {
-        TrailError::Unavailable { path: self.path.display().to_string(), why: "its writer has stopped".to_owned() }
+        TrailError::Unavailable {
+            path: self.path.display().to_string(),
+            why: "its writer has stopped".to_owned(),
+            hint: None,
+        }
     }
 
     /// Stops the writer after everything that was appended is stored.
@@ -239,6 +257,8 @@ enum Fault {
     Altered(String),
     #[error("{0}")]
     System(String),
+    #[error("{why}")]
+    Layout { why: String, hint: &'static str },
 }
 
 impl Fault {
@@ -247,7 +267,7 @@ impl Fault {
         match self {
             Self::Sqlite(error) => is_of_unique(error),
             Self::Moved { .. } => true,
-            Self::Damaged { .. } | Self::Altered(_) | Self::System(_) => false,
+            Self::Damaged { .. } | Self::Altered(_) | Self::System(_) | Self::Layout { .. } => false,
         }
     }
 
@@ -257,8 +277,11 @@ impl Fault {
             Self::Moved { grant, after, last } => TrailError::Moved { grant, after, last },
             Self::Damaged { seq, why } => TrailError::Damaged { seq, why },
             Self::Altered(what) => TrailError::Altered { path: path.display().to_string(), what },
+            Self::Layout { why, hint } => {
+                TrailError::Unavailable { path: path.display().to_string(), why, hint: Some(hint) }
+            }
             Self::Sqlite(_) | Self::System(_) => {
-                TrailError::Unavailable { path: path.display().to_string(), why: self.to_string() }
+                TrailError::Unavailable { path: path.display().to_string(), why: self.to_string(), hint: None }
             }
         }
     }

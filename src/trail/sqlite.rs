@@ -26,7 +26,11 @@ pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&beside)
-        .map_err(|error| TrailError::Unavailable { path: beside.display().to_string(), why: error.to_string() })?;
+        .map_err(|error| TrailError::Unavailable {
+            path: beside.display().to_string(),
+            why: error.to_string(),
+            hint: None,
+        })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| TrailError::Held(beside.display().to_string()))
 }
 

@@ -59,7 +59,10 @@ impl Store {
         tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
         let path = self.path.display().to_string();
-        batch.iter().map(|_| Err(TrailError::Unavailable { path: path.clone(), why: why.to_owned() })).collect()
+        batch
+            .iter()
+            .map(|_| Err(TrailError::Unavailable { path: path.clone(), why: why.to_owned(), hint: None }))
+            .collect()
     }
 
     fn commit(&self, batch: &[Append]) -> Result<(Head, Vec<Outcome>), Fault> {

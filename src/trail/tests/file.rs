@@ -93,7 +93,7 @@ async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
         let connection = Connection::open(old.trail()).unwrap();
         connection.execute_batch("UPDATE grants SET open = 0; INSERT INTO events VALUES (3, NULL, 'x', 'x')").unwrap();
         let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
-        let error = error.to_string();
+        let error = error.in_full().to_string();
         assert!(
             error.contains("stays as it was") && error.contains("event 3") && error.contains("\nhint: "),
             "{error}"
@@ -139,7 +139,7 @@ async fn an_altered_file_is_neither_written_nor_believed() {
         let opened = Trail::open(&folder.trail()).map(|_| ());
         let copied = back_up(&folder.trail(), &copy, |_| {}).map(|_| ());
         for refused in [opened, copied, verify_file(&folder.trail(), |_| {}).map(|_| ())] {
-            let error = refused.unwrap_err().to_string();
+            let error = refused.unwrap_err().in_full().to_string();
             assert!(error.contains(told) && error.contains("\nhint: "), "{alteration}: {error}");
         }
         assert!(copy.exists(), "it may be needed as evidence");
