@@ -18,7 +18,7 @@ use crate::grant::approval;
 use crate::grant::digest;
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName};
+use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::risk::Assessment;
 use crate::grant::scope;
 use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
@@ -124,7 +124,7 @@ impl Broker {
             key,
             shown,
             decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage },
-            pending_until: approval::after(now, terms.pending.unwrap_or(self.times.answer).duration()),
+            pending_until: after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
         let open_grant = self.ledger.begin(id, requester, now, event).await?;
@@ -154,7 +154,7 @@ impl Broker {
             }
         }
         if let Some(most) = self.policy().limits().per_hour {
-            let since = approval::after(self.ledger.now(), -HOUR);
+            let since = after(self.ledger.now(), -HOUR);
             usage.last_hour = self.ledger.asked_since(person, since, most).await?;
         }
         Ok(usage)

@@ -14,14 +14,13 @@ use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{RoleDrift, role_drift};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, KeyHash, Person, PersonName};
+use super::request::{Access, Ask, KeyHash, Person, PersonName, after};
 use super::{Event, Grant, GrantId, Narrowed, Phase, Shown};
 use crate::rbac::ResolvedRole;
 
 pub use super::four_eyes::may_answer;
-pub use super::request::after;
 
-/// A signature that may be made: one key, one person, one grant, at most so long.
+/// Permission for one signature: one key, one person, one grant, one latest `notAfter`.
 /// There is no other way to make one than [`collect`] and [`renew`].
 #[derive(Debug)]
 pub struct Approved {
@@ -64,7 +63,7 @@ impl Approved {
     }
 }
 
-/// What the uid of a person begins with whose access nobody agreed to.
+/// The prefix of the uid in a certificate whose access nobody approved.
 pub const BROKEN_GLASS: &str = "break-glass:";
 
 /// An approver says yes. Answers `agreed`, or `approved` when it was the last one needed.
@@ -96,7 +95,7 @@ pub fn approve(
     }
 }
 
-/// The same yes to what the approver leaves of the request: `narrowed`, and then the yes, which answers that.
+/// The same yes, given to a narrowed request. Answers `narrowed`, and then the yes with the new digest.
 #[must_use]
 pub fn to_less(grant: &Grant, yes: Event, ask: Ask, shown: Shown) -> Vec<Event> {
     let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
@@ -153,7 +152,7 @@ fn in_time(grant: &Grant, now: Timestamp, late: &str) -> Result<(), Refusal> {
     }
 }
 
-/// What has to be known anew at the moment of collection.
+/// What is looked up again at the moment of collection.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The policy in force now.
@@ -224,7 +223,7 @@ fn drifted(drift: RoleDrift, access: &Access) -> Refusal {
     }
 }
 
-/// What is left of a yes with the groups that its author has now.
+/// A yes reduced to the groups that its author still has.
 fn still_counts(yes: &Yes, grant: &Grant, facts: &Facts<'_>) -> Option<Yes> {
     let person = facts.approvers.get(&yes.by).filter(|person| person.name != grant.requester)?;
     let groups = yes.groups.iter().filter(|group| person.groups.contains(*group)).cloned().collect();
@@ -244,7 +243,7 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
     Ok(approved(grant, until))
 }
 
-/// A certificate for less than this is none: its last second is before the end of the window.
+/// The shortest useful certificate: `notAfter` is inclusive, so its last second lies before the end of the window.
 const LEAST: SignedDuration = SignedDuration::from_secs(2);
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
@@ -282,8 +281,8 @@ pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
     person.name == grant.requester || person.is_in_any(&grant.terms.viewers()) || person.is_in_any(overseers)
 }
 
-/// The end of a window that begins now, as a whole second, for certificates know no other; never longer
-/// than what was asked.
+/// The end of a window that begins now, rounded down to a whole second as certificates require; never longer than what
+/// was asked.
 #[must_use]
 pub fn window_end(ask: &Ask, now: Timestamp) -> Timestamp {
     let begin = Timestamp::from_second(now.as_second()).unwrap_or(now);

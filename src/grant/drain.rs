@@ -1,5 +1,5 @@
-//! A daemon that gives nothing at the moment: an operator said so, and until an operator says otherwise nothing is
-//! asked for, collected, taken without an answer or made longer. What is live goes on to its end.
+//! A drained daemon: from an operator's `drain` to the `resume` it accepts no request, collection, break-glass access or
+//! extension. Access that is live goes on to its end.
 //!
 //! The broker asks before it gives anything; the trail says since when, by whom and why.
 
@@ -9,7 +9,7 @@ use super::refusal::{Code, Refusal};
 use super::request::{PersonName, Reason};
 use super::{Event, Fact};
 
-/// Since when nothing is given, by whom and why.
+/// Since when the daemon is drained, by whom and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draining {
     /// Since when.
@@ -21,7 +21,7 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// What a fact makes of the state before it.
+    /// The state after `fact`, given the state before it.
     #[must_use]
     pub fn after(before: Option<Self>, fact: &Fact) -> Option<Self> {
         match (&fact.event, fact.by()) {

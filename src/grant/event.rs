@@ -1,7 +1,7 @@
 //! What can happen: the events of the trail and what they carry, in the words of its JSON.
 //!
-//! An event never changes what an older trail says: its fields may become more, each with a default. Which
-//! event may follow which, [`super::life`] says.
+//! Old trails have to stay readable: a field that is added has a default, and none is renamed or removed. Which event may
+//! follow which is in [`super::life`].
 
 use std::collections::BTreeSet;
 
@@ -276,7 +276,7 @@ pub struct Requested {
     pub pending_until: Timestamp,
 }
 
-/// What a decision was made on besides the ask, the requester's name, the moment and what was shown.
+/// The other inputs of the policy's decision, besides the ask, the requester's name, the moment and what was shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DecidedOn {
@@ -305,7 +305,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-/// What is known of a request when it is made: what approvers look at beside what is asked.
+/// What approvers are shown beside the request itself, as it was when the request was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Shown {

@@ -1,8 +1,7 @@
 //! More time for access that works: asked by who has it, answered by who would answer a request, and never past
 //! what the rule gives in all.
 //!
-//! The grant stays as it is while the question is open, and when nobody answers: nothing begins anew, so there is
-//! no gap. Every function takes the grant and the moment and answers with an event, or with a refusal.
+//! The grant stays live while the question is open and when nobody answers, so there is no gap in the access. Every function takes the grant and the moment and answers with an event, or with a refusal.
 
 use std::collections::BTreeSet;
 
@@ -105,7 +104,7 @@ fn answerable(grant: &Grant, now: Timestamp) -> Result<&Extension, Refusal> {
         .ok_or_else(|| Refusal::new(Code::WrongPhase, "the grant is already live, and no more time is asked for"))
 }
 
-/// The end of the window with so much more.
+/// The end of the window after it is extended by `more`.
 fn end(grant: &Grant, more: Window, now: Timestamp) -> Result<Timestamp, Refusal> {
     let (Phase::Live, Some(live_at), Some(deadline)) = (grant.phase, grant.live_at, grant.deadline) else {
         let why = format!("the grant is {}, there is no access to extend", grant.phase.as_str());

@@ -25,7 +25,7 @@ pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether nobody who may be the same human did it before; `did` is what, such as "agreed to this request".
+/// Refuses a person whose human may have acted before; `did` names the act, such as "agreed to this request".
 ///
 /// # Errors
 /// The refusal.
@@ -76,7 +76,7 @@ pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result
     Ok(yes)
 }
 
-/// What a person says at this moment, in those of their groups that the steps ask.
+/// A yes of this person now, with those of their groups that the steps ask for.
 pub(super) fn in_groups_of(steps: &[Step], person: &Person, now: Timestamp) -> Yes {
     let is_asked = |group: &&String| steps.iter().any(|step| step.groups.contains(*group));
     let groups = person.groups.iter().filter(is_asked).cloned().collect();

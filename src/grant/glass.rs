@@ -5,8 +5,9 @@
 //!  pending ──after──► glass_broken ─► approved ─► … (as any other, but shorter and marked)
 //!                          └─► reviewed … reviewed(closes): until then it is owed, also after the end
 //! ```
-//! The review is owed whatever became of it, also when it was denied before it was collected: what is looked at is
-//! that somebody wanted to do without an answer. It is no approval: nobody agreed, and the re-check at collection asks the rule for broken glass, not for a yes.
+//! The review is owed whatever becomes of the grant, also when it is denied before it is collected: what is reviewed is
+//! that somebody went ahead without an answer. A review is no approval, so the check at collection asks whether the rule
+//! still allows break-glass, not whether somebody agreed.
 //! Every function takes the grant and the moment and answers with an event, or with a refusal.
 
 use std::collections::BTreeSet;

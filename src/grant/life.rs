@@ -96,11 +96,11 @@ pub struct Grant {
     pub risk: Option<Severity>,
     /// More time that was asked for and not answered yet.
     pub extension: Option<Box<Extension>>,
-    /// That nobody had agreed when the access was taken, and who looked at it since.
+    /// Set when the requester took the access without an approval, with the reviews since.
     pub glass: Option<Box<Glass>>,
     /// How many questions and answers there were, of all kinds.
     pub answers: u32,
-    /// What became of its role while it was live, where its terms only warn.
+    /// How its role changed while it was live, where its terms only warn.
     pub role_changed: Option<String>,
     /// The policy's rule that let it be asked, and who has to agree.
     pub terms: Arc<Terms>,
@@ -192,7 +192,7 @@ impl Grant {
         })
     }
 
-    /// The grant after `fact`. What may follow what is said here and nowhere else.
+    /// The grant after `fact`. Only this match says which event may follow which.
     ///
     /// # Errors
     /// [`OutOfOrder`] when the fact may not follow.
@@ -362,7 +362,7 @@ impl Grant {
         self.closed_by = fact.by().cloned();
     }
 
-    /// Takes from another grant what is the same in both, so that thousands of one rule have it once.
+    /// Shares with another grant whatever is equal in both, so that thousands of grants of one rule hold it once.
     pub fn share(&mut self, other: &Self) {
         fn one<T: PartialEq + Clone>(mine: &mut T, others: &T) {
             if mine == others {
@@ -389,8 +389,8 @@ impl Grant {
         self.ask.scope.namespaces().len().max(1)
     }
 
-    /// Until when an approval of this moment can be collected: it waits from when the access may begin, for as long as
-    /// the terms say or is usual.
+    /// Until when an approval given now can be collected: counted from the earliest start, for as long as the terms say,
+    /// or `usual`.
     #[must_use]
     pub fn collect_until(&self, usual: SignedDuration, now: Timestamp) -> Timestamp {
         let begin = self.ask.start.map_or(now, |start| start.max(now));

@@ -1,16 +1,15 @@
 //! Saying yes to less: an approver may cut what is asked down to a shorter window, fewer namespaces or fewer
 //! rules, never to anything else.
 //!
-//! Called with an approval. What comes out is an ask of its own, and a digest over it: who agrees after that
-//! agrees to the less. A narrowed ask is checked once more when the event is taken in, so a trail that widens
-//! one is refused.
+//! Called with an approval. The result is a new ask with its own digest, and whoever agrees later agrees to that one.
+//! The fold checks a narrowed ask again, so a trail that widens one is refused.
 
 use super::Grant;
 use super::refusal::{Code, Refusal};
 use super::request::{Access, Ask, ExactRules, Namespaces, Scope, Window};
 use crate::rbac::{ResolvedRole, covers};
 
-/// To what a request is cut down; what is not said stays as it was asked.
+/// The fields that an approver narrows; `None` keeps what was requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Narrowing {
     /// A shorter window.
@@ -59,7 +58,7 @@ impl Narrowing {
     }
 }
 
-/// Whether `less` asks for nothing that `ask` does not, as far as that can be told without the role's rules.
+/// Whether `less` asks for no more than `ask`, as far as that can be decided without the role's rules.
 #[must_use]
 pub fn is_no_wider(less: &Ask, ask: &Ask) -> bool {
     let access = match (&less.access, &ask.access) {

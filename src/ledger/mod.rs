@@ -31,7 +31,7 @@ use self::locks::Locks;
 pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::approval;
 use crate::grant::drain::Draining;
-use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
+use crate::grant::request::{ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::{Author, Event, Fact, Grant, GrantId, OutOfOrder, Shown};
 use crate::hint::Hint;
 use crate::trail::{Open, Opened, Position, Trail, TrailError};
@@ -251,7 +251,7 @@ impl Ledger {
     /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
     pub fn retry_later(&self, locked: &mut Locked<'_>) {
         let wait = SignedDuration::from_secs((1_i64 << locked.count_failure().min(6)).min(60));
-        self.book_mut().due_at(approval::after(self.now(), wait), locked.grant().id.clone());
+        self.book_mut().due_at(after(self.now(), wait), locked.grant().id.clone());
         self.due.notify_one();
     }
 

@@ -1,5 +1,5 @@
-//! Words that are parsed once, at the edge, into a type that can't hold anything else afterwards; and what is said of
-//! one that is not of its form. Used wherever a name, a number of a version or a sentence comes from outside.
+//! Types for words that are parsed once, at the edge, and the error for a word that does not parse. For names, versions
+//! and sentences that come from outside; nothing here knows what a word means.
 
 /// A word that is not of its form; `field` and `why` make one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
