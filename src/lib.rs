@@ -30,7 +30,7 @@
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and questions on one API server
 //! - [`trail`]: append, query, verify; the only store
-//! - [`sweep`]: what is due is ended, what is unknown is told; at start and at each deadline
+//! - [`sweep`]: what is due is ended, what came late is taken away, what is unknown is told; at start and at each deadline
 //! - [`api`]: the route table (who may call, and by which door), who is calling
 //! - [`wire`]: the JSON on the wire; of the crate it imports `grant` only
 //! - [`client`]: the same routes from the other side of the socket

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!  deadline ─► settle (lapse, expire, go on with an end) ─┐ fails: due again later, for ever
-//!  start, every minute, after the ends ─► compare ─► end what vanished or was altered, tell what is unknown
+//!  start, every minute, after the ends ─► compare ─► end what vanished or was altered, take away what came late, tell what is unknown
 //!  every two seconds ─► look at the roles ─► end what is not what was approved
 //! ```
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -89,7 +89,9 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
         }
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
         let compare = compared + compare_after(settling.is_empty());
+        // In one order, so that a simulation is the same twice. Whichever wakes it, all that is due is done.
         tokio::select! {
+            biased;
             () = tokio::time::sleep(sleep) => {}
             () = broker.ledger().deadline_moved() => {}
             () = tokio::time::sleep_until(compare) => {}
@@ -162,15 +164,49 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         });
     }
     ends.join_all().await;
-    let unknown = comparison.unknown(&odd, &broker.ledger().bound_in(name));
-    for found in &unknown {
-        tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
+    let since = broker.ledger().bound_in(name);
+    let mut unknown = 0;
+    for found in comparison.of_no_grant(&odd, &since) {
+        match broker.binding_came_late(name, found).await {
+            Ok(true) => {
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding came to be after its grant had ended, and was taken away");
+            }
+            Ok(false) if !site.cluster.labelled(found) => {}
+            Ok(false) => {
+                unknown += 1;
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
+            }
+            Err(error) => {
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, %error, "it could not be told, or not be taken away yet, what a binding of no open grant is");
+            }
+        }
     }
-    let unknown = unknown.len() as u64;
     if unknown > 0 {
         tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each bastion a name of its own, and look at these bindings");
     }
+    if broker.makes_roles(name) {
+        remove_late_roles(broker, name, site).await?;
+    }
     Ok(unknown)
+}
+
+/// Takes away roles that were made for a binding and came to be after the end of its grant.
+async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Result<(), ClusterError> {
+    let made = site.cluster.list_made_roles().await?;
+    // Taken after the list: what is open by now may have made its role before.
+    let open: HashSet<String> = broker.ledger().bound_in(name).iter().map(|grant| grant.id.binding_name()).collect();
+    for ((namespace, role), found) in made.into_iter().filter(|((_, role), _)| !open.contains(role)) {
+        match broker.role_came_late(name, (&namespace, &role), &found).await {
+            Ok(true) => {
+                tracing::warn!(cluster = %name, role, namespace, "a role came to be after its grant had ended, and was taken away");
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(cluster = %name, role, namespace, %error, "a role of a grant that has ended could not be taken away yet");
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Looks at the roles of the live grants, in each cluster at its own pace: one that hangs holds up no other.

@@ -16,9 +16,9 @@ use crate::cluster::Unbound;
 use crate::grant::end;
 use crate::grant::policy::Drift;
 use crate::grant::reconcile::role_drift;
-use crate::grant::request::Person;
+use crate::grant::request::{ClusterName, Person};
 use crate::grant::role::ResolvedRole;
-use crate::grant::{Author, Clock, EndCause, EndProof, Event, Grant, GrantId, Phase};
+use crate::grant::{Author, Binding, Clock, EndCause, EndProof, Event, Found, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, OpenGrant};
 
@@ -103,6 +103,69 @@ impl Broker {
     pub async fn binding_altered(&self, id: &GrantId, found: String) -> Result<(), BrokerError> {
         let event = Event::BindingAltered { found: found.clone() };
         self.end_live(id, EndCause::Drifted, Some(event), |_| Some(found)).await
+    }
+
+    /// Takes away a binding that came to be after the end of its grant: the daemon gave up on its creation, or died, while
+    /// the request was still on its way. The trail announced the binding and its deletion before that end, so the intent is
+    /// recorded; and nothing follows an end. Answers whether it was such a binding. Called by the sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the next comparison finds it again.
+    pub async fn binding_came_late(&self, cluster: &ClusterName, found: &Found) -> Result<bool, BrokerError> {
+        let late = self.late(cluster, &found.name, |binding| found.is_exactly(binding)).await?;
+        match late {
+            Some(binding) => self.remove_late(cluster, &binding, Some(&found.uid)).await,
+            None => Ok(false),
+        }
+    }
+
+    /// The same for a role that was made for a grant's binding.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the next comparison finds it again.
+    pub async fn role_came_late(
+        &self,
+        cluster: &ClusterName,
+        (namespace, name): (&str, &str),
+        role: &ResolvedRole,
+    ) -> Result<bool, BrokerError> {
+        let is_it = |binding: &Binding| {
+            binding.namespace.as_ref().is_some_and(|own| own.as_str() == namespace)
+                && binding.rules.as_ref().is_some_and(|rules| rules.as_slice() == role.rules())
+        };
+        match self.late(cluster, name, is_it).await? {
+            Some(binding) => self.remove_late(cluster, &binding, None).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Which binding of a grant that is over in this cluster an object of this name is, or belongs to.
+    async fn late(
+        &self,
+        cluster: &ClusterName,
+        name: &str,
+        is_it: impl Fn(&Binding) -> bool,
+    ) -> Result<Option<Binding>, BrokerError> {
+        let Some(id) = GrantId::of_binding(name) else { return Ok(None) };
+        let grant = self.ledger.any(&id).await?;
+        // Only what was bound has an intent to unbind before its end.
+        let grant =
+            grant.filter(|grant| grant.phase == Phase::Ended && grant.bind_intended && grant.ask.cluster == *cluster);
+        Ok(grant.and_then(|grant| grant.bindings().into_iter().find(is_it)))
+    }
+
+    async fn remove_late(
+        &self,
+        cluster: &ClusterName,
+        binding: &Binding,
+        uid: Option<&str>,
+    ) -> Result<bool, BrokerError> {
+        let mut binding = binding.clone();
+        if !self.makes_roles(cluster) {
+            binding.rules = None;
+        }
+        let unbound = self.site(cluster)?.cluster.unbind(&binding, uid).await?;
+        Ok(matches!(unbound, Unbound::Deleted | Unbound::AlreadyGone))
     }
 
     /// Ends a live grant whose role, which is this one now, is not the one that was approved, or says so where its

@@ -4,7 +4,7 @@
 //!  grants, taken before the list ─► Comparison ◄─ is_odd ─ each binding, page after page
 //!                                       │ what is odd is kept
 //!                                       ├─► deviations: missing, altered, foreign ─► the grant is ended
-//!                                       └─► unknown: our labels, no open grant    ─► reported, left alone
+//!                                       └─► of no open grant: came late, and is taken away, or is reported and left alone
 //! ```
 //! Pure, and it holds only what is odd: a cluster may have 10,000 bindings. A binding is a grant's by its uid, never by
 //! a label alone. The sweep calls it; `approval` asks about the role once more when a certificate is collected.
@@ -60,7 +60,7 @@ impl<'a> Comparison<'a> {
     }
 
     /// Looks at one binding. When it is odd, it has to be kept for [`deviations`](Self::deviations) and
-    /// [`unknown`](Self::unknown); nearly all are as they were made and can be forgotten.
+    /// [`of_no_grant`](Self::of_no_grant); nearly all are as they were made and can be forgotten.
     pub fn is_odd(&mut self, found: &Found) -> bool {
         let Some((uid, grant)) = self.of_uid.get_key_value(found.uid.as_str()) else { return true };
         let is_as_made = found.has_only_subject(&grant.id.group()) && found.is_of_host(self.host);
@@ -98,16 +98,20 @@ impl<'a> Comparison<'a> {
         live(self.known).filter_map(|grant| judge(grant).map(|deviation| (&grant.id, deviation))).collect()
     }
 
-    /// The bindings that have our labels, but are of no open grant. `since` are the grants that are known after the
-    /// list: what came to be bound meanwhile is theirs.
+    /// The bindings of no open grant that have our labels, or no daemon's and the name of a grant's binding. `since` are the
+    /// grants that are known after the list: what came to be bound meanwhile is theirs.
     #[must_use]
-    pub fn unknown<'f>(&self, odd: &'f [Found], since: &[Arc<Grant>]) -> Vec<&'f Found> {
+    pub fn of_no_grant<'f>(&self, odd: &'f [Found], since: &[Arc<Grant>]) -> Vec<&'f Found> {
         // A binding that is being made has no uid yet; its name has to do.
         let ours: HashMap<String, &[String]> =
             self.known.iter().chain(since).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
         let is_ours =
             |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
-        odd.iter().filter(|found| found.is_of_host(self.host) && !is_ours(found)).collect()
+        let may_be_ours = |found: &Found| match &found.of_host {
+            Some(host) => host == self.host,
+            None => GrantId::of_binding(&found.name).is_some(),
+        };
+        odd.iter().filter(|found| may_be_ours(found) && !is_ours(found)).collect()
     }
 }
 
@@ -190,7 +194,7 @@ mod tests {
             Deviation::Foreign(found) => format!("{}: foreign {}", number(grant), found.uid),
         };
         let deviations = comparison.deviations(&odd).into_iter().map(described).collect();
-        let unknown = comparison.unknown(&odd, since).into_iter().map(|found| found.uid.clone()).collect();
+        let unknown = comparison.of_no_grant(&odd, since).into_iter().map(|found| found.uid.clone()).collect();
         (deviations, unknown)
     }
 
@@ -307,7 +311,14 @@ mod tests {
                 &[],
                 &[],
             ),
-            ("no labels, and nobody knows it", vec![], vec![without_labels(made(3, "a", "u-3"))], &[], &[]),
+            ("no labels, and nobody knows it", vec![], vec![without_labels(made(3, "a", "u-3"))], &[], &["u-3"]),
+            (
+                "no labels, and no name of ours",
+                vec![],
+                vec![renamed(without_labels(made(3, "a", "u-3")), "x")],
+                &[],
+                &[],
+            ),
             ("one that is being made has no uid yet", vec![grant(1, "bind intended", &[])], vec![a()], &[], &[]),
             ("one that is being made is not missing", vec![grant(1, "bind intended", &[])], vec![], &[], &[]),
             (

@@ -284,6 +284,14 @@ impl Ledger {
 
     // ---- the trail's answers ----
 
+    /// The grant of this id, also when it is over; none when nobody ever asked for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn any(&self, id: &GrantId) -> Result<Option<Grant>, LedgerError> {
+        Ok(self.trail.grant(id).await?.map(|open| open.grant))
+    }
+
     /// What approvers of a grant are shown beside what is asked.
     ///
     /// # Errors

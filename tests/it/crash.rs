@@ -333,6 +333,41 @@ fn rewrite(trail: &Path, facts: Vec<Fact>) {
     written.close();
 }
 
+/// A creation that was on its way when the daemon gave up on it, or died, may come to be after the end of its grant. Then it
+/// is taken away, by its uid and only while it is the very binding that the trail announced.
+#[test]
+fn a_binding_that_came_late_is_taken_away() {
+    let mut bastion = Bastion::start();
+    let [late, unlabelled, altered] = [(); 3].map(|()| {
+        let access = bastion.live(&bastion.ask("5m"));
+        let (_, binding) = bastion.admin.get(&bastion.binding_path(&access.grant));
+        assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+        (access, binding)
+    });
+    assert!(bastion.terminate());
+    bind_again(&bastion, &late.1);
+    let without_labels = {
+        let mut binding = unlabelled.1.clone();
+        binding["metadata"]["labels"] = json!({});
+        binding
+    };
+    bind_again(&bastion, &without_labels);
+    let with_another = {
+        let mut binding = altered.1.clone();
+        let more = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory" });
+        binding["subjects"].as_array_mut().unwrap().push(more);
+        binding
+    };
+    bind_again(&bastion, &with_another);
+    bastion.serve();
+    for (access, _) in [&late, &unlabelled] {
+        until("it is taken away", || (bastion.admin.get(&bastion.binding_path(&access.grant)).0 == 404).then_some(()));
+    }
+    assert_eq!(bastion.admin.get(&bastion.binding_path(&altered.0.grant)).0, 200);
+    until("what is not the daemon's is counted", || (bastion.metric("unknown_bindings") == 1).then_some(()));
+    bastion.admin.delete(&bastion.binding_path(&altered.0.grant));
+}
+
 /// The binding as the daemon made it; answers with its new uid.
 fn bind_again(bastion: &Bastion, binding: &Value) -> String {
     let mut again = binding.clone();
