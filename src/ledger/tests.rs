@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 }
 
 fn ledger(folder: &Folder) -> (Ledger, Trail) {
-    let opened = Trail::simulated(&folder.trail(), || ready(Ok(())), || ready(())).unwrap();
+    let opened = Trail::simulated(&folder.trail(), || ready(Ok(())), || ready(Ok(()))).unwrap();
     let trail = opened.trail.clone();
     (Ledger::new(opened, Overseers { readers: Vec::new(), admins: Vec::new() }, now), trail)
 }

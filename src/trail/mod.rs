@@ -161,7 +161,7 @@ impl Trail {
     /// and without waiting for the disk.
     ///
     /// `before` is awaited before each commit and may fail it, with what the disk would say; `after` is awaited between the
-    /// commit and the answer.
+    /// commit and the answer, and may make a failure of the answer, though what was appended stands.
     ///
     /// # Errors
     /// As [`Trail::open`].
@@ -172,7 +172,7 @@ impl Trail {
     ) -> Result<Opened, TrailError>
     where
         B: Future<Output = Result<(), String>> + Send + 'static,
-        A: Future<Output = ()> + Send + 'static,
+        A: Future<Output = Result<(), String>> + Send + 'static,
     {
         Self::opened(path, |store| {
             store.connection.pragma_update(None, "synchronous", "OFF")?;

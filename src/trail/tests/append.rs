@@ -254,8 +254,8 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
 #[tokio::test]
 async fn a_simulated_trail_stores_what_the_daemons_does() {
     let (folder, other) = (Folder::new(), Folder::new());
-    let (may, stored, fails) =
-        (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)), Arc::new(AtomicBool::new(false)));
+    let (may, stored) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (fails, lies) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let turn = |semaphore: &Arc<Semaphore>| {
         let semaphore = Arc::clone(semaphore);
         async move { semaphore.acquire().await.unwrap().forget() }
@@ -271,8 +271,14 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
         }
     };
     let after = {
-        let stored = Arc::clone(&stored);
-        move || turn(&stored)
+        let (stored, lies) = (Arc::clone(&stored), Arc::clone(&lies));
+        move || {
+            let (turn, lies) = (turn(&stored), lies.load(Ordering::Relaxed));
+            async move {
+                turn.await;
+                if lies { Err("no sync".to_owned()) } else { Ok(()) }
+            }
+        }
     };
     let trail = Trail::simulated(&folder.trail(), before, after).unwrap().trail;
     assert!(matches!(Trail::open(&folder.trail()), Err(TrailError::Held(_))));
@@ -289,16 +295,22 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
     assert!(matches!(&failed, Err(TrailError::Unavailable { why, .. }) if why == "no space"), "{failed:?}");
     assert_eq!(trail.fault().unwrap(), "no space");
     fails.store(false, Ordering::Relaxed);
+    lies.store(true, Ordering::Relaxed);
+    let failed = trail.append(vec![requested(3)], None).await;
+    assert!(matches!(&failed, Err(TrailError::Unavailable { why, .. }) if why == "no sync"), "{failed:?}");
+    assert_eq!(trail.lines_of(&id(3)).await.unwrap().len(), 1, "told as failed, and stored");
+    lies.store(false, Ordering::Relaxed);
 
     let daemons = Trail::open(&other.trail()).unwrap().trail;
     daemons.append(vec![requested(1)], None).await.unwrap();
+    daemons.append(vec![requested(3)], None).await.unwrap();
     for (facts, after) in [
         (vec![refused(1), refused(1)], Some(1)),
         (vec![refused(1)], Some(1)),
         (vec![requested(1)], None),
         (vec![], None),
         (vec![requested(2), withdrawn(2)], None),
-        (vec![withdrawn(1)], Some(3)),
+        (vec![withdrawn(1)], Some(4)),
     ] {
         let outcomes = [trail.append(facts.clone(), after).await, daemons.append(facts, after).await];
         let [one, other] = outcomes.map(|outcome| outcome.map_err(|error| error.to_string()));

@@ -108,7 +108,7 @@ fn started(second: i64) -> Fact {
 
 /// A trail that waits for nothing.
 fn simulated(folder: &Folder) -> Trail {
-    let (before, after) = (|| std::future::ready(Ok(())), || std::future::ready(()));
+    let (before, after) = (|| std::future::ready(Ok(())), || std::future::ready(Ok(())));
     Trail::simulated(&folder.trail(), before, after).unwrap().trail
 }
 
