@@ -1,7 +1,7 @@
 # The one index of everything that is built, checked and run here; CI calls the same targets. `make` alone
 # lists them.
 #
-#   setup ─► check        setup ─► lints, unit ─► test        build, plane ─► play, demo
+#   setup ─► check        setup ─► lints, unit, sim ─► test        build, plane ─► play, demo
 
 # Recipes stop at the first failure, also inside a pipe.
 SHELL := bash
@@ -68,6 +68,11 @@ unit: ## every test of cargo, against the real control plane
 	$(call heading,tests)
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-6} cargo test
 
+# A profile of its own: thousands of seeds are worth a build with optimisation, once.
+.PHONY: sim
+sim: setup ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
+	$(call step,simulation,cargo test --profile sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
+
 .PHONY: packages
 packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh
@@ -77,7 +82,7 @@ packages-check: setup ## are the packages as promised? PROFILE=release looks at 
 	$(call step,packages,tests/packages/check.sh)
 
 .PHONY: test
-test: setup scripts fmt clippy doc unit packages-check ## everything that has to hold before a commit
+test: setup scripts fmt clippy doc unit sim packages-check ## everything that has to hold before a commit
 
 # The packages under test are those that `make packages` has just built.
 .PHONY: bastion

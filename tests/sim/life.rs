@@ -1,0 +1,230 @@
+//! One seed: some lives of the daemon, each cut off at any moment, and one last life without faults in which everything
+//! comes to its end.
+
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+
+use jiff::Timestamp;
+use jitd::broker::{Broker, Parts, Site};
+use jitd::ca::{Authority, KeyPlace, read_csr, store};
+use jitd::cluster::{Cluster, Endpoint};
+
+use jitd::grant::policy::Policy;
+use jitd::grant::request::{ClusterName, Window};
+use jitd::grant::times::Times;
+use jitd::ledger::Overseers;
+use jitd::sweep::{self, Findings};
+use jitd::trail::{Trail, verify_file};
+use tower::service_fn;
+use tower::util::BoxCloneSyncService;
+
+use crate::deeds::{Requests, Scene, expect_remembered};
+use crate::oracle::Oracle;
+use crate::world::{World, below, clock, happens, id, sleep, world};
+use crate::{cast, disk, network, oracle, strangers};
+
+/// The daemon's name for itself, as on each of its bindings.
+pub(crate) const HOST: &str = "sim";
+
+/// So long nothing fails before nothing may be left half done.
+const QUARTER: u64 = 900_000;
+
+/// After that nothing at all may be open: the longest window is 10 minutes, and two clocks of 5 run before it.
+const REST: u64 = 600_000;
+
+/// What all seeds have in common.
+pub(crate) struct Stage {
+    folder: PathBuf,
+    policy: Policy,
+    ca_pem: String,
+    requests: Arc<Requests>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> Self {
+        let folder = std::path::Path::new("/dev/shm").join(format!("jitd-sim-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let at = Timestamp::from_second(1_829_900_000).unwrap();
+        store::init(&folder.join("ca"), &KeyPlace::File, &"play".parse().unwrap(), 365, 10, at).unwrap();
+        let request = || {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+            let hash = read_csr(&csr).unwrap().key().clone();
+            (csr, hash)
+        };
+        let of = cast::ENGINEERS.map(|name| (name, (0..5).map(|_| request()).collect())).into();
+        Self {
+            policy: cast::policy(),
+            ca_pem: std::fs::read_to_string(folder.join("ca/root.crt")).unwrap(),
+            requests: Arc::new(Requests { of, shared: request() }),
+            folder,
+        }
+    }
+
+    fn trail(&self) -> PathBuf {
+        self.folder.join("trail.db")
+    }
+
+    /// The daemon as its main puts it together.
+    fn daemon(&self) -> Broker {
+        let opened = Trail::simulated(&self.trail(), disk::before, disk::after).unwrap();
+        let name: ClusterName = "play".parse().unwrap();
+        let endpoint = Endpoint::new(name.clone(), "https://127.0.0.1:6443", &self.ca_pem).unwrap();
+        let exchange = BoxCloneSyncService::new(service_fn(network::exchange));
+        let cluster = Cluster::over(endpoint, HOST, exchange).unwrap();
+        let authority = Authority::open(&self.folder.join("ca"), &KeyPlace::File).unwrap();
+        let five = Window::FIVE_MINUTES;
+        let leads = || vec!["leads".to_owned()];
+        Broker::new(Parts {
+            opened,
+            sites: [(name, Site { cluster, authority: RwLock::new(Arc::new(authority)) })].into(),
+            policy: self.policy.clone(),
+            people: cast::people(),
+            times: Times { answer: five, collect: five, certificate: five },
+            overseers: Overseers { readers: leads(), admins: leads() },
+            clock,
+            ids: id,
+        })
+    }
+
+    /// Plays a seed; what came of it stands in the world.
+    pub(crate) fn play(&self, seed: u64) {
+        world(|world| *world = World::new(seed));
+        for name in ["trail.db", "trail.db-wal", "trail.db-shm", "trail.lock"] {
+            let _ = std::fs::remove_file(self.folder.join(name));
+        }
+        // In some seeds nothing ever fails, so that every limit of time can be held to the second.
+        let is_calm = seed.is_multiple_of(8);
+        let lives = if is_calm { 1 } else { 2 + below(4) };
+        world(|world| {
+            world.calm = is_calm;
+            strangers::furnish(world);
+        });
+        for life in 0..=u32::try_from(lives).unwrap() {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            runtime.block_on(async {
+                world(|world| {
+                    world.begin();
+                    world.life = life;
+                });
+                let outside = [tokio::spawn(network::go_on()), tokio::spawn(oracle::watch())];
+                if u64::from(life) == lives {
+                    self.last_life(is_calm).await;
+                } else {
+                    self.life().await;
+                }
+                drop(outside);
+                world(World::pause);
+            });
+            drop(runtime);
+            if world(|world| world.violation.is_some()) {
+                break;
+            }
+        }
+        world(|world| world.oracle = Oracle::default());
+        if let Err(error) = verify_file(&self.trail(), |_| {}) {
+            world(|world| world.violated(1, error.to_string()));
+        }
+    }
+
+    async fn life(&self) {
+        sleep(below(2) * below(30_000)).await;
+        let calm = world(|world| world.calm);
+        let length = if calm { 400_000 } else { 10_000 + below(230_000) };
+        let over = world(|world| {
+            // Half of them die by the clock, the others at the edge of something that the daemon does.
+            world.fuse = (!calm && world.happens(500)).then(|| 1 + world.below(4_000));
+            world.lost = world.happens(150).then(|| world.one_of(&["max", "dora", "bea"]));
+            Arc::clone(&world.over)
+        });
+        let works = async {
+            let broker = self.begin().await?;
+            let scene = Scene { broker: Arc::clone(&broker), requests: Arc::clone(&self.requests) };
+            scene.begins();
+            sleep(length).await;
+            Some(broker)
+        };
+        let broker = tokio::select! {
+            biased;
+            () = over.notified() => None,
+            broker = works => broker,
+        };
+        if world(|world| !world.alive) {
+            return;
+        }
+        match broker {
+            // In good order: whatever people wait for is cut off all the same.
+            Some(broker) if calm || happens(250) => {
+                let _ = broker.stopped().await;
+                world(|world| {
+                    world.alive = false;
+                    world.count("fault: stopped");
+                    world.note("-- the daemon is stopped".to_owned());
+                });
+            }
+            Some(_) => world(|world| world.kill("by the clock")),
+            None => world(|world| world.kill("because it could not begin")),
+        }
+    }
+
+    /// Opens what is there, and sweeps before anybody is served. None when it could not say so in the trail.
+    async fn begin(&self) -> Option<Arc<Broker>> {
+        world(|world| {
+            world.alive = true;
+            world.half_committed = false;
+            world.is_sweeping = false;
+            world.count("lives");
+            let life = world.life;
+            world.note(format!("-- the daemon begins its life {life}"));
+        });
+        let broker = Arc::new(self.daemon());
+        Oracle::open(&self.trail());
+        expect_remembered(&broker);
+        // As `Daemon::start` does it: what is due is taken away also by one that can't record, and so must not serve.
+        let recorded = broker.started("0.1.0", HOST, "", None).await;
+        world(World::oracle_saw_sweeping);
+        let findings = Arc::new(Findings::default());
+        sweep::start(&broker, &findings).await;
+        recorded.ok()?;
+        tokio::spawn(sweep::run(Arc::clone(&broker), findings));
+        Some(broker)
+    }
+
+    async fn last_life(&self, was_calm: bool) {
+        let over = world(|world| {
+            world.calm = true;
+            world.lost = None;
+            world.fuse = None;
+            // What failed before is tried again within a minute.
+            world.calm_since = world.now() + if was_calm { 0 } else { 75_000 };
+            world.put_right();
+            Arc::clone(&world.over)
+        });
+        let peace = async {
+            let broker = self.begin().await.expect("nothing fails any more");
+            if broker.draining().is_some() {
+                broker.resume(&cast::operator()).await.unwrap();
+            }
+            sleep(QUARTER).await;
+            world(World::oracle_expects_peace);
+            sleep(REST).await;
+            world(World::oracle_expects_nothing);
+            let left = broker.ledger().open(|_| true).len();
+            if left > 0 {
+                world(|world| world.violated(12, format!("the daemon has {left} open grants at the end")));
+            }
+        };
+        tokio::select! {
+            biased;
+            () = over.notified() => {}
+            () = peace => {}
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

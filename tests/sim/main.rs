@@ -1,0 +1,247 @@
+//! The daemon's core in simulation: the real broker, ledger, sweep and trail, on a clock that is paused, an API server that
+//! is a function and a disk that fails, with people and strangers who do everything at once, by the thousand. `make sim`
+//! runs it; CONTRIBUTING.md says how to read a seed that fails.
+//!
+//! ```text
+//!  seed ─► chance ─┬─► people: every verb, side by side ──► Broker ◄── sweep
+//!                  ├─► faults: late, lost, refused, 429, down     │
+//!                  ├─► strangers in the cluster                   ├──► cluster  (requests arrive after a death too)
+//!                  └─► deaths, at any await                       └──► disk     (the trail's file)
+//!                                 oracle: reads the file after each commit, and the API server's objects
+//! ```
+//! The invariants, and where each is held (`oracle.rs`, but for 1 and 10):
+//!  0. Nothing panics.
+//!  1. The chain is whole, the projections are what the events make, every event may follow: after each commit, and
+//!     `verify_file` at the end.
+//!  2. What was acknowledged is there; what was refused never is: at each answer, and by counting at the end.
+//!  3. No certificate is handed over before `live` is on the disk: at each that is.
+//!  4. A grant is intended to be bound once, its object is asked for once in each place, and no effect is sent before its
+//!     intent is on the disk: when a request leaves the daemon.
+//!  5. A binding in the cluster has an open grant: at `ended`, and after each comparison that saw it; while nothing fails
+//!     also by the clock. What is not the daemon's is never deleted: at the API server.
+//!  6. When the window is over access ends: within ten seconds while nothing fails; else it is tried for ever.
+//!  7. No agreement of the requester, of one human twice, or of somebody out of the group at collection: at `agreed`,
+//!     `approved` and the first `issue_intended`.
+//!  8. Limits, one key one person, one owed review, in the order of the trail: at `requested`, the first
+//!     `issue_intended`, `glass_broken`.
+//!  9. While it is drained nothing is given: from the answer to the drain on.
+//! 10. What was told never goes back, over restarts: the file has all that it had, and the daemon remembers what the file
+//!     makes (`deeds::expect_remembered`).
+//! 11. Epochs of several daemons on one trail don't interleave: there is only one daemon yet.
+//! 12. A quarter of an hour after the last fault nothing is collecting or ending, no clock is in the past, and nothing of
+//!     the daemon's is left of what is over; ten minutes later nothing is open.
+//!
+//! Not simulated: the authority signs with real chance, so certificates and the trail's hashes differ between two runs of a
+//! seed; nothing that happens depends on them.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails loudly"
+)]
+
+mod cast;
+mod cluster;
+mod deeds;
+mod disk;
+mod life;
+mod network;
+mod oracle;
+mod strangers;
+mod world;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::life::Stage;
+use crate::world::{Violation, panicked, take_note_of_panics, world};
+
+/// So many are played by `cargo test` alone, which builds them without optimisation.
+const A_FEW: u64 = 20;
+
+/// So many seeds cover everything that has to be covered.
+const ENOUGH: u64 = 300;
+
+/// One of so many is played twice.
+const TWICE: u64 = 50;
+
+/// How much of the history is printed with a violation, and how much before and after.
+const LINES: usize = 150;
+const AROUND: i64 = 120_000;
+
+struct Arguments {
+    seeds: u64,
+    from: u64,
+    /// One seed, with all that happened.
+    seed: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        // `cargo test NAME` gives the name to every target, and so it does with the options of other harnesses.
+        Err(word) if !["--seeds", "--from", "--seed"].contains(&word.as_str()) => {
+            println!("nothing here is called `{word}`");
+            return ExitCode::SUCCESS;
+        }
+        Err(word) => {
+            eprintln!("`{word}` lacks its number\nusage: sim [--seeds N] [--from N] | --seed N");
+            return ExitCode::from(64);
+        }
+    };
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    take_note_of_panics();
+    let stage = Stage::new();
+    match arguments.seed {
+        Some(seed) => one(&stage, seed),
+        None => many(&stage, arguments.from, arguments.seeds),
+    }
+}
+
+/// Answers the first word that is not known.
+fn arguments() -> Result<Arguments, String> {
+    let mut arguments = Arguments { seeds: A_FEW, from: 0, seed: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let number = words.next().and_then(|number| number.parse().ok());
+        match (word.as_str(), number) {
+            ("--seeds", Some(number)) => arguments.seeds = number,
+            ("--from", Some(number)) => arguments.from = number,
+            ("--seed", Some(number)) => arguments.seed = Some(number),
+            _ => return Err(word),
+        }
+    }
+    Ok(arguments)
+}
+
+/// Plays one seed and tells all of it.
+fn one(stage: &Stage, seed: u64) -> ExitCode {
+    let failed = played(stage, seed);
+    world(|world| world.history().for_each(print_line));
+    println!("seed {seed}: digest {:016x}", world(|world| world.digest()));
+    failed.map_or(ExitCode::SUCCESS, |violation| tell(seed, &violation))
+}
+
+fn many(stage: &Stage, from: u64, seeds: u64) -> ExitCode {
+    let began = Instant::now();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut simulated = 0;
+    for seed in from..from.saturating_add(seeds) {
+        if let Some(violation) = played(stage, seed) {
+            world(|world| {
+                let near = |at: i64| (violation.at - AROUND..=violation.at + AROUND).contains(&at);
+                let lines: Vec<_> = world.history().filter(|(at, _)| near(*at)).collect();
+                lines.iter().rev().take(LINES).rev().for_each(|line| print_line(line));
+            });
+            return tell(seed, &violation);
+        }
+        let digest = world(|world| {
+            simulated += world.age();
+            for (what, count) in &world.counts {
+                *counts.entry(what.clone()).or_default() += count;
+            }
+            world.digest()
+        });
+        if seed % TWICE == 0 && (played(stage, seed).is_some() || world(|world| world.digest()) != digest) {
+            println!("seed {seed} is not the same twice: something depends on the host's clock, chance or threads");
+            return ExitCode::FAILURE;
+        }
+    }
+    tell_statistics(seeds, simulated, began.elapsed().as_secs_f64(), &counts);
+    let missing: Vec<String> = wanted().filter(|what| !counts.contains_key(what)).collect();
+    if seeds >= ENOUGH && !missing.is_empty() {
+        println!("never happened, so nothing is proved about it: {}", missing.join(", "));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn played(stage: &Stage, seed: u64) -> Option<Violation> {
+    stage.play(seed);
+    if let Some(panic) = panicked() {
+        world(|world| world.violated(0, panic));
+    }
+    world(|world| world.violation.clone())
+}
+
+fn print_line((at, text): &(i64, String)) {
+    println!("{:>5}.{:03} {text}", at / 1000, at % 1000);
+}
+
+fn tell(seed: u64, Violation { at, invariant, what }: &Violation) -> ExitCode {
+    println!("seed {seed} violates invariant {invariant} at {}.{:03}: {what}", at / 1000, at % 1000);
+    println!("hint: `make sim SEED={seed}` plays it again and prints all of it");
+    ExitCode::FAILURE
+}
+
+fn tell_statistics(seeds: u64, simulated: i64, took: f64, counts: &BTreeMap<String, u64>) {
+    for (what, count) in counts {
+        println!("{count:>10} {what}");
+    }
+    let days = simulated as f64 / 86_400_000.0;
+    let of = |what: &str| counts.get(what).copied().unwrap_or(0);
+    println!(
+        "{seeds} seeds: {} lives in {days:.1} simulated days, {} requests, {} certificates, {} API calls; {:.0} seeds a minute, {:.0} times as fast as life",
+        of("lives"),
+        of("verb: request"),
+        of("certificates"),
+        of("API calls"),
+        seeds as f64 * 60.0 / took,
+        days * 86_400.0 / took,
+    );
+}
+
+/// What has to have happened, or the run proves less than it says.
+fn wanted() -> impl Iterator<Item = String> {
+    let verbs = deeds::TOLD.iter().flat_map(|(verb, can_be_refused)| {
+        [Some(format!("verb: {verb}")), can_be_refused.then(|| format!("refused: {verb}"))].into_iter().flatten()
+    });
+    let listed = FAULTS.iter().map(ToString::to_string);
+    verbs.chain(deeds::pairs()).chain(listed)
+}
+
+const FAULTS: [&str; 38] = [
+    "fault: a request is late",
+    "fault: an answer is lost",
+    "fault: connection refused",
+    "fault: too many requests",
+    "fault: the API server fails",
+    "fault: the API server forbids",
+    "fault: the API server is down",
+    "fault: the authorizer is slow",
+    "fault: a list expired",
+    "fault: a commit fails",
+    "fault: a commit is told as failed and stands",
+    "fault: killed",
+    "fault: stopped",
+    "late: a binding that a daemon made after its death",
+    "late: a binding that the daemon had given up",
+    "late: a binding outlived its grant",
+    "list of several pages",
+    "comparisons that came to their end",
+    "stranger: a binding gets another subject",
+    "stranger: a binding is deleted",
+    "stranger: a binding is made anew by somebody else",
+    "stranger: a binding loses its labels",
+    "stranger: a binding with our labels that we did not make",
+    "stranger: a finalizer holds a binding",
+    "stranger: a namespace goes",
+    "stranger: a role gets more rules",
+    "stranger: a role is deleted",
+    "stranger: a role is made anew",
+    "stranger: a role that was made for a grant is altered",
+    "stranger: a role that was made for a grant is deleted",
+    "stranger: another binding names our group",
+    "stranger: the labels of a namespace change",
+    "code: limit",
+    "code: review-owed",
+    "code: draining",
+    "code: key-in-use",
+    "code: self-approval",
+    "code: approver-lost-right",
+];
