@@ -154,7 +154,7 @@ impl Broker {
     }
 
     /// An operator takes grants away, whatever their phase, side by side; a cluster that does not answer holds up
-    /// only its own. With `drain` nothing new is given meanwhile. Answers after [`REVOKED_WITHIN`] at the latest; what is
+    /// only its own. With `drain` nothing new is given meanwhile. Answers after `REVOKED_WITHIN` at the latest; what is
     /// not over then, or failed, goes on behind the answer and is tried again until it succeeds.
     ///
     /// # Errors

@@ -48,7 +48,7 @@ pub enum Changed {
 /// The changes after a snapshot, in order.
 pub struct Changes(pub(super) broadcast::Receiver<Change>);
 
-/// Changes were lost: the subscriber was more than [`KEPT`] behind, or the ledger is gone.
+/// Changes were lost: the subscriber was more than `KEPT` behind, or the ledger is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
     /// Subscribe again.
