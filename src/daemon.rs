@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::api::{self, Api, Door, Limits};
+use crate::api::{self, Api, Limits, Listener};
 use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
 use crate::ca::{Authority, CaError};
 use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
@@ -27,7 +27,7 @@ use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 use crate::ledger::Overseers;
 use crate::metrics::Metrics;
-use crate::sweep::{self, Findings};
+use crate::sweep::{self, SweepStats};
 use crate::trail::{Opened, Trail, TrailError};
 
 /// Why the daemon can't start or end in good order.
@@ -122,7 +122,7 @@ impl Daemon {
         let guardrails = config.guardrails_sha256.as_deref();
         let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
 
-        let findings = Arc::new(Findings::default());
+        let findings = Arc::new(SweepStats::default());
         sweep::start(&broker, &findings).await;
         // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
         recorded?;
@@ -150,7 +150,7 @@ impl Daemon {
     /// [`DaemonError::Broker`] when the end can't be recorded.
     pub async fn serve(
         self,
-        listeners: Vec<(Door, UnixListener)>,
+        listeners: Vec<(Listener, UnixListener)>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));

@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::broker::Broker;
-use crate::sweep::Findings;
+use crate::sweep::SweepStats;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -47,13 +47,13 @@ pub struct Metrics {
     policy_reload_failed: Gauge,
     draining: Gauge,
     trail_unwritable: Gauge,
-    findings: Arc<Findings>,
+    findings: Arc<SweepStats>,
 }
 
 impl Metrics {
     /// Everything at zero; `findings` are the sweep's.
     #[must_use]
-    pub fn new(findings: Arc<Findings>) -> Self {
+    pub fn new(findings: Arc<SweepStats>) -> Self {
         let mut registry = Registry::with_prefix("jitd");
         let metrics = Self {
             answered: Family::default(),
@@ -135,7 +135,7 @@ impl Metrics {
     #[must_use]
     pub fn text(&self, broker: &Broker) -> String {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        for (phase, count) in broker.ledger().census() {
+        for (phase, count) in broker.ledger().count_by_phase() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
         // The ledger counts where it records.

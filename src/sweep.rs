@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, BrokerError, Site, Turns};
+use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
 use crate::cluster::ClusterError;
 use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
@@ -45,7 +45,7 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 
 /// What was found when the clusters were looked at last; read by the metrics.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct SweepStats {
     /// Bindings with our label that the trail does not know. They are left alone.
     pub unknown: AtomicU64,
     /// Comparisons that a cluster did not let us finish.
@@ -56,12 +56,12 @@ pub struct Findings {
 
 /// Removes what is due, then compares every cluster once. Runs before the socket opens, and gives up
 /// waiting for a cluster that does not answer; what was begun goes on then.
-pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
+pub async fn start(broker: &Arc<Broker>, findings: &Arc<SweepStats>) {
     let (sweeping, finding) = (Arc::clone(broker), Arc::clone(findings));
     // A task of its own: cut off at the limit, it would forget the grants that it has taken as due.
     let first = tokio::spawn(async move {
         let mut settling = JoinSet::new();
-        settle_due(&sweeping, &Arc::new(sweeping.turns(AT_ONCE)), &mut settling);
+        settle_due(&sweeping, &Arc::new(sweeping.limit_per_cluster(AT_ONCE)), &mut settling);
         settling.join_all().await;
         compare_all(&sweeping, &finding).await;
     });
@@ -71,8 +71,8 @@ pub async fn start(broker: &Arc<Broker>, findings: &Arc<Findings>) {
 }
 
 /// Sweeps until it is dropped.
-pub async fn run(broker: Arc<Broker>, findings: Arc<Findings>) {
-    let turns = Arc::new(broker.turns(AT_ONCE));
+pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
+    let turns = Arc::new(broker.limit_per_cluster(AT_ONCE));
     let mut settling = JoinSet::new();
     let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
@@ -108,7 +108,7 @@ fn compare_after(nothing_under_way: bool) -> Duration {
 }
 
 /// Begins to settle everything that is due, and says when the next deadline is.
-fn settle_due(broker: &Arc<Broker>, turns: &Arc<Turns>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
+fn settle_due(broker: &Arc<Broker>, turns: &Arc<PerClusterLimit>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
     let (due, next) = broker.ledger().take_due();
     for id in due {
         let (broker, turns) = (Arc::clone(broker), Arc::clone(turns));
@@ -123,7 +123,7 @@ fn settle_due(broker: &Arc<Broker>, turns: &Arc<Turns>, settling: &mut JoinSet<(
     next
 }
 
-async fn compare_all(broker: &Arc<Broker>, findings: &Findings) {
+async fn compare_all(broker: &Arc<Broker>, findings: &SweepStats) {
     let (mut unknown, mut failed) = (0, 0);
     // Side by side: one that hangs holds up no other.
     let compared = join_all(broker.sites().map(|(name, site)| compare(broker, name, site))).await;
@@ -157,7 +157,7 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         let (broker, id) = (Arc::clone(broker), id.clone());
         ends.spawn(async move {
             let ended = match altered {
-                None => broker.binding_vanished(&id).await,
+                None => broker.binding_missing(&id).await,
                 Some(found) => broker.binding_altered(&id, found).await,
             };
             told(&id, "its binding is not as it was made", ended);
@@ -210,7 +210,7 @@ async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> 
 }
 
 /// Looks at the roles of the live grants, in each cluster at its own pace: one that hangs holds up no other.
-async fn watch_roles(broker: Arc<Broker>, findings: Arc<Findings>, turns: Arc<Turns>) {
+async fn watch_roles(broker: Arc<Broker>, findings: Arc<SweepStats>, turns: Arc<PerClusterLimit>) {
     join_all(broker.sites().map(|(name, site)| watch_roles_of(&broker, name, site, &findings, &turns))).await;
 }
 
@@ -221,8 +221,8 @@ async fn watch_roles_of(
     broker: &Arc<Broker>,
     name: &ClusterName,
     site: &Site,
-    findings: &Findings,
-    turns: &Arc<Turns>,
+    findings: &SweepStats,
+    turns: &Arc<PerClusterLimit>,
 ) {
     let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -250,7 +250,7 @@ async fn watch_roles_of(
             ends.spawn(async move {
                 let _turn = turns.at(&name).await;
                 let ended = match found {
-                    RoleFound::OfCluster(role) => broker.role_is(&id, role.as_deref()).await,
+                    RoleFound::OfCluster(role) => broker.reconcile_role(&id, role.as_deref()).await,
                     RoleFound::NotAsMade => {
                         let found = "the role that was made for it was altered or taken away".to_owned();
                         broker.binding_altered(&id, found).await

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use jitd::grant::policy::{Circumstances, Decision, Policy, Usage, could_be_asked, decide};
-use jitd::grant::request::{Access, Ask, Namespace, Person};
+use jitd::grant::request::{Access, AccessRequest, Namespace, Person};
 use jitd::grant::risk::assess;
 use jitd::grant::role::Rule;
 use serde_json::json;
@@ -61,7 +61,7 @@ fn decision(settings: &Settings) -> Result<f64, Failure> {
         })
         .collect();
     let alice = Person { name: "alice".parse()?, groups: ["oncall".to_owned()].into(), login: None };
-    let ask = Ask {
+    let ask = AccessRequest {
         cluster: "bench".parse()?,
         scope: "team-999-a".parse::<Namespace>()?.into(),
         access: Access::Role("view".parse()?),

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use jitd::grant::request::{Access, Ask, KeyHash, Namespace, PersonName, Scope};
+use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, PersonName, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::{ResolvedRole, Rule};
 use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
@@ -108,7 +108,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
     let (alice, bob): (PersonName, PersonName) = ("alice".parse()?, "bob".parse()?);
     let scope: Scope = NAMESPACE.parse::<Namespace>()?.into();
     let requested = Requested {
-        ask: Ask {
+        ask: AccessRequest {
             cluster: "bench".parse()?,
             scope: scope.clone(),
             access: Access::Role("view".parse()?),

@@ -21,7 +21,7 @@ use crate::wire::Problem;
 
 /// By which socket somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Door {
+pub enum Listener {
     /// The one that everybody may open who may ask.
     Users,
     /// The one for root and the admins, where the daemon is operated.
@@ -33,7 +33,7 @@ pub enum Door {
 pub struct Peer {
     uid: u32,
     login_uid: Option<u32>,
-    door: Door,
+    door: Listener,
 }
 
 impl Peer {
@@ -41,7 +41,7 @@ impl Peer {
     ///
     /// # Errors
     /// The socket is closed already.
-    pub fn of(stream: &UnixStream, door: Door) -> std::io::Result<Self> {
+    pub fn of(stream: &UnixStream, door: Listener) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let uid = credentials.uid();
         // At once: the process waits for its answer now, and may be gone later.
@@ -97,7 +97,7 @@ impl Peer {
     /// # Errors
     /// The problem, with what to do about it.
     pub(super) async fn operator(self, people: &People, broker: &Broker) -> Result<Operator, Problem> {
-        if self.door == Door::Users {
+        if self.door == Listener::Users {
             return Err(Problem::wrong_door());
         }
         let name = match people.by_uid(self.uid).await {

@@ -279,7 +279,7 @@ pub(super) fn revoke_many(call: Call<Operator>) -> BoxFuture<'static, Answer> {
 }
 
 fn state(broker: &Broker) -> Response {
-    let census = broker.ledger().census();
+    let census = broker.ledger().count_by_phase();
     let of = |phase: Phase| census.get(phase.as_str()).copied().unwrap_or(0);
     Json(OperationsView {
         draining: draining(broker),

@@ -28,7 +28,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use self::caller::Door;
+pub use self::caller::Listener;
 pub use self::server::{Limits, serve};
 
 use self::caller::{Caller, Peer};
@@ -110,7 +110,7 @@ enum May {
     Person(fn(Call) -> BoxFuture<'static, Answer>),
     /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
     /// everybody else there is no such grant.
-    Seeing(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
+    Viewer(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
     /// Root or a person of `admins`, by the operators' door only.
     Operator(fn(Call<Operator>) -> BoxFuture<'static, Answer>),
 }
@@ -131,7 +131,7 @@ struct Route {
 
 /// Every route there is.
 fn routes() -> Vec<Route> {
-    use May::{Anyone, Operator, Person, Seeing};
+    use May::{Anyone, Operator, Person, Viewer};
     let route = |method: Method, path, may, summary, body, answer| Route {
         method,
         path,
@@ -177,7 +177,7 @@ fn routes() -> Vec<Route> {
         route(
             get(),
             "/v1/grants/{id}",
-            Seeing(handlers::show),
+            Viewer(handlers::show),
             "one grant, with what its role allows",
             None,
             "GrantView",
@@ -187,7 +187,7 @@ fn routes() -> Vec<Route> {
             ..route(
                 get(),
                 "/v1/grants/{id}/wait",
-                Seeing(handlers::wait),
+                Viewer(handlers::wait),
                 "the grant, as soon as it is another than given",
                 None,
                 "GrantView",
@@ -196,7 +196,7 @@ fn routes() -> Vec<Route> {
         route(
             get(),
             "/v1/grants/{id}/events",
-            Seeing(handlers::events),
+            Viewer(handlers::events),
             "what the trail says about it",
             None,
             "EventList",
@@ -204,16 +204,16 @@ fn routes() -> Vec<Route> {
         route(
             post(),
             "/v1/grants/{id}/approve",
-            Seeing(handlers::approve),
+            Viewer(handlers::approve),
             "say yes to what has this digest",
             Some("ApproveBody"),
             "GrantView",
         ),
-        route(post(), "/v1/grants/{id}/deny", Seeing(handlers::deny), "say no", Some("ReasonBody"), "GrantView"),
+        route(post(), "/v1/grants/{id}/deny", Viewer(handlers::deny), "say no", Some("ReasonBody"), "GrantView"),
         route(
             post(),
             "/v1/grants/{id}/withdraw",
-            Seeing(handlers::withdraw),
+            Viewer(handlers::withdraw),
             "take your request back",
             None,
             "GrantView",
@@ -221,7 +221,7 @@ fn routes() -> Vec<Route> {
         route(
             post(),
             "/v1/grants/{id}/certificate",
-            Seeing(handlers::certificate),
+            Viewer(handlers::certificate),
             "collect your access, or renew its certificate",
             Some("CertificateBody"),
             "CertificateView",
@@ -229,7 +229,7 @@ fn routes() -> Vec<Route> {
         route(
             post(),
             "/v1/grants/{id}/extend",
-            Seeing(handlers::extend),
+            Viewer(handlers::extend),
             "ask for more time; approve and deny answer it",
             Some("ExtendBody"),
             "GrantView",
@@ -237,7 +237,7 @@ fn routes() -> Vec<Route> {
         route(
             post(),
             "/v1/grants/{id}/break-glass",
-            Seeing(handlers::break_glass),
+            Viewer(handlers::break_glass),
             "take your access when nobody answers, where the rule lets it; it has to be reviewed",
             Some("ReasonBody"),
             "GrantView",
@@ -245,16 +245,16 @@ fn routes() -> Vec<Route> {
         route(
             post(),
             "/v1/grants/{id}/review",
-            Seeing(handlers::review),
+            Viewer(handlers::review),
             "say what you found about access that nobody had agreed to; also when it is over",
             Some("ReviewBody"),
             "GrantView",
         ),
-        route(post(), "/v1/grants/{id}/end", Seeing(handlers::end), "give your access back", None, "GrantView"),
+        route(post(), "/v1/grants/{id}/end", Viewer(handlers::end), "give your access back", None, "GrantView"),
         route(
             post(),
             "/v1/grants/{id}/revoke",
-            Seeing(handlers::revoke),
+            Viewer(handlers::revoke),
             "take access away",
             Some("ReasonBody"),
             "GrantView",
@@ -356,7 +356,7 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
             let body = read(route, arrival.headers, arrival.body).await?;
             handler(Call { api, caller, query, body })
         }
-        May::Seeing(handler) => {
+        May::Viewer(handler) => {
             let caller = Caller::identify(peer, &api.people).await?;
             let grant = api.broker.ledger().find(arrival.id.as_deref().unwrap_or_default(), caller.person()).await?;
             let body = read(route, arrival.headers, arrival.body).await?;

@@ -45,7 +45,7 @@ fn operation(route: &Route) -> Value {
     let who = match route.may {
         May::Anyone(_) => "Everyone who can open the socket.",
         May::Person(_) => "Every person the host or the configuration knows.",
-        May::Seeing(_) => {
+        May::Viewer(_) => {
             "Who asked, who may answer or review, auditors and admins; to others there is no such grant (404)."
         }
         May::Operator(_) => "Root, and the people of `admins`, through the operators' socket only.",

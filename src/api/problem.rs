@@ -77,7 +77,7 @@ impl From<LedgerError> for Problem {
                 tracing::warn!(error = %error.in_full(), "a call could not be answered");
                 Self::unwritable_trail()
             }
-            LedgerError::OutOfOrder(_) => Self::internal(),
+            LedgerError::InvalidTransition(_) => Self::internal(),
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::caller::{Door, Peer};
+use super::caller::{Listener, Peer};
 use super::{Api, router};
 use crate::wire::{ErrorCode, Problem};
 
@@ -53,16 +53,21 @@ impl Limits {
         shutdown: Duration::from_secs(10),
     };
 
-    fn at(self, door: Door) -> usize {
+    fn at(self, door: Listener) -> usize {
         match door {
-            Door::Users => self.connections,
-            Door::Operators => self.operators,
+            Listener::Users => self.connections,
+            Listener::Operators => self.operators,
         }
     }
 }
 
 /// Serves at every door until `stop` is done, then lets what has begun come to its end.
-pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limits, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    api: Arc<Api>,
+    doors: Vec<(Listener, UnixListener)>,
+    limits: Limits,
+    stop: impl Future<Output = ()>,
+) {
     let router = router(Arc::clone(&api));
     let graceful = GracefulShutdown::new();
     let stopping = Arc::new(AtomicBool::new(false));
@@ -71,7 +76,7 @@ pub async fn serve(api: Arc<Api>, doors: Vec<(Door, UnixListener)>, limits: Limi
         return;
     }
     // Whoever operates is let in first.
-    guarded.sort_by_key(|guarded| guarded.door == Door::Users);
+    guarded.sort_by_key(|guarded| guarded.door == Listener::Users);
     let mut stop = std::pin::pin!(stop);
     loop {
         let accept = select_all(guarded.iter().map(|guarded| guarded.listener.accept().boxed()));
@@ -151,14 +156,14 @@ async fn all_gone(open: &GracefulShutdown) {
 
 /// A socket with what came through it.
 struct Guarded {
-    door: Door,
+    door: Listener,
     listener: UnixListener,
     open: Arc<Open>,
     turned_away: Arc<Semaphore>,
 }
 
 impl Guarded {
-    fn new(door: Door, listener: UnixListener) -> Self {
+    fn new(door: Listener, listener: UnixListener) -> Self {
         Self { door, listener, open: Arc::default(), turned_away: Arc::new(Semaphore::new(TURNED_AWAY)) }
     }
 }

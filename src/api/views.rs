@@ -2,13 +2,13 @@
 //!
 //! What needs no more than a grant for it is in [`wire`](crate::wire). The handlers are the caller.
 
-use crate::broker::{Explained, Tried, Whose};
+use crate::broker::{DryRun, Explanation, GrantSelector};
 use crate::grant::policy::{Decision, Denial, Outcome};
 use crate::grant::request::{Malformed, Reason};
 use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
 
-impl From<Explained> for DecisionView {
-    fn from(Explained { decision, assessment, tried }: Explained) -> Self {
+impl From<Explanation> for DecisionView {
+    fn from(Explanation { decision, assessment, tried }: Explanation) -> Self {
         let said = match &decision {
             Decision::Ask(terms) => Self {
                 outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
@@ -34,8 +34,8 @@ impl From<Explained> for DecisionView {
     }
 }
 
-impl From<Tried> for TriedView {
-    fn from(Tried { binding, refused }: Tried) -> Self {
+impl From<DryRun> for TriedView {
+    fn from(DryRun { binding, refused }: DryRun) -> Self {
         let kind = match (&binding.namespace, &binding.rules) {
             (_, Some(_)) => "Role",
             (Some(_), None) => "RoleBinding",
@@ -49,18 +49,18 @@ impl From<Tried> for TriedView {
 ///
 /// # Errors
 /// Every word that is not of its form, all at once.
-pub(super) fn whose(body: &RevokeBody) -> Result<(Whose, Reason), Vec<Malformed>> {
+pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Malformed>> {
     let mut wrong = Vec::new();
     let mut keep = |error: Malformed| wrong.push(error);
     let reason = body.reason.parse().map_err(&mut keep).ok();
     let person = body.person.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
     let cluster = body.cluster.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
     let whose = match (body.all, person, cluster) {
-        (true, None, None) => Some(Whose::Everybody),
-        (false, Some(person), None) => person.map(Whose::Person),
-        (false, None, Some(cluster)) => cluster.map(Whose::Cluster),
+        (true, None, None) => Some(GrantSelector::Everybody),
+        (false, Some(person), None) => person.map(GrantSelector::Person),
+        (false, None, Some(cluster)) => cluster.map(GrantSelector::Cluster),
         (false, Some(person), Some(cluster)) => {
-            person.zip(cluster).map(|(person, cluster)| Whose::PersonIn(person, cluster))
+            person.zip(cluster).map(|(person, cluster)| GrantSelector::PersonIn(person, cluster))
         }
         _ => {
             let why = "name either all grants, or a person, a cluster or both".to_owned();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::facts::known;
+use super::facts::gather_facts;
 use super::{Broker, BrokerError, over};
 use crate::grant::glass::{self, Verdict};
 use crate::grant::policy::{self, Decision, Usage};
@@ -25,7 +25,7 @@ impl Broker {
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
         // Before it is marked: what could not be collected is not worth a review.
-        let could = self.could_break(&grant, requester, &reason).await;
+        let could = self.precheck_break_glass(&grant, requester, &reason).await;
         // Held from the count of owed reviews until this one is recorded, so that nobody breaks two at once.
         let _person = self.ledger.lock_person(&grant.requester).await;
         let broken = match could {
@@ -46,17 +46,22 @@ impl Broker {
 
     fn broken(&self, grant: &Grant, requester: &Person, reason: Reason) -> Result<Event, BrokerError> {
         if grant.requester == requester.name {
-            self.gives()?;
+            self.ensure_not_drained()?;
         }
         let owed = self.owes_review(&requester.name, Some(&grant.id));
         let collect = self.times.collect.duration();
-        Ok(glass::smash(grant, requester, reason, owed, collect, self.ledger.now())?)
+        Ok(glass::break_glass(grant, requester, reason, owed, collect, self.ledger.now())?)
     }
 
-    async fn could_break(&self, grant: &Grant, requester: &Person, reason: &Reason) -> Result<(), BrokerError> {
+    async fn precheck_break_glass(
+        &self,
+        grant: &Grant,
+        requester: &Person,
+        reason: &Reason,
+    ) -> Result<(), BrokerError> {
         let _ = self.broken(grant, requester, reason.clone())?;
         let usage = Usage::default();
-        let known = known(self.site(&grant.ask.cluster)?, grant.asked(), usage).await?;
+        let known = gather_facts(self.site(&grant.ask.cluster)?, grant.asked(), usage).await?;
         match policy::decide(&self.policy(), requester, grant.asked(), &known.at(self.ledger.now())) {
             Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
             Decision::Deny(denial) => Err(denial.refusal().into()),

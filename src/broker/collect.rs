@@ -12,7 +12,7 @@ use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::facts::{known, resolve, role_empty};
+use super::facts::{gather_facts, resolve, role_empty};
 use super::proof::ask_until;
 use super::{Broker, BrokerError, Site};
 use crate::ca::{self, CheckedCsr, Signing};
@@ -27,7 +27,7 @@ use crate::hint::Hint;
 use crate::ledger::{Ending, Held, Locked};
 
 /// A certificate that works, and until when.
-pub struct HandedOver<'a> {
+pub struct IssuedAccess<'a> {
     /// Leaf and issuing certificate, PEM.
     pub chain_pem: String,
     /// The last second of its validity.
@@ -48,7 +48,7 @@ impl Broker {
         grant: &Grant,
         requester: &Person,
         csr: &str,
-    ) -> Result<HandedOver<'_>, BrokerError> {
+    ) -> Result<IssuedAccess<'_>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
         let locked = &mut locked;
@@ -77,12 +77,12 @@ impl Broker {
         grant: &Grant,
         requester: &Person,
         csr: CheckedCsr,
-    ) -> Result<HandedOver<'a>, BrokerError> {
-        if let Err(refusal) = self.gives() {
+    ) -> Result<IssuedAccess<'a>, BrokerError> {
+        if let Err(refusal) = self.ensure_not_drained() {
             return Err(self.refuse(locked, requester, "certificate", refusal).await);
         }
         let site = self.site(&grant.ask.cluster)?;
-        let mut known = known(site, grant.asked(), Usage::default()).await?;
+        let mut known = gather_facts(site, grant.asked(), Usage::default()).await?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
@@ -106,18 +106,19 @@ impl Broker {
             circumstances: known.at(self.ledger.now()),
         };
         // Once more, for the cluster may have taken its time.
-        let approved =
-            match approval::collect(grant, csr.key(), &facts).and_then(|approved| self.gives().map(|()| approved)) {
-                Ok(approved) => approved,
-                Err(refusal) => {
-                    let refused = self.refuse(locked, requester, "certificate", refusal.clone()).await;
-                    if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
-                        let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
-                        self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
-                    }
-                    return Err(refused);
+        let approved = match approval::collect(grant, csr.key(), &facts)
+            .and_then(|approved| self.ensure_not_drained().map(|()| approved))
+        {
+            Ok(approved) => approved,
+            Err(refusal) => {
+                let refused = self.refuse(locked, requester, "certificate", refusal.clone()).await;
+                if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
+                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
+                    self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
                 }
-            };
+                return Err(refused);
+            }
+        };
         let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
             return Err(self.refuse(locked, requester, "certificate", role_empty(&grant.ask)).await);
         };
@@ -125,7 +126,7 @@ impl Broker {
         let intent = Event::BindIntended { binding: grant.id.binding_name() };
         let handed_over = self.issue(locked, approved, csr, &[intent], Some(person)).await;
         let live = match handed_over {
-            Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| HandedOver { until, ..handed_over }),
+            Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),
             Err(error) => Err(error),
         };
         if let Err(error) = &live
@@ -146,7 +147,7 @@ impl Broker {
         csr: CheckedCsr,
         then: &[Event],
         person: Option<Held>,
-    ) -> Result<HandedOver<'a>, BrokerError> {
+    ) -> Result<IssuedAccess<'a>, BrokerError> {
         let grant = locked.grant();
         let now = self.ledger.now();
         self.clock_is_sane(now)?;
@@ -171,7 +172,7 @@ impl Broker {
         outcome.push(Event::Issued { serial: certificate.serial, leaf_sha256: certificate.leaf_sha256 });
         outcome.extend_from_slice(then);
         let grant = self.ledger.record(locked, &Author::Daemon, outcome).await?;
-        Ok(HandedOver {
+        Ok(IssuedAccess {
             chain_pem: certificate.chain_pem,
             not_after: certificate.not_after,
             until: grant.deadline.unwrap_or(certificate.not_after),

@@ -90,7 +90,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
-    pub async fn binding_vanished(&self, id: &GrantId) -> Result<(), BrokerError> {
+    pub async fn binding_missing(&self, id: &GrantId) -> Result<(), BrokerError> {
         let reason = "its binding was gone from the cluster".to_owned();
         self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await
     }
@@ -173,7 +173,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
-    pub async fn role_is(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
+    pub async fn reconcile_role(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
         let Some(open_grant) = self.ledger.open_grant(id) else { return Ok(()) };
         if open_grant.grant().terms.drift == Drift::Warn {
             let mut locked = open_grant.lock().await;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::facts::known;
+use super::facts::gather_facts;
 use super::{Broker, BrokerError};
 use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Ask, Person, Reason, Window};
+use crate::grant::request::{AccessRequest, Person, Reason, Window};
 use crate::grant::{Author, Event, Grant};
 
 impl Broker {
@@ -28,7 +28,7 @@ impl Broker {
         let grant = locked.grant();
         let asked = self.asked_for_more(&grant, requester, window, reason).await.map(|event| vec![event]);
         let asked = self.record_or_refuse(&mut locked, requester, "extend", asked).await?;
-        match extension::of_itself(&asked, self.ledger.now())? {
+        match extension::auto_extend(&asked, self.ledger.now())? {
             Some(extended) => Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![extended]).await?),
             None => Ok(asked),
         }
@@ -44,10 +44,10 @@ impl Broker {
         if grant.requester != requester.name {
             return Err(Refusal::not_the_requester().into());
         }
-        self.gives()?;
+        self.ensure_not_drained()?;
         let answer_within = self.times.answer.duration();
         let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
-        self.still_gives(grant, requester, reason).await?;
+        self.recheck_policy(grant, requester, reason).await?;
         Ok(asked)
     }
 
@@ -63,7 +63,7 @@ impl Broker {
             let why = "more time can be agreed to or not, but not cut down";
             return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
         }
-        self.gives()?;
+        self.ensure_not_drained()?;
         let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
         // Nothing is collected after this that would look again.
         if matches!(agreed, Event::Extended { .. }) {
@@ -71,22 +71,22 @@ impl Broker {
                 let why = format!("`{}` is not known on this host any more", grant.requester);
                 Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
             })?;
-            self.still_gives(grant, &requester, extension.reason.clone()).await?;
+            self.recheck_policy(grant, &requester, extension.reason.clone()).await?;
         }
         Ok(agreed)
     }
 
     /// Whether the policy of now would give the access again for this reason, with the same to agree; the role is
     /// watched all the time.
-    pub(super) async fn still_gives(
+    pub(super) async fn recheck_policy(
         &self,
         grant: &Grant,
         requester: &Person,
         reason: Reason,
     ) -> Result<(), BrokerError> {
-        let ask = Ask { reason, ..grant.asked().clone() };
+        let ask = AccessRequest { reason, ..grant.asked().clone() };
         let usage = Usage { review_owed: self.owes_review(&requester.name, Some(&grant.id)), ..Usage::default() };
-        let known = known(self.site(&ask.cluster)?, &ask, usage).await?;
+        let known = gather_facts(self.site(&ask.cluster)?, &ask, usage).await?;
         match policy::decide(&self.policy(), requester, &ask, &known.at(self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
             Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")

@@ -7,12 +7,12 @@ use super::Site;
 use crate::cluster::{ClusterError, Probe};
 use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Access, Ask};
+use crate::grant::request::{Access, AccessRequest};
 use crate::grant::risk::{self, Assessment};
 use crate::grant::role::ResolvedRole;
 
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
-pub(super) struct Known {
+pub(super) struct ClusterFacts {
     pub(super) role: Option<ResolvedRole>,
     /// The labels of the namespaces that exist.
     pub(super) labels: Labels,
@@ -20,13 +20,13 @@ pub(super) struct Known {
     pub(super) usage: Usage,
 }
 
-impl Known {
+impl ClusterFacts {
     pub(super) fn at(&self, now: Timestamp) -> Circumstances<'_> {
         Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage: self.usage }
     }
 
     /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
-    pub(super) fn asked_for(&self, ask: &Ask) -> Result<&ResolvedRole, Refusal> {
+    pub(super) fn asked_for(&self, ask: &AccessRequest) -> Result<&ResolvedRole, Refusal> {
         if let Some(missing) = ask.scope.namespaces().iter().find(|name| !self.labels.contains_key(*name)) {
             let why = format!("there is no namespace `{missing}` in `{}`", ask.cluster);
             return Err(Refusal::new(Code::NamespaceMissing, why));
@@ -43,7 +43,7 @@ impl Known {
 }
 
 /// Asks the cluster, all at once.
-pub(super) async fn known(site: &Site, ask: &Ask, usage: Usage) -> Result<Known, ClusterError> {
+pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest, usage: Usage) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
     let (labels, role, version) = tokio::try_join!(labels, resolve(site, ask), site.cluster.version())?;
@@ -51,11 +51,11 @@ pub(super) async fn known(site: &Site, ask: &Ask, usage: Usage) -> Result<Known,
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
     let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
-    Ok(Known { role, labels, assessment, usage })
+    Ok(ClusterFacts { role, labels, assessment, usage })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.
-pub(super) async fn resolve(site: &Site, ask: &Ask) -> Result<Option<ResolvedRole>, ClusterError> {
+pub(super) async fn resolve(site: &Site, ask: &AccessRequest) -> Result<Option<ResolvedRole>, ClusterError> {
     match &ask.access {
         Access::Role(role) => site.cluster.resolve_role(ask.scope.namespaces().first(), role).await,
         // No role of the cluster, so no uid; it is made when it is bound.
@@ -63,7 +63,7 @@ pub(super) async fn resolve(site: &Site, ask: &Ask) -> Result<Option<ResolvedRol
     }
 }
 
-pub(super) fn role_empty(ask: &Ask) -> Refusal {
+pub(super) fn role_empty(ask: &AccessRequest) -> Refusal {
     Refusal::new(Code::RoleEmpty, format!("{} allows nothing in {}", told(&ask.access), ask.scope))
         .hint("its rules are empty, or hold only outside of namespaces")
 }

@@ -43,10 +43,10 @@ use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
 use crate::trail::{Opened, TrailError};
 
-pub use self::collect::HandedOver;
-pub use self::operate::{Revocation, Revoked, Whose};
+pub use self::collect::IssuedAccess;
+pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
-pub use self::request::{Explained, Tried, random_id};
+pub use self::request::{DryRun, Explanation, random_id};
 
 /// Why a step did not happen. A refusal is our answer; everything else is our failure.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +130,9 @@ pub struct Site {
 }
 
 /// So many ends of each cluster are under way at a time: one that hangs holds up only its own.
-pub struct Turns(BTreeMap<ClusterName, Semaphore>);
+pub struct PerClusterLimit(BTreeMap<ClusterName, Semaphore>);
 
-impl Turns {
+impl PerClusterLimit {
     /// Waits for a turn, which lasts until it is dropped. A cluster that the configuration does not have has none.
     pub async fn at(&self, cluster: &ClusterName) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
@@ -242,8 +242,8 @@ impl Broker {
         Ok(self.ledger.note(&Author::Daemon, Event::Stopped).await?)
     }
 
-    fn gives(&self) -> Result<(), Refusal> {
-        drain::gives(self.draining().as_deref())
+    fn ensure_not_drained(&self) -> Result<(), Refusal> {
+        drain::ensure_not_drained(self.draining().as_deref())
     }
 
     /// The person of this name with the groups of now; none when the host knows nobody by it. While the name service fails
@@ -274,10 +274,10 @@ impl Broker {
         self.policy().makes_roles(cluster)
     }
 
-    /// Turns of which every cluster gives so many at a time.
+    /// A limit of so many at a time for each cluster.
     #[must_use]
-    pub fn turns(&self, at_once: usize) -> Turns {
-        Turns(self.sites.keys().map(|cluster| (cluster.clone(), Semaphore::new(at_once))).collect())
+    pub fn limit_per_cluster(&self, at_once: usize) -> PerClusterLimit {
+        PerClusterLimit(self.sites.keys().map(|cluster| (cluster.clone(), Semaphore::new(at_once))).collect())
     }
 
     /// The clusters, by name.

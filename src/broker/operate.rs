@@ -27,7 +27,7 @@ const REVOKED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Whose grants an operator means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum GrantSelector {
     /// Every grant.
     Everybody,
     /// Those of a person.
@@ -38,8 +38,8 @@ pub enum Whose {
     PersonIn(PersonName, ClusterName),
 }
 
-impl Whose {
-    fn is_meant(&self, grant: &Grant) -> bool {
+impl GrantSelector {
+    fn matches(&self, grant: &Grant) -> bool {
         match self {
             Self::Everybody => true,
             Self::Person(person) => grant.requester == *person,
@@ -113,11 +113,11 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Refused`] for a cluster or a person that there is not: a name that is wrong must not look like one
     /// with nothing to revoke.
-    pub async fn meant(&self, whose: &Whose) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
-        if let Whose::Cluster(cluster) | Whose::PersonIn(_, cluster) = whose {
+    pub async fn meant(&self, whose: &GrantSelector) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
+        if let GrantSelector::Cluster(cluster) | GrantSelector::PersonIn(_, cluster) = whose {
             self.site(cluster)?;
         }
-        let meant = self.ledger.open(|grant| whose.is_meant(grant));
+        let meant = self.ledger.open(|grant| whose.matches(grant));
         match whose.person() {
             Some(person) if meant.is_empty() && !self.has_heard_of(person).await? => Err(self.nobody(person).into()),
             _ => Ok(meant),
@@ -145,7 +145,7 @@ impl Broker {
     ///
     /// # Errors
     /// As [`Broker::meant`].
-    pub async fn planned(&self, whose: &Whose) -> Result<Revocation, BrokerError> {
+    pub async fn planned(&self, whose: &GrantSelector) -> Result<Revocation, BrokerError> {
         let planned = self.meant(whose).await?.into_iter().map(|open_grant| {
             let grant = open_grant.grant();
             Revoked { was: grant.phase, grant, why: None }
@@ -161,7 +161,7 @@ impl Broker {
     /// As [`Broker::meant`]; then nothing is done.
     pub async fn revoke_many(
         self: &Arc<Self>,
-        whose: &Whose,
+        whose: &GrantSelector,
         by: &Operator,
         reason: &Reason,
         drain: bool,
@@ -195,7 +195,7 @@ impl Broker {
     async fn take_away(&self, meant: &[Arc<OpenGrant>], by: &Operator, reason: &Reason) -> Vec<Option<String>> {
         let ending =
             Ending { why: EndCause::Revoked, by: Author::Operator(by.clone()), reason: Some(reason.to_string()) };
-        let turns = self.turns(REVOKED_AT_ONCE);
+        let turns = self.limit_per_cluster(REVOKED_AT_ONCE);
         let taken = meant.iter().map(|open_grant| async {
             self.intend(open_grant, &ending).await;
             let _turn = turns.at(&open_grant.grant().ask.cluster).await;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::future::try_join_all;
 use jiff::SignedDuration;
 
-use super::facts::known;
+use super::facts::gather_facts;
 use super::{Broker, BrokerError, Site};
 use crate::ca;
 use crate::cluster::ClusterError;
@@ -18,7 +18,7 @@ use crate::grant::approval;
 use crate::grant::digest;
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Ask, ClusterName, KeyHash, Person, PersonName, after};
+use crate::grant::request::{AccessRequest, ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::risk::Assessment;
 use crate::grant::scope;
 use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
@@ -26,18 +26,18 @@ use crate::hint::Hint;
 
 /// What would be said to a request.
 #[derive(Debug)]
-pub struct Explained {
+pub struct Explanation {
     /// What the policy says.
     pub decision: Decision,
     /// What it would reach; none when it was denied before the cluster was asked.
     pub assessment: Option<Assessment>,
     /// What the API server would say to each binding; empty when it was not asked.
-    pub tried: Vec<Tried>,
+    pub tried: Vec<DryRun>,
 }
 
 /// A binding that was not made, only tried.
 #[derive(Debug)]
-pub struct Tried {
+pub struct DryRun {
     /// The binding.
     pub binding: Binding,
     /// Why the API server would refuse it; none when it would take it.
@@ -55,14 +55,19 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`], also for what is refused whatever the policy says.
-    pub async fn explain(&self, requester: &Person, ask: &Ask, dry_run: bool) -> Result<Explained, BrokerError> {
+    pub async fn explain(
+        &self,
+        requester: &Person,
+        ask: &AccessRequest,
+        dry_run: bool,
+    ) -> Result<Explanation, BrokerError> {
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name, None).await?;
         if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
-            return Ok(Explained { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
+            return Ok(Explanation { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
         scope::access_fits_scope(ask)?;
-        let known = known(site, ask, usage).await?;
+        let known = gather_facts(site, ask, usage).await?;
         scope::leaves_the_guard(ask, known.asked_for(ask)?)?;
         let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
         let bindings = match &decision {
@@ -70,14 +75,14 @@ impl Broker {
             _ => Vec::new(),
         };
         let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
-        Ok(Explained { decision, assessment: Some(known.assessment), tried })
+        Ok(Explanation { decision, assessment: Some(known.assessment), tried })
     }
 
     /// Somebody asks. A refusal is recorded too.
     ///
     /// # Errors
     /// [`BrokerError`]; no grant comes to be.
-    pub async fn request(&self, requester: &Person, ask: Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+    pub async fn request(&self, requester: &Person, ask: AccessRequest, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         match self.requested(requester, &ask, csr).await {
             Ok(grant) => Ok(grant),
             Err(BrokerError::Refused(refusal)) => {
@@ -90,8 +95,8 @@ impl Broker {
         }
     }
 
-    async fn requested(&self, requester: &Person, ask: &Ask, csr: &str) -> Result<Arc<Grant>, BrokerError> {
-        self.gives()?;
+    async fn requested(&self, requester: &Person, ask: &AccessRequest, csr: &str) -> Result<Arc<Grant>, BrokerError> {
+        self.ensure_not_drained()?;
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
@@ -99,7 +104,7 @@ impl Broker {
         scope::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;
-        let mut known = known(site, ask, usage).await?;
+        let mut known = gather_facts(site, ask, usage).await?;
         let role = known.asked_for(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;
         // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
@@ -113,7 +118,7 @@ impl Broker {
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
-        self.gives()?;
+        self.ensure_not_drained()?;
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
         let shown = Shown { role, assessment: known.assessment, holds, holds_more };
 
@@ -132,7 +137,7 @@ impl Broker {
         drop((person, key_lock));
         let grant = open_grant.grant();
         tracing::info!(grant = %grant.id, requester = %grant.requester, cluster = %ask.cluster, access = %ask.access, "requested");
-        match approval::approve_of_itself(&grant, self.times.collect.duration(), now) {
+        match approval::auto_approve(&grant, self.times.collect.duration(), now) {
             Some(approved) => {
                 let mut locked = open_grant.lock().await;
                 Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![approved]).await?)
@@ -179,7 +184,7 @@ impl Broker {
         }
         live.sort_unstable_by(newest);
         let held = |grant: &Arc<Grant>| {
-            let Ask { scope, access, .. } = &*grant.ask;
+            let AccessRequest { scope, access, .. } = &*grant.ask;
             Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() }
         };
         (live.iter().map(held).collect(), more)
@@ -209,7 +214,7 @@ pub fn random_id() -> Option<GrantId> {
 }
 
 /// What the API server would say to a binding; its failures are ours, its refusals are the answer.
-async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
+async fn tried(site: &Site, binding: Binding) -> Result<DryRun, ClusterError> {
     let refused = match site.cluster.would_bind(&binding).await {
         Ok(()) => None,
         Err(
@@ -220,7 +225,7 @@ async fn tried(site: &Site, binding: Binding) -> Result<Tried, ClusterError> {
         ) => Some(refused.in_full().to_string().replace('\n', "; ")),
         Err(failure) => return Err(failure),
     };
-    Ok(Tried { binding, refused })
+    Ok(DryRun { binding, refused })
 }
 
 fn key_in_use(why: &str) -> Refusal {

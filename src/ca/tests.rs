@@ -25,9 +25,9 @@ use super::store::{CertificateFacts, Shown};
 use super::*;
 use crate::files::FileError;
 use crate::grant::approval;
-use crate::grant::glass::Glass;
+use crate::grant::glass::BreakGlassRecord;
 use crate::grant::refusal::Code;
-use crate::grant::request::{Access, Ask, ClusterName, Namespace, PersonName};
+use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
 
 const PEM_FORM: ::pem::EncodeConfig = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
@@ -89,7 +89,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         id: GrantId::from_random([7; 10]),
         requester: "alice".parse().unwrap(),
         requester_login: None,
-        ask: Arc::new(Ask {
+        ask: Arc::new(AccessRequest {
             cluster: cluster(),
             scope: "payments".parse::<Namespace>().unwrap().into(),
             access: Access::Role("view".parse().unwrap()),
@@ -952,7 +952,7 @@ fn broken_glass_is_marked_in_the_uid_alone() {
     let authority = made(&folder);
     let (until, csr) = (now().checked_add(seconds(900)).unwrap(), some_csr());
     let mut grant = live(csr.key(), until);
-    grant.glass = Some(Box::new(Glass {
+    grant.glass = Some(Box::new(BreakGlassRecord {
         reason: "nobody answers".parse().unwrap(),
         broken_at: now(),
         review_until: until,

@@ -14,7 +14,7 @@ use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{RoleDrift, role_drift};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, KeyHash, Person, PersonName, after};
+use super::request::{Access, AccessRequest, KeyHash, Person, PersonName, after};
 use super::{Event, Grant, GrantId, Narrowed, Phase, Shown};
 use crate::rbac::ResolvedRole;
 
@@ -97,7 +97,7 @@ pub fn approve(
 
 /// The same yes, given to a narrowed request. Answers `narrowed`, and then the yes with the new digest.
 #[must_use]
-pub fn to_less(grant: &Grant, yes: Event, ask: Ask, shown: Shown) -> Vec<Event> {
+pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> Vec<Event> {
     let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
     let answered = digest.clone();
     let yes = match yes {
@@ -110,7 +110,7 @@ pub fn to_less(grant: &Grant, yes: Event, ask: Ask, shown: Shown) -> Vec<Event> 
 
 /// The approval of a request for which the policy asks nobody; none when somebody has to agree.
 #[must_use]
-pub fn approve_of_itself(grant: &Grant, collect_within: SignedDuration, now: Timestamp) -> Option<Event> {
+pub fn auto_approve(grant: &Grant, collect_within: SignedDuration, now: Timestamp) -> Option<Event> {
     grant.terms.steps.is_empty().then(|| Event::Approved {
         digest: grant.digest.to_string(),
         groups: BTreeSet::new(),
@@ -284,7 +284,7 @@ pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
 /// The end of a window that begins now, rounded down to a whole second as certificates require; never longer than what
 /// was asked.
 #[must_use]
-pub fn window_end(ask: &Ask, now: Timestamp) -> Timestamp {
+pub fn window_end(ask: &AccessRequest, now: Timestamp) -> Timestamp {
     let begin = Timestamp::from_second(now.as_second()).unwrap_or(now);
     after(begin, ask.window.duration())
 }

@@ -2,7 +2,7 @@
 //! sweep and the auditor look for the same objects.
 
 use super::GrantId;
-use super::request::{Access, Ask, ExactRules, Namespace, PersonName, RoleName, RoleRef, Scope};
+use super::request::{Access, AccessRequest, ExactRules, Namespace, PersonName, RoleName, RoleRef, Scope};
 
 /// What is created in the cluster for a grant: a RoleBinding, or a ClusterRoleBinding for the whole
 /// cluster, of one role to one group.
@@ -43,7 +43,7 @@ impl Binding {
 
 /// The bindings that a grant of this id would have: one a namespace, or one for the whole cluster.
 #[must_use]
-pub fn bindings(id: &GrantId, ask: &Ask, requester: &PersonName, broken_glass: bool) -> Vec<Binding> {
+pub fn bindings(id: &GrantId, ask: &AccessRequest, requester: &PersonName, broken_glass: bool) -> Vec<Binding> {
     let (role, rules) = match &ask.access {
         Access::Role(role) => (role.clone(), None),
         Access::Rules(rules) => (RoleRef::Role(RoleName::owned_by(id)), Some(rules.clone())),

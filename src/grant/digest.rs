@@ -1,6 +1,6 @@
 //! The digest of a request that an approval answers.
 
-use super::request::{Ask, KeyHash, PersonName};
+use super::request::{AccessRequest, KeyHash, PersonName};
 use super::{GrantId, Shown};
 
 pub use crate::rbac::digest::{hex, sha256_hex};
@@ -9,7 +9,7 @@ pub use crate::rbac::digest::{hex, sha256_hex};
 /// allowed and reached at that moment, and what the requester had. An approval that carries another digest
 /// is refused.
 #[must_use]
-pub fn of_request(id: &GrantId, requester: &PersonName, ask: &Ask, key: &KeyHash, shown: &Shown) -> String {
+pub fn of_request(id: &GrantId, requester: &PersonName, ask: &AccessRequest, key: &KeyHash, shown: &Shown) -> String {
     let shown = serde_json::json!({
         "grant": id, "requester": requester, "ask": ask, "key": key, "role": shown.role.uid,
         "rules": shown.role.rules_sha256(), "assessment": shown.assessment, "holds": shown.holds, "holdsMore": shown.holds_more,

@@ -38,7 +38,7 @@ impl Draining {
 ///
 /// # Errors
 /// The refusal, with the operator's reason.
-pub fn gives(draining: Option<&Draining>) -> Result<(), Refusal> {
+pub fn ensure_not_drained(draining: Option<&Draining>) -> Result<(), Refusal> {
     let Some(Draining { since, reason, .. }) = draining else { return Ok(()) };
     let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
     Err(Refusal::new(Code::Draining, format!("nothing is given at the moment, since {since:.0}{why}"))
@@ -58,10 +58,10 @@ mod tests {
 
     #[test]
     fn nothing_is_given_from_a_drain_to_a_resumption() {
-        assert_eq!(gives(None), Ok(()));
+        assert_eq!(ensure_not_drained(None), Ok(()));
         let drained = fact(Event::Drained { reason: Some("kernel update".parse().unwrap()) });
         let draining = Draining::after(None, &drained);
-        let refusal = gives(draining.as_ref()).unwrap_err();
+        let refusal = ensure_not_drained(draining.as_ref()).unwrap_err();
         assert_eq!(refusal.code, Code::Draining);
         assert!(refusal.why.ends_with(": kernel update"), "{}", refusal.why);
         let later = Draining::after(draining.clone(), &fact(Event::Stopped));

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::GrantId;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
-use super::request::{Access, Ask, KeyHash, Reason, Scope, Window};
+use super::request::{Access, AccessRequest, KeyHash, Reason, Scope, Window};
 use crate::rbac::risk::Assessment;
 use crate::rbac::role::ResolvedRole;
 
@@ -52,7 +52,7 @@ pub enum Event {
     /// Somebody asked and was refused before a grant came to be.
     RequestRefused {
         /// What was asked.
-        ask: Ask,
+        ask: AccessRequest,
         /// The stable code of the refusal.
         code: String,
         /// The sentence that was answered.
@@ -261,7 +261,7 @@ impl Event {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requested {
     /// What is asked.
-    pub ask: Ask,
+    pub ask: AccessRequest,
     /// The key the certificate will be for.
     pub key: KeyHash,
     /// What approvers are shown beside it.
@@ -293,7 +293,7 @@ pub struct DecidedOn {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Narrowed {
     /// What is asked now; see [`super::narrow`].
-    pub ask: Ask,
+    pub ask: AccessRequest,
     /// What approvers are shown beside it.
     pub shown: Shown,
     /// What an approval answers from now on.

@@ -84,7 +84,7 @@ pub fn deny(grant: &Grant, reason: String, now: Timestamp) -> Result<Event, Refu
 ///
 /// # Errors
 /// The refusal, as for [`approve`].
-pub fn of_itself(grant: &Grant, now: Timestamp) -> Result<Option<Event>, Refusal> {
+pub fn auto_extend(grant: &Grant, now: Timestamp) -> Result<Option<Event>, Refusal> {
     if !grant.terms.steps.is_empty() {
         return Ok(None);
     }

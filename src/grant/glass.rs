@@ -25,7 +25,7 @@ use super::{Event, Grant, Phase};
 
 /// Glass that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Glass {
+pub struct BreakGlassRecord {
     /// Why nobody could be waited for.
     pub reason: Reason,
     /// When.
@@ -72,7 +72,7 @@ impl Verdict {
     }
 }
 
-impl Glass {
+impl BreakGlassRecord {
     /// Whether the review is owed and its time is over.
     #[must_use]
     pub fn is_overdue(&self, now: Timestamp) -> bool {
@@ -99,7 +99,7 @@ pub fn possible_from(grant: &Grant) -> Option<Timestamp> {
 ///
 /// # Errors
 /// The refusal, when it is not theirs, nobody is waited for, the rule gives none, or it is too early.
-pub fn smash(
+pub fn break_glass(
     grant: &Grant,
     by: &Person,
     reason: Reason,
@@ -181,7 +181,7 @@ pub fn review(
 /// Whether nothing is owed any more after one more review.
 #[must_use]
 pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
-    let mut all = grant.glass.as_deref().map(Glass::reviewers).unwrap_or_default();
+    let mut all = grant.glass.as_deref().map(BreakGlassRecord::reviewers).unwrap_or_default();
     all.push(by);
     unmet(steps(grant), &all).is_empty()
 }

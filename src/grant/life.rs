@@ -18,9 +18,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::extension::Extension;
-use super::glass::{self, Glass};
+use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
-use super::request::{Ask, KeyHash, Login, PersonName, Window, after};
+use super::request::{AccessRequest, KeyHash, Login, PersonName, Window, after};
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
 use crate::rbac::risk::Severity;
 
@@ -83,9 +83,9 @@ pub struct Grant {
     /// How they came to the host when they asked.
     pub requester_login: Option<Login>,
     /// What was asked, or what approvers left of it.
-    pub ask: Arc<Ask>,
+    pub ask: Arc<AccessRequest>,
     /// What was asked at first, where approvers cut it down or broken glass gives less.
-    pub narrowed_from: Option<Arc<Ask>>,
+    pub narrowed_from: Option<Arc<AccessRequest>>,
     /// The key it is for.
     pub key: KeyHash,
     /// Uid of the role when it was asked for.
@@ -97,7 +97,7 @@ pub struct Grant {
     /// More time that was asked for and not answered yet.
     pub extension: Option<Box<Extension>>,
     /// Set when the requester took the access without an approval, with the reviews since.
-    pub glass: Option<Box<Glass>>,
+    pub glass: Option<Box<BreakGlassRecord>>,
     /// How many questions and answers there were, of all kinds.
     pub answers: u32,
     /// How its role changed while it was live, where its terms only warn.
@@ -139,7 +139,7 @@ fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
 /// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event `{event}` may not follow phase `{phase}` of grant {grant}")]
-pub struct OutOfOrder {
+pub struct InvalidTransition {
     /// The grant.
     pub grant: GrantId,
     /// Its phase, or `none` before the request.
@@ -152,10 +152,10 @@ impl Grant {
     /// The grant that a `requested` fact begins.
     ///
     /// # Errors
-    /// [`OutOfOrder`] when the fact is any other, or has no grant or no author.
-    pub fn begin(fact: &Fact) -> Result<Self, OutOfOrder> {
+    /// [`InvalidTransition`] when the fact is any other, or has no grant or no author.
+    pub fn begin(fact: &Fact) -> Result<Self, InvalidTransition> {
         let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, fact.by(), &fact.event) else {
-            return Err(OutOfOrder {
+            return Err(InvalidTransition {
                 grant: fact.grant.clone().unwrap_or_else(|| GrantId::from_random([0; 10])),
                 phase: "none",
                 event: fact.event.kind(),
@@ -195,8 +195,8 @@ impl Grant {
     /// The grant after `fact`. Only this match says which event may follow which.
     ///
     /// # Errors
-    /// [`OutOfOrder`] when the fact may not follow.
-    pub fn follow(mut self, fact: &Fact) -> Result<Self, OutOfOrder> {
+    /// [`InvalidTransition`] when the fact may not follow.
+    pub fn apply(mut self, fact: &Fact) -> Result<Self, InvalidTransition> {
         use Event as E;
         use Phase as P;
         match (self.phase, &fact.event) {
@@ -213,7 +213,8 @@ impl Grant {
                 let (reason, digest) = (reason.clone(), digest.clone());
                 let (broken_at, review_until) = (fact.at, *review_until);
                 let reviews = Vec::new();
-                self.glass = Some(Box::new(Glass { reason, broken_at, review_until, digest, reviews, owed: true }));
+                self.glass =
+                    Some(Box::new(BreakGlassRecord { reason, broken_at, review_until, digest, reviews, owed: true }));
                 self.answers = self.answers.saturating_add(1);
                 self.phase = P::Approved;
                 self.deadline = Some(*collect_until);
@@ -227,7 +228,7 @@ impl Grant {
                         glass.reviews.push(glass::Reviewed { by, verdict: *verdict, words: words.clone() });
                         glass.owed = !closes;
                     }
-                    _ => return Err(self.out_of_order(&fact.event)),
+                    _ => return Err(self.invalid_transition(&fact.event)),
                 }
                 self.answers = self.answers.saturating_add(1);
             }
@@ -322,13 +323,13 @@ impl Grant {
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
-            (_, event) => return Err(self.out_of_order(event)),
+            (_, event) => return Err(self.invalid_transition(event)),
         }
         Ok(self)
     }
 
-    fn out_of_order(&self, event: &Event) -> OutOfOrder {
-        OutOfOrder { grant: self.id.clone(), phase: self.phase.as_str(), event: event.kind() }
+    fn invalid_transition(&self, event: &Event) -> InvalidTransition {
+        InvalidTransition { grant: self.id.clone(), phase: self.phase.as_str(), event: event.kind() }
     }
 
     /// Whether nothing can happen to it any more: no access, and no review that is owed.
@@ -380,7 +381,7 @@ impl Grant {
 
     /// What was asked at first: what the policy decides on.
     #[must_use]
-    pub fn asked(&self) -> &Ask {
+    pub fn asked(&self) -> &AccessRequest {
         self.narrowed_from.as_deref().unwrap_or(&self.ask)
     }
 

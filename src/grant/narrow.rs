@@ -6,7 +6,7 @@
 
 use super::Grant;
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, ExactRules, Namespaces, Scope, Window};
+use super::request::{Access, AccessRequest, ExactRules, Namespaces, Scope, Window};
 use crate::rbac::{ResolvedRole, covers};
 
 /// The fields that an approver narrows; `None` keeps what was requested.
@@ -25,8 +25,8 @@ impl Narrowing {
     ///
     /// # Errors
     /// The refusal, when anything of it was not asked, or the rule of the policy does not let roles be cut down.
-    pub fn of(&self, grant: &Grant, role: &ResolvedRole) -> Result<Ask, Refusal> {
-        let mut ask = Ask::clone(&grant.ask);
+    pub fn of(&self, grant: &Grant, role: &ResolvedRole) -> Result<AccessRequest, Refusal> {
+        let mut ask = AccessRequest::clone(&grant.ask);
         if let Some(window) = self.window {
             ask.window = window;
         }
@@ -60,7 +60,7 @@ impl Narrowing {
 
 /// Whether `less` asks for no more than `ask`, as far as that can be decided without the role's rules.
 #[must_use]
-pub fn is_no_wider(less: &Ask, ask: &Ask) -> bool {
+pub fn is_no_wider(less: &AccessRequest, ask: &AccessRequest) -> bool {
     let access = match (&less.access, &ask.access) {
         (Access::Rules(less), Access::Rules(more)) => less.as_slice().iter().all(|rule| covers(more.as_slice(), rule)),
         (Access::Rules(_), Access::Role(_)) => true,

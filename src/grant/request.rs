@@ -19,7 +19,7 @@ pub use crate::rbac::{Malformed, Namespace, Namespaces, Scope};
 /// What an engineer asks for: a role, or exact rules, in one scope of one cluster, for a while, for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ask {
+pub struct AccessRequest {
     /// The cluster, by its name in the daemon's configuration.
     pub cluster: ClusterName,
     /// Some namespaces, or the whole cluster.

@@ -2,7 +2,7 @@
 //! leaves alone what fences the daemon.
 
 use super::refusal::{Code, Refusal};
-use super::request::{Access, Ask, RoleRef};
+use super::request::{Access, AccessRequest, RoleRef};
 use crate::rbac::ResolvedRole;
 use crate::rbac::risk;
 
@@ -11,7 +11,7 @@ use crate::rbac::risk;
 ///
 /// # Errors
 /// The refusal, which names the right.
-pub fn leaves_the_guard(ask: &Ask, role: &ResolvedRole) -> Result<(), Refusal> {
+pub fn leaves_the_guard(ask: &AccessRequest, role: &ResolvedRole) -> Result<(), Refusal> {
     match risk::can_edit_guard(role.rules(), &ask.scope) {
         None => Ok(()),
         Some(why) => Err(Refusal::new(Code::Guardrail, format!("{} is never given here: {why}", ask.access))
@@ -23,7 +23,7 @@ pub fn leaves_the_guard(ask: &Ask, role: &ResolvedRole) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// The refusal: a Role exists only in its namespace, and a role of exact rules is made in namespaces only.
-pub fn access_fits_scope(ask: &Ask) -> Result<(), Refusal> {
+pub fn access_fits_scope(ask: &AccessRequest) -> Result<(), Refusal> {
     let refused = |why: String, hint: &str| Err(Refusal::new(Code::RoleMissing, why).hint(hint));
     match (&ask.access, ask.scope.namespaces()) {
         (Access::Role(role @ RoleRef::Role(_)), []) => refused(

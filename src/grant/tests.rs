@@ -10,7 +10,7 @@ use super::digest;
 use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
 use super::refusal::Code;
-use super::request::{Access, Ask, KeyHash, Login, Namespace, Person, PersonName, Scope};
+use super::request::{Access, AccessRequest, KeyHash, Login, Namespace, Person, PersonName, Scope};
 use super::*;
 use crate::rbac::risk::{self, Assessment};
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -27,8 +27,8 @@ fn person(name: &str, groups: &[&str]) -> Person {
     Person { name: name.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect(), login: None }
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> AccessRequest {
+    AccessRequest {
         cluster: "play".parse().unwrap(),
         scope: "payments".parse::<Namespace>().unwrap().into(),
         access: Access::Role("view".parse().unwrap()),
@@ -220,7 +220,7 @@ pub(super) fn brought_to(point: &str) -> Grant {
         _ => unreachable!(),
     };
     let begun = if point.starts_with("broken") || point.starts_with("reviewed") { glassy() } else { requested(1) };
-    path.iter().fold(begun, |grant, step| grant.follow(&fact(every_event()[*step].clone())).unwrap())
+    path.iter().fold(begun, |grant, step| grant.apply(&fact(every_event()[*step].clone())).unwrap())
 }
 
 /// What may follow where, all of it: whatever is not here is refused.
@@ -251,7 +251,7 @@ fn only_these_events_may_follow() {
         let followed: Vec<usize> = every_event()
             .into_iter()
             .enumerate()
-            .filter(|(_, event)| brought_to(point).follow(&fact(event.clone())).is_ok())
+            .filter(|(_, event)| brought_to(point).apply(&fact(event.clone())).is_ok())
             .map(|(number, _)| number)
             .collect();
         assert_eq!(followed, *legal, "{point}");
@@ -264,7 +264,7 @@ fn only_an_operator_takes_away_what_is_pending() {
     let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
     let operator = Author::Operator(Operator { name: PersonName::root(), uid: 0, login: None });
     let person = Author::Person { name: PersonName::root(), login: None };
-    let by = |author: &Author, event| requested(1).follow(&author.fact(at(0), Some(id()), event));
+    let by = |author: &Author, event| requested(1).apply(&author.fact(at(0), Some(id()), event));
     let grant = by(&operator, ended(EndCause::Revoked, EndProof::NeverBound)).unwrap();
     assert_eq!((grant.phase, grant.end_cause, grant.deadline), (Phase::Ended, Some(EndCause::Revoked), None));
     assert_eq!((grant.closed_by, grant.closing_words.as_deref()), (Some(PersonName::root()), Some("stolen laptop")));
@@ -286,15 +286,15 @@ fn a_grant_begins_with_its_request_only() {
 /// A trail in which a request grows is refused.
 #[test]
 fn a_request_only_ever_gets_less() {
-    let narrowed = |change: fn(&mut Ask)| {
+    let narrowed = |change: fn(&mut AccessRequest)| {
         let mut less = ask();
         change(&mut less);
         let event = Event::Narrowed(Box::new(Narrowed { ask: less, shown: shown("get"), digest: "e".repeat(64) }));
-        requested(1).follow(&fact(event))
+        requested(1).apply(&fact(event))
     };
     let left = narrowed(|ask| ask.window = "5s".parse().unwrap()).unwrap();
     assert_eq!((left.ask.window.seconds(), left.asked(), &*left.digest), (5, &ask(), &*"e".repeat(64)));
-    let wider: [fn(&mut Ask); 5] = [
+    let wider: [fn(&mut AccessRequest); 5] = [
         |ask| ask.window = "24h".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
         |ask| ask.scope = "other".parse::<Namespace>().unwrap().into(),
@@ -311,7 +311,7 @@ fn a_request_only_ever_gets_less() {
 fn the_cause_of_an_end_stays() {
     let ending = brought_to("ending");
     let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None };
-    assert!(ending.follow(&fact(other)).is_err());
+    assert!(ending.apply(&fact(other)).is_err());
 }
 
 fn may_approve(grant: &Grant, approver: &Person, second: i64) -> Result<Event, Code> {
@@ -350,7 +350,7 @@ fn a_quorum_counts_people() {
     let grant = requested(2);
     let first = may_approve(&grant, &bob, 1).unwrap();
     assert!(matches!(first, Event::Agreed { .. }));
-    let grant = grant.follow(&by_person(&bob, 1, first)).unwrap();
+    let grant = grant.apply(&by_person(&bob, 1, first)).unwrap();
     assert_eq!(may_approve(&grant, &bob, 2), Err(Code::AlreadyAgreed));
     assert!(matches!(may_approve(&grant, &carol, 2), Ok(Event::Approved { .. })));
 }
@@ -378,7 +378,7 @@ fn one_login_is_one_person() {
     for (first, second) in [("bob", "bob"), ("carol", "carol"), ("dave", "dave")] {
         let bob = logged_in("bob", first);
         let event = may_approve(&requested(2), &bob, 1).unwrap();
-        let grant = requested(2).follow(&by_person(&bob, 0, event)).unwrap();
+        let grant = requested(2).apply(&by_person(&bob, 0, event)).unwrap();
         assert_eq!(may_approve(&grant, &logged_in("carol", second), 2), Err(Code::AlreadyAgreed));
         assert!(may_approve(&grant, &logged_in("erin", "erin"), 2).is_ok());
     }
@@ -389,7 +389,7 @@ fn one_login_is_one_person() {
 fn the_digest_covers_what_is_shown() {
     let alice = person("alice", &[]).name;
     let usual = digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"));
-    let changes: [fn(&mut Ask); 5] = [
+    let changes: [fn(&mut AccessRequest); 5] = [
         |ask| ask.cluster = "other".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
         |ask| ask.access = Access::Role("edit".parse().unwrap()),
@@ -408,7 +408,7 @@ fn the_digest_covers_what_is_shown() {
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
         |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
         |shown| {
-            let Ask { scope, access, .. } = ask();
+            let AccessRequest { scope, access, .. } = ask();
             shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access });
         },
     ];
@@ -423,7 +423,7 @@ fn approved_by_bob() -> Grant {
     let bob = person("bob", &["leads"]);
     let grant = requested(1);
     let event = may_approve(&grant, &bob, 1).unwrap();
-    grant.follow(&by_person(&bob, 1, event)).unwrap()
+    grant.apply(&by_person(&bob, 1, event)).unwrap()
 }
 
 /// Who may end a grant before its time, in each phase: the requester by taking it back or giving it back, approvers and
@@ -464,7 +464,7 @@ fn each_phase_is_ended_by_one_verb_of_those_who_may() {
         assert_eq!(code(end::revoke(&grant, &dave, &admins)), Err(Code::NotAllowed), "{point}");
         assert_eq!(code(end::revoke(&grant, &carol, &[])), Err(Code::NotAllowed), "{point}");
         if withdrawn {
-            assert!(grant.follow(&by_person(&alice, 1, Event::Withdrawn)).is_ok(), "{point}");
+            assert!(grant.apply(&by_person(&alice, 1, Event::Withdrawn)).is_ok(), "{point}");
         }
     }
 }
@@ -632,9 +632,10 @@ mod broken_glass {
 
     use super::*;
 
-    fn smash(grant: &Grant, by: &Person, owes: bool, second: i64) -> Result<Event, Code> {
+    fn break_glass(grant: &Grant, by: &Person, owes: bool, second: i64) -> Result<Event, Code> {
         let reason = "nobody answers".parse().unwrap();
-        glass::smash(grant, by, reason, owes, SignedDuration::from_mins(10), at(second)).map_err(|refusal| refusal.code)
+        glass::break_glass(grant, by, reason, owes, SignedDuration::from_mins(10), at(second))
+            .map_err(|refusal| refusal.code)
     }
 
     fn alice() -> Person {
@@ -642,11 +643,11 @@ mod broken_glass {
     }
 
     fn then(grant: Grant, by: &Person, second: i64, event: Event) -> Grant {
-        grant.follow(&by_person(by, second, event)).unwrap()
+        grant.apply(&by_person(by, second, event)).unwrap()
     }
 
     fn broken() -> Grant {
-        let event = smash(&glassy(), &alice(), false, 60).unwrap();
+        let event = break_glass(&glassy(), &alice(), false, 60).unwrap();
         then(glassy(), &alice(), 60, event)
     }
 
@@ -659,14 +660,14 @@ mod broken_glass {
     #[test]
     fn the_glass_is_broken_by_the_requester_in_time_and_where_the_rule_lets_it() {
         for (second, expected) in [(0, Code::WrongPhase), (59, Code::WrongPhase), (3600, Code::TooLate)] {
-            assert_eq!(smash(&glassy(), &alice(), false, second), Err(expected), "{second}");
+            assert_eq!(break_glass(&glassy(), &alice(), false, second), Err(expected), "{second}");
         }
-        assert!(smash(&glassy(), &alice(), false, 60).is_ok());
-        assert_eq!(smash(&glassy(), &person("bob", &["oncall"]), false, 60), Err(Code::NotAllowed));
-        assert_eq!(smash(&glassy(), &alice(), true, 60), Err(Code::ReviewOwed));
-        assert_eq!(smash(&requested(1), &alice(), false, 60), Err(Code::PolicyDenied));
+        assert!(break_glass(&glassy(), &alice(), false, 60).is_ok());
+        assert_eq!(break_glass(&glassy(), &person("bob", &["oncall"]), false, 60), Err(Code::NotAllowed));
+        assert_eq!(break_glass(&glassy(), &alice(), true, 60), Err(Code::ReviewOwed));
+        assert_eq!(break_glass(&requested(1), &alice(), false, 60), Err(Code::PolicyDenied));
         for point in ["approved", "live", "ended", "broken"] {
-            assert_eq!(smash(&brought_to(point), &alice(), false, 60), Err(Code::WrongPhase), "{point}");
+            assert_eq!(break_glass(&brought_to(point), &alice(), false, 60), Err(Code::WrongPhase), "{point}");
         }
     }
 
@@ -674,11 +675,11 @@ mod broken_glass {
     #[test]
     fn the_trail_holds_who_did_what() {
         let by = |name: &str, event| by_person(&person(name, &[]), 0, event);
-        let smashed = smash(&glassy(), &alice(), false, 60).unwrap();
-        assert!(glassy().follow(&by("bob", smashed)).is_err());
+        let smashed = break_glass(&glassy(), &alice(), false, 60).unwrap();
+        assert!(glassy().apply(&by("bob", smashed)).is_err());
         let looked = review(&broken(), &person("bob", &["security"]), 70).unwrap();
-        assert!(broken().follow(&by("bob", looked.clone())).is_ok());
-        assert!(broken().follow(&by("alice", looked)).is_err());
+        assert!(broken().apply(&by("bob", looked.clone())).is_ok());
+        assert!(broken().apply(&by("alice", looked)).is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, KeyHash, Person, PersonName, after};
-use crate::grant::{Author, Event, Fact, Grant, GrantId, OutOfOrder, Shown};
+use crate::grant::{Author, Event, Fact, Grant, GrantId, InvalidTransition, Shown};
 use crate::hint::Hint;
 use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
@@ -50,14 +50,14 @@ pub enum LedgerError {
     Trail(#[from] TrailError),
     /// The event may not follow: a fault of ours.
     #[error(transparent)]
-    OutOfOrder(#[from] OutOfOrder),
+    InvalidTransition(#[from] InvalidTransition),
 }
 
 impl Hint for LedgerError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Trail(error) => error.hint(),
-            Self::NoSuchGrant(_) | Self::Ambiguous(_) | Self::OutOfOrder(_) => None,
+            Self::NoSuchGrant(_) | Self::Ambiguous(_) | Self::InvalidTransition(_) => None,
         }
     }
 }
@@ -191,7 +191,7 @@ impl Ledger {
         let mut facts = Vec::with_capacity(events.len());
         for event in events {
             let fact = by.fact(at, Some(before.id.clone()), event);
-            next = next.follow(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
+            next = next.apply(&fact).inspect_err(|error| tracing::error!(%error, "internal fault"))?;
             facts.push(fact);
         }
         let (signed, glass_broken) = count(&facts);
@@ -446,7 +446,7 @@ impl Ledger {
 
     /// How many grants stand in each open phase.
     #[must_use]
-    pub fn census(&self) -> BTreeMap<&'static str, usize> {
+    pub fn count_by_phase(&self) -> BTreeMap<&'static str, usize> {
         let mut census: BTreeMap<&'static str, usize> =
             ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
         for grant in self.book().grants() {

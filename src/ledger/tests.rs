@@ -108,5 +108,5 @@ async fn what_the_trail_has_is_adopted_after_a_write_that_failed() {
     assert_eq!(locked.grant().phase, Phase::Withdrawn);
     assert!(ledger.open_grant(&id(1)).is_none(), "it is over");
     let failed = ledger.record(&mut locked, &Author::Daemon, vec![refusal()]).await;
-    assert!(matches!(failed, Err(LedgerError::OutOfOrder(_))), "{failed:?}");
+    assert!(matches!(failed, Err(LedgerError::InvalidTransition(_))), "{failed:?}");
 }

@@ -71,7 +71,7 @@ impl Head {
     }
 
     /// What a stored line says, and the end that it makes, if it is the one that has to come here.
-    pub(super) fn follow(&self, line: &str) -> Result<(Entry, Self), Fault> {
+    pub(super) fn apply(&self, line: &str) -> Result<(Entry, Self), Fault> {
         let damaged = |why: String| Fault::Damaged { seq: self.next(), why };
         let entry = parse(line).map_err(|fault| damaged(fault.to_string()))?;
         if entry.seq != self.next() {

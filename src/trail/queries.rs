@@ -262,7 +262,7 @@ fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
             .map_err(|fault| Fault::Damaged { seq: last, why: fault.to_string() })?;
         let next = match open {
             None => Grant::begin(&entry.fact),
-            Some(open) => open.grant.follow(&entry.fact),
+            Some(open) => open.grant.apply(&entry.fact),
         };
         let grant = next.map_err(|error| Fault::Damaged { seq: last, why: error.to_string() })?;
         open = Some(Open { grant, last });

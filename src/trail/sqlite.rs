@@ -77,7 +77,7 @@ fn check_tail(connection: &Connection) -> Result<Head, Fault> {
         if row.get::<_, i64>(0)? != head.next() {
             return Err(missing(head.next()));
         }
-        head = head.follow(&row.get::<_, String>(1)?)?.1;
+        head = head.apply(&row.get::<_, String>(1)?)?.1;
     }
     Ok(head)
 }

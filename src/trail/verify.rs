@@ -127,11 +127,11 @@ impl Checker {
     }
 
     fn next(&mut self, line: &str) -> Result<Entry, Fault> {
-        let (entry, head) = self.head.follow(line)?;
+        let (entry, head) = self.head.apply(line)?;
         let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
         if let Some(id) = &entry.fact.grant {
             let next = match self.open.remove(id) {
-                Some(grant) => grant.follow(&entry.fact),
+                Some(grant) => grant.apply(&entry.fact),
                 None if self.is_over(id)? => return Err(damaged(format!("grant {id} is over already"))),
                 None => {
                     self.grants = self.grants.saturating_add(1);

@@ -1,6 +1,6 @@
 //! Asking for access, and collecting it: the bodies as they are written.
 //!
-//! A body becomes an [`Ask`] in one place, [`AskBody::parse`].
+//! A body becomes an [`AccessRequest`] in one place, [`AskBody::parse`].
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::grant::request::{Access, Ask, ExactRules, Malformed, Namespaces, Scope};
+use crate::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
 use crate::grant::role::Rule;
 
 /// What is asked, as it is written.
@@ -48,7 +48,7 @@ impl AskBody {
     ///
     /// # Errors
     /// Every word that is not of its form, all at once.
-    pub fn parse(&self) -> Result<Ask, Vec<Malformed>> {
+    pub fn parse(&self) -> Result<AccessRequest, Vec<Malformed>> {
         let mut wrong = Vec::new();
         let mut keep = |error: Malformed| wrong.push(error);
         let cluster = self.cluster.parse().map_err(&mut keep).ok();
@@ -84,7 +84,7 @@ impl AskBody {
         let reason = self.reason.parse().map_err(&mut keep).ok();
         match (cluster, scope, access, window, reason) {
             (Some(cluster), Some(scope), Some(access), Some(window), Some(reason)) if wrong.is_empty() => {
-                Ok(Ask { cluster, scope, access, window, reason, fields, start: self.start })
+                Ok(AccessRequest { cluster, scope, access, window, reason, fields, start: self.start })
             }
             _ => Err(wrong),
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::operate::DrainingView;
-use crate::grant::glass::{self, Glass, Verdict};
+use crate::grant::glass::{self, BreakGlassRecord, Verdict};
 use crate::grant::policy::{Step, Yes, unmet};
 use crate::grant::request::{Access, Login, PersonName};
 use crate::grant::risk::{Assessment, Finding, Severity};
@@ -285,7 +285,7 @@ pub struct BreakGlassView {
 }
 
 impl BreakGlassView {
-    fn of(grant: &Grant, broken: &Glass, now: Timestamp) -> Self {
+    fn of(grant: &Grant, broken: &BreakGlassRecord, now: Timestamp) -> Self {
         let view = |review: &glass::Reviewed| ReviewView {
             by: review.by.by.to_string(),
             at: review.by.at,

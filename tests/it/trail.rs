@@ -20,7 +20,7 @@ use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::Config;
 use jitd::grant::digest::sha256_hex;
 use jitd::grant::narrow::Narrowing;
-use jitd::grant::request::{Access, Ask, KeyHash, Namespace, Scope};
+use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
 use jitd::grant::risk::assess;
 use jitd::grant::role::ResolvedRole;
 use jitd::grant::{Author, DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
@@ -350,7 +350,7 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
         let config = Config::read(&bastion.dir.join("config.yaml")).unwrap();
         let person = async |uid| config.people.by_uid(uid).await.unwrap();
         let (alice, bob) = (person(ALICE.uid).await, person(BOB.uid).await);
-        let ask = Ask {
+        let ask = AccessRequest {
             cluster: "play".parse().unwrap(),
             scope: bastion.ns.parse::<Namespace>().unwrap().into(),
             access: Access::Role("view".parse().unwrap()),
@@ -511,7 +511,7 @@ fn story() -> Vec<Fact> {
     };
     let requested = |second: i64| {
         Event::Requested(Box::new(Requested {
-            ask: Ask {
+            ask: AccessRequest {
                 cluster: "play".parse().unwrap(),
                 scope: "payments".parse::<Namespace>().unwrap().into(),
                 access: Access::Role("view".parse().unwrap()),

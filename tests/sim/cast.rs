@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jitd::grant::Operator;
 use jitd::grant::policy::Policy;
-use jitd::grant::request::{Access, Ask, ExactRules, Login, Namespaces, Person, PersonName, Scope, Window};
+use jitd::grant::request::{Access, AccessRequest, ExactRules, Login, Namespaces, Person, PersonName, Scope, Window};
 use jitd::grant::role::Rule;
 use jitd::people::{Declared, People};
 
@@ -107,7 +107,7 @@ pub(crate) fn operator() -> Operator {
 }
 
 /// Something to ask for; now and then what nobody is given.
-pub(crate) fn ask() -> Ask {
+pub(crate) fn ask() -> AccessRequest {
     let longest = one_of(&[20, 60, 120, 290]);
     let view = || Access::Role("view".parse().unwrap());
     let (scope, access) = match below(20) {
@@ -122,7 +122,7 @@ pub(crate) fn ask() -> Ask {
     let cluster = if happens(10) { "elsewhere" } else { "play" };
     let start = happens(40)
         .then(|| jiff::Timestamp::from_second(clock().as_second() + 20 + i64::try_from(below(60)).unwrap()).unwrap());
-    Ask {
+    AccessRequest {
         cluster: cluster.parse().unwrap(),
         scope,
         access,

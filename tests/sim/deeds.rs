@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jitd::broker::{Broker, BrokerError, Whose};
+use jitd::broker::{Broker, BrokerError, GrantSelector};
 use jitd::grant::glass::Verdict;
 use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, ExactRules, KeyHash, Namespaces, Person};
@@ -350,10 +350,10 @@ impl Scene {
                 }
                 Verb::OperatorsRevoke => {
                     let whose = match below(5) {
-                        0 if happens(300) => Whose::Everybody,
-                        1 => Whose::Cluster("elsewhere".parse().unwrap()),
-                        2 => Whose::PersonIn(one_of(&ENGINEERS).parse().unwrap(), "play".parse().unwrap()),
-                        _ => Whose::Person(one_of(&ENGINEERS).parse().unwrap()),
+                        0 if happens(300) => GrantSelector::Everybody,
+                        1 => GrantSelector::Cluster("elsewhere".parse().unwrap()),
+                        2 => GrantSelector::PersonIn(one_of(&ENGINEERS).parse().unwrap(), "play".parse().unwrap()),
+                        _ => GrantSelector::Person(one_of(&ENGINEERS).parse().unwrap()),
                     };
                     self.revoke_many(&whose, happens(200)).await
                 }
@@ -389,7 +389,7 @@ impl Scene {
             Verb::Release => broker.release(grant, who).await.map(Some),
             Verb::Revoke => broker.revoke(grant, who, "now".to_owned()).await.map(Some),
             Verb::OperatorsRevoke => {
-                let whose = Whose::PersonIn(grant.requester.clone(), grant.ask.cluster.clone());
+                let whose = GrantSelector::PersonIn(grant.requester.clone(), grant.ask.cluster.clone());
                 self.revoke_many(&whose, false).await
             }
             Verb::Explain => broker.explain(who, &grant.ask, happens(500)).await.map(|_| None),
@@ -397,7 +397,7 @@ impl Scene {
         }
     }
 
-    async fn revoke_many(&self, whose: &Whose, drain: bool) -> Result<Option<Arc<Grant>>, BrokerError> {
+    async fn revoke_many(&self, whose: &GrantSelector, drain: bool) -> Result<Option<Arc<Grant>>, BrokerError> {
         let words = "so it is".parse().unwrap();
         let revoked = self.broker.revoke_many(whose, &cast::operator(), &words, drain).await?;
         if drain && revoked.not_drained.is_none() && self.broker.draining().is_some() {

@@ -13,7 +13,7 @@ use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::Times;
 use jitd::ledger::Overseers;
-use jitd::sweep::{self, Findings};
+use jitd::sweep::{self, SweepStats};
 use jitd::trail::{Trail, verify_file};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
@@ -184,7 +184,7 @@ impl Stage {
         // As `Daemon::start` does it: what is due is taken away also by one that can't record, and so must not serve.
         let recorded = broker.started("0.1.0", HOST, "", None).await;
         world(World::oracle_saw_sweeping);
-        let findings = Arc::new(Findings::default());
+        let findings = Arc::new(SweepStats::default());
         sweep::start(&broker, &findings).await;
         recorded.ok()?;
         tokio::spawn(sweep::run(Arc::clone(&broker), findings));

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use jiff::Timestamp;
-use jitd::broker::HandedOver;
+use jitd::broker::IssuedAccess;
 use jitd::grant::request::{Login, PersonName};
 use jitd::grant::{Author, EndProof, Event, Grant, GrantId, Phase};
 use jitd::trail::Entry;
@@ -191,7 +191,7 @@ impl World {
         let before = self.oracle.grants.remove(id);
         let next = match &before {
             None => Grant::begin(fact),
-            Some(seen) => seen.grant.clone().follow(fact),
+            Some(seen) => seen.grant.clone().apply(fact),
         };
         let grant = match next {
             Ok(grant) => grant,
@@ -489,7 +489,7 @@ impl World {
     }
 
     /// Somebody has a certificate in their hands.
-    pub(crate) fn oracle_saw_handed_over(&mut self, id: &GrantId, handed: &HandedOver) {
+    pub(crate) fn oracle_saw_handed_over(&mut self, id: &GrantId, handed: &IssuedAccess) {
         let leaf = pem::parse(handed.chain_pem.split_inclusive("-----END CERTIFICATE-----").next().unwrap()).unwrap();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf.contents());
         let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

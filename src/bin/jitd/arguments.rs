@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use jitd::manual::Shell;
 
-use crate::operate::{Door, Revoke};
+use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
 
@@ -73,7 +73,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
         #[command(flatten)]
-        door: Door,
+        admin: AdminSocket,
     },
     /// Give again after `jitd drain`.
     ///
@@ -81,7 +81,7 @@ pub(crate) enum Verb {
     /// over. For root and the people of `admins`.
     Resume {
         #[command(flatten)]
-        door: Door,
+        admin: AdminSocket,
     },
     /// Take away every grant that is meant, whatever its phase.
     ///

@@ -20,8 +20,9 @@ mod manual;
 mod operate;
 mod policy;
 mod print;
-mod pulse;
+
 mod serve;
+mod watchdog;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -81,8 +82,8 @@ fn main() -> ExitCode {
         Verb::Ca { verb } => authority::ca(&arguments.config, verb),
         Verb::Manifest { cluster } => print_manifest(&arguments.config, cluster),
         Verb::Policy { verb } => policy::policy(&arguments.config, verb),
-        Verb::Drain { reason, door } => operate::drain(&arguments.config, door, reason.as_deref()),
-        Verb::Resume { door } => operate::resume(&arguments.config, door),
+        Verb::Drain { reason, admin } => operate::drain(&arguments.config, admin, reason.as_deref()),
+        Verb::Resume { admin } => operate::resume(&arguments.config, admin),
         Verb::Revoke(revoke) => operate::revoke(&arguments.config, revoke),
         Verb::Backup { file } => operate::backup(&arguments.config, file),
         Verb::Audit { verb: AuditVerb::Verify { file } } => audit::verify(&arguments.config, file.as_deref()),

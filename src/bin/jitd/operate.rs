@@ -21,7 +21,7 @@ use crate::{Failure, audit, read, runtime};
 
 /// Where the daemon is operated.
 #[derive(Args)]
-pub(crate) struct Door {
+pub(crate) struct AdminSocket {
     /// The operators' socket, when it is not the `adminSocket` of the configuration.
     #[arg(long, value_name = "FILE", env = "JITD_ADMIN_SOCKET")]
     socket: Option<PathBuf>,
@@ -52,18 +52,18 @@ pub(crate) struct Revoke {
     #[arg(long, short, default_value = "table", value_enum)]
     output: Form,
     #[command(flatten)]
-    door: Door,
+    admin: AdminSocket,
 }
 
-pub(crate) fn drain(config: &Path, door: &Door, reason: Option<&str>) -> Result<(), Failure> {
+pub(crate) fn drain(config: &Path, admin: &AdminSocket, reason: Option<&str>) -> Result<(), Failure> {
     let body = DrainBody { reason: reason.map(str::to_owned) };
-    let state = at(config, door, async |client| client.drain(&body).await)?;
+    let state = at(config, admin, async |client| client.drain(&body).await)?;
     say!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
     print::result(told(&state))
 }
 
-pub(crate) fn resume(config: &Path, door: &Door) -> Result<(), Failure> {
-    let (before, state) = at(config, door, async |client| {
+pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> {
+    let (before, state) = at(config, admin, async |client| {
         let before = client.operations().await?;
         Ok((before, client.resume().await?))
     })?;
@@ -82,7 +82,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
         reason: revoke.reason.clone(),
         drain: revoke.drain,
     };
-    let found = at(config, &revoke.door, async |client| client.revoke_many(&body, true).await)?;
+    let found = at(config, &revoke.admin, async |client| client.revoke_many(&body, true).await)?;
     if found.grants.is_empty() && !revoke.drain {
         say!("nothing to revoke: no open grant is meant");
         return show(revoke.output, &found);
@@ -97,8 +97,8 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
             return Err(Failure::Ours("nothing was revoked".to_owned()));
         }
     }
-    let done = at(config, &revoke.door, async |client| {
-        let socket = socket(config, &revoke.door);
+    let done = at(config, &revoke.admin, async |client| {
+        let socket = socket(config, &revoke.admin);
         tokio::select! {
             done = client.revoke_many(&body, false) => done,
             never = progress(&socket) => match never {},
@@ -142,10 +142,10 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
 /// Calls the daemon through the operators' socket.
 fn at<T>(
     config: &Path,
-    door: &Door,
+    admin: &AdminSocket,
     call: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
 ) -> Result<T, Failure> {
-    let socket = socket(config, door);
+    let socket = socket(config, admin);
     let called = runtime()?.block_on(async {
         let mut client = Client::connect(&socket, Trust::FolderOwner).await?;
         call(&mut client).await
@@ -165,9 +165,9 @@ fn at<T>(
 }
 
 /// Who is only in the socket's group may not read the configuration.
-fn socket(config: &Path, door: &Door) -> PathBuf {
+fn socket(config: &Path, admin: &AdminSocket) -> PathBuf {
     let written = || Config::admin_socket_of(config).ok();
-    door.socket.clone().or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
+    admin.socket.clone().or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
 }
 
 /// Shows on a terminal how many are left, again and again, until the caller drops it.

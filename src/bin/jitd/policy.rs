@@ -19,8 +19,8 @@ use jitd::grant::policy::{
     diff, schema,
 };
 use jitd::grant::request::{
-    Access, Ask, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person, PersonName,
-    Reason, RoleRef, Scope, Window,
+    Access, AccessRequest, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person,
+    PersonName, Reason, RoleRef, Scope, Window,
 };
 use jitd::grant::role::Rule;
 use jitd::people::People;
@@ -261,7 +261,7 @@ fn explain(found: &Found, request: &Request, output: Output) -> Result<(), Failu
     if answer.outcome == Outcome::Deny { Err(Failure::No) } else { Ok(()) }
 }
 
-fn explained(person: &Person, ask: &Ask, answer: &Answer) -> String {
+fn explained(person: &Person, ask: &AccessRequest, answer: &Answer) -> String {
     let groups: Vec<&str> = person.groups.iter().map(String::as_str).collect();
     let groups = if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") };
     let mut lines = vec![
@@ -301,7 +301,7 @@ impl Request {
         }
     }
 
-    fn ask(&self) -> Result<Ask, Failure> {
+    fn ask(&self) -> Result<AccessRequest, Failure> {
         let access = match &self.role {
             Some(role) => Access::Role(role.clone()),
             None => {
@@ -309,7 +309,7 @@ impl Request {
                 Access::Rules(ExactRules::try_from(rules).map_err(malformed)?)
             }
         };
-        Ok(Ask {
+        Ok(AccessRequest {
             cluster: self.cluster.clone(),
             scope: self.place.scope()?,
             access,

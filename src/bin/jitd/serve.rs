@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use jitd::api::{Api, Door};
+use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
@@ -26,7 +26,7 @@ use jitd::hint::Hint;
 use jitd::service::{self, Handed, Sockets, StopRequests};
 
 use crate::journal::{self, Journal};
-use crate::pulse::Pulse;
+use crate::watchdog::Watchdog;
 use crate::{CLOCK, Failure, read, runtime};
 
 pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
@@ -65,14 +65,14 @@ async fn run(
     let daemon = Daemon::start(&config, Outside::of(&config, CLOCK)?).await?;
     let (broker, api) = (Arc::clone(daemon.broker()), Arc::clone(daemon.api()));
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
-    let pulse = Pulse::new(broker, &path);
-    let telling = Arc::clone(&pulse);
+    let watchdog = Watchdog::new(broker, &path);
+    let telling = Arc::clone(&watchdog);
     let telling = tokio::spawn(async move { telling.tell().await });
-    let feeding = feed(&pulse, &path)?;
+    let feeding = feed(&watchdog, &path)?;
     let reloading =
-        tokio::spawn(reload(reload_requests, api, Arc::clone(&pulse), config.policy_files, config.clusters));
+        tokio::spawn(reload(reload_requests, api, Arc::clone(&watchdog), config.policy_files, config.clusters));
     tracing::info!(socket = %path.display(), "ready");
-    pulse.ready(0);
+    watchdog.ready(0);
     let stop = async {
         stop_requests.come().await;
         service::stopping();
@@ -91,7 +91,7 @@ async fn run(
 }
 
 /// Feeds systemd's watchdog, if there is one.
-fn feed(pulse: &Arc<Pulse>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
+fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(limit) = service::watchdog()? else { return Ok(None) };
     // Told now, and not by being ended again and again: an administrator may have changed the socket's group. Asked
     // without a call, which systemd would take for one that has to start the daemon.
@@ -101,8 +101,8 @@ fn feed(pulse: &Arc<Pulse>, socket: &Path) -> Result<Option<JoinHandle<()>>, Fai
             socket.display()
         ))
     })?;
-    let pulse = Arc::clone(pulse);
-    Ok(Some(tokio::spawn(async move { pulse.feed(limit).await })))
+    let watchdog = Arc::clone(watchdog);
+    Ok(Some(tokio::spawn(async move { watchdog.feed(limit).await })))
 }
 
 /// Reads the policy and the guardrails again whenever it is asked to, and nothing else of the configuration.
@@ -110,7 +110,7 @@ fn feed(pulse: &Arc<Pulse>, socket: &Path) -> Result<Option<JoinHandle<()>>, Fai
 async fn reload(
     mut requests: Signal,
     api: Arc<Api>,
-    pulse: Arc<Pulse>,
+    watchdog: Arc<Watchdog>,
     files: PolicyFiles,
     clusters: BTreeMap<ClusterName, ClusterConfig>,
 ) {
@@ -135,7 +135,7 @@ async fn reload(
                 "the policy before stays in force; hint: mend the files, `jitd check`, and reload again"
             );
         }
-        pulse.ready(faults);
+        watchdog.ready(faults);
     }
 }
 
@@ -148,7 +148,7 @@ async fn take_up(broker: &Broker, read: Loaded) -> Result<(), String> {
 
 /// Where the daemon serves.
 struct Doors {
-    doors: Vec<(Door, UnixListener)>,
+    doors: Vec<(Listener, UnixListener)>,
     /// The socket that people call.
     path: PathBuf,
     /// What we opened ourselves, and so remove.
@@ -167,7 +167,7 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too,
             // which is first, so that whoever reaches the daemon finds both.
             let operators = listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?;
-            let doors = vec![(Door::Users, listen(&config.socket, 0o666, None)?), (Door::Operators, operators)];
+            let doors = vec![(Listener::Users, listen(&config.socket, 0o666, None)?), (Listener::Operators, operators)];
             let ours = vec![config.socket.clone(), config.admin_socket.clone()];
             return Ok(Doors { doors, path: config.socket.clone(), ours });
         }
@@ -184,7 +184,8 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
         tracing::warn!("systemd handed over no socket for operators; hint: `systemctl enable --now jitd-admin.socket`");
     }
     let path = users.path.clone();
-    let handed = [(Door::Users, &config.socket, Some(users)), (Door::Operators, &config.admin_socket, operators)];
+    let handed =
+        [(Listener::Users, &config.socket, Some(users)), (Listener::Operators, &config.admin_socket, operators)];
     let mut doors = Vec::new();
     for (door, configured, handed) in handed {
         let Some(Handed { listener, path }) = handed else { continue };

@@ -13,7 +13,7 @@ use super::pattern::Labels;
 use super::rule::Labelled;
 use super::{Denial, Known, Policy, Terms, Usage, judge};
 use crate::grant::refusal::Refusal;
-use crate::grant::request::{Access, Ask, Person};
+use crate::grant::request::{Access, AccessRequest, Person};
 use crate::grant::scope;
 use crate::rbac::risk;
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -24,7 +24,7 @@ pub struct Question<'a> {
     /// Who.
     pub person: &'a Person,
     /// For what.
-    pub ask: &'a Ask,
+    pub ask: &'a AccessRequest,
     /// When.
     pub now: Timestamp,
     /// The labels of namespaces; one that is not here is unknown.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Policy;
 use super::answer::{Answer, Outcome, Question};
 use super::pattern::Labels;
-use crate::grant::request::{Ask, Person};
+use crate::grant::request::{AccessRequest, Person};
 use crate::rbac::role::Rule;
 
 /// One case.
@@ -23,7 +23,7 @@ pub struct Case {
     /// Who asks.
     pub person: Person,
     /// For what.
-    pub ask: Ask,
+    pub ask: AccessRequest,
     /// When; it is there where the start depends on it, and nothing else does.
     pub now: Option<Timestamp>,
     /// The labels of namespaces; one that is not here is unknown.

@@ -5,7 +5,7 @@
 
 use super::pattern::Glob;
 use super::step::Step;
-use crate::grant::request::{Access, Ask, Namespace, RoleRef, Window};
+use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
 use crate::rbac::risk::{Assessment, RiskId, Severity};
 
 /// The guardrails in force.
@@ -72,7 +72,11 @@ impl Guardrails {
     }
 
     /// The guardrail that refuses, and why. Without an assessment nothing is said about risk.
-    pub(super) fn refuses(&self, ask: &Ask, assessment: Option<&Assessment>) -> Option<(&'static str, String)> {
+    pub(super) fn refuses(
+        &self,
+        ask: &AccessRequest,
+        assessment: Option<&Assessment>,
+    ) -> Option<(&'static str, String)> {
         if let Access::Role(role) = &ask.access
             && let Some(glob) = self.forbids_role(role)
         {
@@ -94,7 +98,7 @@ impl Guardrails {
     }
 
     /// Adds the steps that these risks, and the whole cluster, ask for, unless such a step is there already.
-    pub(super) fn tighten(&self, steps: &mut Vec<Step>, ask: &Ask, assessment: Option<&Assessment>) {
+    pub(super) fn tighten(&self, steps: &mut Vec<Step>, ask: &AccessRequest, assessment: Option<&Assessment>) {
         for RiskStep { of, step } in &self.risks {
             let applies = assessment.is_some_and(|assessment| of.is_about(assessment));
             if applies && !steps.iter().any(|there| is_as_strict(there, step)) {

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
-use super::request::{Ask, ClusterName, Namespace, Person, RoleRef, Window};
+use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
 use crate::rbac::risk::Assessment;
 use crate::rbac::role;
 
@@ -391,7 +391,7 @@ impl Denial {
 }
 
 /// Decides whether `requester` may ask for this, and on which terms. Depends on nothing but its arguments.
-pub fn decide(policy: &Policy, requester: &Person, ask: &Ask, circumstances: &Circumstances<'_>) -> Decision {
+pub fn decide(policy: &Policy, requester: &Person, ask: &AccessRequest, circumstances: &Circumstances<'_>) -> Decision {
     let Circumstances { now, labels, assessment, usage } = *circumstances;
     match judge(
         policy,
@@ -412,7 +412,7 @@ pub fn decide(policy: &Policy, requester: &Person, ask: &Ask, circumstances: &Ci
 pub fn could_be_asked(
     policy: &Policy,
     requester: &Person,
-    ask: &Ask,
+    ask: &AccessRequest,
     now: Timestamp,
     usage: Usage,
 ) -> Result<(), Denial> {
@@ -428,7 +428,7 @@ struct Known<'a> {
     assessment: Option<&'a Assessment>,
 }
 
-fn judge(policy: &Policy, requester: &Person, ask: &Ask, known: Known<'_>) -> Result<Terms, Denial> {
+fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<'_>) -> Result<Terms, Denial> {
     if let Some(deny) = policy.deny.iter().find(|deny| deny.denies(requester, ask, known.labelled)) {
         return Err(Denial::Named { name: deny.name.clone(), why: deny.why.clone() });
     }
@@ -460,7 +460,12 @@ fn judge(policy: &Policy, requester: &Person, ask: &Ask, known: Known<'_>) -> Re
     })
 }
 
-fn first_that_fits<'a>(rules: &'a [Rule], requester: &Person, ask: &Ask, known: Known<'_>) -> Result<&'a Rule, Denial> {
+fn first_that_fits<'a>(
+    rules: &'a [Rule],
+    requester: &Person,
+    ask: &AccessRequest,
+    known: Known<'_>,
+) -> Result<&'a Rule, Denial> {
     let mut nearest: Option<(&Rule, usize)> = None;
     for rule in rules.iter().filter(|rule| rule.is_for(requester)) {
         let mut misses = 0_usize;

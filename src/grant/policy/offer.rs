@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::pattern::Labels;
 use super::rule::{Drift, Field, FieldType, Labelled, Rule};
 use super::{Policy, Step};
-use crate::grant::request::{Access, Ask, ClusterName, Namespace, Person, RoleRef, Scope, Window};
+use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, Person, RoleRef, Scope, Window};
 use crate::grant::scope;
 
 /// What one rule offers.
@@ -60,9 +60,9 @@ pub(super) fn request(
     cluster: &ClusterName,
     scope: &Scope,
     access: &Access,
-) -> Option<(Person, Ask)> {
+) -> Option<(Person, AccessRequest)> {
     let person = Person { name: "anybody".parse().ok()?, groups: groups.clone(), login: None };
-    let ask = Ask {
+    let ask = AccessRequest {
         cluster: cluster.clone(),
         scope: scope.clone(),
         access: access.clone(),
@@ -111,7 +111,7 @@ impl Policy {
 
     /// What these people are offered, in the order in which the rules are tried; what no request could reach is
     /// left out. Nothing when a denial or a guardrail closes it.
-    pub(super) fn offers(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<Offer> {
+    pub(super) fn offers(&self, person: &Person, ask: &AccessRequest, labels: &Labels) -> Vec<Offer> {
         let mut offers: Vec<Offer> = Vec::new();
         let labelled = Labelled::Asked(labels);
         if self.closes(person, ask, labelled).is_some() {
@@ -126,7 +126,7 @@ impl Policy {
         offers
     }
 
-    fn closes(&self, person: &Person, ask: &Ask, labelled: Labelled<'_>) -> Option<String> {
+    fn closes(&self, person: &Person, ask: &AccessRequest, labelled: Labelled<'_>) -> Option<String> {
         if let Some(deny) = self.deny.iter().find(|deny| deny.denies(person, ask, labelled)) {
             let unknown =
                 if deny.denies(person, ask, Labelled::NotAsked) { "" } else { ", as far as labels are known" };
@@ -138,7 +138,7 @@ impl Policy {
         scope::access_fits_scope(ask).err().map(|refusal| refusal.why)
     }
 
-    fn except(&self, person: &Person, ask: &Ask, labels: &Labels) -> Vec<String> {
+    fn except(&self, person: &Person, ask: &AccessRequest, labels: &Labels) -> Vec<String> {
         let others = self.deny.iter().filter_map(|deny| Some((deny, deny.who.as_ref()?)));
         let others = others.filter(|(deny, who)| {
             let both = Person {
@@ -151,7 +151,7 @@ impl Policy {
         others.map(|(deny, who)| format!("{} (denied by `{}`)", who.join(", "), deny.name)).collect()
     }
 
-    fn offer(&self, rule: &Rule, ask: &Ask) -> Offer {
+    fn offer(&self, rule: &Rule, ask: &AccessRequest) -> Offer {
         let mut steps = rule.steps.clone();
         self.guardrails.tighten(&mut steps, ask, None);
         let mut terms = BTreeMap::from([
@@ -186,8 +186,8 @@ impl Policy {
 }
 
 /// Whether some labels of the namespaces whose labels nobody told would make the rule fit.
-fn could_give(rule: &Rule, ask: &Ask, labels: &Labels) -> bool {
-    let each = |namespace: &Namespace| Ask { scope: namespace.clone().into(), ..ask.clone() };
+fn could_give(rule: &Rule, ask: &AccessRequest, labels: &Labels) -> bool {
+    let each = |namespace: &Namespace| AccessRequest { scope: namespace.clone().into(), ..ask.clone() };
     let namespaces = ask.scope.namespaces();
     let mut known = namespaces.iter().filter(|namespace| labels.contains_key(*namespace));
     rule.gives(ask, Labelled::NotAsked) && known.all(|name| rule.gives(&each(name), Labelled::Asked(labels)))

@@ -17,7 +17,7 @@ use super::step::{Hours, Step};
 use super::yaml::Node;
 use super::{Fault, Policy, Source, keys};
 use crate::grant::request::{
-    Access, Ask, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
+    Access, AccessRequest, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
 use crate::rbac::risk::Severity;
 use crate::rbac::role;
@@ -486,7 +486,7 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
     })
 }
 
-fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
+fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<AccessRequest> {
     let scope = match node.get("namespaces") {
         None => Scope::Cluster,
         Some(written) => match Namespaces::try_from(each::<Namespace>(node, "namespaces")) {
@@ -515,7 +515,7 @@ fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<Ask> {
     };
     let fields = node.get("fields").map(Node::entries).unwrap_or_default();
     let fields = fields.iter().filter_map(|field| Some((field.key.parse().ok()?, field.node.text()?.parse().ok()?)));
-    Some(Ask {
+    Some(AccessRequest {
         cluster: parsed(node, "cluster")?,
         scope,
         access,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
-use crate::grant::request::{Access, Ask, ClusterName, FieldName, FieldValue, Person, RoleRef, Window};
+use crate::grant::request::{Access, AccessRequest, ClusterName, FieldName, FieldValue, Person, RoleRef, Window};
 use crate::rbac::{covers, role};
 
 /// A rule: who may ask for what, and who has to agree.
@@ -162,7 +162,7 @@ impl Rule {
     /// wrong. Silence means that it fits.
     pub(super) fn miss(
         &self,
-        ask: &Ask,
+        ask: &AccessRequest,
         labelled: Labelled<'_>,
         now: Timestamp,
         tell: &mut dyn FnMut(fmt::Arguments<'_>),
@@ -172,13 +172,13 @@ impl Rule {
     }
 
     /// Whether the rule gives this access in this place, to whomever, for however long and whatever is told.
-    pub(super) fn gives(&self, ask: &Ask, labelled: Labelled<'_>) -> bool {
+    pub(super) fn gives(&self, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let mut gives = true;
         self.miss_place(ask, labelled, &mut |_| gives = false);
         gives
     }
 
-    fn miss_place(&self, ask: &Ask, labelled: Labelled<'_>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    fn miss_place(&self, ask: &AccessRequest, labelled: Labelled<'_>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if !self.clusters.contains(&ask.cluster) {
             tell(format_args!("is not for cluster `{}` (only {})", ask.cluster, Listed(&self.clusters)));
         }
@@ -224,7 +224,7 @@ impl Rule {
         }
     }
 
-    fn miss_words(&self, ask: &Ask, now: Timestamp, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    fn miss_words(&self, ask: &AccessRequest, now: Timestamp, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if ask.window > self.max_duration {
             tell(format_args!("gives at most {}, not {}", self.max_duration, ask.window));
         }
@@ -303,7 +303,7 @@ fn is_url(text: &str) -> bool {
 impl Deny {
     /// Whether this denies the request. What depends on labels that nobody knows is denied, unless nobody was
     /// asked for them yet.
-    pub(super) fn denies(&self, requester: &Person, ask: &Ask, labelled: Labelled<'_>) -> bool {
+    pub(super) fn denies(&self, requester: &Person, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let whole_cluster = ask.scope.namespaces().is_empty();
         self.who.as_ref().is_none_or(|groups| requester.is_in_any(groups))
             && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&ask.cluster))

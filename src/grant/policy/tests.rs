@@ -56,8 +56,8 @@ fn guarded(policy: &str, guardrails: &str) -> Policy {
     Policy::read(policy, Some(guardrails)).unwrap_or_else(|faults| panic!("{policy}\n{guardrails}\n{faults:#?}"))
 }
 
-fn ask() -> Ask {
-    Ask {
+fn ask() -> AccessRequest {
+    AccessRequest {
         cluster: "prod".parse().unwrap(),
         scope: namespaces(&["payments"]),
         access: Access::Role("view".parse().unwrap()),
@@ -107,14 +107,14 @@ impl Moment {
         Self { now: now(), labels: Labels::new(), rules: Vec::new(), usage: Usage::default() }
     }
 
-    fn decide(&self, policy: &Policy, person: &Person, ask: &Ask) -> Decision {
+    fn decide(&self, policy: &Policy, person: &Person, ask: &AccessRequest) -> Decision {
         let assessment = risk::assess(&self.rules, &ask.scope, None);
         let circumstances =
             Circumstances { now: self.now, labels: &self.labels, assessment: &assessment, usage: self.usage };
         decide(policy, person, ask, &circumstances)
     }
 
-    fn terms(&self, policy: &Policy, ask: &Ask) -> Terms {
+    fn terms(&self, policy: &Policy, ask: &AccessRequest) -> Terms {
         match self.decide(policy, &alice(), ask) {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => panic!("{}", denial.refusal()),
@@ -122,7 +122,7 @@ impl Moment {
     }
 
     #[track_caller]
-    fn denial(&self, policy: &Policy, ask: &Ask) -> Refusal {
+    fn denial(&self, policy: &Policy, ask: &AccessRequest) -> Refusal {
         match self.decide(policy, &alice(), ask) {
             Decision::Ask(terms) => panic!("allowed by {}", terms.rule),
             Decision::Deny(denial) => denial.refusal(),
@@ -155,8 +155,8 @@ fn a_person_in_no_group_of_any_rule_is_denied() {
 /// What is denied whatever the cluster says is denied before the cluster is asked.
 #[test]
 fn each_key_of_a_rule_gives_and_denies() {
-    type Change = fn(&mut Ask);
-    fn field(ask: &mut Ask, name: &str, value: &str) {
+    type Change = fn(&mut AccessRequest);
+    fn field(ask: &mut AccessRequest, name: &str, value: &str) {
         ask.fields.insert(name.parse().unwrap(), value.parse().unwrap());
     }
     let table: &[(&str, Change, Change, &str)] = &[
@@ -293,8 +293,8 @@ fn an_ask_fits_one_rule_as_a_whole() {
     };
     let policy = read(&format!("rules:\n{}{}", rule("one", "payments"), rule("two", "shop")));
     let moment = Moment::usual();
-    assert_eq!(moment.terms(&policy, &Ask { scope: namespaces(&["shop"]), ..ask() }).rule, "two");
-    moment.denial(&policy, &Ask { scope: namespaces(&["payments", "shop"]), ..ask() });
+    assert_eq!(moment.terms(&policy, &AccessRequest { scope: namespaces(&["shop"]), ..ask() }).rule, "two");
+    moment.denial(&policy, &AccessRequest { scope: namespaces(&["payments", "shop"]), ..ask() });
 }
 
 #[test]
@@ -347,7 +347,7 @@ fn each_selector_of_a_denial_denies_and_lets() {
     let everything = with(
         "namespaces: [\"*\"]\nclusterWide: true\nclusters: [prod, test]\nroles: [view, edit]\nrules: [{apiGroups: [\"\"], resources: [pods], verbs: [get]}]",
     );
-    type Change = fn(&mut Ask);
+    type Change = fn(&mut AccessRequest);
     let whole: Change = |ask| ask.scope = Scope::Cluster;
     let table: &[(&str, Change, Option<Change>)] = &[
         ("", |_| {}, None),
@@ -412,19 +412,23 @@ fn generous() -> String {
 #[test]
 fn guardrails_hold_without_a_file_and_key_by_key() {
     let moment = Moment::usual();
-    let system = Ask { scope: namespaces(&["kube-system"]), ..ask() };
+    let system = AccessRequest { scope: namespaces(&["kube-system"]), ..ask() };
     for policy in [read(&generous()), guarded(&generous(), ""), guarded(&generous(), "maxRisk: low\n")] {
         let refusal = moment.denial(&policy, &system);
         assert_eq!(refusal.code, Code::Guardrail);
         assert!(refusal.why.contains("`never.namespaces`"), "{}", refusal.why);
-        let people: u32 =
-            moment.terms(&policy, &Ask { scope: Scope::Cluster, ..ask() }).steps.iter().map(|step| step.count).sum();
+        let people: u32 = moment
+            .terms(&policy, &AccessRequest { scope: Scope::Cluster, ..ask() })
+            .steps
+            .iter()
+            .map(|step| step.count)
+            .sum();
         assert_eq!(people, 2);
         assert_eq!(could_be_asked(&policy, &alice(), &system, now(), Usage::default()).unwrap_err().refusal(), refusal);
     }
     let lifted = guarded(&generous(), "never: {namespaces: []}\nclusterWide: {approvers: 1}\n");
     assert_eq!(moment.terms(&lifted, &system).rule, "payments");
-    assert_eq!(moment.terms(&lifted, &Ask { scope: Scope::Cluster, ..ask() }).steps.len(), 1);
+    assert_eq!(moment.terms(&lifted, &AccessRequest { scope: Scope::Cluster, ..ask() }).steps.len(), 1);
 }
 
 #[test]
@@ -434,7 +438,7 @@ fn each_guardrail_refuses_and_lets() {
         "maxDuration: 1h\nnever: {roles: [\"*admin*\"], namespaces: [\"kube-*\"]}\n",
     );
     let moment = Moment::usual();
-    let asked = |name: &str| Ask { scope: namespaces(&[name]), ..ask() };
+    let asked = |name: &str| AccessRequest { scope: namespaces(&[name]), ..ask() };
     assert!(moment.denial(&policy, &asked("kube-dns")).why.contains("`kube-*`"));
     assert_eq!(moment.terms(&policy, &asked("kube")).rule, "payments");
 
@@ -624,7 +628,7 @@ fn arbitrary_rules() -> impl Strategy<Value = String> {
     }).prop_map(|text| if text == "rules:\n" { "rules: []\n".to_owned() } else { text })
 }
 
-fn arbitrary_ask() -> impl Strategy<Value = Ask> {
+fn arbitrary_ask() -> impl Strategy<Value = AccessRequest> {
     (
         proptest::sample::subsequence(vec!["payments", "shop", "team-a", "kube-system"], 1..=3),
         prop_oneof![Just("view"), Just("edit"), Just("role/local"), Just("cluster-admin")],
@@ -633,7 +637,7 @@ fn arbitrary_ask() -> impl Strategy<Value = Ask> {
         prop_oneof![Just(None), Just(Some(60_i64)), Just(Some(7200))],
         proptest::bool::weighted(0.1),
     )
-        .prop_map(|(names, role, window, reason, ahead, whole)| Ask {
+        .prop_map(|(names, role, window, reason, ahead, whole)| AccessRequest {
             scope: if whole { Scope::Cluster } else { namespaces(&names) },
             access: Access::Role(role.parse().unwrap()),
             window: window.parse().unwrap(),
@@ -710,7 +714,7 @@ proptest! {
         if let Decision::Ask(_) = moment.decide(&policy, &alice(), &asked) {
             let names: Vec<&str> = asked.scope.namespaces().iter().map(Namespace::as_str).collect();
             let scope = names.get(kept).map_or(asked.scope.clone(), |name| namespaces(&[name]));
-            let narrower = Ask { scope, window: "5s".parse().unwrap(), ..asked };
+            let narrower = AccessRequest { scope, window: "5s".parse().unwrap(), ..asked };
             prop_assert!(matches!(moment.decide(&policy, &alice(), &narrower), Decision::Ask(_)));
         }
     }

@@ -15,7 +15,7 @@ use rusqlite::Connection;
 
 use super::chain::parse;
 use super::*;
-use crate::grant::request::{Access, Ask, KeyHash, Namespace, Person, PersonName, Scope};
+use crate::grant::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, Scope};
 use crate::grant::risk::assess;
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, DecidedOn, Event, Requested, Shown};
@@ -62,7 +62,7 @@ fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact 
 
 pub(crate) fn requested(number: u8) -> Fact {
     let event = Requested {
-        ask: Ask {
+        ask: AccessRequest {
             cluster: "play".parse().unwrap(),
             scope: "payments".parse::<Namespace>().unwrap().into(),
             access: Access::Role("view".parse().unwrap()),

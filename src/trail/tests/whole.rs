@@ -81,7 +81,7 @@ proptest! {
             let after = |event: &Event| {
                 let fact = fact(Some(step.grant), Some(step.by), step.second, event.clone());
                 let next = match grants.get(&id(step.grant)) {
-                    Some(before) => before.clone().follow(&fact),
+                    Some(before) => before.clone().apply(&fact),
                     None => Grant::begin(&fact),
                 };
                 next.ok().map(|next| (fact, next))

@@ -86,7 +86,7 @@ fn an_answer_tells_every_rule_that_came_near() {
         ]
     );
     assert_eq!((answer.by.as_deref(), answer.risk_judged), (Some("first"), false));
-    let exact = Ask { access: exactly(&["pods"], &["get"]), ..ask.clone() };
+    let exact = AccessRequest { access: exactly(&["pods"], &["get"]), ..ask.clone() };
     assert!(policy.answer(&Question { ask: &exact, ..question }).risk_judged, "exact rules are known");
 }
 
@@ -260,7 +260,7 @@ proptest! {
         let (old, new) = (read(&old), read(&new));
         for change in diff(&old, &new).cells {
             let (scope, access) = change.asked.clone();
-            let asked = Ask { scope, access, window: Window::LEAST, ..ask() };
+            let asked = AccessRequest { scope, access, window: Window::LEAST, ..ask() };
             let person = Person { groups: change.groups.iter().cloned().collect(), ..alice() };
             let moment = Moment { labels: change.witness.clone(), ..Moment::usual() };
             for (policy, offers) in [(&old, &change.before), (&new, &change.now)] {

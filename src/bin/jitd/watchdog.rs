@@ -1,4 +1,4 @@
-//! The daemon's pulse: what has to be passed through before systemd's watchdog is fed, and the line that
+//! The watchdog: what has to be passed through before systemd's is fed, and the line that
 //! `systemctl status` shows.
 //!
 //! ```text
@@ -21,8 +21,8 @@ use jitd::hint::Hint;
 use jitd::ledger::Gap;
 use jitd::service;
 
-/// The pulse of one daemon.
-pub(crate) struct Pulse {
+/// The watchdog of one daemon.
+pub(crate) struct Watchdog {
     broker: Arc<Broker>,
     /// Where the daemon serves.
     socket: PathBuf,
@@ -37,7 +37,7 @@ struct Told {
     stuck: Option<Stuck>,
 }
 
-/// Where the pulse stopped.
+/// What does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Stuck {
     #[error("the trail does not answer")]
@@ -57,7 +57,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// at each of their steps is work.
 const CALM: Duration = Duration::from_secs(1);
 
-impl Pulse {
+impl Watchdog {
     /// Of a daemon that serves at `socket`.
     pub(crate) fn new(broker: Arc<Broker>, socket: &Path) -> Arc<Self> {
         Arc::new(Self { broker, socket: socket.to_owned(), told: Mutex::default() })
@@ -144,7 +144,7 @@ impl Pulse {
 
     /// `3 live, 1 waiting`, whether nothing is given, and what is wrong.
     fn line(&self, told: &Told) -> String {
-        let census = self.broker.ledger().census();
+        let census = self.broker.ledger().count_by_phase();
         let count = |phases: &[&str]| phases.iter().filter_map(|phase| census.get(phase)).sum::<usize>();
         let drained = if self.broker.draining().is_some() { "draining: " } else { "" };
         // Access that is being taken away may still work; who has no access yet waits for an answer or collects.
