@@ -66,7 +66,7 @@ unit: ## every test of cargo, against the real control plane
 		tests/controlplane/build.sh >/dev/null & plane=$$!; \
 		cargo test --no-run || { kill "$$plane"; exit 1; }; wait "$$plane")
 	$(call heading,tests)
-	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-6} cargo test
+	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-10} cargo test
 
 # A profile of its own: thousands of seeds are worth a build with optimisation, once.
 .PHONY: sim
