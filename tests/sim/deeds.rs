@@ -392,7 +392,10 @@ impl Scene {
                 let whose = GrantSelector::PersonIn(grant.requester.clone(), grant.ask.cluster.clone());
                 self.revoke_many(&whose, false).await
             }
-            Verb::Explain => broker.explain(who, &grant.ask, happens(500)).await.map(|_| None),
+            Verb::Explain => {
+                let other = happens(400).then(cast::ask);
+                broker.explain(who, other.as_ref().unwrap_or(&grant.ask), happens(500)).await.map(|_| None)
+            }
             Verb::Request | Verb::Drain | Verb::Resume => Ok(None),
         }
     }

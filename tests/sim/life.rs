@@ -135,7 +135,7 @@ impl Stage {
         let over = world(|world| {
             // Half of them die by the clock, the others at the edge of something that the daemon does.
             world.fuse = (!calm && world.happens(500)).then(|| 1 + world.below(4_000));
-            world.lost = world.happens(150).then(|| world.one_of(&["max", "dora", "bea"]));
+            world.lost = world.happens(250).then(|| world.one_of(&["max", "dora", "bea"]));
             Arc::clone(&world.over)
         });
         let works = async {
