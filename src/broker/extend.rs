@@ -48,6 +48,8 @@ impl Broker {
         let answer_within = self.times.answer.duration();
         let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
         self.recheck_policy(grant, requester, reason).await?;
+        // Once more, for the cluster may have taken its time, and where nobody has to agree it is given at once.
+        self.ensure_not_drained()?;
         Ok(asked)
     }
 
@@ -72,6 +74,9 @@ impl Broker {
                 Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
             })?;
             self.recheck_policy(grant, &requester, extension.reason.clone()).await?;
+            // Once more, for the cluster may have taken its time: until the window was over, or an operator drained.
+            self.ensure_not_drained()?;
+            return Ok(extension::approve(grant, approver, digest, self.ledger.now())?);
         }
         Ok(agreed)
     }
