@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  Outside: the trail, the clusters, the clock, the ids
-//!     └─► Daemon::start: Broker ─► Started ─► first sweep ─► the loop of the sweep
-//!             └─► serve: sockets ─► api, until `stop` ─► Stopped ─► the trail is closed
+//!     └─► Daemon::start: Started ─► first sweep ─► the loop of the sweep
+//!             └─► Running::serve: sockets ─► api, until `stop` ─► Stopped ─► the trail is closed
 //! ```
 //! It decides nothing. `jitd serve` gives it the real outside, and what systemd wants of a process; the simulation gives
 //! it an API server that is a function, a trail that fails and a clock that stands still.
@@ -91,8 +91,18 @@ impl Outside {
     }
 }
 
-/// A daemon that sweeps, and may serve.
+/// A daemon that has read its trail, and has done nothing yet.
 pub struct Daemon {
+    api: Arc<Api>,
+    stats: Arc<SweepStats>,
+    clock: fn() -> Timestamp,
+    clusters: BTreeMap<ClusterName, ClusterConfig>,
+    policy_sha256: String,
+    guardrails_sha256: Option<String>,
+}
+
+/// A daemon that sweeps, and may serve.
+pub struct Running {
     api: Arc<Api>,
     clock: fn() -> Timestamp,
     clusters: BTreeMap<ClusterName, ClusterConfig>,
@@ -100,13 +110,9 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Takes up where the trail stands: records the start, ends what is due, compares the clusters once, and sweeps from
-    /// then on. Nobody is served yet.
-    ///
-    /// # Errors
-    /// [`DaemonError::Broker`] when the start can't be recorded; what is due was taken away all the same.
-    pub async fn start(config: &Config, outside: Outside) -> Result<Self, DaemonError> {
-        let host = config.host.to_string();
+    /// The daemon of a configuration, in the state that the trail says.
+    #[must_use]
+    pub fn new(config: &Config, outside: Outside) -> Self {
         let mut readers = config.auditors.clone();
         readers.extend(config.admins.iter().cloned());
         let broker = Arc::new(Broker::new(Parts {
@@ -119,18 +125,43 @@ impl Daemon {
             clock: outside.clock,
             ids: outside.ids,
         }));
-        let guardrails = config.guardrails_sha256.as_deref();
-        let recorded = broker.started(env!("CARGO_PKG_VERSION"), &host, &config.policy_sha256, guardrails).await;
-
-        let findings = Arc::new(SweepStats::default());
-        sweep::start(&broker, &findings).await;
-        // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
-        recorded?;
-        let sweeping = tokio::spawn(sweep::run(Arc::clone(&broker), Arc::clone(&findings)));
-        let api = Api { broker, people: config.people.clone(), metrics: Metrics::new(findings), host };
-        Ok(Self { api: Arc::new(api), clock: outside.clock, clusters: config.clusters.clone(), sweeping })
+        let stats = Arc::new(SweepStats::default());
+        let metrics = Metrics::new(Arc::clone(&stats));
+        let api = Arc::new(Api { broker, people: config.people.clone(), metrics, host: config.host.to_string() });
+        Self {
+            api,
+            stats,
+            clock: outside.clock,
+            clusters: config.clusters.clone(),
+            policy_sha256: config.policy_sha256.clone(),
+            guardrails_sha256: config.guardrails_sha256.clone(),
+        }
     }
 
+    /// The story.
+    #[must_use]
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.api.broker
+    }
+
+    /// Records the start, ends what is due, compares the clusters once, and sweeps from then on. Nobody is served yet.
+    ///
+    /// # Errors
+    /// [`DaemonError::Broker`] when the start can't be recorded; what is due was taken away all the same.
+    pub async fn start(self) -> Result<Running, DaemonError> {
+        let broker = &self.api.broker;
+        let guardrails = self.guardrails_sha256.as_deref();
+        let version = env!("CARGO_PKG_VERSION");
+        let recorded = broker.started(version, &self.api.host, &self.policy_sha256, guardrails).await;
+        sweep::start(broker, &self.stats).await;
+        // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
+        recorded?;
+        let sweeping = tokio::spawn(sweep::run(Arc::clone(broker), self.stats));
+        Ok(Running { api: self.api, clock: self.clock, clusters: self.clusters, sweeping })
+    }
+}
+
+impl Running {
     /// What the handlers work with.
     #[must_use]
     pub fn api(&self) -> &Arc<Api> {

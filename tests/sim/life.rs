@@ -1,19 +1,20 @@
 //! One seed: some lives of the daemon, each cut off at any moment, and one last life without faults in which everything
 //! comes to its end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use jiff::Timestamp;
-use jitd::broker::{Broker, Parts, Site};
+use jitd::broker::{Broker, Site};
 use jitd::ca::{Authority, KeyPlace, read_csr, store};
 use jitd::cluster::{Cluster, Endpoint};
+use jitd::config::{Config, PolicyFiles};
+use jitd::daemon::{Daemon, Outside};
 
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::Times;
-use jitd::ledger::Overseers;
-use jitd::sweep::{self, SweepStats};
 use jitd::trail::{Trail, verify_file};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
@@ -65,26 +66,38 @@ impl Stage {
         self.folder.join("trail.db")
     }
 
-    /// The daemon as its main puts it together.
-    fn daemon(&self) -> Broker {
+    /// What the daemon meets outside of itself.
+    fn outside(&self) -> Outside {
         let opened = Trail::simulated(&self.trail(), disk::before, disk::after).unwrap();
         let name: ClusterName = "play".parse().unwrap();
         let endpoint = Endpoint::new(name.clone(), "https://127.0.0.1:6443", &self.ca_pem).unwrap();
         let exchange = BoxCloneSyncService::new(service_fn(network::exchange));
         let cluster = Cluster::over(endpoint, HOST, exchange).unwrap();
         let authority = Authority::open(&self.folder.join("ca"), &KeyPlace::File).unwrap();
+        let site = Site { cluster, authority: RwLock::new(Arc::new(authority)) };
+        Outside { opened, sites: [(name, site)].into(), clock, ids: id }
+    }
+
+    /// Nothing is read or served by it: the files and sockets that it names are not there.
+    fn config(&self) -> Config {
         let five = Window::FIVE_MINUTES;
         let leads = || vec!["leads".to_owned()];
-        Broker::new(Parts {
-            opened,
-            sites: [(name, Site { cluster, authority: RwLock::new(Arc::new(authority)) })].into(),
+        let file = |name: &str| self.folder.join(name);
+        Config {
+            host: HOST.parse().unwrap(),
+            socket: file("api.sock"),
+            admin_socket: file("admin.sock"),
+            state: self.folder.clone(),
+            policy_files: PolicyFiles { policy: file("policy.yaml"), guardrails: None },
             policy: self.policy.clone(),
-            people: cast::people(),
+            policy_sha256: String::new(),
+            guardrails_sha256: None,
+            auditors: leads(),
+            admins: leads(),
             times: Times { answer: five, collect: five, certificate: five },
-            overseers: Overseers { readers: leads(), admins: leads() },
-            clock,
-            ids: id,
-        })
+            people: cast::people(),
+            clusters: BTreeMap::new(),
+        }
     }
 
     /// Plays a seed; what came of it stands in the world.
@@ -178,16 +191,12 @@ impl Stage {
             let life = world.life;
             world.note(format!("-- the daemon begins its life {life}"));
         });
-        let broker = Arc::new(self.daemon());
+        let daemon = Daemon::new(&self.config(), self.outside());
+        let broker = Arc::clone(daemon.broker());
         Oracle::open(&self.trail());
         expect_remembered(&broker);
-        // As `Daemon::start` does it: what is due is taken away also by one that can't record, and so must not serve.
-        let recorded = broker.started("0.1.0", HOST, "", None).await;
         world(World::oracle_saw_sweeping);
-        let findings = Arc::new(SweepStats::default());
-        sweep::start(&broker, &findings).await;
-        recorded.ok()?;
-        tokio::spawn(sweep::run(Arc::clone(&broker), findings));
+        daemon.start().await.ok()?;
         Some(broker)
     }
 
