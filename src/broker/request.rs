@@ -128,7 +128,7 @@ impl Broker {
             ask: ask.clone(),
             key,
             shown,
-            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage },
+            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage: known.usage },
             pending_until: after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
