@@ -169,7 +169,12 @@ impl Stage {
         match broker {
             // In good order: whatever people wait for is cut off all the same.
             Some(broker) if calm || happens(250) => {
-                let _ = broker.stopped().await;
+                // It may die of that too.
+                tokio::select! {
+                    biased;
+                    () = over.notified() => return,
+                    _ = broker.stopped() => {}
+                }
                 world(|world| {
                     world.alive = false;
                     world.count("fault: stopped");
