@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::facts::gather_facts;
 use super::{Broker, BrokerError};
 use crate::grant::extension::{self, Extension};
@@ -26,9 +28,14 @@ impl Broker {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
-        let asked = self.asked_for_more(&grant, requester, window, reason).await.map(|event| vec![event]);
+        let asked = self.asked_for_more(&grant, requester, window, reason).await;
+        // One moment for the question and for an answer that comes of itself, or the one could be recorded and not the other.
+        let (asked, now) = match asked {
+            Ok((event, now)) => (Ok(vec![event]), now),
+            Err(error) => (Err(error), self.ledger.now()),
+        };
         let asked = self.record_or_refuse(&mut locked, requester, "extend", asked).await?;
-        match extension::auto_extend(&asked, self.ledger.now())? {
+        match extension::auto_extend(&asked, now)? {
             Some(extended) => Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![extended]).await?),
             None => Ok(asked),
         }
@@ -40,17 +47,18 @@ impl Broker {
         requester: &Person,
         window: Window,
         reason: Reason,
-    ) -> Result<Event, BrokerError> {
+    ) -> Result<(Event, Timestamp), BrokerError> {
         if grant.requester != requester.name {
             return Err(Refusal::not_the_requester().into());
         }
         self.ensure_not_drained()?;
-        let answer_within = self.times.answer.duration();
-        let asked = extension::ask(grant, window, reason.clone(), answer_within, self.ledger.now())?;
-        self.recheck_policy(grant, requester, reason).await?;
+        let ask = |now| extension::ask(grant, window, reason.clone(), self.times.answer.duration(), now);
+        ask(self.ledger.now())?;
+        self.recheck_policy(grant, requester, reason.clone()).await?;
         // Once more, for the cluster may have taken its time, and where nobody has to agree it is given at once.
         self.ensure_not_drained()?;
-        Ok(asked)
+        let now = self.ledger.now();
+        Ok((ask(now)?, now))
     }
 
     pub(super) async fn more_time(
