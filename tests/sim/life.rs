@@ -120,6 +120,8 @@ impl Stage {
                 world(|world| {
                     world.begin();
                     world.life = life;
+                    // What the life before was told at its end is nothing to this one.
+                    world.over = Arc::new(tokio::sync::Notify::new());
                 });
                 let outside = [tokio::spawn(network::go_on()), tokio::spawn(oracle::watch())];
                 if u64::from(life) == lives {
@@ -224,6 +226,7 @@ impl Stage {
             world(World::oracle_expects_peace);
             sleep(REST).await;
             world(World::oracle_expects_nothing);
+            world(|world| world.count("seeds that came to their end"));
             let left = broker.ledger().open(|_| true).len();
             if left > 0 {
                 world(|world| world.violated(12, format!("the daemon has {left} open grants at the end")));

@@ -153,6 +153,10 @@ fn many(stage: &Stage, from: u64, seeds: u64) -> ExitCode {
         }
     }
     tell_statistics(seeds, simulated, began.elapsed().as_secs_f64(), &counts);
+    if counts.get("seeds that came to their end") != Some(&seeds) {
+        println!("some seeds were cut off before their end");
+        return ExitCode::FAILURE;
+    }
     let missing: Vec<String> = wanted().filter(|what| !counts.contains_key(what)).collect();
     if seeds >= ENOUGH && !missing.is_empty() {
         println!("never happened, so nothing is proved about it: {}", missing.join(", "));
