@@ -219,6 +219,16 @@ impl World {
                         ));
                     }
                 }
+                // Only requests and collections of the same person add to these counts, and one is recorded before the next
+                // is counted; meanwhile others may only have made them smaller.
+                let counted = requested.decided_on.usage;
+                for (counted, had, what) in
+                    [(counted.pending, waits, "requests pending"), (counted.live, works, "grants live")]
+                {
+                    if (counted as usize) < had {
+                        wrong.push((8, format!("{id} was decided on {counted} {what}, and there were {had}")));
+                    }
+                }
                 let owner = self.oracle.keys.entry(requested.key.0.clone()).or_insert_with(|| grant.requester.clone());
                 if *owner != grant.requester {
                     wrong.push((8, format!("the key of {id} is {owner}'s")));
