@@ -11,7 +11,7 @@ use futures::future::{join_all, try_join_all};
 
 use super::collect::with_probes;
 use super::proof::ask_until;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, Site};
 use crate::cluster::Unbound;
 use crate::grant::end;
 use crate::grant::policy::Drift;
@@ -277,14 +277,19 @@ impl Broker {
                 }
             }
         }
+        // Also where the intent is not recorded: whoever waits hears of it when the access is gone, not before.
+        let denied = self.ask_until_denied(site, &grant).await;
         intended?;
-        if let Some(role) = self.role_of(&grant).await?
-            && let Some(bound) = with_probes(&grant, &role)
-        {
-            try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
-        }
+        denied?;
         let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
+    }
+
+    async fn ask_until_denied(&self, site: &Site, grant: &Grant) -> Result<(), BrokerError> {
+        let Some(role) = self.role_of(grant).await? else { return Ok(()) };
+        let Some(bound) = with_probes(grant, &role) else { return Ok(()) };
+        try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
+        Ok(())
     }
 
     /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
