@@ -4,7 +4,7 @@
 //!
 //! Strangers change the objects beside it, through [`Server::store`] and [`Server::remove`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -104,6 +104,8 @@ pub(crate) struct Server {
     /// Bindings and roles as the authorizer knows them, and what it will know when.
     known: BTreeMap<Place, Object>,
     coming: VecDeque<(i64, Place, Option<Object>)>,
+    /// What was asked about each group.
+    asked: BTreeMap<String, BTreeSet<String>>,
     uids: u64,
     /// What is left of the lists that were begun, by their token.
     rest: BTreeMap<String, Vec<(Place, Value)>>,
@@ -309,7 +311,8 @@ impl World {
         self.server.coming.push_back((at, place.clone(), object));
     }
 
-    fn review(&mut self, body: &Value) -> Answer {
+    /// What the authorizer knows by now.
+    fn authorizer_catches_up(&mut self) {
         let now = self.now();
         while self.server.coming.front().is_some_and(|(at, ..)| *at <= now) {
             let (_, place, object) = self.server.coming.pop_front().unwrap();
@@ -318,14 +321,21 @@ impl World {
                 None => drop(self.server.known.remove(&place)),
             }
         }
+    }
+
+    fn review(&mut self, body: &Value) -> Answer {
+        self.authorizer_catches_up();
         let spec = &body["spec"];
         let allowed = self
             .server
             .known
             .iter()
-            .find(|(place, object)| place.kind.is_binding() && self.server.lets(place, object, spec));
+            .find(|(place, object)| place.kind.is_binding() && self.server.lets(place, object, spec))
+            .map(|(place, _)| place.clone());
+        let group = spec["groups"][0].as_str().unwrap_or("").to_owned();
+        self.server.asked.entry(group).or_default().insert(spec.to_string());
         let status = match allowed {
-            Some((place, _)) => json!({ "allowed": true, "reason": format!("allowed by {}", place.name) }),
+            Some(place) => json!({ "allowed": true, "reason": format!("allowed by {}", place.name) }),
             None => json!({ "allowed": false }),
         };
         let kind = "SubjectAccessReview";
@@ -333,6 +343,21 @@ impl World {
             201,
             json!({ "apiVersion": "authorization.k8s.io/v1", "kind": kind, "metadata": {}, "spec": spec, "status": status }),
         )
+    }
+}
+
+impl World {
+    /// Whether the API server still allows what was ever asked about this group, not counting what came to be just now.
+    pub(crate) fn still_allows(&mut self, group: &str) -> bool {
+        const JUST_NOW: i64 = 2_000;
+        self.authorizer_catches_up();
+        let now = self.now();
+        let asked = self.server.asked.get(group).into_iter().flatten().map(|spec| serde_json::from_str(spec).unwrap());
+        asked.into_iter().any(|spec: Value| {
+            self.server.known.iter().any(|(place, object)| {
+                place.kind.is_binding() && object.since < now - JUST_NOW && self.server.lets(place, object, &spec)
+            })
+        })
     }
 }
 

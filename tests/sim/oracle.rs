@@ -197,6 +197,8 @@ impl World {
             Ok(grant) => grant,
             Err(error) => return self.violated(1, format!("event {seq}: {error}")),
         };
+        let is_over = matches!(fact.event, Event::Ended { proof: EndProof::Denied, .. });
+        let still_allows = is_over && self.still_allows(&grant.id.group());
         let lost = self.lost;
         let others = || self.oracle.grants.values().filter(|other| other.grant.requester == grant.requester);
         let works = others().filter(|other| matches!(other.grant.phase, Phase::Collecting | Phase::Live)).count();
@@ -285,6 +287,9 @@ impl World {
                 true
             }
             Event::Ended { proof: EndProof::Denied, .. } => {
+                if still_allows {
+                    wrong.push((5, format!("{id} is told as ended, and the API server still allows it")));
+                }
                 let stands = |uid: &&String| {
                     self.oracle
                         .made
