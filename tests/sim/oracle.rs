@@ -497,6 +497,8 @@ impl World {
         self.is_sweeping = true;
         self.oracle.compared = self.now();
         self.oracle.compare_began = None;
+        // What the life before saw it could not act on any more.
+        self.oracle.left.values_mut().for_each(|left| left.seen = 0);
     }
 
     pub(crate) fn oracle_saw_drained(&mut self, until: Option<i64>) {
