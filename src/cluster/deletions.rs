@@ -2,14 +2,19 @@
 //!
 //! It only counts: it must never delay a deletion. `binding` counts, and the broker waits before it asks for a proof.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::Cluster;
 
-/// A number that can be waited for.
-pub(super) struct Count(pub(super) watch::Sender<usize>);
+/// A number whose end can be waited for. Those who wait are woken in their order, so that a simulation is the same twice:
+/// tokio's `watch` wakes them in a random one.
+pub(super) struct Count {
+    pub(super) number: AtomicUsize,
+    none: Notify,
+}
 
 /// Counts as one until it is dropped.
 pub(super) struct Counted<'a>(&'a Count);
@@ -28,30 +33,31 @@ impl Cluster {
 
 impl Count {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(0))
+        Self { number: AtomicUsize::new(0), none: Notify::new() }
     }
 
     pub(super) fn one_more(&self) -> Counted<'_> {
-        // Nobody waits for it to grow.
-        self.0.send_if_modified(|count| {
-            *count = count.saturating_add(1);
-            false
-        });
+        self.number.fetch_add(1, Ordering::SeqCst);
         Counted(self)
     }
 
     /// Returns when there is none.
     async fn none(&self) {
-        // The sender is never gone.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
+        loop {
+            // Before the look at the number, or its end could be missed in between.
+            let none = self.none.notified();
+            if self.number.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.0.send_if_modified(|count| {
-            *count = count.saturating_sub(1);
-            *count == 0
-        });
+        if self.0.number.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
     }
 }

@@ -385,10 +385,10 @@ async fn deletions_have_their_turn_first() {
     let mut waits = std::pin::pin!(cluster.deletions_first(long));
     assert!(futures::poll!(waits.as_mut()).is_pending(), "they may be answered soon");
     waits.await;
-    assert_eq!(*cluster.0.unanswered.0.borrow(), AT_ONCE, "but they were not");
+    assert_eq!(cluster.0.unanswered.number.load(Ordering::SeqCst), AT_ONCE, "but they were not");
     deletions.push(delete());
     let mut waits = std::pin::pin!(cluster.deletions_first(long));
-    while *cluster.0.waiting.0.borrow() == 0 {
+    while cluster.0.waiting.number.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     assert!(futures::poll!(waits.as_mut()).is_pending());
@@ -398,7 +398,7 @@ async fn deletions_have_their_turn_first() {
     for deletion in deletions {
         assert!(matches!(deletion.await.unwrap(), Err(ClusterError::TimedOut { .. })));
     }
-    assert_eq!(*cluster.0.unanswered.0.borrow(), 0);
+    assert_eq!(cluster.0.unanswered.number.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]
