@@ -198,7 +198,8 @@ impl World {
             Err(error) => return self.violated(1, format!("event {seq}: {error}")),
         };
         let is_over = matches!(fact.event, Event::Ended { proof: EndProof::Denied, .. });
-        let still_allows = is_over && self.still_allows(&grant.id.group());
+        // What never worked may still come to be: its creation is on its way.
+        let still_allows = is_over && grant.live_at.is_some() && self.still_allows(&grant.id.group());
         let lost = self.lost;
         let others = || self.oracle.grants.values().filter(|other| other.grant.requester == grant.requester);
         let works = others().filter(|other| matches!(other.grant.phase, Phase::Collecting | Phase::Live)).count();
