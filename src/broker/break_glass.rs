@@ -60,9 +60,9 @@ impl Broker {
         reason: &Reason,
     ) -> Result<(), BrokerError> {
         let _ = self.broken(grant, requester, reason.clone())?;
-        let usage = Usage::default();
-        let known = gather_facts(self.site(&grant.ask.cluster)?, grant.asked(), usage).await?;
-        match policy::decide(&self.policy(), requester, grant.asked(), &known.at(self.ledger.now())) {
+        let known = gather_facts(self.site(&grant.ask.cluster)?, grant.asked()).await?;
+        match policy::decide(&self.policy(), requester, grant.asked(), &known.with(Usage::default(), self.ledger.now()))
+        {
             Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
             Decision::Deny(denial) => Err(denial.refusal().into()),
         }

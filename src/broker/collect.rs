@@ -82,7 +82,7 @@ impl Broker {
             return Err(self.refuse(locked, requester, "certificate", refusal).await);
         }
         let site = self.site(&grant.ask.cluster)?;
-        let mut known = gather_facts(site, grant.asked(), Usage::default()).await?;
+        let known = gather_facts(site, grant.asked()).await?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
@@ -96,14 +96,14 @@ impl Broker {
         // Held until the intent to issue is recorded, where the next collection of this person counts it.
         let person = self.ledger.lock_person(&requester.name).await;
         // What is open or was asked lately was held against it when it was asked; what works now still counts.
-        known.usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
+        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
         let policy = self.policy();
         let facts = Facts {
             policy: &policy,
             requester,
             approvers: &approvers,
             role: role.as_ref(),
-            circumstances: known.at(self.ledger.now()),
+            circumstances: known.with(usage, self.ledger.now()),
         };
         // Once more, for the cluster may have taken its time.
         let approved = match approval::collect(grant, csr.key(), &facts)

@@ -98,9 +98,9 @@ impl Broker {
         reason: Reason,
     ) -> Result<(), BrokerError> {
         let ask = AccessRequest { reason, ..grant.asked().clone() };
+        let known = gather_facts(self.site(&ask.cluster)?, &ask).await?;
         let usage = Usage { review_owed: self.owes_review(&requester.name, Some(&grant.id)), ..Usage::default() };
-        let known = gather_facts(self.site(&ask.cluster)?, &ask, usage).await?;
-        match policy::decide(&self.policy(), requester, &ask, &known.at(self.ledger.now())) {
+        match policy::decide(&self.policy(), requester, &ask, &known.with(usage, self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
             Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
                 .hint("make a new request")

@@ -17,12 +17,12 @@ pub(super) struct ClusterFacts {
     /// The labels of the namespaces that exist.
     pub(super) labels: Labels,
     pub(super) assessment: Assessment,
-    pub(super) usage: Usage,
 }
 
 impl ClusterFacts {
-    pub(super) fn at(&self, now: Timestamp) -> Circumstances<'_> {
-        Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage: self.usage }
+    /// What a decision of this moment is made on, with what the person has by now.
+    pub(super) fn with(&self, usage: Usage, now: Timestamp) -> Circumstances<'_> {
+        Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage }
     }
 
     /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
@@ -43,7 +43,7 @@ impl ClusterFacts {
 }
 
 /// Asks the cluster, all at once.
-pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest, usage: Usage) -> Result<ClusterFacts, ClusterError> {
+pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
     let (labels, role, version) = tokio::try_join!(labels, resolve(site, ask), site.cluster.version())?;
@@ -51,7 +51,7 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest, usage: Usage)
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
     let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
-    Ok(ClusterFacts { role, labels, assessment, usage })
+    Ok(ClusterFacts { role, labels, assessment })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.

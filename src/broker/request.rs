@@ -67,9 +67,9 @@ impl Broker {
             return Ok(Explanation { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
         }
         scope::access_fits_scope(ask)?;
-        let known = gather_facts(site, ask, usage).await?;
+        let known = gather_facts(site, ask).await?;
         scope::leaves_the_guard(ask, known.asked_for(ask)?)?;
-        let decision = policy::decide(&self.policy(), requester, ask, &known.at(self.ledger.now()));
+        let decision = policy::decide(&self.policy(), requester, ask, &known.with(usage, self.ledger.now()));
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
@@ -104,16 +104,16 @@ impl Broker {
         scope::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;
-        let mut known = gather_facts(site, ask, usage).await?;
+        let known = gather_facts(site, ask).await?;
         let role = known.asked_for(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;
         // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
         // cluster was asked before, so that one that hangs keeps nobody from asking for another.
         let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);
         self.key_is_free(&key, requester, site).await?;
-        known.usage = self.usage(&requester.name, None).await?;
+        let usage = self.usage(&requester.name, None).await?;
         let now = self.ledger.now();
-        let terms = match policy::decide(&self.policy(), requester, ask, &known.at(now)) {
+        let terms = match policy::decide(&self.policy(), requester, ask, &known.with(usage, now)) {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
@@ -128,7 +128,7 @@ impl Broker {
             ask: ask.clone(),
             key,
             shown,
-            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage: known.usage },
+            decided_on: DecidedOn { groups: requester.groups.clone(), labels: known.labels, usage },
             pending_until: after(now, terms.pending.unwrap_or(self.times.answer).duration()),
             terms,
         }));
