@@ -75,12 +75,11 @@ impl Watchdog {
     /// Keeps the line for `systemctl status` true until it is dropped.
     pub(crate) async fn tell(&self) {
         let (_, mut changes) = self.broker.ledger().subscribe();
-        // The line is of the present state, so a gap does not matter.
+        // The line is of the present state: it has all that came meanwhile, and a gap does not matter.
         while !matches!(changes.next().await, Err(Gap::Closed)) {
-            self.tell_now();
-            tokio::time::sleep(CALM).await;
             changes.skip();
             self.tell_now();
+            tokio::time::sleep(CALM).await;
         }
     }
 
