@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  deadline ─► settle (lapse, expire, go on with an end) ─┐ fails: due again later, for ever
-//!  start, every minute, after the ends ─► compare ─► end what vanished or was altered, take away what came late, tell what is unknown
+//!  start, every minute, after the ends ─► compare ─┬─► end what vanished or was altered
+//!                                                 └─► take away what came late, report what is unknown
 //!  every two seconds ─► look at the roles ─► end what is not what was approved
 //! ```
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.

@@ -24,7 +24,7 @@ use crate::grant::request::{Access, Person};
 use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
 use crate::hint::Hint;
-use crate::ledger::{Ending, Held, Locked};
+use crate::ledger::{Ending, Locked, NameLock};
 
 /// A certificate that works, and until when.
 pub struct IssuedAccess<'a> {
@@ -146,7 +146,7 @@ impl Broker {
         approved: Approved,
         csr: CheckedCsr,
         then: &[Event],
-        person: Option<Held>,
+        person: Option<NameLock>,
     ) -> Result<IssuedAccess<'a>, BrokerError> {
         let grant = locked.grant();
         let now = self.ledger.now();

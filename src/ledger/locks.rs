@@ -11,7 +11,7 @@ pub(super) struct Locks<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
 
 /// A lock that is held until it is dropped.
 #[must_use]
-pub struct Held {
+pub struct NameLock {
     _guard: OwnedMutexGuard<()>,
 }
 
@@ -22,7 +22,7 @@ impl<K> Default for Locks<K> {
 }
 
 impl<K: Eq + Hash + Clone> Locks<K> {
-    pub(super) async fn lock(&self, name: &K) -> Held {
+    pub(super) async fn lock(&self, name: &K) -> NameLock {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Only those that are in use remain, so there are never more of them than calls under way.
@@ -33,7 +33,7 @@ impl<K: Eq + Hash + Clone> Locks<K> {
                 lock
             })
         };
-        Held { _guard: lock.lock_owned().await }
+        NameLock { _guard: lock.lock_owned().await }
     }
 }
 

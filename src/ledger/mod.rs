@@ -26,8 +26,8 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use self::book::Book;
 pub use self::changes::{Change, Changed, Changes, Gap, Snapshot};
-pub use self::locks::Held;
 use self::locks::Locks;
+pub use self::locks::NameLock;
 pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::approval;
 use crate::grant::drain::Draining;
@@ -128,12 +128,12 @@ impl Ledger {
 
     /// Waits until no other call counts or reserves for this person: from the count to what is recorded of it, limits,
     /// owed reviews and live grants are one step. A grant is locked before its person, never after.
-    pub async fn lock_person(&self, person: &PersonName) -> Held {
+    pub async fn lock_person(&self, person: &PersonName) -> NameLock {
         self.people.lock(person).await
     }
 
     /// Waits until no other request has this key, so that two people can't both find it free.
-    pub async fn lock_key(&self, key: &KeyHash) -> Held {
+    pub async fn lock_key(&self, key: &KeyHash) -> NameLock {
         self.keys.lock(key).await
     }
 

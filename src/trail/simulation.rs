@@ -5,8 +5,8 @@
 //! ```
 //! What is stored, refused and answered is decided by the code that the daemon runs; only where it runs differs. On a clock
 //! that a test holds, two runs are the same. Whoever is dropped in `before` has stored nothing, and in `after` has stored it
-//! and was told nothing: the two ends of a crash. What fails
-//! in `after` is told as failed and stands all the same, as with a disk that fails in the midst of a sync. No daemon makes one: what it stores does not outlast a power loss.
+//! and was told nothing: the two ends of a crash. What fails in `after` is told as failed and stands all the same, as with a
+//! disk that fails in the midst of a sync. No daemon makes one: what it stores does not outlast a power loss.
 
 use std::sync::{Mutex, PoisonError};
 
