@@ -45,12 +45,6 @@ impl GrantId {
         format!("{SUBJECT}{self}")
     }
 
-    /// The grant whose group this is; none for any other name.
-    #[must_use]
-    pub fn of_group(name: &str) -> Option<Self> {
-        name.strip_prefix(SUBJECT)?.parse().ok()
-    }
-
     /// The name of this grant's binding.
     #[must_use]
     pub fn binding_name(&self) -> String {
@@ -71,12 +65,6 @@ impl PersonName {
     pub fn user(&self) -> String {
         format!("{SUBJECT}{self}")
     }
-
-    /// The person whose certificate carries this user name; none for any other name.
-    #[must_use]
-    pub fn of_user(name: &str) -> Option<Self> {
-        name.strip_prefix(SUBJECT)?.parse().ok()
-    }
 }
 
 #[cfg(test)]
@@ -86,9 +74,7 @@ mod tests {
     #[test]
     fn a_name_reads_back_as_what_it_names() {
         let (grant, alice) = (GrantId::from_random([7; 10]), "alice@example.com".parse::<PersonName>().unwrap());
-        assert_eq!(GrantId::of_group(&grant.group()), Some(grant.clone()));
         assert_eq!(GrantId::of_binding(&grant.binding_name()), Some(grant.clone()));
-        assert_eq!(PersonName::of_user(&alice.user()), Some(alice.clone()));
         assert!([grant.group(), alice.user(), daemon("h"), probe("h")].iter().all(|name| is_ours(name)));
         assert!(!is_ours(&grant.binding_name()) && !is_ours("jit") && !is_ours("xjit:a"));
     }
@@ -96,14 +82,8 @@ mod tests {
     #[test]
     fn nothing_else_reads_as_one() {
         let grant = GrantId::from_random([7; 10]);
-        for name in ["", "jit:", "jit-", "jit:x", &daemon("h"), &grant.binding_name(), grant.as_str(), "jit:jit:x"] {
-            assert_eq!(GrantId::of_group(name), None, "{name}");
-        }
         for name in ["", "jit-", "jit-x", "jit-jit-0000000000000000", &grant.group(), grant.as_str()] {
             assert_eq!(GrantId::of_binding(name), None, "{name}");
-        }
-        for name in ["", "jit:", "alice", "jit-alice", "jit:system:masters", &daemon("h"), &probe("h")] {
-            assert_eq!(PersonName::of_user(name), None, "{name}");
         }
     }
 }
