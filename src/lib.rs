@@ -32,7 +32,7 @@
 //! - [`trail`]: append, query, verify; the only store
 //! - [`sweep`]: what is due is ended, what came late is taken away, what is unknown is told; at start and at each deadline
 //! - [`api`]: the route table (who may call, and by which door), who is calling
-//! - [`wire`]: the JSON on the wire; of the crate it imports `grant` only
+//! - [`wire`]: the JSON on the wire; of the crate it imports `grant` and `rbac` only
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
@@ -55,18 +55,18 @@
 //! files    → hint
 //! service  → hint
 //! manual   → nothing
-//! wire     → grant
+//! wire     → grant, rbac
 //! client   → wire
-//! trail    → grant, hint
+//! trail    → grant, hint, rbac
 //! people   → grant, hint
-//! cluster  → grant, hint
+//! cluster  → grant, hint, rbac
 //! ca       → files, grant, hint
 //! config   → ca, files, grant, people
-//! manifest → cluster, grant
+//! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest
 //! ledger   → grant, hint, trail
-//! broker   → ca, cluster, grant, hint, ledger, people, trail
-//! sweep    → broker, cluster, grant, hint
+//! broker   → ca, cluster, grant, hint, ledger, people, rbac, trail
+//! sweep    → broker, cluster, grant, hint, rbac
 //! metrics  → broker, sweep
 //! api      → broker, grant, hint, ledger, metrics, people, wire
 //! daemon   → api, broker, ca, cluster, config, grant, hint, ledger, metrics, sweep, trail

@@ -24,9 +24,9 @@ use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
 use crate::cluster::ClusterError;
 use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
-use crate::grant::role::ResolvedRole;
 use crate::grant::{Binding, Grant, GrantId, Phase};
 use crate::hint::Hint;
+use crate::rbac::role::ResolvedRole;
 
 /// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
 /// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.

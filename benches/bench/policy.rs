@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jitd::grant::policy::{Circumstances, Decision, Policy, Usage, could_be_asked, decide};
 use jitd::grant::request::{Access, AccessRequest, Namespace, Person};
-use jitd::grant::risk::assess;
-use jitd::grant::role::Rule;
+use jitd::rbac::risk::assess;
+use jitd::rbac::role::Rule;
 use serde_json::json;
 
 use crate::daemon::Daemon;

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, PersonName, Scope};
-use jitd::grant::risk::assess;
-use jitd::grant::role::{ResolvedRole, Rule};
 use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
+use jitd::rbac::risk::assess;
+use jitd::rbac::role::{ResolvedRole, Rule};
 use jitd::trail::Trail;
 
 use crate::daemon::{Daemon, private_folder};

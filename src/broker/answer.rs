@@ -10,8 +10,9 @@ use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Person};
-use crate::grant::role::ResolvedRole;
-use crate::grant::{Event, Grant, approval, end, extension, risk};
+use crate::grant::{Event, Grant, approval, end, extension};
+use crate::rbac::risk;
+use crate::rbac::role::ResolvedRole;
 
 impl Broker {
     /// An approver says yes to what has this digest, or to less.

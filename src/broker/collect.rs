@@ -21,10 +21,10 @@ use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, Person};
-use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, NameLock};
+use crate::rbac::role::ResolvedRole;
 
 /// A certificate that works, and until when.
 pub struct IssuedAccess<'a> {

@@ -17,10 +17,10 @@ use crate::grant::end;
 use crate::grant::policy::Drift;
 use crate::grant::reconcile::role_drift;
 use crate::grant::request::{ClusterName, Person};
-use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, Binding, Clock, EndCause, EndProof, Event, Found, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, OpenGrant};
+use crate::rbac::role::ResolvedRole;
 
 /// So many roles of grants that ended are kept.
 const ROLES_KEPT: usize = 32;

@@ -8,8 +8,8 @@ use crate::cluster::{ClusterError, Probe};
 use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, AccessRequest};
-use crate::grant::risk::{self, Assessment};
-use crate::grant::role::ResolvedRole;
+use crate::rbac::risk::{self, Assessment};
+use crate::rbac::role::ResolvedRole;
 
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
 pub(super) struct ClusterFacts {

@@ -35,12 +35,12 @@ use crate::grant::drain;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
-use crate::grant::role::ResolvedRole;
 use crate::grant::times::Times;
 use crate::grant::{Author, Event, Grant, GrantId, Shown};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
+use crate::rbac::role::ResolvedRole;
 use crate::trail::{Opened, TrailError};
 
 pub use self::collect::IssuedAccess;

@@ -19,10 +19,10 @@ use crate::grant::digest;
 use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{AccessRequest, ClusterName, KeyHash, Person, PersonName, after};
-use crate::grant::risk::Assessment;
 use crate::grant::scope;
 use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
 use crate::hint::Hint;
+use crate::rbac::risk::Assessment;
 
 /// What would be said to a request.
 #[derive(Debug)]

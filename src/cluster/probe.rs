@@ -6,7 +6,7 @@
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes};
 
 use crate::grant::request::Namespace;
-use crate::grant::role::{ResolvedRole, Rule};
+use crate::rbac::role::{ResolvedRole, Rule};
 
 /// One action that a role allows in its scope.
 #[derive(Clone, Debug, PartialEq, Eq)]

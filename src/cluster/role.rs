@@ -17,7 +17,7 @@ use super::stored::Metadata;
 use super::{Cluster, ClusterError, Kind};
 use crate::grant::Binding;
 use crate::grant::request::{ExactRules, Namespace, RoleRef};
-use crate::grant::role::{ResolvedRole, Rule};
+use crate::rbac::role::{ResolvedRole, Rule};
 
 impl Cluster {
     /// The role as it is now; none when there is no such role. A Role is looked for in `namespace`, so there

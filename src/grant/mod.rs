@@ -30,8 +30,6 @@ pub mod request;
 pub mod scope;
 pub mod times;
 
-pub use crate::rbac::{risk, role};
-
 pub use self::binding::{Binding, bindings};
 pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Requested, Shown};
 pub use self::fact::{Author, Fact, Operator};

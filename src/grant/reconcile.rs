@@ -13,8 +13,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::request::Access;
-use super::role::ResolvedRole;
 use super::{Found, Grant, GrantId, Phase};
+use crate::rbac::role::ResolvedRole;
 
 /// One comparison of the bindings of a cluster with the grants that are known there.
 pub struct Comparison<'a> {

@@ -6,7 +6,7 @@
 
 use crate::grant::policy::{NamespacePattern, Requirement};
 use crate::grant::request::{Namespace, RoleRef};
-use crate::grant::role::Rule;
+use crate::rbac::role::Rule;
 
 /// What one rule gives in one cluster: each of the roles in each of the places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

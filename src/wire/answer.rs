@@ -7,7 +7,7 @@ use super::ask::namespaces;
 use crate::grant::glass::Verdict;
 use crate::grant::narrow::Narrowing;
 use crate::grant::request::{ExactRules, Malformed, Reason, Window};
-use crate::grant::role::Rule;
+use crate::rbac::role::Rule;
 
 /// `POST /v1/grants/{id}/approve`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

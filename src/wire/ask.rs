@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
-use crate::grant::role::Rule;
+use crate::rbac::role::Rule;
 
 /// What is asked, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -10,9 +10,9 @@ use super::operate::DrainingView;
 use crate::grant::glass::{self, BreakGlassRecord, Verdict};
 use crate::grant::policy::{Step, Yes, unmet};
 use crate::grant::request::{Access, Login, PersonName};
-use crate::grant::risk::{Assessment, Finding, Severity};
-use crate::grant::role::Rule;
 use crate::grant::{EndCause, Grant, Held, Phase, Shown};
+use crate::rbac::risk::{Assessment, Finding, Severity};
+use crate::rbac::role::Rule;
 
 /// A grant as its requester, its approvers and auditors see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use jitd::cluster::{Answer, Cause, Cluster, ClusterError, Credential, Endpoint, Probe, Unbound};
 use jitd::grant::request::Namespace;
-use jitd::grant::role::{ResolvedRole, Rule};
 use jitd::grant::{Binding, Found, GrantId};
+use jitd::rbac::role::{ResolvedRole, Rule};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{Namespace as KubeNamespace, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role, RoleBinding};

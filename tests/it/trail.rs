@@ -21,10 +21,10 @@ use jitd::config::Config;
 use jitd::grant::digest::sha256_hex;
 use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
-use jitd::grant::risk::assess;
-use jitd::grant::role::ResolvedRole;
 use jitd::grant::{Author, DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::ledger::Overseers;
+use jitd::rbac::risk::assess;
+use jitd::rbac::role::ResolvedRole;
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, SURVIVES_A_FULL_DISK, path, text};

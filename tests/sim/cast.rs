@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jitd::grant::Operator;
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{Access, AccessRequest, ExactRules, Login, Namespaces, Person, PersonName, Scope, Window};
-use jitd::grant::role::Rule;
 use jitd::people::{Declared, People};
+use jitd::rbac::role::Rule;
 
 use crate::world::{below, clock, happens, one_of, world};
 

@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 use jitd::grant::glass::Verdict;
 use jitd::grant::request::Malformed;
-use jitd::grant::role::Rule;
 use jitd::manual::Shell;
+use jitd::rbac::role::Rule;
 use jitd::wire::{AskBody, LessBody};
 
 use crate::failure::Failure;

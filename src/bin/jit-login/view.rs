@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jitd::grant::Phase;
 use jitd::grant::policy::Outcome;
-use jitd::grant::risk::Severity;
-use jitd::grant::role::Rule;
+use jitd::rbac::risk::Severity;
+use jitd::rbac::role::Rule;
 use jitd::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use serde_json::Value;
 

@@ -22,8 +22,8 @@ use jitd::grant::request::{
     Access, AccessRequest, ClusterName, ExactRules, FieldName, FieldValue, Malformed, Namespace, Namespaces, Person,
     PersonName, Reason, RoleRef, Scope, Window,
 };
-use jitd::grant::role::Rule;
 use jitd::people::People;
+use jitd::rbac::role::Rule;
 
 use crate::print::{self, Output, say};
 use crate::{CLOCK, Failure, read, runtime};

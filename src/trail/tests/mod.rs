@@ -16,9 +16,9 @@ use rusqlite::Connection;
 use super::chain::parse;
 use super::*;
 use crate::grant::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, Scope};
-use crate::grant::risk::assess;
-use crate::grant::role::ResolvedRole;
 use crate::grant::{Author, DecidedOn, Event, Requested, Shown};
+use crate::rbac::risk::assess;
+use crate::rbac::role::ResolvedRole;
 
 /// A folder that goes with the test.
 pub(crate) struct Folder(PathBuf);
