@@ -203,6 +203,11 @@ impl Desk {
         self.folder.join("run/jit-login").join(name)
     }
 
+    /// Where a key waits for its certificate.
+    fn waiting(&self, name: &str) -> PathBuf {
+        self.folder.join("home/.local/state/jit-login").join(name)
+    }
+
     fn credential(&self) -> Said {
         self.credential_for(SERVER)
     }
@@ -357,7 +362,9 @@ fn every_refusal_has_its_exit_code() {
         let said = desk.says(&REQUEST);
         assert_eq!(said.code, exit, "{said:?}");
         assert_eq!(said.err, format!("error[{code}]: this is {code}\nhint: a hint\n"));
-        assert_eq!(std::fs::read_dir(desk.folder.join("run/jit-login")).unwrap().count(), 0);
+        for folder in [desk.private(""), desk.waiting("")] {
+            assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
+        }
     }
 }
 
@@ -389,7 +396,7 @@ fn a_timeout_leaves_the_request_open() {
         said.err.contains("the request stays open") && said.err.contains(&format!("jit-login wait {ID}")),
         "{said:?}"
     );
-    assert!(desk.private(&format!("{ID}.key")).exists());
+    assert!(desk.waiting(&format!("{ID}.key")).exists());
     desk.play.set(json!({"phase": "approved", "agreed": ["bob"]}));
     let said = desk.says(&["wait"]);
     assert_eq!(said.code, 0, "{said:?}");
@@ -407,7 +414,7 @@ fn ctrl_c_leaves_the_request_open_and_says_how_to_go_on() {
     let said = Said::from(child.wait_with_output().unwrap());
     assert_eq!(said.code, 130, "{said:?}");
     assert!(said.err.contains(&format!("jit-login wait {ID}")), "{said:?}");
-    assert!(desk.private(&format!("{ID}.key")).exists());
+    assert!(desk.waiting(&format!("{ID}.key")).exists());
 }
 
 /// A daemon that is gone is exit code 8.

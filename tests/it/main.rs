@@ -33,6 +33,7 @@ mod keys;
 mod less;
 mod limits;
 mod login;
+mod logout;
 mod manual;
 mod middleman;
 mod monitoring;

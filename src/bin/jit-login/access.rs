@@ -15,6 +15,7 @@ use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
 use jitd::grant::Phase;
 use jitd::grant::refusal::Code;
 use jitd::wire::{AskBody, ErrorCode, GrantView, RequestBody};
+use zeroize::Zeroizing;
 
 use crate::credential::{Kept, Terms, explained};
 use crate::failure::{Failure, again};
@@ -76,9 +77,18 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     built.map_err(|error| Failure::own(format!("can't start, {error}"), ""))
 }
 
-/// Makes a key, keeps it, and asks. The key is on disk before anything is sent.
+/// Makes a key, keeps it, and asks. The key is on disk before anything is sent, and where a logout leaves it.
 pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure> {
-    let folder = Folder::home()?;
+    // What is collected later has to have its place too.
+    let of_login = Folder::home()?;
+    let folder = match Folder::lasting() {
+        Ok(folder) => folder,
+        Err(failure) => {
+            let why = failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default();
+            say(&format!("this request can be collected only until you log out: {why}"));
+            of_login
+        }
+    };
     let key = Key::generate()?;
     let csr = key.csr()?;
     let draft = format!("{DRAFT}{}{KEY}", random_word()?);
@@ -111,12 +121,14 @@ pub(crate) struct Access {
 
 /// Collects an approved grant, or renews a live one where that is due, and writes what kubectl needs.
 pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
-    let folder = holding_key(grant)?;
-    let found = if grant.phase == Phase::Live { Kept::find(&folder, &grant.id)? } else { None };
+    let keys = holding_key(grant)?;
+    let home = if keys.is_lasting() { Some(Folder::home()?) } else { None };
+    let folder = home.as_ref().unwrap_or(&keys);
+    let found = if grant.phase == Phase::Live { Kept::find(folder, &grant.id)? } else { None };
     let kept = match found {
         // More time was given since: the new end has to be in what is kept.
         Some(kept) if kept.is_good(now()) && grant.deadline.is_none_or(|end| end <= kept.until) => kept,
-        _ => patiently(client, &folder, grant).await?,
+        _ => patiently(client, &keys, folder, grant).await?,
     };
     let kubeconfig = Kubeconfig::of(&grant.id, &kept, daemon)?;
     let name = kubeconfig_file(&grant.id);
@@ -125,10 +137,10 @@ pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantV
 }
 
 /// A collection may be repeated, so what passes by itself is waited for.
-async fn patiently(client: &mut Client, folder: &Folder, grant: &GrantView) -> Result<Kept, Failure> {
+async fn patiently(client: &mut Client, keys: &Folder, folder: &Folder, grant: &GrantView) -> Result<Kept, Failure> {
     let mut pause = Duration::from_millis(500);
     loop {
-        let failure = match certify(client, folder, &grant.id, Some(Terms::from(grant))).await {
+        let failure = match certify(client, keys, folder, &grant.id, Some(Terms::from(grant))).await {
             Ok(kept) => return Ok(kept),
             Err(failure) => explained(client, &grant.id, failure).await,
         };
@@ -156,14 +168,15 @@ fn passes(code: ErrorCode) -> bool {
     )
 }
 
-/// Asks for a certificate with the grant's key, and keeps it.
+/// Asks for a certificate with the grant's key, which is in `keys`, and keeps both in `folder`.
 pub(crate) async fn certify(
     client: &mut Client,
+    keys: &Folder,
     folder: &Folder,
     grant: &str,
     terms: Option<Terms>,
 ) -> Result<Kept, Failure> {
-    let Some(pem) = folder.read(&key_file(grant))? else {
+    let Some(pem) = keys.read(&key_file(grant))?.map(Zeroizing::new) else {
         return Err(Failure::own(format!("the key of `{grant}` is not here"), "it is where it was asked for"));
     };
     let key = Key::from_pem(&pem)?;
@@ -173,7 +186,13 @@ pub(crate) async fn certify(
         None => Terms::from(&client.show(grant).await?),
     };
     let kept = Kept::new(view, &key, &terms, now());
+    if keys.is_another(folder) {
+        folder.write(&key_file(grant), &pem)?;
+    }
     kept.keep(folder, grant)?;
+    if keys.is_another(folder) {
+        keys.remove(&key_file(grant));
+    }
     Ok(kept)
 }
 
@@ -184,7 +203,7 @@ fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
         return Ok(folder);
     }
     for folder in Folder::every()? {
-        for name in folder.names().iter().filter(|name| name.starts_with(DRAFT) && name.ends_with(KEY)) {
+        for name in folder.names().iter().filter(|name| is_draft(name)) {
             let key = folder.read(name)?.and_then(|pem| Key::from_pem(&pem).ok());
             if key.is_some_and(|key| key.hash() == grant.key) {
                 folder.rename(name, &key_file(&grant.id))?;
@@ -211,14 +230,12 @@ pub(crate) fn local_grants() -> Vec<String> {
 
 /// Removes key and credential of a grant that is over. Its kubeconfig stays for a day: it holds no
 /// secret, and a shell that still points to it gets a clear sentence instead of `localhost:8080`.
-pub(crate) fn forget(folder: &Folder, grant: &str) {
-    folder.remove(&key_file(grant));
-    folder.remove(&crate::credential::file(grant));
-    folder.remove(&format!("{grant}.lock"));
-    let kubeconfig = kubeconfig_file(grant);
-    let age = folder.written_at(&kubeconfig).map(|at| now().duration_since(at));
-    if age.is_some_and(|age| age > SignedDuration::from_hours(24)) {
-        folder.remove(&kubeconfig);
+pub(crate) fn forget(grant: &str) {
+    for folder in Folder::every().unwrap_or_default() {
+        folder.remove(&key_file(grant));
+        folder.remove(&crate::credential::file(grant));
+        folder.remove(&format!("{grant}.lock"));
+        folder.remove_older(&kubeconfig_file(grant), SignedDuration::from_hours(24), now());
     }
 }
 
@@ -240,9 +257,17 @@ pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
             over.push(id);
         }
     }
+    over.iter().for_each(|id| forget(id));
     for folder in Folder::every().unwrap_or_default() {
-        over.iter().for_each(|id| forget(&folder, id));
+        for draft in folder.names().iter().filter(|name| is_draft(name)) {
+            folder.remove_older(draft, LONGEST_DRAFT, now());
+        }
     }
+}
+
+/// Whether it is a key whose request may never have arrived.
+fn is_draft(name: &str) -> bool {
+    name.starts_with(DRAFT) && name.ends_with(KEY)
 }
 
 fn key_file(grant: &str) -> String {
@@ -260,4 +285,6 @@ pub(crate) fn is_ours(path: &Path) -> bool {
 }
 
 const DRAFT: &str = "pending-";
+/// An answer, a start and a collection are waited for at most a day each.
+const LONGEST_DRAFT: SignedDuration = SignedDuration::from_hours(72);
 const KEY: &str = ".key";

@@ -267,7 +267,7 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
     let terms = kept.as_ref().map(Kept::terms);
     let renewed = within(deadline, async {
         let mut client = daemon.connect().await?;
-        match access::certify(&mut client, &folder, grant, terms).await {
+        match access::certify(&mut client, &folder, &folder, grant, terms).await {
             Err(failure) => Err(explained(&mut client, grant, failure).await),
             done => done,
         }
@@ -275,7 +275,7 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
     match (renewed, usable(&kept)) {
         (Ok(renewed), _) => Ok(renewed),
         (Err(failure @ Failure::Closed(_)), _) => {
-            access::forget(&folder, grant);
+            access::forget(grant);
             Err(failure)
         }
         (Err(failure), Some(kept)) => {

@@ -1,9 +1,12 @@
 //! The client's private folder: keys, credentials and kubeconfigs of this account's grants.
 //!
 //! ```text
-//!  $XDG_RUNTIME_DIR/jit-login, else ${XDG_STATE_HOME:-~/.local/state}/jit-login     0700, ours, no link
-//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · pending-<random>.key   0600
+//!  what waits for its certificate:  ${XDG_STATE_HOME:-~/.local/state}/jit-login      0700, ours, no link
+//!    pending-<random>.key · <grant>.key                                                            0600
+//!  what works:                      $XDG_RUNTIME_DIR/jit-login, else the same folder
+//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock                          0600
 //! ```
+//! The first outlives a logout, the second goes with it.
 //! Every access goes through the folder's descriptor, checked once, so nothing can be swapped behind it.
 //! It never follows a link, never waits on a FIFO, never writes to a file that is not ours, and a file
 //! is there whole or not at all. Every verb that touches a key is its caller.
@@ -15,7 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, renameat};
@@ -37,13 +40,36 @@ const NAME: &str = "jit-login";
 impl Folder {
     /// The folder that new files go to; made when it is missing.
     pub(crate) fn home() -> Result<Self, Failure> {
-        let parent = candidates()?.into_iter().next().ok_or_else(no_home)?;
+        let parent = candidates().into_iter().next().ok_or_else(no_home)?;
         Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
+    }
+
+    /// The folder for what has to outlive a logout; made when it is missing.
+    ///
+    /// # Errors
+    /// Why this account has none.
+    pub(crate) fn lasting() -> Result<Self, Failure> {
+        let parent = state().ok_or_else(no_lasting)?;
+        let of_login = runtime().into_iter().chain([logged_in()]).any(|folder| parent.starts_with(folder));
+        if of_login {
+            return Err(refused(&parent.join(NAME), "it goes with the login"));
+        }
+        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
+    }
+
+    /// Whether it is the folder of [`Self::lasting`].
+    pub(crate) fn is_lasting(&self) -> bool {
+        state().is_some_and(|parent| self.path == parent.join(NAME))
+    }
+
+    /// Whether it is not the same folder as `other`.
+    pub(crate) fn is_another(&self, other: &Self) -> bool {
+        self.path != other.path
     }
 
     /// The folder that holds the file `name`, among all places where this account may have put it.
     pub(crate) fn holding(name: &str) -> Result<Option<Self>, Failure> {
-        for parent in candidates()? {
+        for parent in candidates() {
             if let Some(folder) = Self::private_in(&parent, false)?
                 && folder.look(name)?.is_some()
             {
@@ -56,7 +82,7 @@ impl Folder {
     /// Every folder of this account that is there.
     pub(crate) fn every() -> Result<Vec<Self>, Failure> {
         let mut folders = Vec::new();
-        for parent in candidates()? {
+        for parent in candidates() {
             folders.extend(Self::private_in(&parent, false)?);
         }
         Ok(folders)
@@ -197,10 +223,13 @@ impl Folder {
         let _ = unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir);
     }
 
-    /// When the file was last written; none when there is none of ours.
-    pub(crate) fn written_at(&self, name: &str) -> Option<Timestamp> {
-        let found = self.look(name).ok().flatten()?;
-        Timestamp::from_second(found.st_mtime).ok()
+    /// Removes a file that was last written longer ago than `age`.
+    pub(crate) fn remove_older(&self, name: &str, age: SignedDuration, now: Timestamp) {
+        let found = self.look(name).ok().flatten();
+        let written = found.and_then(|found| Timestamp::from_second(found.st_mtime).ok());
+        if written.is_some_and(|written| now.duration_since(written) > age) {
+            self.remove(name);
+        }
     }
 
     /// Names of the files here; drafts of an interrupted write are left out.
@@ -241,19 +270,32 @@ pub(crate) fn random_word() -> Result<String, Failure> {
 
 /// The folders that may hold ours, the one for new files first. A kubectl that was started without
 /// `XDG_RUNTIME_DIR`, by cron for one, still finds the grant.
-fn candidates() -> Result<Vec<PathBuf>, Failure> {
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    // A folder of a login that is over is not made anew here; one that is there has to be right.
-    let runtime = absolute("XDG_RUNTIME_DIR").filter(|path| path.symlink_metadata().is_ok());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    let logged_in = PathBuf::from(format!("/run/user/{}", Uid::effective()));
+fn candidates() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
-    for place in [runtime, state, Some(logged_in)].into_iter().flatten() {
+    for place in [runtime(), state(), Some(logged_in())].into_iter().flatten() {
         if !places.contains(&place) {
             places.push(place);
         }
     }
-    Ok(places)
+    places
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// What goes with this login. A folder of a login that is over is not made anew here; one that is there has to be right.
+fn runtime() -> Option<PathBuf> {
+    absolute("XDG_RUNTIME_DIR").filter(|path| path.symlink_metadata().is_ok())
+}
+
+/// What stays on the disk.
+fn state() -> Option<PathBuf> {
+    absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+}
+
+fn logged_in() -> PathBuf {
+    PathBuf::from(format!("/run/user/{}", Uid::effective()))
 }
 
 fn open_folder(path: &Path) -> Result<OwnedFd, Errno> {
@@ -294,6 +336,10 @@ fn refused(path: &Path, why: &str) -> Failure {
 
 fn no_home() -> Failure {
     Failure::own("there is no folder for keys", "set HOME, XDG_RUNTIME_DIR or XDG_STATE_HOME to a folder of your own")
+}
+
+fn no_lasting() -> Failure {
+    Failure::own("neither HOME nor XDG_STATE_HOME is set", "set HOME to a folder of your own")
 }
 
 /// The last part of a path as text.

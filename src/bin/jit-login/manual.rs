@@ -70,8 +70,12 @@ fn jit_login_1(date: &str) -> Page {
         )
         .item(
             "$XDG_RUNTIME_DIR/jit-login",
-            "Keys, certificates and kubeconfigs of your grants, for you alone; without that folder \
-             $XDG_STATE_HOME/jit-login or ~/.local/state/jit-login.",
+            "Keys, certificates and kubeconfigs of your live grants, for you alone. They go with the login; without that \
+             folder they are in the next one.",
+        )
+        .item(
+            "$XDG_STATE_HOME/jit-login, ~/.local/state/jit-login",
+            "The key of a request until its first certificate, for you alone: an approval outlives the logout of who asked.",
         );
     page.heading("EXAMPLES");
     page.example(

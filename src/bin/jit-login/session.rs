@@ -71,9 +71,7 @@ pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Res
         pause = (pause * 2).min(PAUSES.1);
     };
     if called_over {
-        for folder in Folder::every().unwrap_or_default() {
-            forget(&folder, grant);
-        }
+        forget(grant);
     }
     manager.stop(&slice(grant));
     tokio::time::sleep(ONCE_MORE).await;
