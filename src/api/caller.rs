@@ -13,11 +13,11 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
 use tokio::net::UnixStream;
 
+use super::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::Operator;
 use crate::grant::request::{Login, Person, PersonName};
 use crate::people::{People, Unknown, or_nobody};
-use crate::wire::Problem;
 
 /// By which socket somebody came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -96,15 +96,15 @@ impl Peer {
     ///
     /// # Errors
     /// The problem, with what to do about it.
-    pub(super) async fn operator(self, people: &People, broker: &Broker) -> Result<Operator, Problem> {
+    pub(super) async fn operator(self, people: &People, broker: &Broker) -> Result<Operator, ApiError> {
         if self.door == Listener::Users {
-            return Err(Problem::wrong_door());
+            return Err(ApiError::wrong_door());
         }
         let name = match people.by_uid(self.uid).await {
             Err(Unknown::Root) => PersonName::root(),
             Err(unknown) => return Err(unknown.into()),
             Ok(person) if broker.is_admin(&person) => person.name,
-            Ok(_) => return Err(Problem::no_operator()),
+            Ok(_) => return Err(ApiError::no_operator()),
         };
         // Told by its number while nobody can say whose it is: an operator gives nothing, and has to be able to take away.
         let login = self.login(people).await.unwrap_or(self.login_uid.map(|uid| Login { uid, person: None }));

@@ -12,23 +12,24 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Deserialize;
 
+use super::problem::ApiError;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
 use crate::grant::request::Reason;
 use crate::grant::{Grant, Operator, Phase};
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
-    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, Problem, ReasonBody, RequestBody,
-    ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, ReasonBody, RequestBody, ReviewBody,
+    RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
 /// `ok` only when the store answers too, and took what it got last.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     async move {
         let answers = tokio::time::timeout(STORE_ANSWERS_WITHIN, api.broker.ledger().store_answers()).await;
-        answers.map_err(|_| Problem::silent_trail())??;
+        answers.map_err(|_| ApiError::silent_trail())??;
         if api.broker.ledger().store_fault().is_some() {
-            return Err(Problem::unwritable_trail());
+            return Err(ApiError::unwritable_trail());
         }
         Ok("ok\n".into_response())
     }
@@ -158,7 +159,7 @@ pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
         let events = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
         let events = events.map_err(|error| {
             tracing::error!(grant = %grant.id, %error, "the trail holds a line that is no JSON");
-            Problem::internal()
+            ApiError::internal()
         })?;
         Ok(Json(EventList { events }).into_response())
     }
@@ -220,7 +221,7 @@ pub(super) fn break_glass(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
 pub(super) fn review(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let ReviewBody { digest, verdict, words } = call.body()?;
-        let words = words.parse().map_err(|wrong| Problem::from(vec![wrong]))?;
+        let words = words.parse().map_err(|wrong| ApiError::from(vec![wrong]))?;
         let grant = call.api.broker.review(&grant, call.caller.person(), &digest, verdict, words).await?;
         answer(&call, &grant)
     }
@@ -246,7 +247,7 @@ pub(super) fn operations(call: Call<Operator>) -> BoxFuture<'static, Answer> {
 pub(super) fn drain(call: Call<Operator>) -> BoxFuture<'static, Answer> {
     async move {
         let reason = call.body::<DrainBody>()?.reason.map(|reason| reason.parse()).transpose();
-        call.api.broker.drain(&call.caller, reason.map_err(|wrong| Problem::from(vec![wrong]))?).await?;
+        call.api.broker.drain(&call.caller, reason.map_err(|wrong| ApiError::from(vec![wrong]))?).await?;
         Ok(state(&call.api.broker))
     }
     .boxed()
@@ -304,8 +305,8 @@ fn view(api: &Api, grant: &Grant) -> GrantView {
     GrantView::of(grant, api.broker.ledger().now())
 }
 
-fn reason(call: &Call) -> Result<Reason, Problem> {
-    call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| Problem::from(vec![wrong]))
+fn reason(call: &Call) -> Result<Reason, ApiError> {
+    call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| ApiError::from(vec![wrong]))
 }
 
 fn cluster_view(site: &Site) -> ClusterView {

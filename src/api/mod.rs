@@ -32,11 +32,12 @@ pub use self::caller::Listener;
 pub use self::server::{Limits, serve};
 
 use self::caller::{Caller, Peer};
+use self::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
 use crate::metrics::Metrics;
 use crate::people::People;
-use crate::wire::{ErrorCode, Problem};
+use crate::wire::ErrorCode;
 
 /// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
@@ -63,9 +64,9 @@ struct Call<C = Caller> {
 
 impl<C> Call<C> {
     /// The body as JSON of a known form.
-    fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, Problem> {
+    fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, ApiError> {
         let not_so =
-            |why: &dyn std::fmt::Display| Problem::malformed(format!("the body is not what it should be: {why}"));
+            |why: &dyn std::fmt::Display| ApiError::malformed(format!("the body is not what it should be: {why}"));
         let body = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
         // serde also takes a list for a struct, its fields in their order; the document knows of none.
         if self.body.contains(&b'[') {
@@ -79,9 +80,9 @@ impl<C> Call<C> {
     }
 
     /// The query's parameters; an unknown one is refused.
-    fn query<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+    fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_urlencoded::from_str(&self.query)
-            .map_err(|error| Problem::malformed(format!("the query is not what it should be: {error}")))
+            .map_err(|error| ApiError::malformed(format!("the query is not what it should be: {error}")))
     }
 }
 
@@ -100,7 +101,7 @@ fn lists_agree(sent: &Value, meant: &Value) -> bool {
     }
 }
 
-type Answer = Result<Response, Problem>;
+type Answer = Result<Response, ApiError>;
 
 /// Who may call a route, with the handler that gets the proof of it.
 enum May {
@@ -325,10 +326,10 @@ fn router(api: Arc<Api>) -> Router {
     }
     router
         .fallback(|| async {
-            Problem::new(ErrorCode::NoSuchRoute, "there is no such route").hint("see /v1/openapi.json")
+            ApiError::new(ErrorCode::NoSuchRoute, "there is no such route").hint("see /v1/openapi.json")
         })
         .method_not_allowed_fallback(|| async {
-            Problem::new(ErrorCode::NoSuchMethod, "this route has no such method").hint("see /v1/openapi.json")
+            ApiError::new(ErrorCode::NoSuchMethod, "this route has no such method").hint("see /v1/openapi.json")
         })
         .with_state(api)
 }
@@ -374,19 +375,19 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     // A story that has begun runs to its end, also when the caller has gone away meanwhile.
     tokio::spawn(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, route = route.path, "a handler failed");
-        Err(Problem::internal())
+        Err(ApiError::internal())
     })
 }
 
 /// The body, as the route wants it.
-async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, Problem> {
+async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let body = to_bytes(body, LONGEST_BODY)
         .await
-        .map_err(|_| Problem::new(ErrorCode::TooLarge, format!("a body has at most {LONGEST_BODY} bytes")))?;
+        .map_err(|_| ApiError::new(ErrorCode::TooLarge, format!("a body has at most {LONGEST_BODY} bytes")))?;
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(is_json);
     match (route.body.is_some(), body.is_empty()) {
-        (true, _) if !is_json => Err(Problem::new(ErrorCode::NotJson, "the body has to be application/json")),
-        (false, false) => Err(Problem::malformed("this route takes no body")),
+        (true, _) if !is_json => Err(ApiError::new(ErrorCode::NotJson, "the body has to be application/json")),
+        (false, false) => Err(ApiError::malformed("this route takes no body")),
         _ => Ok(body),
     }
 }

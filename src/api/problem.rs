@@ -14,7 +14,25 @@ use crate::ledger::LedgerError;
 use crate::people::Unknown;
 use crate::wire::{ErrorCode, Problem};
 
-impl Problem {
+/// What a call is answered with that is not done.
+#[derive(Debug)]
+pub(super) struct ApiError(Problem);
+
+impl ApiError {
+    pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self(Problem::new(code, detail))
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self(self.0.hint(hint))
+    }
+
+    /// The problem document.
+    pub(super) fn problem(&self) -> &Problem {
+        &self.0
+    }
+
     /// An error as the caller may read it.
     fn of(code: ErrorCode, error: &impl Hint) -> Self {
         Self::new(code, error.to_string()).hint(error.hint().unwrap_or_default())
@@ -22,27 +40,27 @@ impl Problem {
 
     /// The status that it is answered with.
     pub(super) fn http_status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.http_status();
         // Strings and a number always serialise.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
         (status, [(header::CONTENT_TYPE, kind)], body).into_response()
     }
 }
 
-impl From<Refusal> for Problem {
+impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Self::new(ErrorCode::Refused(refusal.code), refusal.why).hint(refusal.hint)
     }
 }
 
-impl From<BrokerError> for Problem {
+impl From<BrokerError> for ApiError {
     fn from(error: BrokerError) -> Self {
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
@@ -64,7 +82,7 @@ impl From<BrokerError> for Problem {
     }
 }
 
-impl From<LedgerError> for Problem {
+impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::NoSuchGrant(_) => {
@@ -82,7 +100,7 @@ impl From<LedgerError> for Problem {
     }
 }
 
-impl From<Unknown> for Problem {
+impl From<Unknown> for ApiError {
     fn from(unknown: Unknown) -> Self {
         let code = match unknown {
             Unknown::NameService(_) => ErrorCode::NameServiceUnavailable,
@@ -92,29 +110,26 @@ impl From<Unknown> for Problem {
     }
 }
 
-impl From<Vec<Malformed>> for Problem {
+impl From<Vec<Malformed>> for ApiError {
     fn from(wrong: Vec<Malformed>) -> Self {
         let told: Vec<String> = wrong.iter().map(ToString::to_string).collect();
         Self::malformed(told.join("; "))
     }
 }
 
-impl Problem {
+impl ApiError {
     /// Something that is not of its form.
-    #[must_use]
-    pub fn malformed(why: impl Into<String>) -> Self {
+    pub(super) fn malformed(why: impl Into<String>) -> Self {
         Self::new(ErrorCode::Malformed, why)
     }
 
     /// The trail's store takes no facts.
-    #[must_use]
-    pub fn unwritable_trail() -> Self {
+    pub(super) fn unwritable_trail() -> Self {
         Self::no_trail("the trail can't be written, so nothing is done")
     }
 
     /// The trail's store takes longer than anybody should wait for.
-    #[must_use]
-    pub fn silent_trail() -> Self {
+    pub(super) fn silent_trail() -> Self {
         Self::no_trail("the trail does not answer")
     }
 
@@ -123,22 +138,19 @@ impl Problem {
     }
 
     /// What is done at the operators' door was asked for at another.
-    #[must_use]
-    pub fn wrong_door() -> Self {
+    pub(super) fn wrong_door() -> Self {
         Self::new(ErrorCode::WrongDoor, "the daemon is not operated through this socket")
             .hint("root and the people of `admins` operate it through `adminSocket`, with `jitd`")
     }
 
     /// Somebody at the operators' door who is none.
-    #[must_use]
-    pub fn no_operator() -> Self {
+    pub(super) fn no_operator() -> Self {
         Self::new(ErrorCode::Refused(Code::NotAllowed), "only root and the people of `admins` operate the daemon")
             .hint("`admins` in config.yaml names their groups")
     }
 
     /// A fault of ours.
-    #[must_use]
-    pub fn internal() -> Self {
+    pub(super) fn internal() -> Self {
         Self::new(ErrorCode::Internal, "this is a fault of jitd")
             .hint("an administrator finds more in the daemon's log")
     }

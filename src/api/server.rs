@@ -21,8 +21,9 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::caller::{Listener, Peer};
+use super::problem::ApiError;
 use super::{Api, router};
-use crate::wire::{ErrorCode, Problem};
+use crate::wire::ErrorCode;
 
 /// Bounds of the server.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +113,7 @@ pub async fn serve(
             let stopping = Arc::clone(&stopping);
             async move {
                 let late =
-                    || Problem::new(ErrorCode::TimedOut, "the call took too long").hint("try again").into_response();
+                    || ApiError::new(ErrorCode::TimedOut, "the call took too long").hint("try again").into_response();
                 let mut answer = tokio::time::timeout(limits.call, answer).await.unwrap_or_else(|_| Ok(late()));
                 if let (Ok(answer), true) = (&mut answer, stopping.load(Ordering::Relaxed)) {
                     // The next call goes to the next daemon.
@@ -214,8 +215,8 @@ const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// before that; and to the end, for what is left unread takes the answer with it when the socket closes.
 async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     // Strings and a number always serialise.
-    let problem = Problem::new(ErrorCode::Busy, "too many connections").hint("close some, or try again");
-    let (status, body) = (problem.http_status(), serde_json::to_string(&problem).unwrap_or_default());
+    let error = ApiError::new(ErrorCode::Busy, "too many connections").hint("close some, or try again");
+    let (status, body) = (error.http_status(), serde_json::to_string(error.problem()).unwrap_or_default());
     let answer = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
