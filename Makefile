@@ -46,8 +46,8 @@ clippy: ## does clippy have a remark?
 	$(call step,clippy,cargo clippy --all-targets -- -D warnings && cargo clippy --test machine -- -D warnings)
 
 .PHONY: check
-check: setup fmt clippy ## a first look while you work, in half a minute: format, lints, the library's own tests
-	$(call step,tests of the library,cargo test --quiet --lib)
+check: setup fmt clippy ## a first look while you work, in half a minute: format, lints, the crates' own tests
+	$(call step,tests of the crates,cargo test --quiet --lib)
 
 .PHONY: doc
 doc: ## is the documentation whole?

@@ -19,12 +19,16 @@
 //! ```
 //!
 //! # The map
-//! - [`grant`]: what can happen to a grant, who may ask and agree; of the crate it imports `rbac` only.
+//! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their lists of dependencies prove what
+//! the map promises; `crates/jit-login` is the client, and `crates/jit-manual` writes both programs' manual pages and
+//! completions out of the definitions of command lines and files. Everything else is here.
+//!
+//! - [`grant`]: what can happen to a grant, who may ask and agree; of all this it imports `rbac` only.
 //!   [`policy`](grant::policy) says on which terms, [`approval`](grant::approval), [`narrow`](grant::narrow) and [`extension`](grant::extension) who agreed to what,
 //!   [`glass`](grant::glass) what was taken when nobody answered, [`drain`](grant::drain) that nothing is given,
 //!   [`reconcile`](grant::reconcile) whether a cluster has what the grants say
 //! - [`rbac`]: roles, which rule lies below which, and what a role lets its holder reach ([`risk`](rbac::risk));
-//!   imports nothing of the crate
+//!   imports nothing of all this
 //! - [`broker`]: the story, the only room that orders the steps, a chapter a file
 //! - [`ledger`]: the grants that are not over, in memory, in step with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
@@ -32,7 +36,7 @@
 //! - [`trail`]: append, query, verify; the only store
 //! - [`sweep`]: what is due is ended, what came late is taken away, what is unknown is told; at start and at each deadline
 //! - [`api`]: the route table (who may call, and by which door), who is calling
-//! - [`wire`]: the JSON on the wire; of the crate it imports `grant` and `rbac` only
+//! - [`wire`]: the JSON on the wire; of all this it imports `grant` and `rbac` only
 //! - [`client`]: the same routes from the other side of the socket
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
@@ -43,7 +47,6 @@
 //! - [`check`]: whether a cluster trusts the authority, is as the manifest has it, and gives the daemon no more
 //! - [`hint`]: what to do about an error, apart from what is wrong
 //! - [`metrics`], [`service`]: numbers, systemd
-//! - [`manual`]: manual pages out of the definitions of command lines and files
 //!
 //! # The arrows
 //! Who may name whom, from the leaves up. A new arrow changes this list first; `tests/it/architecture.rs` reads it and
@@ -54,7 +57,6 @@
 //! grant    → rbac
 //! files    → hint
 //! service  → hint
-//! manual   → nothing
 //! wire     → grant, rbac
 //! client   → wire
 //! trail    → grant, hint, rbac
@@ -93,20 +95,18 @@ pub mod api;
 pub mod broker;
 pub mod ca;
 pub mod check;
-pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod files;
-pub mod grant;
 pub mod hint;
 pub mod ledger;
 pub mod manifest;
-pub mod manual;
 pub mod metrics;
 pub mod people;
-pub mod rbac;
 pub mod service;
 pub mod sweep;
 pub mod trail;
-pub mod wire;
+
+pub use jit_core::{grant, rbac};
+pub use jit_wire::{self as wire, client};

@@ -1,6 +1,6 @@
 //! The policy behind a real daemon: who is asked, in which steps, and what no rule can lift.
 //!
-//! What the policy decides is shown in `src/grant/policy/tests.rs`; here, that the daemon does it.
+//! What the policy decides is shown in `crates/jit-core/src/grant/policy/tests.rs`; here, that the daemon does it.
 
 use std::collections::BTreeSet;
 

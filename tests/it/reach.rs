@@ -1,7 +1,7 @@
 //! What access lets its holder reach, behind a real daemon: shown to approvers, part of what they agree to, and
 //! held against the guardrails before anybody is asked.
 //!
-//! What a set of rules reaches is shown in `src/rbac/risk/tests.rs` and `tests/it/risk.rs`.
+//! What a set of rules reaches is shown in `crates/jit-core/src/rbac/risk/tests.rs` and `tests/it/risk.rs`.
 
 use std::time::Duration;
 

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use jitd::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
-use jitd::grant::Phase;
-use jitd::grant::refusal::Code;
-use jitd::wire::{AskBody, ErrorCode, GrantView, RequestBody};
+use jit_core::grant::Phase;
+use jit_core::grant::refusal::Code;
+use jit_wire::client::{Client, ClientError, DEFAULT_SOCKET, Trust};
+use jit_wire::{AskBody, ErrorCode, GrantView, RequestBody};
 use zeroize::Zeroizing;
 
 use crate::credential::{Kept, Terms, explained};

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
-use jitd::grant::glass::Verdict;
-use jitd::grant::request::Malformed;
-use jitd::manual::Shell;
-use jitd::rbac::role::Rule;
-use jitd::wire::{AskBody, LessBody};
+use jit_core::grant::glass::Verdict;
+use jit_core::grant::request::Malformed;
+use jit_core::rbac::role::Rule;
+use jit_manual::Shell;
+use jit_wire::{AskBody, LessBody};
 
 use crate::failure::Failure;
 use crate::output::Format;

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use jitd::client::{Client, ClientError};
-use jitd::grant::Phase;
-use jitd::wire::{CertificateView, ClusterView, GrantView};
+use jit_core::grant::Phase;
+use jit_wire::client::{Client, ClientError};
+use jit_wire::{CertificateView, ClusterView, GrantView};
 use serde::{Deserialize, Serialize};
 
 use crate::access::{self, Daemon};

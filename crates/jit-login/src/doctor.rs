@@ -12,8 +12,8 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use jitd::client::{ClientError, is_socket};
-use jitd::wire::ErrorCode;
+use jit_wire::ErrorCode;
+use jit_wire::client::{ClientError, is_socket};
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
 

@@ -1,11 +1,11 @@
 //! Why a verb did not do what was asked, what is said about it, and the exit code that scripts compare.
 //!
-//! How it ends on what the daemon answers stands in [`ErrorCode`](jitd::wire::ErrorCode), the other exit codes in
+//! How it ends on what the daemon answers stands in [`ErrorCode`](jit_wire::ErrorCode), the other exit codes in
 //! [`Failure::exit_code`]. Nothing here writes to a terminal; `main` does. Every verb returns it.
 
-use jitd::client::ClientError;
-use jitd::grant::{EndCause, Phase};
-use jitd::wire::{GrantView, Problem};
+use jit_core::grant::{EndCause, Phase};
+use jit_wire::client::ClientError;
+use jit_wire::{GrantView, Problem};
 
 use crate::output::{ago, program, safe, safe_name, until};
 
@@ -198,7 +198,7 @@ pub(crate) fn again(grant: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jitd::wire::ErrorCode;
+    use jit_wire::ErrorCode;
 
     fn problem(code: &str, status: u16) -> Failure {
         let (code, detail, hint) = (code.to_owned(), String::new(), String::new());

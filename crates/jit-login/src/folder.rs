@@ -265,7 +265,7 @@ impl Folder {
 pub(crate) fn random_word() -> Result<String, Failure> {
     let mut bytes = [0_u8; 6];
     aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::own("the host gives no random numbers", ""))?;
-    Ok(jitd::grant::digest::hex(&bytes))
+    Ok(jit_core::grant::digest::hex(&bytes))
 }
 
 /// The folders that may hold ours, the one for new files first. A kubectl that was started without

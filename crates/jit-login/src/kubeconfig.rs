@@ -16,7 +16,7 @@ use crate::credential::Kept;
 use crate::failure::Failure;
 use crate::folder::{Folder, file_name};
 use crate::output::{program, say, yaml};
-use jitd::client::DEFAULT_SOCKET;
+use jit_wire::client::DEFAULT_SOCKET;
 
 /// The kubeconfig of one grant.
 #[derive(Clone, Debug)]

@@ -7,17 +7,17 @@ use std::io::{ErrorKind, Write, stdout};
 
 use clap::CommandFactory;
 
-use jitd::manual::{self, Page, Section, Shell};
+use jit_manual::{Page, Section, Shell};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
-    print(&manual::completion("jit-login", &Arguments::command(), shell))
+    print(&jit_manual::completion("jit-login", &Arguments::command(), shell))
 }
 
 pub(crate) fn man() -> Result<(), Failure> {
-    let date = manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
+    let date = jit_manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
     print(jit_login_1(&date).render().as_bytes())
 }
 

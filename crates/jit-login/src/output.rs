@@ -11,7 +11,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use jitd::grant::Phase;
+use jit_core::grant::Phase;
 use serde::Serialize;
 
 use crate::failure::Failure;

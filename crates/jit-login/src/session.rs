@@ -18,9 +18,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jitd::client::{ClientError, LONGEST_WAIT};
-use jitd::grant::Phase;
-use jitd::wire::ErrorCode;
+use jit_core::grant::Phase;
+use jit_wire::ErrorCode;
+use jit_wire::client::{ClientError, LONGEST_WAIT};
 use nix::unistd::{Uid, User};
 
 use crate::access::{Daemon, forget};

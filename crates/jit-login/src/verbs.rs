@@ -9,11 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jitd::client::{Client, LONGEST_WAIT};
-use jitd::grant::Phase;
-use jitd::grant::glass::Verdict;
-use jitd::grant::policy::Outcome;
-use jitd::wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
+use jit_core::grant::Phase;
+use jit_core::grant::glass::Verdict;
+use jit_core::grant::policy::Outcome;
+use jit_wire::client::{Client, LONGEST_WAIT};
+use jit_wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde_json::{Value, json};
 
 use crate::access::{self, Access, Daemon};

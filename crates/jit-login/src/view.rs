@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jitd::grant::Phase;
-use jitd::grant::policy::Outcome;
-use jitd::rbac::risk::Severity;
-use jitd::rbac::role::Rule;
-use jitd::wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
+use jit_core::grant::Phase;
+use jit_core::grant::policy::Outcome;
+use jit_core::rbac::risk::Severity;
+use jit_core::rbac::role::Rule;
+use jit_wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
 use serde_json::Value;
 
 use crate::failure::closed;

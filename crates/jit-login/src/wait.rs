@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use jitd::client::{Client, ClientError, LONGEST_WAIT};
-use jitd::grant::Phase;
-use jitd::wire::GrantView;
+use jit_core::grant::Phase;
+use jit_wire::GrantView;
+use jit_wire::client::{Client, ClientError, LONGEST_WAIT};
 
 use crate::failure::Failure;
 use crate::now;

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::ask::namespaces;
-use crate::grant::glass::Verdict;
-use crate::grant::narrow::Narrowing;
-use crate::grant::request::{ExactRules, Malformed, Reason, Window};
-use crate::rbac::role::Rule;
+use jit_core::grant::glass::Verdict;
+use jit_core::grant::narrow::Narrowing;
+use jit_core::grant::request::{ExactRules, Malformed, Reason, Window};
+use jit_core::rbac::role::Rule;
 
 /// `POST /v1/grants/{id}/approve`
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
-use crate::rbac::role::Rule;
+use jit_core::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
+use jit_core::rbac::role::Rule;
 
 /// What is asked, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,5 +1,5 @@
 //! A typed client of the daemon's API over its Unix socket: one method a route, bodies and views from
-//! [`wire`](crate::wire).
+//! this [crate].
 //!
 //! ```text
 //!  connect ─► who serves (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
@@ -24,7 +24,7 @@ use serde_json::error::Category;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::wire::{
+use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EventList,
     ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody,
     RevocationView, RevokeBody, WhoamiView,

@@ -3,7 +3,7 @@
 //! This is the one table of them. The daemon answers no code that is not in it, and what was released keeps its text,
 //! its status and its exit code. `api` and `jit-login` look it up.
 
-use crate::grant::refusal;
+use jit_core::grant::refusal;
 
 /// How `jit-login` ends when the daemon answers an error. Its other exit codes are for what no error says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

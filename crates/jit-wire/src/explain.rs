@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::grant::{RisksView, StepView};
-use crate::grant::policy::Outcome;
+use jit_core::grant::policy::Outcome;
 
 /// `POST /v1/explain`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::operate::DrainingView;
-use crate::grant::glass::{self, BreakGlassRecord, Verdict};
-use crate::grant::policy::{Step, Yes, unmet};
-use crate::grant::request::{Access, Login, PersonName};
-use crate::grant::{EndCause, Grant, Held, Phase, Shown};
-use crate::rbac::risk::{Assessment, Finding, Severity};
-use crate::rbac::role::Rule;
+use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
+use jit_core::grant::policy::{Step, Yes, unmet};
+use jit_core::grant::request::{Access, Login, PersonName};
+use jit_core::grant::{EndCause, Grant, Held, Phase, Shown};
+use jit_core::rbac::risk::{Assessment, Finding, Severity};
+use jit_core::rbac::role::Rule;
 
 /// A grant as its requester, its approvers and auditors see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

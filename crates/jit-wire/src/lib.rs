@@ -4,12 +4,13 @@
 //! A word of a known set, such as a phase, has its type on both sides: who does not know a word refuses it. Only
 //! [`Problem::code`] is text, so that every refusal reaches its reader.
 //!
-//! Nothing here decides anything, and nothing here knows more of the crate than [`grant`](crate::grant): the client
-//! stands on it without the broker. `api` and `client` are the callers.
+//! Nothing here decides anything; of the core it knows the vocabulary, [`grant`](jit_core::grant) and
+//! [`rbac`](jit_core::rbac). The daemon's `api` and [`client`] are the callers.
 
 mod about;
 mod answer;
 mod ask;
+pub mod client;
 mod code;
 mod explain;
 mod grant;

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::grant::drain::Draining;
-use crate::grant::{Grant, Phase};
+use jit_core::grant::drain::Draining;
+use jit_core::grant::{Grant, Phase};
 
 /// `POST /v1/drain`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use jitd::manual::Shell;
+use jit_manual::Shell;
 
 use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;

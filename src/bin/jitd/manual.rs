@@ -6,19 +6,19 @@
 
 use clap::CommandFactory;
 
+use jit_manual::{Key, Page, Section, Shell};
 use jitd::config::{KEYS, Need};
 use jitd::grant::policy::{self, Source};
-use jitd::manual::{self, Key, Page, Section, Shell};
 
 use crate::arguments::{Arguments, Topic};
 use crate::{Failure, print};
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
-    print::result(manual::completion("jitd", &Arguments::command(), shell))
+    print::result(jit_manual::completion("jitd", &Arguments::command(), shell))
 }
 
 pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
-    let date = manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
+    let date = jit_manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
     let page = match topic {
         Topic::Jitd => jitd_8(&date),
         Topic::Config => jitd_yaml_5(&date),

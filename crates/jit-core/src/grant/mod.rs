@@ -5,7 +5,7 @@
 //!                                                                                      │
 //!  what the daemon holds, what an auditor rebuilds ◄── Grant ◄──── life: a fold ◄──────┘
 //! ```
-//! Pure: no I/O, no clock, nothing of the crate. A [`Grant`] is a fold over its events, so what the
+//! Pure: no I/O, no clock, and of the crate only `rbac`. A [`Grant`] is a fold over its events, so what the
 //! daemon holds in memory and what an auditor rebuilds from the trail are the same by construction.
 
 pub mod approval;
