@@ -1,5 +1,5 @@
-//! What must be refused, tried without being made: a binding that RBAC stops, and a binding and a role that only
-//! the admission policies stop.
+//! What must be refused, tried without being done: a binding that RBAC stops, and a binding, a role and a deletion that
+//! only the admission policies stop.
 //!
 //! Each try is a dry run and stores nothing. `check` calls it.
 
@@ -10,10 +10,15 @@ use crate::cluster::ClusterError;
 use crate::grant::names::SUBJECT;
 use crate::grant::request::{Namespace, RoleRef};
 use crate::grant::{Binding, GrantId};
-use crate::manifest::{self, Reach};
+use crate::manifest::{self, Object, Reach};
 
 impl Check<'_> {
-    pub(super) async fn admission(&mut self, reaches: &[Reach], host: &str) -> Result<(), ClusterError> {
+    pub(super) async fn admission(
+        &mut self,
+        reaches: &[Reach],
+        host: &str,
+        objects: &[Object],
+    ) -> Result<(), ClusterError> {
         let given: Vec<&RoleRef> = reaches.iter().flat_map(|reach| &reach.roles).collect();
         let (Some(namespace), Ok(role), Ok(nobody)) =
             (self.some_namespace(reaches).await?, "cluster-admin".parse(), TRIED.parse())
@@ -47,6 +52,18 @@ impl Check<'_> {
             attempt.name = TRIED.to_owned();
             let tried = until_refused(|| self.cluster.would_make_role(&attempt)).await;
             self.refused_by("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+        }
+        // The one binding that is there in any case, and no grant's: what the daemon has its rights by.
+        if let Some(own) = objects.iter().find(|object| object.kind() == "ClusterRoleBinding") {
+            let path = own.collection_path();
+            match until_refused(|| self.cluster.would_delete(&path, own.name())).await {
+                // That it is missing was told of the object itself.
+                Err(ClusterError::NotFound { .. }) => {}
+                tried => {
+                    let fence = manifest::fence_of_deletions_name(host);
+                    self.refused_by("deleting a binding that is no grant's", &fence, tried);
+                }
+            }
         }
         Ok(())
     }

@@ -160,7 +160,7 @@ impl Check<'_> {
             self.object(object, APPLY).await;
         }
         self.daemon_bindings(policy, host, &objects).await?;
-        self.admission(&reaches, host).await
+        self.admission(&reaches, host, &objects).await
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {

@@ -3,7 +3,7 @@
 //! Nothing here may change a cluster: what is created is a dry run. `check` asks them.
 
 use jiff::Timestamp;
-use kube::core::params::{GetParams, ListParams, PostParams};
+use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams};
 use kube::core::request::Request as Path;
 use serde_json::Value;
 
@@ -65,6 +65,15 @@ impl Cluster {
     pub async fn would_make_role(&self, binding: &Binding) -> Result<(), ClusterError> {
         let Some(namespace) = &binding.namespace else { return Ok(()) };
         self.dry_run(roles(namespace), self.role_body(binding, &[])?).await
+    }
+
+    /// Tries in a dry run to delete the object at `collection`/`name`.
+    ///
+    /// # Errors
+    /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
+    pub async fn would_delete(&self, collection: &str, name: &str) -> Result<(), ClusterError> {
+        let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        self.0.transport.call::<Value>(Path::new(collection).delete(name, &dry)).await.map(drop)
     }
 
     async fn dry_run(&self, path: Path, body: Vec<u8>) -> Result<(), ClusterError> {

@@ -1,13 +1,13 @@
-//! The admission policies of a cluster: one fences what this host's daemon may make, one keeps everybody
-//! else off what is jitd's.
+//! The admission policies of a cluster: some fence what this host's daemon may make and delete, the others keep
+//! everybody else off what is jitd's.
 //!
-//! They must never look at DELETE, which the namespace controller, the garbage collector and a person in an
-//! emergency need, and which only takes access away. Anything that can't be evaluated is refused
+//! Of DELETE they must never look at anybody's but the daemon's: the namespace controller, the garbage collector and a
+//! person in an emergency need it, and it only takes access away. Anything that can't be evaluated is refused
 //! (`failurePolicy: Fail`). `manifest` prints them.
 
 use serde_json::{Value, json};
 
-use super::place::{Reach, binding_in_cluster, binding_in_namespace, quoted, where_roles_are_made};
+use super::place::{Reach, binding_in_cluster, binding_in_namespace, list, quoted, where_roles_are_made};
 use super::{Object, document};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 use crate::grant::names::{self, DAEMON, OBJECT, SUBJECT};
@@ -21,6 +21,10 @@ fn name() -> String {
 /// The resources of RBAC that bind, and those that are bound.
 const BINDINGS: &[&str] = &["rolebindings", "clusterrolebindings"];
 const ROLES: &[&str] = &["roles", "clusterroles"];
+const EITHER: &[&str] = &["rolebindings", "clusterrolebindings", "roles", "clusterroles"];
+
+const WRITES: &[&str] = &["CREATE", "UPDATE"];
+const DELETES: &[&str] = &["DELETE"];
 
 /// The name of the admission policy that fences the bindings of this host's daemon.
 #[must_use]
@@ -34,16 +38,29 @@ pub fn fence_of_roles_name(host: &str) -> String {
     format!("jitd-{host}-roles")
 }
 
+/// The name of the admission policy that fences what this host's daemon deletes.
+#[must_use]
+pub fn fence_of_deletions_name(host: &str) -> String {
+    format!("jitd-{host}-deletions")
+}
+
 /// The admission policies with their bindings, for a host whose daemon may reach this far.
 #[must_use]
 pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     let daemon = format!("request.userInfo.username == {}", quoted(&names::daemon(host)));
-    let others = format!("!request.userInfo.username.startsWith({})", quoted(DAEMON));
+    // By its groups too: who may pose as anybody could add the name to groups that may do anything, and a daemon's
+    // certificate has none.
+    let others = format!(
+        "!(request.userInfo.username.startsWith({}) && request.userInfo.?groups.orValue([]) == {})",
+        quoted(DAEMON),
+        list(&["system:authenticated"])
+    );
     let bindings = Policy {
         name: fence_name(host),
         why: "fences the daemon: one binding for each grant, of a role and in a place that the policy on its \
               host gives. What it holds in RBAC can't say where, nor to whom",
         who: daemon.clone(),
+        operations: WRITES,
         resources: BINDINGS,
         variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
         validations: bindings_of(host, reaches),
@@ -52,16 +69,28 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         name: fence_of_roles_name(host),
         why: "fences the daemon: no role but one that a single grant owns, where the policy lets grants own roles. \
               What such a role may hold is limited by what the daemon holds there itself",
-        who: daemon,
+        who: daemon.clone(),
+        operations: WRITES,
         resources: ROLES,
         variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
         validations: roles_of(host, reaches),
+    };
+    let deletions = Policy {
+        name: fence_of_deletions_name(host),
+        why: "fences the daemon: it deletes nothing but what a grant of this host had. RBAC can't limit that by names \
+              that are not known beforehand",
+        who: daemon,
+        operations: DELETES,
+        resources: EITHER,
+        variables: Vec::new(),
+        validations: deletions_of(host),
     };
     let guard = Policy {
         name: format!("jitd-{host}-guard"),
         why: "keeps everybody else off the bindings of jitd: nobody gives `jit:` names anything, nobody changes \
               what jitd made. Each daemon of the cluster is fenced by its own policy instead. Deleting stays free",
         who: others.clone(),
+        operations: WRITES,
         resources: BINDINGS,
         variables: guarded(),
         validations: vec![
@@ -92,6 +121,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         why: "keeps everybody else off the roles that grants own: nobody makes one of their names, nobody changes one. \
               Deleting stays free",
         who: others,
+        operations: WRITES,
         resources: &["roles"],
         variables: vec![
             ("isOurs", is_grants_role("object")),
@@ -118,7 +148,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
             ),
         ],
     };
-    [bindings, roles, guard, guard_of_roles].iter().flat_map(|policy| policy.objects(host)).collect()
+    [bindings, roles, deletions, guard, guard_of_roles].iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
 /// A namespaced request knows the labels of its namespace; only then is this looked at.
@@ -172,6 +202,24 @@ fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
         format!("a grant's role has the annotations `{GRANT}` and `{USER}`"),
     ));
     validations
+}
+
+/// Also what somebody took the labels off, for access has to end all the same; never what carries another host's.
+fn deletions_of(host: &str) -> Vec<(String, String)> {
+    vec![
+        (
+            format!("oldObject.metadata.name.matches({})", name()),
+            "jitd deletes nothing but what is named `jit-` and the 16 letters of a grant".to_owned(),
+        ),
+        (
+            format!(
+                "oldObject.metadata.?labels[?{}].orValue({host}) == {host}",
+                quoted(HOST_LABEL),
+                host = quoted(host)
+            ),
+            format!("the label `{HOST_LABEL}` says that this is another host's, and not of `{host}`"),
+        ),
+    ]
 }
 
 fn common(host: &str, what: &str) -> Vec<(String, String)> {
@@ -259,6 +307,7 @@ struct Policy {
     name: String,
     why: &'static str,
     who: String,
+    operations: &'static [&'static str],
     resources: &'static [&'static str],
     /// Name and expression; a later one may use those before it.
     variables: Vec<(&'static str, String)>,
@@ -276,7 +325,7 @@ impl Policy {
             .validations
             .iter()
             .map(|(holds, else_says)| json!({ "expression": holds, "message": else_says, "reason": "Forbidden" }));
-        let policy = json!({
+        let mut policy = json!({
             "failurePolicy": "Fail",
             "matchConstraints": {
                 "matchPolicy": "Equivalent",
@@ -284,13 +333,16 @@ impl Policy {
                 "objectSelector": {},
                 "resourceRules": [{
                     "apiGroups": [RBAC_GROUP], "apiVersions": ["v1"], "resources": self.resources,
-                    "operations": ["CREATE", "UPDATE"], "scope": "*",
+                    "operations": self.operations, "scope": "*",
                 }],
             },
             "matchConditions": [{ "name": "who", "expression": self.who }],
-            "variables": variables.collect::<Vec<Value>>(),
             "validations": validations.collect::<Vec<Value>>(),
         });
+        // An empty list is stored as none, and kubectl would tell that as a difference each time.
+        if let (false, Some(policy)) = (self.variables.is_empty(), policy.as_object_mut()) {
+            policy.insert("variables".to_owned(), variables.collect());
+        }
         let binding = json!({ "policyName": self.name, "validationActions": ["Deny"] });
         [
             document(self.why, ADMISSION, kind, &self.name, host, json!({ "spec": policy })),

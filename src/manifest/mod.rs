@@ -16,7 +16,7 @@ use crate::grant::names;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
 
-pub use self::fence::{fence, fence_name, fence_of_roles_name};
+pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_roles_name};
 pub use self::place::{Place, Reach};
 
 /// One object to be applied.

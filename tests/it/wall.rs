@@ -5,6 +5,7 @@
 //! to come into force after it is applied; the tests wait for a first refusal.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::Method;
 use jiff::SignedDuration;
@@ -39,6 +40,8 @@ pub(crate) fn walled_with(options: Options) -> Bastion<'static> {
 }
 
 fn in_force(bastion: &Bastion<'_>) {
+    let role = format!("{RBAC}/clusterroles/jitd-{}", bastion.host);
+    let rules = bastion.admin.get(&role).1["rules"].clone();
     let (fenced, mut wrong) = (unbounded(bastion), bastion_binding(bastion, "wrong"));
     wrong["subjects"][0]["name"] = json!("jit:nobody");
     let dry = format!("{}?dryRun=All", in_namespace(&bastion.ns));
@@ -48,16 +51,22 @@ fn in_force(bastion: &Bastion<'_>) {
             (status == 403 && answer.to_string().contains(&policy)).then_some(())
         });
     }
-    let (role, dry) = (json!({ "metadata": { "name": "jit-0000000000000000" } }), "roles?dryRun=All");
+    let (made, dry) = (json!({ "metadata": { "name": "jit-0000000000000000" } }), "roles?dryRun=All");
     let dry = format!("{RBAC}/namespaces/{}/{dry}", bastion.ns);
     for (who, policy) in
         [(&fenced, format!("jitd-{}-roles", bastion.host)), (&bastion.admin, "-guard-roles".to_owned())]
     {
         until("the policies of roles are in force", || {
-            let (status, answer) = who.call(Method::POST, &dry, &role);
+            let (status, answer) = who.call(Method::POST, &dry, &made);
             (status == 403 && answer.to_string().contains(&policy)).then_some(())
         });
     }
+    let own = format!("{}/jitd-{}?dryRun=All", everywhere(), bastion.host);
+    until("the policy of deletions is in force", || {
+        (fenced.call(Method::DELETE, &own, &Value::Null).0 == 403).then_some(())
+    });
+    bastion.admin.patch(&role, &json!({ "rules": rules }));
+    until("its rights are its own again", || (fenced.get("/api/v1/secrets").0 == 403).then_some(()));
 }
 
 /// The daemon with the credential that it makes for itself.
@@ -69,9 +78,40 @@ pub(crate) fn daemon(bastion: &Bastion<'_>) -> Admin {
     Admin::with_certificate(bastion.plane, &made.chain_pem, &made.key_pem)
 }
 
-/// Somebody with the daemon's name whom RBAC refuses nothing: what stops them is the admission policy alone.
+/// The daemon, whom RBAC refuses nothing any more: what stops it is the admission policy alone.
 pub(crate) fn unbounded(bastion: &Bastion<'_>) -> Admin {
-    Admin::posing_as(bastion.plane, &format!("jit:daemon:{}", bastion.host), &["system:masters"])
+    let role = format!("{RBAC}/clusterroles/jitd-{}", bastion.host);
+    bastion.admin.patch(&role, &json!({ "rules": [everything()] }));
+    unbounded_daemon(bastion.plane, &bastion.host)
+}
+
+/// A daemon of another host, installed as a manifest would, but with every right. No policy fences it.
+pub(crate) fn unfenced(plane: &Plane) -> Admin {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let host = format!("unfenced-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let (name, admin) = (format!("jitd-{host}"), plane.admin());
+    admin.create(&format!("{RBAC}/clusterroles"), &json!({ "metadata": { "name": name }, "rules": [everything()] }));
+    admin.create(&everywhere(), &installed(&host, &name, &host));
+    unbounded_daemon(plane, &host)
+}
+
+fn everything() -> Value {
+    json!({ "apiGroups": ["*"], "resources": ["*"], "verbs": ["*"] })
+}
+
+fn unbounded_daemon(plane: &Plane, host: &str) -> Admin {
+    let daemon = Admin::posing_as(plane, &format!("jit:daemon:{host}"), &[]);
+    until("the daemon may do anything", || (daemon.get("/api/v1/secrets").0 == 200).then_some(()));
+    daemon
+}
+
+/// A binding that gives a daemon its rights.
+fn installed(host: &str, role: &str, daemon: &str) -> Value {
+    json!({
+        "metadata": { "name": format!("jitd-{host}") },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:daemon:{daemon}") }],
+    })
 }
 
 pub(crate) fn in_namespace(namespace: &str) -> String {
@@ -123,10 +163,10 @@ fn the_manifest_can_be_applied_again_and_beside_another_hosts() {
     for bastion in [&one, &other, &one] {
         let said = bastion.apply(&bastion.manifest());
         let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 10, "{said}");
+        assert_eq!(lines.len(), 12, "{said}");
         assert!(lines.iter().all(|line| line.ends_with(" unchanged") && line.contains(&bastion.host)), "{said}");
     }
-    for policy in ["fence", "roles", "guard", "guard-roles"] {
+    for policy in ["fence", "roles", "deletions", "guard", "guard-roles"] {
         let path = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{}-{policy}", one.host);
         let status = until("the expressions are checked", || {
             let found = one.admin.get(&path).1;
@@ -142,7 +182,7 @@ fn each_object_of_the_manifest_says_why_it_is_there() {
     let bastion = Bastion::prepared(plane(), Options::default());
     let printed = bastion.manifest();
     let documents: Vec<&str> = printed.split("---\n").skip(1).collect();
-    assert_eq!(documents.len(), 10);
+    assert_eq!(documents.len(), 12);
     for document in documents {
         assert!(document.starts_with("# "), "{document}");
         assert!(document.contains(&format!("app.kubernetes.io/instance: {}\n", bastion.host)), "{document}");
@@ -279,6 +319,41 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
     fenced.delete(&made);
 }
 
+/// A stolen credential of the daemon ends grants of its own host, and deletes nothing else that RBAC would let it.
+#[test]
+fn the_daemon_deletes_only_what_a_grant_of_its_host_had() {
+    let bastion = walled();
+    let daemon = daemon(&bastion);
+    let (here, host) = (in_namespace(&bastion.ns), bastion.host.as_str());
+    let roles = format!("{RBAC}/namespaces/{}/roles", bastion.ns);
+    let only_grants = "deletes nothing but what is named";
+    for object in [
+        format!("{}/cluster-admin", everywhere()),
+        format!("{}/jitd-{host}", everywhere()),
+        format!("{}/system::leader-locking-kube-controller-manager", in_namespace("kube-system")),
+    ] {
+        refused(daemon.call(Method::DELETE, &format!("{object}?dryRun=All"), &Value::Null), only_grants);
+    }
+    // Roles too, where it makes some.
+    let wide = unbounded(&bastion);
+    refused(wide.call(Method::DELETE, &format!("{roles}/local"), &Value::Null), only_grants);
+    refused(wide.call(Method::DELETE, &format!("{RBAC}/clusterroles/view"), &Value::Null), only_grants);
+    refused(wide.call(Method::DELETE, &roles, &Value::Null), only_grants);
+
+    let other = walled();
+    let theirs = binding(&other.host, &grant('k'), "ClusterRole", "view");
+    unbounded(&other).create(&in_namespace(&other.ns), &theirs);
+    let theirs = format!("{}/jit-{}", in_namespace(&other.ns), grant('k'));
+    refused(daemon.call(Method::DELETE, &theirs, &Value::Null), "another host's");
+
+    // What was stripped of its labels still ends.
+    let stripped = with(bastion_binding(&bastion, &grant('k')), |object| object["metadata"]["labels"] = Value::Null);
+    unfenced(bastion.plane).create(&here, &stripped);
+    daemon.delete(&format!("{here}/jit-{}", grant('k')));
+    // Whom the policy is not about deletes what they like.
+    bastion.admin.delete(&theirs);
+}
+
 /// A rule may reach by names with wildcards and by the labels of namespaces; the API server reads both as the
 /// policy does.
 #[test]
@@ -405,13 +480,6 @@ fn nobody_else_writes_the_bindings_of_jitd() {
 #[test]
 fn an_administrator_binds_the_daemon_as_the_manifest_does_and_not_otherwise() {
     let bastion = walled();
-    let installed = |host: &str, role: &str, daemon: &str| {
-        json!({
-            "metadata": { "name": format!("jitd-{host}") },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:daemon:{daemon}") }],
-        })
-    };
     let dry = format!("{}?dryRun=All", everywhere());
     assert_eq!(bastion.admin.call(Method::POST, &dry, &installed("new", "jitd-new", "new")).0, 200, "a further host");
     for wrong in [
@@ -433,6 +501,28 @@ fn an_administrator_binds_the_daemon_as_the_manifest_does_and_not_otherwise() {
     ] });
     refused(bastion.admin.call(Method::PATCH, &own, &more), "only jitd gives rights");
     bastion.admin.patch(&own, &json!({ "metadata": { "annotations": { "example.com/seen": "yes" } } }));
+}
+
+/// A daemon's name alone opens nothing: who may pose as anybody poses as one in groups that may do anything.
+#[test]
+fn a_daemons_name_with_groups_is_not_a_daemon() {
+    let bastion = walled();
+    let plain = json!({
+        "metadata": { "name": "plain" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jit:alice" }],
+    });
+    let role = json!({ "metadata": { "name": format!("jit-{}", grant('m')) } });
+    let roles = format!("{RBAC}/namespaces/{}/roles", bastion.ns);
+    for groups in [
+        &["system:masters"][..],
+        &["system:masters", "system:authenticated"],
+        &["system:authenticated", "system:masters"],
+    ] {
+        let posing = Admin::posing_as(bastion.plane, "jit:daemon:nobody", groups);
+        refused(posing.call(Method::POST, &in_namespace(&bastion.ns), &plain), "only jitd gives rights");
+        refused(posing.call(Method::POST, &roles, &role), "only jitd makes roles");
+    }
 }
 
 /// The whole story with the wall around it.
@@ -524,6 +614,14 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
         expect(usual_and(&[format!("fault {kind} jitd-{host}-{policy}: is missing")]));
         repair();
     }
+    // The one of deletions: then it is tried in vain.
+    let deletions = format!("{ADMISSION}/validatingadmissionpolicybindings/jitd-{host}-deletions");
+    bastion.admin.delete(&deletions);
+    expect(usual_and(&[
+        format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-deletions: is missing"),
+        "fault wall: deleting a binding that is no grant's is not refused".to_owned(),
+    ]));
+    repair();
     // The fence itself: then nothing refuses what it refused.
     let fence = format!("{ADMISSION}/validatingadmissionpolicybindings/jitd-{host}-fence");
     bastion.admin.delete(&fence);
