@@ -123,6 +123,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
             assessment: assess(role.rules(), &scope, None),
             holds: Vec::new(),
             holds_more: 0,
+            namespaces: BTreeMap::new(),
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(

@@ -58,6 +58,7 @@ impl Broker {
         if Probe::for_role(&shown.role, ask.scope.namespaces().first()).is_none() {
             return Err(role_empty(&ask).into());
         }
+        shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
         let version = self.site(&ask.cluster)?.cluster.version().await?;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
         Ok(approval::to_less(grant, yes, ask, shown))

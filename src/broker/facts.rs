@@ -1,5 +1,7 @@
 //! What a cluster says about a request, gathered for the decision in `grant/`.
 
+use std::collections::BTreeMap;
+
 use futures::future::try_join_all;
 use jiff::Timestamp;
 
@@ -7,7 +9,7 @@ use super::Site;
 use crate::cluster::{ClusterError, Probe};
 use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Access, AccessRequest};
+use crate::grant::request::{Access, AccessRequest, Namespace};
 use crate::rbac::risk::{self, Assessment};
 use crate::rbac::role::ResolvedRole;
 
@@ -16,6 +18,8 @@ pub(super) struct ClusterFacts {
     pub(super) role: Option<ResolvedRole>,
     /// The labels of the namespaces that exist.
     pub(super) labels: Labels,
+    /// Their uids.
+    pub(super) namespaces: BTreeMap<Namespace, String>,
     pub(super) assessment: Assessment,
 }
 
@@ -45,13 +49,19 @@ impl ClusterFacts {
 /// Asks the cluster, all at once.
 pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
-    let labels = try_join_all(namespaces.iter().map(|namespace| site.cluster.labels_of(namespace)));
-    let (labels, role, version) = tokio::try_join!(labels, resolve(site, ask), site.cluster.version())?;
-    let labels = namespaces.iter().cloned().zip(labels).filter_map(|(name, labels)| Some((name, labels?))).collect();
+    let found = try_join_all(namespaces.iter().map(|namespace| site.cluster.namespace(namespace)));
+    let (found, role, version) = tokio::try_join!(found, resolve(site, ask), site.cluster.version())?;
+    let (mut labels, mut uids) = (Labels::new(), BTreeMap::new());
+    for (name, found) in namespaces.iter().zip(found) {
+        if let Some(found) = found {
+            labels.insert(name.clone(), found.labels);
+            uids.insert(name.clone(), found.uid);
+        }
+    }
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
     let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
-    Ok(ClusterFacts { role, labels, assessment })
+    Ok(ClusterFacts { role, labels, namespaces: uids, assessment })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.

@@ -120,7 +120,8 @@ impl Broker {
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
         self.ensure_not_drained()?;
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
-        let shown = Shown { role, assessment: known.assessment, holds, holds_more };
+        let namespaces = known.namespaces;
+        let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces };
 
         let id = self.new_id()?;
         let event = Event::Requested(Box::new(Requested {

@@ -85,7 +85,7 @@ impl Check<'_> {
     /// A namespace that is there: one of the policy's, else the one that every cluster has.
     async fn some_namespace(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
         for namespace in reaches.iter().flat_map(Reach::names) {
-            if self.cluster.labels_of(namespace).await?.is_some() {
+            if self.cluster.namespace(namespace).await?.is_some() {
                 return Ok(Some(namespace.clone()));
             }
         }

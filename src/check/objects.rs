@@ -43,7 +43,7 @@ impl Check<'_> {
 
     async fn namespace_exists(&self, namespace: Option<&str>) -> Result<bool, ClusterError> {
         let Some(namespace) = namespace.and_then(|name| name.parse().ok()) else { return Ok(true) };
-        Ok(self.cluster.labels_of(&namespace).await?.is_some())
+        Ok(self.cluster.namespace(&namespace).await?.is_some())
     }
 
     /// Compares what the daemon holds in the namespaces that a glob or labels fit, and looks for bindings of the daemon

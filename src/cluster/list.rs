@@ -49,16 +49,15 @@ impl Cluster {
         Ok(all.into_iter().collect())
     }
 
-    /// The labels of a namespace in which something can be bound; none when it does not exist or is being
-    /// deleted.
+    /// A namespace in which something can be bound; none when it does not exist or is being deleted.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn labels_of(&self, namespace: &Namespace) -> Result<Option<BTreeMap<String, String>>, ClusterError> {
+    pub async fn namespace(&self, namespace: &Namespace) -> Result<Option<FoundNamespace>, ClusterError> {
         let request = Path::new("/api/v1/namespaces").get(namespace.as_str(), &GetParams::default());
         let stored: Option<StoredNamespace> = unless_missing(self.0.transport.call(request).await)?;
         let stays = stored.filter(|stored| stored.metadata.deletion_timestamp.is_none());
-        Ok(stays.map(|stored| stored.metadata.labels))
+        Ok(stays.map(|StoredNamespace { metadata }| FoundNamespace { uid: metadata.uid, labels: metadata.labels }))
     }
 
     /// Whether a binding carries this daemon's labels.
@@ -103,6 +102,15 @@ impl Cluster {
             }
         }
     }
+}
+
+/// A namespace as it is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundNamespace {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]

@@ -347,9 +347,9 @@ async fn a_role_is_resolved_or_missing() {
 #[tokio::test]
 async fn a_namespace_exists_or_not() {
     let bench = Bench::new().await;
-    assert!(bench.cluster.labels_of(&bench.namespace).await.unwrap().is_some());
+    assert!(bench.cluster.namespace(&bench.namespace).await.unwrap().is_some());
     let missing: Namespace = "missing".parse().unwrap();
-    assert_eq!(bench.cluster.labels_of(&missing).await.unwrap(), None);
+    assert_eq!(bench.cluster.namespace(&missing).await.unwrap(), None);
     let nowhere = bench.binding(Some(missing), "view");
     assert!(matches!(bench.cluster.bind(&nowhere).await, Err(ClusterError::NotFound { .. })));
 
@@ -361,7 +361,7 @@ async fn a_namespace_exists_or_not() {
     objects.patch(&holder.name, &PatchParams::default(), &Patch::Merge(held)).await.unwrap();
     let namespaces: Api<KubeNamespace> = Api::all(bench.admin.clone());
     namespaces.delete(bench.namespace.as_str(), &DeleteParams::default()).await.unwrap();
-    assert_eq!(bench.cluster.labels_of(&bench.namespace).await.unwrap(), None);
+    assert_eq!(bench.cluster.namespace(&bench.namespace).await.unwrap(), None);
     let late = bench.binding(bench.here(), "view");
     let error = bench.cluster.bind(&late).await.unwrap_err();
     assert!(matches!(error, ClusterError::NotFound { .. }), "{error}");

@@ -186,6 +186,9 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if let Some(more) = grant.holds_more {
         line("has", &format!("and {more} more"));
     }
+    for (name, uid) in &grant.namespace_uids {
+        line("where", &paint(&format!("namespace {} has uid {}", safe_name(name), safe_name(uid)), DIM));
+    }
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
     line(
         "asked",

@@ -118,6 +118,9 @@ pub struct GrantView {
     /// How much more they had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_more: Option<usize>,
+    /// The uids of the namespaces when it was asked, by name; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespace_uids: BTreeMap<String, String>,
     /// The role's rules as they were when it was asked for; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
@@ -180,6 +183,7 @@ impl GrantView {
             risks: None,
             holds: Vec::new(),
             holds_more: None,
+            namespace_uids: BTreeMap::new(),
             rules: None,
         }
     }
@@ -195,6 +199,7 @@ impl GrantView {
         Self {
             holds: shown.holds.iter().map(held).collect(),
             holds_more: (shown.holds_more > 0).then_some(shown.holds_more),
+            namespace_uids: shown.namespaces.into_iter().map(|(name, uid)| (name.to_string(), uid)).collect(),
             risks: Some(shown.assessment.into()),
             rules: Some(shown.role.rules().to_vec()),
             ..self

@@ -77,6 +77,7 @@ pub(crate) fn requested(number: u8) -> Fact {
             assessment: assess(&[], &Scope::Cluster, None),
             holds: Vec::new(),
             holds_more: 0,
+            namespaces: BTreeMap::new(),
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke",

@@ -3,7 +3,7 @@
 //! Old trails have to stay readable: a field that is added has a default, and none is renamed or removed. Which event may
 //! follow which is in [`super::life`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::GrantId;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
-use super::request::{Access, AccessRequest, KeyHash, Reason, Scope, Window};
+use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
 use crate::rbac::risk::Assessment;
 use crate::rbac::role::ResolvedRole;
 
@@ -318,6 +318,10 @@ pub struct Shown {
     /// How much more they had.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holds_more: usize,
+    /// The uid of each asked namespace: one that is deleted and made anew is another. Empty in trails of before it was
+    /// kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub namespaces: BTreeMap<Namespace, String>,
 }
 
 /// Another grant of the same person.

@@ -63,7 +63,13 @@ fn terms(count: u32) -> Terms {
 
 fn shown(verb: &str) -> Shown {
     let role = role(verb);
-    Shown { assessment: risk::assess(role.rules(), &ask().scope, None), role, holds: Vec::new(), holds_more: 0 }
+    Shown {
+        assessment: risk::assess(role.rules(), &ask().scope, None),
+        role,
+        holds: Vec::new(),
+        holds_more: 0,
+        namespaces: BTreeMap::from([("payments".parse().unwrap(), "uid-ns".to_owned())]),
+    }
 }
 
 fn circumstances(second: i64) -> Circumstances<'static> {
@@ -404,7 +410,8 @@ fn the_digest_covers_what_is_shown() {
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
     assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
-    let others: [fn(&mut Shown); 3] = [
+    let others: [fn(&mut Shown); 4] = [
+        |shown| shown.namespaces.values_mut().for_each(|uid| "uid-of-another".clone_into(uid)),
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
         |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
         |shown| {
