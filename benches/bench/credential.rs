@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::client::jit_login;
 use crate::daemon::{ALICE, BOB, Daemon, open_folder, private_folder};
 use crate::load::median;
 use crate::plane::Plane;
@@ -30,7 +31,7 @@ pub(crate) async fn measure(plane: &Plane, settings: &Settings) -> Result<Vec<Ro
     let mut daemon = Daemon::prepare(plane, &folder.0.join("jitd"), "credential", &[NAMESPACE.to_owned()])?;
     daemon.start().await?;
     let program = folder.0.join("jit-login");
-    std::fs::copy(env!("CARGO_BIN_EXE_jit-login"), &program)?;
+    std::fs::copy(jit_login()?, &program)?;
     let person = |uid: u32| -> Result<PathBuf, Failure> {
         let home = folder.0.join(uid.to_string());
         private_folder(&home)?;

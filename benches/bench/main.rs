@@ -21,6 +21,8 @@
 
 mod access;
 mod authority;
+#[path = "../../tests/it/client.rs"]
+mod client;
 mod credential;
 mod daemon;
 mod http;

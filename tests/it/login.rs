@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::bastion::{ALICE, BOB, Bastion};
+use crate::plane::root;
 
 const ID: &str = "7k3m9x2q7k3m9x2q";
 const SERVER: &str = "https://prod.example:6443";
@@ -173,7 +174,7 @@ impl Desk {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_jit-login"));
+        let mut command = Command::new(root().join("bin/jit-login"));
         command
             .args(words)
             .env_clear()
@@ -632,7 +633,7 @@ fn merge_touches_only_our_entries() {
 fn as_a_plugin_it_is_called_kubectl_jit() {
     let desk = Desk::new("plugin");
     let plugin = desk.folder.join("kubectl-jit");
-    symlink(env!("CARGO_BIN_EXE_jit-login"), &plugin).unwrap();
+    symlink(root().join("bin/jit-login"), &plugin).unwrap();
     let output = Command::new(&plugin).arg("request").output().unwrap();
     assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: kubectl jit request"), "{output:?}");
     assert_eq!(output.status.code(), Some(2));
@@ -647,7 +648,7 @@ fn doctor_says_what_is_wrong() {
     let kubectl = bin.join("kubectl");
     std::fs::write(&kubectl, "#!/bin/sh\necho '{\"clientVersion\": {\"gitVersion\": \"v1.22.0\"}}'\n").unwrap();
     std::fs::set_permissions(&kubectl, std::fs::Permissions::from_mode(0o755)).unwrap();
-    symlink(env!("CARGO_BIN_EXE_jit-login"), bin.join("kubectl-jit")).unwrap();
+    symlink(root().join("bin/jit-login"), bin.join("kubectl-jit")).unwrap();
     let said = Said::from(desk.command(&["doctor"]).env("PATH", &bin).output().unwrap());
     // These tests run as root, which is one of the mistakes.
     assert_eq!((said.code, said.err.as_str()), (1, "error[failed]: one thing is not right\n"), "{said:?}");

@@ -19,6 +19,7 @@ mod authority;
 mod bastion;
 mod callers;
 mod certificates;
+mod client;
 mod cluster;
 mod console;
 mod crash;

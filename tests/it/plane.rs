@@ -11,6 +11,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
+use crate::client::jit_login;
+
 /// A folder under the system's temporary folder that everybody may enter, for tests run other accounts'
 /// commands in it. It goes with the next run.
 pub(crate) fn scratch(name: &str) -> PathBuf {
@@ -28,7 +30,7 @@ pub(crate) fn root() -> &'static Path {
         remove_leftovers();
         let root = std::env::temp_dir().join(format!("jitd-it-{}", std::process::id()));
         std::fs::create_dir_all(root.join("bin")).unwrap();
-        for (name, path) in [("jitd", env!("CARGO_BIN_EXE_jitd")), ("jit-login", env!("CARGO_BIN_EXE_jit-login"))] {
+        for (name, path) in [("jitd", Path::new(env!("CARGO_BIN_EXE_jitd"))), ("jit-login", &jit_login().unwrap())] {
             std::fs::copy(path, root.join("bin").join(name)).unwrap();
         }
         std::os::unix::fs::symlink("jit-login", root.join("bin/kubectl-jit")).unwrap();

@@ -20,6 +20,8 @@
 
 mod access;
 mod bastion;
+#[path = "../it/client.rs"]
+mod client;
 mod faults;
 mod install;
 mod keys;

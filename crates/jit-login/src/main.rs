@@ -43,8 +43,7 @@ use crate::credential::Wanted;
 use crate::failure::Failure;
 use crate::verbs::Caller;
 
-/// What the program does, from its arguments to its exit code.
-pub fn main() -> ExitCode {
+fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
     output::called_as(if plugin { "kubectl jit" } else { "jit-login" });
