@@ -20,6 +20,7 @@ mod extend;
 mod facts;
 mod operate;
 mod proof;
+mod refusals;
 mod request;
 
 use std::borrow::Cow;
@@ -46,6 +47,7 @@ use crate::trail::{Opened, TrailError};
 pub use self::collect::IssuedAccess;
 pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
+use self::refusals::{About, Kind, Refusals};
 pub use self::request::{DryRun, Explanation, random_id};
 
 /// Why a step did not happen. A refusal is our answer; everything else is our failure.
@@ -153,6 +155,7 @@ pub struct Broker {
     operating: tokio::sync::Mutex<()>,
     /// Roles of grants that ended lately, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
+    refusals: Refusals,
 }
 
 /// What a broker is made of.
@@ -188,6 +191,7 @@ impl Broker {
             times: parts.times,
             operating: tokio::sync::Mutex::default(),
             roles: tokio::sync::Mutex::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -301,17 +305,25 @@ impl Broker {
     }
 
     /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
-    /// is the answer instead: nothing happens outside the trail.
+    /// is the answer instead: nothing happens outside the trail. Of many of a kind only their number is recorded.
     async fn refuse(&self, locked: &mut Locked<'_>, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
         let grant = locked.grant();
         if grant.is_over() {
             // It ended while this waited for the gate; nothing follows an end.
             return over(&grant).into();
         }
-        let event = Event::Refused { action: action.to_owned(), code: refusal.code.as_str().to_owned() };
+        let code = refusal.code.as_str();
+        let (kind, now) = (Kind { about: About::Action(grant.id.clone(), action.to_owned()), code }, self.ledger.now());
+        if !self.refusals.is_news(by, kind.clone(), now) {
+            return refusal.into();
+        }
+        let event = Event::Refused { action: action.to_owned(), code: code.to_owned() };
         match self.ledger.record(locked, &Author::from(by), vec![event]).await {
             Ok(_) => refusal.into(),
-            Err(error) => error.into(),
+            Err(error) => {
+                self.refusals.is_not_written(by, &kind, now);
+                error.into()
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use futures::future::try_join_all;
 use jiff::SignedDuration;
 
 use super::facts::gather_facts;
+use super::refusals::{About, Kind};
 use super::{Broker, BrokerError, Site};
 use crate::ca;
 use crate::cluster::ClusterError;
@@ -20,7 +21,9 @@ use crate::grant::policy::{self, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{AccessRequest, ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::scope;
-use crate::grant::{self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, Requested, Shown};
+use crate::grant::{
+    self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, RequestRefused, Requested, Shown,
+};
 use crate::hint::Hint;
 use crate::rbac::risk::Assessment;
 
@@ -86,9 +89,16 @@ impl Broker {
         match self.requested(requester, &ask, csr).await {
             Ok(grant) => Ok(grant),
             Err(BrokerError::Refused(refusal)) => {
-                let code = refusal.code.as_str().to_owned();
-                let event = Event::RequestRefused { ask, code, why: refusal.why.clone() };
-                self.ledger.note(&Author::from(requester), event).await?;
+                let refused = RequestRefused::new(ask, refusal.code.as_str(), &refusal.why);
+                let kind = Kind { about: About::Request(refused.ask_sha256.clone()), code: refusal.code.as_str() };
+                let now = self.ledger.now();
+                if self.refusals.is_news(requester, kind.clone(), now) {
+                    let event = Event::RequestRefused(Box::new(refused));
+                    self.ledger
+                        .note(&Author::from(requester), event)
+                        .await
+                        .inspect_err(|_| self.refusals.is_not_written(requester, &kind, now))?;
+                }
                 Err(refusal.into())
             }
             Err(error) => Err(error),

@@ -161,7 +161,11 @@ fn every_caller_of_every_route_is_answered_as_the_table_says() {
             desk.check(&row, caller, *letter, status, &answer);
             // Refusals of a grant that can still change stand in its events.
             if matches!(*letter, 'n' | 's' | 'w' | 'p') && row.phase != "any" {
-                expected.push((caller.name.to_owned(), answer["code"].as_str().unwrap().to_owned()));
+                let refused = (caller.name.to_owned(), answer["code"].as_str().unwrap().to_owned());
+                // Of refusals that are the same the first is written.
+                if !expected.contains(&refused) {
+                    expected.push(refused);
+                }
             }
             if *letter == '-' {
                 let nowhere = json!({ "id": "0000000000000000", "digest": "" });

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::GrantId;
+use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
@@ -50,13 +51,13 @@ pub enum Event {
     /// From here on things are given again.
     Resumed,
     /// Somebody asked and was refused before a grant came to be.
-    RequestRefused {
-        /// What was asked.
-        ask: AccessRequest,
-        /// The stable code of the refusal.
-        code: String,
-        /// The sentence that was answered.
-        why: String,
+    RequestRefused(Box<RequestRefused>),
+    /// So many further refusals of one person were not written one by one.
+    RefusalsCounted {
+        /// Since when they were counted.
+        since: Timestamp,
+        /// How many there were, by the stable code.
+        codes: BTreeMap<String, u64>,
     },
     /// A request stands and waits for approvers.
     Requested(Box<Requested>),
@@ -228,7 +229,8 @@ impl Event {
             Self::Stopped => "stopped",
             Self::Drained { .. } => "drained",
             Self::Resumed => "resumed",
-            Self::RequestRefused { .. } => "request_refused",
+            Self::RequestRefused(_) => "request_refused",
+            Self::RefusalsCounted { .. } => "refusals_counted",
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",
             Self::Narrowed(_) => "narrowed",
@@ -252,6 +254,46 @@ impl Event {
             Self::Reviewed { .. } => "reviewed",
             Self::UnbindIntended { .. } => "unbind_intended",
             Self::Ended { .. } => "ended",
+        }
+    }
+}
+
+/// A request that was refused. It is kept short: a long one costs who asks nothing, and the trail is kept for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RequestRefused {
+    /// What was asked, where that is not long; in trails of before always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask: Option<AccessRequest>,
+    /// The beginning of what was asked, as JSON, where it is long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_begins: Option<String>,
+    /// SHA-256 of what was asked, as JSON, hex; empty in trails of before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ask_sha256: String,
+    /// The stable code of the refusal.
+    pub code: String,
+    /// The sentence that was answered, or its beginning.
+    pub why: String,
+}
+
+/// So many bytes of what was asked, and of the sentence that was answered, are kept of a request that was refused.
+const KEPT_OF_REFUSED: usize = 1024;
+
+impl RequestRefused {
+    /// What is kept of it.
+    #[must_use]
+    pub fn new(ask: AccessRequest, code: &str, why: &str) -> Self {
+        // Words, numbers and lists of them always serialise.
+        let json = serde_json::to_string(&ask).unwrap_or_default();
+        let begins = |text: &str| text.get(..text.floor_char_boundary(KEPT_OF_REFUSED)).unwrap_or_default().to_owned();
+        let is_long = json.len() > KEPT_OF_REFUSED;
+        Self {
+            ask: (!is_long).then_some(ask),
+            ask_begins: is_long.then(|| begins(&json)),
+            ask_sha256: sha256_hex(json.as_bytes()),
+            code: code.to_owned(),
+            why: begins(why),
         }
     }
 }

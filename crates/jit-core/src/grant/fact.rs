@@ -55,7 +55,11 @@ impl Fact {
     #[must_use]
     pub fn is_of_the_daemon(&self) -> bool {
         match self.event {
-            Event::Started { .. } | Event::PolicyLoaded { .. } | Event::Stopped | Event::RequestRefused { .. } => true,
+            Event::Started { .. }
+            | Event::PolicyLoaded { .. }
+            | Event::Stopped
+            | Event::RequestRefused(_)
+            | Event::RefusalsCounted { .. } => true,
             Event::Drained { .. } | Event::Resumed => self.is_by_operator(),
             _ => false,
         }

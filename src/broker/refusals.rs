@@ -1,0 +1,212 @@
+//! Refusals, and how few of them are written: the first of a kind, and of the others their number once a minute.
+//!
+//! ```text
+//!  refused ─► of a new kind, and few so far? ─ yes ─► a line of its own
+//!                                            └ no ──► counted ─► each minute, and at the end: RefusalsCounted
+//! ```
+//! What is refused costs who asks nothing, and the trail is kept for ever: written one by one, refusals would fill the disk,
+//! and on a full disk nothing is given to anybody. A daemon that is killed loses the count of its last minute, and no more.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::{Broker, BrokerError};
+use crate::grant::request::{Person, PersonName};
+use crate::grant::{Author, Event, GrantId};
+
+/// So many kinds of refusals of one person are written in a minute; what goes beyond is counted.
+const KINDS: usize = 30;
+
+/// What is the same in two refusals of one person of which the second tells nothing new.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Kind {
+    /// What it was about.
+    pub(super) about: About,
+    /// The stable code of the refusal.
+    pub(super) code: &'static str,
+}
+
+/// What was refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// Something that was tried on a grant.
+    Action(GrantId, String),
+    /// A request that has this hash.
+    Request(String),
+}
+
+/// Those of the last minute.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<HashMap<PersonName, Vec<Counting>>>);
+
+/// Those of one person, of one login.
+struct Counting {
+    author: Author,
+    since: Timestamp,
+    written: BTreeSet<Kind>,
+    counted: BTreeMap<String, u64>,
+}
+
+impl Refusals {
+    /// Whether this one has to be written; else it is counted.
+    pub(super) fn is_news(&self, by: &Person, kind: Kind, now: Timestamp) -> bool {
+        self.of(&Author::from(by), now, |counting| {
+            if counting.written.len() < KINDS && counting.written.insert(kind.clone()) {
+                return true;
+            }
+            counting.count(kind.code, 1);
+            false
+        })
+        .unwrap_or(true)
+    }
+
+    /// It could not be written, so the next one has to be.
+    pub(super) fn is_not_written(&self, by: &Person, kind: &Kind, now: Timestamp) {
+        self.of(&Author::from(by), now, |counting| counting.written.remove(kind));
+    }
+
+    /// So many more that nobody writes one by one.
+    fn count(&self, author: &Author, code: &str, number: u64, now: Timestamp) {
+        self.of(author, now, |counting| counting.count(code, number));
+    }
+
+    /// What was counted. Whoever was refused nothing but what stands in the trail begins anew.
+    fn take(&self, now: Timestamp) -> Vec<(Author, Event)> {
+        let mut counted = Vec::new();
+        self.people().retain(|_, logins| {
+            logins.retain_mut(|counting| {
+                if counting.counted.is_empty() {
+                    return false;
+                }
+                let codes = std::mem::take(&mut counting.counted);
+                let since = std::mem::replace(&mut counting.since, now);
+                counted.push((counting.author.clone(), Event::RefusalsCounted { since, codes }));
+                true
+            });
+            !logins.is_empty()
+        });
+        counted
+    }
+
+    fn of<T>(&self, author: &Author, now: Timestamp, work: impl FnOnce(&mut Counting) -> T) -> Option<T> {
+        let Author::Person { name, .. } = author else { return None };
+        let mut people = self.people();
+        let logins = people.entry(name.clone()).or_default();
+        let at = logins.iter().position(|counting| counting.author == *author).unwrap_or_else(|| {
+            let (written, counted) = (BTreeSet::new(), BTreeMap::new());
+            logins.push(Counting { author: author.clone(), since: now, written, counted });
+            logins.len() - 1
+        });
+        logins.get_mut(at).map(work)
+    }
+
+    fn people(&self) -> MutexGuard<'_, HashMap<PersonName, Vec<Counting>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counting {
+    fn count(&mut self, code: &str, number: u64) {
+        let counted = self.counted.entry(code.to_owned()).or_default();
+        *counted = counted.saturating_add(number);
+    }
+}
+
+impl Broker {
+    /// Records that somebody was refused before anything was looked at.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`].
+    pub async fn record_refusal(&self, by: &Person, code: &str) -> Result<(), BrokerError> {
+        let codes = BTreeMap::from([(code.to_owned(), 1)]);
+        let event = Event::RefusalsCounted { since: self.ledger.now(), codes };
+        Ok(self.ledger.note(&Author::from(by), event).await?)
+    }
+
+    /// Somebody was refused so often, before anything was looked at. It is written with what is counted.
+    pub fn count_refusals(&self, by: &Person, code: &str, number: u64) {
+        self.refusals.count(&Author::from(by), code, number, self.ledger.now());
+    }
+
+    /// Writes what was counted since the last time.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; then it is still counted.
+    pub async fn record_refusals(&self) -> Result<(), BrokerError> {
+        let mut outcome = Ok(());
+        for (author, event) in self.refusals.take(self.ledger.now()) {
+            let Err(error) = self.ledger.note(&author, event.clone()).await else { continue };
+            if let Event::RefusalsCounted { since, codes } = event {
+                codes.iter().for_each(|(code, number)| self.refusals.count(&author, code, *number, since));
+            }
+            outcome = Err(error.into());
+        }
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::request::Login;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn alice(login: Option<u32>) -> Person {
+        let login = login.map(|uid| Login { uid, person: None });
+        Person { name: "alice".parse().unwrap(), groups: BTreeSet::new(), login }
+    }
+
+    fn request(which: usize) -> Kind {
+        Kind { about: About::Request(which.to_string()), code: "policy-denied" }
+    }
+
+    /// What stands in the trail of a minute's refusals.
+    fn counted(refusals: &Refusals, now: i64) -> Vec<(i64, u64)> {
+        let number = |event: &Event| match event {
+            Event::RefusalsCounted { since, codes } => (since.as_second(), codes.values().sum()),
+            other => panic!("{other:?}"),
+        };
+        refusals.take(at(now)).iter().map(|(_, event)| number(event)).collect()
+    }
+
+    #[test]
+    fn of_many_of_a_kind_the_first_is_written_and_the_others_are_counted_once_a_minute() {
+        let refusals = Refusals::default();
+        let written = (0..1000).filter(|_| refusals.is_news(&alice(None), request(0), at(0))).count();
+        assert_eq!((written, counted(&refusals, 60)), (1, vec![(0, 999)]));
+        assert!(!refusals.is_news(&alice(None), request(0), at(61)), "it goes on");
+        assert_eq!(counted(&refusals, 120), [(60, 1)]);
+        assert_eq!(counted(&refusals, 180), [], "a quiet minute");
+        assert!(refusals.is_news(&alice(None), request(0), at(181)));
+    }
+
+    #[test]
+    fn of_many_kinds_a_few_are_written() {
+        let refusals = Refusals::default();
+        let written = (0..1000).filter(|which| refusals.is_news(&alice(None), request(*which), at(0))).count();
+        assert_eq!((written, counted(&refusals, 60)), (KINDS, vec![(0, 970)]));
+        let again = (1000..2000).filter(|which| refusals.is_news(&alice(None), request(*which), at(61))).count();
+        assert_eq!(again, 0, "who goes on is counted only");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_news_again() {
+        let refusals = Refusals::default();
+        assert!(refusals.is_news(&alice(None), request(0), at(0)));
+        refusals.is_not_written(&alice(None), &request(0), at(0));
+        assert!(refusals.is_news(&alice(None), request(0), at(1)));
+    }
+
+    #[test]
+    fn another_login_is_counted_for_itself() {
+        let refusals = Refusals::default();
+        assert!(refusals.is_news(&alice(None), request(0), at(0)));
+        assert!(refusals.is_news(&alice(Some(7)), request(0), at(0)));
+        assert!(!refusals.is_news(&alice(Some(7)), request(0), at(0)));
+    }
+}
