@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, block_in_place};
 
-use crate::api::{self, Api, Limits, Listener};
+use crate::api::{self, Allowances, Api, Limits, Listener};
 use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
 use crate::ca::{Authority, CaError};
 use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
@@ -63,6 +64,9 @@ const OWN_CERTIFICATE: SignedDuration = SignedDuration::from_mins(10);
 
 /// How often the authorities are looked at: short, so that a renewed one is taken up soon and a suspended host is noticed.
 const LOOK_AT_AUTHORITIES_EVERY: Duration = Duration::from_secs(10);
+
+/// How long refusals are counted before their number is written.
+const COUNT_REFUSALS_FOR: Duration = Duration::from_secs(60);
 
 /// What a daemon meets outside of itself.
 pub struct Outside {
@@ -127,7 +131,13 @@ impl Daemon {
         }));
         let stats = Arc::new(SweepStats::default());
         let metrics = Metrics::new(Arc::clone(&stats));
-        let api = Arc::new(Api { broker, people: config.people.clone(), metrics, host: config.host.to_string() });
+        let api = Arc::new(Api {
+            broker,
+            people: config.people.clone(),
+            metrics,
+            allowances: Allowances::new(config.rates),
+            host: config.host.to_string(),
+        });
         Self {
             api,
             stats,
@@ -185,9 +195,14 @@ impl Running {
         stop: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
+        let served = Arc::new(Notify::new());
+        let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
         api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
+        served.notify_one();
+        // It does not panic, and says itself what it can't write.
+        drop(counting.await);
         let stopped = self.api.broker.stopped().await;
         self.api.broker.ledger().close();
         Ok(stopped?)
@@ -217,6 +232,14 @@ fn credential(
     }
     let made = authority.daemon_credential(host, OWN_CERTIFICATE, now)?;
     Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
+}
+
+/// Writes each minute how often people were refused in it, and once more when everybody is served.
+async fn record_refusals(api: Arc<Api>, served: Arc<Notify>) {
+    while tokio::time::timeout(COUNT_REFUSALS_FOR, served.notified()).await.is_err() {
+        api.record_refusals().await;
+    }
+    api.record_refusals().await;
 }
 
 /// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.

@@ -22,6 +22,11 @@ struct Answered {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Beyond {
+    limit: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct InPhase {
     phase: &'static str,
 }
@@ -35,6 +40,7 @@ struct OfCluster {
 pub struct Metrics {
     registry: Registry,
     answered: Family<Answered, Counter>,
+    rate_limited: Family<Beyond, Counter>,
     signed: Counter,
     glass_broken: Counter,
     reviews_owed: Gauge,
@@ -57,6 +63,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("jitd");
         let metrics = Self {
             answered: Family::default(),
+            rate_limited: Family::default(),
             signed: Counter::default(),
             glass_broken: Counter::default(),
             reviews_owed: Gauge::default(),
@@ -73,6 +80,11 @@ impl Metrics {
             registry: Registry::default(),
         };
         registry.register("http_answers", "Calls answered, by route and status", metrics.answered.clone());
+        registry.register(
+            "rate_limited",
+            "Calls and connections that were too many for one account, by limit",
+            metrics.rate_limited.clone(),
+        );
         registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
         registry.register("break_glass", "Times that access was taken without an answer", metrics.glass_broken.clone());
         registry.register(
@@ -124,6 +136,11 @@ impl Metrics {
     /// A call was answered.
     pub fn answered(&self, route: &'static str, status: StatusCode) {
         self.answered.get_or_create(&Answered { route, status: status.as_u16() }).inc();
+    }
+
+    /// One account did too much.
+    pub fn rate_limited(&self, limit: &'static str) {
+        self.rate_limited.get_or_create(&Beyond { limit }).inc();
     }
 
     /// The policy's files were read again, and could not be taken up or could.

@@ -51,6 +51,8 @@ impl Daemon {
             "state": "var",
             "policy": "policy.yaml",
             "times": { "answer": "24h", "collect": "24h", "certificate": "5m" },
+            // Alice and bob stand for everybody.
+            "rates": { "calls": 1_000_000_000, "requests": 1_000_000_000, "certificates": 1_000_000_000 },
             "people": [
                 { "name": "alice", "uids": [ALICE], "groups": ["oncall"] },
                 { "name": "bob", "uids": [BOB], "groups": ["leads"] },

@@ -7,6 +7,7 @@
 //! A handler of a kind gets the proof of that kind, so a check can't be forgotten: there is no other way
 //! to be called. What a person may do to a grant they see is decided in `grant/`, and refused in the trail.
 
+mod allowance;
 pub mod caller;
 mod handlers;
 mod openapi;
@@ -15,6 +16,7 @@ mod server;
 mod views;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -28,19 +30,25 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use self::allowance::Allowances;
 pub use self::caller::Listener;
 pub use self::server::{Limits, serve};
 
+use self::allowance::{Cost, Exceeded, held};
 use self::caller::{Caller, Peer};
 use self::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
+use crate::hint::Hint;
 use crate::metrics::Metrics;
 use crate::people::People;
 use crate::wire::ErrorCode;
 
 /// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
+
+/// How long a body may take to arrive; so long may the head too.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the handlers work with.
 pub struct Api {
@@ -50,8 +58,38 @@ pub struct Api {
     pub people: People,
     /// What is counted.
     pub metrics: Metrics,
+    /// What each account may take.
+    pub allowances: Allowances,
     /// The daemon's host, told in `whoami`.
     pub host: String,
+}
+
+impl Api {
+    /// What is answered to a call that was too much, which is counted.
+    async fn beyond(&self, peer: Peer, Exceeded { limit, error: told }: Exceeded) -> ApiError {
+        self.metrics.rate_limited(limit);
+        if self.allowances.is_first_beyond(peer)
+            && let Ok(caller) = Caller::identify(peer, &self.people).await
+            && let Err(error) = self.broker.record_refusal(caller.person(), &told.problem().code).await
+        {
+            tracing::warn!(error = %error.in_full(), "the trail can't take that an account does too much");
+        }
+        told
+    }
+
+    /// Writes how often people were refused since the last time.
+    pub async fn record_refusals(&self) {
+        let code = ErrorCode::RateLimited.as_str();
+        for (peer, number) in self.allowances.take_beyond() {
+            // Who is no person has no place in the trail; the metrics count them.
+            if let Ok(caller) = Caller::identify(peer, &self.people).await {
+                self.broker.count_refusals(caller.person(), code, number);
+            }
+        }
+        if let Err(error) = self.broker.record_refusals().await {
+            tracing::warn!(error = %error.in_full(), "the trail can't take how often people were refused; it is tried again");
+        }
+    }
 }
 
 /// A call of a known person, or of an operator.
@@ -128,6 +166,10 @@ struct Route {
     answer: (StatusCode, &'static str),
     /// Parameters of the query.
     query: &'static [&'static str],
+    /// What a call takes of its account's allowance.
+    cost: Cost,
+    /// Whether it is answered out of the trail, so that the answer may be long in the making and long in itself.
+    out_of_trail: bool,
 }
 
 /// Every route there is.
@@ -141,6 +183,8 @@ fn routes() -> Vec<Route> {
         body,
         answer: (StatusCode::OK, answer),
         query: &[],
+        cost: Cost::Call,
+        out_of_trail: false,
     };
     let (get, post) = (|| Method::GET, || Method::POST);
     vec![
@@ -158,6 +202,7 @@ fn routes() -> Vec<Route> {
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
         Route {
             query: &["dryRun"],
+            cost: Cost::Request,
             ..route(
                 post(),
                 "/v1/explain",
@@ -169,20 +214,25 @@ fn routes() -> Vec<Route> {
         },
         Route {
             query: &["all", "limit"],
+            out_of_trail: true,
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
         },
         Route {
             answer: (StatusCode::CREATED, "GrantView"),
+            cost: Cost::Request,
             ..route(post(), "/v1/grants", Person(handlers::request), "ask for access", Some("RequestBody"), "GrantView")
         },
-        route(
-            get(),
-            "/v1/grants/{id}",
-            Viewer(handlers::show),
-            "one grant, with what its role allows",
-            None,
-            "GrantView",
-        ),
+        Route {
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/grants/{id}",
+                Viewer(handlers::show),
+                "one grant, with what its role allows",
+                None,
+                "GrantView",
+            )
+        },
         Route {
             query: &["phase", "answers", "timeout"],
             ..route(
@@ -194,14 +244,17 @@ fn routes() -> Vec<Route> {
                 "GrantView",
             )
         },
-        route(
-            get(),
-            "/v1/grants/{id}/events",
-            Viewer(handlers::events),
-            "what the trail says about it",
-            None,
-            "EventList",
-        ),
+        Route {
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/grants/{id}/events",
+                Viewer(handlers::events),
+                "what the trail says about it",
+                None,
+                "EventList",
+            )
+        },
         route(
             post(),
             "/v1/grants/{id}/approve",
@@ -210,23 +263,32 @@ fn routes() -> Vec<Route> {
             Some("ApproveBody"),
             "GrantView",
         ),
-        route(post(), "/v1/grants/{id}/deny", Viewer(handlers::deny), "say no", Some("ReasonBody"), "GrantView"),
-        route(
-            post(),
-            "/v1/grants/{id}/withdraw",
-            Viewer(handlers::withdraw),
-            "take your request back",
-            None,
-            "GrantView",
-        ),
-        route(
-            post(),
-            "/v1/grants/{id}/certificate",
-            Viewer(handlers::certificate),
-            "collect your access, or renew its certificate",
-            Some("CertificateBody"),
-            "CertificateView",
-        ),
+        Route {
+            cost: Cost::End,
+            ..route(post(), "/v1/grants/{id}/deny", Viewer(handlers::deny), "say no", Some("ReasonBody"), "GrantView")
+        },
+        Route {
+            cost: Cost::End,
+            ..route(
+                post(),
+                "/v1/grants/{id}/withdraw",
+                Viewer(handlers::withdraw),
+                "take your request back",
+                None,
+                "GrantView",
+            )
+        },
+        Route {
+            cost: Cost::Certificate,
+            ..route(
+                post(),
+                "/v1/grants/{id}/certificate",
+                Viewer(handlers::certificate),
+                "collect your access, or renew its certificate",
+                Some("CertificateBody"),
+                "CertificateView",
+            )
+        },
         route(
             post(),
             "/v1/grants/{id}/extend",
@@ -251,15 +313,21 @@ fn routes() -> Vec<Route> {
             Some("ReviewBody"),
             "GrantView",
         ),
-        route(post(), "/v1/grants/{id}/end", Viewer(handlers::end), "give your access back", None, "GrantView"),
-        route(
-            post(),
-            "/v1/grants/{id}/revoke",
-            Viewer(handlers::revoke),
-            "take access away",
-            Some("ReasonBody"),
-            "GrantView",
-        ),
+        Route {
+            cost: Cost::End,
+            ..route(post(), "/v1/grants/{id}/end", Viewer(handlers::end), "give your access back", None, "GrantView")
+        },
+        Route {
+            cost: Cost::End,
+            ..route(
+                post(),
+                "/v1/grants/{id}/revoke",
+                Viewer(handlers::revoke),
+                "take access away",
+                Some("ReasonBody"),
+                "GrantView",
+            )
+        },
         route(
             get(),
             "/v1/operations",
@@ -350,6 +418,21 @@ struct Arrival {
 
 async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let (peer, query) = (arrival.peer, arrival.query);
+    let uid = peer.uid();
+    if !matches!(route.may, May::Operator(_))
+        && let Err(exceeded) = api.allowances.spend(uid, route.cost).await
+    {
+        return Err(api.beyond(peer, exceeded).await);
+    }
+    // The turn to be found by the trail is given back before the story: an answer that nobody reads must not keep its
+    // account from taking access away.
+    let turn = match route.out_of_trail.then(|| api.allowances.answer(uid)) {
+        Some(turn) => match turn.await {
+            Ok(turn) => Some(turn),
+            Err(exceeded) => return Err(api.beyond(peer, exceeded).await),
+        },
+        None => None,
+    };
     let work = match route.may {
         May::Anyone(handler) => return handler(api).await,
         May::Person(handler) => {
@@ -359,7 +442,12 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
         }
         May::Viewer(handler) => {
             let caller = Caller::identify(peer, &api.people).await?;
+            let question = match api.allowances.question(uid).await {
+                Ok(question) => question,
+                Err(exceeded) => return Err(api.beyond(peer, exceeded).await),
+            };
             let grant = api.broker.ledger().find(arrival.id.as_deref().unwrap_or_default(), caller.person()).await?;
+            drop(question);
             let body = read(route, arrival.headers, arrival.body).await?;
             handler(Call { api, caller, query, body }, grant)
         }
@@ -369,6 +457,9 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
             handler(Call { api, caller, query, body })
         }
     };
+    if let Some(turn) = turn {
+        return Ok(held(work.await?, turn).await);
+    }
     if route.method == Method::GET {
         return work.await;
     }
@@ -381,8 +472,9 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
 
 /// The body, as the route wants it.
 async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, ApiError> {
-    let body = to_bytes(body, LONGEST_BODY)
+    let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, LONGEST_BODY))
         .await
+        .map_err(|_| ApiError::late_body(BODY_WITHIN))?
         .map_err(|_| ApiError::new(ErrorCode::TooLarge, format!("a body has at most {LONGEST_BODY} bytes")))?;
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(is_json);
     match (route.body.is_some(), body.is_empty()) {

@@ -3,6 +3,8 @@
 //! What the caller reads and what the log keeps are separate: of our own failures the caller gets the
 //! code and what to do, the log gets the rest.
 
+use std::time::Duration;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -28,6 +30,11 @@ impl ApiError {
         Self(self.0.hint(hint))
     }
 
+    /// The same with the seconds after which to try again.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self(self.0.retry_after(seconds))
+    }
+
     /// The problem document.
     pub(super) fn problem(&self) -> &Problem {
         &self.0
@@ -50,7 +57,11 @@ impl IntoResponse for ApiError {
         // Strings and a number always serialise.
         let body = serde_json::to_vec(&self.0).unwrap_or_default();
         let kind = HeaderValue::from_static("application/problem+json");
-        (status, [(header::CONTENT_TYPE, kind)], body).into_response()
+        let mut answer = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
+        if let Some(seconds) = self.0.retry_after {
+            answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        answer
     }
 }
 
@@ -121,6 +132,12 @@ impl ApiError {
     /// Something that is not of its form.
     pub(super) fn malformed(why: impl Into<String>) -> Self {
         Self::new(ErrorCode::Malformed, why)
+    }
+
+    /// A body of which not all arrived.
+    pub(super) fn late_body(within: Duration) -> Self {
+        Self::new(ErrorCode::TimedOut, format!("the body did not arrive within {} s", within.as_secs()))
+            .hint("try again")
     }
 
     /// The trail's store takes no facts.

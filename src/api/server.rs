@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt;
 
 use super::caller::{Listener, Peer};
@@ -37,8 +37,10 @@ pub struct Limits {
     pub per_account: usize,
     /// How long a head may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
-    /// How long a body may take, with its answer. Longer than the longest wait.
+    /// How long a call may take, from its head to the beginning of its answer. Longer than the longest wait.
     pub call: Duration,
+    /// How long an answer waits for its reader to take any of it.
+    pub unread: Duration,
     /// How long a shutdown waits for calls that have begun.
     pub shutdown: Duration,
 }
@@ -51,6 +53,7 @@ impl Limits {
         per_account: 128,
         head: Duration::from_secs(10),
         call: Duration::from_secs(90),
+        unread: Duration::from_secs(30),
         shutdown: Duration::from_secs(10),
     };
 
@@ -95,17 +98,19 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(peer) = Peer::of(&stream, *door) else { continue };
-        let Some(place) = Place::take(open, peer.uid(), limits.at(*door), limits.per_account) else {
-            if let Ok(permit) = Arc::clone(turned_away).try_acquire_owned() {
+        let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
+        let Some(place) = Place::take(open, uid, limits.at(*door), limits.per_account) else {
+            api.metrics.rate_limited("connections");
+            if let Some(place) = Place::take(turned_away, uid, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
                 tokio::spawn(async move {
-                    let _permit = permit;
+                    let _place = place;
                     // It may have gone already; there is nobody to tell then.
                     drop(tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await);
                 });
             }
             continue;
         };
+        let Ok(peer) = Peer::of(&stream, *door) else { continue };
         let (router, stopping) = (router.clone(), Arc::clone(&stopping));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(peer);
@@ -122,17 +127,19 @@ pub async fn serve(
                 answer
             }
         });
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.unread));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head)
             .max_headers(64)
             .max_buf_size(64 * 1024)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Box::pin(stream)), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                tracing::debug!(%error, uid = peer.uid(), "a connection ended badly");
+                tracing::debug!(%error, uid, "a connection ended badly");
             }
         });
     }
@@ -160,12 +167,12 @@ struct Guarded {
     door: Listener,
     listener: UnixListener,
     open: Arc<Open>,
-    turned_away: Arc<Semaphore>,
+    turned_away: Arc<Open>,
 }
 
 impl Guarded {
     fn new(door: Listener, listener: UnixListener) -> Self {
-        Self { door, listener, open: Arc::default(), turned_away: Arc::new(Semaphore::new(TURNED_AWAY)) }
+        Self { door, listener, open: Arc::default(), turned_away: Arc::default() }
     }
 }
 
@@ -205,8 +212,9 @@ impl Drop for Place {
     }
 }
 
-/// So many connections without a place are told why at a time; the others are only closed.
+/// So many connections without a place are told why at a time, in all and of one account; the others are only closed.
 const TURNED_AWAY: usize = 64;
+const TURNED_AWAY_OF_ACCOUNT: usize = 8;
 
 /// How long that may take.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
@@ -215,10 +223,12 @@ const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// before that; and to the end, for what is left unread takes the answer with it when the socket closes.
 async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     // Strings and a number always serialise.
-    let error = ApiError::new(ErrorCode::Busy, "too many connections").hint("close some, or try again");
+    let seconds = TURNING_AWAY.as_secs();
+    let error =
+        ApiError::new(ErrorCode::Busy, "too many connections").hint("close some, or try again").retry_after(seconds);
     let (status, body) = (error.http_status(), serde_json::to_string(error.problem()).unwrap_or_default());
     let answer = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nretry-after: {seconds}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
     let mut said = [0; 4096];

@@ -4,13 +4,14 @@
 //! `keys.rs` to these forms.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::request::{ClusterName, PersonName, Window};
-use crate::grant::times::Times;
+use crate::grant::times::{Rates, Times};
 use crate::people::Declared;
 
 use super::Config;
@@ -35,6 +36,8 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     pub(super) times: TimesFile,
     #[serde(default)]
+    pub(super) rates: RatesFile,
+    #[serde(default)]
     pub(super) strict_people: bool,
     #[serde(default)]
     pub(super) people: Vec<PersonFile>,
@@ -47,6 +50,14 @@ pub(super) struct TimesFile {
     pub(super) answer: Option<Window>,
     pub(super) collect: Option<Window>,
     pub(super) certificate: Option<Window>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct RatesFile {
+    pub(super) calls: Option<NonZeroU32>,
+    pub(super) requests: Option<NonZeroU32>,
+    pub(super) certificates: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -105,6 +116,22 @@ impl TimesFile {
             answer: self.answer.unwrap_or(Window::HOUR),
             collect: self.collect.unwrap_or(Window::TEN_MINUTES),
             certificate: self.certificate.unwrap_or(Window::FIVE_MINUTES),
+        }
+    }
+}
+
+/// What people and their scripts stay far below, and what keeps one account from taking what others need: see the bench
+/// `hostile`.
+pub(super) const CALLS: NonZeroU32 = NonZeroU32::new(1200).unwrap();
+pub(super) const REQUESTS: NonZeroU32 = NonZeroU32::new(20).unwrap();
+pub(super) const CERTIFICATES: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
+impl RatesFile {
+    pub(super) fn meant(&self) -> Rates {
+        Rates {
+            calls: self.calls.unwrap_or(CALLS),
+            requests: self.requests.unwrap_or(REQUESTS),
+            certificates: self.certificates.unwrap_or(CERTIFICATES),
         }
     }
 }

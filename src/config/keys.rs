@@ -94,6 +94,22 @@ pub const KEYS: &[Key] = &[
         "the longest life of one certificate; inside the window it is renewed without a new approval",
     ),
     key(
+        "rates",
+        "a map",
+        Need::May,
+        "how often one account may call in a minute, at once or spread over it. Who calls more often is held, and then \
+         answered 429 with the time after which to try again; the others do not notice. Raise them for an account that a \
+         program has",
+    ),
+    key("rates.calls", "a number", Need::Default("1200"), "calls of any kind"),
+    key(
+        "rates.requests",
+        "a number",
+        Need::Default("20"),
+        "requests, and questions what would be said to one; each stays in the trail for ever",
+    ),
+    key("rates.certificates", "a number", Need::Default("60"), "certificates, collected or renewed"),
+    key(
         "strictPeople",
         "true or false",
         Need::Default("false"),

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use crate::ca::KeyPlace;
 use crate::grant::policy::Policy;
 use crate::grant::request::ClusterName;
-use crate::grant::times::Times;
+use crate::grant::times::{Rates, Times};
 use crate::people::People;
 
 pub use self::host::{HostName, NoHostName};
@@ -49,6 +49,8 @@ pub struct Config {
     pub admins: Vec<String>,
     /// The clocks.
     pub times: Times,
+    /// How often one account may call.
+    pub rates: Rates,
     /// Who is known.
     pub people: People,
     /// The clusters by name.

@@ -63,6 +63,7 @@ impl Config {
                 policy_sha256,
                 guardrails_sha256,
                 times: written.file.times.meant(),
+                rates: written.file.rates.meant(),
                 people: People::new(
                     written.file.people.into_iter().map(PersonFile::meant).collect(),
                     written.file.strict_people,

@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) policy: String,
     /// `times:` of the configuration.
     pub(crate) times: &'static str,
+    /// `rates:` of the configuration; the people of the tests act at the speed of a machine.
+    pub(crate) rates: &'static str,
     /// Where the daemon believes the API server to be.
     pub(crate) server: Option<String>,
     /// The authority of what it finds there.
@@ -63,6 +65,7 @@ impl Default for Options {
             config: String::new(),
             policy: POLICY.to_owned(),
             times: "{answer: 1h, collect: 10m, certificate: 5m}",
+            rates: "{calls: 100000, requests: 10000, certificates: 10000}",
             server: None,
             ca: None,
         }
@@ -132,13 +135,13 @@ impl<'a> Bastion<'a> {
         let tag = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (ns, shop, host) = (format!("it-{tag}"), format!("it-{tag}-shop"), format!("host-{tag}"));
         let dir = scratch("bastion");
-        let Options { config, policy, times, server, ca } = options;
+        let Options { config, policy, times, rates, server, ca } = options;
         let server = server.unwrap_or_else(|| plane.server.clone());
         let ca = ca.unwrap_or_else(|| plane.ca.clone());
         let ca = ca.display();
         let written = format!(
             "host: {host}\nsocket: run/api.sock\nstate: var\npolicy: policy.yaml\nauditors: [auditors]\nadmins: [admins]\n\
-             times: {times}\npeople:\n\
+             times: {times}\nrates: {rates}\npeople:\n\
              - {{name: alice, uids: [420001, 420011], groups: [payments-oncall]}}\n\
              - {{name: bob, uids: [420002], groups: [payments-leads]}}\n\
              - {{name: carol, uids: [420003], groups: [payments-leads, payments-oncall]}}\n\

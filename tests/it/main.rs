@@ -29,6 +29,7 @@ mod exact;
 mod extend;
 mod firstrun;
 mod glass;
+mod hostile;
 mod identity;
 mod keys;
 mod less;

@@ -2,6 +2,7 @@
 //! comes to its end.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -14,7 +15,7 @@ use jitd::daemon::{Daemon, Outside};
 
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
-use jitd::grant::times::Times;
+use jitd::grant::times::{Rates, Times};
 use jitd::trail::{Trail, verify_file};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
@@ -95,6 +96,7 @@ impl Stage {
             auditors: leads(),
             admins: leads(),
             times: Times { answer: five, collect: five, certificate: five },
+            rates: Rates { calls: NonZeroU32::MAX, requests: NonZeroU32::MAX, certificates: NonZeroU32::MAX },
             people: cast::people(),
             clusters: BTreeMap::new(),
         }

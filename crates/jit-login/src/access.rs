@@ -161,6 +161,7 @@ fn passes(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Busy
+            | ErrorCode::RateLimited
             | ErrorCode::ClusterUnreachable
             | ErrorCode::TrailUnavailable
             | ErrorCode::NameServiceUnavailable

@@ -202,7 +202,7 @@ mod tests {
 
     fn problem(code: &str, status: u16) -> Failure {
         let (code, detail, hint) = (code.to_owned(), String::new(), String::new());
-        Failure::Client(ClientError::Problem(Problem { code, status, detail, hint }))
+        Failure::Client(ClientError::Problem(Problem { code, status, detail, hint, retry_after: None }))
     }
 
     pub(crate) fn grant(phase: &str) -> Box<GrantView> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jit_core::grant::Phase;
-use jit_wire::GrantView;
 use jit_wire::client::{Client, ClientError, LONGEST_WAIT};
+use jit_wire::{ErrorCode, GrantView};
 
 use crate::failure::Failure;
 use crate::now;
@@ -112,7 +112,7 @@ fn may_break_glass(grant: &GrantView) -> bool {
 fn passes(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Protocol { .. } => true,
-        ClientError::Problem(problem) => problem.status == 503,
+        ClientError::Problem(problem) => problem.status == 503 || problem.known() == Some(ErrorCode::RateLimited),
         ClientError::WrongServer { .. } => false,
     }
 }

@@ -328,13 +328,16 @@ impl Client {
         let request =
             request.body(Full::new(body)).map_err(|error| protocol(format!("can't write the request, {error}")))?;
         let sent = self.sender.send_request(request);
-        let answered = timeout(limit, async { answer(sent.await.map_err(|error| broken(&error))?, most).await }).await;
-        answered.unwrap_or_else(|_| {
-            Err(ClientError::Unreachable {
-                socket: self.socket.clone(),
-                why: format!("no answer within {} s", limit.as_secs()),
-            })
-        })
+        let unreachable = |why: String| ClientError::Unreachable { socket: self.socket.clone(), why };
+        let answered = timeout(limit, async {
+            // A daemon that has no place left closes without a word, and so does one that ends.
+            let answered = sent
+                .await
+                .map_err(|error| unreachable(format!("it closed the connection without an answer, {error}")))?;
+            answer(answered, most).await
+        });
+        let answered = answered.await;
+        answered.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} s", limit.as_secs()))))
     }
 }
 
@@ -455,10 +458,6 @@ fn segment(text: &str) -> String {
         }
         segment
     })
-}
-
-fn broken(error: &hyper::Error) -> ClientError {
-    protocol(format!("the connection broke off, {error}"))
 }
 
 fn protocol(why: String) -> ClientError {

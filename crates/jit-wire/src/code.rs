@@ -77,6 +77,8 @@ codes! {
     UnknownCaller: "unknown-caller", 403, Refused;
     /// The daemon is operated through another socket.
     WrongDoor: "wrong-door", 403, Refused;
+    /// One account calls too often.
+    RateLimited: "rate-limited", 429, Failed;
     /// There are too many connections.
     Busy: "busy", 503, Failed;
     /// The call took too long.
@@ -192,6 +194,7 @@ mod tests {
             ("ambiguous-id", 409, 2),
             ("unknown-caller", 403, 4),
             ("wrong-door", 403, 4),
+            ("rate-limited", 429, 1),
             ("busy", 503, 1),
             ("busy", 408, 1),
             ("cluster-unreachable", 503, 1),

@@ -1,6 +1,9 @@
-//! How long a request waits, where its rule does not say, and how long one certificate lives.
+//! How long a request waits, where its rule does not say, how long one certificate lives, and how often an account may
+//! call.
 //!
-//! It reads no clock. The configuration says the times, and the broker keeps them.
+//! It reads no clock. The configuration says the times and the rates; the broker keeps the ones, the API the others.
+
+use std::num::NonZeroU32;
 
 use super::request::Window;
 
@@ -13,4 +16,15 @@ pub struct Times {
     pub collect: Window,
     /// The longest life of one certificate inside the window.
     pub certificate: Window,
+}
+
+/// How often one account may call in a minute: all at once, or spread over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// Calls of any kind.
+    pub calls: NonZeroU32,
+    /// Requests, and questions what would be said to one.
+    pub requests: NonZeroU32,
+    /// Certificates: collected or renewed.
+    pub certificates: NonZeroU32,
 }

@@ -1,0 +1,288 @@
+//! What one account may take of the daemon: so many calls a minute, and so many answers out of the trail at a time.
+//!
+//! ```text
+//!  call ─► so many a minute? ─ no ─► held for a second ─► now? ─ no ─► 429, with Retry-After
+//!    └─ yes ─► answered out of the trail? ─► one of its account's turns, kept until the answer is read ─► handler
+//! ```
+//! It counts by the uid that the kernel says, before anybody asks who that is, and before the trail, the clusters and the
+//! name service are touched. Operators are not counted: the dispatch asks it for all other routes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::http::header::CONTENT_LENGTH;
+use axum::response::Response;
+use futures::stream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::caller::Peer;
+use super::problem::ApiError;
+use crate::grant::times::Rates;
+use crate::wire::ErrorCode;
+
+/// What a call takes of its account's allowance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cost {
+    /// Only itself.
+    Call,
+    /// What is asked of the policy, of the cluster and, for as long as the trail is kept, of the disk.
+    Request,
+    /// A signature and its three lines in the trail.
+    Certificate,
+    /// Something is taken away: counted for itself, so that whoever used up the rest can still do it.
+    End,
+}
+
+impl Cost {
+    const ALL: [Self; 4] = [Self::Call, Self::Request, Self::Certificate, Self::End];
+
+    /// Its name in the metrics.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Call => "calls",
+            Self::Request => "requests",
+            Self::Certificate => "certificates",
+            Self::End => "ends",
+        }
+    }
+
+    fn per_minute(self, rates: &Rates) -> u32 {
+        match self {
+            Self::Call | Self::End => rates.calls,
+            Self::Request => rates.requests,
+            Self::Certificate => rates.certificates,
+        }
+        .get()
+    }
+}
+
+/// Why a call is not served now: the limit's name in the metrics, and the answer.
+pub(super) struct Exceeded {
+    pub(super) limit: &'static str,
+    pub(super) error: ApiError,
+}
+
+/// What each account has taken of late.
+pub struct Allowances {
+    rates: Rates,
+    accounts: Mutex<HashMap<u32, Account>>,
+}
+
+/// One account, for as long as it is below what it may take.
+struct Account {
+    full_again: [Instant; Cost::ALL.len()],
+    /// Turns to have an answer made out of the trail.
+    answers: Arc<Semaphore>,
+    /// Turns to have a grant found in it.
+    questions: Arc<Semaphore>,
+    /// Who was told last that it was too much, and how often it was since that was written. None after a quiet minute.
+    beyond: Option<(Peer, u64)>,
+}
+
+impl Account {
+    fn new(now: Instant) -> Self {
+        let turns = || Arc::new(Semaphore::new(AT_A_TIME));
+        Self { full_again: [now; Cost::ALL.len()], answers: turns(), questions: turns(), beyond: None }
+    }
+
+    fn is_at_rest(&self, now: Instant) -> bool {
+        let unused = |turns: &Semaphore| turns.available_permits() == AT_A_TIME;
+        self.full_again.iter().all(|full| *full <= now)
+            && unused(&self.answers)
+            && unused(&self.questions)
+            && self.beyond.is_none()
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// So many answers out of the trail are made for one account, or wait for it to read them, at a time.
+const AT_A_TIME: usize = 2;
+
+/// How long a call waits for one of its account's turns.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a call that is too much is held. Who calls in a loop is answered once a second on each connection, which takes
+/// no time from others; who has a few calls too many does not even notice.
+const HELD_FOR: Duration = Duration::from_secs(1);
+
+/// From so many accounts on, those at rest are forgotten.
+const MANY: usize = 1024;
+
+impl Allowances {
+    /// Nobody has taken anything.
+    #[must_use]
+    pub fn new(rates: Rates) -> Self {
+        Self { rates, accounts: Mutex::default() }
+    }
+
+    /// Returns when the call may be served.
+    pub(super) async fn spend(&self, uid: u32, cost: Cost) -> Result<(), Exceeded> {
+        if self.take(uid, cost, Instant::now()).is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(HELD_FOR).await;
+        self.take(uid, cost, Instant::now()).map_err(|wait| {
+            let (what, most) = (cost.as_str(), cost.per_minute(&self.rates));
+            let detail = format!("this account made too many {what}; the limit is {most} a minute");
+            Exceeded { limit: what, error: ApiError::too_many(detail, wait) }
+        })
+    }
+
+    /// One of the account's turns to have an answer made out of the trail. Goes with the answer, see [`held`].
+    pub(super) async fn answer(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
+        self.turn(uid, |account| &account.answers).await
+    }
+
+    /// One of the account's turns to have a grant found in the trail.
+    pub(super) async fn question(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
+        self.turn(uid, |account| &account.questions).await
+    }
+
+    async fn turn(&self, uid: u32, of: fn(&Account) -> &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Exceeded> {
+        let turns = {
+            let mut accounts = self.accounts();
+            Arc::clone(of(accounts.entry(uid).or_insert_with(|| Account::new(Instant::now()))))
+        };
+        match tokio::time::timeout(TURN_WITHIN, turns.acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            // It is never closed.
+            Ok(Err(_)) | Err(_) => {
+                let detail = format!("{AT_A_TIME} answers to this account are made, or are not read");
+                Err(Exceeded { limit: "answers", error: ApiError::too_many(detail, HELD_FOR) })
+            }
+        }
+    }
+
+    /// Counts a call that was too much; or says that it is the first of late, which is written at once.
+    pub(super) fn is_first_beyond(&self, peer: Peer) -> bool {
+        let mut accounts = self.accounts();
+        let account = accounts.entry(peer.uid()).or_insert_with(|| Account::new(Instant::now()));
+        let number = account.beyond.map(|(_, number)| number.saturating_add(1));
+        account.beyond = Some((peer, number.unwrap_or(0)));
+        number.is_none()
+    }
+
+    /// How many calls were too much since it was written last, by account.
+    pub(super) fn take_beyond(&self) -> Vec<(Peer, u64)> {
+        let mut taken = Vec::new();
+        for account in self.accounts().values_mut() {
+            match &mut account.beyond {
+                Some((peer, number @ 1..)) => taken.push((*peer, std::mem::take(number))),
+                quiet => *quiet = None,
+            }
+        }
+        taken
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<u32, Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes one of what may be taken in a minute, which is there at once and comes back evenly (the "generic cell rate
+    /// algorithm", ITU-T I.371); or says for how long there is none.
+    fn take(&self, uid: u32, cost: Cost, now: Instant) -> Result<(), Duration> {
+        let each = MINUTE / cost.per_minute(&self.rates);
+        let mut accounts = self.accounts();
+        if accounts.len() >= MANY && !accounts.contains_key(&uid) {
+            accounts.retain(|_, account| !account.is_at_rest(now));
+        }
+        let account = accounts.entry(uid).or_insert_with(|| Account::new(now));
+        let Some(full_again) =
+            Cost::ALL.iter().position(|one| *one == cost).and_then(|at| account.full_again.get_mut(at))
+        else {
+            return Ok(());
+        };
+        let next = (*full_again).max(now) + each;
+        match next.duration_since(now).checked_sub(MINUTE) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                *full_again = next;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The answer, in pieces, and the turn with it until the last piece is taken. The server takes the next piece only when the
+/// one before is on its way, so what an account leaves unread is no more than its turns.
+pub(super) async fn held(answer: Response, turn: OwnedSemaphorePermit) -> Response {
+    let (mut head, body) = answer.into_parts();
+    // It is in memory already.
+    let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    head.headers.insert(CONTENT_LENGTH, whole.len().into());
+    let pieces = stream::unfold((whole, turn), |(mut rest, turn)| async move {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<Bytes, std::convert::Infallible>(piece), (rest, turn)))
+    });
+    Response::from_parts(head, Body::from_stream(pieces))
+}
+
+/// A piece of an answer, in bytes: a part of what the server keeps for one connection.
+const PIECE: usize = 16 * 1024;
+
+impl ApiError {
+    /// One account does too much; it may go on after `wait`.
+    fn too_many(detail: String, wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1);
+        Self::new(ErrorCode::RateLimited, detail).hint(format!("try again in {seconds} s")).retry_after(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    fn rates(calls: u32) -> Rates {
+        Rates { calls: NonZeroU32::new(calls).unwrap(), requests: NonZeroU32::MIN, certificates: NonZeroU32::MIN }
+    }
+
+    #[test]
+    fn a_minutes_calls_can_be_made_at_once_and_come_back_evenly() {
+        let (allowances, now) = (Allowances::new(rates(60)), Instant::now());
+        let made = |at| (0..1000).take_while(|_| allowances.take(7, Cost::Call, at).is_ok()).count();
+        assert_eq!(made(now), 60);
+        assert_eq!(allowances.take(7, Cost::Call, now), Err(Duration::from_secs(1)));
+        assert_eq!(made(now + Duration::from_secs(10)), 10);
+        assert_eq!(made(now + Duration::from_hours(1)), 60, "no more than a minute's are kept");
+    }
+
+    #[test]
+    fn one_account_and_one_kind_of_call_takes_nothing_from_another() {
+        let (allowances, now) = (Allowances::new(rates(1)), Instant::now());
+        for (uid, cost) in
+            [(7, Cost::Call), (7, Cost::End), (7, Cost::Request), (7, Cost::Certificate), (8, Cost::Call)]
+        {
+            assert_eq!(allowances.take(uid, cost, now), Ok(()), "{uid} {cost:?}");
+            assert!(allowances.take(uid, cost, now).is_err(), "{uid} {cost:?}");
+        }
+    }
+
+    #[test]
+    fn accounts_at_rest_are_forgotten() {
+        let (allowances, now) = (Allowances::new(rates(60)), Instant::now());
+        let uids = 0..u32::try_from(MANY).unwrap();
+        uids.for_each(|uid| allowances.take(uid, Cost::Call, now).unwrap());
+        allowances.take(u32::MAX, Cost::Call, now + MINUTE).unwrap();
+        assert_eq!(allowances.accounts.lock().unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_kept_until_the_answer_is_read() {
+        let allowances = Allowances::new(rates(60));
+        let mut answers = Vec::new();
+        for _ in 0..AT_A_TIME {
+            let turn = allowances.answer(7).await.ok().unwrap();
+            answers.push(held(Response::new(Body::from(vec![b'x'; 3 * PIECE])), turn).await);
+        }
+        let mut next = Box::pin(allowances.answer(7));
+        assert!(futures::poll!(&mut next).is_pending());
+        let read = to_bytes(answers.pop().unwrap().into_body(), usize::MAX).await.unwrap();
+        assert_eq!(read.len(), 3 * PIECE);
+        assert!(next.await.is_ok());
+        drop(answers);
+    }
+}

@@ -1,0 +1,196 @@
+//! One member, or a script that ran away, does not stop the others: what one account may take of the daemon, how it is
+//! told so, and what it leaves in the trail.
+//!
+//! How fast the others are served meanwhile shows `make hostile`, on a release build and for a minute.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bastion::{ALICE, BOB, Bastion, DAVE, Key, Options, Person, as_person, path, text};
+use crate::plane::{Plane, until};
+
+fn bastion(rates: &'static str) -> Bastion<'static> {
+    Bastion::with(Plane::shared(), Options { rates, ..Options::default() })
+}
+
+/// The head of an answer by curl, and its body.
+fn answer(bastion: &Bastion<'_>, person: Person, arguments: &[&str]) -> (String, Value) {
+    let output = bastion.curl(person, &[&["--include"], arguments].concat(), b"");
+    let told = text(&output.stdout);
+    let (head, body) = told.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{told}"));
+    (head.to_ascii_lowercase(), serde_json::from_str(body.rsplit_once('\n').unwrap().0).unwrap_or_default())
+}
+
+/// Who calls more often than an account may is answered 429 with the time after which to try again, as a problem document
+/// and by `jit-login`; it is counted, others are served, and access can still be taken away.
+#[test]
+fn who_calls_too_often_is_told_when_to_try_again() {
+    let bastion = bastion("{calls: 12}");
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    for _ in 0..12 {
+        assert_eq!(bastion.get(ALICE, "/v1/whoami").0, 200);
+    }
+    let before = bastion.trail().len();
+    let began = Instant::now();
+    let (head, problem) = answer(&bastion, ALICE, &["http://jitd/v1/whoami"]);
+    assert!(began.elapsed() >= Duration::from_secs(1), "who calls in a loop is held");
+    assert!(head.starts_with("http/1.1 429 "), "{head}");
+    let seconds = problem["retryAfter"].as_u64().unwrap();
+    assert!((1..=5).contains(&seconds), "{problem}");
+    assert!(head.contains(&format!("\r\nretry-after: {seconds}")), "{head}");
+    assert_eq!((&problem["code"], &problem["status"]), (&json!("rate-limited"), &json!(429)));
+    assert_eq!(problem["detail"], "this account made too many calls; the limit is 12 a minute");
+
+    let told = bastion.login(ALICE, &["ls"]);
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stderr));
+    assert!(
+        text(&told.stderr).contains("error[rate-limited]: this account made too many calls"),
+        "{}",
+        text(&told.stderr)
+    );
+
+    let new = bastion.trail().split_off(before);
+    assert_eq!(new.len(), 1, "one line for all of them: {new:?}");
+    assert_eq!((&new[0]["by"], &new[0]["event"]["codes"]), (&json!("alice"), &json!({ "rate-limited": 1 })));
+    assert_eq!(bastion.get(BOB, &path(&grant, "")).0, 200);
+    assert_eq!(bastion.post(ALICE, &path(&grant, "/withdraw"), &Value::Null).0, 200);
+    assert!(bastion.metric("rate_limited_total{limit=\"calls\"}") >= 2);
+    bastion.has_no_fault();
+}
+
+/// Requests, questions what would be said to one, and certificates have their own limits, which no other call takes from.
+#[test]
+fn requests_and_certificates_have_limits_of_their_own() {
+    let bastion = bastion("{requests: 3, certificates: 2}");
+    let key = Key::new();
+    let ask = bastion.ask("5m");
+    let grant = bastion.request(ALICE, &ask, &key);
+    assert_eq!(bastion.post(ALICE, "/v1/explain", &ask).0, 200);
+    assert_eq!(bastion.post(DAVE, "/v1/explain", &ask).0, 200, "another account");
+    bastion.request(ALICE, &ask, &key);
+    let (status, problem) = bastion.post(ALICE, "/v1/explain?dryRun=true", &ask);
+    assert_eq!((status, &problem["code"]), (429, &json!("rate-limited")), "{problem}");
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
+    assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
+    let before = bastion.trail().len();
+    let (status, problem) = bastion.certificate(ALICE, &grant, &key);
+    assert_eq!((status, &problem["code"]), (429, &json!("rate-limited")), "{problem}");
+    assert_eq!(bastion.trail().len(), before, "nothing was signed");
+    assert_eq!(bastion.show(ALICE, &grant)["certificates"], 2);
+    bastion.has_no_fault();
+}
+
+/// Of refusals of one kind the first is written and the others are only counted; a long request is kept by its hash and its
+/// beginning. All of it is in the trail at the end, which is whole.
+#[test]
+fn many_refusals_are_one_line() {
+    let mut bastion = Bastion::start();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
+    let mut ask = bastion.ask("5m");
+    ask["rules"] = json!([{ "apiGroups": [""], "resources": (0..50).map(|n| format!("{n:a>60}")).collect::<Vec<_>>(), "verbs": ["get"] }]);
+    ask.as_object_mut().unwrap().remove("role");
+    let before = bastion.trail().len();
+    for _ in 0..50 {
+        let (status, problem) = bastion.post(DAVE, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+        assert_eq!((status, &problem["code"]), (403, &json!("policy-denied")), "{problem}");
+        assert_eq!(bastion.approve(ALICE, &grant).1["code"], "self-approval");
+    }
+    let new = bastion.trail().split_off(before);
+    let kinds: Vec<&Value> = new.iter().map(|entry| &entry["event"]["kind"]).collect();
+    assert_eq!(kinds, ["request_refused", "refused"]);
+    let refused = &new[0]["event"];
+    assert!(refused["askBegins"].as_str().unwrap().len() <= 1024 && refused["ask"].is_null(), "{refused}");
+    let written = serde_json::to_string(&new[0]).unwrap();
+    assert!(written.len() < 3 * 1024, "{written}");
+
+    assert!(bastion.terminate());
+    let told = bastion.trail();
+    let counted: BTreeMap<&str, &Value> = told
+        .iter()
+        .filter(|entry| entry["event"]["kind"] == "refusals_counted")
+        .map(|entry| (entry["by"].as_str().unwrap(), &entry["event"]["codes"]))
+        .collect();
+    let wanted = [("alice", json!({ "self-approval": 49 })), ("dave", json!({ "policy-denied": 49 }))];
+    assert_eq!(counted, wanted.iter().map(|(who, codes)| (*who, codes)).collect());
+    assert_eq!(told.last().unwrap()["event"]["kind"], "stopped");
+    let verified = bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
+    bastion.has_no_fault();
+}
+
+/// A body that comes byte by byte is cut off, whoever sends it and however steadily.
+#[test]
+fn a_body_that_trickles_in_is_cut_off() {
+    let bastion = Bastion::start();
+    let began = Instant::now();
+    let told = python(&bastion, ALICE, TRICKLES).wait_with_output().unwrap();
+    let told = text(&told.stdout);
+    assert!(told.starts_with("HTTP/1.1 408 ") && told.contains("the body did not arrive within 10 s"), "{told}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    bastion.has_no_fault();
+}
+
+/// Sends a byte each 200 ms until it is answered.
+const TRICKLES: &str = r#"
+import socket, sys
+wire = socket.socket(socket.AF_UNIX)
+wire.connect(sys.argv[1])
+wire.sendall(b"POST /v1/explain HTTP/1.1\r\nhost: jitd\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n")
+wire.settimeout(0.2)
+for _ in range(300):
+    try:
+        sys.stdout.write(wire.recv(4096).decode())
+        break
+    except TimeoutError:
+        wire.sendall(b" ")
+"#;
+
+/// Whose every place is taken is told so by `jit-login`, also where the connection is closed without a word; others are
+/// served.
+#[test]
+fn who_has_no_place_left_is_told_so_by_jit_login() {
+    let bastion = Bastion::start();
+    let mut hog = python(&bastion, ALICE, HOLDS);
+    let mut ready = [0; 1];
+    hog.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+    until("what is turned away is told why, as soon as there is room for it", || {
+        let told = bastion.login(ALICE, &["whoami"]);
+        let (code, said) = (told.status.code(), text(&told.stderr));
+        let meant = match code {
+            Some(1) => said.contains("error[busy]: too many connections"),
+            Some(8) => said.contains("it closed the connection without an answer"),
+            _ => false,
+        };
+        assert!(meant, "{code:?} {said}");
+        (code == Some(1)).then_some(())
+    });
+    assert_eq!(bastion.get(BOB, "/v1/whoami").0, 200);
+    assert!(bastion.metric("rate_limited_total{limit=\"connections\"}") > 32);
+    drop(hog.stdin.take());
+    hog.wait().unwrap();
+    bastion.has_no_fault();
+}
+
+/// Takes every place of its account, and more, until its standard input ends.
+const HOLDS: &str = r#"
+import socket, sys
+wires = []
+for _ in range(160):
+    wire = socket.socket(socket.AF_UNIX)
+    wire.connect(sys.argv[1])
+    wires.append(wire)
+print("r", end="", flush=True)
+sys.stdin.read()
+"#;
+
+/// A program of somebody's, which is given the socket.
+fn python(bastion: &Bastion<'_>, person: Person, program: &str) -> Child {
+    let mut python = Command::new("python3");
+    python.env_clear().env("PATH", "/usr/bin:/bin").args(["-ISc", program]).arg(bastion.socket());
+    as_person(python.stdin(Stdio::piped()).stdout(Stdio::piped()), person).spawn().unwrap()
+}
