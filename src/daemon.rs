@@ -10,13 +10,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::JoinHandle;
 
 use crate::api::{self, Allowances, Api, Limits, Listener};
 use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
@@ -218,7 +219,7 @@ pub fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timest
     let credential = credential(cluster, &authority, host, now)?;
     let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
     let cluster = Cluster::connect(endpoint, host, &credential)?;
-    Ok(Site { cluster, authority: RwLock::new(Arc::new(authority)) })
+    Ok(Site::new(cluster, authority))
 }
 
 fn credential(
@@ -242,41 +243,47 @@ async fn record_refusals(api: Arc<Api>, served: Arc<Notify>) {
     api.record_refusals().await;
 }
 
-/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed.
+/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed; for each cluster
+/// by itself, so that a token or a disk that hangs holds up no other.
 async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, clock: fn() -> Timestamp) {
+    let api = &api;
+    let sites = api.broker.sites().filter_map(|(name, site)| Some((name, site, clusters.get(name)?)));
+    join_all(sites.map(|(name, site, cluster)| renew_one(api, name, site, cluster, clock))).await;
+}
+
+async fn renew_one(api: &Api, name: &ClusterName, site: &Site, cluster: &ClusterConfig, clock: fn() -> Timestamp) {
     let mut last = clock();
     loop {
         tokio::time::sleep(LOOK_AT_AUTHORITIES_EVERY).await;
-        let half = clock().duration_since(last) >= OWN_CERTIFICATE / 2;
-        let mut renewed = true;
-        for (name, site) in api.broker.sites() {
-            let Some(cluster) = clusters.get(name) else { continue };
-            // A token can be slow, and calls are served meanwhile.
-            let opened = block_in_place(|| Authority::open(&cluster.authority, &cluster.key));
-            let taken_up = match opened {
-                Ok(found) if site.authority().is_replaced_by(&found) => {
-                    tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
-                    site.replace_authority(found);
-                    true
-                }
-                Ok(_) => false,
+        let now = clock();
+        let half = now.duration_since(last) >= OWN_CERTIFICATE / 2;
+        let (folder, key) = (cluster.authority.clone(), cluster.key.clone());
+        let mut taken_up = false;
+        match site.ask_authority(move || Authority::open(&folder, &key)).await {
+            Ok(Ok(found)) if site.authority().is_replaced_by(&found) => {
+                tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
+                site.replace_authority(found);
+                taken_up = true;
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(cluster = %name, error = %error.in_full(), "the authority can't be read; the one before stays in use");
+            }
+            // Told by the dependency, once.
+            Err(_) => continue,
+        }
+        if half || taken_up {
+            let (authority, settings, host) = (site.authority(), cluster.clone(), api.host.clone());
+            let made = site.ask_authority(move || credential(&settings, &authority, &host, now)).await;
+            let swapped = made
+                .map_err(|error| DaemonError::Broker(BrokerError::AuthoritySilent(error)))
+                .and_then(|made| Ok(site.cluster.use_credential(&made?)?));
+            match swapped {
+                Ok(()) => last = now,
                 Err(error) => {
-                    tracing::warn!(cluster = %name, error = %error.in_full(), "the authority can't be read; the one before stays in use");
-                    false
-                }
-            };
-            if half || taken_up {
-                let swapped = block_in_place(|| credential(cluster, &site.authority(), &api.host, clock()))
-                    .map_err(DaemonError::from)
-                    .and_then(|credential| Ok(site.cluster.use_credential(&credential)?));
-                if let Err(error) = swapped {
                     tracing::error!(cluster = %name, error = %error.in_full(), "the daemon's own certificate could not be renewed");
-                    renewed = false;
                 }
             }
-        }
-        if half && renewed {
-            last = clock();
         }
     }
 }

@@ -38,6 +38,7 @@
 //! - [`api`]: the route table (who may call, and by which door), who is calling
 //! - [`wire`]: the JSON on the wire; of all this it imports `grant` and `rbac` only
 //! - [`client`]: the same routes from the other side of the socket
+//! - [`dependency`]: asking what may never answer, so that nothing else waits for it; [`locks`]: one at a time, by name
 //! - [`people`]: who is behind a uid, and which groups a name has
 //! - [`files`]: reading what only the right people could have written
 //! - [`config`]: as written, as meant; of it, the policy's files are read again while the daemon serves
@@ -54,22 +55,24 @@
 //! ```text
 //! rbac     → nothing
 //! hint     → nothing
+//! locks    → nothing
+//! dependency → hint, locks
 //! grant    → rbac
 //! files    → hint
 //! service  → hint
 //! wire     → grant, rbac
 //! client   → wire
 //! trail    → grant, hint, rbac
-//! people   → grant, hint
-//! cluster  → grant, hint, rbac
+//! people   → dependency, grant, hint
+//! cluster  → dependency, grant, hint, rbac
 //! ca       → files, grant, hint
 //! config   → ca, files, grant, people
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest
-//! ledger   → grant, hint, trail
-//! broker   → ca, cluster, grant, hint, ledger, people, rbac, trail
+//! ledger   → grant, hint, locks, trail
+//! broker   → ca, cluster, dependency, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, rbac
-//! metrics  → broker, sweep
+//! metrics  → broker, dependency, sweep
 //! api      → broker, grant, hint, ledger, metrics, people, wire
 //! daemon   → api, broker, ca, cluster, config, grant, hint, ledger, metrics, sweep, trail
 //! ```
@@ -98,9 +101,11 @@ pub mod check;
 pub mod cluster;
 pub mod config;
 pub mod daemon;
+pub mod dependency;
 pub mod files;
 pub mod hint;
 pub mod ledger;
+pub mod locks;
 pub mod manifest;
 pub mod metrics;
 pub mod people;

@@ -36,6 +36,11 @@ struct OfCluster {
     cluster: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfDependency {
+    dependency: String,
+}
+
 /// The registry and what is in it.
 pub struct Metrics {
     registry: Registry,
@@ -53,6 +58,7 @@ pub struct Metrics {
     policy_reload_failed: Gauge,
     draining: Gauge,
     trail_unwritable: Gauge,
+    unanswered: Family<OfDependency, Gauge>,
     findings: Arc<SweepStats>,
 }
 
@@ -76,6 +82,7 @@ impl Metrics {
             policy_reload_failed: Gauge::default(),
             draining: Gauge::default(),
             trail_unwritable: Gauge::default(),
+            unanswered: Family::default(),
             findings,
             registry: Registry::default(),
         };
@@ -130,6 +137,11 @@ impl Metrics {
             "1 when the last events could not be stored, until others are",
             metrics.trail_unwritable.clone(),
         );
+        registry.register(
+            "unanswered_calls",
+            "Calls of the name service, DNS or an authority that take longer than is waited for; above 0 it does not answer",
+            metrics.unanswered.clone(),
+        );
         Self { registry, ..metrics }
     }
 
@@ -170,6 +182,10 @@ impl Metrics {
         self.unknown_bindings.set(whole(self.findings.unknown.load(Ordering::Relaxed)));
         self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
         self.unread_roles.set(whole(self.findings.unread.load(Ordering::Relaxed)));
+        for dependency in broker.dependencies() {
+            let of = OfDependency { dependency: dependency.name().to_owned() };
+            self.unanswered.get_or_create(&of).set(whole(dependency.overdue() as u64));
+        }
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = encode(&mut text, &self.registry);

@@ -7,6 +7,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
@@ -106,21 +107,28 @@ impl Peer {
             Ok(person) if broker.is_admin(&person) => person.name,
             Ok(_) => return Err(ApiError::no_operator()),
         };
-        // Told by its number while nobody can say whose it is: an operator gives nothing, and has to be able to take away.
-        let login = self.login(people).await.unwrap_or(self.login_uid.map(|uid| Login { uid, person: None }));
+        // Told by its number while nobody can say whose it is: an operator gives nothing, has to be able to take away, and
+        // waits for nobody.
+        let login = match tokio::time::timeout(OPERATOR_WAITS, self.login(people)).await {
+            Ok(Ok(login)) => login,
+            _ => self.login_uid.map(|uid| Login { uid, person: None }),
+        };
         Ok(Operator { name, uid: self.uid, login })
     }
 
     /// The login that it came from; an account that nobody is behind is told by its number.
     ///
     /// # Errors
-    /// [`Unknown::NameService`]: whether it is the person who asked, say, can't be told then.
+    /// [`Unknown::NameService`] and [`Unknown::Silent`]: whether it is the person who asked, say, can't be told then.
     async fn login(self, people: &People) -> Result<Option<Login>, Unknown> {
         let Some(uid) = self.login_uid else { return Ok(None) };
         let person = or_nobody(people.by_uid(uid).await)?.map(|person| person.name);
         Ok(Some(Login { uid, person }))
     }
 }
+
+/// How long it may take to find the name of an operator's login.
+const OPERATOR_WAITS: Duration = Duration::from_millis(300);
 
 /// The account of the login that the process `pid` of `uid` came from (proc_pid_loginuid(5)); none where there was no
 /// login, or it can't be known. It gives nobody a right: a process may have gone since it connected, and another one

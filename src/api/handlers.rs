@@ -23,13 +23,17 @@ use crate::wire::{
     RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
-/// `ok` only when the store answers too, and took what it got last.
+/// `ok` only when the store answers too and took what it got last, and when all that the daemon asks answer.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     async move {
         let answers = tokio::time::timeout(STORE_ANSWERS_WITHIN, api.broker.ledger().store_answers()).await;
         answers.map_err(|_| ApiError::silent_trail())??;
         if api.broker.ledger().store_fault().is_some() {
             return Err(ApiError::unwritable_trail());
+        }
+        let silent: Vec<&str> = api.broker.silent().collect();
+        if !silent.is_empty() {
+            return Err(ApiError::silent(&silent));
         }
         Ok("ok\n".into_response())
     }

@@ -86,6 +86,7 @@ impl From<BrokerError> for ApiError {
                 Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority can't sign now")
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
             }
+            BrokerError::AuthoritySilent(_) => Self::of(ErrorCode::AuthorityUnavailable, &error),
             BrokerError::NameService(unknown) => unknown.into(),
             BrokerError::ClockWentBack { .. } => Self::of(ErrorCode::ClockWentBack, &error),
             BrokerError::Internal | BrokerError::Refused(_) | BrokerError::Ledger(_) => Self::internal(),
@@ -114,7 +115,7 @@ impl From<LedgerError> for ApiError {
 impl From<Unknown> for ApiError {
     fn from(unknown: Unknown) -> Self {
         let code = match unknown {
-            Unknown::NameService(_) => ErrorCode::NameServiceUnavailable,
+            Unknown::NameService(_) | Unknown::Silent(_) => ErrorCode::NameServiceUnavailable,
             _ => ErrorCode::UnknownCaller,
         };
         Self::of(code, &unknown)
@@ -148,6 +149,12 @@ impl ApiError {
     /// The trail's store takes longer than anybody should wait for.
     pub(super) fn silent_trail() -> Self {
         Self::no_trail("the trail does not answer")
+    }
+
+    /// The daemon serves, and these do not answer it.
+    pub(super) fn silent(dependencies: &[&str]) -> Self {
+        let why = dependencies.iter().map(|name| format!("the {name} does not answer")).collect::<Vec<_>>().join("; ");
+        Self::new(ErrorCode::DependencySilent, why).hint("who needs none of them is served; the daemon's log says more")
     }
 
     fn no_trail(why: &str) -> Self {

@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
-use tokio::task::spawn_blocking;
 
 use super::facts::{gather_facts, resolve, role_empty};
 use super::proof::ask_until;
@@ -20,7 +19,7 @@ use crate::cluster::Probe;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Access, Person};
+use crate::grant::request::{Access, Person, PersonName};
 use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, NameLock};
@@ -50,7 +49,19 @@ impl Broker {
         csr: &str,
     ) -> Result<IssuedAccess<'_>, BrokerError> {
         let open_grant = self.still_open(grant)?;
-        let mut locked = open_grant.lock().await;
+        // The name service may take its time, and an end of the grant must not wait for it.
+        let mut approvers = BTreeMap::new();
+        let mut locked = loop {
+            let grant = open_grant.grant();
+            if grant.phase == Phase::Approved && grant.requester == requester.name {
+                approvers = self.approvers_of(&grant).await?;
+            }
+            let locked = open_grant.lock().await;
+            let now = locked.grant();
+            if now.phase != Phase::Approved || now.agreed == grant.agreed {
+                break locked;
+            }
+        };
         let locked = &mut locked;
         let grant = locked.grant();
         let csr = match ca::read_csr(csr) {
@@ -67,8 +78,14 @@ impl Broker {
                 Err(refusal) => Err(self.refuse(locked, requester, "certificate", refusal).await),
             }
         } else {
-            self.collect(locked, &grant, requester, csr).await
+            self.collect(locked, &grant, requester, &approvers, csr).await
         }
+    }
+
+    /// Who agreed, with the groups of now; all are asked for at once.
+    async fn approvers_of(&self, grant: &Grant) -> Result<BTreeMap<PersonName, Person>, BrokerError> {
+        let found = try_join_all(grant.agreed.iter().map(|yes| self.person(&yes.by))).await?;
+        Ok(grant.agreed.iter().zip(found).filter_map(|(yes, person)| Some((yes.by.clone(), person?))).collect())
     }
 
     async fn collect<'a>(
@@ -76,6 +93,7 @@ impl Broker {
         locked: &mut Locked<'_>,
         grant: &Grant,
         requester: &Person,
+        approvers: &BTreeMap<PersonName, Person>,
         csr: CheckedCsr,
     ) -> Result<IssuedAccess<'a>, BrokerError> {
         if let Err(refusal) = self.ensure_not_drained() {
@@ -87,12 +105,6 @@ impl Broker {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
         };
-        let mut approvers = BTreeMap::new();
-        for yes in grant.agreed.iter() {
-            if let Some(person) = self.person(&yes.by).await? {
-                approvers.insert(yes.by.clone(), person);
-            }
-        }
         // Held until the intent to issue is recorded, where the next collection of this person counts it.
         let person = self.ledger.lock_person(&requester.name).await;
         // What is open or was asked lately was held against it when it was asked; what works now still counts.
@@ -101,7 +113,7 @@ impl Broker {
         let facts = Facts {
             policy: &policy,
             requester,
-            approvers: &approvers,
+            approvers,
             role: role.as_ref(),
             circumstances: known.with(usage, self.ledger.now()),
         };
@@ -165,7 +177,7 @@ impl Broker {
         let certificate = match authority.signing() {
             Signing::Here => authority.sign(prepared)?,
             Signing::ByToken => {
-                spawn_blocking(move || authority.sign(prepared)).await.map_err(|_| BrokerError::Internal)??
+                site.ask_authority(move || authority.sign(prepared)).await.map_err(BrokerError::AuthoritySilent)??
             }
         };
         let mut outcome = Vec::with_capacity(1 + then.len());

@@ -26,12 +26,14 @@ mod request;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::ca::{Authority, SignError};
 use crate::cluster::{Cluster, ClusterError};
+use crate::dependency::{Dependency, NoAnswer, Watched};
 use crate::grant::drain;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
@@ -73,6 +75,9 @@ pub enum BrokerError {
         /// The newest entry.
         latest: Timestamp,
     },
+    /// The authority, its token or its disk, does not answer.
+    #[error(transparent)]
+    AuthoritySilent(NoAnswer),
     /// The host could not be asked who somebody is.
     #[error("{0}")]
     NameService(Unknown),
@@ -98,6 +103,7 @@ impl Hint for BrokerError {
             Self::Ledger(error) => error.hint(),
             Self::Cluster(error) => error.hint(),
             Self::Authority(error) => error.hint(),
+            Self::AuthoritySilent(error) => error.hint(),
             Self::ClockWentBack { .. } => Some("set the clock right".into()),
             Self::NameService(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
@@ -123,12 +129,18 @@ impl From<Refusal> for BrokerError {
 /// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long an authority's token or disk is waited for. Tokens sign in milliseconds, the slowest in a second, one after
+/// the other.
+const AUTHORITY_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
 /// A cluster and the authority that signs for it.
 pub struct Site {
     /// Where bindings are made.
     pub cluster: Cluster,
     /// What signs. Behind a lock, for `jitd ca renew` replaces it under a running daemon.
-    pub authority: RwLock<Arc<Authority>>,
+    authority: RwLock<Arc<Authority>>,
+    /// Its folder and its token, which may hang.
+    outside: Dependency,
 }
 
 /// So many ends of each cluster are under way at a time: one that hangs holds up only its own.
@@ -289,6 +301,16 @@ impl Broker {
         self.sites.iter()
     }
 
+    /// The names of those whom this daemon asks and who do not answer at the moment.
+    pub fn silent(&self) -> impl Iterator<Item = &str> {
+        self.dependencies().filter(|of| of.overdue() > 0).map(|of| of.name())
+    }
+
+    /// Whom this daemon asks, and who may never answer.
+    pub fn dependencies(&self) -> impl Iterator<Item = &dyn Watched> {
+        std::iter::once(self.people.host()).chain(self.sites.values().flat_map(Site::dependencies))
+    }
+
     /// Records what somebody did, or that it was refused.
     async fn record_or_refuse(
         &self,
@@ -355,6 +377,29 @@ impl Broker {
 }
 
 impl Site {
+    /// A cluster with the authority that signs for it.
+    #[must_use]
+    pub fn new(cluster: Cluster, authority: Authority) -> Self {
+        let name = format!("authority of cluster {}", cluster.endpoint().name());
+        let outside = Dependency::new(name, 1, AUTHORITY_ANSWERS_WITHIN);
+        Self { cluster, authority: RwLock::new(Arc::new(authority)), outside }
+    }
+
+    /// Has the authority do what its disk or its token takes part in, and so may never end.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn ask_authority<T: Send + 'static>(
+        &self,
+        question: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        self.outside.ask((), question).await
+    }
+
+    fn dependencies(&self) -> [&dyn Watched; 2] {
+        [self.cluster.dns(), &self.outside]
+    }
+
     /// The authority of this moment.
     #[must_use]
     pub fn authority(&self) -> Arc<Authority> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -306,8 +306,9 @@ impl TokenPlace {
         let pin = self.pin()?;
         let digest = sha256(pin.as_bytes());
         // Held until the answer is known: no other thread tries the same wrong PIN meanwhile.
-        let mut refused = module.refused();
-        if refused.get(&self.token) == Some(&digest) && attempt == Attempt::Careful {
+        let refused = module.refused(&self.token);
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if *refused == Some(digest) && attempt == Attempt::Careful {
             return Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() });
         }
         if token.user_pin_count_low() && attempt == Attempt::Careful {
@@ -316,11 +317,11 @@ impl TokenPlace {
         // Sessions of one process share their login.
         match session.login(UserType::User, Some(&AuthPin::from(pin.as_str()))) {
             Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {
-                refused.remove(&self.token);
+                *refused = None;
                 Ok(session)
             }
             Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                refused.insert(self.token.clone(), digest);
+                *refused = Some(digest);
                 Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() })
             }
             Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(locked("has locked its PIN")),
@@ -464,9 +465,12 @@ const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07
 struct Module {
     /// Written only by who restarts it.
     context: RwLock<Pkcs11>,
-    /// The SHA-256 of the last PIN that each token refused.
-    refused: Mutex<BTreeMap<String, [u8; 32]>>,
+    /// What each token refused, each behind a lock of its own: one that hangs holds up no other.
+    refused: Mutex<BTreeMap<String, Arc<Mutex<Refused>>>>,
 }
+
+/// The SHA-256 of the last PIN that a token refused.
+type Refused = Option<[u8; 32]>;
 
 impl Module {
     fn load(path: &Path) -> Result<Self, TokenError> {
@@ -476,15 +480,24 @@ impl Module {
 
     /// All sessions of the module end; who has one opens another.
     fn restart(&self, path: &Path) -> Result<(), TokenError> {
-        let mut context = self.context.write().unwrap_or_else(PoisonError::into_inner);
+        // Who would wait for a token that hangs would hold up all others of its module.
+        let mut context = match self.context.try_write() {
+            Ok(context) => context,
+            Err(TryLockError::Poisoned(context)) => context.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                let why = "it would have to begin anew, and another call of it is under way".to_owned();
+                return Err(TokenError::Module { path: path.to_path_buf(), why });
+            }
+        };
         // What can't be ended is still there.
         drop(context.clone().finalize());
         *context = begun(path)?;
         Ok(())
     }
 
-    fn refused(&self) -> MutexGuard<'_, BTreeMap<String, [u8; 32]>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    fn refused(&self, token: &str) -> Arc<Mutex<Refused>> {
+        let mut tokens = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(tokens.entry(token.to_owned()).or_default())
     }
 }
 
@@ -497,15 +510,21 @@ fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
     }
 }
 
-/// The module of that path; loaded at the first call, and then for as long as the process lives.
+/// The module of that path; loaded at the first call, and then for as long as the process lives. One that takes its time
+/// to load holds up only who needs it.
 fn module(path: &Path) -> Result<Arc<Module>, TokenError> {
-    static LOADED: Mutex<BTreeMap<PathBuf, Arc<Module>>> = Mutex::new(BTreeMap::new());
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(module) = loaded.get(path) {
+    type Place = Arc<Mutex<Option<Arc<Module>>>>;
+    static LOADED: Mutex<BTreeMap<PathBuf, Place>> = Mutex::new(BTreeMap::new());
+    let place = {
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(loaded.entry(path.to_path_buf()).or_default())
+    };
+    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(module) = &*place {
         return Ok(Arc::clone(module));
     }
     let module = Arc::new(Module::load(path)?);
-    loaded.insert(path.to_path_buf(), Arc::clone(&module));
+    *place = Some(Arc::clone(&module));
     Ok(module)
 }
 

@@ -32,6 +32,7 @@ use kube::core::request::Request as Path;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use crate::dependency::Watched;
 use crate::grant::request::ClusterName;
 
 pub use self::binding::Unbound;
@@ -71,6 +72,12 @@ impl Cluster {
     /// [`EndpointError`] when the credential can't be used, or the host is no label's value.
     pub fn connect(endpoint: Endpoint, host: &str, credential: &Credential) -> Result<Self, EndpointError> {
         Self::limited(endpoint, host, credential, Limits::USUAL)
+    }
+
+    /// What tells whether the name of its API server is answered for.
+    #[must_use]
+    pub fn dns(&self) -> &dyn Watched {
+        self.0.transport.dns()
     }
 
     /// A cluster whose requests `exchange` answers instead of a network, with the same limits: for tests that play an

@@ -3,6 +3,8 @@
 //! It must never repeat a request by itself. Only the rest of `cluster` calls it.
 
 use std::error::Error as StdError;
+use std::io::Error as IoError;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::GaiResolver;
+use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use kube::Config;
@@ -25,6 +27,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 use super::cause::{Cause, Unresolved, innermost};
 use super::endpoint::{Credential, Endpoint, EndpointError};
 use super::failure::ClusterError;
+use crate::dependency::Dependency;
 
 /// The limits of one connection to an API server.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +62,7 @@ pub(super) struct Transport {
     route: Route,
     turns: Semaphore,
     limits: Limits,
+    dns: Dependency,
 }
 
 enum Route {
@@ -70,12 +74,19 @@ enum Route {
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, EndpointError> {
-        let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits)?));
-        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits })
+        let dns = dns(&endpoint);
+        let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits, &dns)?));
+        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits, dns })
     }
 
     pub(super) fn over(endpoint: Endpoint, exchange: Exchange, limits: Limits) -> Self {
-        Self { endpoint, route: Route::Given(exchange), turns: Semaphore::new(limits.at_once), limits }
+        let dns = dns(&endpoint);
+        Self { endpoint, route: Route::Given(exchange), turns: Semaphore::new(limits.at_once), limits, dns }
+    }
+
+    /// What finds the address of the API server.
+    pub(super) fn dns(&self) -> &Dependency {
+        &self.dns
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -90,7 +101,7 @@ impl Transport {
     /// What follows is sent on new connections with this credential; what is under way ends as it began.
     pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         if let Route::Network(current) = &self.route {
-            let fresh = connections(&self.endpoint, credential, self.limits)?;
+            let fresh = connections(&self.endpoint, credential, self.limits, &self.dns)?;
             *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         }
         Ok(())
@@ -211,17 +222,40 @@ where
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
+/// The resolver, which is the host's: a cluster whose name is not answered for holds one thread, and only its own calls.
+fn dns(endpoint: &Endpoint) -> Dependency {
+    Dependency::new(format!("DNS of cluster {}", endpoint.name()), 1, RESOLVES_WITHIN)
+}
+
+/// How long a name is waited for: shorter than an answer of the API server, so that the failure names the resolver.
+const RESOLVES_WITHIN: Duration = Duration::from_secs(2);
+
+/// The connector sets the port.
+fn addresses(name: &Name) -> Result<std::vec::IntoIter<SocketAddr>, IoError> {
+    (name.as_str(), 0).to_socket_addrs()
+}
+
 /// New connections, on which each request carries the credential. Neither the retries nor the log lines of kube's
 /// usual stack: the broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a
 /// task of its own that each request goes through.
-fn connections(endpoint: &Endpoint, credential: &Credential, limits: Limits) -> Result<Exchange, EndpointError> {
+fn connections(
+    endpoint: &Endpoint,
+    credential: &Credential,
+    limits: Limits,
+    dns: &Dependency,
+) -> Result<Exchange, EndpointError> {
     let wrong = |why: String| EndpointError { cluster: endpoint.name().clone(), field: "credential", why };
     let mut config = Config::new(endpoint.uri().clone());
     config.root_cert = Some(endpoint.ca_der().to_vec());
     config.auth_info = credential.auth_info().map_err(wrong)?;
     config.headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("jitd/", env!("CARGO_PKG_VERSION"))))];
 
-    let resolver = ServiceBuilder::new().map_err(Unresolved).service(GaiResolver::new());
+    let dns = dns.clone();
+    let resolver = tower::service_fn(move |name: Name| {
+        let dns = dns.clone();
+        async move { dns.ask((), move || addresses(&name)).await.unwrap_or_else(|why| Err(IoError::other(why))) }
+    });
+    let resolver = ServiceBuilder::new().map_err(Unresolved).service(resolver);
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

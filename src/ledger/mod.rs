@@ -8,7 +8,6 @@
 
 mod book;
 mod changes;
-mod locks;
 mod open_grant;
 #[cfg(test)]
 mod tests;
@@ -26,14 +25,14 @@ use tokio::sync::{Notify, broadcast, watch};
 
 use self::book::Book;
 pub use self::changes::{Change, Changed, Changes, Gap, Snapshot};
-use self::locks::Locks;
-pub use self::locks::NameLock;
 pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::{Author, Event, Fact, Grant, GrantId, InvalidTransition, Shown};
 use crate::hint::Hint;
+use crate::locks::Locks;
+pub use crate::locks::NameLock;
 use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.

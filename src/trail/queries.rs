@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -125,19 +126,32 @@ impl Trail {
         readers: &Readers,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, TrailError> {
-        let Some(turn) = readers.turn().await else { return Err(self.gone()) };
-        let (readers, path) = (readers.clone(), Arc::clone(&self.path));
-        let work = move || {
-            let answer = readers.read(work);
-            drop(turn);
-            answer.map_err(|fault| fault.at(&path))
+        let work = |turn| {
+            let (readers, path) = (readers.clone(), Arc::clone(&self.path));
+            move || {
+                let answer = readers.read(work);
+                drop(turn);
+                answer.map_err(|fault| fault.at(&path))
+            }
         };
-        match *self.way {
-            Way::Thread(_) => tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(self.gone())),
-            Way::Simulation(_) => work(),
+        let turn = readers.turn();
+        if let Way::Simulation(_) = *self.way {
+            return turn.await.map_or_else(|| Err(self.gone()), |turn| work(turn)());
         }
+        // As many threads as there are readers: a disk that hangs has those of nobody else.
+        let read = async {
+            let Some(turn) = turn.await else { return Err(self.gone()) };
+            tokio::task::spawn_blocking(work(turn)).await.unwrap_or_else(|_| Err(self.gone()))
+        };
+        let read = tokio::time::timeout(READ_WITHIN, read).await;
+        read.unwrap_or_else(|_| {
+            Err(Fault::System("it can't be read: the disk does not answer".to_owned()).at(&self.path))
+        })
     }
 }
+
+/// How long an answer of the store is waited for.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 
 /// Somebody who looks at grants that are over.
 struct Viewer {

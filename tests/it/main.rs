@@ -53,5 +53,6 @@ mod runbooks;
 mod service;
 mod session;
 mod story;
+mod stuck;
 mod trail;
 mod wall;

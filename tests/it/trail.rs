@@ -6,8 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -417,7 +417,7 @@ fn broker(config: &Config) -> (Arc<Broker>, Trail) {
         let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
         let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority).unwrap();
         let cluster = Cluster::connect(endpoint, host, &credential).unwrap();
-        (name.clone(), Site { cluster, authority: RwLock::new(Arc::new(authority)) })
+        (name.clone(), Site::new(cluster, authority))
     });
     let parts = Parts {
         sites: sites.collect(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use jitd::broker::{Broker, Site};
@@ -75,7 +75,7 @@ impl Stage {
         let exchange = BoxCloneSyncService::new(service_fn(network::exchange));
         let cluster = Cluster::over(endpoint, HOST, exchange).unwrap();
         let authority = Authority::open(&self.folder.join("ca"), &KeyPlace::File).unwrap();
-        let site = Site { cluster, authority: RwLock::new(Arc::new(authority)) };
+        let site = Site::new(cluster, authority);
         Outside { opened, sites: [(name, site)].into(), clock, ids: id }
     }
 

@@ -95,6 +95,8 @@ codes! {
     ClockWentBack: "clock-went-back", 503, Failed;
     /// The trail's store takes no facts, or does not answer.
     TrailUnavailable: "trail-unavailable", 503, Failed;
+    /// Something that the daemon asks does not answer.
+    DependencySilent: "dependency-silent", 503, Failed;
     /// A fault of ours.
     Internal: "internal", 500, Failed;
 }
@@ -203,6 +205,7 @@ mod tests {
             ("name-service-unavailable", 503, 1),
             ("clock-went-back", 503, 1),
             ("trail-unavailable", 503, 1),
+            ("dependency-silent", 503, 1),
             ("internal", 500, 1),
         ];
         assert_eq!(told, released);

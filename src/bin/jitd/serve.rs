@@ -7,8 +7,9 @@ use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use nix::unistd::{AccessFlags, Group, Uid, access};
+use nix::unistd::{AccessFlags, Uid, access};
 use tokio::net::UnixListener;
 use tokio::signal::unix::Signal;
 use tokio::task::JoinHandle;
@@ -19,10 +20,12 @@ use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
 use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
+use jitd::dependency::Dependency;
 use jitd::files;
 use jitd::grant::policy::Loaded;
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
+use jitd::people::host;
 use jitd::service::{self, Handed, Sockets, StopRequests};
 
 use crate::journal::{self, Journal};
@@ -115,10 +118,11 @@ async fn reload(
     clusters: BTreeMap<ClusterName, ClusterConfig>,
 ) {
     let (files, clusters) = (Arc::new(files), Arc::new(clusters));
+    let disk = Dependency::new("disk with the policy", 1, POLICY_READ_WITHIN);
     while requests.recv().await.is_some() {
         service::reloading();
         let (files, clusters) = (Arc::clone(&files), Arc::clone(&clusters));
-        let read = tokio::task::spawn_blocking(move || files.read_for(&clusters)).await;
+        let read = disk.ask((), move || files.read_for(&clusters)).await;
         let faults = match read {
             Ok(Ok(read)) => take_up(&api.broker, read).await.err().map(|error| vec![error]),
             Ok(Err(Faults(faults))) => Some(faults),
@@ -138,6 +142,9 @@ async fn reload(
         watchdog.ready(faults);
     }
 }
+
+/// How long the policy's files are waited for; they may lie on another host.
+const POLICY_READ_WITHIN: Duration = Duration::from_secs(10);
 
 async fn take_up(broker: &Broker, read: Loaded) -> Result<(), String> {
     let (rules, policy_sha256) = (read.policy.len(), read.policy_sha256.clone());
@@ -216,9 +223,9 @@ fn listen(path: &Path, mode: u32, group: Option<&str>) -> Result<UnixListener, F
     let listener = UnixListener::bind(path)?;
     if let Some(group) = group
         && Uid::effective().is_root()
-        && let Some(group) = Group::from_name(group)?
+        && let Some(group) = host::group_named(group)?
     {
-        std::os::unix::fs::chown(path, None, Some(group.gid.as_raw()))?;
+        std::os::unix::fs::chown(path, None, Some(group.gid))?;
     }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)

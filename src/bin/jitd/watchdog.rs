@@ -157,6 +157,9 @@ impl Watchdog {
             // A status is one line.
             line += &format!("; {}", wrong.replace('\n', "; "));
         }
+        for silent in self.broker.silent() {
+            line += &format!("; the {silent} does not answer");
+        }
         line
     }
 

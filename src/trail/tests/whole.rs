@@ -72,7 +72,7 @@ proptest! {
     /// of it is afterwards loaded as the same grants, open and over, and passes every check.
     #[test]
     fn what_is_reloaded_is_what_the_facts_make(steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let folder = Folder::new();
         let trail = simulated(&folder);
         let mut grants: BTreeMap<GrantId, Grant> = BTreeMap::new();
@@ -129,7 +129,7 @@ proptest! {
     /// very last line, another head.
     #[test]
     fn a_changed_byte_of_an_export_is_seen(place in 0_usize..10_000, bits in 1_u8..=255) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let folder = Folder::new();
         let trail = simulated(&folder);
         runtime.block_on(trail.append(vec![requested(1), refused(1), requested(2), withdrawn(1)], None)).unwrap();

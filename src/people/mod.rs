@@ -1,18 +1,19 @@
 //! Who is behind a uid, and which groups a name has: the people declared in the configuration, then the
 //! host's name service.
 //!
-//! Asked anew each time, so that a person who left a group has left it here too. Root is not a person,
-//! and neither is a uid that this user namespace has no mapping for. Called by the API for a caller and
-//! by the broker for the approvers of a grant that is collected.
+//! Asked anew each time, so that a person who left a group has left it here too, on threads that nothing else waits for,
+//! and never for somebody who is declared. Root is not a person, and neither is a uid that this user namespace has no
+//! mapping for. Called by the API for a caller and by the broker for the approvers of a grant that is collected.
+
+pub mod host;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::ffi::CString;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::unistd::{Group, Uid, User, getgrouplist};
-
+use self::host::{Account, Failed};
+use crate::dependency::{Dependency, NoAnswer, Watched};
 use crate::grant::request::{Person, PersonName};
 use crate::hint::Hint;
 
@@ -36,7 +37,21 @@ pub struct People {
     declared: Arc<[Declared]>,
     /// Whether only declared people are known.
     strict: bool,
+    host: Dependency<Asked>,
 }
+
+/// Whom the name service is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Asked {
+    Uid(u32),
+    Name(String),
+}
+
+/// So many people may be asked for at a time; a name service that hangs holds so many threads and no more.
+const AT_ONCE: usize = 32;
+
+/// How long one answer of the name service is waited for. A directory that is well takes a part of a second.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why nobody is behind a uid or a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,8 +72,11 @@ pub enum Unknown {
     #[error("the account name `{0}` can't be used")]
     OddName(String),
     /// The name service failed.
-    #[error("the host's name service failed: {0}")]
-    NameService(String),
+    #[error(transparent)]
+    NameService(#[from] Failed),
+    /// The name service does not answer.
+    #[error(transparent)]
+    Silent(#[from] NoAnswer),
 }
 
 impl Hint for Unknown {
@@ -74,7 +92,8 @@ impl Hint for Unknown {
             Self::NotDeclared(_) => {
                 "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
             }
-            Self::NameService(_) => "try again; `getent passwd` shows whether it works",
+            Self::NameService(error) => return error.hint(),
+            Self::Silent(_) => "try again; `getent passwd` shows whether it works",
         };
         Some(hint.into())
     }
@@ -83,11 +102,11 @@ impl Hint for Unknown {
 /// Who was found, or nobody. A name service that fails is not one that knows nobody.
 ///
 /// # Errors
-/// [`Unknown::NameService`].
+/// [`Unknown::NameService`] and [`Unknown::Silent`].
 pub fn or_nobody(found: Result<Person, Unknown>) -> Result<Option<Person>, Unknown> {
     match found {
         Ok(person) => Ok(Some(person)),
-        Err(failed @ Unknown::NameService(_)) => Err(failed),
+        Err(failed @ (Unknown::NameService(_) | Unknown::Silent(_))) => Err(failed),
         Err(_) => Ok(None),
     }
 }
@@ -96,7 +115,11 @@ impl People {
     /// The people of a configuration.
     #[must_use]
     pub fn new(declared: Vec<Declared>, strict: bool) -> Self {
-        Self { declared: declared.into(), strict }
+        Self {
+            declared: declared.into(),
+            strict,
+            host: Dependency::new("host's name service", AT_ONCE, ANSWERS_WITHIN),
+        }
     }
 
     /// The person behind `uid`.
@@ -112,9 +135,10 @@ impl People {
         if let Some(declared) = self.declared.iter().find(|declared| declared.uids.contains(&uid)) {
             return Ok(declared.person());
         }
-        let user =
-            ask_host(move || present(User::from_uid(Uid::from_raw(uid)))).await?.ok_or(Unknown::NoAccount(uid))?;
-        self.of_account(user).await
+        match self.ask(Asked::Uid(uid), move || host::account(uid)).await? {
+            Some(found) => self.of_account(found),
+            None => Err(Unknown::NoAccount(uid)),
+        }
     }
 
     /// The person of this name.
@@ -126,10 +150,16 @@ impl People {
             return Ok(declared.person());
         }
         let text = name.to_string();
-        let user = ask_host(move || present(User::from_name(&text)))
-            .await?
-            .ok_or_else(|| Unknown::NotDeclared(name.to_string()))?;
-        self.of_account(user).await
+        match self.ask(Asked::Name(text.clone()), move || host::account_named(&text)).await? {
+            Some(found) => self.of_account(found),
+            None => Err(Unknown::NotDeclared(name.to_string())),
+        }
+    }
+
+    /// What tells whether the name service answers.
+    #[must_use]
+    pub fn host(&self) -> &dyn Watched {
+        &self.host
     }
 
     /// The declared people of a group; the host may know others.
@@ -137,33 +167,37 @@ impl People {
         self.declared.iter().filter(move |declared| declared.groups.contains(group)).map(|declared| &declared.name)
     }
 
-    async fn of_account(&self, user: User) -> Result<Person, Unknown> {
-        if user.uid.is_root() {
+    /// An account and the names of its groups. Where they could not count anyway, groups are not asked for.
+    async fn ask(
+        &self,
+        asked: Asked,
+        account: impl FnOnce() -> Result<Option<Account>, Failed> + Send + 'static,
+    ) -> Result<Option<(Account, BTreeSet<String>)>, Unknown> {
+        let strict = self.strict;
+        let found = self.host.ask(asked, move || {
+            let Some(account) = account()? else { return Ok(None) };
+            let groups = if strict || account.uid == 0 { BTreeSet::new() } else { host::groups_of(&account)? };
+            Ok::<_, Failed>(Some((account, groups)))
+        });
+        Ok(found.await??)
+    }
+
+    fn of_account(&self, (account, groups): (Account, BTreeSet<String>)) -> Result<Person, Unknown> {
+        if account.uid == 0 {
             return Err(Unknown::Root);
         }
         if self.strict {
-            return Err(Unknown::NotDeclared(user.name));
+            return Err(Unknown::NotDeclared(account.name));
         }
         let name: PersonName =
-            user.name.parse().map_err(|_| Unknown::OddName(user.name.escape_default().to_string()))?;
+            account.name.parse().map_err(|_| Unknown::OddName(account.name.escape_default().to_string()))?;
         if name.is_root() {
-            return Err(Unknown::OddName(user.name));
+            return Err(Unknown::OddName(account.name));
         }
         if self.declared.iter().any(|declared| declared.name == name) {
             // A declared person's uids are all listed; an account that only has the same name is another one.
-            return Err(Unknown::NotDeclared(format!("{name} (uid {})", user.uid)));
+            return Err(Unknown::NotDeclared(format!("{name} (uid {})", account.uid)));
         }
-        let groups = ask_host(move || {
-            let account = CString::new(user.name).map_err(|_| nix::Error::EINVAL)?;
-            let mut names = BTreeSet::new();
-            for gid in getgrouplist(&account, user.gid)? {
-                if let Some(group) = present(Group::from_gid(gid))? {
-                    names.insert(group.name);
-                }
-            }
-            Ok(names)
-        })
-        .await?;
         Ok(Person { name, groups, login: None })
     }
 }
@@ -171,23 +205,6 @@ impl People {
 impl Declared {
     fn person(&self) -> Person {
         Person { name: self.name.clone(), groups: self.groups.clone(), login: None }
-    }
-}
-
-/// Some sources of the name service say "not found" by an error (getpwnam(3)).
-fn present<T>(found: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
-    match found {
-        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
-        found => found,
-    }
-}
-
-/// The name service may go to the network (sssd, LDAP), so it is never asked on an async thread.
-async fn ask_host<T: Send + 'static>(question: impl FnOnce() -> nix::Result<T> + Send + 'static) -> Result<T, Unknown> {
-    match tokio::task::spawn_blocking(question).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(Unknown::NameService(error.to_string())),
-        Err(error) => Err(Unknown::NameService(error.to_string())),
     }
 }
 
@@ -218,13 +235,6 @@ mod tests {
     #[tokio::test]
     async fn a_uid_without_an_account_is_nobody() {
         assert_eq!(people(false).by_uid(3_999_999).await, Err(Unknown::NoAccount(3_999_999)));
-    }
-
-    #[test]
-    fn a_source_that_fails_is_not_one_that_knows_nobody() {
-        assert_eq!(present::<()>(Err(Errno::ENOENT)), Ok(None));
-        assert_eq!(present::<()>(Err(Errno::EIO)), Err(Errno::EIO));
-        assert_eq!(present(Ok(Some(7))), Ok(Some(7)));
     }
 
     #[tokio::test]

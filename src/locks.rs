@@ -1,4 +1,5 @@
-//! Locks by name: one for each person, one for each key. A lock exists while somebody holds it or waits for it.
+//! Locks by name: one for each person, one for each key. A lock exists while somebody holds it or waits for it. `ledger`
+//! and `dependency` hold them.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 
 /// Locks by name.
-pub(super) struct Locks<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
+pub struct Locks<K>(Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>);
 
 /// A lock that is held until it is dropped.
 #[must_use]
@@ -22,7 +23,8 @@ impl<K> Default for Locks<K> {
 }
 
 impl<K: Eq + Hash + Clone> Locks<K> {
-    pub(super) async fn lock(&self, name: &K) -> NameLock {
+    /// Waits until nobody else holds the lock of this name.
+    pub async fn lock(&self, name: &K) -> NameLock {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Only those that are in use remain, so there are never more of them than calls under way.

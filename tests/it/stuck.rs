@@ -1,0 +1,163 @@
+//! What the daemon asks and that never answers, a name service say, is told by its name and holds up nobody who does not
+//! need it.
+//!
+//! The name service hangs as it does when a disk or a directory does: in the mount namespace of the daemon a FIFO that
+//! nobody writes to stands for `/etc/passwd`.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread::scope;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::bastion::{ALICE, Bastion, DAVE, ERIN, Key, Options, Person, ROOT, text};
+use crate::plane::{Plane, root, scratch, until};
+
+/// An account of every host, that nobody declared.
+const DAEMON: Person = Person { name: "daemon", uid: 1 };
+
+/// Longer than any answer may take that does not need what hangs.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A daemon whose `/etc/passwd` can be taken away.
+struct Held {
+    bastion: Bastion<'static>,
+    fifo: PathBuf,
+}
+
+impl Held {
+    fn new() -> Self {
+        let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+        let mut daemon = Command::new("unshare");
+        daemon.arg("--mount").arg(root().join("bin/jitd"));
+        bastion.serve_as(daemon);
+        let fifo = scratch("stuck").join("passwd");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        Self { bastion, fifo }
+    }
+
+    fn within(&self, command: &[&str]) {
+        let mut inside = Command::new("nsenter");
+        inside.arg(format!("--mount=/proc/{}/ns/mnt", self.bastion.pid())).args(command);
+        let done = inside.output().unwrap();
+        assert!(done.status.success(), "{command:?}: {}", text(&done.stderr));
+    }
+
+    fn hang(&self) {
+        self.within(&["mount", "--bind", self.fifo.to_str().unwrap(), "/etc/passwd"]);
+    }
+
+    /// The file is back, and whoever waits for the FIFO reads that it is empty.
+    fn answer(&self) {
+        self.within(&["umount", "--lazy", "/etc/passwd"]);
+        let written = Command::new("sh").args(["-c", ": > \"$0\""]).arg(&self.fifo).status().unwrap();
+        assert!(written.success());
+    }
+}
+
+/// The time of an answer, with the answer.
+fn timed<T>(act: impl FnOnce() -> T) -> (Duration, T) {
+    let began = Instant::now();
+    let done = act();
+    (began.elapsed(), done)
+}
+
+/// Everybody who is declared goes on, so do operators and ends, and the others are told what does not answer.
+#[test]
+fn a_name_service_that_hangs_holds_up_only_who_needs_it() {
+    let held = Held::new();
+    let bastion = &held.bastion;
+    assert_eq!(bastion.get(DAEMON, "/v1/whoami").0, 200);
+    let short = bastion.live(&bastion.ask("8s"));
+    held.hang();
+    scope(|threads| {
+        let asking: Vec<_> = (0..40).map(|_| threads.spawn(|| timed(|| bastion.get(DAEMON, "/v1/whoami")))).collect();
+        until("it is told", || {
+            bastion.log().contains("the host's name service does not answer within 3 s").then_some(())
+        });
+
+        let (took, access) = timed(|| bastion.live(&bastion.ask("5m")));
+        assert!(took < AT_ONCE, "a declared person waits for nobody: {took:?}");
+        let (took, revoked) = timed(|| {
+            let body = json!({ "all": true, "reason": "the name service hangs" });
+            bastion.operate(ROOT, "POST", "/v1/revoke", &body)
+        });
+        assert!(took < AT_ONCE && revoked.0 == 200, "an operator waits for nobody: {took:?} {}", revoked.1);
+        assert_eq!(bastion.show(ERIN, &access.grant)["phase"], "ended");
+        assert_eq!(bastion.show(ERIN, &short.grant)["phase"], "ended");
+        for asking in asking {
+            let (took, (status, refused)) = asking.join().unwrap();
+            assert_eq!((status, &refused["code"]), (503, &json!("name-service-unavailable")), "{refused}");
+            assert_eq!(refused["detail"], "the host's name service does not answer within 3 s");
+            assert!(took < Duration::from_secs(10), "{took:?}");
+        }
+    });
+
+    // By now it is known that it hangs, and nobody waits for it.
+    let (took, refused) = timed(|| bastion.get(DAEMON, "/v1/whoami"));
+    assert!(took < AT_ONCE && refused.0 == 503, "{took:?} {}", refused.1);
+    let (status, health) = bastion.get(DAVE, "/healthz");
+    assert_eq!((status, &health["code"]), (503, &json!("dependency-silent")));
+    assert_eq!(health["detail"], "the host's name service does not answer");
+    let hangs = r#"unanswered_calls{dependency="host's name service"}"#;
+    assert_eq!(bastion.metric(hangs), 1, "an account takes one thread, whatever it asks");
+
+    held.answer();
+    until("it answers again", || (bastion.get(DAEMON, "/v1/whoami").0 == 200).then_some(()));
+    assert_eq!((bastion.get(DAVE, "/healthz"), bastion.metric(hangs)), ((200, json!("ok\n")), 0));
+    assert!(bastion.log().contains("the host's name service answers again"));
+}
+
+/// A cluster whose name nobody answers for is told so, and the other one goes on.
+#[test]
+fn a_resolver_that_hangs_holds_up_only_its_cluster() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let silent = std::net::UdpSocket::bind("127.0.0.253:53").unwrap();
+    let entry = format!(
+        "clusters:\n- {{name: far, server: \"https://far.example.com:6443\", certificateAuthority: \"{}\"}}\n",
+        bastion.plane.ca.display()
+    );
+    bastion.rewrite_config("clusters:\n", &entry);
+    let policy = std::fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
+    bastion.write_policy(&policy.replace("clusters: [play]", "clusters: [play, far]"));
+    assert!(bastion.jitd(&["init"]).status.success());
+    let resolver = scratch("stuck").join("resolv.conf");
+    std::fs::write(&resolver, "nameserver 127.0.0.253\noptions timeout:30 attempts:1\n").unwrap();
+    let mut daemon = Command::new("unshare");
+    let mounted = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+    daemon.args(["--mount", "sh", "-c", mounted]).arg(&resolver).arg(root().join("bin/jitd"));
+    bastion.serve_as(daemon);
+
+    let hangs = r#"unanswered_calls{dependency="DNS of cluster far"}"#;
+    until("it is told", || bastion.log().contains("the DNS of cluster far does not answer within 2 s").then_some(()));
+    let mut far = bastion.ask("5m");
+    far["cluster"] = json!("far");
+    std::thread::scope(|threads| {
+        let asked = threads.spawn(|| {
+            let body = json!({ "ask": far, "csr": Key::new().csr() });
+            timed(|| bastion.post(ALICE, "/v1/grants", &body))
+        });
+        let (took, _) = timed(|| bastion.live(&bastion.ask("5m")));
+        assert!(took < AT_ONCE, "the other cluster waits for nobody: {took:?}");
+        let (took, (status, refused)) = asked.join().unwrap();
+        assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("the DNS of cluster far does not answer"), "{refused}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
+    });
+    assert_eq!(bastion.metric(hangs), 1);
+    assert_eq!(bastion.metric(r#"unanswered_calls{dependency="DNS of cluster play"}"#), 0);
+    assert!(bastion.get(DAVE, "/healthz").1["detail"].as_str().unwrap().contains("the DNS of cluster far"));
+    drop(silent);
+}
+
+/// A daemon that waits for the name service ends when it is told to.
+#[test]
+fn a_name_service_that_hangs_does_not_keep_the_daemon_from_ending() {
+    let mut held = Held::new();
+    held.hang();
+    let refused = held.bastion.get(DAEMON, "/v1/whoami");
+    assert_eq!(refused.0, 503);
+    let (took, ended) = timed(|| held.bastion.terminate());
+    assert!(ended && took < Duration::from_secs(12), "{took:?}");
+}
