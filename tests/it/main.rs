@@ -20,6 +20,7 @@ mod bastion;
 mod callers;
 mod certificates;
 mod client;
+mod closed_pipe;
 mod cluster;
 mod console;
 mod crash;

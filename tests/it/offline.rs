@@ -1,5 +1,4 @@
-//! The verbs that need files and no daemon: what those of `jitd policy` say, with which exit code, and that none minds
-//! who reads it.
+//! The verbs of `jitd policy`, which need files and no daemon: what they say, and with which exit code.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -232,71 +231,6 @@ const LOOK: &str = "~ CLUSTER  security  the whole cluster  role view  rule `loo
     takes 3 people); maxDuration 5m -> 15m; maxTotal 5m -> 15m\n";
 
 /// The schemas are JSON of the right file; that they say what the reader says is shown beside the reader.
-/// A reader that has gone away, as `head` does, is no failure: the verb does what it does, and ends as it would have.
-#[test]
-fn no_verb_minds_that_its_reader_has_gone_away() {
-    let mut bastion = Bastion::start();
-    assert!(bastion.terminate());
-    let empty = folder("rules: []\n").join("policy.yaml").display().to_string();
-    let policy = bastion.dir.join("policy.yaml").display().to_string();
-    let explained =
-        format!("policy explain --as alice --cluster play -n {} --role view --for 5m --reason INC-1", bastion.ns);
-    let compared = format!("policy diff {policy} {empty}");
-    let asked = format!("policy who-can view -n {}", bastion.ns);
-    let copied = format!("backup {}/copy-", bastion.dir.display());
-    let command = |verb: &str, number: u8| {
-        let whole = if verb.ends_with("copy-") { format!("{verb}{number}") } else { verb.to_owned() };
-        let words: Vec<&str> = whole.split_whitespace().collect();
-        if let ["jit-login", rest @ ..] = words.as_slice() {
-            let mut command = Command::new(root().join("bin/jit-login"));
-            command.args(rest);
-            return command;
-        }
-        bastion.jitd_command(&words)
-    };
-    let is_the_same = |verb: &str| {
-        let gone = || std::io::pipe().unwrap().1;
-        let read = command(verb, 0).output().unwrap();
-        assert!(!read.stdout.is_empty(), "{verb}: {}", text(&read.stderr));
-        let cut = command(verb, 1).stdout(gone()).output().unwrap();
-        assert_eq!(cut.status.code(), read.status.code(), "{verb}: {}", text(&cut.stderr));
-        let said = text(&cut.stderr);
-        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{verb}: {said}");
-        let deaf = command(verb, 2).stdout(gone()).stderr(gone()).status().unwrap();
-        assert_eq!(deaf.code(), read.status.code(), "{verb}, and nobody reads stderr");
-    };
-    for verb in [
-        "check",
-        "init -o json",
-        "manifest play",
-        "ca show play",
-        "ca renew play",
-        "ca csr play",
-        "policy test",
-        "policy test -o json",
-        &explained,
-        &asked,
-        &compared,
-        "policy schema",
-        "audit verify",
-        "audit export",
-        &copied,
-        "completion bash",
-        "man",
-        "jit-login completion bash",
-        "jit-login man",
-    ] {
-        is_the_same(verb);
-    }
-    // Each tries for seconds what a cluster without the wall does not refuse.
-    std::thread::scope(|scope| {
-        for verb in ["check --cluster", "check --cluster -o json", "doctor", "doctor -o json"] {
-            let is_the_same = &is_the_same;
-            scope.spawn(move || is_the_same(verb));
-        }
-    });
-}
-
 #[test]
 fn the_schemas_are_printed() {
     let here = folder(POLICY);
