@@ -5,11 +5,13 @@ use std::io::PipeWriter;
 use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use serde_json::json;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, Options, Person, text};
+use crate::bastion::{ALICE, BOB, Bastion, Key, Options, Person, path, text};
 use crate::glass;
-use crate::plane::{Plane, root, scratch};
+use crate::plane::{Plane, root, scratch, until};
 
 /// Every verb of `jitd`, called so that it prints something. `NS` stands for a namespace, `NEW` for a file that is not there.
 const JITD: &[&str] = &[
@@ -167,7 +169,7 @@ fn no_verb_of_jitd_minds_that_its_reader_has_gone_away() {
     for verb in quick {
         ends_the_same(verb, || command(verb));
     }
-    // `ca seal` writes into `/etc` of whoever runs it; `keys.rs` gives it one of its own.
+    // `serve` is below. `ca seal` writes into `/etc` of whoever runs it; `keys.rs` gives it one of its own.
     every_verb_is_called("jitd", JITD, &["serve", "ca seal"]);
 }
 
@@ -260,4 +262,20 @@ fn collect_verbs(program: &str, above: &str, verbs: &mut BTreeSet<String>) {
             verbs.insert(verb);
         }
     }
+}
+
+/// The daemon goes on also when nobody reads its log.
+#[test]
+fn the_daemon_serves_on_when_nobody_reads_its_log() {
+    let bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let mut daemon = bastion.jitd_command(&["serve"]).stdin(Stdio::null()).stderr(gone()).spawn().unwrap();
+    until("the daemon answers", || {
+        assert_eq!(daemon.try_wait().unwrap(), None, "it ended");
+        std::os::unix::net::UnixStream::connect(bastion.socket()).ok()
+    });
+    let access = bastion.live(&bastion.ask("1m"));
+    let (status, ended) = bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null);
+    assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
+    kill(Pid::from_raw(daemon.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(daemon.wait().unwrap().success(), "it ends in good order");
 }

@@ -51,7 +51,9 @@ fn log() {
         tracing_subscriber::registry().with(filter).with(Journal).init();
         return;
     }
+    // Of a line that can't be written it would tell by `eprintln!`, which panics when the reader has gone away.
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
