@@ -22,6 +22,7 @@ use crate::hint::Hint;
 mod backup;
 mod chain;
 mod layout;
+mod log;
 mod projections;
 mod queries;
 mod readers;
@@ -85,6 +86,14 @@ pub enum TrailError {
         /// What of it is missing or not ours.
         what: String,
     },
+    /// The file was copied without what was written last.
+    #[error("the trail `{path}` is not complete: a daemon had it open, and what was written last is not in `{log}`")]
+    Incomplete {
+        /// The file.
+        path: String,
+        /// Where its log should lie.
+        log: String,
+    },
     /// Another daemon writes this trail.
     #[error("another jitd holds `{0}`")]
     Held(String),
@@ -98,6 +107,9 @@ impl Hint for TrailError {
             Self::Damaged { .. } => "keep the file as it is and run `jitd audit verify`",
             Self::Altered { .. } => {
                 "keep the file as it is, as evidence, and go on with a copy that `jitd backup` made"
+            }
+            Self::Incomplete { .. } => {
+                "put the log beside it that lay beside the original; if it is lost, go on with the copy that `jitd backup` makes all the same"
             }
             Self::Held(_) => "one daemon per state folder; stop the other one",
         };
@@ -152,7 +164,7 @@ impl Trail {
     /// Opens or makes the trail at `path` and checks its end.
     ///
     /// # Errors
-    /// [`TrailError`], when it is held, damaged, altered or can't be read. Nothing is repaired.
+    /// [`TrailError`], when it is held, damaged, altered, not complete or can't be read. Nothing is repaired.
     pub fn open(path: &Path) -> Result<Opened, TrailError> {
         Self::opened(path, |store| Ok(Way::Thread(Writer::start(store)?)))
     }
@@ -190,7 +202,8 @@ impl Trail {
         let drain = questions.read(draining).map_err(|fault| fault.at(path))?;
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
-        let store = Store { connection, head, path: Arc::clone(&path), fault: Arc::clone(&fault), _lock: lock };
+        let store =
+            Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), _lock: lock };
         let way = Arc::new(way(store).map_err(|fault| fault.at(&path))?);
         let trail = Self { way, questions, lists, path, fault };
         Ok(Opened { trail, open, latest, drain })
@@ -255,6 +268,8 @@ enum Fault {
     Moved { grant: GrantId, after: Option<i64>, last: Option<i64> },
     #[error("{0}")]
     Altered(String),
+    #[error("the log `{}` is missing", log.display())]
+    Incomplete { log: PathBuf },
     #[error("{0}")]
     System(String),
     #[error("{why}")]
@@ -267,7 +282,11 @@ impl Fault {
         match self {
             Self::Sqlite(error) => is_of_unique(error),
             Self::Moved { .. } => true,
-            Self::Damaged { .. } | Self::Altered(_) | Self::System(_) | Self::Layout { .. } => false,
+            Self::Damaged { .. }
+            | Self::Altered(_)
+            | Self::Incomplete { .. }
+            | Self::System(_)
+            | Self::Layout { .. } => false,
         }
     }
 
@@ -277,6 +296,9 @@ impl Fault {
             Self::Moved { grant, after, last } => TrailError::Moved { grant, after, last },
             Self::Damaged { seq, why } => TrailError::Damaged { seq, why },
             Self::Altered(what) => TrailError::Altered { path: path.display().to_string(), what },
+            Self::Incomplete { log } => {
+                TrailError::Incomplete { path: path.display().to_string(), log: log.display().to_string() }
+            }
             Self::Layout { why, hint } => {
                 TrailError::Unavailable { path: path.display().to_string(), why, hint: Some(hint) }
             }

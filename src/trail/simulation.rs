@@ -54,6 +54,8 @@ impl Simulation {
     }
 
     pub(super) fn close(&self) {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(store) = self.store.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            store.close();
+        }
     }
 }

@@ -6,11 +6,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Params};
 
 use super::chain::Head;
 use super::layout::{bring_up_to_date, check_schema, layout};
-use super::{Fault, TrailError};
+use super::{Fault, TrailError, log};
 
 /// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
 pub(super) const TAIL: i64 = 1_000;
@@ -35,12 +36,15 @@ pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
 }
 
 pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
+    log::is_beside(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
+    // Only a log that was carried over whole may go, which the store sees to when it is closed.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     // Before anything is written to a file that may be a newer jitd's.
     let found = layout(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -54,6 +58,12 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault>
 }
 
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
+    log::is_beside(path)?;
+    open_what_is_there(path)
+}
+
+/// The same of a file whose log may be lost: what was in there is not read.
+pub(super) fn open_what_is_there(path: &Path) -> Result<Connection, Fault> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.pragma_update(None, "query_only", true)?;

@@ -16,7 +16,7 @@ use rusqlite::{Connection, params};
 use super::chain::{Head, Position};
 use super::projections::{last_of, project};
 use super::sqlite::{last_seq, run, write_one};
-use super::{Fault, TrailError};
+use super::{Fault, TrailError, log};
 use crate::grant::{Event, Fact, GrantId};
 
 /// What somebody appends, all or none of it.
@@ -31,6 +31,8 @@ pub(super) struct Store {
     pub(super) connection: Connection,
     pub(super) head: Head,
     pub(super) path: Arc<PathBuf>,
+    /// Whether the file says that it is in use.
+    pub(super) in_use: bool,
     /// Why the last batch could not be stored.
     pub(super) fault: Arc<Mutex<Option<String>>>,
     /// Released when nothing is written any more.
@@ -46,6 +48,10 @@ impl Store {
                 // A round trip shows nothing: what writes nothing works on a full disk too.
                 if head != self.head && self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
                     tracing::info!(trail = %self.path.display(), "the trail is written again");
+                }
+                if head != self.head && !self.in_use {
+                    // Into the file itself, which is what is copied. It is tried again when the disk takes nothing now.
+                    self.in_use = log::carry_over(&self.connection).is_ok();
                 }
                 self.head = head;
                 outcomes.into_iter().map(|outcome| outcome.map_err(|fault| fault.at(&self.path))).collect()
@@ -65,9 +71,21 @@ impl Store {
             .collect()
     }
 
+    /// Leaves a file that is whole by itself.
+    pub(super) fn close(&self) {
+        if self.in_use
+            && let Err(fault) = log::close(&self.connection)
+        {
+            tracing::warn!(trail = %self.path.display(), why = %fault, "what was written last stays in the trail's log");
+        }
+    }
+
     fn commit(&self, batch: &[Append]) -> Result<(Head, Vec<Outcome>), Fault> {
         run(&self.connection, "BEGIN IMMEDIATE")?;
         let committed = self.insert_all(batch).and_then(|stored| {
+            if stored.0 != self.head && !self.in_use {
+                log::mark_in_use(&self.connection)?;
+            }
             run(&self.connection, "COMMIT")?;
             Ok(stored)
         });

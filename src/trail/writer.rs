@@ -42,7 +42,10 @@ impl Writer {
         let (taker, path) = (Taker(Arc::clone(&queue)), Arc::clone(&store.path));
         let thread = std::thread::Builder::new()
             .name("trail".to_owned())
-            .spawn(move || write(&mut store, &taker))
+            .spawn(move || {
+                write(&mut store, &taker);
+                store.close();
+            })
             .map_err(|error| Fault::System(error.to_string()))?;
         Ok(Self { queue, path, thread: Mutex::new(Some(thread)) })
     }

@@ -10,13 +10,13 @@ use super::super::writer::{Queue, Taker, WAITING};
 use super::*;
 use crate::grant::digest::sha256_hex;
 
-/// How many transactions the write-ahead log of a trail holds: a frame that ends one carries the size of
-/// the file after it (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
+/// How many transactions the write-ahead log of a trail holds: a frame that ends one carries the size of the file after it, and
+/// one of an earlier log other salts (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>, section 4.1).
 fn transactions(trail: &Path) -> usize {
     let log = std::fs::read(trail.with_extension("db-wal")).unwrap();
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes[..4].try_into().unwrap());
     let page = usize::try_from(number(&log[8..])).unwrap();
-    log[32..].chunks(24 + page).filter(|frame| number(&frame[4..]) != 0).count()
+    log[32..].chunks(24 + page).filter(|frame| number(&frame[4..]) != 0 && frame[8..16] == log[16..24]).count()
 }
 
 /// A round trip goes through the writer and its store, and leaves nothing behind.
@@ -41,17 +41,19 @@ async fn a_round_trip_writes_nothing_and_fails_without_a_writer() {
 async fn appends_that_wait_share_a_commit() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
+    // After the first commit a new log begins.
+    trail.append(vec![requested(2)], None).await.unwrap();
     trail.append(vec![requested(1)], None).await.unwrap();
     let before = transactions(&folder.trail());
     // Each follows the one before it, which nobody has been told of.
-    let stored = futures::future::join_all((1..=500).map(|last| trail.append(vec![refused(1)], Some(last)))).await;
+    let stored = futures::future::join_all((2..=501).map(|last| trail.append(vec![refused(1)], Some(last)))).await;
     let stored: Vec<i64> = stored.into_iter().map(|stored| stored.unwrap().seq).collect();
-    assert_eq!(stored, (2..=501).collect::<Vec<i64>>());
+    assert_eq!(stored, (3..=502).collect::<Vec<i64>>());
     let commits = transactions(&folder.trail()) - before;
     assert!((1..=20).contains(&commits), "{commits} commits for 500 appends");
     assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 501);
     trail.close();
-    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 501);
+    assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 502);
 }
 
 /// Of appends that share a commit, the one that may not stand is refused, and the others are stored.

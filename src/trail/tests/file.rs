@@ -146,6 +146,51 @@ async fn an_altered_file_is_neither_written_nor_believed() {
     }
 }
 
+/// A copy that was made without the log, while the trail is in use or after its daemon was killed, is told from a whole trail,
+/// and only what `jitd backup` makes of it can be gone on with.
+#[tokio::test]
+async fn a_file_without_its_log_is_refused() {
+    let (folder, copy) = (Folder::new(), Folder::new());
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    for (number, fact) in [requested(1), refused(1), refused(1)].into_iter().enumerate() {
+        trail.append(vec![fact], Some(number.try_into().unwrap())).await.unwrap();
+    }
+    let (log, log_of_copy) = (folder.0.join("trail.db-wal"), copy.0.join("trail.db-wal"));
+    let made_whole = copy.0.join("whole.db");
+    std::fs::copy(folder.trail(), copy.trail()).unwrap();
+    for empty in [false, true] {
+        if empty {
+            std::fs::write(&log_of_copy, "").unwrap();
+        }
+        let opened = Trail::open(&copy.trail()).map(|_| ());
+        let exported = export(&copy.trail(), Vec::new());
+        for refused in [opened, exported, verify_file(&copy.trail(), |_| {}).map(|_| ())] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error, TrailError::Incomplete { .. }) && error.hint().is_some(), "{error}");
+        }
+    }
+    assert!(matches!(back_up(&copy.trail(), &made_whole, |_| {}), Err(TrailError::Incomplete { .. })));
+    assert!(verify_file(&made_whole, |_| {}).unwrap().events < 3);
+    assert!(Trail::open(&made_whole).is_ok());
+
+    std::fs::copy(log, log_of_copy).unwrap();
+    assert_eq!(verify_file(&copy.trail(), |_| {}).unwrap().events, 3, "with its log it is whole");
+    assert_eq!(back_up(&folder.trail(), &copy.0.join("of-the-living.db"), |_| {}).unwrap().events, 3);
+}
+
+/// Whoever stops the daemon and copies the one file has all of the trail.
+#[tokio::test]
+async fn a_trail_that_was_closed_is_whole_in_its_file() {
+    let (folder, copy) = (Folder::new(), Folder::new());
+    for number in 1..=2 {
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        trail.append(vec![requested(number)], None).await.unwrap();
+        trail.close();
+        std::fs::copy(folder.trail(), copy.trail()).unwrap();
+        assert_eq!(verify_file(&copy.trail(), |_| {}).unwrap().events, i64::from(number));
+    }
+}
+
 /// One trail, one daemon.
 #[test]
 fn a_held_trail_is_not_opened() {
