@@ -73,6 +73,10 @@ unit: ## every test of cargo, against the real control plane
 sim: setup ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
 	$(call step,simulation,cargo test --profile sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
 
+.PHONY: crash
+crash: setup ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
+	$(call step,losses of power,cargo test --profile sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
+
 .PHONY: packages
 packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh
