@@ -77,6 +77,10 @@ sim: setup ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=
 crash: setup ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
 	$(call step,losses of power,cargo test --profile sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
 
+.PHONY: soak
+soak: setup ## a daemon that is killed under load, again and again: make soak MINUTES=60
+	$(call step,kills,JITD_SOAK_MINUTES=$(or $(MINUTES),60) cargo test --test it -- --nocapture soak::)
+
 .PHONY: packages
 packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh

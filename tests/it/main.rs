@@ -53,6 +53,7 @@ mod risk;
 mod runbooks;
 mod service;
 mod session;
+mod soak;
 mod story;
 mod stuck;
 mod trail;
