@@ -83,11 +83,12 @@ pub struct Outside {
 
 impl Outside {
     /// The trail, the authorities and the clusters that a configuration names. Has to be called inside a tokio runtime.
+    /// `progress` is called now and then while a trail of an earlier jitd is brought up to date.
     ///
     /// # Errors
     /// [`DaemonError`].
-    pub fn of(config: &Config, clock: fn() -> Timestamp) -> Result<Self, DaemonError> {
-        let opened = Trail::open(&config.trail())?;
+    pub fn of(config: &Config, clock: fn() -> Timestamp, mut progress: impl FnMut()) -> Result<Self, DaemonError> {
+        let opened = Trail::open_telling(&config.trail(), |_| progress())?;
         let host = config.host.to_string();
         let site =
             |(name, cluster): (&ClusterName, &ClusterConfig)| Ok((name.clone(), site(name, cluster, &host, clock())?));

@@ -129,6 +129,15 @@ pub fn ready(status: &str) {
     notify(&[("READY", "1"), ("STATUS", status)]);
 }
 
+/// Tells systemd that the start goes on, and takes longer than the unit allows (`TimeoutStartSec=`); to be told again until the
+/// socket answers.
+pub fn still_starting() {
+    notify(&[("EXTEND_TIMEOUT_USEC", &GOES_ON_WITHIN.as_micros().to_string())]);
+}
+
+/// Within what time a start that goes on tells so again: what lies between is thousands of events, or their sync at the end.
+const GOES_ON_WITHIN: Duration = Duration::from_secs(120);
+
 /// Tells systemd the line for `systemctl status`.
 pub fn status(status: &str) {
     notify(&[("STATUS", status)]);

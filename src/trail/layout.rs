@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use super::Fault;
 use super::chain::parse;
 use super::projections::project;
+use super::sqlite::PROGRESS;
 
 /// What is the truth. The same in all layouts.
 pub(super) const EVENTS: &str = include_str!("events.sql");
@@ -40,14 +41,15 @@ pub(super) fn layout(connection: &Connection) -> Result<i64, Fault> {
 }
 
 /// Gives a file of layout `found` the present one, or leaves it as it is.
-pub(super) fn bring_up_to_date(connection: &Connection, found: i64) -> Result<(), Fault> {
+/// `progress` is called now and then meanwhile.
+pub(super) fn bring_up_to_date(connection: &Connection, found: i64, progress: impl FnMut(i64)) -> Result<(), Fault> {
     match found {
         0 => create(connection),
         PRESENT => Ok(()),
         _ => {
             tracing::info!("the trail is brought to layout {PRESENT}; for a million events that takes a while");
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            let brought = find_anew(connection);
+            let brought = find_anew(connection, progress);
             if brought.is_err() {
                 // SQLite may have rolled back by itself; then there is nothing to roll back.
                 let _ = connection.execute_batch("ROLLBACK");
@@ -61,7 +63,7 @@ pub(super) fn bring_up_to_date(connection: &Connection, found: i64) -> Result<()
 }
 
 /// Makes what finds events from the events.
-fn find_anew(connection: &Connection) -> Result<(), Fault> {
+fn find_anew(connection: &Connection, mut progress: impl FnMut(i64)) -> Result<(), Fault> {
     connection.execute_batch(FINDING_OF_EARLIER)?;
     connection.execute_batch(FINDING)?;
     let mut events = connection.prepare("SELECT seq, line FROM events ORDER BY seq")?;
@@ -71,6 +73,9 @@ fn find_anew(connection: &Connection) -> Result<(), Fault> {
         let damaged = |fault: Fault| Fault::System(format!("event {seq}: {fault}"));
         let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).map_err(damaged)?;
         project(connection, seq, &entry.fact).map_err(damaged)?;
+        if seq % PROGRESS == 0 {
+            progress(seq);
+        }
     }
     Ok(connection.execute_batch(&format!("PRAGMA user_version = {PRESENT}; COMMIT;"))?)
 }

@@ -166,7 +166,16 @@ impl Trail {
     /// # Errors
     /// [`TrailError`], when it is held, damaged, altered, not complete or can't be read. Nothing is repaired.
     pub fn open(path: &Path) -> Result<Opened, TrailError> {
-        Self::opened(path, |store| Ok(Way::Thread(Writer::start(store)?)))
+        Self::open_telling(path, |_| {})
+    }
+
+    /// The same. Where the trail is brought to the present layout, `progress` is called now and then with the number of events
+    /// so far.
+    ///
+    /// # Errors
+    /// As [`Trail::open`].
+    pub fn open_telling(path: &Path, progress: impl FnMut(i64)) -> Result<Opened, TrailError> {
+        Self::opened(path, progress, |store| Ok(Way::Thread(Writer::start(store)?)))
     }
 
     /// Opens the trail at `path` for a test that holds the clock: all work is done where it is asked for, without a thread
@@ -186,16 +195,24 @@ impl Trail {
         B: Future<Output = Result<(), String>> + Send + 'static,
         A: Future<Output = Result<(), String>> + Send + 'static,
     {
-        Self::opened(path, |store| {
-            store.connection.pragma_update(None, "synchronous", "OFF")?;
-            let before = Box::new(move || before().boxed());
-            Ok(Way::Simulation(Simulation::new(store, before, Box::new(move || after().boxed()))))
-        })
+        Self::opened(
+            path,
+            |_| {},
+            |store| {
+                store.connection.pragma_update(None, "synchronous", "OFF")?;
+                let before = Box::new(move || before().boxed());
+                Ok(Way::Simulation(Simulation::new(store, before, Box::new(move || after().boxed()))))
+            },
+        )
     }
 
-    fn opened(path: &Path, way: impl FnOnce(Store) -> Result<Way, Fault>) -> Result<Opened, TrailError> {
+    fn opened(
+        path: &Path,
+        progress: impl FnMut(i64),
+        way: impl FnOnce(Store) -> Result<Way, Fault>,
+    ) -> Result<Opened, TrailError> {
         let lock = hold(path)?;
-        let (connection, head) = open_for_writing(path).map_err(|fault| fault.at(path))?;
+        let (connection, head) = open_for_writing(path, progress).map_err(|fault| fault.at(path))?;
         let questions = Readers::open(path, QUESTIONS).map_err(|fault| fault.at(path))?;
         let lists = Readers::open(path, LISTS).map_err(|fault| fault.at(path))?;
         let open = questions.read(open_grants).map_err(|fault| fault.at(path))?;

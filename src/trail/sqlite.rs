@@ -16,6 +16,9 @@ use super::{Fault, TrailError, log};
 /// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
 pub(super) const TAIL: i64 = 1_000;
 
+/// Whoever goes through all events tells of each so many.
+pub(super) const PROGRESS: i64 = 10_000;
+
 /// The lock that keeps a second daemon out. It lies beside the file, for SQLite locks the file itself.
 pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -35,7 +38,7 @@ pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| TrailError::Held(beside.display().to_string()))
 }
 
-pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault> {
+pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result<(Connection, Head), Fault> {
     log::is_beside(path)?;
     let connection = Connection::open_with_flags(
         path,
@@ -50,7 +53,7 @@ pub(super) fn open_for_writing(path: &Path) -> Result<(Connection, Head), Fault>
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    bring_up_to_date(&connection, found)?;
+    bring_up_to_date(&connection, found, progress)?;
     check_schema(&connection)?;
     connection.set_prepared_statement_cache_capacity(32);
     let head = check_tail(&connection)?;

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 use super::chain::{Entry, Head};
 use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::project;
-use super::sqlite::open_for_reading;
+use super::sqlite::{PROGRESS, open_for_reading};
 use super::{Fault, TrailError};
 use crate::grant::{Grant, GrantId};
 
@@ -64,7 +64,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
                 return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
             }
             project(&rebuilt, seq, &entry.fact)?;
-            if seq % 10_000 == 0 {
+            if seq % PROGRESS == 0 {
                 progress(seq);
             }
         }

@@ -9,10 +9,14 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+
+use jitd::grant::{Author, Event};
+use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, Key, Options, ROOT, SURVIVES_A_FULL_DISK, path, repository, text};
 use crate::plane::{Plane, root, scratch, until};
@@ -274,6 +278,26 @@ fn the_status_counts_who_has_access_and_who_waits() {
     notices.until("STATUS=1 live, 0 waiting");
     assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
     notices.until("STATUS=0 live, 0 waiting");
+}
+
+/// A start that has to make anew what finds the events of a long trail tells systemd that it goes on, which would end it
+/// otherwise after `TimeoutStartSec=`, and at the next start again.
+#[test]
+fn a_long_upgrade_of_the_trail_is_given_its_time() {
+    let mut bastion = prepared();
+    let path = bastion.dir.join("var/trail.db");
+    let trail = Trail::open(&path).unwrap().trail;
+    let at = Timestamp::from_second(1_700_000_000).unwrap();
+    let facts = (0..10_000).map(|_| Author::Daemon.fact(at, None, Event::Stopped));
+    tokio::runtime::Runtime::new().unwrap().block_on(trail.append(facts.collect(), None)).unwrap();
+    trail.close();
+    drop(trail);
+    let earlier = "DROP TABLE watchers; ALTER TABLE grants DROP COLUMN at; PRAGMA user_version = 2;";
+    rusqlite::Connection::open(path).unwrap().execute_batch(earlier).unwrap();
+    let notices = Notices::of(&mut bastion, &[]);
+    let first = notices.next(Duration::from_secs(20)).unwrap();
+    assert!(first.starts_with("EXTEND_TIMEOUT_USEC="), "{first}");
+    notices.until("READY=1");
 }
 
 /// It says too that nothing is given, from the moment that an operator says so, and after a restart at once.

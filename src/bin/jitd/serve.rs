@@ -67,7 +67,7 @@ async fn run(
     mut stop_requests: StopRequests,
 ) -> Result<(), Failure> {
     files::private_folder(&config.state)?;
-    let daemon = Daemon::new(&config, Outside::of(&config, CLOCK)?).start().await?;
+    let daemon = Daemon::new(&config, Outside::of(&config, CLOCK, service::still_starting)?).start().await?;
     let (broker, api) = (Arc::clone(daemon.broker()), Arc::clone(daemon.api()));
     let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
     let watchdog = Watchdog::new(broker, &path);
