@@ -4,7 +4,7 @@
 //! for it, as `print!` and `eprint!` do, which clippy therefore keeps out of the program. Every verb is its caller.
 
 use std::fmt;
-use std::io::{ErrorKind, StdoutLock, Write, stderr, stdout};
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};
 
 use clap::ValueEnum;
 use comfy_table::Table;
@@ -45,14 +45,18 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Lets `write` write a long result piece by piece. It fails, and so stops, when the reader has gone away.
 pub(crate) fn in_pieces<E: std::error::Error + Hint>(
-    write: impl FnOnce(&mut Watched) -> Result<(), E>,
+    write: impl FnOnce(&mut BufWriter<Watched>) -> Result<(), E>,
 ) -> Result<(), Failure> {
-    let mut out = Watched { out: stdout().lock(), reader_is_gone: false };
+    // By itself stdout is written line by line, also into a file.
+    let mut out = BufWriter::with_capacity(PIECE, Watched { out: stdout().lock(), reader_is_gone: false });
     match write(&mut out) {
-        Err(error) if !out.reader_is_gone => Err(error.into()),
+        Err(error) if !out.get_ref().reader_is_gone => Err(error.into()),
         _ => Ok(()),
     }
 }
+
+/// As much as a pipe holds (pipe(7)).
+const PIECE: usize = 1 << 16;
 
 /// stdout, and whether anybody reads it.
 pub(crate) struct Watched {
