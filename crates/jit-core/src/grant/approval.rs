@@ -278,7 +278,7 @@ fn not_collectable(grant: &Grant) -> Refusal {
 /// Whether a person may see this grant: who asked, who may answer or review, and the given groups of overseers.
 #[must_use]
 pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
-    person.name == grant.requester || person.is_in_any(&grant.terms.viewers()) || person.is_in_any(overseers)
+    person.name == grant.requester || person.is_in_any(&grant.terms.watchers()) || person.is_in_any(overseers)
 }
 
 /// The end of a window that begins now, rounded down to a whole second as certificates require; never longer than what

@@ -299,7 +299,7 @@ impl Terms {
 
     /// Who may answer, and who would review broken glass: they see the grant.
     #[must_use]
-    pub fn viewers(&self) -> Vec<&str> {
+    pub fn watchers(&self) -> Vec<&str> {
         without_repeats(self.steps.iter().chain(self.break_glass.iter().flat_map(|glass| &glass.review.steps)))
     }
 }
