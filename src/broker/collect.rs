@@ -165,7 +165,8 @@ impl Broker {
         self.clock_is_sane(now)?;
         let site = self.site(&grant.ask.cluster)?;
         let authority = site.authority();
-        let prepared = authority.prepare(approved, csr, self.times.certificate.duration(), now)?;
+        let longest = grant.terms.certificate.unwrap_or(self.times.certificate);
+        let prepared = authority.prepare(approved, csr, longest.duration(), now)?;
         let intent = Event::IssueIntended {
             serial: prepared.serial.clone(),
             tbs_sha256: prepared.tbs_sha256.clone(),

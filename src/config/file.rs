@@ -115,7 +115,7 @@ impl TimesFile {
         Times {
             answer: self.answer.unwrap_or(Window::HOUR),
             collect: self.collect.unwrap_or(Window::TEN_MINUTES),
-            certificate: self.certificate.unwrap_or(Window::FIVE_MINUTES),
+            certificate: self.certificate.unwrap_or(Window::QUARTER_OF_AN_HOUR),
         }
     }
 }

@@ -90,8 +90,9 @@ pub const KEYS: &[Key] = &[
     key(
         "times.certificate",
         "a duration",
-        Need::Default("5m"),
-        "the longest life of one certificate; inside the window it is renewed without a new approval",
+        Need::Default("15m"),
+        "the longest life of one certificate, unless its rule says otherwise; inside the window it is renewed without a new \
+         approval",
     ),
     key(
         "rates",

@@ -119,7 +119,7 @@ fn jitd_yaml_5(date: &str) -> Page {
 const CONFIG: &str = r#"host: bastion1
 auditors: [security]
 admins: [platform]
-times: {answer: 1h, collect: 10m, certificate: 5m}
+times: {answer: 1h, collect: 10m, certificate: 15m}
 clusters:
   - name: prod
     server: https://10.0.0.1:6443

@@ -353,6 +353,8 @@ impl Window {
     pub const FIVE_MINUTES: Self = Self(300);
     /// Ten minutes.
     pub const TEN_MINUTES: Self = Self(600);
+    /// A quarter of an hour.
+    pub const QUARTER_OF_AN_HOUR: Self = Self(900);
     /// One hour.
     pub const HOUR: Self = Self(3600);
     /// A day, the longest.

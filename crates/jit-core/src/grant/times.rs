@@ -14,7 +14,7 @@ pub struct Times {
     pub answer: Window,
     /// How long an approval waits to be collected.
     pub collect: Window,
-    /// The longest life of one certificate inside the window.
+    /// The longest life of one certificate inside the window, where the grant's terms do not say.
     pub certificate: Window,
 }
 

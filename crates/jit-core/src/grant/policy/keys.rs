@@ -210,6 +210,12 @@ const RULE: Object = Object {
         key("pending", May, LONG, "how long an answer is waited for"),
         key("collect", May, LONG, "how long an approval waits to be collected"),
         key(
+            "certificate",
+            May,
+            LONG,
+            "the longest life of one certificate; as long as maxDuration, clients that ask for one only once work to the end",
+        ),
+        key(
             "startWithin",
             May,
             LONG,

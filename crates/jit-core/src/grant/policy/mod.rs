@@ -275,6 +275,9 @@ pub struct Terms {
     /// How long an approval waits to be collected; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collect: Option<Window>,
+    /// The longest life of one certificate; absent: as long as the daemon's times say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Window>,
     /// Whether an approver may cut the role down.
     pub narrow: bool,
     /// What happens when the role changes.
@@ -454,6 +457,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         max_total: rule.max_total,
         pending: rule.pending,
         collect: rule.collect,
+        certificate: rule.certificate,
         narrow: rule.narrow,
         drift: rule.drift,
         break_glass,

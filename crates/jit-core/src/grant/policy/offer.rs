@@ -171,6 +171,7 @@ impl Policy {
         tell("startWithin", rule.start_within.map(|within| within.to_string()));
         tell("pending", rule.pending.map(|pending| pending.to_string()));
         tell("collect", rule.collect.map(|collect| collect.to_string()));
+        tell("certificate", rule.certificate.map(|certificate| certificate.to_string()));
         tell("narrow", (rule.narrow && matches!(ask.access, Access::Role(_))).then(|| "an approver may".to_owned()));
         tell("drift", (rule.drift == Drift::Warn).then(|| "only warned of".to_owned()));
         tell(

@@ -261,6 +261,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         steps,
         pending: parsed(node, "pending"),
         collect: parsed(node, "collect"),
+        certificate: parsed(node, "certificate"),
         start_within: parsed(node, "startWithin"),
         drift: if text(node, "drift").as_deref() == Some("warn") { Drift::Warn } else { Drift::Revoke },
         break_glass,

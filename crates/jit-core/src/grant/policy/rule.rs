@@ -34,6 +34,7 @@ pub struct Rule {
     pub steps: Vec<Step>,
     pub pending: Option<Window>,
     pub collect: Option<Window>,
+    pub certificate: Option<Window>,
     pub start_within: Option<Window>,
     pub drift: Drift,
     pub break_glass: Option<BreakGlass>,

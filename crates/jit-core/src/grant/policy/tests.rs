@@ -308,7 +308,7 @@ fn the_first_rule_that_fits_decides() {
 #[test]
 fn terms_are_what_the_rule_says_and_go_into_the_trail_unchanged() {
     let policy = read(&with(
-        "maxTotal: 1h\npending: 5m\ncollect: 2m\nnarrow: true\ndrift: warn\n\
+        "maxTotal: 1h\npending: 5m\ncollect: 2m\ncertificate: 1h\nnarrow: true\ndrift: warn\n\
          breakGlass: {after: 2m, maxDuration: 5m, review: {groups: [security], count: 2, within: 4h}}\n\
          approval: [{groups: [leads], count: 2, hours: {days: [mon, tue, wed, thu, fri], from: \"08:00\", to: \"18:00\", zone: Europe/Berlin}}, {groups: [security]}]",
     ));
@@ -318,7 +318,7 @@ fn terms_are_what_the_rule_says_and_go_into_the_trail_unchanged() {
     assert_eq!(
         written,
         json!({
-            "rule": "payments", "maxTotal": "1h", "pending": "5m", "collect": "2m", "narrow": true, "drift": "warn",
+            "rule": "payments", "maxTotal": "1h", "pending": "5m", "collect": "2m", "certificate": "1h", "narrow": true, "drift": "warn",
             "steps": [
                 { "groups": ["leads"], "count": 2, "hours": { "days": ["mon", "tue", "wed", "thu", "fri"], "from": "08:00", "to": "18:00", "zone": "Europe/Berlin" } },
                 { "groups": ["security"], "count": 1 },
