@@ -194,12 +194,14 @@ pub(super) fn withdraw(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answ
 pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let CertificateBody { csr } = call.body()?;
-        let handed_over = call.api.broker.certificate(&grant, call.caller.person(), &csr).await?;
+        let broker = &call.api.broker;
+        let handed_over = broker.certificate(&grant, call.caller.person(), &csr).await?;
+        let authority = handed_over.site.cluster.authority_pem(broker.ledger().now()).await;
         Ok(Json(CertificateView {
             certificate: handed_over.chain_pem,
             expires_at: handed_over.not_after,
             until: handed_over.until,
-            cluster: cluster_view(handed_over.site),
+            cluster: ClusterView { certificate_authority: authority.to_string(), ..cluster_view(handed_over.site) },
         })
         .into_response())
     }

@@ -22,6 +22,7 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod verifier;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -61,6 +62,8 @@ struct Inner {
     unanswered: Count,
     /// What [`version`](Cluster::version) heard last, and when.
     version: Mutex<Option<(Instant, String)>>,
+    /// What [`authority_pem`](Cluster::authority_pem) found last, and when.
+    verifies: Mutex<Option<(Instant, Arc<str>)>>,
 }
 
 impl Cluster {
@@ -101,8 +104,8 @@ impl Cluster {
             return Err(EndpointError { cluster: transport.endpoint().name().clone(), field: "host", why });
         }
         let (waiting, unanswered) = (Count::new(), Count::new());
-        let version = Mutex::default();
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version })))
+        let (version, verifies) = (Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version, verifies })))
     }
 
     /// Uses `credential` for every request from now on, in all clones.
@@ -173,7 +176,7 @@ pub struct About {
     pub clock: Option<Timestamp>,
 }
 
-/// How long the API server's version is believed.
+/// How long what an API server says about itself is believed.
 const VERSION_KEPT: Duration = Duration::from_secs(300);
 
 #[derive(Deserialize)]

@@ -89,6 +89,11 @@ impl Transport {
         &self.dns
     }
 
+    /// Whether there is a server that a connection of another kind can reach.
+    pub(super) fn is_network(&self) -> bool {
+        matches!(self.route, Route::Network(_))
+    }
+
     pub(super) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

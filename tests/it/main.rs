@@ -45,6 +45,7 @@ mod openapi;
 mod operations;
 mod outage;
 mod plane;
+mod plugin;
 mod policy;
 mod reach;
 mod readme;
