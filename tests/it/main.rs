@@ -33,6 +33,7 @@ mod glass;
 mod hostile;
 mod identity;
 mod keys;
+mod kubeconfig;
 mod less;
 mod limits;
 mod login;

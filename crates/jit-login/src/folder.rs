@@ -238,6 +238,21 @@ impl Folder {
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect()
     }
 
+    /// Makes the file `name`, which has not to be there, and removes it when what it returns is dropped: how client-go keeps
+    /// two from one file. None when another process had it until `deadline`.
+    #[expect(clippy::disallowed_methods, reason = "nothing tells when a file of another goes")]
+    pub(crate) fn claim(&self, name: &str, deadline: Instant) -> Result<Option<Claim<'_>>, Failure> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        loop {
+            match openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
+                Ok(_) => return Ok(Some(Claim { folder: self, name: name.to_owned() })),
+                Err(Errno::EEXIST) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+                Err(Errno::EEXIST) => return Ok(None),
+                Err(errno) => return Err(refused(&self.path_of(name), errno.desc())),
+            }
+        }
+    }
+
     /// Holds the lock file `name` until what it returns is dropped; none when another process held it
     /// until `deadline`.
     #[expect(clippy::disallowed_methods, reason = "flock has no time limit of its own")]
@@ -258,6 +273,18 @@ impl Folder {
                 Err((_, errno)) => return Err(refused(&self.path_of(name), errno.desc())),
             }
         }
+    }
+}
+
+/// A file that stands for the right to change another one.
+pub(crate) struct Claim<'a> {
+    folder: &'a Folder,
+    name: String,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.folder.remove(&self.name);
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! It holds no secret: the credential comes from this program, which kubectl runs. Merging touches only
 //! entries whose names begin `jit:`, never the current context unless asked, and writes nothing when the
-//! file that is there can't be read back as the same. The verbs `request`, `wait`, `kubeconfig` and `run`
-//! are its callers.
+//! file that is there can't be read back as the same. Which file that is, and who may change it at a moment, is as
+//! client-go has it. The verbs `request`, `wait`, `kubeconfig` and `run` are its callers.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -103,39 +105,100 @@ impl Kubeconfig {
         folder.write(name, &self.yaml()?)
     }
 
-    /// Puts it into the kubeconfig at `path`, in place of every entry of ours with the same name.
-    pub(crate) fn merge_into(&self, path: &Path, make_current: bool) -> Result<(), Failure> {
-        let (folder, name) = place(path)?;
-        let text = folder.read(name)?.unwrap_or_default();
-        let merged = merged(&text, &self.value, make_current).map_err(|why| {
-            Failure::own(
-                format!("`{}` is left as it is: {why}", path.display()),
-                format!("use a file of its own with `{} kubeconfig`", program()),
-            )
+    /// Puts it into the kubeconfig `file`, else into the one that `kubectl config` would write to, in place of every entry
+    /// of ours with the same name; answers where the entries are.
+    pub(crate) fn merge(&self, file: Option<PathBuf>, make_current: bool) -> Result<PathBuf, Failure> {
+        let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+        let sources = match file {
+            Some(file) => Sources(vec![file]),
+            None => Sources::of(&listed, std::env::var_os("HOME").map(PathBuf::from)),
+        };
+        let usual = sources.usual().ok_or_else(|| {
+            Failure::usage("there is no kubeconfig to merge into", "set HOME or name a file with --file")
         })?;
-        if has_comments(&text) {
-            let backup = format!("{name}.bak");
-            folder.write(&backup, &text)?;
-            say(&format!(
-                "comments in `{}` are lost; the file as it was is `{}`",
-                path.display(),
-                folder.path_of(&backup).display()
-            ));
+        let holding = sources.0.iter().find(|path| self.is_in(path)).unwrap_or(usual);
+        if holding == usual {
+            change(usual, |text| merged(text, &self.value, make_current))?;
+        } else {
+            change(holding, |text| merged(text, &self.value, false))?;
+            if make_current {
+                // An empty list of entries changes nothing but the current context.
+                change(usual, |text| merged(text, &json!({"current-context": self.name}), true))?;
+            }
         }
-        folder.write(name, &merged)
+        Ok(holding.clone())
+    }
+
+    /// Whether a file has a context of this name; one that can't be read has none.
+    fn is_in(&self, path: &Path) -> bool {
+        // Only a file that is written gets its folder made.
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let found = parse(&text).unwrap_or_default();
+        entries(&found, "contexts").any(|entry| entry.get("name").and_then(Value::as_str) == Some(&self.name))
     }
 }
 
-/// The file that kubectl itself would write to: the first of `KUBECONFIG` that is not a grant's own, else
-/// `~/.kube/config`.
-pub(crate) fn default_file() -> Result<PathBuf, Failure> {
-    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
-    let first = std::env::split_paths(&listed).find(|path| path.is_absolute() && !is_ours(path));
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
-    first
-        .or_else(home)
-        .ok_or_else(|| Failure::usage("there is no kubeconfig to merge into", "set HOME or name a file with --file"))
+/// The kubeconfigs that kubectl reads, the first that says something wins.
+struct Sources(Vec<PathBuf>);
+
+impl Sources {
+    /// By the rules of client-go (`PathOptions` in tools/clientcmd/config.go), but that the kubeconfig of a single grant is
+    /// none to write other things into.
+    fn of(listed: &OsStr, home: Option<PathBuf>) -> Self {
+        let mut paths: Vec<PathBuf> = Vec::new();
+        for path in std::env::split_paths(listed) {
+            if !path.as_os_str().is_empty() && !paths.contains(&path) && !is_ours(&path) {
+                paths.push(path);
+            }
+        }
+        if paths.is_empty() {
+            paths.extend(home.map(|home| home.join(".kube/config")));
+        }
+        Self(paths)
+    }
+
+    /// Where a new entry goes: the first that is there, else the last.
+    fn usual(&self) -> Option<&PathBuf> {
+        self.0.iter().find(|path| path.exists()).or_else(|| self.0.last())
+    }
 }
+
+/// Rewrites a kubeconfig, while no `kubectl config` and no other of us does.
+fn change(path: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), Failure> {
+    let (folder, name) = place(path)?;
+    let lock = format!("{name}.lock");
+    let Some(_claimed) = folder.claim(&lock, Instant::now() + PATIENCE)? else {
+        let lock = folder.path_of(&lock);
+        return Err(Failure::own(
+            format!(
+                "`{}` is left as it is: another program changes it, for `{}` is there",
+                path.display(),
+                lock.display()
+            ),
+            format!("when no `kubectl config` is running: `rm {}`", lock.display()),
+        ));
+    };
+    let text = folder.read(name)?.unwrap_or_default();
+    let changed = change(&text).map_err(|why| {
+        Failure::own(
+            format!("`{}` is left as it is: {why}", path.display()),
+            format!("use a file of its own with `{} kubeconfig`", program()),
+        )
+    })?;
+    if has_comments(&text) {
+        let backup = format!("{name}.bak");
+        folder.write(&backup, &text)?;
+        say(&format!(
+            "comments in `{}` are lost; the file as it was is `{}`",
+            path.display(),
+            folder.path_of(&backup).display()
+        ));
+    }
+    folder.write(name, &changed)
+}
+
+/// `kubectl config` holds its lock for moments.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn place(path: &Path) -> Result<(Folder, &str), Failure> {
     let name = file_name(path).ok_or_else(|| Failure::usage(format!("`{}` is no file's name", path.display()), ""))?;
@@ -267,6 +330,33 @@ x-theirs: [1, 2.5, null, 'null']
         for text in ["a: [", "- a", "kind: Pod", "a: 1\na: 2", "clusters: 7", "\u{0}", "a: 1\n---\nb: 2\n"] {
             assert!(merged(text, &ours("jit:prod:new"), false).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_file_to_write_is_the_one_that_kubectl_would_write() {
+        let folder = std::env::temp_dir().join(format!("jit-login-sources-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (there, too) = (folder.join("there"), folder.join("too"));
+        for path in [&there, &too] {
+            std::fs::write(path, "").unwrap();
+        }
+        let (none, other) = (folder.join("none"), folder.join("other"));
+        let home = || Some(PathBuf::from("/home/alice"));
+        let table: &[(&[&Path], &Path)] = &[
+            (&[], "/home/alice/.kube/config".as_ref()),
+            (&["".as_ref()], "/home/alice/.kube/config".as_ref()),
+            (&["dev.yaml".as_ref()], "dev.yaml".as_ref()),
+            (&[&none], &none),
+            (&[&none, &there, &too], &there),
+            (&[&none, &other], &other),
+            (&[&other, &none, &other], &none),
+        ];
+        for (listed, expected) in table {
+            let sources = Sources::of(&std::env::join_paths(*listed).unwrap(), home());
+            assert_eq!(sources.usual().map(PathBuf::as_path), Some(*expected), "{listed:?}");
+        }
+        assert!(Sources::of("".as_ref(), None).usual().is_none());
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use crate::access::{self, Access, Daemon};
 use crate::arguments::{Ask, Less};
 use crate::failure::Failure;
-use crate::kubeconfig;
 use crate::now;
 use crate::output::{
     BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
@@ -344,8 +343,7 @@ impl Caller {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
         if merge {
-            let path = file.map_or_else(kubeconfig::default_file, Ok)?;
-            access.kubeconfig.merge_into(&path, make_current)?;
+            let path = access.kubeconfig.merge(file, make_current)?;
             say(&format!("`{}` has the context `{}` now", path.display(), access.kubeconfig.name()));
             let line = if make_current {
                 String::new()
