@@ -45,6 +45,7 @@ mod offline;
 mod openapi;
 mod operations;
 mod outage;
+mod pasted;
 mod plane;
 mod plugin;
 mod policy;

@@ -4,12 +4,14 @@
 //! What is here is an interface: a verb or a flag that was released keeps its meaning. `main` reads it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use jit_core::grant::GrantId;
 use jit_core::grant::glass::Verdict;
 use jit_core::grant::request::Malformed;
 use jit_core::rbac::role::Rule;
@@ -23,7 +25,7 @@ use crate::output::Format;
 #[derive(Debug, Parser)]
 #[command(name = "jit-login", version, max_term_width = 100, disable_help_subcommand = true)]
 #[command(after_help = "\
-Exit codes: 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out ·
+Exit codes: 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out · \
 6 still pending · 7 grant ended · 8 cannot reach jitd · 130 Ctrl-C (the request stays open)")]
 pub(crate) struct Arguments {
     /// The form of the result
@@ -83,11 +85,13 @@ pub(crate) enum Verb {
     /// Show a grant and what it allows
     Show {
         /// A grant's id, or a unique beginning of it
+        #[arg(value_parser = id)]
         id: String,
     },
     /// Wait for the answer to a request; collect it when it is yours
     Wait {
         /// A grant's id [default: your only open one]
+        #[arg(value_parser = id)]
         id: Option<String>,
         /// Wait at most so long; the request stays open after that
         #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -96,12 +100,13 @@ pub(crate) enum Verb {
     /// Say yes to somebody's request
     Approve {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
         /// Without asking back
         #[arg(short, long)]
         yes: bool,
         /// Only if the request has this digest
-        #[arg(long, value_name = "HEX")]
+        #[arg(long, value_name = "HEX", value_parser = pasted)]
         digest: Option<String>,
         /// To what it is cut down.
         #[command(flatten)]
@@ -110,6 +115,7 @@ pub(crate) enum Verb {
     /// Say no to somebody's request
     Deny {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
         /// Why; the requester reads it
         #[arg(long, value_name = "TEXT")]
@@ -118,11 +124,13 @@ pub(crate) enum Verb {
     /// Take your own request back
     Withdraw {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
     },
     /// Ask for more time while your access works
     Extend {
         /// A grant's id [default: your only live one]
+        #[arg(value_parser = id)]
         id: Option<String>,
         /// How much more, such as 10m
         #[arg(long = "for", value_name = "DURATION")]
@@ -137,6 +145,7 @@ pub(crate) enum Verb {
     /// Take your access when nobody answers, where the policy lets it; people review it afterwards
     BreakGlass {
         /// A grant's id [default: your only open request]
+        #[arg(value_parser = id)]
         id: Option<String>,
         /// Why it can't wait; every approver and reviewer reads it
         #[arg(long, value_name = "TEXT")]
@@ -145,6 +154,7 @@ pub(crate) enum Verb {
     /// Say what you found about access that was taken without an answer
     Review {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
         /// What you found.
         #[command(flatten)]
@@ -156,11 +166,13 @@ pub(crate) enum Verb {
     /// Give your own access back before its time
     End {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
     },
     /// Take somebody's access away
     Revoke {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
         /// Why; the requester reads it
         #[arg(long, value_name = "TEXT")]
@@ -177,12 +189,13 @@ pub(crate) enum Verb {
     /// Give kubectl the certificate of a grant (exec plugin)
     Credential {
         /// The grant
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", value_parser = id)]
         grant: String,
     },
     /// Print how to point kubectl to a grant, or put it into your kubeconfig
     Kubeconfig {
         /// A grant's id [default: your only one]
+        #[arg(value_parser = id)]
         id: Option<String>,
         /// Put it into the kubeconfig that kubectl uses; touches only entries that begin `jit:`
         #[arg(long)]
@@ -198,6 +211,7 @@ pub(crate) enum Verb {
     #[command(after_help = COVERS)]
     Run {
         /// A grant's id [default: your only one]
+        #[arg(value_parser = id)]
         id: Option<String>,
         /// The command and its arguments, after `--`
         #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -207,6 +221,7 @@ pub(crate) enum Verb {
     #[command(after_help = COVERS)]
     Shell {
         /// A grant's id [default: your only one]
+        #[arg(value_parser = id)]
         id: Option<String>,
     },
     /// End what was started with a grant when the grant ends (started by `run` and `shell`)
@@ -220,6 +235,7 @@ pub(crate) enum Verb {
     /// Show what the trail holds about a grant
     Events {
         /// A grant's id
+        #[arg(value_parser = id)]
         id: String,
     },
     /// Look for what keeps things from working
@@ -236,9 +252,9 @@ pub(crate) enum Verb {
 
 /// What `run` and `shell` end, and what not.
 const COVERS: &str = "\
-When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec
-or a port-forward of it is cut. Not ended are: what was started elsewhere with the same kubeconfig, what you move to
-another place of your own, streams that another program keeps open, and all of it where it is said that it will not be
+When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec \
+or a port-forward of it is cut. Not ended are: what was started elsewhere with the same kubeconfig, what you move to \
+another place of your own, streams that another program keeps open, and all of it where it is said that it will not be \
 ended. The certificate ends by itself, wherever it was copied.";
 
 /// What a reviewer found.
@@ -272,7 +288,7 @@ pub(crate) struct Ask {
     #[arg(long, value_name = "TEXT", required_unless_present = "again")]
     reason: Option<String>,
     /// What you asked for before once more; what else is said here is changed [default: the last one]
-    #[arg(long, value_name = "ID", num_args = 0..=1)]
+    #[arg(long, value_name = "ID", num_args = 0..=1, value_parser = id)]
     pub(crate) again: Option<Option<String>>,
 }
 
@@ -293,15 +309,16 @@ pub(crate) struct AskIf {
 #[derive(Debug, Args)]
 struct Place {
     /// The cluster
+    #[arg(value_parser = pasted)]
     cluster: Option<String>,
     /// The namespaces, several with commas
-    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', conflicts_with = "cluster_wide")]
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted, conflicts_with = "cluster_wide")]
     namespaces: Vec<String>,
     /// The whole cluster
     #[arg(long)]
     cluster_wide: bool,
     /// A ClusterRole, or role/NAME for a Role of the namespace
-    #[arg(long, conflicts_with = "verbs")]
+    #[arg(long, value_parser = pasted, conflicts_with = "verbs")]
     role: Option<String>,
     #[command(flatten)]
     exactly: Exactly,
@@ -317,13 +334,13 @@ struct Place {
 #[derive(Debug, Args)]
 struct Exactly {
     /// Exactly these verbs instead of the role, such as get,list
-    #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', requires = "resources")]
+    #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', value_parser = pasted, requires = "resources")]
     verbs: Vec<String>,
     /// … on these resources, such as pods,pods/log,deployments.apps
-    #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', requires = "verbs")]
+    #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', value_parser = pasted, requires = "verbs")]
     resources: Vec<String>,
     /// … of these names only
-    #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', requires = "verbs")]
+    #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', value_parser = pasted, requires = "verbs")]
     names: Vec<String>,
 }
 
@@ -335,7 +352,7 @@ pub(crate) struct Less {
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
     /// Only in these namespaces
-    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',')]
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted)]
     namespaces: Vec<String>,
     #[command(flatten)]
     rules: Exactly,
@@ -436,6 +453,17 @@ impl Exactly {
     fn rules(&self) -> Vec<Rule> {
         Rule::exactly(&self.verbs, &self.resources, &self.names)
     }
+}
+
+/// A word without what comes along when it is taken out of a message: spaces, backticks, quotes.
+fn pasted(text: &str) -> Result<String, Infallible> {
+    let around = |c: char| c.is_whitespace() || "`'\"\u{2018}\u{2019}\u{201c}\u{201d}".contains(c);
+    Ok(text.trim_matches(around).to_owned())
+}
+
+/// A grant's id, or the beginning of one, as people write it down.
+fn id(text: &str) -> Result<String, Infallible> {
+    Ok(GrantId::as_written(text.trim_matches(|c: char| !c.is_alphanumeric())))
 }
 
 fn field(text: &str) -> Result<(String, String), String> {
@@ -541,6 +569,19 @@ mod tests {
         for text in ["", "soon", "25:00", "+", "+2d"] {
             assert_eq!(moment(text, now), None, "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_pasted_is_read_as_it_is_meant() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["jit-login"], words].concat()).unwrap().verb;
+        for written in ["`7K3M-9X2Q`", " 7k3m9x2q.", "(7k3m9x2q)", "\u{201c}7k3m9x2q\u{201d}"] {
+            assert!(matches!(parse(&["show", written]), Verb::Show { id } if id == "7k3m9x2q"), "{written}");
+        }
+        let words = ["request", "`prod`", "-n", "'a', b", "--role", "`view`\n", "--for", "5m", "--reason", "`x`"];
+        let Verb::Request { ask, .. } = parse(&words) else { panic!() };
+        let body = ask.body(None, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((body.cluster.as_str(), body.role.as_deref(), body.reason.as_str()), ("prod", Some("view"), "`x`"));
+        assert_eq!(body.namespaces, ["a", "b"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use jit_core::grant::Phase;
+use jit_core::grant::{GrantId, Phase};
 use jit_wire::client::{Client, ClientError};
 use jit_wire::{CertificateView, ClusterView, GrantView};
 use serde::{Deserialize, Serialize};
@@ -371,6 +371,8 @@ fn check_server(asked: Option<&str>, kept: &Kept, grant: &str) -> Result<(), Fai
 
 /// The id that a prefix means among the grants whose files are here.
 fn full_id(text: &str) -> Result<String, Failure> {
+    let text = GrantId::as_written(text);
+    let text = text.as_str();
     let legal = text.len() >= 4
         && text.len() <= 16
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());

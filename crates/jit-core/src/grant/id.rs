@@ -36,6 +36,19 @@ impl GrantId {
         Self(text.into())
     }
 
+    /// An id, or the beginning of one, as somebody wrote it down: in either case, `O` for 0, `I` and `L` for 1, with hyphens
+    /// anywhere. So Crockford reads his base 32; what it does not have stays as it is, and is no id.
+    #[must_use]
+    pub fn as_written(text: &str) -> String {
+        let read = |c: char| match c.to_ascii_lowercase() {
+            '-' => None,
+            'o' => Some('0'),
+            'i' | 'l' => Some('1'),
+            other => Some(other),
+        };
+        text.chars().filter_map(read).collect()
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -76,5 +89,25 @@ impl fmt::Display for GrantId {
 impl fmt::Debug for GrantId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_crockford_reads_it() {
+        let id = GrantId::from_random([0x00, 0x44, 0x32, 0x14, 0xc7, 0x42, 0x54, 0xb6, 0x35, 0xcf]);
+        for (written, read) in [
+            (id.as_str().to_uppercase(), id.as_str()),
+            (id.as_str().replace('0', "O").replace('1', "l"), id.as_str()),
+            ("7K3M-9X2Q".to_owned(), "7k3m9x2q"),
+            ("oOiIlL".to_owned(), "001111"),
+            ("u\u{fc}/".to_owned(), "u\u{fc}/"),
+        ] {
+            assert_eq!(GrantId::as_written(&written), read);
+        }
+        assert!("7k3m9x2q7k3m9x2u".parse::<GrantId>().is_err(), "what is stored is of one form");
     }
 }
