@@ -418,6 +418,18 @@ fn ctrl_c_leaves_the_request_open_and_says_how_to_go_on() {
     assert!(desk.waiting(&format!("{ID}.key")).exists());
 }
 
+/// An answer in words of another version does not change by waiting, so it is told at once.
+#[test]
+fn an_answer_of_another_version_is_not_waited_for() {
+    let desk = Desk::new("version");
+    let mut child = desk.command(&REQUEST).spawn().unwrap();
+    until_said(&mut child, "approve 7k3m");
+    desk.play.set(json!({"phase": "paused"}));
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(said.err.contains("different versions") && !said.err.contains("trying again"), "{said:?}");
+}
+
 /// A daemon that is gone is exit code 8.
 #[test]
 fn no_daemon_is_exit_code_8() {

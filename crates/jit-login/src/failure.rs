@@ -82,7 +82,9 @@ impl Failure {
         match self {
             Self::Client(ClientError::Unreachable { .. } | ClientError::WrongServer { .. }) => 8,
             Self::Client(ClientError::Problem(problem)) => problem.exit().code(),
-            Self::Client(ClientError::Protocol { .. }) | Self::Own { .. } | Self::Declined => 1,
+            Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. })
+            | Self::Own { .. }
+            | Self::Declined => 1,
             Self::Usage { .. } => 2,
             Self::WouldBeDenied => 4,
             Self::Closed(grant) => match grant.phase {
@@ -104,7 +106,9 @@ impl Failure {
             Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
             Self::Client(ClientError::Unreachable { .. }) => ("unreachable".to_owned(), self.client_text()),
             Self::Client(ClientError::WrongServer { .. }) => ("wrong-server".to_owned(), self.client_text()),
-            Self::Client(ClientError::Protocol { .. }) => ("protocol".to_owned(), self.client_text()),
+            Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. }) => {
+                ("protocol".to_owned(), self.client_text())
+            }
             Self::Usage { why, .. } => ("usage".to_owned(), safe(why)),
             Self::Own { why, .. } => ("failed".to_owned(), safe(why)),
             Self::Closed(grant) => (grant.phase.as_str().to_owned(), closed(grant)),
@@ -138,7 +142,9 @@ impl Failure {
             Self::Client(ClientError::WrongServer { .. }) => {
                 "nothing was sent; if this is the right socket, name its account with --server-user".to_owned()
             }
-            Self::Client(ClientError::Protocol { .. }) => format!("`{program} doctor` tells which part is at fault"),
+            Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. }) => {
+                format!("`{program} doctor` tells which part is at fault")
+            }
             Self::Usage { hint, .. } | Self::Own { hint, .. } | Self::Over { hint, .. } => safe(hint),
             Self::Closed(grant) => again(&grant.id),
             Self::TimedOut { id } | Self::Interrupted { id } => {
@@ -222,6 +228,7 @@ mod tests {
         let table = [
             (Failure::own("x", ""), 1),
             (Failure::Client(ClientError::Protocol { why: id() }), 1),
+            (Failure::Client(ClientError::Broken { why: id() }), 1),
             (problem("something-new", 500), 1),
             (problem("something-new", 503), 1),
             (Failure::usage("x", ""), 2),

@@ -111,9 +111,10 @@ fn may_break_glass(grant: &GrantView) -> bool {
 /// Whether a failure may go away while we wait: a daemon that restarts, or has too much to do.
 fn passes(error: &ClientError) -> bool {
     match error {
-        ClientError::Unreachable { .. } | ClientError::Protocol { .. } => true,
+        ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
         ClientError::Problem(problem) => problem.status == 503 || problem.known() == Some(ErrorCode::RateLimited),
-        ClientError::WrongServer { .. } => false,
+        // A daemon of another version says the same the next time.
+        ClientError::WrongServer { .. } | ClientError::Protocol { .. } => false,
     }
 }
 

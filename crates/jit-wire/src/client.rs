@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -84,10 +84,16 @@ pub enum ClientError {
     /// The daemon refused or failed, and says so.
     #[error("{}", .0.detail)]
     Problem(Problem),
-    /// The answer is none that this version understands, or it broke off.
+    /// The answer is none that this version understands.
     #[error("jitd's answer can't be used: {why}")]
     Protocol {
         /// What is wrong with it.
+        why: String,
+    },
+    /// The connection ended before the whole answer was there, as when the daemon stops.
+    #[error("jitd's answer broke off: {why}")]
+    Broken {
+        /// How it ended.
         why: String,
     },
 }
@@ -144,7 +150,7 @@ impl Client {
     /// Asks.
     ///
     /// # Errors
-    /// See [`ClientError`]. After `Unreachable` or `Protocol` the request may stand nevertheless.
+    /// See [`ClientError`]. After `Unreachable`, `Broken` or `Protocol` the request may stand nevertheless.
     pub async fn request(&mut self, body: &RequestBody) -> Result<GrantView, ClientError> {
         self.write("/v1/grants", Some(body), ANSWER).await
     }
@@ -349,7 +355,10 @@ async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) 
     let bytes = Limited::new(body, most)
         .collect()
         .await
-        .map_err(|error| protocol(format!("it broke off or is longer than {most} bytes, {error}")))?
+        .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+            Some(_) => protocol(format!("it is longer than {most} bytes")),
+            None => ClientError::Broken { why: error.to_string() },
+        })?
         .to_bytes();
     if head.status.is_success() && kind == JSON {
         understood(&bytes, head.status)

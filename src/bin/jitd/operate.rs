@@ -14,7 +14,7 @@ use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
 use jitd::files;
 use jitd::trail;
-use jitd::wire::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
+use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
 use crate::print::{self, Form, one_line, say};
 use crate::{Failure, audit, read, runtime};
@@ -151,11 +151,11 @@ fn at<T>(
         call(&mut client).await
     });
     called.map_err(|error| match error {
-        ClientError::Problem(problem) if problem.status == 400 => Failure::Usage(one_line(&problem.detail)),
         ClientError::Problem(problem) => {
             let hint =
                 if problem.hint.is_empty() { String::new() } else { format!("\nhint: {}", one_line(&problem.hint)) };
-            Failure::Ours(format!("{}{hint}", one_line(&problem.detail)))
+            let told = format!("{}{hint}", one_line(&problem.detail));
+            if problem.exit() == Exit::Usage { Failure::Usage(told) } else { Failure::Ours(told) }
         }
         ClientError::Unreachable { .. } => {
             Failure::Ours(format!("{error}\nhint: is the daemon running, and are you root or in the socket's group"))
