@@ -54,6 +54,7 @@ mod readme;
 mod reload;
 mod risk;
 mod runbooks;
+mod screen;
 mod service;
 mod session;
 mod soak;

@@ -143,6 +143,8 @@ fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
     assert_eq!(text(&done.stdout), format!("{id}\nconfigmap/seen\n"));
     let why = "this will not be ended with the grant: this login has no systemd manager of its own\n";
     assert_eq!(text(&done.stderr), why);
+    let again = host.0.login(ALICE, &["run", &id, "--", "true"]);
+    assert_eq!(text(&again.stderr), "", "once is enough");
 
     let mut shell = host.0.login_command(ALICE, "jit-login");
     shell.args(["shell", &id]).env("SHELL", "/bin/bash").stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -218,6 +218,17 @@ fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     ))
 }
 
+/// Whether this is asked for the first time of this grant.
+pub(crate) fn is_first_time(grant: &str) -> Result<bool, Failure> {
+    let Some(folder) = Folder::holding(&kubeconfig_file(grant))? else { return Ok(true) };
+    let told = told_file(grant);
+    let first = folder.read(&told)?.is_none();
+    if first {
+        folder.write(&told, "")?;
+    }
+    Ok(first)
+}
+
 /// Ids of the grants that have files here.
 pub(crate) fn local_grants() -> Vec<String> {
     let folders = Folder::every().unwrap_or_default();
@@ -236,6 +247,7 @@ pub(crate) fn forget(grant: &str) {
         folder.remove(&key_file(grant));
         folder.remove(&crate::credential::file(grant));
         folder.remove(&format!("{grant}.lock"));
+        folder.remove(&told_file(grant));
         folder.remove_older(&kubeconfig_file(grant), SignedDuration::from_hours(24), now());
     }
 }
@@ -273,6 +285,11 @@ fn is_draft(name: &str) -> bool {
 
 fn key_file(grant: &str) -> String {
     format!("{grant}{KEY}")
+}
+
+/// That a person was told that `run` does not end its commands.
+fn told_file(grant: &str) -> String {
+    format!("{grant}.told")
 }
 
 /// Where the kubeconfig of a grant is kept.

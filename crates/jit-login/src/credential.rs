@@ -25,6 +25,7 @@ use crate::folder::Folder;
 use crate::key::Key;
 use crate::now;
 use crate::output::{ago, program, result, say};
+use crate::terminal::is_taken;
 
 /// kubectl sets no limit of its own.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -217,8 +218,13 @@ pub(crate) fn file(grant: &str) -> String {
     format!("{grant}.credential")
 }
 
-/// Answers kubectl.
+/// Answers kubectl. Where a full-screen program has the terminal, the exit code says all: the program asked, and has a place
+/// for what went wrong.
 pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
+    answer(wanted).map_err(|failure| if is_taken() { Failure::Unsaid(failure.exit_code()) } else { failure })
+}
+
+fn answer(wanted: &Wanted) -> Result<(), Failure> {
     let deadline = Instant::now() + LIMIT;
     let server = asked_server()?;
     let grant = full_id(&wanted.grant)?;
@@ -280,7 +286,9 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
         }
         (Err(failure), Some(kept)) => {
             let why = failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default();
-            say(&format!("{}: using the certificate that is still valid, {why}", program()));
+            if !is_taken() {
+                say(&format!("{}: using the certificate that is still valid, {why}", program()));
+            }
             Ok(kept)
         }
         (Err(failure), None) => Err(failure),

@@ -48,6 +48,8 @@ pub(crate) enum Failure {
         /// The grant.
         id: String,
     },
+    /// Nobody would read it: the exit code alone.
+    Unsaid(u8),
     /// The person said no to a question.
     Declined,
     /// Something on this side.
@@ -96,6 +98,7 @@ impl Failure {
             Self::ExtensionLapsed | Self::TimedOut { .. } => 5,
             Self::StillPending(_) => 6,
             Self::Over { .. } => 7,
+            Self::Unsaid(code) => *code,
             Self::Interrupted { .. } => 130,
         }
     }
@@ -127,7 +130,7 @@ impl Failure {
             }
             Self::Interrupted { id } => ("interrupted".to_owned(), format!("the request `{}` stays open", safe(id))),
             Self::Declined => ("declined".to_owned(), "nothing was sent".to_owned()),
-            Self::WouldBeDenied => return None,
+            Self::WouldBeDenied | Self::Unsaid(_) => return None,
         })
     }
 
@@ -154,7 +157,7 @@ impl Failure {
             Self::ExtensionDenied | Self::ExtensionLapsed => {
                 format!("`{program} ls` tells how long it goes on; a new request may begin before then")
             }
-            Self::Declined | Self::WouldBeDenied => String::new(),
+            Self::Declined | Self::WouldBeDenied | Self::Unsaid(_) => String::new(),
         }
     }
 

@@ -4,7 +4,7 @@
 //!  what waits for its certificate:  ${XDG_STATE_HOME:-~/.local/state}/jit-login      0700, ours, no link
 //!    pending-<random>.key · <grant>.key                                                            0600
 //!  what works:                      $XDG_RUNTIME_DIR/jit-login, else the same folder
-//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock                          0600
+//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · <grant>.told           0600
 //! ```
 //! The first outlives a logout, the second goes with it.
 //! Every access goes through the folder's descriptor, checked once, so nothing can be swapped behind it.
@@ -253,10 +253,10 @@ impl Folder {
         }
     }
 
-    /// Holds the lock file `name` until what it returns is dropped; none when another process held it
-    /// until `deadline`.
+    /// Holds the lock file `name` until what it returns is dropped; none when another process held it until `deadline`. On a
+    /// home without locks, as some NFS is, nothing is held: two may then do the same, and the last file to come is whole.
     #[expect(clippy::disallowed_methods, reason = "flock has no time limit of its own")]
-    pub(crate) fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Flock<File>>, Failure> {
+    pub(crate) fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Lock>, Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         self.look(name)?;
         let descriptor = openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)
@@ -264,7 +264,8 @@ impl Folder {
         let mut file = File::from(descriptor);
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(held) => return Ok(Some(held)),
+                Ok(held) => return Ok(Some(Lock { _held: Some(held) })),
+                Err((_, Errno::ENOLCK | Errno::EOPNOTSUPP | Errno::ENOSYS)) => return Ok(Some(Lock { _held: None })),
                 Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
                     file = back;
                     std::thread::sleep(Duration::from_millis(20));
@@ -274,6 +275,11 @@ impl Folder {
             }
         }
     }
+}
+
+/// A lock, where the folder has such a thing.
+pub(crate) struct Lock {
+    _held: Option<Flock<File>>,
 }
 
 /// A file that stands for the right to change another one.

@@ -26,6 +26,7 @@ mod manual;
 mod output;
 mod session;
 mod status;
+mod terminal;
 mod verbs;
 mod view;
 mod wait;
@@ -34,7 +35,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 
 use crate::access::Daemon;
@@ -66,7 +68,12 @@ fn main() -> ExitCode {
 fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     let command = Arguments::command();
     let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
-    let matches = command.try_get_matches_from(words).unwrap_or_else(|error| error.exit());
+    let help = command.clone();
+    let matches = command.try_get_matches_from(words).unwrap_or_else(|error| match error.kind() {
+        // Its own sentence lists every verb, also those that are not for people.
+        ErrorKind::MissingSubcommand => no_verb(help),
+        _ => error.exit(),
+    });
     let Arguments { output, socket, server_user, verb } =
         Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     if let Verb::Credential { grant } = verb {
@@ -86,6 +93,12 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
         return doctor::run(&daemon, output);
     }
     access::runtime()?.block_on(perform(verb, daemon, output))
+}
+
+/// What there is to say to somebody who named no verb.
+fn no_verb(mut command: Command) -> ! {
+    output::say(command.render_help().ansi().to_string().trim_end());
+    std::process::exit(Failure::usage("", "").exit_code().into())
 }
 
 /// The client's only clock.
@@ -117,7 +130,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Whoami => caller.whoami().await,
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
         Verb::Run { id, command } => caller.run(id, &command).await,
-        Verb::Shell { id } => caller.run(id, &session::shell()?).await,
+        Verb::Shell { id } => caller.shell(id).await,
         Verb::Events { id } => caller.events(&id).await,
         // They were done before there was a connection.
         Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),

@@ -15,6 +15,7 @@ use jit_core::grant::Phase;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::terminal::width;
 
 /// In which form a result is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -197,13 +198,10 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>, wrap: bool) -> St
         column.set_padding((0, 2));
     }
     if wrap {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width());
+        let width = width().and_then(|width| width.try_into().ok()).unwrap_or(100);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
     }
     table.trim_fmt()
-}
-
-fn width() -> u16 {
-    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|width| *width >= 40).unwrap_or(100)
 }
 
 /// Whether a person reads stderr.

@@ -24,11 +24,12 @@ use jit_wire::client::{ClientError, LONGEST_WAIT};
 use nix::unistd::{Uid, User};
 
 use crate::access::{Daemon, forget};
+use crate::credential::file;
 use crate::failure::Failure;
 use crate::folder::{Folder, random_word};
 use crate::kubeconfig::own_path;
 use crate::now;
-use crate::output::say;
+use crate::output::{clock, say};
 
 /// How long a command may take to end by itself.
 const TERMINATE_WITHIN: &str = "TimeoutStopSec=5s";
@@ -52,6 +53,35 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
     let mut probe = manager.scope(grant)?;
     finished(probe.arg("true"))?;
     manager.scope(grant)
+}
+
+/// What ends a shell, for who begins one: with a manager it ends itself, without one only its access may.
+pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp) -> String {
+    let of_login = !lingers();
+    let keys_go = of_login && Folder::holding(&file(grant)).is_ok_and(|folder| folder.is_some_and(|f| !f.is_lasting()));
+    match confined {
+        Ok(_) if of_login => format!(
+            "this shell ends with the grant, at {} at the latest, and when you log out everywhere, also inside of tmux or \
+             screen; `loginctl enable-linger` before it keeps it",
+            clock(until)
+        ),
+        Ok(_) => format!("this shell ends with the grant, at {} at the latest", clock(until)),
+        Err(why) if keys_go => {
+            format!("this will not be ended with the grant: {why}; its access goes when you log out everywhere")
+        }
+        Err(why) => not_ended(why),
+    }
+}
+
+/// That a command goes on after its grant.
+pub(crate) fn not_ended(why: &str) -> String {
+    format!("this will not be ended with the grant: {why}")
+}
+
+/// Whether this account's manager and runtime folder outlive its logins (loginctl(1)).
+fn lingers() -> bool {
+    let user = User::from_uid(Uid::effective()).ok().flatten();
+    user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user.name).exists())
 }
 
 /// Waits until the grant is over, moves the timer when its end moves, and ends what was started with it.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use jit_core::grant::Phase;
@@ -25,8 +26,9 @@ use crate::output::{
 };
 use crate::session;
 use crate::status::GRANT_VARIABLE;
+use crate::terminal;
 use crate::view::{
-    closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, row, sentence,
+    self, closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, sentence,
 };
 use crate::wait::{interruptible, until_answered};
 
@@ -142,14 +144,8 @@ impl Caller {
             say(&format!("only the newest {} are shown; --limit shows more", list.grants.len()));
         }
         list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
-        let rows = || list.grants.iter().map(row).collect();
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
-        put(
-            self.format,
-            &list,
-            || table(&["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"], rows(), false),
-            names,
-        )
+        put(self.format, &list, || view::list(&list.grants, terminal::width()), names)
     }
 
     /// `show`
@@ -362,29 +358,27 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`, `shell`: becomes the command, so its exit code is the command's.
+    /// `run`: that the command is not ended is said once a grant.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
-        let Some((program, arguments)) = command.split_first() else {
-            return Err(Failure::usage("there is no command", "write it after `--`"));
-        };
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
-        let mut become_it = match session::confine(&self.daemon, &grant.id, access.kept.until) {
-            Ok(mut scope) => {
-                scope.arg(program);
-                scope
-            }
-            Err(why) => {
-                say(&format!("this will not be ended with the grant: {why}"));
-                std::process::Command::new(program)
-            }
-        };
-        become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
-        let error = become_it.exec();
-        Err(Failure::usage(
-            format!("can't run `{}`, {error}", program.to_string_lossy()),
-            "the command stands after `--`",
-        ))
+        let confined = session::confine(&self.daemon, &grant.id, access.kept.until);
+        if let Err(why) = &confined
+            && access::is_first_time(&grant.id)?
+        {
+            say(&session::not_ended(why));
+        }
+        become_command(confined, command, &grant, &access)
+    }
+
+    /// `shell`
+    pub(crate) async fn shell(&mut self, id: Option<String>) -> Result<(), Failure> {
+        let shell = session::shell()?;
+        let grant = self.usable(id).await?;
+        let access = self.collect(&grant).await?;
+        let confined = session::confine(&self.daemon, &grant.id, access.kept.until);
+        say(&session::ends_when(&confined, &grant.id, access.kept.until));
+        become_command(confined, &shell, &grant, &access)
     }
 
     /// `events`
@@ -398,7 +392,12 @@ impl Caller {
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        put(self.format, &list, || table(&["SEQ", "AT", "BY", "EVENT", "WITH"], rows(), false), names)
+        put(
+            self.format,
+            &list,
+            || table(&["SEQ", "AT", "BY", "EVENT", "WITH"], rows(), terminal::width().is_some()),
+            names,
+        )
     }
 
     async fn collect(&mut self, grant: &GrantView) -> Result<Access, Failure> {
@@ -445,6 +444,28 @@ impl Caller {
             }
         }
     }
+}
+
+/// Becomes the command, so its exit code is the command's.
+fn become_command(
+    confined: Result<Command, String>,
+    command: &[OsString],
+    grant: &GrantView,
+    access: &Access,
+) -> Result<(), Failure> {
+    let Some((program, arguments)) = command.split_first() else {
+        return Err(Failure::usage("there is no command", "write it after `--`"));
+    };
+    let mut become_it = match confined {
+        Ok(mut scope) => {
+            scope.arg(program);
+            scope
+        }
+        Err(_) => Command::new(program),
+    };
+    become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
+    let error = become_it.exec();
+    Err(Failure::usage(format!("can't run `{}`, {error}", program.to_string_lossy()), "the command stands after `--`"))
 }
 
 fn agreed_to(question: &str) -> Result<bool, Failure> {

@@ -99,11 +99,38 @@ pub(crate) fn draining_line(draining: &DrainingView) -> String {
     paint(&format!("nothing is given at the moment, since {since}{why}; what is live goes on to its end"), YELLOW)
 }
 
-/// A line of `ls`.
-pub(crate) fn row(grant: &GrantView) -> Vec<String> {
-    let reason = safe(&grant.reason);
-    let short: String =
-        if reason.chars().count() > 40 { reason.chars().take(39).chain(['…']).collect() } else { reason };
+/// What `ls` shows: a table that is as wide as the terminal, or where that is too narrow for one, some lines a grant.
+pub(crate) fn list(grants: &[GrantView], width: Option<usize>) -> String {
+    const HEADINGS: [&str; 9] = ["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"];
+    const LEAST_REASON: usize = 20;
+    let mut rows: Vec<Vec<String>> = grants.iter().map(row).collect();
+    let widest = |column: usize, heading: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([heading.len()]).max().unwrap_or_default()
+    };
+    let columns = HEADINGS.iter().enumerate().take(HEADINGS.len() - 1);
+    let before: usize = columns.map(|(column, heading)| widest(column, heading) + 2).sum();
+    let room = width.map_or(40, |width| width.saturating_sub(before));
+    if room < LEAST_REASON {
+        return grants.iter().map(lines).collect::<Vec<_>>().join("\n");
+    }
+    for reason in rows.iter_mut().filter_map(|row| row.last_mut()) {
+        if reason.chars().count() > room {
+            *reason = reason.chars().take(room - 1).chain(['…']).collect();
+        }
+    }
+    table(&HEADINGS, rows, false)
+}
+
+/// A grant of `ls` on a narrow terminal.
+fn lines(grant: &GrantView) -> String {
+    let [id, phase, who, .., clock, reason] = &row(grant)[..] else { return String::new() };
+    let clock = if clock.is_empty() { String::new() } else { format!(", {clock}") };
+    format!("{}  {phase}{clock}\n  {who}: {}\n  {reason}", paint(id, BOLD), sentence(grant))
+}
+
+/// A row of `ls`.
+fn row(grant: &GrantView) -> Vec<String> {
     let phase = if grant.phase.is_open() { grant.phase.as_str().to_owned() } else { closed_word(grant) };
     let phase = match &grant.break_glass {
         Some(glass) if glass.overdue => format!("{phase}, review overdue"),
@@ -122,7 +149,7 @@ pub(crate) fn row(grant: &GrantView) -> Vec<String> {
             Some(asked) => format!("{}, asks for {} more", running_clock(grant), safe(&asked.duration)),
             None => running_clock(grant),
         },
-        short,
+        safe(&grant.reason),
     ]
 }
 

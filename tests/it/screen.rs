@@ -1,0 +1,78 @@
+//! What is on a real terminal (a pseudo-terminal that `script` of util-linux makes), narrow or wide, its own or that of a
+//! full-screen program.
+
+use crate::bastion::{ALICE, BOB, Bastion, Person, text};
+
+const REASON: &str = "INC-1 the queue of the payments is stuck since the release of this morning";
+
+/// What this person sees after a shell's words on a terminal.
+fn sees(bastion: &Bastion<'_>, person: Person, words: &str) -> String {
+    let mut script = bastion.login_command(person, "/usr/bin/script");
+    let seen = script.args(["-qec", words, "/dev/null"]).env("TERM", "xterm").output().unwrap();
+    let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
+    plain.replace_all(&text(&seen.stdout), "").replace("\r\n", "\n")
+}
+
+fn asked(bastion: &Bastion<'_>) -> String {
+    let words =
+        ["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "5m", "--reason", REASON, "--no-wait"];
+    text(&bastion.login(ALICE, &words).stdout).trim().to_owned()
+}
+
+/// A list is as wide as the terminal: the whole reason where there is room, and no torn table where there is none.
+#[test]
+fn a_list_fits_the_terminal() {
+    let bastion = Bastion::start();
+    let id = asked(&bastion);
+    let wide = sees(&bastion, BOB, "stty cols 190 rows 40; jit-login ls");
+    let lines: Vec<&str> = wide.lines().collect();
+    assert!(lines.len() == 2 && lines[0].starts_with("ID ") && lines[1].ends_with(REASON), "{wide}");
+    let usual = sees(&bastion, BOB, "stty cols 130 rows 40; jit-login ls");
+    let lines: Vec<&str> = usual.lines().collect();
+    assert!(lines.len() == 2 && lines[1].ends_with('…') && lines[1].chars().count() == 130, "{usual}");
+    let narrow = sees(&bastion, BOB, "stty cols 60 rows 40; jit-login ls");
+    let sentence = format!("  alice: role view in namespace {} of play for 5m", bastion.ns);
+    let lines: Vec<&str> = narrow.lines().collect();
+    assert_eq!(lines.len(), 3, "{narrow}");
+    assert!(lines[0].starts_with(&format!("{id}  pending, answer within ")), "{narrow}");
+    assert_eq!((lines[1], lines[2]), (sentence.as_str(), format!("  {REASON}").as_str()));
+    let piped = text(&bastion.login(BOB, &["ls"]).stdout);
+    assert!(piped.starts_with("ID ") && piped.trim_end().ends_with('…'), "{piped}");
+    for columns in [60, 160] {
+        let page = sees(&bastion, BOB, &format!("stty cols {columns} rows 40; jit-login show {id}"));
+        let table = page.lines().skip_while(|line| !line.starts_with("VERBS"));
+        let longest = table.map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= columns && longest > columns * 2 / 3, "{columns}: {page}");
+    }
+}
+
+/// The plugin says why it gives nothing, but not across the screen of a program that draws it; that one still gets its
+/// exit code.
+#[test]
+fn the_plugin_does_not_write_across_the_screen_of_another_program() {
+    let bastion = Bastion::start();
+    let id = asked(&bastion);
+    assert!(bastion.login(BOB, &["approve", &id, "--yes"]).status.success());
+    assert!(bastion.login(ALICE, &["wait", &id]).status.success());
+    assert!(bastion.login(BOB, &["revoke", &id, "--reason", "enough"]).status.success());
+    let file = format!("$HOME/.local/state/jit-login/{id}.kubeconfig");
+    // What is kept is no longer good once the plugin asks; without it the plugin asks at once.
+    let look =
+        format!("rm -f $HOME/.local/state/jit-login/{id}.credential; kubectl --kubeconfig {file} get configmaps");
+    let own = sees(&bastion, ALICE, &look);
+    assert!(own.contains("was revoked by bob") && own.contains("exit code 7"), "{own}");
+    let taken = sees(&bastion, ALICE, &format!("stty raw -echo; {look}"));
+    assert!(!taken.contains("revoked") && !taken.contains("error[") && taken.contains("exit code 7"), "{taken}");
+}
+
+/// Who names no verb gets the help, and no other list of verbs.
+#[test]
+fn without_a_verb_there_is_the_help() {
+    let bastion = Bastion::start();
+    let help = text(&bastion.login(ALICE, &["-h"]).stdout);
+    for words in [&[][..], &["-o", "json"]] {
+        let said = bastion.login(ALICE, words);
+        assert_eq!(said.status.code(), Some(2));
+        assert_eq!(text(&said.stderr).trim_end(), help.trim_end(), "{words:?}");
+    }
+}
