@@ -51,6 +51,7 @@ mod plugin;
 mod policy;
 mod reach;
 mod readme;
+mod ready;
 mod reload;
 mod risk;
 mod runbooks;

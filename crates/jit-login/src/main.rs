@@ -24,6 +24,7 @@ mod key;
 mod kubeconfig;
 mod manual;
 mod output;
+mod probe;
 mod session;
 mod status;
 mod terminal;

@@ -89,12 +89,16 @@ pub(crate) fn say(line: &str) {
 /// Says why a verb failed.
 pub(crate) fn complain(failure: &Failure) {
     let Some((code, sentence)) = failure.sentence() else { return };
-    let (error, hint) = (paint("error", RED), paint("hint", CYAN));
-    say(&format!("{error}[{code}]: {sentence}"));
+    say(&format!("{}[{code}]: {sentence}", paint("error", RED)));
     let text = failure.hint();
     if !text.is_empty() {
-        say(&format!("{hint}: {text}"));
+        hint(&text);
     }
+}
+
+/// What to do about what was just said.
+pub(crate) fn hint(text: &str) {
+    say(&format!("{}: {text}", paint("hint", CYAN)));
 }
 
 /// `text` in a style; the style is dropped again where there is no terminal.

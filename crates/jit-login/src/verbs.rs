@@ -22,8 +22,9 @@ use crate::arguments::{Ask, Less};
 use crate::failure::Failure;
 use crate::now;
 use crate::output::{
-    BOLD, Format, GREEN, clock, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
+    BOLD, Format, GREEN, clock, hint, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
 };
+use crate::probe;
 use crate::session;
 use crate::status::GRANT_VARIABLE;
 use crate::terminal;
@@ -126,6 +127,10 @@ impl Caller {
             length(seconds_to(access.kept.until)),
             clock(access.kept.until)
         ));
+        if let Some(trouble) = probe::trouble(&access.path).await {
+            say(&format!("but kubectl fails with it: {}", trouble.what));
+            hint(&trouble.hint);
+        }
         let line = export(&access);
         let both = json!({"grant": shown, "kubeconfig": access.path, "context": access.kubeconfig.name()});
         put(self.format, &both, || line, || grant.id.clone())

@@ -1,7 +1,7 @@
 //! Whether kubectl can use what this program gives it: there, new enough, with the plugin, and pointed at a grant that
 //! is not over.
 //!
-//! It reads kubeconfigs and asks kubectl for its version; it writes nothing. `doctor` calls it.
+//! It reads kubeconfigs, asks kubectl for its version, and runs it with what is live; it writes nothing. `doctor` calls it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,18 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{Finding, Grants, Standing, finding};
+use crate::access::{kubeconfig_file, runtime};
+use crate::credential::{self, Kept};
+use crate::folder::Folder;
 use crate::output::{program, safe};
+use crate::probe::{Trouble, trouble};
 
 /// The first kubectl that knows exec credentials of client.authentication.k8s.io/v1.
 const OLDEST_MINOR: u32 = 22;
 
 pub(super) fn findings(grants: &Grants) -> Vec<Finding> {
     let mut findings = vec![kubectl(), plugin()];
+    findings.extend(access(grants));
     findings.extend(kubeconfigs().iter().flat_map(|path| kubeconfig(path, grants)));
     findings
 }
@@ -77,10 +82,35 @@ fn plugin() -> Finding {
     )
 }
 
+/// Whether kubectl works with what is live here.
+fn access(grants: &Grants) -> Vec<Finding> {
+    let live = grants.iter().filter(|(_, standing)| **standing == Standing::Open).filter_map(|(id, _)| {
+        let folder = Folder::holding(&credential::file(id)).ok()??;
+        let kept = Kept::find(&folder, id).ok()??;
+        Some((kept.what, folder.path_of(&kubeconfig_file(id))))
+    });
+    let Ok(runtime) = runtime() else { return Vec::new() };
+    let tried = live.take(MOST_TRIED).map(|(what, kubeconfig)| {
+        let result = match runtime.block_on(trouble(&kubeconfig)) {
+            None => Ok(format!("kubectl works with {}", safe(&what))),
+            Some(Trouble { what: said, hint }) => Err((format!("kubectl fails with {}: {said}", safe(&what)), hint)),
+        };
+        finding("access", result)
+    });
+    tried.collect()
+}
+
+/// Each is a kubectl, and a call to an API server that may not answer.
+const MOST_TRIED: usize = 5;
+
 /// The files that kubectl reads, as it finds them.
 fn kubeconfigs() -> Vec<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let named: Vec<PathBuf> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
+    // kubectl passes over a file that is not there, as long as another one is.
+    if named.iter().any(|path| path.exists()) {
+        return named.into_iter().filter(|path| path.exists()).collect();
+    }
     if !named.is_empty() {
         return named;
     }
