@@ -23,7 +23,8 @@ use crate::folder::{Folder, random_word};
 use crate::key::Key;
 use crate::kubeconfig::Kubeconfig;
 use crate::now;
-use crate::output::{program, say};
+use crate::output::say;
+use crate::text::program;
 
 /// Where the daemon is and who it has to be.
 #[derive(Clone, Debug)]

@@ -24,8 +24,9 @@ use crate::failure::{self, Failure};
 use crate::folder::Folder;
 use crate::key::Key;
 use crate::now;
-use crate::output::{ago, program, result, say};
+use crate::output::{result, say};
 use crate::terminal::is_taken;
+use crate::text::{ago, program};
 
 /// kubectl sets no limit of its own.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -20,7 +20,8 @@ use serde::Serialize;
 use crate::access::{Daemon, local_grants, runtime};
 use crate::failure::Failure;
 use crate::folder::Folder;
-use crate::output::{Format, GREEN, RED, paint, program, safe, safe_name, show};
+use crate::output::{Format, show};
+use crate::text::{GREEN, RED, paint, program, safe, safe_name};
 
 #[derive(Serialize)]
 struct Finding {

@@ -7,7 +7,7 @@ use jit_core::grant::{EndCause, Phase};
 use jit_wire::client::ClientError;
 use jit_wire::{GrantView, Problem};
 
-use crate::output::{ago, program, safe, safe_name, until};
+use crate::text::{ago, program, safe, safe_name, until};
 
 /// Anything but "done".
 #[derive(Debug)]

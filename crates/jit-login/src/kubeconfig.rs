@@ -17,7 +17,8 @@ use crate::access::{Daemon, is_ours};
 use crate::credential::Kept;
 use crate::failure::Failure;
 use crate::folder::{Folder, file_name};
-use crate::output::{program, say, yaml};
+use crate::output::{say, yaml};
+use crate::text::program;
 use jit_wire::client::DEFAULT_SOCKET;
 
 /// The kubeconfig of one grant.

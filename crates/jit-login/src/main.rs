@@ -28,6 +28,7 @@ mod probe;
 mod session;
 mod status;
 mod terminal;
+mod text;
 mod verbs;
 mod view;
 mod wait;
@@ -49,7 +50,7 @@ use crate::verbs::Caller;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
-    output::called_as(if plugin { "kubectl jit" } else { "jit-login" });
+    text::called_as(if plugin { "kubectl jit" } else { "jit-login" });
     let done = match words.get(1..) {
         Some(arguments) if status::is_all_of(arguments) => status::run(output::Format::Table),
         arguments => match arguments.and_then(Wanted::in_short) {

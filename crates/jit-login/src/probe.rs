@@ -12,7 +12,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::kubeconfig::own_path;
-use crate::output::{program, safe};
+use crate::text::{program, safe};
 
 /// What kubectl did not do.
 #[derive(Debug, PartialEq, Eq)]

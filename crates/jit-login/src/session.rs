@@ -29,7 +29,8 @@ use crate::failure::Failure;
 use crate::folder::{Folder, random_word};
 use crate::kubeconfig::own_path;
 use crate::now;
-use crate::output::{clock, say};
+use crate::output::say;
+use crate::text::clock;
 
 /// How long a command may take to end by itself.
 const TERMINATE_WITHIN: &str = "TimeoutStopSec=5s";

@@ -14,7 +14,8 @@ use crate::credential::{self, Kept};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::now;
-use crate::output::{Format, length, safe, show};
+use crate::output::{Format, show};
+use crate::text::{length, safe};
 
 /// Names the one grant that a shell is for.
 pub(crate) const GRANT_VARIABLE: &str = "JIT_GRANT";

@@ -2,6 +2,8 @@
 //!
 //! It writes nothing. `output` and `view` ask for the width, and the exec plugin whether anybody would read its words.
 
+use std::io::IsTerminal;
+
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 /// How wide stdout is, in characters; none where it is no terminal, unless `COLUMNS` says.
@@ -17,4 +19,9 @@ const LEAST: usize = 40;
 /// is written there stands across what it drew.
 pub(crate) fn is_taken() -> bool {
     tcgetattr(std::io::stderr()).is_ok_and(|settings| !settings.local_flags.contains(LocalFlags::ICANON))
+}
+
+/// Whether a person reads stderr.
+pub(crate) fn on_terminal() -> bool {
+    std::io::stderr().is_terminal()
 }

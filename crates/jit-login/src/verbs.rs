@@ -21,13 +21,12 @@ use crate::access::{self, Access, Daemon};
 use crate::arguments::{Ask, Less};
 use crate::failure::Failure;
 use crate::now;
-use crate::output::{
-    BOLD, Format, GREEN, clock, hint, length, paint, program, safe, safe_name, say, seconds_to, show as put, table,
-};
+use crate::output::{Format, hint, say, show as put, table};
 use crate::probe;
 use crate::session;
 use crate::status::GRANT_VARIABLE;
 use crate::terminal;
+use crate::text::{BOLD, GREEN, clock, length, paint, program, safe, safe_name, seconds_to};
 use crate::view::{
     self, closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, sentence,
 };

@@ -13,9 +13,9 @@ use jit_wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, R
 use serde_json::Value;
 
 use crate::failure::closed;
-use crate::output::{
-    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, table,
-    until,
+use crate::output::table;
+use crate::text::{
+    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, until,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.

@@ -12,7 +12,9 @@ use jit_wire::{ErrorCode, GrantView};
 
 use crate::failure::Failure;
 use crate::now;
-use crate::output::{ago, clock, on_terminal, program, safe, safe_name, say, seconds_to, until};
+use crate::output::say;
+use crate::terminal::on_terminal;
+use crate::text::{ago, clock, program, safe, safe_name, seconds_to, until};
 use crate::view::{lacking, people};
 
 /// How long a daemon that went away is waited for.

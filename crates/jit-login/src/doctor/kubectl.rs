@@ -13,8 +13,8 @@ use super::{Finding, Grants, Standing, finding};
 use crate::access::{kubeconfig_file, runtime};
 use crate::credential::{self, Kept};
 use crate::folder::Folder;
-use crate::output::{program, safe};
 use crate::probe::{Trouble, trouble};
+use crate::text::{program, safe};
 
 /// The first kubectl that knows exec credentials of client.authentication.k8s.io/v1.
 const OLDEST_MINOR: u32 = 22;

@@ -1,0 +1,141 @@
+//! Words as people read them: what is safe on a terminal, times, lengths, colours, and what this program is called.
+//!
+//! It prints nothing. No text of a daemon or of another person reaches a terminal but through [`safe`]. Whatever says
+//! something stands on it.
+
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jit_core::grant::Phase;
+
+static PROGRAM: OnceLock<&'static str> = OnceLock::new();
+
+/// Fixes the words that start this program, as they stand in hints.
+pub(crate) fn called_as(name: &'static str) {
+    let _ = PROGRAM.set(name);
+}
+
+/// `jit-login`, or `kubectl jit` when it was started as kubectl's plugin.
+pub(crate) fn program() -> &'static str {
+    PROGRAM.get().copied().unwrap_or("jit-login")
+}
+
+/// `text` in a style; the style is dropped again where there is no terminal.
+pub(crate) fn paint(text: &str, style: Style) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const DIM: Style = Style::new().dimmed();
+pub(crate) const RED: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Red)));
+pub(crate) const GREEN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Green)));
+pub(crate) const YELLOW: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
+pub(crate) const CYAN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
+
+/// The colour of a phase.
+pub(crate) fn phase_style(phase: Phase) -> Style {
+    match phase {
+        Phase::Live => GREEN,
+        Phase::Pending | Phase::Approved | Phase::Collecting => YELLOW,
+        Phase::Denied => RED,
+        Phase::Ending | Phase::Withdrawn | Phase::Lapsed | Phase::Ended => DIM,
+    }
+}
+
+/// `text` with everything escaped that a terminal would obey or not show.
+pub(crate) fn safe(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_invisible(c) {
+            let _ = write!(shown, "\\u{{{:04x}}}", u32::from(c));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// The same for names, which have no reason to leave ASCII: a letter that only looks like another one
+/// is shown as what it is.
+pub(crate) fn safe_name(text: &str) -> String {
+    let plain = text.chars().all(|c| c.is_ascii_graphic());
+    if plain { text.to_owned() } else { format!("{} (not plain letters)", text.escape_default()) }
+}
+
+/// Characters that change direction or take no room.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
+        | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// `1h05m`, `58m`, `3m20s`, `42s`; from ten minutes on to the nearest minute.
+pub(crate) fn length(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let seconds = if seconds >= 570 { (seconds + 30) / 60 * 60 } else { seconds };
+    let (hours, minutes, rest) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (hours, minutes, rest) {
+        (0, 0, rest) => format!("{rest}s"),
+        (0, minutes, rest) if minutes < 10 && rest > 0 => format!("{minutes}m{rest:02}s"),
+        (0, minutes, _) => format!("{minutes}m"),
+        (hours, 0, _) => format!("{hours}h"),
+        (hours, minutes, _) if hours < 48 => format!("{hours}h{minutes:02}m"),
+        (hours, _, _) => format!("{}d", hours / 24),
+    }
+}
+
+/// Seconds from now to `at`; negative when it is past.
+pub(crate) fn seconds_to(at: Timestamp) -> i64 {
+    at.duration_since(crate::now()).as_secs()
+}
+
+/// `in 58m`, or `58m ago`.
+pub(crate) fn until(at: Timestamp) -> String {
+    match seconds_to(at) {
+        left if left >= 0 => format!("in {}", length(left)),
+        past => format!("{} ago", length(-past)),
+    }
+}
+
+/// `58m ago`.
+pub(crate) fn ago(at: Timestamp) -> String {
+    format!("{} ago", length(-seconds_to(at)))
+}
+
+/// The time of day here, with the date when it is not today.
+pub(crate) fn clock(at: Timestamp) -> String {
+    let (then, now) = (at.to_zoned(TimeZone::system()), crate::now().to_zoned(TimeZone::system()));
+    let pattern = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    then.strftime(pattern).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_instead() {
+        assert_eq!(safe("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{001b}[31mb\\u{000a}c\\u{202e}d");
+        assert_eq!(safe("Größe ✓"), "Größe ✓");
+    }
+
+    #[test]
+    fn a_letter_that_looks_like_another_is_flagged() {
+        assert_eq!(safe_name("alice"), "alice");
+        assert_eq!(safe_name("\u{430}lice"), "\\u{430}lice (not plain letters)");
+    }
+
+    #[test]
+    fn lengths_are_short() {
+        let shown = |seconds| length(seconds);
+        assert_eq!(
+            (shown(42), shown(200), shown(900), shown(3900)),
+            ("42s".into(), "3m20s".into(), "15m".into(), "1h05m".into())
+        );
+        assert_eq!((shown(-5), shown(899), shown(3599)), ("0s".into(), "15m".into(), "1h".into()));
+    }
+}
