@@ -17,7 +17,8 @@ use jit_wire::client::{ClientError, is_socket};
 use nix::unistd::{Gid, Group, Uid, User, getegid, getgroups};
 use serde::Serialize;
 
-use crate::access::{Daemon, local_grants, runtime};
+use crate::cache::local_grants;
+use crate::daemon::{Daemon, runtime};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::output::{Format, show};

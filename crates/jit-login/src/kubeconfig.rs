@@ -13,8 +13,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::access::{Daemon, is_ours};
-use crate::credential::Kept;
+use crate::cache::{Kept, is_ours};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::folder::{Folder, file_name};
 use crate::output::{say, yaml};

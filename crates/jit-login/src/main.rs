@@ -16,10 +16,13 @@
 
 mod access;
 mod arguments;
+mod cache;
 mod credential;
+mod daemon;
 mod doctor;
 mod failure;
 mod folder;
+mod issue;
 mod key;
 mod kubeconfig;
 mod manual;
@@ -41,9 +44,9 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 
-use crate::access::Daemon;
 use crate::arguments::{Arguments, Verb};
 use crate::credential::Wanted;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::verbs::Caller;
 
@@ -89,12 +92,12 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     }
     let daemon = Daemon::new(socket, server_user.as_deref())?;
     if let Verb::Watch { grant, until } = &verb {
-        return access::runtime()?.block_on(session::watch(&daemon, grant, *until));
+        return daemon::runtime()?.block_on(session::watch(&daemon, grant, *until));
     }
     if let Verb::Doctor = verb {
         return doctor::run(&daemon, output);
     }
-    access::runtime()?.block_on(perform(verb, daemon, output))
+    daemon::runtime()?.block_on(perform(verb, daemon, output))
 }
 
 /// What there is to say to somebody who named no verb.

@@ -23,8 +23,8 @@ use jit_wire::ErrorCode;
 use jit_wire::client::{ClientError, LONGEST_WAIT};
 use nix::unistd::{Uid, User};
 
-use crate::access::{Daemon, forget};
-use crate::credential::file;
+use crate::cache::{credential_file, forget};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::folder::{Folder, random_word};
 use crate::kubeconfig::own_path;
@@ -59,7 +59,8 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
 /// What ends a shell, for who begins one: with a manager it ends itself, without one only its access may.
 pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp) -> String {
     let of_login = !lingers();
-    let keys_go = of_login && Folder::holding(&file(grant)).is_ok_and(|folder| folder.is_some_and(|f| !f.is_lasting()));
+    let keys_go = of_login
+        && Folder::holding(&credential_file(grant)).is_ok_and(|folder| folder.is_some_and(|f| !f.is_lasting()));
     match confined {
         Ok(_) if of_login => format!(
             "this shell ends with the grant, at {} at the latest, and when you log out everywhere, also inside of tmux or \

@@ -9,8 +9,7 @@ use std::ffi::OsString;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::access::local_grants;
-use crate::credential::{self, Kept};
+use crate::cache::{Kept, credential_file, local_grants};
 use crate::failure::Failure;
 use crate::folder::Folder;
 use crate::now;
@@ -52,7 +51,7 @@ fn found(now: Timestamp) -> Vec<Live> {
     let mut live: Vec<Live> = local_grants()
         .into_iter()
         .filter_map(|grant| {
-            let folder = Folder::holding(&credential::file(&grant)).ok()??;
+            let folder = Folder::holding(&credential_file(&grant)).ok()??;
             let kept = Kept::find(&folder, &grant).ok()??;
             let seconds_left = kept.until.duration_since(now).as_secs();
             (kept.until > now).then_some(Live { grant, what: kept.what, until: kept.until, seconds_left })

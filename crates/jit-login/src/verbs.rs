@@ -17,9 +17,12 @@ use jit_wire::client::{Client, LONGEST_WAIT};
 use jit_wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde_json::{Value, json};
 
-use crate::access::{self, Access, Daemon};
+use crate::access::{self, Access};
 use crate::arguments::{Ask, Less};
+use crate::cache::{is_first_time, tidy};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
+use crate::issue;
 use crate::now;
 use crate::output::{Format, hint, say, show as put, table};
 use crate::probe;
@@ -49,8 +52,8 @@ impl Caller {
     /// `request`, also once more what was asked before.
     pub(crate) async fn request(&mut self, ask: &Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
         let ask = self.asked(ask).await?;
-        let grant = access::ask(&mut self.client, ask).await?;
-        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        let grant = issue::ask(&mut self.client, ask).await?;
+        tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if no_wait {
             if grant.phase == Phase::Pending {
@@ -138,7 +141,7 @@ impl Caller {
     /// `ls`
     pub(crate) async fn list(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
         let list: GrantList = self.client.list(all, limit).await?;
-        access::tidy(&mut self.client, &list.grants).await;
+        tidy(&mut self.client, &list.grants).await;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
             say(if all { "no grants yet" } else { "no open grants; --all shows those that are over" });
@@ -218,7 +221,7 @@ impl Caller {
     /// `withdraw`
     pub(crate) async fn withdraw(&mut self, id: &str) -> Result<(), Failure> {
         let grant = self.client.withdraw(id).await?;
-        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         self.done(&grant)
     }
 
@@ -283,7 +286,7 @@ impl Caller {
     /// `end`
     pub(crate) async fn end(&mut self, id: &str) -> Result<(), Failure> {
         let grant = self.client.end(id).await?;
-        access::tidy(&mut self.client, std::slice::from_ref(&grant)).await;
+        tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         self.done(&grant)
     }
 
@@ -368,7 +371,7 @@ impl Caller {
         let access = self.collect(&grant).await?;
         let confined = session::confine(&self.daemon, &grant.id, access.kept.until);
         if let Err(why) = &confined
-            && access::is_first_time(&grant.id)?
+            && is_first_time(&grant.id)?
         {
             say(&session::not_ended(why));
         }

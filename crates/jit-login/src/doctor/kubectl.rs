@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use super::{Finding, Grants, Standing, finding};
-use crate::access::{kubeconfig_file, runtime};
-use crate::credential::{self, Kept};
+use crate::cache::{Kept, credential_file, kubeconfig_file};
+use crate::daemon::runtime;
 use crate::folder::Folder;
 use crate::probe::{Trouble, trouble};
 use crate::text::{program, safe};
@@ -85,7 +85,7 @@ fn plugin() -> Finding {
 /// Whether kubectl works with what is live here.
 fn access(grants: &Grants) -> Vec<Finding> {
     let live = grants.iter().filter(|(_, standing)| **standing == Standing::Open).filter_map(|(id, _)| {
-        let folder = Folder::holding(&credential::file(id)).ok()??;
+        let folder = Folder::holding(&credential_file(id)).ok()??;
         let kept = Kept::find(&folder, id).ok()??;
         Some((kept.what, folder.path_of(&kubeconfig_file(id))))
     });

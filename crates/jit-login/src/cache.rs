@@ -1,0 +1,353 @@
+//! What is kept in this account's folder about a grant: its key, its certificate, its kubeconfig, and for how long.
+//!
+//! ```text
+//!  pending-<random>.key ─► <grant>.key ─► <grant>.credential · <grant>.kubeconfig ─► forgotten
+//! ```
+//! It never removes a file of a grant that the daemon did not call over. `issue` fills it, the exec plugin and the prompt
+//! read it.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use jit_wire::client::Client;
+use jit_wire::{CertificateView, ClusterView, GrantView};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, again};
+use crate::folder::Folder;
+use crate::key::Key;
+use crate::now;
+use crate::text::ago;
+
+/// A certificate with less than this left is renewed.
+const SHORT: SignedDuration = SignedDuration::from_secs(10);
+
+/// kubectl is told to come back this long before a certificate ends.
+const MARGIN: SignedDuration = SignedDuration::from_secs(5);
+
+pub(crate) const API: &str = "client.authentication.k8s.io/v1";
+
+/// What is kept of a certificate: the finished answer, and what has to be known to hand it out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Kept {
+    received_at: Timestamp,
+    expires_at: Timestamp,
+    /// The end of the window.
+    pub(crate) until: Timestamp,
+    /// Where it may be used.
+    pub(crate) cluster: ClusterView,
+    /// The namespace of the grant, the first where there are several.
+    pub(crate) namespace: Option<String>,
+    duration: String,
+    /// What it is, in a few letters; empty in a file of before it was kept.
+    #[serde(default)]
+    pub(crate) what: String,
+    /// What kubectl gets.
+    pub(crate) credential: ExecCredential,
+}
+
+/// client.authentication.k8s.io/v1 ExecCredential
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ExecCredential {
+    api_version: String,
+    kind: String,
+    status: Status,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    expiration_timestamp: Timestamp,
+    client_certificate_data: String,
+    client_key_data: String,
+}
+
+/// What a kept certificate is worth at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// Hand it out.
+    Good,
+    /// It works, but should be renewed.
+    Low,
+    /// It does not work any more, the window goes on.
+    Spent,
+    /// The window is over.
+    Over,
+}
+
+impl Kept {
+    /// What came from the daemon, as it is kept.
+    pub(crate) fn new(view: CertificateView, key: &Key, grant: &Terms, now: Timestamp) -> Self {
+        let life = view.expires_at.duration_since(now).max(SignedDuration::ZERO);
+        let margin = MARGIN.min(life / 5);
+        let expiration = view.expires_at.saturating_sub(margin).unwrap_or(view.expires_at);
+        Self {
+            received_at: now,
+            expires_at: view.expires_at,
+            until: view.until,
+            cluster: view.cluster,
+            namespace: grant.namespace.clone(),
+            duration: grant.duration.clone(),
+            what: grant.what.clone(),
+            credential: ExecCredential {
+                api_version: API.to_owned(),
+                kind: "ExecCredential".to_owned(),
+                status: Status {
+                    // RFC 3339 in whole seconds, as Kubernetes writes its times.
+                    expiration_timestamp: Timestamp::from_second(expiration.as_second()).unwrap_or(expiration),
+                    client_certificate_data: view.certificate,
+                    client_key_data: key.pem().to_string(),
+                },
+            },
+        }
+    }
+
+    /// Whether it can be handed out as it is.
+    pub(crate) fn is_good(&self, now: Timestamp) -> bool {
+        self.worth(now) == Worth::Good
+    }
+
+    /// What it is worth now.
+    pub(crate) fn worth(&self, now: Timestamp) -> Worth {
+        let left = self.expires_at.duration_since(now);
+        let life = self.expires_at.duration_since(self.received_at);
+        if left <= SignedDuration::ZERO {
+            return if now >= self.until { Worth::Over } else { Worth::Spent };
+        }
+        // The last certificate of a window ends with it; there is nothing to renew then. Its last valid
+        // second may be the one before the window's end.
+        let last = self.expires_at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(self.until) >= self.until;
+        if last || (left >= SHORT && left.saturating_mul(5) >= life) { Worth::Good } else { Worth::Low }
+    }
+
+    /// The grant's terms, for a renewal.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { namespace: self.namespace.clone(), duration: self.duration.clone(), what: self.what.clone() }
+    }
+
+    /// That its window is over.
+    pub(crate) fn over(&self, grant: &str) -> Failure {
+        Failure::Over {
+            why: format!("`{grant}` is over, its {} ended {}", self.duration, ago(self.until)),
+            hint: again(grant),
+        }
+    }
+
+    /// Keeps it in the folder.
+    pub(crate) fn keep(&self, folder: &Folder, grant: &str) -> Result<(), Failure> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| Failure::own(format!("can't keep the credential, {error}"), ""))?;
+        folder.write(&credential_file(grant), &text)
+    }
+
+    /// What is kept for a grant; none when nothing is, or what is there can't be read as such.
+    pub(crate) fn find(folder: &Folder, grant: &str) -> Result<Option<Self>, Failure> {
+        Ok(folder.read(&credential_file(grant))?.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+}
+
+/// What of a grant is kept beside its certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// The namespace, the first where there are several; none for the whole cluster.
+    pub(crate) namespace: Option<String>,
+    /// The length of the access.
+    pub(crate) duration: String,
+    /// `prod/payments view`
+    pub(crate) what: String,
+}
+
+impl From<&GrantView> for Terms {
+    fn from(grant: &GrantView) -> Self {
+        let place = match grant.namespaces.as_slice() {
+            [] => "*".to_owned(),
+            [one] => one.clone(),
+            [first, more @ ..] => format!("{first}+{}", more.len()),
+        };
+        Self {
+            namespace: grant.namespaces.first().cloned(),
+            duration: grant.duration.clone(),
+            what: format!("{}/{place} {}", grant.cluster, grant.role.as_deref().unwrap_or("exact")),
+        }
+    }
+}
+
+/// Where the credential of a grant is kept.
+pub(crate) fn credential_file(grant: &str) -> String {
+    format!("{grant}.credential")
+}
+
+/// The folder with the grant's key. A key whose request was sent but whose answer never came is known
+/// by its hash.
+pub(crate) fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
+    if let Some(folder) = Folder::holding(&key_file(&grant.id))? {
+        return Ok(folder);
+    }
+    for folder in Folder::every()? {
+        for name in folder.names().iter().filter(|name| is_draft(name)) {
+            let key = folder.read(name)?.and_then(|pem| Key::from_pem(&pem).ok());
+            if key.is_some_and(|key| key.hash() == grant.key) {
+                folder.rename(name, &key_file(&grant.id))?;
+                return Ok(folder);
+            }
+        }
+    }
+    Err(Failure::own(
+        format!("the key of `{}` is not in this account's folder", grant.id),
+        format!("only where it was asked for it can be collected; else {}", again(&grant.id)),
+    ))
+}
+
+/// Whether this is asked for the first time of this grant.
+pub(crate) fn is_first_time(grant: &str) -> Result<bool, Failure> {
+    let Some(folder) = Folder::holding(&kubeconfig_file(grant))? else { return Ok(true) };
+    let told = told_file(grant);
+    let first = folder.read(&told)?.is_none();
+    if first {
+        folder.write(&told, "")?;
+    }
+    Ok(first)
+}
+
+/// Ids of the grants that have files here.
+pub(crate) fn local_grants() -> Vec<String> {
+    let folders = Folder::every().unwrap_or_default();
+    let names = folders.iter().flat_map(Folder::names);
+    let mut ids: Vec<String> =
+        names.filter_map(|name| Some(name.split_once('.')?.0.to_owned())).filter(|id| id.len() == 16).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Removes key and credential of a grant that is over. Its kubeconfig stays for a day: it holds no
+/// secret, and a shell that still points to it gets a clear sentence instead of `localhost:8080`.
+pub(crate) fn forget(grant: &str) {
+    for folder in Folder::every().unwrap_or_default() {
+        folder.remove(&key_file(grant));
+        folder.remove(&credential_file(grant));
+        folder.remove(&format!("{grant}.lock"));
+        folder.remove(&told_file(grant));
+        folder.remove_older(&kubeconfig_file(grant), SignedDuration::from_hours(24), now());
+    }
+}
+
+/// Removes the files of grants that the daemon says are over; `known` spares asking.
+pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
+    const MOST_QUESTIONS: usize = 20;
+    let mut questions = 0;
+    let mut over = Vec::new();
+    for id in local_grants() {
+        let open = match known.iter().find(|grant| grant.id == id) {
+            Some(grant) => grant.phase.is_open(),
+            None if questions < MOST_QUESTIONS => {
+                questions += 1;
+                client.show(&id).await.map_or(true, |grant| grant.phase.is_open())
+            }
+            None => true,
+        };
+        if !open {
+            over.push(id);
+        }
+    }
+    over.iter().for_each(|id| forget(id));
+    for folder in Folder::every().unwrap_or_default() {
+        for draft in folder.names().iter().filter(|name| is_draft(name)) {
+            folder.remove_older(draft, LONGEST_DRAFT, now());
+        }
+    }
+}
+
+/// Whether it is a key whose request may never have arrived.
+fn is_draft(name: &str) -> bool {
+    name.starts_with(DRAFT) && name.ends_with(KEY)
+}
+
+/// Where the key of a grant is kept.
+pub(crate) fn key_file(grant: &str) -> String {
+    format!("{grant}{KEY}")
+}
+
+/// That a person was told that `run` does not end its commands.
+fn told_file(grant: &str) -> String {
+    format!("{grant}.told")
+}
+
+/// Where the kubeconfig of a grant is kept.
+pub(crate) fn kubeconfig_file(grant: &str) -> String {
+    format!("{grant}.kubeconfig")
+}
+
+/// Whether a file is one that this program keeps.
+pub(crate) fn is_ours(path: &Path) -> bool {
+    Folder::every().unwrap_or_default().iter().any(|folder| folder.contains(path))
+}
+
+/// Before the name of a key whose request was not answered.
+pub(crate) const DRAFT: &str = "pending-";
+
+/// An answer, a start and a collection are waited for at most a day each.
+const LONGEST_DRAFT: SignedDuration = SignedDuration::from_hours(72);
+
+/// After the name of every key.
+pub(crate) const KEY: &str = ".key";
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// What is kept of a certificate that came at second 0.
+    pub(crate) fn kept(expires: i64, until: i64) -> Kept {
+        let view = CertificateView {
+            certificate: "C".into(),
+            expires_at: at(expires),
+            until: at(until),
+            cluster: ClusterView {
+                name: "prod".into(),
+                server: "https://k:6443".into(),
+                certificate_authority: String::new(),
+            },
+        };
+        let terms =
+            Terms { namespace: Some("payments".into()), duration: "15m".into(), what: "prod/payments view".to_owned() };
+        Kept::new(view, &Key::generate().unwrap(), &terms, at(0))
+    }
+
+    #[test]
+    fn a_certificate_is_renewed_when_a_fifth_or_ten_seconds_are_left() {
+        let long = kept(300, 900);
+        let table = [
+            (0, Worth::Good),
+            (240, Worth::Good),
+            (241, Worth::Low),
+            (299, Worth::Low),
+            (300, Worth::Spent),
+            (900, Worth::Over),
+        ];
+        for (second, worth) in table {
+            assert_eq!(long.worth(at(second)), worth, "second {second}");
+        }
+        let short = kept(20, 900);
+        assert_eq!((short.worth(at(10)), short.worth(at(11))), (Worth::Good, Worth::Low));
+    }
+
+    #[test]
+    fn the_last_certificate_of_a_window_is_used_to_its_end() {
+        for last in [kept(300, 300), kept(299, 300)] {
+            assert_eq!(last.worth(at(298)), Worth::Good);
+            assert_eq!(last.worth(at(300)), Worth::Over);
+        }
+    }
+
+    #[test]
+    fn kubectl_is_told_to_come_back_before_the_end() {
+        assert_eq!(kept(300, 900).credential.status.expiration_timestamp, at(295));
+        assert_eq!(kept(10, 900).credential.status.expiration_timestamp, at(8), "a short life has a short margin");
+    }
+}

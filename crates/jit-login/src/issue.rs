@@ -1,0 +1,129 @@
+//! Requests and certificates: a key is made and kept, the daemon is asked, and what it gives is kept beside the key.
+//!
+//! The private key is never sent. `access` and the exec plugin are its callers.
+
+use std::time::Duration;
+
+use jit_core::grant::Phase;
+use jit_core::grant::refusal::Code;
+use jit_wire::client::{Client, ClientError};
+use jit_wire::{AskBody, ErrorCode, GrantView, RequestBody};
+use zeroize::Zeroizing;
+
+use crate::cache::{DRAFT, KEY, Kept, Terms, key_file};
+use crate::failure::Failure;
+use crate::folder::{Folder, random_word};
+use crate::key::Key;
+use crate::now;
+use crate::output::say;
+use crate::text::program;
+
+/// Makes a key, keeps it, and asks. The key is on disk before anything is sent, and where a logout leaves it.
+pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure> {
+    // What is collected later has to have its place too.
+    let of_login = Folder::home()?;
+    let folder = match Folder::lasting() {
+        Ok(folder) => folder,
+        Err(failure) => {
+            let why = failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default();
+            say(&format!("this request can be collected only until you log out: {why}"));
+            of_login
+        }
+    };
+    let key = Key::generate()?;
+    let csr = key.csr()?;
+    let draft = format!("{DRAFT}{}{KEY}", random_word()?);
+    folder.write(&draft, &key.pem())?;
+    match client.request(&RequestBody { ask, csr }).await {
+        Ok(grant) => {
+            folder.rename(&draft, &key_file(&grant.id))?;
+            Ok(grant)
+        }
+        Err(error @ (ClientError::Problem(_) | ClientError::WrongServer { .. })) => {
+            folder.remove(&draft);
+            Err(error.into())
+        }
+        Err(error) => {
+            say(&format!("whether the request arrived is not known; `{} ls` tells", program()));
+            Err(error.into())
+        }
+    }
+}
+
+/// A collection may be repeated, so what passes by itself is waited for.
+pub(crate) async fn patiently(
+    client: &mut Client,
+    keys: &Folder,
+    folder: &Folder,
+    grant: &GrantView,
+) -> Result<Kept, Failure> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let failure = match certify(client, keys, folder, &grant.id, Some(Terms::from(grant))).await {
+            Ok(kept) => return Ok(kept),
+            Err(failure) => explained(client, &grant.id, failure).await,
+        };
+        let passes = match &failure {
+            Failure::Client(ClientError::Problem(problem)) => problem.known().is_some_and(passes),
+            _ => false,
+        };
+        if !passes || pause > Duration::from_secs(8) {
+            return Err(failure);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+}
+
+/// Whether another try may have another answer.
+fn passes(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Busy
+            | ErrorCode::RateLimited
+            | ErrorCode::ClusterUnreachable
+            | ErrorCode::TrailUnavailable
+            | ErrorCode::NameServiceUnavailable
+            | ErrorCode::Refused(Code::WrongPhase)
+    )
+}
+
+/// Asks for a certificate with the grant's key, which is in `keys`, and keeps both in `folder`.
+pub(crate) async fn certify(
+    client: &mut Client,
+    keys: &Folder,
+    folder: &Folder,
+    grant: &str,
+    terms: Option<Terms>,
+) -> Result<Kept, Failure> {
+    let Some(pem) = keys.read(&key_file(grant))?.map(Zeroizing::new) else {
+        return Err(Failure::own(format!("the key of `{grant}` is not here"), "it is where it was asked for"));
+    };
+    let key = Key::from_pem(&pem)?;
+    let view = client.certificate(grant, &key.csr()?).await?;
+    let terms = match terms {
+        Some(terms) => terms,
+        None => Terms::from(&client.show(grant).await?),
+    };
+    let kept = Kept::new(view, &key, &terms, now());
+    if keys.is_another(folder) {
+        folder.write(&key_file(grant), &pem)?;
+    }
+    kept.keep(folder, grant)?;
+    if keys.is_another(folder) {
+        keys.remove(&key_file(grant));
+    }
+    Ok(kept)
+}
+
+/// A refusal to certify says little when the reason is that the grant is over; then that is said.
+pub(crate) async fn explained(client: &mut Client, grant: &str, failure: Failure) -> Failure {
+    if !matches!(failure, Failure::Client(ClientError::Problem(_))) {
+        return failure;
+    }
+    match client.show(grant).await {
+        Ok(view) if view.phase == Phase::Pending => Failure::StillPending(Box::new(view)),
+        Ok(view) if !view.phase.is_open() || view.phase == Phase::Ending => Failure::Closed(Box::new(view)),
+        _ => failure,
+    }
+}
