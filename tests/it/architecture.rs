@@ -57,6 +57,38 @@ fn modules_name_only_whom_the_map_lets_them() {
     assert_eq!(found, map);
 }
 
+/// The client's files stand one above the other: none names one that, over however many others, names it.
+#[test]
+fn no_ring_of_files_is_in_the_client() {
+    let source = repository().join("crates/jit-login/src");
+    let mut above: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files(&source) {
+        let below = file.strip_prefix(&source).unwrap();
+        let module = below.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let named = above.entry(module).or_default();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for rest in lines.flat_map(|line| line.split("crate::").skip(1)) {
+            named.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
+        }
+    }
+    // Everything stands above `main`'s clock and below its `main`.
+    above.remove("main").expect("the program has a main");
+    let modules: BTreeSet<String> = above.keys().cloned().collect();
+    assert!(modules.len() > 15, "{modules:?}");
+    for (module, named) in &mut above {
+        named.retain(|name| name != module && modules.contains(name));
+    }
+    // Whoever names nobody that is left is a floor; what stays in the end is a ring, or stands on one.
+    while let Some(floor) = above.iter().find_map(|(module, named)| named.is_empty().then(|| module.clone())) {
+        above.remove(&floor);
+        for named in above.values_mut() {
+            named.remove(&floor);
+        }
+    }
+    assert_eq!(above, BTreeMap::new());
+}
+
 /// What the manifests of the crates prove: a decision has no runtime, no socket and no store below it, and what reaches a
 /// person's account neither stores nor signs for others.
 #[test]
