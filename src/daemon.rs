@@ -41,6 +41,16 @@ pub enum DaemonError {
     /// An authority can't be opened, or can't sign the daemon's own certificate.
     #[error(transparent)]
     Authority(#[from] CaError),
+    /// What either authority signs would be believed in both clusters, the daemon's own name too.
+    #[error(
+        "clusters `{one}` and `{other}` share a key of their authorities: whoever has the issuing key of one is the daemon in both"
+    )]
+    SharedAuthority {
+        /// The one.
+        one: ClusterName,
+        /// The other.
+        other: ClusterName,
+    },
     /// A cluster is not configured as it can be reached.
     #[error(transparent)]
     Cluster(#[from] EndpointError),
@@ -54,6 +64,9 @@ impl Hint for DaemonError {
         match self {
             Self::Trail(error) => error.hint(),
             Self::Authority(error) => error.hint(),
+            Self::SharedAuthority { .. } => Some(
+                "give each cluster a root of its own: with another `authority` folder `jitd init` makes one".into(),
+            ),
             Self::Cluster(error) => error.hint(),
             Self::Broker(error) => error.hint(),
         }
@@ -93,6 +106,7 @@ impl Outside {
         let site =
             |(name, cluster): (&ClusterName, &ClusterConfig)| Ok((name.clone(), site(name, cluster, &host, clock())?));
         let sites = config.clusters.iter().map(site).collect::<Result<_, DaemonError>>()?;
+        authorities_are_apart(&sites)?;
         Ok(Self { opened, sites, clock, ids: random_id })
     }
 }
@@ -223,6 +237,29 @@ pub fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timest
     Ok(Site::new(cluster, authority))
 }
 
+fn authorities_are_apart(sites: &BTreeMap<ClusterName, Site>) -> Result<(), DaemonError> {
+    for (one, site) in sites {
+        let authority = site.authority();
+        let mut after = sites.iter().filter(|(other, _)| *other > one);
+        if let Some((other, _)) = after.find(|(_, site)| site.authority().shares_a_key_with(&authority)) {
+            return Err(DaemonError::SharedAuthority { one: one.clone(), other: other.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong when the authority of cluster `name` shares a key with another one's. Those that can't be opened are passed
+/// over; that is told of them.
+#[must_use]
+pub fn shared_authority(config: &Config, name: &ClusterName, authority: &Authority) -> Option<DaemonError> {
+    let shares = |(other, cluster): &(&ClusterName, &ClusterConfig)| {
+        *other != name
+            && Authority::open(&cluster.authority, &cluster.key).is_ok_and(|found| found.shares_a_key_with(authority))
+    };
+    let (other, _) = config.clusters.iter().find(shares)?;
+    Some(DaemonError::SharedAuthority { one: name.clone(), other: other.clone() })
+}
+
 fn credential(
     cluster: &ClusterConfig,
     authority: &Authority,
@@ -244,6 +281,10 @@ async fn record_refusals(api: Arc<Api>, served: Arc<Notify>) {
     api.record_refusals().await;
 }
 
+fn is_of_another(api: &Api, name: &ClusterName, found: &Authority) -> bool {
+    api.broker.sites().any(|(other, site)| other != name && site.authority().shares_a_key_with(found))
+}
+
 /// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed; for each cluster
 /// by itself, so that a token or a disk that hangs holds up no other.
 async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, clock: fn() -> Timestamp) {
@@ -261,6 +302,9 @@ async fn renew_one(api: &Api, name: &ClusterName, site: &Site, cluster: &Cluster
         let (folder, key) = (cluster.authority.clone(), cluster.key.clone());
         let mut taken_up = false;
         match site.ask_authority(move || Authority::open(&folder, &key)).await {
+            Ok(Ok(found)) if site.authority().is_replaced_by(&found) && is_of_another(api, name, &found) => {
+                tracing::error!(cluster = %name, "the renewed authority shares a key with another cluster's; the one before stays in use");
+            }
             Ok(Ok(found)) if site.authority().is_replaced_by(&found) => {
                 tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
                 site.replace_authority(found);

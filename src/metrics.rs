@@ -53,6 +53,7 @@ pub struct Metrics {
     grants: Family<InPhase, Gauge>,
     authority_ends: Family<OfCluster, Gauge>,
     unknown_bindings: Gauge,
+    bound_user_names: Gauge,
     failed_comparisons: Gauge,
     unread_roles: Gauge,
     policy_reload_failed: Gauge,
@@ -77,6 +78,7 @@ impl Metrics {
             grants: Family::default(),
             authority_ends: Family::default(),
             unknown_bindings: Gauge::default(),
+            bound_user_names: Gauge::default(),
             failed_comparisons: Gauge::default(),
             unread_roles: Gauge::default(),
             policy_reload_failed: Gauge::default(),
@@ -115,6 +117,11 @@ impl Metrics {
             "unknown_bindings",
             "Bindings with our label that the trail does not know",
             metrics.unknown_bindings.clone(),
+        );
+        registry.register(
+            "bound_user_names",
+            "People whose own user name somebody's binding gives something to, so that they get nothing",
+            metrics.bound_user_names.clone(),
         );
         registry.register(
             "failed_comparisons",
@@ -180,6 +187,7 @@ impl Metrics {
             self.authority_ends.get_or_create(&OfCluster { cluster: name.to_string() }).set(ends);
         }
         self.unknown_bindings.set(whole(self.findings.unknown.load(Ordering::Relaxed)));
+        self.bound_user_names.set(whole(self.findings.user_names.load(Ordering::Relaxed)));
         self.failed_comparisons.set(whole(self.findings.failed.load(Ordering::Relaxed)));
         self.unread_roles.set(whole(self.findings.unread.load(Ordering::Relaxed)));
         for dependency in broker.dependencies() {

@@ -23,8 +23,8 @@ use tokio::time::Instant;
 use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
 use crate::cluster::ClusterError;
 use crate::grant::reconcile::{self, Comparison, Deviation};
-use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, RoleRef};
-use crate::grant::{Binding, Grant, GrantId, Phase};
+use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, PersonName, RoleRef};
+use crate::grant::{Binding, Found, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::rbac::role::ResolvedRole;
 
@@ -49,6 +49,8 @@ const START_WITHIN: Duration = Duration::from_secs(5);
 pub struct SweepStats {
     /// Bindings with our label that the trail does not know. They are left alone.
     pub unknown: AtomicU64,
+    /// People whose own user name a binding gives something to, cluster by cluster.
+    pub user_names: AtomicU64,
     /// Comparisons that a cluster did not let us finish.
     pub failed: AtomicU64,
     /// Looks at roles of live grants that the last round could not take.
@@ -138,6 +140,7 @@ async fn compare_all(broker: &Arc<Broker>, findings: &SweepStats) {
         }
     }
     findings.unknown.store(unknown, Ordering::Relaxed);
+    findings.user_names.store(broker.bound_user_names() as u64, Ordering::Relaxed);
     findings.failed.store(failed, Ordering::Relaxed);
 }
 
@@ -154,6 +157,7 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
             Deviation::Missing => None,
             Deviation::Altered(found) => Some(format!("its binding was altered: {found}")),
             Deviation::Foreign(found) => Some(format!("another binding has its group: {found}")),
+            Deviation::OfUser(found) => Some(format!("another binding has the user name of its holder: {found}")),
         };
         let (broker, id) = (Arc::clone(broker), id.clone());
         ends.spawn(async move {
@@ -164,6 +168,8 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
             told(&id, "its binding is not as it was made", ended);
         });
     }
+    let user_names = bound_user_names(name, &odd);
+    broker.note_bound_user_names(name, user_names);
     ends.join_all().await;
     let since = broker.ledger().bound_in(name);
     let mut unknown = 0;
@@ -189,6 +195,18 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         remove_late_roles(broker, name, site).await?;
     }
     Ok(unknown)
+}
+
+/// The people whose own user name a binding names, each with one of them.
+fn bound_user_names(name: &ClusterName, odd: &[Found]) -> BTreeMap<PersonName, Found> {
+    let mut people = BTreeMap::new();
+    for found in odd {
+        for person in reconcile::people_named(found) {
+            tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, %person, "a binding gives something to the user name in a person's certificates; their grants end and nothing is given to them; hint: {}", found.deletion());
+            people.insert(person, found.clone());
+        }
+    }
+    people
 }
 
 /// Takes away roles that were made for a binding and came to be after the end of its grant.

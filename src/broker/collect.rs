@@ -100,6 +100,12 @@ impl Broker {
             return Err(self.refuse(locked, requester, "certificate", refusal).await);
         }
         let site = self.site(&grant.ask.cluster)?;
+        match self.ensure_user_name_is_unbound(site, requester).await {
+            Err(BrokerError::Refused(refusal)) => {
+                return Err(self.refuse(locked, requester, "certificate", refusal).await);
+            }
+            asked => asked?,
+        }
         let known = gather_facts(site, grant.asked()).await?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),

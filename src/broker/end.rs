@@ -10,7 +10,7 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 
 use super::collect::with_probes;
-use super::proof::ask_until;
+use super::proof::{Settled, ask_until};
 use super::{Broker, BrokerError, Site};
 use crate::cluster::Unbound;
 use crate::grant::end;
@@ -278,18 +278,21 @@ impl Broker {
             }
         }
         // Also where the intent is not recorded: whoever waits hears of it when the access is gone, not before.
-        let denied = self.ask_until_denied(site, &grant).await;
+        let proof = self.ask_until_denied(site, &grant).await;
         intended?;
-        denied?;
-        let ended = Event::Ended { why, proof: EndProof::Denied, reason: None };
+        let proof = proof?;
+        if proof == EndProof::GroupDenied {
+            tracing::warn!(grant = %grant.id, requester = %grant.requester, "the grant is over, and a binding of somebody else gives what it gave to the requester's own user name");
+        }
+        let ended = Event::Ended { why, proof, reason: None };
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 
-    async fn ask_until_denied(&self, site: &Site, grant: &Grant) -> Result<(), BrokerError> {
-        let Some(role) = self.role_of(grant).await? else { return Ok(()) };
-        let Some(bound) = with_probes(grant, &role) else { return Ok(()) };
-        try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
-        Ok(())
+    async fn ask_until_denied(&self, site: &Site, grant: &Grant) -> Result<EndProof, BrokerError> {
+        let Some(role) = self.role_of(grant).await? else { return Ok(EndProof::Denied) };
+        let Some(bound) = with_probes(grant, &role) else { return Ok(EndProof::Denied) };
+        let settled = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
+        Ok(if settled.contains(&Settled::ByUserName) { EndProof::GroupDenied } else { EndProof::Denied })
     }
 
     /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the

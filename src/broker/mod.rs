@@ -22,10 +22,11 @@ mod operate;
 mod proof;
 mod refusals;
 mod request;
+mod user_names;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -39,7 +40,7 @@ use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::times::Times;
-use crate::grant::{Author, Event, Grant, GrantId, Shown};
+use crate::grant::{Author, Event, Found, Grant, GrantId, Shown};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
@@ -165,6 +166,8 @@ pub struct Broker {
     ids: fn() -> Option<GrantId>,
     /// Held from what an operator says about giving until it is recorded.
     operating: tokio::sync::Mutex<()>,
+    /// Bindings of people's own user names, as the sweep found them last.
+    bound_user_names: Mutex<BTreeMap<ClusterName, BTreeMap<PersonName, Found>>>,
     /// Roles of grants that ended lately, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
     refusals: Refusals,
@@ -202,6 +205,7 @@ impl Broker {
             people: parts.people,
             times: parts.times,
             operating: tokio::sync::Mutex::default(),
+            bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
         }

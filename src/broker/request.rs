@@ -114,6 +114,7 @@ impl Broker {
         scope::access_fits_scope(ask)?;
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;
+        self.ensure_user_name_is_unbound(site, requester).await?;
         let known = gather_facts(site, ask).await?;
         let role = known.asked_for(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;

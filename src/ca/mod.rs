@@ -107,6 +107,13 @@ impl Authority {
         found.chain_pem != self.chain_pem || found.root_pem != self.root_pem
     }
 
+    /// Whether any key of the two is one, their root's for example: then what either signs is believed where the other is
+    /// trusted.
+    #[must_use]
+    pub fn shares_a_key_with(&self, other: &Self) -> bool {
+        self.own_keys.iter().any(|key| other.is_own_key(key))
+    }
+
     /// The root certificate in PEM, for the API server's `--client-ca-file`.
     #[must_use]
     pub fn root_pem(&self) -> &str {

@@ -119,6 +119,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         binding_uids: Arc::default(),
         certificates: 0,
         end_cause: None,
+        end_proof: None,
         closed_by: None,
         closing_words: None,
     }

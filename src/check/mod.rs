@@ -70,6 +70,13 @@ impl std::fmt::Display for Verdict {
 }
 
 impl Finding {
+    /// Something that is wrong with this cluster on this host.
+    #[must_use]
+    pub fn fault(cluster: &ClusterName, check: &str, error: &impl Hint) -> Self {
+        let (found, hint) = (error.to_string(), error.hint().map(Cow::into_owned));
+        Self { cluster: cluster.to_string(), check: check.to_owned(), verdict: Verdict::Fault, found, hint }
+    }
+
     /// The daemon can't even try to reach this cluster: `why`, with its hint if it has one.
     #[must_use]
     pub fn unusable(cluster: &ClusterName, why: &str) -> Self {

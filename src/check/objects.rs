@@ -10,6 +10,7 @@ use crate::cluster::ClusterError;
 use crate::grant::Found;
 use crate::grant::names;
 use crate::grant::policy::Policy;
+use crate::grant::reconcile::people_named;
 use crate::manifest::{self, Object};
 
 impl Check<'_> {
@@ -70,8 +71,17 @@ impl Check<'_> {
         let mut more = 0;
         let is_daemons =
             |found: &Found| found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
-        for found in self.cluster.list_related(is_daemons).await? {
-            if !known.contains(&(found.namespace.clone(), found.name.clone())) {
+        let related = |found: &Found| is_daemons(found) || people_named(found).next().is_some();
+        for found in self.cluster.list_related(related).await? {
+            for person in people_named(&found) {
+                let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
+                self.fault(
+                    "people",
+                    format!("{found}{place}: every certificate of `{person}` has that too, so they get nothing"),
+                    &format!("take it away: {}", found.deletion()),
+                );
+            }
+            if is_daemons(&found) && !known.contains(&(found.namespace.clone(), found.name.clone())) {
                 more += 1;
                 let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
                 self.fault(

@@ -78,11 +78,25 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`].
     pub async fn ask(&self, binding: &Binding, probe: &Probe) -> Result<Answer, ClusterError> {
+        self.review(Some(binding.user()), Some(binding.group.clone()), probe).await
+    }
+
+    /// Whether the API server would allow `probe` for the holder's user name alone, and not for the group of the grant: then
+    /// it is another's binding that allows it.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn is_given_by_user_name(&self, binding: &Binding, probe: &Probe) -> Result<bool, ClusterError> {
+        Ok(self.review(Some(binding.user()), None, probe).await?.is_allowed()
+            && !self.review(None, Some(binding.group.clone()), probe).await?.is_allowed())
+    }
+
+    async fn review(&self, user: Option<String>, group: Option<String>, probe: &Probe) -> Result<Answer, ClusterError> {
         let (resource_attributes, non_resource_attributes) = probe.attributes();
         let review = SubjectAccessReview {
             spec: SubjectAccessReviewSpec {
-                user: Some(binding.user()),
-                groups: Some(vec![binding.group.clone()]),
+                user,
+                groups: group.map(|group| vec![group]),
                 resource_attributes,
                 non_resource_attributes,
                 ..SubjectAccessReviewSpec::default()

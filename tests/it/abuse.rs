@@ -724,6 +724,93 @@ fn a_label_does_not_make_a_binding_ours() {
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
 }
 
+/// A binding of a person's own user name would come along with every certificate of theirs. It is found, told and left
+/// alone; the person's grants end, without waiting for what no end of theirs would change, and nothing else is given to them
+/// until it is gone.
+#[test]
+fn a_binding_of_a_persons_own_name_ends_their_grants_and_bars_others() {
+    // Everybody who checks this cluster would hear of it.
+    let plane = Plane::to_stop();
+    let mut bastion = Bastion::prepared(&plane, Options::default());
+    // Others of these tests are alice too.
+    let name = format!("alice-{}", bastion.ns);
+    bastion.rewrite_config("{name: alice,", &format!("{{name: {name},"));
+    bastion.serve();
+    let (access, key) = (bastion.live(&bastion.ask("5m")), Key::new());
+    let approved = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    assert_eq!(bastion.approve(BOB, &approved).0, 200);
+    let collection = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/rolebindings", bastion.ns);
+    let theirs = format!("{collection}/x3");
+    let group = "rbac.authorization.k8s.io";
+    let user = format!("jit:{name}");
+    let binding = json!({
+        "metadata": { "name": "x3" },
+        "roleRef": { "apiGroup": group, "kind": "ClusterRole", "name": "view" },
+        "subjects": [{ "apiGroup": group, "kind": "User", "name": user }],
+    });
+    bastion.admin.create(&collection, &binding);
+
+    // Found at the comparison, which is the first thing of a start.
+    bastion.kill();
+    bastion.serve();
+    let ended = bastion.wait_for(&access.grant, &["ended"]);
+    assert_eq!(ended["endCause"], "drifted");
+    assert!(
+        ended["closingWords"].as_str().unwrap().contains("another binding has the user name of its holder"),
+        "{ended}"
+    );
+    let proof = |grant: &Value| {
+        let of_it = |entry: &&Value| entry["grant"] == grant["id"] && entry["event"]["kind"] == "ended";
+        bastion.trail().iter().find(of_it).unwrap()["event"]["proof"].clone()
+    };
+    assert_eq!(
+        (bastion.kinds(&access.grant).iter().filter(|kind| *kind == "binding_altered").count(), proof(&access.grant)),
+        (1, json!("group_denied"))
+    );
+    assert_eq!(bastion.admin.get(&bastion.binding_path(&access.grant)).0, 404);
+    assert_eq!(bastion.metric("bound_user_names"), 1);
+    let delete = format!("`kubectl -n {} delete rolebinding x3`", bastion.ns);
+    assert!(bastion.log().contains(&delete), "{}", bastion.log());
+    let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
+    assert!(
+        checked.lines().any(|line| line.starts_with("fault   play people: `x3` (") && line.contains(&delete)),
+        "{checked}"
+    );
+
+    // Nothing is asked of anyone, and nothing is given.
+    let asked = bastion.post(ALICE, "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() }));
+    for (status, refused) in [asked, bastion.certificate(ALICE, &approved, &key)] {
+        assert_eq!((status, &refused["code"]), (409, &json!("user-bound")), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains(&user), "{refused}");
+        assert!(refused["hint"].as_str().unwrap().contains(&delete), "{refused}");
+    }
+    assert_eq!(bastion.kinds(&approved), ["requested", "approved", "refused"]);
+
+    // As soon as it is gone the same approval is worth what it was.
+    bastion.admin.delete(&theirs);
+    let access = bastion.collect(&approved, key);
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+
+    // Made a moment before an end, that end is told with what is true.
+    bastion.admin.create(&collection, &binding);
+    let plan = json!({ "person": name, "reason": "enough" });
+    until("the binding works", || {
+        (bastion.admin.create(
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            &json!({ "spec": {
+        "user": user, "resourceAttributes": { "namespace": bastion.ns, "verb": "get", "resource": "pods" } } }),
+        )["status"]["allowed"]
+            == true)
+            .then_some(())
+    });
+    let (status, revoked) = bastion.operate(ROOT, "POST", "/v1/revoke", &plan);
+    assert_eq!((status, &revoked["grants"][0]["proof"]), (200, &json!("group-denied")), "{revoked}");
+    assert_eq!(proof(&access.grant), "group_denied");
+    bastion.admin.delete(&theirs);
+    assert_eq!(bastion.look(&access, &bastion.ns), 403);
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
 /// Another binding in the place of ours is left alone, and the grant ends all the same; one of ours that
 /// somebody wrote more people into goes with all of them.
 #[test]

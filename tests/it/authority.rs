@@ -123,6 +123,27 @@ fn each_cluster_has_its_own_authority() {
     assert_eq!(Admin::with_certificate(&other, chain, &key.pem()).get(&looked).0, 200);
     assert_eq!(Admin::with_certificate(bastion.plane, chain, &key.pem()).get(&looked).0, 401);
     assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
+
+    // With one root for both, whoever had the issuing key of the one would be the daemon in the other.
+    assert!(bastion.terminate());
+    let folder = |name: &str| bastion.dir.join("var/ca").join(name);
+    std::fs::remove_dir_all(folder("other")).unwrap();
+    assert!(
+        std::process::Command::new("cp").arg("-a").args([folder("play"), folder("other")]).status().unwrap().success()
+    );
+    let shared = "share a key of their authorities";
+    let served = bastion.jitd(&["serve"]);
+    let said = text(&served.stderr);
+    assert!(
+        !served.status.success() && said.contains(shared) && said.contains("hint: give each cluster a root"),
+        "{said}"
+    );
+    let checked = bastion.jitd(&["check", "--cluster", "play"]);
+    let said = text(&checked.stdout);
+    assert!(said.lines().any(|line| line.starts_with("fault   play authority: ") && line.contains(shared)), "{said}");
+    // Also below another issuing certificate.
+    assert!(bastion.jitd(&["ca", "renew", "other"]).status.success());
+    assert!(text(&bastion.jitd(&["serve"]).stderr).contains(shared));
 }
 
 /// The daemon reaches the cluster as `jit:daemon:<host>` with a certificate of minutes that it made itself.

@@ -111,9 +111,12 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         | Code::NotAllowed
         | Code::ApproverLostRight
         | Code::RequesterLostRight => (403, Exit::Refused),
-        Code::AlreadyAgreed | Code::DigestMismatch | Code::WrongPhase | Code::KeyInUse | Code::RoleDrift => {
-            (409, Exit::Refused)
-        }
+        Code::AlreadyAgreed
+        | Code::DigestMismatch
+        | Code::WrongPhase
+        | Code::KeyInUse
+        | Code::RoleDrift
+        | Code::UserBound => (409, Exit::Refused),
         Code::TooLate => (410, Exit::Ended),
         Code::KeyMismatch
         | Code::BadCsr

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use jit_core::grant::drain::Draining;
-use jit_core::grant::{Grant, Phase};
+use jit_core::grant::{EndProof, Grant, Phase};
 
 /// `POST /v1/drain`
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -109,8 +109,9 @@ pub struct RevokedView {
     /// Where it stands now.
     #[schema(value_type = String)]
     pub phase: Phase,
-    /// How it is known that it is over: `denied` when the API server said so, `never-bound` when nothing was ever
-    /// bound; absent while it is not over.
+    /// How it is known that it is over: `denied` when the API server said so, `group-denied` when it said so of the
+    /// grant's group and another's binding gives the same to the person's own user name, `never-bound` when nothing was
+    /// ever bound; absent while it is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub proof: Option<Proof>,
@@ -125,6 +126,8 @@ pub struct RevokedView {
 pub enum Proof {
     /// The API server said "denied".
     Denied,
+    /// It said so of the grant's group alone; another's binding gives the same to the person's own user name.
+    GroupDenied,
     /// Nothing was ever bound.
     NeverBound,
 }
@@ -135,6 +138,7 @@ impl Proof {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Denied => "denied",
+            Self::GroupDenied => "group-denied",
             Self::NeverBound => "never-bound",
         }
     }
@@ -144,8 +148,12 @@ impl RevokedView {
     /// A grant that stood at `was` and is so now.
     #[must_use]
     pub fn of(was: Phase, grant: &Grant, why: Option<String>) -> Self {
-        let proof = if grant.bind_intended { Proof::Denied } else { Proof::NeverBound };
-        let proof = (!grant.phase.is_open()).then_some(proof);
+        let proof = (!grant.phase.is_open()).then_some(match grant.end_proof {
+            Some(EndProof::Denied) => Proof::Denied,
+            Some(EndProof::GroupDenied) => Proof::GroupDenied,
+            // One that was denied or lapsed has no end of its own.
+            Some(EndProof::NeverBound) | None => Proof::NeverBound,
+        });
         Self {
             id: grant.id.to_string(),
             requester: grant.requester.to_string(),

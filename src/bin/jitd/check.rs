@@ -86,6 +86,8 @@ pub(crate) fn examine(
         let mut findings = check::prove(&probe, &settings.authority, host, CLOCK).await;
         // A kubeconfig gets the daemon in all the same, though not the people.
         let gets_in = settings.kubeconfig.is_some() || findings.iter().all(|found| found.verdict != Verdict::Fault);
+        let shared = daemon::shared_authority(config, name, &site.authority());
+        findings.extend(shared.map(|error| Finding::fault(name, "authority", &error)));
         if extent == Extent::Whole && gets_in {
             findings.extend(check::check(&site.cluster, &config.policy, host, CLOCK).await);
         }

@@ -152,6 +152,10 @@ impl Watchdog {
         if told.policy_faults > 0 {
             line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
         }
+        let bound = self.broker.bound_user_names();
+        if bound > 0 {
+            line += &format!("; bindings of people's own user names: {bound}, see the log");
+        }
         let fault = self.broker.ledger().store_fault().map(|why| format!("the trail could not be written: {why}"));
         for wrong in fault.into_iter().chain(told.stuck.as_ref().map(ToString::to_string)) {
             // A status is one line.

@@ -424,6 +424,9 @@ impl EndCause {
 pub enum EndProof {
     /// The binding is gone and the API server answered "denied".
     Denied,
+    /// The binding is gone and the API server answered "denied" to the grant's group alone: somebody gives what it gave
+    /// to the person's own user name, which is no grant's to end.
+    GroupDenied,
     /// No binding was ever intended.
     NeverBound,
 }

@@ -75,10 +75,28 @@ impl Found {
         matches!(self.subjects.as_slice(), [only] if only.kind == "Group" && only.name == group)
     }
 
+    /// Whether it grants to the user of this name, alone or beside others.
+    #[must_use]
+    pub fn names_user(&self, user: &str) -> bool {
+        self.subjects.iter().any(|subject| subject.kind == "User" && subject.name == user)
+    }
+
     /// Whether it grants this role.
     #[must_use]
     pub fn has_role(&self, role: &RoleRef) -> bool {
         self.role.kind == role.kind() && self.role.name == role.name().as_str()
+    }
+}
+
+impl Found {
+    /// What takes it away, for a person.
+    #[must_use]
+    pub fn deletion(&self) -> String {
+        let name = shown(&self.name);
+        match &self.namespace {
+            Some(namespace) => format!("`kubectl -n {} delete rolebinding {name}`", shown(namespace)),
+            None => format!("`kubectl delete clusterrolebinding {name}`"),
+        }
     }
 }
 

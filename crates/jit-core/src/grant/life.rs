@@ -126,6 +126,8 @@ pub struct Grant {
     pub certificates: u32,
     /// Why it ends or ended.
     pub end_cause: Option<EndCause>,
+    /// How its end was known.
+    pub end_proof: Option<EndProof>,
     /// Who denied, withdrew or ended it; none for the daemon itself.
     pub closed_by: Option<PersonName>,
     /// What was said when it was denied or revoked.
@@ -187,6 +189,7 @@ impl Grant {
             binding_uids: Arc::default(),
             certificates: 0,
             end_cause: None,
+            end_proof: None,
             closed_by: None,
             closing_words: None,
         })
@@ -303,7 +306,10 @@ impl Grant {
                 self.closed_by = fact.by().cloned();
                 self.closing_words = reason.clone();
             }
-            (P::Ending, E::Ended { why, proof: EndProof::Denied, reason: None }) if self.end_cause == Some(*why) => {
+            (P::Ending, E::Ended { why, proof: proof @ (EndProof::Denied | EndProof::GroupDenied), reason: None })
+                if self.end_cause == Some(*why) =>
+            {
+                self.end_proof = Some(*proof);
                 let closed_by = self.closed_by.take();
                 self.close(P::Ended, fact);
                 self.closed_by = closed_by;
@@ -312,6 +318,7 @@ impl Grant {
                 if !self.bind_intended =>
             {
                 self.end_cause = Some(*why);
+                self.end_proof = Some(EndProof::NeverBound);
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
@@ -320,6 +327,7 @@ impl Grant {
                 if fact.is_by_operator() =>
             {
                 self.end_cause = Some(*why);
+                self.end_proof = Some(EndProof::NeverBound);
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }

@@ -65,6 +65,12 @@ impl PersonName {
     pub fn user(&self) -> String {
         format!("{SUBJECT}{self}")
     }
+
+    /// The person with this user name; none for any other name, also a host's.
+    #[must_use]
+    pub fn of_user(name: &str) -> Option<Self> {
+        name.strip_prefix(SUBJECT)?.parse().ok()
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +81,7 @@ mod tests {
     fn a_name_reads_back_as_what_it_names() {
         let (grant, alice) = (GrantId::from_random([7; 10]), "alice@example.com".parse::<PersonName>().unwrap());
         assert_eq!(GrantId::of_binding(&grant.binding_name()), Some(grant.clone()));
+        assert_eq!(PersonName::of_user(&alice.user()), Some(alice.clone()));
         assert!([grant.group(), alice.user(), daemon("h"), probe("h")].iter().all(|name| is_ours(name)));
         assert!(!is_ours(&grant.binding_name()) && !is_ours("jit") && !is_ours("xjit:a"));
     }
@@ -84,6 +91,9 @@ mod tests {
         let grant = GrantId::from_random([7; 10]);
         for name in ["", "jit-", "jit-x", "jit-jit-0000000000000000", &grant.group(), grant.as_str()] {
             assert_eq!(GrantId::of_binding(name), None, "{name}");
+        }
+        for name in ["", "jit:", "alice", "jit-alice", &daemon("h"), &probe("h"), "jit:jit:alice"] {
+            assert_eq!(PersonName::of_user(name), None, "{name}");
         }
     }
 }

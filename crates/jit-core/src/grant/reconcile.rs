@@ -3,7 +3,7 @@
 //! ```text
 //!  grants, taken before the list ─► Comparison ◄─ is_odd ─ each binding, page after page
 //!                                       │ what is odd is kept
-//!                                       ├─► deviations: missing, altered, foreign ─► the grant is ended
+//!                                       ├─► deviations: missing, altered, foreign, of the user ─► the grant is ended
 //!                                       └─► of no open grant: came late, and is taken away, or is reported and left alone
 //! ```
 //! Pure, and it holds only what is odd: a cluster may have 10,000 bindings. A binding is a grant's by its uid, never by
@@ -12,7 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::request::Access;
+use super::request::{Access, PersonName};
 use super::{Found, Grant, GrantId, Phase};
 use crate::rbac::role::ResolvedRole;
 
@@ -35,6 +35,8 @@ pub enum Deviation<'f> {
     Altered(&'f Found),
     /// A binding that is none of them names the group of the grant.
     Foreign(&'f Found),
+    /// A binding gives something to the user name of its holder, which every certificate of theirs carries.
+    OfUser(&'f Found),
 }
 
 /// How the role of a grant differs from the one that was approved.
@@ -93,7 +95,14 @@ impl<'a> Comparison<'a> {
                 let naming = naming.get(grant.id.group().as_str())?;
                 naming.iter().find(|found| !grant.binding_uids.contains(&found.uid))
             };
-            altered.map(Deviation::Altered).or_else(|| foreign().map(|found| Deviation::Foreign(found)))
+            let of_user = || {
+                let user = grant.requester.user();
+                naming.get(user.as_str())?.iter().find(|found| found.names_user(&user))
+            };
+            altered
+                .map(Deviation::Altered)
+                .or_else(|| foreign().map(|found| Deviation::Foreign(found)))
+                .or_else(|| of_user().map(|found| Deviation::OfUser(found)))
         };
         live(self.known).filter_map(|grant| judge(grant).map(|deviation| (&grant.id, deviation))).collect()
     }
@@ -113,6 +122,16 @@ impl<'a> Comparison<'a> {
         };
         odd.iter().filter(|found| may_be_ours(found) && !is_ours(found)).collect()
     }
+}
+
+/// The people whose user names a binding gives something to. Only groups of grants are ever given anything, so whoever made
+/// it, every certificate of that person has more than its grant.
+pub fn people_named(found: &Found) -> impl Iterator<Item = PersonName> {
+    found
+        .subjects
+        .iter()
+        .filter(|subject| subject.kind == "User")
+        .filter_map(|subject| PersonName::of_user(&subject.name))
 }
 
 /// How the role as it is now differs from the one that was approved; none when it is the same.
@@ -192,6 +211,7 @@ mod tests {
             Deviation::Missing => format!("{}: missing", number(grant)),
             Deviation::Altered(found) => format!("{}: altered {}", number(grant), found.uid),
             Deviation::Foreign(found) => format!("{}: foreign {}", number(grant), found.uid),
+            Deviation::OfUser(found) => format!("{}: of user {}", number(grant), found.uid),
         };
         let deviations = comparison.deviations(&odd).into_iter().map(described).collect();
         let unknown = comparison.of_no_grant(&odd, since).into_iter().map(|found| found.uid.clone()).collect();
@@ -203,6 +223,13 @@ mod tests {
         let live = |uids: &[&str]| grant(1, "live", uids);
         let other_subject = |found| with(found, |found| found.subjects = vec![group(7)]);
         let without_labels = |found| with(found, |found| found.of_host = None);
+        let alice = brought_to("live").requester.user();
+        let of_user = |uid: &str, kind: &str| {
+            let subject = Subject { kind: kind.to_owned(), name: alice.clone(), namespace: None };
+            with(made(1, "a", uid), |found| {
+                (found.name, found.of_host, found.subjects) = ("x".to_owned(), None, vec![subject]);
+            })
+        };
         let renamed = |found, name: &str| with(found, |found| found.name = name.to_owned());
         let a = || made(1, "a", "u-a");
         type Case<'a> = (&'a str, Vec<Arc<Grant>>, Vec<Found>, &'a [&'a str], &'a [&'a str]);
@@ -303,6 +330,21 @@ mod tests {
                 &["1: altered u-a"],
                 &[],
             ),
+            (
+                "another binding names the user",
+                vec![live(&["u-a"]), grant(2, "ending", &["u-2"])],
+                vec![a(), of_user("u-x", "User")],
+                &["1: of user u-x"],
+                &[],
+            ),
+            (
+                "the user is named beside the group",
+                vec![live(&["u-a"])],
+                vec![with(a(), |found| found.subjects.extend(of_user("", "User").subjects))],
+                &["1: altered u-a"],
+                &[],
+            ),
+            ("a group of the user's name", vec![live(&["u-a"])], vec![a(), of_user("u-x", "Group")], &[], &[]),
             ("the labels are ours and nobody knows it", vec![], vec![made(3, "a", "u-3")], &[], &["u-3"]),
             (
                 "the labels are another host's and nobody knows it",

@@ -62,6 +62,8 @@ codes! {
     RoleMissing: "role-missing";
     /// The role grants nothing in this scope, so it can't be shown to work or to end.
     RoleEmpty: "role-empty";
+    /// The cluster gives something to the person's own user name, which no grant gives or ends.
+    UserBound: "user-bound";
     /// The role changed since it was approved.
     RoleDrift: "role-drift";
     /// The configuration names no such cluster.
