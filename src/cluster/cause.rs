@@ -8,18 +8,24 @@ use std::io::{Error as IoError, ErrorKind};
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// Why no answer came, in the words of the innermost error.
+/// Why no answer came: of a certificate in our words, else in those of the innermost error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// The certificate of the API server was not signed by the authority of the configuration.
-    #[error("{0}")]
-    Untrusted(String),
+    #[error("its certificate was not signed by the configured authority")]
+    Untrusted,
     /// The certificate of the API server is for another name.
-    #[error("{0}")]
-    WrongName(String),
+    #[error("its certificate is for another name")]
+    WrongName,
     /// The certificate of the API server is no longer valid.
-    #[error("{0}")]
-    Expired(String),
+    #[error("its certificate has expired")]
+    Expired,
+    /// The certificate of the API server is not valid yet.
+    #[error("its certificate is not valid yet")]
+    NotYetValid,
+    /// The certificate of the API server is none that a server may have, an authority's for example.
+    #[error("its certificate is not one for a server")]
+    Unfit,
     /// The name in the URL has no address.
     #[error("{0}")]
     Unresolved(String),
@@ -38,21 +44,22 @@ pub(super) struct Unresolved(#[source] pub(super) IoError);
 
 impl Cause {
     pub(super) fn of(error: &(dyn StdError + 'static)) -> Self {
-        let kind = chain(error).find_map(kind).unwrap_or(Self::Other);
-        kind(innermost(error))
+        chain(error).find_map(kind).unwrap_or_else(|| Self::Other(innermost(error)))
     }
 
     /// What to do about it, where that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Untrusted(_) => Some(
+            Self::Untrusted => Some(
                 "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
             ),
-            Self::WrongName(_) => {
-                Some("`server` has a name that is not in the API server's certificate; use one that is")
-            }
-            Self::Expired(_) => Some("the API server's own certificate is over; renew it, and compare the clocks"),
+            Self::WrongName => Some("`server` has a name that is not in the API server's certificate; use one that is"),
+            Self::Expired => Some("the API server's own certificate is over; renew it, and compare the clocks"),
+            Self::NotYetValid => Some("compare this host's clock with the API server's"),
+            Self::Unfit => Some(
+                "give the API server a certificate of its own, or put this very one into the file of `certificateAuthority`",
+            ),
             Self::Unresolved(_) => {
                 Some("`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can")
             }
@@ -63,20 +70,21 @@ impl Cause {
 }
 
 /// What an error of a chain says about the kind of the failure, if anything.
-fn kind(error: &(dyn StdError + 'static)) -> Option<fn(String) -> Cause> {
+fn kind(error: &(dyn StdError + 'static)) -> Option<Cause> {
     if error.is::<Unresolved>() {
-        return Some(Cause::Unresolved);
+        return Some(Cause::Unresolved(innermost(error)));
     }
     if error.downcast_ref::<IoError>().is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
-        return Some(Cause::Refused);
+        return Some(Cause::Refused(innermost(error)));
     }
     let TlsError::InvalidCertificate(why) = error.downcast_ref()? else { return None };
-    match why {
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => Some(Cause::Untrusted),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Some(Cause::WrongName),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Some(Cause::Expired),
-        _ => None,
-    }
+    Some(match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => Cause::Untrusted,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Cause::WrongName,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => Cause::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Cause::NotYetValid,
+        _ => Cause::Unfit,
+    })
 }
 
 /// The words of the innermost error: what is above says only that a request failed.
@@ -86,7 +94,7 @@ pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
 
 /// An error and each cause below it. The `source` of an I/O error that wraps another error is that of the other, which
 /// itself would be passed over.
-fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(super) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<IoError>().and_then(IoError::get_ref) {
         Some(wrapped) => Some(wrapped),
         None => error.source(),
@@ -106,11 +114,14 @@ mod tests {
         // As hyper-rustls and tokio-rustls wrap it.
         let tls = |why| IoError::other(IoError::new(ErrorKind::InvalidData, TlsError::InvalidCertificate(why))).into();
         type Case = (Box<dyn StdError + Send + Sync>, fn(String) -> Cause, bool);
-        let cases: [Case; 8] = [
-            (tls(CertificateError::UnknownIssuer), Cause::Untrusted, true),
-            (tls(CertificateError::BadSignature), Cause::Untrusted, true),
-            (TlsError::InvalidCertificate(CertificateError::NotValidForName).into(), Cause::WrongName, true),
-            (tls(CertificateError::Expired), Cause::Expired, true),
+        let cases: [Case; 11] = [
+            (tls(CertificateError::UnknownIssuer), |_| Cause::Untrusted, true),
+            (tls(CertificateError::BadSignature), |_| Cause::Untrusted, true),
+            (TlsError::InvalidCertificate(CertificateError::NotValidForName).into(), |_| Cause::WrongName, true),
+            (tls(CertificateError::Expired), |_| Cause::Expired, true),
+            (tls(CertificateError::NotValidYet), |_| Cause::NotYetValid, true),
+            (tls(CertificateError::InvalidPurpose), |_| Cause::Unfit, true),
+            (TlsError::InvalidCertificate(CertificateError::BadEncoding).into(), |_| Cause::Unfit, true),
             (Unresolved(IoError::other("failed to lookup address information")).into(), Cause::Unresolved, true),
             (IoError::from(ErrorKind::ConnectionRefused).into(), Cause::Refused, true),
             (IoError::from(ErrorKind::ConnectionReset).into(), Cause::Other, false),
@@ -120,7 +131,8 @@ mod tests {
             let words = innermost(error.as_ref());
             let cause = Cause::of(&Outer(Box::new(Outer(error))));
             assert_eq!(cause, kind(words.clone()));
-            assert_eq!(cause.to_string(), words);
+            // A library's words for a certificate are nobody's.
+            assert!(!cause.to_string().contains("Certificate") && !cause.to_string().contains("peer"), "{cause}");
             assert_eq!(cause.hint().is_some(), has_hint, "{cause:?}");
         }
     }

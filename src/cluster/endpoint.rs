@@ -99,6 +99,9 @@ impl Endpoint {
             .find(|named| named.name == context.cluster)
             .and_then(|named| named.cluster.as_ref())
             .ok_or_else(|| wrong(format!("holds no cluster `{}`", context.cluster)))?;
+        if let Some(key) = unused_key(cluster) {
+            return Err(wrong(format!("its cluster has `{key}`, which jitd does not know how to use")));
+        }
         let server = cluster.server.as_deref().ok_or_else(|| wrong("its cluster has no server".to_owned()))?;
         let ca_pem = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
             (Some(data), _) => {
@@ -176,6 +179,17 @@ impl Credential {
             }
         }
     }
+}
+
+/// A key by which kubectl would reach the cluster in another way than we do, who would come to somewhere else or to
+/// nobody.
+fn unused_key(cluster: &kube::config::Cluster) -> Option<&'static str> {
+    let keys = [
+        ("proxy-url", cluster.proxy_url.is_some()),
+        ("tls-server-name", cluster.tls_server_name.is_some()),
+        ("insecure-skip-tls-verify", cluster.insecure_skip_tls_verify == Some(true)),
+    ];
+    keys.into_iter().find_map(|(key, is_set)| is_set.then_some(key))
 }
 
 fn current_context(file: &Kubeconfig) -> Result<&kube::config::Context, String> {

@@ -15,6 +15,7 @@ mod failure;
 mod inspect;
 mod list;
 mod names;
+mod pinned;
 mod probe;
 mod review;
 mod role;

@@ -1,18 +1,22 @@
 //! One request to one API server: how many run at once, and how long each may take.
 //!
-//! It must never repeat a request by itself. Only the rest of `cluster` calls it.
+//! It must never repeat what was answered, nor anything twice. Once it repeats what got lost on a connection that may have
+//! been dead before: whatever is sent from here is safe to repeat, for what we create has a name of its own, and what we
+//! delete its uid. Only the rest of `cluster` calls it.
 
 use std::error::Error as StdError;
 use std::io::Error as IoError;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Request, Response};
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::Error as HttpError;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -21,12 +25,14 @@ use kube::Config;
 use kube::client::{Body, ConfigExt};
 use kube::core::Status;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
-use super::cause::{Cause, Unresolved, innermost};
+use super::cause::{Cause, Unresolved, chain, innermost};
 use super::endpoint::{Credential, Endpoint, EndpointError};
 use super::failure::ClusterError;
+use super::pinned::Pinned;
 use crate::dependency::Dependency;
 
 /// The limits of one connection to an API server.
@@ -49,8 +55,16 @@ impl Limits {
 /// The largest answer that is read, bytes. A page of 500 bindings is under 1 MiB.
 pub(super) const LARGEST_ANSWER: usize = 16 << 20;
 
-/// How long a connection is kept that nobody uses.
-const IDLE: Duration = Duration::from_secs(90);
+/// How long a connection is kept that nobody uses. Whatever is in between forgets those that are idle, some without a word
+/// after less than a minute; the next request would be sent to nobody.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// After so long without any answer a connection may be one that somebody in between has forgotten.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// How long the kernel waits until the other side has taken what was sent (TCP_USER_TIMEOUT, tcp(7)). The packets are
+/// repeated several times within it.
+const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 
 /// Takes one request to an API server and brings its whole answer, whatever its status. It fails only when there is
 /// no answer. The usual one is a network with our credential; a test can give an API server that is a function
@@ -63,25 +77,42 @@ pub(super) struct Transport {
     turns: Semaphore,
     limits: Limits,
     dns: Dependency,
+    /// When anything was answered last.
+    answered: Mutex<Option<Instant>>,
 }
 
 enum Route {
     /// Connections of ours, replaced whenever the credential is.
-    Network(RwLock<Exchange>),
+    Network(RwLock<Connections>),
     /// What the caller gave. It knows no credential.
     Given(Exchange),
+}
+
+/// Two ways to the same place.
+#[derive(Clone)]
+struct Connections {
+    /// On connections that are kept for the next request.
+    kept: Exchange,
+    /// Each on a connection of its own.
+    fresh: Exchange,
+}
+
+/// Why there is no answer.
+enum Lost {
+    Failed(BoxError),
+    TimedOut(Duration),
 }
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, EndpointError> {
         let dns = dns(&endpoint);
         let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits, &dns)?));
-        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits, dns })
+        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits, dns, answered: Mutex::default() })
     }
 
     pub(super) fn over(endpoint: Endpoint, exchange: Exchange, limits: Limits) -> Self {
-        let dns = dns(&endpoint);
-        Self { endpoint, route: Route::Given(exchange), turns: Semaphore::new(limits.at_once), limits, dns }
+        let (dns, route, turns) = (dns(&endpoint), Route::Given(exchange), Semaphore::new(limits.at_once));
+        Self { endpoint, route, turns, limits, dns, answered: Mutex::default() }
     }
 
     /// What finds the address of the API server.
@@ -131,15 +162,40 @@ impl Transport {
             return Err(self.timed_out(self.limits.turn));
         };
         drop(waiting);
-        let exchange = match &self.route {
-            Route::Network(current) => current.read().unwrap_or_else(PoisonError::into_inner).clone(),
-            Route::Given(exchange) => exchange.clone(),
+        let answered = match &self.route {
+            Route::Network(current) => {
+                let connections = current.read().unwrap_or_else(PoisonError::into_inner).clone();
+                self.over_network(connections, request).await
+            }
+            Route::Given(exchange) => attempt(exchange.clone(), request, self.limits.answer).await,
         };
-        match tokio::time::timeout(self.limits.answer, exchange.oneshot(request.map(Body::from))).await {
-            Ok(Ok(answer)) => Ok(Reply::from(answer)),
-            Ok(Err(why)) => Err(self.unreachable(why.as_ref())),
-            Err(_) => Err(self.timed_out(self.limits.answer)),
+        match answered {
+            Ok(answer) => Ok(Reply::from(answer)),
+            Err(Lost::Failed(why)) => Err(self.unreachable(why.as_ref())),
+            Err(Lost::TimedOut(after)) => Err(self.timed_out(after)),
         }
+    }
+
+    /// Sends a request on a kept connection and, when it got lost on one that may have been dead before, once more on a
+    /// fresh one. Where answers come in all the time a connection is not dead, and a slow API server is not asked twice.
+    async fn over_network(
+        &self,
+        Connections { kept, fresh }: Connections,
+        request: Request<Vec<u8>>,
+    ) -> Result<Response<Bytes>, Lost> {
+        let last = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = last.is_some_and(|last| last.elapsed() >= QUIET).then(|| request.clone());
+        let patience = if again.is_some() { self.limits.answer / 2 } else { self.limits.answer };
+        let mut answered = attempt(kept, request, patience).await;
+        if let (Err(lost), Some(again)) = (&answered, again)
+            && !lost.is_of_connecting()
+        {
+            answered = attempt(fresh, again, self.limits.answer).await;
+        }
+        if answered.is_ok() {
+            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        answered
     }
 
     /// Sends one request and answers with what a success holds.
@@ -170,6 +226,23 @@ impl Transport {
 
     fn timed_out(&self, after: Duration) -> ClusterError {
         ClusterError::TimedOut { cluster: self.endpoint.name().clone(), after }
+    }
+}
+
+impl Lost {
+    /// Whether no connection came to be, so that there was none that could have been dead.
+    fn is_of_connecting(&self) -> bool {
+        match self {
+            Self::Failed(why) => chain(why.as_ref()).any(|why| why.downcast_ref().is_some_and(HttpError::is_connect)),
+            Self::TimedOut(_) => false,
+        }
+    }
+}
+
+async fn attempt(exchange: Exchange, request: Request<Vec<u8>>, patience: Duration) -> Result<Response<Bytes>, Lost> {
+    match tokio::time::timeout(patience, exchange.oneshot(request.map(Body::from))).await {
+        Ok(answered) => answered.map_err(Lost::Failed),
+        Err(_) => Err(Lost::TimedOut(patience)),
     }
 }
 
@@ -248,7 +321,7 @@ fn connections(
     credential: &Credential,
     limits: Limits,
     dns: &Dependency,
-) -> Result<Exchange, EndpointError> {
+) -> Result<Connections, EndpointError> {
     let wrong = |why: String| EndpointError { cluster: endpoint.name().clone(), field: "credential", why };
     let mut config = Config::new(endpoint.uri().clone());
     config.root_cert = Some(endpoint.ca_der().to_vec());
@@ -264,23 +337,31 @@ fn connections(
     let mut tcp = HttpConnector::new_with_resolver(resolver);
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_keepalive(Some(IDLE));
+    tcp.set_tcp_user_timeout(Some(TAKEN_WITHIN));
     tcp.set_connect_timeout(Some(limits.answer));
     let refused = |why: kube::Error| wrong(innermost(&why));
-    let https = config.rustls_https_connector_with_connector(tcp).map_err(refused)?;
-    let http = HttpClient::builder(TokioExecutor::new())
-        .pool_idle_timeout(IDLE)
-        .pool_timer(TokioTimer::new())
-        .pool_max_idle_per_host(limits.at_once)
-        .build::<_, Body>(https);
-    let headers = config.extra_headers_layer().map_err(refused)?;
-    let authorization = config.auth_layer().map_err(refused)?;
-    let stack = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
-        .option_layer(authorization)
-        .layer(headers)
-        .map_err(BoxError::from)
-        .service(http)
-        .and_then(whole);
-    Ok(BoxCloneSyncService::new(stack))
+    let mut tls = config.rustls_client_config().map_err(refused)?;
+    let pinned = Pinned::new(endpoint.ca_der()).map_err(|why| EndpointError {
+        cluster: endpoint.name().clone(),
+        field: "certificate-authority",
+        why,
+    })?;
+    tls.dangerous().set_certificate_verifier(Arc::new(pinned));
+    let https = HttpsConnector::from((tcp, Arc::new(tls)));
+    let stack = |kept: usize| {
+        let http = HttpClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE)
+            .pool_timer(TokioTimer::new())
+            .pool_max_idle_per_host(kept)
+            .build::<_, Body>(https.clone());
+        let stack = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .option_layer(config.auth_layer().map_err(refused)?)
+            .layer(config.extra_headers_layer().map_err(refused)?)
+            .map_err(BoxError::from)
+            .service(http)
+            .and_then(whole);
+        Ok(BoxCloneSyncService::new(stack))
+    };
+    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)? })
 }

@@ -512,7 +512,7 @@ async fn a_server_that_the_authority_did_not_sign_is_not_spoken_to() {
     let cluster =
         Cluster::connect(endpoint, "it", &Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
     let error = cluster.about().await.unwrap_err();
-    assert!(matches!(&error, ClusterError::Unreachable { cause: Cause::Untrusted(_), .. }), "{error}");
+    assert!(matches!(&error, ClusterError::Unreachable { cause: Cause::Untrusted, .. }), "{error}");
     bench.remove().await;
 }
 

@@ -421,8 +421,10 @@ fn mistakes_towards_the_cluster_are_found() {
     }
     let (right, wrong) = (bastion.plane.ca.display().to_string(), bastion.dir.join("var/ca/play/root.crt"));
     bastion.rewrite_config(&format!("\"{right}\""), wrong.to_str().unwrap());
-    examined(&bastion)
-        .finds("cluster play", &["invalid peer certificate", "`certificateAuthority` is not what signed"]);
+    examined(&bastion).finds(
+        "cluster play",
+        &["was not signed by the configured authority", "`certificateAuthority` is not what signed"],
+    );
     bastion.rewrite_config(wrong.to_str().unwrap(), &format!("\"{right}\""));
     examined(&bastion).is_well();
 

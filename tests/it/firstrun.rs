@@ -337,6 +337,32 @@ fn an_administrators_credential_is_never_taken() {
     assert_eq!(fs::read(other.dir.join("etc/far-ca.crt")).unwrap(), fs::read(&plane.ca).unwrap());
 }
 
+/// A way to the cluster that kubectl would take and the daemon does not is refused by the name of its key, not passed over.
+#[test]
+fn a_kubeconfig_that_leads_another_way_is_refused() {
+    for (key, value) in [
+        ("proxy-url", "https://proxy.example:3128"),
+        ("tls-server-name", "kubernetes"),
+        ("insecure-skip-tls-verify", "true"),
+    ] {
+        let (host, file) = (Host::new(), scratch("kubeconfig").join("file"));
+        let words = ["set-cluster", "far", "--server=https://10.9.9.9:6443", &format!("--{key}={value}")];
+        let context = ["set-context", "far", "--cluster=far", "--user=nobody"];
+        for words in [&words[..], &context, &["use-context", "far"]] {
+            let kubectl =
+                Command::new(root().join("bin/kubectl")).arg("config").args(words).env("KUBECONFIG", &file).output();
+            assert!(kubectl.unwrap().status.success(), "{words:?}");
+        }
+        let mut words = vec!["init", "--cluster", "far", "--kubeconfig", file.to_str().unwrap()];
+        words.extend(ANSWERS);
+        words.extend(["--distribution", "other"]);
+        let output = host.jitd(&words);
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains(&format!("has `{key}`, which jitd does not")), "{said}");
+        assert_eq!(host.names("etc"), Vec::<String>::new(), "nothing was written");
+    }
+}
+
 /// With the service's account, its group reads the configuration, and the state is the account's.
 #[test]
 fn root_makes_the_files_for_the_account_of_the_service() {

@@ -5,8 +5,11 @@
 //!  daemon ══ TLS, the middleman's own authority ══► middleman ══ as administrator ══► API server
 //! ```
 //! The real API server does what is asked; only the way there and back is the test's.
+//!
+//! [`Forgetful`] knows less: like a NAT or a load balancer it passes on bytes, and may forget connections.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
@@ -20,6 +23,8 @@ use kube::{Client, Config};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
@@ -68,9 +73,14 @@ struct Shared {
 impl Middleman {
     /// Before the API server of `plane`, passing everything on.
     pub(crate) fn before(plane: &Plane) -> Self {
+        Self::showing(plane, Shown::Signed)
+    }
+
+    /// The same with another certificate.
+    pub(crate) fn showing(plane: &Plane, shown: Shown) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (acceptor, ca_pem) = serving();
+        let (acceptor, ca_pem) = serving(shown);
         let ca = scratch("middleman").join("ca.crt");
         std::fs::write(&ca, ca_pem).unwrap();
         let file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
@@ -203,17 +213,106 @@ impl Shared {
     }
 }
 
-/// A serving certificate for loopback, and the authority that signed it.
-fn serving() -> (TlsAcceptor, String) {
-    let ca_key = KeyPair::generate().unwrap();
+/// Somebody who passes on bytes between the daemon and the API server, and forgets connections without a word to either:
+/// what comes on them afterwards is taken and goes nowhere.
+pub(crate) struct Forgetful {
+    /// Where he listens.
+    pub(crate) server: String,
+    state: Arc<Passing>,
+    _runtime: tokio::runtime::Runtime,
+}
+
+#[derive(Default)]
+struct Passing {
+    /// So many connections were made, and so many of the first are forgotten.
+    made: AtomicUsize,
+    forgotten: AtomicUsize,
+    /// So many did the daemon not close yet.
+    open: AtomicUsize,
+}
+
+impl Forgetful {
+    /// Before the API server of `plane`.
+    pub(crate) fn before(plane: &Plane) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let server = format!("https://{}", listener.local_addr().unwrap());
+        let (state, there) = (Arc::new(Passing::default()), plane.server.trim_start_matches("https://").to_owned());
+        let passing = Arc::clone(&state);
+        runtime.spawn(async move {
+            while let Ok((daemon, _)) = listener.accept().await {
+                let number = passing.made.fetch_add(1, Ordering::SeqCst);
+                passing.open.fetch_add(1, Ordering::SeqCst);
+                let (passing, there) = (Arc::clone(&passing), there.clone());
+                tokio::spawn(async move {
+                    let Ok(api_server) = TcpStream::connect(there).await else { return };
+                    let ((from_daemon, to_daemon), (from_there, to_there)) =
+                        (daemon.into_split(), api_server.into_split());
+                    let back = Arc::clone(&passing);
+                    tokio::spawn(async move { back.pass(number, from_there, to_daemon).await });
+                    passing.pass(number, from_daemon, to_there).await;
+                    passing.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Self { server, state, _runtime: runtime }
+    }
+
+    /// Forgets every connection of before.
+    pub(crate) fn forget(&self) {
+        self.state.forgotten.store(self.state.made.load(Ordering::SeqCst), Ordering::SeqCst);
+    }
+
+    /// How many connections the daemon has open.
+    pub(crate) fn open(&self) -> usize {
+        self.state.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Passing {
+    async fn pass(&self, number: usize, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if number >= self.forgotten.load(Ordering::SeqCst) && to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The certificate that he shows, and what he says it is to be believed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// One that his authority signed.
+    Signed,
+    /// An authority's, which signed itself, and nothing above it.
+    ItsOwnAuthority,
+    /// One that some authority signed of which nobody is told; the certificate itself is what is to be believed.
+    Pinned,
+    /// The same for another name.
+    PinnedForAnotherName,
+    /// An authority's that his authority signed.
+    AnAuthoritys,
+}
+
+/// A serving certificate for loopback, and the file of authorities for it.
+fn serving(shown: Shown) -> (TlsAcceptor, String) {
+    let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap();
+    let name = if shown == Shown::PinnedForAnotherName { "elsewhere.example" } else { "127.0.0.1" };
+    let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    if matches!(shown, Shown::ItsOwnAuthority | Shown::AnAuthoritys) {
+        leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let leaf = match shown {
+        Shown::ItsOwnAuthority => leaf.self_signed(&key).unwrap(),
+        _ => leaf.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap(),
+    };
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let tls =
         rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key).unwrap();
-    (TlsAcceptor::from(Arc::new(tls)), ca_pem)
+    let is_above = matches!(shown, Shown::Signed | Shown::AnAuthoritys);
+    (TlsAcceptor::from(Arc::new(tls)), if is_above { ca_pem } else { leaf.pem() })
 }

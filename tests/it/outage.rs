@@ -10,7 +10,7 @@ use jitd::grant::{Fact, GrantId};
 use jitd::trail::{Entry, Trail};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
-use crate::middleman::{Middleman, Play};
+use crate::middleman::{Forgetful, Middleman, Play};
 use crate::plane::{Plane, until, until_within};
 
 /// How long the daemon may take to open its socket when a cluster does not answer, with some room.
@@ -280,6 +280,37 @@ fn an_untrusted_authority_is_told_with_what_to_do() {
     assert!(refused["hint"].as_str().unwrap().contains("--client-ca-file"), "{refused}");
     bastion.plane.trust(&bastion.dir.join("var/ca/play/root.crt"));
     until("the API server reads its file again", || (ask(&Key::new()).0 == 201).then_some(()));
+}
+
+/// What somebody in between has forgotten is asked once more on a connection of its own, and nobody hears of it: not who
+/// asks, not who collects, not who gives back. Nor does a connection lie around until somebody forgets it.
+#[test]
+fn a_connection_that_the_network_forgot_is_nobodys_trouble() {
+    let between = Forgetful::before(Plane::shared());
+    let options = Options { server: Some(between.server.clone()), ..Options::default() };
+    let bastion = Bastion::with(Plane::shared(), options);
+    let forgets = || {
+        // Long enough without an answer that a connection may be dead, and with one that is kept.
+        until("the daemon keeps a connection", || (between.open() > 0).then_some(()));
+        between.forget();
+    };
+    let key = Key::new();
+    drop(bastion.request(ALICE, &bastion.ask("5m"), &Key::new()));
+    let quiet = Instant::now();
+    until("it was quiet for a while", || (quiet.elapsed() > Duration::from_millis(1200)).then_some(()));
+    forgets();
+    let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
+    assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    let quiet = Instant::now();
+    until("it was quiet for a while", || (quiet.elapsed() > Duration::from_millis(1200)).then_some(()));
+    forgets();
+    let access = bastion.collect(&grant, key);
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    let (status, ended) = bastion.post(ALICE, &path(&grant, "/end"), &Value::Null);
+    assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
+    bastion.has_no_fault();
+    // Sooner than any NAT or load balancer that people have.
+    until_within(Duration::from_secs(12), "no connection is left idle", || (between.open() == 0).then_some(()));
 }
 
 fn approved(bastion: &Bastion) -> (Value, Key) {

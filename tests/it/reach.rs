@@ -8,7 +8,56 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
-use crate::plane::{Plane, until, until_within};
+use crate::middleman::{Middleman, Shown};
+use crate::plane::{Plane, root, until, until_within};
+
+/// What kubectl believes of an API server the daemon believes too: also a certificate that is pinned itself, whoever
+/// signed it. Where it is stricter, it says so in words that tell what to do.
+#[test]
+fn a_pinned_certificate_is_believed_as_kubectl_believes_it() {
+    for shown in
+        [Shown::Signed, Shown::ItsOwnAuthority, Shown::Pinned, Shown::PinnedForAnotherName, Shown::AnAuthoritys]
+    {
+        let between = Middleman::showing(Plane::shared(), shown);
+        let mut command = std::process::Command::new(root().join("bin/kubectl"));
+        // Without a credential it would ask for a name and a password.
+        command.args([
+            "--token",
+            "none",
+            "get",
+            "--raw",
+            "/version",
+            "--server",
+            &between.server,
+            "--certificate-authority",
+        ]);
+        let kubectl = command.arg(&between.ca).env("KUBECONFIG", "/dev/null").output().unwrap();
+        let mut bastion = Bastion::prepared(Plane::shared(), between.options());
+        let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
+        let unreachable: Vec<&str> = checked.lines().filter(|line| line.contains("cannot be reached")).collect();
+        match shown {
+            Shown::PinnedForAnotherName => {
+                assert!(!kubectl.status.success());
+                assert!(
+                    unreachable[0].contains("its certificate is for another name; hint: `server` has a name"),
+                    "{checked}"
+                );
+            }
+            Shown::AnAuthoritys => {
+                assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
+                let words = ["its certificate is not one for a server; hint: ", "put this very one into the file"];
+                assert!(words.iter().all(|word| unreachable[0].contains(word)), "{checked}");
+            }
+            _ => {
+                assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
+                assert_eq!(unreachable, Vec::<&str>::new());
+                bastion.serve();
+                let access = bastion.live(&bastion.ask("5m"));
+                assert_eq!(bastion.look(&access, &bastion.ns), 200);
+            }
+        }
+    }
+}
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 

@@ -184,6 +184,7 @@ mod tests {
             ("bad-csr", 422, 4),
             ("role-missing", 422, 4),
             ("role-empty", 422, 4),
+            ("user-bound", 409, 4),
             ("role-drift", 409, 4),
             ("unknown-cluster", 422, 2),
             ("unknown-person", 422, 2),

@@ -1,0 +1,85 @@
+//! Whom we take for the API server: whoever has a certificate of the configured authority, or the configured certificate
+//! itself, as kubectl does.
+//!
+//! rustls knows authorities only: one that is an API server's own certificate, self-signed with `CA:TRUE` or signed by
+//! somebody else, it refuses. Go's verifier takes a certificate that is among the roots as it is (`crypto/x509`
+//! `Certificate.Verify`), when its name, its dates and its purpose fit; so does this. It must never take any other
+//! certificate. `transport` connects with it.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+#[derive(Debug)]
+pub(super) struct Pinned {
+    configured: Vec<CertificateDer<'static>>,
+    below: Arc<WebPkiServerVerifier>,
+}
+
+impl Pinned {
+    pub(super) fn new(configured: &[Vec<u8>]) -> Result<Self, String> {
+        let configured: Vec<_> = configured.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        let mut roots = RootCertStore::empty();
+        for certificate in &configured {
+            roots.add(certificate.clone()).map_err(|_| "one of the certificates can't be read".to_owned())?;
+        }
+        let below = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|why| why.to_string())?;
+        Ok(Self { configured, below })
+    }
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        if !self.configured.iter().any(|configured| configured == certificate) {
+            return self.below.verify_server_cert(certificate, intermediates, name, ocsp, now);
+        }
+        verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+        let (_, read) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+        let seconds = |time: x509_parser::time::ASN1Time| u64::try_from(time.timestamp()).unwrap_or(0);
+        if now.as_secs() > seconds(read.validity().not_after) {
+            return Err(CertificateError::Expired.into());
+        }
+        if now.as_secs() < seconds(read.validity().not_before) {
+            return Err(CertificateError::NotValidYet.into());
+        }
+        // Without the extension it is for any purpose (RFC 5280 section 4.2.1.12).
+        match read.extended_key_usage().map_err(|_| CertificateError::BadEncoding)? {
+            Some(usage) if !usage.value.any && !usage.value.server_auth => Err(CertificateError::InvalidPurpose.into()),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.below.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.below.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.below.supported_verify_schemes()
+    }
+}
