@@ -68,7 +68,7 @@
 //! ca       → files, grant, hint
 //! config   → ca, files, grant, people
 //! manifest → cluster, grant, rbac
-//! check    → cluster, grant, hint, manifest
+//! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, trail
 //! broker   → ca, cluster, dependency, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, rbac

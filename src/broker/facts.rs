@@ -50,7 +50,15 @@ impl ClusterFacts {
 pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let found = try_join_all(namespaces.iter().map(|namespace| site.cluster.namespace(namespace)));
-    let (found, role, version) = tokio::try_join!(found, resolve(site, ask), site.cluster.version())?;
+    let version = async {
+        match site.cluster.version().await {
+            Ok(version) => Ok(version.parse().ok()),
+            // Where not everybody may know it, and an older manifest gives the daemon no right to.
+            Err(ClusterError::Forbidden { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    };
+    let (found, role, version) = tokio::try_join!(found, resolve(site, ask), version)?;
     let (mut labels, mut uids) = (Labels::new(), BTreeMap::new());
     for (name, found) in namespaces.iter().zip(found) {
         if let Some(found) = found {
@@ -60,7 +68,7 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<Clu
     }
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
-    let assessment = risk::assess(rules, &ask.scope, version.parse().ok());
+    let assessment = risk::assess(rules, &ask.scope, version);
     Ok(ClusterFacts { role, labels, namespaces: uids, assessment })
 }
 

@@ -50,7 +50,7 @@ impl Check<'_> {
         }
         if makes_roles {
             attempt.name = TRIED.to_owned();
-            let tried = until_refused(|| self.cluster.would_make_role(&attempt)).await;
+            let tried = until_refused(|| self.cluster.would_make_role(&attempt, &[])).await;
             self.refused_by("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
         }
         // The one binding that is there in any case, and no grant's: what the daemon has its rights by.

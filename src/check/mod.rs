@@ -2,7 +2,7 @@
 //! rights that it needs and no others, and whether the admission policies around it are in place and refuse.
 //!
 //! ```text
-//!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission
+//!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission ─► grants
 //! ```
 //! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
 //! findings.
@@ -10,6 +10,7 @@
 mod admission;
 mod clock;
 mod difference;
+mod grants;
 mod objects;
 mod proof;
 mod rights;
@@ -70,6 +71,18 @@ impl std::fmt::Display for Verdict {
 }
 
 impl Finding {
+    /// Other programs on this host reach the cluster by a proxy, whose `variable` this is.
+    #[must_use]
+    pub fn proxy(cluster: &ClusterName, variable: &str) -> Self {
+        Self {
+            cluster: cluster.to_string(),
+            check: "connection".to_owned(),
+            verdict: Verdict::Warning,
+            found: format!("`{variable}` is set, and jitd connects without a proxy"),
+            hint: Some("this host needs a direct way to `server`".to_owned()),
+        }
+    }
+
     /// Something that is wrong with this cluster on this host.
     #[must_use]
     pub fn fault(cluster: &ClusterName, check: &str, error: &impl Hint) -> Self {
@@ -109,13 +122,18 @@ pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -
     let mut check = Check { cluster, findings: Vec::new() };
     match check.all(policy, host, clock).await {
         // It is one of the daemon's own rights: whatever can't be asked without it is not.
-        Err(error @ ClusterError::Forbidden { .. }) => check.failed("rights", &error),
+        Err(error @ ClusterError::Forbidden { .. }) => check.failed(RIGHTS, &error),
         Err(error) => check.failed("connection", &error),
         Ok(()) => {}
     }
     check.findings
 }
 
+/// The finding about the daemon's rights.
+const RIGHTS: &str = "rights";
+
+const OBJECTS: &str =
+    "an admission policy, a webhook or a quota of the cluster objects: make room there for what jitd makes";
 const APPLY: &str = "apply what `jitd manifest` prints for this cluster";
 
 struct Check<'a> {
@@ -143,19 +161,36 @@ impl Check<'_> {
     }
 
     fn failed(&mut self, check: &str, error: &ClusterError) {
-        let known = match error {
-            ClusterError::Unreachable { cause, .. } => cause.hint(),
-            _ => None,
+        let hint = match error {
+            // Where all rights are there it is none that is missing.
+            ClusterError::Forbidden { .. } if self.lacks_rights() => Some(APPLY.into()),
+            ClusterError::Forbidden { .. } => Some(OBJECTS.into()),
+            _ => error.hint(),
         };
-        let hint = known.map(Cow::Borrowed).or_else(|| error.hint());
         self.tell(Verdict::Fault, check, error.to_string(), hint.as_deref());
+    }
+
+    /// Whether a right of the manifest is missing, or none was asked about yet.
+    fn lacks_rights(&self) -> bool {
+        let mut asked = self.findings.iter().filter(|finding| finding.check == RIGHTS).peekable();
+        asked.peek().is_none() || asked.any(|finding| finding.verdict != Verdict::Ok)
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
         let before = clock();
-        let about = self.cluster.about().await?;
-        self.ok("version", format!("{} at {}", about.version, self.cluster.endpoint().server()));
-        self.clock(about.clock, before, clock());
+        let told = match self.cluster.about().await {
+            Ok(about) => {
+                self.ok("version", format!("{} at {}", about.version, self.cluster.endpoint().server()));
+                about.clock
+            }
+            // Where an administrator took away what everybody has.
+            Err(ClusterError::Forbidden { .. }) => {
+                self.fault("version", "the API server does not tell the daemon its version", APPLY);
+                self.cluster.clock().await?
+            }
+            Err(error) => return Err(error),
+        };
+        self.clock(told, before, clock());
         self.trust(host).await?;
 
         let reaches = manifest::reaches(policy, self.cluster.name());
@@ -167,7 +202,8 @@ impl Check<'_> {
             self.object(object, APPLY).await;
         }
         self.daemon_bindings(policy, host, &objects).await?;
-        self.admission(&reaches, host, &objects).await
+        self.admission(&reaches, host, &objects).await?;
+        self.grants(policy).await
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {

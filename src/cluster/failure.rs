@@ -51,6 +51,12 @@ pub enum ClusterError {
         /// The cluster.
         cluster: ClusterName,
     },
+    /// The API server knows us as nobody (403 for `system:anonymous`): our certificate did not get to it.
+    #[error("cluster `{cluster}` takes us for nobody (`system:anonymous`)")]
+    Anonymous {
+        /// The cluster.
+        cluster: ClusterName,
+    },
     /// The API server knows us and refuses (403): a right is missing, or an admission policy objects.
     #[error("cluster `{cluster}` forbids it: {why}")]
     Forbidden {
@@ -99,12 +105,22 @@ pub enum ClusterError {
 impl Hint for ClusterError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Unreachable { .. } => "check the address, the certificate authority and the network between",
-            Self::TimedOut { .. } | Self::Busy { .. } => "it is tried again; look at the API server's load",
-            Self::Unauthorized { .. } => {
-                "the API server's --client-ca-file has to hold jitd's root, and both clocks have to agree"
+            Self::Unreachable { cause, .. } => {
+                cause.hint().unwrap_or("check the address, the certificate authority and the network between")
             }
-            Self::Forbidden { .. } => "apply what `jitd manifest` prints to the cluster",
+            Self::TimedOut { .. } => "look at the API server's load, and at the network between",
+            Self::Busy { .. } => "look at the API server's load",
+            Self::Unauthorized { .. } => {
+                "the API server's --client-ca-file has to hold jitd's root, or the cluster's `kubeconfig` a valid \
+                 credential, and both clocks have to agree"
+            }
+            Self::Anonymous { .. } => {
+                "something in front of the API server ends TLS, so that no certificate gets through; `server` has to be \
+                 where the API server itself answers"
+            }
+            Self::Forbidden { .. } => {
+                "`jitd check --cluster` tells whether a right is missing, or what in the cluster objects"
+            }
             Self::NotFound { .. } => return None,
             Self::Conflict { .. } => "look at it with kubectl; jitd leaves alone what it did not make",
             Self::Rejected { .. } => "if an admission policy says so, make room there for what jitd binds",
@@ -125,6 +141,7 @@ impl ClusterError {
             // A proxy's words must not pass for the cluster's: "not found" is a proof for the caller.
             (code, None) => Self::Unreadable { cluster, why: format!("{code} without a Kubernetes status: {said}") },
             (403, Some(status)) if is_of_ending_namespace(status) => Self::NotFound { cluster, what: said },
+            (403, _) if said.contains(ANONYMOUS) => Self::Anonymous { cluster },
             (403, _) => Self::Forbidden { cluster, why: said },
             (404, Some(status)) if status.is_not_found() => Self::NotFound { cluster, what: said },
             (409, _) => Self::Conflict { cluster, what: said },
@@ -147,6 +164,10 @@ impl ClusterError {
         }
     }
 }
+
+/// How the API server names in a refusal whoever showed it nothing (k8s.io/apiserver
+/// `endpoints/handlers/responsewriters/errors.go`). Nobody else can have that name.
+const ANONYMOUS: &str = "User \"system:anonymous\" cannot ";
 
 /// What was answered; none when there is no such object.
 pub(super) fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {

@@ -11,6 +11,7 @@ use super::failure::unless_missing;
 use super::names::{bindings, roles};
 use super::{Cluster, ClusterError};
 use crate::grant::Binding;
+use crate::rbac::role::Rule;
 
 impl Cluster {
     /// The API server's clock, also when it refuses us; none when no proxy in between lets it through.
@@ -58,13 +59,13 @@ impl Cluster {
         }
     }
 
-    /// Tries in a dry run to create an empty role named like this binding.
+    /// Tries in a dry run to create a role of these rules, named like this binding.
     ///
     /// # Errors
     /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
-    pub async fn would_make_role(&self, binding: &Binding) -> Result<(), ClusterError> {
+    pub async fn would_make_role(&self, binding: &Binding, rules: &[Rule]) -> Result<(), ClusterError> {
         let Some(namespace) = &binding.namespace else { return Ok(()) };
-        self.dry_run(roles(namespace), self.role_body(binding, &[])?).await
+        self.dry_run(roles(namespace), self.role_body(binding, rules)?).await
     }
 
     /// Tries in a dry run to delete the object at `collection`/`name`.

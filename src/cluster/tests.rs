@@ -20,6 +20,7 @@ use super::binding::LOOK_AGAIN;
 use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
 use crate::grant::{Binding, Found, FoundRole, GrantId, Subject};
+use crate::hint::Hint;
 
 enum Play {
     Answer(u16, String),
@@ -133,6 +134,33 @@ async fn busy_is_told_with_its_wait_and_nothing_is_repeated() {
         assert!(error.is_transient());
         assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
         assert_eq!(seen.requests().len(), 1, "{code}");
+    }
+}
+
+/// What is advised is true wherever it is read: nobody knows here what has to be applied, or who tries again.
+#[tokio::test]
+async fn each_failure_has_its_own_hint() {
+    let anonymous = r#"pods is forbidden: User \"system:anonymous\" cannot list resource"#;
+    let of_anonymous = format!(r#"{{"kind":"Status","message":"{anonymous}","reason":"Forbidden","code":403}}"#);
+    type Case = (fn(&str) -> Play, Option<&'static str>);
+    let cases: [Case; 9] = [
+        (|_| status(401, "Unauthorized"), Some("--client-ca-file has to hold jitd's root")),
+        (|anonymous| Play::Answer(403, anonymous.to_owned()), Some("ends TLS, so that no certificate gets through")),
+        (|_| status(403, "Forbidden"), Some("`jitd check --cluster` tells")),
+        (|_| status(404, "NotFound"), None),
+        (|_| status(409, "AlreadyExists"), Some("look at it with kubectl")),
+        (|_| status(422, "Invalid"), Some("if an admission policy says so")),
+        (|_| status(429, "TooManyRequests"), Some("look at the API server's load")),
+        (|_| Play::Answer(403, "<html>".to_owned()), Some("is it a Kubernetes API server")),
+        (|_| Play::Hang, Some("look at the API server's load, and at the network between")),
+    ];
+    for (play, expected) in cases {
+        let of_anonymous = of_anonymous.clone();
+        let (cluster, _) = fake(move |_, _| play(&of_anonymous)).await;
+        let error = cluster.about().await.unwrap_err();
+        let hint = error.hint();
+        assert_eq!(hint.is_some(), expected.is_some(), "{error}");
+        assert!(hint.is_none_or(|hint| hint.contains(expected.unwrap())), "{error}: {expected:?}");
     }
 }
 

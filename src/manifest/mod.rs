@@ -136,6 +136,10 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
     let mut rules = vec![
         json!({ "apiGroups": [RBAC_GROUP], "resources": ["rolebindings", "clusterrolebindings"], "verbs": ["create", "get", "list", "delete"] }),
         json!({ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }),
+        // What everybody has whom no administrator took `system:basic-user` and `system:public-info-viewer` away from.
+        json!({ "apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews"], "verbs": ["create"] }),
+        json!({ "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"], "verbs": ["create"] }),
+        json!({ "nonResourceURLs": ["/version"], "verbs": ["get"] }),
         json!({ "apiGroups": [""], "resources": ["namespaces"], "verbs": namespaces }),
     ];
     // RBAC can't limit the name of what is created. What such a role may hold is limited by what the daemon holds

@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -76,8 +76,17 @@ impl Middleman {
         Self::showing(plane, Shown::Signed)
     }
 
+    /// One who ends TLS and passes on what he was asked, but not who asked.
+    pub(crate) fn nameless(plane: &Plane) -> Self {
+        Self::passing(plane, Shown::Signed, |config| config.auth_info = AuthInfo::default())
+    }
+
     /// The same with another certificate.
     pub(crate) fn showing(plane: &Plane, shown: Shown) -> Self {
+        Self::passing(plane, shown, |_| {})
+    }
+
+    fn passing(plane: &Plane, shown: Shown, change: impl FnOnce(&mut Config)) -> Self {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (acceptor, ca_pem) = serving(shown);
@@ -85,7 +94,8 @@ impl Middleman {
         std::fs::write(&ca, ca_pem).unwrap();
         let file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
         let (shared, listener) = runtime.block_on(async {
-            let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+            let mut config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await.unwrap();
+            change(&mut config);
             let shared = Shared {
                 client: Client::try_from(config).unwrap(),
                 rules: Mutex::default(),

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
 use crate::middleman::{Middleman, Shown};
-use crate::plane::{Plane, root, until, until_within};
+use crate::plane::{Admin, Plane, root, until, until_within};
+use crate::wall::walled_with;
 
 /// What kubectl believes of an API server the daemon believes too: also a certificate that is pinned itself, whoever
 /// signed it. Where it is stricter, it says so in words that tell what to do.
@@ -56,6 +57,109 @@ fn a_pinned_certificate_is_believed_as_kubectl_believes_it() {
                 assert_eq!(bastion.look(&access, &bastion.ns), 200);
             }
         }
+    }
+}
+
+/// A proxy that ends TLS lets no certificate through: that is said, and not that a manifest has to be applied.
+#[test]
+fn who_ends_tls_in_front_of_the_api_server_is_told() {
+    let between = Middleman::nameless(Plane::shared());
+    let bastion = Bastion::with(Plane::shared(), between.options());
+    let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
+    let faults: Vec<&str> = checked.lines().filter(|line| line.starts_with("fault")).collect();
+    let words = ["play connection: ", "takes us for nobody (`system:anonymous`); hint: ", "ends TLS"];
+    assert!(faults.len() == 1 && words.iter().all(|word| faults[0].contains(word)), "{checked}");
+    let asked = json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
+    let (status, refused) = bastion.post(ALICE, "/v1/grants", &asked);
+    assert_eq!((status, &refused["code"]), (502, &json!("cluster-refused")), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("ends TLS"), "{refused}");
+}
+
+/// Where an administrator took away what everybody may do, the daemon still has all that it needs.
+#[test]
+fn a_cluster_that_tells_nobody_anything_tells_the_daemon() {
+    let plane = Plane::to_stop();
+    let mut bastion = Bastion::prepared(&plane, Options::default());
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let usual = ["system:basic-user", "system:discovery", "system:public-info-viewer"];
+    usual.iter().for_each(|name| bastion.admin.delete(&format!("{bindings}/{name}")));
+    let outsider = Admin::posing_as(&plane, "somebody", &[]);
+    until("nobody is told anything", || (outsider.get("/version").0 == 403).then_some(()));
+    let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
+    bastion.serve();
+    let access = bastion.live(&bastion.ask("5m"));
+    let looked = bastion.look(&access, &bastion.ns);
+    // The API server makes them anew when it starts.
+    plane.stop_api_server();
+    plane.start_api_server();
+    assert_eq!(looked, 200);
+    for line in [
+        "ok      play authority: it is trusted; ",
+        "ok      play version: v",
+        "ok      play trust: ",
+        "ok      play rights: ",
+    ] {
+        assert!(checked.lines().any(|found| found.starts_with(line)), "{line}: {checked}");
+    }
+}
+
+/// The check tries every grant that the policy gives, and says which the cluster would refuse and why.
+#[test]
+fn the_check_tries_what_people_will_ask_for() {
+    let bastion = walled_with(Options::default());
+    let grants = |checked: &str| {
+        checked.lines().filter(|line| line.contains(" play grants: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let check = || grants(&text(&bastion.jitd(&["check", "--cluster"]).stdout));
+    // Five roles in two namespaces, one more in one, one in the whole cluster.
+    assert_eq!(check(), ["ok      play grants: the cluster would take all 12 that were tried"]);
+
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", bastion.shop);
+    let hard = json!({ "count/rolebindings.rbac.authorization.k8s.io": "0" });
+    bastion.admin.create(&quotas, &json!({ "metadata": { "name": "none" }, "spec": { "hard": hard } }));
+    let found = until("the quota is in force", || Some(check()).filter(|found| found[0].starts_with("fault")));
+    let place = format!("in namespace {} would be refused: ", bastion.shop);
+    assert_eq!(found.len(), 5, "{found:#?}");
+    for line in &found {
+        assert!(
+            line.contains(&place) && line.contains("exceeded quota") && line.contains("a quota of the cluster objects"),
+            "{line}"
+        );
+    }
+    bastion.admin.delete(&format!("{quotas}/none"));
+    until("the quota is gone", || check()[0].starts_with("ok").then_some(()));
+
+    // A policy that gives more than the manifest in force: the daemon would find out when somebody was approved.
+    let policy = std::fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
+    bastion.write_policy(
+        &policy
+            .replace("roles: [edit]", "roles: [edit, view]")
+            .replace(&format!("namespaces: [{}]", bastion.ns), "namespaces: [default]"),
+    );
+    let found = check();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    for (line, role) in found.iter().zip(["edit", "view"]) {
+        let words = [
+            &*format!("a grant of ClusterRole `{role}` in namespace default would be refused: "),
+            "no rule of the policy",
+            "; hint: apply what `jitd manifest` prints",
+        ];
+        assert!(words.iter().all(|word| line.contains(word)), "{line}");
+    }
+}
+
+/// A proxy that other programs are told to use is named, where the daemon does not get there without.
+#[test]
+fn a_proxy_that_is_not_used_is_named() {
+    let bastion = Bastion::prepared(Plane::shared(), Options::default());
+    bastion.rewrite_config(&bastion.plane.server, "https://127.0.0.1:1");
+    for (value, told) in [("http://proxy.example:3128", true), ("", false)] {
+        let mut command = std::process::Command::new(root().join("bin/jitd"));
+        command.arg("--config").arg(bastion.dir.join("config.yaml")).args(["check", "--cluster"]);
+        let checked = text(&command.env("HTTPS_PROXY", value).output().unwrap().stdout);
+        let found =
+            checked.lines().any(|line| line.contains("`HTTPS_PROXY` is set, and jitd connects without a proxy"));
+        assert_eq!(found, told, "{checked}");
     }
 }
 

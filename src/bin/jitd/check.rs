@@ -61,6 +61,9 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
 /// How long the certificate without rights lasts that proves the trust.
 const PROBE: SignedDuration = SignedDuration::from_mins(2);
 
+/// The variables by which other programs find their way to an API server.
+const PROXIES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
+
 /// How much is asked of a cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -86,6 +89,10 @@ pub(crate) fn examine(
         let mut findings = check::prove(&probe, &settings.authority, host, CLOCK).await;
         // A kubeconfig gets the daemon in all the same, though not the people.
         let gets_in = settings.kubeconfig.is_some() || findings.iter().all(|found| found.verdict != Verdict::Fault);
+        // What kubectl takes to get there, and we don't.
+        let is_away = findings.iter().any(|found| found.check == "connection" && found.verdict == Verdict::Fault);
+        let proxy = PROXIES.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+        findings.extend(proxy.filter(|_| is_away).map(|variable| Finding::proxy(name, variable)));
         let shared = daemon::shared_authority(config, name, &site.authority());
         findings.extend(shared.map(|error| Finding::fault(name, "authority", &error)));
         if extent == Extent::Whole && gets_in {
