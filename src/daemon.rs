@@ -133,27 +133,20 @@ impl Daemon {
     /// The daemon of a configuration, in the state that the trail says.
     #[must_use]
     pub fn new(config: &Config, outside: Outside) -> Self {
-        let mut readers = config.auditors.clone();
-        readers.extend(config.admins.iter().cloned());
         let broker = Arc::new(Broker::new(Parts {
             opened: outside.opened,
             sites: outside.sites,
             policy: config.policy.clone(),
             people: config.people.clone(),
             times: config.times,
-            overseers: Overseers { readers, admins: config.admins.clone() },
+            overseers: overseers(config),
             clock: outside.clock,
             ids: outside.ids,
         }));
         let stats = Arc::new(SweepStats::default());
         let metrics = Metrics::new(Arc::clone(&stats));
-        let api = Arc::new(Api {
-            broker,
-            people: config.people.clone(),
-            metrics,
-            allowances: Allowances::new(config.rates),
-            host: config.host.to_string(),
-        });
+        let api =
+            Arc::new(Api { broker, metrics, allowances: Allowances::new(config.rates), host: config.host.to_string() });
         Self {
             api,
             stats,
@@ -223,6 +216,13 @@ impl Running {
         self.api.broker.ledger().close();
         Ok(stopped?)
     }
+}
+
+/// Who sees and ends what is not theirs, as a configuration has it.
+#[must_use]
+pub fn overseers(config: &Config) -> Overseers {
+    let readers = config.auditors.iter().chain(&config.admins).cloned().collect();
+    Overseers { readers, admins: config.admins.clone() }
 }
 
 /// A cluster of the configuration, with the authority that signs for it.

@@ -41,7 +41,6 @@ use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
 use crate::hint::Hint;
 use crate::metrics::Metrics;
-use crate::people::People;
 use crate::wire::ErrorCode;
 
 /// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
@@ -54,8 +53,6 @@ const BODY_WITHIN: Duration = Duration::from_secs(10);
 pub struct Api {
     /// The story.
     pub broker: Arc<Broker>,
-    /// Who is known.
-    pub people: People,
     /// What is counted.
     pub metrics: Metrics,
     /// What each account may take.
@@ -69,7 +66,7 @@ impl Api {
     async fn beyond(&self, peer: Peer, Exceeded { limit, error: told }: Exceeded) -> ApiError {
         self.metrics.rate_limited(limit);
         if self.allowances.is_first_beyond(peer)
-            && let Ok(caller) = Caller::identify(peer, &self.people).await
+            && let Ok(caller) = Caller::identify(peer, &self.broker.people()).await
             && let Err(error) = self.broker.record_refusal(caller.person(), &told.problem().code).await
         {
             tracing::warn!(error = %error.in_full(), "the trail can't take that an account does too much");
@@ -82,7 +79,7 @@ impl Api {
         let code = ErrorCode::RateLimited.as_str();
         for (peer, number) in self.allowances.take_beyond() {
             // Who is no person has no place in the trail; the metrics count them.
-            if let Ok(caller) = Caller::identify(peer, &self.people).await {
+            if let Ok(caller) = Caller::identify(peer, &self.broker.people()).await {
                 self.broker.count_refusals(caller.person(), code, number);
             }
         }
@@ -436,12 +433,12 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     let work = match route.may {
         May::Anyone(handler) => return handler(api).await,
         May::Person(handler) => {
-            let caller = Caller::identify(peer, &api.people).await?;
+            let caller = Caller::identify(peer, &api.broker.people()).await?;
             let body = read(route, arrival.headers, arrival.body).await?;
             handler(Call { api, caller, query, body })
         }
         May::Viewer(handler) => {
-            let caller = Caller::identify(peer, &api.people).await?;
+            let caller = Caller::identify(peer, &api.broker.people()).await?;
             let question = match api.allowances.question(uid).await {
                 Ok(question) => question,
                 Err(exceeded) => return Err(api.beyond(peer, exceeded).await),
@@ -452,7 +449,7 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
             handler(Call { api, caller, query, body }, grant)
         }
         May::Operator(handler) => {
-            let caller = peer.operator(&api.people, &api.broker).await?;
+            let caller = peer.operator(&api.broker.people(), &api.broker).await?;
             let body = read(route, arrival.headers, arrival.body).await?;
             handler(Call { api, caller, query, body })
         }

@@ -160,7 +160,10 @@ pub struct Broker {
     sites: BTreeMap<ClusterName, Site>,
     /// Behind a lock, for it is read again under a running daemon.
     policy: RwLock<Arc<Policy>>,
-    people: People,
+    /// Behind a lock, for they are read again too.
+    people: RwLock<People>,
+    /// Those of the start, on whose threads all later ones ask.
+    first_people: People,
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
@@ -202,7 +205,8 @@ impl Broker {
             ids: parts.ids,
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
-            people: parts.people,
+            people: RwLock::new(parts.people.clone()),
+            first_people: parts.people,
             times: parts.times,
             operating: tokio::sync::Mutex::default(),
             bound_user_names: Mutex::default(),
@@ -254,6 +258,18 @@ impl Broker {
         Ok(())
     }
 
+    /// Who is known at this moment.
+    #[must_use]
+    pub fn people(&self) -> People {
+        self.people.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on these people are known, and these see and end what is not theirs.
+    pub fn use_people(&self, people: People, overseers: Overseers) {
+        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.after(&self.first_people);
+        self.ledger.use_overseers(overseers);
+    }
+
     /// Records that the daemon ends in good order.
     ///
     /// # Errors
@@ -269,7 +285,7 @@ impl Broker {
     /// The person of this name with the groups of now; none when the host knows nobody by it. While the name service fails
     /// nobody has lost a right.
     async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
-        or_nobody(self.people.by_name(name).await).map_err(BrokerError::NameService)
+        or_nobody(self.people().by_name(name).await).map_err(BrokerError::NameService)
     }
 
     /// What approvers of a grant are shown beside what is asked.
@@ -312,7 +328,7 @@ impl Broker {
 
     /// Whom this daemon asks, and who may never answer.
     pub fn dependencies(&self) -> impl Iterator<Item = &dyn Watched> {
-        std::iter::once(self.people.host()).chain(self.sites.values().flat_map(Site::dependencies))
+        std::iter::once(self.first_people.host()).chain(self.sites.values().flat_map(Site::dependencies))
     }
 
     /// Records what somebody did, or that it was refused.

@@ -78,6 +78,21 @@ pub struct ClusterConfig {
 pub struct Faults(pub Vec<String>);
 
 impl Config {
+    /// The keys of `config.yaml` in which `new` is another, and which a daemon that runs with this one does not take up.
+    #[must_use]
+    pub fn keys_for_a_restart(&self, new: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("host", self.host != new.host),
+            ("socket", self.socket != new.socket),
+            ("adminSocket", self.admin_socket != new.admin_socket),
+            ("state", self.state != new.state),
+            ("times", self.times != new.times),
+            ("rates", self.rates != new.rates),
+            ("clusters", self.clusters != new.clusters),
+        ];
+        keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
+    }
+
     /// The trail's file.
     #[must_use]
     pub fn trail(&self) -> PathBuf {

@@ -74,7 +74,7 @@ pub struct Overseers {
 pub struct Ledger {
     trail: Trail,
     clock: fn() -> Timestamp,
-    overseers: Overseers,
+    overseers: RwLock<Arc<Overseers>>,
     /// The time of the newest entry, in milliseconds.
     latest: AtomicI64,
     book: RwLock<Book>,
@@ -100,7 +100,7 @@ impl Ledger {
             book: RwLock::new(Book::new(opened.drain)),
             trail: opened.trail,
             clock,
-            overseers,
+            overseers: RwLock::new(Arc::new(overseers)),
             people: Locks::default(),
             keys: Locks::default(),
             signed: AtomicU64::new(0),
@@ -342,8 +342,13 @@ impl Ledger {
 
     /// Who may look at, and who may end, what is not theirs.
     #[must_use]
-    pub fn overseers(&self) -> &Overseers {
-        &self.overseers
+    pub fn overseers(&self) -> Arc<Overseers> {
+        Arc::clone(&self.overseers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on these do.
+    pub fn use_overseers(&self, overseers: Overseers) {
+        *self.overseers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(overseers);
     }
 
     /// How many certificates were signed for people since the start.
@@ -368,7 +373,8 @@ impl Ledger {
         if !legal {
             return Err(LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
         }
-        let overseers = &self.overseers.readers;
+        let overseers = self.overseers();
+        let overseers = &overseers.readers;
         let mut found: Vec<Arc<Grant>> = {
             let book = self.book();
             book.open
@@ -399,7 +405,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Trail`].
     pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), LedgerError> {
-        let overseers = &self.overseers.readers;
+        let overseers = self.overseers();
+        let overseers = &overseers.readers;
         let mut grants: Vec<Arc<Grant>> = {
             let book = self.book();
             book.grants().filter(|grant| approval::may_see(grant, person, overseers)).collect()

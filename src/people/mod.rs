@@ -122,6 +122,13 @@ impl People {
         }
     }
 
+    /// The same people, who ask the host's name service on the threads of `before`: one that hangs then takes no more of
+    /// them than it had.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        Self { host: before.host.clone(), ..self }
+    }
+
     /// The person behind `uid`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use jitd::grant::digest::sha256_hex;
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, Options, text};
+use crate::bastion::{ALICE, BOB, Bastion, DAVE, ERIN, Key, Options, STRANGER, path, text};
 use crate::plane::{Plane, root, until};
 
 /// Any namespace of the bastion, so that a guardrail may forbid one of them.
@@ -68,6 +68,47 @@ fn a_changed_policy_decides_from_the_next_request_on() {
     assert_eq!(bastion.metric("policy_reload_failed"), 0);
     verified(&bastion);
     bastion.has_no_fault();
+}
+
+/// Who is who and who oversees is read again too; what else changed in `config.yaml` is named, for it is not taken up. Of a
+/// file with a fault nothing is.
+#[test]
+fn people_are_read_again_and_what_needs_a_restart_is_named() {
+    let bastion = bastion();
+    let access = bastion.live(&bastion.ask("5m"));
+    let ask =
+        |person| bastion.post(person, "/v1/grants", &json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() })).0;
+    let revoke = || bastion.post(ERIN, &path(&access.grant, "/revoke"), &json!({ "reason": "enough" })).0;
+    assert_eq!((ask(DAVE), ask(STRANGER), revoke()), (403, 403, 403));
+    bastion.rewrite_config(
+        "{name: dave, uids: [420004], groups: []}",
+        "{name: dave, uids: [420004, 420099], groups: [payments-oncall]}",
+    );
+    bastion.rewrite_config("admins: [admins]", "admins: [admins, auditors]");
+    reload(&bastion, TAKEN_UP);
+    assert_eq!((ask(DAVE), ask(STRANGER), revoke()), (201, 201, 200));
+    assert!(!bastion.log().contains("not taken up"), "{}", bastion.log());
+
+    bastion.rewrite_config("socket: run/api.sock", "socket: run/other.sock");
+    bastion.rewrite_config(
+        "clusters:\n",
+        &format!(
+            "clusters:\n- {{name: other, server: \"https://10.0.0.1\", certificateAuthority: \"{}\"}}\n",
+            bastion.plane.ca.display()
+        ),
+    );
+    let named = "keys of config.yaml changed that are not taken up";
+    reload(&bastion, named);
+    let log = bastion.log();
+    let line = log.lines().find(|line| line.contains(named)).unwrap();
+    assert!(line.contains("socket, clusters") && line.contains("hint: `systemctl restart jitd`"), "{line}");
+    assert_eq!(ask(DAVE), 201, "what it serves it serves on");
+
+    bastion.rewrite_config("socket: run/other.sock", "socket: run/api.sock\ncolour: red");
+    bastion.rewrite_config("groups: [payments-oncall]}\n- {name: erin", "groups: []}\n- {name: erin");
+    reload(&bastion, KEPT);
+    assert!(bastion.log().contains("unknown field `colour`"), "{}", bastion.log());
+    assert_eq!((ask(DAVE), bastion.metric("policy_reload_failed")), (201, 1));
 }
 
 /// Access that works goes on as it was approved; only new decisions are made by the new policy.

@@ -2,7 +2,6 @@
 //!
 //! The daemon itself is the library's ([`jitd::daemon`]). Nothing is decided here. `main.rs` calls it.
 
-use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -18,12 +17,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
-use jitd::config::{ClusterConfig, Config, Faults, PolicyFiles};
-use jitd::daemon::{Daemon, Outside};
+use jitd::config::{Config, Faults};
+use jitd::daemon::{self, Daemon, Outside};
 use jitd::dependency::Dependency;
 use jitd::files;
 use jitd::grant::policy::Loaded;
-use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
 use jitd::people::host;
 use jitd::service::{self, Handed, Sockets, StopRequests};
@@ -41,7 +39,7 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     runtime()?.block_on(async {
         // Before anything that takes its time: a signal ends a daemon that does not wait for it.
         let (reload_requests, stop_requests) = (service::reload_requests()?, StopRequests::new()?);
-        run(read(config)?, sockets, reload_requests, stop_requests).await
+        run(config, read(config)?, sockets, reload_requests, stop_requests).await
     })
 }
 
@@ -61,6 +59,7 @@ fn log() {
 }
 
 async fn run(
+    file: &Path,
     config: Config,
     mut sockets: Sockets,
     reload_requests: Signal,
@@ -74,8 +73,7 @@ async fn run(
     let telling = Arc::clone(&watchdog);
     let telling = tokio::spawn(async move { telling.tell().await });
     let feeding = feed(&watchdog, &path)?;
-    let reloading =
-        tokio::spawn(reload(reload_requests, api, Arc::clone(&watchdog), config.policy_files, config.clusters));
+    let reloading = tokio::spawn(reload(reload_requests, api, Arc::clone(&watchdog), file.to_owned(), config));
     tracing::info!(socket = %path.display(), "ready");
     watchdog.ready(0);
     let stop = async {
@@ -110,23 +108,30 @@ fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>
     Ok(Some(tokio::spawn(async move { watchdog.feed(limit).await })))
 }
 
-/// Reads the policy and the guardrails again whenever it is asked to, and nothing else of the configuration.
-/// What can't be taken up whole is not taken up at all: then the policy before stays in force.
-async fn reload(
-    mut requests: Signal,
-    api: Arc<Api>,
-    watchdog: Arc<Watchdog>,
-    files: PolicyFiles,
-    clusters: BTreeMap<ClusterName, ClusterConfig>,
-) {
-    let (files, clusters) = (Arc::new(files), Arc::new(clusters));
+/// Reads all files again whenever it is asked to. The policy, the guardrails, the people and who oversees them are taken up;
+/// what else is new is named, for it needs a restart. What can't be taken up whole is not taken up at all: then everything
+/// stays as it was.
+async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, file: PathBuf, running: Config) {
     let disk = Dependency::new("disk with the policy", 1, POLICY_READ_WITHIN);
     while requests.recv().await.is_some() {
         service::reloading();
-        let (files, clusters) = (Arc::clone(&files), Arc::clone(&clusters));
-        let read = disk.ask((), move || files.read_for(&clusters)).await;
+        let path = file.clone();
+        let read = disk.ask((), move || Config::read(&path)).await;
         let faults = match read {
-            Ok(Ok(read)) => take_up(&api.broker, read).await.err().map(|error| vec![error]),
+            Ok(Ok(read)) => {
+                let keys = running.keys_for_a_restart(&read);
+                let taken_up = take_up(&api.broker, read).await;
+                if taken_up.is_ok() {
+                    if !keys.is_empty() {
+                        tracing::warn!(
+                            keys = keys.join(", "),
+                            "keys of config.yaml changed that are not taken up; hint: `systemctl restart jitd`, access that is live goes on"
+                        );
+                    }
+                    watchdog.needs_restart(keys);
+                }
+                taken_up.err().map(|error| vec![error])
+            }
             Ok(Err(Faults(faults))) => Some(faults),
             Err(error) => Some(vec![error.to_string()]),
         };
@@ -148,9 +153,13 @@ async fn reload(
 /// How long the policy's files are waited for; they may lie on another host.
 const POLICY_READ_WITHIN: Duration = Duration::from_secs(10);
 
-async fn take_up(broker: &Broker, read: Loaded) -> Result<(), String> {
-    let (rules, policy_sha256) = (read.policy.len(), read.policy_sha256.clone());
-    broker.use_policy(read).await.map_err(|error| error.in_full().to_string())?;
+async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
+    let (rules, policy_sha256, overseers) = (read.policy.len(), read.policy_sha256.clone(), daemon::overseers(&read));
+    let Config { policy, guardrails_sha256, people, .. } = read;
+    let loaded = Loaded { policy, policy_sha256: read.policy_sha256, guardrails_sha256 };
+    broker.use_policy(loaded).await.map_err(|error| error.in_full().to_string())?;
+    broker.use_people(people, overseers);
+    tracing::info!("the people, `admins` and `auditors` of config.yaml were taken up");
     tracing::info!(rules, policy_sha256, "the policy was taken up; `jitd manifest` prints what its clusters need now");
     Ok(())
 }
