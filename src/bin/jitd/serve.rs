@@ -176,16 +176,21 @@ struct Doors {
 /// The host's group whose members may open the operators' socket, where there is one; without it only root may.
 const OPERATORS_GROUP: &str = "jit-admins";
 
+/// The host's group whose members may ask, where there is one: nobody else, such as a web server that was broken into, can
+/// even call. As in jitd.socket.
+const USERS_GROUP: &str = "jit-users";
+
 /// The sockets that systemd handed over, or else our own. Where systemd opens any of them it opens all that there are:
 /// the daemon of its unit may not make files beside them.
 fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
     let (users, operators) = match (users, operators) {
         (None, None) => {
-            // Who may do what is decided by who they are; everybody may ask. Who operates is held off by the file too,
-            // which is first, so that whoever reaches the daemon finds both.
-            let operators = listen(&config.admin_socket, 0o660, Some(OPERATORS_GROUP))?;
-            let doors = vec![(Listener::Users, listen(&config.socket, 0o666, None)?), (Listener::Operators, operators)];
+            // Who may do what is decided by who they are; where there is no group of people, everybody may ask. Who operates
+            // is held off by the file in any case. Theirs is first, so that whoever reaches the daemon finds both.
+            let operators = listen(&config.admin_socket, OPERATORS_GROUP, 0o660)?;
+            let users = listen(&config.socket, USERS_GROUP, 0o666)?;
+            let doors = vec![(Listener::Users, users), (Listener::Operators, operators)];
             let ours = vec![config.socket.clone(), config.admin_socket.clone()];
             return Ok(Doors { doors, path: config.socket.clone(), ours });
         }
@@ -219,8 +224,9 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     Ok(Doors { doors, path, ours: Vec::new() })
 }
 
-/// A socket, with a leftover of a daemon that was killed removed; never one that still answers.
-fn listen(path: &Path, mode: u32, group: Option<&str>) -> Result<UnixListener, Failure> {
+/// A socket that only root and the group may open, or where it can't be given to that group, whom `otherwise` lets. A leftover
+/// of a daemon that was killed is removed; never one that still answers.
+fn listen(path: &Path, group: &str, otherwise: u32) -> Result<UnixListener, Failure> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
@@ -232,12 +238,11 @@ fn listen(path: &Path, mode: u32, group: Option<&str>) -> Result<UnixListener, F
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
-    if let Some(group) = group
-        && Uid::effective().is_root()
-        && let Some(group) = host::group_named(group)?
-    {
+    let group = if Uid::effective().is_root() { host::group_named(group)? } else { None };
+    if let Some(group) = &group {
         std::os::unix::fs::chown(path, None, Some(group.gid))?;
     }
+    let mode = group.map_or(otherwise, |_| 0o660);
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
     Ok(listener)
 }
