@@ -125,6 +125,10 @@ exposure: ## what systemd says of our unit and of others, the table of docs/hard
 	@tests/exposure.sh
 
 # Whatever is measured shares the machine with its load, so nothing else should run meanwhile.
+.PHONY: hostile
+hostile: setup ## what two members can do to the others, a minute on each route, on a release build; as root
+	@cargo bench --bench bench -- --strict hostile
+
 .PHONY: bench
 bench: setup ## the numbers of docs/benchmarks.md, as root; ONLY="signing access" runs parts of it
 	@cargo bench --bench bench -- $(ONLY)

@@ -29,6 +29,8 @@ const UNIT: &str = include_str!("../../systemd/jitd.service");
 /// Uids that no account has, far above those that `useradd` gives.
 pub(crate) const ALICE: u32 = 420_001;
 pub(crate) const BOB: u32 = 420_002;
+pub(crate) const CAROL: u32 = 420_003;
+pub(crate) const DAVE: u32 = 420_004;
 
 /// How long a start may take before the run is given up.
 const START_WITHIN: Duration = Duration::from_secs(60);
@@ -43,6 +45,19 @@ impl Daemon {
     /// Makes configuration and authority in `folder`, and lets the cluster trust and allow it. Grants can
     /// be asked for in `namespaces`.
     pub(crate) fn prepare(plane: &Plane, folder: &Path, host: &str, namespaces: &[String]) -> Result<Self, Failure> {
+        // Alice and bob stand for everybody.
+        let rates = json!({ "calls": u32::MAX, "requests": u32::MAX, "certificates": u32::MAX });
+        Self::prepare_with(plane, folder, host, namespaces, &rates)
+    }
+
+    /// The same with `rates:` of the configuration.
+    pub(crate) fn prepare_with(
+        plane: &Plane,
+        folder: &Path,
+        host: &str,
+        namespaces: &[String],
+        rates: &serde_json::Value,
+    ) -> Result<Self, Failure> {
         open_folder(folder)?;
         let config = json!({
             "host": host,
@@ -51,11 +66,12 @@ impl Daemon {
             "state": "var",
             "policy": "policy.yaml",
             "times": { "answer": "24h", "collect": "24h", "certificate": "5m" },
-            // Alice and bob stand for everybody.
-            "rates": { "calls": 1_000_000_000, "requests": 1_000_000_000, "certificates": 1_000_000_000 },
+            "rates": rates,
             "people": [
                 { "name": "alice", "uids": [ALICE], "groups": ["oncall"] },
                 { "name": "bob", "uids": [BOB], "groups": ["leads"] },
+                { "name": "carol", "uids": [CAROL], "groups": ["oncall"] },
+                { "name": "dave", "uids": [DAVE], "groups": [] },
             ],
             "clusters": [
                 { "name": "bench", "server": plane.server, "certificateAuthority": plane.folder.join("ca.crt") },
@@ -124,12 +140,17 @@ impl Daemon {
 
     /// Who asks.
     pub(crate) fn alice(&self) -> Target {
-        Target::Socket { path: self.folder.join("run/api.sock"), uid: ALICE }
+        self.caller(ALICE)
     }
 
     /// Who approves.
     pub(crate) fn bob(&self) -> Target {
-        Target::Socket { path: self.folder.join("run/api.sock"), uid: BOB }
+        self.caller(BOB)
+    }
+
+    /// The account with this uid.
+    pub(crate) fn caller(&self, uid: u32) -> Target {
+        Target::Socket { path: self.folder.join("run/api.sock"), uid }
     }
 
     /// Asks for access, with a key of its own as jit-login does.
@@ -184,7 +205,7 @@ fn explained(error: &Failure, log: &Path) -> Failure {
 
 /// A request that waits for its answer.
 pub(crate) struct Pending {
-    id: String,
+    pub(crate) id: String,
     digest: String,
     key: KeyPair,
     csr: String,

@@ -150,6 +150,11 @@ impl Connection {
         Ok(Answer { status: head.status, body })
     }
 
+    /// Sends bytes and reads nothing.
+    pub(crate) async fn send_only(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.send(bytes).await
+    }
+
     fn is_handshaking(&self) -> bool {
         matches!(&self.stream, Stream::Tls { session, .. } if session.is_handshaking())
     }

@@ -5,6 +5,7 @@
 //!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
+//!  hostile ─ what two members can do to the others
 //! ```
 //! Prints one table. Every ratio is of two numbers from the same run. Nothing is left running, and what is
 //! written lies in `target/bench` and is made anew each time. docs/benchmarks.md says how to read it.
@@ -25,6 +26,7 @@ mod authority;
 mod client;
 mod credential;
 mod daemon;
+mod hostile;
 mod http;
 mod load;
 mod many;
@@ -50,12 +52,12 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 6] = ["signing", "access", "credential", "policy", "many", "trail"];
+const PARTS: [&str; 7] = ["signing", "access", "credential", "policy", "many", "trail", "hostile"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
 struct Arguments {
-    /// Only these parts.
+    /// Only these parts; without any all but `hostile`, which takes a quarter of an hour for itself.
     #[arg(value_parser = PARTS)]
     parts: Vec<String>,
     /// Shorter and smaller: to see that it runs, not to quote.
@@ -130,6 +132,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("trail") {
         rows.append(&mut trail::measure(&plane, &folder.join("trail"), &settings).await?);
+    }
+    if arguments.parts.iter().any(|name| name == "hostile") {
+        rows.append(&mut hostile::measure(&plane, &folder.join("hostile"), &settings).await?);
     }
     Ok(rows)
 }

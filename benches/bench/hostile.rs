@@ -1,0 +1,218 @@
+//! What two members can do to the others: alice and dave call one route after the other on all the connections that an
+//! account may have, while carol asks, bob looks and approves, and carol collects.
+//!
+//! ```text
+//!  alone:  carol asks ─► bob shows ─► bob approves ─► carol collects, each with its time
+//!  under:  the same, while 256 connections of alice and dave do their worst for a minute
+//! ```
+//! The daemon has the rates that it has by default. The attackers share the machine with it, and the thread with who
+//! measures them.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::daemon::{ALICE, CAROL, DAVE, Daemon};
+use crate::http::{Connection, Target, request};
+use crate::load::median;
+use crate::plane::Plane;
+use crate::process::run;
+use crate::table::{Row, number};
+use crate::{Failure, Settings, progress};
+
+const NAMESPACE: &str = "hostile";
+
+/// As many connections as one account may have.
+const CONNECTIONS: usize = 128;
+
+/// Carol asks as often as an account may, all in all.
+const BETWEEN_ROUNDS: Duration = Duration::from_secs(4);
+
+/// The median times of a show, an approval and a collection, in milliseconds.
+type Times = [f64; 3];
+
+/// What the connections of an attack do.
+#[derive(Clone)]
+enum Attack {
+    /// The same call, again and again.
+    Call(Vec<u8>),
+    /// The same call, whose answer is never read.
+    Unread(Vec<u8>),
+    /// Nothing but a new connection each time.
+    Connect,
+    /// A body of which a byte comes each 200 ms.
+    Trickle,
+}
+
+pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
+    plane.namespace(NAMESPACE).await?;
+    let mut daemon = Daemon::prepare_with(plane, folder, "hostile", &[NAMESPACE.to_owned()], &json!({}))?;
+    daemon.start().await?;
+    let time = Duration::from_secs(settings.shorter(60, 12));
+    let (mut alice, mut bob) = (daemon.alice().connect().await?, daemon.bob().connect().await?);
+    let renew = daemon.live(&mut alice, &mut bob, NAMESPACE, "24h").await?;
+    let pending = daemon.request(&mut alice, NAMESPACE, "1h").await?;
+    let closed = daemon.request(&mut alice, NAMESPACE, "1h").await?.id;
+    alice.exchange(&request("POST", &format!("/v1/grants/{closed}/withdraw"), None)).await?.json()?;
+    drop((alice, bob));
+
+    progress(&format!("hostile: nobody else, for {} s", time.as_secs()));
+    let (alone, _) = rounds(&daemon, time).await?;
+    let attacks = attacks(pending.approve(), renew, &pending.id, &closed);
+    let mut rows = Vec::new();
+    for (what, attack) in attacks {
+        progress(&format!("hostile: {what}, for {} s", time.as_secs()));
+        let before = lines(&daemon)?;
+        let on = Rc::new(Cell::new(true));
+        let attackers: Vec<_> = [ALICE, DAVE]
+            .into_iter()
+            .flat_map(|uid| std::iter::repeat_n(daemon.caller(uid), CONNECTIONS))
+            .map(|target| tokio::task::spawn_local(attack_with(target, attack.clone(), Rc::clone(&on))))
+            .collect();
+        let (under, others) = rounds(&daemon, time).await?;
+        on.set(false);
+        let mut answers = 0;
+        for attacker in attackers {
+            answers += attacker.await?;
+        }
+        let grown: usize =
+            lines(&daemon)?.iter().skip(before.len()).filter(|line| !is_of(line, &others)).map(String::len).sum();
+        let shown = |times: Times| times.map(|time| number(time, "")).join(" / ");
+        let worst = under.iter().zip(alone).map(|(under, alone)| under / alone).fold(0.0, f64::max);
+        let resident = daemon.running().memory()?.now;
+        rows.push(
+            Row::new(format!("{what}: show / approve / collect, ms"), shown(under))
+                .against(format!("alone {}", shown(alone)))
+                .at_most(worst, 2.0, "×"),
+        );
+        rows.push(
+            Row::new(format!("{what}: the trail grows by"), number(grown as f64 / 1000.0, "kB"))
+                .against(format!("{answers} answers"))
+                .at_most(grown as f64 / 1000.0 / time.as_secs_f64(), 10.0, "kB/s"),
+        );
+        rows.push(Row::new(format!("{what}: memory"), number(resident, "MiB")).at_most(resident, 256.0, "MiB"));
+    }
+    daemon.stop()?;
+    Ok(rows)
+}
+
+/// One attack for each route, and those that are below HTTP.
+fn attacks(approve: Vec<u8>, renew: Vec<u8>, pending: &str, closed: &str) -> Vec<(&'static str, Attack)> {
+    let get = |path: &str| Attack::Call(request("GET", path, None));
+    let post = |path: &str, body: &Value| Attack::Call(request("POST", path, Some(body)));
+    let ask =
+        json!({ "cluster": "bench", "namespaces": [NAMESPACE], "role": "view", "duration": "1h", "reason": "worst" });
+    let words: Vec<String> = (0..50).map(|word| format!("{word:x>60}")).collect();
+    let rules = vec![json!({ "apiGroups": [""], "resources": words, "verbs": ["get"] }); 7];
+    let long =
+        json!({ "cluster": "bench", "namespaces": [NAMESPACE], "rules": rules, "duration": "1h", "reason": "worst" });
+    let csr =
+        serde_json::from_slice::<Value>(&renew[renew.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4..])
+            .expect("a body")["csr"]
+            .clone();
+    vec![
+        ("healthz", get("/healthz")),
+        ("metrics", get("/metrics")),
+        ("openapi", get("/v1/openapi.json")),
+        ("whoami", get("/v1/whoami")),
+        ("list", get("/v1/grants?all=true&limit=1000")),
+        ("show what is over", get(&format!("/v1/grants/{closed}"))),
+        ("events, unread", Attack::Unread(request("GET", &format!("/v1/grants/{pending}/events"), None))),
+        ("list, unread", Attack::Unread(request("GET", "/v1/grants?all=true&limit=1000", None))),
+        ("explain", post("/v1/explain?dryRun=true", &ask)),
+        ("request", post("/v1/grants", &json!({ "ask": ask, "csr": csr }))),
+        ("a long request", post("/v1/grants", &json!({ "ask": long, "csr": csr }))),
+        ("approve one's own", Attack::Call(approve)),
+        ("renew", Attack::Call(renew)),
+        ("connect", Attack::Connect),
+        ("a trickle", Attack::Trickle),
+    ]
+}
+
+/// What one connection does until it is told to stop; how many answers it got.
+async fn attack_with(target: Target, attack: Attack, on: Rc<Cell<bool>>) -> usize {
+    let mut answers = 0;
+    let mut connection: Option<Connection> = None;
+    while on.get() {
+        let mut open = match connection.take() {
+            Some(open) => open,
+            None => match target.connect().await {
+                Ok(open) => open,
+                Err(_) => {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+            },
+        };
+        // Told to stop meanwhile, it does not wait for its answer.
+        let done = tokio::time::timeout(Duration::from_secs(2), async {
+            match &attack {
+                Attack::Call(bytes) => open.exchange_unbounded(bytes).await.map(|_| true),
+                Attack::Unread(bytes) => {
+                    open.send_only(bytes).await?;
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                    Ok(false)
+                }
+                Attack::Connect => Err("enough".into()),
+                Attack::Trickle => {
+                    let head = "POST /v1/explain HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\ncontent-length: 9999\r\n\r\n";
+                    open.send_only(head.as_bytes()).await?;
+                    loop {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        open.send_only(b" ").await?;
+                    }
+                }
+            }
+        })
+        .await;
+        match done {
+            Ok(Ok(answered)) => {
+                answers += usize::from(answered);
+                connection = Some(open);
+            }
+            Ok(Err::<bool, Failure>(_)) | Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    answers
+}
+
+/// Rounds of the others, and the grants that they were about.
+async fn rounds(daemon: &Daemon, time: Duration) -> Result<(Times, BTreeSet<String>), Failure> {
+    let (mut carol, mut bob) = (daemon.caller(CAROL).connect().await?, daemon.bob().connect().await?);
+    let (mut times, mut grants) = ([Vec::new(), Vec::new(), Vec::new()], BTreeSet::new());
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        let next = Instant::now() + BETWEEN_ROUNDS;
+        let pending = daemon.request(&mut carol, NAMESPACE, "10m").await?;
+        let show = request("GET", &format!("/v1/grants/{}", pending.id), None);
+        let (approve, collect) = (pending.approve(), pending.certificate());
+        for (at, (who, bytes)) in
+            [(&mut bob, &show), (&mut daemon.bob().connect().await?, &approve), (&mut carol, &collect)]
+                .into_iter()
+                .enumerate()
+        {
+            let begun = Instant::now();
+            who.exchange(bytes).await?.json()?;
+            times[at].push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        carol.exchange(&request("POST", &format!("/v1/grants/{}/end", pending.id), None)).await?.json()?;
+        grants.insert(pending.id);
+        tokio::time::sleep_until(next.into()).await;
+    }
+    Ok((times.map(median), grants))
+}
+
+/// Every line of the trail.
+fn lines(daemon: &Daemon) -> Result<Vec<String>, Failure> {
+    Ok(run(daemon.command().args(["audit", "export"]))?.lines().map(str::to_owned).collect())
+}
+
+/// Whether a line is about one of these grants.
+fn is_of(line: &str, grants: &BTreeSet<String>) -> bool {
+    let entry: Value = serde_json::from_str(line).unwrap_or_default();
+    entry["grant"].as_str().is_some_and(|grant| grants.contains(grant))
+}
