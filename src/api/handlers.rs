@@ -2,6 +2,7 @@
 //!
 //! Each handler gets the proof that its kind of route asks for; see the table in `mod.rs`.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
 use crate::grant::request::Reason;
 use crate::grant::{Grant, Operator, Phase};
+use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
     DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, ReasonBody, RequestBody, ReviewBody,
@@ -92,6 +94,9 @@ pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
+/// From so many bytes on a page of a list has no more entries.
+const PAGE: usize = 256 * 1024;
+
 pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -100,15 +105,32 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
         all: bool,
         #[serde(default = "usual")]
         limit: usize,
+        from: Option<String>,
     }
     fn usual() -> usize {
         200
     }
     async move {
-        let Query { all, limit } = call.query()?;
-        let (grants, more) = call.api.broker.ledger().list(call.caller.person(), all, limit.clamp(1, 1000)).await?;
-        let grants = grants.iter().map(|grant| view(&call.api, grant)).collect();
-        Ok(Json(GrantList { grants, more, draining: draining(&call.api.broker) }).into_response())
+        let Query { all, limit, from } = call.query()?;
+        let after = from.map(|from| from.parse::<Place>()).transpose();
+        let after = after.map_err(|error| ApiError::malformed(format!("`from`: {error}")))?;
+        let ledger = call.api.broker.ledger();
+        let (listed, more) = ledger.list(call.caller.person(), all, limit.clamp(1, 1000), after.as_ref()).await?;
+        let (mut grants, mut bytes, mut last) = (Vec::with_capacity(listed.len()), 0, None);
+        let all_of_them = listed.len();
+        for (place, grant) in listed {
+            if bytes > PAGE {
+                break;
+            }
+            let view = view(&call.api, &grant);
+            bytes += serde_json::to_vec(&view).map_or(0, |view| view.len());
+            grants.push(view);
+            last = Some(place);
+        }
+        let more = more || grants.len() < all_of_them;
+        let next = last.filter(|_| more).map(|place| place.to_string());
+        grants.sort_by_key(|grant| Reverse(grant.requested_at));
+        Ok(Json(GrantList { grants, more, next, draining: draining(&call.api.broker) }).into_response())
     }
     .boxed()
 }
@@ -158,14 +180,25 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
 }
 
 pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        before: Option<i64>,
+        #[serde(default = "usual")]
+        limit: usize,
+    }
+    fn usual() -> usize {
+        500
+    }
     async move {
-        let lines = call.api.broker.lines_of(&grant.id).await?;
+        let Query { before, limit } = call.query()?;
+        let (lines, more) = call.api.broker.lines_of(&grant.id, before, limit.clamp(1, 1000)).await?;
         let events = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
         let events = events.map_err(|error| {
             tracing::error!(grant = %grant.id, %error, "the trail holds a line that is no JSON");
             ApiError::internal()
         })?;
-        Ok(Json(EventList { events }).into_response())
+        Ok(Json(EventList { events, more }).into_response())
     }
     .boxed()
 }

@@ -210,7 +210,7 @@ fn routes() -> Vec<Route> {
             )
         },
         Route {
-            query: &["all", "limit"],
+            query: &["all", "limit", "from"],
             out_of_trail: true,
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
         },
@@ -242,6 +242,7 @@ fn routes() -> Vec<Route> {
             )
         },
         Route {
+            query: &["before", "limit"],
             out_of_trail: true,
             ..route(
                 get(),

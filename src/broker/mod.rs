@@ -296,12 +296,18 @@ impl Broker {
         Ok(self.ledger.shown_of(id).await?)
     }
 
-    /// The trail's lines about a grant.
+    /// The newest lines of the trail about a grant, of those before event `before` where it is given: at most `limit`, oldest
+    /// first, and whether there are older ones.
     ///
     /// # Errors
     /// [`BrokerError::Ledger`].
-    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, BrokerError> {
-        Ok(self.ledger.lines_of(id).await?)
+    pub async fn lines_of(
+        &self,
+        id: &GrantId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), BrokerError> {
+        Ok(self.ledger.lines_of(id, before, limit).await?)
     }
 
     /// Whether the policy lets grants own roles in this cluster; only then has the daemon a right on them.

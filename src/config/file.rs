@@ -124,7 +124,7 @@ impl TimesFile {
 /// `hostile`.
 pub(super) const CALLS: NonZeroU32 = NonZeroU32::new(1200).unwrap();
 pub(super) const REQUESTS: NonZeroU32 = NonZeroU32::new(20).unwrap();
-pub(super) const CERTIFICATES: NonZeroU32 = NonZeroU32::new(60).unwrap();
+pub(super) const CERTIFICATES: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
 impl RatesFile {
     pub(super) fn meant(&self) -> Rates {

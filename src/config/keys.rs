@@ -44,7 +44,8 @@ pub const KEYS: &[Key] = &[
         "socket",
         "a path",
         Need::Default("/run/jitd/api.sock"),
-        "where the API listens, when systemd does not hand the socket over",
+        "where the API listens, when systemd does not hand the socket over; open to the group `jit-users` where there is \
+         one, else to everybody",
     ),
     key(
         "adminSocket",
@@ -109,7 +110,7 @@ pub const KEYS: &[Key] = &[
         Need::Default("20"),
         "requests, and questions what would be said to one; each stays in the trail for ever",
     ),
-    key("rates.certificates", "a number", Need::Default("60"), "certificates, collected or renewed"),
+    key("rates.certificates", "a number", Need::Default("30"), "certificates, collected or renewed"),
     key(
         "strictPeople",
         "true or false",

@@ -13,9 +13,10 @@ mod open_grant;
 mod tests;
 
 use std::borrow::Cow;
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound::{Included, Unbounded};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -69,6 +70,48 @@ pub struct Overseers {
     /// Groups that may also revoke every grant.
     pub admins: Vec<String>,
 }
+
+/// Where a grant stands in the list of all that somebody may see.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// Over: the number of its request.
+    Closed(i64),
+    /// Open, or owing a review: when it was asked for.
+    Open(Timestamp, GrantId),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(seq) => write!(out, "closed-{seq}"),
+            Self::Open(at, id) => write!(out, "open-{}-{id}", at.as_millisecond()),
+        }
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        let mut words = text.split('-');
+        let place = match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("closed"), Some(seq), None, None) => seq.parse().ok().map(Self::Closed),
+            (Some("open"), Some(at), Some(id), None) => at
+                .parse()
+                .ok()
+                .and_then(|at| Timestamp::from_millisecond(at).ok())
+                .zip(id.parse().ok())
+                .map(|(at, id)| Self::Open(at, id)),
+            _ => None,
+        };
+        place.ok_or(NoPlace)
+    }
+}
+
+/// A text is no place in a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no place in a list; it begins with none")]
+pub struct NoPlace;
 
 /// The grants that are not over or owe a review.
 pub struct Ledger {
@@ -299,12 +342,17 @@ impl Ledger {
         Ok(self.trail.shown_of(id).await?)
     }
 
-    /// The trail's lines about a grant, oldest first.
+    /// The newest lines of the trail about a grant, see [`Trail::lines_of`].
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
-    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, LedgerError> {
-        Ok(self.trail.lines_of(id).await?)
+    pub async fn lines_of(
+        &self,
+        id: &GrantId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), LedgerError> {
+        Ok(self.trail.lines_of(id, before, limit).await?)
     }
 
     /// How often a person asked since that moment, counted up to `most`.
@@ -386,7 +434,7 @@ impl Ledger {
                 .collect()
         };
         if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
-            let closed = self.trail.closed(person, overseers, text, 2).await?.0;
+            let closed = self.trail.closed_beginning(person, overseers, text, 2).await?;
             // One that was over between the two looks is found by both.
             let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
             found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
@@ -398,30 +446,50 @@ impl Ledger {
         }
     }
 
-    /// The grants this person may see, newest first: those that are open or owe a review, and
-    /// with `all` those that are over.
-    /// At most `limit`, and whether there are more.
+    /// The grants this person may see, each with its place in the list: first those that are open or owe a review, and
+    /// with `all` those that are over, each newest first. At most `limit` of those behind `after`, and whether there are
+    /// more.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
-    pub async fn list(&self, person: &Person, all: bool, limit: usize) -> Result<(Vec<Arc<Grant>>, bool), LedgerError> {
+    pub async fn list(
+        &self,
+        person: &Person,
+        all: bool,
+        limit: usize,
+        after: Option<&Place>,
+    ) -> Result<(Vec<(Place, Arc<Grant>)>, bool), LedgerError> {
         let overseers = self.overseers();
         let overseers = &overseers.readers;
-        let mut grants: Vec<Arc<Grant>> = {
-            let book = self.book();
-            book.grants().filter(|grant| approval::may_see(grant, person, overseers)).collect()
+        let mut listed: Vec<(Place, Arc<Grant>)> = match after {
+            Some(Place::Closed(_)) => Vec::new(),
+            after => {
+                let book = self.book();
+                let may_see = |grant: &Arc<Grant>| approval::may_see(grant, person, overseers);
+                let placed = |grant: Arc<Grant>| (Place::Open(grant.requested_at, grant.id.clone()), grant);
+                book.grants()
+                    .filter(may_see)
+                    .map(placed)
+                    .filter(|(place, _)| after.is_none_or(|after| place < after))
+                    .collect()
+            }
         };
-        grants.sort_by_key(|grant| Reverse(grant.requested_at));
-        let mut more = grants.len() > limit;
-        grants.truncate(limit);
+        listed.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+        let mut more = listed.len() > limit;
+        listed.truncate(limit);
         if all && !more {
-            let (closed, older) = self.trail.closed(person, overseers, "", limit - grants.len()).await?;
-            let known: BTreeSet<GrantId> = grants.iter().map(|grant| grant.id.clone()).collect();
-            grants.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
-            grants.sort_by_key(|grant| Reverse(grant.requested_at));
+            let below = match after {
+                Some(Place::Closed(seq)) => *seq,
+                _ => i64::MAX,
+            };
+            let (closed, older) = self.trail.closed(person, overseers, below, limit - listed.len()).await?;
+            // One that was over between the two looks is found by both.
+            let known: BTreeSet<GrantId> = listed.iter().map(|(_, grant)| grant.id.clone()).collect();
+            let closed = closed.into_iter().filter(|(_, grant)| !known.contains(&grant.id));
+            listed.extend(closed.map(|(seq, grant)| (Place::Closed(seq), Arc::new(grant))));
             more = older;
         }
-        Ok((grants, more))
+        Ok((listed, more))
     }
 
     /// Waits until the grant's phase or number of answers is another than given, `patience` is over or the

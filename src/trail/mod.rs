@@ -117,9 +117,10 @@ impl Hint for TrailError {
     }
 }
 
-/// How many questions are answered at a time, and how many lists.
-const QUESTIONS: usize = 2;
-const LISTS: usize = 1;
+/// How many questions are answered at a time, and how many lists. The API lets two of an account wait for either, so that
+/// nobody waits for more than a few of anybody's.
+const QUESTIONS: usize = 4;
+const LISTS: usize = 2;
 
 /// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
 #[derive(Clone)]

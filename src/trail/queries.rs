@@ -18,13 +18,19 @@ use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::{Event, Grant, GrantId, Shown};
 
 impl Trail {
-    /// The lines about a grant, oldest first.
+    /// The newest lines about a grant, of those before event `before` where it is given: at most `limit`, oldest first, and
+    /// whether there are older ones.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
-    pub async fn lines_of(&self, id: &GrantId) -> Result<Vec<String>, TrailError> {
+    pub async fn lines_of(
+        &self,
+        id: &GrantId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), TrailError> {
         let id = id.clone();
-        self.read(&self.questions, move |reader| lines_of(reader, &id)).await
+        self.read(&self.lists, move |reader| lines_of(reader, &id, before, limit)).await
     }
 
     /// The grant of this id, also when it is over; none when nobody ever requested it.
@@ -92,8 +98,8 @@ impl Trail {
         .await
     }
 
-    /// Grants that are over and that `person` may see, newest first: at most `limit`, and whether there
-    /// are more. Ids that begin with `prefix`.
+    /// Grants that are over and that `person` may see, newest first, each with the number of its request: of those whose
+    /// number is below `below` at most `limit`, and whether there are more.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -101,22 +107,36 @@ impl Trail {
         &self,
         person: &Person,
         overseers: &[String],
+        below: i64,
+        limit: usize,
+    ) -> Result<(Vec<(i64, Grant)>, bool), TrailError> {
+        let viewer = Viewer { sees_all: person.is_in_any(overseers), person: person.clone() };
+        self.read(&self.lists, move |reader| {
+            // One more than is asked for tells whether there are more.
+            let found = viewer.newest(reader, limit.saturating_add(1), below)?;
+            let more = found.len() > limit;
+            let grants = found.iter().rev().take(limit).map(|(seq, id)| Ok((*seq, fold(reader, id)?.grant)));
+            Ok((grants.collect::<Result<_, Fault>>()?, more))
+        })
+        .await
+    }
+
+    /// Grants that are over, that `person` may see and whose ids begin with `prefix`: at most `limit`.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn closed_beginning(
+        &self,
+        person: &Person,
+        overseers: &[String],
         prefix: &str,
         limit: usize,
-    ) -> Result<(Vec<Grant>, bool), TrailError> {
+    ) -> Result<Vec<Grant>, TrailError> {
         let viewer = Viewer { sees_all: person.is_in_any(overseers), person: person.clone() };
         let prefix = prefix.to_owned();
-        let readers = if prefix.is_empty() { &self.lists } else { &self.questions };
-        self.read(readers, move |reader| {
-            // One more than is asked for tells whether there are more.
-            let enough = limit.saturating_add(1);
-            let found = match &*prefix {
-                "" => viewer.newest(reader, enough)?,
-                prefix => viewer.beginning(reader, prefix)?,
-            };
-            let more = found.len() > limit;
-            let grants = found.values().rev().take(limit).map(|id| Ok(fold(reader, id)?.grant));
-            Ok((grants.collect::<Result<_, Fault>>()?, more))
+        self.read(&self.questions, move |reader| {
+            let found = viewer.beginning(reader, &prefix)?;
+            found.values().rev().take(limit).map(|id| Ok(fold(reader, id)?.grant)).collect()
         })
         .await
     }
@@ -163,15 +183,15 @@ struct Viewer {
 type Found = BTreeMap<i64, String>;
 
 impl Viewer {
-    /// The newest that they may see: at least `enough`, if there are so many.
-    fn newest(&self, reader: &Connection, enough: usize) -> Result<Found, Fault> {
+    /// The newest below `below` that they may see: at least `enough`, if there are so many.
+    fn newest(&self, reader: &Connection, enough: usize, below: i64) -> Result<Found, Fault> {
         let most = i64::try_from(enough).unwrap_or(i64::MAX);
         let mut found = Found::new();
         // Each of these is in order, and only what is newer than enough others has to be looked at.
         let mut look = |query: &str, of: &str| -> Result<(), Fault> {
             let oldest = found.keys().rev().nth(enough.saturating_sub(1)).copied().unwrap_or(0);
             let mut statement = reader.prepare_cached(query)?;
-            let mut rows = statement.query(params![of, oldest, most])?;
+            let mut rows = statement.query(params![of, oldest, most, below])?;
             while let Some(row) = rows.next()? {
                 found.insert(row.get(0)?, row.get(1)?);
             }
@@ -225,11 +245,11 @@ pub(super) const ASKED_SINCE: &str = "SELECT count(*) FROM (
 /// What is over, newest first: all of it, that of a person, and what people of a group may see. Each numbers its
 /// parameters as the others do.
 pub(super) const CLOSED: &str = "SELECT seq, id FROM grants INDEXED BY grants_in_order
-    WHERE open = 0 AND seq > ?2 ORDER BY seq DESC LIMIT ?3";
+    WHERE open = 0 AND seq > ?2 AND seq < ?4 ORDER BY seq DESC LIMIT ?3";
 pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id FROM grants INDEXED BY grants_of_person
-    WHERE requester = ?1 AND open = 0 AND seq > ?2 ORDER BY seq DESC LIMIT ?3";
+    WHERE requester = ?1 AND open = 0 AND seq > ?2 AND seq < ?4 ORDER BY seq DESC LIMIT ?3";
 pub(super) const CLOSED_FOR_WATCHER: &str = "SELECT seq, id FROM watchers CROSS JOIN grants USING (seq)
-    WHERE watcher = ?1 AND open = 0 AND watchers.seq > ?2 ORDER BY watchers.seq DESC LIMIT ?3";
+    WHERE watcher = ?1 AND open = 0 AND watchers.seq > ?2 AND watchers.seq < ?4 ORDER BY watchers.seq DESC LIMIT ?3";
 
 /// What is over and has an id in a range.
 pub(super) const CLOSED_BEGINNING: &str =
@@ -284,7 +304,37 @@ fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
     open.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
 }
 
-fn lines_of(connection: &Connection, id: &GrantId) -> Result<Vec<String>, Fault> {
-    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
-    Ok(statement.query_map([id.as_str()], |row| row.get(1))?.collect::<Result<_, _>>()?)
+/// The event of a grant before another of it: the grant is asked for too, for the links lead through any.
+pub(super) const BEFORE: &str =
+    "SELECT before FROM events CROSS JOIN links USING (seq) WHERE seq = ?2 AND grant_id = ?1 AND before < seq";
+
+const LAST: &str = "SELECT last FROM grants WHERE id = ?1";
+
+/// So many events of a grant from one of them back, as [`EVENTS_OF`].
+pub(super) const EVENTS_FROM: &str = "WITH RECURSIVE own (at) AS (
+        VALUES (?1)
+        UNION ALL SELECT before FROM own CROSS JOIN links ON seq = at WHERE before < seq
+        LIMIT ?2
+    ) SELECT line FROM own CROSS JOIN events ON seq = at";
+
+fn lines_of(
+    connection: &Connection,
+    id: &GrantId,
+    before: Option<i64>,
+    limit: usize,
+) -> Result<(Vec<String>, bool), Fault> {
+    let newest: Option<i64> = match before {
+        Some(before) => connection.prepare_cached(BEFORE)?.query_row(params![id.as_str(), before], |row| row.get(0)),
+        None => connection.prepare_cached(LAST)?.query_row([id.as_str()], |row| row.get(0)),
+    }
+    .optional()?;
+    let Some(newest) = newest else { return Ok((Vec::new(), false)) };
+    // One more than is asked for tells whether there are more.
+    let most = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
+    let mut statement = connection.prepare_cached(EVENTS_FROM)?;
+    let mut lines: Vec<String> = statement.query_map([newest, most], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let more = lines.len() > limit;
+    lines.truncate(limit);
+    lines.reverse();
+    Ok((lines, more))
 }

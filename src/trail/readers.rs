@@ -1,7 +1,7 @@
 //! Connections that read, a few of them, used in turns.
 //!
-//! Whoever waits for one waits in the runtime and holds no thread. A trail has some for short questions and one for lists,
-//! so that a long list holds up other lists only.
+//! Whoever waits for one waits in the runtime and holds no thread. A trail has some for short questions and some for
+//! lists, so that a long list holds up other lists only.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, TryLockError};

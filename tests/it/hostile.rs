@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, DAVE, Key, Options, Person, as_person, path, text};
+use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, Key, Options, Person, as_person, path, text};
 use crate::plane::{Plane, until};
 
 fn bastion(rates: &'static str) -> Bastion<'static> {
@@ -120,6 +120,84 @@ fn many_refusals_are_one_line() {
     assert_eq!(told.last().unwrap()["event"]["kind"], "stopped");
     let verified = bastion.jitd(&["audit", "verify"]);
     assert!(verified.status.success(), "{}", text(&verified.stderr));
+    bastion.has_no_fault();
+}
+
+/// The limits of a person hold however many calls come at once: what is counted and what is recorded of it are one step.
+#[test]
+fn a_persons_limits_hold_for_calls_at_once() {
+    let rule =
+        |more: &str| format!("who: [payments-oncall], clusters: [play], roles: [view], maxDuration: 10m, {more}");
+    let asked = rule("name: payments, namespaces: [NS], approval: [{groups: [payments-leads]}]");
+    let given = rule("name: now, namespaces: [SHOP], preApproved: true");
+    let policy = format!("limits: {{pending: 5, live: 3}}\nrules:\n- {{{asked}}}\n- {{{given}}}\n");
+    let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
+    let key = Key::new();
+    let statuses = |calls: Vec<Box<dyn Fn() -> (u16, Value) + Send + Sync + '_>>| {
+        let mut counted: BTreeMap<(u16, String), usize> = BTreeMap::new();
+        std::thread::scope(|scope| {
+            let calls: Vec<_> = calls.iter().map(|call| scope.spawn(call)).collect();
+            for call in calls {
+                let (status, answer) = call.join().unwrap();
+                *counted.entry((status, answer["code"].as_str().unwrap_or_default().to_owned())).or_default() += 1;
+            }
+        });
+        counted
+    };
+    let (done, limit) = (String::new(), "limit".to_owned());
+
+    let body = json!({ "ask": bastion.ask("5m"), "csr": key.csr() });
+    let ask = || bastion.post(ALICE, "/v1/grants", &body);
+    let asked = statuses((0..30).map(|_| Box::new(ask) as Box<_>).collect());
+    assert_eq!(asked, BTreeMap::from([((201, done.clone()), 5), ((429, limit.clone()), 25)]));
+
+    let mut at_once = bastion.ask("5m");
+    at_once["namespaces"] = json!([bastion.shop]);
+    let approved: Vec<Value> = (0..16).map(|_| bastion.request(CAROL, &at_once, &key)).collect();
+    let collect = |grant: &Value| bastion.certificate(CAROL, grant, &key);
+    let collected = statuses(approved.iter().map(|grant| Box::new(move || collect(grant)) as Box<_>).collect());
+    assert_eq!(collected, BTreeMap::from([((200, done), 3), ((429, limit), 13)]));
+    bastion.has_no_fault();
+}
+
+/// What is listed comes in pages, each of which says how to get the next; all of them are what one page would be.
+#[test]
+fn lists_and_events_come_in_pages() {
+    let bastion = Bastion::start();
+    let key = Key::new();
+    let grants: Vec<Value> = (0..7).map(|_| bastion.request(ALICE, &bastion.ask("5m"), &key)).collect();
+    for grant in &grants[..4] {
+        assert_eq!(bastion.post(ALICE, &path(grant, "/withdraw"), &Value::Null).0, 200);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        list["grants"].as_array().unwrap().iter().map(|grant| grant["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let whole = bastion.get(ALICE, "/v1/grants?all=true").1;
+    assert_eq!((ids(&whole).len(), &whole["more"], &whole["next"]), (7, &json!(false), &Value::Null));
+    let (mut paged, mut from) = (Vec::new(), String::new());
+    for left in [5, 3, 1, 0] {
+        let page = bastion.get(ALICE, &format!("/v1/grants?all=true&limit=2{from}")).1;
+        assert_eq!(page["more"], left > 0, "{page}");
+        paged.extend(ids(&page));
+        from = page["next"].as_str().map(|next| format!("&from={next}")).unwrap_or_default();
+        assert_eq!(from.is_empty(), left == 0);
+    }
+    assert_eq!(paged, ids(&whole));
+    for wrong in ["x", "open-1", "closed-x", "open-1-2-3"] {
+        assert_eq!(bastion.get(ALICE, &format!("/v1/grants?from={wrong}")).0, 400, "{wrong}");
+    }
+
+    let events = path(&grants[0], "/events");
+    let all = bastion.get(ALICE, &events).1;
+    assert_eq!((all["events"].as_array().unwrap().len(), &all["more"]), (2, &json!(false)));
+    let newest = bastion.get(ALICE, &format!("{events}?limit=1")).1;
+    assert_eq!((&newest["events"][0], &newest["more"]), (&all["events"][1], &json!(true)));
+    let seq = &newest["events"][0]["seq"];
+    let older = bastion.get(ALICE, &format!("{events}?limit=1&before={seq}")).1;
+    assert_eq!((&older["events"], &older["more"]), (&json!([all["events"][0]]), &json!(false)));
+    // From an event of another grant no way leads anywhere.
+    let other = bastion.get(ALICE, &path(&grants[1], "/events")).1["events"][1]["seq"].clone();
+    assert_eq!(bastion.get(ALICE, &format!("{events}?before={other}")).1["events"], json!([]));
     bastion.has_no_fault();
 }
 

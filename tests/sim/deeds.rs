@@ -202,7 +202,9 @@ impl Scene {
     async fn lead(self, name: &'static str) {
         loop {
             sleep(below(16_000)).await;
-            let Ok((visible, _)) = self.broker.ledger().list(&caller(name), happens(50), 50).await else { continue };
+            let listed = self.broker.ledger().list(&caller(name), happens(50), 50, None).await;
+            let Ok((listed, _)) = listed else { continue };
+            let visible: Vec<Arc<Grant>> = listed.into_iter().map(|(_, grant)| grant).collect();
             let waits =
                 |grant: &&Arc<Grant>| grant.phase == Phase::Pending || grant.extension.is_some() || grant.owes_review();
             let waiting: Vec<&Arc<Grant>> = visible.iter().filter(waits).collect();

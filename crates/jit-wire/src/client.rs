@@ -7,6 +7,8 @@
 //! It never sends a byte before it knows who serves, never reads more than a bounded answer, and never
 //! waits without a limit. `jit-login` is its caller; it decides nothing and prints nothing.
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -155,12 +157,27 @@ impl Client {
         self.write("/v1/grants", Some(body), ANSWER).await
     }
 
-    /// The newest `limit` grants that the caller may see; only open ones unless `all`.
+    /// The newest `limit` grants that the caller may see, page by page; only open ones unless `all`.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn list(&mut self, all: bool, limit: u32) -> Result<GrantList, ClientError> {
-        self.read(&format!("/v1/grants?all={all}&limit={limit}"), ANSWER, LIST).await
+        let mut list: GrantList = self.read(&format!("/v1/grants?all={all}&limit={limit}"), ANSWER, LIST).await?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        while let Some(next) = list.next.take().filter(|_| list.grants.len() < most) {
+            let left = most - list.grants.len();
+            let path = format!("/v1/grants?all={all}&limit={left}&from={}", segment(&next));
+            let page: GrantList = self.read(&path, ANSWER, LIST).await?;
+            // One that was over between two pages stands in both.
+            let known: HashSet<String> = list.grants.iter().map(|grant| grant.id.clone()).collect();
+            if page.grants.is_empty() && page.next.is_some() {
+                return Err(protocol("a page of the list is empty, and is not its last".to_owned()));
+            }
+            list.grants.extend(page.grants.into_iter().filter(|grant| !known.contains(&grant.id)));
+            (list.more, list.next) = (page.more, page.next);
+        }
+        list.grants.sort_by_key(|grant| Reverse(grant.requested_at));
+        Ok(list)
     }
 
     /// One grant with its role's rules, by id or a unique prefix of it.
@@ -260,7 +277,18 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub async fn events(&mut self, id: &str) -> Result<EventList, ClientError> {
-        self.read(&path(id, "/events"), ANSWER, LIST).await
+        let mut list: EventList = self.read(&path(id, "/events"), ANSWER, LIST).await?;
+        let (mut newer, mut before) = (Vec::new(), None);
+        while list.more {
+            let first = list.events.first().and_then(|event| event.get("seq")?.as_i64());
+            let first = first.filter(|first| before.is_none_or(|before| *first < before));
+            let first = first.ok_or_else(|| protocol("a page of events does not lead to the next".to_owned()))?;
+            before = Some(first);
+            newer.push(std::mem::take(&mut list.events));
+            list = self.read(&path(id, &format!("/events?before={first}")), ANSWER, LIST).await?;
+        }
+        newer.into_iter().rev().for_each(|page| list.events.extend(page));
+        Ok(list)
     }
 
     /// Whether anything is given, and how many grants stand where; by the operators' socket only.
@@ -479,6 +507,7 @@ const PROBLEM: &str = "application/problem+json";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::extract::RawQuery;
     use axum::response::IntoResponse;
     use axum::routing::{get, post};
     use axum::{Json, Router};
@@ -547,6 +576,49 @@ mod tests {
         let told = client.list(true, 9).await.unwrap_err().to_string();
         assert!(told.contains("grants[1].phase: unknown variant `paused`"), "{told}");
         assert!(told.ends_with("the daemon and this client are of different versions"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_list_in_pages_is_one_list() {
+        let scratch = Scratch::new("pages");
+        let grant = |id: &str, second: u8| {
+            json!({"id": id, "phase": "live", "requester": "alice", "cluster": "prod", "role": "view",
+                "namespaces": [], "access": "role view", "duration": "15m", "reason": "r", "rule": "x", "agreed": [],
+                "digest": "d", "steps": [], "key": "k", "requestedAt": format!("2026-11-23T18:00:{second:02}Z"),
+                "certificates": 0, "answers": 0})
+        };
+        let list = move |RawQuery(query): RawQuery| async move {
+            Json(match query.as_deref() {
+                Some("all=true&limit=3") => {
+                    json!({"more": true, "next": "open-1", "grants": [grant("b", 2), grant("a", 1)]})
+                }
+                Some("all=true&limit=1&from=open-1") => {
+                    json!({"more": true, "next": "closed-9", "grants": [grant("c", 3), grant("a", 1)]})
+                }
+                other => panic!("{other:?}"),
+            })
+        };
+        let events = |RawQuery(query): RawQuery| async move {
+            Json(match query.as_deref() {
+                None => json!({"events": [{"seq": 5}, {"seq": 7}], "more": true}),
+                Some("before=5") => json!({"events": [{"seq": 3}], "more": true}),
+                Some("before=3") => json!({"events": [{"seq": 1}, {"seq": 2}], "more": false}),
+                Some(other) => panic!("{other}"),
+            })
+        };
+        let stuck = || async { Json(json!({"events": [{"seq": 5}], "more": true})) };
+        let routes = Router::new()
+            .route("/v1/grants", get(list))
+            .route("/v1/grants/abcd/events", get(events))
+            .route("/v1/grants/efgh/events", get(stuck));
+        let mut client = Client::connect(&serve(&scratch, routes), Trust::FolderOwner).await.unwrap();
+        let told = client.list(true, 3).await.unwrap();
+        let ids: Vec<&str> = told.grants.iter().map(|grant| &*grant.id).collect();
+        assert_eq!((&*ids, told.more), (&["c", "b", "a"][..], true));
+        let told = client.events("abcd").await.unwrap();
+        let seqs: Vec<i64> = told.events.iter().map(|event| event["seq"].as_i64().unwrap()).collect();
+        assert_eq!(seqs, [1, 2, 3, 5, 7]);
+        assert!(matches!(client.events("efgh").await, Err(ClientError::Protocol { .. })));
     }
 
     #[tokio::test]

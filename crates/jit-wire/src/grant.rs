@@ -414,6 +414,9 @@ pub struct GrantList {
     pub grants: Vec<GrantView>,
     /// Whether there are older ones that were not listed.
     pub more: bool,
+    /// What `from` has to say to get those; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// That nothing is given at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
@@ -423,7 +426,10 @@ pub struct GrantList {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventList {
-    /// The trail's entries about the grant, oldest first, as they stand in the trail.
+    /// The trail's newest entries about the grant, of those before `before`; oldest first, as they stand in the trail.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<serde_json::Value>,
+    /// Whether there are older ones; `before` is the `seq` of the first of these then.
+    #[serde(default)]
+    pub more: bool,
 }

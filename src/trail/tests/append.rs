@@ -51,7 +51,7 @@ async fn appends_that_wait_share_a_commit() {
     assert_eq!(stored, (3..=502).collect::<Vec<i64>>());
     let commits = transactions(&folder.trail()) - before;
     assert!((1..=20).contains(&commits), "{commits} commits for 500 appends");
-    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 501);
+    assert_eq!(lines(&trail, &id(1)).await.len(), 501);
     trail.close();
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 502);
 }
@@ -80,7 +80,7 @@ async fn facts_of_one_append_stand_together_or_not_at_all() {
     let error = trail.append(vec![requested(2), refused(2), withdrawn(2), requested(1)], None).await.unwrap_err();
     assert!(matches!(error, TrailError::Duplicate), "{error}");
     trail.append(vec![refused(1), withdrawn(1)], Some(2)).await.unwrap();
-    assert!(trail.lines_of(&id(2)).await.unwrap().is_empty());
+    assert!(lines(&trail, &id(2)).await.is_empty());
     trail.close();
     let report = verify_file(&folder.trail(), |_| {}).unwrap();
     assert_eq!((report.events, report.grants, report.open), (4, 1, 0));
@@ -286,10 +286,10 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
     assert!(matches!(Trail::open(&folder.trail()), Err(TrailError::Held(_))));
 
     drop(futures::poll!(std::pin::pin!(trail.append(vec![requested(1)], None))));
-    assert!(trail.lines_of(&id(1)).await.unwrap().is_empty(), "dropped before");
+    assert!(lines(&trail, &id(1)).await.is_empty(), "dropped before");
     may.add_permits(1);
     drop(futures::poll!(std::pin::pin!(trail.append(vec![requested(1)], None))));
-    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1, "dropped after");
+    assert_eq!(lines(&trail, &id(1)).await.len(), 1, "dropped after");
     may.add_permits(100);
     stored.add_permits(100);
     fails.store(true, Ordering::Relaxed);
@@ -300,7 +300,7 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
     lies.store(true, Ordering::Relaxed);
     let failed = trail.append(vec![requested(3)], None).await;
     assert!(matches!(&failed, Err(TrailError::Unavailable { why, .. }) if why == "no sync"), "{failed:?}");
-    assert_eq!(trail.lines_of(&id(3)).await.unwrap().len(), 1, "told as failed, and stored");
+    assert_eq!(lines(&trail, &id(3)).await.len(), 1, "told as failed, and stored");
     lies.store(false, Ordering::Relaxed);
 
     let daemons = Trail::open(&other.trail()).unwrap().trail;

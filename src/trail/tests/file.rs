@@ -59,9 +59,9 @@ async fn a_trail_of_an_earlier_layout_goes_on_as_one_of_the_present() {
         let Opened { trail: same, open: same_open, .. } = Trail::open(&new.trail()).unwrap();
         assert_eq!(open, same_open);
         for number in 1..=3 {
-            let lines = trail.lines_of(&id(number)).await.unwrap();
-            assert_eq!(lines, same.lines_of(&id(number)).await.unwrap());
-            assert!(!lines.is_empty());
+            let told = lines(&trail, &id(number)).await;
+            assert_eq!(told, lines(&same, &id(number)).await);
+            assert!(!told.is_empty());
         }
         assert_eq!(verify_file(&old.trail(), |_| {}).unwrap(), report);
         let found = |folder: &Folder| {

@@ -1,7 +1,8 @@
 //! Questions: who is shown what, and that no answer takes longer in a longer trail.
 
 use super::super::queries::{
-    ASKED_SINCE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_OF, OPEN, WATCHES,
+    ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF, OPEN,
+    WATCHES,
 };
 use super::*;
 use crate::grant::approval;
@@ -16,11 +17,13 @@ fn nothing_is_found_by_reading_all_there_is() {
         (&*format!("{EVENTS_OF} ORDER BY seq"), "events USING INTEGER PRIMARY KEY"),
         (&latest, "events USING INTEGER PRIMARY KEY"),
         (OPEN, "grants USING INDEX grants_in_order"),
-        (CLOSED, "grants USING INDEX grants_in_order (open=? AND rowid>?)"),
-        (CLOSED_OF_PERSON, "grants USING INDEX grants_of_person (requester=? AND rowid>?)"),
-        (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>?)"),
+        (CLOSED, "grants USING INDEX grants_in_order (open=? AND rowid>? AND rowid<?)"),
+        (CLOSED_OF_PERSON, "grants USING INDEX grants_of_person (requester=? AND rowid>? AND rowid<?)"),
+        (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>? AND seq<?)"),
         (CLOSED_BEGINNING, "grants USING INDEX sqlite_autoindex_grants_1 (id>? AND id<?)"),
         (WATCHES, "watchers USING PRIMARY KEY (watcher=? AND seq=?)"),
+        (BEFORE, "events USING INTEGER PRIMARY KEY"),
+        (EVENTS_FROM, "events USING INTEGER PRIMARY KEY"),
         (ASKED_SINCE, "grants USING INDEX grants_of_person (requester=?)"),
     ] {
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
@@ -77,24 +80,35 @@ async fn what_is_over_is_shown_to_whom_it_may_be_newest_first() {
         let overseers = ["auditors".to_owned()];
         let mut seen = Vec::new();
         for number in (0..30).rev().filter(|number| number % 3 != 0) {
-            let lines = trail.lines_of(&id(number)).await.unwrap();
+            let lines = lines(&trail, &id(number)).await;
             let grant = Grant::begin(&parse(&lines[0]).unwrap().fact).unwrap();
             if approval::may_see(&grant, &viewer, &overseers) {
                 seen.push(grant.id);
             }
         }
         for limit in [0, 1, 2, 3, 7, 20, 100] {
-            let (found, more) = trail.closed(&viewer, &overseers, "", limit).await.unwrap();
-            let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
+            let (found, more) = trail.closed(&viewer, &overseers, i64::MAX, limit).await.unwrap();
+            let found: Vec<GrantId> = found.into_iter().map(|(_, grant)| grant.id).collect();
             assert_eq!(found, seen[..limit.min(seen.len())], "{viewer:?}, {limit}");
             assert_eq!(more, seen.len() > limit, "{viewer:?}, {limit}");
         }
+        // Page by page it is the same.
+        let (mut paged, mut below) = (Vec::new(), i64::MAX);
+        loop {
+            let (page, more) = trail.closed(&viewer, &overseers, below, 3).await.unwrap();
+            below = page.last().map_or(below, |(seq, _)| *seq);
+            paged.extend(page.into_iter().map(|(_, grant)| grant.id));
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(paged, seen, "{viewer:?}");
         for number in 0..30 {
             let whole = id(number);
             for prefix in [whole.as_str(), &whole.as_str()[..8]] {
-                let (found, more) = trail.closed(&viewer, &overseers, prefix, 2).await.unwrap();
+                let found = trail.closed_beginning(&viewer, &overseers, prefix, 2).await.unwrap();
                 let found: Vec<GrantId> = found.into_iter().map(|grant| grant.id).collect();
-                assert_eq!((found.contains(&whole), more), (seen.contains(&whole), false), "{viewer:?}, {prefix}");
+                assert_eq!(found.contains(&whole), seen.contains(&whole), "{viewer:?}, {prefix}");
                 assert!(found.iter().all(|id| id.as_str().starts_with(prefix)));
             }
         }
@@ -136,15 +150,40 @@ async fn a_long_list_holds_up_no_question() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1)], None).await.unwrap();
-    let listing = trail.lists.turn().await.unwrap();
+    let listing = (trail.lists.turn().await.unwrap(), trail.lists.turn().await.unwrap());
     let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
     let overseers = ["auditors".to_owned()];
-    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, "", 10));
+    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, i64::MAX, 10));
     assert!(futures::poll!(list.as_mut()).is_pending());
-    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
-    assert!(trail.closed(&erin, &overseers, id(1).as_str(), 2).await.unwrap().0.is_empty());
+    assert!(trail.grant(&id(1)).await.unwrap().is_some());
+    assert!(trail.closed_beginning(&erin, &overseers, id(1).as_str(), 2).await.unwrap().is_empty());
     drop(listing);
     assert_eq!(list.await.unwrap(), (vec![], false));
+}
+
+/// The events of a grant come in pages, newest page first; from an event of another grant no way leads into one.
+#[tokio::test]
+async fn events_of_a_grant_come_in_pages() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    append_each(&trail, &[requested(1), refused(1), requested(2), refused(1), refused(2), refused(1), refused(1)])
+        .await;
+    let (all, more) = trail.lines_of(&id(1), None, 5).await.unwrap();
+    assert_eq!((all.len(), more), (5, false));
+    let seqs = |lines: &[String]| -> Vec<i64> { lines.iter().map(|line| parse(line).unwrap().seq).collect() };
+    assert_eq!(seqs(&all), [1, 2, 4, 6, 7]);
+    for (before, limit, page, more) in [
+        (None, 2, &[6, 7][..], true),
+        (Some(6), 2, &[2, 4], true),
+        (Some(2), 2, &[1], false),
+        (Some(1), 2, &[], false),
+        (Some(6), 3, &[1, 2, 4], false),
+        (Some(5), 9, &[], false),
+        (Some(99), 9, &[], false),
+    ] {
+        let (lines, has_more) = trail.lines_of(&id(1), before, limit).await.unwrap();
+        assert_eq!((&*seqs(&lines), has_more), (page, more), "{before:?}, {limit}");
+    }
 }
 
 /// Links that lead in a circle, which somebody else wrote, are damage and no trap.
@@ -154,7 +193,7 @@ async fn a_circle_of_links_ends() {
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1), refused(1), refused(1)], None).await.unwrap();
     Connection::open(folder.trail()).unwrap().execute_batch("UPDATE links SET before = seq").unwrap();
-    assert_eq!(trail.lines_of(&id(1)).await.unwrap().len(), 1);
+    assert_eq!(lines(&trail, &id(1)).await.len(), 1);
     trail.close();
     drop(trail);
     let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };

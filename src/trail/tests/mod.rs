@@ -113,12 +113,17 @@ fn simulated(folder: &Folder) -> Trail {
     Trail::simulated(&folder.trail(), before, after).unwrap().trail
 }
 
+/// All lines about a grant, oldest first.
+async fn lines(trail: &Trail, id: &GrantId) -> Vec<String> {
+    trail.lines_of(id, None, usize::MAX).await.unwrap().0
+}
+
 /// Appends facts about several grants, each after the last one about its grant.
 async fn append_each(trail: &Trail, facts: &[Fact]) {
     for together in facts.chunk_by(|one, next| one.grant == next.grant) {
         let mut after = None;
         if let Some(grant) = &together[0].grant {
-            after = trail.lines_of(grant).await.unwrap().last().map(|line| parse(line).unwrap().seq);
+            after = lines(trail, grant).await.last().map(|line| parse(line).unwrap().seq);
         }
         trail.append(together.to_vec(), after).await.unwrap();
     }
