@@ -73,6 +73,25 @@ fn is_invisible(c: char) -> bool {
         | '\u{E0000}'..='\u{E0FFF}')
 }
 
+/// `text` in lines of at most `width` characters, each two to the right. A word that is longer is left whole.
+pub(crate) fn folded(text: &str, width: usize) -> String {
+    let mut folded = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length <= width {
+            folded.push(' ');
+            column += 1;
+        } else {
+            folded.push_str(if column == 0 { "  " } else { "\n  " });
+            column = 2;
+        }
+        folded.push_str(word);
+        column += length;
+    }
+    folded
+}
+
 /// `1h05m`, `58m`, `3m20s`, `42s`; from ten minutes on to the nearest minute.
 pub(crate) fn length(seconds: i64) -> String {
     let seconds = seconds.max(0);
@@ -127,6 +146,13 @@ mod tests {
     fn a_letter_that_looks_like_another_is_flagged() {
         assert_eq!(safe_name("alice"), "alice");
         assert_eq!(safe_name("\u{430}lice"), "\\u{430}lice (not plain letters)");
+    }
+
+    #[test]
+    fn a_line_is_folded_between_words() {
+        assert_eq!(folded("the queue is stuck", 12), "  the queue\n  is stuck");
+        assert_eq!(folded("a-very-long-word is", 8), "  a-very-long-word\n  is");
+        assert_eq!(folded("", 8), "  ");
     }
 
     #[test]

@@ -15,7 +15,8 @@ use serde_json::Value;
 use crate::failure::closed;
 use crate::output::table;
 use crate::text::{
-    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, length, paint, phase_style, program, safe, safe_name, seconds_to, until,
+    BOLD, DIM, GREEN, RED, YELLOW, ago, clock, folded, length, paint, phase_style, program, safe, safe_name,
+    seconds_to, until,
 };
 
 /// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
@@ -112,7 +113,8 @@ pub(crate) fn list(grants: &[GrantView], width: Option<usize>) -> String {
     let before: usize = columns.map(|(column, heading)| widest(column, heading) + 2).sum();
     let room = width.map_or(40, |width| width.saturating_sub(before));
     if room < LEAST_REASON {
-        return grants.iter().map(lines).collect::<Vec<_>>().join("\n");
+        let width = width.unwrap_or_default();
+        return grants.iter().map(|grant| lines(grant, width)).collect::<Vec<_>>().join("\n");
     }
     for reason in rows.iter_mut().filter_map(|row| row.last_mut()) {
         if reason.chars().count() > room {
@@ -123,10 +125,11 @@ pub(crate) fn list(grants: &[GrantView], width: Option<usize>) -> String {
 }
 
 /// A grant of `ls` on a narrow terminal.
-fn lines(grant: &GrantView) -> String {
+fn lines(grant: &GrantView, width: usize) -> String {
     let [id, phase, who, .., clock, reason] = &row(grant)[..] else { return String::new() };
     let clock = if clock.is_empty() { String::new() } else { format!(", {clock}") };
-    format!("{}  {phase}{clock}\n  {who}: {}\n  {reason}", paint(id, BOLD), sentence(grant))
+    let [sentence, reason] = [&format!("{who}: {}", sentence(grant)), reason].map(|text| folded(text, width));
+    format!("{}  {phase}{clock}\n{sentence}\n{reason}", paint(id, BOLD))
 }
 
 /// A row of `ls`.
@@ -243,7 +246,7 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     if let Some(rules) = &grant.rules {
         lines.push(String::new());
-        lines.push(table(&["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"], rule_rows(rules), true));
+        lines.push(rule_table(rule_rows(rules)));
     }
     lines.join("\n")
 }
@@ -273,6 +276,15 @@ fn risk_style(severity: Severity) -> anstyle::Style {
         Severity::Low | Severity::Medium => DIM,
         Severity::High | Severity::Critical | Severity::Unclassified => RED,
     }
+}
+
+/// A column that says nothing takes no room from the others.
+fn rule_table(mut rows: Vec<Vec<String>>) -> String {
+    const HEADINGS: [&str; 4] = ["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"];
+    let columns = if rows.iter().all(|row| row.last().is_none_or(String::is_empty)) { 3 } else { 4 };
+    rows.iter_mut().for_each(|row| row.truncate(columns));
+    let headings: Vec<&str> = HEADINGS.into_iter().take(columns).collect();
+    table(&headings, rows, true)
 }
 
 /// The rules, nothing left out: a row for each API group with the same verbs, subresources behind their
