@@ -106,6 +106,21 @@ fn a_start_outlives_the_logout_of_who_asked() {
     host.kubectl_works(&kubeconfig);
 }
 
+/// Who begins a shell hears what ends it: here no systemd does, but its access goes with the last login.
+#[test]
+fn a_shell_says_at_its_start_what_ends_it() {
+    let host = Host::new();
+    let (id, _) = host.asks(&[]);
+    host.agree(&id);
+    let mut shell = host.alice("jit-login", &["shell", &id]);
+    let done = shell.env("SHELL", "/bin/sh").output().unwrap();
+    let said = text(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("this will not be ended with the grant: "), "{said}");
+    assert!(said.trim_end().ends_with("its access goes when you log out everywhere"), "{said}");
+}
+
 /// Where nothing outlives a logout, who asks hears so then, and not after the approval.
 #[test]
 fn a_request_that_a_logout_would_lose_says_so() {
