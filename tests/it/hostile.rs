@@ -153,6 +153,7 @@ fn a_persons_limits_hold_for_calls_at_once() {
 
     let mut at_once = bastion.ask("5m");
     at_once["namespaces"] = json!([bastion.shop]);
+    let key = Key::new();
     let approved: Vec<Value> = (0..16).map(|_| bastion.request(CAROL, &at_once, &key)).collect();
     let collect = |grant: &Value| bastion.certificate(CAROL, grant, &key);
     let collected = statuses(approved.iter().map(|grant| Box::new(move || collect(grant)) as Box<_>).collect());
