@@ -130,7 +130,7 @@ impl Metrics {
         );
         registry.register(
             "unread_roles",
-            "Roles of live grants that could not be looked at, so that a change of them would not be seen",
+            "Roles and namespaces of live grants that could not be looked at, so that a change of them would not be seen",
             metrics.unread_roles.clone(),
         );
         registry.register(

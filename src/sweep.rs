@@ -5,7 +5,7 @@
 //!  deadline ─► settle (lapse, expire, go on with an end) ─┐ fails: due again later, for ever
 //!  start, every minute, after the ends ─► compare ─┬─► end what vanished or was altered
 //!                                                 └─► take away what came late, report what is unknown
-//!  every two seconds ─► look at the roles ─► end what is not what was approved
+//!  every two seconds ─► look at the roles and namespaces ─► end what is not what was approved
 //! ```
 //! It only removes: it never signs and never binds, and it never touches what the trail does not know.
 //! The daemon's main runs it; how a grant ends is the broker's story.
@@ -24,7 +24,7 @@ use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
 use crate::cluster::ClusterError;
 use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, PersonName, RoleRef};
-use crate::grant::{Binding, Found, Grant, GrantId, Phase};
+use crate::grant::{Binding, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::rbac::role::ResolvedRole;
 
@@ -35,8 +35,8 @@ const AT_ONCE: usize = 1024;
 /// How often the clusters are compared with the trail: all their bindings are read for it.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
-/// How often the roles of the live grants are looked at. A change has to be acted upon within five seconds.
-const LOOK_AT_ROLES_EVERY: Duration = Duration::from_secs(2);
+/// How often the roles and namespaces of the live grants are looked at. A change has to be acted upon within five seconds.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest sleep, so that a clock that was set is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ pub struct SweepStats {
     pub user_names: AtomicU64,
     /// Comparisons that a cluster did not let us finish.
     pub failed: AtomicU64,
-    /// Looks at roles of live grants that the last round could not take.
+    /// Looks at roles and namespaces of live grants that the last round could not take.
     pub unread: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
     let mut compared = Instant::now();
     // Beside the deadlines, and ended with them.
     let mut watching = JoinSet::new();
-    watching.spawn(watch_roles(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&turns)));
+    watching.spawn(watch_approved(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&turns)));
     loop {
         let next = settle_due(&broker, &turns, &mut settling);
         // What is due goes first, also when both came to be due while the daemon stood still.
@@ -228,39 +228,39 @@ async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> 
     Ok(())
 }
 
-/// Looks at the roles of the live grants, in each cluster at its own pace: one that hangs holds up no other.
-async fn watch_roles(broker: Arc<Broker>, findings: Arc<SweepStats>, turns: Arc<PerClusterLimit>) {
-    join_all(broker.sites().map(|(name, site)| watch_roles_of(&broker, name, site, &findings, &turns))).await;
+/// Looks at what was approved for the live grants, in each cluster at its own pace: one that hangs holds up no other.
+async fn watch_approved(broker: Arc<Broker>, findings: Arc<SweepStats>, turns: Arc<PerClusterLimit>) {
+    join_all(broker.sites().map(|(name, site)| watch_approved_in(&broker, name, site, &findings, &turns))).await;
 }
 
-/// Looks at the roles of a cluster's live grants, again and again, and ends the grants whose role is not what was
-/// approved. Each role is read once however many grants have it. The ends go on beside the next look: one that
+/// Looks at the roles and namespaces of a cluster's live grants, again and again, and ends the grants for which they are
+/// not what was approved. Each is read once however many grants have it. The ends go on beside the next look: one that
 /// the API server does not let come to its end must not keep the others from being seen.
-async fn watch_roles_of(
+async fn watch_approved_in(
     broker: &Arc<Broker>,
     name: &ClusterName,
     site: &Site,
     findings: &SweepStats,
     turns: &Arc<PerClusterLimit>,
 ) {
-    let mut look = tokio::time::interval(LOOK_AT_ROLES_EVERY);
+    let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ends = JoinSet::new();
     let mut unread = 0;
     loop {
         look.tick().await;
         while ends.try_join_next().is_some() {}
-        let looked = look_at_roles(broker, name, site).await;
+        let looked = look_at_approved(broker, name, site).await;
         let before = std::mem::replace(&mut unread, looked.unread.len() as u64);
         // The number is of all clusters.
         findings.unread.fetch_add(unread, Ordering::Relaxed);
         findings.unread.fetch_sub(before, Ordering::Relaxed);
         match looked.unread.first() {
             Some(error) if before == 0 => {
-                tracing::warn!(cluster = %name, error = %error.in_full(), "roles of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
+                tracing::warn!(cluster = %name, error = %error.in_full(), "roles or namespaces of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
             }
             None if before > 0 => {
-                tracing::info!(cluster = %name, "the roles of live grants can be read again");
+                tracing::info!(cluster = %name, "the roles and namespaces of live grants can be read again");
             }
             _ => {}
         }
@@ -269,42 +269,82 @@ async fn watch_roles_of(
             ends.spawn(async move {
                 let _turn = turns.at(&name).await;
                 let ended = match found {
-                    RoleFound::OfCluster(role) => broker.reconcile_role(&id, role.as_deref()).await,
-                    RoleFound::NotAsMade => {
+                    InPlace::Role(role) => broker.reconcile_role(&id, role.as_deref()).await,
+                    InPlace::RoleNotAsMade => {
                         let found = "the role that was made for it was altered or taken away".to_owned();
                         broker.binding_altered(&id, found).await
                     }
+                    InPlace::Namespace(namespace, found) => {
+                        broker.reconcile_namespace(&id, &namespace, found.as_deref()).await
+                    }
                 };
-                told(&id, "its role is not what was approved", ended);
+                told(&id, "its role or a namespace is not what was approved", ended);
             });
         }
     }
 }
 
-/// What a look at the roles of a cluster's live grants came to.
+/// What a look at what was approved for a cluster's live grants came to.
 #[derive(Default)]
 struct Looked {
-    /// The grants whose role is not what was approved.
-    other: Vec<(GrantId, RoleFound)>,
-    /// Why a role, or all of those that were made, could not be read.
+    /// The grants for which something else is there.
+    other: Vec<(GrantId, InPlace)>,
+    /// Why a role, all of those that were made, or a namespace could not be read.
     unread: Vec<ClusterError>,
 }
 
-/// What was found in the place of a grant's role.
-enum RoleFound {
-    /// This role of the cluster, or none, where another was approved.
-    OfCluster(Option<Arc<ResolvedRole>>),
+/// What was found in the place of what was approved.
+enum InPlace {
+    /// This role of the cluster, or none.
+    Role(Option<Arc<ResolvedRole>>),
     /// Not the role that was made for the grant alone.
-    NotAsMade,
+    RoleNotAsMade,
+    /// This namespace, or none.
+    Namespace(Namespace, Option<Arc<FoundNamespace>>),
 }
 
-/// Looks at the roles of the live grants in a cluster. One that can't be read keeps nobody from looking at the others.
-async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Looked {
+/// Looks at the roles and namespaces of the live grants in a cluster. One that can't be read keeps nobody from looking at
+/// the others.
+async fn look_at_approved(broker: &Broker, name: &ClusterName, site: &Site) -> Looked {
+    let live: Vec<Arc<Grant>> =
+        broker.ledger().bound_in(name).into_iter().filter(|grant| grant.phase == Phase::Live).collect();
+    let (mut looked, namespaces) =
+        tokio::join!(look_at_roles(broker, name, site, &live), look_at_namespaces(site, &live));
+    looked.other.extend(namespaces.other);
+    looked.unread.extend(namespaces.unread);
+    looked
+}
+
+/// Each namespace is read by itself, all of them side by side: those of the live grants are few, where a cluster may have
+/// thousands, and the daemon needs no right to list them.
+async fn look_at_namespaces(site: &Site, live: &[Arc<Grant>]) -> Looked {
+    let mut of_namespace: BTreeMap<&Namespace, Vec<&Grant>> = BTreeMap::new();
+    for grant in live {
+        for namespace in grant.ask.scope.namespaces() {
+            of_namespace.entry(namespace).or_default().push(grant);
+        }
+    }
+    let looks = of_namespace.into_iter().map(|(namespace, grants)| async move {
+        let found = site.cluster.namespace(namespace).await?.map(Arc::new);
+        let other = |grant: &&&Grant| reconcile::namespace_drift(grant, namespace, found.as_deref()).is_some();
+        let in_place = |grant: &&Grant| (grant.id.clone(), InPlace::Namespace(namespace.clone(), found.clone()));
+        Ok(grants.iter().filter(other).map(in_place).collect::<Vec<_>>())
+    });
+    let mut looked = Looked::default();
+    for found in join_all(looks).await {
+        match found {
+            Ok(other) => looked.other.extend(other),
+            Err(error) => looked.unread.push(error),
+        }
+    }
+    looked
+}
+
+async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site, live: &[Arc<Grant>]) -> Looked {
     let mut of_role: BTreeMap<(Option<Namespace>, RoleRef), Vec<Arc<Grant>>> = BTreeMap::new();
     let mut of_made: Vec<Arc<Grant>> = Vec::new();
-    for grant in broker.ledger().bound_in(name) {
+    for grant in live.iter().cloned() {
         match &grant.ask.access {
-            _ if grant.phase != Phase::Live => {}
             Access::Role(role) => {
                 // A ClusterRole is the same in every namespace.
                 let namespace = grant.ask.scope.namespaces().first().filter(|_| matches!(role, RoleRef::Role(_)));
@@ -316,7 +356,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Look
     let looks = of_role.into_iter().map(|((namespace, role), grants)| async move {
         let found = site.cluster.resolve_role(namespace.as_ref(), &role).await?.map(Arc::new);
         let drifted = grants.iter().filter(|grant| reconcile::role_drift(grant, found.as_deref()).is_some());
-        Ok(drifted.map(|grant| (grant.id.clone(), RoleFound::OfCluster(found.clone()))).collect::<Vec<_>>())
+        Ok(drifted.map(|grant| (grant.id.clone(), InPlace::Role(found.clone()))).collect::<Vec<_>>())
     });
     let mut looked = Looked::default();
     for found in join_all(looks).await {
@@ -338,7 +378,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Look
                 found.is_some_and(|found| Some(found.rules()) == rules)
             };
             let altered = of_made.iter().filter(|grant| !grant.bindings().iter().all(is_as_made));
-            looked.other.extend(altered.map(|grant| (grant.id.clone(), RoleFound::NotAsMade)));
+            looked.other.extend(altered.map(|grant| (grant.id.clone(), InPlace::RoleNotAsMade)));
         }
         Err(error) => looked.unread.push(error),
     }

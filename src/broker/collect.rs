@@ -121,6 +121,7 @@ impl Broker {
             requester,
             approvers,
             role: role.as_ref(),
+            namespaces: &known.namespaces,
             circumstances: known.with(usage, self.ledger.now()),
         };
         // Once more, for the cluster may have taken its time.
@@ -130,8 +131,10 @@ impl Broker {
             Ok(approved) => approved,
             Err(refusal) => {
                 let refused = self.refuse(locked, requester, "certificate", refusal.clone()).await;
-                if matches!(refusal.code, Code::RoleDrift | Code::RoleMissing) {
-                    let event = Event::Ended { why: EndCause::Drifted, proof: EndProof::NeverBound, reason: None };
+                let ends = [Code::RoleDrift, Code::RoleMissing, Code::NamespaceDrift, Code::NamespaceMissing];
+                if ends.contains(&refusal.code) {
+                    let (why, proof, reason) = (EndCause::Drifted, EndProof::NeverBound, Some(refusal.why));
+                    let event = Event::Ended { why, proof, reason };
                     self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
                 }
                 return Err(refused);

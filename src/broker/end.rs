@@ -15,9 +15,9 @@ use super::{Broker, BrokerError, Site};
 use crate::cluster::Unbound;
 use crate::grant::end;
 use crate::grant::policy::Drift;
-use crate::grant::reconcile::role_drift;
-use crate::grant::request::{ClusterName, Person};
-use crate::grant::{Author, Binding, Clock, EndCause, EndProof, Event, Found, Grant, GrantId, Phase};
+use crate::grant::reconcile::{namespace_drift, role_drift};
+use crate::grant::request::{ClusterName, Namespace, Person};
+use crate::grant::{Author, Binding, Clock, EndCause, EndProof, Event, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, OpenGrant};
 use crate::rbac::role::ResolvedRole;
@@ -194,6 +194,23 @@ impl Broker {
         }
         self.end_live(id, EndCause::Drifted, None, |grant| {
             role_drift(grant, role).map(|drift| drift.describe(&grant.ask.access))
+        })
+        .await
+    }
+
+    /// Ends a live grant one of whose namespaces, which is this one now, is not the one that was approved. Called by the
+    /// sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn reconcile_namespace(
+        &self,
+        id: &GrantId,
+        namespace: &Namespace,
+        found: Option<&FoundNamespace>,
+    ) -> Result<(), BrokerError> {
+        self.end_live(id, EndCause::Drifted, None, |grant| {
+            namespace_drift(grant, namespace, found).map(|drift| drift.describe(namespace))
         })
         .await
     }

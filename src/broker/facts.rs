@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::Site;
 use crate::cluster::{ClusterError, Probe};
+use crate::grant::FoundNamespace;
 use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, AccessRequest, Namespace};
@@ -16,10 +17,10 @@ use crate::rbac::role::ResolvedRole;
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
 pub(super) struct ClusterFacts {
     pub(super) role: Option<ResolvedRole>,
-    /// The labels of the namespaces that exist.
+    /// The namespaces that exist.
+    pub(super) namespaces: BTreeMap<Namespace, FoundNamespace>,
+    /// Their labels.
     pub(super) labels: Labels,
-    /// Their uids.
-    pub(super) namespaces: BTreeMap<Namespace, String>,
     pub(super) assessment: Assessment,
 }
 
@@ -59,17 +60,13 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<Clu
         }
     };
     let (found, role, version) = tokio::try_join!(found, resolve(site, ask), version)?;
-    let (mut labels, mut uids) = (Labels::new(), BTreeMap::new());
-    for (name, found) in namespaces.iter().zip(found) {
-        if let Some(found) = found {
-            labels.insert(name.clone(), found.labels);
-            uids.insert(name.clone(), found.uid);
-        }
-    }
+    let namespaces: BTreeMap<_, _> =
+        namespaces.iter().cloned().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
+    let labels = namespaces.iter().map(|(name, found)| (name.clone(), found.labels.clone())).collect();
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
     // Without a version that can be read every right has its most dangerous meaning.
     let assessment = risk::assess(rules, &ask.scope, version);
-    Ok(ClusterFacts { role, labels, namespaces: uids, assessment })
+    Ok(ClusterFacts { role, namespaces, labels, assessment })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.

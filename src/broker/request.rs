@@ -131,7 +131,7 @@ impl Broker {
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
         self.ensure_not_drained()?;
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
-        let namespaces = known.namespaces;
+        let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
         let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces };
 
         let id = self.new_id()?;

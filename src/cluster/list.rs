@@ -13,9 +13,9 @@ use super::failure::unless_missing;
 use super::names::RBAC;
 use super::stored::{Metadata, Stored};
 use super::{Cluster, ClusterError};
-use crate::grant::Found;
 use crate::grant::names;
 use crate::grant::request::Namespace;
+use crate::grant::{Found, FoundNamespace};
 
 impl Cluster {
     /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or group
@@ -102,15 +102,6 @@ impl Cluster {
             }
         }
     }
-}
-
-/// A namespace as it is in a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FoundNamespace {
-    /// `metadata.uid`.
-    pub uid: String,
-    /// `metadata.labels`.
-    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]

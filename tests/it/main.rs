@@ -41,6 +41,7 @@ mod logout;
 mod manual;
 mod middleman;
 mod monitoring;
+mod namespaces;
 mod offline;
 mod openapi;
 mod operations;

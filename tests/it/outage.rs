@@ -80,6 +80,7 @@ pub(crate) fn what_cannot_be_looked_at_is_told() {
     let is_of_rbac = |rule: &Value| rule["apiGroups"] == json!(["rbac.authorization.k8s.io"]);
     let fewer: Vec<&Value> = all.as_array().unwrap().iter().filter(|rule| !is_of_rbac(rule)).collect();
     bastion.admin.patch(&rights, &json!({ "rules": fewer }));
+    // Its namespace can still be read.
     until("the role is counted", || (counted(&bastion) == [1, 0]).then_some(()));
     // The bindings are looked at when the daemon starts, and once a minute.
     bastion.kill();
@@ -91,8 +92,8 @@ pub(crate) fn what_cannot_be_looked_at_is_told() {
     until_within(Duration::from_secs(80), "none is counted", || (counted(&bastion) == [0, 0]).then_some(()));
     let log = bastion.log();
     let told = |words: &str| log.matches(words).count();
-    assert_eq!(told("roles of live grants can't be read"), 2, "once by each daemon: {log}");
-    assert_eq!(told("the roles of live grants can be read again"), 1, "{log}");
+    assert_eq!(told("roles or namespaces of live grants can't be read"), 2, "once by each daemon: {log}");
+    assert_eq!(told("the roles and namespaces of live grants can be read again"), 1, "{log}");
     let more = json!([{ "apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"] }]);
     bastion.admin.patch(&format!("{clusterroles}/{role}"), &json!({ "rules": more }));
     assert_eq!(bastion.wait_for(&access.grant, &["ended"])["endCause"], "drifted");

@@ -116,6 +116,7 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         | Code::WrongPhase
         | Code::KeyInUse
         | Code::RoleDrift
+        | Code::NamespaceDrift
         | Code::UserBound => (409, Exit::Refused),
         Code::TooLate => (410, Exit::Ended),
         Code::KeyMismatch
@@ -189,6 +190,7 @@ mod tests {
             ("unknown-cluster", 422, 2),
             ("unknown-person", 422, 2),
             ("namespace-missing", 422, 4),
+            ("namespace-drift", 409, 4),
             ("approver-lost-right", 403, 4),
             ("requester-lost-right", 403, 4),
             ("malformed", 400, 2),

@@ -12,10 +12,10 @@ use super::digest;
 use super::four_eyes::{counts_once, yes_of};
 use super::glass;
 use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
-use super::reconcile::{RoleDrift, role_drift};
+use super::reconcile::{NamespaceDrift, RoleDrift, namespace_drift, role_drift};
 use super::refusal::{Code, Refusal};
-use super::request::{Access, AccessRequest, KeyHash, Person, PersonName, after};
-use super::{Event, Grant, GrantId, Narrowed, Phase, Shown};
+use super::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, after};
+use super::{Event, FoundNamespace, Grant, GrantId, Narrowed, Phase, Shown};
 use crate::rbac::ResolvedRole;
 
 pub use super::four_eyes::may_answer;
@@ -163,6 +163,8 @@ pub struct Facts<'a> {
     pub approvers: &'a BTreeMap<PersonName, Person>,
     /// The role as the cluster has it now; none when it is gone.
     pub role: Option<&'a ResolvedRole>,
+    /// The namespaces as the cluster has them now; one that is gone is missing.
+    pub namespaces: &'a BTreeMap<Namespace, FoundNamespace>,
     /// What else the policy decides on.
     pub circumstances: Circumstances<'a>,
 }
@@ -170,7 +172,7 @@ pub struct Facts<'a> {
 /// The requester collects. Everything that was true when it was approved has to be true now.
 ///
 /// # Errors
-/// The refusal; the grant stays as it is, except that `role-drift` and `role-missing` end it.
+/// The refusal; the grant stays as it is, except that a role or a namespace that is missing or another one ends it.
 pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approved, Refusal> {
     let now = facts.circumstances.now;
     if grant.phase != Phase::Approved {
@@ -184,6 +186,20 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
     // Before the policy, which would only say that the role as it is now has other approvers.
     if let Some(drift) = role_drift(grant, facts.role) {
         return Err(drifted(drift, &grant.ask.access));
+    }
+    for namespace in grant.ask.scope.namespaces() {
+        let why = |drift: NamespaceDrift| drift.describe(namespace);
+        match namespace_drift(grant, namespace, facts.namespaces.get(namespace)) {
+            Some(drift @ NamespaceDrift::Missing) => {
+                return Err(Refusal::new(Code::NamespaceMissing, why(drift)).hint("ask again"));
+            }
+            Some(drift @ NamespaceDrift::Remade) => {
+                let hint = "ask again, so that the namespace that is there now is looked at";
+                return Err(Refusal::new(Code::NamespaceDrift, why(drift)).hint(hint));
+            }
+            // The policy as it is now says it, with its reason.
+            Some(NamespaceDrift::Relabelled) | None => {}
+        }
     }
     match policy::decide(facts.policy, facts.requester, grant.asked(), &facts.circumstances) {
         Decision::Ask(terms) if grant.glass.is_some() => {

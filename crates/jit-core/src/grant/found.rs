@@ -3,6 +3,8 @@
 //!
 //! It must never take labels for a proof, for anybody may write them. `cluster` reads these, the sweep compares them.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Binding;
@@ -48,6 +50,15 @@ pub struct FoundRole {
     pub kind: String,
     /// Its name.
     pub name: String,
+}
+
+/// A namespace as it is in a cluster, in which something can be bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundNamespace {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.labels`.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Found {

@@ -11,7 +11,7 @@
 //! The daemon's memory and the auditor's are made by this one fold, so they can't disagree. It reads no clock: the
 //! moment of a change is the fact's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::extension::Extension;
 use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
-use super::request::{AccessRequest, KeyHash, Login, PersonName, Window, after};
+use super::request::{AccessRequest, KeyHash, Login, Namespace, PersonName, Window, after};
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
 use crate::rbac::risk::Severity;
 
@@ -92,6 +92,8 @@ pub struct Grant {
     pub role_uid: Arc<str>,
     /// Hash of its rules when it was asked for.
     pub rules_sha256: Arc<str>,
+    /// Uids of its namespaces when it was asked for; of none in trails of before they were kept.
+    pub namespace_uids: Arc<BTreeMap<Namespace, String>>,
     /// The worst of what it lets its holder reach.
     pub risk: Option<Severity>,
     /// More time that was asked for and not answered yet.
@@ -172,6 +174,7 @@ impl Grant {
             key: requested.key.clone(),
             role_uid: requested.shown.role.uid.as_str().into(),
             rules_sha256: requested.shown.role.rules_sha256().into(),
+            namespace_uids: Arc::new(requested.shown.namespaces.clone()),
             risk: requested.shown.assessment.worst(),
             extension: None,
             glass: None,
@@ -241,6 +244,7 @@ impl Grant {
                 self.narrowed_from.get_or_insert(before);
                 self.role_uid = narrowed.shown.role.uid.as_str().into();
                 self.rules_sha256 = narrowed.shown.role.rules_sha256().into();
+                self.namespace_uids = Arc::new(narrowed.shown.namespaces.clone());
                 self.risk = narrowed.shown.assessment.worst();
                 self.digest = narrowed.digest.as_str().into();
             }
@@ -381,6 +385,7 @@ impl Grant {
         one(&mut self.requester, &other.requester);
         one(&mut self.role_uid, &other.role_uid);
         one(&mut self.rules_sha256, &other.rules_sha256);
+        one(&mut self.namespace_uids, &other.namespace_uids);
         one(&mut self.terms, &other.terms);
         let ask = Arc::make_mut(&mut self.ask);
         one(&mut ask.cluster, &other.ask.cluster);

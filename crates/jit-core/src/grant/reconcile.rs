@@ -12,8 +12,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::request::{Access, PersonName};
-use super::{Found, Grant, GrantId, Phase};
+use super::request::{Access, Namespace, PersonName};
+use super::{Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::rbac::role::ResolvedRole;
 
 /// One comparison of the bindings of a cluster with the grants that are known there.
@@ -48,6 +48,17 @@ pub enum RoleDrift {
     Remade,
     /// It has other rules.
     Changed,
+}
+
+/// How a namespace of a grant differs from the one that was approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceDrift {
+    /// There is none of that name, or it is being deleted.
+    Missing,
+    /// It was deleted, and another made in its place.
+    Remade,
+    /// Its labels are not those for which the policy gave the access.
+    Relabelled,
 }
 
 impl<'a> Comparison<'a> {
@@ -157,14 +168,39 @@ impl RoleDrift {
     }
 }
 
+/// How a namespace as it is now differs from the one that was approved; none when it is the same. In trails of before uids
+/// were kept there is none to compare.
+#[must_use]
+pub fn namespace_drift(grant: &Grant, namespace: &Namespace, found: Option<&FoundNamespace>) -> Option<NamespaceDrift> {
+    let Some(found) = found else { return Some(NamespaceDrift::Missing) };
+    if grant.namespace_uids.get(namespace).is_some_and(|uid| *uid != found.uid) {
+        return Some(NamespaceDrift::Remade);
+    }
+    let terms = grant.terms.labelled.as_ref()?;
+    (!terms.hold(namespace, &found.labels)).then_some(NamespaceDrift::Relabelled)
+}
+
+impl NamespaceDrift {
+    /// In a sentence, for people and the trail.
+    #[must_use]
+    pub fn describe(self, namespace: &Namespace) -> String {
+        match self {
+            Self::Missing => format!("namespace `{namespace}` is deleted, or being deleted"),
+            Self::Remade => format!("namespace `{namespace}` was deleted and made anew since it was approved"),
+            Self::Relabelled => format!("the labels of namespace `{namespace}` no longer fit the rule"),
+        }
+    }
+}
+
 fn live(known: &[Arc<Grant>]) -> impl Iterator<Item = &Grant> {
     known.iter().map(Arc::as_ref).filter(|grant| grant.phase == Phase::Live)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::Person;
     use super::super::tests::{brought_to, role};
-    use super::super::{FoundRole, Subject};
+    use super::super::{FoundRole, Subject, policy};
     use super::*;
 
     fn id(number: u8) -> GrantId {
@@ -413,6 +449,56 @@ mod tests {
             assert_eq!(role_drift(&grant, now.as_ref()), expected, "{now:?}");
         }
         assert_eq!(RoleDrift::Changed.describe(&grant.ask.access), "role view changed since it was approved");
+    }
+
+    #[test]
+    fn a_namespace_is_the_approved_one_by_its_uid_and_its_labels() {
+        let payments: Namespace = "payments".parse().unwrap();
+        let policy = |deny: &str| {
+            let rule = "name: pay, who: [oncall], clusters: [play], namespaces: [{labels: 'team=pay'}], roles: [view], \
+                        maxDuration: 10m, preApproved: true";
+            policy::Policy::read(&format!("rules: [{{{rule}}}]\n{deny}"), None).unwrap()
+        };
+        let terms = |deny: &str| {
+            let alice = Person { name: "alice".parse().unwrap(), groups: ["oncall".to_owned()].into(), login: None };
+            let labels = [(payments.clone(), [("team".to_owned(), "pay".to_owned())].into())].into();
+            let grant = brought_to("live");
+            let assessment = crate::rbac::risk::assess(&[], &grant.ask.scope, None);
+            let usage = policy::Usage::default();
+            let moment =
+                policy::Circumstances { now: grant.requested_at, labels: &labels, assessment: &assessment, usage };
+            match policy::decide(&policy(deny), &alice, &grant.ask, &moment) {
+                policy::Decision::Ask(terms) => terms,
+                policy::Decision::Deny(denial) => panic!("{denial:?}"),
+            }
+        };
+        let by_name = brought_to("live");
+        let by_labels = Grant { terms: Arc::new(terms("")), ..brought_to("live") };
+        let denied = terms("deny: [{name: no, namespaces: [{labels: 'env=prod'}], why: never}]");
+        let with_denial = Grant { terms: Arc::new(denied), ..brought_to("live") };
+        let of_before = Grant { namespace_uids: Arc::default(), ..brought_to("live") };
+        let found = |uid: &str, labels: &[(&str, &str)]| {
+            let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+            FoundNamespace { uid: uid.to_owned(), labels: labels.iter().map(owned).collect() }
+        };
+        let (pay, prod) = (&[("team", "pay")][..], &[("team", "pay"), ("env", "prod")][..]);
+        let cases = [
+            (&by_name, None, Some(NamespaceDrift::Missing)),
+            (&by_name, Some(found("uid-ns", &[])), None),
+            (&by_name, Some(found("uid-other", &[])), Some(NamespaceDrift::Remade)),
+            (&of_before, Some(found("uid-other", &[])), None),
+            (&by_labels, Some(found("uid-ns", pay)), None),
+            (&by_labels, Some(found("uid-ns", prod)), None),
+            (&by_labels, Some(found("uid-ns", &[("team", "shop")])), Some(NamespaceDrift::Relabelled)),
+            (&with_denial, Some(found("uid-ns", pay)), None),
+            (&with_denial, Some(found("uid-ns", prod)), Some(NamespaceDrift::Relabelled)),
+        ];
+        for (number, (grant, now, expected)) in cases.into_iter().enumerate() {
+            assert_eq!(namespace_drift(grant, &payments, now.as_ref()), expected, "case {number}: {now:?}");
+        }
+        let read: policy::LabelTerms =
+            serde_json::from_value(serde_json::to_value(&with_denial.terms.labelled).unwrap()).unwrap();
+        assert_eq!(Some(read), with_denial.terms.labelled, "it is read from the trail as it was written");
     }
 
     /// What is compared every minute is all bindings of a cluster, so what is as it should be is not held.

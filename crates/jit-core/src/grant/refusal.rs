@@ -72,6 +72,8 @@ codes! {
     UnknownPerson: "unknown-person";
     /// The namespace does not exist.
     NamespaceMissing: "namespace-missing";
+    /// The namespace was deleted and made anew since it was approved.
+    NamespaceDrift: "namespace-drift";
     /// An approver no longer may approve this.
     ApproverLostRight: "approver-lost-right";
     /// The requester no longer may ask for this.

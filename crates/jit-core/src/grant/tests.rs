@@ -72,6 +72,12 @@ fn shown(verb: &str) -> Shown {
     }
 }
 
+/// The namespace of the ask as a cluster has it.
+fn found(uid: &str) -> BTreeMap<Namespace, FoundNamespace> {
+    let found = FoundNamespace { uid: uid.to_owned(), labels: BTreeMap::new() };
+    BTreeMap::from([("payments".parse().unwrap(), found)])
+}
+
 fn circumstances(second: i64) -> Circumstances<'static> {
     static LABELS: Labels = Labels::new();
     static NONE: LazyLock<Assessment> = LazyLock::new(|| risk::assess(&[], &ask().scope, None));
@@ -484,6 +490,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
         requester: Person,
         bob: Option<Person>,
         role: Option<ResolvedRole>,
+        namespaces: BTreeMap<Namespace, FoundNamespace>,
         key: KeyHash,
         second: i64,
     }
@@ -492,6 +499,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
         requester: person("alice", &["oncall"]),
         bob: Some(person("bob", &["leads"])),
         role: Some(role("get")),
+        namespaces: found("uid-ns"),
         key: key(),
         second: 2,
     };
@@ -502,6 +510,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
             requester: &moment.requester,
             approvers: &approvers,
             role: moment.role.as_ref(),
+            namespaces: &moment.namespaces,
             circumstances: circumstances(moment.second),
         };
         approval::collect(&approved_by_bob(), &moment.key, &facts)
@@ -519,6 +528,8 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
         (Code::ApproverLostRight, |moment| moment.bob = Some(person("bob", &["other"]))),
         (Code::RoleMissing, |moment| moment.role = None),
         (Code::RoleDrift, |moment| moment.role = Some(role("list"))),
+        (Code::NamespaceMissing, |moment| moment.namespaces.clear()),
+        (Code::NamespaceDrift, |moment| moment.namespaces = found("uid-of-another")),
         (Code::KeyMismatch, |moment| moment.key = KeyHash("cd".repeat(32))),
         (Code::TooLate, |moment| moment.second = 601),
     ];
@@ -712,6 +723,7 @@ mod broken_glass {
                 requester: &alice(),
                 approvers: &BTreeMap::new(),
                 role: Some(&role),
+                namespaces: &found("uid-ns"),
                 circumstances: Circumstances { usage, ..circumstances(61) },
             };
             approval::collect(&broken(), &key(), &facts).map_err(|refusal| refusal.code)

@@ -40,7 +40,7 @@ pub use self::keys::{keys, schema};
 pub use self::loaded::Loaded;
 pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
-pub use self::rule::{BreakGlass, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
+pub use self::rule::{BreakGlass, Drift, Field, FieldType, LabelTerms, Limits, ReasonRule, Review, Rule};
 pub use self::schema::KeyDoc;
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
@@ -282,6 +282,9 @@ pub struct Terms {
     pub narrow: bool,
     /// What happens when the role changes.
     pub drift: Drift,
+    /// Where the access may be, where that depends on labels, which change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labelled: Option<LabelTerms>,
     /// Access when nobody answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
@@ -460,6 +463,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         certificate: rule.certificate,
         narrow: rule.narrow,
         drift: rule.drift,
+        labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
         break_glass,
     })
 }

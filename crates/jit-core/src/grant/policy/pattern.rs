@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use regex::{Regex, RegexBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::grant::request::Namespace;
 
@@ -28,8 +29,9 @@ pub(super) fn regex(text: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(text).size_limit(1 << 20).build()
 }
 
-/// One entry under `namespaces`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One entry under `namespaces`. In the trail it is written as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum NamespacePattern {
     /// This one.
     Name(Namespace),
@@ -72,10 +74,29 @@ impl fmt::Display for NamespacePattern {
         match self {
             Self::Name(name) => write!(f, "{name}"),
             Self::Glob(glob) => write!(f, "{glob}"),
-            Self::Labels(selector) => write!(f, "labels {selector}"),
+            Self::Labels(selector) => write!(f, "{LABELS}{selector}"),
         }
     }
 }
+
+impl TryFrom<String> for NamespacePattern {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.strip_prefix(LABELS) {
+            Some(selector) => selector.parse().map(Self::Labels),
+            None => text.parse(),
+        }
+    }
+}
+
+impl From<NamespacePattern> for String {
+    fn from(pattern: NamespacePattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+/// What stands before a selector where a name could stand too; no name has a space.
+const LABELS: &str = "labels ";
 
 /// A name in which `*` stands for any characters and `?` for one.
 #[derive(Clone, Debug, PartialEq, Eq)]

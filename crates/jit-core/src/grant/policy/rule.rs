@@ -3,6 +3,7 @@
 //! A sentence is made only when somebody will read it: a policy may have a thousand rules, and one of them is
 //! told. Unknown labels are never taken for a yes by a rule, nor for a no by a denial. `mod.rs` calls this.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
-use crate::grant::request::{Access, AccessRequest, ClusterName, FieldName, FieldValue, Person, RoleRef, Window};
+use crate::grant::request::{
+    Access, AccessRequest, ClusterName, FieldName, FieldValue, Namespace, Person, RoleRef, Window,
+};
 use crate::rbac::{covers, role};
 
 /// A rule: who may ask for what, and who has to agree.
@@ -110,6 +113,37 @@ pub struct Review {
     pub steps: Vec<Step>,
     /// How soon after the glass was broken.
     pub within: Window,
+}
+
+/// What made a rule fit and no denial, where labels of namespaces did. Labels change under a grant; what is live keeps its
+/// terms, so they are held against these and not against a later policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LabelTerms {
+    /// The rule's namespaces: each of the grant's is like one of them.
+    pub namespaces: Vec<NamespacePattern>,
+    /// Those of denials that are about the request: none of the grant's is like one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<NamespacePattern>,
+}
+
+impl LabelTerms {
+    /// None where no labels are selected.
+    pub(super) fn of<'a>(rule: &Rule, denials: impl Iterator<Item = &'a Deny>) -> Option<Self> {
+        let is_by_labels = |pattern: &&NamespacePattern| matches!(pattern, NamespacePattern::Labels(_));
+        let denied: Vec<NamespacePattern> =
+            denials.filter_map(|deny| deny.namespaces.as_ref()).flatten().filter(is_by_labels).cloned().collect();
+        let by_labels = !denied.is_empty() || rule.namespaces.iter().any(|pattern| is_by_labels(&pattern));
+        by_labels.then(|| Self { namespaces: rule.namespaces.clone(), denied })
+    }
+
+    /// Whether a namespace with these labels is still one that was meant.
+    #[must_use]
+    pub fn hold(&self, namespace: &Namespace, labels: &BTreeMap<String, String>) -> bool {
+        let known = Labels::from([(namespace.clone(), labels.clone())]);
+        let fits = |pattern: &NamespacePattern| pattern.fit(namespace, Some(&known)) == Fit::Yes;
+        self.namespaces.iter().any(fits) && !self.denied.iter().any(fits)
+    }
 }
 
 /// How much one person may ask for; absent is any number.
@@ -302,14 +336,19 @@ fn is_url(text: &str) -> bool {
 }
 
 impl Deny {
+    /// Whether this is about the request, wherever it is for.
+    pub(super) fn is_about(&self, requester: &Person, ask: &AccessRequest) -> bool {
+        self.who.as_ref().is_none_or(|groups| requester.is_in_any(groups))
+            && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&ask.cluster))
+            && self.cluster_wide.is_none_or(|wide| wide == ask.scope.namespaces().is_empty())
+            && self.roles.as_ref().is_none_or(|roles| matches!(&ask.access, Access::Role(role) if roles.contains(role)))
+    }
+
     /// Whether this denies the request. What depends on labels that nobody knows is denied, unless nobody was
     /// asked for them yet.
     pub(super) fn denies(&self, requester: &Person, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let whole_cluster = ask.scope.namespaces().is_empty();
-        self.who.as_ref().is_none_or(|groups| requester.is_in_any(groups))
-            && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&ask.cluster))
-            && self.cluster_wide.is_none_or(|wide| wide == whole_cluster)
-            && self.roles.as_ref().is_none_or(|roles| matches!(&ask.access, Access::Role(role) if roles.contains(role)))
+        self.is_about(requester, ask)
             // The whole cluster reaches every namespace.
             && self.namespaces.as_ref().is_none_or(|patterns| whole_cluster || ask.scope.namespaces().iter().any(|namespace| {
                 patterns.iter().any(|pattern| match pattern.fit(namespace, labelled.labels()) {
