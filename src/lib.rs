@@ -69,7 +69,7 @@
 //! config   → ca, files, grant, people
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
-//! ledger   → grant, hint, locks, trail
+//! ledger   → grant, hint, locks, rbac, trail
 //! broker   → ca, cluster, dependency, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, rbac
 //! metrics  → broker, dependency, sweep

@@ -124,6 +124,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),
+            denied: None,
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(

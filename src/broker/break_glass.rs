@@ -6,6 +6,7 @@ use super::facts::gather_facts;
 use super::{Broker, BrokerError, over};
 use crate::grant::glass::{self, Verdict};
 use crate::grant::policy::{self, Decision, Usage};
+use crate::grant::refusal::Code;
 use crate::grant::request::{Person, Reason};
 use crate::grant::{Event, Grant};
 
@@ -59,8 +60,18 @@ impl Broker {
         requester: &Person,
         reason: &Reason,
     ) -> Result<(), BrokerError> {
-        let _ = self.broken(grant, requester, reason.clone())?;
+        let could = self.broken(grant, requester, reason.clone());
+        if let Err(BrokerError::Refused(refusal)) = &could
+            && refusal.code != Code::PolicyDenied
+        {
+            return could.map(drop);
+        }
         let known = gather_facts(self.site(&grant.ask.cluster)?, grant.asked()).await?;
+        if let Some(denied) = self.denied_before(&requester.name, &grant.ask, known.asked_for(grant.asked())?).await? {
+            // Also where the terms let nobody break it: this is why.
+            return Err(denied.refusal().into());
+        }
+        could?;
         match policy::decide(&self.policy(), requester, grant.asked(), &known.with(Usage::default(), self.ledger.now()))
         {
             Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),

@@ -111,10 +111,14 @@ impl Broker {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
         };
+        let denied = match &role {
+            Some(role) => self.denied_before(&requester.name, &grant.ask, role).await?.is_some(),
+            None => false,
+        };
         // Held until the intent to issue is recorded, where the next collection of this person counts it.
         let person = self.ledger.lock_person(&requester.name).await;
         // What is open or was asked lately was held against it when it was asked; what works now still counts.
-        let usage = Usage { pending: 0, last_hour: 0, ..self.usage(&requester.name, Some(&grant.id)).await? };
+        let usage = Usage { pending: 0, last_hour: 0, denied, ..self.usage(&requester.name, Some(&grant.id)).await? };
         let policy = self.policy();
         let facts = Facts {
             policy: &policy,

@@ -99,7 +99,12 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let ask = AccessRequest { reason, ..grant.asked().clone() };
         let known = gather_facts(self.site(&ask.cluster)?, &ask).await?;
-        let usage = Usage { review_owed: self.owes_review(&requester.name, Some(&grant.id)), ..Usage::default() };
+        let denied = match &known.role {
+            Some(role) => self.denied_before(&requester.name, &ask, role).await?.is_some(),
+            None => false,
+        };
+        let review_owed = self.owes_review(&requester.name, Some(&grant.id));
+        let usage = Usage { review_owed, denied, ..Usage::default() };
         match policy::decide(&self.policy(), requester, &ask, &known.with(usage, self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
             Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")

@@ -22,9 +22,11 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{AccessRequest, ClusterName, KeyHash, Person, PersonName, after};
 use crate::grant::scope;
 use crate::grant::{
-    self, Author, Binding, DecidedOn, Event, Grant, GrantId, Held, Phase, RequestRefused, Requested, Shown,
+    self, Author, Binding, DecidedOn, DeniedBefore, Event, Grant, GrantId, Held, Phase, RequestRefused, Requested,
+    Shown,
 };
 use crate::hint::Hint;
+use crate::rbac::ResolvedRole;
 use crate::rbac::risk::Assessment;
 
 /// What would be said to a request.
@@ -52,6 +54,10 @@ const HELD_SHOWN: usize = 20;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
+/// So long after a request it may still be denied: it waits for an answer, after broken glass for its start, and then to be
+/// collected, each a day at most.
+const LONGEST_UNANSWERED: SignedDuration = SignedDuration::from_hours(72);
+
 impl Broker {
     /// What the policy would say to `ask` in the cluster as it is, and what it would reach; when `dry_run`, also what
     /// the API server says to the objects. Nothing is recorded, and nothing is stored in the cluster.
@@ -71,7 +77,9 @@ impl Broker {
         }
         scope::access_fits_scope(ask)?;
         let known = gather_facts(site, ask).await?;
-        scope::leaves_the_guard(ask, known.asked_for(ask)?)?;
+        let role = known.asked_for(ask)?;
+        scope::leaves_the_guard(ask, role)?;
+        let usage = Usage { denied: self.denied_before(&requester.name, ask, role).await?.is_some(), ..usage };
         let decision = policy::decide(&self.policy(), requester, ask, &known.with(usage, self.ledger.now()));
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
@@ -122,7 +130,8 @@ impl Broker {
         // cluster was asked before, so that one that hangs keeps nobody from asking for another.
         let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);
         self.key_is_free(&key, requester, site).await?;
-        let usage = self.usage(&requester.name, None).await?;
+        let denied = self.denied_before(&requester.name, ask, &role).await?;
+        let usage = Usage { denied: denied.is_some(), ..self.usage(&requester.name, None).await? };
         let now = self.ledger.now();
         let terms = match policy::decide(&self.policy(), requester, ask, &known.with(usage, now)) {
             Decision::Ask(terms) => terms,
@@ -132,7 +141,7 @@ impl Broker {
         self.ensure_not_drained()?;
         let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
         let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
-        let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces };
+        let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces, denied };
 
         let id = self.new_id()?;
         let event = Event::Requested(Box::new(Requested {
@@ -175,6 +184,19 @@ impl Broker {
             usage.last_hour = self.ledger.asked_since(person, since, most).await?;
         }
         Ok(usage)
+    }
+
+    /// The newest denial to this person of the same, or of less, that still counts.
+    pub(super) async fn denied_before(
+        &self,
+        person: &PersonName,
+        ask: &AccessRequest,
+        role: &ResolvedRole,
+    ) -> Result<Option<DeniedBefore>, BrokerError> {
+        let Some(within) = self.policy().limits().after_denial else { return Ok(None) };
+        let since = after(self.ledger.now(), -within.duration());
+        let denied = self.ledger.denied_since(person, after(since, -LONGEST_UNANSWERED)).await?;
+        Ok(DeniedBefore::newest(&denied, since, ask, role))
     }
 
     /// Whether a person owes a review of another grant than this one.

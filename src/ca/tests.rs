@@ -100,6 +100,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         }),
         key: key.clone(),
         role_uid: Arc::default(),
+        namespace_uids: Arc::default(),
         rules_sha256: Arc::default(),
         terms: Arc::new(serde_json::from_value(serde_json::json!({ "rule": "sre", "steps": [{ "groups": ["sre"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap()),
         digest: Arc::default(),

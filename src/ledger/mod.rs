@@ -34,6 +34,7 @@ use crate::grant::{Author, Event, Fact, Grant, GrantId, InvalidTransition, Shown
 use crate::hint::Hint;
 use crate::locks::Locks;
 pub use crate::locks::NameLock;
+use crate::rbac::ResolvedRole;
 use crate::trail::{Open, Opened, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.
@@ -361,6 +362,18 @@ impl Ledger {
     /// [`LedgerError::Trail`].
     pub async fn asked_since(&self, person: &PersonName, since: Timestamp, most: u32) -> Result<u32, LedgerError> {
         Ok(self.trail.asked_since(person, since, most).await?)
+    }
+
+    /// What was denied to a person of what they asked for since that moment, with the role that was denied.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn denied_since(
+        &self,
+        person: &PersonName,
+        since: Timestamp,
+    ) -> Result<Vec<(Grant, ResolvedRole)>, LedgerError> {
+        Ok(self.trail.denied_since(person, since).await?)
     }
 
     /// Whether anybody but `person` asked with this key before.

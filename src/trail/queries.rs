@@ -16,6 +16,7 @@ use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName};
 use crate::grant::{Event, Grant, GrantId, Shown};
+use crate::rbac::ResolvedRole;
 
 impl Trail {
     /// The newest lines about a grant, of those before event `before` where it is given: at most `limit`, oldest first, and
@@ -53,18 +54,35 @@ impl Trail {
     /// [`TrailError`].
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, TrailError> {
         let id = id.clone();
+        self.read(&self.questions, move |reader| shown_of(reader, id.as_str())).await
+    }
+
+    /// What was denied to a person of what they asked for since that moment, newest first, with the role that was denied.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn denied_since(
+        &self,
+        person: &PersonName,
+        since: Timestamp,
+    ) -> Result<Vec<(Grant, ResolvedRole)>, TrailError> {
+        let (person, since) = (person.to_string(), since.as_millisecond());
         self.read(&self.questions, move |reader| {
-            let line: Option<String> = reader
-                .prepare_cached(&format!(
-                    "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1"
-                ))?
-                .query_row([id.as_str()], |row| row.get(1))
-                .optional()?;
-            Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
-                Some(Event::Requested(requested)) => Some(requested.shown),
-                Some(Event::Narrowed(narrowed)) => Some(narrowed.shown),
-                _ => None,
-            })
+            let mut denied = Vec::new();
+            let mut statement = reader.prepare_cached(ASKED)?;
+            let mut rows = statement.query([person])?;
+            while let Some(row) = rows.next()? {
+                if row.get::<_, i64>(1)? < since {
+                    break;
+                }
+                let id: String = row.get(0)?;
+                if reader.prepare_cached(IS_DENIED)?.exists([&id])?
+                    && let Some(shown) = shown_of(reader, &id)?
+                {
+                    denied.push((fold(reader, &id)?.grant, shown.role));
+                }
+            }
+            Ok(denied)
         })
         .await
     }
@@ -242,6 +260,12 @@ pub(super) const ASKED_SINCE: &str = "SELECT count(*) FROM (
         SELECT at FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC LIMIT ?3
     ) WHERE at >= ?2";
 
+/// What a person asked for and when, newest first; who reads it stops where it is too old.
+pub(super) const ASKED: &str =
+    "SELECT id, at FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC";
+
+pub(super) const IS_DENIED: &str = "SELECT 1 FROM events INDEXED BY once WHERE grant_id = ?1 AND kind = 'denied'";
+
 /// What is over, newest first: all of it, that of a person, and what people of a group may see. Each numbers its
 /// parameters as the others do.
 pub(super) const CLOSED: &str = "SELECT seq, id FROM grants INDEXED BY grants_in_order
@@ -302,6 +326,19 @@ fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
         open = Some(Open { grant, last });
     }
     open.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
+}
+
+/// What approvers of a grant were shown last.
+fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
+    let line: Option<String> = connection
+        .prepare_cached(&format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1"))?
+        .query_row([id], |row| row.get(1))
+        .optional()?;
+    Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
+        Some(Event::Requested(requested)) => Some(requested.shown),
+        Some(Event::Narrowed(narrowed)) => Some(narrowed.shown),
+        _ => None,
+    })
 }
 
 /// The event of a grant before another of it: the grant is asked for too, for the links lead through any.

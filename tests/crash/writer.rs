@@ -85,6 +85,7 @@ pub(crate) fn requested(grant: u8) -> Fact {
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),
+            denied: None,
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(terms).unwrap(),

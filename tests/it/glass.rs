@@ -2,11 +2,12 @@
 //! is owed for it until people have looked.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
-use crate::plane::{Answer, Plane, until};
+use crate::plane::{Answer, Plane, until, until_within};
 
 /// Two people of the leads and the auditors review what was taken; the rule beside it knows no broken glass.
 pub(crate) fn policy(after: &str, within: &str) -> String {
@@ -267,4 +268,80 @@ fn people_take_it_and_review_it_with_the_client() {
     assert!(!err.contains("glass") && !out.contains("owed"), "{out}{err}");
     let (_, out, _) = said(&bastion.login(BOB, &["show", &id]));
     assert!(out.contains("review   not-justified by erin: the queue was stuck"), "{out}");
+}
+
+/// A denial is an answer: for as long as the policy says, the glass of the same request, or of a wider one, stays whole, also
+/// of one that was asked before the denial, and who looks at it is shown it. A smaller one is another matter.
+#[test]
+fn a_denial_keeps_the_glass_whole() {
+    let policy = policy("0s", "4h")
+        .replace("namespaces: [NS]", "namespaces: [NS, SHOP]")
+        .replace("roles: [view]", "roles: [view, edit]");
+    let bastion = Bastion::with(
+        Plane::shared(),
+        Options { policy: format!("{policy}limits: {{afterDenial: 20s}}\n"), ..Options::default() },
+    );
+    let asked = |role: &str, namespaces: &[&str]| {
+        let mut ask = bastion.ask("5m");
+        ask["role"] = json!(role);
+        ask["namespaces"] = json!(namespaces);
+        bastion.request(ALICE, &ask, &Key::new())
+    };
+    let (ns, shop) = (&*bastion.ns, &*bastion.shop);
+    let (before, refusable) = (asked("edit", &[ns]), asked("edit", &[ns]));
+    let (status, denied) = bastion.post(BOB, &path(&refusable, "/deny"), &json!({ "reason": "no, you must not" }));
+    assert_eq!(status, 200, "{denied}");
+    let since = Instant::now();
+    refused(&smash(&bastion, ALICE, &before), 403, "recently-denied", "`bob` denied this");
+    let (again, wider) = (asked("edit", &[ns]), asked("edit", &[ns, shop]));
+    for closed in [&again, &wider] {
+        assert_eq!(closed.get("breakGlassFrom"), None, "{closed}");
+        refused(&smash(&bastion, ALICE, closed), 403, "recently-denied", "`bob` denied this");
+        let told = &bastion.show(BOB, closed)["deniedBefore"];
+        assert_eq!((&told["by"], &told["grant"]), (&json!("bob"), &refusable["id"]), "{told}");
+        assert_eq!(told["reason"], "no, you must not");
+    }
+    let page = text(&bastion.login(BOB, &["show", again["id"].as_str().unwrap()]).stdout);
+    assert!(page.contains("bob denied this, or less,") && page.contains("no, you must not"), "{page}");
+    for other in [asked("view", &[ns]), asked("edit", &[shop])] {
+        let (status, broken) = smash(&bastion, ALICE, &other);
+        assert_eq!(status, 200, "{broken}");
+        assert_eq!(review(&bastion, BOB, &other).0, 200);
+        assert_eq!(review(&bastion, ERIN, &other).0, 200);
+    }
+    assert_eq!(bastion.approve(CAROL, &wider).0, 200, "another answer is one too");
+    until_within(Duration::from_secs(30), "the denial is over", || {
+        (since.elapsed() > Duration::from_secs(20)).then_some(())
+    });
+    assert_eq!(smash(&bastion, ALICE, &before).0, 200);
+    bastion.has_no_fault();
+}
+
+/// What nobody is asked for is not given in spite of a denial either.
+#[test]
+fn a_denial_closes_what_is_pre_approved() {
+    let rule = |name: &str, role: &str, how: &str| {
+        format!(
+            "- {{name: {name}, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [{role}], maxDuration: 10m, {how}}}\n"
+        )
+    };
+    let policy = format!(
+        "rules:\n{}{}",
+        rule("asked", "view", "approval: [{groups: [payments-leads]}]"),
+        rule("free", "edit", "preApproved: true")
+    );
+    let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
+    let ask = |role: &str| {
+        let mut ask = bastion.ask("5m");
+        ask["role"] = json!(role);
+        ask
+    };
+    let free = bastion.request(ALICE, &ask("edit"), &Key::new());
+    assert_eq!(free["phase"], "approved");
+    let grant = bastion.request(ALICE, &ask("view"), &Key::new());
+    assert_eq!(bastion.post(BOB, &path(&grant, "/deny"), &json!({ "reason": "not now" })).0, 200);
+    let more = json!({ "ask": ask("edit"), "csr": Key::new().csr() });
+    refused(&bastion.post(ALICE, "/v1/grants", &more), 429, "limit", "`afterDenial`");
+    assert_eq!(bastion.post(CAROL, "/v1/grants", &json!({ "ask": ask("edit"), "csr": Key::new().csr() })).0, 201);
+    bastion.has_no_fault();
 }

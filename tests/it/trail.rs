@@ -527,6 +527,7 @@ fn story() -> Vec<Fact> {
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),
+            denied: None,
         },
             decided_on: DecidedOn::default(),
             terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),

@@ -209,6 +209,11 @@ pub(crate) fn page(grant: &GrantView) -> String {
             line("review", &paint(&words, RED));
         }
     }
+    if let Some(denied) = &grant.denied_before {
+        let (by, id) = (safe_name(&denied.by), safe_name(&denied.grant));
+        let words = format!("{by} denied this, or less, {} ({id}): {}", ago(denied.at), safe(&denied.reason));
+        line("mind", &paint(&words, RED));
+    }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
         line("has", &format!("{} in {place} ({})", safe(&held.access), safe_name(&held.grant)));

@@ -108,6 +108,7 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         | Code::Guardrail
         | Code::SelfApproval
         | Code::ReviewOwed
+        | Code::RecentlyDenied
         | Code::NotAllowed
         | Code::ApproverLostRight
         | Code::RequesterLostRight => (403, Exit::Refused),
@@ -172,6 +173,7 @@ mod tests {
             ("guardrail", 403, 4),
             ("limit", 429, 4),
             ("review-owed", 403, 4),
+            ("recently-denied", 403, 4),
             ("draining", 503, 1),
             ("self-approval", 403, 4),
             ("not-less", 422, 4),

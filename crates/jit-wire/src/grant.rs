@@ -10,7 +10,7 @@ use super::operate::DrainingView;
 use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
-use jit_core::grant::{EndCause, Grant, Held, Phase, Shown};
+use jit_core::grant::{DeniedBefore, EndCause, Grant, Held, Phase, Shown};
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
@@ -118,6 +118,9 @@ pub struct GrantView {
     /// How much more they had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_more: Option<usize>,
+    /// That the same, or less, was denied to the requester a short while before; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied_before: Option<DeniedBeforeView>,
     /// The uids of the namespaces when it was asked, by name; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_uids: BTreeMap<String, String>,
@@ -183,6 +186,7 @@ impl GrantView {
             risks: None,
             holds: Vec::new(),
             holds_more: None,
+            denied_before: None,
             namespace_uids: BTreeMap::new(),
             rules: None,
         }
@@ -199,6 +203,7 @@ impl GrantView {
         Self {
             holds: shown.holds.iter().map(held).collect(),
             holds_more: (shown.holds_more > 0).then_some(shown.holds_more),
+            denied_before: shown.denied.map(DeniedBeforeView::from),
             namespace_uids: shown.namespaces.into_iter().map(|(name, uid)| (name.to_string(), uid)).collect(),
             risks: Some(shown.assessment.into()),
             rules: Some(shown.role.rules().to_vec()),
@@ -250,6 +255,28 @@ impl From<Assessment> for RisksView {
             may_stream: assessment.may_stream(),
             findings: assessment.findings().iter().map(view).collect(),
         }
+    }
+}
+
+/// A denial of the same, or of less, to the same person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeniedBeforeView {
+    /// What was denied.
+    pub grant: String,
+    /// Who said no.
+    pub by: String,
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+impl From<DeniedBefore> for DeniedBeforeView {
+    fn from(denied: DeniedBefore) -> Self {
+        let DeniedBefore { grant, by, at, reason } = denied;
+        Self { grant: grant.to_string(), by: by.to_string(), at, reason }
     }
 }
 

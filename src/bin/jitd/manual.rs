@@ -196,7 +196,7 @@ deny:
   - name: freeze
     who: [contractors]
     why: contractors have no business there
-limits: {pending: 5, live: 3, perHour: 20}
+limits: {pending: 5, live: 3, perHour: 20, afterDenial: 1h}
 tests:
   - name: an access is short
     person: alice

@@ -1,8 +1,8 @@
 //! Questions: who is shown what, and that no answer takes longer in a longer trail.
 
 use super::super::queries::{
-    ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF, OPEN,
-    WATCHES,
+    ASKED, ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF,
+    IS_DENIED, OPEN, WATCHES,
 };
 use super::*;
 use crate::grant::approval;
@@ -25,6 +25,8 @@ fn nothing_is_found_by_reading_all_there_is() {
         (BEFORE, "events USING INTEGER PRIMARY KEY"),
         (EVENTS_FROM, "events USING INTEGER PRIMARY KEY"),
         (ASKED_SINCE, "grants USING INDEX grants_of_person (requester=?)"),
+        (ASKED, "grants USING INDEX grants_of_person (requester=?)"),
+        (IS_DENIED, "events USING COVERING INDEX once (grant_id=? AND kind=?)"),
     ] {
         let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {query}")).unwrap();
         let parameters = vec!["grant"; plan.parameter_count()];

@@ -78,6 +78,7 @@ pub(crate) fn requested(number: u8) -> Fact {
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),
+            denied: None,
         },
         decided_on: DecidedOn::default(),
         terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke",

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::GrantId;
 use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
+use super::{DeniedBefore, GrantId};
 use crate::rbac::risk::Assessment;
 use crate::rbac::role::ResolvedRole;
 
@@ -364,6 +364,9 @@ pub struct Shown {
     /// kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespaces: BTreeMap<Namespace, String>,
+    /// That the same, or less, was denied to the requester a short while before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<DeniedBefore>,
 }
 
 /// Another grant of the same person.

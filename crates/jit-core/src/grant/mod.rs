@@ -10,6 +10,7 @@
 
 pub mod approval;
 mod binding;
+mod denial;
 pub mod digest;
 pub mod drain;
 pub mod end;
@@ -31,6 +32,7 @@ pub mod scope;
 pub mod times;
 
 pub use self::binding::{Binding, bindings};
+pub use self::denial::DeniedBefore;
 pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, RequestRefused, Requested, Shown};
 pub use self::fact::{Author, Fact, Operator};
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};

@@ -36,6 +36,8 @@ codes! {
     Limit: "limit";
     /// This person took access without an answer, and it is not reviewed yet.
     ReviewOwed: "review-owed";
+    /// The same was denied to this person a short while ago.
+    RecentlyDenied: "recently-denied";
     /// An operator said that nothing is given at the moment.
     Draining: "draining";
     /// Nobody approves their own request.

@@ -68,6 +68,7 @@ fn shown(verb: &str) -> Shown {
         role,
         holds: Vec::new(),
         holds_more: 0,
+        denied: None,
         namespaces: BTreeMap::from([("payments".parse().unwrap(), "uid-ns".to_owned())]),
     }
 }
@@ -416,7 +417,11 @@ fn the_digest_covers_what_is_shown() {
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
     assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
-    let others: [fn(&mut Shown); 4] = [
+    let others: [fn(&mut Shown); 5] = [
+        |shown| {
+            let (grant, by) = (GrantId::from_random([8; 10]), "bob".parse().unwrap());
+            shown.denied = Some(DeniedBefore { grant, by, at: at(0), reason: "no".to_owned() });
+        },
         |shown| shown.namespaces.values_mut().for_each(|uid| "uid-of-another".clone_into(uid)),
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
         |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
@@ -520,7 +525,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
     assert_eq!(approved.not_after(), at(602));
 
     type Change = fn(&mut Moment);
-    let cases: [(Code, Change); 9] = [
+    let cases: [(Code, Change); 11] = [
         (Code::RequesterLostRight, |moment| moment.requester.groups.clear()),
         (Code::RequesterLostRight, |moment| moment.policy = policy(2)),
         (Code::RequesterLostRight, |moment| moment.policy = Policy::read("rules: []", None).unwrap()),

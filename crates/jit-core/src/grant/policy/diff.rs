@@ -247,6 +247,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
             ("limits.pending", number(policy.limits.pending)),
             ("limits.live", number(policy.limits.live)),
             ("limits.perHour", number(policy.limits.per_hour)),
+            ("limits.afterDenial", policy.limits.after_denial.map_or("none".to_owned(), |within| within.to_string())),
             ("guardrails.maxDuration", guardrails.max_duration.to_string()),
             ("guardrails.maxTotal", guardrails.max_total.to_string()),
             ("guardrails.never.roles", all(&mut guardrails.never_roles.iter().map(ToString::to_string))),

@@ -302,6 +302,13 @@ const LIMITS: Object = object(&[
     key("pending", May, &Shape::Whole(1, 1000), "open requests of one person that nobody answered yet"),
     key("live", May, &Shape::Whole(1, 1000), "grants of one person that work at the same time"),
     key("perHour", May, &Shape::Whole(1, 1000), "requests of one person in an hour"),
+    key(
+        "afterDenial",
+        May,
+        &Shape::Text(WAIT),
+        "how long after a denial the person gets the same, or more, neither by break-glass nor pre-approved; without it 1h, \
+         0s is not at all",
+    ),
 ]);
 
 const CASE: Object = object(&[

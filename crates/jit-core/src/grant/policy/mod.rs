@@ -234,6 +234,10 @@ pub struct Usage {
     /// Whether access of theirs without an answer was not looked at yet. Until it was, the glass can't be
     /// broken again; asking people stays possible.
     pub review_owed: bool,
+    /// Whether the same, or less, was denied to them as lately as the limits say. Until that is over nothing of it is given
+    /// without an answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub denied: bool,
 }
 
 /// What is known at the moment of a decision, besides who asks for what.
@@ -449,7 +453,12 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
     }
     let mut steps = rule.steps.clone();
     guardrails.tighten(&mut steps, ask, known.assessment);
-    let break_glass = rule.break_glass.clone().filter(|_| !known.usage.review_owed).map(|mut glass| {
+    if steps.is_empty() && known.usage.denied {
+        let why = "the same was denied to you a short while ago, and here nobody would be asked".to_owned();
+        return Err(Denial::Limit { name: "afterDenial", why });
+    }
+    let is_closed = known.usage.review_owed || known.usage.denied;
+    let break_glass = rule.break_glass.clone().filter(|_| !is_closed).map(|mut glass| {
         guardrails.tighten(&mut glass.review.steps, ask, known.assessment);
         glass
     });

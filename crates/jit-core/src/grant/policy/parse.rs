@@ -116,6 +116,11 @@ fn parse_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Pol
         pending: count(limits, "pending"),
         live: count(limits, "live"),
         per_hour: count(limits, "perHour"),
+        after_denial: match text(limits, "afterDenial").as_deref() {
+            None => Limits::default().after_denial,
+            // `0s` is no window: not at all.
+            Some(written) => written.parse().ok(),
+        },
     });
     let names: Vec<String> = items(node, "rules").iter().filter_map(|rule| text(rule, "name")).collect();
     let cases = each_item("tests").filter_map(|(item, path)| parse_case(item, &path, &names, faults)).collect();

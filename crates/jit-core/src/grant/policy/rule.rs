@@ -147,7 +147,7 @@ impl LabelTerms {
 }
 
 /// How much one person may ask for; absent is any number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Requests that nobody answered yet.
     pub pending: Option<u32>,
@@ -155,6 +155,14 @@ pub struct Limits {
     pub live: Option<u32>,
     /// Requests in the last hour.
     pub per_hour: Option<u32>,
+    /// How long after a denial nothing of it is given without an answer; absent is not at all.
+    pub after_denial: Option<Window>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending: None, live: None, per_hour: None, after_denial: Some(Window::HOUR) }
+    }
 }
 
 /// A named denial; an absent selector is any.

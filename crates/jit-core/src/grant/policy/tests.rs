@@ -390,7 +390,7 @@ fn each_selector_of_a_denial_denies_and_lets() {
 #[test]
 fn limits_count_what_a_person_has_open() {
     let policy = read(&format!("{}limits: {{pending: 2, live: 1, perHour: 3}}\n", with("")));
-    let usage = |pending, live, last_hour| Usage { pending, live, last_hour, review_owed: false };
+    let usage = |pending, live, last_hour| Usage { pending, live, last_hour, ..Usage::default() };
     Moment { usage: usage(1, 0, 2), ..Moment::usual() }.terms(&policy, &ask());
     for (usage, name) in [(usage(2, 0, 0), "pending"), (usage(0, 1, 0), "live"), (usage(0, 0, 3), "perHour")] {
         let refusal = Moment { usage, ..Moment::usual() }.denial(&policy, &ask());
