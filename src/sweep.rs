@@ -154,16 +154,16 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     let mut ends = JoinSet::new();
     for (id, deviation) in comparison.deviations(&odd) {
         let altered = match deviation {
-            Deviation::Missing => None,
-            Deviation::Altered(found) => Some(format!("its binding was altered: {found}")),
-            Deviation::Foreign(found) => Some(format!("another binding has its group: {found}")),
-            Deviation::OfUser(found) => Some(format!("another binding has the user name of its holder: {found}")),
+            Deviation::Missing(namespaces) => Err(namespaces),
+            Deviation::Altered(found) => Ok(format!("its binding was altered: {found}")),
+            Deviation::Foreign(found) => Ok(format!("another binding has its group: {found}")),
+            Deviation::OfUser(found) => Ok(format!("another binding has the user name of its holder: {found}")),
         };
         let (broker, id) = (Arc::clone(broker), id.clone());
         ends.spawn(async move {
             let ended = match altered {
-                None => broker.binding_missing(&id).await,
-                Some(found) => broker.binding_altered(&id, found).await,
+                Err(namespaces) => broker.binding_missing(&id, &namespaces).await,
+                Ok(found) => broker.binding_altered(&id, found).await,
             };
             told(&id, "its binding is not as it was made", ended);
         });
@@ -274,9 +274,8 @@ async fn watch_approved_in(
                         let found = "the role that was made for it was altered or taken away".to_owned();
                         broker.binding_altered(&id, found).await
                     }
-                    InPlace::Namespace(namespace, found) => {
-                        broker.reconcile_namespace(&id, &namespace, found.as_deref()).await
-                    }
+                    InPlace::Namespaces(found) => broker.reconcile_namespaces(&id, &found).await,
+                    InPlace::PartsEnding => broker.finish_parts(&id).await,
                 };
                 told(&id, "its role or a namespace is not what was approved", ended);
             });
@@ -293,14 +292,19 @@ struct Looked {
     unread: Vec<ClusterError>,
 }
 
+/// A namespace of a grant as it is now; none of that name where it is gone.
+type NamespaceNow = (Namespace, Option<Arc<FoundNamespace>>);
+
 /// What was found in the place of what was approved.
 enum InPlace {
     /// This role of the cluster, or none.
     Role(Option<Arc<ResolvedRole>>),
     /// Not the role that was made for the grant alone.
     RoleNotAsMade,
-    /// This namespace, or none.
-    Namespace(Namespace, Option<Arc<FoundNamespace>>),
+    /// These namespaces, or none of that name.
+    Namespaces(Vec<NamespaceNow>),
+    /// What is being taken away in some namespaces may still be there.
+    PartsEnding,
 }
 
 /// Looks at the roles and namespaces of the live grants in a cluster. One that can't be read keeps nobody from looking at
@@ -320,23 +324,33 @@ async fn look_at_approved(broker: &Broker, name: &ClusterName, site: &Site) -> L
 async fn look_at_namespaces(site: &Site, live: &[Arc<Grant>]) -> Looked {
     let mut of_namespace: BTreeMap<&Namespace, Vec<&Grant>> = BTreeMap::new();
     for grant in live {
-        for namespace in grant.ask.scope.namespaces() {
+        for namespace in grant.held() {
             of_namespace.entry(namespace).or_default().push(grant);
         }
     }
     let looks = of_namespace.into_iter().map(|(namespace, grants)| async move {
         let found = site.cluster.namespace(namespace).await?.map(Arc::new);
-        let other = |grant: &&&Grant| reconcile::namespace_drift(grant, namespace, found.as_deref()).is_some();
-        let in_place = |grant: &&Grant| (grant.id.clone(), InPlace::Namespace(namespace.clone(), found.clone()));
-        Ok(grants.iter().filter(other).map(in_place).collect::<Vec<_>>())
+        let other = |grant: &&Grant| reconcile::namespace_drift(grant, namespace, found.as_deref()).is_some();
+        let other: Vec<&GrantId> = grants.into_iter().filter(other).map(|grant| &grant.id).collect();
+        Ok((namespace, found, other))
     });
     let mut looked = Looked::default();
+    // A grant that is to end in several of its namespaces does so at once.
+    let mut of_grant: BTreeMap<&GrantId, Vec<NamespaceNow>> = BTreeMap::new();
     for found in join_all(looks).await {
         match found {
-            Ok(other) => looked.other.extend(other),
+            Ok((namespace, found, other)) => {
+                for id in other {
+                    of_grant.entry(id).or_default().push((namespace.clone(), found.clone()));
+                }
+            }
             Err(error) => looked.unread.push(error),
         }
     }
+    let ending =
+        live.iter().filter(|grant| grant.lost.iter().any(|part| !part.is_over) && !of_grant.contains_key(&grant.id));
+    looked.other.extend(ending.map(|grant| (grant.id.clone(), InPlace::PartsEnding)));
+    looked.other.extend(of_grant.into_iter().map(|(id, found)| (id.clone(), InPlace::Namespaces(found))));
     looked
 }
 
@@ -377,7 +391,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site, live: &
                 let rules = binding.rules.as_ref().map(ExactRules::as_slice);
                 found.is_some_and(|found| Some(found.rules()) == rules)
             };
-            let altered = of_made.iter().filter(|grant| !grant.bindings().iter().all(is_as_made));
+            let altered = of_made.iter().filter(|grant| !grant.held_bindings().iter().all(is_as_made));
             looked.other.extend(altered.map(|grant| (grant.id.clone(), InPlace::RoleNotAsMade)));
         }
         Err(error) => looked.unread.push(error),

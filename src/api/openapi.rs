@@ -9,9 +9,9 @@ use utoipa::{PartialSchema, ToSchema};
 use super::{May, Route, routes};
 use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClusterList, ClusterView,
-    DecisionView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView, GrantList, GrantView,
-    HeldView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView,
-    RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
+    DecisionView, DeniedBeforeView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView,
+    GrantList, GrantView, HeldView, LessBody, LostPartView, OperationsView, Problem, ReasonBody, RequestBody,
+    ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 
 pub(super) fn answer() -> Response {
@@ -115,6 +115,8 @@ fn schemas() -> Map<String, Value> {
         schema::<ExtensionView>(),
         schema::<TriedView>(),
         schema::<FindingView>(),
+        schema::<DeniedBeforeView>(),
+        schema::<LostPartView>(),
         schema::<HeldView>(),
         schema::<CameInView>(),
         schema::<LessBody>(),

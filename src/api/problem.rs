@@ -79,6 +79,10 @@ impl From<BrokerError> for ApiError {
             _ => tracing::warn!(error = %error.in_full(), "a call could not be answered"),
         }
         match error {
+            BrokerError::NotCollected { error: ref why, .. } => {
+                let code = if why.is_transient() { ErrorCode::ClusterUnreachable } else { ErrorCode::ClusterRefused };
+                Self::of(code, &error)
+            }
             BrokerError::Cluster(error) if error.is_transient() => Self::of(ErrorCode::ClusterUnreachable, &error),
             BrokerError::Cluster(error) => Self::of(ErrorCode::ClusterRefused, &error),
             BrokerError::Unsettled { .. } | BrokerError::Held(_) => Self::of(ErrorCode::ClusterUnreachable, &error),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::facts::role_empty;
+use super::request::would_bind;
 use super::{Broker, BrokerError};
 use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Person};
-use crate::grant::{Event, Grant, approval, end, extension};
+use crate::grant::{self, Event, Grant, approval, end, extension};
 use crate::rbac::risk;
 use crate::rbac::role::ResolvedRole;
 
@@ -57,6 +58,11 @@ impl Broker {
         }
         if Probe::for_role(&shown.role, ask.scope.namespaces().first()).is_none() {
             return Err(role_empty(&ask).into());
+        }
+        if matches!(ask.access, Access::Rules(_)) {
+            // What the daemon may hand on of a role, it has to hold there.
+            let bindings = grant::bindings(&grant.id, &ask, &grant.requester, false);
+            would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
         let version = self.site(&ask.cluster)?.cluster.version().await?;

@@ -66,14 +66,14 @@ impl Broker {
         {
             return could.map(drop);
         }
-        let known = gather_facts(self.site(&grant.ask.cluster)?, grant.asked()).await?;
-        if let Some(denied) = self.denied_before(&requester.name, &grant.ask, known.asked_for(grant.asked())?).await? {
+        let asked = grant.asked();
+        let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?;
+        if let Some(denied) = self.denied_before(&requester.name, &grant.ask, known.asked_for(&asked)?).await? {
             // Also where the terms let nobody break it: this is why.
             return Err(denied.refusal().into());
         }
         could?;
-        match policy::decide(&self.policy(), requester, grant.asked(), &known.with(Usage::default(), self.ledger.now()))
-        {
+        match policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now())) {
             Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
             Decision::Deny(denial) => Err(denial.refusal().into()),
         }

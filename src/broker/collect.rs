@@ -1,28 +1,31 @@
 //! Collecting an approval, and renewing the certificate inside the window.
 //!
 //! ```text
-//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
+//!  certificate: re-check, dry run ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //! ```
-//! Nothing is handed over before `Live` is on the disk. What was begun and did not come to work is ended.
+//! What the cluster would not take leaves the approval as it is, for it may pass; in one of several namespaces it takes
+//! that one away. Nothing is handed over before `Live` is on the disk. What was begun and did not come to work is ended.
 
 use std::collections::BTreeMap;
 
+use futures::TryFutureExt;
 use futures::future::{join_all, try_join_all};
 use jiff::Timestamp;
 
-use super::facts::{gather_facts, resolve, role_empty};
+use super::facts::{ClusterFacts, gather_facts, resolve, role_empty};
 use super::proof::ask_until;
 use super::{Broker, BrokerError, Site};
 use crate::ca::{self, CheckedCsr, Signing};
-use crate::cluster::Probe;
+use crate::cluster::{ClusterError, Probe};
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
+use crate::grant::reconcile::namespace_drift;
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{Access, Person, PersonName};
-use crate::grant::{Author, Binding, EndCause, EndProof, Event, Grant, Phase};
+use crate::grant::request::{Access, Namespace, Person, PersonName};
+use crate::grant::{Author, Binding, EndCause, EndProof, Event, FoundNamespace, Grant, Phase};
 use crate::hint::Hint;
-use crate::ledger::{Ending, Locked, NameLock};
+use crate::ledger::{Ending, LedgerError, Locked, NameLock};
 use crate::rbac::role::ResolvedRole;
 
 /// A certificate that works, and until when.
@@ -106,7 +109,15 @@ impl Broker {
             }
             asked => asked?,
         }
-        let known = gather_facts(site, grant.asked()).await?;
+        // Tried before the approval is spent, for what fails then may pass while it still can be collected.
+        let (known, tried) = tokio::join!(gather_facts_of(site, grant), tried(site, grant));
+        let known = known?;
+        let lost = lost_parts(grant, &known.namespaces, &tried);
+        let events: Vec<Event> = lost.into_iter().map(|(namespace, why)| never_bound(namespace, why)).collect();
+        let left = events.iter().cloned().try_fold(grant.clone(), |grant, event| {
+            grant.apply(&Author::Daemon.fact(self.ledger.now(), Some(locked.grant().id.clone()), event))
+        });
+        let grant = &left.map_err(LedgerError::from)?;
         let role = match &grant.ask.access {
             Access::Role(_) => known.role.clone(),
             Access::Rules(_) => resolve(site, &grant.ask).await?,
@@ -134,6 +145,7 @@ impl Broker {
         {
             Ok(approved) => approved,
             Err(refusal) => {
+                drop(person);
                 let refused = self.refuse(locked, requester, "certificate", refusal.clone()).await;
                 let ends = [Code::RoleDrift, Code::RoleMissing, Code::NamespaceDrift, Code::NamespaceMissing];
                 if ends.contains(&refusal.code) {
@@ -144,10 +156,21 @@ impl Broker {
                 return Err(refused);
             }
         };
-        let Some(bound) = role.as_ref().and_then(|role| with_probes(grant, role)) else {
+        let failed = tried.into_iter().find(|(namespace, tried)| {
+            tried.is_err() && namespace.as_ref().is_none_or(|namespace| !grant.is_lost(namespace))
+        });
+        if let Some((_, Err(error))) = failed {
+            drop(person);
+            return Err(self.not_collected(locked, error).await);
+        }
+        let bound = role.as_ref().and_then(|role| with_probes(grant.held_bindings(), role));
+        let Some(bound) = bound else {
             return Err(self.refuse(locked, requester, "certificate", role_empty(&grant.ask)).await);
         };
 
+        if !events.is_empty() {
+            self.ledger.record(locked, &Author::Daemon, events).await?;
+        }
         let intent = Event::BindIntended { binding: grant.id.binding_name() };
         let handed_over = self.issue(locked, approved, csr, &[intent], Some(person)).await;
         let live = match handed_over {
@@ -158,9 +181,26 @@ impl Broker {
             && locked.grant().phase != Phase::Approved
         {
             tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant did not come to work and is ended");
-            drop(self.finish(locked, Ending::by_daemon(EndCause::Failed)).await);
+            let ending = Ending { reason: Some(told(error)), ..Ending::by_daemon(EndCause::Failed) };
+            drop(self.finish(locked, ending).await);
         }
         live
+    }
+
+    /// Says why the cluster would not have it; the same is recorded once.
+    async fn not_collected(&self, locked: &mut Locked<'_>, error: ClusterError) -> BrokerError {
+        let (grant, why) = (locked.grant(), said(&error));
+        if grant.collection_failed.as_ref() != Some(&why) {
+            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant can't be collected now");
+            let event = Event::CollectionFailed { why };
+            if let Err(error) = self.ledger.record(locked, &Author::Daemon, vec![event]).await {
+                return error.into();
+            }
+        }
+        match grant.deadline {
+            Some(until) => BrokerError::NotCollected { error, until },
+            None => error.into(),
+        }
     }
 
     /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome. The lock of the person is
@@ -216,12 +256,26 @@ impl Broker {
         let grant = locked.grant();
         // Each is waited for, also when another failed: what is on its way must not arrive after the end.
         let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
-        let uids = made.into_iter().collect::<Result<_, _>>()?;
+        let some_are = made.iter().any(Result::is_ok);
+        let (mut uids, mut held, mut outcome) = (Vec::new(), Vec::new(), Vec::new());
+        for (made, part) in made.into_iter().zip(bound) {
+            match (made, &part.0.namespace) {
+                (Ok(uid), _) => {
+                    uids.push(uid);
+                    held.push(part);
+                }
+                // It was refused since it was tried; the others are what was approved, and less.
+                (Err(error), Some(namespace)) if some_are && !error.is_transient() => {
+                    outcome.push(never_bound(namespace.clone(), said(&error)));
+                }
+                (Err(error), _) => return Err(error.into()),
+            }
+        }
+        outcome.push(Event::Bound { uids });
         // Somebody waits, and a question is no effect: it is asked while the outcome goes to the disk. Both are waited for,
         // for what was recorded has to be known here before an end follows.
-        let asked = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
-        let (recorded, asked) =
-            tokio::join!(self.ledger.record(locked, &Author::Daemon, vec![Event::Bound { uids }]), asked);
+        let asked = try_join_all(held.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
+        let (recorded, asked) = tokio::join!(self.ledger.record(locked, &Author::Daemon, outcome), asked);
         recorded?;
         asked?;
         let until = approval::window_end(&grant.ask, self.ledger.now());
@@ -231,12 +285,76 @@ impl Broker {
     }
 }
 
-/// The bindings of a grant, each with the question whose answer tells whether it holds; none when the role
-/// allows nothing there.
-pub(super) fn with_probes(grant: &Grant, role: &ResolvedRole) -> Option<Vec<(Binding, Probe)>> {
+/// What the API server says to each binding that would be made.
+type Tried = Vec<(Option<Namespace>, Result<(), ClusterError>)>;
+
+async fn tried(site: &Site, grant: &Grant) -> Tried {
+    let asked = grant.asked();
+    let tries = grant.held_bindings().into_iter().map(|binding| {
+        // A binding can't be tried before its role is made. Of a role that was cut down the whole one is there.
+        let whole = match (&binding.rules, &asked.access) {
+            (Some(_), Access::Role(role)) => Some(Binding { role: role.clone(), rules: None, ..binding.clone() }),
+            _ => None,
+        };
+        async move {
+            let tried = match &whole {
+                Some(whole) => site.cluster.would_bind(&binding).and_then(|()| site.cluster.would_bind(whole)).await,
+                None => site.cluster.would_bind(&binding).await,
+            };
+            (binding.namespace, tried)
+        }
+    });
+    join_all(tries).await
+}
+
+/// What the cluster says about what is left of a grant.
+async fn gather_facts_of(site: &Site, grant: &Grant) -> Result<ClusterFacts, ClusterError> {
+    gather_facts(site, &grant.asked()).await
+}
+
+/// The namespaces without which the grant goes on: those that are not what was approved, and those in which the cluster
+/// refuses what others take. None where nothing would be left.
+fn lost_parts(grant: &Grant, found: &BTreeMap<Namespace, FoundNamespace>, tried: &Tried) -> Vec<(Namespace, String)> {
+    let lost: Vec<(Namespace, String)> = grant
+        .held()
+        .filter_map(|namespace| {
+            let drift = namespace_drift(grant, namespace, found.get(namespace));
+            let refused = || {
+                let (_, tried) = tried.iter().find(|(tried, _)| tried.as_ref() == Some(namespace))?;
+                tried.as_ref().err().filter(|error| !error.is_transient()).map(said)
+            };
+            let why = drift.map(|drift| drift.describe(namespace)).or_else(refused)?;
+            Some((namespace.clone(), why))
+        })
+        .collect();
+    if lost.len() < grant.held().count() { lost } else { Vec::new() }
+}
+
+fn never_bound(namespace: Namespace, why: String) -> Event {
+    Event::PartEnded { namespace, why, proof: EndProof::NeverBound }
+}
+
+/// What the API server said, cut: an admission webhook may say anything, and the trail keeps it.
+fn said(error: &ClusterError) -> String {
+    error.to_string().chars().take(1000).collect()
+}
+
+/// Why a collection did not come to its end, for who waits for it. Of our own failures the log says more.
+fn told(error: &BrokerError) -> String {
+    match error {
+        BrokerError::Cluster(error) => said(error),
+        BrokerError::Unsettled { .. } | BrokerError::Held(_) => error.to_string(),
+        BrokerError::Authority(_) => "the certificate authority could not sign".to_owned(),
+        _ => "the daemon could not finish it".to_owned(),
+    }
+}
+
+/// Bindings of a grant, each with the question whose answer tells whether it holds; none when the role allows nothing
+/// there.
+pub(super) fn with_probes(bindings: Vec<Binding>, role: &ResolvedRole) -> Option<Vec<(Binding, Probe)>> {
     let with_probe = |binding: Binding| {
         let probe = Probe::for_role(role, binding.namespace.as_ref())?;
         Some((binding, probe))
     };
-    grant.bindings().into_iter().map(with_probe).collect()
+    bindings.into_iter().map(with_probe).collect()
 }

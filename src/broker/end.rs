@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//!  PartUnbindIntended ─► unbind ─► ask until denied ─► PartEnded      (in one of several namespaces; the others go on)
 //! ```
 //! An end that fails is tried again until it succeeds. Nothing here signs or binds.
 
@@ -72,7 +73,11 @@ impl Broker {
             Phase::Approved if over => Clock::Collect,
             Phase::Live if over => return self.finish(locked, Ending::by_daemon(EndCause::Expired)).await.map(drop),
             // Nobody works on it, for the gate was free: a step before was cut off.
-            Phase::Collecting => return self.finish(locked, Ending::by_daemon(EndCause::Failed)).await.map(drop),
+            Phase::Collecting => {
+                let reason = Some("the daemon was stopped before it had finished".to_owned());
+                let ending = Ending { reason, ..Ending::by_daemon(EndCause::Failed) };
+                return self.finish(locked, ending).await.map(drop);
+            }
             Phase::Ending => {
                 let cause = grant.end_cause.unwrap_or(EndCause::Failed);
                 return self.finish(locked, Ending::by_daemon(cause)).await.map(drop);
@@ -86,13 +91,18 @@ impl Broker {
         Ok(lapsed.map(drop)?)
     }
 
-    /// Ends a live grant whose binding somebody took away behind our back. Called by the sweep only.
+    /// Ends a live grant whose bindings somebody took away behind our back: in these namespaces, or all of it, where none is
+    /// left. Called by the sweep only.
     ///
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
-    pub async fn binding_missing(&self, id: &GrantId) -> Result<(), BrokerError> {
+    pub async fn binding_missing(&self, id: &GrantId, namespaces: &[Namespace]) -> Result<(), BrokerError> {
         let reason = "its binding was gone from the cluster".to_owned();
-        self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await
+        if namespaces.is_empty() {
+            return self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await;
+        }
+        let lost: Vec<_> = namespaces.iter().map(|namespace| (namespace.clone(), reason.clone())).collect();
+        self.end_parts(id, EndCause::Revoked, |_| lost).await
     }
 
     /// Ends a live grant whose binding is not as it was made, or whose group another binding names. Called by the
@@ -198,21 +208,82 @@ impl Broker {
         .await
     }
 
-    /// Ends a live grant one of whose namespaces, which is this one now, is not the one that was approved. Called by the
-    /// sweep only.
+    /// Ends a live grant in those of its namespaces, which are these now, that are not what was approved; all of it, where
+    /// nothing else is left. Called by the sweep only.
     ///
     /// # Errors
     /// [`BrokerError`]; the sweep goes on.
-    pub async fn reconcile_namespace(
+    pub async fn reconcile_namespaces(
         &self,
         id: &GrantId,
-        namespace: &Namespace,
-        found: Option<&FoundNamespace>,
+        found: &[(Namespace, Option<Arc<FoundNamespace>>)],
     ) -> Result<(), BrokerError> {
-        self.end_live(id, EndCause::Drifted, None, |grant| {
-            namespace_drift(grant, namespace, found).map(|drift| drift.describe(namespace))
+        self.end_parts(id, EndCause::Drifted, |grant| {
+            let drifted = found.iter().filter_map(|(namespace, found)| {
+                let drift = namespace_drift(grant, namespace, found.as_deref())?;
+                Some((namespace.clone(), drift.describe(namespace)))
+            });
+            drifted.collect()
         })
         .await
+    }
+
+    /// Goes on with what was begun to be ended in some namespaces of a live grant. Called by the sweep only.
+    ///
+    /// # Errors
+    /// [`BrokerError`]; the sweep goes on.
+    pub async fn finish_parts(&self, id: &GrantId) -> Result<(), BrokerError> {
+        self.end_parts(id, EndCause::Drifted, |_| Vec::new()).await
+    }
+
+    /// Ends a live grant in the namespaces for which there is a reason to, and in those in which that was begun; the others
+    /// go on. All of it, for this cause, where nothing would be left.
+    async fn end_parts(
+        &self,
+        id: &GrantId,
+        why: EndCause,
+        reasons: impl FnOnce(&Grant) -> Vec<(Namespace, String)>,
+    ) -> Result<(), BrokerError> {
+        let Some(open_grant) = self.ledger.open_grant(id) else { return Ok(()) };
+        let mut locked = open_grant.lock().await;
+        let grant = locked.grant();
+        if grant.phase != Phase::Live {
+            return Ok(());
+        }
+        let mut reasons = reasons(&grant);
+        reasons.retain(|(namespace, _)| grant.held().any(|held| held == namespace));
+        if !reasons.is_empty() && grant.held().all(|held| reasons.iter().any(|(namespace, _)| namespace == held)) {
+            let mut told: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+            told.dedup();
+            let reason = Some(told.join(", "));
+            return self.finish(&mut locked, Ending { why, by: Author::Daemon, reason }).await.map(drop);
+        }
+        for (namespace, why) in reasons {
+            tracing::warn!(grant = %id, %namespace, why, "the grant ends in one namespace and goes on in others");
+            let event = Event::PartUnbindIntended { namespace: namespace.clone(), why };
+            if let Err(error) = self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await {
+                // What is taken away can't be misused; the next look finds it again and records it.
+                drop(self.unbind_part(&grant, &namespace).await);
+                return Err(error.into());
+            }
+        }
+        let grant = locked.grant();
+        for part in grant.lost.iter().filter(|part| !part.is_over) {
+            let proof = self.unbind_part(&grant, &part.namespace).await?;
+            let (namespace, why) = (part.namespace.clone(), part.why.clone());
+            let event = Event::PartEnded { namespace, why, proof };
+            self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the binding in one namespace away, until the API server answers "denied" there.
+    async fn unbind_part(&self, grant: &Grant, namespace: &Namespace) -> Result<EndProof, BrokerError> {
+        let site = self.site(&grant.ask.cluster)?;
+        let is_there = |binding: &Binding| binding.namespace.as_ref() == Some(namespace);
+        let bindings: Vec<Binding> = self.removable(grant).into_iter().filter(is_there).collect();
+        self.unbind_all(site, grant, &bindings).await?;
+        self.ask_until_denied(site, grant, bindings).await
     }
 
     /// Ends a grant if it is live and there is a reason to; `event` says before what was found.
@@ -272,30 +343,10 @@ impl Broker {
             self.ledger.record(locked, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
-        let mut bindings = grant.bindings();
-        if !self.makes_roles(&grant.ask.cluster) {
-            // A policy that makes no roles any more gives the daemon no right on them. What is left gives nothing
-            // to anybody without its binding, and an end that waits for a right would never come.
-            for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
-                tracing::warn!(grant = %grant.id, role = binding.name, "the policy makes no roles in this cluster any more, so the grant's own is left behind");
-                binding.rules = None;
-            }
-        }
-        let uids = grant.binding_uids.iter().map(|uid| Some(uid.as_str())).chain(std::iter::repeat(None));
-        // All of them, also when one can't be taken away.
-        let unbound = join_all(bindings.iter().zip(uids).map(|(binding, uid)| site.cluster.unbind(binding, uid))).await;
-        for (unbound, binding) in unbound.into_iter().zip(bindings) {
-            match unbound? {
-                Unbound::Deleted | Unbound::AlreadyGone => {}
-                Unbound::Held => return Err(BrokerError::Held(binding.name)),
-                // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
-                Unbound::NotOurs { why } => {
-                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
-                }
-            }
-        }
+        let bindings = self.removable(&grant);
+        self.unbind_all(site, &grant, &bindings).await?;
         // Also where the intent is not recorded: whoever waits hears of it when the access is gone, not before.
-        let proof = self.ask_until_denied(site, &grant).await;
+        let proof = self.ask_until_denied(site, &grant, bindings).await;
         intended?;
         let proof = proof?;
         if proof == EndProof::GroupDenied {
@@ -305,9 +356,45 @@ impl Broker {
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 
-    async fn ask_until_denied(&self, site: &Site, grant: &Grant) -> Result<EndProof, BrokerError> {
+    /// All bindings that a grant may have, as the daemon can take them away.
+    fn removable(&self, grant: &Grant) -> Vec<Binding> {
+        let mut bindings = grant.bindings();
+        if !self.makes_roles(&grant.ask.cluster) {
+            // A policy that makes no roles any more gives the daemon no right on them. What is left gives nothing
+            // to anybody without its binding, and an end that waits for a right would never come.
+            for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
+                tracing::warn!(grant = %grant.id, role = binding.name, "the policy makes no roles in this cluster any more, so the grant's own is left behind");
+                binding.rules = None;
+            }
+        }
+        bindings
+    }
+
+    async fn unbind_all(&self, site: &Site, grant: &Grant, bindings: &[Binding]) -> Result<(), BrokerError> {
+        let unbind = |binding| site.cluster.unbind(binding, grant.uid_in(binding.namespace.as_ref()));
+        // All of them, also when one can't be taken away.
+        let unbound = join_all(bindings.iter().map(unbind)).await;
+        for (unbound, binding) in unbound.into_iter().zip(bindings) {
+            match unbound? {
+                Unbound::Deleted | Unbound::AlreadyGone => {}
+                Unbound::Held => return Err(BrokerError::Held(binding.name.clone())),
+                // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
+                Unbound::NotOurs { why } => {
+                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask_until_denied(
+        &self,
+        site: &Site,
+        grant: &Grant,
+        bindings: Vec<Binding>,
+    ) -> Result<EndProof, BrokerError> {
         let Some(role) = self.role_of(grant).await? else { return Ok(EndProof::Denied) };
-        let Some(bound) = with_probes(grant, &role) else { return Ok(EndProof::Denied) };
+        let Some(bound) = with_probes(bindings, &role) else { return Ok(EndProof::Denied) };
         let settled = try_join_all(bound.iter().map(|(binding, probe)| ask_until(site, binding, probe, false))).await?;
         Ok(if settled.contains(&Settled::ByUserName) { EndProof::GroupDenied } else { EndProof::Denied })
     }

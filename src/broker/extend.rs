@@ -97,7 +97,7 @@ impl Broker {
         requester: &Person,
         reason: Reason,
     ) -> Result<(), BrokerError> {
-        let ask = AccessRequest { reason, ..grant.asked().clone() };
+        let ask = AccessRequest { reason, ..grant.asked().into_owned() };
         let known = gather_facts(self.site(&ask.cluster)?, &ask).await?;
         let denied = match &known.role {
             Some(role) => self.denied_before(&requester.name, &ask, role).await?.is_some(),

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  request ─► approve ─► certificate ─► end
-//!  certificate: re-check ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
+//!  certificate: re-check, dry run ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
-//!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended
+//!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
 //!  drain: nothing of all that but ends and renewals, until resume;  revoke_many: end, side by side
 //! ```
@@ -65,6 +65,14 @@ pub enum BrokerError {
     /// The cluster could not be asked, or would not do it.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The cluster would not have what was to be collected; the approval stands.
+    #[error("{error}; the approval stands, collect it until {until:.0}")]
+    NotCollected {
+        /// Why.
+        error: ClusterError,
+        /// Until when it can be collected.
+        until: Timestamp,
+    },
     /// The authority could not sign.
     #[error(transparent)]
     Authority(#[from] SignError),
@@ -102,7 +110,7 @@ impl Hint for BrokerError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Ledger(error) => error.hint(),
-            Self::Cluster(error) => error.hint(),
+            Self::Cluster(error) | Self::NotCollected { error, .. } => error.hint(),
             Self::Authority(error) => error.hint(),
             Self::AuthoritySilent(error) => error.hint(),
             Self::ClockWentBack { .. } => Some("set the clock right".into()),

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use jiff::SignedDuration;
 
 use super::facts::gather_facts;
@@ -126,6 +126,8 @@ impl Broker {
         let known = gather_facts(site, ask).await?;
         let role = known.asked_for(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;
+        let id = self.new_id()?;
+        would_bind(site, &grant::bindings(&id, ask, &requester.name, false)).await?;
         // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
         // cluster was asked before, so that one that hangs keeps nobody from asking for another.
         let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);
@@ -143,7 +145,6 @@ impl Broker {
         let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
         let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces, denied };
 
-        let id = self.new_id()?;
         let event = Event::Requested(Box::new(Requested {
             digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
             ask: ask.clone(),
@@ -247,12 +248,22 @@ pub fn random_id() -> Option<GrantId> {
     Some(GrantId::from_random(random))
 }
 
+/// Whether the API server would take the bindings, before anybody is asked for them. What may pass until they are collected
+/// is no reason to ask for nothing.
+pub(super) async fn would_bind(site: &Site, bindings: &[Binding]) -> Result<(), ClusterError> {
+    for tried in join_all(bindings.iter().map(|binding| site.cluster.would_bind(binding))).await {
+        tried.or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) })?;
+    }
+    Ok(())
+}
+
 /// What the API server would say to a binding; its failures are ours, its refusals are the answer.
 async fn tried(site: &Site, binding: Binding) -> Result<DryRun, ClusterError> {
     let refused = match site.cluster.would_bind(&binding).await {
         Ok(()) => None,
         Err(
             refused @ (ClusterError::Forbidden { .. }
+            | ClusterError::OverQuota { .. }
             | ClusterError::NotFound { .. }
             | ClusterError::Conflict { .. }
             | ClusterError::Rejected { .. }),

@@ -112,6 +112,8 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         ended_at: None,
         risk: None,
         narrowed_from: None,
+        collection_failed: None,
+        lost: Vec::new(),
         role_changed: None,
         extension: None,
         glass: None,

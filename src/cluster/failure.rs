@@ -65,6 +65,14 @@ pub enum ClusterError {
         /// What the API server said; it names the verb and the resource that are missing.
         why: String,
     },
+    /// A quota of the namespace is used up (403).
+    #[error("cluster `{cluster}` forbids it: {why}")]
+    OverQuota {
+        /// The cluster.
+        cluster: ClusterName,
+        /// What the API server said; it names the quota.
+        why: String,
+    },
     /// What it is about does not exist (404).
     #[error("cluster `{cluster}` has no such thing: {what}")]
     NotFound {
@@ -121,6 +129,7 @@ impl Hint for ClusterError {
             Self::Forbidden { .. } => {
                 "`jitd check --cluster` tells whether a right is missing, or what in the cluster objects"
             }
+            Self::OverQuota { .. } => "an administrator of the namespace can raise the quota, or make room in it",
             Self::NotFound { .. } => return None,
             Self::Conflict { .. } => "look at it with kubectl; jitd leaves alone what it did not make",
             Self::Rejected { .. } => "if an admission policy says so, make room there for what jitd binds",
@@ -142,6 +151,7 @@ impl ClusterError {
             (code, None) => Self::Unreadable { cluster, why: format!("{code} without a Kubernetes status: {said}") },
             (403, Some(status)) if is_of_ending_namespace(status) => Self::NotFound { cluster, what: said },
             (403, _) if said.contains(ANONYMOUS) => Self::Anonymous { cluster },
+            (403, Some(_)) if is_of_quota(&said) => Self::OverQuota { cluster, why: said },
             (403, _) => Self::Forbidden { cluster, why: said },
             (404, Some(status)) if status.is_not_found() => Self::NotFound { cluster, what: said },
             (409, _) => Self::Conflict { cluster, what: said },
@@ -153,6 +163,12 @@ impl ClusterError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Busy { .. })
+    }
+
+    /// Whether it may pass while an approval waits, also when somebody has to do something about it.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_transient() || matches!(self, Self::OverQuota { .. })
     }
 
     /// How long the API server asked to wait.
@@ -183,4 +199,10 @@ pub(super) fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Optio
 fn is_of_ending_namespace(status: &Status) -> bool {
     let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
     causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// A quota that is used up, or whose use is not counted yet, refuses with 403 and no cause but these words
+/// (k8s.io/apiserver `admission/plugin/resourcequota`).
+fn is_of_quota(said: &str) -> bool {
+    said.contains("is forbidden: exceeded quota: ") || said.contains("is forbidden: status unknown for quota: ")
 }

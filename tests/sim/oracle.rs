@@ -365,12 +365,13 @@ impl World {
                 };
                 seen.tried = up;
                 let phase = seen.grant.phase;
+                let is_lost = place.namespace.parse().is_ok_and(|namespace| seen.grant.is_lost(&namespace));
                 if let Some(left) =
                     self.server.objects.get(place).and_then(|object| self.oracle.left.get_mut(object.uid()))
                 {
                     left.seen = 0;
                 }
-                if phase != Phase::Ending && phase.is_open() && !excused {
+                if phase != Phase::Ending && phase.is_open() && !is_lost && !excused {
                     self.violated(
                         4,
                         format!("{} is deleted in phase {}, without its intent", place.name, phase.as_str()),

@@ -189,8 +189,11 @@ pub(crate) fn closed(grant: &GrantView) -> String {
         (_, Some(EndCause::Expired)) => format!("`{id}` is over, its {} ended{when}", safe(&grant.duration)),
         (_, Some(EndCause::Released)) => format!("`{id}` was given back{when}"),
         (_, Some(EndCause::Revoked)) => format!("`{id}` was revoked{by}{when}{words}"),
-        (_, Some(EndCause::Drifted)) => format!("`{id}` ended{when} because the role changed since it was approved"),
-        (_, Some(EndCause::Failed)) => format!("`{id}` ended{when} before the access worked"),
+        (_, Some(EndCause::Drifted)) if words.is_empty() => {
+            format!("`{id}` ended{when} because the role changed since it was approved")
+        }
+        (_, Some(EndCause::Drifted)) => format!("`{id}` ended{when}{words}"),
+        (_, Some(EndCause::Failed)) => format!("`{id}` ended{when} before the access worked{words}"),
         (phase, _) => format!(
             "`{id}` is {}{}",
             phase.as_str(),

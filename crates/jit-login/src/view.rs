@@ -193,6 +193,14 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if let Some(changed) = &grant.role_changed {
         line("mind", &paint(&safe(changed), RED));
     }
+    for part in &grant.lost {
+        let state = if part.over { "is over" } else { "is being ended" };
+        let words = format!("{state} in namespace {}: {}", safe_name(&part.namespace), safe(&part.why));
+        line("mind", &paint(&words, RED));
+    }
+    if let Some(why) = &grant.collection_failed {
+        line("mind", &paint(&format!("could not be collected: {}", safe(why)), RED));
+    }
     if let Some(from) = grant.break_glass_from {
         line("glass", &format!("can be broken {} when nobody answers", until(from)));
     }

@@ -10,7 +10,7 @@ use super::operate::DrainingView;
 use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
-use jit_core::grant::{DeniedBefore, EndCause, Grant, Held, Phase, Shown};
+use jit_core::grant::{DeniedBefore, EndCause, Grant, Held, LostPart, Phase, Shown};
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
@@ -34,8 +34,14 @@ pub struct GrantView {
     pub came_in_as: Vec<CameInView>,
     /// The cluster.
     pub cluster: String,
-    /// The namespaces; empty for the whole cluster.
+    /// The namespaces in which it is not over; empty for the whole cluster.
     pub namespaces: Vec<String>,
+    /// The namespaces in which it is over, or being ended, while it goes on in others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostPartView>,
+    /// Why the cluster would not have it when it was to be collected last; the approval stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collection_failed: Option<String>,
     /// The role, `NAME` or `role/NAME`; absent when exact rules were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
@@ -144,7 +150,9 @@ impl GrantView {
                 .filter_map(|(who, login)| CameInView::of(who, login.as_ref()?))
                 .collect(),
             cluster: grant.ask.cluster.to_string(),
-            namespaces: grant.ask.scope.namespaces().iter().map(ToString::to_string).collect(),
+            namespaces: grant.held().map(ToString::to_string).collect(),
+            lost: grant.lost.iter().map(LostPartView::of).collect(),
+            collection_failed: grant.collection_failed.clone(),
             role: match &grant.ask.access {
                 Access::Role(role) => Some(role.to_string()),
                 Access::Rules(_) => None,
@@ -255,6 +263,25 @@ impl From<Assessment> for RisksView {
             may_stream: assessment.may_stream(),
             findings: assessment.findings().iter().map(view).collect(),
         }
+    }
+}
+
+/// One of several namespaces of a grant in which it is over, or being ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LostPartView {
+    /// The namespace.
+    pub namespace: String,
+    /// Why.
+    pub why: String,
+    /// Whether the end is proven.
+    pub over: bool,
+}
+
+impl LostPartView {
+    fn of(part: &LostPart) -> Self {
+        let LostPart { namespace, why, is_over } = part;
+        Self { namespace: namespace.to_string(), why: why.clone(), over: *is_over }
     }
 }
 

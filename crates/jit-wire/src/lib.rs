@@ -23,8 +23,8 @@ pub use self::ask::{AskBody, CertificateBody, RequestBody};
 pub use self::code::{ErrorCode, Exit};
 pub use self::explain::{DecisionView, TriedView};
 pub use self::grant::{
-    BreakGlassView, CameInView, EventList, ExtensionView, FindingView, GrantList, GrantView, HeldView, ReviewView,
-    RisksView, StepView,
+    BreakGlassView, CameInView, DeniedBeforeView, EventList, ExtensionView, FindingView, GrantList, GrantView,
+    HeldView, LostPartView, ReviewView, RisksView, StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -187,7 +187,7 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
     if let Some(drift) = role_drift(grant, facts.role) {
         return Err(drifted(drift, &grant.ask.access));
     }
-    for namespace in grant.ask.scope.namespaces() {
+    for namespace in grant.held() {
         let why = |drift: NamespaceDrift| drift.describe(namespace);
         match namespace_drift(grant, namespace, facts.namespaces.get(namespace)) {
             Some(drift @ NamespaceDrift::Missing) => {
@@ -201,12 +201,13 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
             Some(NamespaceDrift::Relabelled) | None => {}
         }
     }
-    match policy::decide(facts.policy, facts.requester, grant.asked(), &facts.circumstances) {
+    match policy::decide(facts.policy, facts.requester, &grant.asked(), &facts.circumstances) {
         Decision::Ask(terms) if grant.glass.is_some() => {
             glass::still_let(grant, terms.break_glass.as_ref())?;
             return Ok(approved(grant, window_end(&grant.ask, now)));
         }
-        Decision::Ask(terms) if terms.steps == grant.terms.steps => {}
+        // Fewer where it is over in a place that asked for more.
+        Decision::Ask(terms) if terms.steps.iter().all(|step| grant.terms.steps.contains(step)) => {}
         Decision::Ask(_) => {
             return Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers than agreed")
                 .hint("ask again"));

@@ -98,6 +98,11 @@ pub enum Event {
         /// The stable code of the refusal.
         code: String,
     },
+    /// An approval was to be collected and the cluster would not have it; the approval stands.
+    CollectionFailed {
+        /// Why, in the words of the API server where it said something.
+        why: String,
+    },
     /// A certificate is about to be signed.
     IssueIntended {
         /// Serial number, hex.
@@ -123,7 +128,7 @@ pub enum Event {
     },
     /// The API server stored the bindings.
     Bound {
-        /// The uids they were given, in the order of the namespaces.
+        /// The uids they were given, in the order of the namespaces that are not over by then.
         uids: Vec<String>,
     },
     /// The API server answers "allowed": the access clock runs from here.
@@ -135,6 +140,22 @@ pub enum Event {
     BindingAltered {
         /// What is there.
         found: String,
+    },
+    /// The binding in one of several namespaces is about to be deleted; the others go on.
+    PartUnbindIntended {
+        /// The namespace.
+        namespace: Namespace,
+        /// Why.
+        why: String,
+    },
+    /// The access in one of several namespaces is over, or never came to be; the others go on.
+    PartEnded {
+        /// The namespace.
+        namespace: Namespace,
+        /// Why.
+        why: String,
+        /// What proves it.
+        proof: EndProof,
     },
     /// The role of a live grant is not the one that was approved, and its terms let it go on.
     RoleChanged {
@@ -239,12 +260,15 @@ impl Event {
             Self::Withdrawn => "withdrawn",
             Self::Lapsed { .. } => "lapsed",
             Self::Refused { .. } => "refused",
+            Self::CollectionFailed { .. } => "collection_failed",
             Self::IssueIntended { .. } => "issue_intended",
             Self::Issued { .. } => "issued",
             Self::BindIntended { .. } => "bind_intended",
             Self::Bound { .. } => "bound",
             Self::Live { .. } => "live",
             Self::BindingAltered { .. } => "binding_altered",
+            Self::PartUnbindIntended { .. } => "part_unbind_intended",
+            Self::PartEnded { .. } => "part_ended",
             Self::RoleChanged { .. } => "role_changed",
             Self::ExtensionAsked { .. } => "extension_asked",
             Self::ExtensionAgreed { .. } => "extension_agreed",

@@ -8,9 +8,11 @@
 //!     ├─► withdrawn (also from approved)
 //!     └─► lapsed
 //! ```
+//! Each of several namespaces is a part of its own: it may end while the others go on, and the last one is the grant.
 //! The daemon's memory and the auditor's are made by this one fold, so they can't disagree. It reads no clock: the
 //! moment of a change is the fact's.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::extension::Extension;
 use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
-use super::request::{AccessRequest, KeyHash, Login, Namespace, PersonName, Window, after};
+use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, PersonName, Scope, Window, after};
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
 use crate::rbac::risk::Severity;
 
@@ -102,6 +104,10 @@ pub struct Grant {
     pub glass: Option<Box<BreakGlassRecord>>,
     /// How many questions and answers there were, of all kinds.
     pub answers: u32,
+    /// Why the cluster would not have it when it was to be collected last.
+    pub collection_failed: Option<String>,
+    /// The namespaces in which it is over while others go on, in the order in which that came to be.
+    pub lost: Vec<LostPart>,
     /// How its role changed while it was live, where its terms only warn.
     pub role_changed: Option<String>,
     /// The policy's rule that let it be asked, and who has to agree.
@@ -134,6 +140,17 @@ pub struct Grant {
     pub closed_by: Option<PersonName>,
     /// What was said when it was denied or revoked.
     pub closing_words: Option<String>,
+}
+
+/// One of several namespaces of a grant in which it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostPart {
+    /// Which.
+    pub namespace: Namespace,
+    /// Why.
+    pub why: String,
+    /// Whether that is proven; until then its binding is being taken away.
+    pub is_over: bool,
 }
 
 fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
@@ -179,6 +196,8 @@ impl Grant {
             extension: None,
             glass: None,
             answers: 0,
+            collection_failed: None,
+            lost: Vec::new(),
             role_changed: None,
             terms: Arc::new(requested.terms.clone()),
             digest: requested.digest.as_str().into(),
@@ -261,9 +280,29 @@ impl Grant {
             (P::Pending, E::Lapsed { clock: Clock::Pending }) | (P::Approved, E::Lapsed { clock: Clock::Collect }) => {
                 self.close(P::Lapsed, fact);
             }
+            (P::Approved, E::CollectionFailed { why }) => self.collection_failed = Some(why.clone()),
             (P::Approved, E::IssueIntended { .. }) => {
                 self.phase = P::Collecting;
                 self.deadline = None;
+                self.collection_failed = None;
+            }
+            // Nothing of it was ever bound.
+            (P::Approved | P::Collecting, E::PartEnded { namespace, why, proof: EndProof::NeverBound })
+                if self.binding_uids.is_empty() && self.goes_on_without(namespace) =>
+            {
+                self.lost.push(LostPart { namespace: namespace.clone(), why: why.clone(), is_over: true });
+            }
+            (P::Live, E::PartUnbindIntended { namespace, why }) if self.goes_on_without(namespace) => {
+                self.lost.push(LostPart { namespace: namespace.clone(), why: why.clone(), is_over: false });
+            }
+            (P::Live, E::PartEnded { namespace, proof: EndProof::Denied | EndProof::GroupDenied, .. })
+                if self.lost.iter().any(|part| part.namespace == *namespace && !part.is_over) =>
+            {
+                let place = self.bound().position(|bound| bound == namespace);
+                let uids = self.binding_uids.iter().enumerate().filter(|(number, _)| Some(*number) != place);
+                self.binding_uids = uids.map(|(_, uid)| uid.clone()).collect();
+                let lost = self.lost.iter_mut().filter(|part| part.namespace == *namespace);
+                lost.for_each(|part| part.is_over = true);
             }
             (P::Live, E::IssueIntended { .. } | E::BindingAltered { .. }) => {}
             (P::Live, E::ExtensionAsked { window, reason, digest, pending_until }) => {
@@ -392,15 +431,60 @@ impl Grant {
         one(&mut ask.access, &other.ask.access);
     }
 
-    /// What was asked at first: what the policy decides on.
+    /// What was asked at first, without the places in which it is over: what the policy decides on.
     #[must_use]
-    pub fn asked(&self) -> &AccessRequest {
-        self.narrowed_from.as_deref().unwrap_or(&self.ask)
+    pub fn asked(&self) -> Cow<'_, AccessRequest> {
+        let asked = self.narrowed_from.as_deref().unwrap_or(&self.ask);
+        let goes_on = asked.scope.namespaces().iter().filter(|namespace| !self.is_lost(namespace));
+        match Namespaces::try_from(goes_on.cloned().collect::<Vec<_>>()) {
+            Ok(left) if !self.lost.is_empty() => {
+                Cow::Owned(AccessRequest { scope: Scope::Namespaces(left), ..asked.clone() })
+            }
+            _ => Cow::Borrowed(asked),
+        }
     }
 
     /// In how many places it is bound: its namespaces, or the whole cluster.
     fn places(&self) -> usize {
-        self.ask.scope.namespaces().len().max(1)
+        self.bound().count().max(1)
+    }
+
+    /// The namespaces that have or get a binding, in the order of its uids.
+    fn bound(&self) -> impl Iterator<Item = &Namespace> {
+        let is_over =
+            |namespace: &&Namespace| self.lost.iter().any(|part| part.namespace == **namespace && part.is_over);
+        self.ask.scope.namespaces().iter().filter(move |namespace| !is_over(namespace))
+    }
+
+    /// The namespaces in which it goes on; none for the whole cluster.
+    pub fn held(&self) -> impl Iterator<Item = &Namespace> {
+        self.ask.scope.namespaces().iter().filter(|namespace| !self.is_lost(namespace))
+    }
+
+    /// Whether it is over in this namespace, or being ended there, while others go on.
+    #[must_use]
+    pub fn is_lost(&self, namespace: &Namespace) -> bool {
+        self.lost.iter().any(|part| part.namespace == *namespace)
+    }
+
+    fn goes_on_without(&self, namespace: &Namespace) -> bool {
+        self.held().any(|held| held == namespace) && self.held().any(|held| held != namespace)
+    }
+
+    /// The uid of the binding in this namespace, or in the whole cluster, where it is known.
+    #[must_use]
+    pub fn uid_in(&self, namespace: Option<&Namespace>) -> Option<&str> {
+        let number = match namespace {
+            None => 0,
+            Some(namespace) => self.bound().position(|bound| bound == namespace)?,
+        };
+        self.binding_uids.get(number).map(String::as_str)
+    }
+
+    /// The namespace of the binding with this uid; none for the whole cluster, or where it is no binding of this grant.
+    #[must_use]
+    pub fn namespace_of(&self, uid: &str) -> Option<&Namespace> {
+        self.bound().zip(self.binding_uids.iter()).find(|(_, known)| *known == uid).map(|(namespace, _)| namespace)
     }
 
     /// Until when an approval given now can be collected: counted from the earliest start, for as long as the terms say,
@@ -409,6 +493,13 @@ impl Grant {
     pub fn collect_until(&self, usual: SignedDuration, now: Timestamp) -> Timestamp {
         let begin = self.ask.start.map_or(now, |start| start.max(now));
         after(begin, self.terms.collect.map_or(usual, Window::duration))
+    }
+
+    /// The bindings of the places in which it goes on.
+    #[must_use]
+    pub fn held_bindings(&self) -> Vec<Binding> {
+        let is_held = |binding: &Binding| binding.namespace.as_ref().is_none_or(|namespace| !self.is_lost(namespace));
+        self.bindings().into_iter().filter(is_held).collect()
     }
 
     /// The bindings that this grant may ever have: one in each of its namespaces, or one for the whole cluster.

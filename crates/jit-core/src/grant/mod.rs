@@ -37,7 +37,7 @@ pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowe
 pub use self::fact::{Author, Fact, Operator};
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::id::GrantId;
-pub use self::life::{Grant, InvalidTransition, Phase};
+pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 
 #[cfg(test)]
 mod tests;

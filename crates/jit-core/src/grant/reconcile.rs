@@ -29,8 +29,8 @@ pub struct Comparison<'a> {
 /// What is wrong with the bindings of a live grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deviation<'f> {
-    /// One of them is not there.
-    Missing,
+    /// They are not there in these namespaces; in none, where it is the one of the whole cluster.
+    Missing(Vec<Namespace>),
     /// One of them has another subject, or not our labels.
     Altered(&'f Found),
     /// A binding that is none of them names the group of the grant.
@@ -95,12 +95,20 @@ impl<'a> Comparison<'a> {
             }
         }
         let judge = |grant: &Grant| {
-            let mut altered = None;
+            let (mut altered, mut missing) = (None, None);
             for uid in grant.binding_uids.iter().filter(|uid| !self.as_made.contains(uid.as_str())) {
+                let namespace = grant.namespace_of(uid);
+                // What is being taken away may be gone.
+                if namespace.is_some_and(|namespace| grant.is_lost(namespace)) {
+                    continue;
+                }
                 match there.get(uid.as_str()) {
-                    None => return Some(Deviation::Missing),
+                    None => missing.get_or_insert_with(Vec::new).extend(namespace.cloned()),
                     Some(found) => altered = altered.or(Some(*found)),
                 }
+            }
+            if let Some(missing) = missing {
+                return Some(Deviation::Missing(missing));
             }
             let foreign = || {
                 let naming = naming.get(grant.id.group().as_str())?;
@@ -244,7 +252,7 @@ mod tests {
         }
         let number = |grant: &GrantId| (0..9).find(|number| id(*number) == *grant).unwrap();
         let described = |(grant, deviation): (&GrantId, Deviation<'_>)| match deviation {
-            Deviation::Missing => format!("{}: missing", number(grant)),
+            Deviation::Missing(_) => format!("{}: missing", number(grant)),
             Deviation::Altered(found) => format!("{}: altered {}", number(grant), found.uid),
             Deviation::Foreign(found) => format!("{}: foreign {}", number(grant), found.uid),
             Deviation::OfUser(found) => format!("{}: of user {}", number(grant), found.uid),

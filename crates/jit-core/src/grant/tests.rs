@@ -10,7 +10,7 @@ use super::digest;
 use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
 use super::refusal::Code;
-use super::request::{Access, AccessRequest, KeyHash, Login, Namespace, Person, PersonName, Scope};
+use super::request::{Access, AccessRequest, KeyHash, Login, Namespace, Namespaces, Person, PersonName, Scope};
 use super::*;
 use crate::rbac::risk::{self, Assessment};
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -194,7 +194,19 @@ fn every_event() -> Vec<Event> {
         },
         reviewed(false),
         reviewed(true),
+        Event::CollectionFailed { why: "exceeded quota".into() },
+        part_unbind_intended("payments"),
+        part_ended("payments", EndProof::NeverBound),
+        part_ended("payments", EndProof::Denied),
     ]
+}
+
+fn part_unbind_intended(namespace: &str) -> Event {
+    Event::PartUnbindIntended { namespace: namespace.parse().unwrap(), why: "it is gone".into() }
+}
+
+fn part_ended(namespace: &str, proof: EndProof) -> Event {
+    Event::PartEnded { namespace: namespace.parse().unwrap(), why: "it is gone".into(), proof }
 }
 
 /// A review of the broken glass above; only the one by carol is the second.
@@ -241,7 +253,7 @@ pub(super) fn brought_to(point: &str) -> Grant {
 fn only_these_events_may_follow() {
     let may: &[(&str, &[usize])] = &[
         ("pending", &[0, 1, 2, 3, 4, 6, 15]),
-        ("approved", &[3, 5, 6, 7, 14]),
+        ("approved", &[3, 5, 6, 7, 14, 25]),
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
         ("bound", &[6, 8, 11, 12]),
@@ -253,7 +265,7 @@ fn only_these_events_may_follow() {
         ("denied", &[]),
         ("withdrawn", &[]),
         ("lapsed", &[]),
-        ("broken", &[2, 3, 5, 6, 7, 14, 23]),
+        ("broken", &[2, 3, 5, 6, 7, 14, 23, 25]),
         ("broken live", &[6, 7, 8, 12, 16, 17, 18, 23]),
         ("broken ended", &[6, 23]),
         ("broken denied", &[6, 23]),
@@ -269,6 +281,44 @@ fn only_these_events_may_follow() {
             .collect();
         assert_eq!(followed, *legal, "{point}");
     }
+}
+
+/// A grant in several namespaces ends in one of them with a proof of its own, never twice, and never in the last one.
+#[test]
+fn each_namespace_is_a_part_of_its_own() {
+    let names = ["a", "b", "c"].map(|name| name.parse::<Namespace>().unwrap());
+    let scope = Scope::Namespaces(Namespaces::try_from(names.to_vec()).unwrap());
+    let approved = Grant { ask: Arc::new(AccessRequest { scope, ..ask() }), ..brought_to("approved") };
+    let after = |grant: &Grant, events: &[Event]| {
+        events
+            .iter()
+            .try_fold(grant.clone(), |grant, event| grant.apply(&fact(event.clone())).map_err(|error| error.event))
+    };
+    let held = |grant: &Grant| grant.held().map(ToString::to_string).collect::<Vec<_>>();
+    let bound = |uids: &[&str]| Event::Bound { uids: uids.iter().map(ToString::to_string).collect() };
+    let to_bind = &every_event()[7..10];
+
+    let never = after(&approved, &[part_ended("a", EndProof::NeverBound)]).unwrap();
+    assert_eq!(
+        (held(&never), never.held_bindings().len(), never.bindings().len()),
+        (vec!["b".into(), "c".into()], 2, 3)
+    );
+    assert_eq!(never.asked().scope.namespaces(), &names[1..]);
+    let binding = after(&never, to_bind).unwrap();
+    assert_eq!(after(&binding, &[bound(&["u-a", "u-b", "u-c"])]), Err("bound"), "one of them is no part any more");
+    let live = after(&binding, &[bound(&["u-b", "u-c"]), every_event()[11].clone()]).unwrap();
+    assert_eq!((live.uid_in(Some(&names[1])), live.uid_in(Some(&names[0]))), (Some("u-b"), None));
+    assert_eq!(after(&live, &[part_ended("b", EndProof::NeverBound)]), Err("part_ended"), "it was bound");
+    assert_eq!(after(&live, &[part_ended("b", EndProof::Denied)]), Err("part_ended"), "without its intent");
+    assert_eq!(after(&live, &[part_unbind_intended("a")]), Err("part_unbind_intended"), "it is over already");
+    let ending = after(&live, &[part_unbind_intended("b")]).unwrap();
+    assert_eq!((held(&ending), ending.uid_in(Some(&names[1]))), (vec!["c".into()], Some("u-b")));
+    assert_eq!(after(&ending, &[part_unbind_intended("c")]), Err("part_unbind_intended"), "the last one is the grant");
+    let left = after(&ending, &[part_ended("b", EndProof::Denied)]).unwrap();
+    assert_eq!((left.uid_in(Some(&names[1])), left.uid_in(Some(&names[2])), left.lost.len()), (None, Some("u-c"), 2));
+    assert_eq!(after(&left, &[part_ended("b", EndProof::Denied)]), Err("part_ended"));
+    let ended = after(&left, &every_event()[12..14]).unwrap();
+    assert_eq!((ended.phase, held(&ended)), (Phase::Ended, vec!["c".into()]));
 }
 
 /// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
@@ -306,7 +356,7 @@ fn a_request_only_ever_gets_less() {
         requested(1).apply(&fact(event))
     };
     let left = narrowed(|ask| ask.window = "5s".parse().unwrap()).unwrap();
-    assert_eq!((left.ask.window.seconds(), left.asked(), &*left.digest), (5, &ask(), &*"e".repeat(64)));
+    assert_eq!((left.ask.window.seconds(), &*left.asked(), &*left.digest), (5, &ask(), &*"e".repeat(64)));
     let wider: [fn(&mut AccessRequest); 5] = [
         |ask| ask.window = "24h".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
@@ -709,7 +759,7 @@ mod broken_glass {
     fn it_is_shorter_and_no_approval() {
         let grant = broken();
         assert_eq!((grant.phase, grant.ask.window.seconds(), grant.agreed.len()), (Phase::Approved, 300, 0));
-        assert_eq!(grant.asked(), &ask());
+        assert_eq!(*grant.asked(), ask());
         assert!(grant.bindings().iter().all(|binding| binding.broken_glass));
         assert!(brought_to("approved").bindings().iter().all(|binding| !binding.broken_glass));
         let no = approval::deny(&grant, &person("bob", &["leads"]), "no".into(), at(61)).unwrap();
