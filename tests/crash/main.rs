@@ -42,7 +42,7 @@ struct Arguments {
 }
 
 /// What `cargo test` alone does.
-const A_FEW: Arguments = Arguments { losses: 80, facts: 800, seed: 1 };
+const A_FEW: Arguments = Arguments { losses: 40, facts: 800, seed: 1 };
 
 /// How this program is told to be the one that writes.
 const WRITE: &str = "JITD_CRASH_WRITE";
