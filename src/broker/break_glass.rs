@@ -68,12 +68,17 @@ impl Broker {
         }
         let asked = grant.asked();
         let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?;
-        if let Some(denied) = self.denied_before(&requester.name, &grant.ask, known.asked_for(&asked)?).await? {
-            // Also where the terms let nobody break it: this is why.
+        let role = known.asked_for(&asked)?;
+        let decision =
+            policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now()));
+        // Also where the terms of the request let nobody break it because of that denial.
+        if matches!(&decision, Decision::Ask(terms) if terms.break_glass.is_some())
+            && let Some(denied) = self.denied_before(&requester.name, &grant.ask, role).await?
+        {
             return Err(denied.refusal().into());
         }
         could?;
-        match policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now())) {
+        match decision {
             Decision::Ask(terms) => Ok(glass::still_let(grant, terms.break_glass.as_ref())?),
             Decision::Deny(denial) => Err(denial.refusal().into()),
         }
