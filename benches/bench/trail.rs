@@ -121,6 +121,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         shown: Shown {
             role: role.clone(),
             assessment: assess(role.rules(), &scope, None),
+            together: Vec::new(),
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),

@@ -147,8 +147,8 @@ pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let view = view(&call.api, &grant);
-        Ok(Json(match call.api.broker.shown_of(&grant.id).await? {
-            Some(shown) => view.with(shown),
+        Ok(Json(match call.api.broker.shown_of(&grant).await? {
+            Some((shown, digest)) => view.with(shown, &digest),
             None => view,
         })
         .into_response())

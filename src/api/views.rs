@@ -8,7 +8,7 @@ use crate::grant::request::{Malformed, Reason};
 use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
-    fn from(Explanation { decision, assessment, tried }: Explanation) -> Self {
+    fn from(Explanation { decision, assessment, together, tried }: Explanation) -> Self {
         let said = match &decision {
             Decision::Ask(terms) => Self {
                 outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
@@ -16,6 +16,7 @@ impl From<Explanation> for DecisionView {
                 steps: StepView::all(&terms.steps, &[]),
                 missing: Vec::new(),
                 risks: None,
+                together: Vec::new(),
                 tried: Vec::new(),
             },
             Decision::Deny(denial) => Self {
@@ -27,10 +28,16 @@ impl From<Explanation> for DecisionView {
                     _ => vec![denial.refusal().why],
                 },
                 risks: None,
+                together: Vec::new(),
                 tried: Vec::new(),
             },
         };
-        Self { risks: assessment.map(Into::into), tried: tried.into_iter().map(Into::into).collect(), ..said }
+        Self {
+            risks: assessment.map(Into::into),
+            together: together.iter().map(Into::into).collect(),
+            tried: tried.into_iter().map(Into::into).collect(),
+            ..said
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, Person};
-use crate::grant::{self, Event, Grant, approval, end, extension};
+use crate::grant::{self, Author, Event, Grant, approval, end, extension};
+use crate::ledger::LedgerError;
 use crate::rbac::risk;
 use crate::rbac::role::ResolvedRole;
 
@@ -47,11 +48,25 @@ impl Broker {
             approval::may_answer(grant, approver)?;
             return self.more_time(grant, extension, approver, digest, less).await.map(|event| vec![event]);
         }
+        approval::may_answer(grant, approver)?;
+        let reassessed = self.reassessed(grant).await?.map(|reassessed| Event::Reassessed(Box::new(reassessed)));
+        let anew = |event: &Event| {
+            let fact = Author::Daemon.fact(now, Some(grant.id.clone()), event.clone());
+            grant.clone().apply(&fact).map_err(LedgerError::from)
+        };
+        let shown_anew = reassessed.as_ref().map(anew).transpose()?;
+        let grant = shown_anew.as_ref().unwrap_or(grant);
         let yes = approval::approve(grant, approver, digest, collect, now)?;
+        let mut events: Vec<Event> = reassessed.into_iter().collect();
         if *less == Narrowing::default() {
-            return Ok(vec![yes]);
+            events.push(yes);
+            return Ok(events);
         }
-        let mut shown = self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
+        let stored = || async { self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal) };
+        let mut shown = match events.first() {
+            Some(Event::Reassessed(reassessed)) => reassessed.shown.clone(),
+            _ => stored().await?,
+        };
         let ask = less.of(grant, &shown.role)?;
         if let Access::Rules(rules) = &ask.access {
             shown.role = ResolvedRole::new(String::new(), rules.as_slice().to_vec());
@@ -65,9 +80,12 @@ impl Broker {
             would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
-        let version = self.site(&ask.cluster)?.cluster.version().await?;
-        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version.parse().ok());
-        Ok(approval::to_less(grant, yes, ask, shown))
+        let version = self.site(&ask.cluster)?.cluster.version().await?.parse().ok();
+        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version);
+        let others = self.beside(&grant.requester, &ask.cluster, Some(&grant.id));
+        shown.together = self.together(shown.role.rules(), &ask.scope, &others, version).await?;
+        events.extend(approval::to_less(grant, yes, ask, shown));
+        Ok(events)
     }
 
     /// An approver says no.

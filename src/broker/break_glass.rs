@@ -67,7 +67,7 @@ impl Broker {
             return could.map(drop);
         }
         let asked = grant.asked();
-        let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?;
+        let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?.again(grant);
         let role = known.asked_for(&asked)?;
         let decision =
             policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now()));

@@ -309,7 +309,7 @@ async fn tried(site: &Site, grant: &Grant) -> Tried {
 
 /// What the cluster says about what is left of a grant.
 async fn gather_facts_of(site: &Site, grant: &Grant) -> Result<ClusterFacts, ClusterError> {
-    gather_facts(site, &grant.asked()).await
+    Ok(gather_facts(site, &grant.asked()).await?.again(grant))
 }
 
 /// The namespaces without which the grant goes on: those that are not what was approved, and those in which the cluster

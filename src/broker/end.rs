@@ -401,7 +401,7 @@ impl Broker {
 
     /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
     /// last ones are kept: each is large, and takes longer to read than the question that comes of it.
-    async fn role_of(&self, grant: &Grant) -> Result<Option<Arc<ResolvedRole>>, BrokerError> {
+    pub(super) async fn role_of(&self, grant: &Grant) -> Result<Option<Arc<ResolvedRole>>, BrokerError> {
         let mut roles = self.roles.lock().await;
         if let Some(role) = roles.get(&grant.rules_sha256) {
             return Ok(Some(Arc::clone(role)));

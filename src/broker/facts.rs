@@ -7,11 +7,11 @@ use jiff::Timestamp;
 
 use super::Site;
 use crate::cluster::{ClusterError, Probe};
-use crate::grant::FoundNamespace;
 use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, AccessRequest, Namespace};
-use crate::rbac::risk::{self, Assessment};
+use crate::grant::{FoundNamespace, Grant};
+use crate::rbac::risk::{self, Assessment, ServerVersion};
 use crate::rbac::role::ResolvedRole;
 
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
@@ -22,12 +22,20 @@ pub(super) struct ClusterFacts {
     /// Their labels.
     pub(super) labels: Labels,
     pub(super) assessment: Assessment,
+    /// Without one that can be read every right has its most dangerous meaning.
+    pub(super) version: Option<ServerVersion>,
 }
 
 impl ClusterFacts {
     /// What a decision of this moment is made on, with what the person has by now.
     pub(super) fn with(&self, usage: Usage, now: Timestamp) -> Circumstances<'_> {
         Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage }
+    }
+
+    /// The same with what was shown to arise together with the requester's other access, for a grant that is looked at again.
+    pub(super) fn again(mut self, grant: &Grant) -> Self {
+        self.assessment = grant.with_others(self.assessment);
+        self
     }
 
     /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
@@ -64,9 +72,8 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<Clu
         namespaces.iter().cloned().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
     let labels = namespaces.iter().map(|(name, found)| (name.clone(), found.labels.clone())).collect();
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
-    // Without a version that can be read every right has its most dangerous meaning.
     let assessment = risk::assess(rules, &ask.scope, version);
-    Ok(ClusterFacts { role, namespaces, labels, assessment })
+    Ok(ClusterFacts { role, namespaces, labels, assessment, version })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.

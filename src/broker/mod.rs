@@ -13,6 +13,7 @@
 //! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
 
 mod answer;
+mod beside;
 mod break_glass;
 mod collect;
 mod end;
@@ -40,7 +41,7 @@ use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::times::Times;
-use crate::grant::{Author, Event, Found, Grant, GrantId, Shown};
+use crate::grant::{Author, Event, Found, Grant, GrantId};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
@@ -294,14 +295,6 @@ impl Broker {
     /// nobody has lost a right.
     async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
         or_nobody(self.people().by_name(name).await).map_err(BrokerError::NameService)
-    }
-
-    /// What approvers of a grant are shown beside what is asked.
-    ///
-    /// # Errors
-    /// [`BrokerError::Ledger`].
-    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, BrokerError> {
-        Ok(self.ledger.shown_of(id).await?)
     }
 
     /// The newest lines of the trail about a grant, of those before event `before` where it is given: at most `limit`, oldest

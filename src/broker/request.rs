@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use jiff::SignedDuration;
 
+use super::beside::held;
 use super::facts::gather_facts;
 use super::refusals::{About, Kind};
 use super::{Broker, BrokerError, Site};
@@ -17,17 +18,16 @@ use crate::ca;
 use crate::cluster::ClusterError;
 use crate::grant::approval;
 use crate::grant::digest;
-use crate::grant::policy::{self, Decision, Usage};
+use crate::grant::policy::{self, Circumstances, Decision, Usage};
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{AccessRequest, ClusterName, KeyHash, Person, PersonName, after};
+use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName, after};
 use crate::grant::scope;
 use crate::grant::{
-    self, Author, Binding, DecidedOn, DeniedBefore, Event, Grant, GrantId, Held, Phase, RequestRefused, Requested,
-    Shown,
+    self, Author, Binding, DecidedOn, DeniedBefore, Event, Grant, GrantId, Phase, RequestRefused, Requested, Shown,
 };
 use crate::hint::Hint;
 use crate::rbac::ResolvedRole;
-use crate::rbac::risk::Assessment;
+use crate::rbac::risk::{Assessment, Finding};
 
 /// What would be said to a request.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Explanation {
     pub decision: Decision,
     /// What it would reach; none when it was denied before the cluster was asked.
     pub assessment: Option<Assessment>,
+    /// What would arise only together with what the requester has or asked for besides.
+    pub together: Vec<Finding>,
     /// What the API server would say to each binding; empty when it was not asked.
     pub tried: Vec<DryRun>,
 }
@@ -48,9 +50,6 @@ pub struct DryRun {
     /// Why the API server would refuse it; none when it would take it.
     pub refused: Option<String>,
 }
-
-/// So much of what a requester has already is shown to approvers one by one.
-const HELD_SHOWN: usize = 20;
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -73,20 +72,29 @@ impl Broker {
         let site = self.site(&ask.cluster)?;
         let usage = self.usage(&requester.name, None).await?;
         if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
-            return Ok(Explanation { decision: Decision::Deny(denial), assessment: None, tried: Vec::new() });
+            return Ok(Explanation {
+                decision: Decision::Deny(denial),
+                assessment: None,
+                together: Vec::new(),
+                tried: Vec::new(),
+            });
         }
         scope::access_fits_scope(ask)?;
         let known = gather_facts(site, ask).await?;
         let role = known.asked_for(ask)?;
         scope::leaves_the_guard(ask, role)?;
         let usage = Usage { denied: self.denied_before(&requester.name, ask, role).await?.is_some(), ..usage };
-        let decision = policy::decide(&self.policy(), requester, ask, &known.with(usage, self.ledger.now()));
+        let others = self.beside(&requester.name, &ask.cluster, None);
+        let together = self.together(role.rules(), &ask.scope, &others, known.version).await?;
+        let assessment = known.assessment.with(&together);
+        let known_here = Circumstances { assessment: &assessment, ..known.with(usage, self.ledger.now()) };
+        let decision = policy::decide(&self.policy(), requester, ask, &known_here);
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
         };
         let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
-        Ok(Explanation { decision, assessment: Some(known.assessment), tried })
+        Ok(Explanation { decision, assessment: Some(known.assessment), together, tried })
     }
 
     /// Somebody asks. A refusal is recorded too.
@@ -134,16 +142,20 @@ impl Broker {
         self.key_is_free(&key, requester, site).await?;
         let denied = self.denied_before(&requester.name, ask, &role).await?;
         let usage = Usage { denied: denied.is_some(), ..self.usage(&requester.name, None).await? };
+        let others = self.beside(&requester.name, &ask.cluster, None);
+        let together = self.together(role.rules(), &ask.scope, &others, known.version).await?;
+        let assessment = known.assessment.with(&together);
         let now = self.ledger.now();
-        let terms = match policy::decide(&self.policy(), requester, ask, &known.with(usage, now)) {
+        let circumstances = Circumstances { assessment: &assessment, ..known.with(usage, now) };
+        let terms = match policy::decide(&self.policy(), requester, ask, &circumstances) {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
         self.ensure_not_drained()?;
-        let (holds, holds_more) = self.held(&requester.name, &ask.cluster);
+        let (holds, holds_more) = held(others);
         let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
-        let shown = Shown { role, assessment: known.assessment, holds, holds_more, namespaces, denied };
+        let shown = Shown { role, assessment: known.assessment, together, holds, holds_more, namespaces, denied };
 
         let event = Event::Requested(Box::new(Requested {
             digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
@@ -203,26 +215,6 @@ impl Broker {
     /// Whether a person owes a review of another grant than this one.
     pub(super) fn owes_review(&self, person: &PersonName, but: Option<&GrantId>) -> bool {
         self.ledger.of(person).iter().any(|grant| grant.owes_review() && but != Some(&grant.id))
-    }
-
-    /// The access that a person has in a cluster at this moment, the newest, and how much more. An approver reads
-    /// a few; all of it in every request would make the trail grow with the square of what somebody has.
-    fn held(&self, person: &PersonName, cluster: &ClusterName) -> (Vec<Held>, usize) {
-        let works = |grant: &Arc<Grant>| grant.phase == Phase::Live && grant.ask.cluster == *cluster;
-        let mut live: Vec<Arc<Grant>> = self.ledger.of(person).into_iter().filter(works).collect();
-        let newest = |a: &Arc<Grant>, b: &Arc<Grant>| (b.live_at, &b.id).cmp(&(a.live_at, &a.id));
-        let more = live.len().saturating_sub(HELD_SHOWN);
-        if more > 0 {
-            // Without putting all of them in order.
-            live.select_nth_unstable_by(HELD_SHOWN, newest);
-            live.truncate(HELD_SHOWN);
-        }
-        live.sort_unstable_by(newest);
-        let held = |grant: &Arc<Grant>| {
-            let AccessRequest { scope, access, .. } = &*grant.ask;
-            Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone() }
-        };
-        (live.iter().map(held).collect(), more)
     }
 
     fn new_id(&self) -> Result<GrantId, BrokerError> {

@@ -111,6 +111,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         live_at: None,
         ended_at: None,
         risk: None,
+        together: None,
         narrowed_from: None,
         collection_failed: None,
         lost: Vec::new(),

@@ -331,12 +331,15 @@ fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
 /// What approvers of a grant were shown last.
 fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
     let line: Option<String> = connection
-        .prepare_cached(&format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1"))?
+        .prepare_cached(&format!(
+            "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed', 'reassessed') ORDER BY seq DESC LIMIT 1"
+        ))?
         .query_row([id], |row| row.get(1))
         .optional()?;
     Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
         Some(Event::Requested(requested)) => Some(requested.shown),
         Some(Event::Narrowed(narrowed)) => Some(narrowed.shown),
+        Some(Event::Reassessed(reassessed)) => Some(reassessed.shown),
         _ => None,
     })
 }

@@ -82,6 +82,7 @@ pub(crate) fn requested(grant: u8) -> Fact {
         shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
             assessment: assess(&[], &Scope::Cluster, None),
+            together: Vec::new(),
             holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),

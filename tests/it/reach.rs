@@ -220,8 +220,77 @@ fn an_approver_sees_what_the_role_reaches() {
     let live = bastion.live(&bastion.ask("5m"));
     let second = bastion.request(ALICE, &ask, &Key::new());
     let holds = bastion.show(BOB, &second)["holds"].clone();
-    assert_eq!(holds, json!([{ "grant": live.grant["id"], "access": "role view", "namespaces": [bastion.ns] }]));
+    assert_eq!(
+        holds,
+        json!([
+            { "grant": live.grant["id"], "access": "role view", "namespaces": [bastion.ns], "phase": "live" },
+            { "grant": grant["id"], "access": format!("role {role}"), "namespaces": [bastion.ns], "phase": "pending" },
+        ])
+    );
     assert_ne!(second["digest"], grant["digest"]);
+}
+
+/// Two requests of one person that are nothing one by one show each other while they wait, and an approver is shown what
+/// arises from both before agreeing to either; who agreed before the other came has to look again. The guardrails judge
+/// the second by what it comes to.
+#[test]
+fn what_arises_from_two_requests_is_shown_for_each() {
+    const CERTIFICATES: &str = "certificates.k8s.io";
+    let policy = "rules:\n- {name: certificates, who: [payments-oncall], clusters: [play], roles: [NS-ask, NS-approve], clusterWide: true, maxDuration: 10m, approval: [{groups: [payments-leads]}, {groups: [auditors]}]}\n";
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy.to_owned(), ..Options::default() });
+    bastion.serve();
+    let rule =
+        |resource: &str, verb: &str| json!({ "apiGroups": [CERTIFICATES], "resources": [resource], "verbs": [verb] });
+    let role = |name: &str, rules: Value| {
+        let name = format!("{}-{name}", bastion.ns);
+        bastion.admin.create(ROLES, &json!({ "metadata": { "name": name }, "rules": rules }));
+        let mut ask = bastion.ask("5m");
+        ask["role"] = json!(name);
+        ask["clusterWide"] = json!(true);
+        ask.as_object_mut().unwrap().remove("namespaces");
+        ask
+    };
+    let ask = role("ask", json!([rule("certificatesigningrequests", "create")]));
+    let approve =
+        role("approve", json!([rule("certificatesigningrequests/approval", "update"), rule("signers", "approve")]));
+    let ids = |findings: &Value| -> Vec<String> {
+        findings.as_array().into_iter().flatten().map(|one| one["id"].as_str().unwrap().to_owned()).collect()
+    };
+
+    let first = bastion.request(ALICE, &ask, &Key::new());
+    assert_eq!(ids(&bastion.show(BOB, &first)["together"]), [""; 0]);
+    assert_eq!(bastion.approve(BOB, &first).0, 200);
+    let explained = bastion.post(ALICE, "/v1/explain", &approve).1;
+    assert_eq!(ids(&explained["together"]), ["E18"], "{explained}");
+    let second = bastion.request(ALICE, &approve, &Key::new());
+    assert_eq!(second["risk"], "critical");
+
+    for (one, other) in [(&first, &second), (&second, &first)] {
+        let shown = bastion.show(BOB, one);
+        assert_eq!(ids(&shown["together"]), ["E18"], "{shown}");
+        assert_eq!((&shown["holds"][0]["grant"], &shown["holds"][0]["phase"]), (&other["id"], &json!("pending")));
+        assert_eq!(shown["risk"], "critical");
+    }
+    let said = text(&bastion.login(BOB, &["show", first["id"].as_str().unwrap()]).stdout);
+    for words in ["asks too", "TOGETHER WITH THEIR OTHER ACCESS", "gets a certificate"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+
+    let (status, refused) = bastion.approve(ERIN, &first);
+    assert_eq!((status, &refused["code"]), (409, &json!("digest-mismatch")), "{refused}");
+    let shown = bastion.show(ERIN, &first);
+    assert_ne!(shown["digest"], first["digest"]);
+    let (status, agreed) = bastion.approve(ERIN, &shown);
+    assert_eq!((status, &agreed["phase"], &agreed["agreed"]), (200, &json!("pending"), &json!(["erin"])), "{agreed}");
+    assert_eq!(agreed["digest"], shown["digest"]);
+    let (status, approved) = bastion.approve(BOB, &agreed);
+    assert_eq!((status, &approved["phase"]), (200, &json!("approved")), "{approved}");
+    let kinds = bastion.kinds(&first);
+    assert_eq!(kinds, ["requested", "agreed", "refused", "reassessed", "agreed", "approved"]);
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+    // It is collected on the terms that were agreed to.
+    let shown = bastion.show(BOB, &second);
+    assert_eq!(shown["holds"][0]["phase"], "approved");
 }
 
 /// The ceiling of the guardrails refuses before anybody is asked; a class of risk asks for one more step.

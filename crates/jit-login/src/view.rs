@@ -9,7 +9,7 @@ use jit_core::grant::Phase;
 use jit_core::grant::policy::Outcome;
 use jit_core::rbac::risk::Severity;
 use jit_core::rbac::role::Rule;
-use jit_wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, RisksView, StepView, TriedView};
+use jit_wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, StepView, TriedView};
 use serde_json::Value;
 
 use crate::failure::closed;
@@ -174,8 +174,11 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     let risk = grant.risk.map(|severity| paint(severity.as_str(), risk_style(severity)));
     let marks = grant.risks.iter().flat_map(|risks| {
-        let persists = risks.may_persist.then_some("may persist after the window");
-        let streams = risks.may_stream.then_some("streams may outlive it");
+        let also = |mark: fn(&FindingView) -> bool| grant.together.iter().any(mark);
+        let persists = risks.may_persist || also(|finding| finding.persists);
+        let streams = risks.may_stream || also(|finding| finding.streams);
+        let persists = persists.then_some("may persist after the window");
+        let streams = streams.then_some("streams may outlive it");
         [persists, streams].into_iter().flatten()
     });
     let risk: Vec<String> = risk.into_iter().chain(marks.map(str::to_owned)).collect();
@@ -224,7 +227,12 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
-        line("has", &format!("{} in {place} ({})", safe(&held.access), safe_name(&held.grant)));
+        let heading = match held.phase {
+            Phase::Pending => "asks too",
+            _ => "has",
+        };
+        let phase = if held.phase == Phase::Live { String::new() } else { format!(", {}", held.phase.as_str()) };
+        line(heading, &format!("{} in {place} ({}{phase})", safe(&held.access), safe_name(&held.grant)));
     }
     if let Some(more) = grant.holds_more {
         line("has", &format!("and {more} more"));
@@ -255,7 +263,11 @@ pub(crate) fn page(grant: &GrantView) -> String {
     }
     if let Some(risks) = grant.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
         lines.push(String::new());
-        lines.push(findings(risks));
+        lines.push(findings("WHAT IT REACHES", &risks.findings));
+    }
+    if !grant.together.is_empty() {
+        lines.push(String::new());
+        lines.push(together(&grant.together));
     }
     if let Some(rules) = &grant.rules {
         lines.push(String::new());
@@ -270,8 +282,13 @@ fn came_in_line(came_in: &CameInView) -> String {
     format!("{} came in as {login}, login uid {}", safe_name(&came_in.who), came_in.login_uid)
 }
 
+/// What arises only together with what the requester has and asks for besides.
+fn together(arising: &[FindingView]) -> String {
+    findings("WHAT IT REACHES TOGETHER WITH THEIR OTHER ACCESS AND REQUESTS", arising)
+}
+
 /// What access reaches, worst first.
-fn findings(risks: &RisksView) -> String {
+fn findings(heading: &str, all: &[FindingView]) -> String {
     let row = |finding: &FindingView| {
         let marks = match (finding.persists, finding.streams) {
             (true, true) => "persists, streams",
@@ -281,7 +298,7 @@ fn findings(risks: &RisksView) -> String {
         };
         vec![finding.severity.as_str().to_owned(), safe(&finding.id), safe(&finding.why), marks.to_owned()]
     };
-    table(&["RISK", "ID", "WHAT IT REACHES", "MARKS"], risks.findings.iter().map(row).collect(), true)
+    table(&["RISK", "ID", heading, "MARKS"], all.iter().map(row).collect(), true)
 }
 
 fn risk_style(severity: Severity) -> anstyle::Style {
@@ -359,7 +376,10 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
     };
     let mut parts = vec![answer];
     if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
-        parts.push(findings(risks).trim_end().to_owned());
+        parts.push(findings("WHAT IT REACHES", &risks.findings).trim_end().to_owned());
+    }
+    if !decision.together.is_empty() {
+        parts.push(together(&decision.together).trim_end().to_owned());
     }
     if !decision.tried.is_empty() {
         parts.push(decision.tried.iter().map(tried).collect::<Vec<_>>().join("\n"));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::grant::{RisksView, StepView};
+use super::grant::{FindingView, RisksView, StepView};
 use jit_core::grant::policy::Outcome;
 
 /// `POST /v1/explain`
@@ -24,6 +24,9 @@ pub struct DecisionView {
     /// What it would reach; absent when it was denied before the cluster was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
+    /// What would arise only together with what the requester has, was approved for or asked for in that cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<FindingView>,
     /// What the API server would say to the bindings; only with `dryRun=true`, and when it may be asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<TriedView>,

@@ -118,7 +118,12 @@ pub struct GrantView {
     /// What it reaches, one by one; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
-    /// What the requester had in the same cluster when it was asked, the newest; only in `GET /v1/grants/{id}`.
+    /// What arises only from it together with all that the requester has, was approved for or asked for in the same
+    /// cluster, worst first; only in `GET /v1/grants/{id}`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<FindingView>,
+    /// What the requester has, was approved for or asked for in the same cluster: now, while it waits for an answer, and
+    /// after that as it was shown. What works first, then the newest; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<HeldView>,
     /// How much more they had.
@@ -192,6 +197,7 @@ impl GrantView {
                 .map(|ask| format!("{} in {} for {}", ask.access, ask.scope, ask.window)),
             risk: grant.risk,
             risks: None,
+            together: Vec::new(),
             holds: Vec::new(),
             holds_more: None,
             denied_before: None,
@@ -200,15 +206,19 @@ impl GrantView {
         }
     }
 
-    /// The view with what approvers look at.
+    /// The view with what approvers look at, and the digest of that.
     #[must_use]
-    pub fn with(self, shown: Shown) -> Self {
+    pub fn with(self, shown: Shown, digest: &str) -> Self {
         let held = |held: &Held| HeldView {
             grant: held.grant.to_string(),
             access: held.access.to_string(),
             namespaces: held.scope.namespaces().iter().map(ToString::to_string).collect(),
+            phase: held.phase,
         };
         Self {
+            digest: digest.to_owned(),
+            risk: shown.worst(),
+            together: shown.together.iter().map(Into::into).collect(),
             holds: shown.holds.iter().map(held).collect(),
             holds_more: (shown.holds_more > 0).then_some(shown.holds_more),
             denied_before: shown.denied.map(DeniedBeforeView::from),
@@ -249,19 +259,24 @@ pub struct FindingView {
     pub streams: bool,
 }
 
-impl From<Assessment> for RisksView {
-    fn from(assessment: Assessment) -> Self {
-        let view = |finding: &Finding| FindingView {
+impl From<&Finding> for FindingView {
+    fn from(finding: &Finding) -> Self {
+        Self {
             id: finding.id.as_str().to_owned(),
             severity: finding.severity,
             why: finding.why.clone(),
             persists: finding.persists,
             streams: finding.streams,
-        };
+        }
+    }
+}
+
+impl From<Assessment> for RisksView {
+    fn from(assessment: Assessment) -> Self {
         Self {
             may_persist: assessment.may_persist(),
             may_stream: assessment.may_stream(),
-            findings: assessment.findings().iter().map(view).collect(),
+            findings: assessment.findings().iter().map(Into::into).collect(),
         }
     }
 }
@@ -317,6 +332,14 @@ pub struct HeldView {
     pub access: String,
     /// Where; empty for the whole cluster.
     pub namespaces: Vec<String>,
+    /// How far it has come; absent, from an earlier daemon, for what works.
+    #[serde(default = "live")]
+    #[schema(value_type = String)]
+    pub phase: Phase,
+}
+
+fn live() -> Phase {
+    Phase::Live
 }
 
 /// Access that nobody had agreed to.

@@ -12,7 +12,7 @@ use crate::grant::approval;
 fn nothing_is_found_by_reading_all_there_is() {
     let connection = Connection::open_in_memory().unwrap();
     layout::create(&connection).unwrap();
-    let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed') ORDER BY seq DESC LIMIT 1");
+    let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed', 'reassessed') ORDER BY seq DESC LIMIT 1");
     for (query, key) in [
         (&*format!("{EVENTS_OF} ORDER BY seq"), "events USING INTEGER PRIMARY KEY"),
         (&latest, "events USING INTEGER PRIMARY KEY"),

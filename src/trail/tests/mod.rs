@@ -75,7 +75,7 @@ pub(crate) fn requested(number: u8) -> Fact {
         shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
             assessment: assess(&[], &Scope::Cluster, None),
-            holds: Vec::new(),
+            together: Vec::new(), holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),
             denied: None,

@@ -15,7 +15,7 @@ use super::policy::{self, Circumstances, Decision, Policy, Yes, unmet};
 use super::reconcile::{NamespaceDrift, RoleDrift, namespace_drift, role_drift};
 use super::refusal::{Code, Refusal};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, after};
-use super::{Event, FoundNamespace, Grant, GrantId, Narrowed, Phase, Shown};
+use super::{Event, FoundNamespace, Grant, GrantId, Narrowed, Phase, Reassessed, Shown};
 use crate::rbac::ResolvedRole;
 
 pub use super::four_eyes::may_answer;
@@ -106,6 +106,13 @@ pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> V
         other => other,
     };
     vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes]
+}
+
+/// A request that waits, shown anew: its digest is another one, and who agreed before has to look again.
+#[must_use]
+pub fn reassess(grant: &Grant, shown: Shown) -> Reassessed {
+    let digest = digest::of_request(&grant.id, &grant.requester, &grant.ask, &grant.key, &shown);
+    Reassessed { shown, digest }
 }
 
 /// The approval of a request for which the policy asks nobody; none when somebody has to agree.

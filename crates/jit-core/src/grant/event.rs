@@ -12,8 +12,8 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GrantId};
-use crate::rbac::risk::Assessment;
+use super::{DeniedBefore, GrantId, Phase};
+use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
 /// One fact, as the trail keeps it. `*Intended` stands before an effect, the past participle after it.
@@ -70,6 +70,8 @@ pub enum Event {
     },
     /// An approver cut the request down before agreeing to it.
     Narrowed(Box<Narrowed>),
+    /// What the requester asked for since makes more of it than approvers were shown: who agreed before has to look again.
+    Reassessed(Box<Reassessed>),
     /// Enough approvers said yes; without an author, the policy asks for nobody.
     Approved {
         /// The digest that was answered.
@@ -255,6 +257,7 @@ impl Event {
             Self::Requested(_) => "requested",
             Self::Agreed { .. } => "agreed",
             Self::Narrowed(_) => "narrowed",
+            Self::Reassessed(_) => "reassessed",
             Self::Approved { .. } => "approved",
             Self::Denied { .. } => "denied",
             Self::Withdrawn => "withdrawn",
@@ -366,6 +369,16 @@ pub struct Narrowed {
     pub digest: String,
 }
 
+/// What approvers are shown from now on, where more arises by what the requester asked for since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reassessed {
+    /// What approvers are shown beside the ask.
+    pub shown: Shown,
+    /// What an approval answers from now on.
+    pub digest: String,
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
@@ -379,7 +392,11 @@ pub struct Shown {
     pub role: ResolvedRole,
     /// What it lets its holder reach.
     pub assessment: Assessment,
-    /// The access that the requester had at that moment in the same cluster, the newest.
+    /// What arises only from it together with all that the requester had, was approved for or asked for in that cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub together: Vec<Finding>,
+    /// What the requester had, was approved for or asked for at that moment in the same cluster; what works first, then
+    /// the newest.
     pub holds: Vec<Held>,
     /// How much more they had.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -393,6 +410,14 @@ pub struct Shown {
     pub denied: Option<DeniedBefore>,
 }
 
+impl Shown {
+    /// The worst of what it comes to, alone or together with the rest.
+    #[must_use]
+    pub fn worst(&self) -> Option<Severity> {
+        self.assessment.worst().max(self.together.iter().map(|finding| finding.severity).max())
+    }
+}
+
 /// Another grant of the same person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -403,6 +428,18 @@ pub struct Held {
     pub scope: Scope,
     /// What it allows.
     pub access: Access,
+    /// How far it has come. Earlier trails tell only of what works.
+    #[serde(default = "live", skip_serializing_if = "is_live")]
+    pub phase: Phase,
+}
+
+fn live() -> Phase {
+    Phase::Live
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_live(phase: &Phase) -> bool {
+    *phase == Phase::Live
 }
 
 /// The two clocks that run before the access does.

@@ -23,8 +23,8 @@ use super::extension::Extension;
 use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
 use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, PersonName, Scope, Window, after};
-use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, bindings, narrow};
-use crate::rbac::risk::Severity;
+use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, Shown, bindings, narrow};
+use crate::rbac::risk::{Assessment, Finding, Severity};
 
 /// Where a grant stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -96,8 +96,10 @@ pub struct Grant {
     pub rules_sha256: Arc<str>,
     /// Uids of its namespaces when it was asked for; of none in trails of before they were kept.
     pub namespace_uids: Arc<BTreeMap<Namespace, String>>,
-    /// The worst of what it lets its holder reach.
+    /// The worst of what it lets its holder reach, alone or together with the requester's other access.
     pub risk: Option<Severity>,
+    /// What arises only from it together with that; none mostly.
+    pub together: Option<Arc<[Finding]>>,
     /// More time that was asked for and not answered yet.
     pub extension: Option<Box<Extension>>,
     /// Set when the requester took the access without an approval, with the reviews since.
@@ -153,6 +155,10 @@ pub struct LostPart {
     pub is_over: bool,
 }
 
+fn together(shown: &Shown) -> Option<Arc<[Finding]>> {
+    (!shown.together.is_empty()).then(|| shown.together.as_slice().into())
+}
+
 fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
     Yes { by, login: fact.login().cloned(), groups: groups.iter().cloned().collect(), at: fact.at }
 }
@@ -192,7 +198,8 @@ impl Grant {
             role_uid: requested.shown.role.uid.as_str().into(),
             rules_sha256: requested.shown.role.rules_sha256().into(),
             namespace_uids: Arc::new(requested.shown.namespaces.clone()),
-            risk: requested.shown.assessment.worst(),
+            risk: requested.shown.worst(),
+            together: together(&requested.shown),
             extension: None,
             glass: None,
             answers: 0,
@@ -264,8 +271,15 @@ impl Grant {
                 self.role_uid = narrowed.shown.role.uid.as_str().into();
                 self.rules_sha256 = narrowed.shown.role.rules_sha256().into();
                 self.namespace_uids = Arc::new(narrowed.shown.namespaces.clone());
-                self.risk = narrowed.shown.assessment.worst();
+                self.risk = narrowed.shown.worst();
+                self.together = together(&narrowed.shown);
                 self.digest = narrowed.digest.as_str().into();
+            }
+            (P::Pending, E::Reassessed(reassessed)) => {
+                self.risk = reassessed.shown.worst();
+                self.together = together(&reassessed.shown);
+                self.digest = reassessed.digest.as_str().into();
+                self.agreed = Arc::default();
             }
             (P::Pending, E::Approved { groups, collect_until, .. }) => {
                 self.agree(fact, groups);
@@ -429,6 +443,15 @@ impl Grant {
         let ask = Arc::make_mut(&mut self.ask);
         one(&mut ask.cluster, &other.ask.cluster);
         one(&mut ask.access, &other.ask.access);
+    }
+
+    /// What it reaches with what arises only together with other access, as it was shown.
+    #[must_use]
+    pub fn with_others(&self, assessment: Assessment) -> Assessment {
+        match &self.together {
+            Some(together) => assessment.with(together),
+            None => assessment,
+        }
     }
 
     /// What was asked at first, without the places in which it is over: what the policy decides on.

@@ -33,7 +33,9 @@ pub mod times;
 
 pub use self::binding::{Binding, bindings};
 pub use self::denial::DeniedBefore;
-pub use self::event::{Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, RequestRefused, Requested, Shown};
+pub use self::event::{
+    Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Reassessed, RequestRefused, Requested, Shown,
+};
 pub use self::fact::{Author, Fact, Operator};
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::id::GrantId;

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::approval::{self, Facts};
 use super::digest;
 use super::glass::{self, Verdict};
 use super::policy::{self, Circumstances, Decision, Labels, Policy, Terms, Usage};
-use super::refusal::Code;
+use super::refusal::{Code, Refusal};
 use super::request::{Access, AccessRequest, KeyHash, Login, Namespace, Namespaces, Person, PersonName, Scope};
 use super::*;
 use crate::rbac::risk::{self, Assessment};
@@ -66,6 +66,7 @@ fn shown(verb: &str) -> Shown {
     Shown {
         assessment: risk::assess(role.rules(), &ask().scope, None),
         role,
+        together: Vec::new(),
         holds: Vec::new(),
         holds_more: 0,
         denied: None,
@@ -198,6 +199,7 @@ fn every_event() -> Vec<Event> {
         part_unbind_intended("payments"),
         part_ended("payments", EndProof::NeverBound),
         part_ended("payments", EndProof::Denied),
+        Event::Reassessed(Box::new(approval::reassess(&requested(1), shown_together()))),
     ]
 }
 
@@ -207,6 +209,12 @@ fn part_unbind_intended(namespace: &str) -> Event {
 
 fn part_ended(namespace: &str, proof: EndProof) -> Event {
     Event::PartEnded { namespace: namespace.parse().unwrap(), why: "it is gone".into(), proof }
+}
+
+/// What arises only with another grant of the same person.
+fn shown_together() -> Shown {
+    let together = risk::assess(role("*").rules(), &Scope::Cluster, None).findings().to_vec();
+    Shown { together, ..shown("get") }
 }
 
 /// A review of the broken glass above; only the one by carol is the second.
@@ -252,7 +260,7 @@ pub(super) fn brought_to(point: &str) -> Grant {
 #[test]
 fn only_these_events_may_follow() {
     let may: &[(&str, &[usize])] = &[
-        ("pending", &[0, 1, 2, 3, 4, 6, 15]),
+        ("pending", &[0, 1, 2, 3, 4, 6, 15, 29]),
         ("approved", &[3, 5, 6, 7, 14, 25]),
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
@@ -344,6 +352,37 @@ fn a_grant_begins_with_its_request_only() {
     let mut nobody = fact(Event::Withdrawn);
     nobody.author = Author::Daemon;
     assert!(Grant::begin(&nobody).is_err());
+}
+
+/// Who agreed before more was known has agreed to something else.
+#[test]
+fn a_request_that_comes_to_more_is_agreed_to_anew() {
+    let (bob, carol) = (person("bob", &["leads"]), person("carol", &["leads"]));
+    let yes = |grant: &Grant, by: &Person, digest: &str| {
+        let event = approval::approve(grant, by, digest, SignedDuration::from_mins(10), at(1))?;
+        Ok::<Grant, Refusal>(grant.clone().apply(&by_person(by, 1, event)).unwrap())
+    };
+    let grant = requested(2);
+    let before = grant.digest.to_string();
+    let grant = yes(&grant, &bob, &before).unwrap();
+    let event = Event::Reassessed(Box::new(approval::reassess(&grant, shown_together())));
+    let grant = grant.apply(&fact(event)).unwrap();
+    assert_eq!((grant.risk, grant.agreed.len()), (shown_together().worst(), 0));
+    assert!(grant.risk > shown("get").worst());
+    assert_eq!(yes(&grant, &carol, &before).unwrap_err().code, Code::DigestMismatch);
+    let digest = grant.digest.to_string();
+    let grant = yes(&grant, &carol, &digest).unwrap();
+    assert_eq!(grant.phase, Phase::Pending);
+    assert_eq!(yes(&grant, &bob, &digest).unwrap().phase, Phase::Approved);
+}
+
+/// What trails of before tell of other access is of access that works.
+#[test]
+fn other_access_of_an_earlier_trail_works() {
+    let written = serde_json::json!({ "grant": id(), "scope": "cluster", "access": { "role": "view" } });
+    let held: Held = serde_json::from_value(written.clone()).unwrap();
+    assert_eq!(held.phase, Phase::Live);
+    assert_eq!(serde_json::to_value(held).unwrap(), written);
 }
 
 /// A trail in which a request grows is refused.
@@ -467,17 +506,18 @@ fn the_digest_covers_what_is_shown() {
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
     assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
-    let others: [fn(&mut Shown); 5] = [
+    let others: [fn(&mut Shown); 6] = [
         |shown| {
             let (grant, by) = (GrantId::from_random([8; 10]), "bob".parse().unwrap());
             shown.denied = Some(DeniedBefore { grant, by, at: at(0), reason: "no".to_owned() });
         },
         |shown| shown.namespaces.values_mut().for_each(|uid| "uid-of-another".clone_into(uid)),
+        |shown| *shown = shown_together(),
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
         |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
         |shown| {
             let AccessRequest { scope, access, .. } = ask();
-            shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access });
+            shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access, phase: Phase::Live });
         },
     ];
     for change in others {

@@ -10,6 +10,7 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::catalogue::{EVERYBODY, MASTERS, ROWS, Row, WATCH};
 use self::reach::{HeldPermissions, shown};
-use super::{Malformed, Rule, Scope};
+use super::{Malformed, Namespace, Rule, Scope};
 
 /// How bad a right is in the wrong hands. What nobody could place is above all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -138,6 +139,21 @@ pub struct Finding {
     pub streams: bool,
 }
 
+impl Finding {
+    /// Whether who knows this knows `other` too: the same row, as bad or worse.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.id == other.id && self.severity >= other.severity
+    }
+}
+
+/// Worst first, then by id. A row of several combinations speaks once, with its worst.
+fn in_order(findings: &mut Vec<Finding>) {
+    findings.sort_by(|one, other| other.severity.cmp(&one.severity).then(one.id.cmp(&other.id)));
+    let mut told = HashSet::new();
+    findings.retain(|finding| told.insert(finding.id));
+}
+
 /// All that was found in a role, worst first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -153,9 +169,7 @@ impl Assessment {
                 finding.severity = finding.severity.in_a_namespace();
             }
         }
-        findings.sort_by(|one, other| other.severity.cmp(&one.severity).then(one.id.cmp(&other.id)));
-        // A row of several combinations speaks once, with its first.
-        findings.dedup_by_key(|finding| finding.id);
+        in_order(&mut findings);
         let streams = streams || findings.iter().any(|finding| finding.streams);
         Self { findings, streams }
     }
@@ -164,6 +178,19 @@ impl Assessment {
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// With what arises only together with other access, see [`assess_together`].
+    #[must_use]
+    pub fn with(&self, together: &[Finding]) -> Self {
+        let mut findings: Vec<Finding> = self.findings.iter().chain(together).cloned().collect();
+        in_order(&mut findings);
+        Self { streams: self.streams || findings.iter().any(|finding| finding.streams), findings }
+    }
+
+    /// Whether it has this finding, as bad or worse.
+    fn tells(&self, finding: &Finding) -> bool {
+        self.findings.iter().any(|known| known.covers(finding))
     }
 
     /// The worst severity; nothing when nothing was found.
@@ -217,11 +244,68 @@ impl fmt::Display for ServerVersion {
     }
 }
 
+/// Rules, and where they are bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound<'a> {
+    /// The rules.
+    pub rules: &'a [Rule],
+    /// Where they hold.
+    pub scope: &'a Scope,
+}
+
 /// What `rules` let their holder reach when they are bound in `scope`. Without a version every row has its
 /// most dangerous reading.
 #[must_use]
 pub fn assess(rules: &[Rule], scope: &Scope, version: Option<ServerVersion>) -> Assessment {
-    let reach = HeldPermissions::of(rules, scope, version);
+    assess_all(&[Bound { rules, scope }], scope, version)
+}
+
+/// What `asked` and `others` reach only when one person has them all: the findings that neither `asked` nor the others
+/// among themselves come to. Worst first, each id at most once.
+#[must_use]
+pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], version: Option<ServerVersion>) -> Vec<Finding> {
+    let mut arising: Vec<Finding> = Vec::new();
+    for place in places(asked.scope, others) {
+        let holds_here = |other: &&Bound<'_>| match &place {
+            Some(place) => other.scope.contains(place),
+            None => true,
+        };
+        let mut here: Vec<Bound<'_>> = others.iter().filter(holds_here).copied().collect();
+        if here.is_empty() {
+            continue;
+        }
+        let place = place.as_ref().unwrap_or(&Scope::Cluster);
+        let before = assess_all(&here, place, version);
+        here.push(asked);
+        let alone = assess_all(&[asked], place, version);
+        let is_new = |finding: &Finding| ![&before, &alone].iter().any(|known| known.tells(finding));
+        arising.extend(assess_all(&here, place, version).findings.into_iter().filter(is_new));
+    }
+    in_order(&mut arising);
+    arising
+}
+
+/// The places in which rights are held against each other; `None` is all of them as if they were one, where they are too
+/// many: then more may be told than is, never less.
+fn places(asked: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
+    let mut namespaces: Vec<&Namespace> = match asked {
+        Scope::Namespaces(_) => asked.namespaces().iter().collect(),
+        Scope::Cluster => others.iter().flat_map(|other| other.scope.namespaces()).collect(),
+    };
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    if namespaces.len() > MOST_PLACES {
+        return vec![None];
+    }
+    let cluster = (*asked == Scope::Cluster).then_some(Scope::Cluster);
+    cluster.into_iter().chain(namespaces.into_iter().cloned().map(Scope::from)).map(Some).collect()
+}
+
+/// So many namespaces are looked at one by one.
+const MOST_PLACES: usize = 64;
+
+fn assess_all(bound: &[Bound<'_>], place: &Scope, version: Option<ServerVersion>) -> Assessment {
+    let reach = HeldPermissions::of(bound, version);
     let mut findings: Vec<Finding> = reach
         .rows()
         .map(|(row, held)| Finding { streams: row.streams || held.verbs & WATCH != 0, ..finding(row, &held.text) })
@@ -243,7 +327,7 @@ pub fn assess(rules: &[Rule], scope: &Scope, version: Option<ServerVersion>) -> 
         let more = if *more > 0 { format!(" (and {more} more)") } else { String::new() };
         findings.extend(finding_of("E60", &format!("{first}{more}")));
     }
-    Assessment::of(findings, reach.streams(), scope)
+    Assessment::of(findings, reach.streams(), place)
 }
 
 /// Whether a binding's role is there.
@@ -278,7 +362,7 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
 /// for the grant's own binding is one of them.
 #[must_use]
 pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
-    let held = HeldPermissions::of(rules, scope, None).guard()?;
+    let held = HeldPermissions::of(&[Bound { rules, scope }], None).guard()?;
     Some(format!("{}: could change its own binding or role, or the rules that fence it", held.text))
 }
 

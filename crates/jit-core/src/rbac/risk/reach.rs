@@ -7,12 +7,12 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::ServerVersion;
 use super::catalogue::{
     ALL, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, INSIDE_PATHS, LIST, NAMELESS, ON_WORDS, OTHER,
     Permission, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
     in_its_own_namespace, may_be_named_star,
 };
+use super::{Bound, ServerVersion};
 use crate::rbac::{Rule, Scope};
 
 /// A resource, or one object of it, that some row asks about.
@@ -228,7 +228,8 @@ impl<'a> Names<'a> {
 }
 
 impl<'a> HeldPermissions<'a> {
-    pub(super) fn of(rules: &'a [Rule], scope: &Scope, version: Option<ServerVersion>) -> Self {
+    /// What all of `bound` hold at once.
+    pub(super) fn of(bound: &[Bound<'a>], version: Option<ServerVersion>) -> Self {
         let index = &*INDEX;
         let mut reach = Self {
             held: vec![HeldVerbs::default(); index.targets.len()],
@@ -239,19 +240,21 @@ impl<'a> HeldPermissions<'a> {
             inside: None,
             unplaced: None,
         };
-        let limits: Vec<Verbs> = index.targets.iter().map(|target| limit(target, scope)).collect();
         let placing = reach.placing(index);
-        for rule in rules {
-            let verbs = verbs_of(rule);
-            if scope.namespaces().is_empty() {
-                reach.add_paths(index, rule, verbs);
-            }
-            let names = Names::of(rule);
-            for group in &rule.api_groups {
-                let families = index.families_of(group);
-                for resource in &rule.resources {
-                    let word = Word { group, families: &families, resource, verbs, names: &names };
-                    reach.add(index, &limits, &placing, scope, word);
+        for Bound { rules, scope } in bound {
+            let limits: Vec<Verbs> = index.targets.iter().map(|target| limit(target, scope)).collect();
+            for rule in *rules {
+                let verbs = verbs_of(rule);
+                if scope.namespaces().is_empty() {
+                    reach.add_paths(index, rule, verbs);
+                }
+                let names = Names::of(rule);
+                for group in &rule.api_groups {
+                    let families = index.families_of(group);
+                    for resource in &rule.resources {
+                        let word = Word { group, families: &families, resource, verbs, names: &names };
+                        reach.add(index, &limits, &placing, scope, word);
+                    }
                 }
             }
         }

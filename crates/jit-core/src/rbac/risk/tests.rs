@@ -715,6 +715,46 @@ fn marks_follow_the_rights() {
     assert_eq!(persisting, ["E06", "E07", "E11", "E14", "E16", "E18", "E21", "E22"].into());
 }
 
+/// Each half alone is nothing or little; who has both has it all. What the asked half adds nothing to is not told of it.
+#[test]
+fn what_arises_only_from_two_grants_is_told() {
+    let create = rules(&[(CERTIFICATES, "certificatesigningrequests", "create", "")]);
+    let approve = rules(&[(CERTIFICATES, "certificatesigningrequests/approval signers", "update approve", "")]);
+    let bind = rules(&[(RBAC, "clusterroles", "bind", "")]);
+    let rolebindings = rules(&[(RBAC, "rolebindings", "create", "")]);
+    let user = rules(&[(AUTHENTICATION, "users", "impersonate:user-info", "")]);
+    let on_list = rules(&[("core", "secrets", "impersonate-on:user-info:list", "")]);
+    let pods = rules(&[("core", "pods", "create", "web")]);
+    let patch = rules(&[("core", "pods", "patch", "web")]);
+    let view = rules(&[("core", "pods", "get list", "")]);
+    let (cluster, payments, shop) = (scope("*"), scope("payments"), scope("shop"));
+    let together = |asked: (&[Rule], &Scope), others: &[(&[Rule], &Scope)]| -> Vec<(&str, Severity)> {
+        let bound = |(rules, scope)| Bound { rules, scope };
+        let others: Vec<Bound<'_>> = others.iter().map(|(rules, scope)| Bound { rules, scope }).collect();
+        let found = assess_together(bound(asked), &others, Some(version("v1.36.3")));
+        found.iter().map(|finding| (finding.id.as_str(), finding.severity)).collect()
+    };
+    use Severity::{Critical, High};
+    assert_eq!(together((&approve, &cluster), &[(&create, &cluster)]), [("E18", Critical)]);
+    assert_eq!(together((&create, &cluster), &[(&view, &payments), (&approve, &cluster)]), [("E18", Critical)]);
+    assert_eq!(together((&view, &cluster), &[(&create, &cluster), (&approve, &cluster)]), []);
+    assert_eq!(together((&create, &cluster), &[]), []);
+    // In the namespace of the one half, where the other holds everywhere.
+    for (asked, other) in
+        [((&bind, &cluster), (&rolebindings, &payments)), ((&rolebindings, &payments), (&bind, &cluster))]
+    {
+        assert_eq!(together((asked.0, asked.1), &[(other.0, other.1)]), [("E06", High)]);
+    }
+    assert_eq!(together((&on_list, &payments), &[(&user, &cluster)]), [("E13", High)]);
+    assert_eq!(together((&patch, &payments), &[(&pods, &payments)]), [("E21", High)]);
+    assert_eq!(together((&patch, &payments), &[(&pods, &shop)]), [], "never in one namespace");
+    // Too many to look at one by one: nothing is missed.
+    let many: Vec<Scope> = (0..100).map(|number| scope(&format!("ns-{number}"))).collect();
+    let mut others: Vec<(&[Rule], &Scope)> = many.iter().map(|place| (view.as_slice(), place)).collect();
+    others.push((&rolebindings, &payments));
+    assert_eq!(together((&bind, &cluster), &others), [("E06", Critical)]);
+}
+
 #[test]
 fn findings_stand_worst_first_and_survive_the_wire() {
     let found = assess(&rules(&[("*", "*", "*", "")]), &Scope::Cluster, None);
