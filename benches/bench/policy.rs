@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jitd::grant::policy::{Circumstances, Decision, Policy, Usage, could_be_asked, decide};
 use jitd::grant::request::{Access, AccessRequest, Namespace, Person};
-use jitd::rbac::risk::assess;
+use jitd::rbac::risk::{Surroundings, assess};
 use jitd::rbac::role::Rule;
 use serde_json::json;
 
@@ -75,7 +75,7 @@ fn decision(settings: &Settings) -> Result<f64, Failure> {
     let times = (0..settings.shorter(2000, 200)).map(|_| {
         let begun = Instant::now();
         let could = could_be_asked(&policy, &alice, &ask, now, usage);
-        let assessment = assess(&rules, &ask.scope, None);
+        let assessment = assess(&rules, &ask.scope, &Surroundings::ordinary(None));
         let decided =
             decide(&policy, &alice, &ask, &Circumstances { now, labels: &labels, assessment: &assessment, usage });
         let took = begun.elapsed();

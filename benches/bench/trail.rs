@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, PersonName, Scope};
 use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
-use jitd::rbac::risk::assess;
+use jitd::rbac::risk::{Surroundings, assess};
 use jitd::rbac::role::{ResolvedRole, Rule};
 use jitd::trail::Trail;
 
@@ -120,7 +120,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         key: KeyHash(random.hex()),
         shown: Shown {
             role: role.clone(),
-            assessment: assess(role.rules(), &scope, None),
+            assessment: assess(role.rules(), &scope, &Surroundings::ordinary(None)),
             together: Vec::new(),
             holds: Vec::new(),
             holds_more: 0,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::facts::role_empty;
+use super::facts::{role_empty, surroundings};
 use super::request::would_bind;
 use super::{Broker, BrokerError};
 use crate::cluster::Probe;
@@ -80,10 +80,10 @@ impl Broker {
             would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
-        let version = self.site(&ask.cluster)?.cluster.version().await?.parse().ok();
-        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, version);
+        let around = surroundings(self.site(&ask.cluster)?).await?;
+        shown.assessment = risk::assess(shown.role.rules(), &ask.scope, &around);
         let others = self.beside(&grant.requester, &ask.cluster, Some(&grant.id));
-        shown.together = self.together(shown.role.rules(), &ask.scope, &others, version).await?;
+        shown.together = self.together(shown.role.rules(), &ask.scope, &others, &around).await?;
         events.extend(approval::to_less(grant, yes, ask, shown));
         Ok(events)
     }

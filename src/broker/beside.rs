@@ -7,10 +7,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::facts::surroundings;
 use super::{Broker, BrokerError};
 use crate::grant::request::{Access, AccessRequest, ClusterName, PersonName, Scope};
 use crate::grant::{Grant, GrantId, Held, Phase, Reassessed, Shown, approval};
-use crate::rbac::risk::{self, Bound, Finding, ServerVersion};
+use crate::rbac::risk::{self, Bound, Finding, Surroundings};
 use crate::rbac::role::{ResolvedRole, Rule};
 
 /// So much of what a requester has already is shown to approvers one by one.
@@ -30,7 +31,7 @@ impl Broker {
         rules: &[Rule],
         scope: &Scope,
         others: &[Arc<Grant>],
-        version: Option<ServerVersion>,
+        around: &Surroundings,
     ) -> Result<Vec<Finding>, BrokerError> {
         // Thousands of grants may be of one role in one place.
         let mut known = HashSet::new();
@@ -40,7 +41,7 @@ impl Broker {
             roles.push((role, &other.ask.scope));
         }
         let bound: Vec<Bound<'_>> = roles.iter().map(|(role, scope)| Bound { rules: role.rules(), scope }).collect();
-        Ok(risk::assess_together(Bound { rules, scope }, &bound, version))
+        Ok(risk::assess_together(Bound { rules, scope }, &bound, around))
     }
 
     /// A request that waits as it has to be shown now; none when nothing arises that was not shown.
@@ -54,8 +55,8 @@ impl Broker {
             return Ok(None);
         }
         let shown = self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
-        let version = self.site(&grant.ask.cluster)?.cluster.version().await?.parse().ok();
-        let together = self.together(shown.role.rules(), &grant.ask.scope, &others, version).await?;
+        let around = surroundings(self.site(&grant.ask.cluster)?).await?;
+        let together = self.together(shown.role.rules(), &grant.ask.scope, &others, &around).await?;
         let was_shown = |finding: &Finding| shown.together.iter().any(|known| known.covers(finding));
         if together.iter().all(was_shown) {
             return Ok(None);

@@ -11,7 +11,7 @@ use crate::grant::policy::{Circumstances, Labels, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, AccessRequest, Namespace};
 use crate::grant::{FoundNamespace, Grant};
-use crate::rbac::risk::{self, Assessment, ServerVersion};
+use crate::rbac::risk::{self, Assessment, Surroundings};
 use crate::rbac::role::ResolvedRole;
 
 /// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
@@ -22,8 +22,8 @@ pub(super) struct ClusterFacts {
     /// Their labels.
     pub(super) labels: Labels,
     pub(super) assessment: Assessment,
-    /// Without one that can be read every right has its most dangerous meaning.
-    pub(super) version: Option<ServerVersion>,
+    /// What else of the cluster changes what rights mean.
+    pub(super) around: Surroundings,
 }
 
 impl ClusterFacts {
@@ -59,21 +59,25 @@ impl ClusterFacts {
 pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let found = try_join_all(namespaces.iter().map(|namespace| site.cluster.namespace(namespace)));
-    let version = async {
-        match site.cluster.version().await {
-            Ok(version) => Ok(version.parse().ok()),
-            // Where not everybody may know it, and an older manifest gives the daemon no right to.
-            Err(ClusterError::Forbidden { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    };
-    let (found, role, version) = tokio::try_join!(found, resolve(site, ask), version)?;
+    let (found, role, around) = tokio::try_join!(found, resolve(site, ask), surroundings(site))?;
     let namespaces: BTreeMap<_, _> =
         namespaces.iter().cloned().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
     let labels = namespaces.iter().map(|(name, found)| (name.clone(), found.labels.clone())).collect();
     let rules = role.as_ref().map(ResolvedRole::rules).unwrap_or_default();
-    let assessment = risk::assess(rules, &ask.scope, version);
-    Ok(ClusterFacts { role, namespaces, labels, assessment, version })
+    let assessment = risk::assess(rules, &ask.scope, &around);
+    Ok(ClusterFacts { role, namespaces, labels, assessment, around })
+}
+
+/// What of the cluster changes what rights mean there. A version that can't be read, and service accounts that nobody could
+/// look at, have their most dangerous meaning.
+pub(super) async fn surroundings(site: &Site) -> Result<Surroundings, ClusterError> {
+    let version = match site.cluster.version().await {
+        Ok(version) => version.parse().ok(),
+        // Where not everybody may know it, and an older manifest gives the daemon no right to.
+        Err(ClusterError::Forbidden { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Surroundings { version, accounts: site.cluster.accounts() })
 }
 
 /// What is asked for as the cluster has it now; none when the role is missing.

@@ -85,7 +85,7 @@ impl Broker {
         scope::leaves_the_guard(ask, role)?;
         let usage = Usage { denied: self.denied_before(&requester.name, ask, role).await?.is_some(), ..usage };
         let others = self.beside(&requester.name, &ask.cluster, None);
-        let together = self.together(role.rules(), &ask.scope, &others, known.version).await?;
+        let together = self.together(role.rules(), &ask.scope, &others, &known.around).await?;
         let assessment = known.assessment.with(&together);
         let known_here = Circumstances { assessment: &assessment, ..known.with(usage, self.ledger.now()) };
         let decision = policy::decide(&self.policy(), requester, ask, &known_here);
@@ -143,7 +143,7 @@ impl Broker {
         let denied = self.denied_before(&requester.name, ask, &role).await?;
         let usage = Usage { denied: denied.is_some(), ..self.usage(&requester.name, None).await? };
         let others = self.beside(&requester.name, &ask.cluster, None);
-        let together = self.together(role.rules(), &ask.scope, &others, known.version).await?;
+        let together = self.together(role.rules(), &ask.scope, &others, &known.around).await?;
         let assessment = known.assessment.with(&together);
         let now = self.ledger.now();
         let circumstances = Circumstances { assessment: &assessment, ..known.with(usage, now) };

@@ -3,6 +3,7 @@
 //! It must never hold what nobody wants to keep: a cluster has 10,000 bindings. The sweep and `check` call it.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
 
 use kube::core::params::{GetParams, ListParams};
 use kube::core::request::Request as Path;
@@ -16,20 +17,43 @@ use super::{Cluster, ClusterError};
 use crate::grant::names;
 use crate::grant::request::Namespace;
 use crate::grant::{Found, FoundNamespace};
+use crate::rbac::risk::{AccountReach, Accounts, BindingSubject};
 
 impl Cluster {
     /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or group
     /// beginning `jit:`, whoever made them. `keep` decides which of them are returned. All bindings of the cluster are
-    /// read, a page at a time, and only those that are kept stay in memory. A label is no proof that a binding is ours.
+    /// read, a page at a time, and only those that are kept stay in memory, with what all of them tell of service accounts. A
+    /// label is no proof that a binding is ours.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn list_related(&self, mut keep: impl FnMut(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
+    pub async fn list_related(&self, keep: impl FnMut(&Found) -> bool) -> Result<Vec<Found>, ClusterError> {
+        let mut reach = AccountReach::default();
+        let listed = self.list_all(keep, &mut reach).await;
+        let accounts = if listed.is_ok() { Accounts::Known(Arc::new(reach)) } else { Accounts::Unknown };
+        *self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
+        listed
+    }
+
+    /// What the last list of all bindings told of the service accounts; unknown before the first, and after one that failed.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn list_all(
+        &self,
+        mut keep: impl FnMut(&Found) -> bool,
+        reach: &mut AccountReach,
+    ) -> Result<Vec<Found>, ClusterError> {
         let names_us = |found: &Found| found.subjects.iter().any(|subject| names::is_ours(&subject.name));
         let mut all = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {
             let path = format!("{RBAC}/{kind}");
-            let mut related = |found: &Found| (self.labelled(found) || names_us(found)) && keep(found);
+            let mut related = |found: &Found| {
+                take_in(reach, found);
+                (self.labelled(found) || names_us(found)) && keep(found)
+            };
             self.list(&path, None, |stored: Stored| Some(Found::from(stored)).filter(&mut related), &mut all).await?;
         }
         Ok(all)
@@ -102,6 +126,26 @@ impl Cluster {
             }
         }
     }
+}
+
+/// What a binding tells of service accounts.
+fn take_in(reach: &mut AccountReach, found: &Found) {
+    let home = found.namespace.as_deref();
+    for subject in &found.subjects {
+        let told = || {
+            let kind = if home.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
+            let place = home.map(|home| format!("{home}/")).unwrap_or_default();
+            format!("{kind} `{place}{}` to {} `{}`", shown(&found.name), found.role.kind, shown(&found.role.name))
+        };
+        let subject =
+            BindingSubject { kind: &subject.kind, name: &subject.name, namespace: subject.namespace.as_deref() };
+        reach.add(home, &found.role.name, subject, told);
+    }
+}
+
+/// Another's words, escaped and cut.
+fn shown(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_default).collect()
 }
 
 #[derive(Deserialize)]

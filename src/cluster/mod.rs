@@ -36,6 +36,7 @@ use tokio::time::Instant;
 
 use crate::dependency::Watched;
 use crate::grant::request::ClusterName;
+use crate::rbac::risk::Accounts;
 
 pub use self::binding::Unbound;
 pub use self::cause::Cause;
@@ -64,6 +65,8 @@ struct Inner {
     version: Mutex<Option<(Instant, String)>>,
     /// What [`authority_pem`](Cluster::authority_pem) found last, and when.
     verifies: Mutex<Option<(Instant, Arc<str>)>>,
+    /// What the last list of all bindings told of the service accounts.
+    accounts: Mutex<Accounts>,
 }
 
 impl Cluster {
@@ -104,8 +107,9 @@ impl Cluster {
             return Err(EndpointError { cluster: transport.endpoint().name().clone(), field: "host", why });
         }
         let (waiting, unanswered) = (Count::new(), Count::new());
-        let (version, verifies) = (Mutex::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { transport, host: host.to_owned(), waiting, unanswered, version, verifies })))
+        let (version, verifies, accounts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let host = host.to_owned();
+        Ok(Self(Arc::new(Inner { transport, host, waiting, unanswered, version, verifies, accounts })))
     }
 
     /// Uses `credential` for every request from now on, in all clones.

@@ -11,7 +11,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
 use jitd::grant::{Author, DecidedOn, Event, Fact, GrantId, Requested, Shown};
-use jitd::rbac::risk::assess;
+use jitd::rbac::risk::{Surroundings, assess};
 use jitd::rbac::role::ResolvedRole;
 use jitd::trail::{Position, Trail};
 
@@ -81,7 +81,7 @@ pub(crate) fn requested(grant: u8) -> Fact {
         key: KeyHash("ab".repeat(32)),
         shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, None),
+            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
             together: Vec::new(),
             holds: Vec::new(),
             holds_more: 0,

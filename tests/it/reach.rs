@@ -293,6 +293,41 @@ fn what_arises_from_two_requests_is_shown_for_each() {
     assert_eq!(shown["holds"][0]["phase"], "approved");
 }
 
+/// Whoever runs commands in a namespace runs them as its service accounts: where one of them is bound beyond it, the
+/// namespace is no small matter, and the approver is told by which binding.
+#[test]
+fn a_namespace_is_judged_by_its_service_accounts() {
+    let policy = "rules:\n- {name: payments, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [NS-missing], maxDuration: 10m, approval: [{groups: [payments-leads]}]}\n";
+    let options = Options { policy: policy.to_owned(), ..Options::default() };
+    let mut bastion = Bastion::prepared(Plane::shared(), options);
+    let rules = json!([{ "apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"] }]);
+    let role = make_role(&bastion, &rules);
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!(role);
+    let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+    let name = format!("{}-flux", bastion.ns);
+    bastion.admin.create(
+        bindings,
+        &json!({
+            "metadata": { "name": name },
+            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
+            "subjects": [{ "kind": "ServiceAccount", "name": "flux", "namespace": bastion.ns }],
+        }),
+    );
+    bastion.serve();
+    let grant = bastion.request(ALICE, &ask, &Key::new());
+    bastion.admin.delete(&format!("{bindings}/{name}"));
+    let shown = bastion.show(BOB, &grant);
+    assert_eq!(shown["risk"], "high", "{shown}");
+    let why = format!(
+        "a service account of `{}` reaches beyond it by ClusterRoleBinding `{name}` to ClusterRole `cluster-admin`",
+        bastion.ns
+    );
+    assert_eq!(shown["risks"]["notOrdinary"], json!(why));
+    let said = text(&bastion.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
+    assert!(said.contains("so it counts like the whole cluster"), "{said}");
+}
+
 /// The ceiling of the guardrails refuses before anybody is asked; a class of risk asks for one more step.
 #[test]
 fn the_guardrails_know_what_the_role_reaches() {

@@ -23,7 +23,7 @@ use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
 use jitd::grant::{Author, DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
 use jitd::ledger::Overseers;
-use jitd::rbac::risk::assess;
+use jitd::rbac::risk::{Surroundings, assess};
 use jitd::rbac::role::ResolvedRole;
 use jitd::trail::Trail;
 
@@ -523,7 +523,7 @@ fn story() -> Vec<Fact> {
             key: KeyHash("ab".repeat(32)),
             shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, None),
+            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
             together: Vec::new(), holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),

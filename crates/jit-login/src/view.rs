@@ -185,6 +185,9 @@ pub(crate) fn page(grant: &GrantView) -> String {
     if !risk.is_empty() {
         line("risk", &risk.join(", "));
     }
+    if let Some(why) = grant.risks.as_ref().and_then(|risks| risks.not_ordinary.as_ref()) {
+        line("", &format!("{}, so it counts like the whole cluster", safe(why)));
+    }
     if let Some(extension) = &grant.extension {
         let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
         line("asks for", &paint(&words, BOLD));

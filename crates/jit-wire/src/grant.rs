@@ -238,6 +238,9 @@ pub struct RisksView {
     pub may_persist: bool,
     /// A request may run on after the window: a watch, a log, a command, a forwarded port.
     pub may_stream: bool,
+    /// Why a namespace of it counts like the whole cluster, where it does: what its service accounts may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ordinary: Option<String>,
     /// Worst first; `severity` as in `risk`.
     pub findings: Vec<FindingView>,
 }
@@ -276,6 +279,7 @@ impl From<Assessment> for RisksView {
         Self {
             may_persist: assessment.may_persist(),
             may_stream: assessment.may_stream(),
+            not_ordinary: assessment.not_ordinary().map(str::to_owned),
             findings: assessment.findings().iter().map(Into::into).collect(),
         }
     }

@@ -17,7 +17,7 @@ use super::chain::parse;
 use super::*;
 use crate::grant::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, Scope};
 use crate::grant::{Author, DecidedOn, Event, Requested, Shown};
-use crate::rbac::risk::assess;
+use crate::rbac::risk::{Surroundings, assess};
 use crate::rbac::role::ResolvedRole;
 
 /// A folder that goes with the test.
@@ -74,7 +74,7 @@ pub(crate) fn requested(number: u8) -> Fact {
         key: KeyHash("ab".repeat(32)),
         shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, None),
+            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
             together: Vec::new(), holds: Vec::new(),
             holds_more: 0,
             namespaces: BTreeMap::new(),

@@ -471,7 +471,8 @@ mod tests {
             let alice = Person { name: "alice".parse().unwrap(), groups: ["oncall".to_owned()].into(), login: None };
             let labels = [(payments.clone(), [("team".to_owned(), "pay".to_owned())].into())].into();
             let grant = brought_to("live");
-            let assessment = crate::rbac::risk::assess(&[], &grant.ask.scope, None);
+            let assessment =
+                crate::rbac::risk::assess(&[], &grant.ask.scope, &crate::rbac::risk::Surroundings::ordinary(None));
             let usage = policy::Usage::default();
             let moment =
                 policy::Circumstances { now: grant.requested_at, labels: &labels, assessment: &assessment, usage };

@@ -64,7 +64,7 @@ fn terms(count: u32) -> Terms {
 fn shown(verb: &str) -> Shown {
     let role = role(verb);
     Shown {
-        assessment: risk::assess(role.rules(), &ask().scope, None),
+        assessment: risk::assess(role.rules(), &ask().scope, &risk::Surroundings::ordinary(None)),
         role,
         together: Vec::new(),
         holds: Vec::new(),
@@ -82,7 +82,8 @@ fn found(uid: &str) -> BTreeMap<Namespace, FoundNamespace> {
 
 fn circumstances(second: i64) -> Circumstances<'static> {
     static LABELS: Labels = Labels::new();
-    static NONE: LazyLock<Assessment> = LazyLock::new(|| risk::assess(&[], &ask().scope, None));
+    static NONE: LazyLock<Assessment> =
+        LazyLock::new(|| risk::assess(&[], &ask().scope, &risk::Surroundings::ordinary(None)));
     Circumstances { now: at(second), labels: &LABELS, assessment: &NONE, usage: Usage::default() }
 }
 
@@ -213,7 +214,8 @@ fn part_ended(namespace: &str, proof: EndProof) -> Event {
 
 /// What arises only with another grant of the same person.
 fn shown_together() -> Shown {
-    let together = risk::assess(role("*").rules(), &Scope::Cluster, None).findings().to_vec();
+    let together =
+        risk::assess(role("*").rules(), &Scope::Cluster, &risk::Surroundings::ordinary(None)).findings().to_vec();
     Shown { together, ..shown("get") }
 }
 
@@ -514,7 +516,9 @@ fn the_digest_covers_what_is_shown() {
         |shown| shown.namespaces.values_mut().for_each(|uid| "uid-of-another".clone_into(uid)),
         |shown| *shown = shown_together(),
         |shown| shown.role = ResolvedRole::new("uid-2".into(), role("get").rules().to_vec()),
-        |shown| shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, None),
+        |shown| {
+            shown.assessment = risk::assess(role("*").rules(), &Scope::Cluster, &risk::Surroundings::ordinary(None))
+        },
         |shown| {
             let AccessRequest { scope, access, .. } = ask();
             shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access, phase: Phase::Live });

@@ -122,7 +122,7 @@ impl Policy {
             scope::leaves_the_guard(ask, &role).map_err(|refusal| (None, refusal))?;
         }
         // No version: every right has its most dangerous meaning.
-        let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, None));
+        let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, &risk::Surroundings::ordinary(None)));
         let known = Known { now, usage, labelled: Labelled::Asked(labels), assessment: assessment.as_ref() };
         judge(self, person, ask, known).map_err(denied)
     }

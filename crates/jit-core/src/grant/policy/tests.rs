@@ -108,7 +108,7 @@ impl Moment {
     }
 
     fn decide(&self, policy: &Policy, person: &Person, ask: &AccessRequest) -> Decision {
-        let assessment = risk::assess(&self.rules, &ask.scope, None);
+        let assessment = risk::assess(&self.rules, &ask.scope, &risk::Surroundings::ordinary(None));
         let circumstances =
             Circumstances { now: self.now, labels: &self.labels, assessment: &assessment, usage: self.usage };
         decide(policy, person, ask, &circumstances)
@@ -687,7 +687,7 @@ proptest! {
     fn guardrails_win_over_any_rules(rules in arbitrary_rules(), asked in arbitrary_ask(), moment in arbitrary_moment()) {
         let policy = guarded(&rules.replace("24h", "4h"), "maxDuration: 4h\nmaxRisk: high\nnever: {namespaces: [kube-system, shop2]}\nrisks: [{severity: low, step: {groups: [security]}}]\n");
         if let Decision::Ask(terms) = moment.decide(&policy, &alice(), &asked) {
-            let assessment = risk::assess(&moment.rules, &asked.scope, None);
+            let assessment = risk::assess(&moment.rules, &asked.scope, &risk::Surroundings::ordinary(None));
             prop_assert!(asked.window.seconds() <= 4 * 3600);
             prop_assert!(asked.scope.namespaces().iter().all(|name| name.as_str() != "kube-system"));
             prop_assert!(assessment.worst().is_none_or(|worst| worst <= risk::Severity::High));

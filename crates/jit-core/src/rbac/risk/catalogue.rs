@@ -33,10 +33,15 @@ const ON_OWN_NODE: Verbs = 1 << 20;
 /// The verb is `*`, which also holds every verb that is yet to come.
 pub(super) const STAR: Verbs = 1 << 21;
 pub(super) const OTHER: Verbs = 1 << 22;
-pub(super) const ALL: Verbs = (1 << 23) - 1;
+const ATTEST: Verbs = 1 << 23;
+const ON_DRIVER: Verbs = 1 << 24;
+pub(super) const ALL: Verbs = (1 << 25) - 1;
 
 pub(super) const READ: Verbs = GET | LIST | WATCH;
-const WRITE: Verbs = CREATE | UPDATE | PATCH;
+pub(super) const WRITE: Verbs = CREATE | UPDATE | PATCH;
+/// Verbs that act as somebody else, or give somebody a name or rights: what they lead to is a credential.
+pub(super) const IDENTITY: Verbs =
+    BIND | ESCALATE | IMPERSONATE | APPROVE | SIGN | ATTEST | AS_USER | AS_ACCOUNT | AS_ANY_NODE | AS_OWN_NODE;
 pub(super) const CHANGE: Verbs = UPDATE | PATCH;
 pub(super) const REMOVE: Verbs = DELETE | DELETE_ALL;
 /// Verbs whose request names no object: RBAC compares the empty name with `resourceNames`, so a named rule
@@ -61,34 +66,47 @@ pub(super) const WORDS: &[(&str, Verbs)] = &[
     ("impersonate", IMPERSONATE),
     ("approve", APPROVE),
     ("sign", SIGN),
+    ("attest", ATTEST),
     ("impersonate:user-info", AS_USER),
     ("impersonate:serviceaccount", AS_ACCOUNT),
     ("impersonate:arbitrary-node", AS_ANY_NODE),
     ("impersonate:associated-node", AS_OWN_NODE),
 ];
 
-/// The second half of constrained impersonation is one verb for each verb that may be used, `impersonate-on:MODE:VERB`.
+/// The second half of constrained impersonation is one verb for each verb that may be used, `impersonate-on:MODE:VERB`;
+/// what a device's driver may say of it is asked likewise, `arbitrary-node:VERB`.
 pub(super) const ON_WORDS: &[(&str, Verbs)] = &[
     ("impersonate-on:user-info:", ON_USER),
     ("impersonate-on:serviceaccount:", ON_ACCOUNT),
     ("impersonate-on:arbitrary-node:", ON_ANY_NODE),
     ("impersonate-on:associated-node:", ON_OWN_NODE),
+    ("associated-node:", ON_DRIVER),
+    ("arbitrary-node:", ON_DRIVER),
 ];
 
 /// One row of the catalogue. A row of several combinations stands here once for each.
 pub(super) struct Row {
     pub(super) id: &'static str,
     pub(super) severity: Severity,
-    /// The person can keep access after the window.
-    pub(super) persists: bool,
-    /// What runs may outlive the window.
-    pub(super) streams: bool,
+    pub(super) leaves: Leaves,
     /// What the holder can do with it.
     pub(super) why: &'static str,
     /// One of each has to be held; none for a row that looks at whole rules or at bindings.
     pub(super) needs: &'static [&'static [Permission]],
     /// The row says nothing when one of these is held: a worse row does.
     pub(super) unless: &'static [Permission],
+}
+
+/// What is there after the window. Where the verbs and the resource tell it, no row has to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaves {
+    /// Whatever was written stays and acts; so does what was learned in another's place. What was only read or removed does
+    /// not.
+    WhatWasWritten,
+    /// A credential, although it was only read.
+    Credential,
+    /// Nothing that gives anybody access: it hides, disturbs or tells.
+    Nothing,
 }
 
 /// A permission: any of `verbs` on any of `resources`.
@@ -101,12 +119,11 @@ pub(super) struct Permission {
     pub(super) versions: Versions,
 }
 
-/// The one object or namespace that matters.
+/// The one object that matters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum At {
     Anywhere,
     Name(&'static str),
-    Namespace(&'static str),
     Object { namespace: &'static str, name: &'static str },
 }
 
@@ -140,17 +157,12 @@ impl Permission {
 }
 
 const fn row(id: &'static str, severity: Severity, needs: &'static [&'static [Permission]], why: &'static str) -> Row {
-    Row { id, severity, persists: false, streams: false, why, needs, unless: &[] }
+    Row { id, severity, leaves: Leaves::WhatWasWritten, why, needs, unless: &[] }
 }
 
 impl Row {
-    const fn persists(mut self) -> Self {
-        self.persists = true;
-        self
-    }
-
-    const fn streams(mut self) -> Self {
-        self.streams = true;
+    const fn leaves(mut self, leaves: Leaves) -> Self {
+        self.leaves = leaves;
         self
     }
 
@@ -164,6 +176,9 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
+const FLOW_CONTROL: &str = "flowcontrol.apiserver.k8s.io";
+const DEVICES: &str = "resource.k8s.io";
+const FLOWS: &[&str] = &["flowschemas", "prioritylevelconfigurations"];
 const WEBHOOKS: &[&str] = &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
 const ADMISSION_POLICIES: &[&str] = &[
     "validatingadmissionpolicies",
@@ -172,6 +187,8 @@ const ADMISSION_POLICIES: &[&str] = &[
     "mutatingadmissionpolicybindings",
 ];
 const APPS: &[&str] = &["deployments", "daemonsets", "statefulsets", "replicasets"];
+const SCALES: &[&str] = &["deployments/scale", "replicasets/scale", "statefulsets/scale"];
+const APPS_STATUS: &[&str] = &["deployments/status", "daemonsets/status", "statefulsets/status", "replicasets/status"];
 const BATCH: &[&str] = &["jobs", "cronjobs"];
 const CORE_WORKLOADS: &[&str] = &["replicationcontrollers", "podtemplates"];
 const BIND_ROLE: &[Permission] = &[on(RBAC, &["roles", "clusterroles"], BIND)];
@@ -184,7 +201,7 @@ const fn system_config(namespace: &'static str, name: &'static str) -> Permissio
 /// All rows, by id. The facts are those of Kubernetes' own RBAC good practices
 /// (<https://kubernetes.io/docs/concepts/security/rbac-good-practices/>) and of measurements on 1.36.
 pub(super) const ROWS: &[Row] = &[
-    row("E01", Critical, &[], "everything").streams(),
+    row("E01", Critical, &[], "everything").leaves(Leaves::Credential),
     row(
         "E02",
         Critical,
@@ -216,20 +233,16 @@ pub(super) const ROWS: &[Row] = &[
         Critical,
         &[BIND_CLUSTER_ROLE, &[on(RBAC, &["rolebindings", "clusterrolebindings"], WRITE)]],
         "gives itself or others any role it may bind, such as cluster-admin",
-    )
-    .persists(),
+    ),
     row(
         "E06",
         Critical,
         &[&[on(RBAC, &["roles"], BIND)], &[on(RBAC, &["rolebindings"], WRITE)]],
         "gives itself or others any role it may bind",
-    )
-    .persists(),
+    ),
     row("E07", High, &[&[on(RBAC, &["rolebindings"], WRITE)]], "passes its own rights on, so that they stay")
-        .persists()
         .unless(BIND_ROLE),
     row("E07", High, &[&[on(RBAC, &["clusterrolebindings"], WRITE)]], "passes its own rights on, so that they stay")
-        .persists()
         .unless(BIND_CLUSTER_ROLE),
     row(
         "E08",
@@ -250,8 +263,7 @@ pub(super) const ROWS: &[Row] = &[
         &[&[on(RBAC, &["roles", "clusterroles", "rolebindings", "clusterrolebindings"], REMOVE)]],
         "takes away rights, also those of guards",
     ),
-    row("E11", Critical, &[&[on("", &["users", "groups", "serviceaccounts"], IMPERSONATE)]], "acts as somebody else")
-        .persists(),
+    row("E11", Critical, &[&[on("", &["users", "groups", "serviceaccounts"], IMPERSONATE)]], "acts as somebody else"),
     row(
         "E12",
         High,
@@ -298,8 +310,7 @@ pub(super) const ROWS: &[Row] = &[
         Critical,
         &[&[on("", &["serviceaccounts/token"], CREATE)]],
         "makes a service account's token, which outlives the grant",
-    )
-    .persists(),
+    ),
     row(
         "E15",
         Critical,
@@ -307,15 +318,15 @@ pub(super) const ROWS: &[Row] = &[
         // propagation as well; both leave them in place. Measured on 1.36.
         &[&[on("", &["secrets"], READ | REMOVE)]],
         "reads tokens, keys and passwords",
-    ),
+    )
+    .leaves(Leaves::Credential),
     row(
         "E16",
         Critical,
         // The answer to an update or a patch that changes nothing shows the secret.
         &[&[on("", &["secrets"], WRITE)]],
         "makes a service account's lasting token and reads it",
-    )
-    .persists(),
+    ),
     row(
         "E18",
         Critical,
@@ -325,8 +336,7 @@ pub(super) const ROWS: &[Row] = &[
             &[on(CERTIFICATES, &["signers"], APPROVE)],
         ],
         "gets a certificate for any name and group",
-    )
-    .persists(),
+    ),
     row(
         "E19",
         High,
@@ -347,40 +357,38 @@ pub(super) const ROWS: &[Row] = &[
         Critical,
         &[&[on("", &["pods"], CREATE)]],
         "mounts any secret and runs as any service account of the namespace; a privileged pod is its node",
-    )
-    .persists(),
+    ),
     row(
         "E22",
         Critical,
         &[&[
             on("apps", APPS, WRITE),
+            // A controller rolls back to the revision that it finds: a forged one is any pod. Done on 1.36.
+            on("apps", &["controllerrevisions"], WRITE),
             on("extensions", APPS, WRITE),
             on("batch", BATCH, WRITE),
             on("", CORE_WORKLOADS, WRITE),
         ]],
         "lets a controller run any pod, which stays after the grant",
-    )
-    .persists(),
+    ),
     row("E23", High, &[&[on("", &["pods"], CHANGE)]], "swaps the image of a running pod"),
     row("E24", High, &[&[on("", &["pods/ephemeralcontainers"], CHANGE)]], "runs its own code inside another pod"),
-    row("E25", High, &[STREAM_EXEC], "runs commands in any pod, as that pod's service account").streams(),
-    row("E26", High, &[STREAM_ATTACH], "talks to a running process, as that pod's service account").streams(),
-    row("E27", Medium, &[STREAM_FORWARD], "reaches services that listen on a pod's loopback only").streams(),
+    row("E25", High, &[STREAM_EXEC], "runs commands in any pod, as that pod's service account"),
+    row("E26", High, &[STREAM_ATTACH], "talks to a running process, as that pod's service account"),
+    row("E27", Medium, &[STREAM_FORWARD], "reaches services that listen on a pod's loopback only"),
     row(
         "E28",
         High,
         &[&[on("", &["pods/proxy", "services/proxy"], PASS)]],
         "sends requests from the API server's place, past network policies",
-    )
-    .streams(),
+    ),
     row(
         "E29",
         Critical,
         // The kubelet asks for get also when a websocket runs a command.
         &[&[on("", &["nodes/proxy"], PASS)]],
         "runs commands in every pod of a node, and no audit log shows it",
-    )
-    .streams(),
+    ),
     row(
         "E30",
         High,
@@ -388,7 +396,7 @@ pub(super) const ROWS: &[Row] = &[
         &[&[on("", &["nodes/log", "nodes/checkpoint", "nodes/configz", "nodes/pods"], GET | CREATE)]],
         "reads a node's files, its configuration or the memory of its containers",
     )
-    .streams(),
+    .leaves(Leaves::Credential),
     row(
         "E31",
         High,
@@ -400,13 +408,15 @@ pub(super) const ROWS: &[Row] = &[
         Medium,
         &[&[on("", &["nodes", "pods"], REMOVE), on("", &["pods/eviction"], CREATE)]],
         "forces pods to end and to start elsewhere",
-    ),
+    )
+    .leaves(Leaves::Nothing),
     row(
         "E33",
         Medium,
         &[&[on("", &["pods/status", "pods/resize"], CHANGE), on("", &["pods/binding", "bindings"], CREATE)]],
         "chooses a pod's node, and draws traffic to a pod",
-    ),
+    )
+    .leaves(Leaves::Nothing),
     row(
         "E34",
         High,
@@ -498,13 +508,20 @@ pub(super) const ROWS: &[Row] = &[
     row(
         "E50",
         Medium,
-        &[&[on("coordination.k8s.io", &["leases"], WRITE | REMOVE).at(At::Namespace("kube-system"))]],
-        "takes the lead from a controller, so that it stands still",
-    ),
-    row("E51", Low, &[&[on("", &["events"], REMOVE), on("events.k8s.io", &["events"], REMOVE)]], "hides traces"),
+        &[&[on("coordination.k8s.io", &["leases"], WRITE | REMOVE)]],
+        "takes the lead from a controller, so that it stands still, or makes a node look alive or dead",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E51",
+        Low,
+        &[&[on("", &["events"], WRITE | REMOVE), on("events.k8s.io", &["events"], WRITE | REMOVE)]],
+        "hides traces, or lays false ones",
+    )
+    .leaves(Leaves::Nothing),
     row("E54", Critical, &[], "binds everybody, or every workload, not a person"),
     row("E55", Medium, &[], "the role does not exist: whoever makes it decides what this grants"),
-    row("E56", Critical, &[], "reads every object of every kind, secrets too"),
+    row("E56", Critical, &[], "reads every object of every kind, secrets too").leaves(Leaves::Credential),
     row("E57", High, &[], "destroys everything of every kind"),
     row(
         "E58",
@@ -519,13 +536,180 @@ pub(super) const ROWS: &[Row] = &[
             on("tekton.dev", &[EVERY], ALL & !READ),
             on("kyverno.io", &[EVERY], ALL & !READ),
             on("gatekeeper.sh", &[EVERY], ALL & !READ),
+            on("karmada.io", &[EVERY], ALL & !READ),
             on("kubevirt.io", &[EVERY], ALL & !READ),
             on("velero.io", &[EVERY], ALL & !READ),
             on("networking.istio.io", &[EVERY], ALL & !READ),
         ]],
         "an operator does with its own power what the person may not do",
     ),
-    row("E60", Unclassified, &[], "nobody has looked at what this reaches, so treat it as the worst"),
+    row("E60", Unclassified, &[], "nobody has looked at what this reaches, so treat it as the worst")
+        .leaves(Leaves::Credential),
+    // With somebody who asks, it is E18: many a node or operator may ask, and what waits already can be approved.
+    row(
+        "E61",
+        High,
+        &[
+            &[on(CERTIFICATES, &["certificatesigningrequests/approval"], CHANGE)],
+            &[on(CERTIFICATES, &["signers"], APPROVE)],
+        ],
+        "approves a certificate for any name and group that somebody asks for",
+    ),
+    row(
+        "E62",
+        Medium,
+        &[&[
+            on(CERTIFICATES, &["certificatesigningrequests/approval", "certificatesigningrequests/status"], CHANGE),
+            on(CERTIFICATES, &["signers"], APPROVE | SIGN | ATTEST),
+        ]],
+        "is a part of what approves or signs certificates for any name",
+    ),
+    row(
+        "E63",
+        Medium,
+        &[&[on(CERTIFICATES, &["certificatesigningrequests", "podcertificaterequests"], CREATE)]],
+        "asks for a certificate of any name, which whoever approves has to notice",
+    ),
+    // Priority and fairness come before authorization, so it also holds for who takes the rights away.
+    row(
+        "E64",
+        High,
+        &[&[on(FLOW_CONTROL, FLOWS, WRITE | REMOVE)]],
+        "starves whom it names at the API server, also the daemon that ends this access",
+    ),
+    row(
+        "E65",
+        Medium,
+        &[&[
+            on(
+                DEVICES,
+                &["resourceclaims", "resourceclaimtemplates", "deviceclasses", "resourceslices", "devicetaintrules"],
+                WRITE | REMOVE,
+            ),
+            on(DEVICES, &["resourceclaims/status", "resourceclaims/binding", "devicetaintrules/status"], CHANGE),
+            on(DEVICES, &["resourceclaims/driver"], CHANGE | ON_DRIVER),
+        ]],
+        "takes devices of nodes, also those in use by others, or tells their driver what to do",
+    ),
+    row(
+        "E66",
+        Medium,
+        &[&[
+            on("", &["persistentvolumeclaims"], WRITE | REMOVE),
+            on("", &["persistentvolumes"], REMOVE),
+            on("", &["persistentvolumeclaims/status", "persistentvolumes/status"], CHANGE),
+        ]],
+        "claims a volume that waits for somebody else, or destroys the data of one",
+    ),
+    row("E67", Medium, &[&[on("", &["configmaps"], WRITE)]], "changes what programs are told to do, scripts among it"),
+    row(
+        "E68",
+        Medium,
+        &[&[on("node.k8s.io", &["runtimeclasses"], WRITE | REMOVE)]],
+        "takes pods out of the sandbox that they ask for",
+    ),
+    row(
+        "E69",
+        Medium,
+        &[&[on("scheduling.k8s.io", &["priorityclasses"], WRITE | REMOVE)]],
+        "pushes the pods of others off their nodes",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E70",
+        Medium,
+        &[&[
+            on("networking.k8s.io", &["servicecidrs", "ipaddresses"], WRITE | REMOVE),
+            on("networking.k8s.io", &["servicecidrs/status"], CHANGE),
+        ]],
+        "takes the addresses of services, or leaves none for new ones",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E71",
+        Medium,
+        &[&[
+            on("storage.k8s.io", &["csinodes", "csistoragecapacities", "volumeattributesclasses"], WRITE | REMOVE),
+            on("storage.k8s.io", &["storageclasses", "volumeattachments", "csidrivers"], REMOVE),
+        ]],
+        "keeps volumes from being placed or attached, or tears them off",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E72",
+        Medium,
+        &[&[on("", &["resourcequotas", "limitranges"], WRITE | REMOVE), on("", &["resourcequotas/status"], CHANGE)]],
+        "lifts the limits of a namespace, or leaves no room in it",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E73",
+        Medium,
+        &[&[
+            on("apps", SCALES, CHANGE),
+            on("extensions", SCALES, CHANGE),
+            on("extensions", &["replicationcontrollers/scale"], CHANGE),
+            on("", &["replicationcontrollers/scale"], CHANGE),
+            on("apps", &["deployments/rollback"], CREATE),
+            on("extensions", &["deployments/rollback"], CREATE),
+            on("autoscaling", &["horizontalpodautoscalers"], WRITE | REMOVE),
+            on("policy", &["poddisruptionbudgets"], WRITE | REMOVE),
+            on("policy", &["poddisruptionbudgets/status"], CHANGE),
+        ]],
+        "stops workloads, multiplies them, or lets them be stopped",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E74",
+        Medium,
+        &[&[
+            on("apps", APPS, REMOVE),
+            on("apps", &["controllerrevisions"], REMOVE),
+            on("extensions", APPS, REMOVE),
+            on("batch", BATCH, REMOVE),
+            on("", CORE_WORKLOADS, REMOVE),
+            on("", &["services", "serviceaccounts", "endpoints", "configmaps"], REMOVE),
+            on("discovery.k8s.io", &["endpointslices"], REMOVE),
+            on(CERTIFICATES, &["certificatesigningrequests", "podcertificaterequests"], CHANGE | REMOVE),
+            on(CERTIFICATES, &["clustertrustbundles"], REMOVE),
+        ]],
+        "takes away what others run, reach or wait for",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E75",
+        Low,
+        &[&[
+            on(AUTHENTICATION, &["tokenreviews"], CREATE),
+            on("authorization.k8s.io", &["subjectaccessreviews", "localsubjectaccessreviews"], CREATE),
+        ]],
+        "learns whose a found token is, or what somebody may do",
+    )
+    .leaves(Leaves::Nothing),
+    row(
+        "E76",
+        Medium,
+        &[&[
+            on("apiregistration.k8s.io", &["apiservices/status"], CHANGE),
+            on("apiextensions.k8s.io", &["customresourcedefinitions/status"], CHANGE),
+            on("networking.k8s.io", &["ingresses/status"], CHANGE),
+        ]],
+        "turns a whole API off, or sends an ingress's visitors elsewhere",
+    ),
+    row(
+        "E77",
+        Low,
+        &[&[
+            on("apps", APPS_STATUS, CHANGE),
+            on("batch", &["jobs/status", "cronjobs/status"], CHANGE),
+            on("", &["replicationcontrollers/status"], CHANGE),
+            on("autoscaling", &["horizontalpodautoscalers/status"], CHANGE),
+            on(ADMISSION, &["validatingadmissionpolicies/status"], CHANGE),
+            on(FLOW_CONTROL, &["flowschemas/status", "prioritylevelconfigurations/status"], CHANGE),
+        ]],
+        "makes controllers and people believe what is not so",
+    )
+    .leaves(Leaves::Nothing),
 ];
 
 const fn until_1_34(resource: &'static [&'static str]) -> Permission {
@@ -537,6 +721,21 @@ const STREAM_EXEC: &[Permission] = &[on("", &["pods/exec"], CREATE), until_1_34(
 const STREAM_ATTACH: &[Permission] = &[on("", &["pods/attach"], CREATE), until_1_34(&["pods/attach"])];
 const STREAM_FORWARD: &[Permission] = &[on("", &["pods/portforward"], CREATE), until_1_34(&["pods/portforward"])];
 
+/// Subresources through which a request runs on, or which hand out what one is made with, of whatever group: what a
+/// word of another group means nobody here knows better than its name.
+pub(super) const RUNS_ON: &[&str] =
+    &["attach", "console", "exec", "log", "portforward", "proxy", "token", "usbredir", "vnc"];
+/// Of those, what acts in another's place: whoever does finds the credential that is there.
+pub(super) const IN_ANOTHERS_PLACE: &[&str] =
+    &["attach", "console", "exec", "portforward", "proxy", "token", "usbredir", "vnc"];
+
+/// Groups of others whose kinds have no credential in them, beside the families in [`ROWS`]; what lies below an object is
+/// another matter. That of metrics has numbers, of snapshots what a volume was at a time, of the vertical autoscaler advice.
+pub(super) const READABLE: &[&str] =
+    &["custom.metrics.k8s.io", "external.metrics.k8s.io", "snapshot.storage.k8s.io", "autoscaling.k8s.io"];
+/// What may be read below an object like the object itself.
+pub(super) const READ_LIKE_ITS_OBJECT: &[&str] = &["status", "scale"];
+
 /// What runs on without being a risk of its own.
 pub(super) const STREAMS: &[Permission] = &[on("", &["pods/log"], GET), on("", &[WHATEVER], WATCH)];
 
@@ -545,6 +744,8 @@ pub(super) const STREAMS: &[Permission] = &[on("", &["pods/log"], GET), on("", &
 pub(super) const GUARD: &[Permission] = &[
     on(ADMISSION, ADMISSION_POLICIES, WRITE | REMOVE),
     on(ADMISSION, WEBHOOKS, WRITE | REMOVE),
+    // Who starves the daemon at the API server keeps what it would take away.
+    on(FLOW_CONTROL, FLOWS, WRITE | REMOVE),
     on(RBAC, &["clusterroles", "roles", "clusterrolebindings", "rolebindings"], WRITE | REMOVE | BIND | ESCALATE),
 ];
 
@@ -707,7 +908,7 @@ pub(super) const SERVED: &[Group] = &[
         &[],
     ),
     group(
-        "flowcontrol.apiserver.k8s.io",
+        FLOW_CONTROL,
         &[],
         &["flowschemas", "flowschemas/status", "prioritylevelconfigurations", "prioritylevelconfigurations/status"],
     ),
@@ -721,9 +922,9 @@ pub(super) const SERVED: &[Group] = &[
     group("policy", &["poddisruptionbudgets", "poddisruptionbudgets/status"], &[]),
     group(RBAC, &["rolebindings", "roles"], &["clusterrolebindings", "clusterroles"]),
     group(
-        "resource.k8s.io",
-        &["resourceclaims", "resourceclaims/status", "resourceclaimtemplates"],
-        &["deviceclasses", "resourceslices"],
+        DEVICES,
+        &["resourceclaims", "resourceclaims/driver", "resourceclaims/status", "resourceclaimtemplates"],
+        &["deviceclasses", "devicetaintrules", "devicetaintrules/status", "resourceclaims/binding", "resourceslices"],
     ),
     group("scheduling.k8s.io", &[], &["priorityclasses"]),
     group(

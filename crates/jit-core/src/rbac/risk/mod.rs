@@ -5,6 +5,7 @@
 //! know better than the authorizer: what it can't place is unclassified, the worst. More rights never make
 //! a role look better.
 
+mod accounts;
 mod catalogue;
 mod reach;
 #[cfg(test)]
@@ -13,11 +14,13 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::catalogue::{EVERYBODY, MASTERS, ROWS, Row, WATCH};
-use self::reach::{HeldPermissions, shown};
+pub use self::accounts::{AccountReach, BindingSubject};
+use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WRITE};
+use self::reach::{Evidence, HeldPermissions, shown};
 use super::{Malformed, Namespace, Rule, Scope};
 
 /// How bad a right is in the wrong hands. What nobody could place is above all that is known.
@@ -160,18 +163,29 @@ fn in_order(findings: &mut Vec<Finding>) {
 pub struct Assessment {
     findings: Vec<Finding>,
     streams: bool,
+    /// Absent also in trails of before service accounts were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_ordinary: Option<String>,
 }
 
 impl Assessment {
-    fn of(mut findings: Vec<Finding>, streams: bool, scope: &Scope) -> Self {
-        if is_ordinary(scope) {
+    fn of(mut findings: Vec<Finding>, streams: bool, scope: &Scope, accounts: &Accounts) -> Self {
+        let not_ordinary = scope.namespaces().iter().find_map(|namespace| accounts.not_ordinary(namespace));
+        if *scope != Scope::Cluster && not_ordinary.is_none() {
             for finding in &mut findings {
                 finding.severity = finding.severity.in_a_namespace();
             }
         }
+        let not_ordinary = not_ordinary.filter(|_| !findings.is_empty());
         in_order(&mut findings);
         let streams = streams || findings.iter().any(|finding| finding.streams);
-        Self { findings, streams }
+        Self { findings, streams, not_ordinary }
+    }
+
+    /// Why it is as severe in a namespace of the scope as in the whole cluster, where it is.
+    #[must_use]
+    pub fn not_ordinary(&self) -> Option<&str> {
+        self.not_ordinary.as_deref()
     }
 
     /// Worst first, then by id; each id at most once.
@@ -185,7 +199,8 @@ impl Assessment {
     pub fn with(&self, together: &[Finding]) -> Self {
         let mut findings: Vec<Finding> = self.findings.iter().chain(together).cloned().collect();
         in_order(&mut findings);
-        Self { streams: self.streams || findings.iter().any(|finding| finding.streams), findings }
+        let streams = self.streams || findings.iter().any(|finding| finding.streams);
+        Self { findings, streams, not_ordinary: self.not_ordinary.clone() }
     }
 
     /// Whether it has this finding, as bad or worse.
@@ -244,6 +259,50 @@ impl fmt::Display for ServerVersion {
     }
 }
 
+/// What is known of the cluster in which rules are bound, as far as it changes what they reach. What is not known has its
+/// most dangerous reading.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// The version of its API server.
+    pub version: Option<ServerVersion>,
+    /// How far its service accounts reach.
+    pub accounts: Accounts,
+}
+
+impl Surroundings {
+    /// A cluster whose service accounts stay in their namespaces, for where there is no cluster to ask.
+    #[must_use]
+    pub fn ordinary(version: Option<ServerVersion>) -> Self {
+        Self { version, accounts: Accounts::Known(Arc::default()) }
+    }
+}
+
+/// How far the service accounts of a cluster reach.
+#[derive(Clone, Debug, Default)]
+pub enum Accounts {
+    /// Nobody has looked.
+    #[default]
+    Unknown,
+    /// As far as its bindings say.
+    Known(Arc<AccountReach>),
+}
+
+impl Accounts {
+    /// Why what is reached in a namespace may be more than that namespace.
+    fn not_ordinary(&self, namespace: &Namespace) -> Option<String> {
+        if namespace.as_str() == "kube-system" {
+            return Some("`kube-system` is the cluster's own".to_owned());
+        }
+        match self {
+            Self::Unknown => Some(format!("what the service accounts of `{namespace}` may do is not known now")),
+            Self::Known(reach) => {
+                let binding = reach.beyond(namespace)?;
+                Some(format!("a service account of `{namespace}` reaches beyond it by {binding}"))
+            }
+        }
+    }
+}
+
 /// Rules, and where they are bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<'a> {
@@ -253,17 +312,16 @@ pub struct Bound<'a> {
     pub scope: &'a Scope,
 }
 
-/// What `rules` let their holder reach when they are bound in `scope`. Without a version every row has its
-/// most dangerous reading.
+/// What `rules` let their holder reach when they are bound in `scope`.
 #[must_use]
-pub fn assess(rules: &[Rule], scope: &Scope, version: Option<ServerVersion>) -> Assessment {
-    assess_all(&[Bound { rules, scope }], scope, version)
+pub fn assess(rules: &[Rule], scope: &Scope, around: &Surroundings) -> Assessment {
+    assess_all(&[Bound { rules, scope }], scope, around)
 }
 
 /// What `asked` and `others` reach only when one person has them all: the findings that neither `asked` nor the others
 /// among themselves come to. Worst first, each id at most once.
 #[must_use]
-pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], version: Option<ServerVersion>) -> Vec<Finding> {
+pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], around: &Surroundings) -> Vec<Finding> {
     let mut arising: Vec<Finding> = Vec::new();
     for place in places(asked.scope, others) {
         let holds_here = |other: &&Bound<'_>| match &place {
@@ -275,11 +333,11 @@ pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], version: Option<S
             continue;
         }
         let place = place.as_ref().unwrap_or(&Scope::Cluster);
-        let before = assess_all(&here, place, version);
+        let before = assess_all(&here, place, around);
         here.push(asked);
-        let alone = assess_all(&[asked], place, version);
+        let alone = assess_all(&[asked], place, around);
         let is_new = |finding: &Finding| ![&before, &alone].iter().any(|known| known.tells(finding));
-        arising.extend(assess_all(&here, place, version).findings.into_iter().filter(is_new));
+        arising.extend(assess_all(&here, place, around).findings.into_iter().filter(is_new));
     }
     in_order(&mut arising);
     arising
@@ -304,14 +362,19 @@ fn places(asked: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
 /// So many namespaces are looked at one by one.
 const MOST_PLACES: usize = 64;
 
-fn assess_all(bound: &[Bound<'_>], place: &Scope, version: Option<ServerVersion>) -> Assessment {
-    let reach = HeldPermissions::of(bound, version);
+fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Assessment {
+    let reach = HeldPermissions::of(bound, around.version);
     let mut findings: Vec<Finding> = reach
         .rows()
-        .map(|(row, held)| Finding { streams: row.streams || held.verbs & WATCH != 0, ..finding(row, &held.text) })
+        .map(|(row, held)| Finding {
+            persists: persists(row, &held),
+            streams: runs_on(&held),
+            ..finding(row, &held.text)
+        })
         .collect();
     if reach.everything {
-        findings.extend(finding_of("E01", "every verb on every resource"));
+        let all = finding_of("E01", "every verb on every resource");
+        findings.extend(all.map(|finding| Finding { streams: true, ..finding }));
     }
     if let Some(path) = reach.inside {
         findings.extend(finding_of("E03", &format!("the path {}", shown(path))));
@@ -325,9 +388,10 @@ fn assess_all(bound: &[Bound<'_>], place: &Scope, version: Option<ServerVersion>
     }
     if let Some((first, more)) = &reach.unplaced {
         let more = if *more > 0 { format!(" (and {more} more)") } else { String::new() };
-        findings.extend(finding_of("E60", &format!("{first}{more}")));
+        let unknown = finding_of("E60", &format!("{first}{more}"));
+        findings.extend(unknown.map(|finding| Finding { streams: reach.unknown_runs_on, ..finding }));
     }
-    Assessment::of(findings, reach.streams(), place)
+    Assessment::of(findings, reach.streams(), place, &around.accounts)
 }
 
 /// Whether a binding's role is there.
@@ -354,7 +418,7 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
     if role == BoundRole::Missing {
         findings.extend(finding_of("E55", "binds a missing role"));
     }
-    Assessment::of(findings, false, scope)
+    Assessment::of(findings, false, scope, &Accounts::Unknown)
 }
 
 /// Why a role could change what holds its own grant: a binding or a role of ours, or what fences them. No
@@ -375,13 +439,21 @@ fn finding(row: &Row, permission: &str) -> Finding {
         id: RiskId(row.id),
         severity: row.severity,
         why: format!("{permission}: {}", row.why),
-        persists: row.persists,
-        streams: row.streams,
+        persists: row.leaves == Leaves::Credential,
+        streams: false,
     }
 }
 
-/// A namespace with nothing of the cluster itself in it.
-fn is_ordinary(scope: &Scope) -> bool {
-    let namespaces = scope.namespaces();
-    !namespaces.is_empty() && !namespaces.iter().any(|namespace| namespace.as_str() == "kube-system")
+/// Whether who holds this can get a credential, or leave behind what acts when the window is over.
+fn persists(row: &Row, held: &Evidence) -> bool {
+    match row.leaves {
+        Leaves::Credential => true,
+        Leaves::WhatWasWritten => held.in_anothers_place || held.verbs & (WRITE | IDENTITY) != 0,
+        Leaves::Nothing => false,
+    }
+}
+
+/// Whether a request of it may run on: a watch, or through what becomes a connection.
+fn runs_on(held: &Evidence) -> bool {
+    held.runs_on || held.verbs & WATCH != 0
 }

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::catalogue::{
-    ALL, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, INSIDE_PATHS, LIST, NAMELESS, ON_WORDS, OTHER,
-    Permission, READ, REMOVE, ROWS, Row, SERVED, STAR, STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS,
-    in_its_own_namespace, may_be_named_star,
+    ALL, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, IN_ANOTHERS_PLACE, INSIDE_PATHS, LIST, NAMELESS,
+    ON_WORDS, OTHER, Permission, READ, READ_LIKE_ITS_OBJECT, READABLE, REMOVE, ROWS, RUNS_ON, Row, SERVED, STAR,
+    STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS, in_its_own_namespace, may_be_named_star,
 };
 use super::{Bound, ServerVersion};
 use crate::rbac::{Rule, Scope};
@@ -149,6 +149,14 @@ impl Index {
         };
         served.contains_key(&(group, base))
     }
+
+    /// Whether reading it is harmless although Kubernetes does not serve it: a kind of a known group itself, or the state of
+    /// what is known.
+    fn is_readable(&self, families: &[usize], group: &str, resource: &str) -> bool {
+        let (base, below) = resource.split_once('/').map_or((resource, None), |(base, below)| (base, Some(below)));
+        let known = !families.is_empty() || READABLE.contains(&group) || self.is_served(group, base);
+        known && below.is_none_or(|below| READ_LIKE_ITS_OBJECT.contains(&below))
+    }
 }
 
 type KnownTargets = HashMap<(&'static str, &'static str, At), usize>;
@@ -185,12 +193,18 @@ pub(super) struct HeldPermissions<'a> {
     pub(super) inside: Option<&'a str>,
     /// What no row places: the first, and how many more.
     pub(super) unplaced: Option<(String, usize)>,
+    /// A request of what no row knows may run on.
+    pub(super) unknown_runs_on: bool,
 }
 
 /// A right that is held, in words, with the verbs that matter.
 pub(super) struct Evidence {
     pub(super) text: String,
     pub(super) verbs: Verbs,
+    /// A subresource is among it through which a request runs on.
+    pub(super) runs_on: bool,
+    /// One is among it that acts in another's place.
+    pub(super) in_anothers_place: bool,
 }
 
 /// How a rule limits its objects.
@@ -221,7 +235,7 @@ impl<'a> Names<'a> {
         let any = if self.empty { verbs & nameless } else { 0 };
         let hit = match at {
             At::Name(name) | At::Object { name, .. } => self.all.iter().any(|one| one == name),
-            At::Anywhere | At::Namespace(_) => self.real || (self.star && may_be_named_star(group)),
+            At::Anywhere => self.real || (self.star && may_be_named_star(group)),
         };
         (any, if hit { verbs & !DELETE_ALL } else { 0 })
     }
@@ -239,6 +253,7 @@ impl<'a> HeldPermissions<'a> {
             removes_all: 0,
             inside: None,
             unplaced: None,
+            unknown_runs_on: false,
         };
         let placing = reach.placing(index);
         for Bound { rules, scope } in bound {
@@ -308,7 +323,7 @@ impl<'a> HeldPermissions<'a> {
             held.named |= named;
         }
 
-        let mut placed = false;
+        let mut placed = 0;
         let mut touch = |reach: &mut Self, place: usize| {
             let (Some(target), Some(limit), Some(held), Some(placing)) =
                 (index.targets.get(place), limits.get(place), reach.held.get_mut(place), placing.get(place))
@@ -325,7 +340,7 @@ impl<'a> HeldPermissions<'a> {
             }
             held.named |= named;
             // A named create alone makes nothing, so it doesn't explain the rule.
-            placed |= (any | named & !(CREATE & target.nameless)) & placing != 0;
+            placed |= (any | named & !(CREATE & target.nameless)) & placing;
         };
         let nothing = Vec::new();
         if all_resources {
@@ -342,23 +357,49 @@ impl<'a> HeldPermissions<'a> {
             let Some(held) = self.held.get_mut(*place) else { continue };
             held.any |= any;
             held.named |= named;
-            placed |= placing.get(*place).is_some_and(|placing| (any | named) & placing != 0);
+            placed |= placing.get(*place).map_or(0, |placing| (any | named) & placing);
         }
 
         if all_resources {
             self.everything |= all_groups && verbs & STAR != 0 && (names.all.is_empty() || names.empty);
             self.removes_all |= (any | named) & REMOVE;
-            placed |= (any | named) & REMOVE != 0;
+            placed |= (any | named) & REMOVE;
             if all_groups || group.is_empty() {
                 self.reads_all |= any & (LIST | WATCH);
-                placed |= any & (LIST | WATCH) != 0;
+                placed |= any & (LIST | WATCH);
             }
         }
-        let starred = !exact || verbs & STAR != 0;
-        let unknown = || (any | named) & !READ != 0 && !index.is_served(group, resource);
-        if !placed && (starred || unknown()) {
-            self.add_unplaced(|| format!("{} {}", words(verbs), shown_resource(group, resource)));
+        // No answer to a request that doesn't name what it creates, or names what has no name.
+        let held = any | named & !(CREATE & nameless(resource));
+        let known_group = all_groups || SERVED.iter().any(|known| known.name == group);
+        let rest = if index.is_served(group, resource) {
+            // A verb that no request of 1.36 asks, or all of them where no row speaks.
+            held & OTHER
+                & if verbs & STAR == 0 {
+                    ALL
+                } else if placed == 0 {
+                    OTHER
+                } else {
+                    0
+                }
+        } else if exact || !known_group {
+            held & !placed & !if exact && index.is_readable(families, group, resource) { READ } else { 0 }
+        } else if placed == 0 {
+            held
+        } else {
+            0
+        };
+        if rest != 0 {
+            let told = if verbs & STAR == 0 { rest } else { verbs };
+            self.add_unplaced(|| format!("{} {}", words(told), shown_resource(group, resource)));
         }
+        let below = resource.split_once('/').map(|(_, below)| below);
+        let may_run_on = match below {
+            Some(below) => RUNS_ON.contains(&below),
+            None => all_resources && (all_groups || !known_group) && held & !(LIST | REMOVE) != 0,
+        };
+        let runs_on = may_run_on && !index.is_served(group, resource) && held & !REMOVE != 0;
+        self.unknown_runs_on |= runs_on || rest & WATCH != 0;
     }
 
     fn add_paths(&mut self, index: &Index, rule: &'a Rule, verbs: Verbs) {
@@ -412,8 +453,16 @@ impl<'a> HeldPermissions<'a> {
     fn evidence(&self, wants: &[Want]) -> Option<Evidence> {
         let (want, verbs, more) = self.first(wants)?;
         let mut every = verbs;
+        let (mut runs_on, mut in_anothers_place) = (false, false);
         for want in wants {
-            every |= self.verbs(want);
+            let held = self.verbs(want);
+            every |= held;
+            if let Some(target) = INDEX.targets.get(want.target).filter(|_| held != 0)
+                && let Some((_, below)) = target.resource.split_once('/')
+            {
+                runs_on |= RUNS_ON.contains(&below);
+                in_anothers_place |= IN_ANOTHERS_PLACE.contains(&below);
+            }
         }
         let (held, target) = self.held.get(want.target).zip(INDEX.targets.get(want.target))?;
         let mut text = words(verbs & want.verbs);
@@ -435,7 +484,7 @@ impl<'a> HeldPermissions<'a> {
         if more > 0 {
             text.push_str(&format!(" (and {more} more)"));
         }
-        Some(Evidence { text, verbs: every })
+        Some(Evidence { text, verbs: every, runs_on, in_anothers_place })
     }
 
     /// The rows that speak, each with what was held.
@@ -446,14 +495,18 @@ impl<'a> HeldPermissions<'a> {
             }
             let held: Option<Vec<Evidence>> = compiled.needs.iter().map(|wants| self.evidence(wants)).collect();
             let held = held?;
-            let verbs = held.iter().fold(0, |verbs, one| verbs | one.verbs);
-            let texts: Vec<String> = held.into_iter().map(|one| one.text).collect();
-            Some((compiled.row, Evidence { text: texts.join(" + "), verbs }))
+            let all = held.into_iter().reduce(|all, one| Evidence {
+                text: format!("{} + {}", all.text, one.text),
+                verbs: all.verbs | one.verbs,
+                runs_on: all.runs_on || one.runs_on,
+                in_anothers_place: all.in_anothers_place || one.in_anothers_place,
+            })?;
+            Some((compiled.row, all))
         })
     }
 
     pub(super) fn streams(&self) -> bool {
-        self.first(&INDEX.streams).is_some()
+        self.unknown_runs_on || self.first(&INDEX.streams).is_some()
     }
 
     pub(super) fn guard(&self) -> Option<Evidence> {
@@ -480,11 +533,7 @@ fn limit(target: &Target, scope: &Scope) -> Verbs {
         return ALL;
     }
     match target.at {
-        At::Namespace(home) | At::Object { namespace: home, .. }
-            if !namespaces.iter().any(|namespace| namespace.as_str() == home) =>
-        {
-            0
-        }
+        At::Object { namespace: home, .. } if !namespaces.iter().any(|namespace| namespace.as_str() == home) => 0,
         _ => target.local,
     }
 }
