@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::io::Error as IoError;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -71,14 +71,22 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 /// ([`Cluster::over`](super::Cluster::over)).
 pub type Exchange = BoxCloneSyncService<Request<Body>, Response<Bytes>, BoxError>;
 
+/// What is known of the connections that are kept.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// When anything was answered last.
+    answer: Option<Instant>,
+    /// When a request got lost on one of them last.
+    lost: Option<Instant>,
+}
+
 pub(super) struct Transport {
     endpoint: Endpoint,
     route: Route,
     turns: Semaphore,
     limits: Limits,
     dns: Dependency,
-    /// When anything was answered last.
-    answered: Mutex<Option<Instant>>,
+    heard: Mutex<Heard>,
 }
 
 enum Route {
@@ -107,12 +115,12 @@ impl Transport {
     pub(super) fn new(endpoint: Endpoint, credential: &Credential, limits: Limits) -> Result<Self, EndpointError> {
         let dns = dns(&endpoint);
         let route = Route::Network(RwLock::new(connections(&endpoint, credential, limits, &dns)?));
-        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits, dns, answered: Mutex::default() })
+        Ok(Self { endpoint, route, turns: Semaphore::new(limits.at_once), limits, dns, heard: Mutex::default() })
     }
 
     pub(super) fn over(endpoint: Endpoint, exchange: Exchange, limits: Limits) -> Self {
         let (dns, route, turns) = (dns(&endpoint), Route::Given(exchange), Semaphore::new(limits.at_once));
-        Self { endpoint, route, turns, limits, dns, answered: Mutex::default() }
+        Self { endpoint, route, turns, limits, dns, heard: Mutex::default() }
     }
 
     /// What finds the address of the API server.
@@ -177,25 +185,37 @@ impl Transport {
     }
 
     /// Sends a request on a kept connection and, when it got lost on one that may have been dead before, once more on a
-    /// fresh one. Where answers come in all the time a connection is not dead, and a slow API server is not asked twice.
+    /// fresh one. Where answers come in all the time a connection is not dead, and a slow API server is not asked twice. Where
+    /// one was dead the others that are kept may be, too: until they are given up each request has a fresh one.
     async fn over_network(
         &self,
         Connections { kept, fresh }: Connections,
         request: Request<Vec<u8>>,
     ) -> Result<Response<Bytes>, Lost> {
-        let last = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = last.is_some_and(|last| last.elapsed() >= QUIET).then(|| request.clone());
-        let patience = if again.is_some() { self.limits.answer / 2 } else { self.limits.answer };
-        let mut answered = attempt(kept, request, patience).await;
-        if let (Err(lost), Some(again)) = (&answered, again)
-            && !lost.is_of_connecting()
-        {
-            answered = attempt(fresh, again, self.limits.answer).await;
+        let heard = *self.heard();
+        if heard.lost.is_some_and(|lost| lost.elapsed() < IDLE) {
+            return self.noted(attempt(fresh, request, self.limits.answer).await);
         }
+        let again = heard.answer.is_some_and(|last| last.elapsed() >= QUIET).then(|| request.clone());
+        let patience = if again.is_some() { self.limits.answer / 2 } else { self.limits.answer };
+        match (attempt(kept, request, patience).await, again) {
+            (Err(lost), Some(again)) if !lost.is_of_connecting() => {
+                self.heard().lost = Some(Instant::now());
+                self.noted(attempt(fresh, again, self.limits.answer).await)
+            }
+            (answered, _) => self.noted(answered),
+        }
+    }
+
+    fn noted(&self, answered: Result<Response<Bytes>, Lost>) -> Result<Response<Bytes>, Lost> {
         if answered.is_ok() {
-            *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            self.heard().answer = Some(Instant::now());
         }
         answered
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends one request and answers with what a success holds.

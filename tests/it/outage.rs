@@ -302,6 +302,10 @@ fn a_connection_that_the_network_forgot_is_nobodys_trouble() {
     forgets();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
+    // Where one was lost the others are not trusted, until all that were kept then are given up.
+    let lost = Instant::now();
+    until("they are given up", || (lost.elapsed() > Duration::from_secs(6)).then_some(()));
+    assert_eq!(bastion.post(ALICE, "/v1/explain", &bastion.ask("5m")).0, 200);
     let quiet = Instant::now();
     until("it was quiet for a while", || (quiet.elapsed() > Duration::from_millis(1200)).then_some(()));
     forgets();
