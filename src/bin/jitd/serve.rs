@@ -237,8 +237,9 @@ fn listen(path: &Path, group: &str, otherwise: u32) -> Result<UnixListener, Fail
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
+    // Before there is a file, for the name service may take its time, and nobody can open it meanwhile.
     let group = if Uid::effective().is_root() { host::group_named(group)? } else { None };
+    let listener = UnixListener::bind(path)?;
     if let Some(group) = &group {
         std::os::unix::fs::chown(path, None, Some(group.gid))?;
     }
