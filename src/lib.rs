@@ -72,7 +72,7 @@
 //! ledger   → grant, hint, locks, rbac, trail
 //! broker   → ca, cluster, dependency, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, rbac
-//! metrics  → broker, dependency, sweep
+//! metrics  → broker, sweep
 //! api      → broker, grant, hint, ledger, metrics, people, wire
 //! daemon   → api, broker, ca, cluster, config, grant, hint, ledger, metrics, sweep, trail
 //! ```

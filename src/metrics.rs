@@ -41,6 +41,9 @@ struct OfDependency {
     dependency: String,
 }
 
+/// What an account may have too much of.
+const LIMITS: [&str; 6] = ["answers", "calls", "certificates", "connections", "ends", "requests"];
+
 /// The registry and what is in it.
 pub struct Metrics {
     registry: Registry,
@@ -94,6 +97,10 @@ impl Metrics {
             "Calls and connections that were too many for one account, by limit",
             metrics.rate_limited.clone(),
         );
+        // A rate of what was never counted can't be told from one of what is not counted at all.
+        for limit in LIMITS {
+            drop(metrics.rate_limited.get_or_create(&Beyond { limit }));
+        }
         registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
         registry.register("break_glass", "Times that access was taken without an answer", metrics.glass_broken.clone());
         registry.register(
