@@ -122,7 +122,7 @@ fn the_check_tries_what_people_will_ask_for() {
     assert_eq!(found.len(), 5, "{found:#?}");
     for line in &found {
         assert!(
-            line.contains(&place) && line.contains("exceeded quota") && line.contains("a quota of the cluster objects"),
+            line.contains(&place) && line.contains("exceeded quota") && line.contains("can raise the quota"),
             "{line}"
         );
     }
