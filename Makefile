@@ -1,7 +1,7 @@
 # The one index of everything that is built, checked and run here; CI calls the same targets. `make` alone
 # lists them.
 #
-#   setup ─► check        setup ─► lints, unit, sim ─► test        build, plane ─► play, demo
+#   check        lints, unit, sim, packages-check ─► test        build, plane ─► play, demo
 
 # Recipes stop at the first failure, also inside a pipe.
 SHELL := bash
@@ -25,17 +25,17 @@ endef
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand --tabs=20
 
-.PHONY: setup
-setup: ## make a fresh machine ready: packages, versions of Rust and Go
-	@tests/setup.sh
+# What a target needs on the machine, before its first step.
+setup-%:
+	@tests/setup.sh $*
 
 .PHONY: build
-build: setup ## jitd and jit-login, for development
-	@cargo build --bins
+build: setup-build ## jitd and jit-login, for development
+	$(call step,jitd and jit-login,cargo build --bins)
 
 .PHONY: plane
-plane: setup ## the tests' real Kubernetes control plane; minutes the first time
-	@tests/controlplane/build.sh
+plane: setup-build ## the tests' real Kubernetes control plane; minutes the first time
+	$(call step,etcd and Kubernetes,tests/controlplane/build.sh >/dev/null)
 
 .PHONY: fmt
 fmt: ## is the code formatted?
@@ -46,7 +46,7 @@ clippy: ## does clippy have a remark?
 	$(call step,clippy,cargo clippy --all-targets -- -D warnings && cargo clippy --test machine -- -D warnings)
 
 .PHONY: check
-check: setup fmt clippy ## a first look while you work, in half a minute: format, lints, the crates' own tests
+check: setup-check fmt clippy ## a first look while you work, in half a minute: format, lints, the crates' own tests
 	$(call step,tests of the crates,cargo test --quiet --lib)
 
 .PHONY: doc
@@ -70,44 +70,44 @@ unit: ## every test of cargo, against the real control plane
 
 # A profile of its own: thousands of seeds are worth a build with optimisation, once.
 .PHONY: sim
-sim: setup ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
+sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
 	$(call step,simulation,cargo test --profile sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
 
 .PHONY: crash
-crash: setup ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
+crash: setup-build ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
 	$(call step,losses of power,cargo test --profile sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
 
 .PHONY: soak
-soak: setup ## a daemon that is killed under load, again and again: make soak MINUTES=60
+soak: setup-test ## a daemon that is killed under load, again and again: make soak MINUTES=60
 	$(call step,kills,JITD_SOAK_MINUTES=$(or $(MINUTES),60) cargo test --test it -- --nocapture soak::)
 
 .PHONY: packages
-packages: setup ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
+packages: setup-packages ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh
 
 .PHONY: packages-check
-packages-check: setup ## are the packages as promised? PROFILE=release looks at those that are released
+packages-check: setup-test ## are the packages as promised? PROFILE=release looks at those that are released
 	$(call step,packages,tests/packages/check.sh)
 
 .PHONY: test
-test: setup scripts fmt clippy doc unit sim packages-check ## everything that has to hold before a commit
+test: setup-test scripts fmt clippy doc unit sim packages-check ## everything that has to hold before a commit
 
 # The packages under test are those that `make packages` has just built.
 .PHONY: bastion
-bastion: packages ## a Debian that boots, with the package and real people on it; as root
+bastion: setup-bastion packages ## a Debian that boots, with the package and real people on it; as root
 	$(call step,bastion,cargo test --test machine -- "$$PWD"/target/packages/*.deb "$$PWD"/target/packages/*.rpm)
 
 .PHONY: upgrade
-upgrade: packages ## the way to this build from an earlier one, on that Debian: make upgrade FROM=jitd_….deb
+upgrade: setup-bastion packages ## the way to this build from an earlier one, on that Debian: make upgrade FROM=jitd_….deb
 	$(if $(FROM),,$(error which build to come from? make upgrade FROM=jitd_….deb))
 	$(call step,upgrade,cargo test --test machine -- "$$PWD"/target/packages/*.deb "$$PWD"/target/packages/*.rpm '$(abspath $(FROM))')
 
 .PHONY: demo
-demo: build ## the story in half a minute, each step checked, in an environment of its own
+demo: build plane ## the story in half a minute, each step checked, in an environment of its own
 	@tests/play/demo.sh target/demo
 
 .PHONY: play
-play: build ## a control plane, a jitd and five people to play with, in target/play
+play: build plane ## a control plane, a jitd and five people to play with, in target/play
 	@tests/play/play.sh target/play up
 
 .PHONY: stop
@@ -126,9 +126,9 @@ exposure: ## what systemd says of our unit and of others, the table of docs/hard
 
 # Whatever is measured shares the machine with its load, so nothing else should run meanwhile.
 .PHONY: hostile
-hostile: setup ## what two members can do to the others, a minute on each route, on a release build; as root
+hostile: setup-test ## what two members can do to the others, a minute on each route, on a release build; as root
 	@cargo bench --bench bench -- --strict hostile
 
 .PHONY: bench
-bench: setup ## the numbers of docs/benchmarks.md, as root; ONLY="signing access" runs parts of it
+bench: setup-test ## the numbers of docs/benchmarks.md, as root; ONLY="signing access" runs parts of it
 	@cargo bench --bench bench -- $(ONLY)

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Makes a fresh machine ready for everything the Makefile does: Debian's packages, and a look at the
-# versions of Rust and Go. Says nothing when all is there; run it as often as you like.
+# Makes a machine ready for what the Makefile does, and for no more than that:
 #
-#   tests/setup.sh
+#   tests/setup.sh build     `make build`, `demo`, `play`, `plane`: a C compiler, Rust and Go; installs nothing
+#   tests/setup.sh check     … and clippy and rustfmt
+#   tests/setup.sh packages  … and what makes the .deb and the .rpm
+#   tests/setup.sh test      … and what the tests compare us with
+#   tests/setup.sh bastion   … and what boots a Debian
 #
-# As root it installs what is missing; as anybody else it prints the line to type, and exits with 1.
-# Rust and Go themselves are never installed: how they come onto a machine is its owner's choice.
+# Says nothing when all is there; run it as often as you like. As root it installs what is missing of Debian's packages,
+# except for `build`; as anybody else it prints the line to type, and exits with 1. Rust and Go themselves are never
+# installed: how they come onto a machine is its owner's choice.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,27 +17,44 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 main() {
-    local packages
-    mapfile -t packages < <(missing_packages)
-    ((${#packages[@]} == 0)) || install "${packages[@]}"
+    local wanted=${1-} packages
+    [[ $wanted =~ ^(build|check|packages|test|bastion)$ ]] \
+        || fail "nothing to prepare for \`$wanted\`" "build, check, packages, test or bastion"
+    [[ $wanted != bastion ]] || ((EUID == 0)) || fail 'only root boots a machine' 'sudo make bastion'
+    mapfile -t packages < <(missing_packages "$wanted")
+    ((${#packages[@]} == 0)) || install "$wanted" "${packages[@]}"
     faults=0
-    check_rust
+    check_rust "$wanted"
     check_go
     ((faults == 0))
 }
 
-# Each thing by what it is used for, so that another distribution than Debian passes too.
 missing_packages() {
+    case $1 in
+        build | check) for_build ;;
+        packages) for_build && for_packages ;;
+        test) for_build && for_packages && for_tests ;;
+        bastion) for_build && for_packages && for_bastion ;;
+    esac
+}
+
+# Each thing by what it is used for, so that another distribution than Debian passes too.
+for_build() {
     # aws-lc-sys and the bundled SQLite compile C; neither needs cmake.
     has cc || printf '%s\n' gcc libc6-dev
     has make || echo make
-    has git || echo git
-    # libsystemd-sys finds its library by pkg-config.
-    has pkg-config || echo pkg-config
-    { has pkg-config && pkg-config --exists libsystemd; } || echo libsystemd-dev
     # tests/play: one machine, many people. tests/controlplane: one build at a time.
     { has setpriv && has nsenter && has unshare && has flock; } || echo util-linux
     ((EUID == 0)) || has newuidmap || echo uidmap
+}
+
+for_packages() {
+    # The package is Debian's, so are the tools that make it.
+    has git || echo git
+    has dpkg-shlibdeps || echo dpkg-dev
+}
+
+for_tests() {
     # tests/certs: an independent linter, in a Python environment of its own.
     has openssl || echo openssl
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
@@ -49,14 +70,7 @@ missing_packages() {
     # tests/it: a terminal to be asked on.
     has script || echo bsdutils
     has shellcheck || echo shellcheck
-    # tests/machine: a Debian 12 that boots, which only root can, and people who come in by ssh.
-    if ((EUID == 0)); then
-        has debootstrap || printf '%s\n' debootstrap debian-archive-keyring
-        has systemd-nspawn || echo systemd-container
-        { has ssh && has ssh-keygen; } || echo openssh-client
-    fi
-    # packaging: the package is Debian's, so are the tools that look into it.
-    has dpkg-shlibdeps || echo dpkg-dev
+    # tests/packages: what a distribution would say about the packages.
     has lintian || echo lintian
     { has rpm && has rpmlint; } || printf '%s\n' rpm rpmlint
     has apparmor_parser || echo apparmor
@@ -67,9 +81,24 @@ missing_packages() {
     has zsh || echo zsh
 }
 
+for_bastion() {
+    # tests/machine: a Debian 12 that boots, and people who come in by ssh.
+    has debootstrap || printf '%s\n' debootstrap debian-archive-keyring
+    has systemd-nspawn || echo systemd-container
+    { has ssh && has ssh-keygen; } || echo openssh-client
+}
+
+# install FOR PACKAGE...
 install() {
+    local wanted=$1
+    shift
     has apt-get || fail "missing: $*" "these are Debian's names; install what your distribution calls them"
-    ((EUID == 0)) || fail "missing: $*" "sudo apt-get install --no-install-recommends $*"
+    # A first look at the project changes nothing on the host.
+    if ((EUID != 0)) || [[ $wanted == build ]]; then
+        local sudo=
+        ((EUID == 0)) || sudo='sudo '
+        fail "missing: $*" "${sudo}apt-get install --no-install-recommends $*"
+    fi
     say "installing $*"
     export DEBIAN_FRONTEND=noninteractive
     local install=(apt-get install --yes --quiet --no-install-recommends "$@")
@@ -81,6 +110,7 @@ install() {
     fi
 }
 
+# check_rust FOR
 check_rust() {
     local wanted found component
     wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
@@ -90,6 +120,7 @@ check_rust() {
     fi
     found=$(rustc --version | cut -d' ' -f2)
     at_least "$wanted" "$found" || fault "rustc is $found, and $wanted is needed" "\`rustup update\`, if rustup installed it"
+    [[ $1 != build ]] || return 0
     # rustup has both names in PATH even when the components are not installed.
     for component in clippy fmt; do
         "cargo-$component" --version >/dev/null 2>&1 \
@@ -130,4 +161,4 @@ fail() {
 }
 
 faults=0
-main
+main "$@"

@@ -1,5 +1,6 @@
 //! What the README shows is what happens: its console blocks are run, its YAML is checked.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::bastion::{Bastion, Options, repository, text};
@@ -47,4 +48,29 @@ fn the_files_in_the_readme_are_right() {
     let jitd = root().join("bin/jitd");
     let checked = Command::new(jitd).arg("--config").arg(folder.join("config.yaml")).arg("check").output().unwrap();
     assert!(checked.status.success(), "{}", text(&checked.stderr));
+}
+
+/// What `make demo` prepares changes nothing on the host: what is missing is named, with the command to type.
+#[test]
+fn the_first_command_installs_nothing() {
+    let folder = scratch("first");
+    let path = std::env::var_os("PATH").unwrap();
+    for name in ["bash", "sed", "sort", "head", "cut", "dirname", "make", "setpriv", "nsenter", "unshare", "flock"] {
+        let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists());
+        std::os::unix::fs::symlink(found.unwrap(), folder.join(name)).unwrap();
+    }
+    std::fs::write(folder.join("apt-get"), format!("#!/bin/sh\n: >{}/installed\n", folder.display())).unwrap();
+    std::fs::set_permissions(folder.join("apt-get"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let setup = |wanted: &str| {
+        let script = repository().join("tests/setup.sh");
+        Command::new(script).arg(wanted).env("PATH", &folder).output().unwrap()
+    };
+    let said = setup("build");
+    assert_eq!(said.status.code(), Some(1));
+    let said = text(&said.stderr);
+    assert!(said.contains("missing: gcc libc6-dev") && said.contains("apt-get install"), "{said}");
+    assert!(!folder.join("installed").exists());
+    // What has more to prepare does install, as root.
+    setup("check");
+    assert!(folder.join("installed").exists());
 }
