@@ -35,7 +35,7 @@ impl<E: Hint + ?Sized> fmt::Display for InFull<'_, E> {
 impl Hint for std::io::Error {}
 impl Hint for serde_json::Error {}
 impl Hint for nix::Error {}
-impl Hint for systemd::Error {}
+impl Hint for libsystemd::errors::SdError {}
 
 #[cfg(test)]
 mod tests {

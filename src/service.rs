@@ -6,16 +6,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use libsystemd::activation::receive_descriptors_with_names;
+use libsystemd::daemon::{self, NotifyState};
+use libsystemd::errors::SdError;
 use listenfd::ListenFd;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::AcceptConn;
 use nix::time::{ClockId, clock_gettime};
-use systemd::daemon::{self, Listening, SocketType};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::hint::Hint;
@@ -42,7 +45,7 @@ pub enum SocketError {
     NotListening(String),
     /// What was handed over can't be told.
     #[error("the sockets that systemd hands over can't be read: {0}")]
-    Unreadable(#[from] systemd::Error),
+    Unreadable(#[from] SdError),
     /// The kernel does not let us use it.
     #[error("the socket `{0}` that systemd handed over can't be used: {1}")]
     Unusable(String, std::io::Error),
@@ -83,21 +86,18 @@ impl Sockets {
     /// # Errors
     /// [`SocketError`], when any of it can't be served.
     pub fn handed_over() -> Result<Self, SocketError> {
-        // It asks whether they are for this process, and keeps them from processes that it starts.
-        let named = daemon::listen_fds_with_names()?;
+        // Asked first, for it leaves the variables that `from_env` removes; it keeps them from processes that it starts.
+        let named = receive_descriptors_with_names(false)?;
         let mut descriptors = ListenFd::from_env();
         let mut sockets = BTreeMap::new();
-        for (index, (descriptor, name)) in named.iter().enumerate() {
-            let name = name.to_string_lossy().into_owned();
+        for index in 0..descriptors.len() {
+            // sd_listen_fds_with_names(3) calls one without a name this.
+            let name = named.get(index).map_or("unknown", |(_, name)| name).to_owned();
             if ![API, ADMIN].contains(&name.as_str()) {
                 return Err(SocketError::Unknown(name));
             }
-            if !daemon::is_socket_unix(descriptor, Some(SocketType::Stream), Listening::IsListening, None::<&str>)? {
-                return Err(SocketError::NotListening(name));
-            }
-            let taken = descriptors.take_unix_listener(index);
-            match taken.map_err(|error| SocketError::Unusable(name.clone(), error))? {
-                Some(listener) if listener.as_raw_fd() == descriptor => {
+            match descriptors.take_unix_listener(index) {
+                Ok(Some(listener)) if getsockopt(&listener, AcceptConn).is_ok_and(|listens| listens) => {
                     if sockets.insert(name.clone(), listener).is_some() {
                         return Err(SocketError::Twice(name));
                     }
@@ -126,13 +126,13 @@ impl Sockets {
 
 /// Tells systemd that the socket answers (sd_notify(3)), with a line for `systemctl status`.
 pub fn ready(status: &str) {
-    notify(&[("READY", "1"), ("STATUS", status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(status.to_owned())]);
 }
 
 /// Tells systemd that the start goes on, and takes longer than the unit allows (`TimeoutStartSec=`); to be told again until the
 /// socket answers.
 pub fn still_starting() {
-    notify(&[("EXTEND_TIMEOUT_USEC", &GOES_ON_WITHIN.as_micros().to_string())]);
+    notify(&[NotifyState::Other(format!("EXTEND_TIMEOUT_USEC={}", GOES_ON_WITHIN.as_micros()))]);
 }
 
 /// Within what time a start that goes on tells so again: what lies between is thousands of events, or their sync at the end.
@@ -140,7 +140,7 @@ const GOES_ON_WITHIN: Duration = Duration::from_secs(120);
 
 /// Tells systemd the line for `systemctl status`.
 pub fn status(status: &str) {
-    notify(&[("STATUS", status)]);
+    notify(&[NotifyState::Status(status.to_owned())]);
 }
 
 /// Tells systemd that the policy is being read again; [`ready`] ends it, also when nothing could be taken up.
@@ -149,7 +149,7 @@ pub fn reloading() {
     match clock_gettime(ClockId::CLOCK_MONOTONIC) {
         Ok(moment) => {
             let microseconds = moment.tv_sec().saturating_mul(1_000_000).saturating_add(moment.tv_nsec() / 1_000);
-            notify(&[("RELOADING", "1"), ("MONOTONIC_USEC", &microseconds.to_string())]);
+            notify(&[NotifyState::Reloading, NotifyState::Other(format!("MONOTONIC_USEC={microseconds}"))]);
         }
         Err(error) => tracing::warn!(%error, "the monotonic clock can't be read, systemd is not told of the reload"),
     }
@@ -157,25 +157,21 @@ pub fn reloading() {
 
 /// Tells systemd that no new call is taken.
 pub fn stopping() {
-    notify(&[("STOPPING", "1")]);
+    notify(&[NotifyState::Stopping]);
 }
 
 /// Within what time systemd wants to hear that we are alive, if it does (`WatchdogSec=`, `sd_watchdog_enabled`(3)).
-///
-/// # Errors
-/// The variables that say so are not of their form.
-pub fn watchdog() -> Result<Option<Duration>, systemd::Error> {
-    let microseconds = daemon::watchdog_enabled()?;
-    Ok((microseconds > 0).then(|| Duration::from_micros(microseconds)))
+pub fn watchdog() -> Option<Duration> {
+    daemon::watchdog_enabled(false).filter(|limit| !limit.is_zero())
 }
 
 /// Feeds the watchdog.
 pub fn alive() {
-    notify(&[("WATCHDOG", "1")]);
+    notify(&[NotifyState::Watchdog]);
 }
 
-fn notify(state: &[(&str, &str)]) {
-    if let Err(error) = daemon::notify(state.iter()) {
+fn notify(state: &[NotifyState]) {
+    if let Err(error) = daemon::notify(false, state) {
         tracing::warn!(%error, "systemd could not be told");
     }
 }

@@ -2,20 +2,12 @@
 //! `journalctl JITD_GRANT=…` finds everything about a grant. `serve.rs` chooses it when stderr is the journal.
 
 use std::fmt::{Debug, Write};
-use std::os::unix::ffi::OsStrExt;
 
+use libsystemd::logging::{Priority, journal_send};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
-
-/// Whether stderr is the journal: systemd says which device and inode it connected (`JOURNAL_STREAM`,
-/// systemd.exec(5)), for who inherited the variable may have been given another stderr since.
-pub(crate) fn is_stderr() -> bool {
-    let Ok(stderr) = nix::sys::stat::fstat(std::io::stderr()) else { return false };
-    std::env::var_os("JOURNAL_STREAM")
-        .is_some_and(|stream| stream.as_bytes() == format!("{}:{}", stderr.st_dev, stderr.st_ino).as_bytes())
-}
 
 /// Sends each event to the journal, its fields as `JITD_NAME=`.
 pub(crate) struct Journal;
@@ -24,26 +16,21 @@ impl<S: Subscriber> Layer<S> for Journal {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);
-        let mut fields = vec![
-            format!("MESSAGE={}{}", line.message, line.rest),
-            format!("PRIORITY={}", priority(*event.metadata().level())),
-            "SYSLOG_IDENTIFIER=jitd".to_owned(),
-            format!("JITD_TARGET={}", event.metadata().target()),
-        ];
-        fields.append(&mut line.fields);
-        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-        // There is nowhere left to tell it.
-        let _ = systemd::journal::send(&fields);
+        let message = line.message + &line.rest;
+        let fixed = [("SYSLOG_IDENTIFIER", "jitd"), ("JITD_TARGET", event.metadata().target())];
+        let fields = line.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        // A failure has nowhere else to go.
+        let _ = journal_send(priority(*event.metadata().level()), &message, fixed.into_iter().chain(fields));
     }
 }
 
 /// syslog(3).
-fn priority(level: Level) -> u8 {
+fn priority(level: Level) -> Priority {
     match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
+        Level::ERROR => Priority::Error,
+        Level::WARN => Priority::Warning,
+        Level::INFO => Priority::Info,
+        _ => Priority::Debug,
     }
 }
 
@@ -53,8 +40,8 @@ struct Line {
     message: String,
     /// ` name=value` of each field, as on a terminal.
     rest: String,
-    /// `JITD_NAME=value` of each field.
-    fields: Vec<String>,
+    /// `JITD_NAME` and value of each field.
+    fields: Vec<(String, String)>,
 }
 
 impl Line {
@@ -67,7 +54,7 @@ impl Line {
         let _ = write!(self.rest, " {}={value}", field.name());
         // The journal takes capitals, digits and underscores (systemd.journal-fields(7)).
         let name = field.name().to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-        self.fields.push(format!("JITD_{name}={value}"));
+        self.fields.push((format!("JITD_{name}"), value));
     }
 }
 

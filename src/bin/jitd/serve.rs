@@ -25,8 +25,9 @@ use jitd::grant::policy::Loaded;
 use jitd::hint::Hint;
 use jitd::people::host;
 use jitd::service::{self, Handed, Sockets, StopRequests};
+use libsystemd::logging::connected_to_journal;
 
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
 use crate::watchdog::Watchdog;
 use crate::{CLOCK, Failure, read, runtime};
 
@@ -45,7 +46,7 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
 
 fn log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("JITD_LOG").unwrap_or_else(|_| "info".into());
-    if journal::is_stderr() {
+    if connected_to_journal() {
         tracing_subscriber::registry().with(filter).with(Journal).init();
         return;
     }
@@ -95,7 +96,7 @@ async fn run(
 
 /// Feeds systemd's watchdog, if there is one.
 fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
-    let Some(limit) = service::watchdog()? else { return Ok(None) };
+    let Some(limit) = service::watchdog() else { return Ok(None) };
     // Told now, and not by being ended again and again: an administrator may have changed the socket's group. Asked
     // without a call, which systemd would take for one that has to start the daemon.
     access(socket, AccessFlags::W_OK).map_err(|error| {
