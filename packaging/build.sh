@@ -110,7 +110,7 @@ jitd ($1-$revision) unstable; urgency=medium
 
   * What changed is in /usr/share/doc/jitd/changelog.gz.
 
- -- $(sed -n 's/^maintainer = "\(.*\)"$/\1/p' Cargo.toml)  $(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
+ -- $(sed -n 's/^authors = \["\(.*\)"\]$/\1/p' Cargo.toml)  $(date --utc --rfc-email --date "@$SOURCE_DATE_EPOCH")
 END
 }
 

@@ -74,3 +74,13 @@ fn the_first_command_installs_nothing() {
     setup("check");
     assert!(folder.join("installed").exists());
 }
+
+/// Where to report a vulnerability is the address that the packages have.
+#[test]
+fn the_security_policy_has_the_address_of_the_packages() {
+    let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
+    let address = manifest.split_once("authors = [\"").unwrap().1.split_once(['<', '>']).unwrap().1;
+    let address = address.split_once('>').unwrap().0;
+    let policy = std::fs::read_to_string(repository().join("SECURITY.md")).unwrap();
+    assert!(policy.contains(&format!("<{address}>")), "{address}");
+}
