@@ -259,6 +259,28 @@ pub fn can_tell_callers_apart() -> Result<(), Blind> {
     }
 }
 
+/// Whether the logins of callers can be read: the kernel keeps them, and hides the processes of other accounts from this
+/// one (`hidepid` of /proc, `ProtectProc=` of a unit). Where it keeps none there is nothing to see.
+#[must_use]
+pub fn callers_are_hidden() -> bool {
+    // The first process is there and is seldom of our account; its login can be read by everybody who sees it.
+    std::fs::exists("/proc/self/loginuid").unwrap_or(false) && std::fs::read("/proc/1/loginuid").is_err()
+}
+
+/// How /proc is mounted so that it hides processes from other accounts, as `hidepid=2` in a table like /proc/mounts
+/// (proc(5)); none where it does not, or has a group that sees all.
+#[must_use]
+pub fn hides_processes(mounts: &str) -> Option<&str> {
+    let mut words = mounts
+        .lines()
+        .map(|line| line.split_whitespace())
+        .filter_map(|mut words| (words.nth(1)? == "/proc" && words.next()? == "proc").then_some(words.next()?));
+    let mut options = words.next_back()?.split(',');
+    let hides = options.clone().find(|option| option.starts_with("hidepid="))?;
+    (!["hidepid=0", "hidepid=off"].contains(&hides) && !options.any(|option| option.starts_with("gid=")))
+        .then_some(hides)
+}
+
 /// How many uids have a number here (user_namespaces(7): first inside, first outside, how many; a range a line).
 fn mapped(map: &str) -> Option<u64> {
     map.lines().try_fold(0_u64, |sum, line| sum.checked_add(line.split_whitespace().nth(2)?.parse().ok()?))
@@ -272,6 +294,23 @@ const ACCOUNTS: u64 = 65_534;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_proc_that_hides_processes_is_known_by_its_options() {
+        let mounts =
+            |options: &str| format!("/dev/sda / ext4 rw 0 0\nproc /proc proc rw{options} 0 0\ntmp /tmp tmpfs rw 0 0\n");
+        for (options, expected) in [
+            ("", None),
+            (",hidepid=off", None),
+            (",hidepid=2", Some("hidepid=2")),
+            (",nosuid,hidepid=invisible", Some("hidepid=invisible")),
+            (",gid=27,hidepid=2", None),
+        ] {
+            assert_eq!(hides_processes(&mounts(options)), expected, "{options}");
+        }
+        let over = format!("{}proc /proc proc rw 0 0\n", mounts(",hidepid=2"));
+        assert_eq!(hides_processes(&over), None, "the last one counts");
+    }
 
     #[test]
     fn a_map_counts_its_ranges() {

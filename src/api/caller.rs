@@ -6,9 +6,10 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
@@ -33,8 +34,19 @@ pub enum Listener {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     uid: u32,
-    login_uid: Option<u32>,
+    login_uid: LoginUid,
     door: Listener,
+}
+
+/// What the kernel says of the login that a process came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LoginUid {
+    /// There was none, or this kernel keeps none.
+    Unset,
+    /// That of this account.
+    Of(u32),
+    /// The kernel keeps them, and this one can't be read.
+    Unknowable,
 }
 
 impl Peer {
@@ -46,7 +58,7 @@ impl Peer {
         let credentials = stream.peer_cred()?;
         let uid = credentials.uid();
         // At once: the process waits for its answer now, and may be gone later.
-        let login_uid = credentials.pid().and_then(|pid| login_uid(stream, pid, uid));
+        let login_uid = login_uid(stream, credentials.pid(), uid);
         Ok(Self { uid, login_uid, door })
     }
 
@@ -85,7 +97,7 @@ impl Caller {
         let person = people.by_uid(peer.uid).await?;
         let login = match peer.login_uid {
             // Most people act as who they logged in as, and the name service may be far away.
-            Some(uid) if uid == peer.uid => Some(Login { uid, person: Some(person.name.clone()) }),
+            LoginUid::Of(uid) if uid == peer.uid => Some(Login::Account { uid, person: Some(person.name.clone()) }),
             _ => peer.login(people).await?,
         };
         Ok(Self { person: Person { login, ..person }, uid: peer.uid })
@@ -111,7 +123,11 @@ impl Peer {
         // waits for nobody.
         let login = match tokio::time::timeout(OPERATOR_WAITS, self.login(people)).await {
             Ok(Ok(login)) => login,
-            _ => self.login_uid.map(|uid| Login { uid, person: None }),
+            _ => match self.login_uid {
+                LoginUid::Of(uid) => Some(Login::Account { uid, person: None }),
+                LoginUid::Unset => None,
+                LoginUid::Unknowable => Some(Login::Unknowable),
+            },
         };
         Ok(Operator { name, uid: self.uid, login })
     }
@@ -121,38 +137,56 @@ impl Peer {
     /// # Errors
     /// [`Unknown::NameService`] and [`Unknown::Silent`]: whether it is the person who asked, say, can't be told then.
     async fn login(self, people: &People) -> Result<Option<Login>, Unknown> {
-        let Some(uid) = self.login_uid else { return Ok(None) };
+        let uid = match self.login_uid {
+            LoginUid::Of(uid) => uid,
+            LoginUid::Unset => return Ok(None),
+            LoginUid::Unknowable => return Ok(Some(Login::Unknowable)),
+        };
         let person = or_nobody(people.by_uid(uid).await)?.map(|person| person.name);
-        Ok(Some(Login { uid, person }))
+        Ok(Some(Login::Account { uid, person }))
     }
 }
 
 /// How long it may take to find the name of an operator's login.
 const OPERATOR_WAITS: Duration = Duration::from_millis(300);
 
-/// The account of the login that the process `pid` of `uid` came from (proc_pid_loginuid(5)); none where there was no
-/// login, or it can't be known. It gives nobody a right: a process may have gone since it connected, and another one
-/// have its number. A kernel of 6.5 or later tells whether that is so; before it, the other one would at least have to
-/// be of the same account.
-fn login_uid(stream: &UnixStream, pid: i32, uid: u32) -> Option<u32> {
-    let held = getsockopt(stream, PeerPidfd).ok();
-    let folder = PathBuf::from(format!("/proc/{pid}"));
-    let login_uid = parsed(&std::fs::read_to_string(folder.join("loginuid")).ok()?)?;
-    if std::fs::metadata(&folder).ok()?.uid() != uid {
-        return None;
+/// The account of the login that the process `pid` of `uid` came from (proc_pid_loginuid(5)). It gives nobody a right. A
+/// process may have gone since it connected, and another one have its number: a kernel of 6.5 or later tells whether that
+/// is so; before it, the other one would at least have to be of the same account. What can't be told is not "no login",
+/// or whoever wants none would connect and go.
+fn login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> LoginUid {
+    if !Path::new(OWN_LOGIN).exists() {
+        return LoginUid::Unset;
     }
-    // A descriptor of a process is readable once the process has ended (pidfd_open(2)).
-    let ended = held.is_some_and(|held| {
-        let mut waited = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
-        poll(&mut waited, PollTimeout::ZERO) != Ok(0)
-    });
-    (!ended).then_some(login_uid)
+    read_login_uid(stream, pid, uid).unwrap_or(LoginUid::Unknowable)
 }
 
-/// What `loginuid` says; none where nobody logged in.
-fn parsed(written: &str) -> Option<u32> {
-    written.trim().parse().ok().filter(|uid| *uid != NO_LOGIN)
+fn read_login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> Option<LoginUid> {
+    let held = getsockopt(stream, PeerPidfd);
+    // A process in a pid namespace beside ours has the number 0 here (pid_namespaces(7)).
+    let folder = PathBuf::from(format!("/proc/{}", pid.filter(|pid| *pid > 0)?));
+    let login_uid = parsed(&std::fs::read_to_string(folder.join("loginuid")).ok()?)?;
+    let is_it = match held {
+        // A descriptor of a process is readable once the process has ended (pidfd_open(2)).
+        Ok(held) => {
+            let mut waited = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
+            poll(&mut waited, PollTimeout::ZERO) == Ok(0)
+        }
+        // A kernel that has none.
+        Err(Errno::ENOPROTOOPT) => std::fs::metadata(&folder).ok()?.uid() == uid,
+        Err(_) => false,
+    };
+    is_it.then_some(login_uid)
 }
+
+/// What `loginuid` says.
+fn parsed(written: &str) -> Option<LoginUid> {
+    let uid = written.trim().parse().ok()?;
+    Some(if uid == NO_LOGIN { LoginUid::Unset } else { LoginUid::Of(uid) })
+}
+
+/// A kernel without audit has no such file.
+const OWN_LOGIN: &str = "/proc/self/loginuid";
 
 /// What stands where there was no login: daemons, and what they start.
 const NO_LOGIN: u32 = u32::MAX;
@@ -163,20 +197,22 @@ mod tests {
 
     #[test]
     fn a_login_uid_is_a_number_or_unset() {
-        assert_eq!(parsed("1003"), Some(1003));
-        assert_eq!(parsed("0\n"), Some(0));
-        for text in ["4294967295", "", "-1", "4294967296", "carol"] {
+        assert_eq!(parsed("1003"), Some(LoginUid::Of(1003)));
+        assert_eq!(parsed("0\n"), Some(LoginUid::Of(0)));
+        assert_eq!(parsed("4294967295"), Some(LoginUid::Unset));
+        for text in ["", "-1", "4294967296", "carol"] {
             assert_eq!(parsed(text), None, "{text}");
         }
     }
 
     #[tokio::test]
-    async fn a_process_that_has_ended_has_no_login() {
+    async fn what_can_not_be_read_is_not_no_login() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let here = std::process::id().cast_signed();
         let uid = nix::unistd::geteuid().as_raw();
-        assert_eq!(login_uid(&ours, here, uid), parsed(&std::fs::read_to_string("/proc/self/loginuid").unwrap()));
-        assert_eq!(login_uid(&ours, here, uid + 1), None, "of another account");
-        assert_eq!(login_uid(&ours, i32::MAX, uid), None, "of nobody");
+        assert_eq!(Some(login_uid(&ours, Some(here), uid)), parsed(&std::fs::read_to_string(OWN_LOGIN).unwrap()));
+        for pid in [Some(i32::MAX), Some(0), None] {
+            assert_eq!(login_uid(&ours, pid, uid), LoginUid::Unknowable, "{pid:?}");
+        }
     }
 }

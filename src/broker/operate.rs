@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::{Broker, BrokerError};
 use crate::grant::drain::Draining;
 use crate::grant::refusal::{Code, Refusal};
-use crate::grant::request::{ClusterName, Person, PersonName, Reason};
+use crate::grant::request::{ClusterName, Login, Person, PersonName, Reason};
 use crate::grant::{Author, EndCause, Event, Grant, Operator, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, OpenGrant};
@@ -85,7 +85,7 @@ impl Broker {
     /// [`BrokerError::Ledger`]; then it is as before.
     pub async fn drain(&self, by: &Operator, reason: Option<Reason>) -> Result<(), BrokerError> {
         let _operating = self.operating.lock().await;
-        tracing::warn!(by = %by.name, login_uid = by.login.as_ref().map(|login| login.uid), reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
+        tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
         Ok(self.ledger.note(&Author::Operator(by.clone()), Event::Drained { reason }).await?)
     }
 
@@ -97,7 +97,7 @@ impl Broker {
         let _operating = self.operating.lock().await;
         if self.draining().is_some() {
             self.ledger.note(&Author::Operator(by.clone()), Event::Resumed).await?;
-            tracing::warn!(by = %by.name, login_uid = by.login.as_ref().map(|login| login.uid), "resumed: requests are taken again");
+            tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are taken again");
         }
         Ok(())
     }

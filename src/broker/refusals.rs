@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn alice(login: Option<u32>) -> Person {
-        let login = login.map(|uid| Login { uid, person: None });
+        let login = login.map(|uid| Login::Account { uid, person: None });
         Person { name: "alice".parse().unwrap(), groups: BTreeSet::new(), login }
     }
 

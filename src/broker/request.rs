@@ -151,6 +151,7 @@ impl Broker {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
+        approval::may_be_answered(requester, &terms.steps)?;
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
         self.ensure_not_drained()?;
         let (holds, holds_more) = held(others);

@@ -3,7 +3,8 @@
 //!
 //! A login uid is set as pam_loginuid(8) sets it, by a root that then becomes the person, as sshd and sudo do.
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
@@ -127,6 +128,72 @@ fn nobody_answers_their_own_request_as_somebody_else() {
         assert_eq!((&last["event"]["code"], &last["login"]["uid"]), (&json!("self-approval"), &json!(answers.uid)));
         assert_eq!(approve(&bastion, CAROL, CAROL, &grant).0, 200, "somebody else still may");
     }
+}
+
+/// Who connects and goes hides their login: such a caller answers nothing and asks for nothing that others would have to
+/// answer, the trail says that the login was unknown, and giving back goes on.
+#[test]
+fn whose_login_can_not_be_known_answers_nothing() {
+    let bastion = Bastion::start();
+    let grant = request(&bastion, ALICE, ALICE, "view");
+    let hidden = |person: Person, path: &str, body: &Value| {
+        // The child connects and ends, and its parent goes on with the connection.
+        let script = r#"
+import json, os, socket, sys
+ours, theirs = socket.socketpair()
+child = os.fork()
+if child == 0:
+    wire = socket.socket(socket.AF_UNIX)
+    wire.connect(sys.argv[1])
+    socket.send_fds(theirs, [b'x'], [wire.fileno()])
+    os._exit(0)
+os.waitpid(child, 0)
+print('gone', flush=True)
+_, fds, _, _ = socket.recv_fds(ours, 1, 1)
+wire = socket.socket(fileno=fds[0])
+body = sys.argv[3].encode()
+head = f'POST {sys.argv[2]} HTTP/1.1\r\nhost: jitd\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n'
+wire.sendall(head.encode() + body)
+said = b''
+while piece := wire.recv(65536):
+    said += piece
+head, body = said.split(b'\r\n\r\n', 1)
+print(head.split()[1].decode(), body.decode())
+"#;
+        let mut python = after_login(ALICE, person, "/usr/bin/python3");
+        python.args(["-ISc", script]).arg(bastion.socket()).args([path, &body.to_string()]);
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &bastion.pid().to_string()]).status().unwrap();
+            assert!(sent.success());
+        };
+        // The kernel takes the connection, and the daemon gets it when whoever connected has gone.
+        signal("-STOP");
+        let mut calling = python.stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(calling.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        signal("-CONT");
+        assert_eq!(line, "gone\n");
+        line.clear();
+        said.read_line(&mut line).unwrap();
+        assert!(calling.wait().unwrap().success());
+        let (status, body) = line.split_once(' ').unwrap();
+        refused((status.parse().unwrap(), serde_json::from_str(body).unwrap()), 403, "login-unknown")
+    };
+    let digest = json!({ "digest": grant["digest"] });
+    let why = hidden(BOB, &path(&grant, "/approve"), &digest);
+    assert!(why.contains("nobody can tell with which login `bob` came"), "{why}");
+    hidden(BOB, &path(&grant, "/deny"), &json!({ "reason": "no" }));
+    let mut ask = bastion.ask("5m");
+    ask["role"] = json!("view");
+    hidden(CAROL, "/v1/grants", &json!({ "ask": ask, "csr": Key::new().csr() }));
+    assert_eq!(bastion.show(ERIN, &grant)["phase"], "pending");
+    let trail = bastion.trail();
+    let unknown = trail.iter().filter(|entry| entry["login"] == json!({ "unknown": true }));
+    assert_eq!(unknown.map(|entry| entry["event"]["code"].as_str().unwrap()).collect::<Vec<_>>(), ["login-unknown"; 3]);
+    let events = text(&bastion.login(ERIN, &["events", grant["id"].as_str().unwrap()]).stdout);
+    assert!(events.contains("bob (login unknown)"), "{events}");
+    assert_eq!(approve(&bastion, CAROL, CAROL, &grant).0, 200, "somebody else still may");
 }
 
 /// Where two people have to agree, one of them can't be both.

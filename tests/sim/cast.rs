@@ -98,7 +98,7 @@ pub(crate) fn people() -> People {
 pub(crate) fn caller(name: &str) -> Person {
     let name: PersonName = name.parse().unwrap();
     let login = if happens(50) { one_of(&["alice", "lea", "max", "carl"]).parse().unwrap() } else { name.clone() };
-    let login = happens(900).then_some(Login { uid: 4000, person: Some(login) });
+    let login = happens(900).then_some(Login::Account { uid: 4000, person: Some(login) });
     Person { groups: groups_of(&name, world(|world| world.lost)), name, login }
 }
 

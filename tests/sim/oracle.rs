@@ -116,7 +116,7 @@ fn rank(phase: Phase) -> u8 {
 
 /// The names of the human behind somebody, as far as they are known.
 fn human<'a>(name: &'a PersonName, login: Option<&'a Login>) -> BTreeSet<&'a PersonName> {
-    [Some(name), login.and_then(|login| login.person.as_ref())].into_iter().flatten().collect()
+    [Some(name), login.and_then(Login::person)].into_iter().flatten().collect()
 }
 
 impl Oracle {

@@ -279,10 +279,13 @@ pub(crate) fn page(grant: &GrantView) -> String {
     lines.join("\n")
 }
 
-/// `bob came in as carol, login uid 1003`
+/// `bob came in as carol, login uid 1003`, `bob came in by a login that can't be known`
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
-    format!("{} came in as {login}, login uid {}", safe_name(&came_in.who), came_in.login_uid)
+    match came_in.login_uid {
+        Some(uid) => format!("{} came in as {login}, login uid {uid}", safe_name(&came_in.who)),
+        None => format!("{} came in by a login that can't be known", safe_name(&came_in.who)),
+    }
 }
 
 /// What arises only together with what the requester has and asks for besides.
@@ -419,10 +422,11 @@ pub(crate) fn event_row(entry: &Value) -> Vec<String> {
     vec![plain(part("seq")), at, author(part("by"), part("login")), plain(kind), rest.join(" ")]
 }
 
-/// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`
+/// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`, `bob (login unknown)`
 fn author(by: &Value, login: &Value) -> String {
     let part = |name: &str| login.get(name).filter(|value| !value.is_null()).map(plain);
     match (part("uid"), part("person")) {
+        (None, _) if part("unknown").is_some() => format!("{} (login unknown)", plain(by)),
         (None, _) => plain(by),
         (Some(_), Some(person)) if person == plain(by) => person,
         (Some(uid), Some(person)) => format!("{} (came in as {person}, {uid})", plain(by)),

@@ -107,6 +107,7 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         Code::PolicyDenied
         | Code::Guardrail
         | Code::SelfApproval
+        | Code::LoginUnknown
         | Code::ReviewOwed
         | Code::RecentlyDenied
         | Code::NotAllowed
@@ -176,6 +177,7 @@ mod tests {
             ("recently-denied", 403, 4),
             ("draining", 503, 1),
             ("self-approval", 403, 4),
+            ("login-unknown", 403, 4),
             ("not-less", 422, 4),
             ("not-allowed", 403, 4),
             ("already-agreed", 409, 4),

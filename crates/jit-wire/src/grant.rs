@@ -432,8 +432,9 @@ pub struct ExtensionView {
 pub struct CameInView {
     /// Who acts.
     pub who: String,
-    /// The login uid of the kernel's audit.
-    pub login_uid: u32,
+    /// The login uid of the kernel's audit; absent where it can't be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_uid: Option<u32>,
     /// Whose it is: a person, or `root`; absent when nobody known is behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
@@ -442,12 +443,12 @@ pub struct CameInView {
 impl CameInView {
     /// None when they came with an account of their own.
     fn of(who: &PersonName, login: &Login) -> Option<Self> {
-        let whose = match &login.person {
+        let whose = match login.person() {
             Some(person) if person == who => return None,
             Some(person) => Some(person.to_string()),
-            None => (login.uid == 0).then(|| "root".to_owned()),
+            None => (login.uid() == Some(0)).then(|| "root".to_owned()),
         };
-        Some(Self { who: who.to_string(), login_uid: login.uid, login: whose })
+        Some(Self { who: who.to_string(), login_uid: login.uid(), login: whose })
     }
 }
 

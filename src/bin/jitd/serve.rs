@@ -35,6 +35,11 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::keep_memory_private()?;
     log();
     service::can_tell_callers_apart()?;
+    if service::callers_are_hidden() {
+        tracing::error!(
+            "/proc hides the processes of others from the daemon, so with which login somebody comes can't be known and nobody may answer; hint: no `hidepid` for /proc, no `ProtectProc=` in the unit; `jitd doctor` says which it is"
+        );
+    }
     // Before there are threads.
     let sockets = Sockets::handed_over()?;
     runtime()?.block_on(async {

@@ -18,7 +18,7 @@ use super::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonNa
 use super::{Event, FoundNamespace, Grant, GrantId, Narrowed, Phase, Reassessed, Shown};
 use crate::rbac::ResolvedRole;
 
-pub use super::four_eyes::may_answer;
+pub use super::four_eyes::{may_answer, may_be_answered};
 
 /// Permission for one signature: one key, one person, one grant, one latest `notAfter`.
 /// There is no other way to make one than [`collect`] and [`renew`].

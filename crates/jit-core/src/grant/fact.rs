@@ -35,7 +35,7 @@ impl Fact {
         }
     }
 
-    /// How the person who did it came to the host; none where the kernel does not know, in trails of before it was
+    /// How the person who did it came to the host; none where nobody logged in, in trails of before it was
     /// kept, and for operators, who carry their own.
     #[must_use]
     pub fn login(&self) -> Option<&Login> {
@@ -167,13 +167,17 @@ mod tests {
     #[test]
     fn an_author_is_written_as_it_always_was() {
         let name: PersonName = "carol".parse().unwrap();
-        let login = Some(Login { uid: 1003, person: Some(name.clone()) });
+        let login = Some(Login::Account { uid: 1003, person: Some(name.clone()) });
         let root = Operator { name: PersonName::root(), uid: 0, login: login.clone() };
-        let unknown = Login { uid: 4, person: None };
+        let unknown = Login::Account { uid: 4, person: None };
         for (author, written) in [
             (Author::Daemon, ""),
             (Author::Person { name: name.clone(), login: None }, r#","by":"carol""#),
             (Author::Person { name: name.clone(), login: Some(unknown) }, r#","by":"carol","login":{"uid":4}"#),
+            (
+                Author::Person { name: name.clone(), login: Some(Login::Unknowable) },
+                r#","by":"carol","login":{"unknown":true}"#,
+            ),
             (
                 Author::Operator(Operator { name, uid: 1003, login: None }),
                 r#","by":"carol","operator":{"name":"carol","uid":1003}"#,
@@ -200,6 +204,8 @@ mod tests {
                 "`login` stands beside `operator`",
             ),
             (r#","login":{"uid":4},"operator":{"name":"root","uid":0}"#, "`login` stands beside `operator`"),
+            (r#","by":"carol","login":{}"#, "a login has a `uid`, or is `unknown`"),
+            (r#","by":"carol","login":{"uid":4,"unknown":true}"#, "a login has a `uid`, or is `unknown`"),
             (r#","by":"system:admin""#, "a name is 1 to 60"),
         ] {
             let error = serde_json::from_str::<Fact>(&line(author)).unwrap_err().to_string();

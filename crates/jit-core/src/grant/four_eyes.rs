@@ -47,18 +47,41 @@ pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(
     if person.name == grant.requester {
         return Err(Refusal::new(Code::SelfApproval, format!("nobody {does}")));
     }
+    login_is_known(&person.name, person.login.as_ref())?;
+    login_is_known(&grant.requester, grant.requester_login.as_ref())?;
     if !person.may_be(&grant.requester, grant.requester_login.as_ref()) {
         return Ok(());
     }
     let as_whom = |name: &PersonName, login: Option<&Login>| match login {
-        Some(Login { person: Some(login), .. }) if login == name => format!("`{name}` logged in as themselves"),
-        Some(Login { person: Some(login), .. }) => format!("`{name}` logged in as `{login}`"),
-        Some(Login { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
-        None => format!("`{name}` has no known login"),
+        Some(Login::Account { person: Some(login), .. }) if login == name => {
+            format!("`{name}` logged in as themselves")
+        }
+        Some(Login::Account { person: Some(login), .. }) => format!("`{name}` logged in as `{login}`"),
+        Some(Login::Account { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
+        None | Some(Login::Unknowable) => format!("`{name}` has no known login"),
     };
     let asked = as_whom(&grant.requester, grant.requester_login.as_ref());
     let why = format!("nobody {does}, and here {asked} and {}", as_whom(&person.name, person.login.as_ref()));
     Err(Refusal::new(Code::SelfApproval, why))
+}
+
+/// Refuses a request that somebody has to agree to and that nobody could: who asks by a login that can't be known may
+/// be whoever answers.
+///
+/// # Errors
+/// The refusal.
+pub fn may_be_answered(requester: &Person, steps: &[Step]) -> Result<(), Refusal> {
+    if steps.is_empty() { Ok(()) } else { login_is_known(&requester.name, requester.login.as_ref()) }
+}
+
+/// Refuses a login that may be anybody's.
+fn login_is_known(name: &PersonName, login: Option<&Login>) -> Result<(), Refusal> {
+    if login != Some(&Login::Unknowable) {
+        return Ok(());
+    }
+    let why = format!("nobody can tell with which login `{name}` came, so it may be the same human's as another's");
+    Err(Refusal::new(Code::LoginUnknown, why)
+        .hint("the process that connects has to wait for the answer itself; `jitd doctor` says whether /proc is hidden from the daemon"))
 }
 
 /// The yes of an approver at this moment.

@@ -42,6 +42,8 @@ codes! {
     Draining: "draining";
     /// Nobody approves their own request.
     SelfApproval: "self-approval";
+    /// With which login somebody came can't be known, so neither whether they asked themselves.
+    LoginUnknown: "login-unknown";
     /// An approver wanted to give what was not asked.
     NotLess: "not-less";
     /// The caller may not do this to this grant.

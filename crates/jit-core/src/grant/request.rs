@@ -45,20 +45,77 @@ pub struct Person {
     pub name: PersonName,
     /// The host groups, or those declared in the configuration.
     pub groups: BTreeSet<String>,
-    /// How they came to the host; none where that is not known, and for people who are only looked up.
+    /// How they came to the host; none where nobody logged in, and for people who are only looked up.
     pub login: Option<Login>,
 }
 
 /// With which account somebody logged in, whatever account they act as since: sudo and su do not change it. Whose
 /// that is, is information and gives no right; it only keeps one human from being counted as two people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "LoginFields", into = "LoginFields")]
+pub enum Login {
+    /// With this account.
+    Account {
+        /// The login uid of the kernel's audit.
+        uid: u32,
+        /// The person of that account; none where it is root's or nobody's who is known.
+        person: Option<PersonName>,
+    },
+    /// The kernel keeps logins, and this one can't be read: who called had gone, or is hidden from the daemon. It may have
+    /// been anybody's.
+    Unknowable,
+}
+
+impl Login {
+    /// The login uid, where it is known.
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Account { uid, .. } => Some(*uid),
+            Self::Unknowable => None,
+        }
+    }
+
+    /// The person of the account, where one is known.
+    #[must_use]
+    pub fn person(&self) -> Option<&PersonName> {
+        match self {
+            Self::Account { person, .. } => person.as_ref(),
+            Self::Unknowable => None,
+        }
+    }
+}
+
+/// A login as JSON has it: `{"uid":1003,"person":"carol"}`, or `{"unknown":true}`.
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Login {
-    /// The login uid of the kernel's audit.
-    pub uid: u32,
-    /// The person of that account; none where it is root's or nobody's who is known.
+struct LoginFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub person: Option<PersonName>,
+    uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<PersonName>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    unknown: bool,
+}
+
+impl From<Login> for LoginFields {
+    fn from(login: Login) -> Self {
+        match login {
+            Login::Account { uid, person } => Self { uid: Some(uid), person, unknown: false },
+            Login::Unknowable => Self { uid: None, person: None, unknown: true },
+        }
+    }
+}
+
+impl TryFrom<LoginFields> for Login {
+    type Error = &'static str;
+    fn try_from(fields: LoginFields) -> Result<Self, Self::Error> {
+        match fields {
+            LoginFields { uid: Some(uid), person, unknown: false } => Ok(Self::Account { uid, person }),
+            LoginFields { uid: None, person: None, unknown: true } => Ok(Self::Unknowable),
+            _ => Err("a login has a `uid`, or is `unknown`"),
+        }
+    }
 }
 
 impl Person {
@@ -66,8 +123,8 @@ impl Person {
     /// the same person.
     #[must_use]
     pub fn may_be(&self, other: &PersonName, login: Option<&Login>) -> bool {
-        let ours = [Some(&self.name), self.login.as_ref().and_then(|login| login.person.as_ref())];
-        let theirs = [Some(other), login.and_then(|login| login.person.as_ref())];
+        let ours = [Some(&self.name), self.login.as_ref().and_then(Login::person)];
+        let theirs = [Some(other), login.and_then(Login::person)];
         ours.iter().flatten().any(|name| theirs.iter().flatten().any(|other| name == other))
     }
 

@@ -463,7 +463,7 @@ fn a_quorum_counts_people() {
 #[test]
 fn one_login_is_one_person() {
     let logged_in = |name: &str, login: &str| Person {
-        login: Some(Login { uid: 1003, person: login.parse().ok() }),
+        login: Some(Login::Account { uid: 1003, person: login.parse().ok() }),
         ..person(name, &["leads"])
     };
     let asked_by = |login: &str| Grant { requester_login: logged_in("alice", login).login, ..requested(2) };
@@ -486,6 +486,20 @@ fn one_login_is_one_person() {
         assert_eq!(may_approve(&grant, &logged_in("carol", second), 2), Err(Code::AlreadyAgreed));
         assert!(may_approve(&grant, &logged_in("erin", "erin"), 2).is_ok());
     }
+}
+
+/// Who may be anybody answers nothing, and asks for nothing that others have to answer.
+#[test]
+fn a_login_that_can_not_be_known_is_not_another_humans() {
+    let hidden = |name: &str| Person { login: Some(Login::Unknowable), ..person(name, &["leads"]) };
+    assert_eq!(may_approve(&requested(1), &hidden("bob"), 1).err(), Some(Code::LoginUnknown));
+    let asked = Grant { requester_login: Some(Login::Unknowable), ..requested(1) };
+    assert_eq!(may_approve(&asked, &person("bob", &["leads"]), 1).err(), Some(Code::LoginUnknown));
+    assert_eq!(may_approve(&requested(1), &person("bob", &["leads"]), 1).err(), None, "nobody logged in");
+    let steps = &requested(1).terms.steps;
+    assert_eq!(approval::may_be_answered(&hidden("alice"), steps).unwrap_err().code, Code::LoginUnknown);
+    assert!(approval::may_be_answered(&hidden("alice"), &[]).is_ok(), "nobody has to answer it");
+    assert!(approval::may_be_answered(&person("alice", &[]), steps).is_ok());
 }
 
 /// The digest changes with every word that an approver is shown.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use jitd::client::{Client, ClientError, Trust, is_socket};
 use jitd::config::Config;
+use jitd::service;
 use nix::unistd::{Gid, Group};
 
 use super::Report;
@@ -21,7 +22,7 @@ const RESTART: &str = "`systemctl restart jitd.socket jitd.service`; without sys
 impl Report {
     /// `held` is the process that holds the trail.
     pub(super) fn daemon(&mut self, config: &Config, held: Option<u32>) -> Result<(), Failure> {
-        self.people();
+        self.people(held);
         let socket = &config.socket;
         let shown = socket.display();
         let name = held.map(|pid| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default());
@@ -100,8 +101,9 @@ impl Report {
         }
     }
 
-    /// With `PrivateUsers=` every caller would be the same nobody, so the daemon does not start; a drop-in brings it.
-    fn people(&mut self) {
+    /// With `PrivateUsers=` every caller would be the same nobody, so the daemon does not start; with `ProtectProc=`, or a
+    /// /proc that hides processes, nobody's login can be known. A drop-in brings either.
+    fn people(&mut self, held: Option<u32>) {
         let folders = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service.d"));
         let mut files: Vec<PathBuf> = folders
             .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten())
@@ -113,30 +115,52 @@ impl Report {
         // One of the same name in a folder before takes its place.
         files.dedup_by(|next, kept| next.file_name() == kept.file_name());
         let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
-        let mut set = unit.into_iter().chain(files).filter_map(|file| Some((private_users(&file)?, file)));
-        let last = set.next_back();
-        match last {
-            Some((value, file)) if ONE_NOBODY.contains(&value.as_str()) => self.fault(
+        let files: Vec<PathBuf> = unit.into_iter().chain(files).collect();
+        let mut well = true;
+        let mends = "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`";
+        for (key, wrong, then) in [
+            ("PrivateUsers", &ONE_NOBODY[..], "with which every caller is the same nobody"),
+            ("ProtectProc", &HIDDEN[..], "with which nobody's login can be known, so nobody may answer"),
+        ] {
+            let last = files.iter().filter_map(|file| Some((setting(file, key)?, file))).next_back();
+            if let Some((value, file)) = last
+                && wrong.contains(&value.as_str())
+            {
+                well = false;
+                self.fault("people", format!("{} has {key}={value}, {then}", file.display()), mends);
+            }
+        }
+        // As the daemon sees it, or without one as it would.
+        let table = held.map_or("/proc/mounts".to_owned(), |pid| format!("/proc/{pid}/mounts"));
+        let table = std::fs::read_to_string(table).unwrap_or_default();
+        if let Some(hides) = service::hides_processes(&table) {
+            well = false;
+            self.fault(
                 "people",
-                format!("{} has PrivateUsers={value}, with which every caller is the same nobody", file.display()),
-                "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`",
-            ),
-            _ => self.ok("people", "no unit hides from the daemon who calls"),
+                format!(
+                    "/proc is mounted with {hides}, so the daemon can't know anybody's login, and nobody may answer"
+                ),
+                "`mount -o remount,hidepid=0 /proc`, and in /etc/fstab; or `gid=` with a group that the daemon is in",
+            );
+        }
+        if well {
+            self.ok("people", "nothing hides from the daemon who calls");
         }
     }
 }
 
-/// What a unit's file sets it to.
-fn private_users(file: &Path) -> Option<String> {
+/// What a unit's file sets a key to.
+fn setting(file: &Path, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
-    let mut values =
-        text.lines().filter_map(|line| line.trim().strip_prefix("PrivateUsers")?.trim_start().strip_prefix('='));
+    let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
     values.next_back().map(|value| value.trim().to_lowercase())
 }
 
 /// Where units lie, the first that has one counts.
 const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+/// Other values show the processes of other accounts (systemd.exec(5)).
+const HIDDEN: [&str; 3] = ["noaccess", "invisible", "ptraceable"];
 /// Other values leave the accounts their numbers (systemd.exec(5)).
 const ONE_NOBODY: [&str; 6] = ["yes", "true", "on", "1", "y", "self"];
 
