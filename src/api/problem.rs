@@ -119,7 +119,9 @@ impl From<LedgerError> for ApiError {
 impl From<Unknown> for ApiError {
     fn from(unknown: Unknown) -> Self {
         let code = match unknown {
-            Unknown::NameService(_) | Unknown::Silent(_) => ErrorCode::NameServiceUnavailable,
+            Unknown::NameService(_) | Unknown::Silent(_) | Unknown::NamelessGroup { .. } => {
+                ErrorCode::NameServiceUnavailable
+            }
             _ => ErrorCode::UnknownCaller,
         };
         Self::of(code, &unknown)

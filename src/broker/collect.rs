@@ -102,6 +102,7 @@ impl Broker {
         if let Err(refusal) = self.ensure_not_drained() {
             return Err(self.refuse(locked, requester, "certificate", refusal).await);
         }
+        self.groups_are_known(requester)?;
         let site = self.site(&grant.ask.cluster)?;
         match self.ensure_user_name_is_unbound(site, requester).await {
             Err(BrokerError::Refused(refusal)) => {

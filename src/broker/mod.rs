@@ -297,6 +297,17 @@ impl Broker {
         or_nobody(self.people().by_name(name).await).map_err(BrokerError::NameService)
     }
 
+    /// Refuses somebody who may be in a group that the policy denies, for one of theirs has no name.
+    fn groups_are_known(&self, person: &Person) -> Result<(), BrokerError> {
+        match person.groups.iter().find(|group| group.starts_with('#')) {
+            Some(group) if self.policy().denies_groups() => {
+                let (person, group) = (person.name.to_string(), group.clone());
+                Err(BrokerError::NameService(Unknown::NamelessGroup { person, group }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The newest lines of the trail about a grant, of those before event `before` where it is given: at most `limit`, oldest
     /// first, and whether there are older ones.
     ///

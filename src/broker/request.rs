@@ -70,6 +70,7 @@ impl Broker {
         dry_run: bool,
     ) -> Result<Explanation, BrokerError> {
         let site = self.site(&ask.cluster)?;
+        self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
         if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
             return Ok(Explanation {
@@ -124,6 +125,7 @@ impl Broker {
     async fn requested(&self, requester: &Person, ask: &AccessRequest, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         self.ensure_not_drained()?;
         let site = self.site(&ask.cluster)?;
+        self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
         policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage)
             .map_err(|denial| denial.refusal())?;

@@ -67,6 +67,8 @@ pub(super) struct PersonFile {
     pub(super) uids: Vec<u32>,
     #[serde(default)]
     pub(super) groups: BTreeSet<String>,
+    #[serde(default)]
+    pub(super) host_groups: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -138,7 +140,7 @@ impl RatesFile {
 
 impl PersonFile {
     pub(super) fn meant(self) -> Declared {
-        Declared { name: self.name, uids: self.uids, groups: self.groups }
+        Declared { name: self.name, uids: self.uids, groups: self.groups, host_groups: self.host_groups }
     }
 }
 

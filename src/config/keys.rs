@@ -127,6 +127,12 @@ pub const KEYS: &[Key] = &[
     key("people[].name", "a name", Need::Must, "who it is, in every certificate and in the trail"),
     key("people[].uids", "a list of numbers", Need::Must, "every account of theirs; no two people share one"),
     key("people[].groups", "a list of groups", Need::Default("[]"), "the groups that they are in"),
+    key(
+        "people[].hostGroups",
+        "true or false",
+        Need::Default("false"),
+        "whether the groups that the host's name service gives their accounts count too",
+    ),
     key("clusters", "a list of maps", Need::Must, "the clusters that access is given to, at least one"),
     key("clusters[].name", "a name of a-z 0-9 and -", Need::Must, "what people call it when they ask"),
     key("clusters[].server", "a URL that begins https://", Need::Must, "its API server"),

@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::host::{Account, Failed};
+use futures::future::try_join_all;
+
+use self::host::{Account, Failed, GroupNames};
 use crate::dependency::{Dependency, NoAnswer, Watched};
 use crate::grant::request::{Person, PersonName};
 use crate::hint::Hint;
@@ -29,6 +31,8 @@ pub struct Declared {
     pub uids: Vec<u32>,
     /// Groups, instead of the host's.
     pub groups: BTreeSet<String>,
+    /// Whether the groups that the host gives the accounts count beside them.
+    pub host_groups: bool,
 }
 
 /// Everybody who may be known. Cheap to clone.
@@ -38,13 +42,14 @@ pub struct People {
     /// Whether only declared people are known.
     strict: bool,
     host: Dependency<Asked>,
+    group_names: Arc<GroupNames>,
 }
 
 /// Whom the name service is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     Uid(u32),
-    Name(String),
+    Name(PersonName),
 }
 
 /// So many people may be asked for at a time; a name service that hangs holds so many threads and no more.
@@ -65,9 +70,30 @@ pub enum Unknown {
     /// The name service does not know the account.
     #[error("uid {0} is no account of this host")]
     NoAccount(u32),
+    /// The name service does not know the name.
+    #[error("`{0}` is no account of this host")]
+    NoSuchName(String),
     /// The name service knows an account, but only declared people count.
     #[error("`{0}` is not declared")]
     NotDeclared(String),
+    /// The account has the name of somebody who is declared, and is none of theirs.
+    #[error("`{name}` is declared, and without the uid {uid}")]
+    Unlisted {
+        /// The name.
+        name: String,
+        /// The account.
+        uid: u32,
+    },
+    /// A group of the person has no name, so it can't be told whether it is one that the policy denies.
+    #[error(
+        "the host's name service has no name for the group {group} of `{person}`, and the policy denies some groups"
+    )]
+    NamelessGroup {
+        /// The person.
+        person: String,
+        /// `#` and its number.
+        group: String,
+    },
     /// The account's name can't be a person's.
     #[error("the account name `{0}` can't be used")]
     OddName(String),
@@ -86,7 +112,11 @@ impl Hint for Unknown {
             Self::Unmapped => {
                 "the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
             }
-            Self::NoAccount(_) | Self::OddName(_) => {
+            Self::Unlisted { .. } => "an administrator can add the uid under `people` in config.yaml",
+            Self::NamelessGroup { .. } => {
+                "`getent group NUMBER` shows whether it has one; give it a name, or take the account out of it"
+            }
+            Self::NoAccount(_) | Self::NoSuchName(_) | Self::OddName(_) => {
                 "an administrator can declare the person under `people` in config.yaml"
             }
             Self::NotDeclared(_) => {
@@ -119,6 +149,7 @@ impl People {
             declared: declared.into(),
             strict,
             host: Dependency::new("host's name service", AT_ONCE, ANSWERS_WITHIN),
+            group_names: Arc::default(),
         }
     }
 
@@ -140,9 +171,9 @@ impl People {
             _ => {}
         }
         if let Some(declared) = self.declared.iter().find(|declared| declared.uids.contains(&uid)) {
-            return Ok(declared.person());
+            return self.of_declared(declared).await;
         }
-        match self.ask(Asked::Uid(uid), move || host::account(uid)).await? {
+        match self.ask(Asked::Uid(uid), !self.strict, move || host::account(uid)).await? {
             Some(found) => self.of_account(found),
             None => Err(Unknown::NoAccount(uid)),
         }
@@ -154,12 +185,12 @@ impl People {
     /// [`Unknown`], with what to do about it.
     pub async fn by_name(&self, name: &PersonName) -> Result<Person, Unknown> {
         if let Some(declared) = self.declared.iter().find(|declared| declared.name == *name) {
-            return Ok(declared.person());
+            return self.of_declared(declared).await;
         }
-        let text = name.to_string();
-        match self.ask(Asked::Name(text.clone()), move || host::account_named(&text)).await? {
+        let account = name.account();
+        match self.ask(Asked::Name(name.clone()), !self.strict, move || host::account_named(&account)).await? {
             Some(found) => self.of_account(found),
-            None => Err(Unknown::NotDeclared(name.to_string())),
+            None => Err(Unknown::NoSuchName(name.to_string())),
         }
     }
 
@@ -174,16 +205,36 @@ impl People {
         self.declared.iter().filter(move |declared| declared.groups.contains(group)).map(|declared| &declared.name)
     }
 
-    /// An account and the names of its groups. Where they could not count anyway, groups are not asked for.
+    /// The people who are declared.
+    #[must_use]
+    pub fn declared(&self) -> &[Declared] {
+        &self.declared
+    }
+
+    /// Somebody who is declared, in the groups of all their accounts where those count.
+    async fn of_declared(&self, declared: &Declared) -> Result<Person, Unknown> {
+        let mut groups = declared.groups.clone();
+        if declared.host_groups {
+            let of = |uid: u32| self.ask(Asked::Uid(uid), true, move || host::account(uid));
+            for found in try_join_all(declared.uids.iter().map(|uid| of(*uid))).await? {
+                groups.extend(found.map(|(_, groups)| groups).unwrap_or_default());
+            }
+        }
+        Ok(Person { name: declared.name.clone(), groups, login: None })
+    }
+
+    /// An account and, where they count, the names of its groups.
     async fn ask(
         &self,
         asked: Asked,
+        with_groups: bool,
         account: impl FnOnce() -> Result<Option<Account>, Failed> + Send + 'static,
     ) -> Result<Option<(Account, BTreeSet<String>)>, Unknown> {
-        let strict = self.strict;
+        let names = Arc::clone(&self.group_names);
         let found = self.host.ask(asked, move || {
             let Some(account) = account()? else { return Ok(None) };
-            let groups = if strict || account.uid == 0 { BTreeSet::new() } else { host::groups_of(&account)? };
+            let wanted = with_groups && account.uid != 0;
+            let groups = if wanted { host::groups_of(&account, &names)? } else { BTreeSet::new() };
             Ok::<_, Failed>(Some((account, groups)))
         });
         Ok(found.await??)
@@ -194,24 +245,18 @@ impl People {
             return Err(Unknown::Root);
         }
         if self.strict {
-            return Err(Unknown::NotDeclared(account.name));
+            return Err(Unknown::NotDeclared(account.told()));
         }
-        let name: PersonName =
-            account.name.parse().map_err(|_| Unknown::OddName(account.name.escape_default().to_string()))?;
+        let odd = || Unknown::OddName(account.told().escape_default().to_string());
+        let name = PersonName::of_account(&account.name).map_err(|_| odd())?;
         if name.is_root() {
-            return Err(Unknown::OddName(account.name));
+            return Err(odd());
         }
         if self.declared.iter().any(|declared| declared.name == name) {
             // A declared person's uids are all listed; an account that only has the same name is another one.
-            return Err(Unknown::NotDeclared(format!("{name} (uid {})", account.uid)));
+            return Err(Unknown::Unlisted { name: name.to_string(), uid: account.uid });
         }
         Ok(Person { name, groups, login: None })
-    }
-}
-
-impl Declared {
-    fn person(&self) -> Person {
-        Person { name: self.name.clone(), groups: self.groups.clone(), login: None }
     }
 }
 
@@ -220,8 +265,12 @@ mod tests {
     use super::*;
 
     fn people(strict: bool) -> People {
-        let alice =
-            Declared { name: "alice".parse().unwrap(), uids: vec![4001, 4002], groups: ["oncall".to_owned()].into() };
+        let alice = Declared {
+            name: "alice".parse().unwrap(),
+            uids: vec![4001, 4002],
+            groups: ["oncall".to_owned()].into(),
+            host_groups: false,
+        };
         People::new(vec![alice], strict)
     }
 
@@ -242,6 +291,29 @@ mod tests {
     #[tokio::test]
     async fn a_uid_without_an_account_is_nobody() {
         assert_eq!(people(false).by_uid(3_999_999).await, Err(Unknown::NoAccount(3_999_999)));
+    }
+
+    #[tokio::test]
+    async fn a_declared_person_may_keep_the_groups_of_the_host() {
+        let oncall = Declared {
+            name: "alice".parse().unwrap(),
+            uids: vec![1, 3_999_999],
+            groups: ["oncall".to_owned()].into(),
+            host_groups: true,
+        };
+        let people = People::new(vec![oncall], true);
+        let found = people.by_uid(3_999_999).await.unwrap();
+        assert_eq!(found.groups, ["daemon".to_owned(), "oncall".to_owned()].into());
+        assert_eq!(people.by_name(&"alice".parse().unwrap()).await.unwrap(), found, "however they came");
+    }
+
+    #[tokio::test]
+    async fn who_is_nobody_is_told_why() {
+        let nobody = people(false).by_name(&"no.such".parse().unwrap()).await.unwrap_err();
+        assert_eq!(nobody, Unknown::NoSuchName("no.such".to_owned()));
+        assert!(!nobody.hint().unwrap().contains("strictPeople"), "it is off");
+        let strict = people(true).by_name(&"daemon".parse().unwrap()).await.unwrap_err();
+        assert!(strict.hint().unwrap().contains("strictPeople"));
     }
 
     #[tokio::test]

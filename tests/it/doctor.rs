@@ -349,7 +349,7 @@ fn mistakes_around_the_daemon_are_found() {
         .finds("socket", &["open to the group root, not to jit-users", "SocketGroup=jit-users"]);
     chown(&socket, None, Some(7777)).unwrap();
     examined_where(&bastion, &groups("jit-users:x:7777:\n"))
-        .finds("socket", &["nobody is listed in the group jit-users", "`usermod -aG jit-users NAME`"]);
+        .finds("socket", &["nobody is listed in the group jit-users", "`gpasswd -a NAME jit-users`"]);
     examined_where(&bastion, &groups("jit-users:x:7777:alice\n")).is_well();
     mode(&socket, 0o666);
 
@@ -361,7 +361,32 @@ fn mistakes_around_the_daemon_are_found() {
     };
     hidden("yes").finds("people", &["hard.conf has PrivateUsers=yes", "take the line out"]);
     hidden("no").is_well();
+    let protects = "mount -t tmpfs none /etc/systemd/system\nmkdir /etc/systemd/system/jitd.service.d\nprintf '[Service]\\nProtectProc=invisible\\n' > /etc/systemd/system/jitd.service.d/hard.conf";
+    examined_where(&bastion, protects).finds("people", &["hard.conf has ProtectProc=invisible", "take the line out"]);
+    let (subuid, alice, bob) = (|line: &str| instead_of("/etc/subuid", line), ALICE.uid, crate::bastion::BOB.uid);
+    examined_where(&bastion, &subuid(&format!("{alice}:{bob}:65536\n"))).finds(
+        "people",
+        &[&format!("`{alice}` may become uid {bob}, who is bob, without a password"), "usermod --del-subuids"],
+    );
+    examined_where(&bastion, &subuid(&format!("{alice}:500000:65536\n"))).is_well();
     examined(&bastion).is_well();
+}
+
+/// A group that is found by another spelling than people come with, and a group in a group.
+#[test]
+fn groups_that_nobody_would_be_in_are_found() {
+    let bastion = well();
+    let policy = fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
+    fs::write(bastion.dir.join("policy.yaml"), policy.replace("[payments-oncall]", "[payments-oncall, one, outer]"))
+        .unwrap();
+    let groups = |lines: &str| instead_of("/etc/group", &format!("root:x:0:\n{lines}"));
+    // Two names of one number: people come with the first.
+    examined_where(&bastion, &groups("One:x:7001:\none:x:7001:\nouter:x:7002:\n")).finds(
+        "groups",
+        &["the host spells the group `one`, which the rule `", "`One`, so nobody is in it", "write `One`"],
+    );
+    examined_where(&bastion, &groups("one:x:7001:\ninner:x:7003:\nouter:x:7002:inner\n"))
+        .finds("groups", &["`outer`", "has the group `inner` in it", "name `inner` too"]);
 }
 
 /// With the service's account on the host, what root made has to be given to it.
@@ -632,7 +657,7 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
         Said::of(&mut command)
     };
     within(&desk, "bob", "--clear-groups")
-        .finds("socket", &["for the group jit-users, and you are not in it", "`usermod -aG jit-users alice`"]);
+        .finds("socket", &["for the group jit-users, and you are not in it", "`gpasswd -a alice jit-users`"]);
     within(&desk, "alice", "--clear-groups")
         .finds("socket", &["after this login began", "log in anew, or go on in `newgrp jit-users`"]);
     within(&desk, "alice", "--groups 7777").is_well();

@@ -9,9 +9,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 
 use crate::bastion::{
-    ADMIN, ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, Key, Person, ROOT, STRANGER, path, text,
+    ADMIN, ALICE, ALICE_TOO, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, ROOT, STRANGER, path, text,
 };
-use crate::plane::until;
+use crate::plane::{Admin, Plane, root, until};
 
 /// Curl of `person`, in a session that `login` had logged in to.
 fn call(bastion: &Bastion<'_>, login: Person, person: Person, method: &str, path: &str, body: &Value) -> (u16, Value) {
@@ -213,6 +213,84 @@ fn one_login_counts_as_one_person() {
             refused(later, 409, "already-agreed");
         }
     }
+}
+
+// ---- whatever a directory calls people and groups ----
+
+/// A daemon on a host with these accounts and groups, which nothing else sees.
+fn on_a_host<'a>(passwd: &str, group: &str, policy: &str) -> Bastion<'a> {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy.to_owned(), ..Options::default() });
+    let mut daemon = Command::new("unshare");
+    let mounted = r#"mount --bind "$0" /etc/passwd && mount --bind "$1" /etc/group && shift && exec "$@""#;
+    daemon.args(["--mount", "sh", "-c", mounted]);
+    for (name, text) in [("passwd", passwd), ("group", group)] {
+        let file = bastion.dir.join(name);
+        let first = if name == "group" { "root:x:0:" } else { "root:x:0:0::/:/bin/sh" };
+        std::fs::write(&file, format!("{first}\n{text}")).unwrap();
+        daemon.arg(&file);
+    }
+    daemon.arg(root().join("bin/jitd"));
+    bastion.serve_as(daemon);
+    bastion
+}
+
+/// Any name that a host has asks, agrees and collects; the cluster's audit log names the person.
+#[test]
+fn any_name_that_the_host_has_asks_and_agrees() {
+    let long = format!("a.{}@corp.example.com", "very-".repeat(12));
+    let names = ["CORP\\alice", "o'brien", "j.müller", "anna+ops", "svc deploy", &long];
+    let accounts: String =
+        names.iter().zip(430_001..).map(|(name, uid)| format!("{name}:x:{uid}:430000::/:/bin/sh\n")).collect();
+    let policy = "rules:\n- {name: all, who: [Leads Of Payments], clusters: [play], namespaces: [NS], roles: [view], maxDuration: 10m, approval: [{groups: [Leads Of Payments]}]}\n";
+    let bastion = on_a_host(&accounts, "Leads Of Payments:x:430000:\n", policy);
+    let people: Vec<Person> = (430_001..).map(|uid| Person { name: "somebody", uid }).take(names.len()).collect();
+    for (number, name) in names.iter().enumerate() {
+        let (asks, answers) = (people[number], people[(number + 1) % people.len()]);
+        let key = Key::new();
+        let grant = bastion.request(asks, &bastion.ask("5m"), &key);
+        assert_eq!(grant["requester"], *name);
+        assert_eq!(bastion.approve(asks, &grant).1["code"], "self-approval");
+        assert_eq!(bastion.approve(answers, &grant).0, 200);
+        let (status, certificate) = bastion.certificate(asks, &grant, &key);
+        assert_eq!(status, 200, "{certificate}");
+        let chain = certificate["certificate"].as_str().unwrap();
+        let client = Admin::with_certificate(bastion.plane, chain, &key.pem());
+        let mark = format!("seen-by-{number}");
+        assert_eq!(client.get(&format!("/api/v1/namespaces/{}/configmaps/{mark}", bastion.ns)).0, 404);
+        let line = until("the audit log has it", || {
+            let log = std::fs::read_to_string(&bastion.plane.audit).unwrap();
+            let line = log.lines().find(|line| line.contains(&mark) && line.contains(&bastion.ns))?;
+            serde_json::from_str::<Value>(line).ok()
+        });
+        assert_eq!(line["user"]["username"], format!("jit:{name}"));
+    }
+}
+
+/// A group of a company takes no longer than another, nor does a person in more than a thousand groups; a group without a
+/// name is no reason to be let by what denies groups.
+#[test]
+fn groups_of_any_size_and_number_are_groups() {
+    let company: String = (0..80_000).map(|number| format!("employee{number:05},")).collect();
+    let teams: String = (0..1_500).map(|number| format!("team{number}:x:{}:dave\n", 440_000 + number)).collect();
+    let accounts =
+        "carol:x:430001:430000::/:/bin/sh\ndave:x:430002:430000::/:/bin/sh\nerin:x:430003:499999::/:/bin/sh\n";
+    let groups = format!("everybody:x:430000:{company}carol\njit-admins:x:430009:{company}carol\n{teams}");
+    let policy = "deny:\n- {name: not-them, who: [contractors], why: they are not of us}\nrules:\n- {name: all, who: [everybody, '#499999'], clusters: [play], namespaces: [NS], roles: [view], maxDuration: 10m, approval: [{groups: [team7]}]}\n";
+    let bastion = on_a_host(accounts, &groups, policy);
+    let [carol, dave, erin] = [430_001, 430_002, 430_003].map(|uid| Person { name: "somebody", uid });
+    assert_eq!(bastion.get(carol, "/v1/whoami").1["groups"], json!(["everybody", "jit-admins"]));
+    assert_eq!(bastion.get(dave, "/v1/whoami").1["groups"].as_array().unwrap().len(), 1_501);
+    let began = std::time::Instant::now();
+    for _ in 0..10 {
+        assert_eq!(bastion.get(dave, "/v1/whoami").0, 200);
+    }
+    // With the process that calls.
+    assert!(began.elapsed() / 10 < std::time::Duration::from_millis(50), "{:?}", began.elapsed() / 10);
+    let body = json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
+    let (status, refused) = bastion.post(erin, "/v1/grants", &body);
+    assert_eq!((status, &refused["code"]), (503, &json!("name-service-unavailable")), "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("no name for the group #499999 of `erin`"), "{refused}");
+    assert_eq!(bastion.get(erin, "/v1/whoami").1["groups"], json!(["#499999"]));
 }
 
 // ---- several bastions on one cluster ----

@@ -127,7 +127,7 @@ fn outside(shown: &str, gid: u32) -> (String, String) {
     } else {
         (
             format!("{shown} is for the group {name}, and you are not in it"),
-            format!("an administrator: `usermod -aG {name} {who}`; then log in anew"),
+            format!("an administrator: `gpasswd -a {who} {name}`; then log in anew"),
         )
     }
 }

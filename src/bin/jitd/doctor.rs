@@ -85,7 +85,10 @@ impl Report {
         };
         let held = self.state(&config);
         match policy {
-            Policy::Read => self.groups(&config),
+            Policy::Read => {
+                self.groups(&config);
+                self.subordinates(&config);
+            }
             Policy::Wrong => self.skipped("groups", "needs the policy"),
         }
         let signs: Vec<Signs> = config.clusters.iter().map(|(name, cluster)| self.authority(name, cluster)).collect();

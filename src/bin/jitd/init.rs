@@ -206,7 +206,7 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         say!("\nthen, on this host:");
         if usual {
             say!("  systemctl enable --now jitd.socket");
-            say!("  usermod -aG jit-users NAME      # each person who may ask or agree; they log in anew");
+            say!("  gpasswd -a NAME jit-users       # each person who may ask or agree; they log in anew");
         } else {
             say!("  {jitd} serve");
         }

@@ -206,7 +206,7 @@ mod tests {
             (r#","login":{"uid":4},"operator":{"name":"root","uid":0}"#, "`login` stands beside `operator`"),
             (r#","by":"carol","login":{}"#, "a login has a `uid`, or is `unknown`"),
             (r#","by":"carol","login":{"uid":4,"unknown":true}"#, "a login has a `uid`, or is `unknown`"),
-            (r#","by":"system:admin""#, "a name is 1 to 60"),
+            (r#","by":"system:admin""#, "a name is an account's"),
         ] {
             let error = serde_json::from_str::<Fact>(&line(author)).unwrap_err().to_string();
             assert!(error.contains(why), "{author}: {error}");

@@ -136,26 +136,84 @@ impl Person {
 }
 
 word!(
-    /// A person's name: 1 to 60 of `A-Z a-z 0-9 . _ @ -`, beginning with a letter or a digit.
-    /// There is no colon in it, so it can't begin `system:`; with `jit:` before it, it fits into a
-    /// common name, which holds 64 characters (RFC 5280 appendix A.1, `ub-common-name`).
+    /// A person's name: that of their account, of 1 to 255 bytes, whatever the host lets it be.
+    ///
+    /// What a certificate, a path or a terminal could take for something else is written as `%` and two digits for each
+    /// byte: `:`, `/` and `%` themselves, what is no UTF-8, controls, characters that change direction or take no room, white
+    /// space but a blank between others, and a `-` at the beginning. So there is no colon in it and it can't begin
+    /// `system:`, each account has one name, and each name is of one account.
     PersonName,
     |text| {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '@' | '-');
-        let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        if first && text.len() <= 60 && text.chars().all(legal) {
+        let account = unescaped(text).unwrap_or_default();
+        if (1..=255).contains(&account.len()) && escaped(&account) == *text {
             Ok(())
         } else {
             Err(Malformed::new(
                 "person",
                 text,
-                "a name is 1 to 60 of A-Z a-z 0-9 . _ @ - and begins with a letter or a digit",
+                "a name is an account's, of 1 to 255 bytes, with %XX for `%` and for each byte that is not shown as text",
             ))
         }
     }
 );
 
+/// An account's name as it is written.
+fn escaped(account: &[u8]) -> String {
+    let mut text = String::new();
+    for chunk in account.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let is_plain = match c {
+                ' ' | '-' => !text.is_empty(),
+                ':' | '/' | '%' => false,
+                c => !c.is_control() && !c.is_whitespace() && !is_invisible(c),
+            };
+            if is_plain { text.push(c) } else { escape(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()) }
+        }
+        escape(&mut text, chunk.invalid());
+    }
+    match text.strip_suffix(' ') {
+        Some(before) => format!("{before}%20"),
+        None => text,
+    }
+}
+
+fn escape(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        text.push_str(&format!("%{byte:02X}"));
+    }
+}
+
+/// The account's name that was written so; none where it could not have been.
+fn unescaped(text: &str) -> Option<Vec<u8>> {
+    let mut account = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        account.push(match byte {
+            b'%' => {
+                let mut digit = || char::from(bytes.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            byte => byte,
+        });
+    }
+    Some(account)
+}
+
 impl PersonName {
+    /// The name of an account of the host.
+    ///
+    /// # Errors
+    /// [`Malformed`]: it is empty or too long.
+    pub fn of_account(account: &[u8]) -> Result<Self, Malformed> {
+        escaped(account).parse()
+    }
+
+    /// The account's name, as the host has it.
+    #[must_use]
+    pub fn account(&self) -> Vec<u8> {
+        unescaped(&self.0).unwrap_or_default()
+    }
+
     /// The name under which the trail tells what root did. It is no person's.
     #[must_use]
     pub fn root() -> Self {
@@ -558,8 +616,61 @@ mod tests {
     }
 
     #[test]
-    fn look_alike_letters_are_not_names() {
-        assert!("аlice".parse::<PersonName>().is_err(), "Cyrillic а");
+    fn look_alike_letters_are_no_namespace() {
         assert!("pаyments".parse::<Namespace>().is_err(), "Cyrillic а");
+    }
+
+    /// Whatever a host calls an account is a name, and reads back as the account's.
+    #[test]
+    fn every_account_has_a_name_of_its_own() {
+        let long = "x".repeat(61);
+        for (account, name) in [
+            (&b"alice@example.com"[..], "alice@example.com"),
+            (b"CORP\\alice", "CORP\\alice"),
+            (b"o'brien", "o'brien"),
+            ("j.müller".as_bytes(), "j.müller"),
+            (b"anna+ops", "anna+ops"),
+            (b"svc deploy", "svc deploy"),
+            (b"HOST$", "HOST$"),
+            (b"_apt", "_apt"),
+            (long.as_bytes(), &long),
+            (b"daemon:bastion", "daemon%3Abastion"),
+            (b"system:masters", "system%3Amasters"),
+            (b"../alice", "..%2Falice"),
+            (b"50%25", "50%2525"),
+            (b"-rf", "%2Drf"),
+            (b" alice ", "%20alice%20"),
+            (b"a\x1b[31mb\n", "a%1B[31mb%0A"),
+            ("bob\u{202e}".as_bytes(), "bob%E2%80%AE"),
+            (b"j.m\xfcller", "j.m%FCller"),
+            (b"j.m\xf6ller", "j.m%F6ller"),
+        ] {
+            let found = PersonName::of_account(account).unwrap();
+            assert_eq!((found.as_str(), &*found.account()), (name, account));
+            assert_eq!(name.parse::<PersonName>().unwrap(), found);
+        }
+    }
+
+    #[test]
+    fn what_no_account_would_be_written_as_is_no_name() {
+        for text in [
+            "",
+            "a:b",
+            "a/b",
+            "-a",
+            " a",
+            "a ",
+            "a%",
+            "a%2",
+            "a%zz",
+            "a%41",
+            "a%3a",
+            "a\nb",
+            "a\u{200b}b",
+            &"x".repeat(256),
+        ] {
+            assert!(text.parse::<PersonName>().is_err(), "{text:?}");
+        }
+        assert!(PersonName::of_account(b"").is_err());
     }
 }

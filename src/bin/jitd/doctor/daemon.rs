@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use jitd::client::{Client, ClientError, Trust, is_socket};
 use jitd::config::Config;
+use jitd::people::host;
 use jitd::service;
-use nix::unistd::{Gid, Group};
 
 use super::Report;
 use super::host::user;
@@ -59,7 +59,7 @@ impl Report {
         let folder = socket.parent().unwrap_or(Path::new("/"));
         let (Ok(found), Ok(above)) = (std::fs::metadata(socket), std::fs::metadata(folder)) else { return };
         let mode = found.mode() & 0o7777;
-        let users = Group::from_name(USERS).ok().flatten();
+        let users = host::group_named(USERS).ok().flatten();
         if above.mode() & 0o001 == 0 {
             let folder = folder.display();
             self.fault(
@@ -76,7 +76,7 @@ impl Report {
                 format!("SocketMode=0660 in jitd.socket, or chmod 660 {shown}"),
             );
         } else {
-            let group = Group::from_gid(Gid::from_raw(found.gid())).ok().flatten();
+            let group = host::group(found.gid()).ok().flatten();
             let name = group.as_ref().map_or(format!("gid {}", found.gid()), |group| group.name.clone());
             match users {
                 None => self.fault(
@@ -86,17 +86,17 @@ impl Report {
                         "`systemd-sysusers`, or `groupadd --system {USERS}`; then SocketGroup={USERS} in jitd.socket"
                     ),
                 ),
-                Some(users) if users.gid.as_raw() != found.gid() => self.fault(
+                Some(users) if users.gid != found.gid() => self.fault(
                     "socket",
                     format!("{shown} is open to the group {name}, not to {USERS}"),
                     format!("SocketGroup={USERS} in jitd.socket and restart it, or chgrp {USERS} {shown}"),
                 ),
-                Some(users) if users.mem.is_empty() => self.warning(
+                Some(users) if users.members.is_empty() => self.warning(
                     "socket",
                     format!("nobody is listed in the group {USERS}, which may open {shown}"),
-                    format!("`usermod -aG {USERS} NAME` for each person; they have to log in anew"),
+                    format!("`gpasswd -a NAME {USERS}` for each person, also of a directory; they have to log in anew"),
                 ),
-                Some(users) => self.ok("socket", format!("{shown}, open to {USERS} ({} listed)", users.mem.len())),
+                Some(users) => self.ok("socket", format!("{shown}, open to {USERS} ({} listed)", users.members.len())),
             }
         }
     }

@@ -12,9 +12,10 @@ use jitd::config::Config;
 use jitd::grant::Event;
 use jitd::grant::policy::Source;
 use jitd::hint::Hint;
+use jitd::people::host;
 use jitd::trail::{self, Entry};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::Uid;
 
 use super::{Report, counted, moment};
 use crate::CLOCK;
@@ -60,8 +61,8 @@ impl Report {
                     format!("chown root {shown}"),
                 );
             } else if let Some(account) = account.as_ref().filter(|account| !may_read(account, &found)) {
-                let name = &account.name;
-                let group = Group::from_gid(account.gid).ok().flatten().map_or(name.clone(), |group| group.name);
+                let name = account.told();
+                let group = host::group(account.gid).ok().flatten().map_or(name.clone(), |group| group.name);
                 self.fault(
                     "files",
                     format!("{shown} can't be read by {name}, as which the daemon runs"),
@@ -98,7 +99,7 @@ impl Report {
             }
         };
         let (mode, owner) = (found.mode() & 0o7777, user(found.uid()));
-        let account = User::from_name(Account::NAME).ok().flatten();
+        let account = host::account_named(Account::NAME.as_bytes()).ok().flatten();
         let strangers =
             entries(folder, 3).into_iter().filter(|(_, entry)| entry.uid() != found.uid()).collect::<Vec<_>>();
         if mode & 0o077 != 0 {
@@ -108,7 +109,7 @@ impl Report {
                 format!("chmod 700 {shown}"),
             );
         } else if let (true, Some(account)) = (found.uid() == 0, &account) {
-            let name = &account.name;
+            let name = account.told();
             self.fault(
                 "state",
                 format!("{shown} belongs to root, and the daemon runs as {name}"),
@@ -212,28 +213,60 @@ impl Report {
         }
     }
 
+    /// Nobody has another person's account among their subordinate ones.
+    pub(super) fn subordinates(&mut self, config: &Config) {
+        let ranges = subordinates();
+        let mut people: Vec<(u32, String)> = Vec::new();
+        for person in config.people.declared() {
+            people.extend(person.uids.iter().map(|uid| (*uid, person.name.to_string())));
+        }
+        for (group, _) in named(config).iter().filter(|_| !ranges.is_empty()) {
+            let members = host::group_named(group).ok().flatten().map(|group| group.members).unwrap_or_default();
+            let accounts =
+                members.iter().take(LOOKED_AT).filter_map(|name| host::account_named(name.as_bytes()).ok()?);
+            people.extend(accounts.map(|account| (account.uid, account.told())));
+        }
+        people.sort();
+        people.dedup();
+        for (owner, first, last) in &ranges {
+            let own = host::account_named(owner.as_bytes()).ok().flatten().map(|account| account.uid);
+            let own = own.or(owner.parse().ok());
+            let is_own = |name: &String| name == owner || own.is_some_and(|own| people.contains(&(own, name.clone())));
+            let theirs = people.iter().find(|(uid, name)| (first..=last).contains(&uid) && !is_own(name));
+            if let Some((uid, name)) = theirs {
+                self.fault(
+                    "people",
+                    format!("`{owner}` may become uid {uid}, who is {name}, without a password: /etc/subuid gives {first} to {last}"),
+                    format!("give {owner} another range: `usermod --del-subuids {first}-{last} --add-subuids FIRST-LAST {owner}`"),
+                );
+            }
+        }
+    }
+
     /// Every group that the policy or the configuration names is one that somebody can be in.
     pub(super) fn groups(&mut self, config: &Config) {
-        let mut named: Vec<(&str, String)> = Vec::new();
-        for rule in config.policy.rules() {
-            let approvers = rule.steps.iter().flat_map(|step| &step.groups);
-            let reviewers = rule.break_glass.iter().flat_map(|glass| &glass.review.steps).flat_map(|step| &step.groups);
-            let of_rule = rule.who.iter().chain(approvers).chain(reviewers);
-            named.extend(of_rule.map(|group| (group.as_str(), format!("the rule `{}`", rule.name))));
-        }
-        for (groups, key) in [(&config.auditors, "auditors"), (&config.admins, "admins")] {
-            named.extend(groups.iter().map(|group| (group.as_str(), format!("`{key}`"))));
-        }
-        named.sort();
-        named.dedup_by(|one, other| one.0 == other.0);
+        let named = named(config);
         let mut unknown = 0;
         for (group, by) in &named {
             if config.people.declared_in(group).next().is_some() {
                 continue;
             }
-            match Group::from_name(group) {
-                Ok(Some(_)) => {}
-                Ok(None) => {
+            match found(group) {
+                Ok(Found::As(spelled)) if spelled != *group => {
+                    unknown += 1;
+                    self.fault(
+                        "groups",
+                        format!("the host spells the group `{group}`, which {by} names, `{spelled}`, so nobody is in it"),
+                        format!("write `{spelled}`; upper and lower case and an `@DOMAIN` count"),
+                    );
+                }
+                Ok(Found::As(_)) => {}
+                Ok(Found::Nested(inner)) => self.warning(
+                    "groups",
+                    format!("the group `{group}`, which {by} names, has the group `{inner}` in it, and who is in that one is not in this one"),
+                    format!("name `{inner}` too, or list its members; a directory may count them if it is told to"),
+                ),
+                Ok(Found::Nowhere) => {
                     unknown += 1;
                     self.fault(
                         "groups",
@@ -245,11 +278,7 @@ impl Report {
                 }
                 Err(error) => {
                     unknown += 1;
-                    self.fault(
-                        "groups",
-                        format!("the name service failed on `{group}`: {error}"),
-                        "look at sssd or nsswitch.conf",
-                    );
+                    self.fault("groups", format!("`{group}`: {error}"), "look at sssd or nsswitch.conf");
                 }
             }
         }
@@ -259,15 +288,72 @@ impl Report {
     }
 }
 
-/// The account that the daemon runs as, where the state folder says so.
-fn service_account(config: &Config) -> Option<User> {
-    let owner = fs::metadata(&config.state).ok()?.uid();
-    User::from_uid(Uid::from_raw(owner)).ok().flatten().filter(|user| !user.uid.is_root())
+/// The groups that the policy or the configuration names, each with what names it.
+fn named(config: &Config) -> Vec<(&str, String)> {
+    let mut named: Vec<(&str, String)> = Vec::new();
+    for rule in config.policy.rules() {
+        let approvers = rule.steps.iter().flat_map(|step| &step.groups);
+        let reviewers = rule.break_glass.iter().flat_map(|glass| &glass.review.steps).flat_map(|step| &step.groups);
+        let of_rule = rule.who.iter().chain(approvers).chain(reviewers);
+        named.extend(of_rule.map(|group| (group.as_str(), format!("the rule `{}`", rule.name))));
+    }
+    for (groups, key) in [(&config.auditors, "auditors"), (&config.admins, "admins")] {
+        named.extend(groups.iter().map(|group| (group.as_str(), format!("`{key}`"))));
+    }
+    named.sort();
+    named.dedup_by(|one, other| one.0 == other.0);
+    named
 }
 
-fn may_read(account: &User, found: &Metadata) -> bool {
+/// What the host makes of a group's name.
+enum Found {
+    /// There is one, and people come with this spelling of it.
+    As(String),
+    /// There is one that lists a group, which the host takes for an account's name.
+    Nested(String),
+    Nowhere,
+}
+
+fn found(name: &str) -> Result<Found, host::Failed> {
+    let Some(group) = host::group_named(name)? else { return Ok(Found::Nowhere) };
+    // People come with numbers, and this is what the number is called.
+    let spelled = host::group(group.gid)?.map_or(group.name, |group| group.name);
+    if spelled != name {
+        return Ok(Found::As(spelled));
+    }
+    for member in group.members.iter().take(LOOKED_AT) {
+        if host::account_named(member.as_bytes())?.is_none() && host::group_named(member)?.is_some() {
+            return Ok(Found::Nested(member.clone()));
+        }
+    }
+    Ok(Found::As(spelled))
+}
+
+/// So many members of a group are looked at: a directory may have all of a company in one.
+const LOOKED_AT: usize = 500;
+
+/// Accounts that others may become without a password, by a user namespace of theirs, as rootless containers do
+/// (subuid(5)): `(owner, first, last)`.
+fn subordinates() -> Vec<(String, u32, u32)> {
+    let text = fs::read_to_string("/etc/subuid").unwrap_or_default();
+    let range = |line: &str| {
+        let mut words = line.trim().splitn(3, ':');
+        let (owner, first, count): (_, u32, u32) =
+            (words.next()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        Some((owner.to_owned(), first, first.checked_add(count.checked_sub(1)?)?))
+    };
+    text.lines().filter_map(range).collect()
+}
+
+/// The account that the daemon runs as, where the state folder says so.
+fn service_account(config: &Config) -> Option<host::Account> {
+    let owner = fs::metadata(&config.state).ok()?.uid();
+    host::account(owner).ok().flatten().filter(|account| account.uid != 0)
+}
+
+fn may_read(account: &host::Account, found: &Metadata) -> bool {
     let needed = if found.is_dir() { 0o5 } else { 0o4 };
-    let class = if found.uid() == account.uid.as_raw() {
+    let class = if found.uid() == account.uid {
         6
     } else if in_group(account, found.gid()) {
         3
@@ -277,9 +363,8 @@ fn may_read(account: &User, found: &Metadata) -> bool {
     found.mode() >> class & needed == needed
 }
 
-fn in_group(account: &User, gid: u32) -> bool {
-    account.gid.as_raw() == gid
-        || Group::from_gid(Gid::from_raw(gid)).ok().flatten().is_some_and(|group| group.mem.contains(&account.name))
+fn in_group(account: &host::Account, gid: u32) -> bool {
+    account.gid == gid || host::group(gid).ok().flatten().is_some_and(|group| group.members.contains(&account.told()))
 }
 
 /// What lies in a folder, without following links.
@@ -297,7 +382,7 @@ fn entries(folder: &Path, depth: u32) -> Vec<(PathBuf, Metadata)> {
 
 /// An account's name, or its number where it has none.
 pub(super) fn user(uid: u32) -> String {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or(format!("uid {uid}"), |user| user.name)
+    host::account(uid).ok().flatten().map_or(format!("uid {uid}"), |account| account.told())
 }
 
 /// The process that holds a lock file by flock(2), as the kernel lists it in /proc/locks:

@@ -85,8 +85,7 @@ const NAMESPACE_PATTERN: Format =
 const SELECTOR: Format = Format { name: "label selector", pattern: ".", check: fits::<Selector> };
 const ROLE: Format = Format { name: "role", pattern: "^[A-Za-z0-9:._/-]{1,265}$", check: is::<RoleRef> };
 const GLOB: Format = Format { name: "name or glob", pattern: "^[A-Za-z0-9:._/*?-]{1,253}$", check: fits::<Glob> };
-const PERSON: Format =
-    Format { name: "person", pattern: "^[A-Za-z0-9][A-Za-z0-9._@-]{0,59}$", check: is::<PersonName> };
+const PERSON: Format = Format { name: "person", pattern: "^[^:/-][^:/]{0,764}$", check: is::<PersonName> };
 const REASON: Format = Format { name: "reason", pattern: "^.{1,500}$", check: is::<Reason> };
 const DURATION: Format =
     Format { name: "duration", pattern: "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", check: is::<Window> };

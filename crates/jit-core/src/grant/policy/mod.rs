@@ -214,6 +214,12 @@ impl Policy {
         self.rules.len()
     }
 
+    /// Whether it denies something to the people of a group.
+    #[must_use]
+    pub fn denies_groups(&self) -> bool {
+        self.deny.iter().any(|deny| deny.who.is_some())
+    }
+
     /// Whether there is no rule, so that everything is denied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
