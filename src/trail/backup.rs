@@ -23,8 +23,8 @@ use super::{Fault, Report, TrailError, log, verify_file};
 /// be needed as evidence, and one that is only not complete can be gone on with.
 pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<Report, TrailError> {
     let failed = |why: String, hint| TrailError::Unavailable { path: copy.display().to_string(), why, hint };
-    let is_complete = log::is_beside(trail).map_err(|fault| fault.at(trail));
     let reader = open_what_is_there(trail).map_err(|fault| fault.at(trail))?;
+    let is_complete = log::is_complete(trail, &reader).map_err(|fault| fault.at(trail));
     // Whoever made the file holds it: a name that is there already, also as a link, is refused.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| {
         let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;

@@ -2,24 +2,25 @@
 //!
 //! ```text
 //!  first commit ─► the file says that it is in use ─► …log… ─► close: all is carried over, the file says that it is whole
+//!  each commit ──► the lock beside the file says which event was the last
 //! ```
 //! So a copy that was made without the log, of a trail in use or of one whose daemon was killed, says so itself; it would read
-//! as a shorter trail, in which nothing is wrong. The store marks the file, and whoever opens it asks first.
+//! as a shorter trail, in which nothing is wrong. After a kill whoever opens the file for writing, as `sqlite3` does, carries the
+//! log over and takes it away, and the file still says that it is in use: then the lock tells whether the last event is in it.
+//! The file itself can't tell, for each of its states is one that was whole once. The store marks file and lock, and whoever
+//! opens the file asks first.
 
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::Fault;
+use super::chain::{Head, Position};
 
 /// SQLite's `application_id` of a file in use: "jitd". That of a file that is whole, or of before, is 0.
 const IN_USE: i32 = 0x6a69_7464;
-
-/// Where it stands in a file, big-endian (<https://www.sqlite.org/fileformat2.html>, section 1.3).
-const AT: usize = 68;
 
 /// Lets the transaction that is open say that the file is in use.
 pub(super) fn mark_in_use(connection: &Connection) -> Result<(), Fault> {
@@ -42,11 +43,25 @@ pub(super) fn close(connection: &Connection) -> Result<(), Fault> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
-/// Whether what belongs into the log of the file at `path` is there. SQLite makes an empty one, so this is asked before.
-pub(super) fn is_beside(path: &Path) -> Result<(), Fault> {
+/// The lock of the trail at `path`. It lies beside the file, for SQLite locks the file itself.
+pub(super) fn lock_of(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+/// Lets the lock say where the last event stands. Always as long as before, in one sector: after a loss of power it is this or
+/// what stood there.
+pub(super) fn note_last(lock: &File, position: &Position) -> std::io::Result<()> {
+    lock.write_all_at(format!("{:020} {}\n", position.seq, position.hash).as_bytes(), 0)
+}
+
+/// Whether what belongs into the log of the file at `path`, which was just opened, is there or was carried over.
+///
+/// The file is asked through SQLite: a process that closes a file of its own making loses all locks on it
+/// (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and then another program takes the log away under the daemon.
+pub(super) fn is_complete(path: &Path, connection: &Connection) -> Result<(), Fault> {
     // The log has something before the file says that it is in use, and still has when the file says that it is whole: asked
     // before and after, a daemon that starts or stops meanwhile does not matter.
-    if has_log(path) || !says_that_it_is_in_use(path) || has_log(path) {
+    if has_log(path) || !says_that_it_is_in_use(connection)? || has_log(path) || has_last(path, connection)? {
         return Ok(());
     }
     Err(Fault::Incomplete { log: log_of(path) })
@@ -62,9 +77,18 @@ fn log_of(path: &Path) -> PathBuf {
     log.into()
 }
 
-/// A file that can't be read says nothing here; SQLite says why.
-fn says_that_it_is_in_use(path: &Path) -> bool {
-    let mut header = [0; AT + 4];
-    File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_ok()
-        && header.ends_with(&IN_USE.to_be_bytes())
+fn says_that_it_is_in_use(connection: &Connection) -> Result<bool, Fault> {
+    let mark: i32 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    Ok(mark == IN_USE)
+}
+
+/// Whether the file has the event that the lock calls the last. Where the lock says nothing, it has not.
+fn has_last(path: &Path, connection: &Connection) -> Result<bool, Fault> {
+    let Ok(said) = std::fs::read_to_string(lock_of(path)) else { return Ok(false) };
+    let Some((seq, hash)) = said.trim_end().split_once(' ') else { return Ok(false) };
+    let Ok(seq) = seq.parse::<i64>() else { return Ok(false) };
+    let line: Option<String> =
+        connection.query_row("SELECT line FROM events WHERE seq = ?1", [seq], |row| row.get(0)).optional()?;
+    let found = line.map_or_else(Head::beginning, |line| Head::from_line(seq, &line));
+    Ok(found.position == Position { seq, hash: hash.to_owned() })
 }

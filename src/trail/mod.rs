@@ -220,8 +220,7 @@ impl Trail {
         let drain = questions.read(draining).map_err(|fault| fault.at(path))?;
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
-        let store =
-            Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), _lock: lock };
+        let store = Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), lock };
         let way = Arc::new(way(store).map_err(|fault| fault.at(&path))?);
         let trail = Self { way, questions, lists, path, fault };
         Ok(Opened { trail, open, latest, drain })

@@ -19,10 +19,10 @@ pub(super) const TAIL: i64 = 1_000;
 /// Whoever goes through all events tells of each so many.
 pub(super) const PROGRESS: i64 = 10_000;
 
-/// The lock that keeps a second daemon out. It lies beside the file, for SQLite locks the file itself.
+/// The lock that keeps a second daemon out.
 pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
     use std::os::unix::fs::OpenOptionsExt;
-    let beside = path.with_extension("lock");
+    let beside = log::lock_of(path);
     let file = std::fs::OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -39,7 +39,6 @@ pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
 }
 
 pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result<(Connection, Head), Fault> {
-    log::is_beside(path)?;
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -48,6 +47,7 @@ pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result
     std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
     // Only a log that was carried over whole may go, which the store sees to when it is closed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    log::is_complete(path, &connection)?;
     // Before anything is written to a file that may be a newer jitd's.
     let found = layout(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -61,8 +61,9 @@ pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result
 }
 
 pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
-    log::is_beside(path)?;
-    open_what_is_there(path)
+    let connection = open_what_is_there(path)?;
+    log::is_complete(path, &connection)?;
+    Ok(connection)
 }
 
 /// The same of a file whose log may be lost: what was in there is not read.

@@ -35,8 +35,8 @@ pub(super) struct Store {
     pub(super) in_use: bool,
     /// Why the last batch could not be stored.
     pub(super) fault: Arc<Mutex<Option<String>>>,
-    /// Released when nothing is written any more.
-    pub(super) _lock: Flock<File>,
+    /// Says which event is the last. Released when nothing is written any more.
+    pub(super) lock: Flock<File>,
 }
 
 impl Store {
@@ -49,9 +49,14 @@ impl Store {
                 if head != self.head && self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
                     tracing::info!(trail = %self.path.display(), "the trail is written again");
                 }
-                if head != self.head && !self.in_use {
-                    // Into the file itself, which is what is copied. It is tried again when the disk takes nothing now.
-                    self.in_use = log::carry_over(&self.connection).is_ok();
+                if head != self.head {
+                    if let Err(error) = log::note_last(&self.lock, &head.position) {
+                        tracing::warn!(trail = %self.path.display(), why = %error, "its lock does not say which event is the last");
+                    }
+                    if !self.in_use {
+                        // Into the file itself, which is what is copied. It is tried again when the disk takes nothing now.
+                        self.in_use = log::carry_over(&self.connection).is_ok();
+                    }
                 }
                 self.head = head;
                 outcomes.into_iter().map(|outcome| outcome.map_err(|fault| fault.at(&self.path))).collect()
@@ -84,6 +89,10 @@ impl Store {
         run(&self.connection, "BEGIN IMMEDIATE")?;
         let committed = self.insert_all(batch).and_then(|stored| {
             if stored.0 != self.head && !self.in_use {
+                // Before the file says that it is in use, for then the lock is asked.
+                log::note_last(&self.lock, &self.head.position)
+                    .and_then(|()| self.lock.sync_data())
+                    .map_err(|error| Fault::System(error.to_string()))?;
                 log::mark_in_use(&self.connection)?;
             }
             run(&self.connection, "COMMIT")?;

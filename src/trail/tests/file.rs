@@ -178,6 +178,61 @@ async fn a_file_without_its_log_is_refused() {
     assert_eq!(back_up(&folder.trail(), &copy.0.join("of-the-living.db"), |_| {}).unwrap().events, 3);
 }
 
+/// Opens a file for writing in another process and closes it, as somebody does who looks at it with `sqlite3`.
+fn look(trail: &std::path::Path) {
+    let script =
+        "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM events').fetchone())";
+    let mut command = std::process::Command::new("python3");
+    let status = command.args(["-c", script]).arg(trail).stdout(std::process::Stdio::null()).status().unwrap();
+    assert!(status.success());
+}
+
+/// After a kill SQLite carries the log over for whoever opens the file, and takes it away: that is whole, and told from a copy
+/// without its log by what the lock says.
+#[tokio::test]
+async fn a_file_whose_log_was_carried_over_is_whole() {
+    let (folder, killed, copy) = (Folder::new(), Folder::new(), Folder::new());
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    for number in 1..=3 {
+        trail.append(vec![requested(number)], None).await.unwrap();
+    }
+    for name in ["trail.db", "trail.db-wal", "trail.lock"] {
+        std::fs::copy(folder.0.join(name), killed.0.join(name)).unwrap();
+    }
+    for name in ["trail.db", "trail.lock"] {
+        std::fs::copy(folder.0.join(name), copy.0.join(name)).unwrap();
+    }
+    look(&killed.trail());
+    assert!(!killed.0.join("trail.db-wal").exists(), "it was carried over");
+    assert_eq!(verify_file(&killed.trail(), |_| {}).unwrap().events, 3);
+    let opened = Trail::open(&killed.trail()).unwrap().trail;
+    opened.append(vec![requested(4)], None).await.unwrap();
+    assert_eq!(verify_file(&killed.trail(), |_| {}).unwrap().events, 4);
+
+    // Beside the same lock lies a file that lacks what the log had, and then one of which nothing is known.
+    look(&copy.trail());
+    assert!(matches!(Trail::open(&copy.trail()), Err(TrailError::Incomplete { .. })));
+    for said in ["", "x", "1", "x y", "00000000000000000001 ab", "-1 ab"] {
+        std::fs::write(copy.0.join("trail.lock"), said).unwrap();
+        assert!(matches!(Trail::open(&copy.trail()), Err(TrailError::Incomplete { .. })), "{said}");
+    }
+}
+
+/// While a daemon has the file open, nobody else who closes it is the last and takes the log away.
+#[tokio::test]
+async fn nobody_takes_the_log_of_a_daemon_away() {
+    let folder = Folder::new();
+    for number in [1, 3] {
+        let trail = Trail::open(&folder.trail()).unwrap().trail;
+        trail.append(vec![requested(number)], None).await.unwrap();
+        look(&folder.trail());
+        trail.append(vec![requested(number + 1)], None).await.unwrap();
+        assert!(folder.0.join("trail.db-wal").exists());
+        assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, i64::from(number) + 1);
+        trail.close();
+    }
+}
+
 /// Whoever stops the daemon and copies the one file has all of the trail.
 #[tokio::test]
 async fn a_trail_that_was_closed_is_whole_in_its_file() {
