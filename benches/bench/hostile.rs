@@ -2,11 +2,11 @@
 //! account may have, while carol asks, bob looks and approves, and carol collects.
 //!
 //! ```text
-//!  alone:  carol asks ─► bob shows ─► bob approves ─► carol collects, each with its time
-//!  under:  the same, while 256 connections of alice and dave do their worst for a minute
+//!  quiet:    carol asks ─► bob shows ─► bob approves ─► carol collects, each with its time
+//!  hostile:  the same, while 256 connections of alice and dave do their worst
 //! ```
-//! The daemon has the rates that it has by default. The attackers share the machine with it, and the thread with who
-//! measures them.
+//! For each attack the two take turns, so that a machine that grows slower or faster does so for both. The daemon has the
+//! rates that it has by default. The attackers share the machine with it, and the thread with who measures them.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -32,8 +32,11 @@ const CONNECTIONS: usize = 128;
 /// Carol asks as often as an account may, all in all.
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(4);
 
-/// The median times of a show, an approval and a collection, in milliseconds.
-type Times = [f64; 3];
+/// How often quiet and hostile follow each other for each attack.
+const TURNS: u32 = 2;
+
+/// The times of all shows, approvals and collections, in milliseconds.
+type Times = [Vec<f64>; 3];
 
 /// What the connections of an attack do.
 #[derive(Clone)]
@@ -52,7 +55,8 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     plane.namespace(NAMESPACE).await?;
     let mut daemon = Daemon::prepare_with(plane, folder, "hostile", &[NAMESPACE.to_owned()], &json!({}))?;
     daemon.start().await?;
-    let time = Duration::from_secs(settings.shorter(60, 12));
+    let (quiet, hostile) = settings.shorter((20, 30), (8, 12));
+    let (quiet, hostile) = (Duration::from_secs(quiet), Duration::from_secs(hostile));
     let (mut alice, mut bob) = (daemon.alice().connect().await?, daemon.bob().connect().await?);
     let renew = daemon.live(&mut alice, &mut bob, NAMESPACE, "24h").await?;
     let pending = daemon.request(&mut alice, NAMESPACE, "1h").await?;
@@ -60,39 +64,42 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     alice.exchange(&request("POST", &format!("/v1/grants/{closed}/withdraw"), None)).await?.json()?;
     drop((alice, bob));
 
-    progress(&format!("hostile: nobody else, for {} s", time.as_secs()));
-    let (alone, _) = rounds(&daemon, time).await?;
-    let attacks = attacks(pending.approve(), renew, &pending.id, &closed);
     let mut rows = Vec::new();
-    for (what, attack) in attacks {
-        progress(&format!("hostile: {what}, for {} s", time.as_secs()));
-        let before = lines(&daemon)?;
-        let on = Rc::new(Cell::new(true));
-        let attackers: Vec<_> = [ALICE, DAVE]
-            .into_iter()
-            .flat_map(|uid| std::iter::repeat_n(daemon.caller(uid), CONNECTIONS))
-            .map(|target| tokio::task::spawn_local(attack_with(target, attack.clone(), Rc::clone(&on))))
-            .collect();
-        let (under, others) = rounds(&daemon, time).await?;
-        on.set(false);
-        let mut answers = 0;
-        for attacker in attackers {
-            answers += attacker.await?;
+    for (what, attack) in attacks(pending.approve(), renew, &pending.id, &closed) {
+        progress(&format!("hostile: {what}, {TURNS} times {} s", hostile.as_secs()));
+        let before = lines(&daemon)?.len();
+        let (mut alone, mut under, mut others, mut answers) = (Times::default(), Times::default(), BTreeSet::new(), 0);
+        for _ in 0..TURNS {
+            rounds(&daemon, quiet, &mut alone, &mut others).await?;
+            let on = Rc::new(Cell::new(true));
+            let attackers: Vec<_> = [ALICE, DAVE]
+                .into_iter()
+                .flat_map(|uid| std::iter::repeat_n(daemon.caller(uid), CONNECTIONS))
+                .map(|target| tokio::task::spawn_local(attack_with(target, attack.clone(), Rc::clone(&on))))
+                .collect();
+            rounds(&daemon, hostile, &mut under, &mut others).await?;
+            on.set(false);
+            for attacker in attackers {
+                answers += attacker.await?;
+            }
         }
         let grown: usize =
-            lines(&daemon)?.iter().skip(before.len()).filter(|line| !is_of(line, &others)).map(String::len).sum();
-        let shown = |times: Times| times.map(|time| number(time, "")).join(" / ");
-        let worst = under.iter().zip(alone).map(|(under, alone)| under / alone).fold(0.0, f64::max);
+            lines(&daemon)?.iter().skip(before).filter(|line| !is_of(line, &others)).map(String::len).sum();
         let resident = daemon.running().memory()?.now;
+        let (alone, under) = (alone.map(median), under.map(median));
+        let shown = |times: [f64; 3]| times.map(|time| number(time, "")).join(" / ");
+        let worst = under.iter().zip(alone).map(|(under, alone)| under / alone).fold(0.0, f64::max);
+        let rate = grown as f64 / 1000.0 / (TURNS * hostile).as_secs_f64();
+        progress(&format!("hostile: {what}: {} against {}, {worst:.2}×, {rate:.2} kB/s", shown(under), shown(alone)));
         rows.push(
             Row::new(format!("{what}: show / approve / collect, ms"), shown(under))
-                .against(format!("alone {}", shown(alone)))
+                .against(format!("quiet {}", shown(alone)))
                 .at_most(worst, 2.0, "×"),
         );
         rows.push(
             Row::new(format!("{what}: the trail grows by"), number(grown as f64 / 1000.0, "kB"))
                 .against(format!("{answers} answers"))
-                .at_most(grown as f64 / 1000.0 / time.as_secs_f64(), 10.0, "kB/s"),
+                .at_most(rate, 10.0, "kB/s"),
         );
         rows.push(Row::new(format!("{what}: memory"), number(resident, "MiB")).at_most(resident, 256.0, "MiB"));
     }
@@ -180,30 +187,34 @@ async fn attack_with(target: Target, attack: Attack, on: Rc<Cell<bool>>) -> usiz
     answers
 }
 
-/// Rounds of the others, and the grants that they were about.
-async fn rounds(daemon: &Daemon, time: Duration) -> Result<(Times, BTreeSet<String>), Failure> {
+/// Rounds of the others for `time`: how long each took, and the grants that they were about.
+async fn rounds(
+    daemon: &Daemon,
+    time: Duration,
+    times: &mut Times,
+    grants: &mut BTreeSet<String>,
+) -> Result<(), Failure> {
     let (mut carol, mut bob) = (daemon.caller(CAROL).connect().await?, daemon.bob().connect().await?);
-    let (mut times, mut grants) = ([Vec::new(), Vec::new(), Vec::new()], BTreeSet::new());
     let end = Instant::now() + time;
     while Instant::now() < end {
         let next = Instant::now() + BETWEEN_ROUNDS;
         let pending = daemon.request(&mut carol, NAMESPACE, "10m").await?;
         let show = request("GET", &format!("/v1/grants/{}", pending.id), None);
         let (approve, collect) = (pending.approve(), pending.certificate());
-        for (at, (who, bytes)) in
+        for ((who, bytes), times) in
             [(&mut bob, &show), (&mut daemon.bob().connect().await?, &approve), (&mut carol, &collect)]
                 .into_iter()
-                .enumerate()
+                .zip(times.iter_mut())
         {
             let begun = Instant::now();
             who.exchange(bytes).await?.json()?;
-            times[at].push(begun.elapsed().as_secs_f64() * 1000.0);
+            times.push(begun.elapsed().as_secs_f64() * 1000.0);
         }
         carol.exchange(&request("POST", &format!("/v1/grants/{}/end", pending.id), None)).await?.json()?;
         grants.insert(pending.id);
         tokio::time::sleep_until(next.into()).await;
     }
-    Ok((times.map(median), grants))
+    Ok(())
 }
 
 /// Every line of the trail.

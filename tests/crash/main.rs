@@ -189,7 +189,8 @@ impl History {
             let files = disk.after_a_loss(chance);
             let acknowledged: Vec<_> = self.acknowledged.iter().take_while(|(steps, ..)| *steps <= moment).collect();
             outcome.looked_up += acknowledged.len();
-            if let Err(what) = goes_on(&files, &acknowledged) {
+            let looked_at = chance.below(2) == 0;
+            if let Err(what) = goes_on(&files, &acknowledged, looked_at) {
                 outcome.lost.push((format!("after {moment} of {} steps: {what}", self.steps.len()), files));
             }
         }
@@ -197,13 +198,18 @@ impl History {
     }
 }
 
-/// Whether the trail that is left opens, is whole, has what was acknowledged, and takes more.
-fn goes_on(files: &Files, acknowledged: &[&(usize, usize, String)]) -> Result<(), String> {
+/// Whether the trail that is left opens, is whole, has what was acknowledged, and takes more; also after somebody has looked at
+/// it with another program, which carries its log over.
+fn goes_on(files: &Files, acknowledged: &[&(usize, usize, String)], looked_at: bool) -> Result<(), String> {
     // In memory, where the next syncs cost nothing.
     let folder = Path::new("/dev/shm").join(format!("jitd-crash-{}", std::process::id()));
     written(&folder, files);
     let path = folder.join(TRAIL);
     let looked = (|| {
+        if looked_at {
+            let connection = rusqlite::Connection::open(&path).map_err(|error| error.to_string())?;
+            connection.pragma_query(None, "user_version", |_| Ok(())).map_err(|error| error.to_string())?;
+        }
         let trail = Trail::open(&path).map_err(|error| error.to_string())?.trail;
         let lines = lines(&path);
         for (_, number, hash) in acknowledged {
