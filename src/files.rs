@@ -11,6 +11,7 @@
 //!  code            written by root or by us alone, for it runs as we do
 //! ```
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
@@ -54,7 +55,7 @@ pub enum FileError {
         wanted: &'static str,
     },
     /// Others than the owner can get at a secret.
-    #[error("`{}` has mode {mode:04o}, so others can get at what is secret; hint: chmod {wanted} '{}'", path.display(), path.display())]
+    #[error("`{}` has mode {mode:04o}, so others can get at what is secret", path.display())]
     Open {
         /// The file or folder.
         path: PathBuf,
@@ -64,7 +65,7 @@ pub enum FileError {
         wanted: &'static str,
     },
     /// Others than the owner can change it, or put something else in its place.
-    #[error("`{}` has mode {mode:04o}, so others can change what is read; hint: chmod go-w '{}'", path.display(), path.display())]
+    #[error("`{}` has mode {mode:04o}, so others can change what is read", path.display())]
     Writable {
         /// The file, or a folder above it.
         path: PathBuf,
@@ -72,7 +73,7 @@ pub enum FileError {
         mode: u32,
     },
     /// It belongs to somebody whom we do not take it from.
-    #[error("`{}` belongs to uid {owner}, not to root, to us (uid {us}) or to the account `{ACCOUNT}`; hint: chown root '{}'", path.display(), path.display())]
+    #[error("`{}` belongs to uid {owner}, not to root, to us (uid {us}) or to the account `{ACCOUNT}`", path.display())]
     Owner {
         /// The file, or a folder above it.
         path: PathBuf,
@@ -83,8 +84,16 @@ pub enum FileError {
     },
 }
 
-// Its hints stand in its texts, on the same line.
-impl Hint for FileError {}
+impl Hint for FileError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Open { path, wanted, .. } => Some(format!("chmod {wanted} '{}'", path.display()).into()),
+            Self::Writable { path, .. } => Some(format!("chmod go-w '{}'", path.display()).into()),
+            Self::Owner { path, .. } => Some(format!("chown root '{}'", path.display()).into()),
+            Self::Io { .. } | Self::Kind { .. } => None,
+        }
+    }
+}
 
 /// Reads a file that says what we do, through symbolic links.
 ///
@@ -313,7 +322,7 @@ mod tests {
         for bits in [0o660, 0o602, 0o666, 0o777] {
             let refused = read_configuration(&folder.file("config", bits)).unwrap_err();
             assert!(matches!(refused, FileError::Writable { mode, .. } if mode == bits), "{refused}");
-            assert!(refused.to_string().contains("hint: chmod go-w '"), "{refused}");
+            assert!(refused.hint().unwrap().starts_with("chmod go-w '"), "{refused}");
         }
     }
 
@@ -343,7 +352,7 @@ mod tests {
         chown(&path, Some(420_001), None).unwrap();
         let refused = read_configuration(&path).unwrap_err();
         assert!(matches!(refused, FileError::Owner { owner: 420_001, us: 0, .. }), "{refused}");
-        assert!(refused.to_string().contains("hint: chown root '"), "{refused}");
+        assert!(refused.hint().unwrap().starts_with("chown root '"), "{refused}");
         assert!(matches!(check_code(&path), Err(FileError::Owner { .. })));
         chown(&path, Some(0), None).unwrap();
         chown(&folder.0, Some(420_001), None).unwrap();

@@ -17,6 +17,11 @@ pub trait Hint: fmt::Display {
     fn in_full(&self) -> InFull<'_, Self> {
         InFull(self)
     }
+
+    /// The same on one line, for a list that has a line for each.
+    fn on_one_line(&self) -> String {
+        self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; hint: {hint}"))
+    }
 }
 
 /// See [`Hint::in_full`].
@@ -56,5 +61,7 @@ mod tests {
         assert_eq!(Full(true).to_string(), "the disk is full");
         assert_eq!(Full(true).in_full().to_string(), "the disk is full\nhint: remove something");
         assert_eq!(Full(false).in_full().to_string(), "the disk is full");
+        assert_eq!(Full(true).on_one_line(), "the disk is full; hint: remove something");
+        assert_eq!(Full(false).on_one_line(), "the disk is full");
     }
 }

@@ -66,7 +66,7 @@
 //! people   → dependency, grant, hint
 //! cluster  → dependency, grant, hint, rbac
 //! ca       → files, grant, hint
-//! config   → ca, files, grant, people
+//! config   → ca, files, grant, hint, people
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail

@@ -184,7 +184,7 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
                 tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
             }
             Err(error) => {
-                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, %error, "it could not be told, or not be taken away yet, what a binding of no open grant is");
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, error = %error.in_full(), "it could not be told, or not be taken away yet, what a binding of no open grant is");
             }
         }
     }
@@ -221,7 +221,7 @@ async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> 
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(cluster = %name, role, namespace, %error, "a role of a grant that has ended could not be taken away yet");
+                tracing::warn!(cluster = %name, role, namespace, error = %error.in_full(), "a role of a grant that has ended could not be taken away yet");
             }
         }
     }

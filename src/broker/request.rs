@@ -262,7 +262,7 @@ async fn tried(site: &Site, binding: Binding) -> Result<DryRun, ClusterError> {
             | ClusterError::NotFound { .. }
             | ClusterError::Conflict { .. }
             | ClusterError::Rejected { .. }),
-        ) => Some(refused.in_full().to_string().replace('\n', "; ")),
+        ) => Some(refused.on_one_line()),
         Err(failure) => return Err(failure),
     };
     Ok(DryRun { binding, refused })

@@ -5,6 +5,8 @@
 //! certificate besides. It knows no files and no clock: the caller compares the validity. Called when an
 //! authority is opened, made, renewed, imported or shown.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use rcgen::string::{BmpString, Ia5String, PrintableString, TeletexString, UniversalString};
 use rcgen::{CertificateParams, DistinguishedName, DnType, DnValue, KeyIdMethod};
@@ -21,6 +23,7 @@ use x509_parser::x509::X509Name;
 
 use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
+use crate::hint::Hint;
 
 use super::der::whole_second;
 use super::key::SignError;
@@ -33,17 +36,28 @@ pub enum ChainError {
     Malformed {
         /// Which.
         what: String,
-        /// What is wrong and what would be right.
+        /// What is wrong with it.
         why: String,
+        /// What would be right.
+        hint: Option<&'static str>,
     },
     /// They are not a chain from an issuing certificate of ours to a root.
     #[error("the certificate `{subject}` {why}")]
     Fault {
         /// The subject of the certificate at fault.
         subject: String,
-        /// What is wrong with it and what would be right.
+        /// What is wrong with it.
         why: String,
+        /// What would be right.
+        hint: Option<&'static str>,
     },
+}
+
+impl Hint for ChainError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let (Self::Malformed { hint, .. } | Self::Fault { hint, .. }) = self;
+        hint.map(Cow::Borrowed)
+    }
 }
 
 /// What is to be known of one certificate.
@@ -78,8 +92,8 @@ impl Chain {
         let (Some(issuing), Some(root), true) = (parsed.first(), parsed.last(), parsed.len() > 1) else {
             return Err(ChainError::Malformed {
                 what: "the certificates".to_owned(),
-                why: "are not a chain; hint: give the issuing certificate, those between, and the root, in this order"
-                    .to_owned(),
+                why: "are not a chain".to_owned(),
+                hint: Some("give the issuing certificate, those between, and the root, in this order"),
             });
         };
         for pair in parsed.windows(2) {
@@ -92,7 +106,7 @@ impl Chain {
         }
         issuing_rules(issuing)?;
         if root.subject().as_raw() != root.issuer().as_raw() {
-            return Err(fault(root, "is the last one but not self-signed; hint: add the root at the end"));
+            return Err(fault(root, "is the last one but not self-signed", "add the root at the end"));
         }
         signed_by(root, root)?;
         Ok(Self {
@@ -165,7 +179,8 @@ pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), ChainE
         Ok((_, tbs)) if tbs.issuer().as_raw() == issuing.subject().as_raw() => Ok(()),
         _ => Err(fault(
             &issuing,
-            "has a subject that can't be written the same way again; hint: take the subject of `jitd ca csr`",
+            "has a subject that can't be written the same way again",
+            "take the subject of `jitd ca csr`",
         )),
     }
 }
@@ -177,14 +192,16 @@ fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
         _ => {
             return Err(fault(
                 certificate,
-                "may have authorities below it, an issuing certificate may not; hint: have it made with basicConstraints pathlen:0",
+                "may have authorities below it, an issuing certificate may not",
+                "have it made with basicConstraints pathlen:0",
             ));
         }
     }
     if !has_key_identifier(certificate) {
         return Err(fault(
             certificate,
-            "has no subjectKeyIdentifier; hint: every authority has one (RFC 5280 section 4.2.1.2)",
+            "has no subjectKeyIdentifier",
+            "every authority has one (RFC 5280 section 4.2.1.2)",
         ));
     }
     Ok(())
@@ -197,22 +214,19 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
         Some(BasicConstraints { ca: true, path_len_constraint: Some(allowed) })
             if usize::try_from(*allowed).is_ok_and(|allowed| below <= allowed) => {}
         Some(BasicConstraints { ca: true, .. }) => {
-            return Err(fault(certificate, "allows fewer authorities below it than there are (pathlen)"));
+            return Err(fault(certificate, "allows fewer authorities below it than there are (pathlen)", None));
         }
-        _ => return Err(fault(certificate, "is not an authority's; hint: it needs basicConstraints CA:TRUE")),
+        _ => return Err(fault(certificate, "is not an authority's", "it needs basicConstraints CA:TRUE")),
     }
-    let usage = certificate.key_usage().map_err(|_| fault(certificate, "has a keyUsage that can't be read"))?;
+    let usage = certificate.key_usage().map_err(|_| fault(certificate, "has a keyUsage that can't be read", None))?;
     if !usage.is_some_and(|usage| KeyUsage::key_cert_sign(usage.value)) {
-        return Err(fault(certificate, "may not sign certificates; hint: it needs keyUsage keyCertSign"));
+        return Err(fault(certificate, "may not sign certificates", "it needs keyUsage keyCertSign"));
     }
     let purposes = certificate
         .extended_key_usage()
-        .map_err(|_| fault(certificate, "has an extendedKeyUsage that can't be read"))?;
+        .map_err(|_| fault(certificate, "has an extendedKeyUsage that can't be read", None))?;
     if purposes.is_some_and(|purposes| !purposes.value.client_auth && !purposes.value.any) {
-        return Err(fault(
-            certificate,
-            "is not for clients; hint: extendedKeyUsage has to be absent or hold clientAuth",
-        ));
+        return Err(fault(certificate, "is not for clients", "extendedKeyUsage has to be absent or hold clientAuth"));
     }
     // A verifier refuses a critical extension it does not know (RFC 5280 section 4.2), and Go's takes
     // no name constraints on directory names, the only names our certificates have.
@@ -225,10 +239,8 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
     match certificate.extensions().iter().find(|extension| extension.critical && !known.contains(&extension.oid)) {
         Some(extension) => Err(fault(
             certificate,
-            &format!(
-                "has the critical extension {}, which the API server may refuse; hint: have it made without",
-                extension.oid
-            ),
+            &format!("has the critical extension {}, which the API server may refuse", extension.oid),
+            "have it made without",
         )),
         None => Ok(()),
     }
@@ -239,7 +251,8 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
     if certificate.issuer().as_raw() != issuer.subject().as_raw() {
         return Err(fault(
             certificate,
-            &format!("was not issued by `{name}`; hint: order them from the issuing certificate up to the root"),
+            &format!("was not issued by `{name}`"),
+            "order them from the issuing certificate up to the root",
         ));
     }
     let strong = [
@@ -255,19 +268,20 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
     {
         return Err(fault(
             certificate,
-            "is signed with an algorithm that is not taken; hint: ECDSA P-256 or P-384, Ed25519, or RSA, with SHA-2",
+            "is signed with an algorithm that is not taken",
+            "ECDSA P-256 or P-384, Ed25519, or RSA, with SHA-2",
         ));
     }
     certificate
         .verify_signature(Some(issuer.public_key()))
-        .map_err(|_| fault(certificate, &format!("does not carry the signature of `{name}`")))
+        .map_err(|_| fault(certificate, &format!("does not carry the signature of `{name}`"), None))
 }
 
 fn constraints<'a>(certificate: &'a X509Certificate<'_>) -> Result<Option<&'a BasicConstraints>, ChainError> {
     certificate
         .basic_constraints()
         .map(|extension| extension.map(|extension| extension.value))
-        .map_err(|_| fault(certificate, "has basicConstraints that can't be read"))
+        .map_err(|_| fault(certificate, "has basicConstraints that can't be read", None))
 }
 
 fn has_key_identifier(certificate: &X509Certificate<'_>) -> bool {
@@ -284,7 +298,7 @@ fn key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> 
 fn issuer(certificate: &X509Certificate<'_>) -> Result<CertificateParams, ChainError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name_of(certificate.subject()).map_err(|what| {
-        fault(certificate, &format!("has {what} in its subject; hint: have it made with the subject of `jitd ca csr`"))
+        fault(certificate, &format!("has {what} in its subject"), "have it made with the subject of `jitd ca csr`")
     })?;
     if let Some(identifier) = key_identifier(certificate) {
         params.key_identifier_method = KeyIdMethod::PreSpecified(identifier.to_vec());
@@ -358,10 +372,11 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, ChainError> {
         _ => Err(ChainError::Malformed {
             what: format!("the certificate with SHA-256 {}", sha256_hex(der)),
             why: "is not one X.509 certificate in DER".to_owned(),
+            hint: None,
         }),
     }
 }
 
-fn fault(certificate: &X509Certificate<'_>, why: &str) -> ChainError {
-    ChainError::Fault { subject: printed(certificate.subject()), why: why.to_owned() }
+fn fault(certificate: &X509Certificate<'_>, why: &str, hint: impl Into<Option<&'static str>>) -> ChainError {
+    ChainError::Fault { subject: printed(certificate.subject()), why: why.to_owned(), hint: hint.into() }
 }

@@ -7,6 +7,7 @@
 //! ```
 //! A plain text is never written where a sealed one can be. Called by a key's place, a token's PIN and the store.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::DirBuilder;
 use std::io::{self, Read, Write};
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 
 use super::disk::{self, Existing};
 
@@ -34,20 +36,16 @@ const MAX_BYTES: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     /// The service runs without it.
-    #[error(
-        "systemd gave this service no credential `{0}`; hint: `systemctl cat jitd` shows its `LoadCredential…=` lines, after a change `systemctl daemon-reload` and `systemctl restart jitd`"
-    )]
+    #[error("systemd gave this service no credential `{0}`")]
     NotGiven(CredentialName),
     /// There is none.
-    #[error(
-        "there is no `{SEALED}/{0}` and no `{PLAIN}/{0}`; hint: `jitd init`, `jitd ca seal` or `systemd-creds encrypt --name={0}` makes it"
-    )]
+    #[error("there is no `{SEALED}/{0}` and no `{PLAIN}/{0}`")]
     Missing(CredentialName),
     /// Somebody other than root asks outside of the service.
-    #[error("the credential `{0}` is for the service and for root only; hint: run this with sudo")]
+    #[error("the credential `{0}` is for the service and for root only")]
     RootOnly(CredentialName),
     /// `systemd-creds` failed.
-    #[error("`systemd-creds {verb}` failed for the credential `{name}`: {why}; hint: {hint}")]
+    #[error("`systemd-creds {verb}` failed for the credential `{name}`: {why}")]
     Tool {
         /// The credential.
         name: CredentialName,
@@ -59,14 +57,10 @@ pub enum CredentialError {
         hint: &'static str,
     },
     /// What was sealed reads differently.
-    #[error(
-        "the credential `{0}` was sealed, but reads differently; nothing was removed; hint: look at the disk and the TPM, then try again"
-    )]
+    #[error("the credential `{0}` was sealed, but reads differently; nothing was removed")]
     ReadBack(CredentialName),
     /// Another key lies there.
-    #[error(
-        "the credential `{name}` holds another key than `{other}`; hint: remove the one that is not the authority's: {path}"
-    )]
+    #[error("the credential `{name}` holds another key than `{other}`")]
     OtherKey {
         /// The credential.
         name: CredentialName,
@@ -78,6 +72,22 @@ pub enum CredentialError {
     /// A file is not as it should be.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl Hint for CredentialError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::NotGiven(_) => "`systemctl cat jitd` shows its `LoadCredential…=` lines, after a change `systemctl daemon-reload` and `systemctl restart jitd`".into(),
+            Self::Missing(name) => {
+                format!("`jitd init`, `jitd ca seal` or `systemd-creds encrypt --name={name}` makes it").into()
+            }
+            Self::RootOnly(_) => "run this with sudo".into(),
+            Self::Tool { hint, .. } => (*hint).into(),
+            Self::ReadBack(_) => "look at the disk and the TPM, then try again".into(),
+            Self::OtherKey { path, .. } => format!("remove the one that is not the authority's: {path}").into(),
+            Self::File(error) => return error.hint(),
+        })
+    }
 }
 
 /// The name of a credential: 1 to 80 of `A-Z a-z 0-9 . _ -`, no dot first.

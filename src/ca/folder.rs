@@ -10,6 +10,7 @@
 //! Key and certificates are one file, so no reader ever sees a key with another one's certificate. It decides nothing.
 //! Called by a key's place and by the store.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -54,14 +55,16 @@ pub enum CaError {
     Malformed {
         /// The file, or what was given.
         what: String,
-        /// What is wrong and what would be right.
+        /// What is wrong with it.
         why: String,
+        /// What would be right.
+        hint: Option<&'static str>,
     },
     /// The certificates are not a chain from an issuing certificate of ours to a root.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A private key and a certificate do not belong together.
-    #[error("the key in {key} is not the key of the certificate `{certificate}`; {hint}")]
+    #[error("the key in {key} is not the key of the certificate `{certificate}`")]
     KeyMismatch {
         /// Where the key is.
         key: String,
@@ -71,13 +74,13 @@ pub enum CaError {
         hint: &'static str,
     },
     /// Something that would be made exists already.
-    #[error("`{}` is already there and is never overwritten; hint: `jitd ca renew` replaces the issuing certificate, another folder makes another authority", path.display())]
+    #[error("`{}` is already there and is never overwritten", path.display())]
     AlreadyThere {
         /// The file.
         path: PathBuf,
     },
     /// There is no key that waits for a certificate.
-    #[error("no key waits for a certificate in `{}`; hint: `jitd ca csr` makes one and a request for it", folder.display())]
+    #[error("no key waits for a certificate in `{}`", folder.display())]
     NothingPending {
         /// The authority's folder.
         folder: PathBuf,
@@ -87,19 +90,38 @@ pub enum CaError {
     NothingToSeal {
         /// What there is instead.
         why: String,
+        /// What makes one.
+        hint: Option<&'static str>,
     },
     /// A key in a token is not replaced by us.
-    #[error(
-        "the key `{object}` stays in its token; hint: for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
-    )]
+    #[error("the key `{object}` stays in its token")]
     TokenKeyStays {
         /// The key's label.
         object: String,
     },
 }
 
-// Its hints stand in its texts, on the same line.
-impl Hint for CaError {}
+impl Hint for CaError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        let hint = match self {
+            Self::File(error) => return error.hint(),
+            Self::Credential(error) => return error.hint(),
+            Self::Token(error) => return error.hint(),
+            Self::Sign(error) => return error.hint(),
+            Self::Chain(error) => return error.hint(),
+            Self::Malformed { hint, .. } | Self::NothingToSeal { hint, .. } => return hint.map(Cow::Borrowed),
+            Self::KeyMismatch { hint, .. } => *hint,
+            Self::AlreadyThere { .. } => {
+                "`jitd ca renew` replaces the issuing certificate, another folder makes another authority"
+            }
+            Self::NothingPending { .. } => "`jitd ca csr` makes one and a request for it",
+            Self::TokenKeyStays { .. } => {
+                "for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
+            }
+        };
+        Some(hint.into())
+    }
+}
 
 impl From<FileError> for CaError {
     fn from(error: FileError) -> Self {
@@ -141,9 +163,10 @@ pub(super) fn read_key(path: &Path) -> Result<CaKey, CaError> {
 
 /// The one private key in a text that is called `what`.
 pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
-    CaKey::from_pem(text).map_err(|why| CaError::Malformed { what: what.to_owned(), why })
+    let hint = Some("a key is one unencrypted `PRIVATE KEY` (PKCS#8), on P-256");
+    CaKey::from_pem(text).map_err(|why| CaError::Malformed { what: what.to_owned(), why, hint })
 }
 
 pub(super) fn malformed(path: &Path, why: &str) -> CaError {
-    CaError::Malformed { what: format!("`{}`", path.display()), why: why.to_owned() }
+    CaError::Malformed { what: format!("`{}`", path.display()), why: why.to_owned(), hint: None }
 }

@@ -5,6 +5,7 @@
 //! puts the certificate together without encoding it again. Private keys leave here only as PEM that is
 //! wiped from memory. Called by the authority and its store.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 
 use aws_lc_rs::rand::{self, SystemRandom};
@@ -34,15 +35,13 @@ pub enum SignError {
     #[error("the bytes to sign are not those that were prepared")]
     OtherBytes,
     /// The issuing certificate, or one above it, is over.
-    #[error(
-        "the authority's certificates were valid until {not_after}; hint: `jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI"
-    )]
+    #[error("the authority's certificates were valid until {not_after}")]
     Expired {
         /// The last second of validity.
         not_after: Timestamp,
     },
     /// The issuing certificate, or one above it, is not valid yet.
-    #[error("the authority's certificates are valid from {not_before} on; hint: compare this host's clock")]
+    #[error("the authority's certificates are valid from {not_before} on")]
     NotYetValid {
         /// The first second of validity.
         not_before: Timestamp,
@@ -54,7 +53,7 @@ pub enum SignError {
         until: Timestamp,
     },
     /// A host name that can't stand in the daemon's own certificate.
-    #[error("the host name {host} can't stand in a certificate; hint: 1 to {longest} of A-Z a-z 0-9 . -")]
+    #[error("the host name {host} can't stand in a certificate")]
     HostName {
         /// The name, escaped.
         host: String,
@@ -75,8 +74,24 @@ pub enum SignError {
     Encode(#[from] rcgen::Error),
 }
 
-// Its hints stand in its texts, on the same line.
-impl Hint for SignError {}
+impl Hint for SignError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Expired { .. } => {
+                Some("`jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI".into())
+            }
+            Self::NotYetValid { .. } => Some("compare this host's clock".into()),
+            Self::HostName { longest, .. } => Some(format!("1 to {longest} of A-Z a-z 0-9 . -").into()),
+            Self::Token(error) => error.hint(),
+            Self::OtherKey
+            | Self::OwnKey
+            | Self::OtherBytes
+            | Self::TooShort { .. }
+            | Self::Crypto { .. }
+            | Self::Encode(_) => None,
+        }
+    }
+}
 
 /// Octets of a serial number.
 pub(super) const SERIAL_LENGTH: usize = 16;
@@ -121,10 +136,7 @@ impl CaKey {
             match block.tag {
                 "PRIVATE KEY" => keys.push(block.contents),
                 "CERTIFICATE" => {}
-                other => {
-                    let other = other.escape_default();
-                    return Err(format!("holds a `{other}`; hint: keys are unencrypted PKCS#8, `PRIVATE KEY`"));
-                }
+                other => return Err(format!("holds a `{}`", other.escape_default())),
             }
         }
         match keys.as_slice() {

@@ -78,6 +78,7 @@ impl Authority {
         let (root, issuing_and_between) = bundle.certificates.split_last().ok_or(CaError::Malformed {
             what: format!("`{}`", folder.join(place.certificates()).display()),
             why: "holds no certificate".to_owned(),
+            hint: None,
         })?;
         let (not_before, not_after, own_keys) = (chain.not_before(), chain.not_after(), chain.keys().to_vec());
         let issuer = chain.into_issuer();

@@ -111,7 +111,7 @@ impl Bundle {
             return Err(CaError::KeyMismatch {
                 key: place.to_string(),
                 certificate: chain.issuing_subject().to_owned(),
-                hint: "hint: after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
+                hint: "after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
             });
         }
         Ok(chain)

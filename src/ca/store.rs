@@ -179,14 +179,17 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
         KeyPlace::File => (read_key(&path)?, format!("`{}`", path.display())),
         KeyPlace::Credential(_) | KeyPlace::Token(_) => (place.key(folder, Attempt::ByHand)?, place.to_string()),
     };
-    let certificates = pem::certificates(chain_pem)
-        .ok_or_else(|| CaError::Malformed { what: "the given chain".to_owned(), why: pem::DAMAGED.to_owned() })?;
+    let certificates = pem::certificates(chain_pem).ok_or_else(|| CaError::Malformed {
+        what: "the given chain".to_owned(),
+        why: pem::DAMAGED.to_owned(),
+        hint: None,
+    })?;
     let chain = Chain::check(&certificates)?;
     if *chain.issuing_key() != key.hash() {
         return Err(CaError::KeyMismatch {
             key: called,
             certificate: chain.issuing_subject().to_owned(),
-            hint: "hint: the first certificate has to be the answer to the last `jitd ca csr`",
+            hint: "the first certificate has to be the answer to the last `jitd ca csr`",
         });
     }
     chain.valid_at(now)?;
@@ -232,7 +235,7 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
         KeyPlace::File => CredentialName::of(cluster),
         KeyPlace::Credential(name) => name.clone(),
         KeyPlace::Token(_) => {
-            return Err(CaError::NothingToSeal { why: format!("it is {place}, and stays there") });
+            return Err(CaError::NothingToSeal { why: format!("it is {place}, and stays there"), hint: None });
         }
     };
     let path = folder.join(ISSUING);
@@ -250,7 +253,8 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
         }
     } else if sealed.is_none() {
         return Err(CaError::NothingToSeal {
-            why: format!("`{}` is not there; hint: `jitd init` or `jitd ca renew --new-key`", path.display()),
+            why: format!("`{}` is not there", path.display()),
+            hint: Some("`jitd init` or `jitd ca renew --new-key`"),
         });
     }
     // Whatever was written is read again, as the service will get it.
@@ -296,7 +300,7 @@ fn issued(
         return Err(CaError::KeyMismatch {
             key: "the root key's file".to_owned(),
             certificate: facts.subject,
-            hint: "hint: name the right file with --root-key; under another PKI's root use `jitd ca csr` and `jitd ca import`",
+            hint: "name the right file with --root-key; under another PKI's root use `jitd ca csr` and `jitd ca import`",
         });
     }
     let (not_before, not_after) = validity(i64::from(days).saturating_mul(86_400), now);

@@ -29,6 +29,7 @@ use crate::grant::glass::BreakGlassRecord;
 use crate::grant::refusal::Code;
 use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, PersonName};
 use crate::grant::{Grant, GrantId, Phase};
+use crate::hint::Hint;
 
 const PEM_FORM: ::pem::EncodeConfig = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
 
@@ -665,7 +666,7 @@ fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
     let above = format!("{}{}", company.between_pem, company.root_pem);
     let refused = |what: &str, answer: &str, above: &str| {
         let error = store::import(&folder.path(), &KeyPlace::File, &format!("{answer}{above}"), now()).expect_err(what);
-        error.to_string()
+        error.on_one_line()
     };
     let with = |change: fn(&mut CertificateParams)| company.answer(&key, change);
     let mut told = String::new();

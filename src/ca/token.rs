@@ -5,6 +5,7 @@
 //! that went away is looked for again at the next signature; until it is back each signature fails with a sentence.
 //! Called by a key and its place.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use cryptoki::types::AuthPin;
 use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
+use crate::hint::Hint;
 
 use super::credential::{self, CredentialError, CredentialName};
 use super::der::{element, sha256};
@@ -70,7 +72,7 @@ pub enum Attempt {
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// The library can't be loaded or used.
-    #[error("the PKCS#11 module `{}` can't be used: {why}; hint: `module` is the path of the token's library", path.display())]
+    #[error("the PKCS#11 module `{}` can't be used: {why}", path.display())]
     Module {
         /// The library.
         path: PathBuf,
@@ -78,7 +80,7 @@ pub enum TokenError {
         why: String,
     },
     /// No slot has the token.
-    #[error("no token `{token}` in a slot of `{}`; hint: plug it in, or compare with the labels that are there: {found}", module.display())]
+    #[error("no token `{token}` in a slot of `{}`", module.display())]
     NoToken {
         /// The label.
         token: String,
@@ -88,7 +90,7 @@ pub enum TokenError {
         found: String,
     },
     /// Several slots have a token of that label.
-    #[error("{count} tokens are labelled `{token}`; hint: give each a label of its own")]
+    #[error("{count} tokens are labelled `{token}`")]
     TokenTwice {
         /// The label.
         token: String,
@@ -96,9 +98,7 @@ pub enum TokenError {
         count: usize,
     },
     /// The PIN is wrong.
-    #[error(
-        "the token `{token}` refused the PIN in {pin}; it is not tried again, so that the token does not lock; hint: mend the PIN, then `jitd ca show` tries it once"
-    )]
+    #[error("the token `{token}` refused the PIN in {pin}; it is not tried again, so that the token does not lock")]
     PinRefused {
         /// The token's label.
         token: String,
@@ -106,9 +106,7 @@ pub enum TokenError {
         pin: PinPlace,
     },
     /// The PIN may be wrong, and few tries are left.
-    #[error(
-        "the token `{token}` counts a wrong PIN, so none is tried here; hint: `jitd ca show` tries the one in {pin} once, and a right one ends the count"
-    )]
+    #[error("the token `{token}` counts a wrong PIN, so none is tried here")]
     PinDoubtful {
         /// The token's label.
         token: String,
@@ -116,7 +114,7 @@ pub enum TokenError {
         pin: PinPlace,
     },
     /// The token takes no PIN any more, or only one more.
-    #[error("the token `{token}` {why}; hint: its own administration tool resets the PIN with the security officer's")]
+    #[error("the token `{token}` {why}")]
     PinLocked {
         /// The token's label.
         token: String,
@@ -124,9 +122,7 @@ pub enum TokenError {
         why: &'static str,
     },
     /// There is no such key.
-    #[error(
-        "the token `{token}` has no private key labelled `{object}`; hint: `jitd init`, `jitd ca renew` or `jitd ca csr` makes it"
-    )]
+    #[error("the token `{token}` has no private key labelled `{object}`")]
     NoObject {
         /// The token's label.
         token: String,
@@ -134,7 +130,7 @@ pub enum TokenError {
         object: String,
     },
     /// There are several.
-    #[error("the token `{token}` has {count} {what} labelled `{object}`; hint: give the right one a label of its own")]
+    #[error("the token `{token}` has {count} {what} labelled `{object}`")]
     ObjectTwice {
         /// The token's label.
         token: String,
@@ -146,9 +142,7 @@ pub enum TokenError {
         count: usize,
     },
     /// It is no key for us.
-    #[error(
-        "the key `{object}` of the token `{token}` {why}; hint: a P-256 key pair that may sign is needed, private and public key under one label"
-    )]
+    #[error("the key `{object}` of the token `{token}` {why}")]
     ObjectKind {
         /// The token's label.
         token: String,
@@ -158,9 +152,7 @@ pub enum TokenError {
         why: &'static str,
     },
     /// The token has another key than before, or signed with another.
-    #[error(
-        "the token `{token}` has another key `{object}` than the one that was opened; hint: `jitd ca show`, and restart jitd when the change was meant"
-    )]
+    #[error("the token `{token}` has another key `{object}` than the one that was opened")]
     Changed {
         /// The token's label.
         token: String,
@@ -168,7 +160,7 @@ pub enum TokenError {
         object: String,
     },
     /// A call failed.
-    #[error("the token `{token}` failed to {doing}: {why}; hint: is it plugged in, and does its own tool reach it?")]
+    #[error("the token `{token}` failed to {doing}: {why}")]
     Failed {
         /// The token's label.
         token: String,
@@ -186,6 +178,33 @@ pub enum TokenError {
     /// The cryptographic library failed.
     #[error("the cryptographic library failed to give random bytes")]
     NoRandom,
+}
+
+impl Hint for TokenError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        Some(match self {
+            Self::Module { .. } => "`module` is the path of the token's library".into(),
+            Self::NoToken { found, .. } => {
+                format!("plug it in, or compare with the labels that are there: {found}").into()
+            }
+            Self::TokenTwice { .. } => "give each a label of its own".into(),
+            Self::PinRefused { .. } => "mend the PIN, then `jitd ca show` tries it once".into(),
+            Self::PinDoubtful { pin, .. } => {
+                format!("`jitd ca show` tries the one in {pin} once, and a right one ends the count").into()
+            }
+            Self::PinLocked { .. } => "its own administration tool resets the PIN with the security officer's".into(),
+            Self::NoObject { .. } => "`jitd init`, `jitd ca renew` or `jitd ca csr` makes it".into(),
+            Self::ObjectTwice { .. } => "give the right one a label of its own".into(),
+            Self::ObjectKind { .. } => {
+                "a P-256 key pair that may sign is needed, private and public key under one label".into()
+            }
+            Self::Changed { .. } => "`jitd ca show`, and restart jitd when the change was meant".into(),
+            Self::Failed { .. } => "is it plugged in, and does its own tool reach it?".into(),
+            Self::Credential(error) => return error.hint(),
+            Self::File(error) => return error.hint(),
+            Self::NoRandom => return None,
+        })
+    }
 }
 
 /// A key pair in a token, opened.

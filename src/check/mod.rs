@@ -90,20 +90,12 @@ impl Finding {
         Self { cluster: cluster.to_string(), check: check.to_owned(), verdict: Verdict::Fault, found, hint }
     }
 
-    /// The daemon can't even try to reach this cluster: `why`, with its hint if it has one.
+    /// The daemon can't even try to reach this cluster.
     #[must_use]
-    pub fn unusable(cluster: &ClusterName, why: &str) -> Self {
-        let (found, hint) = parted(why);
-        let hint = hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
-        Self { cluster: cluster.to_string(), check: "credential".to_owned(), verdict: Verdict::Fault, found, hint }
-    }
-}
-
-/// A message of ours in its two parts.
-fn parted(message: &str) -> (String, Option<String>) {
-    match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
-        Some((found, hint)) => (found.to_owned(), Some(hint.to_owned())),
-        None => (message.to_owned(), None),
+    pub fn unusable(cluster: &ClusterName, error: &impl Hint) -> Self {
+        let finding = Self::fault(cluster, "credential", error);
+        let hint = finding.hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
+        Self { hint, ..finding }
     }
 }
 

@@ -11,13 +11,15 @@ mod keys;
 mod policy_files;
 mod read;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
-use crate::grant::policy::Policy;
+use crate::grant::policy::{self, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::times::{Rates, Times};
+use crate::hint::Hint;
 use crate::people::People;
 
 pub use self::host::{HostName, NoHostName};
@@ -72,10 +74,40 @@ pub struct ClusterConfig {
     pub kubeconfig: Option<PathBuf>,
 }
 
-/// What is wrong with the files, a sentence each.
+/// What is wrong with the files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Faults(pub Vec<Fault>);
+
+impl Faults {
+    /// A line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        self.0.iter().map(Fault::on_one_line).collect()
+    }
+}
+
+/// One thing that is wrong with a file: a sentence that names the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.join("\n"))]
-pub struct Faults(pub Vec<String>);
+#[error("{why}")]
+pub struct Fault {
+    /// The sentence.
+    pub why: String,
+    /// What to do about it.
+    pub hint: Option<Cow<'static, str>>,
+}
+
+impl Fault {
+    /// What is wrong with the policy or the guardrails in the file at `path`.
+    fn of_policy(fault: &policy::Fault, path: &Path) -> Self {
+        Self { why: fault.at(path.display()), hint: Some(fault.hint.clone().into()) }
+    }
+}
+
+impl Hint for Fault {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        self.hint.clone()
+    }
+}
 
 impl Config {
     /// The keys of `config.yaml` in which `new` is another, and which a daemon that runs with this one does not take up.

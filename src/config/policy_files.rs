@@ -9,8 +9,9 @@ use crate::files::{self, FileError};
 use crate::grant::digest::sha256_hex;
 use crate::grant::policy::{Loaded, Policy, Source};
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 
-use super::{ClusterConfig, Faults};
+use super::{ClusterConfig, Fault, Faults};
 
 /// The files that say who may ask for what. They are read at the start, and again when the daemon is told to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,8 +51,8 @@ impl PolicyFiles {
             }),
             Some((Err(wrong), _)) => {
                 faults.extend(wrong.iter().map(|fault| match fault.file {
-                    Source::Policy => fault.at(self.policy.display()),
-                    Source::Guardrails => fault.at(guardrails_path.display()),
+                    Source::Policy => Fault::of_policy(fault, &self.policy),
+                    Source::Guardrails => Fault::of_policy(fault, &guardrails_path),
                 }));
                 Err(Faults(faults))
             }
@@ -67,9 +68,8 @@ impl PolicyFiles {
     pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults> {
         let found = self.read_by(strictly)?;
         let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
-        let faults: Vec<String> = missing
-            .map(|name| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display()))
-            .collect();
+        let why = |name: &ClusterName| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display());
+        let faults: Vec<Fault> = missing.map(|name| Fault { why: why(name), hint: None }).collect();
         if faults.is_empty() { Ok(found) } else { Err(Faults(faults)) }
     }
 }
@@ -81,10 +81,10 @@ pub(super) enum Unread {
 }
 
 impl Unread {
-    pub(super) fn at(&self, path: &Path) -> String {
+    pub(super) fn at(&self, path: &Path) -> Fault {
         match self {
-            Self::System(error) => format!("`{}`: {error}", path.display()),
-            Self::NotTrusted(error) => error.to_string(),
+            Self::System(error) => Fault { why: format!("`{}`: {error}", path.display()), hint: None },
+            Self::NotTrusted(error) => Fault { why: error.to_string(), hint: error.hint() },
         }
     }
 

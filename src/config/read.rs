@@ -14,7 +14,7 @@ use crate::people::People;
 
 use super::file::{ClusterFile, ConfigFile, PersonFile, beside};
 use super::policy_files::strictly;
-use super::{ClusterConfig, Config, Faults, HostName, NoHostName, PolicyFiles};
+use super::{ClusterConfig, Config, Fault, Faults, HostName, NoHostName, PolicyFiles};
 
 impl Config {
     /// Reads `path`, and the policy and the guardrails that it names.
@@ -31,8 +31,9 @@ impl Config {
     /// Everything that is wrong with `path` itself.
     pub fn read_without_policy(path: &Path) -> Result<Self, Faults> {
         Self::read_with(path, |_, _| {
-            let policy = Policy::read("rules: []", None)
-                .map_err(|faults| Faults(faults.iter().map(|fault| fault.at("no policy")).collect()))?;
+            let policy = Policy::read("rules: []", None).map_err(|faults| {
+                Faults(faults.iter().map(|fault| Fault::of_policy(fault, Path::new("no policy"))).collect())
+            })?;
             Ok(Loaded { policy, policy_sha256: String::new(), guardrails_sha256: None })
         })
     }
@@ -42,8 +43,8 @@ impl Config {
         read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults>,
     ) -> Result<Self, Faults> {
         let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
-        let file =
-            serde_saphyr::from_str(&text).map_err(|error| Faults(vec![format!("`{}`: {error}", path.display())]))?;
+        let unread = |error| Fault { why: format!("`{}`: {error}", path.display()), hint: None };
+        let file = serde_saphyr::from_str(&text).map_err(|error: serde_saphyr::Error| Faults(vec![unread(error)]))?;
         let written = Written { path, file };
         let mut faults = written.sockets();
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
@@ -84,8 +85,12 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
-    fn fault(&self, why: impl fmt::Display) -> String {
-        format!("`{}`: {why}", self.path.display())
+    fn fault(&self, why: impl fmt::Display) -> Fault {
+        Fault { why: format!("`{}`: {why}", self.path.display()), hint: None }
+    }
+
+    fn fault_with(&self, why: impl fmt::Display, hint: &'static str) -> Fault {
+        Fault { hint: Some(hint.into()), ..self.fault(why) }
     }
 
     /// A path of the file, which is read relative to the file's own folder.
@@ -97,42 +102,44 @@ impl Written<'_> {
         self.path.parent().unwrap_or(Path::new("."))
     }
 
-    fn sockets(&self) -> Vec<String> {
+    fn sockets(&self) -> Vec<Fault> {
         if self.file.admin_socket.as_ref() == Some(&self.file.socket) {
-            vec![self.fault("`adminSocket` and `socket` are one; hint: leave `adminSocket` out")]
+            vec![self.fault_with("`adminSocket` and `socket` are one", "leave `adminSocket` out")]
         } else {
             Vec::new()
         }
     }
 
-    fn host(&self) -> Result<HostName, String> {
-        let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(|why| self.fault(why))?;
+    fn host(&self) -> Result<HostName, Fault> {
+        let unknown = |error| self.fault_with(format!("the host's name can't be read: {error}"), "set `host`");
+        let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(unknown)?;
         name.parse().map_err(|error| match error {
             NoHostName::Label(error) => self.fault(format!("`host` is the first label of the host's name: {error}")),
             NoHostName::Long => self.fault(error),
         })
     }
 
-    fn people(&self) -> Vec<String> {
+    fn people(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
-        let mut fault = |why: String| faults.push(self.fault(why));
         let (mut names, mut uids) = (BTreeSet::new(), BTreeSet::new());
         for person in &self.file.people {
             if !names.insert(&person.name) {
-                fault(format!("person `{}` is declared twice; hint: list every uid under one entry", person.name));
+                let why = format!("person `{}` is declared twice", person.name);
+                faults.push(self.fault_with(why, "list every uid under one entry"));
             }
             if person.name.is_root() {
-                fault("person `root`: root is no person, and the trail calls root so".to_owned());
+                faults.push(self.fault("person `root`: root is no person, and the trail calls root so"));
             }
             if person.uids.is_empty() {
-                fault(format!("person `{}` has no uid; hint: `id -u` prints one", person.name));
+                faults.push(self.fault_with(format!("person `{}` has no uid", person.name), "`id -u` prints one"));
             }
             for uid in &person.uids {
                 if *uid == 0 || *uid == 65534 {
-                    fault(format!("person `{}`: uid {uid} can't be a person", person.name));
+                    faults.push(self.fault(format!("person `{}`: uid {uid} can't be a person", person.name)));
                 }
                 if !uids.insert(*uid) {
-                    fault(format!("uid {uid} belongs to two people; hint: one account is one person"));
+                    faults
+                        .push(self.fault_with(format!("uid {uid} belongs to two people"), "one account is one person"));
                 }
             }
         }
@@ -140,10 +147,10 @@ impl Written<'_> {
     }
 
     /// The clusters, and their faults. What is wrong has a value of no use, so that the policy can be read all the same.
-    fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<String>) {
+    fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<Fault>) {
         let (mut clusters, mut faults) = (BTreeMap::new(), Vec::new());
         if self.file.clusters.is_empty() {
-            faults.push(self.fault("`clusters` is empty; hint: name the one that access is given to"));
+            faults.push(self.fault_with("`clusters` is empty", "name the one that access is given to"));
         }
         for cluster in &self.file.clusters {
             let name = &cluster.name;
@@ -155,7 +162,7 @@ impl Written<'_> {
         (clusters, faults)
     }
 
-    fn cluster(&self, written: &ClusterFile, faults: &mut Vec<String>) -> ClusterConfig {
+    fn cluster(&self, written: &ClusterFile, faults: &mut Vec<Fault>) -> ClusterConfig {
         let ClusterFile { name, server, certificate_authority, authority, kubeconfig, key } = written;
         if !server.starts_with("https://") {
             faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
@@ -187,9 +194,8 @@ impl Written<'_> {
     }
 }
 
-fn host_name() -> Result<String, String> {
-    let name = nix::unistd::gethostname()
-        .map_err(|error| format!("the host's name can't be read: {error}; hint: set `host`"))?;
+fn host_name() -> nix::Result<String> {
+    let name = nix::unistd::gethostname()?;
     Ok(name.to_string_lossy().split('.').next().unwrap_or_default().to_lowercase())
 }
 
@@ -240,7 +246,7 @@ clusters:
             ("policy.yaml", "rules: is a number"),
         ];
         for (fault, (file, why)) in faults.iter().zip(wanted) {
-            assert!(fault.contains(file) && fault.contains(why), "{fault}: {file}: {why}");
+            assert!(fault.why.contains(file) && fault.why.contains(why), "{fault}: {file}: {why}");
         }
         assert_eq!((faults.len(), without_policy), (wanted.len(), wanted.len() - 1), "{faults:#?}");
     }

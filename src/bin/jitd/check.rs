@@ -100,5 +100,5 @@ pub(crate) fn examine(
         }
         Ok(findings)
     });
-    Ok(found.unwrap_or_else(|failure: Failure| vec![Finding::unusable(name, failure.why())]))
+    Ok(found.unwrap_or_else(|failure: Failure| vec![Finding::unusable(name, &failure)]))
 }

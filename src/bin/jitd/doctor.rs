@@ -17,6 +17,7 @@ use jitd::ca::store;
 use jitd::check::{self, Verdict};
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
+use jitd::hint::Hint;
 use nix::unistd::{Uid, User};
 use serde::Serialize;
 
@@ -123,12 +124,9 @@ impl Report {
         self.tell(Verdict::Fault, check, found, Some(fix.into()));
     }
 
-    /// A message of ours, in whose two parts the fix may stand.
-    fn failed(&mut self, check: &str, message: &str, otherwise: &str) {
-        match message.split_once("\nhint: ").or_else(|| message.split_once("; hint: ")) {
-            Some((found, fix)) => self.fault(check, found, fix),
-            None => self.fault(check, message, otherwise),
-        }
+    /// An error of ours, which may know what mends it.
+    fn failed(&mut self, check: &str, error: &impl Hint, otherwise: &'static str) {
+        self.fault(check, error.to_string(), error.hint().unwrap_or(otherwise.into()));
     }
 
     fn skipped(&mut self, check: &str, why: impl Into<String>) {
@@ -173,7 +171,7 @@ impl Report {
             self.ok("configuration", path.display().to_string());
         }
         for fault in faults {
-            let fix = if is_forbidden(&fault) { "run it as root" } else { "mend the file, then `jitd check`" };
+            let fix = if is_forbidden(&fault.why) { "run it as root" } else { "mend the file, then `jitd check`" };
             self.failed(check, &fault, fix);
         }
         (config, Policy::Wrong)
@@ -209,9 +207,9 @@ impl Report {
                 return Signs::No;
             }
             Err(error) => {
-                let why = error.to_string();
-                let fix = if is_forbidden(&why) { "run it as root" } else { "put it back from a backup" };
-                self.failed(&check, &why, fix);
+                let is_forbidden = is_forbidden(&error.to_string());
+                let fix = if is_forbidden { "run it as root" } else { "put it back from a backup" };
+                self.failed(&check, &error, fix);
                 return Signs::No;
             }
         };

@@ -24,6 +24,8 @@ mod print;
 mod serve;
 mod watchdog;
 
+use std::borrow::Cow;
+use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -45,23 +47,34 @@ enum Failure {
     Usage(String),
     /// We could not do it.
     Ours(String),
+    /// An error of the library: what is wrong, and what to do about it.
+    Error { what: String, hint: Option<Cow<'static, str>> },
     /// It was done, and the answer is no; the result says it.
     No,
 }
 
-impl Failure {
-    /// What stderr says; nothing where the result says it.
-    fn why(&self) -> &str {
+/// What stderr says; nothing where the result says it.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(message) | Self::Ours(message) => message,
-            Self::No => "",
+            Self::Usage(what) | Self::Ours(what) | Self::Error { what, .. } => f.write_str(what),
+            Self::No => Ok(()),
+        }
+    }
+}
+
+impl Hint for Failure {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Error { hint, .. } => hint.clone(),
+            Self::Usage(_) | Self::Ours(_) | Self::No => None,
         }
     }
 }
 
 impl<E: std::error::Error + Hint> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Ours(error.in_full().to_string())
+        Self::Error { what: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -93,21 +106,22 @@ fn main() -> ExitCode {
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page } => manual::man(*page),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => told(&message, 2),
-        Err(Failure::Ours(message)) => told(&message, 1),
-        Err(Failure::No) => ExitCode::from(3),
-    }
-}
-
-fn told(message: &str, code: u8) -> ExitCode {
-    say!("jitd: {message}");
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    let code = match failure {
+        Failure::Usage(_) => 2,
+        Failure::Ours(_) | Failure::Error { .. } => 1,
+        Failure::No => return ExitCode::from(3),
+    };
+    say!("jitd: {}", failure.in_full());
     ExitCode::from(code)
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    Config::read(path).map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
+    Config::read(path).map_err(|faults| not_meant(&faults))
+}
+
+fn not_meant(faults: &Faults) -> Failure {
+    Failure::Usage(faults.lines().join("\njitd: "))
 }
 
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use jitd::config::{Config, Faults, PolicyFiles};
+use jitd::config::{Config, PolicyFiles};
 use jitd::grant::policy::{
     Answer, Change, Difference, Holder, Labels, Loaded, Offer, Outcome, Policy, Question, Setting, Source, Tested,
     diff, schema,
@@ -26,7 +26,7 @@ use jitd::people::People;
 use jitd::rbac::role::Rule;
 
 use crate::print::{self, Output, say};
-use crate::{CLOCK, Failure, read, runtime};
+use crate::{CLOCK, Failure, not_meant, read, runtime};
 
 #[derive(Subcommand)]
 #[command(
@@ -212,7 +212,7 @@ impl Files {
 
 fn read_files(policy: &Path, guardrails: Option<&Path>) -> Result<Loaded, Failure> {
     let files = PolicyFiles { policy: policy.to_owned(), guardrails: guardrails.map(Path::to_owned) };
-    files.read().map_err(|Faults(faults)| Failure::Usage(faults.join("\njitd: ")))
+    files.read().map_err(|faults| not_meant(&faults))
 }
 
 // ---- test ----

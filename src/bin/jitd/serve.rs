@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
-use jitd::config::{Config, Faults};
+use jitd::config::Config;
 use jitd::daemon::{self, Daemon, Outside};
 use jitd::dependency::Dependency;
 use jitd::files;
@@ -138,7 +138,7 @@ async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, fi
                 }
                 taken_up.err().map(|error| vec![error])
             }
-            Ok(Err(Faults(faults))) => Some(faults),
+            Ok(Err(faults)) => Some(faults.lines()),
             Err(error) => Some(vec![error.to_string()]),
         };
         for fault in faults.iter().flatten() {

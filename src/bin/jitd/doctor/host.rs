@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use jitd::config::Config;
 use jitd::grant::Event;
 use jitd::grant::policy::Source;
-use jitd::hint::Hint;
 use jitd::people::host;
 use jitd::trail::{self, Entry};
 use nix::sys::statvfs::{FsFlags, statvfs};
@@ -165,11 +164,11 @@ impl Report {
         let otherwise = "keep the file as it is, and look at the disk";
         match trail::verify_file(&path, |_| {}) {
             Ok(report) => self.ok("trail", format!("{}, the chain holds", counted(report.events, "event"))),
-            Err(error) => return self.failed("trail", &error.in_full().to_string(), otherwise),
+            Err(error) => return self.failed("trail", &error, otherwise),
         }
         let mut last = Last::default();
         if let Err(error) = trail::export(&path, &mut last) {
-            return self.failed("trail", &error.in_full().to_string(), otherwise);
+            return self.failed("trail", &error, otherwise);
         }
         let entry = |line: &[u8]| serde_json::from_slice::<Entry>(line).ok().map(|entry| entry.fact);
         let now = CLOCK();

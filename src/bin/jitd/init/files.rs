@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
-use jitd::config::{Config, Faults};
+use jitd::config::Config;
 use jitd::grant::digest::hex;
 use jitd::grant::policy::Source;
 use serde::Serialize;
@@ -170,7 +170,7 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
         let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
         Failure::Usage(format!("{}; nothing was written", faults.join("\njitd: ")))
     };
-    let config = Config::read(&staged.join(name)).map_err(|Faults(faults)| told(faults))?;
+    let config = Config::read(&staged.join(name)).map_err(|faults| told(faults.lines()))?;
     let failed = cases::tested(&config.policy);
     let failed = failed.iter().filter(|tested| !tested.passed);
     let faults: Vec<String> = failed.map(|tested| cases::failed_line(&config.policy_files.policy, tested)).collect();

@@ -88,8 +88,10 @@ pub struct Fault {
     pub column: usize,
     /// Where it is in the file's tree, such as `rules[2].maxDuration`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong.
     pub why: String,
+    /// What would be right.
+    pub hint: String,
 }
 
 impl Fault {

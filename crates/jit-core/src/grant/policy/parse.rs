@@ -14,7 +14,7 @@ use super::pattern::{NamespacePattern, regex};
 use super::rule::{BreakGlass, Deny, Drift, Field, FieldType, Limits, ReasonRule, Review, Rule};
 use super::schema::{Faults, Path, nearest};
 use super::step::{Hours, Step};
-use super::yaml::Node;
+use super::yaml::{Node, Unread};
 use super::{Fault, Policy, Source, keys};
 use crate::grant::request::{
     Access, AccessRequest, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
@@ -55,8 +55,8 @@ fn root(text: &str, faults: &mut Faults) -> Option<Node> {
             Some(node)
         }
         Err(unread) => {
-            for (place, why) in unread {
-                faults.tell(place, &Path::default(), why);
+            for Unread { place, why, hint } in unread {
+                faults.tell(place, &Path::default(), why, hint);
             }
             None
         }
@@ -91,10 +91,10 @@ fn count(node: &Node, key: &str) -> Option<u32> {
 }
 
 /// Tells at the value of `key`, or at the map when the key is not there.
-fn tell(faults: &mut Faults, node: &Node, path: &Path, key: &str, why: impl Into<String>) {
+fn tell(faults: &mut Faults, node: &Node, path: &Path, key: &str, why: impl Into<String>, hint: impl Into<String>) {
     match node.get(key) {
-        Some(value) => faults.tell(value.place, &path.key(key), why),
-        None => faults.tell(node.place, path, why),
+        Some(value) => faults.tell(value.place, &path.key(key), why, hint),
+        None => faults.tell(node.place, path, why, hint),
     }
 }
 
@@ -138,7 +138,8 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
             faults.tell(
                 name.place,
                 &path,
-                format!("`{word}` is the name of another in line {line}; hint: rename one, decisions are told by name"),
+                format!("`{word}` is the name of another in line {line}"),
+                "rename one, decisions are told by name",
             );
         }
     }
@@ -147,26 +148,28 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
 fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
     let cluster_wide = is_true(node, "clusterWide");
     if node.get("namespaces").is_none() && !cluster_wide {
-        faults.tell(
-            node.place,
-            path,
-            "gives no namespace; hint: name some under `namespaces`, or set `clusterWide: true`",
-        );
+        faults.tell(node.place, path, "gives no namespace", "name some under `namespaces`, or set `clusterWide: true`");
     }
     if node.get("roles").is_none() && node.get("rules").is_none() {
-        faults.tell(node.place, path, "gives no role; hint: name some under `roles`, or a ceiling under `rules`");
+        faults.tell(node.place, path, "gives no role", "name some under `roles`, or a ceiling under `rules`");
     }
     for (number, item) in items(node, "roles").iter().enumerate() {
         let Some(role) = item.text().and_then(|text| text.parse::<RoleRef>().ok()) else { continue };
         let path = path.key("roles").item(number);
         if cluster_wide && matches!(role, RoleRef::Role(_)) {
-            faults.tell(item.place, &path, "a Role exists only in its namespace, and the rule is `clusterWide`; hint: use a ClusterRole, or a rule of its own");
+            faults.tell(
+                item.place,
+                &path,
+                "a Role exists only in its namespace, and the rule is `clusterWide`",
+                "use a ClusterRole, or a rule of its own",
+            );
         }
         if let Some(glob) = guardrails.forbids_role(&role) {
             faults.tell(
                 item.place,
                 &path,
-                format!("`{role}` is never given, say the guardrails (never.roles `{glob}`); hint: leave it out"),
+                format!("`{role}` is never given, say the guardrails (never.roles `{glob}`)"),
+                "leave it out",
             );
         }
     }
@@ -178,15 +181,14 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             faults.tell(
                 item.place,
                 &path,
-                format!(
-                    "nothing is given in `{name}`, say the guardrails (never.namespaces `{glob}`); hint: leave it out"
-                ),
+                format!("nothing is given in `{name}`, say the guardrails (never.namespaces `{glob}`)"),
+                "leave it out",
             );
         }
     }
     let rules = rbac_rules(node, "rules", path, faults);
     if is_true(node, "narrow") && node.get("roles").is_none() {
-        tell(faults, node, path, "narrow", "there is no role to cut down; hint: leave it out");
+        tell(faults, node, path, "narrow", "there is no role to cut down", "leave it out");
     }
 
     let max_duration: Option<Window> = parsed(node, "maxDuration");
@@ -197,18 +199,20 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "maxDuration",
-            format!("the guardrails give at most {}; hint: shorten it", guardrails.max_duration),
+            format!("the guardrails give at most {}", guardrails.max_duration),
+            "shorten it",
         );
     }
     if max_total < max_duration {
-        tell(faults, node, path, "maxTotal", "is shorter than `maxDuration`; hint: it counts the first access too");
+        tell(faults, node, path, "maxTotal", "is shorter than `maxDuration`", "it counts the first access too");
     } else if node.get("maxTotal").is_some() && max_total.is_some_and(|longest| longest > guardrails.max_total) {
         tell(
             faults,
             node,
             path,
             "maxTotal",
-            format!("the guardrails give at most {}; hint: shorten it", guardrails.max_total),
+            format!("the guardrails give at most {}", guardrails.max_total),
+            "shorten it",
         );
     }
 
@@ -219,7 +223,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "preApproved",
-            "the whole cluster is never pre-approved, say the guardrails; hint: write `approval`",
+            "the whole cluster is never pre-approved, say the guardrails",
+            "write `approval`",
         );
     }
     if pre_approved && node.get("breakGlass").is_some() {
@@ -228,7 +233,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "breakGlass",
-            "nobody is waited for when it is `preApproved`; hint: leave one of them out",
+            "nobody is waited for when it is `preApproved`",
+            "leave one of them out",
         );
     }
     let steps = items(node, "approval")
@@ -245,7 +251,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
                 written,
                 &path,
                 "maxDuration",
-                "is longer than the rule's own `maxDuration`, which nobody can ask beyond; hint: shorten it",
+                "is longer than the rule's own `maxDuration`, which nobody can ask beyond",
+                "shorten it",
             );
         }
         parse_break_glass(written, longest)
@@ -298,7 +305,7 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
         let kind = text(item, "type");
         let is_choice = kind.as_deref() == Some("choice");
         if is_choice && item.get("choices").is_none() {
-            tell(faults, item, &path, "type", "a choice of nothing; hint: name some under `choices`");
+            tell(faults, item, &path, "type", "a choice of nothing", "name some under `choices`");
         }
         if !is_choice && item.get("choices").is_some() {
             tell(
@@ -306,7 +313,8 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
                 item,
                 &path,
                 "choices",
-                "only the type choice has choices; hint: leave it out, or write `type: choice`",
+                "only the type choice has choices",
+                "leave it out, or write `type: choice`",
             );
         }
         if matches!(kind.as_deref(), Some("choice" | "number")) && item.get("pattern").is_some() {
@@ -315,7 +323,8 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
                 item,
                 &path,
                 "pattern",
-                "a choice or a number has no pattern; hint: leave it out, or write `type: text`",
+                "a choice or a number has no pattern",
+                "leave it out, or write `type: text`",
             );
         }
         let kind = match kind.as_deref() {
@@ -326,7 +335,7 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
         };
         let Some(name) = parsed::<FieldName>(item, "name") else { continue };
         if !names.insert(name.clone()) {
-            tell(faults, item, &path, "name", format!("there is another field `{name}`; hint: rename one"));
+            tell(faults, item, &path, "name", format!("there is another field `{name}`"), "rename one");
         }
         fields.push(Field {
             name,
@@ -357,7 +366,8 @@ fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<r
             faults.tell(
                 item.place,
                 &path.key(key).item(number),
-                "allows nothing; hint: `apiGroups` and `resources` go together, \"\" is the core group",
+                "allows nothing",
+                "`apiGroups` and `resources` go together, \"\" is the core group",
             );
         }
         rules.push(rule);
@@ -368,7 +378,7 @@ fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<r
 fn parse_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
     let groups: Vec<String> = each(node, "groups");
     if groups.iter().collect::<BTreeSet<_>>().len() < groups.len() {
-        tell(faults, node, path, "groups", "a group stands there twice; hint: keep one");
+        tell(faults, node, path, "groups", "a group stands there twice", "keep one");
     }
     let hours = match node.get("hours") {
         None => None,
@@ -384,11 +394,7 @@ fn parse_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
                 Err(why) => {
                     // Without a day, the form has told so.
                     if !items(written, "days").is_empty() {
-                        faults.tell(
-                            written.place,
-                            &path.key("hours"),
-                            format!("{why}; hint: to is the minute after the last"),
-                        );
+                        faults.tell(written.place, &path.key("hours"), why, "to is the minute after the last");
                     }
                     None
                 }
@@ -422,7 +428,8 @@ fn parse_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
             node,
             path,
             "namespaces",
-            "a request for the whole cluster names no namespace; hint: leave out `namespaces` or `clusterWide`",
+            "a request for the whole cluster names no namespace",
+            "leave out `namespaces` or `clusterWide`",
         );
     }
     let some = |key: &str| node.get(key).is_some();
@@ -449,7 +456,7 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         && !rules.contains(name)
     {
         let known: Vec<&str> = rules.iter().map(String::as_str).collect();
-        tell(faults, node, path, "rule", format!("there is no rule `{name}`; hint: {}", nearest(name, &known)));
+        tell(faults, node, path, "rule", format!("there is no rule `{name}`"), nearest(name, &known));
     }
     let role_rules = node.get("roleRules").map(|_| rbac_rules(node, "roleRules", path, faults));
     let ask = node.get("ask").and_then(|ask| parse_ask(ask, &path.key("ask"), faults));
@@ -457,13 +464,7 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         && ask.get("at").is_some()
         && node.get("now").is_none()
     {
-        tell(
-            faults,
-            ask,
-            &path.key("ask"),
-            "at",
-            "a start is near or far from some moment only; hint: say it under `now`",
-        );
+        tell(faults, ask, &path.key("ask"), "at", "a start is near or far from some moment only", "say it under `now`");
     }
     let labels = node.get("labels").map(Node::entries).unwrap_or_default();
     let labels = labels.iter().filter_map(|namespace| {
@@ -500,7 +501,7 @@ fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<AccessRequ
             Err(wrong) => {
                 // An empty list is told by the form.
                 if !written.list().is_empty() {
-                    tell(faults, node, path, "namespaces", format!("can't be asked together; hint: {}", wrong.why));
+                    tell(faults, node, path, "namespaces", "can't be asked together", wrong.why);
                 }
                 return None;
             }
@@ -513,7 +514,7 @@ fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<AccessRequ
             Ok(rules) => Access::Rules(rules),
             Err(wrong) => {
                 if !items(node, "rules").is_empty() {
-                    tell(faults, node, path, "rules", format!("can't be asked for; hint: {}", wrong.why));
+                    tell(faults, node, path, "rules", "can't be asked for", wrong.why);
                 }
                 return None;
             }
@@ -542,7 +543,7 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
     let max_duration: Window = parsed(node, "maxDuration").unwrap_or(usual.max_duration);
     let max_total = parsed(node, "maxTotal").unwrap_or(usual.max_total);
     if max_total < max_duration {
-        tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`; hint: it counts the first access too");
+        tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`", "it counts the first access too");
     }
     let max_risk = severity(node, "maxRisk").unwrap_or(usual.max_risk);
     let mut risks = Vec::new();
@@ -560,7 +561,8 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
                 item,
                 &path,
                 "severity",
-                format!("is refused anyway, `maxRisk` is {}; hint: leave it out", max_risk.as_str()),
+                format!("is refused anyway, `maxRisk` is {}", max_risk.as_str()),
+                "leave it out",
             );
         }
         if let Some(step) = item.get("step").and_then(|step| parse_step(step, &path.key("step"), faults)) {

@@ -122,9 +122,11 @@ impl Faults {
         self.source
     }
 
-    pub(super) fn tell(&mut self, place: Position, path: &Path, why: impl Into<String>) {
-        let (line, column) = (place.line, place.column);
-        self.found.push(Fault { file: self.source, line, column, path: path.to_string(), why: why.into() });
+    /// What is wrong, and what would be right.
+    pub(super) fn tell(&mut self, place: Position, path: &Path, why: impl Into<String>, hint: impl Into<String>) {
+        let (file, line, column) = (self.source, place.line, place.column);
+        let (path, why, hint) = (path.to_string(), why.into(), hint.into());
+        self.found.push(Fault { file, line, column, path, why, hint });
     }
 
     /// In the order of the file.
@@ -143,30 +145,30 @@ impl Shape {
                 if fits.is_kind_of(&node.value) {
                     fits.check(node, path, faults);
                 } else {
-                    faults.tell(node.place, path, format!("is {}; hint: write {self}", kind(&node.value)));
+                    faults.tell(node.place, path, format!("is {}", kind(&node.value)), format!("write {self}"));
                 }
             }
             (Self::Text(format), Value::Text(text)) => {
                 if let Err(hint) = (format.check)(text) {
                     let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
-                    faults.tell(node.place, path, format!("`{shown}` is no {}; hint: {hint}", format.name));
+                    faults.tell(node.place, path, format!("`{shown}` is no {}", format.name), hint);
                 }
             }
             (Self::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
                 let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
-                faults.tell(node.place, path, format!("`{shown}` is unknown; hint: {}", nearest(text, words)));
+                faults.tell(node.place, path, format!("`{shown}` is unknown"), nearest(text, words));
             }
             (Self::Whole(least, most), Value::Number(_)) => {
                 if node.whole().is_none_or(|number| !(*least..=*most).contains(&number)) {
-                    faults.tell(node.place, path, format!("is out of range; hint: write {self}"));
+                    faults.tell(node.place, path, "is out of range", format!("write {self}"));
                 }
             }
             (Self::True, Value::Flag(false)) => {
-                faults.tell(node.place, path, "`false` says nothing here; hint: leave the key out");
+                faults.tell(node.place, path, "`false` says nothing here", "leave the key out");
             }
             (Self::List(of, least), Value::List(items)) => {
                 if items.len() < *least {
-                    faults.tell(node.place, path, "is empty, so it can never be used; hint: name at least one");
+                    faults.tell(node.place, path, "is empty, so it can never be used", "name at least one");
                 }
                 for (number, item) in items.iter().enumerate() {
                     of.check(item, &path.item(number), faults);
@@ -178,7 +180,7 @@ impl Shape {
                     let path = path.key(&entry.key);
                     twice(&mut seen, entry, &path, faults);
                     if let Err(hint) = (words.check)(&entry.key) {
-                        faults.tell(entry.place, &path, format!("is no {}; hint: {hint}", words.name));
+                        faults.tell(entry.place, &path, format!("is no {}", words.name), hint);
                     }
                     of.check(&entry.node, &path, faults);
                 }
@@ -189,7 +191,8 @@ impl Shape {
                 faults.tell(
                     node.place,
                     path,
-                    format!("is {}; hint: write {shape}{}", kind(value), shape.quotes(value)),
+                    format!("is {}", kind(value)),
+                    format!("write {shape}{}", shape.quotes(value)),
                 );
             }
         }
@@ -299,25 +302,25 @@ impl Object {
             match self.keys.iter().find(|key| key.name == entry.key) {
                 Some(key) => key.shape.check(&entry.node, &path, faults),
                 None if entry.key == "<<" => {
-                    faults.tell(entry.place, &path, "a merge key; hint: write it out, nothing is merged");
+                    faults.tell(entry.place, &path, "a merge key", "write it out, nothing is merged");
                 }
                 None => {
-                    faults.tell(entry.place, &path, format!("is unknown; hint: {}", nearest(&entry.key, &names)));
+                    faults.tell(entry.place, &path, "is unknown", nearest(&entry.key, &names));
                 }
             }
         }
         for key in self.keys.iter().filter(|key| key.need == Need::Must && node.get(key.name).is_none()) {
-            faults.tell(node.place, path, format!("`{}` is missing; hint: {}", key.name, key.about));
+            faults.tell(node.place, path, format!("`{}` is missing", key.name), key.about);
         }
         for group in self.one_of {
             let mut there = node.entries().iter().filter(|entry| group.contains(&entry.key.as_str()));
             match (there.next(), there.next()) {
                 (None, _) => {
-                    faults.tell(node.place, path, format!("says none of {0}; hint: write one of them", quoted(group)));
+                    faults.tell(node.place, path, format!("says none of {}", quoted(group)), "write one of them");
                 }
                 (Some(_), Some(second)) => {
-                    let told = format!("only one of {} can be; hint: decide for one", quoted(group));
-                    faults.tell(second.place, &path.key(&second.key), told);
+                    let told = format!("only one of {} can be", quoted(group));
+                    faults.tell(second.place, &path.key(&second.key), told, "decide for one");
                 }
                 (Some(_), None) => {}
             }
@@ -347,7 +350,7 @@ impl Object {
 
 fn twice<'a>(seen: &mut BTreeMap<&'a str, usize>, entry: &'a super::yaml::MapEntry, path: &Path, faults: &mut Faults) {
     if let Some(line) = seen.insert(&entry.key, entry.place.line) {
-        faults.tell(entry.place, path, format!("stands there twice, first in line {line}; hint: keep one"));
+        faults.tell(entry.place, path, format!("stands there twice, first in line {line}"), "keep one");
     }
 }
 

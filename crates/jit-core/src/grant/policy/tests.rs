@@ -736,7 +736,7 @@ proptest! {
     #[test]
     fn any_text_is_read_or_told_wrong(text in "[-a-z:\\[\\]{}\"'&*!|>#%@, \n?0-9]{0,80}") {
         for faults in [Policy::read(&text, None).err(), Policy::read("rules: []", Some(&text)).err()].into_iter().flatten() {
-            prop_assert!(!faults.is_empty() && faults.iter().all(|fault| fault.line > 0 && fault.column > 0 && !fault.why.is_empty()));
+            prop_assert!(!faults.is_empty() && faults.iter().all(|fault| fault.line > 0 && fault.column > 0 && !fault.why.is_empty() && !fault.hint.is_empty()));
         }
     }
 }

@@ -49,14 +49,23 @@ pub(super) struct MapEntry {
 }
 
 /// What is no YAML, or YAML that is not taken here.
-pub(super) type Unread = (Position, String);
+#[derive(Debug)]
+pub(super) struct Unread {
+    pub(super) place: Position,
+    pub(super) why: String,
+    pub(super) hint: &'static str,
+}
+
+fn unread(place: Position, why: impl Into<String>, hint: &'static str) -> Unread {
+    Unread { place, why: why.into(), hint }
+}
 
 impl Node {
     /// The file as a tree.
     pub(super) fn read(text: &str) -> Result<Self, Vec<Unread>> {
         let begin = Position { line: 1, column: 1 };
         if text.len() > LARGEST {
-            return Err(vec![(begin, "the file is larger than 1 MiB; hint: is it the right one?".to_owned())]);
+            return Err(vec![unread(begin, "the file is larger than 1 MiB", "is it the right one?")]);
         }
         let mut options = Options::default();
         options.disallow_directives = true;
@@ -132,7 +141,7 @@ impl<'a> Reader<'a> {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_none() => {}
                 Event::DocumentStart(..) => {
-                    return Err((place(&span), "a second document; hint: one file is one document".to_owned()));
+                    return Err(unread(place(&span), "a second document", "one file is one document"));
                 }
                 event => root = Some(self.node(event, &span)?),
             }
@@ -153,10 +162,10 @@ impl<'a> Reader<'a> {
         let here = place(span);
         let (anchor, tag) = (event.anchor_id().is_some(), event.tag().is_some());
         if anchor {
-            self.unread.push((here, "an anchor; hint: write it out, anchors and aliases are not read".to_owned()));
+            self.unread.push(unread(here, "an anchor", "write it out, anchors and aliases are not read"));
         }
         if tag {
-            self.unread.push((here, "a tag; hint: leave it out, the form of a value is fixed here".to_owned()));
+            self.unread.push(unread(here, "a tag", "leave it out, the form of a value is fixed here"));
         }
         let value = match event {
             Event::Scalar(text, style, ..) => scalar(&text, style),
@@ -186,17 +195,15 @@ impl<'a> Reader<'a> {
                     let node = self.node(event, &span)?;
                     match text {
                         Some(text) => entries.push(MapEntry { key: text, place: key.place, node }),
-                        None => {
-                            self.unread.push((key.place, "a key that is no word; hint: write `key: value`".to_owned()))
-                        }
+                        None => self.unread.push(unread(key.place, "a key that is no word", "write `key: value`")),
                     }
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.unread.push((here, "an alias; hint: write it out, anchors and aliases are not read".to_owned()));
+                self.unread.push(unread(here, "an alias", "write it out, anchors and aliases are not read"));
                 Value::Empty
             }
-            _ => return Err((here, "ends too early; hint: is the file whole?".to_owned())),
+            _ => return Err(unread(here, "ends too early", "is the file whole?")),
         };
         Ok(Node { place: here, value })
     }
@@ -209,7 +216,7 @@ fn place(span: &Span) -> Position {
 fn no_yaml(error: &ScanError) -> Unread {
     let at = error.marker();
     let place = Position { line: at.line(), column: at.col().saturating_add(1) };
-    (place, format!("no YAML: {}; hint: from here on nothing could be read", error.info()))
+    unread(place, format!("no YAML: {}", error.info()), "from here on nothing could be read")
 }
 
 /// The core schema of YAML 1.2.2, section 10.3.2: what has no quotes may be a number, a flag or nothing.

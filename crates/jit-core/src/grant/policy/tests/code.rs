@@ -53,7 +53,7 @@ fn a_start_needs_its_moment() {
     let case = "tests: [{name: c, person: alice, groups: [oncall], ask: {cluster: prod, namespaces: [payments], role: view, for: 10m, reason: x, at: 2026-11-24T12:00:00Z}, NOW outcome: ask}]\n";
     let policy = with("startWithin: 2h");
     let faults = Policy::read(&format!("{policy}{}", case.replace("NOW", "")), None).unwrap_err();
-    assert!(faults[0].path == "tests[0].ask.at" && faults[0].why.contains("under `now`"), "{faults:?}");
+    assert!(faults[0].path == "tests[0].ask.at" && faults[0].hint.contains("under `now`"), "{faults:?}");
     let policy = read(&format!("{policy}{}", case.replace("NOW", "now: 2026-11-24T11:00:00Z,")));
     assert!(policy.cases()[0].test(&policy).passed);
 }

@@ -13,7 +13,7 @@ const WHOLE_GUARDRAILS: &str = include_str!("whole-guardrails.yaml");
 
 fn told(policy: &str, guardrails: Option<&str>) -> String {
     let faults = Policy::read(policy, guardrails).err().unwrap_or_default();
-    faults.iter().map(|fault| format!("{fault}\n")).collect()
+    faults.iter().map(|fault| format!("{fault}; hint: {}\n", fault.hint)).collect()
 }
 
 #[test]
