@@ -19,6 +19,10 @@
 )]
 
 mod disk;
+#[path = "../support/numbers.rs"]
+mod numbers;
+#[path = "../support/requested.rs"]
+mod requested;
 mod writer;
 
 use std::os::unix::process::ExitStatusExt;
@@ -31,18 +35,12 @@ use jitd::trail::{Trail, export, verify_file};
 use nix::sys::signal::Signal;
 
 use crate::disk::{Chance, Change, Deed, Disk, Files, Step, Sync};
+use crate::numbers::numbers;
 use crate::writer::{ACKNOWLEDGED, TRAIL, refused, requested};
 
-struct Arguments {
-    /// How often the power is lost.
-    losses: usize,
-    /// How many facts are acknowledged.
-    facts: usize,
-    seed: u64,
-}
-
-/// What `cargo test` alone does.
-const A_FEW: Arguments = Arguments { losses: 40, facts: 800, seed: 1 };
+/// How often `cargo test` alone loses the power, and how many facts are acknowledged then.
+const A_FEW_LOSSES: u64 = 40;
+const A_FEW_FACTS: u64 = 800;
 
 /// How this program is told to be the one that writes.
 const WRITE: &str = "JITD_CRASH_WRITE";
@@ -52,29 +50,22 @@ fn main() -> ExitCode {
         let facts = std::env::args().nth(1).unwrap().parse().unwrap();
         writer::write(Path::new(&folder), facts);
     }
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        // `cargo test NAME` gives the name to every target, and so it does with the options of other harnesses.
-        Err(word) if !["--losses", "--facts", "--seed"].contains(&word.as_str()) => {
-            println!("nothing here is called `{word}`");
-            return ExitCode::SUCCESS;
-        }
-        Err(word) => {
-            eprintln!("`{word}` lacks its number\nusage: crash [--losses N] [--facts N] [--seed N]");
-            return ExitCode::from(64);
-        }
+    let (losses, facts, seed) = match numbers(["--losses", "--facts", "--seed"]) {
+        Ok([losses, facts, seed]) => (losses.unwrap_or(A_FEW_LOSSES), facts.unwrap_or(A_FEW_FACTS), seed.unwrap_or(1)),
+        Err(code) => return code,
     };
+    let (losses, facts) = (usize::try_from(losses).unwrap(), usize::try_from(facts).unwrap());
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("crash-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let began = Instant::now();
     let recorder = recorder(&folder);
     let histories = [
-        History::recorded("a new trail", &folder.join("new"), &recorder, arguments.facts, |_| {}),
-        History::recorded("a trail of before", &folder.join("before"), &recorder, arguments.facts, of_before),
+        History::recorded("a new trail", &folder.join("new"), &recorder, facts, |_| {}),
+        History::recorded("a trail of before", &folder.join("before"), &recorder, facts, of_before),
     ];
-    let mut chance = Chance(arguments.seed);
+    let mut chance = Chance(seed);
     for history in &histories {
-        let losses = arguments.losses / histories.len();
+        let losses = losses / histories.len();
         let held = history.lose_power(losses, Sync::Holds, &mut chance);
         println!("{}: {losses} losses of power, {} acknowledged facts looked up", history.what, held.looked_up);
         if let Some((what, files)) = held.lost.first() {
@@ -93,22 +84,6 @@ fn main() -> ExitCode {
     println!("nothing that was acknowledged was lost; {:.1} s", began.elapsed().as_secs_f64());
     std::fs::remove_dir_all(folder).unwrap();
     ExitCode::SUCCESS
-}
-
-/// Answers the first word that is not known.
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = A_FEW;
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let number = words.next().and_then(|number| number.parse::<usize>().ok());
-        match (word.as_str(), number) {
-            ("--losses", Some(number)) => arguments.losses = number,
-            ("--facts", Some(number)) => arguments.facts = number,
-            ("--seed", Some(number)) => arguments.seed = u64::try_from(number).unwrap(),
-            _ => return Err(word),
-        }
-    }
-    Ok(arguments)
 }
 
 /// `record.c` as a library.

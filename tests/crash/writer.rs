@@ -3,16 +3,12 @@
 //! `main.rs` starts this program again as such a process. What it says goes into the recorded folder too, and so stands in the
 //! log between what was written before and after.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use jiff::Timestamp;
-use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
-use jitd::grant::{Author, DecidedOn, Event, Fact, GrantId, Requested, Shown};
-use jitd::rbac::risk::{Surroundings, assess};
-use jitd::rbac::role::ResolvedRole;
+use jitd::grant::{Author, Event, Fact, GrantId};
 use jitd::trail::{Position, Trail};
 
 /// Where the trail lies.
@@ -56,9 +52,8 @@ fn acknowledge(mut file: &File, Position { seq, hash }: &Position) {
 }
 
 fn fact(grant: u8, event: Event) -> Fact {
-    let at = Timestamp::from_second(1_800_000_000).unwrap();
     let author = Author::Person { name: "alice".parse().unwrap(), login: None };
-    author.fact(at, Some(GrantId::from_random([grant; 10])), event)
+    author.fact(at(), Some(GrantId::from_random([grant; 10])), event)
 }
 
 pub(crate) fn refused(grant: u8) -> Fact {
@@ -66,32 +61,9 @@ pub(crate) fn refused(grant: u8) -> Fact {
 }
 
 pub(crate) fn requested(grant: u8) -> Fact {
-    let terms = serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h",
-        "narrow": false, "drift": "revoke" });
-    let requested = Requested {
-        ask: AccessRequest {
-            cluster: "play".parse().unwrap(),
-            scope: "payments".parse::<Namespace>().unwrap().into(),
-            access: Access::Role("view".parse().unwrap()),
-            fields: BTreeMap::new(),
-            start: None,
-            window: "5m".parse().unwrap(),
-            reason: "INC-42 the queue is stuck".parse().unwrap(),
-        },
-        key: KeyHash("ab".repeat(32)),
-        shown: Shown {
-            role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
-            together: Vec::new(),
-            holds: Vec::new(),
-            holds_more: 0,
-            namespaces: BTreeMap::new(),
-            denied: None,
-        },
-        decided_on: DecidedOn::default(),
-        terms: serde_json::from_value(terms).unwrap(),
-        digest: "cd".repeat(32),
-        pending_until: Timestamp::from_second(1_800_003_600).unwrap(),
-    };
-    fact(grant, Event::Requested(Box::new(requested)))
+    fact(grant, Event::Requested(Box::new(crate::requested::requested(at()))))
+}
+
+fn at() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
 }

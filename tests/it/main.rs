@@ -56,6 +56,8 @@ mod reach;
 mod readme;
 mod ready;
 mod reload;
+#[path = "../support/requested.rs"]
+mod requested;
 mod risk;
 mod runbooks;
 mod screen;

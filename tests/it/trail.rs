@@ -20,15 +20,14 @@ use jitd::cluster::{Cluster, Credential, Endpoint};
 use jitd::config::Config;
 use jitd::grant::digest::sha256_hex;
 use jitd::grant::narrow::Narrowing;
-use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, Scope};
-use jitd::grant::{Author, DecidedOn, Event, Fact, Grant, GrantId, Phase, Requested, Shown};
+use jitd::grant::request::{Access, AccessRequest, Namespace};
+use jitd::grant::{Author, Event, Fact, Grant, GrantId, Phase, Requested};
 use jitd::ledger::Overseers;
-use jitd::rbac::risk::{Surroundings, assess};
-use jitd::rbac::role::ResolvedRole;
 use jitd::trail::Trail;
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, STRANGER, SURVIVES_A_FULL_DISK, path, text};
 use crate::plane::{Plane, root, scratch, until, until_within};
+use crate::requested::requested;
 
 // ---- altered ----
 
@@ -510,30 +509,9 @@ fn story() -> Vec<Fact> {
         Author::Person { name: by.parse().unwrap(), login: None }.fact(at(second), Some(id(number)), event)
     };
     let requested = |second: i64| {
-        Event::Requested(Box::new(Requested {
-            ask: AccessRequest {
-                cluster: "play".parse().unwrap(),
-                scope: "payments".parse::<Namespace>().unwrap().into(),
-                access: Access::Role("view".parse().unwrap()),
-                fields: BTreeMap::new(),
-                start: None,
-                window: "5m".parse().unwrap(),
-                reason: format!("INC-{second}").parse().unwrap(),
-            },
-            key: KeyHash("ab".repeat(32)),
-            shown: Shown {
-            role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
-            together: Vec::new(), holds: Vec::new(),
-            holds_more: 0,
-            namespaces: BTreeMap::new(),
-            denied: None,
-        },
-            decided_on: DecidedOn::default(),
-            terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["leads"], "count": 1 }], "maxTotal": "1h", "narrow": false, "drift": "revoke" })).unwrap(),
-            digest: "cd".repeat(32),
-            pending_until: at(second + 3600),
-        }))
+        let usual = requested(at(second));
+        let ask = AccessRequest { reason: format!("INC-{second}").parse().unwrap(), ..usual.ask.clone() };
+        Event::Requested(Box::new(Requested { ask, ..usual }))
     };
     let refused = || Event::Refused { action: "approve".to_owned(), code: "not-allowed".to_owned() };
     vec![

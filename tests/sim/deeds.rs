@@ -141,6 +141,8 @@ pub(crate) struct Requests {
 pub(crate) struct Scene {
     pub(crate) broker: Arc<Broker>,
     pub(crate) requests: Arc<Requests>,
+    /// Where the trail lies.
+    pub(crate) folder: Arc<str>,
 }
 
 impl Scene {
@@ -301,7 +303,6 @@ impl Scene {
             }
         });
         let done = self.done(verb, &who, seen.as_deref()).await;
-        let process = format!("-{}", std::process::id());
         world(|world| {
             if !world.alive {
                 return;
@@ -324,8 +325,8 @@ impl Scene {
                     }
                 }
                 Err(error) => {
-                    // The folder has the number of this process in its name, and another run is to tell the same.
-                    let error = error.to_string().replace('\n', "; ").replace(&process, "");
+                    // Another run is to tell the same, and has its trail in another folder.
+                    let error = error.to_string().replace('\n', "; ").replace(&*self.folder, "");
                     world.note(format!("{} could not {told}{of}, by a failure: {error}", who.name));
                     world.count(format!("failed: {told}"));
                 }

@@ -43,8 +43,9 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new() -> Self {
-        let folder = std::path::Path::new("/dev/shm").join(format!("jitd-sim-{}", std::process::id()));
+    /// One for each thread, by its number.
+    pub(crate) fn new(thread: usize) -> Self {
+        let folder = std::path::Path::new("/dev/shm").join(format!("jitd-sim-{}-{thread}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let at = Timestamp::from_second(1_829_900_000).unwrap();
         store::init(&folder.join("ca"), &KeyPlace::File, &"play".parse().unwrap(), 365, 10, at).unwrap();
@@ -157,7 +158,11 @@ impl Stage {
         });
         let works = async {
             let broker = self.begin().await?;
-            let scene = Scene { broker: Arc::clone(&broker), requests: Arc::clone(&self.requests) };
+            let scene = Scene {
+                broker: Arc::clone(&broker),
+                requests: Arc::clone(&self.requests),
+                folder: self.folder.display().to_string().into(),
+            };
             scene.begins();
             sleep(length).await;
             Some(broker)

@@ -50,18 +50,25 @@ mod deeds;
 mod disk;
 mod life;
 mod network;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod oracle;
 mod strangers;
 mod world;
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::life::Stage;
+use crate::numbers::numbers;
 use crate::world::{Violation, panicked, take_note_of_panics, world};
 
-/// So many are played by `cargo test` alone, which builds them without optimisation.
+/// So many are played by `cargo test` alone.
 const A_FEW: u64 = 20;
 
 /// So many seeds cover everything that has to be covered.
@@ -74,92 +81,61 @@ const TWICE: u64 = 50;
 const LINES: usize = 150;
 const AROUND: i64 = 120_000;
 
-struct Arguments {
-    seeds: u64,
-    from: u64,
-    /// One seed, with all that happened.
-    seed: Option<u64>,
-}
-
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        // `cargo test NAME` gives the name to every target, and so it does with the options of other harnesses.
-        Err(word) if !["--seeds", "--from", "--seed"].contains(&word.as_str()) => {
-            println!("nothing here is called `{word}`");
-            return ExitCode::SUCCESS;
-        }
-        Err(word) => {
-            eprintln!("`{word}` lacks its number\nusage: sim [--seeds N] [--from N] | --seed N");
-            return ExitCode::from(64);
-        }
+    let [seeds, from, seed] = match numbers(["--seeds", "--from", "--seed"]) {
+        Ok(numbers) => numbers,
+        Err(code) => return code,
     };
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     take_note_of_panics();
-    let stage = Stage::new();
-    match arguments.seed {
-        Some(seed) => one(&stage, seed),
-        None => many(&stage, arguments.from, arguments.seeds),
+    match seed {
+        Some(seed) => one(seed),
+        None => many(from.unwrap_or(0), seeds.unwrap_or(A_FEW)),
     }
-}
-
-/// Answers the first word that is not known.
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seeds: A_FEW, from: 0, seed: None };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let number = words.next().and_then(|number| number.parse().ok());
-        match (word.as_str(), number) {
-            ("--seeds", Some(number)) => arguments.seeds = number,
-            ("--from", Some(number)) => arguments.from = number,
-            ("--seed", Some(number)) => arguments.seed = Some(number),
-            _ => return Err(word),
-        }
-    }
-    Ok(arguments)
 }
 
 /// Plays one seed and tells all of it.
-fn one(stage: &Stage, seed: u64) -> ExitCode {
-    let failed = played(stage, seed);
-    world(|world| world.history().for_each(print_line));
+fn one(seed: u64) -> ExitCode {
+    let failed = played(&Stage::new(0), seed);
+    world(|world| world.history().for_each(|line| println!("{}", shown(line))));
     println!("seed {seed}: digest {:016x}", world(|world| world.digest()));
-    failed.map_or(ExitCode::SUCCESS, |violation| tell(seed, &violation))
+    let Some(violation) = failed else { return ExitCode::SUCCESS };
+    println!("{}", violation.of(seed));
+    ExitCode::FAILURE
 }
 
-fn many(stage: &Stage, from: u64, seeds: u64) -> ExitCode {
+/// Plays seeds on every core: a seed has its thread for itself, and all of its world is on it.
+fn many(from: u64, seeds: u64) -> ExitCode {
     let began = Instant::now();
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    let (mut simulated, mut all) = (0, 0_u64);
-    for seed in from..from.saturating_add(seeds) {
-        if let Some(violation) = played(stage, seed) {
-            world(|world| {
-                let near = |at: i64| (violation.at - AROUND..=violation.at + AROUND).contains(&at);
-                let lines: Vec<_> = world.history().filter(|(at, _)| near(*at)).collect();
-                lines.iter().rev().take(LINES).rev().for_each(|line| print_line(line));
-            });
-            return tell(seed, &violation);
-        }
-        let digest = world(|world| {
-            simulated += world.age();
-            for (what, count) in &world.counts {
-                *counts.entry(what.clone()).or_default() += count;
-            }
-            world.digest()
-        });
-        all = all.rotate_left(1) ^ digest;
-        if seed % TWICE == 0 && (played(stage, seed).is_some() || world(|world| world.digest()) != digest) {
-            println!("seed {seed} is not the same twice: something depends on the host's clock, chance or threads");
-            return ExitCode::FAILURE;
+    let next = Mutex::new(from..from.saturating_add(seeds));
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let tallies: Vec<Tally> = std::thread::scope(|scope| {
+        let next = &next;
+        let players: Vec<_> = (0..threads).map(|number| scope.spawn(move || play(number, next))).collect();
+        players.into_iter().map(|player| player.join().expect("the harness does not panic")).collect()
+    });
+    let mut all = Tally::default();
+    for tally in tallies {
+        all.simulated += tally.simulated;
+        all.digests.extend(tally.digests);
+        all.failed.extend(tally.failed);
+        for (what, count) in tally.counts {
+            *all.counts.entry(what).or_default() += count;
         }
     }
-    tell_statistics(seeds, simulated, began.elapsed().as_secs_f64(), &counts);
-    println!("digest of all of them: {all:016x}");
-    if counts.get("seeds that came to their end") != Some(&seeds) {
+    // The same one each time, whichever thread was first.
+    if let Some((_, told)) = all.failed.first_key_value() {
+        println!("{told}");
+        return ExitCode::FAILURE;
+    }
+    tell_statistics(seeds, all.simulated, began.elapsed().as_secs_f64(), &all.counts);
+    let digest = all.digests.values().fold(0_u64, |all, digest| all.rotate_left(1) ^ digest);
+    println!("digest of all of them: {digest:016x}");
+    if all.counts.get("seeds that came to their end") != Some(&seeds) {
         println!("some seeds were cut off before their end");
         return ExitCode::FAILURE;
     }
-    let missing: Vec<String> = wanted().filter(|what| !counts.contains_key(what)).collect();
+    let missing: Vec<String> = wanted().filter(|what| !all.counts.contains_key(what)).collect();
     if seeds >= ENOUGH && !missing.is_empty() {
         println!("never happened, so nothing is proved about it: {}", missing.join(", "));
         return ExitCode::FAILURE;
@@ -167,22 +143,82 @@ fn many(stage: &Stage, from: u64, seeds: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// What came of the seeds of one thread, or of all.
+#[derive(Default)]
+struct Tally {
+    counts: BTreeMap<String, u64>,
+    /// In milliseconds.
+    simulated: i64,
+    digests: BTreeMap<u64, u64>,
+    /// What there is to say of each seed that failed.
+    failed: BTreeMap<u64, String>,
+}
+
+/// Plays what nobody plays yet, until there is nothing more or something failed.
+fn play(thread: usize, next: &Mutex<Range<u64>>) -> Tally {
+    let stage = Stage::new(thread);
+    let mut tally = Tally::default();
+    let take = || next.lock().unwrap().next();
+    while let Some(seed) = take() {
+        if let Some(told) = tally.play(&stage, seed) {
+            tally.failed.insert(seed, told);
+            // Those before it go on to their end, so that the first that fails is found.
+            *next.lock().unwrap() = 0..0;
+        }
+    }
+    tally
+}
+
+impl Tally {
+    /// Plays one seed, and answers with what is wrong.
+    fn play(&mut self, stage: &Stage, seed: u64) -> Option<String> {
+        if let Some(violation) = played(stage, seed) {
+            let near = |at: i64| (violation.at - AROUND..=violation.at + AROUND).contains(&at);
+            let mut lines: Vec<String> =
+                world(|world| world.history().filter(|(at, _)| near(*at)).map(shown).collect());
+            lines.drain(..lines.len().saturating_sub(LINES));
+            lines.push(violation.of(seed));
+            return Some(lines.join("\n"));
+        }
+        let digest = world(|world| {
+            self.simulated += world.age();
+            for (what, count) in &world.counts {
+                *self.counts.entry(what.clone()).or_default() += count;
+            }
+            world.digest()
+        });
+        self.digests.insert(seed, digest);
+        let is_the_same =
+            !seed.is_multiple_of(TWICE) || played(stage, seed).is_none() && world(|world| world.digest()) == digest;
+        (!is_the_same).then(|| {
+            format!("seed {seed} is not the same twice: something depends on the host's clock, chance or threads")
+        })
+    }
+}
+
 fn played(stage: &Stage, seed: u64) -> Option<Violation> {
-    stage.play(seed);
+    // What panics in the daemon's tasks the runtime keeps to itself.
+    let _ = catch_unwind(AssertUnwindSafe(|| stage.play(seed)));
     if let Some(panic) = panicked() {
         world(|world| world.violated(0, panic));
     }
     world(|world| world.violation.clone())
 }
 
-fn print_line((at, text): &(i64, String)) {
-    println!("{:>5}.{:03} {text}", at / 1000, at % 1000);
+fn shown((at, text): &(i64, String)) -> String {
+    format!("{:>5}.{:03} {text}", at / 1000, at % 1000)
 }
 
-fn tell(seed: u64, Violation { at, invariant, what }: &Violation) -> ExitCode {
-    println!("seed {seed} violates invariant {invariant} at {}.{:03}: {what}", at / 1000, at % 1000);
-    println!("hint: `make sim SEED={seed}` plays it again and prints all of it");
-    ExitCode::FAILURE
+impl Violation {
+    fn of(&self, seed: u64) -> String {
+        let Self { at, invariant, what } = self;
+        format!(
+            "seed {seed} violates invariant {invariant} at {}.{:03}: {what}\n\
+             hint: `make sim SEED={seed}` plays it again and prints all of it",
+            at / 1000,
+            at % 1000
+        )
+    }
 }
 
 fn tell_statistics(seeds: u64, simulated: i64, took: f64, counts: &BTreeMap<String, u64>) {

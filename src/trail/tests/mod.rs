@@ -5,6 +5,8 @@
 mod append;
 mod file;
 mod find;
+#[path = "../../../tests/support/requested.rs"]
+mod requested;
 mod whole;
 
 use std::collections::BTreeMap;
@@ -15,10 +17,8 @@ use rusqlite::Connection;
 
 use super::chain::parse;
 use super::*;
-use crate::grant::request::{Access, AccessRequest, KeyHash, Namespace, Person, PersonName, Scope};
-use crate::grant::{Author, DecidedOn, Event, Requested, Shown};
-use crate::rbac::risk::{Surroundings, assess};
-use crate::rbac::role::ResolvedRole;
+use crate::grant::request::{Person, PersonName};
+use crate::grant::{Author, Event, Requested};
 
 /// A folder that goes with the test.
 pub(crate) struct Folder(PathBuf);
@@ -61,31 +61,11 @@ fn fact(grant: Option<u8>, by: Option<&str>, second: i64, event: Event) -> Fact 
 }
 
 pub(crate) fn requested(number: u8) -> Fact {
-    let event = Requested {
-        ask: AccessRequest {
-            cluster: "play".parse().unwrap(),
-            scope: "payments".parse::<Namespace>().unwrap().into(),
-            access: Access::Role("view".parse().unwrap()),
-            fields: BTreeMap::new(),
-            start: None,
-            window: "5m".parse().unwrap(),
-            reason: "INC-42".parse().unwrap(),
-        },
-        key: KeyHash("ab".repeat(32)),
-        shown: Shown {
-            role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
-            assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),
-            together: Vec::new(), holds: Vec::new(),
-            holds_more: 0,
-            namespaces: BTreeMap::new(),
-            denied: None,
-        },
-        decided_on: DecidedOn::default(),
-        terms: serde_json::from_value(serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }], "maxTotal": "1h", "narrow": false, "drift": "revoke",
-            "breakGlass": { "maxDuration": "1m", "review": { "steps": [{ "groups": ["x"], "count": 2 }], "within": "1h" } } })).unwrap(),
-        digest: "cd".repeat(32),
-        pending_until: at(3600),
-    };
+    let usual = requested::requested(at(0));
+    let review = serde_json::json!({ "steps": [{ "groups": ["x"], "count": 2 }], "within": "1h" });
+    let terms = serde_json::json!({ "rule": "payments", "steps": [{ "groups": ["payments-leads"], "count": 2 }],
+        "maxTotal": "1h", "narrow": false, "drift": "revoke", "breakGlass": { "maxDuration": "1m", "review": review } });
+    let event = Requested { terms: serde_json::from_value(terms).unwrap(), ..usual };
     fact(Some(number), Some("alice"), 0, Event::Requested(Box::new(event)))
 }
 
