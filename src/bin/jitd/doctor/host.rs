@@ -260,6 +260,14 @@ impl Report {
                     );
                 }
                 Ok(Found::As(_)) => {}
+                Ok(Found::OfGroups(inner)) => {
+                    unknown += 1;
+                    self.fault(
+                        "groups",
+                        format!("the group `{group}`, which {by} names, lists only other groups, such as `{inner}`; their members are not in it, so nobody is"),
+                        format!("name `{inner}` instead, or list its members; a directory may count them if it is told to"),
+                    );
+                }
                 Ok(Found::Nested(inner)) => self.warning(
                     "groups",
                     format!("the group `{group}`, which {by} names, has the group `{inner}` in it, and who is in that one is not in this one"),
@@ -308,8 +316,10 @@ fn named(config: &Config) -> Vec<(&str, String)> {
 enum Found {
     /// There is one, and people come with this spelling of it.
     As(String),
-    /// There is one that lists a group, which the host takes for an account's name.
+    /// There is one that lists this group beside accounts. The host takes it for an account's name.
     Nested(String),
+    /// There is one that lists groups, such as this one, and no account.
+    OfGroups(String),
     Nowhere,
 }
 
@@ -320,12 +330,19 @@ fn found(name: &str) -> Result<Found, host::Failed> {
     if spelled != name {
         return Ok(Found::As(spelled));
     }
+    let (mut inner, mut has_accounts) = (None, group.members.len() > LOOKED_AT);
     for member in group.members.iter().take(LOOKED_AT) {
-        if host::account_named(member.as_bytes())?.is_none() && host::group_named(member)?.is_some() {
-            return Ok(Found::Nested(member.clone()));
+        if host::account_named(member.as_bytes())?.is_some() {
+            has_accounts = true;
+        } else if inner.is_none() && host::group_named(member)?.is_some() {
+            inner = Some(member.clone());
         }
     }
-    Ok(Found::As(spelled))
+    Ok(match inner {
+        Some(inner) if has_accounts => Found::Nested(inner),
+        Some(inner) => Found::OfGroups(inner),
+        None => Found::As(spelled),
+    })
 }
 
 /// So many members of a group are looked at: a directory may have all of a company in one.
