@@ -267,6 +267,9 @@ pub fn callers_are_hidden() -> bool {
     std::fs::exists("/proc/self/loginuid").unwrap_or(false) && std::fs::read("/proc/1/loginuid").is_err()
 }
 
+/// What gives the daemon the logins of callers back.
+pub const SHOW_CALLERS: &str = "take `ProtectProc=` out of the drop-ins of jitd.service, and leave it `ProcSubset=pid`, with which it has a /proc of its own (systemd 247, Linux 5.8); without these mount /proc with `hidepid=0`, or with `gid=` and a group of `SupplementaryGroups=`; then restart jitd";
+
 /// How /proc is mounted so that it hides processes from other accounts, as `hidepid=2` in a table like /proc/mounts
 /// (proc(5)); none where it does not, or has a group that sees all.
 #[must_use]

@@ -196,6 +196,29 @@ print(head.split()[1].decode(), body.decode())
     assert_eq!(approve(&bastion, CAROL, CAROL, &grant).0, 200, "somebody else still may");
 }
 
+/// Where /proc hides everybody else from the daemon nobody answers; the log, the refusal and doctor say why, and what mends it.
+#[test]
+fn a_host_that_hides_processes_is_told_what_mends_it() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let mut daemon = Command::new("unshare");
+    // Who may trace everybody, or is in the group 0, sees all of them.
+    let hidden = r#"mount -t proc -o hidepid=2 proc /proc && exec setpriv --bounding-set=-sys_ptrace --regid 1 --clear-groups -- "$@""#;
+    daemon.args(["--mount", "sh", "-c", hidden, "sh"]).arg(root().join("bin/jitd"));
+    bastion.serve_as(daemon);
+    assert!(bastion.log().contains("/proc hides the processes of others from the daemon"), "{}", bastion.log());
+    assert!(bastion.log().contains("hint: take `ProtectProc=` out of the drop-ins"), "{}", bastion.log());
+    let body = json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
+    let (status, refused) = bastion.post(ALICE, "/v1/grants", &body);
+    assert_eq!((status, &refused["code"]), (403, &json!("login-unknown")), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("`jitd doctor`"), "{refused}");
+    let told = text(&bastion.jitd(&["doctor", "-o", "json"]).stdout);
+    let findings: Vec<Value> = serde_json::from_str(&told).unwrap();
+    let people = findings.iter().find(|finding| finding["check"] == "people").unwrap();
+    assert_eq!(people["state"], "fault");
+    assert!(people["found"].as_str().unwrap().contains("mounted with hidepid=invisible"), "{people}");
+    assert!(people["fix"].as_str().unwrap().contains("`hidepid=0`"), "{people}");
+}
+
 /// Where two people have to agree, one of them can't be both.
 #[test]
 fn one_login_counts_as_one_person() {

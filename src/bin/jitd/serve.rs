@@ -37,7 +37,8 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::can_tell_callers_apart()?;
     if service::callers_are_hidden() {
         tracing::error!(
-            "/proc hides the processes of others from the daemon, so with which login somebody comes can't be known and nobody may answer; hint: no `hidepid` for /proc, no `ProtectProc=` in the unit; `jitd doctor` says which it is"
+            "/proc hides the processes of others from the daemon, so nobody's login can be known, and nobody may ask for what others answer, nor answer; hint: {}",
+            service::SHOW_CALLERS
         );
     }
     // Before there are threads.

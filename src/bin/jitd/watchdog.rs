@@ -26,6 +26,8 @@ pub(crate) struct Watchdog {
     broker: Arc<Broker>,
     /// Where the daemon serves.
     socket: PathBuf,
+    /// Whether nobody's login can be read, which is so from the start of a process to its end.
+    callers_are_hidden: bool,
     told: Mutex<Told>,
 }
 
@@ -62,7 +64,8 @@ const CALM: Duration = Duration::from_secs(1);
 impl Watchdog {
     /// Of a daemon that serves at `socket`.
     pub(crate) fn new(broker: Arc<Broker>, socket: &Path) -> Arc<Self> {
-        Arc::new(Self { broker, socket: socket.to_owned(), told: Mutex::default() })
+        let callers_are_hidden = service::callers_are_hidden();
+        Arc::new(Self { broker, socket: socket.to_owned(), callers_are_hidden, told: Mutex::default() })
     }
 
     /// Tells systemd that the daemon serves, after its start and after each reload, with the number of faults for which
@@ -161,6 +164,9 @@ impl Watchdog {
         }
         if !told.restart.is_empty() {
             line += &format!("; changed in config.yaml and not taken up: {}, restart jitd", told.restart.join(", "));
+        }
+        if self.callers_are_hidden {
+            line += "; /proc hides callers' logins, so nobody may answer, see the log";
         }
         let bound = self.broker.bound_user_names();
         if bound > 0 {

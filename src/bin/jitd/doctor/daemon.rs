@@ -130,17 +130,23 @@ impl Report {
                 self.fault("people", format!("{} has {key}={value}, {then}", file.display()), mends);
             }
         }
-        // As the daemon sees it, or without one as it would.
-        let table = held.map_or("/proc/mounts".to_owned(), |pid| format!("/proc/{pid}/mounts"));
-        let table = std::fs::read_to_string(table).unwrap_or_default();
+        // As the daemon sees it, or without one as it would: the unit gives it a /proc of its own, which hides nothing.
+        let has_its_own =
+            || files.iter().filter_map(|file| setting(file, "ProcSubset")).next_back().as_deref() == Some("pid");
+        let table = match held {
+            Some(pid) => Some(format!("/proc/{pid}/mounts")),
+            None if has_its_own() => None,
+            None => Some("/proc/self/mounts".to_owned()),
+        };
+        let table = table.and_then(|table| std::fs::read_to_string(table).ok()).unwrap_or_default();
         if let Some(hides) = service::hides_processes(&table) {
             well = false;
             self.fault(
                 "people",
                 format!(
-                    "/proc is mounted with {hides}, so the daemon can't know anybody's login, and nobody may answer"
+                    "the daemon's /proc is mounted with {hides}, so nobody's login can be known, and nobody may answer"
                 ),
-                "`mount -o remount,hidepid=0 /proc`, and in /etc/fstab; or `gid=` with a group that the daemon is in",
+                service::SHOW_CALLERS,
             );
         }
         if well {
