@@ -328,6 +328,7 @@ fn state(broker: &Broker) -> Response {
         collecting: of(Phase::Collecting),
         live: of(Phase::Live),
         ending: of(Phase::Ending),
+        needs_restart: broker.needs_restart().into_iter().map(str::to_owned).collect(),
     })
     .into_response()
 }

@@ -173,6 +173,8 @@ pub struct Broker {
     people: RwLock<People>,
     /// Those of the start, on whose threads all later ones ask.
     first_people: People,
+    /// The keys of `config.yaml` that changed and that only a restart takes up, as the last reload found them.
+    needs_restart: Mutex<Vec<&'static str>>,
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
@@ -216,6 +218,7 @@ impl Broker {
             policy: RwLock::new(Arc::new(parts.policy)),
             people: RwLock::new(parts.people.clone()),
             first_people: parts.people,
+            needs_restart: Mutex::default(),
             times: parts.times,
             operating: tokio::sync::Mutex::default(),
             bound_user_names: Mutex::default(),
@@ -277,6 +280,17 @@ impl Broker {
     pub fn use_people(&self, people: People, overseers: Overseers) {
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.after(&self.first_people);
         self.ledger.use_overseers(overseers);
+    }
+
+    /// Remembers the keys of `config.yaml` that changed and that only a restart takes up.
+    pub fn note_needs_restart(&self, keys: Vec<&'static str>) {
+        *self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// Those keys, as the last reload found them.
+    #[must_use]
+    pub fn needs_restart(&self) -> Vec<&'static str> {
+        self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Records that the daemon ends in good order.

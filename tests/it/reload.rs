@@ -103,6 +103,13 @@ fn people_are_read_again_and_what_needs_a_restart_is_named() {
     let line = log.lines().find(|line| line.contains(named)).unwrap();
     assert!(line.contains("socket, clusters") && line.contains("hint: `systemctl restart jitd`"), "{line}");
     assert_eq!(ask(DAVE), 201, "what it serves it serves on");
+    let told = text(&bastion.jitd(&["doctor", "-o", "json"]).stdout);
+    let findings: Vec<Value> = serde_json::from_str(&told).unwrap();
+    let is_meant = |finding: &&Value| finding["check"] == "daemon" && finding["state"] == "warning";
+    let warned: Vec<&Value> = findings.iter().filter(is_meant).collect();
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(warned[0]["found"].as_str().unwrap().ends_with("not taken up: socket, clusters"), "{warned:?}");
+    assert!(warned[0]["fix"].as_str().unwrap().contains("`systemctl restart jitd`"), "{warned:?}");
 
     bastion.rewrite_config("socket: run/other.sock", "socket: run/api.sock\ncolour: red");
     bastion.rewrite_config("groups: [payments-oncall]}\n- {name: erin", "groups: []}\n- {name: erin");

@@ -53,6 +53,9 @@ pub struct OperationsView {
     pub live: usize,
     /// Grants whose access is being taken away.
     pub ending: usize,
+    /// The keys of `config.yaml` that changed and that only a restart takes up, as the last reload found them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs_restart: Vec<String>,
 }
 
 /// `POST /v1/revoke`: either all, or those of a person, in a cluster, or both.

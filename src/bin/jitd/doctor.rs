@@ -4,7 +4,7 @@
 //!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► daemon ─► clusters
 //! ```
 //! It changes nothing, needs no daemon, and goes on where it can when something before was wrong; what it could not look
-//! at it names. Its one call over the socket starts a daemon that systemd holds ready, as any call would. `main.rs` calls
+//! at it names. A call over a socket starts a daemon that systemd holds ready, as any call would. `main.rs` calls
 //! it; what is looked at in a cluster is `check.rs`'s.
 
 mod daemon;
@@ -94,6 +94,7 @@ impl Report {
         }
         let signs: Vec<Signs> = config.clusters.iter().map(|(name, cluster)| self.authority(name, cluster)).collect();
         self.daemon(&config, held)?;
+        self.restart(&config.admin_socket)?;
         for ((name, cluster), signs) in config.clusters.iter().zip(signs) {
             match signs {
                 Signs::Yes => self.cluster(&config, policy, name, cluster)?,

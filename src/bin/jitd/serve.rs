@@ -135,7 +135,7 @@ async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, fi
                             "keys of config.yaml changed that are not taken up; hint: `systemctl restart jitd`, access that is live goes on"
                         );
                     }
-                    watchdog.needs_restart(keys);
+                    api.broker.note_needs_restart(keys);
                 }
                 taken_up.err().map(|error| vec![error])
             }

@@ -36,8 +36,6 @@ pub(crate) struct Watchdog {
 struct Told {
     line: String,
     policy_faults: usize,
-    /// The keys of `config.yaml` that changed and are not taken up.
-    restart: Vec<&'static str>,
     stuck: Option<Stuck>,
 }
 
@@ -75,11 +73,6 @@ impl Watchdog {
         told.policy_faults = policy_faults;
         told.line = self.line(&told);
         service::ready(&told.line);
-    }
-
-    /// Remembers the keys of `config.yaml` that only a restart would take up.
-    pub(crate) fn needs_restart(&self, keys: Vec<&'static str>) {
-        self.told().restart = keys;
     }
 
     /// Keeps the line for `systemctl status` true until it is dropped.
@@ -162,8 +155,9 @@ impl Watchdog {
         if told.policy_faults > 0 {
             line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
         }
-        if !told.restart.is_empty() {
-            line += &format!("; changed in config.yaml and not taken up: {}, restart jitd", told.restart.join(", "));
+        let keys = self.broker.needs_restart();
+        if !keys.is_empty() {
+            line += &format!("; changed in config.yaml and not taken up: {}, restart jitd", keys.join(", "));
         }
         if self.callers_are_hidden {
             line += "; /proc hides callers' logins, so nobody may answer, see the log";

@@ -19,6 +19,8 @@ const USERS: &str = "jit-users";
 const START: &str = "`systemctl enable --now jitd.socket`; without systemd `jitd serve`";
 const RESTART: &str = "`systemctl restart jitd.socket jitd.service`; without systemd start `jitd serve` again";
 
+const TAKE_UP: &str = "`systemctl restart jitd`, access that is live goes on; without systemd start `jitd serve` again";
+
 impl Report {
     /// `held` is the process that holds the trail.
     pub(super) fn daemon(&mut self, config: &Config, held: Option<u32>) -> Result<(), Failure> {
@@ -50,6 +52,19 @@ impl Report {
             (Err(why), None) => self.fault("daemon", format!("it does not run: {why}"), RESTART),
         }
         self.socket(socket);
+        Ok(())
+    }
+
+    /// Whether the configuration has what only a restart takes up. Who may not call as an operator is not told.
+    pub(super) fn restart(&mut self, operators: &Path) -> Result<(), Failure> {
+        let state =
+            runtime()?.block_on(async { Client::connect(operators, Trust::FolderOwner).await?.operations().await });
+        if let Ok(state) = state
+            && !state.needs_restart.is_empty()
+        {
+            let keys = state.needs_restart.join(", ");
+            self.warning("daemon", format!("these keys of config.yaml changed and are not taken up: {keys}"), TAKE_UP);
+        }
         Ok(())
     }
 
