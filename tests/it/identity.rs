@@ -319,18 +319,13 @@ fn groups_of_any_number_are_groups() {
     for companies in [0, 2] {
         let before: String =
             (0..companies).map(|number| format!("company{number}:x:43000{}:{company}\n", 1 + number)).collect();
-        let bastion = on_a_host(accounts, &format!("everybody:x:430000:\n{before}{teams}"), policy);
-        let mut took: Vec<std::time::Duration> = (0..11)
-            .map(|_| {
-                // With the process that calls.
-                let began = std::time::Instant::now();
-                assert_eq!(whoami(&bastion, dave)["groups"].as_array().unwrap().len(), 1_501);
-                began.elapsed()
-            })
-            .collect();
-        took.sort();
-        if companies == 0 {
-            assert!(took[5] < std::time::Duration::from_millis(50), "{took:?}");
+        let bastion = on_a_host(accounts.as_bytes(), &format!("everybody:x:430000:\n{before}{teams}"), policy);
+        for _ in 0..2 {
+            assert_eq!(whoami(&bastion, dave)["groups"].as_array().unwrap().len(), 1_501);
+        }
+        let before = processor_time(&bastion);
+        for _ in 0..20 {
+            assert_eq!(bastion.get(dave, "/v1/whoami").0, 200);
         }
     }
 }
@@ -387,9 +382,21 @@ fn two_bastions_of_one_name_are_told_of() {
     let access = one.live(&one.ask("5m"));
     let mut other = Bastion::start();
     assert!(other.terminate());
+        let each = (processor_time(&bastion) - before) / 20;
+        assert!(companies > 0 || each < std::time::Duration::from_millis(50), "{each:?}");
     other.rewrite_config(&format!("host: {}", other.host), &format!("host: {}", one.host));
     other.serve();
     until("it is told", || other.log().contains("may have the same `host:`").then_some(()));
+/// What the daemon computed until now, whatever else the host has to do (proc_pid_stat(5)).
+fn processor_time(bastion: &Bastion<'_>) -> std::time::Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", bastion.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    std::time::Duration::from_millis(
+        ticks * 1_000 / nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).unwrap().unwrap().cast_unsigned(),
+    )
+}
+
     assert_eq!(one.look(&access, &one.ns), 200);
     assert_eq!(one.show(ERIN, &access.grant)["phase"], "live");
 }
