@@ -142,7 +142,11 @@ impl Peer {
             LoginUid::Unset => return Ok(None),
             LoginUid::Unknowable => return Ok(Some(Login::Unknowable)),
         };
-        let person = or_nobody(people.by_uid(uid).await)?.map(|person| person.name);
+        let person = match people.by_uid(uid).await {
+            // It may be the same human whose name it is.
+            Err(Unknown::SameName { name, .. }) => Some(name),
+            found => or_nobody(found)?.map(|person| person.name),
+        };
         Ok(Some(Login::Account { uid, person }))
     }
 }

@@ -94,8 +94,18 @@ pub enum Unknown {
         /// `#` and its number.
         group: String,
     },
+    /// Another account has the same name, so one of them could be taken for the other.
+    #[error("`{name}` is the name of uid {uid} and of uid {other}, so nobody could tell who it is")]
+    SameName {
+        /// The name.
+        name: PersonName,
+        /// The account.
+        uid: u32,
+        /// The account that the name finds.
+        other: u32,
+    },
     /// The account's name can't be a person's.
-    #[error("the account name `{0}` can't be used")]
+    #[error("the account name `{0}` can't be used: it is root's, or not of 1 to 255 bytes")]
     OddName(String),
     /// The name service failed.
     #[error(transparent)]
@@ -113,6 +123,9 @@ impl Hint for Unknown {
                 "the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
             }
             Self::Unlisted { .. } => "an administrator can add the uid under `people` in config.yaml",
+            Self::SameName { .. } => {
+                "give one of the accounts another name; where they are of one human, an administrator can declare both uids under `people` in config.yaml"
+            }
             Self::NamelessGroup { .. } => {
                 "`getent group NUMBER` shows whether it has one; give it a name, or take the account out of it"
             }
@@ -174,8 +187,17 @@ impl People {
             return self.of_declared(declared).await;
         }
         match self.ask(Asked::Uid(uid), !self.strict, move || host::account(uid)).await? {
-            Some(found) => self.of_account(found),
+            Some(found) => self.alone_with_its_name(uid, self.of_account(found)?).await,
             None => Err(Unknown::NoAccount(uid)),
+        }
+    }
+
+    /// Somebody whose account is the one that its name finds: two sources of the name service may have the name of two people.
+    async fn alone_with_its_name(&self, uid: u32, person: Person) -> Result<Person, Unknown> {
+        let account = person.name.account();
+        match self.ask(Asked::Name(person.name.clone()), false, move || host::account_named(&account)).await? {
+            Some((other, _)) if other.uid != uid => Err(Unknown::SameName { name: person.name, uid, other: other.uid }),
+            _ => Ok(person),
         }
     }
 
