@@ -195,7 +195,7 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
         words.into_iter().map(str::to_owned).collect::<Vec<_>>()
     };
     for (flag, value, why) in [
-        ("--cluster", "Prod!", "is 1 to 63 of a-z 0-9 -"),
+        ("--cluster", "Prod!", "must be 1 to 63 characters (a-z 0-9 -)"),
         ("--server", "http://10.0.0.1", "is not a URL like https://10.0.0.1:6443"),
         ("--server-ca", "/nowhere", "No such file"),
         ("--server-ca", "/etc/hosts", "holds no certificate"),
@@ -434,7 +434,7 @@ fn on_a_terminal_it_asks() {
     assert!(output.status.success(), "{told}");
     for words in [
         "the cluster's name, as people will type it: ",
-        "is 1 to 63 of a-z 0-9 -",
+        "must be 1 to 63 characters (a-z 0-9 -)",
         "who made the cluster: kubeadm, k3s, rke2",
         "this bastion's name [",
         "the ClusterRoles that are given, with spaces between [view]: ",

@@ -272,7 +272,7 @@ fn what_arises_from_two_requests_is_shown_for_each() {
         assert_eq!(shown["risk"], "critical");
     }
     let said = text(&bastion.login(BOB, &["show", first["id"].as_str().unwrap()]).stdout);
-    for words in ["asks too", "TOGETHER WITH THEIR OTHER ACCESS", "gets a certificate"] {
+    for words in ["asks too", "TOGETHER WITH THEIR OTHER ACCESS", "obtain a certificate"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 
@@ -320,7 +320,7 @@ fn a_namespace_is_judged_by_its_service_accounts() {
     let shown = bastion.show(BOB, &grant);
     assert_eq!(shown["risk"], "high", "{shown}");
     let why = format!(
-        "a service account of `{}` reaches beyond it by ClusterRoleBinding `{name}` to ClusterRole `cluster-admin`",
+        "a service account of `{}` has access outside it through ClusterRoleBinding `{name}` to ClusterRole `cluster-admin`",
         bastion.ns
     );
     assert_eq!(shown["risks"]["notOrdinary"], json!(why));

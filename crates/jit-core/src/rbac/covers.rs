@@ -1,49 +1,48 @@
-//! Whether a ceiling of rules allows an asked rule, as Kubernetes itself decides it before it lets somebody
-//! write a role (`k8s.io/component-helpers/auth/rbac/validation`, `Covers` and `ruleCovers`).
+//! Whether a ceiling of rules allows a requested rule, decided as Kubernetes decides whether somebody may write a role
+//! (`k8s.io/component-helpers/auth/rbac/validation`, `Covers` and `ruleCovers`).
 //!
-//! Stricter in one point: a word with `*` may be asked only where the ceiling has the very same word, so that
-//! nobody asks for more than they can read. The policy calls this for rules that are asked instead of a role.
+//! Stricter in one point: a word with `*` may be requested only if the ceiling contains the same word, so that nobody
+//! requests more than they can read. The policy calls this for requests that list rules instead of naming a role.
 
 use super::Rule;
 
-/// More single permissions than this in one asked rule are not looked at, and so not covered.
+/// The limit for the single permissions in one requested rule. A rule with more is not examined, and so not covered.
 const MOST: usize = 10_000;
 
-/// Whether everything that `asked` allows is also allowed by `ceiling`. A rule that allows nothing is not
-/// covered: there is nothing to ask for in it.
+/// Whether `ceiling` allows everything that `requested` allows. A rule that allows nothing is not covered, because it
+/// requests nothing.
 #[must_use]
-pub fn covers(ceiling: &[Rule], asked: &Rule) -> bool {
-    let names = asked.resource_names.len().max(1);
-    let of_resources = [asked.api_groups.len(), asked.resources.len(), names]
+pub fn covers(ceiling: &[Rule], requested: &Rule) -> bool {
+    let names = requested.resource_names.len().max(1);
+    let of_resources = [requested.api_groups.len(), requested.resources.len(), names]
         .iter()
-        .fold(asked.verbs.len(), |product, count| product.saturating_mul(*count));
-    let of_urls = asked.verbs.len().saturating_mul(asked.non_resource_urls.len());
-    if !(1..=MOST).contains(&of_resources.saturating_add(of_urls)) || !is_whole(asked) {
+        .fold(requested.verbs.len(), |product, count| product.saturating_mul(*count));
+    let of_urls = requested.verbs.len().saturating_mul(requested.non_resource_urls.len());
+    if !(1..=MOST).contains(&of_resources.saturating_add(of_urls)) || !is_whole(requested) {
         return false;
     }
-    let resources = asked.verbs.iter().all(|verb| {
-        asked.api_groups.iter().all(|group| {
-            asked.resources.iter().all(|resource| {
+    let resources = requested.verbs.iter().all(|verb| {
+        requested.api_groups.iter().all(|group| {
+            requested.resources.iter().all(|resource| {
                 let covered = |name| ceiling.iter().any(|rule| covers_resource(rule, verb, group, resource, name));
-                if asked.resource_names.is_empty() {
+                if requested.resource_names.is_empty() {
                     covered(None)
                 } else {
-                    asked.resource_names.iter().all(|name| covered(Some(name)))
+                    requested.resource_names.iter().all(|name| covered(Some(name)))
                 }
             })
         })
     });
     resources
-        && asked.verbs.iter().all(|verb| {
-            asked.non_resource_urls.iter().all(|url| ceiling.iter().any(|rule| covers_url(rule, verb, url)))
+        && requested.verbs.iter().all(|verb| {
+            requested.non_resource_urls.iter().all(|url| ceiling.iter().any(|rule| covers_url(rule, verb, url)))
         })
 }
 
-/// Every list that is there says something: a group without a resource, or the other way round, would be
-/// dropped without a word.
-fn is_whole(asked: &Rule) -> bool {
-    asked.api_groups.is_empty() == asked.resources.is_empty()
-        && (asked.resource_names.is_empty() || !asked.resources.is_empty())
+/// Whether every list has an effect: Kubernetes would silently ignore a group without a resource, or the reverse.
+fn is_whole(requested: &Rule) -> bool {
+    requested.api_groups.is_empty() == requested.resources.is_empty()
+        && (requested.resource_names.is_empty() || !requested.resources.is_empty())
 }
 
 fn covers_resource(rule: &Rule, verb: &String, group: &String, resource: &String, name: Option<&String>) -> bool {
@@ -61,7 +60,7 @@ fn covers_url(rule: &Rule, verb: &String, url: &String) -> bool {
         && (rule.non_resource_urls.contains(url) || !url.contains('*') && rule.non_resource_urls.iter().any(below))
 }
 
-/// The word itself, or `*` for a word that is no pattern.
+/// Whether `words` contains the word itself, or `*` if the word is not a pattern.
 fn holds(words: &[String], word: &String) -> bool {
     words.contains(word) || !word.contains('*') && words.iter().any(|word| word == "*")
 }
@@ -75,7 +74,7 @@ mod tests {
         Rule { api_groups: vec![String::new()], resources: words(resources), verbs: words(verbs), ..Rule::default() }
     }
 
-    /// As `Covers` of Kubernetes has it, with its own cases, and stricter with `*`.
+    /// The cases of Kubernetes' `Covers`, and ours for `*`, which are stricter.
     #[test]
     fn a_ceiling_covers_what_lies_below_it() {
         let named = |rule: Rule, names: &[&str]| Rule {
@@ -93,7 +92,7 @@ mod tests {
             (&[rule(&["pods"], &["get"])], rule(&["pods"], &["get"]), true),
             (&[rule(&["pods"], &["get"])], rule(&["pods"], &["get", "list"]), false),
             (&[rule(&["pods"], &["get"])], rule(&["pods/log"], &["get"]), false),
-            // Parts may be covered by different rules.
+            // Different rules may cover different parts.
             (&[rule(&["pods"], &["get"]), rule(&["pods"], &["list"])], rule(&["pods"], &["get", "list"]), true),
             (&[rule(&["pods"], &["get"]), rule(&["secrets"], &["list"])], rule(&["pods", "secrets"], &["get"]), false),
             (&[rule(&["pods"], &["*"])], rule(&["pods"], &["delete"]), true),
@@ -112,7 +111,7 @@ mod tests {
             ),
             (&[named(rule(&["pods"], &["get"]), &["a"])], rule(&["pods"], &["get"]), false),
             (&[rule(&["pods"], &["get"])], named(rule(&["pods"], &["get"]), &["a"]), true),
-            // A `*` is asked only where the same stands in the ceiling.
+            // A `*` may be requested only if the ceiling contains the same word.
             (&[rule(&["pods"], &["*"])], rule(&["pods"], &["*"]), true),
             (&[rule(&["pods"], &["get", "list", "watch"])], rule(&["pods"], &["*"]), false),
             (&[rule(&["*"], &["get"])], rule(&["*/log"], &["get"]), false),
@@ -121,15 +120,15 @@ mod tests {
             (&[url(&["/logs/*"], &["get"])], url(&["/metrics"], &["get"]), false),
             (&[url(&["*"], &["get"])], url(&["/metrics"], &["get"]), true),
             (&[url(&["*"], &["get"])], url(&["/logs/*"], &["get"]), false),
-            // Nothing to ask for.
+            // These request nothing.
             (&[rule(&["*"], &["*"])], rule(&[], &["get"]), false),
             (&[rule(&["*"], &["*"])], rule(&["pods"], &[]), false),
         ];
-        for (number, (ceiling, asked, covered)) in table.iter().enumerate() {
-            assert_eq!(covers(ceiling, asked), *covered, "{number}: {ceiling:?} {asked:?}");
+        for (number, (ceiling, requested, covered)) in table.iter().enumerate() {
+            assert_eq!(covers(ceiling, requested), *covered, "{number}: {ceiling:?} {requested:?}");
         }
         let many: Vec<String> = (0..500).map(|number| format!("r{number}")).collect();
         let huge = Rule { api_groups: many.clone(), resources: many.clone(), verbs: many, ..Rule::default() };
-        assert!(!covers(&[any_group(rule(&["*"], &["*"]))], &huge), "too many to look at is not covered");
+        assert!(!covers(&[any_group(rule(&["*"], &["*"]))], &huge), "a rule with too many permissions is not covered");
     }
 }

@@ -1,4 +1,4 @@
-//! SHA-256 and bytes as the trail, the wire and certificates write them: lower-case hex.
+//! SHA-256 digests and bytes in lower-case hex, as the trail, the API and certificates write them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

@@ -1,11 +1,11 @@
-//! Roles of Kubernetes and what they let their holder do.
+//! Kubernetes roles, and what they allow their holder to do.
 //!
 //! ```text
-//!  Rule ──► ResolvedRole (canonical, hashed)        covers: is an asked rule below a ceiling?
-//!    └───── with a Scope ──► risk: what its holder reaches, and how bad that is
+//!  Rule ──► ResolvedRole (canonical, hashed)        covers: does a ceiling allow a requested rule?
+//!    └───── with a Scope ──► risk: what the holder can reach, and how severe that is
 //! ```
-//! A leaf: pure, and it knows nothing of grants, policies or people. `grant` decides on what stands here, `cluster`
-//! reads and makes the roles, `manifest` and `check` compare them.
+//! A leaf: it does no I/O, and it knows nothing of grants, policies or people. `grant` bases its decisions on it,
+//! `cluster` reads and creates roles, `manifest` and `check` compare them.
 
 mod covers;
 pub mod digest;

@@ -1,5 +1,5 @@
-//! A role as a cluster has it: its identity and its rules in one canonical order, so that the same
-//! rights always have the same hash and any change of them is seen.
+//! A role as it exists in a cluster: its uid, and its rules in canonical order. The same rules always have the same
+//! hash, so any change is detected.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,62 +8,62 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::sha256_hex;
 
-/// One rule of a Role or ClusterRole, as in `rbac.authorization.k8s.io/v1` PolicyRule. Lists are
-/// sorted and without repeats once inside a [`ResolvedRole`].
+/// One rule of a Role or ClusterRole: a PolicyRule of `rbac.authorization.k8s.io/v1`. In a [`ResolvedRole`] the lists
+/// are sorted and contain no duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// API groups, `""` is the core group, `*` is all.
+    /// API groups; `""` is the core group, `*` is all groups.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_groups: Vec<String>,
     /// Resources, with subresources as `pods/log`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
-    /// Names the rule is limited to; empty is all.
+    /// The object names that the rule is limited to; empty means all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
-    /// URL paths outside the resources; they hold only cluster-wide.
+    /// URL paths other than those of resources; they apply only in a ClusterRoleBinding.
     #[serde(default, rename = "nonResourceURLs", skip_serializing_if = "Vec::is_empty")]
     pub non_resource_urls: Vec<String>,
-    /// Verbs, `*` is all.
+    /// Verbs; `*` is all verbs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub verbs: Vec<String>,
 }
 
-/// A role at one moment. A role that is deleted and made anew has another uid.
+/// A role as it was at one moment. A role that is deleted and created again has a different uid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Written")]
+#[serde(from = "StoredRole")]
 pub struct ResolvedRole {
     /// `metadata.uid`.
     pub uid: String,
     rules: Vec<Rule>,
-    // Made once: thousands of live grants of one role are compared with it every other second.
+    // Computed once: the sweep compares it with thousands of live grants every other second.
     #[serde(skip_serializing)]
     rules_sha256: String,
 }
 
-/// A role as it is stored.
+/// The stored form of a role.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct StoredRole {
     uid: String,
     rules: Vec<Rule>,
 }
 
-impl From<Written> for ResolvedRole {
-    fn from(Written { uid, rules }: Written) -> Self {
-        // Vectors of strings always serialise; an empty string would still be a fixed, wrong hash.
+impl From<StoredRole> for ResolvedRole {
+    fn from(StoredRole { uid, rules }: StoredRole) -> Self {
+        // Vectors of strings always serialize. If one did not, the hash of an empty string would match no role.
         let rules_sha256 = sha256_hex(&serde_json::to_vec(&rules).unwrap_or_default());
         Self { uid, rules, rules_sha256 }
     }
 }
 
 impl ResolvedRole {
-    /// The role with its rules in canonical order.
+    /// A role; the rules are put into canonical order.
     #[must_use]
     pub fn new(uid: String, mut rules: Vec<Rule>) -> Self {
         canonical(&mut rules);
-        Written { uid, rules }.into()
+        StoredRole { uid, rules }.into()
     }
 
     /// The rules in canonical order.
@@ -72,14 +72,14 @@ impl ResolvedRole {
         &self.rules
     }
 
-    /// SHA-256 over the canonical rules as JSON, hex.
+    /// The SHA-256 digest of the canonical rules as JSON, in hex.
     #[must_use]
     pub fn rules_sha256(&self) -> &str {
         &self.rules_sha256
     }
 }
 
-/// Puts rules into their one order, without repeats.
+/// Sorts the rules and their lists and removes duplicates.
 pub fn canonical(rules: &mut Vec<Rule>) {
     for rule in rules.iter_mut() {
         for list in [
@@ -98,8 +98,8 @@ pub fn canonical(rules: &mut Vec<Rule>) {
 }
 
 impl Rule {
-    /// The rules that these words mean: one for each API group among the resources, which are written as kubectl
-    /// writes them, `deployments.apps`, `deployments.apps/scale`.
+    /// The rules for these verbs, resources and names: one rule for each API group. Resources have kubectl's form:
+    /// `pods`, `deployments.apps`, `deployments.apps/scale`.
     #[must_use]
     pub fn exactly(verbs: &[String], resources: &[String], names: &[String]) -> Vec<Self> {
         let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -121,7 +121,7 @@ impl Rule {
 }
 
 impl fmt::Display for Rule {
-    /// For example `get, list pods, pods/log named web-0`, for a person.
+    /// For people, for example `get, list pods, pods/log named web-0`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut resources: Vec<String> = Vec::new();
         for group in &self.api_groups {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_words_does_not_change_the_hash() {
+    fn order_and_duplicates_do_not_change_the_hash() {
         let one = ResolvedRole::new(
             "u".into(),
             vec![rule(&["pods", "secrets"], &["get", "list"]), rule(&["nodes"], &["get"])],
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn one_more_verb_changes_the_hash() {
+    fn an_additional_verb_changes_the_hash() {
         let one = ResolvedRole::new("u".into(), vec![rule(&["pods"], &["get"])]);
         let other = ResolvedRole::new("u".into(), vec![rule(&["pods"], &["get", "list"])]);
         assert_ne!(one.rules_sha256(), other.rules_sha256());

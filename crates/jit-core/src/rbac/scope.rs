@@ -1,4 +1,4 @@
-//! Where a role holds: some namespaces, or the whole cluster.
+//! Where a role applies: in some namespaces, or in the whole cluster.
 
 use std::fmt;
 
@@ -13,23 +13,23 @@ word!(
     |text| dns_label("namespace", text)
 );
 
-/// Where a role is to hold.
+/// Where a role applies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
-    /// Some namespaces: a RoleBinding in each.
+    /// In some namespaces, with a RoleBinding in each.
     Namespaces(Namespaces),
-    /// Everywhere: a ClusterRoleBinding.
+    /// In the whole cluster, with a ClusterRoleBinding.
     Cluster,
 }
 
-/// One to twenty namespaces, in order and without repeats.
+/// One to [`Namespaces::MOST`] namespaces, sorted and without duplicates.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Namespace>", into = "Vec<Namespace>")]
 pub struct Namespaces(Vec<Namespace>);
 
 impl Namespaces {
-    /// So many can be asked for at once: each is a binding of its own.
+    /// The limit for one request: each namespace needs its own binding.
     pub const MOST: usize = 20;
 }
 
@@ -59,7 +59,7 @@ impl From<Namespace> for Scope {
 }
 
 impl Scope {
-    /// The namespaces, or none for the whole cluster.
+    /// The namespaces; empty for the whole cluster.
     #[must_use]
     pub fn namespaces(&self) -> &[Namespace] {
         match self {
@@ -68,7 +68,7 @@ impl Scope {
         }
     }
 
-    /// Whether `other` holds nowhere else than this does.
+    /// Whether this scope includes every place of `other`.
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {

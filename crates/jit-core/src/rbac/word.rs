@@ -1,15 +1,15 @@
-//! Types for words that are parsed once, at the edge, and the error for a word that does not parse. For names, versions
-//! and sentences that come from outside; nothing here knows what a word means.
+//! String types that are parsed once, where input enters, and the error for input that does not parse. They check the
+//! form of names, versions and sentences, never their meaning.
 
-/// A word that is not of its form; `field` and `why` make one sentence.
+/// Input of the wrong form; `field`, `value` and `why` make one sentence.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {value}: {why}")]
 pub struct Malformed {
-    /// The name of the field as people write it.
+    /// The name of the field as users write it.
     pub field: &'static str,
-    /// What was written, escaped and cut to 60 characters.
+    /// The input in backticks, escaped and cut to 60 characters.
     pub value: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, or which form is required.
     pub why: String,
 }
 
@@ -20,8 +20,8 @@ impl Malformed {
     }
 }
 
-/// Makes a private string type that is parsed by one function and written as a plain string. A clone shares the
-/// text: a grant is cloned for each event.
+/// Defines a string type with a private field, parsed by one function and serialized as a plain string. A clone shares
+/// the text, because a grant is cloned for each event.
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
         $(#[$doc])*
@@ -30,7 +30,7 @@ macro_rules! word {
         pub struct $name(std::sync::Arc<str>);
 
         impl $name {
-            /// The word as it was written.
+            /// The text as it was written.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -69,16 +69,20 @@ macro_rules! word {
 
 pub(crate) use word;
 
-/// Whether `text` is a DNS label (RFC 1123), the form of many names in Kubernetes.
+/// Checks that `text` is a DNS label (RFC 1123), the form of many names in Kubernetes.
 ///
 /// # Errors
-/// [`Malformed`], of the field of this name.
+/// [`Malformed`] for the field `field`.
 pub(crate) fn dns_label(field: &'static str, text: &str) -> Result<(), Malformed> {
     let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
     if text.len() <= 63 && text.chars().all(legal) && edge(text.chars().next()) && edge(text.chars().last()) {
         Ok(())
     } else {
-        Err(Malformed::new(field, text, "is 1 to 63 of a-z 0-9 - and begins and ends with a letter or a digit"))
+        Err(Malformed::new(
+            field,
+            text,
+            "must be 1 to 63 characters (a-z 0-9 -) and begin and end with a letter or digit",
+        ))
     }
 }

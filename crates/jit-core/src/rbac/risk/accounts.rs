@@ -1,46 +1,47 @@
-//! What the bindings of a cluster tell of its service accounts: in which namespaces they reach beyond their own.
+//! What a cluster's bindings say about its service accounts: which of them have access outside their own namespace.
 //!
-//! Whoever acts as a pod there, or reads its token, reaches as far. The roles themselves are not looked at, for the daemon
-//! may not read them: a role that is bound elsewhere counts whatever it allows.
+//! Whoever acts as a pod of such a namespace, or reads its token, has that access too. The roles are not examined,
+//! because the daemon may not read them: a role that is bound elsewhere counts, whatever it allows.
 
 use std::collections::BTreeMap;
 
 use crate::rbac::Namespace;
 
-/// The namespaces whose service accounts reach beyond them, each with the first binding that says so.
+/// The namespaces whose service accounts have access outside them, each with the first binding that grants it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountReach {
     everywhere: Option<String>,
     by_namespace: BTreeMap<String, String>,
 }
 
-/// A subject of a binding, in the words of `rbac.authorization.k8s.io/v1`.
+/// The subject of a binding, as in `rbac.authorization.k8s.io/v1`.
 #[derive(Clone, Copy, Debug)]
 pub struct BindingSubject<'a> {
     /// `User`, `Group` or `ServiceAccount`.
     pub kind: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// A ServiceAccount's namespace.
+    /// The namespace of a ServiceAccount.
     pub namespace: Option<&'a str>,
 }
 
 impl AccountReach {
-    /// Takes in what a binding in `home`, or of the whole cluster, gives to `subject`; `told` is the binding for people.
-    pub fn add(&mut self, home: Option<&str>, role: &str, subject: BindingSubject<'_>, told: impl FnOnce() -> String) {
+    /// Adds a binding of `role` to `subject` in namespace `home`, or in the whole cluster if `home` is `None`. `shown`
+    /// describes the binding to people.
+    pub fn add(&mut self, home: Option<&str>, role: &str, subject: BindingSubject<'_>, shown: impl FnOnce() -> String) {
         if home.is_none() && OF_EVERYBODY.contains(&role) {
             return;
         }
         match accounts(subject) {
             Accounts::Of(namespace) if home != Some(namespace) => {
-                self.by_namespace.entry(namespace.to_owned()).or_insert_with(told);
+                self.by_namespace.entry(namespace.to_owned()).or_insert_with(shown);
             }
-            Accounts::All if self.everywhere.is_none() => self.everywhere = Some(told()),
+            Accounts::All if self.everywhere.is_none() => self.everywhere = Some(shown()),
             _ => {}
         }
     }
 
-    /// Why the service accounts of a namespace reach beyond it, if they do.
+    /// The binding through which a service account of the namespace has access outside it, if one exists.
     pub(super) fn beyond(&self, namespace: &Namespace) -> Option<&str> {
         self.by_namespace.get(namespace.as_str()).or(self.everywhere.as_ref()).map(String::as_str)
     }
@@ -52,8 +53,9 @@ enum Accounts<'a> {
     All,
 }
 
-/// Whose service accounts a subject is; the names are those of `k8s.io/apiserver/pkg/authentication/serviceaccount`. A
-/// person is in `system:authenticated` too, so that group adds nothing to who acts as a pod.
+/// Which service accounts a subject stands for; the names are those of
+/// `k8s.io/apiserver/pkg/authentication/serviceaccount`. Every person is in `system:authenticated` as well, so acting as
+/// a pod adds nothing there.
 fn accounts(subject: BindingSubject<'_>) -> Accounts<'_> {
     match subject.kind {
         "ServiceAccount" => subject.namespace.map_or(Accounts::None, Accounts::Of),
@@ -67,8 +69,8 @@ fn accounts(subject: BindingSubject<'_>) -> Accounts<'_> {
     }
 }
 
-/// ClusterRoles that every cluster binds to all service accounts, or to everybody, with what everybody may know
-/// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings>).
+/// ClusterRoles that every cluster binds to all service accounts or to all users; they allow only what everybody may
+/// know (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings>).
 const OF_EVERYBODY: &[&str] =
     &["system:basic-user", "system:discovery", "system:public-info-viewer", "system:service-account-issuer-discovery"];
 
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_that_are_bound_elsewhere_reach_beyond_their_namespace() {
+    fn service_accounts_bound_elsewhere_reach_beyond_their_namespace() {
         let of = |kind, name, namespace| BindingSubject { kind, name, namespace };
         let account = of("ServiceAccount", "web", Some("shop"));
         let table: &[(Option<&str>, &str, BindingSubject<'_>, bool)] = &[
@@ -97,7 +99,7 @@ mod tests {
         ];
         for (home, role, subject, beyond) in table {
             let mut reach = AccountReach::default();
-            reach.add(*home, role, *subject, || "told".to_owned());
+            reach.add(*home, role, *subject, || "shown".to_owned());
             let shop: Namespace = "shop".parse().unwrap();
             assert_eq!(reach.beyond(&shop).is_some(), *beyond, "{home:?} {role} {subject:?}");
         }

@@ -1,12 +1,12 @@
-//! The catalogue: what each dangerous permission is called, how bad it is, and why. Only data, and what
-//! Kubernetes 1.36 itself serves, so that an unknown resource is told from a harmless one.
+//! The risk catalogue: each dangerous permission, how severe it is, and why. It also lists what Kubernetes 1.36
+//! serves, so that an unknown resource can be distinguished from a harmless one. This file holds data only.
 //!
-//! A row is never renumbered or removed: the trail keeps its id. It must never name a permission that
-//! RBAC can't grant; `reach` compares these words with rules, nobody else reads them.
+//! A row is never renumbered or removed, because the trail stores its id. No row may name a permission that RBAC cannot
+//! grant. Only `reach` reads these words, to compare them with rules.
 
 use super::Severity::{self, Critical, High, Low, Medium, Unclassified};
 
-/// A set of verbs, a bit each; verbs that no row asks for share [`OTHER`].
+/// A set of verbs, one bit each; all verbs that no row names share [`OTHER`].
 pub(super) type Verbs = u32;
 
 pub(super) const GET: Verbs = 1;
@@ -30,7 +30,7 @@ const ON_USER: Verbs = 1 << 17;
 const ON_ACCOUNT: Verbs = 1 << 18;
 const ON_ANY_NODE: Verbs = 1 << 19;
 const ON_OWN_NODE: Verbs = 1 << 20;
-/// The verb is `*`, which also holds every verb that is yet to come.
+/// The verb is `*`, which also grants every verb that Kubernetes adds later.
 pub(super) const STAR: Verbs = 1 << 21;
 pub(super) const OTHER: Verbs = 1 << 22;
 const ATTEST: Verbs = 1 << 23;
@@ -39,19 +39,19 @@ pub(super) const ALL: Verbs = (1 << 25) - 1;
 
 pub(super) const READ: Verbs = GET | LIST | WATCH;
 pub(super) const WRITE: Verbs = CREATE | UPDATE | PATCH;
-/// Verbs that act as somebody else, or give somebody a name or rights: what they lead to is a credential.
+/// Verbs that act as somebody else, or give somebody an identity or rights: they lead to a credential.
 pub(super) const IDENTITY: Verbs =
     BIND | ESCALATE | IMPERSONATE | APPROVE | SIGN | ATTEST | AS_USER | AS_ACCOUNT | AS_ANY_NODE | AS_OWN_NODE;
 pub(super) const CHANGE: Verbs = UPDATE | PATCH;
 pub(super) const REMOVE: Verbs = DELETE | DELETE_ALL;
-/// Verbs whose request names no object: RBAC compares the empty name with `resourceNames`, so a named rule
-/// never allows them. A list or watch can name one with a field selector, deletecollection can't (measured
-/// on 1.36). Escalate is asked with the empty name when a role is created.
+/// Verbs whose request names no object: RBAC compares the empty name with `resourceNames`, so a rule with names
+/// never allows them. A list or watch can name an object with a field selector, deletecollection cannot (measured
+/// on 1.36). When a role is created, the server checks escalate with the empty name.
 pub(super) const NAMELESS: Verbs = LIST | WATCH | CREATE | DELETE_ALL | ESCALATE;
-/// What `proxy` passes on.
+/// The verbs that `proxy` forwards.
 const PASS: Verbs = GET | CREATE | UPDATE | PATCH | DELETE;
 
-/// The verbs and their words, in the order in which people expect them.
+/// The verbs by name, in the order in which people expect them.
 pub(super) const WORDS: &[(&str, Verbs)] = &[
     ("get", GET),
     ("list", LIST),
@@ -73,8 +73,8 @@ pub(super) const WORDS: &[(&str, Verbs)] = &[
     ("impersonate:associated-node", AS_OWN_NODE),
 ];
 
-/// The second half of constrained impersonation is one verb for each verb that may be used, `impersonate-on:MODE:VERB`;
-/// what a device's driver may say of it is asked likewise, `arbitrary-node:VERB`.
+/// Verbs by prefix. Constrained impersonation checks `impersonate-on:MODE:VERB` for each verb that is used while
+/// impersonating; a device driver's updates are checked in the same way, as `arbitrary-node:VERB`.
 pub(super) const ON_WORDS: &[(&str, Verbs)] = &[
     ("impersonate-on:user-info:", ON_USER),
     ("impersonate-on:serviceaccount:", ON_ACCOUNT),
@@ -84,34 +84,34 @@ pub(super) const ON_WORDS: &[(&str, Verbs)] = &[
     ("arbitrary-node:", ON_DRIVER),
 ];
 
-/// One row of the catalogue. A row of several combinations stands here once for each.
+/// One row of the catalogue. A row that several combinations match is listed once for each.
 pub(super) struct Row {
     pub(super) id: &'static str,
     pub(super) severity: Severity,
     pub(super) leaves: Leaves,
     /// What the holder can do with it.
     pub(super) why: &'static str,
-    /// One of each has to be held; none for a row that looks at whole rules or at bindings.
+    /// The row matches if one permission of each list is held; empty for a row about whole rules or bindings.
     pub(super) needs: &'static [&'static [Permission]],
-    /// The row says nothing when one of these is held: a worse row does.
+    /// The row does not match if one of these is held, because a more severe row then does.
     pub(super) unless: &'static [Permission],
 }
 
-/// What is there after the window. Where the verbs and the resource tell it, no row has to.
+/// What remains after the window ends. A row states it only where the verbs and the resource do not imply it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Leaves {
-    /// Whatever was written stays and acts; so does what was learned in another's place. What was only read or removed does
-    /// not.
+    /// Objects that were written remain in effect, and so does what was learned while acting as a workload. What was
+    /// only read or deleted leaves nothing behind.
     WhatWasWritten,
-    /// A credential, although it was only read.
+    /// A credential remains, even if it was only read.
     Credential,
-    /// Nothing that gives anybody access: it hides, disturbs or tells.
+    /// Nothing that grants access remains: the permission only hides, disrupts or informs.
     Nothing,
 }
 
 /// A permission: any of `verbs` on any of `resources`.
 pub(super) struct Permission {
-    /// Also the domain of a family of groups, when `resources` is [`EVERY`].
+    /// An API group; if `resources` is [`EVERY`], also all groups whose names end with it.
     pub(super) group: &'static str,
     pub(super) resources: &'static [&'static str],
     pub(super) verbs: Verbs,
@@ -119,7 +119,7 @@ pub(super) struct Permission {
     pub(super) versions: Versions,
 }
 
-/// The one object that matters.
+/// Which object the permission is about.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum At {
     Anywhere,
@@ -127,7 +127,7 @@ pub(super) enum At {
     Object { namespace: &'static str, name: &'static str },
 }
 
-/// The minor versions of Kubernetes 1 in which the permission is what it is called.
+/// The minor versions of Kubernetes 1 in which the permission has this effect.
 #[derive(Clone, Copy)]
 pub(super) enum Versions {
     Always,
@@ -135,9 +135,9 @@ pub(super) enum Versions {
     From(u32),
 }
 
-/// Every resource of a group and of the groups whose names end with it.
+/// Every resource of a group and of all groups whose names end with it.
 pub(super) const EVERY: &str = "*";
-/// No resource in particular: the verb, on whatever.
+/// No resource in particular: the verb alone matters.
 pub(super) const WHATEVER: &str = "";
 
 const fn on(group: &'static str, resources: &'static [&'static str], verbs: Verbs) -> Permission {
@@ -198,18 +198,19 @@ const fn system_config(namespace: &'static str, name: &'static str) -> Permissio
     on("", &["configmaps"], WRITE | REMOVE).at(At::Object { namespace, name })
 }
 
-/// All rows, by id. The facts are those of Kubernetes' own RBAC good practices
-/// (<https://kubernetes.io/docs/concepts/security/rbac-good-practices/>) and of measurements on 1.36.
+/// All rows, by id. The facts come from Kubernetes' RBAC good practices
+/// (<https://kubernetes.io/docs/concepts/security/rbac-good-practices/>) and from measurements on 1.36.
 pub(super) const ROWS: &[Row] = &[
-    row("E01", Critical, &[], "everything").leaves(Leaves::Credential),
+    row("E01", Critical, &[], "has full control of everything in scope, like `cluster-admin`")
+        .leaves(Leaves::Credential),
     row(
         "E02",
         Critical,
-        // Constrained impersonation refuses this one group, so only the old verb counts.
+        // Constrained impersonation rejects this group, so only the old verb counts.
         &[&[on("", &["groups"], IMPERSONATE).at(At::Name("system:masters"))]],
-        "becomes `system:masters`, which no authorizer is asked about",
+        "can act as `system:masters`, whose requests bypass authorization",
     ),
-    row("E03", Medium, &[], "reads profiles and logs of the API server, and whatever is added there later"),
+    row("E03", Medium, &[], "can read the API server's profiles and logs, and whatever is added there later"),
     row(
         "E04",
         Critical,
@@ -220,63 +221,78 @@ pub(super) const ROWS: &[Row] = &[
             on("batch", BATCH, STAR),
             on(RBAC, &["roles", "clusterroles", "rolebindings", "clusterrolebindings"], STAR),
         ]],
-        "holds every verb there is and every one that will be added",
+        "holds every verb, including those that are added later",
     ),
     row(
         "E05",
         Critical,
         &[&[on(RBAC, &["roles", "clusterroles"], ESCALATE)]],
-        "writes any rule into a role, also into its own",
+        "can add any rule to a role, including its own",
     ),
     row(
         "E06",
         Critical,
         &[BIND_CLUSTER_ROLE, &[on(RBAC, &["rolebindings", "clusterrolebindings"], WRITE)]],
-        "gives itself or others any role it may bind, such as cluster-admin",
+        "can grant itself or anyone else any role that it may bind, such as cluster-admin",
     ),
     row(
         "E06",
         Critical,
         &[&[on(RBAC, &["roles"], BIND)], &[on(RBAC, &["rolebindings"], WRITE)]],
-        "gives itself or others any role it may bind",
+        "can grant itself or anyone else any role that it may bind",
     ),
-    row("E07", High, &[&[on(RBAC, &["rolebindings"], WRITE)]], "passes its own rights on, so that they stay")
-        .unless(BIND_ROLE),
-    row("E07", High, &[&[on(RBAC, &["clusterrolebindings"], WRITE)]], "passes its own rights on, so that they stay")
-        .unless(BIND_CLUSTER_ROLE),
+    row(
+        "E07",
+        High,
+        &[&[on(RBAC, &["rolebindings"], WRITE)]],
+        "can pass on its own rights, which then outlive the grant",
+    )
+    .unless(BIND_ROLE),
+    row(
+        "E07",
+        High,
+        &[&[on(RBAC, &["clusterrolebindings"], WRITE)]],
+        "can pass on its own rights, which then outlive the grant",
+    )
+    .unless(BIND_CLUSTER_ROLE),
     row(
         "E08",
         Medium,
         &[&[on(RBAC, &["roles", "clusterroles"], WRITE)]],
-        "changes what others may do, up to its own rights",
+        "can change what others may do, up to its own rights",
     ),
     row(
         "E09",
         Medium,
-        // A label can be added later as well as at the start.
+        // The label can be added to an existing role as well as to a new one.
         &[&[on(RBAC, &["clusterroles"], WRITE)]],
-        "with an aggregation label the rules flow into everybody's admin, edit and view",
+        "can add rules to the roles admin, edit and view of every user through an aggregation label",
     ),
     row(
         "E10",
         Medium,
         &[&[on(RBAC, &["roles", "clusterroles", "rolebindings", "clusterrolebindings"], REMOVE)]],
-        "takes away rights, also those of guards",
+        "can remove the rights of others, including those of security controllers",
     ),
-    row("E11", Critical, &[&[on("", &["users", "groups", "serviceaccounts"], IMPERSONATE)]], "acts as somebody else"),
+    row(
+        "E11",
+        Critical,
+        &[&[on("", &["users", "groups", "serviceaccounts"], IMPERSONATE)]],
+        "can act as somebody else",
+    ),
     row(
         "E12",
         High,
         &[&[on(AUTHENTICATION, &["userextras", "uids"], IMPERSONATE)]],
-        "forges what webhooks and the audit log know of a caller",
+        "can forge what webhooks and the audit log see of a caller",
     ),
-    // Both halves have to be held, for one mode. A user's mode also serves groups and extras, but asks for the
-    // user's name always. Alpha in 1.35, where a cluster can have it on without telling.
+    // Both permissions must be held for the same mode. The mode for users also covers groups and extra fields, but the
+    // server always checks the user's name. Alpha in 1.35, where a cluster does not reveal whether it is enabled.
     row(
         "E13",
         Critical,
         &[&[on(AUTHENTICATION, &["users"], AS_USER).versions(Versions::From(35))], &[on("", &[WHATEVER], ON_USER)]],
-        "acts as a powerful user for those verbs",
+        "can act as another user, possibly a powerful one, for those verbs",
     ),
     row(
         "E13",
@@ -285,7 +301,7 @@ pub(super) const ROWS: &[Row] = &[
             &[on(AUTHENTICATION, &["serviceaccounts"], AS_ACCOUNT).versions(Versions::From(35))],
             &[on("", &[WHATEVER], ON_ACCOUNT)],
         ],
-        "acts as a service account for those verbs",
+        "can act as a service account for those verbs",
     ),
     row(
         "E13",
@@ -294,7 +310,7 @@ pub(super) const ROWS: &[Row] = &[
             &[on(AUTHENTICATION, &["nodes"], AS_ANY_NODE).versions(Versions::From(35))],
             &[on("", &[WHATEVER], ON_ANY_NODE)],
         ],
-        "acts as any node for those verbs",
+        "can act as any node for those verbs",
     ),
     row(
         "E13",
@@ -303,29 +319,29 @@ pub(super) const ROWS: &[Row] = &[
             &[on(AUTHENTICATION, &["nodes"], AS_OWN_NODE).versions(Versions::From(35))],
             &[on("", &[WHATEVER], ON_OWN_NODE)],
         ],
-        "acts as the node it runs on for those verbs",
+        "can act as the node that it runs on for those verbs",
     ),
     row(
         "E14",
         Critical,
         &[&[on("", &["serviceaccounts/token"], CREATE)]],
-        "makes a service account's token, which outlives the grant",
+        "can issue a service account token, which outlives the grant",
     ),
     row(
         "E15",
         Critical,
-        // deletecollection with dryRun=All answers with every secret's data, delete does with foreground
-        // propagation as well; both leave them in place. Measured on 1.36.
+        // deletecollection with dryRun=All returns the data of every secret, and so does delete with foreground
+        // propagation; neither deletes anything. Measured on 1.36.
         &[&[on("", &["secrets"], READ | REMOVE)]],
-        "reads tokens, keys and passwords",
+        "can read tokens, keys and passwords",
     )
     .leaves(Leaves::Credential),
     row(
         "E16",
         Critical,
-        // The answer to an update or a patch that changes nothing shows the secret.
+        // The response to an update or patch that changes nothing contains the secret.
         &[&[on("", &["secrets"], WRITE)]],
-        "makes a service account's lasting token and reads it",
+        "can create a long-lived service account token and read it",
     ),
     row(
         "E18",
@@ -335,13 +351,13 @@ pub(super) const ROWS: &[Row] = &[
             &[on(CERTIFICATES, &["certificatesigningrequests/approval"], CHANGE)],
             &[on(CERTIFICATES, &["signers"], APPROVE)],
         ],
-        "gets a certificate for any name and group",
+        "can obtain a certificate for any name and group",
     ),
     row(
         "E19",
         High,
         &[&[on(CERTIFICATES, &["certificatesigningrequests/status"], CHANGE)], &[on(CERTIFICATES, &["signers"], SIGN)]],
-        "puts a forged certificate where others expect a signed one",
+        "can put a forged certificate where others expect a signed one",
     ),
     row(
         "E20",
@@ -350,78 +366,78 @@ pub(super) const ROWS: &[Row] = &[
             on(CERTIFICATES, &["clustertrustbundles"], WRITE),
             on(CERTIFICATES, &["podcertificaterequests/status"], CHANGE),
         ]],
-        "makes workloads trust its own authority",
+        "can make workloads trust a certificate authority of its own",
     ),
     row(
         "E21",
         Critical,
         &[&[on("", &["pods"], CREATE)]],
-        "mounts any secret and runs as any service account of the namespace; a privileged pod is its node",
+        "can mount any secret and run as any service account of the namespace; a privileged pod controls its node",
     ),
     row(
         "E22",
         Critical,
         &[&[
             on("apps", APPS, WRITE),
-            // A controller rolls back to the revision that it finds: a forged one is any pod. Done on 1.36.
+            // A controller rolls back to the revision that it finds, so a forged revision runs any pod. Done on 1.36.
             on("apps", &["controllerrevisions"], WRITE),
             on("extensions", APPS, WRITE),
             on("batch", BATCH, WRITE),
             on("", CORE_WORKLOADS, WRITE),
         ]],
-        "lets a controller run any pod, which stays after the grant",
+        "can have a controller run any pod, which keeps running after the grant",
     ),
-    row("E23", High, &[&[on("", &["pods"], CHANGE)]], "swaps the image of a running pod"),
-    row("E24", High, &[&[on("", &["pods/ephemeralcontainers"], CHANGE)]], "runs its own code inside another pod"),
-    row("E25", High, &[STREAM_EXEC], "runs commands in any pod, as that pod's service account"),
-    row("E26", High, &[STREAM_ATTACH], "talks to a running process, as that pod's service account"),
-    row("E27", Medium, &[STREAM_FORWARD], "reaches services that listen on a pod's loopback only"),
+    row("E23", High, &[&[on("", &["pods"], CHANGE)]], "can replace the image of a running pod"),
+    row("E24", High, &[&[on("", &["pods/ephemeralcontainers"], CHANGE)]], "can run its own code inside another pod"),
+    row("E25", High, &[STREAM_EXEC], "can run commands in a pod, with the access of its service account"),
+    row("E26", High, &[STREAM_ATTACH], "can interact with a process in a pod, with the access of its service account"),
+    row("E27", Medium, &[STREAM_FORWARD], "can reach services that listen only on a pod's loopback interface"),
     row(
         "E28",
         High,
         &[&[on("", &["pods/proxy", "services/proxy"], PASS)]],
-        "sends requests from the API server's place, past network policies",
+        "can send requests from the API server's network, past network policies",
     ),
     row(
         "E29",
         Critical,
-        // The kubelet asks for get also when a websocket runs a command.
+        // The kubelet checks only get, even when a websocket runs a command.
         &[&[on("", &["nodes/proxy"], PASS)]],
-        "runs commands in every pod of a node, and no audit log shows it",
+        "can run commands in every pod of a node without a trace in the audit log",
     ),
     row(
         "E30",
         High,
         // Subresources of the kubelet's own API, pkg/kubelet/server/auth.go.
         &[&[on("", &["nodes/log", "nodes/checkpoint", "nodes/configz", "nodes/pods"], GET | CREATE)]],
-        "reads a node's files, its configuration or the memory of its containers",
+        "can read a node's files, its configuration or the memory of its containers",
     )
     .leaves(Leaves::Credential),
     row(
         "E31",
         High,
         &[&[on("", &["nodes"], WRITE), on("", &["nodes/status"], CHANGE)]],
-        "draws pods to a node and moves its addresses",
+        "can attract pods to a node and change its addresses",
     ),
     row(
         "E32",
         Medium,
         &[&[on("", &["nodes", "pods"], REMOVE), on("", &["pods/eviction"], CREATE)]],
-        "forces pods to end and to start elsewhere",
+        "can stop pods and make them start elsewhere",
     )
     .leaves(Leaves::Nothing),
     row(
         "E33",
         Medium,
         &[&[on("", &["pods/status", "pods/resize"], CHANGE), on("", &["pods/binding", "bindings"], CREATE)]],
-        "chooses a pod's node, and draws traffic to a pod",
+        "can choose a pod's node and attract traffic to a pod",
     )
     .leaves(Leaves::Nothing),
     row(
         "E34",
         High,
         &[&[on("", &["persistentvolumes"], WRITE)]],
-        "mounts a node's disk as a volume, which is root there",
+        "can mount a node's disk as a volume, which amounts to root on the node",
     ),
     row(
         "E35",
@@ -430,46 +446,46 @@ pub(super) const ROWS: &[Row] = &[
             on("storage.k8s.io", &["storageclasses", "volumeattachments", "csidrivers"], WRITE),
             on("storage.k8s.io", &["volumeattachments/status"], CHANGE),
         ]],
-        "attaches volumes of others",
+        "can attach the volumes of others",
     ),
-    row("E36", Critical, &[&[on(ADMISSION, WEBHOOKS, WRITE)]], "reads and changes every object that anybody writes"),
+    row("E36", Critical, &[&[on(ADMISSION, WEBHOOKS, WRITE)]], "can read and change every object that anybody writes"),
     row(
         "E37",
         Critical,
         &[&[on(ADMISSION, WEBHOOKS, WRITE | REMOVE), on(ADMISSION, ADMISSION_POLICIES, WRITE | REMOVE)]],
-        "removes the rules that fence others, and those that fence this grant",
+        "can remove the admission rules that restrict others and this grant itself",
     ),
     row(
         "E38",
         Critical,
         &[&[on("apiregistration.k8s.io", &["apiservices"], WRITE | REMOVE)]],
-        "answers for a whole API group in the cluster's name",
+        "can take over an entire API group and answer its requests",
     ),
     row(
         "E39",
         High,
         &[&[on("apiextensions.k8s.io", &["customresourcedefinitions"], WRITE | REMOVE)]],
-        "a conversion webhook reads every object of a kind, and a removed kind takes its objects along",
+        "can read every object of a kind through a conversion webhook, or delete a kind with all its objects",
     ),
     row(
         "E40",
         High,
-        // Also through the subresources, and all but create also by a binding in that very namespace: the
-        // labels changed each time. Measured on 1.36.
+        // The subresources change the labels too, and a binding in that same namespace allows everything but create.
+        // Measured on 1.36.
         &[&[on("", &["namespaces"], WRITE | REMOVE), on("", &["namespaces/status", "namespaces/finalize"], CHANGE)]],
-        "drops the labels that keep privileged pods out, or the namespace with all in it",
+        "can remove the labels that keep privileged pods out, or delete a namespace with everything in it",
     ),
     row(
         "E41",
         High,
         &[&[on("", &["serviceaccounts"], WRITE)]],
-        "gives a service account a cloud identity by annotation",
+        "can assign a cloud identity to a service account by annotation",
     ),
     row(
         "E42",
         Critical,
         &[&[on("", &["configmaps"], WRITE).at(At::Object { namespace: "kube-system", name: "aws-auth" })]],
-        "maps a cloud identity to cluster-admin in `aws-auth`",
+        "can map a cloud identity to cluster-admin in `aws-auth`",
     ),
     row(
         "E43",
@@ -481,19 +497,19 @@ pub(super) const ROWS: &[Row] = &[
             system_config("kube-system", "extension-apiserver-authentication"),
             system_config("kube-public", "cluster-info"),
         ]],
-        "changes the cluster's names, routes or trusted authorities",
+        "can change the cluster's DNS, service routing or trusted authorities",
     ),
     row(
         "E44",
         Medium,
         &[&[on("", &["endpoints"], WRITE), on("discovery.k8s.io", &["endpointslices"], WRITE)]],
-        "sends a service's traffic elsewhere",
+        "can redirect a service's traffic",
     ),
     row(
         "E45",
         Medium,
         &[&[on("", &["services"], WRITE), on("", &["services/status"], CHANGE)]],
-        "takes others' traffic with an external address",
+        "can capture the traffic of others by claiming an external address",
     ),
     row(
         "E46",
@@ -503,26 +519,26 @@ pub(super) const ROWS: &[Row] = &[
             on("extensions", &["networkpolicies", "ingresses"], WRITE | REMOVE),
             on("gateway.networking.k8s.io", &[EVERY], ALL & !READ),
         ]],
-        "opens what is kept apart, and lets traffic in from outside",
+        "can open isolated networks and let in traffic from outside",
     ),
     row(
         "E50",
         Medium,
         &[&[on("coordination.k8s.io", &["leases"], WRITE | REMOVE)]],
-        "takes the lead from a controller, so that it stands still, or makes a node look alive or dead",
+        "can take a controller's leader lease, which stops it, or make a node look alive or dead",
     )
     .leaves(Leaves::Nothing),
     row(
         "E51",
         Low,
         &[&[on("", &["events"], WRITE | REMOVE), on("events.k8s.io", &["events"], WRITE | REMOVE)]],
-        "hides traces, or lays false ones",
+        "can hide traces or leave false ones",
     )
     .leaves(Leaves::Nothing),
-    row("E54", Critical, &[], "binds everybody, or every workload, not a person"),
-    row("E55", Medium, &[], "the role does not exist: whoever makes it decides what this grants"),
-    row("E56", Critical, &[], "reads every object of every kind, secrets too").leaves(Leaves::Credential),
-    row("E57", High, &[], "destroys everything of every kind"),
+    row("E54", Critical, &[], "grants the role to everybody or to every workload, not to a person"),
+    row("E55", Medium, &[], "the role does not exist, so whoever creates it decides what this binding grants"),
+    row("E56", Critical, &[], "can read every object of every kind, including secrets").leaves(Leaves::Credential),
+    row("E57", High, &[], "can delete every object of every kind"),
     row(
         "E58",
         High,
@@ -541,11 +557,11 @@ pub(super) const ROWS: &[Row] = &[
             on("velero.io", &[EVERY], ALL & !READ),
             on("networking.istio.io", &[EVERY], ALL & !READ),
         ]],
-        "an operator does with its own power what the person may not do",
+        "can have an operator do, with the operator's rights, what the holder may not do",
     ),
-    row("E60", Unclassified, &[], "nobody has looked at what this reaches, so treat it as the worst")
+    row("E60", Unclassified, &[], "nobody has assessed what this allows; treat it as the worst case")
         .leaves(Leaves::Credential),
-    // With somebody who asks, it is E18: many a node or operator may ask, and what waits already can be approved.
+    // Together with a request it is E18. Nodes and operators often may make requests, and pending ones can be approved.
     row(
         "E61",
         High,
@@ -553,7 +569,7 @@ pub(super) const ROWS: &[Row] = &[
             &[on(CERTIFICATES, &["certificatesigningrequests/approval"], CHANGE)],
             &[on(CERTIFICATES, &["signers"], APPROVE)],
         ],
-        "approves a certificate for any name and group that somebody asks for",
+        "can approve a certificate that somebody requests for any name and group",
     ),
     row(
         "E62",
@@ -562,20 +578,20 @@ pub(super) const ROWS: &[Row] = &[
             on(CERTIFICATES, &["certificatesigningrequests/approval", "certificatesigningrequests/status"], CHANGE),
             on(CERTIFICATES, &["signers"], APPROVE | SIGN | ATTEST),
         ]],
-        "is a part of what approves or signs certificates for any name",
+        "is one of the permissions that together approve or sign certificates for any name",
     ),
     row(
         "E63",
         Medium,
         &[&[on(CERTIFICATES, &["certificatesigningrequests", "podcertificaterequests"], CREATE)]],
-        "asks for a certificate of any name, which whoever approves has to notice",
+        "can request a certificate for any name, which its approver must notice",
     ),
-    // Priority and fairness come before authorization, so it also holds for who takes the rights away.
+    // Priority and fairness apply before authorization, so they also affect the daemon that removes the access.
     row(
         "E64",
         High,
         &[&[on(FLOW_CONTROL, FLOWS, WRITE | REMOVE)]],
-        "starves whom it names at the API server, also the daemon that ends this access",
+        "can starve any client of the API server, including the daemon that ends this access",
     ),
     row(
         "E65",
@@ -589,7 +605,7 @@ pub(super) const ROWS: &[Row] = &[
             on(DEVICES, &["resourceclaims/status", "resourceclaims/binding", "devicetaintrules/status"], CHANGE),
             on(DEVICES, &["resourceclaims/driver"], CHANGE | ON_DRIVER),
         ]],
-        "takes devices of nodes, also those in use by others, or tells their driver what to do",
+        "can take over devices of nodes, including those in use by others, or instruct their driver",
     ),
     row(
         "E66",
@@ -599,20 +615,25 @@ pub(super) const ROWS: &[Row] = &[
             on("", &["persistentvolumes"], REMOVE),
             on("", &["persistentvolumeclaims/status", "persistentvolumes/status"], CHANGE),
         ]],
-        "claims a volume that waits for somebody else, or destroys the data of one",
+        "can claim a volume intended for somebody else, or destroy a volume's data",
     ),
-    row("E67", Medium, &[&[on("", &["configmaps"], WRITE)]], "changes what programs are told to do, scripts among it"),
+    row(
+        "E67",
+        Medium,
+        &[&[on("", &["configmaps"], WRITE)]],
+        "can change the configuration of programs, including scripts that they run",
+    ),
     row(
         "E68",
         Medium,
         &[&[on("node.k8s.io", &["runtimeclasses"], WRITE | REMOVE)]],
-        "takes pods out of the sandbox that they ask for",
+        "can take pods out of the sandbox that they request",
     ),
     row(
         "E69",
         Medium,
         &[&[on("scheduling.k8s.io", &["priorityclasses"], WRITE | REMOVE)]],
-        "pushes the pods of others off their nodes",
+        "can have the pods of others evicted from their nodes",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -622,7 +643,7 @@ pub(super) const ROWS: &[Row] = &[
             on("networking.k8s.io", &["servicecidrs", "ipaddresses"], WRITE | REMOVE),
             on("networking.k8s.io", &["servicecidrs/status"], CHANGE),
         ]],
-        "takes the addresses of services, or leaves none for new ones",
+        "can take the addresses of services, or leave none for new ones",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -632,14 +653,14 @@ pub(super) const ROWS: &[Row] = &[
             on("storage.k8s.io", &["csinodes", "csistoragecapacities", "volumeattributesclasses"], WRITE | REMOVE),
             on("storage.k8s.io", &["storageclasses", "volumeattachments", "csidrivers"], REMOVE),
         ]],
-        "keeps volumes from being placed or attached, or tears them off",
+        "can prevent volumes from being provisioned or attached, or detach them",
     )
     .leaves(Leaves::Nothing),
     row(
         "E72",
         Medium,
         &[&[on("", &["resourcequotas", "limitranges"], WRITE | REMOVE), on("", &["resourcequotas/status"], CHANGE)]],
-        "lifts the limits of a namespace, or leaves no room in it",
+        "can lift a namespace's resource limits, or leave no room for new workloads",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -656,7 +677,7 @@ pub(super) const ROWS: &[Row] = &[
             on("policy", &["poddisruptionbudgets"], WRITE | REMOVE),
             on("policy", &["poddisruptionbudgets/status"], CHANGE),
         ]],
-        "stops workloads, multiplies them, or lets them be stopped",
+        "can stop or multiply workloads, or remove what protects them from disruption",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -673,7 +694,7 @@ pub(super) const ROWS: &[Row] = &[
             on(CERTIFICATES, &["certificatesigningrequests", "podcertificaterequests"], CHANGE | REMOVE),
             on(CERTIFICATES, &["clustertrustbundles"], REMOVE),
         ]],
-        "takes away what others run, reach or wait for",
+        "can delete what others run, connect to or wait for",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -683,7 +704,7 @@ pub(super) const ROWS: &[Row] = &[
             on(AUTHENTICATION, &["tokenreviews"], CREATE),
             on("authorization.k8s.io", &["subjectaccessreviews", "localsubjectaccessreviews"], CREATE),
         ]],
-        "learns whose a found token is, or what somebody may do",
+        "can find out who owns a token, or what somebody may do",
     )
     .leaves(Leaves::Nothing),
     row(
@@ -694,7 +715,7 @@ pub(super) const ROWS: &[Row] = &[
             on("apiextensions.k8s.io", &["customresourcedefinitions/status"], CHANGE),
             on("networking.k8s.io", &["ingresses/status"], CHANGE),
         ]],
-        "turns a whole API off, or sends an ingress's visitors elsewhere",
+        "can disable an entire API, or redirect the visitors of an ingress",
     ),
     row(
         "E77",
@@ -707,13 +728,13 @@ pub(super) const ROWS: &[Row] = &[
             on(ADMISSION, &["validatingadmissionpolicies/status"], CHANGE),
             on(FLOW_CONTROL, &["flowschemas/status", "prioritylevelconfigurations/status"], CHANGE),
         ]],
-        "makes controllers and people believe what is not so",
+        "can mislead controllers and people with a false status",
     )
     .leaves(Leaves::Nothing),
 ];
 
 const fn until_1_34(resource: &'static [&'static str]) -> Permission {
-    // From 1.35 the server asks for create as well when get opens a stream.
+    // From 1.35 the server also checks create when a get opens a stream.
     on("", resource, GET).versions(Versions::Before(35))
 }
 
@@ -721,47 +742,48 @@ const STREAM_EXEC: &[Permission] = &[on("", &["pods/exec"], CREATE), until_1_34(
 const STREAM_ATTACH: &[Permission] = &[on("", &["pods/attach"], CREATE), until_1_34(&["pods/attach"])];
 const STREAM_FORWARD: &[Permission] = &[on("", &["pods/portforward"], CREATE), until_1_34(&["pods/portforward"])];
 
-/// Subresources through which a request runs on, or which hand out what one is made with, of whatever group: what a
-/// word of another group means nobody here knows better than its name.
+/// Subresources that open a long-running request, or that return a credential for one. They count in every group,
+/// because for an unknown group the name is all there is to judge by.
 pub(super) const RUNS_ON: &[&str] =
     &["attach", "console", "exec", "log", "portforward", "proxy", "token", "usbredir", "vnc"];
-/// Of those, what acts in another's place: whoever does finds the credential that is there.
+/// Those of [`RUNS_ON`] that act as a workload: whoever does so can read the workload's credential.
 pub(super) const IN_ANOTHERS_PLACE: &[&str] =
     &["attach", "console", "exec", "portforward", "proxy", "token", "usbredir", "vnc"];
 
-/// Groups of others whose kinds have no credential in them, beside the families in [`ROWS`]; what lies below an object is
-/// another matter. That of metrics has numbers, of snapshots what a volume was at a time, of the vertical autoscaler advice.
+/// Third-party API groups whose kinds contain no credentials, in addition to the families in [`ROWS`]; subresources are
+/// judged separately. They hold metrics, volume snapshots, and recommendations of the vertical autoscaler.
 pub(super) const READABLE: &[&str] =
     &["custom.metrics.k8s.io", "external.metrics.k8s.io", "snapshot.storage.k8s.io", "autoscaling.k8s.io"];
-/// What may be read below an object like the object itself.
+/// Subresources that are as harmless to read as the object itself.
 pub(super) const READ_LIKE_ITS_OBJECT: &[&str] = &["status", "scale"];
 
-/// What runs on without being a risk of its own.
+/// Long-running requests that are no risk in themselves.
 pub(super) const STREAMS: &[Permission] = &[on("", &["pods/log"], GET), on("", &[WHATEVER], WATCH)];
 
-/// What holds this grant itself: its binding, the role it was approved with, and what fences its writer.
-/// Names don't matter: nobody can tell today which names a guard has tomorrow.
+/// What guards the grant itself: its binding, the role it was approved with, and the admission policies that restrict
+/// its writer. Names are ignored, because nobody knows today how a guard will be named tomorrow.
 pub(super) const GUARD: &[Permission] = &[
     on(ADMISSION, ADMISSION_POLICIES, WRITE | REMOVE),
     on(ADMISSION, WEBHOOKS, WRITE | REMOVE),
-    // Who starves the daemon at the API server keeps what it would take away.
+    // Whoever starves the daemon at the API server keeps the access that it would remove.
     on(FLOW_CONTROL, FLOWS, WRITE | REMOVE),
     on(RBAC, &["clusterroles", "roles", "clusterrolebindings", "rolebindings"], WRITE | REMOVE | BIND | ESCALATE),
 ];
 
-/// Paths that every cluster shows to everybody who is known (`system:discovery`, `system:public-info-viewer`),
-/// and the metrics.
+/// Paths that every cluster serves to all authenticated users (`system:discovery`, `system:public-info-viewer`), and
+/// `/metrics`.
 pub(super) const HARMLESS_PATHS: &[&str] =
     &["/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi", "/.well-known", "/metrics"];
-/// Paths of [`ROWS`]' E03.
+/// The paths of row E03.
 pub(super) const INSIDE_PATHS: &[&str] = &["/debug", "/logs"];
 
-/// Groups and users of E54, with what begins like the last; and of E02.
+/// The users and groups of row E54. Groups that begin with `system:serviceaccounts:` belong to it too.
 pub(super) const EVERYBODY: &[&str] =
     &["system:anonymous", "system:unauthenticated", "system:authenticated", "system:serviceaccounts"];
+/// The group of row E02.
 pub(super) const MASTERS: &str = "system:masters";
 
-/// One API group: what it keeps in namespaces, and what it keeps once for the cluster.
+/// One API group: its namespaced resources and its cluster-scoped ones.
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) namespaced: &'static [&'static str],
@@ -772,8 +794,8 @@ const fn group(name: &'static str, namespaced: &'static [&'static str], cluster:
     Group { name, namespaced, cluster }
 }
 
-/// What kube-apiserver serves or asks the authorizer about: discovery of 1.36, what RBAC alone knows
-/// (impersonation, signers, the kubelet's API), and what older versions served and `edit` still names.
+/// What kube-apiserver serves or asks the authorizer about: the discovery of 1.36, resources that exist only in RBAC
+/// (impersonation, signers, the kubelet's API), and those of older versions that `edit` still names.
 pub(super) const SERVED: &[Group] = &[
     group(
         "",
@@ -941,8 +963,8 @@ pub(super) const SERVED: &[Group] = &[
     ),
 ];
 
-/// Which verbs a binding in one namespace gives on something that the cluster keeps once: the namespace's own
-/// object, and binding a ClusterRole there. All of it measured on 1.36.
+/// Which verbs a binding in one namespace grants on a cluster-scoped resource: those on the namespace's own object, and
+/// bind on a ClusterRole. All of it measured on 1.36.
 pub(super) fn in_its_own_namespace(group: &str, resource: &str) -> Verbs {
     match (group, resource) {
         ("", "namespaces" | "namespaces/status" | "namespaces/finalize") => GET | UPDATE | PATCH | DELETE,
@@ -951,8 +973,8 @@ pub(super) fn in_its_own_namespace(group: &str, resource: &str) -> Verbs {
     }
 }
 
-/// Whether an object of this group can be called `*`. Roles and bindings can, for their names are path segments;
-/// for all others `*` is a name that nothing has.
+/// Whether an object of this group can be named `*`. Roles and bindings can, because their names are path segments; no
+/// other object can have that name.
 pub(super) fn may_be_named_star(group: &str) -> bool {
     group == RBAC || group == EVERY
 }

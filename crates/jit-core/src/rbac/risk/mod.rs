@@ -1,9 +1,9 @@
-//! What a set of RBAC rules lets its holder reach, in one scope: findings of a fixed catalogue, with a
-//! sentence each, for approvers and for policies that ask for more when more is at stake.
+//! What a set of RBAC rules allows its holder to reach in one scope: findings from a fixed catalogue, each with a
+//! sentence, for approvers and for policies that require more approval for more risk.
 //!
-//! The same rules, scope and version always give the same assessment. It must never
-//! know better than the authorizer: what it can't place is unclassified, the worst. More rights never make
-//! a role look better.
+//! The same rules, scope and surroundings always give the same assessment. The assessment must never be more lenient
+//! than the authorizer: a right that is in no row is unclassified, which is the worst. More rights never make a role
+//! look better.
 
 mod accounts;
 mod catalogue;
@@ -23,26 +23,26 @@ use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WR
 use self::reach::{Evidence, HeldPermissions, shown};
 use super::{Malformed, Namespace, Rule, Scope};
 
-/// How bad a right is in the wrong hands. What nobody could place is above all that is known.
+/// How severe a right is in the wrong hands. An unclassified right ranks above all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// Hides or disturbs.
+    /// Hides traces, informs, or misleads.
     Low,
-    /// Disturbs others, or is one step of several.
+    /// Disrupts others, or is one step of several towards more rights.
     Medium,
-    /// Rights of others, with a limit.
+    /// Obtains the rights of others, within limits.
     High,
-    /// The cluster, or a namespace as a whole.
+    /// Controls the cluster or an entire namespace.
     Critical,
-    /// Nobody has looked at it: it needs the strictest approval.
+    /// Nobody has assessed it, so it needs the strictest approval.
     Unclassified,
 }
 
 impl Severity {
     const ALL: [Self; 5] = [Self::Low, Self::Medium, Self::High, Self::Critical, Self::Unclassified];
 
-    /// The word for it.
+    /// The name, in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl Severity {
         }
     }
 
-    /// The same right in one ordinary namespace.
+    /// The severity of the same right in one ordinary namespace.
     fn in_a_namespace(self) -> Self {
         match self {
             Self::Low | Self::Medium => Self::Low,
@@ -71,7 +71,7 @@ impl FromStr for Severity {
         Self::ALL
             .into_iter()
             .find(|severity| severity.as_str() == text)
-            .ok_or_else(|| Malformed::new("severity", text, "write low, medium, high, critical or unclassified"))
+            .ok_or_else(|| Malformed::new("severity", text, "must be low, medium, high, critical or unclassified"))
     }
 }
 
@@ -81,12 +81,12 @@ impl fmt::Display for Severity {
     }
 }
 
-/// A row of the catalogue, such as `E25`. Ids are never given anew, so an old trail can always be read.
+/// The id of a row of the catalogue, such as `E25`. Ids are never reused, so an old trail can always be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RiskId(RowId);
 
-/// By its own name, for serde takes a `&str` in a field for one that is borrowed from its input.
+/// An alias, because serde borrows a field of type `&str` from its input.
 type RowId = &'static str;
 
 impl RiskId {
@@ -103,7 +103,7 @@ impl FromStr for RiskId {
         ROWS.iter()
             .find(|row| row.id == text)
             .map(|row| Self(row.id))
-            .ok_or_else(|| Malformed::new("risk", text, "no row of the catalogue is called so; an id is like E25"))
+            .ok_or_else(|| Malformed::new("risk", text, "is not in the risk catalogue; an id looks like E25"))
     }
 }
 
@@ -126,44 +126,44 @@ impl fmt::Display for RiskId {
     }
 }
 
-/// One row of the catalogue that speaks.
+/// A row of the catalogue that matches a set of rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Finding {
-    /// The row.
+    /// The row's id.
     pub id: RiskId,
-    /// How bad it is in this scope.
+    /// The severity in this scope.
     pub severity: Severity,
-    /// The permission and what it gives, one sentence.
+    /// The permission and what it allows, in one sentence.
     pub why: String,
-    /// The holder can make access that stays after the window.
+    /// The holder can create access that outlives the window.
     pub persists: bool,
-    /// A request of this kind may run on after the window.
+    /// A request of this kind may keep running after the window ends.
     pub streams: bool,
 }
 
 impl Finding {
-    /// Whether who knows this knows `other` too: the same row, as bad or worse.
+    /// Whether this finding includes `other`: the same row, at least as severe.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.id == other.id && self.severity >= other.severity
     }
 }
 
-/// Worst first, then by id. A row of several combinations speaks once, with its worst.
+/// Sorts by severity, worst first, then by id. If several combinations of a row match, only the worst remains.
 fn in_order(findings: &mut Vec<Finding>) {
     findings.sort_by(|one, other| other.severity.cmp(&one.severity).then(one.id.cmp(&other.id)));
-    let mut told = HashSet::new();
-    findings.retain(|finding| told.insert(finding.id));
+    let mut seen = HashSet::new();
+    findings.retain(|finding| seen.insert(finding.id));
 }
 
-/// All that was found in a role, worst first.
+/// All findings for a role, worst first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Assessment {
     findings: Vec<Finding>,
     streams: bool,
-    /// Absent also in trails of before service accounts were looked at.
+    /// Also absent in trails from before service accounts were examined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     not_ordinary: Option<String>,
 }
@@ -182,7 +182,7 @@ impl Assessment {
         Self { findings, streams, not_ordinary }
     }
 
-    /// Why it is as severe in a namespace of the scope as in the whole cluster, where it is.
+    /// Why a namespace of the scope counts like the whole cluster, if one does.
     #[must_use]
     pub fn not_ordinary(&self) -> Option<&str> {
         self.not_ordinary.as_deref()
@@ -194,7 +194,7 @@ impl Assessment {
         &self.findings
     }
 
-    /// With what arises only together with other access, see [`assess_together`].
+    /// This assessment plus the findings that arise only together with other access, see [`assess_together`].
     #[must_use]
     pub fn with(&self, together: &[Finding]) -> Self {
         let mut findings: Vec<Finding> = self.findings.iter().chain(together).cloned().collect();
@@ -203,24 +203,24 @@ impl Assessment {
         Self { findings, streams, not_ordinary: self.not_ordinary.clone() }
     }
 
-    /// Whether it has this finding, as bad or worse.
-    fn tells(&self, finding: &Finding) -> bool {
+    /// Whether it contains this finding, at least as severe.
+    fn includes(&self, finding: &Finding) -> bool {
         self.findings.iter().any(|known| known.covers(finding))
     }
 
-    /// The worst severity; nothing when nothing was found.
+    /// The worst severity; `None` if there are no findings.
     #[must_use]
     pub fn worst(&self) -> Option<Severity> {
         self.findings.iter().map(|finding| finding.severity).max()
     }
 
-    /// Whether the holder can make access that stays after the window.
+    /// Whether the holder can create access that outlives the window.
     #[must_use]
     pub fn may_persist(&self) -> bool {
         self.findings.iter().any(|finding| finding.persists)
     }
 
-    /// Whether a request may run on after the window: a watch, a log, a command, a forwarded port. Harmless
+    /// Whether a request may keep running after the window ends: a watch, a log, a command, a forwarded port. Harmless
     /// resources can be watched too, so this can be true without a finding.
     #[must_use]
     pub fn may_stream(&self) -> bool {
@@ -228,7 +228,7 @@ impl Assessment {
     }
 }
 
-/// The version of an API server, as far as rights depend on it.
+/// The major and minor version of an API server; rights depend on nothing else of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerVersion {
     major: u32,
@@ -237,19 +237,19 @@ pub struct ServerVersion {
 
 impl FromStr for ServerVersion {
     type Err = Malformed;
-    /// Reads `gitVersion` of `/version`, such as `v1.36.3` or `v1.30.1-eks-abc`.
+    /// Parses `gitVersion` of `/version`, such as `v1.36.3` or `v1.30.1-eks-abc`.
     fn from_str(text: &str) -> Result<Self, Malformed> {
         let mut parts = text.strip_prefix('v').unwrap_or(text).splitn(3, '.');
-        let mut number = |last_may_go_on: bool| {
+        let mut number = |may_have_suffix: bool| {
             let part = parts.next()?;
             let digits = part.bytes().take_while(u8::is_ascii_digit).count();
             let (number, rest) = part.split_at_checked(digits)?;
-            (rest.is_empty() || last_may_go_on).then(|| number.parse().ok())?
+            (rest.is_empty() || may_have_suffix).then(|| number.parse().ok())?
         };
         number(false)
             .zip(number(true))
             .map(|(major, minor)| Self { major, minor })
-            .ok_or_else(|| Malformed::new("version", text, "a version is like v1.36.3"))
+            .ok_or_else(|| Malformed::new("version", text, "a version looks like v1.36.3"))
     }
 }
 
@@ -259,18 +259,19 @@ impl fmt::Display for ServerVersion {
     }
 }
 
-/// What is known of the cluster in which rules are bound, as far as it changes what they reach. What is not known has its
-/// most dangerous reading.
+/// What is known about the cluster in which rules are bound, as far as it changes what they allow. For what is unknown,
+/// the most dangerous case is assumed.
 #[derive(Clone, Debug, Default)]
 pub struct Surroundings {
-    /// The version of its API server.
+    /// The version of the API server.
     pub version: Option<ServerVersion>,
-    /// How far its service accounts reach.
+    /// How far the service accounts reach.
     pub accounts: Accounts,
 }
 
 impl Surroundings {
-    /// A cluster whose service accounts stay in their namespaces, for where there is no cluster to ask.
+    /// A cluster whose service accounts have access only to their own namespaces, for use where no cluster can be
+    /// queried.
     #[must_use]
     pub fn ordinary(version: Option<ServerVersion>) -> Self {
         Self { version, accounts: Accounts::Known(Arc::default()) }
@@ -280,50 +281,50 @@ impl Surroundings {
 /// How far the service accounts of a cluster reach.
 #[derive(Clone, Debug, Default)]
 pub enum Accounts {
-    /// Nobody has looked.
+    /// The bindings could not be read.
     #[default]
     Unknown,
-    /// As far as its bindings say.
+    /// As far as the cluster's bindings allow.
     Known(Arc<AccountReach>),
 }
 
 impl Accounts {
-    /// Why what is reached in a namespace may be more than that namespace.
+    /// Why rights in this namespace may reach beyond it, if they may.
     fn not_ordinary(&self, namespace: &Namespace) -> Option<String> {
         if namespace.as_str() == "kube-system" {
-            return Some("`kube-system` is the cluster's own".to_owned());
+            return Some("`kube-system` belongs to the cluster itself".to_owned());
         }
         match self {
-            Self::Unknown => Some(format!("what the service accounts of `{namespace}` may do is not known now")),
+            Self::Unknown => Some(format!("the rights of the service accounts of `{namespace}` are currently unknown")),
             Self::Known(reach) => {
                 let binding = reach.beyond(namespace)?;
-                Some(format!("a service account of `{namespace}` reaches beyond it by {binding}"))
+                Some(format!("a service account of `{namespace}` has access outside it through {binding}"))
             }
         }
     }
 }
 
-/// Rules, and where they are bound.
+/// Rules, and the scope in which they are bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound<'a> {
     /// The rules.
     pub rules: &'a [Rule],
-    /// Where they hold.
+    /// Where they apply.
     pub scope: &'a Scope,
 }
 
-/// What `rules` let their holder reach when they are bound in `scope`.
+/// Assesses what `rules` allow their holder when they are bound in `scope`.
 #[must_use]
 pub fn assess(rules: &[Rule], scope: &Scope, around: &Surroundings) -> Assessment {
     assess_all(&[Bound { rules, scope }], scope, around)
 }
 
-/// What `asked` and `others` reach only when one person has them all: the findings that neither `asked` nor the others
-/// among themselves come to. Worst first, each id at most once.
+/// The findings that arise only if one person holds `requested` and `others` together: those that neither `requested`
+/// nor the others by themselves produce. Worst first, each id at most once.
 #[must_use]
-pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], around: &Surroundings) -> Vec<Finding> {
+pub fn assess_together(requested: Bound<'_>, others: &[Bound<'_>], around: &Surroundings) -> Vec<Finding> {
     let mut arising: Vec<Finding> = Vec::new();
-    for place in places(asked.scope, others) {
+    for place in places(requested.scope, others) {
         let holds_here = |other: &&Bound<'_>| match &place {
             Some(place) => other.scope.contains(place),
             None => true,
@@ -334,20 +335,20 @@ pub fn assess_together(asked: Bound<'_>, others: &[Bound<'_>], around: &Surround
         }
         let place = place.as_ref().unwrap_or(&Scope::Cluster);
         let before = assess_all(&here, place, around);
-        here.push(asked);
-        let alone = assess_all(&[asked], place, around);
-        let is_new = |finding: &Finding| ![&before, &alone].iter().any(|known| known.tells(finding));
+        here.push(requested);
+        let alone = assess_all(&[requested], place, around);
+        let is_new = |finding: &Finding| ![&before, &alone].iter().any(|known| known.includes(finding));
         arising.extend(assess_all(&here, place, around).findings.into_iter().filter(is_new));
     }
     in_order(&mut arising);
     arising
 }
 
-/// The places in which rights are held against each other; `None` is all of them as if they were one, where they are too
-/// many: then more may be told than is, never less.
-fn places(asked: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
-    let mut namespaces: Vec<&Namespace> = match asked {
-        Scope::Namespaces(_) => asked.namespaces().iter().collect(),
+/// The places in which rights are combined. If there are too many, a single `None` stands for all of them as one place,
+/// which may report too much, never too little.
+fn places(requested: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
+    let mut namespaces: Vec<&Namespace> = match requested {
+        Scope::Namespaces(_) => requested.namespaces().iter().collect(),
         Scope::Cluster => others.iter().flat_map(|other| other.scope.namespaces()).collect(),
     };
     namespaces.sort_unstable();
@@ -355,11 +356,11 @@ fn places(asked: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
     if namespaces.len() > MOST_PLACES {
         return vec![None];
     }
-    let cluster = (*asked == Scope::Cluster).then_some(Scope::Cluster);
+    let cluster = (*requested == Scope::Cluster).then_some(Scope::Cluster);
     cluster.into_iter().chain(namespaces.into_iter().cloned().map(Scope::from)).map(Some).collect()
 }
 
-/// So many namespaces are looked at one by one.
+/// The limit for namespaces that are examined one by one.
 const MOST_PLACES: usize = 64;
 
 fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Assessment {
@@ -394,17 +395,17 @@ fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Asse
     Assessment::of(findings, reach.streams(), place, &around.accounts)
 }
 
-/// Whether a binding's role is there.
+/// Whether a binding's role exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoundRole {
-    /// It is.
+    /// It exists.
     Exists,
-    /// It is not, and may be made later by anybody who can.
+    /// It does not exist, and anybody with the right to do so may create it later.
     Missing,
 }
 
-/// What a binding itself tells, whatever its role holds: the rows about `subjects`, names of users and
-/// groups, and about a role that is missing.
+/// Assesses a binding itself, whatever its role allows: the rows about `subjects`, which are names of users and groups,
+/// and about a missing role.
 #[must_use]
 pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Assessment {
     let everybody = |name: &&&str| EVERYBODY.contains(name) || name.starts_with("system:serviceaccounts:");
@@ -421,13 +422,13 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
     Assessment::of(findings, false, scope, &Accounts::Unknown)
 }
 
-/// Why a role could change what holds its own grant: a binding or a role of ours, or what fences them. No
-/// approval makes up for that. In one namespace it is whoever may write or delete roles or bindings there,
-/// for the grant's own binding is one of them.
+/// Why a role could change what guards its own grant: one of our bindings or roles, or the admission policies that
+/// protect them. No approval makes up for that. In a namespace, the right to write or delete roles or bindings is
+/// enough, because the grant's own binding is one of them.
 #[must_use]
 pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
     let held = HeldPermissions::of(&[Bound { rules, scope }], None).guard()?;
-    Some(format!("{}: could change its own binding or role, or the rules that fence it", held.text))
+    Some(format!("{}: could change its own binding or role, or the policies that protect them", held.text))
 }
 
 fn finding_of(id: &str, permission: &str) -> Option<Finding> {
@@ -444,7 +445,7 @@ fn finding(row: &Row, permission: &str) -> Finding {
     }
 }
 
-/// Whether who holds this can get a credential, or leave behind what acts when the window is over.
+/// Whether the holder can obtain a credential, or leave something behind that acts after the window.
 fn persists(row: &Row, held: &Evidence) -> bool {
     match row.leaves {
         Leaves::Credential => true,
@@ -453,7 +454,7 @@ fn persists(row: &Row, held: &Evidence) -> bool {
     }
 }
 
-/// Whether a request of it may run on: a watch, or through what becomes a connection.
+/// Whether a request with this permission may keep running: a watch, or a subresource that opens a connection.
 fn runs_on(held: &Evidence) -> bool {
     held.runs_on || held.verbs & WATCH != 0
 }

@@ -1,8 +1,8 @@
-//! Rules as the authorizer reads them: which permissions of the catalogue they hold in one scope.
+//! Reads rules as the authorizer does: which permissions of the catalogue they grant in one scope.
 //!
-//! The semantics are those of `pkg/apis/rbac/v1/evaluation_helpers.go` of Kubernetes, and of what the server
-//! asks in each request; `tests/it/risk.rs` compares both. It must never take a right for harmless because
-//! it does not know it. Only `risk` calls it.
+//! The semantics are those of `pkg/apis/rbac/v1/evaluation_helpers.go` in Kubernetes, and of the checks that the server
+//! makes for each request; `tests/it/risk.rs` compares both. A right must never count as harmless because it is
+//! unknown. Only `risk` calls this module.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,18 +15,18 @@ use super::catalogue::{
 use super::{Bound, ServerVersion};
 use crate::rbac::{Rule, Scope};
 
-/// A resource, or one object of it, that some row asks about.
+/// A resource, or one object of it, that some row needs.
 struct Target {
     group: &'static str,
     resource: &'static str,
     at: At,
-    /// The verbs that a binding in a namespace gives.
+    /// The verbs that a binding in a namespace grants.
     local: Verbs,
     /// The verbs whose request names no object.
     nameless: Verbs,
 }
 
-/// One alternative of a row, with its place among the targets.
+/// One alternative of a row; `target` is an index into [`Index::targets`].
 #[derive(Clone, Copy)]
 struct Want {
     target: usize,
@@ -40,19 +40,19 @@ struct Compiled {
     unless: Vec<Want>,
 }
 
-/// The catalogue, turned round: from a word of a rule to what it may hold.
+/// The catalogue inverted: from a word of a rule to the targets that it may grant.
 struct Index {
     targets: Vec<Target>,
     rows: Vec<Compiled>,
     streams: Vec<Want>,
     guard: Vec<Want>,
     by_resource: HashMap<&'static str, Vec<usize>>,
-    /// By `*/SUBRESOURCE`.
+    /// Targets by `*/SUBRESOURCE`.
     by_subresource: HashMap<String, Vec<usize>>,
-    /// Those of [`EVERY`] resource of a family of groups.
+    /// The targets that stand for [`EVERY`] resource of a family of groups.
     families: Vec<usize>,
     whatever: usize,
-    /// Which verbs a binding in a namespace gives, for all that Kubernetes serves.
+    /// For each resource that Kubernetes serves, the verbs that a binding in a namespace grants.
     served: HashMap<(&'static str, &'static str), Verbs>,
 }
 
@@ -124,14 +124,15 @@ impl Index {
         place
     }
 
-    /// Which verbs a binding in a namespace gives on it. What nobody knows may well live in namespaces.
+    /// Which verbs a binding in a namespace grants on the resource: all, if the resource is unknown, because it may be
+    /// namespaced.
     fn local(&self, group: &str, resource: &str) -> Verbs {
         let served: &HashMap<(&str, &str), Verbs> = &self.served;
         let whole = resource.split_once('/').map_or(resource, |(whole, _)| whole);
         served.get(&(group, resource)).or_else(|| served.get(&(group, whole))).copied().unwrap_or(ALL)
     }
 
-    /// The targets of the families that a group is of, by the end of its name.
+    /// The targets of the families that a group belongs to, by the end of its name.
     fn families_of(&self, group: &str) -> Vec<usize> {
         let is_of = |target: &Target| {
             group.strip_suffix(target.group).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -142,7 +143,7 @@ impl Index {
 
     fn is_served(&self, group: &str, resource: &str) -> bool {
         let served: &HashMap<(&str, &str), Verbs> = &self.served;
-        // Keys of extra fields are the caller's own words; `finalizers` is asked when an owner is set.
+        // Callers choose the keys of extra fields; the server checks `finalizers` when an owner reference is set.
         let base = match resource.split_once('/') {
             Some((base, "finalizers")) | Some((base @ USER_EXTRAS, _)) => base,
             _ => resource,
@@ -150,8 +151,8 @@ impl Index {
         served.contains_key(&(group, base))
     }
 
-    /// Whether reading it is harmless although Kubernetes does not serve it: a kind of a known group itself, or the state of
-    /// what is known.
+    /// Whether a resource is harmless to read although Kubernetes does not serve it: a kind of a known group, or a
+    /// subresource such as `status` of a known resource.
     fn is_readable(&self, families: &[usize], group: &str, resource: &str) -> bool {
         let (base, below) = resource.split_once('/').map_or((resource, None), |(base, below)| (base, Some(below)));
         let known = !families.is_empty() || READABLE.contains(&group) || self.is_served(group, base);
@@ -163,23 +164,23 @@ type KnownTargets = HashMap<(&'static str, &'static str, At), usize>;
 
 const USER_EXTRAS: &str = "userextras";
 
-/// A subresource is always reached through a named object, also to create it.
+/// A request for a subresource always names its object, even to create.
 fn nameless(resource: &str) -> Verbs {
     if resource.contains('/') { NAMELESS & !CREATE } else { NAMELESS }
 }
 
-/// The verbs that rules give on one target.
+/// The verbs that rules grant on one target.
 #[derive(Clone, Default)]
 struct HeldVerbs<'a> {
-    /// For every object.
+    /// The verbs on every object.
     any: Verbs,
-    /// For some by name.
+    /// The verbs on some objects by name.
     named: Verbs,
-    /// The first such names.
+    /// The names, of the first rule that has any.
     names: &'a [String],
 }
 
-/// The permissions of the catalogue that rules hold in a scope.
+/// The permissions of the catalogue that rules grant in a scope.
 pub(super) struct HeldPermissions<'a> {
     held: Vec<HeldVerbs<'a>>,
     version: Option<ServerVersion>,
@@ -189,28 +190,28 @@ pub(super) struct HeldPermissions<'a> {
     pub(super) reads_all: Verbs,
     /// Delete on all resources of a group.
     pub(super) removes_all: Verbs,
-    /// A path of the API server's inside.
+    /// A path to the API server's profiles or logs.
     pub(super) inside: Option<&'a str>,
-    /// What no row places: the first, and how many more.
+    /// The permissions that no row classifies: the first, and the number of others.
     pub(super) unplaced: Option<(String, usize)>,
-    /// A request of what no row knows may run on.
+    /// A request for a permission that no row classifies may keep running.
     pub(super) unknown_runs_on: bool,
 }
 
-/// A right that is held, in words, with the verbs that matter.
+/// A held permission in words, with the verbs that matter.
 pub(super) struct Evidence {
     pub(super) text: String,
     pub(super) verbs: Verbs,
-    /// A subresource is among it through which a request runs on.
+    /// It includes a subresource that opens a long-running request.
     pub(super) runs_on: bool,
-    /// One is among it that acts in another's place.
+    /// It includes a subresource that acts as a workload.
     pub(super) in_anothers_place: bool,
 }
 
-/// How a rule limits its objects.
+/// The names that a rule is limited to.
 struct Names<'a> {
     all: &'a [String],
-    /// The empty name stands in the list, which is what a request has that names nothing (measured on 1.36).
+    /// The list contains the empty name, which matches requests that name no object (measured on 1.36).
     empty: bool,
     real: bool,
     star: bool,
@@ -227,7 +228,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The verbs for every object, and those for some.
+    /// The verbs on every object, and those on some by name.
     fn split(&self, verbs: Verbs, nameless: Verbs, group: &str, at: At) -> (Verbs, Verbs) {
         if self.all.is_empty() {
             return (verbs, 0);
@@ -242,7 +243,7 @@ impl<'a> Names<'a> {
 }
 
 impl<'a> HeldPermissions<'a> {
-    /// What all of `bound` hold at once.
+    /// The permissions that all of `bound` grant together.
     pub(super) fn of(bound: &[Bound<'a>], version: Option<ServerVersion>) -> Self {
         let index = &*INDEX;
         let mut reach = Self {
@@ -276,7 +277,7 @@ impl<'a> HeldPermissions<'a> {
         reach
     }
 
-    /// For each target the verbs that alone make a row speak.
+    /// For each target the verbs that are enough for a row to match.
     fn placing(&self, index: &Index) -> Vec<Verbs> {
         let mut placing = vec![0; index.targets.len()];
         for compiled in &index.rows {
@@ -293,7 +294,7 @@ impl<'a> HeldPermissions<'a> {
     }
 
     fn applies(&self, versions: Versions) -> bool {
-        // Of an unknown version every reading is true.
+        // An unknown version counts as every version.
         let Some(version) = self.version else { return true };
         match versions {
             Versions::Always => true,
@@ -309,7 +310,7 @@ impl<'a> HeldPermissions<'a> {
         let subresource = resource.strip_prefix("*/");
         let extras = resource == USER_EXTRAS || resource.starts_with("userextras/");
         if resource.contains('*') && !all_resources && subresource.is_none() && !extras {
-            // `pods/*` is a literal, and no resource is called so.
+            // RBAC takes `pods/*` literally, and no resource has that name.
             return;
         }
         let exact = !all_groups && !all_resources && subresource.is_none();
@@ -339,7 +340,7 @@ impl<'a> HeldPermissions<'a> {
                 held.names = names.all;
             }
             held.named |= named;
-            // A named create alone makes nothing, so it doesn't explain the rule.
+            // A create limited to names has no effect by itself, so it does not classify the rule.
             placed |= (any | named & !(CREATE & target.nameless)) & placing;
         };
         let nothing = Vec::new();
@@ -369,11 +370,11 @@ impl<'a> HeldPermissions<'a> {
                 placed |= any & (LIST | WATCH);
             }
         }
-        // No answer to a request that doesn't name what it creates, or names what has no name.
+        // A create limited to names allows nothing, because a create request names no object.
         let held = any | named & !(CREATE & nameless(resource));
         let known_group = all_groups || SERVED.iter().any(|known| known.name == group);
         let rest = if index.is_served(group, resource) {
-            // A verb that no request of 1.36 asks, or all of them where no row speaks.
+            // A verb that 1.36 never checks, or all verbs if no row matches.
             held & OTHER
                 & if verbs & STAR == 0 {
                     ALL
@@ -390,8 +391,8 @@ impl<'a> HeldPermissions<'a> {
             0
         };
         if rest != 0 {
-            let told = if verbs & STAR == 0 { rest } else { verbs };
-            self.add_unplaced(|| format!("{} {}", words(told), shown_resource(group, resource)));
+            let reported = if verbs & STAR == 0 { rest } else { verbs };
+            self.add_unplaced(|| format!("{} {}", words(reported), shown_resource(group, resource)));
         }
         let below = resource.split_once('/').map(|(_, below)| below);
         let may_run_on = match below {
@@ -408,7 +409,7 @@ impl<'a> HeldPermissions<'a> {
             && !rule.non_resource_urls.is_empty()
             && let Some(held) = self.held.get_mut(index.whatever)
         {
-            // Nothing can be watched there, and no object be named.
+            // Paths cannot be watched, and they contain no named objects.
             held.any |= verbs & !(READ | CHANGE | CREATE | REMOVE);
         }
         for path in rule.non_resource_urls.iter().filter(|_| verbs != 0) {
@@ -438,8 +439,8 @@ impl<'a> HeldPermissions<'a> {
             return 0;
         }
         let all = held.any | held.named;
-        // A request to create names nothing, except that a patch or an update of what is not there creates it,
-        // and then the server asks with the name (measured on 1.36 with server-side apply).
+        // A create request names no object. But a patch or an update of a missing object creates it, and then the server
+        // checks create with the name (measured on 1.36 with server-side apply).
         let creates_nothing = held.any & CREATE == 0 && target.nameless & CREATE != 0 && all & CHANGE == 0;
         (if creates_nothing { all & !CREATE } else { all }) & want.verbs
     }
@@ -468,7 +469,7 @@ impl<'a> HeldPermissions<'a> {
         let mut text = words(verbs & want.verbs);
         match target.resource {
             WHATEVER => {}
-            EVERY => text.push_str(&format!(" what is in {}", target.group)),
+            EVERY => text.push_str(&format!(" anything in {}", target.group)),
             resource => text.push_str(&format!(" {resource}")),
         }
         if held.any & verbs == 0 {
@@ -487,7 +488,7 @@ impl<'a> HeldPermissions<'a> {
         Some(Evidence { text, verbs: every, runs_on, in_anothers_place })
     }
 
-    /// The rows that speak, each with what was held.
+    /// The rows that match, each with the permissions that it matched.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&'static Row, Evidence)> {
         INDEX.rows.iter().filter_map(|compiled| {
             if compiled.needs.is_empty() || self.first(&compiled.unless).is_some() {
@@ -518,7 +519,7 @@ impl<'a> HeldPermissions<'a> {
 #[derive(Clone, Copy)]
 struct Word<'a, 'n> {
     group: &'a str,
-    /// The targets of the families that the group is of.
+    /// The targets of the families that the group belongs to.
     families: &'n [usize],
     resource: &'a str,
     verbs: Verbs,
@@ -551,7 +552,7 @@ fn verb(word: &str) -> Verbs {
     found.map_or(OTHER, |(_, verb)| *verb)
 }
 
-/// The verbs as people write them.
+/// The verbs in words, for a sentence.
 fn words(verbs: Verbs) -> String {
     if verbs & STAR != 0 {
         return "every verb on".to_owned();
@@ -568,12 +569,13 @@ fn words(verbs: Verbs) -> String {
 fn shown_resource(group: &str, resource: &str) -> String {
     match group {
         "" => shown(resource),
-        "*" => format!("{} of every group", shown(resource)),
-        group => format!("{} of {}", shown(resource), shown(group)),
+        "*" => format!("{} in every API group", shown(resource)),
+        group => format!("{} in {}", shown(resource), shown(group)),
     }
 }
 
-/// A word of the cluster in a sentence: what a terminal would act on is escaped, and it has an end.
+/// A word from the cluster for a sentence, in backticks: escaped, so that a terminal does not interpret it, and cut to
+/// 60 characters.
 pub(super) fn shown(word: &str) -> String {
     format!("`{}`", word.chars().take(60).flat_map(char::escape_default).collect::<String>())
 }

@@ -1,5 +1,5 @@
-//! Each row of the catalogue both ways: a role that makes it speak, and one that comes close and must not.
-//! What a real API server says to the same words is in `tests/it/risk.rs`.
+//! Each row of the catalogue is tested both ways: with roles that match it, and with similar roles that must not.
+//! `tests/it/risk.rs` tests the same words on a real API server.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ const ADMISSION: &str = "admissionregistration.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 
-/// Group, resources, verbs and names, each list in one word with spaces; `core` is the core group, `''` the
-/// empty name, and `url` makes the resources paths.
+/// Groups, resources, verbs and names, each a list separated by spaces; `core` is the core group, `''` the empty name,
+/// and with `url` the resources are paths.
 type Words = (&'static str, &'static str, &'static str, &'static str);
 
 fn rules(words: &[Words]) -> Vec<Rule> {
@@ -57,7 +57,7 @@ fn severity(words: &[Words], at: &str, id: &str) -> Option<Severity> {
     found.findings().iter().find(|finding| finding.id.as_str() == id).map(|finding| finding.severity)
 }
 
-/// Of each row: its id, roles of the whole cluster that make it speak, and such that come close.
+/// For each row: its id, cluster-wide roles that match it, and similar ones that do not.
 type Both = (&'static str, &'static [&'static [Words]], &'static [&'static [Words]]);
 
 const TABLE: &[Both] = &[
@@ -673,17 +673,17 @@ const TABLE: &[Both] = &[
 
 const FLOW: &str = "flowcontrol.apiserver.k8s.io";
 
-/// Rows about bindings; a role alone can't show them.
+/// Rows about bindings, which a role alone cannot match.
 const OF_BINDINGS: [&str; 2] = ["E54", "E55"];
 
 #[test]
-fn every_row_speaks_when_it_should_and_only_then() {
+fn every_row_matches_its_roles_and_not_similar_ones() {
     for (id, triggers, near) in TABLE {
         for words in *triggers {
-            assert!(ids(words, "*").contains(id), "{id} is silent about {words:?}: {:?}", ids(words, "*"));
+            assert!(ids(words, "*").contains(id), "{id} does not match {words:?}: {:?}", ids(words, "*"));
         }
         for words in *near {
-            assert!(!ids(words, "*").contains(id), "{id} speaks about {words:?}");
+            assert!(!ids(words, "*").contains(id), "{id} matches {words:?}");
         }
     }
 }
@@ -693,7 +693,7 @@ fn every_row_of_the_catalogue_is_in_the_table() {
     let catalogue: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();
     let tested: BTreeSet<&str> = TABLE.iter().map(|(id, ..)| *id).chain(OF_BINDINGS).collect();
     assert_eq!(catalogue, tested);
-    // E17, E47 to E49, E52, E53 and E59 were never given.
+    // E17, E47 to E49, E52, E53 and E59 were never assigned.
     let numbers = (1..=77).filter(|number| !matches!(number, 17 | 47..=49 | 52 | 53 | 59));
     assert_eq!(
         catalogue,
@@ -702,7 +702,7 @@ fn every_row_of_the_catalogue_is_in_the_table() {
 }
 
 #[test]
-fn a_binding_tells_of_its_subjects_and_of_a_missing_role() {
+fn a_binding_is_assessed_by_its_subjects_and_a_missing_role() {
     let ids = |subjects: &[&str], role| -> Vec<&str> {
         assess_binding(subjects, role, &Scope::Cluster).findings().iter().map(|finding| finding.id.as_str()).collect()
     };
@@ -714,7 +714,7 @@ fn a_binding_tells_of_its_subjects_and_of_a_missing_role() {
 }
 
 #[test]
-fn severity_is_one_lower_in_an_ordinary_namespace_and_not_in_kube_system() {
+fn severity_is_one_level_lower_in_a_namespace_except_in_kube_system() {
     let secrets = [("core", "secrets", "get", "")];
     assert_eq!(severity(&secrets, "*", "E15"), Some(Severity::Critical));
     assert_eq!(severity(&secrets, "kube-system", "E15"), Some(Severity::Critical));
@@ -723,9 +723,9 @@ fn severity_is_one_lower_in_an_ordinary_namespace_and_not_in_kube_system() {
     assert_eq!(severity(&[("example.com", "*", "get", "")], "payments", "E60"), Some(Severity::Unclassified));
 }
 
-/// Who acts in a namespace acts as its service accounts. Where nobody knows what they may do, they may do all.
+/// Whoever acts in a namespace can act as its service accounts. If their rights are unknown, the worst is assumed.
 #[test]
-fn a_namespace_is_as_ordinary_as_its_service_accounts() {
+fn a_namespace_counts_like_the_cluster_if_its_service_accounts_reach_beyond_it() {
     let mut reach = AccountReach::default();
     let account = BindingSubject { kind: "ServiceAccount", name: "flux", namespace: Some("team-flux") };
     reach.add(None, "cluster-admin", account, || "ClusterRoleBinding `flux`".to_owned());
@@ -736,9 +736,9 @@ fn a_namespace_is_as_ordinary_as_its_service_accounts() {
         (found.worst().unwrap(), found.not_ordinary().map(str::to_owned))
     };
     assert_eq!(of("payments", &known), (Severity::Medium, None));
-    let because = "a service account of `team-flux` reaches beyond it by ClusterRoleBinding `flux`";
+    let because = "a service account of `team-flux` has access outside it through ClusterRoleBinding `flux`";
     assert_eq!(of("team-flux", &known), (Severity::High, Some(because.to_owned())));
-    let unknown = "what the service accounts of `payments` may do is not known now";
+    let unknown = "the rights of the service accounts of `payments` are currently unknown";
     assert_eq!(of("payments", &Surroundings::default()), (Severity::High, Some(unknown.to_owned())));
     assert_eq!(of("*", &Surroundings::default()), (Severity::High, None));
     // One such namespace among others is enough.
@@ -750,7 +750,7 @@ fn a_namespace_is_as_ordinary_as_its_service_accounts() {
 }
 
 #[test]
-fn kube_system_among_others_counts_as_the_cluster() {
+fn namespaces_that_include_kube_system_count_like_the_cluster() {
     let both: Vec<Namespace> = vec!["kube-system".parse().unwrap(), "payments".parse().unwrap()];
     let found = assess(
         &rules(&[("core", "secrets", "get", "")]),
@@ -761,7 +761,7 @@ fn kube_system_among_others_counts_as_the_cluster() {
 }
 
 #[test]
-fn a_binding_in_a_namespace_gives_nothing_of_the_cluster() {
+fn a_binding_in_a_namespace_grants_nothing_cluster_scoped() {
     for words in [
         ("core", "nodes nodes/proxy nodes/status", "get create patch delete", ""),
         ("core", "users groups", "impersonate", ""),
@@ -778,14 +778,14 @@ fn a_binding_in_a_namespace_gives_nothing_of_the_cluster() {
 
 /// Measured on 1.36: the request for `/api/v1/namespaces/payments` is authorized in `payments`.
 #[test]
-fn a_binding_in_a_namespace_gives_the_namespace_itself() {
+fn a_binding_in_a_namespace_grants_rights_on_the_namespace_object() {
     for words in [("core", "namespaces", "patch", ""), ("core", "namespaces/finalize", "update", "")] {
         assert_eq!(ids(&[words], "payments"), ["E40"], "{words:?}");
     }
     assert!(ids(&[("core", "namespaces", "create list deletecollection", "")], "payments").is_empty());
 }
 
-/// Measured on 1.36: with bind on ClusterRoles by a binding in a namespace, cluster-admin was bound there.
+/// Measured on 1.36: a RoleBinding that grants bind on ClusterRoles was enough to bind cluster-admin in its namespace.
 #[test]
 fn bind_on_cluster_roles_works_in_a_namespace() {
     assert_eq!(ids(&[(RBAC, "clusterroles", "bind", ""), (RBAC, "rolebindings", "create", "")], "payments"), ["E06"]);
@@ -796,7 +796,7 @@ fn bind_on_cluster_roles_works_in_a_namespace() {
 }
 
 #[test]
-fn the_system_objects_are_in_their_namespace_only() {
+fn system_objects_count_only_in_their_namespace() {
     let all = [("core", "configmaps", "patch", ""), ("coordination.k8s.io", "leases", "update", "")];
     assert_eq!(ids(&all, "kube-system"), ["E42", "E43", "E50", "E67"]);
     assert_eq!(ids(&all, "kube-public"), ["E43", "E50", "E67"]);
@@ -804,13 +804,13 @@ fn the_system_objects_are_in_their_namespace_only() {
 }
 
 #[test]
-fn an_unknown_version_has_every_reading() {
+fn an_unknown_version_counts_as_every_version() {
     let exec = rules(&[("core", "pods/exec pods/attach pods/portforward", "get", "")]);
     let constrained = rules(&[
         (AUTHENTICATION, "users", "impersonate:user-info", ""),
         ("core", "secrets", "impersonate-on:user-info:list", ""),
     ]);
-    for (known, exec_speaks, constrained_speaks) in [
+    for (known, exec_matches, constrained_matches) in [
         (None, true, true),
         (Some("v1.30.1-eks-abc"), true, false),
         (Some("v1.34.9"), true, false),
@@ -821,16 +821,16 @@ fn an_unknown_version_has_every_reading() {
         let known = known.map(version);
         assert_eq!(
             assess(&exec, &Scope::Cluster, &Surroundings::ordinary(known)).findings().len(),
-            if exec_speaks { 3 } else { 0 },
+            if exec_matches { 3 } else { 0 },
             "{known:?}"
         );
         let found = assess(&constrained, &Scope::Cluster, &Surroundings::ordinary(known)).findings().len();
-        assert_eq!(found, usize::from(constrained_speaks), "{known:?}");
+        assert_eq!(found, usize::from(constrained_matches), "{known:?}");
     }
 }
 
 #[test]
-fn a_version_is_read_as_servers_write_it() {
+fn a_version_is_parsed_as_servers_report_it() {
     for (text, read) in
         [("v1.36.3", "v1.36"), ("1.30+", "v1.30"), ("v1.27.3-gke.100", "v1.27"), ("v1.36.0-alpha.1", "v1.36")]
     {
@@ -849,24 +849,24 @@ fn a_finding_names_the_permission() {
     };
     assert_eq!(
         why(&[("core", "pods/exec", "create", "")]),
-        "create pods/exec: runs commands in any pod, as that pod's service account"
+        "create pods/exec: can run commands in a pod, with the access of its service account"
     );
-    assert_eq!(why(&[("core", "secrets", "get", "db")]), "get secrets named `db`: reads tokens, keys and passwords");
+    assert_eq!(why(&[("core", "secrets", "get", "db")]), "get secrets named `db`: can read tokens, keys and passwords");
     assert_eq!(
         why(&[(RBAC, "clusterroles", "bind", "view"), (RBAC, "rolebindings", "create", "")]),
-        "bind clusterroles named `view` + create rolebindings: gives itself or others any role it may bind, such as cluster-admin"
+        "bind clusterroles named `view` + create rolebindings: can grant itself or anyone else any role that it may bind, such as cluster-admin"
     );
     assert!(why(&[("core", "secrets", "get", "a\u{1b}[2J")]).contains("`a\\u{1b}[2J`"));
-    assert!(why(&[("a\u{1b}b", "*", "get", "")]).starts_with("get `*` of `a\\u{1b}b`: "));
+    assert!(why(&[("a\u{1b}b", "*", "get", "")]).starts_with("get `*` in `a\\u{1b}b`: "));
 }
 
 #[test]
-fn marks_follow_the_rights() {
+fn persistence_and_streaming_follow_from_the_rights() {
     let of = |words: &[Words]| {
         let found = assess(&rules(words), &Scope::Cluster, &Surroundings::ordinary(Some(version("v1.36.3"))));
         (found.may_persist(), found.may_stream())
     };
-    // A credential: read, or found where one acts in another's place.
+    // A credential: read directly, or found while acting as a workload.
     assert_eq!(of(&[("core", "secrets", "get list", "")]), (true, false));
     assert_eq!(of(&[("core", "secrets", "watch", "")]), (true, true));
     assert_eq!(of(&[("core", "pods/proxy", "get", "")]), (true, true));
@@ -874,7 +874,7 @@ fn marks_follow_the_rights() {
     assert_eq!(of(&[("core", "nodes/configz", "get", "")]), (true, false));
     assert_eq!(of(&[("core", "users", "impersonate", "")]), (true, false));
     assert_eq!(of(&[(CERTIFICATES, "signers", "approve", "")]), (true, false));
-    // What was written stays; what was removed is only gone.
+    // What was written remains; a deletion leaves nothing behind.
     for words in [
         ("core", "pods/ephemeralcontainers", "patch", ""),
         ("core", "pods", "patch", ""),
@@ -888,7 +888,7 @@ fn marks_follow_the_rights() {
     }
     assert_eq!(of(&[(ADMISSION, "mutatingwebhookconfigurations", "delete", "")]), (false, false));
     assert_eq!(of(&[("apps", "deployments/scale", "patch", "")]), (false, false));
-    // What nobody knows is told by its name.
+    // An unknown resource is judged by the name of its subresource.
     for resource in ["exec", "attach", "portforward", "proxy", "console", "vnc", "token"] {
         let resource: &'static str = format!("things/{resource}").leak();
         assert_eq!(of(&[("example.io", resource, "get", "web")]), (true, true), "{resource}");
@@ -898,14 +898,15 @@ fn marks_follow_the_rights() {
     assert_eq!(of(&[("core", "configmaps", "watch", "")]), (false, true));
     assert_eq!(of(&[("core", "pods/log", "get", "")]), (false, true));
     assert_eq!(of(&[("core", "pods/exec", "create", "")]), (true, true));
-    assert_eq!(of(&[("core", "pods/exec", "get", "")]), (false, false), "from 1.35 it takes create too");
+    assert_eq!(of(&[("core", "pods/exec", "get", "")]), (false, false), "from 1.35 create is required too");
     assert_eq!(of(&[("core", "pods", "create", "")]), (true, false));
     assert_eq!(of(&[("*", "*", "*", "")]), (true, true));
 }
 
-/// Each half alone is nothing or little; who has both has it all. What the asked half adds nothing to is not told of it.
+/// Each half alone allows little or nothing; both together allow everything. A combination that the request adds nothing
+/// to is not reported.
 #[test]
-fn what_arises_only_from_two_grants_is_told() {
+fn a_risk_that_arises_only_from_two_grants_is_reported() {
     let create = rules(&[(CERTIFICATES, "certificatesigningrequests", "create", "")]);
     let approve = rules(&[(CERTIFICATES, "certificatesigningrequests/approval signers", "update approve", "")]);
     let bind = rules(&[(RBAC, "clusterroles", "bind", "")]);
@@ -916,10 +917,10 @@ fn what_arises_only_from_two_grants_is_told() {
     let patch = rules(&[("core", "pods", "patch", "web")]);
     let view = rules(&[("core", "pods", "get list", "")]);
     let (cluster, payments, shop) = (scope("*"), scope("payments"), scope("shop"));
-    let together = |asked: (&[Rule], &Scope), others: &[(&[Rule], &Scope)]| -> Vec<(&str, Severity)> {
+    let together = |requested: (&[Rule], &Scope), others: &[(&[Rule], &Scope)]| -> Vec<(&str, Severity)> {
         let bound = |(rules, scope)| Bound { rules, scope };
         let others: Vec<Bound<'_>> = others.iter().map(|(rules, scope)| Bound { rules, scope }).collect();
-        let found = assess_together(bound(asked), &others, &Surroundings::ordinary(Some(version("v1.36.3"))));
+        let found = assess_together(bound(requested), &others, &Surroundings::ordinary(Some(version("v1.36.3"))));
         found.iter().map(|finding| (finding.id.as_str(), finding.severity)).collect()
     };
     use Severity::{Critical, High};
@@ -927,16 +928,16 @@ fn what_arises_only_from_two_grants_is_told() {
     assert_eq!(together((&create, &cluster), &[(&view, &payments), (&approve, &cluster)]), [("E18", Critical)]);
     assert_eq!(together((&view, &cluster), &[(&create, &cluster), (&approve, &cluster)]), []);
     assert_eq!(together((&create, &cluster), &[]), []);
-    // In the namespace of the one half, where the other holds everywhere.
-    for (asked, other) in
+    // One half applies in a namespace, the other everywhere: the risk arises in the namespace.
+    for (requested, other) in
         [((&bind, &cluster), (&rolebindings, &payments)), ((&rolebindings, &payments), (&bind, &cluster))]
     {
-        assert_eq!(together((asked.0, asked.1), &[(other.0, other.1)]), [("E06", High)]);
+        assert_eq!(together((requested.0, requested.1), &[(other.0, other.1)]), [("E06", High)]);
     }
     assert_eq!(together((&on_list, &payments), &[(&user, &cluster)]), [("E13", High)]);
     assert_eq!(together((&patch, &payments), &[(&pods, &payments)]), [("E21", High)]);
-    assert_eq!(together((&patch, &payments), &[(&pods, &shop)]), [], "never in one namespace");
-    // Too many to look at one by one: nothing is missed.
+    assert_eq!(together((&patch, &payments), &[(&pods, &shop)]), [], "they share no namespace");
+    // There are too many to examine one by one, but nothing is missed.
     let many: Vec<Scope> = (0..100).map(|number| scope(&format!("ns-{number}"))).collect();
     let mut others: Vec<(&[Rule], &Scope)> = many.iter().map(|place| (view.as_slice(), place)).collect();
     others.push((&rolebindings, &payments));
@@ -944,7 +945,7 @@ fn what_arises_only_from_two_grants_is_told() {
 }
 
 #[test]
-fn findings_stand_worst_first_and_survive_the_wire() {
+fn findings_are_sorted_worst_first_and_survive_serialization() {
     let found = assess(&rules(&[("*", "*", "*", "")]), &Scope::Cluster, &Surroundings::ordinary(None));
     let sorted = found.findings().is_sorted_by(|one, other| (other.severity, one.id) < (one.severity, other.id));
     assert!(sorted, "{found:#?}");
@@ -962,7 +963,7 @@ fn findings_stand_worst_first_and_survive_the_wire() {
 }
 
 #[test]
-fn a_role_that_could_edit_its_own_guard_is_told() {
+fn a_role_that_could_edit_its_own_guard_is_reported() {
     for (words, here, everywhere) in [
         (("*", "*", "*", ""), true, true),
         ((RBAC, "rolebindings", "delete", ""), true, true),
@@ -986,7 +987,7 @@ fn a_role_that_could_edit_its_own_guard_is_told() {
     }
     assert_eq!(
         can_edit_guard(&rules(&[(RBAC, "rolebindings", "delete get", "")]), &scope("payments")).unwrap(),
-        "delete rolebindings: could change its own binding or role, or the rules that fence it"
+        "delete rolebindings: could change its own binding or role, or the policies that protect them"
     );
 }
 
@@ -1049,7 +1050,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
 }
 
 proptest! {
-    /// One more rule never makes a role look better, in any scope.
+    /// An additional rule never makes a role look better, in any scope.
     #[test]
     fn more_rights_never_look_better(rules in prop::collection::vec(any_rule(), 1..8)) {
         for at in ["*", "payments", "kube-system"] {
@@ -1066,18 +1067,18 @@ proptest! {
         }
     }
 
-    /// The whole cluster holds what each namespace of it holds. What nobody could place in a namespace (E60) may have
-    /// its row in the cluster.
+    /// Whatever matches in a namespace also matches in the whole cluster. A right that is unclassified in a namespace
+    /// (E60) may match another row in the cluster.
     #[test]
-    fn the_cluster_is_never_less_than_a_namespace(rules in prop::collection::vec(any_rule(), 0..8)) {
+    fn the_cluster_is_never_assessed_lower_than_a_namespace(rules in prop::collection::vec(any_rule(), 0..8)) {
         let all = assess(&rules, &Scope::Cluster, &Surroundings::ordinary(None));
         for finding in assess(&rules, &scope("kube-system"), &Surroundings::ordinary(None)).findings() {
-            let told = match finding.id.as_str() {
+            let reported = match finding.id.as_str() {
                 "E07" => true,
                 "E60" => !all.findings().is_empty(),
                 _ => all.findings().iter().any(|one| one.id == finding.id),
             };
-            prop_assert!(told, "{finding:?}");
+            prop_assert!(reported, "{finding:?}");
         }
     }
 }
