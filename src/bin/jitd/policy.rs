@@ -274,15 +274,8 @@ fn explained(person: &Person, ask: &AccessRequest, answer: &Answer) -> String {
             Some(by) => format!("{:<12} by `{by}`", answer.outcome.to_string()),
             None => answer.outcome.to_string(),
         },
-        format!("{:<12} {}", if answer.terms.is_some() { "approval" } else { "why" }, answer.says),
     ];
-    if let Some(terms) = &answer.terms {
-        lines.push(format!("{:<12} {}", "at most", terms.max_total));
-        if let Some(glass) = &terms.break_glass {
-            let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
-            lines.push(format!("{:<12} {after}, for {}", "break glass", glass.max_duration));
-        }
-    }
+    lines.extend(answer.sentences().iter().map(|(word, said)| format!("{word:<12} {said}")));
     for near in &answer.near {
         lines.push(format!("{:<12} `{}` {}", "near", near.rule, near.missing.join(", ")));
     }

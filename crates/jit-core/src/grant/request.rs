@@ -456,14 +456,18 @@ impl fmt::Display for RoleRef {
     }
 }
 
-/// A length of time in whole seconds, 5 seconds to 24 hours, written `90s`, `15m`, `1h30m`.
+/// A length of time in whole seconds, from 5 seconds to `LONGEST`, written `90s`, `15m`, `1h30m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Window(u32);
+pub struct Length<const LONGEST: u32>(u32);
+
+/// How long an access may last, and what else is settled within a day.
+pub type Window = Length<86_400>;
+
+/// How long a review may take: a week, so that an access of a Friday night can be reviewed on Monday.
+pub type ReviewTime = Length<604_800>;
 
 impl Window {
-    /// The shortest.
-    pub const LEAST: Self = Self(5);
     /// Five minutes.
     pub const FIVE_MINUTES: Self = Self(300);
     /// Ten minutes.
@@ -474,6 +478,11 @@ impl Window {
     pub const HOUR: Self = Self(3600);
     /// A day, the longest.
     pub const DAY: Self = Self(86_400);
+}
+
+impl<const LONGEST: u32> Length<LONGEST> {
+    /// The shortest.
+    pub const LEAST: Self = Self(5);
 
     /// The length in seconds.
     #[must_use]
@@ -488,58 +497,63 @@ impl Window {
     }
 }
 
-impl FromStr for Window {
+/// The seconds of a duration as people write it: hours, minutes and seconds in this order, each at most once, such as `1h30m`,
+/// `15m` or `90s`. The one grammar of all files and command lines.
+///
+/// # Errors
+/// `text` is not of this form.
+pub fn seconds(text: &str) -> Result<u32, Malformed> {
+    let malformed = || Malformed::new("duration", text, "write hours, minutes and seconds like 1h30m, 15m or 90s");
+    let mut total: u32 = 0;
+    let mut digits = String::new();
+    let mut last_unit = u32::MAX;
+    for c in text.chars() {
+        if c.is_ascii_digit() && digits.len() < 6 {
+            digits.push(c);
+            continue;
+        }
+        let unit = match c {
+            'h' => 3600,
+            'm' => 60,
+            's' => 1,
+            _ => return Err(malformed()),
+        };
+        let count: u32 = digits.parse().map_err(|_| malformed())?;
+        if unit >= last_unit {
+            return Err(malformed());
+        }
+        last_unit = unit;
+        digits.clear();
+        total = total.saturating_add(count.saturating_mul(unit));
+    }
+    if digits.is_empty() && last_unit != u32::MAX { Ok(total) } else { Err(malformed()) }
+}
+
+impl<const LONGEST: u32> FromStr for Length<LONGEST> {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        const HINT: &str = "write hours, minutes and seconds like 1h30m, 15m or 90s";
-        let mut total: u32 = 0;
-        let mut digits = String::new();
-        let mut last_unit = u32::MAX;
-        for c in text.chars() {
-            if c.is_ascii_digit() && digits.len() < 6 {
-                digits.push(c);
-                continue;
-            }
-            let unit = match c {
-                'h' => 3600,
-                'm' => 60,
-                's' => 1,
-                _ => return Err(Malformed::new("duration", text, HINT)),
-            };
-            let Ok(count) = digits.parse::<u32>() else {
-                return Err(Malformed::new("duration", text, HINT));
-            };
-            if unit >= last_unit {
-                return Err(Malformed::new("duration", text, HINT));
-            }
-            last_unit = unit;
-            digits.clear();
-            total = total.saturating_add(count.saturating_mul(unit));
+        match seconds(text)? {
+            short if short < Self::LEAST.0 => Err(Malformed::new("duration", text, "at least 5s")),
+            long if long > LONGEST => Err(Malformed::new("duration", text, &format!("at most {}", Self(LONGEST)))),
+            fits => Ok(Self(fits)),
         }
-        if !digits.is_empty() || last_unit == u32::MAX {
-            return Err(Malformed::new("duration", text, HINT));
-        }
-        if !(5..=86_400).contains(&total) {
-            return Err(Malformed::new("duration", text, "between 5s and 24h"));
-        }
-        Ok(Self(total))
     }
 }
 
-impl TryFrom<String> for Window {
+impl<const LONGEST: u32> TryFrom<String> for Length<LONGEST> {
     type Error = Malformed;
     fn try_from(text: String) -> Result<Self, Malformed> {
         text.parse()
     }
 }
 
-impl From<Window> for String {
-    fn from(window: Window) -> Self {
-        window.to_string()
+impl<const LONGEST: u32> From<Length<LONGEST>> for String {
+    fn from(length: Length<LONGEST>) -> Self {
+        length.to_string()
     }
 }
 
-impl fmt::Display for Window {
+impl<const LONGEST: u32> fmt::Display for Length<LONGEST> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (hours, minutes, seconds) = (self.0 / 3600, self.0 / 60 % 60, self.0 % 60);
         if hours > 0 {

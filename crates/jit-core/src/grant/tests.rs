@@ -890,3 +890,18 @@ mod broken_glass {
         }
     }
 }
+
+/// A duration has one grammar, and a length that is too long is a duration all the same.
+#[test]
+fn a_duration_beyond_its_limit_is_told_the_limit() {
+    use crate::grant::request::{ReviewTime, Window, seconds};
+    let lengths = ["90s", "15m", "1h30m", "48h", "1h1m1s"].map(|text| seconds(text).unwrap());
+    assert_eq!(lengths, [90, 900, 5400, 172_800, 3661]);
+    for wrong in ["", "5", "1.5h", "30m1h", "1m1m", "1d", "-5m", " 5m", "99999999h"] {
+        assert!(seconds(wrong).is_err(), "{wrong}");
+    }
+    let said = |text: &str| text.parse::<Window>().unwrap_err().to_string();
+    assert!(said("48h").contains("at most 24h") && said("4s").contains("at least 5s"), "{}", said("48h"));
+    assert_eq!("60h".parse::<ReviewTime>().unwrap().to_string(), "60h");
+    assert!("169h".parse::<ReviewTime>().unwrap_err().to_string().contains("at most 168h"));
+}

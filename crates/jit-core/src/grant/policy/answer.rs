@@ -86,6 +86,14 @@ pub struct Near {
     pub missing: Vec<String>,
 }
 
+impl Answer {
+    /// The answer in sentences, each after the word that it is about.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<(&'static str, String)> {
+        self.terms.as_ref().map_or_else(|| vec![("why", self.says.clone())], Terms::sentences)
+    }
+}
+
 impl Policy {
     /// What the policy says to this question.
     pub fn answer(&self, question: &Question<'_>) -> Answer {

@@ -34,8 +34,8 @@ pub struct Case {
     pub outcome: Outcome,
     /// What has to decide: a rule, a denial or a guardrail.
     pub rule: Option<String>,
-    /// What the sentence has to contain.
-    pub says: Option<String>,
+    /// What its sentences have to contain, each text in one of them.
+    pub says: Vec<String>,
 }
 
 /// What a case expected and what came.
@@ -62,8 +62,8 @@ pub struct Expected {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
     /// What is said.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub says: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub says: Vec<String>,
 }
 
 impl fmt::Display for Expected {
@@ -73,8 +73,8 @@ impl fmt::Display for Expected {
         if let Some(rule) = &self.rule {
             write!(f, " by `{rule}`")?;
         }
-        if let Some(says) = &self.says {
-            write!(f, ", saying `{says}`")?;
+        if !self.says.is_empty() {
+            write!(f, ", saying `{}`", self.says.join("`, `"))?;
         }
         Ok(())
     }
@@ -91,16 +91,18 @@ impl Case {
             labels: &self.labels,
             rules: self.role_rules.as_deref(),
         };
-        let Answer { outcome, by, says, .. } = policy.answer(&question);
+        let answer = policy.answer(&question);
+        let said: Vec<String> = answer.sentences().iter().map(|(word, said)| format!("{word} {said}")).collect();
+        let Answer { outcome, by, .. } = answer;
         let passed = outcome == self.outcome
             && (self.rule.is_none() || self.rule == by)
-            && self.says.as_ref().is_none_or(|part| says.contains(part));
+            && self.says.iter().all(|part| said.iter().any(|sentence| sentence.contains(part)));
         Tested {
             name: self.name.clone(),
             line: self.line,
             passed,
             expected: Expected { outcome: self.outcome, rule: self.rule.clone(), says: self.says.clone() },
-            came: Expected { outcome, rule: by, says: Some(says) },
+            came: Expected { outcome, rule: by, says: said },
         }
     }
 }

@@ -9,7 +9,7 @@ use super::schema::Need::{May, Must};
 use super::schema::{Format, Key, KeyDoc, Need, Object, Path, Shape};
 use super::step::{Day, TimeOfDay, Zone};
 use crate::grant::request::{
-    ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, RoleRef, Window,
+    ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, ReviewTime, RoleRef, Window,
 };
 use crate::rbac::risk::{RiskId, Severity};
 
@@ -89,6 +89,7 @@ const PERSON: Format = Format { name: "person", pattern: "^[^:/-][^:/]{0,764}$",
 const REASON: Format = Format { name: "reason", pattern: "^.{1,500}$", check: is::<Reason> };
 const DURATION: Format =
     Format { name: "duration", pattern: "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", check: is::<Window> };
+const REVIEW_TIME: Format = Format { name: "duration", pattern: DURATION.pattern, check: is::<ReviewTime> };
 const WAIT: Format = Format {
     name: "duration",
     pattern: DURATION.pattern,
@@ -279,7 +280,7 @@ const BREAK_GLASS: Object = object(&[
 const REVIEW: Object = object(&[
     key("groups", Must, GROUPS, "groups whose members review"),
     key("count", May, COUNT, "how many people have to; without it one"),
-    key("within", Must, LONG, "how soon after the glass was broken"),
+    key("within", Must, &Shape::Text(REVIEW_TIME), "how soon after break-glass was used, at most 168h"),
 ]);
 
 const DENY: Object = object(&[
@@ -320,7 +321,12 @@ const CASE: Object = object(&[
     key("roleRules", May, &Shape::List(&Shape::Object(&RBAC_RULE), 0), "the rules of the asked role"),
     key("outcome", Must, &Shape::Word(&["ask", "preApproved", "deny"]), "what has to come out"),
     key("rule", May, &Shape::Text(NAME), "the rule, denial or guardrail that has to decide"),
-    key("says", May, &Shape::Text(SENTENCE), "text that the sentence has to contain"),
+    key(
+        "says",
+        May,
+        &Shape::Either(&Shape::Text(SENTENCE), &Shape::List(&Shape::Text(SENTENCE), 1)),
+        "text, or texts, that the sentences of `jitd policy explain` have to contain, such as `break-glass at once, for 30m`",
+    ),
 ]);
 
 const CASE_ASK: Object = Object {

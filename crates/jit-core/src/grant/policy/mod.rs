@@ -315,6 +315,38 @@ impl Terms {
         offer::describe(&self.steps)
     }
 
+    /// The terms in sentences, each after the word that it is about: what `jitd policy explain` prints, and what a case can
+    /// expect.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<(&'static str, String)> {
+        let limit = |limit: Option<Window>| limit.map_or("as config.yaml says".to_owned(), |limit| limit.to_string());
+        let mut sentences = vec![
+            ("approval", self.describe()),
+            ("at most", format!("{}, extensions included", self.max_total)),
+            ("pending", limit(self.pending)),
+            ("collect", limit(self.collect)),
+            ("certificate", limit(self.certificate)),
+            ("narrow", if self.narrow { "an approver may narrow the role" } else { "to the role as it is" }.to_owned()),
+            (
+                "drift",
+                match self.drift {
+                    Drift::Revoke => "a changed role ends the grant",
+                    Drift::Warn => "a changed role is recorded, and the grant continues",
+                }
+                .to_owned(),
+            ),
+        ];
+        if let Some(glass) = &self.break_glass {
+            let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
+            let review = offer::describe(&glass.review.steps);
+            sentences.push((
+                "break-glass",
+                format!("{after}, for {}, reviewed by {review} within {}", glass.max_duration, glass.review.within),
+            ));
+        }
+        sentences
+    }
+
     /// Who may answer, and who would review broken glass: they see the grant.
     #[must_use]
     pub fn watchers(&self) -> Vec<&str> {

@@ -489,7 +489,7 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         role_rules,
         outcome,
         rule,
-        says: text(node, "says"),
+        says: text(node, "says").map_or_else(|| each(node, "says"), |says| vec![says]),
     })
 }
 

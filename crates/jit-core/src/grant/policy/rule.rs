@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
 use crate::grant::request::{
-    Access, AccessRequest, ClusterName, FieldName, FieldValue, Namespace, Person, RoleRef, Window,
+    Access, AccessRequest, ClusterName, FieldName, FieldValue, Namespace, Person, ReviewTime, RoleRef, Window,
 };
 use crate::rbac::{covers, role};
 
@@ -111,8 +111,8 @@ pub struct BreakGlass {
 pub struct Review {
     /// Steps that all have to hold, as for an approval.
     pub steps: Vec<Step>,
-    /// How soon after the glass was broken.
-    pub within: Window,
+    /// How soon after break-glass was used.
+    pub within: ReviewTime,
 }
 
 /// What made a rule fit and no denial, where labels of namespaces did. Labels change under a grant; what is live keeps its

@@ -47,6 +47,32 @@ fn a_case_passes_when_all_that_it_says_comes() {
     }
 }
 
+/// A case reaches every term that `jitd policy explain` prints.
+#[test]
+fn a_case_can_expect_every_term() {
+    let glass = "breakGlass: {after: 0s, maxDuration: 5m, review: {groups: [security], count: 2, within: 60h}}";
+    let policy = with(&format!("{glass}\nmaxTotal: 1h\nnarrow: true\ndrift: warn\npending: 30m\ncertificate: 5m"));
+    let says = [
+        "approval 1 of leads",
+        "at most 1h",
+        "pending 30m",
+        "collect as config.yaml says",
+        "certificate 5m",
+        "narrow an approver may",
+        "drift a changed role is recorded",
+        "break-glass at once, for 5m, reviewed by 2 of security within 60h",
+    ];
+    let case = |says: &[&str]| tested(&policy, &format!("  outcome: ask\n  says: {}\n", serde_json::json!(says)));
+    let found = case(&says);
+    assert!(found.passed, "{found}", found = found.came);
+    for wrong in says.map(|right| format!("{right}!")) {
+        let mut says = says.to_vec();
+        says.push(&wrong);
+        assert!(!case(&says).passed, "{wrong}");
+    }
+    assert!(!tested(&with(""), "  outcome: ask\n  says: break-glass\n").passed);
+}
+
 /// A case whose start is compared with no moment would have another answer tomorrow.
 #[test]
 fn a_start_needs_its_moment() {
