@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
 use crate::grant::digest::sha256_hex;
-use crate::grant::policy::{Loaded, Policy, Source};
+use crate::grant::policy::{self, Loaded, Policy, Source};
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 
@@ -28,10 +28,14 @@ impl PolicyFiles {
     /// # Errors
     /// Everything that is wrong with both, in the order of the files.
     pub fn read(&self) -> Result<Loaded, Faults> {
-        self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System))
+        self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System), Policy::read)
     }
 
-    fn read_by(&self, read: fn(&Path) -> Result<String, Unread>) -> Result<Loaded, Faults> {
+    fn read_by(
+        &self,
+        read: fn(&Path) -> Result<String, Unread>,
+        parse: impl FnOnce(&str, Option<&str>) -> Result<Policy, Vec<policy::Fault>>,
+    ) -> Result<Loaded, Faults> {
         let mut faults = Vec::new();
         let guardrails_path = match &self.guardrails {
             Some(named) => named.clone(),
@@ -42,7 +46,7 @@ impl PolicyFiles {
             Err(error) if self.guardrails.is_none() && error.is_absence() => None,
             other => other.map_err(|error| faults.push(error.at(&guardrails_path))).ok(),
         };
-        let meant = policy.map(|text| (Policy::read(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
+        let meant = policy.map(|text| (parse(&text, guardrails.as_deref()), sha256_hex(text.as_bytes())));
         match meant {
             Some((Ok(policy), policy_sha256)) if faults.is_empty() => Ok(Loaded {
                 policy,
@@ -60,17 +64,19 @@ impl PolicyFiles {
         }
     }
 
-    /// The same for the clusters of a configuration, where what is read holds: a file that a stranger could have
-    /// written is a fault, and so is a rule for another cluster.
+    /// Reads both files for a daemon that serves these clusters. A file that somebody else could have written is a fault, and
+    /// so is a rule for another cluster.
     ///
     /// # Errors
     /// As [`PolicyFiles::read`].
     pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults> {
-        let found = self.read_by(strictly)?;
-        let missing = found.policy.clusters().filter(|name| !clusters.contains_key(*name));
-        let why = |name: &ClusterName| format!("`{}`: no cluster `{name}` in the configuration", self.policy.display());
-        let faults: Vec<Fault> = missing.map(|name| Fault { why: why(name), hint: None }).collect();
-        if faults.is_empty() { Ok(found) } else { Err(Faults(faults)) }
+        let names = clusters.keys().cloned().collect();
+        self.read_by(strictly, |policy, guardrails| Policy::read_for(policy, guardrails, &names))
+    }
+
+    /// The same where an entry of the configuration is wrong: nobody knows then which clusters there are.
+    pub(super) fn read_for_any(&self) -> Result<Loaded, Faults> {
+        self.read_by(strictly, Policy::read)
     }
 }
 

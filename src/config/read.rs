@@ -22,7 +22,9 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with all of them.
     pub fn read(path: &Path) -> Result<Self, Faults> {
-        Self::read_with(path, PolicyFiles::read_for)
+        Self::read_with(path, |files, clusters| {
+            clusters.map_or_else(|| files.read_for_any(), |known| files.read_for(known))
+        })
     }
 
     /// The same with a policy that gives nothing, whatever its files hold; for a look at the rest when they are wrong.
@@ -40,7 +42,7 @@ impl Config {
 
     fn read_with(
         path: &Path,
-        read_policy: impl FnOnce(&PolicyFiles, &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults>,
+        read_policy: impl FnOnce(&PolicyFiles, Option<&BTreeMap<ClusterName, ClusterConfig>>) -> Result<Loaded, Faults>,
     ) -> Result<Self, Faults> {
         let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
         let unread = |error| Fault { why: format!("`{}`: {error}", path.display()), hint: None };
@@ -50,9 +52,10 @@ impl Config {
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
         faults.extend(written.people());
         let (clusters, wrong) = written.clusters();
+        let known = wrong.is_empty().then_some(&clusters);
         faults.extend(wrong);
         let policy_files = written.policy_files();
-        let policy = read_policy(&policy_files, &clusters).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
+        let policy = read_policy(&policy_files, known).map_err(|Faults(wrong)| faults.extend(wrong)).ok();
         match (host, policy) {
             (Some(host), Some(Loaded { policy, policy_sha256, guardrails_sha256 })) if faults.is_empty() => Ok(Self {
                 host,

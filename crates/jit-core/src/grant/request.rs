@@ -534,7 +534,7 @@ impl<const LONGEST: u32> FromStr for Length<LONGEST> {
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match seconds(text)? {
             short if short < Self::LEAST.0 => Err(Malformed::new("duration", text, "at least 5s")),
-            long if long > LONGEST => Err(Malformed::new("duration", text, &format!("at most {}", Self(LONGEST)))),
+            long if long > LONGEST => Err(Malformed::new("duration", text, format!("at most {}", Self(LONGEST)))),
             fits => Ok(Self(fits)),
         }
     }

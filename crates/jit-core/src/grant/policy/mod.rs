@@ -22,6 +22,7 @@ mod schema;
 mod step;
 mod yaml;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -149,7 +150,19 @@ impl Policy {
     /// # Errors
     /// Every fault of both files, all at once, in the order of the files.
     pub fn read(policy: &str, guardrails: Option<&str>) -> Result<Self, Vec<Fault>> {
-        parse::read(policy, guardrails)
+        parse::read(policy, guardrails, None)
+    }
+
+    /// The same for a daemon that serves these clusters only: a rule, a denial or a case for another one is a fault.
+    ///
+    /// # Errors
+    /// As [`Policy::read`].
+    pub fn read_for(
+        policy: &str,
+        guardrails: Option<&str>,
+        clusters: &BTreeSet<ClusterName>,
+    ) -> Result<Self, Vec<Fault>> {
+        parse::read(policy, guardrails, Some(clusters))
     }
 
     /// Every role that some rule gives in `cluster`, without repeats, in the order of the file.
@@ -185,11 +198,6 @@ impl Policy {
     #[must_use]
     pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
         self.reach(cluster).iter().any(Reach::makes_roles)
-    }
-
-    /// Every cluster that some rule names.
-    pub fn clusters(&self) -> impl Iterator<Item = &ClusterName> {
-        self.rules.iter().flat_map(|rule| &rule.clusters)
     }
 
     /// The rules, in the order in which they are tried.

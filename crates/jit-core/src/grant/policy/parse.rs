@@ -17,13 +17,17 @@ use super::step::{Hours, Step};
 use super::yaml::{Node, Unread};
 use super::{Fault, Policy, Source, keys};
 use crate::grant::request::{
-    Access, AccessRequest, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
+    Access, AccessRequest, ClusterName, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
 use crate::rbac::risk::Severity;
 use crate::rbac::role;
 
 /// What both files mean.
-pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec<Fault>> {
+pub(super) fn read(
+    policy: &str,
+    guardrails: Option<&str>,
+    clusters: Option<&BTreeSet<ClusterName>>,
+) -> Result<Policy, Vec<Fault>> {
     let mut told = Vec::new();
     let guardrails = match guardrails {
         None => Guardrails::default(),
@@ -35,7 +39,12 @@ pub(super) fn read(policy: &str, guardrails: Option<&str>) -> Result<Policy, Vec
         }
     };
     let mut faults = Faults::of(Source::Policy);
-    let meant = root(policy, &mut faults).map(|node| parse_policy(&node, guardrails, &mut faults));
+    let meant = root(policy, &mut faults).map(|node| {
+        if let Some(clusters) = clusters {
+            clusters_exist(&node, clusters, &mut faults);
+        }
+        parse_policy(&node, guardrails, &mut faults)
+    });
     told.splice(0..0, faults.into_sorted());
     match meant {
         Some(policy) if told.is_empty() => Ok(policy),
@@ -141,6 +150,32 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
                 format!("`{word}` is the name of another in line {line}"),
                 "rename one, decisions are told by name",
             );
+        }
+    }
+}
+
+/// Reports each cluster of a rule, a denial or a case that is not one of `known`.
+fn clusters_exist(node: &Node, known: &BTreeSet<ClusterName>, faults: &mut Faults) {
+    let names: Vec<&str> = known.iter().map(ClusterName::as_str).collect();
+    let mut check = |written: &Node, path: &Path| {
+        if let Some(name) = written.text()
+            && name.parse::<ClusterName>().is_ok_and(|name| !known.contains(&name))
+        {
+            let why = format!("there is no cluster `{name}` in the configuration");
+            faults.tell(written.place, path, why, nearest(name, &names));
+        }
+    };
+    for list in ["rules", "deny"] {
+        for (number, item) in items(node, list).iter().enumerate() {
+            let path = Path::default().key(list).item(number).key("clusters");
+            for (place, cluster) in items(item, "clusters").iter().enumerate() {
+                check(cluster, &path.item(place));
+            }
+        }
+    }
+    for (number, item) in items(node, "tests").iter().enumerate() {
+        if let Some(cluster) = item.get("ask").and_then(|ask| ask.get("cluster")) {
+            check(cluster, &Path::default().key("tests").item(number).key("ask").key("cluster"));
         }
     }
 }

@@ -56,6 +56,26 @@ fn roles_are_made_where_a_rule_has_a_ceiling_and_no_guardrail_is_against_it() {
     assert_eq!(fits, [true, true, false, false, false]);
 }
 
+/// A name that the configuration does not have is a mistake of the policy, at its very word.
+#[test]
+fn a_cluster_that_is_not_served_is_a_fault_beside_the_others() {
+    let policy = "rules:\n- {name: a, who: [a], clusters: [prod, prdo], namespaces: [a], roles: [view], maxDuration: 1x, preApproved: true}\n\
+        deny: [{name: d, clusters: [dev], why: x}]\n\
+        tests: [{name: t, person: alice, groups: [], outcome: deny, ask: {cluster: tset, namespaces: [a], role: view, for: 1m, reason: x}}]\n";
+    let clusters = ["prod", "test"].map(|name| name.parse().unwrap()).into();
+    let found = Policy::read_for(policy, None, &clusters).unwrap_err();
+    let found: Vec<(usize, &str, &str)> =
+        found.iter().map(|fault| (fault.line, fault.path.as_str(), fault.hint.as_str())).collect();
+    let expected = [
+        (2, "rules[0].clusters[1]", "did you mean `prod`?"),
+        (2, "rules[0].maxDuration", "write hours, minutes and seconds like 1h30m, 15m or 90s"),
+        (3, "deny[0].clusters[0]", "known are `prod`, `test`"),
+        (4, "tests[0].ask.cluster", "did you mean `test`?"),
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(Policy::read(policy, None).unwrap_err().len(), 1);
+}
+
 /// Every mistake of both files at once, each at its very word, in the order of the files.
 #[test]
 fn every_mistake_is_told_where_it_stands() {
