@@ -21,8 +21,8 @@ use crate::grant::{Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
-    DrainingView, EventList, ExtendBody, GrantList, GrantView, OperationsView, ReasonBody, RequestBody, ReviewBody,
-    RevocationView, RevokeBody, RevokedView, WhoamiView,
+    DrainingView, EntitlementList, EventList, ExtendBody, GrantList, GrantView, OperationsView, ReasonBody,
+    RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
 /// `ok` only when the store answers too and took what it got last, and when all that the daemon asks answer.
@@ -76,6 +76,21 @@ pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
+pub(super) fn entitlements(call: Call) -> BoxFuture<'static, Answer> {
+    async move {
+        let person = call.caller.person();
+        let (entitlements, closed) = call.api.broker.policy().entitlements(person);
+        Ok(Json(EntitlementList {
+            entitlements: entitlements.into_iter().map(Into::into).collect(),
+            closed: closed.into_iter().map(Into::into).collect(),
+            groups: person.groups.iter().cloned().collect(),
+            draining: draining(&call.api.broker),
+        })
+        .into_response())
+    }
+    .boxed()
+}
+
 /// Whether something is only tried.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -87,9 +102,14 @@ struct Trial {
 pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Trial { dry_run } = call.query()?;
-        let ask = call.body::<AskBody>()?.parse()?;
-        Ok(Json(DecisionView::from(call.api.broker.explain(call.caller.person(), &ask, dry_run).await?))
-            .into_response())
+        let (body, person): (AskBody, _) = (call.body()?, call.caller.person());
+        let explanation = if dry_run {
+            call.api.broker.explain(person, &body.parse()?, true).await?
+        } else {
+            let (ask, words) = body.parse_draft()?;
+            call.api.broker.explain_draft(person, &ask, words).await?
+        };
+        Ok(Json(DecisionView::from(explanation)).into_response())
     }
     .boxed()
 }

@@ -197,6 +197,14 @@ fn routes() -> Vec<Route> {
         route(get(), "/v1/openapi.json", Anyone(handlers::openapi), "this document", None, "object"),
         route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
         route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
+        route(
+            get(),
+            "/v1/entitlements",
+            Person(handlers::entitlements),
+            "what you may request",
+            None,
+            "EntitlementList",
+        ),
         Route {
             query: &["dryRun"],
             cost: Cost::Request,

@@ -10,10 +10,11 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{May, Route, routes};
 use crate::wire::{
-    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClusterList, ClusterView,
-    DecisionView, DeniedBeforeView, DrainBody, DrainingView, EventList, ExtendBody, ExtensionView, FindingView,
-    GrantList, GrantView, HeldView, LessBody, LostPartView, OperationsView, Problem, ReasonBody, RequestBody,
-    ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClosedView, ClusterList,
+    ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList, EntitlementView, EventList,
+    ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, HeldView, LessBody, LostPartView,
+    NeedView, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView, RevokeBody,
+    RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 
 /// Made once: it is always the same, and takes longer than most calls.
@@ -65,7 +66,7 @@ fn operation(route: &Route) -> Value {
     if route.path.contains("{id}") {
         parameters.push(json!({
             "name": "id", "in": "path", "required": true, "schema": { "type": "string" },
-            "description": "A grant's id, or at least four characters of its beginning.",
+            "description": "A grant's id, or a unique beginning of it.",
         }));
     }
     let (status, schema) = route.answer;
@@ -109,7 +110,12 @@ fn schemas() -> Map<String, Value> {
         schema::<CertificateView>(),
         schema::<ClusterList>(),
         schema::<ClusterView>(),
+        schema::<ClosedView>(),
         schema::<DecisionView>(),
+        schema::<EntitlementList>(),
+        schema::<EntitlementView>(),
+        schema::<GlassTermsView>(),
+        schema::<NeedView>(),
         schema::<EventList>(),
         schema::<GrantList>(),
         schema::<GrantView>(),

@@ -3,17 +3,19 @@
 //! What needs no more than a grant for it is in [`wire`](crate::wire). The handlers are the caller.
 
 use crate::broker::{DryRun, Explanation, GrantSelector};
+use crate::grant::GrantId;
 use crate::grant::policy::{Decision, Denial, Outcome};
 use crate::grant::request::{Malformed, Reason};
 use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
-    fn from(Explanation { decision, assessment, together, tried }: Explanation) -> Self {
+    fn from(Explanation { decision, needs, assessment, together, tried }: Explanation) -> Self {
         let said = match &decision {
             Decision::Ask(terms) => Self {
                 outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
                 rule: Some(terms.rule.clone()),
                 steps: StepView::all(&terms.steps, &[]),
+                needs: needs.iter().map(Into::into).collect(),
                 missing: Vec::new(),
                 risks: None,
                 together: Vec::new(),
@@ -23,6 +25,7 @@ impl From<Explanation> for DecisionView {
                 outcome: Outcome::Deny,
                 rule: denial.nearest().map(str::to_owned),
                 steps: Vec::new(),
+                needs: Vec::new(),
                 missing: match denial {
                     Denial::NoRule { missing, .. } => missing.clone(),
                     _ => vec![denial.refusal().why],

@@ -18,7 +18,7 @@ use crate::ca;
 use crate::cluster::ClusterError;
 use crate::grant::approval;
 use crate::grant::digest;
-use crate::grant::policy::{self, Circumstances, Decision, Usage};
+use crate::grant::policy::{self, Circumstances, Decision, Need, Usage, Words};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName, after};
 use crate::grant::scope;
@@ -34,6 +34,8 @@ use crate::rbac::risk::{Assessment, Finding};
 pub struct Explanation {
     /// What the policy says.
     pub decision: Decision,
+    /// What the request has to say still.
+    pub needs: Vec<Need>,
     /// What it would reach; none when it was denied before the cluster was asked.
     pub assessment: Option<Assessment>,
     /// What would arise only together with what the requester has or asked for besides.
@@ -69,12 +71,37 @@ impl Broker {
         ask: &AccessRequest,
         dry_run: bool,
     ) -> Result<Explanation, BrokerError> {
+        self.explained(requester, ask, Words::Complete, dry_run).await
+    }
+
+    /// What the policy would say to a request of which some words may not be there yet, and which those are.
+    ///
+    /// # Errors
+    /// As [`Broker::explain`].
+    pub async fn explain_draft(
+        &self,
+        requester: &Person,
+        ask: &AccessRequest,
+        words: Words,
+    ) -> Result<Explanation, BrokerError> {
+        self.explained(requester, ask, words, false).await
+    }
+
+    async fn explained(
+        &self,
+        requester: &Person,
+        ask: &AccessRequest,
+        words: Words,
+        dry_run: bool,
+    ) -> Result<Explanation, BrokerError> {
         let site = self.site(&ask.cluster)?;
         self.groups_are_known(requester)?;
         let usage = self.usage(&requester.name, None).await?;
-        if let Err(denial) = policy::could_be_asked(&self.policy(), requester, ask, self.ledger.now(), usage) {
+        let now = self.ledger.now();
+        if let Err(denial) = policy::draft_could_be_asked(&self.policy(), requester, ask, words, now, usage) {
             return Ok(Explanation {
                 decision: Decision::Deny(denial),
+                needs: Vec::new(),
                 assessment: None,
                 together: Vec::new(),
                 tried: Vec::new(),
@@ -89,13 +116,13 @@ impl Broker {
         let together = self.together(role.rules(), &ask.scope, &others, &known.around).await?;
         let assessment = known.assessment.with(&together);
         let known_here = Circumstances { assessment: &assessment, ..known.with(usage, self.ledger.now()) };
-        let decision = policy::decide(&self.policy(), requester, ask, &known_here);
+        let (decision, needs) = policy::decide_draft(&self.policy(), requester, ask, words, &known_here);
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
         };
         let tried = try_join_all(bindings.into_iter().map(|binding| tried(site, binding))).await?;
-        Ok(Explanation { decision, assessment: Some(known.assessment), together, tried })
+        Ok(Explanation { decision, needs, assessment: Some(known.assessment), together, tried })
     }
 
     /// Somebody asks. A refusal is recorded too.

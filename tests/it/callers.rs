@@ -25,6 +25,7 @@ const TABLE: &str = "
     GET  /v1/openapi.json                any      yyyyyyy yyy
     GET  /v1/whoami                      any      yyyyyyy uuu
     GET  /v1/clusters                    any      yyyyyyy uuu
+    GET  /v1/entitlements                any      yyyyyyy uuu
     POST /v1/explain                     any      yyyyyyy uuu
     GET  /v1/grants                      any      yyyyyyy uuu
     POST /v1/grants                      any      yypyppp uuu

@@ -89,7 +89,7 @@ fn every_answer_is_as_the_document_says() {
     let mut sample = Sample { bastion: &bastion, document: &document, seen: BTreeSet::new() };
     let (key, ask) = (Key::new(), bastion.ask("5m"));
     let (null, body) = (Value::Null, json!({ "ask": ask, "csr": key.csr() }));
-    for path in ["/healthz", "/metrics", "/v1/openapi.json", "/v1/whoami", "/v1/clusters"] {
+    for path in ["/healthz", "/metrics", "/v1/openapi.json", "/v1/whoami", "/v1/clusters", "/v1/entitlements"] {
         sample.call(ALICE, "get", path, path, &null);
     }
     sample.call(ALICE, "post", "/v1/explain", "/v1/explain", &ask);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use jit_core::grant::policy::Words;
 use jit_core::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
 use jit_core::rbac::role::Rule;
 
@@ -32,7 +33,7 @@ pub struct AskBody {
     pub rules: Vec<Rule>,
     /// How long the access lasts, such as `15m`.
     pub duration: String,
-    /// Why.
+    /// Why. Empty to `/v1/explain` where it is not known yet.
     pub reason: String,
     /// What else the policy's rule wants to know, such as a ticket.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -44,6 +45,19 @@ pub struct AskBody {
 }
 
 impl AskBody {
+    /// The ask that it means, where the reason may be left empty: another one stands in its place then. And which of its
+    /// words are there.
+    ///
+    /// # Errors
+    /// Every word that is not of its form, all at once.
+    pub fn parse_draft(&self) -> Result<(AccessRequest, Words), Vec<Malformed>> {
+        if !self.reason.is_empty() {
+            return Ok((self.parse()?, Words::Draft { reason: true }));
+        }
+        let ask = Self { reason: "not told yet".to_owned(), ..self.clone() }.parse()?;
+        Ok((ask, Words::Draft { reason: false }))
+    }
+
     /// The ask that it means.
     ///
     /// # Errors

@@ -27,9 +27,9 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EventList,
-    ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody,
-    RevocationView, RevokeBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EntitlementList,
+    EventList, ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody,
+    ReviewBody, RevocationView, RevokeBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
@@ -139,6 +139,14 @@ impl Client {
     /// See [`ClientError`].
     pub async fn clusters(&mut self) -> Result<ClusterList, ClientError> {
         self.read("/v1/clusters", ANSWER, ONE_VIEW).await
+    }
+
+    /// What the caller may request.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn entitlements(&mut self) -> Result<EntitlementList, ClientError> {
+        self.read("/v1/entitlements", ANSWER, LIST).await
     }
 
     /// What policy would say to an ask, and when `dry_run` the API server to the objects.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::entitlement::NeedView;
 use super::grant::{FindingView, RisksView, StepView};
 use jit_core::grant::policy::Outcome;
 
@@ -19,6 +20,9 @@ pub struct DecisionView {
     /// Who would have to agree.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
+    /// What the request has to say still; without `dryRun` it is no reason to deny.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<NeedView>,
     /// What keeps it from being allowed, a sentence each.
     pub missing: Vec<String>,
     /// What it would reach; absent when it was denied before the cluster was asked.

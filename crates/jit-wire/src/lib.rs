@@ -12,6 +12,7 @@ mod answer;
 mod ask;
 pub mod client;
 mod code;
+mod entitlement;
 mod explain;
 mod grant;
 mod operate;
@@ -21,6 +22,7 @@ pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
 pub use self::answer::{ApproveBody, ExtendBody, LessBody, ReasonBody, ReviewBody};
 pub use self::ask::{AskBody, CertificateBody, RequestBody};
 pub use self::code::{ErrorCode, Exit};
+pub use self::entitlement::{ClosedView, EntitlementList, EntitlementView, GlassTermsView, NeedView};
 pub use self::explain::{DecisionView, TriedView};
 pub use self::grant::{
     BreakGlassView, CameInView, DeniedBeforeView, EventList, ExtensionView, FindingView, GrantList, GrantView,

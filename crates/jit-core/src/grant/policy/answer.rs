@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Labels;
-use super::rule::Labelled;
+use super::rule::{Labelled, Words};
 use super::{Denial, Known, Policy, Terms, Usage, judge};
 use crate::grant::refusal::Refusal;
 use crate::grant::request::{Access, AccessRequest, Person};
@@ -131,7 +131,13 @@ impl Policy {
         }
         // No version: every right has its most dangerous meaning.
         let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, &risk::Surroundings::ordinary(None)));
-        let known = Known { now, usage, labelled: Labelled::Asked(labels), assessment: assessment.as_ref() };
+        let known = Known {
+            now,
+            usage,
+            words: Words::Complete,
+            labelled: Labelled::Asked(labels),
+            assessment: assessment.as_ref(),
+        };
         judge(self, person, ask, known).map_err(denied)
     }
 
@@ -141,7 +147,8 @@ impl Policy {
         let mut near = Vec::new();
         for rule in self.rules.iter().filter(|rule| decided != Some(rule.name.as_str())) {
             let mut missing = Vec::new();
-            rule.miss(ask, Labelled::Asked(labels), now, &mut |sentence| missing.push(sentence.to_string()));
+            let tell = &mut |_, sentence: fmt::Arguments<'_>| missing.push(sentence.to_string());
+            rule.miss(ask, Labelled::Asked(labels), now, Words::Complete, tell);
             match (rule.is_for(person), missing.is_empty(), decided) {
                 (true, false, _) => {}
                 (true, true, Some(first)) => missing.push(format!("fits too, but `{first}` stands before it")),

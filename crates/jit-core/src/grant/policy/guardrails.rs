@@ -105,8 +105,13 @@ impl Guardrails {
                 steps.push(step.clone());
             }
         }
+        self.tighten_scope(steps, ask.scope.namespaces().is_empty());
+    }
+
+    /// Adds the step that the whole cluster asks for, unless there are enough people already.
+    pub(super) fn tighten_scope(&self, steps: &mut Vec<Step>, whole_cluster: bool) {
         let people = steps.iter().fold(0_u32, |people, step| people.saturating_add(step.count));
-        if ask.scope.namespaces().is_empty() && people < self.cluster_wide_approvers {
+        if whole_cluster && people < self.cluster_wide_approvers {
             let mut groups: Vec<String> = Vec::new();
             for group in steps.iter().flat_map(|step| &step.groups) {
                 if !groups.contains(group) {

@@ -11,6 +11,7 @@
 mod answer;
 mod case;
 mod diff;
+mod entitlement;
 mod guardrails;
 mod keys;
 mod loaded;
@@ -36,17 +37,18 @@ use crate::rbac::role;
 pub use self::answer::{Answer, Near, Outcome, Question};
 pub use self::case::{Case, Expected, Tested};
 pub use self::diff::{Change, Difference, Setting, diff};
+pub use self::entitlement::{Closed, Entitlement};
 pub use self::guardrails::Guardrails;
 pub use self::keys::{keys, schema};
 pub use self::loaded::Loaded;
 pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
-pub use self::rule::{BreakGlass, Drift, Field, FieldType, LabelTerms, Limits, ReasonRule, Review, Rule};
+pub use self::rule::{BreakGlass, Drift, Field, FieldType, LabelTerms, Limits, Need, ReasonRule, Review, Rule, Words};
 pub use self::schema::KeyDoc;
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
 use self::pattern::Fit;
-use self::rule::{Deny, Labelled};
+use self::rule::{Deny, Distance, Labelled};
 
 /// The policy in force: what `policy.yaml` and `guardrails.yaml` mean.
 #[derive(Clone, Debug)]
@@ -450,15 +452,26 @@ impl Denial {
 
 /// Decides whether `requester` may ask for this, and on which terms. Depends on nothing but its arguments.
 pub fn decide(policy: &Policy, requester: &Person, ask: &AccessRequest, circumstances: &Circumstances<'_>) -> Decision {
+    decide_draft(policy, requester, ask, Words::Complete, circumstances).0
+}
+
+/// The same about a request whose words may not be complete, and what has to be told still by the rule that decides.
+pub fn decide_draft(
+    policy: &Policy,
+    requester: &Person,
+    ask: &AccessRequest,
+    words: Words,
+    circumstances: &Circumstances<'_>,
+) -> (Decision, Vec<Need>) {
     let Circumstances { now, labels, assessment, usage } = *circumstances;
-    match judge(
-        policy,
-        requester,
-        ask,
-        Known { now, usage, labelled: Labelled::Asked(labels), assessment: Some(assessment) },
-    ) {
-        Ok(terms) => Decision::Ask(terms),
-        Err(denial) => Decision::Deny(denial),
+    let known = Known { now, usage, words, labelled: Labelled::Asked(labels), assessment: Some(assessment) };
+    match judge(policy, requester, ask, known) {
+        Ok(terms) => {
+            let rule = policy.rules.iter().find(|rule| rule.name == terms.rule);
+            let needs = rule.map(|rule| rule.still_needs(ask, words)).unwrap_or_default();
+            (Decision::Ask(terms), needs)
+        }
+        Err(denial) => (Decision::Deny(denial), Vec::new()),
     }
 }
 
@@ -474,7 +487,23 @@ pub fn could_be_asked(
     now: Timestamp,
     usage: Usage,
 ) -> Result<(), Denial> {
-    judge(policy, requester, ask, Known { now, usage, labelled: Labelled::NotAsked, assessment: None }).map(drop)
+    draft_could_be_asked(policy, requester, ask, Words::Complete, now, usage)
+}
+
+/// The same about a request whose words may not be complete.
+///
+/// # Errors
+/// The denial.
+pub fn draft_could_be_asked(
+    policy: &Policy,
+    requester: &Person,
+    ask: &AccessRequest,
+    words: Words,
+    now: Timestamp,
+    usage: Usage,
+) -> Result<(), Denial> {
+    let known = Known { now, usage, words, labelled: Labelled::NotAsked, assessment: None };
+    judge(policy, requester, ask, known).map(drop)
 }
 
 /// What a decision is made on.
@@ -482,6 +511,7 @@ pub fn could_be_asked(
 struct Known<'a> {
     now: Timestamp,
     usage: Usage,
+    words: Words,
     labelled: Labelled<'a>,
     assessment: Option<&'a Assessment>,
 }
@@ -531,21 +561,22 @@ fn first_that_fits<'a>(
     ask: &AccessRequest,
     known: Known<'_>,
 ) -> Result<&'a Rule, Denial> {
-    let mut nearest: Option<(&Rule, usize)> = None;
+    let mut nearest: Option<(&Rule, Distance)> = None;
     for rule in rules.iter().filter(|rule| rule.is_for(requester)) {
-        let mut misses = 0_usize;
-        rule.miss(ask, known.labelled, known.now, &mut |_| misses = misses.saturating_add(1));
-        if misses == 0 {
+        let mut distance = Distance::default();
+        rule.miss(ask, known.labelled, known.now, known.words, &mut |part, _| distance.add(part));
+        if distance == Distance::default() {
             return Ok(rule);
         }
-        if nearest.is_none_or(|(_, fewest)| misses < fewest) {
-            nearest = Some((rule, misses));
+        if nearest.is_none_or(|(_, least)| distance < least) {
+            nearest = Some((rule, distance));
         }
     }
     Err(match nearest {
         Some((rule, _)) => {
             let mut missing = Vec::new();
-            rule.miss(ask, known.labelled, known.now, &mut |sentence| missing.push(sentence.to_string()));
+            let tell = &mut |_, sentence: fmt::Arguments<'_>| missing.push(sentence.to_string());
+            rule.miss(ask, known.labelled, known.now, known.words, tell);
             Denial::NoRule { nearest: Some(rule.name.clone()), missing }
         }
         None => {

@@ -55,6 +55,33 @@ impl NamespacePattern {
     }
 }
 
+/// Which of the namespaces that one pattern is about another one is about too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Overlap {
+    /// None.
+    No,
+    /// Some of them, or some as far as it can be told without labels.
+    Some,
+    /// Every one.
+    All,
+}
+
+impl NamespacePattern {
+    /// How many of its namespaces `other` is about too.
+    pub(super) fn overlap(&self, other: &Self) -> Overlap {
+        match (self, other) {
+            _ if self == other => Overlap::All,
+            (Self::Labels(_), _) | (_, Self::Labels(_)) => Overlap::Some,
+            (Self::Name(name), other) if other.fit(name, None) == Fit::Yes => Overlap::All,
+            // What `*` of the other one takes in is taken in whatever it stands for; `?` stands for one letter only.
+            (Self::Glob(glob), Self::Glob(other)) if !other.0.contains('?') && other.is_match(&glob.0) => Overlap::All,
+            (Self::Glob(glob), Self::Glob(other)) if glob.meet(&other.0).is_some() => Overlap::Some,
+            (Self::Glob(glob), Self::Name(name)) if glob.is_match(name.as_str()) => Overlap::Some,
+            _ => Overlap::No,
+        }
+    }
+}
+
 impl FromStr for NamespacePattern {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {

@@ -177,6 +177,91 @@ pub(super) struct Deny {
     pub(super) why: String,
 }
 
+/// How much of what a request says in words is there: its reason and its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// All of it.
+    Complete,
+    /// Fields may follow, and the reason where it is not told yet. What is not told is no reason to refuse.
+    Draft {
+        /// Whether the reason is told.
+        reason: bool,
+    },
+}
+
+/// Which part of a request a rule does not fit, the one that sets them apart most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The cluster.
+    Cluster,
+    /// The namespaces, or the whole cluster.
+    Scope,
+    /// A role where the rule gives exact rules only, or the other way round.
+    Form,
+    /// The role, or some of the exact rules.
+    Access,
+    /// Duration, start, reason and fields.
+    Words,
+}
+
+/// How far a rule is from a request: how often it misses each [`Part`], compared in their order. A rule for the right place
+/// is nearer than one for another place, however short the asked window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Distance([u32; 5]);
+
+impl Distance {
+    /// Counts a miss.
+    pub(super) fn add(&mut self, part: Part) {
+        if let Some(count) = self.0.get_mut(part as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+}
+
+/// Something that a request has to say, or may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// The field; none for the reason.
+    pub field: Option<FieldName>,
+    /// Whether it has to.
+    pub required: bool,
+    /// What it has to be like, for people.
+    pub says: String,
+}
+
+impl Need {
+    fn of_reason(rule: Option<&ReasonRule>) -> Self {
+        let mut says = "a reason".to_owned();
+        if let Some(pattern) = rule.and_then(|rule| rule.pattern.as_ref()) {
+            says.push_str(&format!(" like `{pattern}`"));
+        }
+        if let Some(length) = rule.map(|rule| rule.min_length).filter(|length| *length > 0) {
+            says.push_str(&format!(" of at least {length} characters"));
+        }
+        Self { field: None, required: true, says: prompted(says, rule.and_then(|rule| rule.prompt.as_deref())) }
+    }
+
+    fn of_field(field: &Field) -> Self {
+        let kind = match &field.kind {
+            FieldType::Text => "text".to_owned(),
+            FieldType::Number => "a number".to_owned(),
+            FieldType::Url => "a URL".to_owned(),
+            FieldType::Choice(choices) => format!("one of {}", Listed(choices)),
+        };
+        let pattern = field.pattern.as_ref().map_or(String::new(), |pattern| format!(" like `{pattern}`"));
+        let says = format!("the field `{}`, {kind}{pattern}", field.name);
+        Self {
+            field: Some(field.name.clone()),
+            required: field.required,
+            says: prompted(says, field.prompt.as_deref()),
+        }
+    }
+}
+
+fn prompted(says: String, prompt: Option<&str>) -> String {
+    prompt.map(|prompt| format!("{says}: {prompt}")).unwrap_or(says)
+}
+
 /// What is known about the cluster when it is decided.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Labelled<'a> {
@@ -208,26 +293,41 @@ impl Rule {
         ask: &AccessRequest,
         labelled: Labelled<'_>,
         now: Timestamp,
-        tell: &mut dyn FnMut(fmt::Arguments<'_>),
+        words: Words,
+        tell: &mut dyn FnMut(Part, fmt::Arguments<'_>),
     ) {
         self.miss_place(ask, labelled, tell);
-        self.miss_words(ask, now, tell);
+        self.miss_words(ask, now, words, &mut |sentence| tell(Part::Words, sentence));
+    }
+
+    /// Everything that a request by this rule has to say, or may: the reason first.
+    pub(super) fn needs(&self) -> Vec<Need> {
+        [Need::of_reason(self.reason.as_ref())].into_iter().chain(self.fields.iter().map(Need::of_field)).collect()
+    }
+
+    /// What has to be told still so that `ask` is complete.
+    pub(super) fn still_needs(&self, ask: &AccessRequest, words: Words) -> Vec<Need> {
+        let is_told = |need: &Need| match &need.field {
+            Some(field) => ask.fields.contains_key(field),
+            None => words != Words::Draft { reason: false },
+        };
+        self.needs().into_iter().filter(|need| need.required && !is_told(need)).collect()
     }
 
     /// Whether the rule gives this access in this place, to whomever, for however long and whatever is told.
     pub(super) fn gives(&self, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let mut gives = true;
-        self.miss_place(ask, labelled, &mut |_| gives = false);
+        self.miss_place(ask, labelled, &mut |_, _| gives = false);
         gives
     }
 
-    fn miss_place(&self, ask: &AccessRequest, labelled: Labelled<'_>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    fn miss_place(&self, ask: &AccessRequest, labelled: Labelled<'_>, tell: &mut dyn FnMut(Part, fmt::Arguments<'_>)) {
         if !self.clusters.contains(&ask.cluster) {
-            tell(format_args!("is not for cluster `{}` (only {})", ask.cluster, Listed(&self.clusters)));
+            tell(Part::Cluster, format_args!("is not for cluster `{}` (only {})", ask.cluster, Listed(&self.clusters)));
         }
         let namespaces = ask.scope.namespaces();
         if namespaces.is_empty() && !self.cluster_wide {
-            tell(format_args!("is not for the whole cluster (only {})", Listed(&self.namespaces)));
+            tell(Part::Scope, format_args!("is not for the whole cluster (only {})", Listed(&self.namespaces)));
         }
         for namespace in namespaces {
             let mut unknown = false;
@@ -240,34 +340,42 @@ impl Rule {
                 }
             });
             if !fits && unknown {
-                tell(format_args!(
-                    "is not for namespace `{namespace}`, whose labels are not known (only {})",
-                    Listed(&self.namespaces)
-                ));
+                tell(
+                    Part::Scope,
+                    format_args!(
+                        "is not for namespace `{namespace}`, whose labels are not known (only {})",
+                        Listed(&self.namespaces)
+                    ),
+                );
             } else if !fits && self.namespaces.is_empty() {
-                tell(format_args!("is not for namespace `{namespace}` (only the whole cluster)"));
+                tell(Part::Scope, format_args!("is not for namespace `{namespace}` (only the whole cluster)"));
             } else if !fits {
-                tell(format_args!("is not for namespace `{namespace}` (only {})", Listed(&self.namespaces)));
+                tell(
+                    Part::Scope,
+                    format_args!("is not for namespace `{namespace}` (only {})", Listed(&self.namespaces)),
+                );
             }
         }
         match &ask.access {
             Access::Role(role) if self.roles.contains(role) => {}
             Access::Role(role) if self.roles.is_empty() => {
-                tell(format_args!("does not give role `{role}` (only exact rules)"));
+                tell(Part::Form, format_args!("does not give role `{role}` (only exact rules)"));
             }
-            Access::Role(role) => tell(format_args!("does not give role `{role}` (only {})", Listed(&self.roles))),
+            Access::Role(role) => {
+                tell(Part::Access, format_args!("does not give role `{role}` (only {})", Listed(&self.roles)))
+            }
             Access::Rules(_) if self.rules.is_empty() => {
-                tell(format_args!("gives no exact rules (only the roles {})", Listed(&self.roles)));
+                tell(Part::Form, format_args!("gives no exact rules (only the roles {})", Listed(&self.roles)));
             }
             Access::Rules(asked) => {
                 for rule in asked.as_slice().iter().filter(|rule| !covers(&self.rules, rule)) {
-                    tell(format_args!("does not give `{}`", rule));
+                    tell(Part::Access, format_args!("does not give `{}`", rule));
                 }
             }
         }
     }
 
-    fn miss_words(&self, ask: &AccessRequest, now: Timestamp, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    fn miss_words(&self, ask: &AccessRequest, now: Timestamp, words: Words, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if ask.window > self.max_duration {
             tell(format_args!("gives at most {}, not {}", self.max_duration, ask.window));
         }
@@ -280,11 +388,11 @@ impl Rule {
                 Some(_) => {}
             }
         }
-        if let Some(reason) = &self.reason {
+        if let Some(reason) = self.reason.as_ref().filter(|_| words != (Words::Draft { reason: false })) {
             reason.miss(ask.reason.as_str(), tell);
         }
         for field in &self.fields {
-            field.miss(ask.fields.get(&field.name), tell);
+            field.miss(ask.fields.get(&field.name), words, tell);
         }
         for name in ask.fields.keys().filter(|name| !self.fields.iter().any(|field| field.name == **name)) {
             tell(format_args!("knows no field `{name}`"));
@@ -305,10 +413,10 @@ impl ReasonRule {
 }
 
 impl Field {
-    fn miss(&self, value: Option<&FieldValue>, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
+    fn miss(&self, value: Option<&FieldValue>, words: Words, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         let name = &self.name;
         let Some(value) = value else {
-            if self.required {
+            if self.required && words == Words::Complete {
                 let prompt = self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
                 tell(format_args!("wants the field `{name}`{prompt}"));
             }
@@ -346,10 +454,25 @@ fn is_url(text: &str) -> bool {
 impl Deny {
     /// Whether this is about the request, wherever it is for.
     pub(super) fn is_about(&self, requester: &Person, ask: &AccessRequest) -> bool {
+        let role = match &ask.access {
+            Access::Role(role) => Some(role),
+            Access::Rules(_) => None,
+        };
+        self.is_about_offer(requester, &ask.cluster, ask.scope.namespaces().is_empty(), role)
+    }
+
+    /// Whether this is about a role, or about exact rules where there is none, in some namespaces or the whole cluster.
+    pub(super) fn is_about_offer(
+        &self,
+        requester: &Person,
+        cluster: &ClusterName,
+        whole_cluster: bool,
+        role: Option<&RoleRef>,
+    ) -> bool {
         self.who.as_ref().is_none_or(|groups| requester.is_in_any(groups))
-            && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&ask.cluster))
-            && self.cluster_wide.is_none_or(|wide| wide == ask.scope.namespaces().is_empty())
-            && self.roles.as_ref().is_none_or(|roles| matches!(&ask.access, Access::Role(role) if roles.contains(role)))
+            && self.clusters.as_ref().is_none_or(|clusters| clusters.contains(cluster))
+            && self.cluster_wide.is_none_or(|wide| wide == whole_cluster)
+            && self.roles.as_ref().is_none_or(|roles| role.is_some_and(|role| roles.contains(role)))
     }
 
     /// Whether this denies the request. What depends on labels that nobody knows is denied, unless nobody was

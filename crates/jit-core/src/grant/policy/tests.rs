@@ -742,4 +742,5 @@ proptest! {
 }
 
 mod code;
+mod entitlements;
 mod files;

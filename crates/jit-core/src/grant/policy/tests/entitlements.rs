@@ -1,0 +1,108 @@
+//! What a person may request, against what is decided.
+
+use super::*;
+use crate::grant::policy::pattern::Overlap;
+
+/// `CLUSTERS NAMESPACES ROLES | except`, a line an entitlement.
+fn told(policy: &Policy, person: &Person) -> Vec<String> {
+    let words = |all: &[String]| all.join(",");
+    let (entitlements, closed) = policy.entitlements(person);
+    let open = entitlements.into_iter().map(|one| {
+        let clusters: Vec<String> = one.clusters.iter().map(ToString::to_string).collect();
+        let namespaces: Vec<String> = one.namespaces.iter().map(ToString::to_string).collect();
+        let roles: Vec<String> = one.roles.iter().map(ToString::to_string).collect();
+        let place = if namespaces.is_empty() { "*all*".to_owned() } else { words(&namespaces) };
+        format!("{} {place} {} | {}", words(&clusters), words(&roles), one.except.join("; ")).trim_end().to_owned()
+    });
+    open.chain(closed.into_iter().map(|one| format!("closed {}: {}", one.rule, one.by.join("; ")))).collect()
+}
+
+/// Of denials only those that are about the person and what the rule gives are told; whatever they close is left out.
+#[test]
+fn a_denial_takes_away_what_it_denies_and_no_more() {
+    let rule = with("clusters: [prod, lab]\nnamespaces: [payments, \"team-*\"]\nroles: [view, edit]");
+    let open = "payments,team-* view,edit |";
+    for (deny, expected) in [
+        ("who: [others]", vec![format!("prod,lab {open}")]),
+        ("clusters: [elsewhere]", vec![format!("prod,lab {open}")]),
+        ("namespaces: [shop]", vec![format!("prod,lab {open}")]),
+        ("roles: [admin]", vec![format!("prod,lab {open}")]),
+        ("clusterWide: true", vec![format!("prod,lab {open}")]),
+        ("roles: [edit]", vec!["prod,lab payments,team-* view | denied by `d` (role edit): no".to_owned()]),
+        ("clusters: [lab]", vec![format!("prod {open}")]),
+        (
+            "namespaces: [payments]",
+            vec!["prod,lab team-* view,edit | denied by `d` (namespace payments): no".to_owned()],
+        ),
+        (
+            "namespaces: [\"team-blue\"]",
+            vec![format!("prod,lab {open} denied by `d`, in namespaces like team-blue (namespace team-*): no")],
+        ),
+        ("who: [oncall]", vec!["closed payments: denied by `d`: no".to_owned()]),
+    ] {
+        let policy = read(&format!("{rule}deny:\n- {{name: d, why: no, {deny}}}\n"));
+        assert_eq!(told(&policy, &alice()), expected, "{deny}");
+    }
+    let stranger = Person { groups: ["others".to_owned()].into(), ..alice() };
+    assert_eq!(told(&read(&rule), &stranger), [""; 0]);
+}
+
+/// How much of a pattern another one is about; what can't be told is some of it.
+#[test]
+fn patterns_overlap_as_far_as_it_can_be_told() {
+    let pattern = |text: &str| -> NamespacePattern {
+        match text.strip_prefix("labels ") {
+            Some(selector) => NamespacePattern::Labels(selector.parse().unwrap()),
+            None => text.parse().unwrap(),
+        }
+    };
+    for (one, other, expected) in [
+        ("a", "a", Overlap::All),
+        ("a", "b", Overlap::No),
+        ("a", "*", Overlap::All),
+        ("a-1", "a-?", Overlap::All),
+        ("a-*", "a-1", Overlap::Some),
+        ("a-*", "b-1", Overlap::No),
+        ("a-*", "a*", Overlap::All),
+        ("a*", "a-*", Overlap::Some),
+        ("a*", "a?", Overlap::Some),
+        ("a-*", "b-*", Overlap::No),
+        ("a*", "*b", Overlap::Some),
+        ("a", "labels x=y", Overlap::Some),
+        ("labels x=y", "a", Overlap::Some),
+        ("labels x=y", "labels x=y", Overlap::All),
+        ("labels x=y", "*", Overlap::Some),
+    ] {
+        assert_eq!(pattern(one).overlap(&pattern(other)), expected, "{one} {other}");
+    }
+}
+
+/// A rule of the right place is nearer than any of another place, whatever it lacks in words.
+#[test]
+fn the_nearest_rule_lacks_least() {
+    let rule = |name: &str, keys: &str| with(keys).replacen("name: payments", &format!("name: {name}"), 1);
+    let elsewhere = rule("elsewhere", "namespaces: [shop]");
+    let here = rule("here", "roles: [edit]\nmaxDuration: 1m\nreason: ^OPS").replace("rules:\n", "");
+    let policy = read(&format!("{elsewhere}{here}"));
+    let denied = could_be_asked(&policy, &alice(), &ask(), now(), Usage::default()).unwrap_err();
+    assert_eq!(denied.nearest(), Some("here"));
+}
+
+/// What is not told yet is asked for, what is told is held to the rule.
+#[test]
+fn a_draft_lacks_what_is_not_told() {
+    let policy =
+        read(&with("reason: ^INC\nfields: [{name: ticket, type: text, required: true}, {name: note, type: text}]"));
+    let draft = |ask: &AccessRequest, reason: bool| {
+        let words = Words::Draft { reason };
+        draft_could_be_asked(&policy, &alice(), ask, words, now(), Usage::default()).is_ok()
+    };
+    let wrong = AccessRequest { reason: "OPS".parse().unwrap(), ..ask() };
+    assert!(could_be_asked(&policy, &alice(), &ask(), now(), Usage::default()).is_err(), "the field is missing");
+    assert!(draft(&ask(), true) && draft(&wrong, false) && !draft(&wrong, true));
+    let needs = |ask: &AccessRequest, reason| policy.rules()[0].still_needs(ask, Words::Draft { reason });
+    let says: Vec<String> = needs(&ask(), false).into_iter().map(|need| need.says).collect();
+    assert_eq!(says, ["a reason like `^INC`", "the field `ticket`, text"]);
+    let told = AccessRequest { fields: [("ticket".parse().unwrap(), "7".parse().unwrap())].into(), ..ask() };
+    assert_eq!(needs(&told, true), []);
+}

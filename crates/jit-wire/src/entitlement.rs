@@ -1,0 +1,138 @@
+//! What the caller may request, without a request.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::grant::StepView;
+use super::operate::DrainingView;
+use jit_core::grant::policy::{Closed, Entitlement, Need};
+use jit_core::rbac::role::Rule;
+
+/// `GET /v1/entitlements`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntitlementList {
+    /// What the rules let the caller request, in the order in which they are tried.
+    pub entitlements: Vec<EntitlementView>,
+    /// Rules for the caller that give nothing, for something closes them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closed: Vec<ClosedView>,
+    /// The caller's groups, which the rules are for.
+    pub groups: Vec<String>,
+    /// The drain in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining: Option<DrainingView>,
+}
+
+/// What one rule lets the caller request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntitlementView {
+    /// The rule.
+    pub rule: String,
+    /// The clusters.
+    pub clusters: Vec<String>,
+    /// Names, globs, or `labels` and a selector; absent is the whole cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// ClusterRoles, and Roles as `role/NAME`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Exact rules, and whatever lies below them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    pub rules: Vec<Rule>,
+    /// The longest access, such as `15m`.
+    pub max_duration: String,
+    /// The longest access with extensions.
+    pub max_total: String,
+    /// How far ahead it may begin; absent is at once only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_within: Option<String>,
+    /// Who has to approve; absent is nobody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepView>,
+    /// Who has to approve besides, if the role has the risk that the guardrail names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_risk: Vec<StepView>,
+    /// What a request has to say, or may.
+    pub needs: Vec<NeedView>,
+    /// Access when nobody answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<GlassTermsView>,
+    /// What denials and guardrails take away from it, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub except: Vec<String>,
+}
+
+/// A rule for the caller that gives nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClosedView {
+    /// The rule.
+    pub rule: String,
+    /// What closes it, a sentence each.
+    pub by: Vec<String>,
+}
+
+/// Something that a request has to say, or may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NeedView {
+    /// The field; absent for the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// Whether it has to.
+    pub required: bool,
+    /// What it has to be like.
+    pub says: String,
+}
+
+/// Access when nobody answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GlassTermsView {
+    /// How long an answer is waited for first; absent is not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// The longest access of this kind.
+    pub max_duration: String,
+}
+
+impl From<&Need> for NeedView {
+    fn from(Need { field, required, says }: &Need) -> Self {
+        Self { field: field.as_ref().map(ToString::to_string), required: *required, says: says.clone() }
+    }
+}
+
+impl From<Closed> for ClosedView {
+    fn from(Closed { rule, by }: Closed) -> Self {
+        Self { rule, by }
+    }
+}
+
+impl From<Entitlement> for EntitlementView {
+    fn from(found: Entitlement) -> Self {
+        fn words<T: ToString>(all: &[T]) -> Vec<String> {
+            all.iter().map(ToString::to_string).collect()
+        }
+        Self {
+            clusters: words(&found.clusters),
+            namespaces: words(&found.namespaces),
+            roles: words(&found.roles),
+            max_duration: found.max_duration.to_string(),
+            max_total: found.max_total.to_string(),
+            start_within: found.start_within.map(|within| within.to_string()),
+            steps: StepView::all(&found.steps, &[]),
+            by_risk: StepView::all(&found.by_risk, &[]),
+            needs: found.needs.iter().map(Into::into).collect(),
+            break_glass: found.break_glass.map(|glass| GlassTermsView {
+                after: glass.after.map(|after| after.to_string()),
+                max_duration: glass.max_duration.to_string(),
+            }),
+            rule: found.rule,
+            rules: found.rules,
+            except: found.except,
+        }
+    }
+}
