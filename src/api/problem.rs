@@ -104,9 +104,7 @@ impl From<LedgerError> for ApiError {
             LedgerError::NoSuchGrant(_) => {
                 Self::new(ErrorCode::NoSuchGrant, error.to_string()).hint("`jit-login ls --all` lists yours")
             }
-            LedgerError::Ambiguous(_) => {
-                Self::new(ErrorCode::AmbiguousId, error.to_string()).hint("write more of the id")
-            }
+            LedgerError::Ambiguous { .. } => Self::of(ErrorCode::AmbiguousId, &error),
             LedgerError::Trail(_) => {
                 tracing::warn!(error = %error.in_full(), "a call could not be answered");
                 Self::unwritable_trail()

@@ -66,6 +66,15 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
     let person = body.person.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
     let cluster = body.cluster.as_ref().map(|name| name.parse().map_err(&mut keep).ok());
     let whose = match (body.all, person, cluster) {
+        (false, None, None) if !body.grants.is_empty() => {
+            let grants = body.grants.iter().map(|id| GrantId::as_written(id));
+            Some(GrantSelector::Named(grants.collect()))
+        }
+        _ if !body.grants.is_empty() => {
+            let why = "name either grants, or whose".to_owned();
+            keep(Malformed { field: "grants", value: "and more".to_owned(), why });
+            None
+        }
         (true, None, None) => Some(GrantSelector::Everybody),
         (false, Some(person), None) => person.map(GrantSelector::Person),
         (false, None, Some(cluster)) => cluster.map(GrantSelector::Cluster),
@@ -73,7 +82,7 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
             person.zip(cluster).map(|(person, cluster)| GrantSelector::PersonIn(person, cluster))
         }
         _ => {
-            let why = "name either all grants, or a person, a cluster or both".to_owned();
+            let why = "name some grants, a person, a cluster or both, or all of them".to_owned();
             keep(Malformed { field: "grants", value: "to revoke".to_owned(), why });
             None
         }

@@ -36,6 +36,8 @@ pub enum GrantSelector {
     Cluster(ClusterName),
     /// Those of a person in a cluster.
     PersonIn(PersonName, ClusterName),
+    /// These, by their ids or unique beginnings of them.
+    Named(Vec<String>),
 }
 
 impl GrantSelector {
@@ -45,13 +47,14 @@ impl GrantSelector {
             Self::Person(person) => grant.requester == *person,
             Self::Cluster(cluster) => grant.ask.cluster == *cluster,
             Self::PersonIn(person, cluster) => grant.requester == *person && grant.ask.cluster == *cluster,
+            Self::Named(beginnings) => beginnings.iter().any(|beginning| grant.id.as_str().starts_with(beginning)),
         }
     }
 
     fn person(&self) -> Option<&PersonName> {
         match self {
             Self::Person(person) | Self::PersonIn(person, _) => Some(person),
-            Self::Everybody | Self::Cluster(_) => None,
+            Self::Everybody | Self::Cluster(_) | Self::Named(_) => None,
         }
     }
 }
@@ -111,11 +114,14 @@ impl Broker {
     /// The grants that an operator means and that are not over, the oldest first.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a cluster or a person that there is not: a name that is wrong must not look like one
-    /// with nothing to revoke.
+    /// [`BrokerError::Refused`] for a cluster or a person that there is not, [`BrokerError::Ledger`] for an id: a name that
+    /// is wrong must not look like one with nothing to revoke.
     pub async fn meant(&self, whose: &GrantSelector) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
         if let GrantSelector::Cluster(cluster) | GrantSelector::PersonIn(_, cluster) = whose {
             self.site(cluster)?;
+        }
+        if let GrantSelector::Named(beginnings) = whose {
+            beginnings.iter().try_for_each(|beginning| self.ledger.find_open(beginning).map(drop))?;
         }
         let meant = self.ledger.open(|grant| whose.matches(grant));
         match whose.person() {
@@ -171,8 +177,10 @@ impl Broker {
         let mut not_drained = None;
         if drain {
             not_drained = self.drain(by, Some(reason.clone())).await.err().map(|error| error.in_full().to_string());
-            // Once more, for what was requested before the drain.
-            meant = self.meant(whose).await?;
+            // Once more, for what was requested before the drain; grants by name are no more than they were.
+            if !matches!(whose, GrantSelector::Named(_)) {
+                meant = self.meant(whose).await?;
+            }
         }
         let was: Vec<Phase> = meant.iter().map(|open_grant| open_grant.grant().phase).collect();
         let (broker, taken, by, reason) = (Arc::clone(self), meant.clone(), by.clone(), reason.clone());

@@ -44,8 +44,13 @@ pub enum LedgerError {
     #[error("no grant `{0}` that you may see")]
     NoSuchGrant(String),
     /// More than one grant begins like this.
-    #[error("more than one grant begins with `{0}`")]
-    Ambiguous(String),
+    #[error("more than one grant begins with `{text}`")]
+    Ambiguous {
+        /// The beginning.
+        text: String,
+        /// Some of them.
+        candidates: Vec<GrantId>,
+    },
     /// The trail could not store or answer.
     #[error(transparent)]
     Trail(#[from] TrailError),
@@ -58,10 +63,17 @@ impl Hint for LedgerError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Trail(error) => error.hint(),
-            Self::NoSuchGrant(_) | Self::Ambiguous(_) | Self::InvalidTransition(_) => None,
+            Self::Ambiguous { candidates, .. } => {
+                let all: Vec<&str> = candidates.iter().map(GrantId::as_str).collect();
+                Some(format!("write more of the id; so begin {}", all.join(", ")).into())
+            }
+            Self::NoSuchGrant(_) | Self::InvalidTransition(_) => None,
         }
     }
 }
+
+/// So many grants are named to somebody whose word is the beginning of several ids.
+const CANDIDATES: usize = 5;
 
 /// Who may look at, and who may end, what is not theirs.
 #[derive(Clone, Debug)]
@@ -429,9 +441,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoSuchGrant`] also for what the person may not see; [`LedgerError::Ambiguous`].
     pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, LedgerError> {
-        let legal =
-            (4..=GrantId::LENGTH).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        if !legal {
+        if !GrantId::is_beginning(text) {
             return Err(LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
         }
         let overseers = self.overseers();
@@ -443,19 +453,38 @@ impl Ledger {
                 .take_while(|(id, _)| id.as_str().starts_with(text))
                 .map(|(_, open_grant)| open_grant.grant())
                 .filter(|grant| approval::may_see(grant, person, overseers))
-                .take(2)
+                .take(CANDIDATES)
                 .collect()
         };
-        if found.len() < 2 && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
-            let closed = self.trail.closed_beginning(person, overseers, text, 2).await?;
+        if found.len() < CANDIDATES && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
+            let closed = self.trail.closed_beginning(person, overseers, text, CANDIDATES).await?;
             // One that was over between the two looks is found by both.
             let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
             found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
         }
-        match (found.pop(), found.pop()) {
-            (Some(grant), None) => Ok(grant),
-            (Some(_), Some(_)) => Err(LedgerError::Ambiguous(text.to_owned())),
-            _ => Err(LedgerError::NoSuchGrant(text.to_owned())),
+        let candidates = || found.iter().take(CANDIDATES).map(|grant| grant.id.clone()).collect();
+        match found.as_slice() {
+            [] => Err(LedgerError::NoSuchGrant(text.to_owned())),
+            [grant] => Ok(Arc::clone(grant)),
+            _ => Err(LedgerError::Ambiguous { text: text.to_owned(), candidates: candidates() }),
+        }
+    }
+
+    /// The open grant that `text`, an id or the beginning of one, names for somebody who may see all of them.
+    ///
+    /// # Errors
+    /// [`LedgerError::NoSuchGrant`], also for one that is over; [`LedgerError::Ambiguous`].
+    pub fn find_open(&self, text: &str) -> Result<GrantId, LedgerError> {
+        let no_such = || LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect());
+        if !GrantId::is_beginning(text) {
+            return Err(no_such());
+        }
+        let found = self.open(|grant| grant.id.as_str().starts_with(text));
+        let ids: Vec<GrantId> = found.iter().take(CANDIDATES).map(|open_grant| open_grant.grant().id.clone()).collect();
+        match ids.as_slice() {
+            [] => Err(no_such()),
+            [id] => Ok(id.clone()),
+            _ => Err(LedgerError::Ambiguous { text: text.to_owned(), candidates: ids }),
         }
     }
 

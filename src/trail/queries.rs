@@ -153,7 +153,7 @@ impl Trail {
         let viewer = Viewer { sees_all: person.is_in_any(overseers), person: person.clone() };
         let prefix = prefix.to_owned();
         self.read(&self.questions, move |reader| {
-            let found = viewer.beginning(reader, &prefix)?;
+            let found = viewer.beginning(reader, &prefix, limit)?;
             found.values().rev().take(limit).map(|id| Ok(fold(reader, id)?.grant)).collect()
         })
         .await
@@ -230,12 +230,14 @@ impl Viewer {
         Ok(found)
     }
 
-    /// Those whose ids begin like this and that they may see.
-    fn beginning(&self, reader: &Connection, prefix: &str) -> Result<Found, Fault> {
+    /// Those whose ids begin like this and that they may see, until there are `enough`.
+    fn beginning(&self, reader: &Connection, prefix: &str, enough: usize) -> Result<Found, Fault> {
         let mut statement = reader.prepare_cached(CLOSED_BEGINNING)?;
         let mut rows = statement.query([prefix, &format!("{prefix}{}", char::MAX)])?;
         let mut found = Found::new();
-        while let Some(row) = rows.next()? {
+        while found.len() < enough
+            && let Some(row) = rows.next()?
+        {
             let (seq, requester): (i64, String) = (row.get(0)?, row.get(2)?);
             if self.sees_all || requester == self.person.name.as_str() || self.watches(reader, seq)? {
                 found.insert(seq, row.get(1)?);

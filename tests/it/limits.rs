@@ -180,7 +180,10 @@ fn a_word_that_is_not_of_its_form_is_refused() {
             ask[field] = if field == "namespaces" { json!([value]) } else { json!(value) };
             let what = format!("{field} {value:?}");
             send(&what, "/v1/grants", &json!({ "ask": ask, "csr": key.csr() }));
-            send(&what, "/v1/explain", &ask);
+            // What may be asked for is asked before one knows why.
+            if (field, *value) != ("reason", "") {
+                send(&what, "/v1/explain", &ask);
+            }
         }
     }
     let mut both = bastion.ask("5m");
@@ -214,7 +217,6 @@ fn a_path_that_is_not_a_route_is_none() {
     let (long, very_long) = ("0".repeat(17), "0".repeat(20_000));
     let other_case = id.to_uppercase();
     let odd = [
-        &id[..3],
         &long,
         &very_long,
         &other_case,

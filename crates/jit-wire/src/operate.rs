@@ -58,10 +58,13 @@ pub struct OperationsView {
     pub needs_restart: Vec<String>,
 }
 
-/// `POST /v1/revoke`: either all, or those of a person, in a cluster, or both.
+/// `POST /v1/revoke`: some by their ids, those of a person, in a cluster or both, or all.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevokeBody {
+    /// These grants, by their ids or unique beginnings of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<String>,
     /// Every grant there is.
     #[serde(default)]
     pub all: bool,

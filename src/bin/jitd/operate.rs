@@ -8,7 +8,7 @@ use std::io::{BufRead, IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
@@ -22,33 +22,38 @@ use crate::{Failure, audit, read, runtime};
 /// Where the daemon is operated.
 #[derive(Args)]
 pub(crate) struct AdminSocket {
-    /// The operators' socket, when it is not the `adminSocket` of the configuration.
-    #[arg(long, value_name = "FILE", env = "JITD_ADMIN_SOCKET")]
+    // Not by clap's `env`: an option that the environment sets is shown as if it were required.
+    /// The admin socket [default: $JITD_ADMIN_SOCKET, or `adminSocket` of the configuration].
+    #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
 }
 
 /// Whose grants are taken away, and why.
 #[derive(Args)]
+#[command(group(ArgGroup::new("whose").args(["grants", "person", "cluster", "all"]).required(true).multiple(true)))]
 pub(crate) struct Revoke {
-    /// Every grant there is.
-    #[arg(long, required_unless_present_any = ["person", "cluster"], conflicts_with_all = ["person", "cluster"])]
-    all: bool,
-    /// The grants of this person; with --cluster only those in it.
+    /// Grants by id, or by a unique beginning of it.
+    #[arg(value_name = "ID", conflicts_with_all = ["person", "cluster", "all"])]
+    grants: Vec<String>,
+    /// The grants of this person; with --cluster only those in that cluster.
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
     /// The grants in this cluster.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
-    /// Why; who had the access reads it.
+    /// Every grant of everybody.
+    #[arg(long, conflicts_with_all = ["person", "cluster"])]
+    all: bool,
+    /// The reason; those who lose access read it.
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Drain first, in the same call, so that nothing comes to be meanwhile; `jitd resume` ends it.
+    /// Drain first, so that nothing new is granted in the meantime; `jitd resume` ends the drain.
     #[arg(long)]
     drain: bool,
-    /// Don't ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
-    /// How the result is printed.
+    /// Output format.
     #[arg(long, short, default_value = "table", value_enum)]
     output: Form,
     #[command(flatten)]
@@ -76,6 +81,7 @@ pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> 
 
 pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     let body = RevokeBody {
+        grants: revoke.grants.clone(),
         all: revoke.all,
         person: revoke.person.clone(),
         cluster: revoke.cluster.clone(),
@@ -167,7 +173,8 @@ fn at<T>(
 /// Who is only in the socket's group may not read the configuration.
 fn socket(config: &Path, admin: &AdminSocket) -> PathBuf {
     let written = || Config::admin_socket_of(config).ok();
-    admin.socket.clone().or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
+    let variable = || std::env::var_os("JITD_ADMIN_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
+    admin.socket.clone().or_else(variable).or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
 }
 
 /// Shows on a terminal how many are left, again and again, until the caller drops it.

@@ -49,6 +49,12 @@ impl GrantId {
         text.chars().filter_map(read).collect()
     }
 
+    /// Whether this may be the beginning of an id, or a whole one.
+    #[must_use]
+    pub fn is_beginning(text: &str) -> bool {
+        (1..=Self::LENGTH).contains(&text.len()) && text.bytes().all(|byte| ALPHABET.contains(&byte))
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
