@@ -139,6 +139,7 @@ fn shells_complete_what_there_is() {
             .args(["-c", script])
             .current_dir(folder.join("empty"))
             .env("HOME", &folder)
+            .env("PATH", format!("{}:{}", root().join("bin").display(), std::env::var("PATH").unwrap()))
             .output()
             .unwrap();
         assert!(
@@ -177,12 +178,11 @@ fn shells_complete_what_there_is() {
         assert_eq!(seen, *expected, "fish: {words:?}");
     }
     for program in ["jitd", "jit-login"] {
-        // zsh completes on a terminal only; here it reads the script and has the function.
+        // zsh completes on a terminal only, which `entitlements.rs` gives it; here it reads the script and has the function.
+        let function = format!("_clap_dynamic_completer_{}", program.replace('-', "_"));
         let zsh =
-            format!("autoload -Uz compinit; compinit -u -d ../dump; source ../{program}.zsh; whence -w _{program}");
-        assert_eq!(offered("zsh", &zsh), [format!("_{program}: function")]);
-        let hidden = std::fs::read_to_string(folder.join(format!("{program}.zsh"))).unwrap().contains("'man:");
-        assert!(!hidden);
+            format!("autoload -Uz compinit; compinit -u -d ../dump; source ../{program}.zsh; whence -w {function}");
+        assert_eq!(offered("zsh", &zsh), [format!("{function}: function")]);
     }
 }
 
@@ -190,13 +190,8 @@ fn shells_complete_what_there_is() {
 #[test]
 fn kubectl_is_told_what_may_follow() {
     let folder = scratch("plugin");
-    let completions = folder.join("jit-login");
-    std::fs::write(&completions, said("jit-login", &["completion", "bash"])).unwrap();
-    let script = std::fs::read_to_string(repository().join("packaging/kubectl_complete-jit")).unwrap();
-    let here = script.replace("/usr/share/bash-completion/completions/jit-login", completions.to_str().unwrap());
-    assert_ne!(here, script);
     let plugin = folder.join("kubectl_complete-jit");
-    std::fs::write(&plugin, here).unwrap();
+    std::fs::copy(repository().join("packaging/kubectl_complete-jit"), &plugin).unwrap();
     std::fs::set_permissions(&plugin, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for (words, expected) in
         [(&["req"][..], "request\n:4\n"), (&["ls", "-o", "y"], "yaml\n:4\n"), (&["nothing-begins-so"], ":4\n")]

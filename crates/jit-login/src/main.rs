@@ -17,6 +17,7 @@
 mod access;
 mod arguments;
 mod cache;
+mod complete;
 mod credential;
 mod daemon;
 mod doctor;
@@ -43,6 +44,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
 use jiff::Timestamp;
+use jit_core::grant::GrantId;
 
 use crate::arguments::{Arguments, Verb};
 use crate::credential::Wanted;
@@ -52,6 +54,9 @@ use crate::verbs::Caller;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if jit_manual::answer("jit-login", complete::COMPLETE_VARIABLE, &words, Arguments::command) {
+        return ExitCode::SUCCESS;
+    }
     let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
     text::called_as(if plugin { "kubectl jit" } else { "jit-login" });
     let done = match words.get(1..) {
@@ -73,11 +78,25 @@ fn main() -> ExitCode {
 fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     let command = Arguments::command();
     let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
-    let help = command.clone();
+    let (help, written) = (command.clone(), words.clone());
     let matches = command.try_get_matches_from(words).unwrap_or_else(|error| match error.kind() {
         // Its own sentence lists every verb, also those that are not for people.
         ErrorKind::MissingSubcommand => no_verb(help),
-        _ => error.exit(),
+        kind => {
+            let hint = if matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
+                forgotten_dashes(&written)
+            } else {
+                None
+            };
+            match hint {
+                Some(hint) => {
+                    output::say(error.render().ansi().to_string().trim_end());
+                    output::hint(&hint);
+                    std::process::exit(error.exit_code())
+                }
+                None => error.exit(),
+            }
+        }
     });
     let Arguments { output, socket, server_user, verb } =
         Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -100,6 +119,19 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
     daemon::runtime()?.block_on(perform(verb, daemon, output))
 }
 
+/// How `run kubectl get pods` is written: without `--` its words look like a grant's id and something unknown.
+fn forgotten_dashes(words: &[OsString]) -> Option<String> {
+    let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str()).collect::<Option<_>>()?;
+    let at = words.iter().position(|word| *word == "run")?;
+    let command = words.get(at.checked_add(1)?..)?;
+    let first = command.first()?;
+    let is_id = command.len() == 1 && GrantId::is_beginning(first);
+    if first.starts_with('-') || is_id || command.contains(&"--") {
+        return None;
+    }
+    Some(format!("write the command after `--`: `{} run -- {}`", text::program(), command.join(" ")))
+}
+
 /// What there is to say to somebody who named no verb.
 fn no_verb(mut command: Command) -> ! {
     output::say(command.render_help().ansi().to_string().trim_end());
@@ -118,6 +150,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
     let client = daemon.connect().await?;
     let mut caller = Caller { daemon, client, format };
     match verb {
+        Verb::Can { cluster } => caller.can(cluster.as_deref()).await,
         Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
         Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
         Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
@@ -126,11 +159,11 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
         Verb::Approve { id, yes, digest, less } => caller.approve(&id, yes, digest, &less).await,
         Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
-        Verb::Withdraw { id } => caller.withdraw(&id).await,
+        Verb::Withdraw { id } => caller.withdraw(id).await,
         Verb::Extend { id, duration, reason, no_wait } => caller.extend(id, &duration, &reason, no_wait).await,
         Verb::BreakGlass { id, reason } => caller.break_glass(id, &reason).await,
         Verb::Review { id, verdict, words } => caller.review(&id, verdict.meant(), &words).await,
-        Verb::End { id } => caller.end(&id).await,
+        Verb::End { id } => caller.end(id).await,
         Verb::Revoke { id, reason } => caller.revoke(&id, &reason).await,
         Verb::Whoami => caller.whoami().await,
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,

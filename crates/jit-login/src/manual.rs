@@ -10,10 +10,12 @@ use clap::CommandFactory;
 use jit_manual::{Page, Section, Shell};
 
 use crate::arguments::Arguments;
+use crate::complete::COMPLETE_VARIABLE;
 use crate::failure::Failure;
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
-    print(&jit_manual::completion("jit-login", &Arguments::command(), shell))
+    let script = jit_manual::completion("jit-login", COMPLETE_VARIABLE, shell);
+    print(&script.map_err(|error| Failure::own(format!("can't write the script, {error}"), ""))?)
 }
 
 pub(crate) fn man() -> Result<(), Failure> {
@@ -32,7 +34,7 @@ fn print(text: &[u8]) -> Result<(), Failure> {
 }
 
 fn jit_login_1(date: &str) -> Page {
-    let about = "ask for access to a Kubernetes cluster for minutes, and answer those who ask";
+    let about = "request short-lived access to Kubernetes clusters, and answer requests";
     let synopsis = ["`jit-login` [OPTIONS] COMMAND", "`kubectl jit` [OPTIONS] COMMAND"];
     let command = Arguments::command();
     let mut page = Page::new("jit-login", Section::Commands, about, &synopsis, date);
@@ -45,10 +47,11 @@ fn jit_login_1(date: &str) -> Page {
         .text(
             "The private key is made here and stays in a folder of your own. kubectl's exec plugin, which is this program \
              too, renews the certificate inside the window. What is running when the window ends, such as an exec or a \
-             watch, goes on until it is closed.",
+             watch, ends with it if `run` or `shell` started it, and otherwise goes on until it is closed.",
         )
         .text(
-            "A grant is called by its id, which `request` prints; a unique beginning is enough. stdout has the result and \
+            "A grant is called by its id, which `request` prints; a unique beginning of any length is enough. Verbs about your \
+             own access take your only grant where no id is given. stdout has the result and \
              nothing else, stderr everything that is for people.",
         );
     page.options(&command).verbs(&command);
@@ -58,6 +61,8 @@ fn jit_login_1(date: &str) -> Page {
         page.item(&format!("`{code}`"), &format!("{meaning}."));
     }
     page.heading("ENVIRONMENT")
+        .item("`JITD_SOCKET`", "The daemon's socket, as `--socket` names it.")
+        .item("`JITD_USER`", "The account that the daemon runs as, as `--server-user` names it.")
         .item(
             "`KUBECONFIG`",
             "The files that `kubeconfig --merge` writes to, as kubectl reads it; what `run` sets for its command.",
@@ -113,13 +118,13 @@ fn jit_login_1(date: &str) -> Page {
     page
 }
 
-/// `Exit codes: 0 done · 1 our failure`, as the help has it.
+/// The lines below `Exit codes:`, as the help has them.
 fn exit_codes(text: &str) -> Vec<(&str, String)> {
-    let codes = text.trim_start_matches("Exit codes:").split('·');
+    let codes = text.split("Exit codes:").nth(1).unwrap_or_default().lines();
     codes
         .filter_map(|code| code.trim().split_once(' '))
         .map(|(code, meaning)| {
-            let mut letters = meaning.chars();
+            let mut letters = meaning.trim().chars();
             let capital = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
             (code, capital + letters.as_str())
         })

@@ -5,8 +5,12 @@
 //! Only text; it reads no file and no clock. The mains call it for their verbs `man` and `completion`. All verbs
 //! of a program stand on one page, for people search in it; `clap_mangen` makes a page for each.
 
-use clap::{Arg, Command, ValueEnum};
+pub use self::completion::{Shell, answer, completion};
+use clap::{Arg, Command};
+
 use roff::{Inline, Roff, bold, italic, roman};
+
+mod completion;
 
 /// A page that is being written, from its top to its end.
 pub struct Page {
@@ -232,42 +236,6 @@ impl Page {
     pub fn render(&self) -> String {
         self.roff.render()
     }
-}
-
-/// A shell that words are completed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "their names")]
-pub enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-/// What a shell reads to complete the words of a command that is called by `name`.
-#[must_use]
-pub fn completion(name: &'static str, command: &Command, shell: Shell) -> Vec<u8> {
-    let shell = match shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    // Made anew of what is to be seen, for clap_complete offers hidden verbs too.
-    let mut seen = Command::new(name)
-        .version(env!("CARGO_PKG_VERSION"))
-        .args(command.get_arguments().cloned())
-        .subcommands(public(command).cloned())
-        .disable_help_subcommand(true);
-    let mut script = Vec::new();
-    if shell != clap_complete::Shell::Bash {
-        clap_complete::generate(shell, &mut seen, name, &mut script);
-        return script;
-    }
-    // Its script for bash offers nothing behind a verb when the name has a hyphen (clap's issue 6421), so it is made for
-    // a name without one, and only the last word of `complete …` is put right.
-    let plain = name.replace('-', "_");
-    clap_complete::generate(shell, &mut seen, plain.as_str(), &mut script);
-    let script = String::from_utf8_lossy(&script);
-    script.replace(&format!("-o default {plain}\n"), &format!("-o default {name}\n")).into_bytes()
 }
 
 /// The date of a page from what `SOURCE_DATE_EPOCH` says (<https://reproducible-builds.org/specs/source-date-epoch/>);

@@ -25,11 +25,12 @@ mod serve;
 mod watchdog;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use jiff::Timestamp;
 
 use jitd::config::{ClusterConfig, Config, Faults};
@@ -83,6 +84,10 @@ impl<E: std::error::Error + Hint> From<E> for Failure {
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
 fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if jit_manual::answer("jitd", manual::COMPLETE_VARIABLE, &words, Arguments::command) {
+        return ExitCode::SUCCESS;
+    }
     let arguments = Arguments::parse();
     let done = match &arguments.verb {
         Verb::Serve => serve::serve(&arguments.config),

@@ -13,8 +13,11 @@ use jitd::grant::policy::{self, Source};
 use crate::arguments::{Arguments, Topic};
 use crate::{Failure, print};
 
+/// Set by the completion scripts, to the shell that asks.
+pub(crate) const COMPLETE_VARIABLE: &str = "JITD_COMPLETE";
+
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
-    print::result(jit_manual::completion("jitd", &Arguments::command(), shell))
+    print::result(jit_manual::completion("jitd", COMPLETE_VARIABLE, shell)?)
 }
 
 pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
@@ -28,7 +31,7 @@ pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
 }
 
 fn jitd_8(date: &str) -> Page {
-    let about = "approval-gated, minutes-long client certificates for Kubernetes";
+    let about = "certificate authority for approved, short-lived access to Kubernetes clusters";
     let command = Arguments::command();
     let mut page = Page::new("jitd", Section::Administration, about, &["`jitd` [OPTIONS] COMMAND"], date);
     page.heading("DESCRIPTION")
