@@ -63,6 +63,8 @@ enum Before {
 
 /// Every verb of `jit-login`, who calls it, and about what; `ID` stands for the grant.
 const LOGIN: &[(Person, Before, &str)] = &[
+    (ALICE, Before::Nothing, "can"),
+    (ALICE, Before::Nothing, "help"),
     (ALICE, Before::Nothing, "request play -n NS --role view --for 1m --reason INC-1 --no-wait"),
     (ALICE, Before::Nothing, "request play -n NS --role view --for 1m --reason INC-1 --dry-run"),
     (ALICE, Before::Nothing, "request play -n NS --role view --for 1m --reason INC-1 --timeout 1s"),

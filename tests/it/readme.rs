@@ -7,7 +7,7 @@ use crate::bastion::{Bastion, Options, repository, text};
 use crate::console::{Console, blocks};
 use crate::plane::{Plane, root, scratch};
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 rules:
   - name: NS
     who: [payments-oncall]
@@ -26,7 +26,7 @@ rules:
 fn the_stories_in_the_readme_are_true() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
     let commands: Vec<usize> = blocks(&readme).into_iter().map(is_true).collect();
-    assert_eq!(commands, [9, 9, 4, 3]);
+    assert_eq!(commands, [9, 10, 4, 3]);
 }
 
 /// Runs a block on a bastion of its own, and answers how many commands it has.

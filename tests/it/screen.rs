@@ -6,7 +6,7 @@ use crate::bastion::{ALICE, BOB, Bastion, Person, text};
 const REASON: &str = "INC-1 the queue of the payments is stuck since the release of this morning";
 
 /// What this person sees after a shell's words on a terminal.
-fn sees(bastion: &Bastion<'_>, person: Person, words: &str) -> String {
+pub(crate) fn sees(bastion: &Bastion<'_>, person: Person, words: &str) -> String {
     let mut script = bastion.login_command(person, "/usr/bin/script");
     let seen = script.args(["-qec", words, "/dev/null"]).env("TERM", "xterm").output().unwrap();
     let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();

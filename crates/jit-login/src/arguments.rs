@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use jiff::Timestamp;
 use jit_core::grant::GrantId;
 use jit_core::grant::glass::Verdict;
@@ -18,24 +18,57 @@ use jit_core::rbac::role::Rule;
 use jit_manual::Shell;
 use jit_wire::{AskBody, LessBody};
 
+use crate::complete::{Kind, offers};
 use crate::failure::Failure;
 use crate::output::Format;
+use crate::text::program;
 
-/// Ask for access to a Kubernetes cluster for minutes, and answer those who ask.
+/// What `run` and `shell` end, and what not. A macro, for examples follow it.
+macro_rules! covers {
+    () => {
+        "\
+When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec \
+or a port-forward is cut. This does not end what was started elsewhere with the same kubeconfig, what you move to \
+another place of your own, streams that another program keeps open, or anything where a message says so. The \
+certificate ends by itself, wherever it was copied."
+    };
+}
+
+/// The heading of what every verb takes, so that it stands apart from the verb's own options.
+const GLOBAL: &str = "Global options";
+
+/// Request short-lived access to Kubernetes clusters, and answer the requests of others.
 #[derive(Debug, Parser)]
-#[command(name = "jit-login", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "jit-login", version, max_term_width = 100)]
 #[command(after_help = "\
-Exit codes: 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out · \
-6 still pending · 7 grant ended · 8 cannot reach jitd · 130 Ctrl-C (the request stays open)")]
+Examples:
+  jit-login can
+  jit-login request prod -n payments --role view --for 10m --reason \"INC-42\"
+  jit-login ls
+  jit-login approve 7k3m
+  jit-login run -- kubectl get pods
+
+Exit codes:
+  0    done
+  1    our failure
+  2    usage
+  3    denied by an approver
+  4    denied by policy
+  5    timed out
+  6    still pending
+  7    grant ended
+  8    cannot reach jitd
+  130  Ctrl-C (the request stays open)")]
 pub(crate) struct Arguments {
-    /// The form of the result
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORM")]
+    /// Output format
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = GLOBAL)]
     pub(crate) output: Format,
-    /// The daemon's socket [default: /run/jitd/api.sock]
-    #[arg(long, global = true, env = "JITD_SOCKET", value_name = "PATH")]
+    // Read from the environment by `daemon.rs`: clap shows an option that the environment sets as if it were required.
+    /// The daemon's socket [default: $JITD_SOCKET, or /run/jitd/api.sock]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = GLOBAL)]
     pub(crate) socket: Option<PathBuf>,
-    /// The account that the daemon runs as [default: the owner of the socket's folder]
-    #[arg(long, global = true, env = "JITD_USER", value_name = "NAME")]
+    /// The account that the daemon runs as [default: $JITD_USER, or the owner of the socket's folder]
+    #[arg(long, global = true, value_name = "NAME", help_heading = GLOBAL)]
     pub(crate) server_user: Option<String>,
     /// What to do
     #[command(subcommand)]
@@ -45,183 +78,280 @@ pub(crate) struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Ask for access, wait for the answer, make kubectl work
+    /// List what you may request: clusters, namespaces, roles, and who approves
+    #[command(after_help = "\
+Each rule that applies to you is a row; the first that fits a request decides.
+
+Examples:
+  jit-login can
+  jit-login can prod
+  jit-login can -o json")]
+    Can {
+        /// Only in this cluster
+        #[arg(value_parser = pasted, add = offers(Kind::Clusters))]
+        cluster: Option<String>,
+    },
+    /// Request access, wait for the approval, then set up kubectl
+    #[command(after_help = "\
+Examples:
+  jit-login request prod -n payments --role view --for 10m --reason \"INC-42\"
+  jit-login request prod --cluster-wide --role nodes --for 10m --reason \"INC-42\"
+  jit-login request prod -n payments --verb get,list --resource pods,pods/log \\
+    --for 10m --reason \"INC-42\"
+  jit-login request --again 7k3m")]
     Request {
         /// What is asked.
         #[command(flatten)]
         ask: Ask,
-        /// Ask nobody; say what the policy would say, and the cluster to the objects
+        /// Ask nobody; show what the policy and the cluster would answer
         #[arg(long, conflicts_with_all = ["no_wait", "timeout"])]
         dry_run: bool,
-        /// Only ask; `wait` goes on
+        /// Do not wait for the approval; `wait` continues
         #[arg(long)]
         no_wait: bool,
-        /// Wait at most so long, such as 10m; the request stays open after that
+        /// Wait no longer than this, such as 10m; the request stays open
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
     },
-    /// List the grants that you asked for or may answer
-    #[command(alias = "list")]
+    /// List grants that you requested or may approve
+    #[command(
+        alias = "list",
+        after_help = "\
+Examples:
+  jit-login ls
+  jit-login ls --all --limit 20
+  jit-login ls -o json"
+    )]
     Ls {
-        /// Those that are over, too
+        /// Include grants that have ended
         #[arg(long)]
         all: bool,
-        /// At most so many
+        /// Show no more than this many
         #[arg(long, default_value_t = 100, value_name = "NUMBER")]
         limit: u32,
     },
-    /// The same as `ls`; with --short what access you have, in one line for a prompt
+    /// Show your active access; --short prints one line for a shell prompt
+    #[command(after_help = "\
+Examples:
+  jit-login status
+  jit-login status --short")]
     Status {
-        /// One line such as `prod/payments view 7m` from this account's files, or nothing; asks nobody, never fails
+        /// Print one line, such as `prod/payments view 7m`, or nothing; reads your own files only and never fails
         #[arg(long, conflicts_with_all = ["all", "limit"])]
         short: bool,
-        /// Those that are over, too
+        /// Include grants that have ended
         #[arg(long)]
         all: bool,
-        /// At most so many
+        /// Show no more than this many
         #[arg(long, default_value_t = 100, value_name = "NUMBER")]
         limit: u32,
     },
     /// Show a grant and what it allows
+    #[command(after_help = "\
+Examples:
+  jit-login show 7k3m
+  jit-login show 7k3m -o yaml")]
     Show {
         /// A grant's id, or a unique beginning of it
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
     },
-    /// Wait for the answer to a request; collect it when it is yours
+    /// Wait for the answer to a request; collect the access if the request is yours
+    #[command(after_help = "\
+Examples:
+  jit-login wait
+  jit-login wait 7k3m --timeout 10m")]
     Wait {
         /// A grant's id [default: your only open one]
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
-        /// Wait at most so long; the request stays open after that
+        /// Wait no longer than this; the request stays open
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
     },
-    /// Say yes to somebody's request
+    /// Approve a request, or a request for more time
+    #[command(after_help = "\
+Examples:
+  jit-login approve 7k3m
+  jit-login approve 7k3m --for 5m -n payments
+  jit-login approve 7k3m --yes")]
     Approve {
         /// A grant's id
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
-        /// Without asking back
+        /// Do not ask for confirmation
         #[arg(short, long)]
         yes: bool,
-        /// Only if the request has this digest
+        /// Approve only if the request has this digest
         #[arg(long, value_name = "HEX", value_parser = pasted)]
         digest: Option<String>,
         /// To what it is cut down.
         #[command(flatten)]
         less: Less,
     },
-    /// Say no to somebody's request
+    /// Deny a request
+    #[command(after_help = "\
+Examples:
+  jit-login deny 7k3m --reason \"not during the release\"")]
     Deny {
         /// A grant's id
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
-        /// Why; the requester reads it
+        /// The reason; the requester reads it
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Take your own request back
+    /// Withdraw your own request
+    #[command(after_help = "\
+Examples:
+  jit-login withdraw
+  jit-login withdraw 7k3m")]
     Withdraw {
-        /// A grant's id
-        #[arg(value_parser = id)]
-        id: String,
+        /// A grant's id [default: your only request that is not collected]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
+        id: Option<String>,
     },
-    /// Ask for more time while your access works
+    /// Request more time for access that is live
+    #[command(after_help = "\
+Examples:
+  jit-login extend --for 10m --reason \"INC-42 not done\"
+  jit-login extend 7k3m --for 10m --reason \"INC-42 not done\" --no-wait")]
     Extend {
         /// A grant's id [default: your only live one]
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
-        /// How much more, such as 10m
+        /// How much more time, such as 10m
         #[arg(long = "for", value_name = "DURATION")]
         duration: String,
-        /// Why
+        /// The reason; the approvers read it
         #[arg(long, value_name = "TEXT")]
         reason: String,
-        /// Only ask
+        /// Do not wait for the approval
         #[arg(long)]
         no_wait: bool,
     },
-    /// Take your access when nobody answers, where the policy lets it; people review it afterwards
+    /// Take your access without an approval, where the policy allows it; it is reviewed afterwards
+    #[command(after_help = "\
+Examples:
+  jit-login break-glass --reason \"nobody answers, payments are down\"
+  jit-login break-glass 7k3m --reason \"nobody answers, payments are down\"")]
     BreakGlass {
-        /// A grant's id [default: your only open request]
-        #[arg(value_parser = id)]
+        /// A grant's id [default: your only pending request]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
-        /// Why it can't wait; every approver and reviewer reads it
+        /// Why it cannot wait; every approver and reviewer reads it
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Say what you found about access that was taken without an answer
+    /// Review access that was taken without an approval
+    #[command(after_help = "\
+Examples:
+  jit-login review 7k3m --justified --words \"the outage was real\"
+  jit-login review 7k3m --not-justified --words \"an approver was there\"")]
     Review {
         /// A grant's id
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
         /// What you found.
         #[command(flatten)]
         verdict: Found,
-        /// … in words; they stay in the trail
+        /// What you found, in your own words; recorded in the audit trail
         #[arg(long, value_name = "TEXT")]
         words: String,
     },
-    /// Give your own access back before its time
+    /// End your own access early
+    #[command(after_help = "\
+Examples:
+  jit-login end
+  jit-login end 7k3m")]
     End {
-        /// A grant's id
-        #[arg(value_parser = id)]
-        id: String,
+        /// A grant's id [default: your only live one]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
+        id: Option<String>,
     },
-    /// Take somebody's access away
+    /// Revoke somebody's access
+    #[command(after_help = "\
+Examples:
+  jit-login revoke 7k3m --reason \"the incident is over\"")]
     Revoke {
         /// A grant's id
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
-        /// Why; the requester reads it
+        /// The reason; the requester reads it
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Say what policy would answer to a request, without asking anybody
+    /// Show how the policy would answer a request, without asking anybody
+    #[command(after_help = "\
+Without --reason or a field that the policy requires the answer names what a request still has to say.
+Exit code 0 if it may be requested, 4 if it is denied.
+
+Examples:
+  jit-login explain prod -n payments --role view --for 10m
+  jit-login explain prod --cluster-wide --role nodes --for 10m -o json")]
     Explain {
         /// What would be asked.
         #[command(flatten)]
         ask: AskIf,
     },
-    /// Say who the daemon takes you for
+    /// Show your name and groups, as the daemon knows them
+    #[command(after_help = "\
+Examples:
+  jit-login whoami
+  jit-login whoami -o json")]
     Whoami,
-    /// Give kubectl the certificate of a grant (exec plugin)
+    /// Print the certificate of a grant for kubectl (exec plugin)
+    #[command(after_help = "\
+kubectl runs this by itself; it is in the kubeconfig of the grant.
+
+Examples:
+  jit-login credential --grant 7k3m9x2q7k3m9x2q")]
     Credential {
         /// The grant
-        #[arg(long, value_name = "ID", value_parser = id)]
+        #[arg(long, value_name = "ID", value_parser = id, add = offers(Kind::Grants))]
         grant: String,
     },
-    /// Print how to point kubectl to a grant, or put it into your kubeconfig
+    /// Print how to use a grant with kubectl, or merge it into your kubeconfig
+    #[command(after_help = "\
+Examples:
+  eval \"$(jit-login kubeconfig)\"
+  jit-login kubeconfig --merge --use
+  jit-login kubeconfig 7k3m --file payments.kubeconfig")]
     Kubeconfig {
-        /// A grant's id [default: your only one]
-        #[arg(value_parser = id)]
+        /// A grant's id [default: your only one that works]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
-        /// Put it into the kubeconfig that kubectl uses; touches only entries that begin `jit:`
+        /// Merge it into the kubeconfig that kubectl uses; changes only entries that begin with `jit:`
         #[arg(long)]
         merge: bool,
         /// Make it the current context there
         #[arg(long = "use", requires = "merge")]
         make_current: bool,
         /// Write to this file instead
-        #[arg(short, long, value_name = "PATH")]
+        #[arg(short, long, value_name = "PATH", value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
     },
-    /// Run a command with access; it is ended with the grant where this login has a systemd manager of its own
-    #[command(after_help = COVERS)]
+    /// Run a command with access; it ends with the grant where your login has its own systemd manager
+    #[command(after_help = concat!(covers!(), "\n\n\
+Examples:
+  jit-login run -- kubectl get pods
+  jit-login run 7k3m -- kubectl logs -f web-0"))]
     Run {
-        /// A grant's id [default: your only one]
-        #[arg(value_parser = id)]
+        /// A grant's id [default: your only one that works]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
         /// The command and its arguments, after `--`
-        #[arg(last = true, required = true, value_name = "COMMAND")]
+        #[arg(last = true, required = true, value_name = "COMMAND", value_hint = ValueHint::CommandName)]
         command: Vec<OsString>,
     },
-    /// Run your shell with access, as `run` does; its prompt shows the time that is left
-    #[command(after_help = COVERS)]
+    /// Start your shell with access, as `run` does; its prompt shows the time left
+    #[command(after_help = concat!(covers!(), "\n\n\
+Examples:
+  jit-login shell
+  jit-login shell 7k3m"))]
     Shell {
-        /// A grant's id [default: your only one]
-        #[arg(value_parser = id)]
+        /// A grant's id [default: your only one that works]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
     },
     /// End what was started with a grant when the grant ends (started by `run` and `shell`)
@@ -232,17 +362,29 @@ pub(crate) enum Verb {
         /// The end of its window as it is known
         until: Timestamp,
     },
-    /// Show what the trail holds about a grant
+    /// Show the audit trail of a grant
+    #[command(after_help = "\
+Examples:
+  jit-login events 7k3m
+  jit-login events 7k3m -o json")]
     Events {
         /// A grant's id
-        #[arg(value_parser = id)]
+        #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
     },
-    /// Look for what keeps things from working
+    /// Check this installation for problems, and say how to fix them
+    #[command(after_help = "\
+Examples:
+  jit-login doctor")]
     Doctor,
-    /// Print what a shell reads to complete the words of jit-login
+    /// Print a shell's completion script
+    #[command(after_help = "\
+Examples:
+  source <(jit-login completion bash)
+  jit-login completion zsh > ~/.zfunc/_jit-login
+  jit-login completion fish > ~/.config/fish/completions/jit-login.fish")]
     Completion {
-        /// For which shell
+        /// The shell
         shell: Shell,
     },
     /// Print the source of the manual page
@@ -250,21 +392,14 @@ pub(crate) enum Verb {
     Man,
 }
 
-/// What `run` and `shell` end, and what not.
-const COVERS: &str = "\
-When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec \
-or a port-forward of it is cut. Not ended are: what was started elsewhere with the same kubeconfig, what you move to \
-another place of your own, streams that another program keeps open, and all of it where it is said that it will not be \
-ended. The certificate ends by itself, wherever it was copied.";
-
 /// What a reviewer found.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Found {
-    /// There was reason enough
+    /// There was a good reason for it
     #[arg(long)]
     justified: bool,
-    /// There was not
+    /// There was no good reason for it
     #[arg(long)]
     not_justified: bool,
 }
@@ -278,54 +413,59 @@ impl Found {
 
 /// What is asked.
 #[derive(Debug, Args)]
+#[command(mut_arg("cluster", |argument| argument.required_unless_present("again")))]
+#[command(group(ArgGroup::new("where").args(["namespaces", "cluster_wide", "again"]).required(true).multiple(true)))]
+#[command(group(ArgGroup::new("what").args(["role", "verbs", "again"]).required(true).multiple(true)))]
 pub(crate) struct Ask {
     #[command(flatten)]
     place: Place,
     /// How long the access lasts, such as 15m
     #[arg(long = "for", value_name = "DURATION", required_unless_present = "again")]
     duration: Option<String>,
-    /// Why
+    /// The reason; the approvers read it
     #[arg(long, value_name = "TEXT", required_unless_present = "again")]
     reason: Option<String>,
-    /// What you asked for before once more; what else is said here is changed [default: the last one]
-    #[arg(long, value_name = "ID", num_args = 0..=1, value_parser = id)]
+    /// Repeat an earlier request, with the changes given here [default: your last one]
+    #[arg(long, value_name = "ID", num_args = 0..=1, value_parser = id, add = offers(Kind::EarlierGrants))]
     pub(crate) again: Option<Option<String>>,
 }
 
 /// What would be asked.
 #[derive(Debug, Args)]
 #[command(mut_arg("cluster", |argument| argument.required(true)))]
+#[command(group(ArgGroup::new("where").args(["namespaces", "cluster_wide"]).required(true)))]
+#[command(group(ArgGroup::new("what").args(["role", "verbs"]).required(true)))]
 pub(crate) struct AskIf {
     #[command(flatten)]
     place: Place,
     /// How long the access would last
     #[arg(long = "for", value_name = "DURATION")]
     duration: String,
-    /// Why; a policy may look at it
-    #[arg(long, value_name = "TEXT", default_value = "what would policy say")]
+    /// The reason, if you know it already
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     reason: String,
 }
 
 #[derive(Debug, Args)]
 struct Place {
     /// The cluster
-    #[arg(value_parser = pasted)]
+    #[arg(value_parser = pasted, add = offers(Kind::Clusters))]
     cluster: Option<String>,
-    /// The namespaces, several with commas
-    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted, conflicts_with = "cluster_wide")]
+    /// The namespaces, separated by commas
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted, conflicts_with = "cluster_wide", add = offers(Kind::Namespaces))]
     namespaces: Vec<String>,
-    /// The whole cluster
+    /// The whole cluster instead of namespaces
     #[arg(long)]
     cluster_wide: bool,
     /// A ClusterRole, or role/NAME for a Role of the namespace
-    #[arg(long, value_parser = pasted, conflicts_with = "verbs")]
+    #[arg(long, value_parser = pasted, conflicts_with = "verbs", add = offers(Kind::Roles))]
     role: Option<String>,
     #[command(flatten)]
     exactly: Exactly,
-    /// What else the policy wants to know
+    /// A field that the policy asks for, such as ticket=OPS-7
     #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
     fields: Vec<(String, String)>,
-    /// Only from then on, such as 22:30, +2h or 2026-12-24T22:30:00Z
+    /// When the access begins, such as 22:30, +2h or 2026-12-24T22:30:00Z [default: at once]
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
 }
@@ -333,26 +473,26 @@ struct Place {
 /// Exact rules instead of a role.
 #[derive(Debug, Args)]
 struct Exactly {
-    /// Exactly these verbs instead of the role, such as get,list
+    /// Only these verbs, instead of a role, such as get,list
     #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', value_parser = pasted, requires = "resources")]
     verbs: Vec<String>,
-    /// … on these resources, such as pods,pods/log,deployments.apps
+    /// The resources for --verb, such as pods,pods/log,deployments.apps
     #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', value_parser = pasted, requires = "verbs")]
     resources: Vec<String>,
-    /// … of these names only
+    /// Only the resources with these names
     #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', value_parser = pasted, requires = "verbs")]
     names: Vec<String>,
 }
 
 /// What an approver leaves of a request.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "To less than was asked")]
+#[command(next_help_heading = "Approve less than was requested")]
 pub(crate) struct Less {
-    /// Only for so long
+    /// Only for this long
     #[arg(long = "for", value_name = "DURATION")]
     duration: Option<String>,
     /// Only in these namespaces
-    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted)]
+    #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = pasted, add = offers(Kind::Namespaces))]
     namespaces: Vec<String>,
     #[command(flatten)]
     rules: Exactly,
@@ -373,7 +513,7 @@ impl Less {
 
 fn malformed(wrong: &[Malformed]) -> Failure {
     let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    Failure::usage(all.join("; "), "nothing was sent")
+    Failure::usage(all.join("; "), format!("`{} help request` shows what to write", program()))
 }
 
 impl Verb {
@@ -397,7 +537,9 @@ impl Ask {
                 to.clone_from(text);
             }
         }
-        self.place.put_into(body, now)
+        let body = self.place.put_into(body, now)?;
+        body.parse().map_err(|wrong| malformed(&wrong))?;
+        Ok(body)
     }
 }
 
@@ -405,7 +547,9 @@ impl AskIf {
     /// The body, if every word is of its form.
     pub(crate) fn body(&self, now: Timestamp) -> Result<AskBody, Failure> {
         let body = AskBody { duration: self.duration.clone(), reason: self.reason.clone(), ..nothing() };
-        self.place.put_into(body, now)
+        let body = self.place.put_into(body, now)?;
+        body.parse_draft().map_err(|wrong| malformed(&wrong))?;
+        Ok(body)
     }
 }
 
@@ -444,7 +588,6 @@ impl Place {
             })?;
             body.start = Some(start);
         }
-        let _ = body.parse().map_err(|wrong| malformed(&wrong))?;
         Ok(body)
     }
 }
@@ -513,9 +656,45 @@ mod tests {
         let parse = |text: &str| Arguments::try_parse_from(text.split(' '));
         assert!(parse("jit-login request prod -n a --role view --for 5m --reason x").is_ok());
         assert!(parse("jit-login request prod --cluster-wide --role view --for 5m --reason x").is_ok());
-        let nowhere = parse("jit-login request prod --role view --for 5m --reason x").unwrap();
-        assert!(nowhere.verb.check(Timestamp::UNIX_EPOCH).is_err());
+        assert!(parse("jit-login request prod --role view --for 5m --reason x").is_err());
         assert!(parse("jit-login request prod -n a --cluster-wide --role view --for 5m --reason x").is_err());
+    }
+
+    #[test]
+    fn what_is_asked_again_needs_no_more_words() {
+        let parse = |text: &str| Arguments::try_parse_from(text.split(' '));
+        assert!(parse("jit-login request --again").is_ok() && parse("jit-login request --again 7k3m --for 5m").is_ok());
+        assert!(parse("jit-login explain prod -n a --role view --for 5m").is_ok());
+        assert!(parse("jit-login explain prod -n a --role view").is_err(), "how long is asked");
+    }
+
+    /// The command lines below `Examples:` of this verb and of those below it; a backslash goes on in the next line.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", "");
+        let below = help.split("Examples:\n").nth(1).unwrap_or_default();
+        let own = below.lines().take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned());
+        own.chain(command.get_subcommands().flat_map(examples)).collect()
+    }
+
+    #[test]
+    fn every_example_of_a_help_can_be_meant() {
+        let command = Arguments::command();
+        for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            assert!(!examples(verb).is_empty(), "{} has no example", verb.get_name());
+        }
+        for example in examples(&command) {
+            let inner = example.split_once("$(").or(example.split_once("<(")).map(|(_, inner)| inner);
+            let call = inner.map_or(example.as_str(), |inner| inner.split(')').next().unwrap());
+            let call = call.split(['>', '|']).next().unwrap();
+            // Double quotes keep words together.
+            let words = call.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect(),
+                _ => vec![part.to_owned()],
+            });
+            let parsed = Arguments::try_parse_from(words.collect::<Vec<_>>());
+            let checked = parsed.map(|found| found.verb.check(Timestamp::UNIX_EPOCH).is_ok());
+            assert!(matches!(checked, Ok(true)), "{example}: {checked:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use jit_core::grant::Phase;
 use jit_core::grant::glass::Verdict;
 use jit_core::grant::policy::Outcome;
 use jit_wire::client::{Client, LONGEST_WAIT};
-use jit_wire::{AskBody, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
+use jit_wire::{AskBody, EntitlementList, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde_json::{Value, json};
 
 use crate::access::{self, Access};
@@ -49,9 +49,35 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// `can`: what nobody gives is said with the reason, and is no failure.
+    pub(crate) async fn can(&mut self, cluster: Option<&str>) -> Result<(), Failure> {
+        let mut list: EntitlementList = self.client.entitlements().await?;
+        list.draining.iter().for_each(|draining| say(&draining_line(draining)));
+        if let Some(cluster) = cluster {
+            list.entitlements.retain(|one| one.clusters.iter().any(|name| name == cluster));
+        }
+        if list.entitlements.is_empty() && self.format == Format::Table {
+            let (why, what_next) = nothing_to_request(&list, cluster);
+            say(&why);
+            hint(&what_next);
+            return Ok(());
+        }
+        let rules = || {
+            let mut rules: Vec<String> = list.entitlements.iter().map(|one| safe(&one.rule)).collect();
+            rules.dedup();
+            rules.join("\n")
+        };
+        put(self.format, &list, || view::entitlements(&list, terminal::width()), rules)
+    }
+
     /// `request`, also once more what was asked before.
     pub(crate) async fn request(&mut self, ask: &Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
+        let is_again = ask.again.is_some();
         let ask = self.asked(ask).await?;
+        if is_again && let Some(pending) = self.pending_like(&ask).await? {
+            say("the same request is pending already");
+            return Err(Failure::StillPending(Box::new(pending)));
+        }
         let grant = issue::ask(&mut self.client, ask).await?;
         tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
@@ -64,6 +90,31 @@ impl Caller {
         let grant = self.answer(grant, limit).await?;
         let id = grant.id.clone();
         interruptible(&id, self.deliver(&grant)).await
+    }
+
+    /// A request of this person's that nobody answered yet and that asks for the same.
+    async fn pending_like(&mut self, ask: &AskBody) -> Result<Option<GrantView>, Failure> {
+        let Ok(meant) = ask.parse() else { return Ok(None) };
+        let (access, duration) = (meant.access.to_string(), meant.window.to_string());
+        let is_the_same = |grant: &GrantView| {
+            grant.phase == Phase::Pending
+                && grant.cluster == ask.cluster
+                && grant.namespaces == ask.namespaces
+                && grant.access == access
+                && grant.duration == duration
+                && grant.reason == ask.reason
+                && grant.fields == ask.fields
+                && grant.start == ask.start
+        };
+        Ok(self.mine().await?.into_iter().find(is_the_same))
+    }
+
+    /// The caller's own grants that are open.
+    async fn mine(&mut self) -> Result<Vec<GrantView>, Failure> {
+        let me = self.client.whoami().await?.name;
+        let mut mine = self.client.list(false, 1000).await?.grants;
+        mine.retain(|grant| grant.requester == me);
+        Ok(mine)
     }
 
     /// What this person asked for with that id, or last.
@@ -219,8 +270,9 @@ impl Caller {
     }
 
     /// `withdraw`
-    pub(crate) async fn withdraw(&mut self, id: &str) -> Result<(), Failure> {
-        let grant = self.client.withdraw(id).await?;
+    pub(crate) async fn withdraw(&mut self, id: Option<String>) -> Result<(), Failure> {
+        let id = self.id_or_only(id, &[Phase::Pending, Phase::Approved]).await?;
+        let grant = self.client.withdraw(&id).await?;
         tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         self.done(&grant)
     }
@@ -284,8 +336,9 @@ impl Caller {
     }
 
     /// `end`
-    pub(crate) async fn end(&mut self, id: &str) -> Result<(), Failure> {
-        let grant = self.client.end(id).await?;
+    pub(crate) async fn end(&mut self, id: Option<String>) -> Result<(), Failure> {
+        let id = self.id_or_only(id, &[Phase::Collecting, Phase::Live]).await?;
+        let grant = self.client.end(&id).await?;
         tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         self.done(&grant)
     }
@@ -425,32 +478,61 @@ impl Caller {
         }
     }
 
+    /// The named id, else that of the caller's only grant in one of `phases`.
+    async fn id_or_only(&mut self, id: Option<String>, phases: &[Phase]) -> Result<String, Failure> {
+        match id {
+            Some(id) => Ok(id),
+            None => Ok(self.named_or_only(None, phases).await?.id),
+        }
+    }
+
     /// The named grant, else the caller's only one in one of `phases`.
     async fn named_or_only(&mut self, id: Option<String>, phases: &[Phase]) -> Result<GrantView, Failure> {
         if let Some(id) = id {
             return Ok(self.client.show(&id).await?);
         }
-        let me = self.client.whoami().await?.name;
-        let mut mine = self.client.list(false, 1000).await?.grants;
-        mine.retain(|grant| grant.requester == me);
-        let (mut fitting, other): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase));
-        match (fitting.pop(), fitting.is_empty(), other.into_iter().find(|grant| grant.phase == Phase::Pending)) {
-            (Some(grant), true, _) => Ok(grant),
-            (Some(grant), false, _) => {
-                fitting.push(grant);
-                let each: Vec<String> =
-                    fitting.iter().map(|grant| format!("{} ({})", grant.id, sentence(grant))).collect();
-                Err(Failure::usage(
-                    format!("you have {} grants", fitting.len()),
-                    format!("name one: {}", each.join("; ")),
-                ))
-            }
-            (None, _, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
-            (None, _, None) => {
-                Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program())))
-            }
-        }
+        only(self.mine().await?, phases)
     }
+}
+
+/// The only one in one of `phases`. Several are never chosen from, and one that waits for its answer is named.
+fn only(mine: Vec<GrantView>, phases: &[Phase]) -> Result<GrantView, Failure> {
+    let (fitting, others): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase));
+    let fitting = one_of(fitting)?;
+    let pending = one_of(others.into_iter().filter(|grant| grant.phase == Phase::Pending).collect())?;
+    match (fitting, pending) {
+        (Some(grant), _) => Ok(grant),
+        (None, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
+        (None, None) => Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program()))),
+    }
+}
+
+/// The one that there is, if there is one; of several the person has to name one.
+fn one_of(mut grants: Vec<GrantView>) -> Result<Option<GrantView>, Failure> {
+    if grants.len() < 2 {
+        return Ok(grants.pop());
+    }
+    let each: Vec<String> = grants.iter().map(|grant| format!("{} ({})", grant.id, sentence(grant))).collect();
+    Err(Failure::usage(format!("you have {} grants", grants.len()), format!("name one: {}", each.join("; "))))
+}
+
+/// Why somebody may request nothing, and what to do about it.
+fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>) -> (String, String) {
+    let groups: Vec<String> = list.groups.iter().map(|group| safe_name(group)).collect();
+    let place = cluster.map_or(String::new(), |cluster| format!(" in cluster {}", safe_name(cluster)));
+    let closed = list.closed.iter().map(|closed| {
+        let by: Vec<String> = closed.by.iter().map(|sentence| safe(sentence)).collect();
+        format!("; the rule `{}` is closed to you: {}", safe(&closed.rule), by.join("; "))
+    });
+    let why = match (groups.as_slice(), list.closed.as_slice()) {
+        ([], _) => ", for you are in no group".to_owned(),
+        (groups, []) => format!(", for no rule is for any of your groups ({})", groups.join(", ")),
+        _ => closed.collect(),
+    };
+    (
+        format!("you may request nothing{place}{why}"),
+        "ask your platform team for a rule, or for a group that one is for".to_owned(),
+    )
 }
 
 /// Becomes the command, so its exit code is the command's.

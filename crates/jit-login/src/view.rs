@@ -9,7 +9,10 @@ use jit_core::grant::Phase;
 use jit_core::grant::policy::Outcome;
 use jit_core::rbac::risk::Severity;
 use jit_core::rbac::role::Rule;
-use jit_wire::{CameInView, DecisionView, DrainingView, FindingView, GrantView, StepView, TriedView};
+use jit_wire::{
+    CameInView, DecisionView, DrainingView, EntitlementList, EntitlementView, FindingView, GrantView, NeedView,
+    StepView, TriedView,
+};
 use serde_json::Value;
 
 use crate::failure::closed;
@@ -365,12 +368,16 @@ fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
 /// What policy would say.
 pub(crate) fn explained(decision: &DecisionView) -> String {
     let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
+    let needs: String = match decision.needs.as_slice() {
+        [] => String::new(),
+        needs => format!(", if you also give:{}", needs.iter().map(needed).collect::<String>()),
+    };
     let answer = match decision.outcome {
         Outcome::Ask => {
             let who = lacking(&decision.steps);
-            format!("{} may be asked for{rule}\n{who} would have to agree", paint("yes:", GREEN))
+            format!("{} may be asked for{rule}{needs}\n{who} would have to agree", paint("yes:", GREEN))
         }
-        Outcome::PreApproved => format!("{} given without asking anybody{rule}", paint("yes:", GREEN)),
+        Outcome::PreApproved => format!("{} given without asking anybody{rule}{needs}", paint("yes:", GREEN)),
         Outcome::Deny => {
             let no = match decision.rule.as_deref() {
                 Some(rule) => format!("no rule allows it; nearest is the rule `{}`", safe(rule)),
@@ -391,6 +398,96 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
         parts.push(decision.tried.iter().map(tried).collect::<Vec<_>>().join("\n"));
     }
     parts.join("\n\n")
+}
+
+/// A line of what a request has to say still, and by which option.
+fn needed(need: &NeedView) -> String {
+    let option = match &need.field {
+        Some(field) => format!("--field {}=VALUE", safe_name(field)),
+        None => "--reason TEXT".to_owned(),
+    };
+    format!("\n- {} ({option})", safe(&need.says))
+}
+
+/// What `can` shows: a table, or where the terminal is too narrow for one, some lines an entitlement; below it what
+/// does not fit in a cell.
+pub(crate) fn entitlements(list: &EntitlementList, width: Option<usize>) -> String {
+    const HEADINGS: [&str; 7] = ["RULE", "CLUSTERS", "NAMESPACES", "ROLES", "LONGEST", "APPROVAL", "REQUIRED"];
+    let rows: Vec<Vec<String>> = list.entitlements.iter().map(entitlement_row).collect();
+    let drawn = table(&HEADINGS, rows.clone(), false);
+    let widest = drawn.lines().map(|line| line.chars().count()).max().unwrap_or_default();
+    let fold = |text: &str| width.map_or_else(|| format!("  {text}"), |width| folded(text, width));
+    let is_too_wide = width.is_some_and(|width| widest > width);
+    let mut parts: Vec<String> = Vec::new();
+    if is_too_wide {
+        for row in &rows {
+            let (rule, cells) = row.split_first().map(|(rule, cells)| (rule.as_str(), cells)).unwrap_or_default();
+            parts.push(paint(rule, BOLD));
+            let named = HEADINGS.iter().skip(1).zip(cells);
+            parts.extend(named.map(|(heading, cell)| fold(&format!("{}: {cell}", heading.to_lowercase()))));
+        }
+    } else {
+        parts.push(drawn);
+    }
+    let mut notes: Vec<String> = Vec::new();
+    for one in &list.entitlements {
+        for note in entitlement_notes(one) {
+            let note = format!("`{}`: {note}", safe(&one.rule));
+            if !notes.contains(&note) {
+                notes.push(note);
+            }
+        }
+    }
+    notes.extend(list.closed.iter().map(|closed| {
+        let by: Vec<String> = closed.by.iter().map(|sentence| safe(sentence)).collect();
+        format!("`{}`: closed to you: {}", safe(&closed.rule), by.join("; "))
+    }));
+    if !notes.is_empty() {
+        parts.push(String::new());
+        parts.extend(notes.iter().map(|note| fold(note)));
+    }
+    parts.join("\n")
+}
+
+fn entitlement_row(one: &EntitlementView) -> Vec<String> {
+    let words = |words: &[String]| words.iter().map(|word| safe(word)).collect::<Vec<_>>().join(", ");
+    let exact = (!one.rules.is_empty()).then(|| "(exact rules)".to_owned());
+    let roles: Vec<String> = (!one.roles.is_empty()).then(|| words(&one.roles)).into_iter().chain(exact).collect();
+    let required = one.needs.iter().filter(|need| need.required);
+    let required: Vec<String> =
+        required.map(|need| need.field.as_deref().map_or("reason".to_owned(), safe_name)).collect();
+    vec![
+        safe(&one.rule),
+        words(&one.clusters),
+        if one.namespaces.is_empty() { "(all)".to_owned() } else { words(&one.namespaces) },
+        roles.join(", "),
+        safe(&one.max_duration),
+        if one.steps.is_empty() { "none, pre-approved".to_owned() } else { lacking(&one.steps) },
+        required.join(", "),
+    ]
+}
+
+/// What a row of `can` has no cell for.
+fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
+    let mut notes: Vec<String> = one.except.iter().map(|sentence| safe(sentence)).collect();
+    // That a reason is wanted stands in the table.
+    let needs = one.needs.iter().filter(|need| need.field.is_some() || need.says != "a reason");
+    notes.extend(needs.map(|need| format!("{}{}", safe(&need.says), if need.required { "" } else { " (optional)" })));
+    if one.max_total != one.max_duration {
+        notes.push(format!("may be extended to {}", safe(&one.max_total)));
+    }
+    if let Some(within) = &one.start_within {
+        notes.push(format!("may begin up to {} ahead", safe(within)));
+    }
+    if let Some(glass) = &one.break_glass {
+        let after = glass.after.as_deref().map_or("at once".to_owned(), |after| format!("after {}", safe(after)));
+        notes.push(format!("break-glass: {after}, for at most {}, reviewed afterwards", safe(&glass.max_duration)));
+    }
+    if !one.by_risk.is_empty() {
+        notes.push(format!("if the role has such a risk, also {}", lacking(&one.by_risk)));
+    }
+    notes.extend(one.rules.iter().map(|rule| format!("exact rules below: {}", safe(&rule.to_string()))));
+    notes
 }
 
 /// What the cluster would say to an object.

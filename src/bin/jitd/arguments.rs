@@ -13,10 +13,24 @@ use crate::policy::PolicyVerb;
 use crate::print::Output;
 
 #[derive(Parser)]
-#[command(name = "jitd", version, about = "Approval-gated, minutes-long client certificates for Kubernetes")]
+#[command(name = "jitd", version, max_term_width = 100)]
+#[command(about = "Certificate authority for approved, short-lived access to Kubernetes clusters")]
+#[command(after_help = "\
+Examples:
+  jitd init
+  jitd check
+  jitd doctor
+  jitd manifest prod | kubectl apply -f -")]
 pub(crate) struct Arguments {
-    /// The configuration.
-    #[arg(long, short, global = true, default_value = "/etc/jitd/config.yaml", value_name = "FILE")]
+    /// The configuration file.
+    #[arg(
+        long,
+        short,
+        global = true,
+        default_value = "/etc/jitd/config.yaml",
+        value_name = "FILE",
+        help_heading = "Global options"
+    )]
     pub(crate) config: PathBuf,
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -24,85 +38,138 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Serve until SIGTERM; SIGHUP reads the policy and the guardrails again.
+    /// Run the daemon until SIGTERM; SIGHUP reloads the policy and the guardrails.
+    #[command(after_help = "\
+Examples:
+  jitd serve
+  jitd --config ./config.yaml serve")]
     Serve,
-    /// Say everything that is wrong with the configuration and the policy, or with a cluster.
+    /// Check the configuration and the policy, or a cluster, and report every fault.
     ///
-    /// Exit code 3 when a test of the policy's own fails.
+    /// Exit code 3 when one of the policy's own tests fails.
+    #[command(after_help = "\
+Examples:
+  jitd check
+  jitd check --cluster
+  jitd check --cluster prod -o json")]
     Check {
-        /// Ask the cluster of this name, or every one, whether it is as `jitd manifest` has it; needs the authority's key.
+        /// Check whether the cluster of this name, or every one, matches `jitd manifest`; needs the authority's key.
         #[arg(long, value_name = "NAME", num_args = 0..=1)]
         cluster: Option<Option<String>>,
-        /// How what was found in a cluster is printed.
+        /// Output format of the cluster check.
         #[arg(long, short, default_value = "text", value_enum, requires = "cluster")]
         output: Output,
     },
-    /// The first run: write the configuration and a policy, make the authorities, and say what is left to do.
+    /// Set up this host: write the configuration and a policy, create the authorities, and list the next steps.
     ///
-    /// An authority is made for every cluster that has none. What is there already is left as it is.
+    /// Creates an authority for every cluster that has none. Existing files and authorities are left unchanged.
+    #[command(after_help = "\
+Examples:
+  jitd init
+  jitd init --cluster prod --kubeconfig admin.kubeconfig \\
+    --requesters payments-oncall --approvers payments-leads \\
+    -n payments --role view")]
     Init(crate::init::Wanted),
-    /// Look for the usual mistakes on this host and in its clusters, and say how each is mended.
+    /// Check this host and its clusters for common mistakes, and say how to fix each.
     ///
-    /// Exit code 1 when there is one. Changes nothing and needs no daemon.
+    /// Exit code 1 when there is a mistake. Changes nothing and needs no daemon.
+    #[command(after_help = "\
+Examples:
+  jitd doctor
+  jitd doctor -o json")]
     Doctor {
-        /// How what was found is printed.
+        /// Output format.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
-    /// Look at a cluster's certificate authority, or renew it.
+    /// Show or renew the certificate authority of a cluster.
+    #[command(after_help = "\
+Examples:
+  jitd ca show prod
+  jitd ca renew prod")]
     Ca {
         #[command(subcommand)]
         verb: CaVerb,
     },
-    /// Print what an administrator applies to the cluster: `jitd manifest CLUSTER | kubectl apply -f -`.
+    /// Print the objects that an administrator applies to a cluster.
+    #[command(after_help = "\
+Examples:
+  jitd manifest prod | kubectl apply -f -")]
     Manifest {
         /// The cluster's name in the configuration.
         cluster: String,
     },
-    /// Test, explain and compare policies; no daemon and no cluster is asked.
+    /// Test, explain and compare policies; asks no daemon and no cluster.
+    #[command(after_help = "\
+Examples:
+  jitd policy test
+  jitd policy who-can view -n payments")]
     Policy {
         #[command(subcommand)]
         verb: PolicyVerb,
     },
-    /// Give nothing until `jitd resume`; what is live goes on to its end.
+    /// Grant nothing new until `jitd resume`; live access continues to its end.
     ///
-    /// Nothing is asked for, collected, taken without an answer or made longer, also after a restart. What is live goes on to its end, its certificates are renewed inside the window, and ending,
-    /// revoking, denying, approving, reviewing and listing go on. For root and the people of `admins`.
+    /// No request, collection, break-glass or extension is accepted, also after a restart. Live access continues to its
+    /// end and its certificates are renewed. Ending, revoking, denying, approving, reviewing and listing continue. For
+    /// root and members of `admins`.
+    #[command(after_help = "\
+Examples:
+  jitd drain --reason \"maintenance until 18:00\"")]
     Drain {
-        /// Why; everybody who is refused meanwhile reads it.
+        /// The reason; everybody who is refused in the meantime reads it.
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
         #[command(flatten)]
         admin: AdminSocket,
     },
-    /// Give again after `jitd drain`.
+    /// End a drain, so that requests are accepted again.
     ///
-    /// What was approved meanwhile can be collected, if its time to be collected is not
-    /// over. For root and the people of `admins`.
+    /// What was approved during the drain can be collected, if its time to be collected is not over. For root and members
+    /// of `admins`.
+    #[command(after_help = "\
+Examples:
+  jitd resume")]
     Resume {
         #[command(flatten)]
         admin: AdminSocket,
     },
-    /// Take away every grant that is meant, whatever its phase.
+    /// Revoke grants: by id, of a person, in a cluster, or all.
     ///
-    /// What is live is ended and proved denied, what waits is closed and can't be collected any more. Exit code 1 when not all of it is proved yet; the daemon goes on with
-    /// the rest by itself, for ever. For root and the people of `admins`.
+    /// Ends live access and proves that it is denied; closes requests that wait. Exit code 1 when not all of it is proved
+    /// yet; the daemon continues with the rest. For root and members of `admins`.
+    #[command(after_help = "\
+Examples:
+  jitd revoke 7k3m --reason \"the incident is over\"
+  jitd revoke --person alice --reason \"laptop lost\"
+  jitd revoke --person alice --cluster prod --reason \"laptop lost\"")]
     Revoke(Revoke),
-    /// Copy the trail to a new file, also while the daemon serves, and check the copy.
+    /// Copy the audit trail to a new file, also while the daemon runs, and verify the copy.
     ///
     /// For root and the daemon's account.
+    #[command(after_help = "\
+Examples:
+  jitd backup /var/backups/trail.db")]
     Backup {
-        /// The copy, in a folder that nobody else can write, or one like /tmp; nothing may be there yet.
+        /// The copy, in a folder that nobody else can write, or one like /tmp; the file must not exist.
         file: PathBuf,
     },
-    /// Check or export the trail.
+    /// Verify or export the audit trail.
+    #[command(after_help = "\
+Examples:
+  jitd audit verify
+  jitd audit export > trail.jsonl")]
     Audit {
         #[command(subcommand)]
         verb: AuditVerb,
     },
-    /// Print what a shell reads to complete the words of `jitd`.
+    /// Print a shell's completion script.
+    #[command(after_help = "\
+Examples:
+  source <(jitd completion bash)
+  jitd completion zsh > /usr/local/share/zsh/site-functions/_jitd")]
     Completion {
-        /// For which shell.
+        /// The shell.
         shell: Shell,
     },
     /// Print the source of a manual page.
@@ -126,42 +193,56 @@ pub(crate) enum Topic {
 
 #[derive(Subcommand)]
 pub(crate) enum CaVerb {
-    /// Show what there is and how long it lasts.
+    /// Show a cluster's authority and when it expires.
+    #[command(after_help = "\
+Examples:
+  jitd ca show prod")]
     Show {
         /// The cluster's name in the configuration.
         cluster: String,
     },
-    /// Make a new issuing certificate with the root key; the daemon takes it up by itself.
+    /// Issue a new issuing certificate with the root key; the daemon picks it up by itself.
     ///
-    /// A key in a credential or
-    /// in a token is kept; one in a file is made anew.
+    /// A key in a credential or in a token is kept; a key in a file is replaced.
+    #[command(after_help = "\
+Examples:
+  jitd ca renew prod
+  jitd ca renew prod --root-key /media/usb/root.key")]
     Renew {
         /// The cluster's name in the configuration.
         cluster: String,
-        /// The root key, when it does not lie in the authority's folder.
+        /// The root key, if it is not in the authority's folder.
         #[arg(long, value_name = "FILE")]
         root_key: Option<PathBuf>,
-        /// Life of the issuing certificate in days.
+        /// Validity of the issuing certificate in days.
         #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
         issuing_days: u16,
-        /// Make a new key in the credential too; the daemon takes that up when it is restarted.
+        /// Replace the key in the credential too; the daemon picks it up when it is restarted.
         #[arg(long)]
         new_key: bool,
     },
-    /// Move the issuing key from the file into a credential of systemd's, sealed to this host.
+    /// Move the issuing key from its file into a systemd credential, sealed to this host.
     ///
-    /// Asks for a change of
-    /// the configuration, and takes the plain key away when it is called again after that.
+    /// Asks for a change of the configuration, and removes the plain key when it is called again after that.
+    #[command(after_help = "\
+Examples:
+  jitd ca seal prod")]
     Seal {
         /// The cluster's name in the configuration.
         cluster: String,
     },
     /// Print a request for an issuing certificate, to be signed by your own PKI.
+    #[command(after_help = "\
+Examples:
+  jitd ca csr prod > prod.csr")]
     Csr {
         /// The cluster's name in the configuration.
         cluster: String,
     },
-    /// Take the signed issuing certificate, with everything above it up to the root.
+    /// Import the signed issuing certificate, with every certificate above it up to the root.
+    #[command(after_help = "\
+Examples:
+  jitd ca import prod chain.pem")]
     Import {
         /// The cluster's name in the configuration.
         cluster: String,
@@ -172,13 +253,20 @@ pub(crate) enum CaVerb {
 
 #[derive(Subcommand)]
 pub(crate) enum AuditVerb {
-    /// Check every line, its place in the chain, and that it may follow the ones before it.
+    /// Verify every line, its place in the hash chain, and that it may follow the lines before it.
+    #[command(after_help = "\
+Examples:
+  jitd audit verify
+  jitd audit verify --file trail.jsonl")]
     Verify {
         /// Exported lines instead of this host's trail, `-` for stdin; needs no configuration.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
     /// Print every line as it is stored.
+    #[command(after_help = "\
+Examples:
+  jitd audit export > trail.jsonl")]
     Export,
 }
 
@@ -187,6 +275,28 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    /// The command lines below `Examples:` of this verb and of those below it; a backslash goes on in the next line.
+    fn examples(command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", "");
+        let below = help.split("Examples:\n").nth(1).unwrap_or_default();
+        let own = below.lines().take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned());
+        own.chain(command.get_subcommands().flat_map(examples)).collect()
+    }
+
+    #[test]
+    fn every_example_of_a_help_can_be_meant() {
+        for example in examples(&Arguments::command()) {
+            let call = example.trim_start_matches("source <(").split(['>', '|', ')']).next().unwrap();
+            // Double quotes keep words together.
+            let words = call.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect(),
+                _ => vec![part.to_owned()],
+            });
+            let parsed = Arguments::try_parse_from(words.collect::<Vec<_>>());
+            assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
+        }
+    }
 
     #[test]
     fn the_command_line_contradicts_itself_nowhere() {

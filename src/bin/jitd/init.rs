@@ -35,52 +35,52 @@ use self::files::Fate;
 /// What may be said on the command line; what is not is asked on a terminal.
 #[derive(Args)]
 pub(crate) struct Wanted {
-    /// What access is given to: the cluster's name, as people will type it.
+    /// The cluster's name, as people will type it.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
     /// The URL of its API server.
     #[arg(long, value_name = "URL", conflicts_with = "kubeconfig")]
     server: Option<String>,
-    /// The certificate of the authority that signed the API server's, in PEM.
+    /// The CA certificate of the API server, in PEM.
     #[arg(long, value_name = "FILE", conflicts_with = "kubeconfig")]
     server_ca: Option<PathBuf>,
-    /// A kubeconfig to take the server and its authority from; the credential in it is not looked at.
+    /// A kubeconfig to read the server and its CA from; the credential in it is not used.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The context of that kubeconfig, when it is not the current one.
+    /// The context of that kubeconfig, if it is not the current one.
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     context: Option<String>,
-    /// Who made the cluster, for what is said about trust.
+    /// The Kubernetes distribution, for the instructions about trust.
     #[arg(long, value_enum)]
     distribution: Option<Distribution>,
-    /// This bastion's name; without it the host's.
+    /// This bastion's name [default: the host's name].
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// The group of this host that may ask.
+    /// The group on this host that may request access.
     #[arg(long, value_name = "GROUP")]
     requesters: Option<String>,
-    /// The group of this host that has to agree.
+    /// The group on this host that approves requests.
     #[arg(long, value_name = "GROUP")]
     approvers: Option<String>,
-    /// A namespace that access is given in; may be repeated.
+    /// A namespace that may be requested; may be repeated.
     #[arg(long, short, value_name = "NAMESPACE")]
     namespace: Vec<String>,
-    /// A ClusterRole that is given, or role/NAME for a Role of the namespace; may be repeated.
+    /// A ClusterRole that may be requested, or role/NAME for a Role of the namespace; may be repeated.
     #[arg(long, value_name = "ROLE")]
     role: Vec<String>,
-    /// Where the trail and the authorities are kept; without it /var/lib/jitd.
+    /// The folder of the audit trail and the authorities [default: /var/lib/jitd].
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
-    /// Where the daemon listens; without it /run/jitd/api.sock.
+    /// The socket that the daemon listens on [default: /run/jitd/api.sock].
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Life of the issuing certificate in days.
+    /// Validity of the issuing certificate in days.
     #[arg(long, default_value_t = 30, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=365))]
     issuing_days: u16,
-    /// Life of the root certificate in years.
+    /// Validity of the root certificate in years.
     #[arg(long, default_value_t = 10, value_name = "YEARS", value_parser = clap::value_parser!(u16).range(1..=30))]
     root_years: u16,
-    /// How what was made is printed.
+    /// Output format.
     #[arg(long, short, default_value = "text", value_enum)]
     output: Output,
 }

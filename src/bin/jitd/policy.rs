@@ -29,30 +29,48 @@ use crate::print::{self, Output, say};
 use crate::{CLOCK, Failure, not_meant, read, runtime};
 
 #[derive(Subcommand)]
-#[command(
-    after_help = "Exit codes: 0 yes, or all is as it should be · 1 our failure · 2 usage or faults in the files · \
-3 no: a test failed, it is denied, nobody may, there are differences"
-)]
+#[command(after_help = "\
+Examples:
+  jitd policy test
+  jitd policy who-can view -n payments
+
+Exit codes:
+  0  yes, or everything is as expected
+  1  our failure
+  2  usage, or faults in the files
+  3  no: a test failed, it is denied, nobody may, there are differences")]
 pub(crate) enum PolicyVerb {
-    /// Ask the questions under `tests:` and compare the answers; exit code 3 when one is not as expected.
+    /// Run the tests under `tests:` of a policy; exit code 3 when one fails.
+    #[command(after_help = "\
+Examples:
+  jitd policy test
+  jitd policy test --policy new.yaml")]
     Test {
         #[command(flatten)]
         files: Files,
-        /// How the results are printed.
+        /// Output format.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
-    /// Say what the policy answers to a request, and which rules came near; exit code 3 when it is denied.
+    /// Show how the policy answers a request, and which rules came near; exit code 3 when it is denied.
+    #[command(after_help = "\
+Examples:
+  jitd policy explain --as alice --cluster prod -n payments \\
+    --role view --for 10m --reason \"INC-42\"")]
     Explain {
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
         request: Box<Request>,
-        /// How the answer is printed.
+        /// Output format.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
-    /// List who may ask for a role in a place, on which terms, and what closes it; exit code 3 when nobody may.
+    /// List who may request a role, on which terms, and what denies it; exit code 3 when nobody may.
+    #[command(after_help = "\
+Examples:
+  jitd policy who-can view -n payments
+  jitd policy who-can node-reader --cluster-wide --cluster prod")]
     WhoCan {
         #[command(flatten)]
         files: Files,
@@ -64,16 +82,19 @@ pub(crate) enum PolicyVerb {
         cluster: Option<ClusterName>,
         #[command(flatten)]
         place: Place,
-        /// How the list is printed.
+        /// Output format.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
     /// Show who gains (+), loses (-) or gets other terms (~) by a new policy; exit code 3 when anything differs.
     ///
-    /// Each line is true of a witness, a namespace that both policies were asked about. Not seen: people in several
-    /// groups, but for a group together with one of a denial; namespaces that patterns of several rules are about;
-    /// which texts two regular expressions let through. Those, and what guardrails ask for by risk, are compared as
-    /// they are written. When the rules differ and no line shows it, that is told.
+    /// Each line holds for at least one namespace that both policies were asked about. The comparison does not see
+    /// people in several groups (except a group together with a group of a denial), namespaces that match patterns of
+    /// several rules, or which texts two regular expressions accept. These, and the approvals that guardrails require
+    /// by risk, are compared as text. If the rules differ and no line shows it, a message says so.
+    #[command(after_help = "\
+Examples:
+  jitd policy diff /etc/jitd/policy.yaml new.yaml")]
     Diff {
         /// The policy before.
         old: PathBuf,
@@ -85,13 +106,17 @@ pub(crate) enum PolicyVerb {
         /// The guardrails after [default: guardrails.yaml beside the policy, if there is one].
         #[arg(long, value_name = "FILE")]
         new_guardrails: Option<PathBuf>,
-        /// How the differences are printed.
+        /// Output format.
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
     /// Print the JSON Schema of a file, for editors.
+    #[command(after_help = "\
+Examples:
+  jitd policy schema
+  jitd policy schema guardrails")]
     Schema {
-        /// Of which file.
+        /// The file.
         #[arg(default_value = "policy", value_enum)]
         file: SchemaOf,
     },
@@ -106,10 +131,10 @@ pub(crate) enum SchemaOf {
 /// Which files: those of the configuration, or others.
 #[derive(Args)]
 pub(crate) struct Files {
-    /// This policy instead of the configuration's.
+    /// Use this policy instead of the configured one.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// … with these guardrails [default: guardrails.yaml beside it, if there is one].
+    /// The guardrails for --policy [default: guardrails.yaml beside it, if there is one].
     #[arg(long, value_name = "FILE", requires = "policy")]
     guardrails: Option<PathBuf>,
 }
@@ -117,10 +142,10 @@ pub(crate) struct Files {
 /// A request as `jit-login request` has it, of somebody.
 #[derive(Args)]
 pub(crate) struct Request {
-    /// Who asks.
+    /// The requester.
     #[arg(long = "as", value_name = "PERSON", value_parser = word::<PersonName>)]
     person: PersonName,
-    /// A group that they are in, instead of those that the configuration and the host know; may be repeated.
+    /// A group of the requester, instead of those that the configuration and the host know; may be repeated.
     #[arg(long = "group", short, value_name = "GROUP")]
     groups: Vec<String>,
     /// The cluster.
@@ -131,25 +156,25 @@ pub(crate) struct Request {
     /// A ClusterRole, or role/NAME for a Role of the namespace.
     #[arg(long, value_parser = word::<RoleRef>, required_unless_present = "verbs", conflicts_with = "verbs")]
     role: Option<RoleRef>,
-    /// Exactly these verbs instead of a role, such as get,list.
+    /// Only these verbs, instead of a role, such as get,list.
     #[arg(long = "verb", value_name = "VERBS", value_delimiter = ',', requires = "resources")]
     verbs: Vec<String>,
-    /// … on these resources, such as pods,pods/log,deployments.apps.
+    /// The resources for --verb, such as pods,pods/log,deployments.apps.
     #[arg(long = "resource", value_name = "RESOURCES", value_delimiter = ',', requires = "verbs")]
     resources: Vec<String>,
-    /// … of these names only.
+    /// Only the resources with these names.
     #[arg(long = "name", value_name = "NAMES", value_delimiter = ',', requires = "verbs")]
     names: Vec<String>,
     /// How long the access lasts, such as 15m.
     #[arg(long = "for", value_name = "DURATION", value_parser = word::<Window>)]
     window: Window,
-    /// Why.
+    /// The reason.
     #[arg(long, value_name = "TEXT", value_parser = word::<Reason>)]
     reason: Reason,
-    /// What else the policy wants to know; may be repeated.
+    /// A field that the policy asks for; may be repeated.
     #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
     fields: Vec<(FieldName, FieldValue)>,
-    /// Only from then on, such as 2026-12-24T22:30:00Z.
+    /// When the access begins, such as 2026-12-24T22:30:00Z.
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
 }
@@ -157,14 +182,14 @@ pub(crate) struct Request {
 /// Where access is to hold, and what is known about that.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The namespaces, several with commas.
+    /// The namespaces, separated by commas.
     #[arg(short, long = "namespace", value_name = "NS", value_delimiter = ',', value_parser = word::<Namespace>,
         required_unless_present = "cluster_wide", conflicts_with = "cluster_wide")]
     namespaces: Vec<Namespace>,
-    /// The whole cluster.
+    /// The whole cluster instead of namespaces.
     #[arg(long)]
     cluster_wide: bool,
-    /// A label of a namespace, `NS:` alone when it has none; may be repeated. Labels that are not told are unknown.
+    /// A label of a namespace, `NS:` alone when it has none; may be repeated. Labels that are not given count as unknown.
     #[arg(long = "label", value_name = "NS:KEY=VALUE", value_parser = label)]
     labels: Vec<(Namespace, Option<(String, String)>)>,
 }

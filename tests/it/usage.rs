@@ -1,0 +1,265 @@
+//! What is said to somebody who wrote a command wrong, and the examples in every help: they parse, and do what they say.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use crate::bastion::{ALICE, BOB, Bastion, Options, Person, text};
+use crate::console::Console;
+use crate::plane::{Plane, root};
+
+fn said(bastion: &Bastion<'_>, person: Person, words: &[&str]) -> (Option<i32>, String, String) {
+    let done = bastion.login(person, words);
+    (done.status.code(), text(&done.stdout), text(&done.stderr))
+}
+
+/// A request of alice's in this namespace, and its id.
+fn asked(bastion: &Bastion<'_>, namespace: &str) -> String {
+    let words = ["request", "play", "-n", namespace, "--role", "view", "--for", "5m", "--reason", "INC-1", "--no-wait"];
+    let (code, id, err) = said(bastion, ALICE, &words);
+    assert_eq!(code, Some(0), "{err}");
+    id.trim().to_owned()
+}
+
+/// Who names nothing to revoke is shown every way to name it, the one that takes most away last.
+#[test]
+fn revoking_nothing_in_particular_does_not_lead_to_revoking_everything() {
+    for words in [&["revoke"][..], &["revoke", "--reason", "x"]] {
+        let done = Command::new(root().join("bin/jitd")).args(words).env("JITD_ADMIN_SOCKET", "/x").output().unwrap();
+        assert_eq!(done.status.code(), Some(2));
+        let err = text(&done.stderr);
+        assert!(err.contains("<ID|--person <NAME>|--cluster <NAME>|--all>"), "{err}");
+        assert!(!err.contains("--socket"), "{err}");
+    }
+}
+
+/// An operator revokes one grant by the beginning of its id, and no other; a beginning of several is refused with all of them.
+#[test]
+fn an_operator_revokes_by_id() {
+    let bastion = Bastion::start();
+    let (one, other) = (asked(&bastion, &bastion.ns), asked(&bastion, &bastion.shop));
+    let revoke = |id: &str| bastion.jitd(&["revoke", id, "--reason", "over", "--yes"]);
+    let common = one.chars().zip(other.chars()).take_while(|(one, other)| one == other).count();
+    let done = revoke(&one[..=common]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let phase = |id: &str| bastion.get(ALICE, &format!("/v1/grants/{id}")).1["phase"].as_str().unwrap().to_owned();
+    assert_eq!(phase(&other), "pending");
+    assert_ne!(phase(&one), "pending");
+    let over = revoke(&one);
+    assert!(!over.status.success() && text(&over.stderr).contains("no grant"), "{}", text(&over.stderr));
+    let nothing = bastion.jitd(&["revoke", "zzzz", "--reason", "over", "--yes"]);
+    assert!(!nothing.status.success(), "{}", text(&nothing.stdout));
+    assert_eq!(phase(&other), "pending");
+    let both = bastion.jitd(&["revoke", &other, "--all", "--reason", "over", "--yes"]);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
+}
+
+/// What is missing is called by its name, and nothing that is there already is called missing.
+#[test]
+fn a_request_without_its_parts_is_told_which() {
+    let bastion = Bastion::start();
+    let (code, _, err) = said(&bastion, ALICE, &["request"]);
+    assert_eq!(code, Some(2));
+    for part in [
+        "<CLUSTER>",
+        "--namespace <NS>|--cluster-wide",
+        "--role <ROLE>|--verb <VERBS>",
+        "--for <DURATION>",
+        "--reason <TEXT>",
+    ] {
+        assert!(err.contains(part), "{part}: {err}");
+    }
+    assert!(!err.contains("--socket") && !err.contains("nothing was sent"), "{err}");
+    let (_, _, err) = said(&bastion, ALICE, &["deny"]);
+    assert!(err.contains("Usage: jit-login deny --reason <TEXT> <ID>"), "{err}");
+    let words = ["request", "play", "-n", "A B", "--role", "view", "--for", "5m", "--reason", "x"];
+    let (code, _, err) = said(&bastion, ALICE, &words);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("hint: `jit-login help request`") && !err.contains("nothing was sent"), "{err}");
+}
+
+/// `run` without `--` is told where the two dashes go.
+#[test]
+fn a_command_without_dashes_is_told_where_they_go() {
+    let bastion = Bastion::start();
+    for (words, hint) in [
+        (
+            &["run", "kubectl", "get", "pods"][..],
+            "hint: write the command after `--`: `jit-login run -- kubectl get pods`",
+        ),
+        (&["run", "kubectl"], "hint: write the command after `--`: `jit-login run -- kubectl`"),
+    ] {
+        let (code, _, err) = said(&bastion, ALICE, words);
+        assert_eq!(code, Some(2));
+        assert!(err.contains(hint), "{err}");
+    }
+    for words in [&["run", "7k3m"][..], &["run", "--role", "x"], &["run"]] {
+        let (code, _, err) = said(&bastion, ALICE, words);
+        assert!(code == Some(2) && !err.contains("write the command"), "{err}");
+    }
+}
+
+/// `help` is a command, as it is git's and kubectl's.
+#[test]
+fn help_is_a_command() {
+    let bastion = Bastion::start();
+    assert_eq!(said(&bastion, ALICE, &["help"]).1, said(&bastion, ALICE, &["--help"]).1);
+    assert_eq!(said(&bastion, ALICE, &["help", "deny"]).1, said(&bastion, ALICE, &["deny", "--help"]).1);
+}
+
+/// One letter is enough where only one grant begins with it; of several each is named.
+#[test]
+fn an_id_is_called_by_any_unique_beginning() {
+    let bastion = Bastion::start();
+    let mut ids = vec![asked(&bastion, &bastion.ns)];
+    assert_eq!(said(&bastion, BOB, &["show", &ids[0][..1], "-o", "name"]).1.trim(), ids[0]);
+    // Over, it is found as well.
+    assert_eq!(said(&bastion, ALICE, &["withdraw", &ids[0][..2]]).0, Some(0));
+    assert_eq!(said(&bastion, ALICE, &["show", &ids[0][..1], "-o", "name"]).1.trim(), ids[0]);
+    // There are 32 letters, so two of 33 begin alike.
+    let mut shared = None;
+    for _ in 0..33 {
+        let id = asked(&bastion, &bastion.ns);
+        shared = ids.iter().find(|other| other[..1] == id[..1]).map(|other| (other.clone(), id.clone()));
+        said(&bastion, ALICE, &["withdraw", &id]);
+        ids.push(id);
+        if shared.is_some() {
+            break;
+        }
+    }
+    let (one, other) = shared.unwrap();
+    let (code, _, err) = said(&bastion, ALICE, &["show", &one[..1]]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("ambiguous-id") && err.contains(&one) && err.contains(&other), "{err}");
+}
+
+/// One rule for which grant is meant: the only one; of several none is taken, and each is named.
+#[test]
+fn of_several_grants_none_is_taken_silently() {
+    let bastion = Bastion::start();
+    let verbs: [&[&str]; 7] = [
+        &["run", "--", "true"],
+        &["shell"],
+        &["extend", "--for", "1m", "--reason", "INC-1"],
+        &["kubeconfig"],
+        &["wait"],
+        &["end"],
+        &["break-glass", "--reason", "INC-1"],
+    ];
+    let each_names = |ids: &[&String], verbs: &[&[&str]]| {
+        for verb in verbs {
+            let (code, _, err) = said(&bastion, ALICE, verb);
+            assert_eq!(code, Some(2), "{verb:?}: {err}");
+            assert!(err.contains("you have 2 grants") && ids.iter().all(|id| err.contains(*id)), "{verb:?}: {err}");
+        }
+    };
+    let (one, other) = (asked(&bastion, &bastion.ns), asked(&bastion, &bastion.shop));
+    each_names(&[&one, &other], &verbs);
+    each_names(&[&one, &other], &[&["withdraw"]]);
+    for id in [&one, &other] {
+        assert_eq!(said(&bastion, BOB, &["approve", id, "--yes"]).0, Some(0));
+        assert_eq!(said(&bastion, ALICE, &["wait", id]).0, Some(0));
+    }
+    each_names(&[&one, &other], &verbs[..6]);
+    assert_eq!(said(&bastion, ALICE, &["end", &other]).0, Some(0));
+    // The only one.
+    assert_eq!(said(&bastion, ALICE, &["run", "--", "true"]).0, Some(0));
+    let (code, out, _) = said(&bastion, ALICE, &["end"]);
+    assert!(code == Some(0) && out.contains(&one), "{out}");
+    assert_eq!(said(&bastion, ALICE, &["end"]).0, Some(2));
+}
+
+/// A request that is pending already is not made a second time by `--again`.
+#[test]
+fn again_does_not_repeat_what_is_pending() {
+    let bastion = Bastion::start();
+    let id = asked(&bastion, &bastion.ns);
+    let (code, out, err) = said(&bastion, ALICE, &["request", "--again", "--no-wait"]);
+    assert_eq!((code, out.as_str()), (Some(6), ""));
+    assert!(err.contains("the same request is pending already") && err.contains(&format!("wait {id}")), "{err}");
+    // Another one is another one.
+    assert_eq!(said(&bastion, ALICE, &["request", "--again", "--for", "4m", "--no-wait"]).0, Some(0));
+    let list = said(&bastion, ALICE, &["ls", "-o", "name"]).1;
+    assert_eq!(list.lines().count(), 2, "{list}");
+}
+
+/// The first examples of the verbs of a usual day do what they say, one after the other.
+#[test]
+fn the_examples_in_the_help_are_true() {
+    let example = |verb: &str, number: usize| {
+        let help = Command::new(root().join("bin/jit-login")).args([verb, "--help"]).output().unwrap();
+        let help = text(&help.stdout).replace("\\\n", "");
+        let examples = help.split("\nExamples:\n").nth(1).unwrap();
+        examples.lines().nth(number).unwrap().trim().replace("7k3m", "$ID")
+    };
+    let day = [
+        ("alice", example("can", 0), "", "RULE"),
+        ("alice", example("can", 1), "", "RULE"),
+        ("alice", example("explain", 0), "", "yes: may be asked for"),
+        ("alice", example("request", 0), " --no-wait", "asked: role view"),
+        ("bob", example("ls", 0), "", "pending"),
+        ("bob", example("show", 0), "", "INC-42"),
+        ("bob", example("approve", 2), "", "approved"),
+        ("alice", example("wait", 0), "", "ready"),
+        ("alice", example("run", 0), "", "No resources found"),
+        ("alice", example("run", 1), "", "NotFound"),
+        ("alice", example("kubeconfig", 1), "", "has the context"),
+        ("alice", example("kubeconfig", 2), "", "export KUBECONFIG="),
+        ("alice", example("status", 0), "", "live"),
+        ("alice", example("status", 1), "", "view"),
+        ("bob", example("events", 0), "", "requested"),
+        ("alice", example("end", 0), "", "ended (released)"),
+        ("alice", example("request", 3), " --for 9m --no-wait", "for 9m"),
+        ("bob", example("deny", 0), "", "denied"),
+        ("alice", example("whoami", 0), "", "alice on"),
+    ];
+    let block: String =
+        day.iter().map(|(who, command, more, says)| format!("{who}$ {command}{more}\n{says}\n")).collect();
+    let options = Options { policy: crate::readme::POLICY.to_owned(), ..Options::default() };
+    assert_eq!(Console::at(Bastion::with(Plane::shared(), options)).is_true(&block), day.len());
+}
+
+/// Every help has examples; no line of a help is torn, at any usual width.
+#[test]
+fn every_help_has_examples_and_no_torn_lines() {
+    let mut examples = BTreeSet::new();
+    for program in ["jit-login", "jitd"] {
+        collect_examples(program, "", &mut examples);
+    }
+    assert!(examples.len() > 60, "{examples:#?}");
+}
+
+/// The lines below `Examples:` in the help of a verb and of those below it.
+fn collect_examples(program: &str, verb: &str, examples: &mut BTreeSet<String>) {
+    let help = |columns: &str| {
+        let words = format!("stty cols {columns} rows 40; {program} {verb} --help");
+        let path = format!("{}:/usr/bin:/bin", root().join("bin").display());
+        let seen = Command::new("script").args(["-qec", &words, "/dev/null"]).env("PATH", path).output().unwrap();
+        let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
+        plain.replace_all(&text(&seen.stdout), "").replace("\r\n", "\n")
+    };
+    for columns in ["80", "100", "140"] {
+        let help = help(columns);
+        let mut lines = help.lines().peekable();
+        while let Some(line) = lines.next() {
+            // A paragraph that was wrapped twice has a short line in its middle.
+            let next = lines.peek().map_or("", |next| next.trim());
+            let begins = next.split(' ').next().unwrap_or_default().chars().count();
+            let is_prose = line.chars().count() > 20 && !line.starts_with(' ') && next.starts_with(char::is_lowercase);
+            let room = columns.parse::<usize>().unwrap().min(100).saturating_sub(line.chars().count() + 1);
+            assert!(!(is_prose && begins > 0 && begins <= room), "{program} {verb} at {columns}: {line}\n{next}");
+        }
+    }
+    let help = help("80");
+    let (_, below) = help.split_once("\nExamples:\n").unwrap_or_else(|| panic!("{program} {verb}: {help}"));
+    let found: Vec<&str> = below.lines().take_while(|line| !line.is_empty()).collect();
+    assert!(found.iter().all(|line| line.starts_with("  ")), "{found:?}");
+    assert!(found.iter().any(|line| line.contains(program)), "{found:?}");
+    examples.extend(found.iter().map(|line| line.trim().to_owned()));
+    let Some((_, list)) = help.split_once("\nCommands:\n") else { return };
+    for line in list.lines().take_while(|line| !line.is_empty()) {
+        let name = line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '));
+        if let Some(name) = name.and_then(|rest| rest.split_whitespace().next()).filter(|name| *name != "help") {
+            collect_examples(program, &format!("{verb} {name}"), examples);
+        }
+    }
+}
