@@ -13,7 +13,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::sqlite::open_what_is_there;
-use super::{Fault, Report, TrailError, log, verify_file};
+use super::{Fault, Position, Report, TrailError, log, verify_file};
 
 /// Copies the trail at `trail` to the new file `copy`, and proves the copy.
 ///
@@ -21,7 +21,7 @@ use super::{Fault, Report, TrailError, log, verify_file};
 /// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`],
 /// [`TrailError::Altered`] or [`TrailError::Incomplete`], when it was made and is so, as the trail is; then it stays, for it may
 /// be needed as evidence, and one that is only not complete can be gone on with.
-pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<Report, TrailError> {
+pub fn back_up(trail: &Path, copy: &Path, each: impl FnMut(&Position)) -> Result<Report, TrailError> {
     let failed = |why: String, hint| TrailError::Unavailable { path: copy.display().to_string(), why, hint };
     let reader = open_what_is_there(trail).map_err(|fault| fault.at(trail))?;
     let is_complete = log::is_complete(trail, &reader).map_err(|fault| fault.at(trail));
@@ -45,6 +45,6 @@ pub fn back_up(trail: &Path, copy: &Path, progress: impl FnMut(i64)) -> Result<R
         drop(std::fs::remove_file(copy));
         return Err(failed(fault.to_string(), None));
     }
-    let report = verify_file(copy, progress)?;
+    let report = verify_file(copy, each)?;
     is_complete.map(|()| report)
 }

@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::chain::{Entry, Head};
+use super::chain::{Entry, Head, Position};
 use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::project;
-use super::sqlite::{PROGRESS, open_for_reading};
+use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
 use crate::grant::{Grant, GrantId};
 
@@ -30,15 +31,21 @@ pub struct Report {
     pub open: u64,
     /// Access that nobody had agreed to and that is not reviewed yet.
     pub reviews_owed: u64,
+    /// When the first event happened; none of an empty trail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+    /// When the last event happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Timestamp>,
     /// SHA-256 of the last line, hex. Note it elsewhere: whoever has it can tell a trail that was cut.
     pub head: String,
 }
 
-/// Checks the file at `path`. `progress` is called now and then with the number of events so far.
+/// Checks the file at `path`. `each` is called with the place of every event that holds.
 ///
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Altered`]; [`TrailError::Unavailable`].
-pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report, TrailError> {
+pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Report, TrailError> {
     let mut work = || -> Result<Report, Fault> {
         let reader = open_for_reading(path)?;
         // One read transaction, so that a daemon that appends meanwhile doesn't matter.
@@ -64,9 +71,7 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
                 return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
             }
             project(&rebuilt, seq, &entry.fact)?;
-            if seq % PROGRESS == 0 {
-                progress(seq);
-            }
+            each(&checker.head.position);
         }
         for (table, content) in projections(found) {
             if !is_same(&reader, &rebuilt, content)? {
@@ -79,15 +84,16 @@ pub fn verify_file(path: &Path, mut progress: impl FnMut(i64)) -> Result<Report,
     work().map_err(|fault| fault.at(path))
 }
 
-/// Checks exported lines, wherever they lie.
+/// Checks exported lines, wherever they lie. `each` is called with the place of every event that holds.
 ///
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
-pub fn verify_lines(lines: impl BufRead, name: &Path) -> Result<Report, TrailError> {
+pub fn verify_lines(lines: impl BufRead, name: &Path, mut each: impl FnMut(&Position)) -> Result<Report, TrailError> {
     let mut checker = Checker::new().map_err(|fault| fault.at(name))?;
     for line in lines.lines() {
         let line = line.map_err(|error| Fault::System(error.to_string()).at(name))?;
         checker.next(&line).map_err(|fault| fault.at(name))?;
+        each(&checker.head.position);
     }
     Ok(checker.report())
 }
@@ -113,6 +119,8 @@ pub fn export(path: &Path, mut out: impl Write) -> Result<(), TrailError> {
 
 struct Checker {
     head: Head,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
     grants: u64,
     open: HashMap<GrantId, Grant>,
     /// The ids of those that are over.
@@ -123,7 +131,7 @@ impl Checker {
     fn new() -> Result<Self, Fault> {
         let over = beside()?;
         over.execute_batch("CREATE TABLE over (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID; BEGIN;")?;
-        Ok(Self { head: Head::beginning(), grants: 0, open: HashMap::new(), over })
+        Ok(Self { head: Head::beginning(), from: None, to: None, grants: 0, open: HashMap::new(), over })
     }
 
     fn next(&mut self, line: &str) -> Result<Entry, Fault> {
@@ -148,6 +156,8 @@ impl Checker {
             return Err(damaged("names no grant".to_owned()));
         }
         self.head = head;
+        self.from = self.from.or(Some(entry.fact.at));
+        self.to = Some(entry.fact.at);
         Ok(entry)
     }
 
@@ -164,6 +174,8 @@ impl Checker {
             grants: self.grants,
             open: count(|grant| grant.phase.is_open()),
             reviews_owed: count(Grant::owes_review),
+            from: self.from,
+            to: self.to,
             head: self.head.position.hash,
         }
     }

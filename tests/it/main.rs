@@ -15,6 +15,7 @@ mod a_minute;
 mod abuse;
 mod agent;
 mod architecture;
+mod audit;
 mod authority;
 mod bastion;
 mod callers;

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use jit_manual::Shell;
 
+use crate::audit::Noted;
 use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
@@ -253,17 +254,24 @@ Examples:
 
 #[derive(Subcommand)]
 pub(crate) enum AuditVerb {
-    /// Verify every line, its place in the hash chain, and that it may follow the lines before it.
+    /// Verify every event, its place in the hash chain, and that it may follow the events before it.
     #[command(after_help = "\
 Examples:
   jitd audit verify
-  jitd audit verify --file trail.jsonl")]
+  jitd audit verify --file trail.jsonl
+  jitd audit verify --file backup.db --head 5df6e0e2761359d30a8275058e299fcc0381534545f55cf43e41983f5d4c9456:28")]
     Verify {
-        /// Exported lines instead of this host's trail, `-` for stdin; needs no configuration.
+        /// Check exported lines (`-` for stdin) or a backup instead of this host's trail; needs no configuration.
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Check that a head noted earlier is still in the trail.
+        #[arg(long, value_name = "HASH[:NUMBER]")]
+        head: Option<Noted>,
+        /// Output format.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
     },
-    /// Print every line as it is stored.
+    /// Print every event as it is stored, a line of JSON each.
     #[command(after_help = "\
 Examples:
   jitd audit export > trail.jsonl")]

@@ -104,7 +104,9 @@ fn main() -> ExitCode {
         Verb::Resume { admin } => operate::resume(&arguments.config, admin),
         Verb::Revoke(revoke) => operate::revoke(&arguments.config, revoke),
         Verb::Backup { file } => operate::backup(&arguments.config, file),
-        Verb::Audit { verb: AuditVerb::Verify { file } } => audit::verify(&arguments.config, file.as_deref()),
+        Verb::Audit { verb: AuditVerb::Verify { file, head, output } } => {
+            audit::verify(&arguments.config, file.as_deref(), head.as_ref(), *output)
+        }
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| print::in_pieces(|out| trail::export(&config.trail(), out)))
         }

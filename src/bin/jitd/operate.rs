@@ -16,7 +16,7 @@ use jitd::files;
 use jitd::trail;
 use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
-use crate::print::{self, Form, one_line, say};
+use crate::print::{self, Form, Output, one_line, say};
 use crate::{Failure, audit, read, runtime};
 
 /// Where the daemon is operated.
@@ -142,7 +142,7 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     let report = trail::back_up(&trail, file, audit::watched())?;
     print::result(file.display().to_string())?;
     say!("copied and read again");
-    audit::show(&report)
+    audit::show(&report, Output::Text)
 }
 
 /// Calls the daemon through the operators' socket.
