@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::facts::{role_empty, surroundings};
 use super::request::would_bind;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, Giving};
 use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
 use crate::grant::refusal::Refusal;
@@ -30,23 +30,30 @@ impl Broker {
     ) -> Result<Arc<Grant>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
-        let approved = self.approved(&locked.grant(), approver, digest, less).await;
+        let grant = locked.grant();
+        let approved = self.approved(&grant, approver, digest, less).await;
+        let (approved, _giving) = match approved {
+            Ok((events, giving)) => (Ok(events), giving),
+            Err(error) => (Err(error), None),
+        };
         self.record_or_refuse(&mut locked, approver, "approve", approved).await
     }
 
-    /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes.
+    /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes. Where it gives
+    /// more time, no drain comes before it.
     async fn approved(
         &self,
         grant: &Grant,
         approver: &Person,
         digest: &str,
         less: &Narrowing,
-    ) -> Result<Vec<Event>, BrokerError> {
+    ) -> Result<(Vec<Event>, Option<Giving<'_>>), BrokerError> {
         let collect = self.times.collect.duration();
         let now = self.ledger.now();
         if let Some(extension) = extension::open(grant, now) {
             approval::may_answer(grant, approver)?;
-            return self.more_time(grant, extension, approver, digest, less).await.map(|event| vec![event]);
+            let (event, giving) = self.more_time(grant, extension, approver, digest, less).await?;
+            return Ok((vec![event], Some(giving)));
         }
         approval::may_answer(grant, approver)?;
         let reassessed = self.reassessed(grant).await?.map(|reassessed| Event::Reassessed(Box::new(reassessed)));
@@ -60,7 +67,7 @@ impl Broker {
         let mut events: Vec<Event> = reassessed.into_iter().collect();
         if *less == Narrowing::default() {
             events.push(yes);
-            return Ok(events);
+            return Ok((events, None));
         }
         let stored = || async { self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal) };
         let mut shown = match events.first() {
@@ -85,7 +92,7 @@ impl Broker {
         let others = self.beside(&grant.requester, &ask.cluster, Some(&grant.id));
         shown.together = self.together(shown.role.rules(), &ask.scope, &others, &around).await?;
         events.extend(approval::to_less(grant, yes, ask, shown));
-        Ok(events)
+        Ok((events, None))
     }
 
     /// An approver says no.

@@ -29,6 +29,8 @@ impl Broker {
         let could = self.precheck_break_glass(&grant, requester, &reason).await;
         // Held from the count of owed reviews until this one is recorded, so that nobody breaks two at once.
         let _person = self.ledger.lock_person(&grant.requester).await;
+        // And no drain between the last look at it and the record.
+        let _giving = self.giving.read().await;
         let broken = match could {
             // Once more, for another grant of the same person may have been faster.
             Ok(()) => self.broken(&grant, requester, reason).map(|event| vec![event]),

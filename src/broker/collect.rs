@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::facts::{ClusterFacts, gather_facts, resolve, role_empty};
 use super::proof::ask_until;
-use super::{Broker, BrokerError, Site};
+use super::{Broker, BrokerError, Giving, Site};
 use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::{ClusterError, Probe};
 use crate::grant::approval::{self, Approved, Facts};
@@ -141,9 +141,9 @@ impl Broker {
             circumstances: known.with(usage, self.ledger.now()),
         };
         // Once more, for the cluster may have taken its time.
-        let approved = match approval::collect(grant, csr.key(), &facts)
-            .and_then(|approved| self.ensure_not_drained().map(|()| approved))
-        {
+        let giving = self.giving().await;
+        let approved = approval::collect(grant, csr.key(), &facts).and_then(|approved| Ok((approved, giving?)));
+        let (approved, giving) = match approved {
             Ok(approved) => approved,
             Err(refusal) => {
                 drop(person);
@@ -161,7 +161,7 @@ impl Broker {
             tried.is_err() && namespace.as_ref().is_none_or(|namespace| !grant.is_lost(namespace))
         });
         if let Some((_, Err(error))) = failed {
-            drop(person);
+            drop((person, giving));
             return Err(self.not_collected(locked, error).await);
         }
         let bound = role.as_ref().and_then(|role| with_probes(grant.held_bindings(), role));
@@ -173,7 +173,7 @@ impl Broker {
             self.ledger.record(locked, &Author::Daemon, events).await?;
         }
         let intent = Event::BindIntended { binding: grant.id.binding_name() };
-        let handed_over = self.issue(locked, approved, csr, &[intent], Some(person)).await;
+        let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, giving))).await;
         let live = match handed_over {
             Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),
             Err(error) => Err(error),
@@ -204,15 +204,15 @@ impl Broker {
         }
     }
 
-    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome. The lock of the person is
-    /// released when the intent is recorded.
+    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome. The locks are released when
+    /// the intent is recorded.
     async fn issue<'a>(
         &'a self,
         locked: &mut Locked<'_>,
         approved: Approved,
         csr: CheckedCsr,
         then: &[Event],
-        person: Option<NameLock>,
+        locks: Option<(NameLock, Giving<'_>)>,
     ) -> Result<IssuedAccess<'a>, BrokerError> {
         let grant = locked.grant();
         let now = self.ledger.now();
@@ -228,7 +228,7 @@ impl Broker {
             not_after: prepared.not_after,
         };
         self.ledger.record(locked, &Author::Daemon, vec![intent]).await?;
-        drop(person);
+        drop(locks);
         let certificate = match authority.signing() {
             Signing::Here => authority.sign(prepared)?,
             Signing::ByToken => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::facts::gather_facts;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, Giving};
 use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Decision, Usage};
@@ -30,9 +30,9 @@ impl Broker {
         let grant = locked.grant();
         let asked = self.asked_for_more(&grant, requester, window, reason).await;
         // One moment for the question and for an answer that comes of itself, or the one could be recorded and not the other.
-        let (asked, now) = match asked {
-            Ok((event, now)) => (Ok(vec![event]), now),
-            Err(error) => (Err(error), self.ledger.now()),
+        let (asked, now, _giving) = match asked {
+            Ok((event, now, giving)) => (Ok(vec![event]), now, Some(giving)),
+            Err(error) => (Err(error), self.ledger.now(), None),
         };
         let asked = self.record_or_refuse(&mut locked, requester, "extend", asked).await?;
         match extension::auto_extend(&asked, now)? {
@@ -47,7 +47,7 @@ impl Broker {
         requester: &Person,
         window: Window,
         reason: Reason,
-    ) -> Result<(Event, Timestamp), BrokerError> {
+    ) -> Result<(Event, Timestamp, Giving<'_>), BrokerError> {
         if grant.requester != requester.name {
             return Err(Refusal::not_the_requester().into());
         }
@@ -56,11 +56,12 @@ impl Broker {
         ask(self.ledger.now())?;
         self.recheck_policy(grant, requester, reason.clone()).await?;
         // Once more, for the cluster may have taken its time, and where nobody has to agree it is given at once.
-        self.ensure_not_drained()?;
+        let giving = self.giving().await?;
         let now = self.ledger.now();
-        Ok((ask(now)?, now))
+        Ok((ask(now)?, now, giving))
     }
 
+    /// What a yes to more time is recorded as, and that no drain comes before it.
     pub(super) async fn more_time(
         &self,
         grant: &Grant,
@@ -68,7 +69,7 @@ impl Broker {
         approver: &Person,
         digest: &str,
         less: &Narrowing,
-    ) -> Result<Event, BrokerError> {
+    ) -> Result<(Event, Giving<'_>), BrokerError> {
         if *less != Narrowing::default() {
             let why = "more time can be agreed to or not, but not cut down";
             return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
@@ -83,10 +84,10 @@ impl Broker {
             })?;
             self.recheck_policy(grant, &requester, extension.reason.clone()).await?;
             // Once more, for the cluster may have taken its time: until the window was over, or an operator drained.
-            self.ensure_not_drained()?;
-            return Ok(extension::approve(grant, approver, digest, self.ledger.now())?);
+            let giving = self.giving().await?;
+            return Ok((extension::approve(grant, approver, digest, self.ledger.now())?, giving));
         }
-        Ok(agreed)
+        Ok((agreed, self.giving().await?))
     }
 
     /// Whether the policy of now would give the access again for this reason, with the same to agree; the role is

@@ -136,6 +136,9 @@ impl From<Refusal> for BrokerError {
     }
 }
 
+/// No drain begins as long as there is one; see [`Broker::giving`].
+type Giving<'a> = tokio::sync::RwLockReadGuard<'a, ()>;
+
 /// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -178,8 +181,9 @@ pub struct Broker {
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
-    /// Held from what an operator says about giving until it is recorded.
-    operating: tokio::sync::Mutex<()>,
+    /// Held alone from what an operator says about giving until it is recorded, and shared by all that is given from the
+    /// last look at it until that is recorded.
+    giving: tokio::sync::RwLock<()>,
     /// Bindings of people's own user names, as the sweep found them last.
     bound_user_names: Mutex<BTreeMap<ClusterName, BTreeMap<PersonName, Found>>>,
     /// Roles of grants that ended lately, by the hash of their rules.
@@ -220,7 +224,7 @@ impl Broker {
             first_people: parts.people,
             needs_restart: Mutex::default(),
             times: parts.times,
-            operating: tokio::sync::Mutex::default(),
+            giving: tokio::sync::RwLock::default(),
             bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
@@ -299,6 +303,14 @@ impl Broker {
     /// [`BrokerError::Ledger`].
     pub async fn stopped(&self) -> Result<(), BrokerError> {
         Ok(self.ledger.note(&Author::Daemon, Event::Stopped).await?)
+    }
+
+    /// Something is given, unless it is drained. What it is has to be recorded before the answer is dropped, with nothing
+    /// waited for but the trail: a drain waits for it, so that nothing is given after a drain was acknowledged.
+    async fn giving(&self) -> Result<Giving<'_>, Refusal> {
+        let giving = self.giving.read().await;
+        self.ensure_not_drained()?;
+        Ok(giving)
     }
 
     fn ensure_not_drained(&self) -> Result<(), Refusal> {

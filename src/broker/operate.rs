@@ -87,7 +87,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Ledger`]; then it is as before.
     pub async fn drain(&self, by: &Operator, reason: Option<Reason>) -> Result<(), BrokerError> {
-        let _operating = self.operating.lock().await;
+        let _alone = self.giving.write().await;
         tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
         Ok(self.ledger.note(&Author::Operator(by.clone()), Event::Drained { reason }).await?)
     }
@@ -97,7 +97,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Ledger`]; then it is as before.
     pub async fn resume(&self, by: &Operator) -> Result<(), BrokerError> {
-        let _operating = self.operating.lock().await;
+        let _alone = self.giving.write().await;
         if self.draining().is_some() {
             self.ledger.note(&Author::Operator(by.clone()), Event::Resumed).await?;
             tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are taken again");

@@ -182,7 +182,7 @@ impl Broker {
         };
         approval::may_be_answered(requester, &terms.steps)?;
         // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
-        self.ensure_not_drained()?;
+        let giving = self.giving().await?;
         let (holds, holds_more) = held(others);
         let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
         let shown = Shown { role, assessment: known.assessment, together, holds, holds_more, namespaces, denied };
@@ -197,6 +197,7 @@ impl Broker {
             terms,
         }));
         let open_grant = self.ledger.begin(id, requester, now, event).await?;
+        drop(giving);
         // A grant is locked before its person, never after.
         drop((person, key_lock));
         let grant = open_grant.grant();
