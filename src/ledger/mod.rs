@@ -198,7 +198,7 @@ impl Ledger {
     /// [`LedgerError::Trail`]; then everything is as before.
     pub async fn note(&self, by: &Author, event: Event) -> Result<(), LedgerError> {
         let fact = by.fact(self.now(), None, event);
-        self.append(vec![fact.clone()], None).await?;
+        self.append(vec![fact.clone()], None, None).await?;
         if matches!(fact.event, Event::Drained { .. } | Event::Resumed) {
             let mut book = self.book_mut();
             book.drain = Draining::after(book.drain.take().map(Arc::unwrap_or_clone), &fact).map(Arc::new);
@@ -221,7 +221,7 @@ impl Ledger {
     ) -> Result<Arc<OpenGrant>, LedgerError> {
         let fact = Author::from(requester).fact(now, Some(id), event);
         let grant = Grant::begin(&fact)?;
-        let last = self.append(vec![fact], None).await?.seq;
+        let last = self.append(vec![fact], None, None).await?.seq;
         let mut book = self.book_mut();
         let open_grant = book.insert(grant, last);
         self.publish(&mut book, Changed::Grant(open_grant.grant()));
@@ -252,7 +252,8 @@ impl Ledger {
         let (signed, glass_broken) = count(&facts);
         let mut last = locked.last();
         if !facts.is_empty() {
-            last = match self.append(facts, Some(last)).await {
+            let over = next.is_over().then(|| next.clone());
+            last = match self.append(facts, Some(last), over).await {
                 Ok(position) => position.seq,
                 Err(error) => {
                     self.catch_up(locked, &error).await;
@@ -296,9 +297,12 @@ impl Ledger {
         next
     }
 
-    async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, LedgerError> {
+    async fn append(&self, facts: Vec<Fact>, after: Option<i64>, over: Option<Grant>) -> Result<Position, LedgerError> {
         let at = facts.last().map_or(i64::MIN, |fact| fact.at.as_millisecond());
-        let position = self.trail.append(facts, after).await?;
+        let position = match (after, over) {
+            (Some(after), Some(over)) => self.trail.append_end(facts, after, over).await?,
+            (after, _) => self.trail.append(facts, after).await?,
+        };
         self.latest.fetch_max(at, Ordering::Relaxed);
         Ok(position)
     }

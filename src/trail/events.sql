@@ -1,4 +1,4 @@
--- The trail, layout 3. `events` is the truth: one row a fact, never updated, never deleted, each line carrying
+-- The trail, layout 4. `events` is the truth: one row a fact, never updated, never deleted, each line carrying
 -- the hash of the line before it. The tables of `finding.sql` are projections of it, for finding things; they are
 -- written in the same transaction and `jitd audit verify` rebuilds them and compares. The text of each statement is compared
 -- with what a file has: another text is another layout.

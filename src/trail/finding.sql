@@ -31,6 +31,13 @@ CREATE TABLE links (
     before INTEGER NOT NULL
 ) STRICT;
 
+-- What the events of a grant that is over and owes no review made of it, as JSON: a list reads one row for each, and not all
+-- that ever happened to it.
+CREATE TABLE closed (
+    seq  INTEGER PRIMARY KEY,
+    made TEXT NOT NULL
+) STRICT;
+
 -- What may happen to a grant only once, also across restarts: an approval is spent when
 -- `bind_intended` stands. Compared one by one, because for `IN` with this many SQLite fills a table of its own at each
 -- insert, which took longer than the insert.

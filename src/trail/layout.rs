@@ -4,7 +4,7 @@
 //! file of an earlier layout gets it as a new one does. The events are not touched. Only the trail itself calls this, before
 //! anything is read or written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
@@ -12,6 +12,7 @@ use super::Fault;
 use super::chain::parse;
 use super::projections::project;
 use super::sqlite::PROGRESS;
+use crate::grant::{Grant, GrantId};
 
 /// What is the truth. The same in all layouts.
 pub(super) const EVENTS: &str = include_str!("events.sql");
@@ -20,12 +21,13 @@ pub(super) const EVENTS: &str = include_str!("events.sql");
 const FINDING: &str = include_str!("finding.sql");
 
 /// Which layout that is.
-pub(super) const PRESENT: i64 = 3;
+pub(super) const PRESENT: i64 = 4;
 
-/// What stands in its place in files of layouts 1 and 2.
+/// What stands in its place in files of earlier layouts.
 const FINDING_OF_EARLIER: &str = "
     DROP TABLE grants;
     DROP TABLE IF EXISTS links;
+    DROP TABLE IF EXISTS watchers;
     DROP INDEX IF EXISTS events_of_grant;
     DROP INDEX once;
     DROP INDEX IF EXISTS draining;";
@@ -66,13 +68,27 @@ pub(super) fn bring_up_to_date(connection: &Connection, found: i64, progress: im
 fn find_anew(connection: &Connection, mut progress: impl FnMut(i64)) -> Result<(), Fault> {
     connection.execute_batch(FINDING_OF_EARLIER)?;
     connection.execute_batch(FINDING)?;
+    let mut open: HashMap<GrantId, Grant> = HashMap::new();
     let mut events = connection.prepare("SELECT seq, line FROM events ORDER BY seq")?;
     let mut rows = events.query([])?;
     while let Some(row) = rows.next()? {
         let seq = row.get(0)?;
         let damaged = |fault: Fault| Fault::System(format!("event {seq}: {fault}"));
         let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).map_err(damaged)?;
-        project(connection, seq, &entry.fact).map_err(damaged)?;
+        let over = entry.fact.grant.as_ref().and_then(|id| {
+            // Of what may not follow nothing is kept, and whoever asks for that grant is told; `verify` tells it too.
+            let next = match open.remove(id) {
+                Some(grant) => grant.apply(&entry.fact),
+                None => Grant::begin(&entry.fact),
+            };
+            let next = next.ok()?;
+            if next.is_over() {
+                return Some(next);
+            }
+            open.insert(id.clone(), next);
+            None
+        });
+        project(connection, seq, &entry.fact, over.as_ref()).map_err(damaged)?;
         if seq % PROGRESS == 0 {
             progress(seq);
         }

@@ -234,7 +234,19 @@ impl Trail {
     /// # Errors
     /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`], when the grant's last event is another.
     pub async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, TrailError> {
-        let append = Append { facts, after };
+        self.put(Append { facts, after, over: None }).await
+    }
+
+    /// The same of facts that end a grant, with what they make of it. It has to be what its events make, all of them: lists
+    /// show it, and `verify` compares.
+    ///
+    /// # Errors
+    /// As [`Trail::append`].
+    pub async fn append_end(&self, facts: Vec<Fact>, after: i64, over: Grant) -> Result<Position, TrailError> {
+        self.put(Append { facts, after: Some(after), over: Some(over) }).await
+    }
+
+    async fn put(&self, append: Append) -> Result<Position, TrailError> {
         let outcome = match &*self.way {
             Way::Thread(writer) => writer.append(append).await,
             Way::Simulation(simulation) => simulation.append(append).await,

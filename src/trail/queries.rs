@@ -75,11 +75,11 @@ impl Trail {
                 if row.get::<_, i64>(1)? < since {
                     break;
                 }
-                let id: String = row.get(0)?;
+                let (id, seq): (String, i64) = (row.get(0)?, row.get(2)?);
                 if reader.prepare_cached(IS_DENIED)?.exists([&id])?
                     && let Some(shown) = shown_of(reader, &id)?
                 {
-                    denied.push((fold(reader, &id)?.grant, shown.role));
+                    denied.push((made(reader, seq, &id)?, shown.role));
                 }
             }
             Ok(denied)
@@ -133,7 +133,7 @@ impl Trail {
             // One more than is asked for tells whether there are more.
             let found = viewer.newest(reader, limit.saturating_add(1), below)?;
             let more = found.len() > limit;
-            let grants = found.iter().rev().take(limit).map(|(seq, id)| Ok((*seq, fold(reader, id)?.grant)));
+            let grants = found.iter().rev().take(limit).map(|(seq, id)| Ok((*seq, made(reader, *seq, id)?)));
             Ok((grants.collect::<Result<_, Fault>>()?, more))
         })
         .await
@@ -154,7 +154,7 @@ impl Trail {
         let prefix = prefix.to_owned();
         self.read(&self.questions, move |reader| {
             let found = viewer.beginning(reader, &prefix, limit)?;
-            found.values().rev().take(limit).map(|id| Ok(fold(reader, id)?.grant)).collect()
+            found.iter().rev().take(limit).map(|(seq, id)| made(reader, *seq, id)).collect()
         })
         .await
     }
@@ -264,7 +264,7 @@ pub(super) const ASKED_SINCE: &str = "SELECT count(*) FROM (
 
 /// What a person asked for and when, newest first; who reads it stops where it is too old.
 pub(super) const ASKED: &str =
-    "SELECT id, at FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC";
+    "SELECT id, at, seq FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC";
 
 pub(super) const IS_DENIED: &str = "SELECT 1 FROM events INDEXED BY once WHERE grant_id = ?1 AND kind = 'denied'";
 
@@ -311,8 +311,20 @@ pub(super) const EVENTS_OF: &str = "WITH RECURSIVE own (at) AS (
         UNION ALL SELECT before FROM own CROSS JOIN links ON seq = at WHERE before < seq
     ) SELECT seq, line FROM own CROSS JOIN events ON seq = at";
 
+pub(super) const MADE: &str = "SELECT made FROM closed WHERE seq = ?1";
+
+/// A grant whose request has the number `seq`: as it was kept when it was over, or else as its events make it.
+fn made(connection: &Connection, seq: i64, id: &str) -> Result<Grant, Fault> {
+    let kept: Option<String> = connection.prepare_cached(MADE)?.query_row([seq], |row| row.get(0)).optional()?;
+    match kept {
+        Some(kept) => serde_json::from_str(&kept)
+            .map_err(|error| Fault::Damaged { seq, why: format!("what is kept of its grant can't be read: {error}") }),
+        None => Ok(fold(connection, id)?.grant),
+    }
+}
+
 /// The grant that its events make.
-fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
+pub(super) fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
     let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
     let mut rows = statement.query([id])?;
     let mut open: Option<Open> = None;

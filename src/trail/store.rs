@@ -14,16 +14,19 @@ use nix::fcntl::Flock;
 use rusqlite::{Connection, params};
 
 use super::chain::{Head, Position};
-use super::projections::{last_of, project};
+use super::projections::{keep, last_of, may_close, project};
+use super::queries::fold;
 use super::sqlite::{last_seq, run, write_one};
 use super::{Fault, TrailError, log};
-use crate::grant::{Event, Fact, GrantId};
+use crate::grant::{Event, Fact, Grant, GrantId};
 
 /// What somebody appends, all or none of it.
 pub(super) struct Append {
     pub(super) facts: Vec<Fact>,
     /// The last event of the grant that the facts are about, as the caller knows it.
     pub(super) after: Option<i64>,
+    /// The grant that the last of the facts ends, if the caller has it; else it is made from its events.
+    pub(super) over: Option<Grant>,
 }
 
 /// The file, open for writing, and its end.
@@ -131,7 +134,11 @@ impl Store {
     /// All facts of an append, or none of them.
     fn insert(&self, head: &Head, append: &Append) -> Result<Head, Fault> {
         let insert_each = || {
-            append.facts.iter().try_fold(head.clone(), |next, fact| self.insert_fact(&next, fact, append.after, head))
+            let last = append.facts.len().saturating_sub(1);
+            append.facts.iter().enumerate().try_fold(head.clone(), |next, (number, fact)| {
+                let over = append.over.as_ref().filter(|_| number == last);
+                self.insert_fact(&next, fact, over, append.after, head)
+            })
         };
         // A single one that is refused leaves nothing behind; several need a savepoint.
         if append.facts.len() < 2 {
@@ -146,7 +153,14 @@ impl Store {
         inserted
     }
 
-    fn insert_fact(&self, head: &Head, fact: &Fact, after: Option<i64>, begin: &Head) -> Result<Head, Fault> {
+    fn insert_fact(
+        &self,
+        head: &Head,
+        fact: &Fact,
+        over: Option<&Grant>,
+        after: Option<i64>,
+        begin: &Head,
+    ) -> Result<Head, Fault> {
         if let Some(grant) = &fact.grant
             && !matches!(fact.event, Event::Requested(_))
         {
@@ -161,8 +175,20 @@ impl Store {
         let grant = fact.grant.as_ref().map(GrantId::as_str);
         write_one(&self.connection, INSERT, params![seq, grant, fact.event.kind(), line])?;
         // By now the event may stand. What fails here is a fault, also where SQLite calls it a constraint.
-        project(&self.connection, seq, fact).map_err(|fault| Fault::System(fault.to_string()))?;
+        self.project(seq, fact, over).map_err(|fault| Fault::System(fault.to_string()))?;
         Ok(next)
+    }
+
+    fn project(&self, seq: i64, fact: &Fact, over: Option<&Grant>) -> Result<(), Fault> {
+        project(&self.connection, seq, fact, over)?;
+        let Some(grant) = fact.grant.as_ref().filter(|_| over.is_none() && may_close(&fact.event)) else {
+            return Ok(());
+        };
+        // What may not follow is for the caller to know, and for `verify` to tell.
+        match fold(&self.connection, grant.as_str()) {
+            Ok(made) if made.grant.is_over() => keep(&self.connection, &made.grant),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -63,14 +63,14 @@ pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Repor
         while let Some(row) = rows.next()? {
             let (seq, grant, kind): (i64, Option<String>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let line: String = row.get(3)?;
-            let entry = checker.next(&line)?;
+            let (entry, over) = checker.next(&line)?;
             let same = entry.seq == seq
                 && entry.fact.event.kind() == kind
                 && entry.fact.grant.as_ref().map(GrantId::as_str) == grant.as_deref();
             if !same {
                 return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
             }
-            project(&rebuilt, seq, &entry.fact)?;
+            project(&rebuilt, seq, &entry.fact, over.as_ref())?;
             each(&checker.head.position);
         }
         for (table, content) in projections(found) {
@@ -134,9 +134,11 @@ impl Checker {
         Ok(Self { head: Head::beginning(), from: None, to: None, grants: 0, open: HashMap::new(), over })
     }
 
-    fn next(&mut self, line: &str) -> Result<Entry, Fault> {
+    /// What a line says, and the grant that it ends.
+    fn next(&mut self, line: &str) -> Result<(Entry, Option<Grant>), Fault> {
         let (entry, head) = self.head.apply(line)?;
         let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
+        let mut over = None;
         if let Some(id) = &entry.fact.grant {
             let next = match self.open.remove(id) {
                 Some(grant) => grant.apply(&entry.fact),
@@ -149,6 +151,7 @@ impl Checker {
             .map_err(|error| damaged(error.to_string()))?;
             if next.is_over() {
                 self.over.prepare_cached("INSERT INTO over (id) VALUES (?1)")?.execute([id.as_str()])?;
+                over = Some(next);
             } else {
                 self.open.insert(id.clone(), next);
             }
@@ -158,7 +161,7 @@ impl Checker {
         self.head = head;
         self.from = self.from.or(Some(entry.fact.at));
         self.to = Some(entry.fact.at);
-        Ok(entry)
+        Ok((entry, over))
     }
 
     fn is_over(&self, id: &GrantId) -> Result<bool, Fault> {
@@ -195,13 +198,14 @@ fn projections(layout: i64) -> &'static [(&'static str, &'static str)] {
     match layout {
         1 => &[("grants", "SELECT id, seq, requester, key, open FROM grants ORDER BY seq")],
         2 => &[("grants", "SELECT id, seq, requester, key, open, last FROM grants ORDER BY seq"), LINKS],
-        _ => &[
-            ("grants", "SELECT id, seq, requester, key, at, open, last FROM grants ORDER BY seq"),
-            ("watchers", "SELECT watcher, seq FROM watchers ORDER BY watcher, seq"),
-            LINKS,
-        ],
+        3 => &[GRANTS, WATCHERS, LINKS],
+        _ => &[GRANTS, WATCHERS, LINKS, ("closed", "SELECT seq, made FROM closed ORDER BY seq")],
     }
 }
+
+const GRANTS: (&str, &str) = ("grants", "SELECT id, seq, requester, key, at, open, last FROM grants ORDER BY seq");
+
+const WATCHERS: (&str, &str) = ("watchers", "SELECT watcher, seq FROM watchers ORDER BY watcher, seq");
 
 const LINKS: (&str, &str) = ("links", "SELECT seq, before FROM links ORDER BY seq");
 

@@ -83,6 +83,7 @@ const ALTERATIONS: &[(&str, u32, &str, &str)] = &[
     ("projection without its end", 8, "`grants`", "UPDATE grants SET last = last - 1"),
     ("projection of another time", 8, "`grants`", "UPDATE grants SET at = at + 1"),
     ("projection shown to more", 8, "`watchers`", "INSERT INTO watchers VALUES ('everybody', 1)"),
+    ("a grant that is over, invented", 8, "`closed`", "INSERT INTO closed VALUES (99, '{}')"),
     ("link past an event", 8, "`links`", "UPDATE links SET before = before - 1 WHERE before > 2"),
     ("link in a circle", 8, "`links`", "UPDATE links SET before = seq"),
     ("link deleted", 8, "`links`", "DELETE FROM links WHERE seq = (SELECT max(seq) FROM links)"),
@@ -188,13 +189,13 @@ fn an_export_is_the_lines_and_has_the_same_head() {
 #[test]
 fn a_newer_layout_is_refused() {
     let desk = Desk::new();
-    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 4).unwrap();
+    Connection::open(desk.trail()).unwrap().pragma_update(None, "user_version", 5).unwrap();
     let before = std::fs::read(desk.trail()).unwrap();
     for verb in [&["serve"][..], &["audit", "verify"], &["audit", "export"]] {
         let refused = desk.jitd(verb);
         let error = text(&refused.stderr);
         assert_eq!(refused.status.code(), Some(1), "{error}");
-        assert!(error.contains("newer jitd (layout 4)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
+        assert!(error.contains("newer jitd (layout 5)") && error.contains("hint: upgrade jitd"), "{verb:?}: {error}");
     }
     assert_eq!(std::fs::read(desk.trail()).unwrap(), before);
 }

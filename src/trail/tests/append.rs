@@ -243,7 +243,7 @@ fn an_insert_fills_no_table_of_its_own() {
 #[tokio::test]
 async fn nobody_waits_for_a_writer_that_is_gone() {
     let queue = Arc::new(Queue::default());
-    let put = || queue.put(Append { facts: vec![started(0)], after: None });
+    let put = || queue.put(Append { facts: vec![started(0)], after: None, over: None });
     let taker = Taker(Arc::clone(&queue));
     let before = put();
     drop(taker);
@@ -331,7 +331,7 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
 #[tokio::test]
 async fn not_ever_more_wait_for_a_disk_that_hangs() {
     let queue = Arc::new(Queue::default());
-    let put = || queue.put(Append { facts: vec![], after: None });
+    let put = || queue.put(Append { facts: vec![], after: None, over: None });
     let waiting: Vec<_> = (0..WAITING).map_while(|_| put()).collect();
     assert_eq!(waiting.len(), WAITING);
     assert!(put().is_none());

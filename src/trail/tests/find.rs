@@ -2,7 +2,7 @@
 
 use super::super::queries::{
     ASKED, ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF,
-    IS_DENIED, OPEN, WATCHES,
+    IS_DENIED, MADE, OPEN, WATCHES,
 };
 use super::*;
 use crate::grant::approval;
@@ -21,6 +21,7 @@ fn nothing_is_found_by_reading_all_there_is() {
         (CLOSED_OF_PERSON, "grants USING INDEX grants_of_person (requester=? AND rowid>? AND rowid<?)"),
         (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>? AND seq<?)"),
         (CLOSED_BEGINNING, "grants USING INDEX sqlite_autoindex_grants_1 (id>? AND id<?)"),
+        (MADE, "closed USING INTEGER PRIMARY KEY (rowid=?)"),
         (WATCHES, "watchers USING PRIMARY KEY (watcher=? AND seq=?)"),
         (BEFORE, "events USING INTEGER PRIMARY KEY"),
         (EVENTS_FROM, "events USING INTEGER PRIMARY KEY"),
@@ -33,7 +34,7 @@ fn nothing_is_found_by_reading_all_there_is() {
         let rows = plan.query_map(rusqlite::params_from_iter(parameters), |row| row.get(3)).unwrap();
         let steps: Vec<String> = rows.collect::<Result<_, _>>().unwrap();
         assert!(steps.iter().any(|step| step.starts_with(&format!("SEARCH {key}"))), "{query}: {steps:?}");
-        let tables = ["events", "grants", "watchers", "links"].map(|table| format!("SCAN {table}"));
+        let tables = ["events", "grants", "watchers", "links", "closed"].map(|table| format!("SCAN {table}"));
         assert!(!steps.iter().any(|step| tables.iter().any(|scan| step.starts_with(scan))), "{query}: {steps:?}");
         let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
         assert!(!sorts || query.starts_with(EVENTS_OF) || query == OPEN, "{query}: {steps:?}");
@@ -115,6 +116,27 @@ async fn what_is_over_is_shown_to_whom_it_may_be_newest_first() {
             }
         }
     }
+}
+
+/// A list reads what was kept of a grant when it was over, and none of its events; what is not kept is made from them.
+#[tokio::test]
+async fn a_list_reads_no_events_of_what_is_over() {
+    let folder = Folder::new();
+    let trail = Trail::open(&folder.trail()).unwrap().trail;
+    append_each(&trail, &[requested(1), refused(1), withdrawn(1), requested(2)]).await;
+    let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
+    let overseers = ["auditors".to_owned()];
+    let (listed, _) = trail.closed(&erin, &overseers, i64::MAX, 10).await.unwrap();
+    assert_eq!(listed, [(1, trail.grant(&id(1)).await.unwrap().unwrap().grant)]);
+
+    let connection = Connection::open(folder.trail()).unwrap();
+    connection.execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = 'x'").unwrap();
+    assert!(trail.grant(&id(1)).await.is_err());
+    assert_eq!(trail.closed(&erin, &overseers, i64::MAX, 10).await.unwrap().0, listed);
+    let found = trail.closed_beginning(&erin, &overseers, id(1).as_str(), 2).await.unwrap();
+    assert_eq!(found, [listed[0].1.clone()]);
+    connection.execute_batch("DELETE FROM closed").unwrap();
+    assert!(trail.closed(&erin, &overseers, i64::MAX, 10).await.is_err());
 }
 
 /// Requests of a person are counted by their moments, to the one that was asked about and not beyond what is asked for.

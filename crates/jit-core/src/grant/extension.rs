@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::digest::sha256_hex;
@@ -16,7 +17,8 @@ use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
 /// More time that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Extension {
     /// How much more.
     pub window: Window,

@@ -24,7 +24,8 @@ use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
 /// Glass that was broken.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BreakGlassRecord {
     /// Why nobody could be waited for.
     pub reason: Reason,
@@ -41,7 +42,8 @@ pub struct BreakGlassRecord {
 }
 
 /// What one person found when they looked at it afterwards.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reviewed {
     /// Who, in which of the asked groups, and when.
     pub by: Yes,

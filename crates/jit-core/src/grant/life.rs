@@ -75,8 +75,10 @@ impl Phase {
 }
 
 /// A grant as its events have made it. The role's rules are left in the trail: they are large and only
-/// a reader needs them. Each event makes another one of it, so what seldom changes is shared by all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// a reader needs them. Each event makes another one of it, so what seldom changes is shared by all of them. The trail keeps it
+/// as JSON when it is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Grant {
     /// Its identity.
     pub id: GrantId,
@@ -145,7 +147,8 @@ pub struct Grant {
 }
 
 /// One of several namespaces of a grant in which it is over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LostPart {
     /// Which.
     pub namespace: Namespace,

@@ -56,7 +56,8 @@ impl fmt::Display for Step {
 }
 
 /// Somebody agreed: who, in which of the asked groups they were then, and when.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Yes {
     /// Who.
     pub by: PersonName,
