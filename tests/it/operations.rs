@@ -282,7 +282,10 @@ fn somebody_is_asked_before_anything_is_taken_away() {
     let (code, told) = said(&bastion.jitd(&["revoke", "--all", "--reason", "x"]));
     assert_eq!(
         (code, told.as_str()),
-        (Some(2), "alice: live 1\ncarol: pending 1\njitd: nobody can be asked here\nhint: say --yes\n")
+        (
+            Some(2),
+            "alice: live 1\ncarol: pending 1\njitd: cannot ask for confirmation without a terminal\nhint: use --yes\n"
+        )
     );
     let on_a_terminal = |answer: &str| {
         let jitd = root().join("bin/jitd");

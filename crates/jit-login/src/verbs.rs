@@ -235,8 +235,8 @@ impl Caller {
         } else if !yes {
             if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
                 return Err(Failure::usage(
-                    "nobody can be asked here",
-                    "say --yes, or --digest HEX with the digest that was looked at",
+                    "cannot ask for confirmation without a terminal",
+                    "use --yes, or --digest HEX with the digest that you looked at",
                 ));
             }
             let question = if less.is_some() { "approve only what you said?" } else { "approve?" };

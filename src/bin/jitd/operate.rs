@@ -96,7 +96,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     if !revoke.yes {
         say!("{}", summary(&found.grants));
         if !(stdin().is_terminal() && stderr().is_terminal()) {
-            return Err(Failure::Usage("nobody can be asked here\nhint: say --yes".to_owned()));
+            return Err(Failure::Usage("cannot ask for confirmation without a terminal\nhint: use --yes".to_owned()));
         }
         let first = if revoke.drain { "drain, and " } else { "" };
         if !agreed_to(&format!("{first}revoke {}?", grants(found.grants.len())))? {
