@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
 
 /// An error that may know what to do about it.
 pub trait Hint: fmt::Display {
@@ -34,6 +35,13 @@ impl<E: Hint + ?Sized> fmt::Display for InFull<'_, E> {
         error.fmt(f)?;
         error.hint().map_or(Ok(()), |hint| write!(f, "\nhint: {hint}"))
     }
+}
+
+/// Where a page of the documentation is on this host: where the packages put it, else in the repository.
+#[must_use]
+pub fn page(name: &str) -> String {
+    let installed = format!("/usr/share/doc/jitd/docs/{name}");
+    if Path::new(&installed).exists() { installed } else { format!("docs/{name}") }
 }
 
 // What comes from below us says what is wrong, and has no hint.

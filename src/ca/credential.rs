@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
 use crate::grant::request::ClusterName;
-use crate::hint::Hint;
+use crate::hint::{Hint, page};
 
 use super::disk::{self, Existing};
 
@@ -54,7 +54,7 @@ pub enum CredentialError {
         /// What it said.
         why: String,
         /// What to do.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// What was sealed reads differently.
     #[error("the credential `{0}` was sealed, but reads differently; nothing was removed")]
@@ -82,7 +82,7 @@ impl Hint for CredentialError {
                 format!("`jitd init`, `jitd ca seal` or `systemd-creds encrypt --name={name}` makes it").into()
             }
             Self::RootOnly(_) => "run this with sudo".into(),
-            Self::Tool { hint, .. } => (*hint).into(),
+            Self::Tool { hint, .. } => hint.clone(),
             Self::ReadBack(_) => "look at the disk and the TPM, then try again".into(),
             Self::OtherKey { path, .. } => format!("remove the one that is not the authority's: {path}").into(),
             Self::File(error) => return error.hint(),
@@ -145,7 +145,7 @@ pub(super) fn read_sealed(name: &CredentialName) -> Result<Option<Zeroizing<Stri
             name: name.clone(),
             verb: "decrypt",
             why: "there is no such command".to_owned(),
-            hint: "the file was sealed by systemd 250 or later",
+            hint: "the file was sealed by systemd 250 or later".into(),
         })?));
     }
     if plain.symlink_metadata().is_ok() {
@@ -212,10 +212,12 @@ fn run(
         verb,
         why,
         hint: match verb {
-            "decrypt" => {
-                "a credential opens only on the host, and with the TPM, that sealed it; see docs/keys.md on replacing a host"
-            }
-            _ => "`systemd-creds setup` makes the host's key",
+            "decrypt" => format!(
+                "a credential opens only on the host, and with the TPM, that sealed it; {} says how to replace a host",
+                page("keys.md")
+            )
+            .into(),
+            _ => "`systemd-creds setup` makes the host's key".into(),
         },
     };
     let spawned = Command::new("systemd-creds")

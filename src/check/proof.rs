@@ -11,6 +11,7 @@ use super::clock::{CLOCK_HINT, apart, verdict_of};
 use super::{Check, Finding, Verdict};
 use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 use crate::grant::names;
+use crate::hint::page;
 
 /// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate
 /// of its making that has no rights, for the user of [`names::probe`], and has to be just that there. Needs nothing that
@@ -53,8 +54,9 @@ impl Check<'_> {
                 "authority",
                 "the API server does not trust this authority",
                 &format!(
-                    "add `{}` to the file of its --client-ca-file on each control plane node; docs/trust.md tells how",
-                    authority.join("root.crt").display()
+                    "add `{}` to the file of its --client-ca-file on each control plane node, see {}",
+                    authority.join("root.crt").display(),
+                    page("trust.md")
                 ),
             ),
         }

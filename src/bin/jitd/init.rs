@@ -23,6 +23,7 @@ use serde::Serialize;
 use jitd::ca::{KeyPlace, store};
 use jitd::config::Config;
 use jitd::files::{new_folder, private_folder};
+use jitd::hint::page;
 use jitd::service;
 
 use crate::print::{self, Output, say};
@@ -189,7 +190,7 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         told = true;
         let name = &cluster.cluster;
         say!("\nwhat is left to do for {name}:");
-        say!("  1. let the API server trust the root certificate; docs/trust.md tells more:");
+        say!("  1. let the API server trust the root certificate, see {}:", page("trust.md"));
         for line in &cluster.trust {
             say!("       {line}");
         }

@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use clap::ValueEnum;
+use jitd::hint::page;
 
 /// Who made the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -65,7 +66,8 @@ impl Distribution {
         };
         Some(format!(
             "jitd can't work on {name} today: nobody can add a client certificate authority to its API servers; nothing \
-             was written\nhint: short access there is given by {instead}; docs/trust.md tells more"
+             was written\nhint: short access there is given by {instead}; see {}",
+            page("trust.md")
         ))
     }
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use jitd::config::Config;
 use jitd::grant::digest::hex;
 use jitd::grant::policy::Source;
+use jitd::hint::page;
 use serde::Serialize;
 
 use super::Account;
@@ -220,6 +221,7 @@ fn of_config(answers: &Answers, folder: &Path, authority: &str) -> Words {
     let unset = |given: &Option<String>| if given.is_some() { "" } else { "#" }.to_owned();
     let requesters = answers.policy.as_ref().map_or("payments-oncall", |policy| policy.requesters.as_str());
     vec![
+        ("{keys}", page("keys.md")),
         ("{host}", word(answers.host.as_str())),
         ("{cluster}", word(answers.cluster.as_str())),
         ("{server}", word(&answers.server)),
