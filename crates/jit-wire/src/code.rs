@@ -10,7 +10,7 @@ use jit_core::grant::refusal;
 pub enum Exit {
     /// The daemon, or something that it needs, failed.
     Failed,
-    /// What was asked can't be meant.
+    /// The request is invalid.
     Usage,
     /// A rule, or the state of the grant, says no.
     Refused,
@@ -59,45 +59,45 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The body, the query or a word in them is not of its form.
+    /// The body or the query is invalid.
     Malformed: "malformed", 400, Usage;
-    /// The body is of another media type.
+    /// The body is not JSON.
     NotJson: "malformed", 415, Usage;
-    /// The body is longer than any that is read.
+    /// The body exceeds the size limit.
     TooLarge: "too-large", 413, Usage;
-    /// There is no such path.
+    /// The path does not exist.
     NoSuchRoute: "no-such-route", 404, Usage;
-    /// The path has no such method.
+    /// The path does not have this method.
     NoSuchMethod: "no-such-route", 405, Usage;
-    /// There is no such grant, or the caller may not see it.
+    /// The grant does not exist, or the caller may not see it.
     NoSuchGrant: "no-such-grant", 404, Usage;
-    /// The beginning of an id is that of several grants.
+    /// The beginning of an id matches several grants.
     AmbiguousId: "ambiguous-id", 409, Usage;
-    /// The caller is no known person.
+    /// The caller is not a known person.
     UnknownCaller: "unknown-caller", 403, Refused;
-    /// The daemon is operated through another socket.
+    /// The route is available on the admin socket only.
     WrongDoor: "wrong-door", 403, Refused;
     /// One account calls too often.
     RateLimited: "rate-limited", 429, Failed;
-    /// There are too many connections.
+    /// Too many connections are open.
     Busy: "busy", 503, Failed;
     /// The call took too long.
     TimedOut: "busy", 408, Failed;
-    /// The API server can't be reached, or can't answer now.
+    /// The API server cannot be reached, or cannot answer now.
     ClusterUnreachable: "cluster-unreachable", 503, Failed;
-    /// The API server answers what it should not.
+    /// The API server refused the call, or its answer is not as expected.
     ClusterRefused: "cluster-refused", 502, Failed;
-    /// The authority can't sign now.
+    /// The authority cannot sign now.
     AuthorityUnavailable: "authority-unavailable", 503, Failed;
     /// The host's name service failed.
     NameServiceUnavailable: "name-service-unavailable", 503, Failed;
     /// The clock of the host is behind the trail.
     ClockWentBack: "clock-went-back", 503, Failed;
-    /// The trail's store takes no facts, or does not answer.
+    /// The audit trail cannot be written, or does not answer.
     TrailUnavailable: "trail-unavailable", 503, Failed;
-    /// Something that the daemon asks does not answer.
+    /// The name service, DNS or a key token does not answer.
     DependencySilent: "dependency-silent", 503, Failed;
-    /// A fault of ours.
+    /// An error in jitd.
     Internal: "internal", 500, Failed;
 }
 

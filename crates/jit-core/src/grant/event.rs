@@ -16,11 +16,11 @@ use super::{DeniedBefore, GrantId, Phase};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
-/// One fact, as the trail keeps it. `*Intended` stands before an effect, the past participle after it.
+/// One event, as the trail stores it. `*Intended` is stored before an effect, the past participle after it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Event {
-    /// The daemon began to serve.
+    /// The daemon started.
     Started {
         /// The program's version.
         version: String,
@@ -28,81 +28,81 @@ pub enum Event {
         host: String,
         /// SHA-256 of the policy file in force, hex.
         policy_sha256: String,
-        /// SHA-256 of the guardrails' file, hex; none where their defaults are in force.
+        /// SHA-256 of the guardrails file, hex; absent where the defaults are in force.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guardrails_sha256: Option<String>,
     },
-    /// Another policy is in force from here on.
+    /// A changed policy is in force from here on.
     PolicyLoaded {
         /// SHA-256 of the policy file, hex.
         policy_sha256: String,
-        /// SHA-256 of the guardrails' file, hex; none where their defaults are in force.
+        /// SHA-256 of the guardrails file, hex; absent where the defaults are in force.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         guardrails_sha256: Option<String>,
     },
-    /// The daemon ended in good order.
+    /// The daemon stopped in good order.
     Stopped,
-    /// From here on nothing is given until an operator says otherwise, across restarts; what is live goes on.
+    /// A drain begins: no new access until an operator resumes, also across restarts; live grants continue.
     Drained {
         /// Why, in the operator's words.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
-    /// From here on things are given again.
+    /// The drain is over.
     Resumed,
-    /// Somebody asked and was refused before a grant came to be.
+    /// A request was refused before a grant was created.
     RequestRefused(Box<RequestRefused>),
-    /// So many further refusals of one person were not written one by one.
+    /// Further refusals of one person, which were counted instead of stored one by one.
     RefusalsCounted {
-        /// Since when they were counted.
+        /// The time since which they were counted.
         since: Timestamp,
-        /// How many there were, by the stable code.
+        /// Their number, by stable code.
         codes: BTreeMap<String, u64>,
     },
-    /// A request stands and waits for approvers.
+    /// A request was made and waits for approval.
     Requested(Box<Requested>),
-    /// One approver of several said yes.
+    /// One of several approvers approved.
     Agreed {
         /// The digest that was answered.
         digest: String,
-        /// Which of the asked groups the approver was in.
+        /// Which of the step's groups the approver was in.
         groups: BTreeSet<String>,
     },
-    /// An approver cut the request down before agreeing to it.
+    /// An approver narrowed the request before approving it.
     Narrowed(Box<Narrowed>),
-    /// What the requester asked for since makes more of it than approvers were shown: who agreed before has to look again.
+    /// Later requests of the requester made the risk higher than approvers were shown: earlier approvals no longer count.
     Reassessed(Box<Reassessed>),
-    /// Enough approvers said yes; without an author, the policy asks for nobody.
+    /// Enough approvers approved; without an author, the rule is pre-approved.
     Approved {
         /// The digest that was answered.
         digest: String,
-        /// Which of the asked groups the approver was in.
+        /// Which of the step's groups the approver was in.
         groups: BTreeSet<String>,
-        /// Until when the access can be collected.
+        /// The time until which the access can be collected.
         collect_until: Timestamp,
     },
-    /// An approver said no.
+    /// An approver denied the request.
     Denied {
         /// Why, in the approver's words.
         reason: String,
     },
-    /// The requester took it back before it was collected.
+    /// The requester withdrew the request before it was collected.
     Withdrawn,
-    /// Nobody answered, or nobody collected, in time.
+    /// The request was not answered, or not collected, in time.
     Lapsed {
-        /// Which clock ran out.
+        /// Which time limit was exceeded.
         clock: Clock,
     },
-    /// Somebody tried something that is not theirs to do; the grant is as it was.
+    /// A person tried an action on the grant that they may not do; the grant is unchanged.
     Refused {
-        /// What was tried, as the API names it.
+        /// The action, by its name in the API.
         action: String,
         /// The stable code of the refusal.
         code: String,
     },
-    /// An approval was to be collected and the cluster would not have it; the approval stands.
+    /// The cluster refused the access when it was to be collected; the approval remains valid.
     CollectionFailed {
-        /// Why, in the words of the API server where it said something.
+        /// Why, in the words of the API server where it gave some.
         why: String,
     },
     /// A certificate is about to be signed.
@@ -116,7 +116,7 @@ pub enum Event {
         /// Last second of validity.
         not_after: Timestamp,
     },
-    /// It was signed.
+    /// The certificate was signed.
     Issued {
         /// Serial number, hex.
         serial: String,
@@ -130,27 +130,27 @@ pub enum Event {
     },
     /// The API server stored the bindings.
     Bound {
-        /// The uids they were given, in the order of the namespaces that are not over by then.
+        /// Their uids, in the order of the namespaces in which the grant has not ended yet.
         uids: Vec<String>,
     },
-    /// The API server answers "allowed": the access clock runs from here.
+    /// The API server answers "allowed": the window begins.
     Live {
         /// The end of the window.
         until: Timestamp,
     },
-    /// In the cluster a binding of the grant is not as it was made, or another one names its group.
+    /// A binding of the grant was changed in the cluster, or another binding names its group.
     BindingAltered {
-        /// What is there.
+        /// What was found.
         found: String,
     },
-    /// The binding in one of several namespaces is about to be deleted; the others go on.
+    /// The binding in one of several namespaces is about to be deleted; the others remain.
     PartUnbindIntended {
         /// The namespace.
         namespace: Namespace,
         /// Why.
         why: String,
     },
-    /// The access in one of several namespaces is over, or never came to be; the others go on.
+    /// The access in one of several namespaces ended, or never began; the others remain.
     PartEnded {
         /// The namespace.
         namespace: Namespace,
@@ -159,57 +159,57 @@ pub enum Event {
         /// What proves it.
         proof: EndProof,
     },
-    /// The role of a live grant is not the one that was approved, and its terms let it go on.
+    /// The role of a live grant changed since it was approved, and the rule has `drift: warn`.
     RoleChanged {
-        /// What is there now.
+        /// What was found.
         found: String,
     },
-    /// Who has the access asked for more time.
+    /// The holder of the access requested an extension.
     ExtensionAsked {
-        /// How much more.
+        /// How much longer.
         window: Window,
         /// Why.
         reason: Reason,
-        /// What an approval answers.
+        /// The digest that an approval answers.
         digest: String,
-        /// Until when an answer is waited for.
+        /// The time until which it can be answered.
         pending_until: Timestamp,
     },
-    /// One approver of several said yes to more time.
+    /// One of several approvers approved the extension.
     ExtensionAgreed {
         /// The digest that was answered.
         digest: String,
-        /// Which of the asked groups the approver was in.
+        /// Which of the step's groups the approver was in.
         groups: BTreeSet<String>,
     },
-    /// Enough approvers said yes to more time; without an author, the policy asks for nobody.
+    /// The extension is approved; without an author, the rule is pre-approved.
     Extended {
         /// The digest that was answered.
         digest: String,
-        /// Which of the asked groups the approver was in.
+        /// Which of the step's groups the approver was in.
         groups: BTreeSet<String>,
         /// The new end of the window.
         until: Timestamp,
     },
-    /// An approver said no to more time; the access goes on to its end.
+    /// An approver denied the extension; the access continues to its end.
     ExtensionDenied {
         /// Why, in the approver's words.
         reason: String,
     },
-    /// Nobody answered, and who asked takes the access at once; people look at it afterwards.
+    /// The requester used break-glass: access without an approval, reviewed afterwards.
     GlassBroken {
-        /// Why nobody could be waited for.
+        /// Why it could not wait.
         reason: Reason,
-        /// How long the access lasts: what was asked, and at most what the rule gives this way.
+        /// How long the access lasts: as requested, but at most the rule's limit for break-glass.
         window: Window,
-        /// What a review answers.
+        /// The digest that a review answers.
         digest: String,
-        /// Until when the access can be collected.
+        /// The time until which the access can be collected.
         collect_until: Timestamp,
-        /// Until when it has to be reviewed.
+        /// The time until which the review is due.
         review_until: Timestamp,
     },
-    /// Somebody looked at access that nobody had agreed to.
+    /// A person reviewed break-glass access.
     Reviewed {
         /// The digest that was answered.
         digest: String,
@@ -219,24 +219,24 @@ pub enum Event {
         verdict: Verdict,
         /// In their words.
         words: Reason,
-        /// Whether nothing is owed any more.
+        /// Whether the review is complete.
         closes: bool,
     },
     /// The binding is about to be deleted.
     UnbindIntended {
         /// Why the grant ends.
         why: EndCause,
-        /// What the person who ended it said.
+        /// The reason given by the person who ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
-    /// The grant is over, and this is how we know.
+    /// The grant ended, with the proof.
     Ended {
         /// Why it ended.
         why: EndCause,
         /// What proves it.
         proof: EndProof,
-        /// What the person said who ended it before anything was bound; after that, `UnbindIntended` has it.
+        /// The reason given by the person who ended it before anything was bound; after that, `unbind_intended` has it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -289,18 +289,18 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestRefused {
-    /// What was asked, where that is not long; in trails of before always.
+    /// The request, if it is at most 1 KiB; in older trails always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask: Option<AccessRequest>,
-    /// The beginning of what was asked, as JSON, where it is long.
+    /// The beginning of the request as JSON, if it is longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ask_begins: Option<String>,
-    /// SHA-256 of what was asked, as JSON, hex; empty in trails of before.
+    /// SHA-256 of the request as JSON, hex; absent in older trails.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub ask_sha256: String,
     /// The stable code of the refusal.
     pub code: String,
-    /// The sentence that was answered, or its beginning.
+    /// The sentence of the refusal, or its beginning.
     pub why: String,
 }
 
@@ -329,19 +329,19 @@ impl RequestRefused {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requested {
-    /// What is asked.
+    /// The request.
     pub ask: AccessRequest,
-    /// The key the certificate will be for.
+    /// SHA-256 of the public key that the certificate will be for.
     pub key: KeyHash,
-    /// What approvers are shown beside it.
+    /// What approvers are shown in addition.
     pub shown: Shown,
-    /// What the policy looked at besides, so that its answer can be had again from this.
+    /// The other inputs of the policy's decision, so that it can be repeated from this event.
     pub decided_on: DecidedOn,
-    /// The rule of the policy that let it be asked, and who has to agree.
+    /// The rule that allowed the request, and who has to approve.
     pub terms: Terms,
-    /// What an approval answers; see [`super::digest::of_request`].
+    /// The digest that an approval answers; see [`super::digest::of_request`].
     pub digest: String,
-    /// Until when an answer is waited for.
+    /// The time until which it can be answered.
     pub pending_until: Timestamp,
 }
 
@@ -351,9 +351,9 @@ pub struct Requested {
 pub struct DecidedOn {
     /// The groups that the requester was in.
     pub groups: BTreeSet<String>,
-    /// The labels of the asked namespaces.
+    /// The labels of the requested namespaces.
     pub labels: Labels,
-    /// What the requester had open.
+    /// The requester's open requests and grants.
     pub usage: Usage,
 }
 
@@ -361,11 +361,11 @@ pub struct DecidedOn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Narrowed {
-    /// What is asked now; see [`super::narrow`].
+    /// The narrowed request; see [`super::narrow`].
     pub ask: AccessRequest,
-    /// What approvers are shown beside it.
+    /// What approvers are shown in addition.
     pub shown: Shown,
-    /// What an approval answers from now on.
+    /// The digest that an approval answers from now on.
     pub digest: String,
 }
 
@@ -373,9 +373,9 @@ pub struct Narrowed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reassessed {
-    /// What approvers are shown beside the ask.
+    /// What approvers are shown from now on.
     pub shown: Shown,
-    /// What an approval answers from now on.
+    /// The digest that an approval answers from now on.
     pub digest: String,
 }
 
@@ -390,22 +390,23 @@ fn is_zero(count: &usize) -> bool {
 pub struct Shown {
     /// The role as the cluster had it.
     pub role: ResolvedRole,
-    /// What it lets its holder reach.
+    /// What it lets its holder reach: the findings of the risk catalogue.
     pub assessment: Assessment,
-    /// What arises only from it together with all that the requester had, was approved for or asked for in that cluster.
+    /// Findings that arise only together with what the requester already had, was approved for or had requested in that
+    /// cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together: Vec<Finding>,
-    /// What the requester had, was approved for or asked for at that moment in the same cluster; what works first, then
-    /// the newest.
+    /// What the requester had, was approved for or had requested in the same cluster at that time; live grants first, then the
+    /// newest.
     pub holds: Vec<Held>,
-    /// How much more they had.
+    /// How many more there were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holds_more: usize,
-    /// The uid of each asked namespace: one that is deleted and made anew is another. Empty in trails of before it was
-    /// kept.
+    /// The uid of each requested namespace: a namespace that is deleted and created again is another one. Absent in older
+    /// trails.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespaces: BTreeMap<Namespace, String>,
-    /// That the same, or less, was denied to the requester a short while before.
+    /// A recent denial of the same or lesser access.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<DeniedBefore>,
 }
@@ -422,13 +423,13 @@ impl Shown {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Held {
-    /// Its identity.
+    /// Its id.
     pub grant: GrantId,
     /// Where it holds.
     pub scope: Scope,
     /// What it allows.
     pub access: Access,
-    /// How far it has come. Earlier trails tell only of what works.
+    /// Its phase; absent if it is live.
     #[serde(default = "live", skip_serializing_if = "is_live")]
     pub phase: Phase,
 }
@@ -446,7 +447,7 @@ fn is_live(phase: &Phase) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Clock {
-    /// No approver answered.
+    /// Nobody answered the request.
     Pending,
     /// The requester did not collect.
     Collect,
@@ -458,13 +459,13 @@ pub enum Clock {
 pub enum EndCause {
     /// The window ran out.
     Expired,
-    /// The requester gave it back.
+    /// The requester released it.
     Released,
-    /// An approver, an admin or an operator took it away.
+    /// An approver, an admin or an operator revoked it.
     Revoked,
     /// The role, or the binding, is no longer what was approved.
     Drifted,
-    /// The steps between approval and access did not finish.
+    /// The steps between approval and access did not complete.
     Failed,
 }
 
@@ -488,8 +489,8 @@ impl EndCause {
 pub enum EndProof {
     /// The binding is gone and the API server answered "denied".
     Denied,
-    /// The binding is gone and the API server answered "denied" to the grant's group alone: somebody gives what it gave
-    /// to the person's own user name, which is no grant's to end.
+    /// The binding is gone and the API server answered "denied" for the grant's group alone: another binding grants the
+    /// same to the person's own user name, which no grant can end.
     GroupDenied,
     /// No binding was ever intended.
     NeverBound,

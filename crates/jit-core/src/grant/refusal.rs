@@ -28,59 +28,59 @@ macro_rules! codes {
 }
 
 codes! {
-    /// No rule of the policy lets this person ask for this.
+    /// No rule of the policy allows this request.
     PolicyDenied: "policy-denied";
-    /// A guardrail forbids it, whatever the rules say.
+    /// A guardrail forbids it, whatever the rules allow.
     Guardrail: "guardrail";
-    /// This person has, or asked for, as much as the policy lets one person.
+    /// The person has reached a limit of the policy on requests or grants.
     Limit: "limit";
-    /// This person took access without an answer, and it is not reviewed yet.
+    /// A review of the person's last break-glass access is not complete.
     ReviewOwed: "review-owed";
-    /// The same was denied to this person a short while ago.
+    /// The same was recently denied to this person.
     RecentlyDenied: "recently-denied";
-    /// An operator said that nothing is given at the moment.
+    /// A drain is in force.
     Draining: "draining";
     /// Nobody approves their own request.
     SelfApproval: "self-approval";
-    /// With which login somebody came can't be known, so neither whether they asked themselves.
+    /// The login of the caller cannot be determined, so it may be the requester's.
     LoginUnknown: "login-unknown";
-    /// An approver wanted to give what was not asked.
+    /// A narrowed request exceeds the original one.
     NotLess: "not-less";
     /// The caller may not do this to this grant.
     NotAllowed: "not-allowed";
-    /// The caller has already agreed.
+    /// The caller has already approved.
     AlreadyAgreed: "already-agreed";
-    /// What was approved is not what is asked.
+    /// The request changed since the approver looked at it.
     DigestMismatch: "digest-mismatch";
-    /// The grant is in a phase in which this can't happen.
+    /// The grant is in a phase that does not allow this.
     WrongPhase: "wrong-phase";
     /// The window, or the time to answer or collect, is over.
     TooLate: "too-late";
-    /// The certificate was asked for with another key than the approved one.
+    /// The certificate was requested with another key than the approved one.
     KeyMismatch: "key-mismatch";
-    /// The key stands in another person's grant, or is the authority's own.
+    /// The key belongs to another person's grant, or to the authority.
     KeyInUse: "key-in-use";
-    /// The certificate request is not one we sign.
+    /// The certificate request is invalid, or its key is of a type that is not signed.
     BadCsr: "bad-csr";
     /// The role does not exist.
     RoleMissing: "role-missing";
-    /// The role grants nothing in this scope, so it can't be shown to work or to end.
+    /// The role grants nothing in this scope, so its begin and end cannot be proved.
     RoleEmpty: "role-empty";
-    /// The cluster gives something to the person's own user name, which no grant gives or ends.
+    /// Another binding grants rights to the person's own user name, which no grant can end.
     UserBound: "user-bound";
     /// The role changed since it was approved.
     RoleDrift: "role-drift";
     /// The configuration names no such cluster.
     UnknownCluster: "unknown-cluster";
-    /// Nobody has this name, nor ever asked for anything under it.
+    /// No person has this name, and none ever made a request under it.
     UnknownPerson: "unknown-person";
     /// The namespace does not exist.
     NamespaceMissing: "namespace-missing";
-    /// The namespace was deleted and made anew since it was approved.
+    /// The namespace was deleted and created again since it was approved.
     NamespaceDrift: "namespace-drift";
-    /// An approver no longer may approve this.
+    /// An approver may no longer approve this.
     ApproverLostRight: "approver-lost-right";
-    /// The requester no longer may ask for this.
+    /// The requester may no longer request this.
     RequesterLostRight: "requester-lost-right";
 }
 

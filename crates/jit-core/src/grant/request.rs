@@ -16,7 +16,7 @@ use crate::rbac::{self, Rule};
 
 pub use crate::rbac::{Malformed, Namespace, Namespaces, Scope};
 
-/// What an engineer asks for: a role, or exact rules, in one scope of one cluster, for a while, for a reason.
+/// A request: a role, or exact rules, in one scope of one cluster, for a time, for a reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AccessRequest {
@@ -26,14 +26,14 @@ pub struct AccessRequest {
     pub scope: Scope,
     /// What may be done there.
     pub access: Access,
-    /// How long the access lasts once it works.
+    /// How long the access lasts once it is live.
     pub window: Window,
     /// Why, in the requester's words.
     pub reason: Reason,
-    /// What else the policy's rule wants to know, such as a ticket.
+    /// The further fields that the rule requires, such as a ticket.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<FieldName, FieldValue>,
-    /// From when on it may be collected; at once where nothing is said.
+    /// The time from which it may be collected; absent for at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
 }
