@@ -39,7 +39,8 @@ fn every_page_is_in_the_index_and_has_its_parts() {
     assert_eq!(names, indexed);
     for name in names {
         let text = page(&name);
-        for part in ["## What people see", "## What holds meanwhile", "## What to do", "## How to see that it is over"]
+        for part in
+            ["## What people see", "## What works meanwhile", "## What to do", "## How to check that it is over"]
         {
             assert!(text.contains(part), "{name}: {part}");
         }

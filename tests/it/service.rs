@@ -70,11 +70,11 @@ fn what_the_service_is_exposed_to_is_little_and_explained() {
     let explained = std::fs::read_to_string(repository().join("docs/hardening.md")).unwrap();
     let points: BTreeSet<&str> = explained
         .lines()
-        .skip_while(|line| *line != "## What is left")
-        .take_while(|line| *line != "## Beside others")
+        .skip_while(|line| *line != "## Remaining points")
+        .take_while(|line| *line != "## Compared with other units")
         .filter_map(|line| line.strip_prefix("- `")?.split('`').next())
         .collect();
-    assert_eq!(points, left, "docs/hardening.md explains what there is, and nothing else");
+    assert_eq!(points, left, "docs/hardening.md explains every remaining point, and no other");
 }
 
 /// The accounts and the folders come out as the units need them, on an empty root.
