@@ -50,8 +50,9 @@ programs() {
 documents() {
     local shell page
     "$stage/jitd" man >"$stage/jitd.8"
-    "$stage/jitd" man jitd.yaml >"$stage/jitd.yaml.5"
-    "$stage/jitd" man jit-policy >"$stage/jit-policy.5"
+    for page in jitd-config jitd-policy jitd-guardrails; do
+        "$stage/jitd" man "$page" >"$stage/$page.5"
+    done
     "$stage/jit-login" man >"$stage/jit-login.1"
     for page in kubectl-jit kubectl_complete-jit; do
         printf '.so man1/jit-login.1\n.\\" %s(1)\n' "$page" >"$stage/$page.1"

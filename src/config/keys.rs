@@ -3,6 +3,8 @@
 //! It decides nothing: the forms that serde reads are in `file.rs`. A test takes the keys from those forms
 //! themselves and holds this table to them, so that a key without its words does not get in.
 
+use crate::grant::policy::Presence;
+
 /// A key of `config.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -11,23 +13,12 @@ pub struct Key {
     /// What is written there.
     pub form: &'static str,
     /// What holds without it.
-    pub need: Need,
+    pub need: Presence,
     /// What it is for.
     pub about: &'static str,
 }
 
-/// What holds when a key is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// It has to be there.
-    Must,
-    /// As if this were written.
-    Default(&'static str),
-    /// What the words about it say.
-    May,
-}
-
-const fn key(path: &'static str, form: &'static str, need: Need, about: &'static str) -> Key {
+const fn key(path: &'static str, form: &'static str, need: Presence, about: &'static str) -> Key {
     Key { path, form, need, about }
 }
 
@@ -36,140 +27,145 @@ pub const KEYS: &[Key] = &[
     key(
         "host",
         "a name of a-z 0-9 and -",
-        Need::May,
+        Presence::May,
         "this host in the name that the daemon has in its clusters, `jit:daemon:HOST`, and on its bindings; several \
          daemons on one cluster need different ones. Without it the first label of the host's name",
     ),
     key(
         "socket",
         "a path",
-        Need::Default("/run/jitd/api.sock"),
+        Presence::Default("/run/jitd/api.sock"),
         "where the API listens, when systemd does not hand the socket over; open to the group `jit-users` where there is \
          one, else to everybody",
     ),
     key(
         "adminSocket",
         "a path",
-        Need::May,
+        Presence::May,
         "where root and the people of `admins` operate the daemon, when systemd does not hand the socket over; without it \
          `admin.sock` beside `socket`",
     ),
     key(
         "state",
         "a path",
-        Need::Default("/var/lib/jitd"),
+        Presence::Default("/var/lib/jitd"),
         "the folder of the trail and of the authorities; only the daemon's account may enter it",
     ),
-    key("policy", "a path", Need::Default("policy.yaml"), "who may ask for what, see `jit-policy`(5)"),
+    key("policy", "a path", Presence::Default("policy.yaml"), "the policy, see `jitd-policy`(5)"),
     key(
         "guardrails",
         "a path",
-        Need::May,
-        "what no rule can lift, see `jit-policy`(5). A file that is named here has to be there; without the key it is \
-         `guardrails.yaml` beside the policy, if there is one",
+        Presence::May,
+        "the guardrails, see `jitd-guardrails`(5). A file that is named here has to exist; without the key it is \
+         `guardrails.yaml` next to the policy, if it exists",
     ),
-    key("auditors", "a list of groups", Need::Default("[]"), "whose members may read every grant"),
+    key("auditors", "a list of groups", Presence::Default("[]"), "whose members may read every grant"),
     key(
         "admins",
         "a list of groups",
-        Need::Default("[]"),
+        Presence::Default("[]"),
         "whose members may read and revoke every grant, and operate the daemon",
     ),
-    key("times", "a map", Need::May, "the clocks"),
+    key("times", "a map", Presence::May, "the clocks"),
     key(
         "times.answer",
         "a duration",
-        Need::Default("1h"),
+        Presence::Default("1h"),
         "how long a request waits for an answer, unless its rule says otherwise",
     ),
     key(
         "times.collect",
         "a duration",
-        Need::Default("10m"),
+        Presence::Default("10m"),
         "how long an approval waits to be collected, unless its rule says otherwise",
     ),
     key(
         "times.certificate",
         "a duration",
-        Need::Default("15m"),
+        Presence::Default("15m"),
         "the longest life of one certificate, unless its rule says otherwise; inside the window it is renewed without a new \
          approval",
     ),
     key(
         "rates",
         "a map",
-        Need::May,
+        Presence::May,
         "how often one account may call in a minute, at once or spread over it. Who calls more often is held, and then \
          answered 429 with the time after which to try again; the others do not notice. Raise them for an account that a \
          program has",
     ),
-    key("rates.calls", "a number", Need::Default("1200"), "calls of any kind"),
+    key("rates.calls", "a number", Presence::Default("1200"), "calls of any kind"),
     key(
         "rates.requests",
         "a number",
-        Need::Default("20"),
+        Presence::Default("20"),
         "requests, and questions what would be said to one; each stays in the trail for ever",
     ),
-    key("rates.certificates", "a number", Need::Default("30"), "certificates, collected or renewed"),
+    key("rates.certificates", "a number", Presence::Default("30"), "certificates, collected or renewed"),
     key(
         "strictPeople",
         "true or false",
-        Need::Default("false"),
+        Presence::Default("false"),
         "whether only the people below are known, and nobody by the host's name service alone",
     ),
     key(
         "people",
         "a list of maps",
-        Need::Default("[]"),
+        Presence::Default("[]"),
         "people whom the host's name service does not know, or who have several accounts: nobody answers their own \
          request, with whichever of them",
     ),
-    key("people[].name", "a name", Need::Must, "who it is, in every certificate and in the trail"),
-    key("people[].uids", "a list of numbers", Need::Must, "every account of theirs; no two people share one"),
-    key("people[].groups", "a list of groups", Need::Default("[]"), "the groups that they are in"),
+    key("people[].name", "a name", Presence::Must, "who it is, in every certificate and in the trail"),
+    key("people[].uids", "a list of numbers", Presence::Must, "every account of theirs; no two people share one"),
+    key("people[].groups", "a list of groups", Presence::Default("[]"), "the groups that they are in"),
     key(
         "people[].hostGroups",
         "true or false",
-        Need::Default("false"),
+        Presence::Default("false"),
         "whether the groups that the host's name service gives their accounts count too",
     ),
-    key("clusters", "a list of maps", Need::Must, "the clusters that access is given to, at least one"),
-    key("clusters[].name", "a name of a-z 0-9 and -", Need::Must, "what people call it when they ask"),
-    key("clusters[].server", "a URL that begins https://", Need::Must, "its API server"),
+    key("clusters", "a list of maps", Presence::Must, "the clusters that access is given to, at least one"),
+    key("clusters[].name", "a name of a-z 0-9 and -", Presence::Must, "what people call it when they ask"),
+    key("clusters[].server", "a URL that begins https://", Presence::Must, "its API server"),
     key(
         "clusters[].certificateAuthority",
         "a path",
-        Need::Must,
+        Presence::Must,
         "the authority of the API server's own certificate, in PEM",
     ),
     key(
         "clusters[].authority",
         "a path",
-        Need::May,
+        Presence::May,
         "the folder of the authority that signs for people; without it `ca/NAME` below `state`",
     ),
     key(
         "clusters[].key",
         "a map with one of the two",
-        Need::May,
+        Presence::May,
         "where the authority's key lies; without it in `issuing.pem` in the authority's folder",
     ),
     key(
         "clusters[].key.credential",
         "a credential's name",
-        Need::May,
+        Presence::May,
         "in a credential that systemd hands to the service, see systemd.exec(5); `jitd ca seal` moves it there",
     ),
-    key("clusters[].key.pkcs11", "a map", Need::May, "in a PKCS#11 token, which signs and never gives it away"),
-    key("clusters[].key.pkcs11.module", "a path", Need::Must, "the token's library"),
-    key("clusters[].key.pkcs11.token", "a label of 1 to 32 bytes", Need::Must, "the token"),
-    key("clusters[].key.pkcs11.object", "a label", Need::Must, "the key pair in it"),
-    key("clusters[].key.pkcs11.pinCredential", "a credential's name", Need::May, "the PIN, handed over by systemd"),
-    key("clusters[].key.pkcs11.pinFile", "a path", Need::May, "the PIN, in a file as private as a key; one of the two"),
+    key("clusters[].key.pkcs11", "a map", Presence::May, "in a PKCS#11 token, which signs and never gives it away"),
+    key("clusters[].key.pkcs11.module", "a path", Presence::Must, "the token's library"),
+    key("clusters[].key.pkcs11.token", "a label of 1 to 32 bytes", Presence::Must, "the token"),
+    key("clusters[].key.pkcs11.object", "a label", Presence::Must, "the key pair in it"),
+    key("clusters[].key.pkcs11.pinCredential", "a credential's name", Presence::May, "the PIN, handed over by systemd"),
+    key(
+        "clusters[].key.pkcs11.pinFile",
+        "a path",
+        Presence::May,
+        "the PIN, in a file as private as a key; one of the two",
+    ),
     key(
         "clusters[].kubeconfig",
         "a path",
-        Need::May,
+        Presence::May,
         "a kubeconfig for the daemon's own calls; without it the daemon signs a certificate of ten minutes for itself",
     ),
 ];
@@ -335,7 +331,7 @@ mod tests {
     #[test]
     fn what_is_said_to_hold_without_a_key_does() {
         let said = |path: &str| match KEYS.iter().find(|key| key.path == path).map(|key| key.need) {
-            Some(Need::Default(text)) => text.to_owned(),
+            Some(Presence::Default(text)) => text.to_owned(),
             other => panic!("{path}: {other:?}"),
         };
         assert_eq!(said("socket"), default_socket().display().to_string());
@@ -345,7 +341,7 @@ mod tests {
         for (path, time) in [("answer", times.answer), ("collect", times.collect), ("certificate", times.certificate)] {
             assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
         }
-        for key in KEYS.iter().filter(|key| key.need == Need::Must) {
+        for key in KEYS.iter().filter(|key| key.need == Presence::Must) {
             assert!(key.path.starts_with("clusters") || key.path.starts_with("people[]"), "{}", key.path);
         }
         let least: ConfigFile =

@@ -23,7 +23,7 @@ use crate::hint::Hint;
 use crate::people::People;
 
 pub use self::host::{HostName, NoHostName};
-pub use self::keys::{KEYS, Key, Need};
+pub use self::keys::{KEYS, Key};
 pub use self::policy_files::PolicyFiles;
 
 /// The configuration as it is meant. Paths are absolute or relative to the working folder.

@@ -28,6 +28,11 @@ fn host_rebuilt() {
 }
 
 #[test]
+fn the_tutorial_is_true() {
+    crate::tutorial::the_tutorial_is_true();
+}
+
+#[test]
 fn what_cannot_be_looked_at_is_told() {
     crate::outage::what_cannot_be_looked_at_is_told();
 }

@@ -129,12 +129,20 @@ impl<'a> Bastion<'a> {
         bastion
     }
 
-    /// Everything but the running daemon.
-    pub(crate) fn prepared(plane: &'a Plane, options: Options) -> Self {
+    /// A host that has nothing of ours yet, and namespaces for it in the cluster.
+    pub(crate) fn empty(plane: &'a Plane) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (ns, shop, host) = (format!("it-{tag}"), format!("it-{tag}-shop"), format!("host-{tag}"));
-        let dir = scratch("bastion");
+        let bastion = Self { plane, admin: plane.admin(), ns, shop, host, dir: scratch("bastion"), daemon: None };
+        bastion.furnish();
+        bastion
+    }
+
+    /// Everything but the running daemon.
+    pub(crate) fn prepared(plane: &'a Plane, options: Options) -> Self {
+        let bastion = Self::empty(plane);
+        let (host, dir) = (&bastion.host, &bastion.dir);
         let Options { config, policy, times, rates, server, ca } = options;
         let server = server.unwrap_or_else(|| plane.server.clone());
         let ca = ca.unwrap_or_else(|| plane.ca.clone());
@@ -153,10 +161,7 @@ impl<'a> Bastion<'a> {
         std::fs::write(dir.join("config.yaml"), written).unwrap();
         // One approver is enough here also for the whole cluster; `policy.rs` shows what the defaults do.
         std::fs::write(dir.join("guardrails.yaml"), "clusterWide: {approvers: 1}\n").unwrap();
-        let admin = plane.admin();
-        let bastion = Self { plane, admin, ns, shop, host, dir, daemon: None };
         bastion.write_policy(&policy);
-        bastion.furnish();
         assert!(bastion.jitd(&["init"]).status.success());
         plane.trust(&bastion.dir.join("var/ca/play/root.crt"));
         bastion.apply_rights();

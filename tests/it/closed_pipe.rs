@@ -44,8 +44,9 @@ const JITD: &[&str] = &[
     "audit export",
     "completion bash",
     "man",
-    "man jitd.yaml",
-    "man jit-policy",
+    "man jitd-config",
+    "man jitd-policy",
+    "man jitd-guardrails",
     "--version",
     "no-such-verb",
 ];

@@ -1,7 +1,7 @@
 //! The console blocks of a page, run: each command does what is written below it.
 //!
 //! ```text
-//!  alice$ …, bob$ …   jit-login, as that person, on the bastion
+//!  alice$ …, bob$ …   jit-login, as that person, on the bastion; a backslash continues a line
 //!  root$ …            a shell on the bastion: `jitd`, `systemctl` and `journalctl` of this test's own daemon
 //!  admin$ …           a shell with the kubeconfig of the cluster's administrator
 //!  control$ …         a shell where the API server's files are
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use crate::bastion::{ALICE, BOB, Bastion, CAROL, text};
+use crate::bastion::{ALICE, BOB, Bastion, CAROL, ERIN, text};
 use crate::plane::{root, until_within};
 
 /// The console blocks of a page, in their order.
@@ -36,6 +36,7 @@ impl<'a> Console<'a> {
 
     /// Runs a block, and answers how many commands it has.
     pub(crate) fn is_true(&mut self, block: &str) -> usize {
+        let block: String = block.split("\\\n").map(str::trim_start).collect();
         let mut commands: Vec<(&str, &str, Vec<&str>)> = Vec::new();
         for line in block.lines() {
             match (line.split_once("$ "), commands.last_mut()) {
@@ -68,6 +69,7 @@ impl<'a> Console<'a> {
             ("alice", "jit-login") => self.bastion.login(ALICE, &arguments),
             ("bob", "jit-login") => self.bastion.login(BOB, &arguments),
             ("carol", "jit-login") => self.bastion.login(CAROL, &arguments),
+            ("erin", "jit-login") => self.bastion.login(ERIN, &arguments),
             ("root", "systemctl") => return self.systemctl(arguments[0]),
             ("root", "journalctl") => return self.bastion.log(),
             ("root" | "admin" | "control", _) => self.shell(&meant),
@@ -82,7 +84,8 @@ impl<'a> Console<'a> {
     /// A shell in which `jitd` and `kubectl` are this test's.
     fn shell(&self, command: &str) -> Output {
         let prelude = format!(
-            "jitd() {{ command jitd --config {0}/config.yaml \"$@\"; }}\nkubectl() {{ command kubectl --kubeconfig {1} \"$@\"; }}\n",
+            "jitd() {{ local own=(); [[ $1 != init ]] || own=(--state {0}/var --socket {0}/run/api.sock)\n\
+             command jitd --config {0}/config.yaml \"$@\" \"${{own[@]}}\"; }}\nkubectl() {{ command kubectl --kubeconfig {1} \"$@\"; }}\n",
             self.bastion.dir.display(),
             self.bastion.plane.kubeconfig.display()
         );
@@ -98,7 +101,7 @@ impl<'a> Console<'a> {
     fn systemctl(&mut self, verb: &str) -> String {
         match verb {
             "stop" => assert!(self.bastion.terminate(), "{}", self.bastion.log()),
-            "start" => self.bastion.serve(),
+            "start" | "enable" => self.bastion.serve(),
             "reload" => {
                 let pid = self.bastion.pid().to_string();
                 assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());

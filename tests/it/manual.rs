@@ -10,8 +10,13 @@ use crate::plane::{Plane, root, scratch};
 use crate::readme::is_true;
 
 /// The pages and who prints them.
-const PAGES: &[(&str, &[&str])] =
-    &[("jitd", &["man"]), ("jitd", &["man", "jitd.yaml"]), ("jitd", &["man", "jit-policy"]), ("jit-login", &["man"])];
+const PAGES: &[(&str, &[&str])] = &[
+    ("jitd", &["man"]),
+    ("jitd", &["man", "jitd-config"]),
+    ("jitd", &["man", "jitd-policy"]),
+    ("jitd", &["man", "jitd-guardrails"]),
+    ("jit-login", &["man"]),
+];
 
 /// What the program prints when it is called so, as on a terminal of any width.
 fn said(program: &str, arguments: &[&str]) -> String {
@@ -89,25 +94,32 @@ fn pages_are_right_in_the_eyes_of_who_renders_them() {
 /// What the manual says about calling a program is so.
 #[test]
 fn the_examples_of_the_manual_are_true() {
-    for ((program, arguments), commands) in [(PAGES[0], [2, 2, 1]), (PAGES[3], [6, 1, 2])] {
-        // A command goes on behind a backslash, as in a shell.
-        let blocks: Vec<String> = examples(&said(program, arguments))
-            .iter()
-            .map(|block| block.split("\\\n").map(str::trim_start).collect::<Vec<_>>().concat())
-            .collect();
+    for ((program, arguments), commands) in [(PAGES[0], [2, 2, 1]), (PAGES[4], [6, 1, 2])] {
+        let blocks = examples(&said(program, arguments));
         let run: Vec<usize> = blocks.iter().map(|block| is_true(block)).collect();
         assert_eq!(run, commands, "{program}: {blocks:#?}");
     }
 }
 
-/// The files in jitd.yaml(5) and jit-policy(5) pass `jitd check`, together.
+/// The pages of `docs/` that describe files are those of the manual. `UPDATE_GOLDEN=1` writes them.
+#[test]
+fn the_reference_in_docs_is_the_manual() {
+    for name in ["config", "policy", "guardrails"] {
+        let note = "<!-- Made from the definitions that jitd reads: UPDATE_GOLDEN=1 cargo test --test it manual:: -->";
+        let made = format!("{note}\n\n{}", said("jitd", &["man", &format!("jitd-{name}"), "--markdown"]));
+        crate::docs::is_golden(&format!("{name}.md"), &made);
+    }
+}
+
+/// The files in the pages of section 5 pass `jitd check`, together.
 #[test]
 fn the_files_in_the_manual_are_right() {
     let folder = scratch("manual");
     let config = examples(&said(PAGES[1].0, PAGES[1].1));
     let policies = examples(&said(PAGES[2].0, PAGES[2].1));
-    let ([config], [policy, guardrails]) = (config.as_slice(), policies.as_slice()) else {
-        panic!("{config:#?} {policies:#?}")
+    let guardrails = examples(&said(PAGES[3].0, PAGES[3].1));
+    let ([config], [policy], [guardrails]) = (config.as_slice(), policies.as_slice(), guardrails.as_slice()) else {
+        panic!("{config:#?} {policies:#?} {guardrails:#?}")
     };
     for (name, written) in [("config.yaml", config), ("policy.yaml", policy), ("guardrails.yaml", guardrails)] {
         std::fs::write(folder.join(name), written).unwrap();

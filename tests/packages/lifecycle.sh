@@ -27,8 +27,8 @@ main() {
     [[ -z $(links) ]] || fault "the installation enabled $(links)"
     [[ $(inside jit-login --version) == jit-login\ * ]] || fault "jit-login does not run"
     inside kubectl-jit --help | grep -q 'kubectl jit' || fault "kubectl jit does not know its name"
-    inside man --whatis jitd jit-login jitd.yaml jit-policy kubectl-jit >/dev/null 2>&1 \
-        || inside man --where jitd jit-login jitd.yaml jit-policy kubectl-jit >/dev/null || fault "the manual is not found"
+    inside man --whatis jitd jit-login jitd-config jitd-policy jitd-guardrails kubectl-jit >/dev/null 2>&1 \
+        || inside man --where jitd jit-login jitd-config jitd-policy jitd-guardrails kubectl-jit >/dev/null || fault "the manual is not found"
 
     touch "$tree/etc/jitd/config.yaml" "$tree/var/lib/jitd/trail.db"
     inside systemctl enable jitd.socket 2>/dev/null

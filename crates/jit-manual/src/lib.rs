@@ -1,9 +1,9 @@
-//! Manual pages (man(7)) and completions for shells, out of the definitions that the programs themselves read:
-//! the verbs and options of a command line, the keys of a file. What a definition can't say, prose, comes from
-//! who writes the page.
+//! Manual pages (man(7), and the same as Markdown) and shell completions, made from the definitions that the programs
+//! themselves read: the verbs and options of a command line, the keys of a file. The program that prints a page adds
+//! its prose.
 //!
 //! Only text; it reads no file and no clock. The mains call it for their verbs `man` and `completion`. All verbs
-//! of a program stand on one page, for people search in it; `clap_mangen` makes a page for each.
+//! of a program are on one page, because people search in it; `clap_mangen` makes a page for each.
 
 pub use self::completion::{Shell, answer, completion};
 use clap::{Arg, Command};
@@ -14,9 +14,26 @@ mod completion;
 
 /// A page that is being written, from its top to its end.
 pub struct Page {
-    roff: Roff,
-    /// Whether nothing stands below the last heading yet, where a paragraph would begin without a line above it.
-    begins: bool,
+    name: String,
+    about: String,
+    section: Section,
+    synopsis: Vec<String>,
+    date: String,
+    blocks: Vec<Block>,
+}
+
+/// A part of a page, without its layout.
+enum Block {
+    Heading(String),
+    /// A heading one level below.
+    Subheading(String),
+    Text(Vec<Inline>),
+    /// A term and what it means.
+    Item(Vec<Inline>, Vec<Inline>),
+    /// A key of a file: its path, its form and what it is for.
+    Key(String, Vec<Inline>, Vec<Inline>),
+    /// Lines as they are typed or written.
+    Example(String),
 }
 
 /// Where a page stands in the manual.
@@ -45,62 +62,38 @@ impl Page {
     /// The head of a page: `name`, a line about it, and how it is called. `date` is written as it is.
     #[must_use]
     pub fn new(name: &str, section: Section, about: &str, synopsis: &[&str], date: &str) -> Self {
-        let (number, manual) = match section {
-            Section::Commands => ("1", "User Commands"),
-            Section::Files => ("5", "File Formats"),
-            Section::Administration => ("8", "System Administration"),
-        };
-        let version = concat!("jitd ", env!("CARGO_PKG_VERSION"));
-        let mut roff = Roff::new();
-        roff.control("TH", [name.to_uppercase().as_str(), number, quoted(date).as_str(), version, manual]);
-        // Left-aligned and not hyphenated: words of commands are to be copied.
-        roff.control("nh", []).control("ad", ["l"]);
-        roff.control("SH", ["NAME"]).text([roman(format!("{name} - {about}"))]);
-        let mut page = Self { roff, begins: true };
-        page.heading("SYNOPSIS");
-        for (number, line) in synopsis.iter().enumerate() {
-            if number > 0 {
-                page.roff.control("br", []);
-            }
-            page.roff.text(inline(line));
+        Self {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            section,
+            synopsis: synopsis.iter().map(|line| (*line).to_owned()).collect(),
+            date: date.to_owned(),
+            blocks: Vec::new(),
         }
-        page
     }
 
     /// The heading of a section.
     pub fn heading(&mut self, title: &str) -> &mut Self {
-        self.roff.control("SH", [title]);
-        self.begins = true;
-        self
+        self.push(Block::Heading(title.to_owned()))
     }
 
     /// A paragraph; what is in backticks is bold.
     pub fn text(&mut self, paragraph: &str) -> &mut Self {
-        if !std::mem::take(&mut self.begins) {
-            self.roff.control("PP", []);
-        }
-        self.roff.text(inline(paragraph));
-        self
+        self.push(Block::Text(inline(paragraph)))
     }
 
-    /// A term and what there is to say of it.
-    pub fn item(&mut self, term: &str, said: &str) -> &mut Self {
-        self.tagged(inline(term), &[said])
+    /// A term and what it means.
+    pub fn item(&mut self, term: &str, meaning: &str) -> &mut Self {
+        self.push(Block::Item(inline(term), inline(meaning)))
     }
 
     /// Lines as they are typed or written, after a sentence about them.
     pub fn example(&mut self, about: &str, lines: &str) -> &mut Self {
-        self.text(about);
-        self.roff.control("PP", []).control("RS", ["4"]).control("nf", []);
-        for line in lines.trim_end().lines() {
-            // An empty line in a block that is not filled would end a paragraph in some renderings.
-            if line.is_empty() {
-                self.roff.control("sp", []);
-            } else {
-                self.roff.text([roman(line)]);
-            }
-        }
-        self.roff.control("fi", []).control("RE", []);
+        self.text(about).push(Block::Example(lines.trim_end().to_owned()))
+    }
+
+    fn push(&mut self, block: Block) -> &mut Self {
+        self.blocks.push(block);
         self
     }
 
@@ -150,13 +143,10 @@ impl Page {
                 false => format!(" [{name}{more}]"),
             });
         }
-        self.roff.control("SS", [usage.as_str()]);
+        self.push(Block::Subheading(usage));
         let about = verb.get_long_about().or(verb.get_about()).map(ToString::to_string).unwrap_or_default();
-        for (number, paragraph) in about.split("\n\n").enumerate() {
-            if number > 0 {
-                self.roff.control("PP", []);
-            }
-            self.roff.text(inline(&sentence(paragraph)));
+        for paragraph in about.split("\n\n").filter(|paragraph| !paragraph.is_empty()) {
+            self.text(&sentence(paragraph));
         }
         for argument in positional.into_iter().chain(options) {
             self.argument(argument);
@@ -209,32 +199,114 @@ impl Page {
         if let Some(variable) = argument.get_env() {
             said.push_str(&format!(" The environment's `{}` says it too.", variable.to_string_lossy()));
         }
-        self.tagged(term, &[&said]);
+        self.push(Block::Item(term, inline(&said)));
     }
 
-    /// A key of a file; those of the top have a heading, under which those below them follow.
+    /// A key of a file. Those of the top have a heading, under which those below them follow.
     pub fn key(&mut self, Key { path, form, about }: Key<'_>) -> &mut Self {
-        if path.contains(['.', '[']) {
-            return self
-                .tagged([vec![bold(path), roman(" (")], inline(form), vec![roman(")")]].concat(), &[&sentence(about)]);
-        }
-        self.roff.control("SS", [path]).text([vec![roman("(")], inline(form), vec![roman(")")]].concat());
-        self.roff.control("br", []).text(inline(&sentence(about)));
-        self
+        self.push(Block::Key(path.to_owned(), inline(form), inline(&sentence(about))))
     }
 
-    fn tagged(&mut self, term: Vec<Inline>, said: &[&str]) -> &mut Self {
-        self.roff.control("TP", []).text(term);
-        for line in said {
-            self.roff.text(inline(line));
-        }
-        self
-    }
-
-    /// The source of the page.
+    /// The source of the page for man(1).
     #[must_use]
     pub fn render(&self) -> String {
-        self.roff.render()
+        let (number, manual) = self.section.number_and_manual();
+        let version = concat!("jitd ", env!("CARGO_PKG_VERSION"));
+        let mut roff = Roff::new();
+        roff.control("TH", [self.name.to_uppercase().as_str(), number, quoted(&self.date).as_str(), version, manual]);
+        // Left-aligned and not hyphenated: words of commands are to be copied.
+        roff.control("nh", []).control("ad", ["l"]);
+        roff.control("SH", ["NAME"]).text([roman(format!("{} - {}", self.name, self.about))]);
+        roff.control("SH", ["SYNOPSIS"]);
+        for (number, line) in self.synopsis.iter().enumerate() {
+            if number > 0 {
+                roff.control("br", []);
+            }
+            roff.text(inline(line));
+        }
+        // Whether nothing stands below the last heading yet, where a paragraph would begin without a line above it.
+        let mut begins = false;
+        for block in &self.blocks {
+            let after_heading =
+                std::mem::replace(&mut begins, matches!(block, Block::Heading(_) | Block::Subheading(_)));
+            match block {
+                Block::Heading(title) => {
+                    roff.control("SH", [title.as_str()]);
+                }
+                Block::Subheading(title) => {
+                    roff.control("SS", [title.as_str()]);
+                }
+                Block::Text(text) => {
+                    if !after_heading {
+                        roff.control("PP", []);
+                    }
+                    roff.text(text.clone());
+                }
+                Block::Item(term, meaning) => {
+                    roff.control("TP", []).text(term.clone()).text(meaning.clone());
+                }
+                Block::Key(path, form, about) => {
+                    let form = [vec![roman("(")], form.clone(), vec![roman(")")]].concat();
+                    if path.contains(['.', '[']) {
+                        let term = [vec![bold(path), roman(" ")], form].concat();
+                        roff.control("TP", []).text(term).text(about.clone());
+                    } else {
+                        roff.control("SS", [path.as_str()]).text(form).control("br", []).text(about.clone());
+                    }
+                }
+                Block::Example(lines) => {
+                    roff.control("PP", []).control("RS", ["4"]).control("nf", []);
+                    for line in lines.lines() {
+                        // An empty line in a block that is not filled would end a paragraph in some renderings.
+                        if line.is_empty() {
+                            roff.control("sp", []);
+                        } else {
+                            roff.text([roman(line)]);
+                        }
+                    }
+                    roff.control("fi", []).control("RE", []);
+                }
+            }
+        }
+        roff.render()
+    }
+
+    /// The same page as Markdown, with the keys of a file as tables.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let (number, _) = self.section.number_and_manual();
+        let mut page = format!("# {}({number})\n\n{}\n", self.name, sentence(&self.about));
+        let mut in_table = false;
+        for block in &self.blocks {
+            let table = match block {
+                Block::Key(..) => Some("| key | value | meaning |\n|---|---|---|\n"),
+                Block::Item(..) => Some("| | |\n|---|---|\n"),
+                _ => None,
+            };
+            let was_in_table = std::mem::replace(&mut in_table, table.is_some());
+            if let (false, Some(head)) = (was_in_table, table) {
+                page.push_str(&format!("\n{head}"));
+            }
+            page.push_str(&match block {
+                Block::Heading(title) => format!("\n## {}\n", capital(&title.to_lowercase())),
+                Block::Subheading(title) => format!("\n### `{title}`\n"),
+                Block::Text(text) => format!("\n{}\n", marked(text)),
+                Block::Item(term, meaning) => format!("| {} | {} |\n", cell(term), cell(meaning)),
+                Block::Key(path, form, about) => format!("| `{path}` | {} | {} |\n", cell(form), cell(about)),
+                Block::Example(lines) => format!("\n```\n{lines}\n```\n"),
+            });
+        }
+        page
+    }
+}
+
+impl Section {
+    fn number_and_manual(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Commands => ("1", "User Commands"),
+            Self::Files => ("5", "File Formats"),
+            Self::Administration => ("8", "System Administration"),
+        }
     }
 }
 
@@ -288,6 +360,22 @@ fn sentence(text: &str) -> String {
 fn sentence_as_is(text: &str) -> String {
     let text = text.to_owned();
     if text.is_empty() || text.ends_with(['.', '?', '!', ':']) { text } else { format!("{text}.") }
+}
+
+/// Bold words as code, the placeholder of a value as it is.
+fn marked(text: &[Inline]) -> String {
+    text.iter()
+        .map(|part| match part {
+            Inline::Bold(words) => format!("`{words}`"),
+            Inline::Roman(words) | Inline::Italic(words) => words.replace('<', "&lt;").replace('*', "\\*"),
+            Inline::LineBreak => " ".to_owned(),
+        })
+        .collect()
+}
+
+/// One cell of a table.
+fn cell(text: &[Inline]) -> String {
+    marked(text).replace('|', "\\|")
 }
 
 fn inline(text: &str) -> Vec<Inline> {

@@ -179,6 +179,9 @@ Examples:
         /// Which page.
         #[arg(default_value = "jitd", value_enum)]
         page: Topic,
+        /// As Markdown, for `docs/`.
+        #[arg(long)]
+        markdown: bool,
     },
 }
 
@@ -186,10 +189,12 @@ Examples:
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Topic {
     Jitd,
-    #[value(name = "jitd.yaml")]
+    #[value(name = "jitd-config")]
     Config,
-    #[value(name = "jit-policy")]
+    #[value(name = "jitd-policy")]
     Policy,
+    #[value(name = "jitd-guardrails")]
+    Guardrails,
 }
 
 #[derive(Subcommand)]

@@ -189,7 +189,7 @@ impl Report {
             );
         }
         if config.policy.is_empty() {
-            self.warning("policy", "it has no rule, so nobody gets anything", "write one, see jit-policy(5)");
+            self.warning("policy", "it has no rule, so nobody gets anything", "write one, see jitd-policy(5)");
         } else if failed.is_empty() {
             self.ok(
                 "policy",

@@ -111,7 +111,7 @@ fn main() -> ExitCode {
             read(&arguments.config).and_then(|config| print::in_pieces(|out| trail::export(&config.trail(), out)))
         }
         Verb::Completion { shell } => manual::completion(*shell),
-        Verb::Man { page } => manual::man(*page),
+        Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     let code = match failure {

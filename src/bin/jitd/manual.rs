@@ -1,14 +1,15 @@
-//! `jitd man` and `jitd completion`: the prose of jitd(8), jitd.yaml(5) and jit-policy(5) around what the
-//! definitions say by themselves.
+//! `jitd man` and `jitd completion`: the prose of jitd(8), jitd-config(5), jitd-policy(5) and jitd-guardrails(5) around
+//! what the definitions say by themselves.
 //!
-//! No verb, option or key is listed here. The examples are run, and the files in them checked, by
-//! `tests/it/manual.rs`. `main.rs` calls it.
+//! No verb, option or key is listed here. `tests/it/manual.rs` runs the examples, checks the files in them, and compares
+//! the Markdown with `docs/`. `main.rs` calls it.
 
 use clap::CommandFactory;
 
 use jit_manual::{Key, Page, Section, Shell};
-use jitd::config::{KEYS, Need};
-use jitd::grant::policy::{self, Source};
+use jitd::config::KEYS;
+use jitd::grant::policy::{self, Presence, Source};
+use jitd::rbac::risk;
 
 use crate::arguments::{Arguments, Topic};
 use crate::{Failure, print};
@@ -20,14 +21,15 @@ pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
     print::result(jit_manual::completion("jitd", COMPLETE_VARIABLE, shell)?)
 }
 
-pub(crate) fn man(topic: Topic) -> Result<(), Failure> {
+pub(crate) fn man(topic: Topic, markdown: bool) -> Result<(), Failure> {
     let date = jit_manual::date(std::env::var("SOURCE_DATE_EPOCH").ok().as_deref());
     let page = match topic {
         Topic::Jitd => jitd_8(&date),
-        Topic::Config => jitd_yaml_5(&date),
-        Topic::Policy => jit_policy_5(&date),
+        Topic::Config => jitd_config_5(&date),
+        Topic::Policy => jitd_policy_5(&date),
+        Topic::Guardrails => jitd_guardrails_5(&date),
     };
-    print::result(page.render())
+    print::result(if markdown { page.markdown() } else { page.render() })
 }
 
 fn jitd_8(date: &str) -> Page {
@@ -36,14 +38,14 @@ fn jitd_8(date: &str) -> Page {
     let mut page = Page::new("jitd", Section::Administration, about, &["`jitd` [OPTIONS] COMMAND"], date);
     page.heading("DESCRIPTION")
         .text(
-            "`jitd` gives people on a bastion host access to Kubernetes clusters for minutes. Somebody asks with \
-             `jit-login`(1), somebody else agrees, and the daemon signs a certificate whose group is this grant's \
-             alone and binds that group to one role in one scope. At the end it deletes the binding and asks the API \
-             server until it says no.",
+            "`jitd` gives people on a bastion host access to Kubernetes clusters for minutes. A requester runs \
+             `jit-login`(1), an approver approves, and the daemon signs a certificate with a group that only this grant \
+             has and binds that group to one role in one scope. When the window ends, it deletes the binding and checks \
+             that the API server answers `denied`.",
         )
         .text(
-            "Every step stands in a trail: what is intended before it happens, and what came of it. A daemon that was \
-             killed in between takes away at its next start what was half done.",
+            "Every step is recorded in the audit trail: the intent before it happens, and its outcome. A daemon that was \
+             killed in between removes at its next start what is incomplete.",
         )
         .text(
             "The same program is the daemon (`jitd serve`, run by systemd) and its administration. The other commands \
@@ -54,28 +56,30 @@ fn jitd_8(date: &str) -> Page {
         .item("`SIGHUP`", "Reads the policy and the guardrails again, as `systemctl reload jitd` does. A file with a fault changes nothing.")
         .item("`SIGTERM`, `SIGINT`", "Stops. What is live goes on, and the next start takes it up; what ends meanwhile is taken away then.");
     page.heading("EXIT STATUS")
-        .item("`0`", "Done.")
-        .item("`1`", "It could not be done.")
-        .item("`2`", "The command line or a file can't be meant; everything that is wrong is told at once.")
-        .item("`3`", "Done, and the answer is no: a test of the policy failed, a request is denied, nobody may, a cluster is not as it should be, there are differences.");
+        .item("`0`", "Success.")
+        .item("`1`", "Failure.")
+        .item("`2`", "The command line or a file is invalid; all faults are reported at once.")
+        .item("`3`", "Success, with a negative result: a test of the policy failed, a request would be denied, nobody may have the access, a cluster differs from what it should be, or two policies differ.");
     page.heading("ENVIRONMENT")
-        .item("`JITD_LOG`", "How much `jitd serve` logs, such as `info` or `jitd=debug`. Without it `info`.");
+        .item("`JITD_LOG`", "How much `jitd serve` logs, such as `info` or `jitd=debug`. The default is `info`.");
     page.heading("FILES")
-        .item("/etc/jitd/config.yaml", "The configuration, `jitd.yaml`(5). Nothing starts before it is there.")
-        .item("/etc/jitd/policy.yaml, /etc/jitd/guardrails.yaml", "Who may ask for what, `jit-policy`(5).")
-        .item("/run/jitd/api.sock", "Where people and programs call, for the group `jit-users`.")
-        .item("/run/jitd/admin.sock", "Where administrators call, for the group `jit-admins`.")
-        .item("/var/lib/jitd/trail.db", "The trail. It outlives the removal of the package.")
-        .item("/var/lib/jitd/ca/CLUSTER", "The authority of a cluster. The root key should lie elsewhere.");
+        .item("/etc/jitd/config.yaml", "The configuration, `jitd-config`(5). The daemon does not start without it.")
+        .item("/etc/jitd/policy.yaml", "Who may request what, `jitd-policy`(5).")
+        .item("/etc/jitd/guardrails.yaml", "What no rule can allow, `jitd-guardrails`(5).")
+        .item("/run/jitd/api.sock", "The socket for people and programs, open to the group `jit-users`.")
+        .item("/run/jitd/admin.sock", "The admin socket, open to the group `jit-admins`.")
+        .item("/var/lib/jitd/trail.db", "The audit trail. Removing the package leaves it in place.")
+        .item("/var/lib/jitd/ca/CLUSTER", "The authority of a cluster. Keep the root key elsewhere.")
+        .item("/usr/share/doc/jitd/docs", "Tutorial, guides, runbooks and reference.");
     page.heading("EXAMPLES");
     page.example(
-        "Is everything right with the files, and with the trail?",
+        "Validate the files and the trail:",
         "root$ jitd check\n\
          root$ jitd audit verify\n\
          the chain holds",
     );
     page.example(
-        "What would the policy say? No daemon and no cluster is asked.",
+        "Evaluate a request against the policy, without a daemon or a cluster:",
         "root$ jitd policy explain --as alice --group payments-oncall \\\n\
          \x20   --cluster prod -n payments \\\n\
          \x20   --role view --for 10m --reason \"INC-42\"\n\
@@ -84,39 +88,45 @@ fn jitd_8(date: &str) -> Page {
          payments-oncall",
     );
     page.example(
-        "How long does the issuing certificate last? `jitd ca renew prod` makes the next one.",
+        "Show how long the issuing certificate is valid; `jitd ca renew prod` makes the next one.",
         "root$ jitd ca show prod\n\
          issuing",
     );
-    page.heading("SEE ALSO").text("`jit-login`(1), `jitd.yaml`(5), `jit-policy`(5), `systemctl`(1), `kubectl`(1)");
+    page.heading("SEE ALSO")
+        .text("`jit-login`(1), `jitd-config`(5), `jitd-policy`(5), `jitd-guardrails`(5), `systemctl`(1), `kubectl`(1)");
     page
 }
 
-fn jitd_yaml_5(date: &str) -> Page {
-    let mut page =
-        Page::new("jitd.yaml", Section::Files, "the configuration of jitd", &["/etc/jitd/config.yaml"], date);
+fn jitd_config_5(date: &str) -> Page {
+    let about = "the configuration of jitd";
+    let mut page = Page::new("jitd-config", Section::Files, about, &["/etc/jitd/config.yaml"], date);
     page.heading("DESCRIPTION")
         .text(
-            "YAML. It is read once, when `jitd` starts, and refused whole when anything in it is wrong or unknown; \
-             `jitd check` tells every fault at once. `jitd init` writes a first one.",
+            "YAML, read when `jitd` starts. A file with an error or an unknown key is refused as a whole; `jitd check` \
+             reports every fault at once. `jitd init` writes a first one. `systemctl reload jitd` applies changed \
+             `people`, `admins` and `auditors`; all other keys need a restart.",
         )
         .text(
-            "A path is absolute or relative to the file's folder. A duration is written like `90s`, `10m` or `1h30m`. \
-             In the names of the keys below, `[]` stands for each entry of a list.",
+            "A path is absolute, or relative to the file's folder. A duration is written like `90s`, `10m` or `1h30m` and \
+             is between `5s` and `24h`. In the names of the keys below, `[]` stands for each entry of a list.",
         );
     page.heading("KEYS");
     for key in KEYS {
-        let form = match key.need {
-            Need::Must => format!("{}, required", key.form),
-            Need::Default(text) => format!("{}; the default is `{text}`", key.form),
-            Need::May => key.form.to_owned(),
-        };
-        page.key(Key { path: key.path, form: &form, about: key.about });
+        page.key(Key { path: key.path, form: &with_need(key.form, key.need), about: key.about });
     }
     page.heading("EXAMPLES");
-    page.example("Two groups with a view of everything, one cluster, one person whom the host does not know:", CONFIG);
-    page.heading("SEE ALSO").text("`jitd`(8), `jit-policy`(5)");
+    page.example("Two groups that see everything, one cluster, one person whom the host does not know:", CONFIG);
+    page.heading("SEE ALSO").text("`jitd`(8), `jitd-policy`(5), `jitd-guardrails`(5)");
     page
+}
+
+/// The form of a value, and what holds without it.
+fn with_need(form: &str, need: Presence) -> String {
+    match need {
+        Presence::Must => format!("{form}, required"),
+        Presence::Default(text) => format!("{form}; the default is `{text}`"),
+        Presence::May => form.to_owned(),
+    }
 }
 
 const CONFIG: &str = r#"host: bastion1
@@ -131,53 +141,70 @@ people:
   - {name: alice, uids: [4001], groups: [payments-oncall]}
 "#;
 
-fn jit_policy_5(date: &str) -> Page {
-    let about = "who may ask jitd for what, and who has to agree";
-    let synopsis = ["/etc/jitd/policy.yaml", "/etc/jitd/guardrails.yaml"];
-    let mut page = Page::new("jit-policy", Section::Files, about, &synopsis, date);
-    page.heading("DESCRIPTION")
-        .text(
-            "`policy.yaml` says who may ask for what, how long, and who has to agree. Denials are tried first, then the \
-             rules from top to bottom; the first rule that fits decides, and what no rule gives is denied.",
-        )
-        .text(
-            "`guardrails.yaml` says what no rule can lift. Without the file, and for each key that it does not have: \
-             `cluster-admin` and the namespaces `kube-system`, `kube-public` and `kube-node-lease` are never given, \
-             what can't be classified by its risk is refused, and access to a whole cluster takes two people.",
-        )
-        .text(
-            "Both are YAML, and read again by `systemctl reload jitd`. A file with a fault changes nothing: each fault \
-             is told at its line and column, and what was in force stays. What is live keeps its terms.",
-        )
-        .text(
-            "A duration is written like `90s`, `10m` or `1h30m`. In the names of the keys below, `[]` stands for each \
-             entry of a list. `jitd policy schema` prints the same as a JSON Schema, for editors.",
-        );
-    for source in [Source::Policy, Source::Guardrails] {
-        page.heading(&format!("KEYS OF {}", source.file_name()));
-        for told in policy::keys(source) {
-            let mut form = told.form;
-            if told.required {
-                form.push_str(", required");
-            }
-            if !told.instead.is_empty() {
-                let others: Vec<String> = told.instead.iter().map(|name| format!("`{name}`")).collect();
-                form.push_str(&format!("; either this or {}", others.join(" or ")));
-            }
-            page.key(Key { path: &told.path, form: &form, about: told.about });
-        }
+/// What is true of both files of the policy.
+const BOTH_FILES: [&str; 2] = [
+    "The file is YAML, and `systemctl reload jitd` reads it again. A file with a fault changes nothing: the log has each \
+     fault with its line and column, and the previous policy stays in force. Live grants keep their terms.",
+    "A duration is written like `90s`, `10m` or `1h30m` and is between `5s` and `24h`. In the names of the keys below, \
+     `[]` stands for each entry of a list.",
+];
+
+fn jitd_policy_5(date: &str) -> Page {
+    let about = "who may request what from jitd, and who has to approve";
+    let mut page = Page::new("jitd-policy", Section::Files, about, &["/etc/jitd/policy.yaml"], date);
+    page.heading("DESCRIPTION").text(
+        "`policy.yaml` says who may request what, for how long, and who has to approve. Denials are evaluated first, then \
+         the rules from top to bottom; the first rule that matches decides. A request is denied unless a rule allows it.",
+    );
+    for paragraph in BOTH_FILES {
+        page.text(paragraph);
+    }
+    page.text("`jitd policy schema` prints the same keys as a JSON Schema, for editors.");
+    keys(&mut page, Source::Policy);
+    page.heading("EXAMPLES");
+    page.example("One rule, with a step that counts in office hours only, one denial, and a test:", POLICY);
+    page.heading("SEE ALSO").text("`jitd`(8), `jitd-guardrails`(5), `jitd-config`(5), `jit-login`(1)");
+    page
+}
+
+fn jitd_guardrails_5(date: &str) -> Page {
+    let about = "limits that no rule of the policy can lift";
+    let mut page = Page::new("jitd-guardrails", Section::Files, about, &["/etc/jitd/guardrails.yaml"], date);
+    page.heading("DESCRIPTION").text(
+        "`guardrails.yaml` holds limits that no rule of `policy.yaml` can lift. The defaults below are in force without \
+         the file too, for each key that it does not have. `cluster-admin` and the system namespaces are never granted, a \
+         request whose risk cannot be classified is refused, and access to a whole cluster needs two approvers and is \
+         never pre-approved.",
+    );
+    for paragraph in BOTH_FILES {
+        page.text(paragraph);
+    }
+    page.text("`jitd policy schema guardrails` prints the same keys as a JSON Schema, for editors.");
+    keys(&mut page, Source::Guardrails);
+    page.heading("RISKS").text(
+        "What a role lets its holder reach, by the id that `risks[].ids` takes. The severity is the one in the whole \
+         cluster; in one namespace it is one class lower, unless a service account of the namespace has rights beyond \
+         it. An id is never used again for another risk.",
+    );
+    for (id, severity, why) in risk::catalogue() {
+        page.item(&format!("`{id}` ({severity})"), &format!("The holder {why}."));
     }
     page.heading("EXAMPLES");
-    page.example(
-        "One rule, with a step that counts in office hours only, one denial, and a case that has to hold:",
-        POLICY,
-    );
-    page.example(
-        "Guardrails: nothing for more than an hour, nothing worse than high, two people for a whole cluster:",
-        GUARDRAILS,
-    );
-    page.heading("SEE ALSO").text("`jitd`(8), `jitd.yaml`(5), `jit-login`(1)");
+    page.example("At most an hour, no risk above high, two approvers for a whole cluster:", GUARDRAILS);
+    page.heading("SEE ALSO").text("`jitd`(8), `jitd-policy`(5), `jitd-config`(5)");
     page
+}
+
+fn keys(page: &mut Page, source: Source) {
+    page.heading("KEYS");
+    for key in policy::keys(source) {
+        let mut form = with_need(&key.form, key.need);
+        if !key.instead.is_empty() {
+            let others: Vec<String> = key.instead.iter().map(|name| format!("`{name}`")).collect();
+            form.push_str(&format!("; either this or {}", others.join(" or ")));
+        }
+        page.key(Key { path: &key.path, form: &form, about: key.about });
+    }
 }
 
 const POLICY: &str = r#"rules:

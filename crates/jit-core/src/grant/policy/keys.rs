@@ -1,12 +1,12 @@
-//! The keys of `policy.yaml` and `guardrails.yaml`: each with its form and what it is for. `parse.rs` reads
-//! by these names, `jitd policy schema` prints them, and there is no other list of them.
+//! The keys of `policy.yaml` and `guardrails.yaml`: each with its form, its default and what it is for. `parse.rs` reads
+//! by these names, and `jitd policy schema` and the manual print them; no other list of them exists.
 //!
 //! Only tables; what a key means is decided in `parse.rs`.
 
 use super::Source;
 use super::pattern::{Glob, NamespacePattern, Selector, regex};
-use super::schema::Need::{May, Must};
-use super::schema::{Format, Key, KeyDoc, Need, Object, Path, Shape};
+use super::schema::Presence::{Default, May, Must};
+use super::schema::{Format, Key, KeyDoc, Object, Path, Presence, Shape};
 use super::step::{Day, TimeOfDay, Zone};
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, ReviewTime, RoleRef, Window,
@@ -40,7 +40,7 @@ pub fn keys(source: Source) -> Vec<KeyDoc> {
     told
 }
 
-const fn key(name: &'static str, need: Need, shape: &'static Shape, about: &'static str) -> Key {
+const fn key(name: &'static str, need: Presence, shape: &'static Shape, about: &'static str) -> Key {
     Key { name, shape, need, about }
 }
 
@@ -159,173 +159,224 @@ const POLICY: Shape = Shape::Object(&object(&[
         "rules",
         Must,
         &Shape::List(&Shape::Object(&RULE), 0),
-        "who may ask for what; the first rule that fits decides",
+        "who may request what; the first rule that matches decides",
     ),
-    key("deny", May, &Shape::List(&Shape::Object(&DENY), 0), "what is denied by name, tried before the rules"),
-    key("limits", May, &Shape::Object(&LIMITS), "how much one person may ask for"),
+    key("deny", Default("[]"), &Shape::List(&Shape::Object(&DENY), 0), "explicit denials, evaluated before the rules"),
+    key("limits", May, &Shape::Object(&LIMITS), "limits on the requests of one person"),
     key(
         "tests",
-        May,
+        Default("[]"),
         &Shape::List(&Shape::Object(&CASE), 0),
-        "questions and the answers they have to get; `jitd policy test` asks them",
+        "requests and the outcome that each must have; `jitd policy test` and `jitd check` run them",
     ),
 ]));
 
 const RULE: Object = Object {
     keys: &[
-        key("name", Must, &Shape::Text(NAME), "a name that people read in every decision"),
-        key("who", Must, GROUPS, "groups, any of which may ask"),
-        key("clusters", Must, CLUSTERS, "the clusters it is for"),
-        key("namespaces", May, NAMESPACES, "names, globs with * and ?, and label selectors"),
-        key("clusterWide", May, &Shape::Flag, "whether it also gives the whole cluster"),
-        key("roles", May, ROLES, "ClusterRoles, or role/NAME for a Role of the namespace"),
+        key("name", Must, &Shape::Text(NAME), "the name that every decision shows"),
+        key("who", Must, GROUPS, "groups whose members may request"),
+        key("clusters", Must, CLUSTERS, "the clusters that the rule covers"),
+        key(
+            "namespaces",
+            May,
+            NAMESPACES,
+            "names, globs with `*` and `?`, and label selectors; required unless `clusterWide` is true",
+        ),
+        key("clusterWide", Default("false"), &Shape::Flag, "whether the rule also allows access to the whole cluster"),
+        key(
+            "roles",
+            May,
+            ROLES,
+            "ClusterRoles, or `role/NAME` for a Role of the namespace; either this or `rules` is required",
+        ),
         key(
             "rules",
             May,
             &Shape::List(&Shape::Object(&RBAC_RULE), 1),
-            "a ceiling: exact rules below it may be asked instead of a role",
+            "a ceiling for exact rules, which may be requested instead of a role",
         ),
         key(
             "narrow",
-            May,
+            Default("false"),
             &Shape::Flag,
-            "whether an approver may cut a role down to some of its rules; the daemon then has to hold the role",
+            "whether an approver may narrow a role to some of its rules; the daemon then has to hold the role itself",
         ),
-        key("maxDuration", Must, LONG, "the longest access, such as 10m"),
-        key("maxTotal", May, LONG, "the longest access with extensions; without it maxDuration"),
+        key("maxDuration", Must, LONG, "the longest window, such as `10m`"),
+        key("maxTotal", May, LONG, "the longest window with extensions; without it `maxDuration`"),
         key(
             "reason",
             May,
             &Shape::Either(&Shape::Text(REGEX), &Shape::Object(&REASON_RULE)),
-            "what a reason has to look like",
+            "the form of the reason: a regular expression, or a map; without it any text of 1 to 500 characters",
         ),
-        key("fields", May, &Shape::List(&Shape::Object(&FIELD), 1), "more that has to be told when asking"),
+        key("fields", May, &Shape::List(&Shape::Object(&FIELD), 1), "further fields of the request, such as a ticket"),
         key(
             "approval",
             May,
             &Shape::List(&Shape::Object(&STEP), 1),
-            "steps that all have to hold, each met by people of any of its groups",
+            "approval steps, all of which are needed; one person counts in one step only",
         ),
-        key("preApproved", May, &Shape::True, "nobody is asked"),
-        key("pending", May, LONG, "how long an answer is waited for"),
-        key("collect", May, LONG, "how long an approval waits to be collected"),
+        key("preApproved", May, &Shape::True, "no approval is needed"),
+        key("pending", May, LONG, "how long a request waits for approval; without it `times.answer` of `config.yaml`"),
+        key(
+            "collect",
+            May,
+            LONG,
+            "how long an approval waits to be collected; without it `times.collect` of `config.yaml`",
+        ),
         key(
             "certificate",
             May,
             LONG,
-            "the longest life of one certificate; as long as maxDuration, clients that ask for one only once work to the end",
+            "the longest life of one certificate; without it `times.certificate` of `config.yaml`. With the value of \
+             `maxDuration`, clients that read the certificate only once work for the whole window",
         ),
         key(
             "startWithin",
             May,
             LONG,
-            "how far ahead the start may lie; without it the access starts when it is collected",
+            "how far ahead a start time may lie; without it the window begins when the access is collected",
         ),
-        key("drift", May, &Shape::Word(&["revoke", "warn"]), "what happens when the role changes under a live grant"),
-        key("breakGlass", May, &Shape::Object(&BREAK_GLASS), "access without an answer, reviewed afterwards"),
+        key(
+            "drift",
+            Default("revoke"),
+            &Shape::Word(&["revoke", "warn"]),
+            "what happens when the role changes during a live grant: end the grant, or only record and log it",
+        ),
+        key(
+            "breakGlass",
+            May,
+            &Shape::Object(&BREAK_GLASS),
+            "access without an approval, reviewed afterwards; without it break-glass is not possible",
+        ),
     ],
     one_of: &[&["approval", "preApproved"]],
 };
 
 const RBAC_RULE: Object = object(&[
-    key("apiGroups", May, WORDS, "API groups; \"\" is the core group"),
-    key("resources", May, WORDS, "resources, with subresources as pods/log"),
+    key("apiGroups", May, WORDS, "API groups; `\"\"` is the core group"),
+    key("resources", May, WORDS, "resources, with subresources such as `pods/log`"),
     key("resourceNames", May, WORDS, "only objects of these names"),
-    key("nonResourceURLs", May, WORDS, "URL paths outside the resources"),
+    key("nonResourceURLs", May, WORDS, "paths that are no resources, such as `/metrics`"),
     key("verbs", Must, &Shape::List(TEXT, 1), "verbs"),
 ]);
 
 /// Exact rules are about resources only.
 const EXACT_RULE: Object = object(&[
-    key("apiGroups", Must, &Shape::List(TEXT, 1), "API groups; \"\" is the core group"),
-    key("resources", Must, &Shape::List(TEXT, 1), "resources, with subresources as pods/log"),
+    key("apiGroups", Must, &Shape::List(TEXT, 1), "API groups; `\"\"` is the core group"),
+    key("resources", Must, &Shape::List(TEXT, 1), "resources, with subresources such as `pods/log`"),
     key("resourceNames", May, WORDS, "only objects of these names"),
     key("verbs", Must, &Shape::List(TEXT, 1), "verbs"),
 ]);
 
 const REASON_RULE: Object = object(&[
-    key("pattern", May, &Shape::Text(REGEX), "a regular expression that the reason matches"),
-    key("minLength", May, &Shape::Whole(1, 500), "the least number of characters"),
-    key("prompt", May, &Shape::Text(SENTENCE), "what the person who asks is asked"),
+    key("pattern", May, &Shape::Text(REGEX), "a regular expression that the reason has to match"),
+    key("minLength", Default("1"), &Shape::Whole(1, 500), "the least number of characters"),
+    key("prompt", May, &Shape::Text(SENTENCE), "the question that the requester is shown"),
 ]);
 
 const FIELD: Object = object(&[
-    key("name", Must, &Shape::Text(FIELD_NAME), "the field's name, a-z 0-9 _ - up to 40"),
-    key("type", Must, &Shape::Word(&["text", "number", "url", "choice"]), "text, number, url or choice"),
-    key("pattern", May, &Shape::Text(REGEX), "a regular expression that the value matches"),
-    key("choices", May, &Shape::List(&Shape::Text(FIELD_VALUE), 1), "the values there are, for the type choice"),
-    key("required", May, &Shape::Flag, "whether it has to be told"),
-    key("prompt", May, &Shape::Text(SENTENCE), "what the person who asks is asked"),
+    key("name", Must, &Shape::Text(FIELD_NAME), "the field's name: up to 40 of `a-z 0-9 _ -`"),
+    key("type", Must, &Shape::Word(&["text", "number", "url", "choice"]), "the type of the value"),
+    key("pattern", May, &Shape::Text(REGEX), "a regular expression that the value has to match"),
+    key("choices", May, &Shape::List(&Shape::Text(FIELD_VALUE), 1), "the allowed values, for the type `choice`"),
+    key("required", Default("false"), &Shape::Flag, "whether a request must have the field"),
+    key("prompt", May, &Shape::Text(SENTENCE), "the question that the requester is shown"),
 ]);
 
 const STEP: Object = object(&[
-    key("groups", Must, GROUPS, "groups whose members may agree"),
-    key("count", May, COUNT, "how many people have to; without it one"),
-    key("hours", May, &Shape::Object(&HOURS), "when their yes counts"),
+    key("groups", Must, GROUPS, "groups whose members may approve"),
+    key("count", Default("1"), COUNT, "how many people have to"),
+    key(
+        "hours",
+        May,
+        &Shape::Object(&HOURS),
+        "when an approval counts; without it always. A denial counts at any time",
+    ),
 ]);
 
 const HOURS: Object = object(&[
-    key("days", Must, &Shape::List(&Shape::Word(Day::WORDS), 1), "mon, tue, wed, thu, fri, sat, sun"),
-    key("from", Must, &Shape::Text(TIME_OF_DAY), "the first minute, such as \"08:00\""),
-    key("to", Must, &Shape::Text(TIME_OF_DAY), "the minute after the last, such as \"18:00\""),
-    key("zone", Must, &Shape::Text(ZONE), "a time zone, such as Europe/Berlin"),
+    key("days", Must, &Shape::List(&Shape::Word(Day::WORDS), 1), "days of the week"),
+    key("from", Must, &Shape::Text(TIME_OF_DAY), "the first minute, such as `\"08:00\"`"),
+    key("to", Must, &Shape::Text(TIME_OF_DAY), "the minute after the last, such as `\"18:00\"`"),
+    key("zone", Must, &Shape::Text(ZONE), "a time zone, such as `Europe/Berlin`"),
 ]);
 
 const BREAK_GLASS: Object = object(&[
-    key("after", Must, &Shape::Text(WAIT), "how long an answer is waited for first; 0s is not at all"),
-    key("maxDuration", Must, LONG, "the longest access of this kind"),
-    key("review", Must, &Shape::Object(&REVIEW), "who looks at it afterwards"),
+    key(
+        "after",
+        Must,
+        &Shape::Text(WAIT),
+        "how long the request has to wait for an approval first; `0s` for not at all",
+    ),
+    key("maxDuration", Must, LONG, "the longest window of break-glass access"),
+    key("review", Must, &Shape::Object(&REVIEW), "who reviews the access afterwards"),
 ]);
 
 const REVIEW: Object = object(&[
     key("groups", Must, GROUPS, "groups whose members review"),
-    key("count", May, COUNT, "how many people have to; without it one"),
-    key("within", Must, &Shape::Text(REVIEW_TIME), "how soon after break-glass was used, at most 168h"),
+    key("count", Default("1"), COUNT, "how many people have to"),
+    key("within", Must, &Shape::Text(REVIEW_TIME), "how soon after break-glass the review is due, at most `168h`"),
 ]);
 
 const DENY: Object = object(&[
-    key("name", Must, &Shape::Text(NAME), "a name that people read when it denies"),
-    key("who", May, GROUPS, "groups; without it everybody"),
-    key("clusters", May, CLUSTERS, "clusters; without it all"),
+    key("name", Must, &Shape::Text(NAME), "the name that the denial shows"),
+    key("who", May, GROUPS, "whose requests; without it everybody's"),
+    key("clusters", May, CLUSTERS, "in which clusters; without it in all"),
     key(
         "namespaces",
         May,
         NAMESPACES,
-        "names, globs and label selectors; without it all. A request for the whole cluster reaches every namespace",
+        "names, globs and label selectors; without it all namespaces. A request for the whole cluster reaches every namespace",
     ),
-    key("clusterWide", May, &Shape::Flag, "true for requests for the whole cluster only, false for none of them"),
-    key("roles", May, ROLES, "roles that are asked for by name; without it every request"),
-    key("why", Must, &Shape::Text(SENTENCE), "what the person is told"),
+    key(
+        "clusterWide",
+        May,
+        &Shape::Flag,
+        "true for requests for the whole cluster only, false for all others; without it both",
+    ),
+    key("roles", May, ROLES, "requested roles, by name; without it every request"),
+    key("why", Must, &Shape::Text(SENTENCE), "the reason that the requester is shown"),
 ]);
 
 const LIMITS: Object = object(&[
-    key("pending", May, &Shape::Whole(1, 1000), "open requests of one person that nobody answered yet"),
-    key("live", May, &Shape::Whole(1, 1000), "grants of one person that work at the same time"),
-    key("perHour", May, &Shape::Whole(1, 1000), "requests of one person in an hour"),
+    key("pending", May, &Shape::Whole(1, 1000), "how many pending requests one person may have; without it no limit"),
+    key("live", May, &Shape::Whole(1, 1000), "how many live grants one person may have; without it no limit"),
+    key(
+        "perHour",
+        May,
+        &Shape::Whole(1, 1000),
+        "how many requests one person may make in an hour; without it no limit",
+    ),
     key(
         "afterDenial",
-        May,
+        Default("1h"),
         &Shape::Text(WAIT),
-        "how long after a denial the person gets the same, or more, neither by break-glass nor pre-approved; without it 1h, \
-         0s is not at all",
+        "how long after a denial the requester gets the same access, or wider access, neither by break-glass nor \
+         pre-approved; `0s` turns this off",
     ),
 ]);
 
 const CASE: Object = object(&[
-    key("name", Must, &Shape::Text(NAME), "what the case shows"),
-    key("person", Must, &Shape::Text(PERSON), "who asks"),
-    key("groups", Must, &Shape::List(&Shape::Text(GROUP), 0), "the groups that they are in"),
-    key("ask", Must, &Shape::Object(&CASE_ASK), "what they ask for"),
-    key("now", May, &Shape::Text(TIMESTAMP), "when"),
-    key("labels", May, &Shape::Map(NAMESPACE, &Shape::Map(WORD, TEXT)), "the labels of namespaces"),
-    key("roleRules", May, &Shape::List(&Shape::Object(&RBAC_RULE), 0), "the rules of the asked role"),
-    key("outcome", Must, &Shape::Word(&["ask", "preApproved", "deny"]), "what has to come out"),
-    key("rule", May, &Shape::Text(NAME), "the rule, denial or guardrail that has to decide"),
+    key("name", Must, &Shape::Text(NAME), "what the test shows"),
+    key("person", Must, &Shape::Text(PERSON), "the requester"),
+    key("groups", Must, &Shape::List(&Shape::Text(GROUP), 0), "the requester's groups"),
+    key("ask", Must, &Shape::Object(&CASE_ASK), "the request"),
+    key("now", May, &Shape::Text(TIMESTAMP), "the time of the request; without it 1970-01-01T00:00:00Z"),
+    key(
+        "labels",
+        May,
+        &Shape::Map(NAMESPACE, &Shape::Map(WORD, TEXT)),
+        "the labels of namespaces; a namespace that is not listed has unknown labels",
+    ),
+    key("roleRules", May, &Shape::List(&Shape::Object(&RBAC_RULE), 0), "the rules of the requested role, for its risk"),
+    key("outcome", Must, &Shape::Word(&["ask", "preApproved", "deny"]), "the expected outcome"),
+    key("rule", May, &Shape::Text(NAME), "the rule, denial or guardrail that must decide"),
     key(
         "says",
         May,
         &Shape::Either(&Shape::Text(SENTENCE), &Shape::List(&Shape::Text(SENTENCE), 1)),
-        "text, or texts, that the sentences of `jitd policy explain` have to contain, such as `break-glass at once, for 30m`",
+        "text, or texts, that the sentences of `jitd policy explain` must contain, such as `break-glass at once, for 30m`",
     ),
 ]);
 
@@ -338,8 +389,8 @@ const CASE_ASK: Object = Object {
         key("rules", May, &Shape::List(&Shape::Object(&EXACT_RULE), 1), "exact rules"),
         key("for", Must, LONG, "how long"),
         key("reason", Must, &Shape::Text(REASON), "why"),
-        key("fields", May, &Shape::Map(FIELD_NAME, &Shape::Text(FIELD_VALUE)), "more that is told"),
-        key("at", May, &Shape::Text(TIMESTAMP), "when it is to start"),
+        key("fields", May, &Shape::Map(FIELD_NAME, &Shape::Text(FIELD_VALUE)), "the further fields"),
+        key("at", May, &Shape::Text(TIMESTAMP), "the start time"),
     ],
     one_of: &[&["namespaces", "clusterWide"], &["role", "rules"]],
 };
@@ -347,26 +398,97 @@ const CASE_ASK: Object = Object {
 // ---- guardrails.yaml ----
 
 const GUARDRAILS: Shape = Shape::Object(&object(&[
-    key("maxDuration", May, LONG, "the longest access that any rule may give"),
-    key("maxTotal", May, LONG, "the longest access with extensions"),
-    key("never", May, &Shape::Object(&NEVER), "what is never given"),
-    key("maxRisk", May, SEVERITY, "a request that is judged worse is refused"),
-    key("clusterWide", May, &Shape::Object(&CLUSTER_WIDE), "what access to a whole cluster takes"),
-    key("risks", May, &Shape::List(&Shape::Object(&RISK), 0), "stricter steps for classes of risk"),
+    key("maxDuration", Default("24h"), LONG, "the longest window that any rule may allow"),
+    key("maxTotal", Default("24h"), LONG, "the longest window with extensions"),
+    key("never", May, &Shape::Object(&NEVER), "what no rule can allow"),
+    key("maxRisk", Default("critical"), SEVERITY, "a request of a higher risk is refused"),
+    key(
+        "clusterWide",
+        Default("{approvers: 2}"),
+        &Shape::Object(&CLUSTER_WIDE),
+        "what access to a whole cluster needs",
+    ),
+    key(
+        "risks",
+        Default("[]"),
+        &Shape::List(&Shape::Object(&RISK), 0),
+        "additional approval steps for classes of risk",
+    ),
 ]));
 
 const NEVER: Object = object(&[
-    key("roles", May, &Shape::List(&Shape::Text(GLOB), 0), "names and globs of roles"),
-    key("namespaces", May, &Shape::List(&Shape::Text(NAMESPACE_PATTERN), 0), "names and globs of namespaces"),
+    key("roles", Default("[cluster-admin]"), &Shape::List(&Shape::Text(GLOB), 0), "names and globs of roles"),
+    key(
+        "namespaces",
+        Default("[kube-system, kube-public, kube-node-lease]"),
+        &Shape::List(&Shape::Text(NAMESPACE_PATTERN), 0),
+        "names and globs of namespaces",
+    ),
 ]);
 
-const CLUSTER_WIDE: Object = object(&[key("approvers", Must, COUNT, "how many people at least")]);
+const CLUSTER_WIDE: Object = object(&[key("approvers", Must, COUNT, "how many people have to approve, at least")]);
 
 const RISK: Object = Object {
     keys: &[
-        key("severity", May, SEVERITY, "this severity and worse"),
-        key("ids", May, &Shape::List(&Shape::Text(RISK_ID), 1), "any of these risks"),
-        key("step", Must, &Shape::Object(&STEP), "who has to agree then"),
+        key("severity", May, SEVERITY, "this severity and higher ones"),
+        key("ids", May, &Shape::List(&Shape::Text(RISK_ID), 1), "any of these risks, listed in RISKS below"),
+        key("step", Must, &Shape::Object(&STEP), "who has to approve in addition"),
     ],
     one_of: &[&["severity", "ids"]],
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Drift, Guardrails, Limits, Policy};
+    use super::*;
+
+    const LEAST: &str = "rules: [{name: a, who: [b], clusters: [c], namespaces: [d], roles: [view], maxDuration: 1h, \
+        approval: [{groups: [e]}], breakGlass: {after: 1h, maxDuration: 5m, review: {groups: [e], within: 1h}}, \
+        fields: [{name: f, type: text}], reason: {prompt: why}}]";
+
+    /// What a key is documented to be by default, the parser takes without it.
+    #[test]
+    fn a_documented_default_is_the_one_in_force() {
+        let policy = Policy::read(LEAST, None).unwrap();
+        let [rule] = policy.rules.as_slice() else { panic!("one rule") };
+        let (limits, usual) = (Limits::default(), Guardrails::default());
+        let globs = |globs: &[Glob]| globs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let written = |list: String| format!("[{list}]");
+        let review = &rule.break_glass.as_ref().unwrap().review;
+        let in_force = [
+            (Source::Policy, "deny", written(String::new())),
+            (Source::Policy, "tests", written(String::new())),
+            (Source::Policy, "rules[].clusterWide", rule.cluster_wide.to_string()),
+            (Source::Policy, "rules[].narrow", rule.narrow.to_string()),
+            (Source::Policy, "rules[].drift", if rule.drift == Drift::Revoke { "revoke" } else { "warn" }.to_owned()),
+            (Source::Policy, "rules[].reason.minLength", rule.reason.as_ref().unwrap().min_length.max(1).to_string()),
+            (Source::Policy, "rules[].fields[].required", rule.fields.iter().any(|field| field.required).to_string()),
+            (Source::Policy, "rules[].approval[].count", rule.steps.first().unwrap().count.to_string()),
+            (Source::Policy, "rules[].breakGlass.review.count", review.steps.first().unwrap().count.to_string()),
+            (Source::Policy, "limits.afterDenial", limits.after_denial.unwrap().to_string()),
+            (Source::Guardrails, "maxDuration", usual.max_duration.to_string()),
+            (Source::Guardrails, "maxTotal", usual.max_total.to_string()),
+            (Source::Guardrails, "never.roles", written(globs(&usual.never_roles))),
+            (Source::Guardrails, "never.namespaces", written(globs(&usual.never_namespaces))),
+            (Source::Guardrails, "maxRisk", usual.max_risk.to_string()),
+            (Source::Guardrails, "clusterWide", format!("{{approvers: {}}}", usual.cluster_wide_approvers)),
+            (Source::Guardrails, "risks", written(String::new())),
+            // Of a step like that of a rule.
+            (Source::Guardrails, "risks[].step.count", rule.steps.first().unwrap().count.to_string()),
+        ];
+        assert!(policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty());
+        assert_eq!((limits.pending, limits.live, limits.per_hour), (None, None, None));
+        let documented: Vec<(Source, String, String)> = [Source::Policy, Source::Guardrails]
+            .into_iter()
+            .flat_map(|source| keys(source).into_iter().map(move |key| (source, key)))
+            .filter_map(|(source, key)| match key.need {
+                Presence::Default(text) => Some((source, key.path, text.to_owned())),
+                Presence::Must | Presence::May => None,
+            })
+            .collect();
+        let in_force: Vec<_> = in_force.map(|(source, path, value)| (source, path.to_owned(), value)).into();
+        let missing: Vec<_> = documented.iter().filter(|one| !in_force.contains(one)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        assert_eq!(documented.len(), in_force.len());
+    }
+}

@@ -44,7 +44,7 @@ pub use self::loaded::Loaded;
 pub use self::offer::{Holder, Offer};
 pub use self::pattern::{Glob, Labels, NamespacePattern, Requirement, Selector};
 pub use self::rule::{BreakGlass, Drift, Field, FieldType, LabelTerms, Limits, Need, ReasonRule, Review, Rule, Words};
-pub use self::schema::KeyDoc;
+pub use self::schema::{KeyDoc, Presence};
 pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 
 use self::pattern::Fit;

@@ -45,15 +45,19 @@ pub(super) struct Object {
 pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: &'static Shape,
-    pub(super) need: Need,
+    pub(super) need: Presence,
     /// What it is for, in words for people who write the file.
     pub(super) about: &'static str,
 }
 
-/// Whether a key has to be there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
+/// What holds when a key is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It has to be there.
     Must,
+    /// As if this were written.
+    Default(&'static str),
+    /// What the words about it say.
     May,
 }
 
@@ -64,8 +68,8 @@ pub struct KeyDoc {
     pub path: String,
     /// What is written there, such as `a duration`.
     pub form: String,
-    /// Whether it has to be there.
-    pub required: bool,
+    /// What holds without it.
+    pub need: Presence,
     /// Of these and itself exactly one is there.
     pub instead: Vec<&'static str>,
     /// What it is for.
@@ -227,7 +231,7 @@ impl Shape {
                     told.push(KeyDoc {
                         path: path.to_string(),
                         form: key.shape.in_short(),
-                        required: key.need == Need::Must,
+                        need: key.need,
                         instead: group.iter().filter(|name| **name != key.name).copied().collect(),
                         about: key.about,
                     });
@@ -309,7 +313,7 @@ impl Object {
                 }
             }
         }
-        for key in self.keys.iter().filter(|key| key.need == Need::Must && node.get(key.name).is_none()) {
+        for key in self.keys.iter().filter(|key| key.need == Presence::Must && node.get(key.name).is_none()) {
             faults.tell(node.place, path, format!("`{}` is missing", key.name), key.about);
         }
         for group in self.one_of {
@@ -333,10 +337,15 @@ impl Object {
             let mut schema = key.shape.schema();
             if let Some(schema) = schema.as_object_mut() {
                 schema.insert("description".to_owned(), json!(key.about));
+                if let Presence::Default(text) = key.need {
+                    // Written as in YAML, of which the defaults use what JSON has too, but for quotes.
+                    let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
+                    schema.insert("default".to_owned(), value);
+                }
             }
             properties.insert(key.name.to_owned(), schema);
         }
-        let needed: Vec<&str> = self.keys.iter().filter(|key| key.need == Need::Must).map(|key| key.name).collect();
+        let needed: Vec<&str> = self.keys.iter().filter(|key| key.need == Presence::Must).map(|key| key.name).collect();
         let mut schema = json!({
             "type": "object", "properties": properties, "required": needed, "additionalProperties": false,
         });

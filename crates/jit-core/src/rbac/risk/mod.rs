@@ -107,6 +107,13 @@ impl FromStr for RiskId {
     }
 }
 
+/// What the catalogue says of a risk: its id, its severity in the whole cluster, and what the holder can do.
+pub fn catalogue() -> impl Iterator<Item = (RiskId, Severity, &'static str)> {
+    // Rows of one risk that differ only in what they need follow each other.
+    let mut before = None;
+    ROWS.iter().map(|row| (RiskId(row.id), row.severity, row.why)).filter(move |row| before.replace(*row) != Some(*row))
+}
+
 impl TryFrom<String> for RiskId {
     type Error = Malformed;
     fn try_from(text: String) -> Result<Self, Malformed> {
