@@ -97,9 +97,9 @@ fn can_says_why_there_is_nothing() {
     let bastion = bastion();
     let (code, out, err) = said(&bastion, DAVE, &["can"]);
     assert_eq!((code, out.as_str()), (Some(0), ""));
-    assert!(err.starts_with("you may request nothing, for you are in no group\nhint: "), "{err}");
+    assert!(err.starts_with("you may request nothing: you are in no group\nhint: "), "{err}");
     let (_, _, err) = said(&bastion, ERIN, &["can"]);
-    assert!(err.contains("for no rule is for any of your groups (auditors)"), "{err}");
+    assert!(err.contains("no rule names any of your groups (auditors)"), "{err}");
     let (_, _, err) = said(&bastion, ALICE, &["can", "elsewhere"]);
     assert!(err.starts_with("you may request nothing in cluster elsewhere"), "{err}");
     let (_, out, _) = said(&bastion, ERIN, &["can", "-o", "json"]);
@@ -158,13 +158,16 @@ fn explain_tells_what_is_missing_from_what_is_denied() {
     };
     let (code, out, err) = explain(&[]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
-    let expected = "yes: may be asked for by the rule `payments`, if you also give:\n\
+    let expected = "yes: you may request it under rule `payments`, if you also give:\n\
                     - a reason like `^INC-[0-9]+`: which incident (--reason TEXT)\n\
                     - the field `ticket`, text: the ticket (--field ticket=VALUE)\n\
-                    1 of payments-leads would have to agree";
+                    needs 1 approval from payments-leads";
     assert!(out.starts_with(expected), "{out}");
     let (code, out, _) = explain(&["--reason", "INC-7", "--field", "ticket=OPS-7"]);
-    assert!(code == Some(0) && out.starts_with("yes: may be asked for by the rule `payments`\n1 of"), "{out}");
+    assert!(
+        code == Some(0) && out.starts_with("yes: you may request it under rule `payments`\nneeds 1 approval"),
+        "{out}"
+    );
     // What is told and wrong is wrong.
     let (code, out, _) = explain(&["--reason", "because"]);
     assert!(code == Some(4) && out.contains("- wants a reason like"), "{out}");
@@ -186,7 +189,7 @@ fn the_nearest_rule_is_the_one_that_lacks_least() {
     let asked = ["explain", "play", "-n", &bastion.shop, "--verb", "get,list", "--resource", "secrets", "--for", "5m"];
     let (code, out, _) = said(&bastion, ALICE, &asked);
     assert_eq!(code, Some(4));
-    assert_eq!(out, "no: no rule allows it; nearest is the rule `look`\n- does not give `get, list secrets`\n");
+    assert_eq!(out, "no: no rule allows it; the nearest is `look`\n- does not give `get, list secrets`\n");
 }
 
 /// What the shell offers behind these words, the last of which is being typed.

@@ -185,7 +185,7 @@ fn the_client_waits_for_more_time() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let output = waiting.join().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("1 of payments-leads has to agree"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("needs 1 approval from payments-leads"), "{}", text(&output.stderr));
 
     let output = bastion.login(ALICE, &["extend", &id, "--for", "2m", "--reason", "INC-42", "--no-wait"]);
     assert!(output.status.success(), "{}", text(&output.stderr));

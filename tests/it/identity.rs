@@ -89,7 +89,7 @@ fn the_trail_says_with_which_account_somebody_came_in() {
     let shown = bastion.show(ERIN, &grant);
     assert_eq!(shown["cameInAs"], json!([{ "who": "bob", "loginUid": DAVE.uid, "login": "dave" }]));
     let page = text(&bastion.login(ERIN, &["show", grant["id"].as_str().unwrap()]).stdout);
-    assert!(page.contains(&format!("bob came in as dave, login uid {}", DAVE.uid)), "{page}");
+    assert!(page.contains(&format!("bob logged in as dave, login uid {}", DAVE.uid)), "{page}");
     let events = text(&bastion.login(ERIN, &["events", grant["id"].as_str().unwrap()]).stdout);
     assert!(events.contains(&format!("bob (came in as dave, {})", DAVE.uid)), "{events}");
 }

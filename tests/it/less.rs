@@ -82,6 +82,6 @@ fn the_client_says_what_was_left() {
     let id = grant["id"].as_str().unwrap();
     let output = bastion.login(BOB, &["approve", id, "--yes", "--for", "2m"]);
     let told = crate::bastion::text(&output.stderr);
-    assert!(output.status.success() && told.contains("cut down to role view in namespace"), "{told}");
+    assert!(output.status.success() && told.contains("narrowed to role view in namespace"), "{told}");
     assert_eq!(bastion.show(BOB, &grant)["duration"], "2m");
 }

@@ -276,8 +276,11 @@ fn request_waits_and_prints_only_the_export_line_on_stdout() {
     let desk = Desk::new("request");
     let mut child = desk.command(&REQUEST).spawn().unwrap();
     let said = until_said(&mut child, "jit-login approve 7k3m9x2q7k3m9x2q`");
-    assert!(said.contains("asked: role view in namespace payments of prod for 15m (7k3m9x2q7k3m9x2q)"), "{said}");
-    assert!(said.contains("waiting for 1 of sre-leads"), "{said}");
+    assert!(
+        said.contains("requested: role view in namespace payments on cluster prod, for 15m (7k3m9x2q7k3m9x2q)"),
+        "{said}"
+    );
+    assert!(said.contains("waiting for 1 approval from sre-leads"), "{said}");
     assert!(!said.contains('\u{1b}'), "no colour where nobody looks: {said}");
     desk.play.set(json!({"phase": "approved", "agreed": ["bob"]}));
     let said = Said::from(child.wait_with_output().unwrap());
@@ -333,14 +336,14 @@ fn every_end_of_a_request_has_its_exit_code() {
     for (phase, code, words) in [
         ("denied", 3, "was denied by bob: not during the freeze"),
         ("lapsed", 5, "nobody answered"),
-        ("withdrawn", 7, "taken back"),
+        ("withdrawn", 7, "withdrawn"),
     ] {
         let desk = Desk::new(phase);
         desk.play.set(json!({"phase": phase, "closedBy": "bob", "closingWords": "not during the freeze"}));
         let said = desk.says(&REQUEST);
         assert_eq!(said.code, code, "{said:?}");
         assert!(
-            said.err.contains(words) && said.err.contains("hint: ask again with `jit-login request --again"),
+            said.err.contains(words) && said.err.contains("hint: request it again with `jit-login request --again"),
             "{said:?}"
         );
         assert_eq!(said.out, "");
@@ -549,7 +552,7 @@ fn approve_shows_first_and_sends_the_digest_of_what_it_showed() {
     assert_eq!(*desk.play.digest.lock().unwrap(), None);
     let said = desk.says(&["approve", "7k3m", "--yes"]);
     assert_eq!((said.code, said.out.as_str()), (0, "7k3m9x2q7k3m9x2q approved\n"), "{said:?}");
-    assert!(said.err.contains("alice asks for role view in namespace payments of prod for 15m"), "{said:?}");
+    assert!(said.err.contains("alice requests role view in namespace payments on cluster prod, for 15m"), "{said:?}");
     assert_eq!(desk.play.digest.lock().unwrap().as_deref(), Some("d1"));
 }
 
@@ -560,9 +563,9 @@ fn show_says_who_why_what_and_until_when() {
     let said = desk.says(&["show", "7k3m"]);
     let out = said.out.as_str();
     for line in [
-        "alice asks for role view in namespace payments of prod for 15m\n",
-        "  why      INC-42 queue stuck\n",
-        "  agreed   0 of 1 (sre-leads)\n",
+        "alice requests role view in namespace payments on cluster prod, for 15m\n",
+        "  why         INC-42 queue stuck\n",
+        "  approved    0 of 1 from sre-leads\n",
         "RESOURCES",
         "get, list  core   deployments, pods",
         "get, list  apps   deployments, pods",
@@ -580,10 +583,7 @@ fn explain_answers_no_with_what_is_missing() {
     let desk = Desk::new("explain");
     let said = desk.says(&["explain", "prod", "-n", "payments", "--role", "edit", "--for", "1h"]);
     assert_eq!(said.code, 4, "{said:?}");
-    assert_eq!(
-        said.out,
-        "no: no rule allows it; nearest is the rule `payments-view`\n- `alice` is not in group `sre`\n"
-    );
+    assert_eq!(said.out, "no: no rule allows it; the nearest is `payments-view`\n- `alice` is not in group `sre`\n");
 }
 
 /// The command gets the kubeconfig and its exit code is the result.
@@ -704,11 +704,11 @@ fn kubectl_works_from_the_approval_to_the_end() {
     let id = own.out.trim().to_owned();
     let itself = Said::from(bastion.login(ALICE, &["approve", &id, "--yes"]));
     assert_eq!(itself.code, 4, "{itself:?}");
-    assert!(itself.err.starts_with("alice asks for role view in namespace"), "{itself:?}");
+    assert!(itself.err.starts_with("alice requests role view in namespace"), "{itself:?}");
     assert!(itself.err.contains("error[self-approval]: "), "{itself:?}");
     let early = Said::from(bastion.login(ALICE, &["run", "--", "kubectl", "get", "pods"]));
     assert_eq!(early.code, 6, "{early:?}");
-    let approved = Said::from(bastion.login(BOB, &["approve", &id[..6], "--yes"]));
+    let approved = Said::from(bastion.login(BOB, &["approve", &id[..6], "--yes", "--details"]));
     assert_eq!((approved.code, approved.out), (0, format!("{id} approved\n")), "{}", approved.err);
     assert!(approved.err.contains("configmaps"), "an approver sees what it allows: {}", approved.err);
 
@@ -734,7 +734,7 @@ fn kubectl_works_from_the_approval_to_the_end() {
     let ended = Said::from(bastion.login(ALICE, &["end", &id]));
     assert_eq!(ended.code, 0, "{ended:?}");
     let over = kubectl(&["get", "configmaps"]);
-    assert!(over.code != 0 && over.err.contains("was given back"), "{over:?}");
+    assert!(over.code != 0 && over.err.contains("was released"), "{over:?}");
     let renewed = Said::from(bastion.login(ALICE, &["kubeconfig", &id]));
     assert_eq!(renewed.code, 7, "{renewed:?}");
     let none = Said::from(bastion.login(ALICE, &["ls"]));

@@ -105,15 +105,17 @@ fn a_request_is_explained_with_every_rule_that_came_near() {
         &here,
         r#"explain --policy policy.yaml --as alice --group payments-oncall --cluster prod -n payments --role view --for 5m --reason "INC-42 stuck""#,
         0,
-        "alice (payments-oncall) asks for role view in namespace payments of prod for 5m\n\
-         ask          by rule `payments`\napproval     1 of payments-leads\nat most      10m\n",
+        "alice (payments-oncall) requests role view in namespace payments on cluster prod, for 5m\n\
+         ask          by rule `payments`\napproval     1 of payments-leads\nat most      10m, extensions included\npending      as config.yaml says\n\
+         collect      as config.yaml says\ncertificate  as config.yaml says\n\
+         narrow       to the role as it is\ndrift        a changed role ends the grant\n",
     );
     assert!(told.contains("the risk of role view is not judged here") && told.contains("hint: "), "{told}");
     says(
         &here,
         "explain --policy policy.yaml --as alice --group payments-oncall --cluster prod --cluster-wide --role view --for 5m --reason because",
         3,
-        "alice (payments-oncall) asks for role view in the whole cluster of prod for 5m\ndeny\n\
+        "alice (payments-oncall) requests role view in all of cluster prod, for 5m\ndeny\n\
          why          no rule gives this; `payments` comes nearest, but is not for the whole cluster (only `payments`, `team-*`), wants a reason like `^INC-[0-9]+`\n\
          near         `payments` is not for the whole cluster (only `payments`, `team-*`), wants a reason like `^INC-[0-9]+`\n\
          near         `look` is only for security\n",

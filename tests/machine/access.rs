@@ -11,7 +11,7 @@ pub(crate) fn access_works_for_minutes_and_then_it_does_not(bastion: &mut Bastio
     let id = bastion.asked("20s");
     machine.run("alice", &format!("jit-login approve {id} --yes")).must(4).says("self-approval");
     machine.run("bob", "jit-login ls").must(0).says(&id);
-    machine.run("bob", &format!("jit-login approve {id} --yes")).must(0).says("alice asks for role view");
+    machine.run("bob", &format!("jit-login approve {id} --yes")).must(0).says("alice requests role view");
     assert!(!bastion.is_bound(&id), "nothing is bound before it is collected");
     let told = machine.run("alice", &format!("jit-login wait {id}")).must(0).out;
     let export = told.lines().find(|line| line.starts_with("export KUBECONFIG=")).unwrap().to_owned();
@@ -84,16 +84,22 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
     machine
         .run("dave", "jit-login whoami")
         .must(0)
-        .says("dave on bastion\ngroups: dave, jit-users, payments-leads, security\n");
+        .says("dave on host bastion\ngroups: dave, jit-users, payments-leads, security\n");
 
     let loses = "dn: cn=security,dc=bastion\nchangetype: modify\ndelete: memberUid\nmemberUid: dave\n";
     machine.root(&format!("printf '{loses}' | ldapmodify -Q -Y EXTERNAL -H {LDAPI}"));
     // Or he has it for as long as sssd's cache is told to believe it.
     machine.root("sss_cache --user=dave");
-    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, payments-leads\n");
+    machine
+        .run("dave", "jit-login whoami")
+        .must(0)
+        .says("dave on host bastion\ngroups: dave, jit-users, payments-leads\n");
 
     machine.root("systemctl stop directory && sss_cache --everything");
-    machine.run("dave", "jit-login whoami").must(0).says("dave on bastion\ngroups: dave, jit-users, payments-leads\n");
+    machine
+        .run("dave", "jit-login whoami")
+        .must(0)
+        .says("dave on host bastion\ngroups: dave, jit-users, payments-leads\n");
     machine.root("sss_cache --everything && systemctl stop sssd");
     let as_uid = |uid: &str| {
         machine.run("root", &format!("setpriv --reuid {uid} --regid {gid} --groups jit-users -- jit-login whoami"))

@@ -35,7 +35,7 @@ story() {
     local id
     chapter 'Alice is on call. A queue is stuck, and nothing that she has opens the cluster.'
     run alice 0 'payments-oncall' -- jit-login whoami
-    run alice 0 '^asked: role debug in namespace payments' -- \
+    run alice 0 '^requested: role debug in namespace payments' -- \
         jit-login request play -n payments --role debug --for "$window" --reason 'INC-42 queue stuck' --no-wait
     id=$(tail -n 1 <<<"$output")
     tell 'What the policy does not give is refused at once; nobody is even asked.'

@@ -13,7 +13,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use jiff::Timestamp;
 use jit_core::grant::GrantId;
 use jit_core::grant::glass::Verdict;
-use jit_core::grant::request::Malformed;
+use jit_core::grant::request::{Malformed, seconds};
 use jit_core::rbac::role::Rule;
 use jit_manual::Shell;
 use jit_wire::{AskBody, LessBody};
@@ -185,7 +185,10 @@ Examples:
         /// Approve only if the request has this digest
         #[arg(long, value_name = "HEX", value_parser = pasted)]
         digest: Option<String>,
-        /// To what it is cut down.
+        /// Show all findings, rules and the digest, as `show` does
+        #[arg(long)]
+        details: bool,
+        /// To what it is narrowed.
         #[command(flatten)]
         less: Less,
     },
@@ -614,11 +617,12 @@ fn field(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A moment as people write it: an RFC 3339 time, a span from now on, or the next time that a clock on the wall
-/// shows.
+/// A moment as people write it: an RFC 3339 time, `+` and a duration from now, or a time of day, whose next occurrence in the
+/// host's zone it is. In whole seconds, as the window.
 fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(span) = text.strip_prefix('+') {
-        return now.checked_add(duration(span).ok()?).ok();
+        let moment = now.checked_add(duration(span).ok()?).ok()?;
+        return Timestamp::from_second(moment.as_second()).ok();
     }
     if let Ok(time) = text.parse::<jiff::civil::Time>() {
         let here = now.to_zoned(jiff::tz::TimeZone::system());
@@ -629,16 +633,8 @@ fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     text.parse().ok()
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let (digits, unit) = text.split_at(text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).len());
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("write a number with s, m or h, such as 10m".to_owned()),
-    };
-    let count: u32 = digits.parse().map_err(|_| "write a number with s, m or h, such as 10m".to_owned())?;
-    Ok(Duration::from_secs(u64::from(count) * seconds))
+fn duration(text: &str) -> Result<Duration, Malformed> {
+    Ok(Duration::from_secs(seconds(text)?.into()))
 }
 
 #[cfg(test)]
@@ -765,7 +761,8 @@ mod tests {
 
     #[test]
     fn a_time_limit_has_a_unit() {
-        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("1h30m").unwrap(), Duration::from_secs(5400));
+        assert_eq!(moment("+1h30m", Timestamp::UNIX_EPOCH), Timestamp::from_second(5400).ok());
         for text in ["10", "m", "-1m", "1d", "9999999999h", "", "1é"] {
             assert!(duration(text).is_err(), "{text}");
         }

@@ -1,7 +1,7 @@
-//! Why a verb did not do what was asked, what is said about it, and the exit code that scripts compare.
+//! Why a verb failed: its code, sentence and hint, and the exit code that scripts compare.
 //!
-//! How it ends on what the daemon answers stands in [`ErrorCode`](jit_wire::ErrorCode), the other exit codes in
-//! [`Failure::exit_code`]. Nothing here writes to a terminal; `main` does. Every verb returns it.
+//! [`ErrorCode`](jit_wire::ErrorCode) has the exit codes for the daemon's answers, [`Failure::exit_code`] the others. Nothing
+//! here writes to a terminal; `main` does. Every verb returns it.
 
 use jit_core::grant::{EndCause, Phase};
 use jit_wire::client::ClientError;
@@ -12,9 +12,9 @@ use crate::text::{ago, program, safe, safe_name, until};
 /// Anything but "done".
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The daemon said no, failed, or can't be reached.
+    /// The daemon refused, failed, or cannot be reached.
     Client(ClientError),
-    /// What was written on the command line can't be meant.
+    /// The command line is wrong.
     Usage {
         /// What is wrong.
         why: String,
@@ -30,11 +30,11 @@ pub(crate) enum Failure {
         /// How to ask again.
         hint: String,
     },
-    /// More time was asked for, and an approver said no.
+    /// An approver denied the extension.
     ExtensionDenied,
-    /// More time was asked for, and nobody answered.
+    /// Nobody answered the extension in time.
     ExtensionLapsed,
-    /// `--timeout` ran out; the request stands.
+    /// `--timeout` ran out; the request stays open.
     TimedOut {
         /// The grant.
         id: String,
@@ -43,15 +43,18 @@ pub(crate) enum Failure {
     StillPending(Box<GrantView>),
     /// `explain` answered "deny"; that was the result and nothing is left to say.
     WouldBeDenied,
-    /// Ctrl-C while waiting; the request stands.
+    /// Ctrl-C while waiting; the request stays open.
     Interrupted {
         /// The grant.
         id: String,
     },
     /// Nobody would read it: the exit code alone.
     Unsaid(u8),
-    /// The person said no to a question.
-    Declined,
+    /// The person did not confirm an approval.
+    Declined {
+        /// The grant.
+        id: String,
+    },
     /// Something on this side.
     Own {
         /// What is wrong.
@@ -73,7 +76,7 @@ impl Failure {
         Self::Own { why: why.into(), hint: hint.into() }
     }
 
-    /// What was written can't be meant.
+    /// The command line is wrong.
     pub(crate) fn usage(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Usage { why: why.into(), hint: hint.into() }
     }
@@ -86,7 +89,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem)) => problem.exit().code(),
             Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. })
             | Self::Own { .. }
-            | Self::Declined => 1,
+            | Self::Declined { .. } => 1,
             Self::Usage { .. } => 2,
             Self::WouldBeDenied => 4,
             Self::Closed(grant) => match grant.phase {
@@ -103,7 +106,7 @@ impl Failure {
         }
     }
 
-    /// The sentence, with the stable code where there is one; none when all was said.
+    /// The code and the sentence; none when everything was printed already.
     pub(crate) fn sentence(&self) -> Option<(String, String)> {
         Some(match self {
             Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
@@ -117,19 +120,17 @@ impl Failure {
             Self::Closed(grant) => (grant.phase.as_str().to_owned(), closed(grant)),
             Self::Over { why, .. } => ("ended".to_owned(), safe(why)),
             Self::ExtensionDenied => {
-                ("denied".to_owned(), "an approver said no to more time; the access ends as it would have".to_owned())
+                ("denied".to_owned(), "the extension was denied; the access ends as before".to_owned())
             }
             Self::ExtensionLapsed => {
-                ("lapsed".to_owned(), "nobody answered in time; the access ends as it would have".to_owned())
+                ("lapsed".to_owned(), "nobody answered the extension in time; the access ends as before".to_owned())
             }
             Self::TimedOut { id } => {
                 ("timed-out".to_owned(), format!("nobody answered `{}` yet; the request stays open", safe(id)))
             }
-            Self::StillPending(grant) => {
-                ("pending".to_owned(), format!("`{}` still waits for an answer", safe(&grant.id)))
-            }
+            Self::StillPending(grant) => ("pending".to_owned(), format!("`{}` is still pending", safe(&grant.id))),
             Self::Interrupted { id } => ("interrupted".to_owned(), format!("the request `{}` stays open", safe(id))),
-            Self::Declined => ("declined".to_owned(), "nothing was sent".to_owned()),
+            Self::Declined { id } => ("declined".to_owned(), format!("not approved; `{}` stays pending", safe(id))),
             Self::WouldBeDenied | Self::Unsaid(_) => return None,
         })
     }
@@ -146,18 +147,19 @@ impl Failure {
                 "nothing was sent; if this is the right socket, name its account with --server-user".to_owned()
             }
             Self::Client(ClientError::Protocol { .. } | ClientError::Broken { .. }) => {
-                format!("`{program} doctor` tells which part is at fault")
+                format!("`{program} doctor` finds which part is at fault")
             }
             Self::Usage { hint, .. } | Self::Own { hint, .. } | Self::Over { hint, .. } => safe(hint),
             Self::Closed(grant) => again(&grant.id),
             Self::TimedOut { id } | Self::Interrupted { id } => {
-                format!("go on with `{program} wait {0}`, or take it back with `{program} withdraw {0}`", safe(id))
+                format!("continue with `{program} wait {0}`, or withdraw it with `{program} withdraw {0}`", safe(id))
             }
-            Self::StillPending(grant) => format!("`{program} wait {}` waits for it", safe(&grant.id)),
+            Self::StillPending(grant) => format!("`{program} wait {}` waits for an answer", safe(&grant.id)),
             Self::ExtensionDenied | Self::ExtensionLapsed => {
-                format!("`{program} ls` tells how long it goes on; a new request may begin before then")
+                format!("`{program} ls` shows when it ends; you can make a new request before that")
             }
-            Self::Declined | Self::WouldBeDenied | Self::Unsaid(_) => String::new(),
+            Self::Declined { id } => format!("`{program} deny {} --reason TEXT` tells the requester", safe(id)),
+            Self::WouldBeDenied | Self::Unsaid(_) => String::new(),
         }
     }
 
@@ -169,7 +171,7 @@ impl Failure {
     }
 }
 
-/// How a request or a grant came to its end, in one sentence.
+/// How a request or a grant ended, in one sentence.
 pub(crate) fn closed(grant: &GrantView) -> String {
     let id = safe(&grant.id);
     let by = grant.closed_by.as_deref().map(|name| format!(" by {}", safe(name))).unwrap_or_default();
@@ -178,22 +180,22 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     match (grant.phase, grant.end_cause) {
         (Phase::Denied, _) => format!("`{id}` was denied{by}{words}"),
         (Phase::Lapsed, _) if grant.break_glass.is_some() => {
-            format!("the glass of `{id}` was broken, but it was not collected in time")
+            format!("break-glass was used for `{id}`, but the access was not collected in time")
         }
         (Phase::Lapsed, _) if grant.steps.iter().any(|step| step.missing > 0) => {
             format!("nobody answered `{id}` in time")
         }
         (Phase::Lapsed, _) => format!("`{id}` was approved, but not collected in time"),
-        (Phase::Withdrawn, _) => format!("`{id}` was taken back{by}"),
-        (Phase::Ending, _) => format!("`{id}` is just being ended{by}{words}"),
-        (_, Some(EndCause::Expired)) => format!("`{id}` is over, its {} ended{when}", safe(&grant.duration)),
-        (_, Some(EndCause::Released)) => format!("`{id}` was given back{when}"),
+        (Phase::Withdrawn, _) => format!("`{id}` was withdrawn{by}"),
+        (Phase::Ending, _) => format!("`{id}` is ending{by}{words}"),
+        (_, Some(EndCause::Expired)) => format!("`{id}` expired{when}, after {}", safe(&grant.duration)),
+        (_, Some(EndCause::Released)) => format!("`{id}` was released{when}"),
         (_, Some(EndCause::Revoked)) => format!("`{id}` was revoked{by}{when}{words}"),
         (_, Some(EndCause::Drifted)) if words.is_empty() => {
             format!("`{id}` ended{when} because the role changed since it was approved")
         }
         (_, Some(EndCause::Drifted)) => format!("`{id}` ended{when}{words}"),
-        (_, Some(EndCause::Failed)) => format!("`{id}` ended{when} before the access worked{words}"),
+        (_, Some(EndCause::Failed)) => format!("`{id}` failed{when}, before the access worked{words}"),
         (phase, _) => format!(
             "`{id}` is {}{}",
             phase.as_str(),
@@ -202,9 +204,9 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     }
 }
 
-/// The command that asks for the same once more.
+/// The command that makes the same request again.
 pub(crate) fn again(grant: &str) -> String {
-    format!("ask again with `{} request --again {}`", program(), safe_name(grant))
+    format!("request it again with `{} request --again {}`", program(), safe_name(grant))
 }
 
 #[cfg(test)]

@@ -157,7 +157,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(
         Verb::Ls { all, limit } | Verb::Status { all, limit, .. } => caller.list(all, limit).await,
         Verb::Show { id } => caller.show(&id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
-        Verb::Approve { id, yes, digest, less } => caller.approve(&id, yes, digest, &less).await,
+        Verb::Approve { id, yes, digest, details, less } => caller.approve(&id, yes, digest, &less, details).await,
         Verb::Deny { id, reason } => caller.deny(&id, &reason).await,
         Verb::Withdraw { id } => caller.withdraw(id).await,
         Verb::Extend { id, duration, reason, no_wait } => caller.extend(id, &duration, &reason, no_wait).await,

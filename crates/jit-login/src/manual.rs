@@ -87,7 +87,7 @@ fn jit_login_1(date: &str) -> Page {
         "Alice asks, and goes on with something else; `$ID` stands for what is printed.",
         "alice$ jit-login request prod -n payments --role view --for 10m \\\n\
          \x20   --reason \"INC-42 queue stuck\" --no-wait\n\
-         asked: role view in namespace payments of prod for 10m\n\
+         requested: role view in namespace payments on cluster prod, for 10m\n\
          bob$ jit-login show $ID\n\
          INC-42 queue stuck\n\
          bob$ jit-login approve $ID --yes\n\
@@ -110,7 +110,7 @@ fn jit_login_1(date: &str) -> Page {
         "alice$ jit-login request prod -n payments --verb get,list \\\n\
          \x20   --resource pods,pods/log --for 10m \\\n\
          \x20   --reason \"INC-43 is web-0 up\" --no-wait\n\
-         asked: exactly get, list pods, pods/log\n\
+         requested: exactly get, list pods, pods/log\n\
          alice$ jit-login withdraw $ID\n\
          withdrawn",
     );

@@ -56,26 +56,26 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
     manager.scope(grant)
 }
 
-/// What ends a shell, for who begins one: with a manager it ends itself, without one only its access may.
+/// What ends a shell: with a systemd manager the shell itself ends, without one only its access may.
 pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp) -> String {
     let of_login = !lingers();
     let keys_go = of_login
         && Folder::holding(&credential_file(grant)).is_ok_and(|folder| folder.is_some_and(|f| !f.is_lasting()));
     match confined {
         Ok(_) if of_login => format!(
-            "this shell ends with the grant, at {} at the latest, and when you log out everywhere, also inside of tmux or \
-             screen; `loginctl enable-linger` before it keeps it",
+            "this shell ends with the grant, at {} at the latest, or when your last login ends, also inside tmux or screen; \
+             `loginctl enable-linger` keeps it",
             clock(until)
         ),
         Ok(_) => format!("this shell ends with the grant, at {} at the latest", clock(until)),
         Err(why) if keys_go => {
-            format!("this will not be ended with the grant: {why}; its access goes when you log out everywhere")
+            format!("this will not be ended with the grant: {why}; its access ends with your last login")
         }
         Err(why) => not_ended(why),
     }
 }
 
-/// That a command goes on after its grant.
+/// That a command continues after its grant.
 pub(crate) fn not_ended(why: &str) -> String {
     format!("this will not be ended with the grant: {why}")
 }

@@ -125,10 +125,10 @@ pub(crate) fn ago(at: Timestamp) -> String {
     format!("{} ago", length(-seconds_to(at)))
 }
 
-/// The time of day here, with the date when it is not today.
+/// The time of day in the host's zone, with the zone, and with the date when it is not today.
 pub(crate) fn clock(at: Timestamp) -> String {
     let (then, now) = (at.to_zoned(TimeZone::system()), crate::now().to_zoned(TimeZone::system()));
-    let pattern = if then.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    let pattern = if then.date() == now.date() { "%H:%M:%S %Z" } else { "%Y-%m-%d %H:%M:%S %Z" };
     then.strftime(pattern).to_string()
 }
 

@@ -31,7 +31,8 @@ use crate::status::GRANT_VARIABLE;
 use crate::terminal;
 use crate::text::{BOLD, GREEN, clock, length, paint, program, safe, safe_name, seconds_to};
 use crate::view::{
-    self, closed_word, draining_line, event_row, explained, glass_line, lacking, page, place, plain, sentence,
+    self, closed_word, draining_line, event_row, explained, glass_line, missing_approvals, missing_reviews, page,
+    place, plain, sentence, summary,
 };
 use crate::wait::{interruptible, until_answered};
 
@@ -80,10 +81,11 @@ impl Caller {
         }
         let grant = issue::ask(&mut self.client, ask).await?;
         tidy(&mut self.client, std::slice::from_ref(&grant)).await;
-        say(&format!("asked: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
+        say(&format!("requested: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if no_wait {
             if grant.phase == Phase::Pending {
-                say(&format!("{} has to agree; `{} wait {}` goes on", lacking(&grant.steps), program(), grant.id));
+                let needed = missing_approvals(&grant.steps);
+                say(&format!("needs {needed}; run `{} wait {}` to continue", program(), grant.id));
             }
             return put(self.format, &grant, || grant.id.clone(), || grant.id.clone());
         }
@@ -125,8 +127,12 @@ impl Caller {
             None => {
                 let grants = self.client.list(true, LOOK_BACK).await?.grants;
                 let mine = grants.into_iter().find(|grant| grant.requester == me);
-                let mine =
-                    mine.ok_or_else(|| Failure::usage("you have asked for nothing yet", "say what you ask for"))?;
+                let mine = mine.ok_or_else(|| {
+                    Failure::usage(
+                        "you have no earlier request",
+                        "name the cluster, the namespace, the role and the duration",
+                    )
+                })?;
                 self.client.show(&mine.id).await?
             }
         };
@@ -181,7 +187,7 @@ impl Caller {
             clock(access.kept.until)
         ));
         if let Some(trouble) = probe::trouble(&access.path).await {
-            say(&format!("but kubectl fails with it: {}", trouble.what));
+            say(&format!("but kubectl fails: {}", trouble.what));
             hint(&trouble.hint);
         }
         let line = export(&access);
@@ -195,11 +201,11 @@ impl Caller {
         tidy(&mut self.client, &list.grants).await;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
-            say(if all { "no grants yet" } else { "no open grants; --all shows those that are over" });
+            say(if all { "no grants yet" } else { "no open grants; --all includes those that have ended" });
             return Ok(());
         }
         if list.more {
-            say(&format!("only the newest {} are shown; --limit shows more", list.grants.len()));
+            say(&format!("showing the newest {} only; use --limit for more", list.grants.len()));
         }
         list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
@@ -219,17 +225,18 @@ impl Caller {
         yes: bool,
         digest: Option<String>,
         less: &Less,
+        details: bool,
     ) -> Result<(), Failure> {
         let less = less.body()?;
         let grant = self.client.show(id).await?;
-        say(&page(&grant));
-        // What is asked: the access, or more time for it.
+        say(&if details { page(&grant) } else { summary(&grant) });
+        // An open extension is what is approved, otherwise the request itself.
         let asked = grant.extension.as_ref().map_or(&grant.digest, |extension| &extension.digest).clone();
         if let Some(digest) = &digest {
             if *digest != asked {
                 return Err(Failure::usage(
-                    "this request has another digest",
-                    "what stands now is shown above; look at it, then approve that",
+                    "the request changed since you looked at it",
+                    "it is shown above as it is now; approve that, with its digest",
                 ));
             }
         } else if !yes {
@@ -239,24 +246,24 @@ impl Caller {
                     "use --yes, or --digest HEX with the digest that you looked at",
                 ));
             }
-            let question = if less.is_some() { "approve only what you said?" } else { "approve?" };
+            let question = if less.is_some() { "approve the narrowed request?" } else { "approve?" };
             if (grant.phase == Phase::Pending || grant.extension.is_some()) && !agreed_to(question)? {
-                return Err(Failure::Declined);
+                return Err(Failure::Declined { id: grant.id });
             }
         }
         let (cut_down, more_time) = (less.is_some(), grant.extension);
         let grant = self.client.approve(&grant.id, &asked, less).await?;
         if cut_down {
-            say(&format!("cut down to {}", sentence(&grant)));
+            say(&format!("narrowed to {}", sentence(&grant)));
         }
         match (more_time, &grant.extension) {
-            (_, Some(extension)) => say(&format!("{} has to agree still", lacking(&extension.steps))),
+            (_, Some(extension)) => say(&format!("still needs {}", missing_approvals(&extension.steps))),
             (Some(given), None) => {
                 let end = grant.deadline.map(|at| format!(", until {}", clock(at))).unwrap_or_default();
-                say(&format!("{} more{end}", safe(&given.duration)));
+                say(&format!("extended by {}{end}", safe(&given.duration)));
             }
             (None, None) if grant.phase == Phase::Pending => {
-                say(&format!("{} has to agree still", lacking(&grant.steps)));
+                say(&format!("still needs {}", missing_approvals(&grant.steps)));
             }
             (None, None) => {}
         }
@@ -288,7 +295,8 @@ impl Caller {
         let before = self.named_or_only(id, &[Phase::Live]).await?;
         let mut grant = self.client.extend(&before.id, duration, reason).await?;
         if let Some(asked) = &grant.extension {
-            say(&format!("asked for {} more; {} has to agree", safe(&asked.duration), lacking(&asked.steps)));
+            let needed = missing_approvals(&asked.steps);
+            say(&format!("requested {} more; needs {needed}", safe(&asked.duration)));
         }
         while let Some(asked) = grant.extension.as_ref().filter(|asked| seconds_to(asked.pending_until) > 0) {
             if no_wait {
@@ -321,14 +329,14 @@ impl Caller {
     /// `review`
     pub(crate) async fn review(&mut self, id: &str, verdict: Verdict, words: &str) -> Result<(), Failure> {
         let grant = self.client.show(id).await?;
-        say(&page(&grant));
+        say(&summary(&grant));
         let digest = grant.break_glass.as_ref().map(|glass| glass.digest.clone()).unwrap_or_default();
         let body = ReviewBody { digest, verdict, words: words.to_owned() };
         let grant = self.client.review(&grant.id, &body).await?;
         let word = match &grant.break_glass {
             Some(glass) if glass.owed => {
-                say(&format!("{} has to review it still", lacking(&glass.steps)));
-                "reviewed, more is owed"
+                say(&format!("still needs {}", missing_reviews(&glass.steps)));
+                "reviewed, further reviews are due"
             }
             _ => "reviewed",
         };
@@ -383,7 +391,12 @@ impl Caller {
         who.draining.iter().for_each(|draining| say(&draining_line(draining)));
         let text = || {
             let groups: Vec<String> = who.groups.iter().map(|group| safe_name(group)).collect();
-            format!("{} on {}\ngroups: {}", paint(&safe_name(&who.name), BOLD), safe_name(&who.host), groups.join(", "))
+            format!(
+                "{} on host {}\ngroups: {}",
+                paint(&safe_name(&who.name), BOLD),
+                safe_name(&who.host),
+                groups.join(", ")
+            )
         };
         put(self.format, &who, text, || safe_name(&who.name))
     }
@@ -400,7 +413,7 @@ impl Caller {
         let access = self.collect(&grant).await?;
         if merge {
             let path = access.kubeconfig.merge(file, make_current)?;
-            say(&format!("`{}` has the context `{}` now", path.display(), access.kubeconfig.name()));
+            say(&format!("context `{}` added to `{}`", access.kubeconfig.name(), path.display()));
             let line = if make_current {
                 String::new()
             } else {
@@ -418,7 +431,7 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`: that the command is not ended is said once a grant.
+    /// `run`: says once per grant that the command will not be ended with it.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
@@ -463,7 +476,7 @@ impl Caller {
     async fn collect(&mut self, grant: &GrantView) -> Result<Access, Failure> {
         let result = access::collect(&mut self.client, &self.daemon, grant).await;
         if matches!(result, Err(Failure::Client(_))) {
-            say(&format!("the approval stands; `{} wait {}` tries again", program(), grant.id));
+            say(&format!("the approval stays valid; run `{} wait {}` to try again", program(), grant.id));
         }
         result
     }
@@ -503,7 +516,9 @@ fn only(mine: Vec<GrantView>, phases: &[Phase]) -> Result<GrantView, Failure> {
     match (fitting, pending) {
         (Some(grant), _) => Ok(grant),
         (None, Some(pending)) => Err(Failure::StillPending(Box::new(pending))),
-        (None, None) => Err(Failure::usage("you have no open grant", format!("ask with `{} request`", program()))),
+        (None, None) => {
+            Err(Failure::usage("you have no open grant", format!("request access with `{} request`", program())))
+        }
     }
 }
 
@@ -525,13 +540,13 @@ fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>) -> (String,
         format!("; the rule `{}` is closed to you: {}", safe(&closed.rule), by.join("; "))
     });
     let why = match (groups.as_slice(), list.closed.as_slice()) {
-        ([], _) => ", for you are in no group".to_owned(),
-        (groups, []) => format!(", for no rule is for any of your groups ({})", groups.join(", ")),
+        ([], _) => ": you are in no group".to_owned(),
+        (groups, []) => format!(": no rule names any of your groups ({})", groups.join(", ")),
         _ => closed.collect(),
     };
     (
         format!("you may request nothing{place}{why}"),
-        "ask your platform team for a rule, or for a group that one is for".to_owned(),
+        "ask your platform team for a rule, or for membership in a group that a rule names".to_owned(),
     )
 }
 
@@ -543,7 +558,7 @@ fn become_command(
     access: &Access,
 ) -> Result<(), Failure> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(Failure::usage("there is no command", "write it after `--`"));
+        return Err(Failure::usage("no command given", "write it after `--`"));
     };
     let mut become_it = match confined {
         Ok(mut scope) => {
@@ -554,7 +569,10 @@ fn become_command(
     };
     become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
     let error = become_it.exec();
-    Err(Failure::usage(format!("can't run `{}`, {error}", program.to_string_lossy()), "the command stands after `--`"))
+    Err(Failure::usage(
+        format!("cannot run `{}`: {error}", program.to_string_lossy()),
+        "the command is what follows `--`",
+    ))
 }
 
 fn agreed_to(question: &str) -> Result<bool, Failure> {
@@ -564,7 +582,7 @@ fn agreed_to(question: &str) -> Result<bool, Failure> {
     std::io::stdin()
         .lock()
         .read_line(&mut answer)
-        .map_err(|error| Failure::own(format!("can't read the answer, {error}"), ""))?;
+        .map_err(|error| Failure::own(format!("cannot read the answer: {error}"), ""))?;
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 

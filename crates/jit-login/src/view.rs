@@ -34,19 +34,38 @@ pub(crate) fn people(steps: &[StepView]) -> u32 {
     steps.iter().map(|step| step.count).sum()
 }
 
-/// `1 of leads and 2 of security`: who is missing still; nothing when nobody is.
-pub(crate) fn lacking(steps: &[StepView]) -> String {
-    let lacking = steps.iter().filter(|step| step.missing > 0);
-    lacking.map(|step| format!("{} of {}", step.missing, who(step))).collect::<Vec<_>>().join(" and ")
+/// `1 approval from leads and 2 approvals from security`: what is still missing; empty when nothing is.
+pub(crate) fn missing_approvals(steps: &[StepView]) -> String {
+    missing(steps, "approval")
 }
 
-/// `role view in namespace payments of prod for 15m`
+/// `1 review from leads`: what is still missing; empty when nothing is.
+pub(crate) fn missing_reviews(steps: &[StepView]) -> String {
+    missing(steps, "review")
+}
+
+/// `1 of leads and 2 of security`: who has to approve, in a table.
+fn approvers(steps: &[StepView]) -> String {
+    steps.iter().map(|step| format!("{} of {}", step.count, who(step))).collect::<Vec<_>>().join(" and ")
+}
+
+fn missing(steps: &[StepView], noun: &str) -> String {
+    let missing = steps.iter().filter(|step| step.missing > 0).map(|step| {
+        let plural = if step.missing == 1 { "" } else { "s" };
+        format!("{} {noun}{plural} from {}", step.missing, who(step))
+    });
+    missing.collect::<Vec<_>>().join(" and ")
+}
+
+/// `role view in namespace payments on cluster prod, for 15m`, with the start of one that begins later.
 pub(crate) fn sentence(grant: &GrantView) -> String {
+    let cluster = safe_name(&grant.cluster);
     let place = match grant.namespaces.as_slice() {
-        [] => "all of".to_owned(),
-        names => format!("{} of", place(names)),
+        [] => format!("in all of cluster {cluster}"),
+        names => format!("in {} on cluster {cluster}", place(names)),
     };
-    format!("{} in {place} {} for {}", safe(&grant.access), safe_name(&grant.cluster), safe(&grant.duration))
+    let start = grant.start.map(|start| format!(", from {}", clock(start))).unwrap_or_default();
+    format!("{} {place}, for {}{start}", safe(&grant.access), safe(&grant.duration))
 }
 
 /// `namespace payments`, `namespaces payments, shop`
@@ -78,29 +97,33 @@ fn running_clock(grant: &GrantView) -> String {
     }
 }
 
-/// That the glass was broken and nobody has looked at it yet, and who has to; nothing when nothing is owed.
+/// That break-glass was used, and which reviews are still missing; nothing when none is.
 pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
     let glass = grant.break_glass.as_ref().filter(|glass| glass.owed)?;
     let due = if glass.overdue { "overdue since" } else { "due at" };
     let words = format!(
-        "glass broken by {} {}: {} ({}); {} has to review it, {due} {}: `{} review {}`",
+        "break-glass by {} {}: {} ({}); needs {}, {due} {}: `{}`",
         safe_name(&grant.requester),
         ago(glass.broken_at),
         sentence(grant),
         safe(&glass.reason),
-        lacking(&glass.steps),
+        missing_reviews(&glass.steps),
         clock(glass.review_until),
-        program(),
-        safe_name(&grant.id),
+        review_command(&grant.id),
     );
     Some(paint(&words, RED))
 }
 
-/// That nothing is given at the moment, and why.
+/// The command that reviews a grant, as it can be typed.
+fn review_command(id: &str) -> String {
+    format!("{} review {} --justified --words TEXT", program(), safe_name(id))
+}
+
+/// That no new access is granted at the moment, and why.
 pub(crate) fn draining_line(draining: &DrainingView) -> String {
     let why = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", safe(reason)));
     let since = clock(draining.since);
-    paint(&format!("nothing is given at the moment, since {since}{why}; what is live goes on to its end"), YELLOW)
+    paint(&format!("no new access since {since}{why}; live grants continue"), YELLOW)
 }
 
 /// What `ls` shows: a table that is as wide as the terminal, or where that is too narrow for one, some lines a grant.
@@ -152,28 +175,75 @@ fn row(grant: &GrantView) -> Vec<String> {
         grant.role.as_deref().map_or("(exact rules)".to_owned(), safe),
         safe(&grant.duration),
         match &grant.extension {
-            Some(asked) => format!("{}, asks for {} more", running_clock(grant), safe(&asked.duration)),
+            Some(asked) => format!("{}, {} more requested", running_clock(grant), safe(&asked.duration)),
             None => running_clock(grant),
         },
         safe(&grant.reason),
     ]
 }
 
-/// A grant for somebody who has five seconds.
+/// Everything about a grant: the decision first, then what its role allows.
 pub(crate) fn page(grant: &GrantView) -> String {
+    let mut parts = vec![decision(grant)];
+    if !grant.namespace_uids.is_empty() {
+        let uid = |(name, uid): (&String, &String)| format!("{} has uid {}", safe_name(name), safe_name(uid));
+        let uids: Vec<String> = grant.namespace_uids.iter().map(uid).collect();
+        parts.push(line("namespace", &paint(&uids.join(", "), DIM)));
+    }
+    parts.push(line("digest", &paint(&safe_name(&grant.digest), DIM)));
+    if let Some(risks) = grant.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
+        parts.push(String::new());
+        parts.push(findings("WHAT IT ALLOWS", &risks.findings));
+    }
+    if !grant.together.is_empty() {
+        parts.push(String::new());
+        parts.push(together(&grant.together));
+    }
+    if let Some(rules) = &grant.rules {
+        parts.push(String::new());
+        parts.push(rule_table(rule_rows(rules)));
+    }
+    parts.join("\n")
+}
+
+/// What an approver needs for a decision, on one screen of 80 by 24 with the question below it: the worst of what the role
+/// allows, and the command that shows the rest.
+pub(crate) fn summary(grant: &GrantView) -> String {
+    const WORST: usize = 3;
+    let mut all: Vec<&FindingView> =
+        grant.risks.iter().flat_map(|risks| &risks.findings).chain(&grant.together).collect();
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let mut parts = vec![decision(grant)];
+    if all.is_empty() {
+        parts.push(line("allows", "nothing that the catalogue of risks has"));
+    }
+    for finding in all.iter().take(WORST) {
+        let words = format!("{} {}", finding.severity.as_str(), safe(&finding.why));
+        parts.push(line("allows", &paint(&words, risk_style(finding.severity))));
+    }
+    let more = match all.len().saturating_sub(WORST) {
+        0 => String::new(),
+        more => format!("{more} more findings, "),
+    };
+    parts.push(line("details", &format!("{more}rules and digest: `{} show {}`", program(), safe_name(&grant.id))));
+    parts.join("\n")
+}
+
+fn line(heading: &str, text: &str) -> String {
+    format!("  {heading:<12}{text}")
+}
+
+fn decision(grant: &GrantView) -> String {
     let phase = paint(grant.phase.as_str(), phase_style(grant.phase));
     let mut lines =
-        vec![format!("{} asks for {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
-    let mut line = |heading: &str, text: &str| lines.push(format!("  {heading:<9}{text}"));
+        vec![format!("{} requests {}", paint(&safe_name(&grant.requester), BOLD), paint(&sentence(grant), BOLD))];
+    let mut line = |heading: &str, text: &str| lines.push(line(heading, text));
     if let Some(asked) = &grant.narrowed_from {
-        line("at first", &safe(asked));
+        line("narrowed", &format!("from {}", safe(asked)));
     }
     line("why", &safe(&grant.reason));
     for (name, value) in &grant.fields {
         line(&safe_name(name), &safe(value));
-    }
-    if let Some(start) = grant.start {
-        line("from", &clock(start));
     }
     let risk = grant.risk.map(|severity| paint(severity.as_str(), risk_style(severity)));
     let marks = grant.risks.iter().flat_map(|risks| {
@@ -189,95 +259,82 @@ pub(crate) fn page(grant: &GrantView) -> String {
         line("risk", &risk.join(", "));
     }
     if let Some(why) = grant.risks.as_ref().and_then(|risks| risks.not_ordinary.as_ref()) {
-        line("", &format!("{}, so it counts like the whole cluster", safe(why)));
+        line("", &format!("{}, so it is rated like cluster-wide access", safe(why)));
     }
     if let Some(extension) = &grant.extension {
         let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
-        line("asks for", &paint(&words, BOLD));
-        line("", &format!("{} has to agree until {}", lacking(&extension.steps), clock(extension.pending_until)));
+        line("extension", &paint(&words, BOLD));
+        let needed = missing_approvals(&extension.steps);
+        line("", &format!("needs {needed} by {}", clock(extension.pending_until)));
     }
     for came_in in &grant.came_in_as {
-        line("mind", &paint(&came_in_line(came_in), RED));
+        line("warning", &paint(&came_in_line(came_in), RED));
     }
     if let Some(changed) = &grant.role_changed {
-        line("mind", &paint(&safe(changed), RED));
+        line("warning", &paint(&safe(changed), RED));
     }
     for part in &grant.lost {
-        let state = if part.over { "is over" } else { "is being ended" };
+        let state = if part.over { "has ended" } else { "is ending" };
         let words = format!("{state} in namespace {}: {}", safe_name(&part.namespace), safe(&part.why));
-        line("mind", &paint(&words, RED));
+        line("warning", &paint(&words, RED));
     }
     if let Some(why) = &grant.collection_failed {
-        line("mind", &paint(&format!("could not be collected: {}", safe(why)), RED));
+        line("warning", &paint(&format!("could not be collected: {}", safe(why)), RED));
     }
     if let Some(from) = grant.break_glass_from {
-        line("glass", &format!("can be broken {} when nobody answers", until(from)));
+        let available =
+            if seconds_to(from) > 0 { format!("available {}", until(from)) } else { "available now".to_owned() };
+        line("break-glass", &format!("{available} if nobody answers"));
     }
     if let Some(glass) = &grant.break_glass {
-        let words = format!("broken {}, nobody had agreed: {}", ago(glass.broken_at), safe(&glass.reason));
-        line("glass", &paint(&words, RED));
+        let words = format!("used {}, without an approval: {}", ago(glass.broken_at), safe(&glass.reason));
+        line("break-glass", &paint(&words, RED));
         for review in &glass.reviews {
             let words = format!("{} by {}: {}", review.verdict.as_str(), safe_name(&review.by), safe(&review.words));
             line("review", &words);
         }
         if glass.owed {
-            let due = if glass.overdue { "overdue, it was due" } else { "due" };
-            let words = format!("{} has to, {due} {}", lacking(&glass.steps), until(glass.review_until));
+            let due = if glass.overdue { "overdue, was due" } else { "due" };
+            let words = format!("needs {}, {due} {}", missing_reviews(&glass.steps), until(glass.review_until));
             line("review", &paint(&words, RED));
         }
     }
     if let Some(denied) = &grant.denied_before {
         let (by, id) = (safe_name(&denied.by), safe_name(&denied.grant));
-        let words = format!("{by} denied this, or less, {} ({id}): {}", ago(denied.at), safe(&denied.reason));
-        line("mind", &paint(&words, RED));
+        let words = format!("{by} denied this or less {} ({id}): {}", ago(denied.at), safe(&denied.reason));
+        line("warning", &paint(&words, RED));
     }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
         let heading = match held.phase {
-            Phase::Pending => "asks too",
-            _ => "has",
+            Phase::Pending => "also asks",
+            _ => "also has",
         };
         let phase = if held.phase == Phase::Live { String::new() } else { format!(", {}", held.phase.as_str()) };
         line(heading, &format!("{} in {place} ({}{phase})", safe(&held.access), safe_name(&held.grant)));
     }
     if let Some(more) = grant.holds_more {
-        line("has", &format!("and {more} more"));
-    }
-    for (name, uid) in &grant.namespace_uids {
-        line("where", &paint(&format!("namespace {} has uid {}", safe_name(name), safe_name(uid)), DIM));
+        line("also has", &format!("{more} more"));
     }
     line("grant", &format!("{}  {phase}  {}", safe_name(&grant.id), running_clock(grant)));
     line(
-        "asked",
-        &format!("{} ({}), by the rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)),
+        "requested",
+        &format!("{} ({}), under rule `{}`", clock(grant.requested_at), ago(grant.requested_at), safe(&grant.rule)),
     );
     let agreed: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     let names = if agreed.is_empty() { String::new() } else { format!(": {}", agreed.join(", ")) };
     let met =
-        |step: &StepView| format!("{} of {} ({})", step.count.saturating_sub(step.missing), step.count, who(step));
+        |step: &StepView| format!("{} of {} from {}", step.count.saturating_sub(step.missing), step.count, who(step));
     let steps: Vec<String> = grant.steps.iter().map(met).collect();
-    let steps = if steps.is_empty() { "nobody has to".to_owned() } else { steps.join(", ") };
-    line("agreed", &format!("{steps}{names}"));
+    let steps = if steps.is_empty() { "not needed".to_owned() } else { steps.join(", ") };
+    line("approved", &format!("{steps}{names}"));
     if !grant.phase.is_open() || grant.phase == Phase::Ending {
-        line("end", &closed(grant));
+        line("ended", &closed(grant));
     }
-    line("digest", &paint(&safe_name(&grant.digest), DIM));
     if grant.phase == Phase::Pending && grant.risks.as_ref().is_none_or(|risks| risks.may_stream) {
-        let warning = "an exec, port-forward or watch that is open when the time is up goes on until it is closed, \
-                       unless it was started by `jit-login run` or `shell` on this host";
-        line("mind", &paint(warning, DIM));
-    }
-    if let Some(risks) = grant.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
-        lines.push(String::new());
-        lines.push(findings("WHAT IT REACHES", &risks.findings));
-    }
-    if !grant.together.is_empty() {
-        lines.push(String::new());
-        lines.push(together(&grant.together));
-    }
-    if let Some(rules) = &grant.rules {
-        lines.push(String::new());
-        lines.push(rule_table(rule_rows(rules)));
+        let warning = "an exec, port-forward or watch that is open when the window ends continues until it is closed, \
+                       unless `jit-login run` or `jit-login shell` started it on this host";
+        line("warning", &paint(warning, DIM));
     }
     lines.join("\n")
 }
@@ -286,14 +343,14 @@ pub(crate) fn page(grant: &GrantView) -> String {
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
     match came_in.login_uid {
-        Some(uid) => format!("{} came in as {login}, login uid {uid}", safe_name(&came_in.who)),
-        None => format!("{} came in by a login that can't be known", safe_name(&came_in.who)),
+        Some(uid) => format!("{} logged in as {login}, login uid {uid}", safe_name(&came_in.who)),
+        None => format!("{} logged in by a login that cannot be determined", safe_name(&came_in.who)),
     }
 }
 
 /// What arises only together with what the requester has and asks for besides.
 fn together(arising: &[FindingView]) -> String {
-    findings("WHAT IT REACHES TOGETHER WITH THEIR OTHER ACCESS AND REQUESTS", arising)
+    findings("WHAT IT ALLOWS TOGETHER WITH THEIR OTHER ACCESS AND REQUESTS", arising)
 }
 
 /// What access reaches, worst first.
@@ -365,23 +422,23 @@ fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
     }
 }
 
-/// What policy would say.
+/// What the policy says to a request.
 pub(crate) fn explained(decision: &DecisionView) -> String {
-    let rule = decision.rule.as_deref().map(|rule| format!(" by the rule `{}`", safe(rule))).unwrap_or_default();
+    let rule = decision.rule.as_deref().map(|rule| format!(" under rule `{}`", safe(rule))).unwrap_or_default();
     let needs: String = match decision.needs.as_slice() {
         [] => String::new(),
         needs => format!(", if you also give:{}", needs.iter().map(needed).collect::<String>()),
     };
     let answer = match decision.outcome {
         Outcome::Ask => {
-            let who = lacking(&decision.steps);
-            format!("{} may be asked for{rule}{needs}\n{who} would have to agree", paint("yes:", GREEN))
+            let needed = missing_approvals(&decision.steps);
+            format!("{} you may request it{rule}{needs}\nneeds {needed}", paint("yes:", GREEN))
         }
-        Outcome::PreApproved => format!("{} given without asking anybody{rule}{needs}", paint("yes:", GREEN)),
+        Outcome::PreApproved => format!("{} granted without an approval{rule}{needs}", paint("yes:", GREEN)),
         Outcome::Deny => {
             let no = match decision.rule.as_deref() {
-                Some(rule) => format!("no rule allows it; nearest is the rule `{}`", safe(rule)),
-                None => "it may not be asked for".to_owned(),
+                Some(rule) => format!("no rule allows it; the nearest is `{}`", safe(rule)),
+                None => "you may not request it".to_owned(),
             };
             let missing: String = decision.missing.iter().map(|sentence| format!("\n- {}", safe(sentence))).collect();
             format!("{} {no}{missing}", paint("no:", RED))
@@ -389,7 +446,7 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
     };
     let mut parts = vec![answer];
     if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
-        parts.push(findings("WHAT IT REACHES", &risks.findings).trim_end().to_owned());
+        parts.push(findings("WHAT IT ALLOWS", &risks.findings).trim_end().to_owned());
     }
     if !decision.together.is_empty() {
         parts.push(together(&decision.together).trim_end().to_owned());
@@ -462,7 +519,7 @@ fn entitlement_row(one: &EntitlementView) -> Vec<String> {
         if one.namespaces.is_empty() { "(all)".to_owned() } else { words(&one.namespaces) },
         roles.join(", "),
         safe(&one.max_duration),
-        if one.steps.is_empty() { "none, pre-approved".to_owned() } else { lacking(&one.steps) },
+        if one.steps.is_empty() { "none, pre-approved".to_owned() } else { approvers(&one.steps) },
         required.join(", "),
     ]
 }
@@ -484,7 +541,7 @@ fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
         notes.push(format!("break-glass: {after}, for at most {}, reviewed afterwards", safe(&glass.max_duration)));
     }
     if !one.by_risk.is_empty() {
-        notes.push(format!("if the role has such a risk, also {}", lacking(&one.by_risk)));
+        notes.push(format!("if the role has such a risk, also {}", approvers(&one.by_risk)));
     }
     notes.extend(one.rules.iter().map(|rule| format!("exact rules below: {}", safe(&rule.to_string()))));
     notes
@@ -566,5 +623,32 @@ mod tests {
                 ["get, list", "core", "pods (log), secrets", ""],
             ]
         );
+    }
+
+    /// A role of 17 findings and 40 rules, asked for with a long reason: the decision and its question fit a small terminal.
+    #[test]
+    fn a_decision_fits_one_screen() {
+        let finding = |number: usize| {
+            let severity = if number == 9 { "critical" } else { "medium" };
+            json!({"id": format!("E{number}"), "severity": severity, "persists": true, "streams": true,
+                "why": format!("finding {number}: may change the pod templates of deployments, whose pods then run with their service account")})
+        };
+        let rule = json!({"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list"]});
+        let view = json!({
+            "id": "7k3m9x2q7k3m9x2q", "phase": "pending", "requester": "alice", "cluster": "prod", "role": "edit",
+            "namespaces": ["payments"], "access": "role edit", "duration": "15m", "reason": "INC-42 ".repeat(20), "rule": "oncall",
+            "fields": {"ticket": "OPS-7"}, "agreed": [], "digest": "d", "key": "k", "requestedAt": "2026-11-23T18:00:00Z",
+            "steps": [{"groups": ["leads"], "count": 1, "missing": 1}], "certificates": 0, "answers": 0,
+            "breakGlassFrom": "2026-11-23T18:00:00Z", "risk": "critical", "namespaceUids": {"payments": "u"},
+            "risks": {"findings": (0..17).map(finding).collect::<Vec<_>>(), "mayPersist": true, "mayStream": true},
+            "rules": vec![rule; 40],
+        });
+        let grant: GrantView = serde_json::from_value(view).unwrap();
+        let summary = summary(&grant);
+        let height: usize = summary.lines().map(|line| line.chars().count().div_ceil(80).max(1)).sum();
+        assert!(height <= 23, "{height} lines and a question: {summary}");
+        assert!(summary.contains("critical finding 9: ") && summary.contains("14 more findings, "), "{summary}");
+        assert!(summary.contains("break-glass available now"), "{summary}");
+        assert!(page(&grant).lines().count() > 24);
     }
 }

@@ -15,12 +15,12 @@ use crate::now;
 use crate::output::say;
 use crate::terminal::on_terminal;
 use crate::text::{ago, clock, program, safe, safe_name, seconds_to, until};
-use crate::view::{lacking, people};
+use crate::view::{missing_approvals, people, sentence};
 
 /// How long a daemon that went away is waited for.
 const RECONNECT: Duration = Duration::from_secs(60);
 
-/// Waits until the request is answered, and gives the grant back when the answer is yes.
+/// Waits until the request is answered, and returns the grant when it was approved.
 pub(crate) async fn until_answered(
     client: &mut Client,
     mut seen: GrantView,
@@ -105,7 +105,7 @@ fn patience(grant: &GrantView) -> Duration {
     }
 }
 
-/// Whether who asked may take the access without an answer by now.
+/// Whether the requester may use break-glass by now.
 fn may_break_glass(grant: &GrantView) -> bool {
     grant.break_glass_from.is_some_and(|from| from <= now())
 }
@@ -120,26 +120,33 @@ fn passes(error: &ClientError) -> bool {
     }
 }
 
-/// What an approver's yes is called.
+/// Who approved, and what the approver narrowed.
 fn answered(grant: &GrantView) -> String {
     let names: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     if grant.break_glass.is_some() {
-        return "nobody agreed, the glass was broken".to_owned();
+        return "break-glass was used, nobody approved".to_owned();
     }
-    if names.is_empty() { "no approval is needed".to_owned() } else { format!("approved by {}", names.join(", ")) }
+    if names.is_empty() {
+        return "no approval needed".to_owned();
+    }
+    let narrowed = match &grant.narrowed_from {
+        Some(requested) => format!("; narrowed to {}, from {}", sentence(grant), safe(requested)),
+        None => String::new(),
+    };
+    format!("approved by {}{narrowed}", names.join(", "))
 }
 
 fn how_to_answer(grant: &GrantView) -> String {
-    format!("they answer with `{} approve {}`", program(), safe(&grant.id))
+    format!("an approver runs `{} approve {}`", program(), safe(&grant.id))
 }
 
-/// Who is waited for, how many of them, and until when.
+/// Which approvals are missing, and until when.
 fn waiting(grant: &GrantView) -> String {
     let already = if grant.agreed.is_empty() {
         String::new()
     } else {
         format!(
-            ", {} of {} agreed ({})",
+            ", {} of {} approved ({})",
             grant.agreed.len(),
             people(&grant.steps),
             grant.agreed.iter().map(|name| safe_name(name)).collect::<Vec<_>>().join(", ")
@@ -147,11 +154,12 @@ fn waiting(grant: &GrantView) -> String {
     };
     let ends = grant.deadline.map(|at| format!(", lapses {} at {}", until(at), clock(at))).unwrap_or_default();
     let glass = if may_break_glass(grant) {
-        format!("; if it can't wait: `{} break-glass {} --reason TEXT`", program(), safe(&grant.id))
+        format!("; if it cannot wait: `{} break-glass {} --reason TEXT`", program(), safe(&grant.id))
     } else {
         String::new()
     };
-    format!("waiting for {}{already}, asked {}{ends}{glass}", lacking(&grant.steps), ago(grant.requested_at))
+    let missing = missing_approvals(&grant.steps);
+    format!("waiting for {missing}{already}, requested {}{ends}{glass}", ago(grant.requested_at))
 }
 
 struct Line {

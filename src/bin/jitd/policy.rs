@@ -289,11 +289,12 @@ fn explain(found: &Found, request: &Request, output: Output) -> Result<(), Failu
 fn explained(person: &Person, ask: &AccessRequest, answer: &Answer) -> String {
     let groups: Vec<&str> = person.groups.iter().map(String::as_str).collect();
     let groups = if groups.is_empty() { "no group".to_owned() } else { groups.join(", ") };
+    let place = match &ask.scope {
+        Scope::Cluster => format!("in all of cluster {}", ask.cluster),
+        scope => format!("in {scope} on cluster {}", ask.cluster),
+    };
     let mut lines = vec![
-        format!(
-            "{} ({groups}) asks for {} in {} of {} for {}",
-            person.name, ask.access, ask.scope, ask.cluster, ask.window
-        ),
+        format!("{} ({groups}) requests {} {place}, for {}", person.name, ask.access, ask.window),
         match &answer.by {
             Some(by) if answer.terms.is_some() => format!("{:<12} by rule `{by}`", answer.outcome.to_string()),
             Some(by) => format!("{:<12} by `{by}`", answer.outcome.to_string()),

@@ -92,7 +92,10 @@ impl Case {
             rules: self.role_rules.as_deref(),
         };
         let answer = policy.answer(&question);
-        let said: Vec<String> = answer.sentences().iter().map(|(word, said)| format!("{word} {said}")).collect();
+        let said: Vec<String> = match &answer.terms {
+            Some(terms) => terms.sentences().iter().map(|(word, said)| format!("{word} {said}")).collect(),
+            None => vec![answer.says.clone()],
+        };
         let Answer { outcome, by, .. } = answer;
         let passed = outcome == self.outcome
             && (self.rule.is_none() || self.rule == by)

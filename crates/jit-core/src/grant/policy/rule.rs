@@ -258,6 +258,11 @@ impl Need {
     }
 }
 
+/// The moment without its fractions of a second, which nobody wrote.
+fn whole(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
+}
+
 fn prompted(says: String, prompt: Option<&str>) -> String {
     prompt.map(|prompt| format!("{says}: {prompt}")).unwrap_or(says)
 }
@@ -381,9 +386,9 @@ impl Rule {
         }
         if let Some(start) = ask.start.filter(|start| *start > now) {
             match self.start_within {
-                None => tell(format_args!("gives access at once only, not from {start}")),
+                None => tell(format_args!("grants access at once only, not from {}", whole(start))),
                 Some(within) if start.duration_since(now) > within.duration() => {
-                    tell(format_args!("lets a start lie at most {within} ahead, not at {start}"));
+                    tell(format_args!("allows a start at most {within} ahead, not at {}", whole(start)));
                 }
                 Some(_) => {}
             }
