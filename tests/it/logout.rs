@@ -118,7 +118,7 @@ fn a_shell_says_at_its_start_what_ends_it() {
     assert!(done.status.success(), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.starts_with("this will not be ended with the grant: "), "{said}");
-    assert!(said.trim_end().ends_with("its access goes when you log out everywhere"), "{said}");
+    assert!(said.trim_end().ends_with("its access ends with your last login"), "{said}");
 }
 
 /// Where nothing outlives a logout, who asks hears so then, and not after the approval.

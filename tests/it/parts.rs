@@ -38,7 +38,7 @@ fn access_goes_on_in_the_namespaces_that_are_left() {
     assert_eq!(bastion.look(&access, &bastion.shop), 200);
     assert_eq!(bastion.certificate(ALICE, &access.grant, &access.key).0, 200, "it is renewed");
     let page = text(&bastion.login(BOB, &["show", access.grant["id"].as_str().unwrap()]).stdout);
-    assert!(page.contains("is over in namespace"), "{page}");
+    assert!(page.contains("has ended in namespace"), "{page}");
     bastion.admin.delete(&namespace(&bastion.shop));
     let ended = bastion.wait_for(&access.grant, &["ended"]);
     assert_eq!(ended["endCause"], "drifted", "{ended}");

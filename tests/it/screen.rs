@@ -33,7 +33,7 @@ fn a_list_fits_the_terminal() {
     let narrow = sees(&bastion, BOB, "stty cols 60 rows 40; jit-login ls");
     let (first, rest) = narrow.split_once('\n').unwrap();
     assert!(first.starts_with(&format!("{id}  pending, answer within ")), "{narrow}");
-    let words = format!("alice: role view in namespace {} of play for 5m {REASON}", bastion.ns);
+    let words = format!("alice: role view in namespace {} on cluster play, for 5m {REASON}", bastion.ns);
     assert_eq!(rest.split_whitespace().collect::<Vec<_>>().join(" "), words, "{narrow}");
     assert!(narrow.lines().all(|line| line.chars().count() <= 60), "{narrow}");
     let piped = text(&bastion.login(BOB, &["ls"]).stdout);

@@ -339,7 +339,7 @@ fn decision(grant: &GrantView) -> String {
     lines.join("\n")
 }
 
-/// `bob came in as carol, login uid 1003`, `bob came in by a login that can't be known`
+/// `bob logged in as carol, login uid 1003`, `bob logged in by a login that cannot be determined`
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
     match came_in.login_uid {
