@@ -88,7 +88,7 @@ fn main() -> ExitCode {
 
 /// `record.c` as a library.
 fn recorder(folder: &Path) -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/record.c");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crash/record.c");
     let library = folder.join("record.so");
     let mut compiler = Command::new("cc");
     compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-o"]).arg(&library).arg(source).arg("-ldl");

@@ -128,7 +128,7 @@ fn grant_and_rbac_do_no_io_and_read_no_clock() {
 /// Every file says what it is for before anything else.
 #[test]
 fn every_file_opens_with_what_it_is_for() {
-    for folder in ["src", "crates", "tests/it", "benches"] {
+    for folder in ["src", "crates", "tests", "benches"] {
         for file in files(&repository().join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();
             assert!(text.starts_with("//! "), "{}", file.display());
