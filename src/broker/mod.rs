@@ -23,6 +23,8 @@ mod operate;
 mod proof;
 mod refusals;
 mod request;
+#[cfg(test)]
+mod tests;
 mod user_names;
 
 use std::borrow::Cow;
