@@ -189,14 +189,14 @@ fn routes() -> Vec<Route> {
             get(),
             "/healthz",
             Anyone(handlers::healthz),
-            "whether the daemon serves and its trail answers",
+            "whether the daemon serves and its audit trail answers",
             None,
             "text",
         ),
-        route(get(), "/metrics", Anyone(handlers::metrics), "numbers for Prometheus", None, "openmetrics"),
+        route(get(), "/metrics", Anyone(handlers::metrics), "metrics for Prometheus", None, "openmetrics"),
         route(get(), "/v1/openapi.json", Anyone(handlers::openapi), "this document", None, "object"),
-        route(get(), "/v1/whoami", Person(handlers::whoami), "who the daemon takes you for", None, "WhoamiView"),
-        route(get(), "/v1/clusters", Person(handlers::clusters), "the clusters there are", None, "ClusterList"),
+        route(get(), "/v1/whoami", Person(handlers::whoami), "your identity as jitd sees it", None, "WhoamiView"),
+        route(get(), "/v1/clusters", Person(handlers::clusters), "the configured clusters", None, "ClusterList"),
         route(
             get(),
             "/v1/entitlements",
@@ -212,7 +212,7 @@ fn routes() -> Vec<Route> {
                 post(),
                 "/v1/explain",
                 Person(handlers::explain),
-                "what the policy would say",
+                "evaluate a request against the policy, without making it",
                 Some("AskBody"),
                 "DecisionView",
             )
@@ -225,7 +225,7 @@ fn routes() -> Vec<Route> {
         Route {
             answer: (StatusCode::CREATED, "GrantView"),
             cost: Cost::Request,
-            ..route(post(), "/v1/grants", Person(handlers::request), "ask for access", Some("RequestBody"), "GrantView")
+            ..route(post(), "/v1/grants", Person(handlers::request), "request access", Some("RequestBody"), "GrantView")
         },
         Route {
             out_of_trail: true,
@@ -233,7 +233,7 @@ fn routes() -> Vec<Route> {
                 get(),
                 "/v1/grants/{id}",
                 Viewer(handlers::show),
-                "one grant, with what its role allows",
+                "one grant, with the rules and risks of its role",
                 None,
                 "GrantView",
             )
@@ -244,7 +244,7 @@ fn routes() -> Vec<Route> {
                 get(),
                 "/v1/grants/{id}/wait",
                 Viewer(handlers::wait),
-                "the grant, as soon as it is another than given",
+                "wait until the grant differs from the given state",
                 None,
                 "GrantView",
             )
@@ -256,7 +256,7 @@ fn routes() -> Vec<Route> {
                 get(),
                 "/v1/grants/{id}/events",
                 Viewer(handlers::events),
-                "what the trail says about it",
+                "the events of the grant",
                 None,
                 "EventList",
             )
@@ -265,13 +265,20 @@ fn routes() -> Vec<Route> {
             post(),
             "/v1/grants/{id}/approve",
             Viewer(handlers::approve),
-            "say yes to what has this digest",
+            "approve the request with this digest",
             Some("ApproveBody"),
             "GrantView",
         ),
         Route {
             cost: Cost::End,
-            ..route(post(), "/v1/grants/{id}/deny", Viewer(handlers::deny), "say no", Some("ReasonBody"), "GrantView")
+            ..route(
+                post(),
+                "/v1/grants/{id}/deny",
+                Viewer(handlers::deny),
+                "deny the request",
+                Some("ReasonBody"),
+                "GrantView",
+            )
         },
         Route {
             cost: Cost::End,
@@ -279,7 +286,7 @@ fn routes() -> Vec<Route> {
                 post(),
                 "/v1/grants/{id}/withdraw",
                 Viewer(handlers::withdraw),
-                "take your request back",
+                "withdraw your request",
                 None,
                 "GrantView",
             )
@@ -299,7 +306,7 @@ fn routes() -> Vec<Route> {
             post(),
             "/v1/grants/{id}/extend",
             Viewer(handlers::extend),
-            "ask for more time; approve and deny answer it",
+            "request an extension; approve and deny answer it",
             Some("ExtendBody"),
             "GrantView",
         ),
@@ -307,7 +314,7 @@ fn routes() -> Vec<Route> {
             post(),
             "/v1/grants/{id}/break-glass",
             Viewer(handlers::break_glass),
-            "take your access when nobody answers, where the rule lets it; it has to be reviewed",
+            "use break-glass, where the rule allows it; the access has to be reviewed",
             Some("ReasonBody"),
             "GrantView",
         ),
@@ -315,13 +322,13 @@ fn routes() -> Vec<Route> {
             post(),
             "/v1/grants/{id}/review",
             Viewer(handlers::review),
-            "say what you found about access that nobody had agreed to; also when it is over",
+            "review break-glass access, also after it ended",
             Some("ReviewBody"),
             "GrantView",
         ),
         Route {
             cost: Cost::End,
-            ..route(post(), "/v1/grants/{id}/end", Viewer(handlers::end), "give your access back", None, "GrantView")
+            ..route(post(), "/v1/grants/{id}/end", Viewer(handlers::end), "release your access", None, "GrantView")
         },
         Route {
             cost: Cost::End,
@@ -329,7 +336,7 @@ fn routes() -> Vec<Route> {
                 post(),
                 "/v1/grants/{id}/revoke",
                 Viewer(handlers::revoke),
-                "take access away",
+                "revoke the access",
                 Some("ReasonBody"),
                 "GrantView",
             )
@@ -338,7 +345,7 @@ fn routes() -> Vec<Route> {
             get(),
             "/v1/operations",
             Operator(handlers::operations),
-            "whether anything is given, and how many grants stand where",
+            "the drain in force, if any, and the number of grants by phase",
             None,
             "OperationsView",
         ),
@@ -346,18 +353,18 @@ fn routes() -> Vec<Route> {
             post(),
             "/v1/drain",
             Operator(handlers::drain),
-            "give nothing until resumed; what is live goes on to its end",
+            "drain: no new access until resumed; live grants continue",
             Some("DrainBody"),
             "OperationsView",
         ),
-        route(post(), "/v1/resume", Operator(handlers::resume), "give again", None, "OperationsView"),
+        route(post(), "/v1/resume", Operator(handlers::resume), "end the drain", None, "OperationsView"),
         Route {
             query: &["dryRun"],
             ..route(
                 post(),
                 "/v1/revoke",
                 Operator(handlers::revoke_many),
-                "take away every grant that is meant, whatever its phase; answers within a minute, and goes on",
+                "revoke all matching grants, in any phase; answers within a minute and continues in the background",
                 Some("RevokeBody"),
                 "RevocationView",
             )
