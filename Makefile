@@ -1,7 +1,7 @@
 # The one index of everything that is built, checked and run here; CI calls the same targets. `make` alone
 # lists them.
 #
-#   check        lints, unit, sim, packages-check ─► test        build, plane ─► play, demo
+#   check        lints, unit, sim, libraries, packages-check ─► test        build, plane ─► play, demo
 
 # Recipes stop at the first failure, also inside a pipe.
 SHELL := bash
@@ -89,8 +89,12 @@ packages: setup-packages ## the .deb and the .rpm, in target/packages; PROFILE=d
 packages-check: setup-test ## are the packages as promised? PROFILE=release looks at those that are released
 	$(call step,packages,tests/packages/check.sh)
 
+.PHONY: libraries
+libraries: setup-build ## do the libraries have licences that we may pass on, and is each linked once? ADVISORIES=1 asks RustSec's database too
+	$(call step,libraries,tools=$$(packaging/tools.sh libraries) && "$$tools/cargo-deny" --locked check $(if $(ADVISORIES),all,licenses bans sources))
+
 .PHONY: test
-test: setup-test scripts fmt clippy doc unit sim packages-check ## everything that has to hold before a commit
+test: setup-test scripts fmt clippy doc unit sim libraries packages-check ## everything that has to hold before a commit
 
 # The packages under test are those that `make packages` has just built.
 .PHONY: bastion
@@ -101,6 +105,10 @@ bastion: setup-bastion packages ## a Debian that boots, with the package and rea
 upgrade: setup-bastion packages ## the way to this build from an earlier one, on that Debian: make upgrade FROM=jitd_….deb
 	$(if $(FROM),,$(error which build to come from? make upgrade FROM=jitd_….deb))
 	$(call step,upgrade,cargo test --test machine -- "$$PWD"/target/packages/*.deb "$$PWD"/target/packages/*.rpm '$(abspath $(FROM))')
+
+.PHONY: release
+release: setup-packages ## what a release consists of, in target/release-VERSION: packages, bill of materials, checksums
+	$(call step,release,packaging/release.sh)
 
 .PHONY: demo
 demo: build plane ## the story in half a minute, each step checked, in an environment of its own

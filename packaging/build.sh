@@ -17,7 +17,7 @@ stage=$packages/stage
 
 main() {
     local tools version
-    tools=$(packaging/tools.sh)
+    tools=$(packaging/tools.sh packages)
     version=$(sed -n '0,/^version = "\(.*\)"$/s//\1/p' Cargo.toml)
     # Before the date is known to anybody: what compiles C for cargo would do it anew for each one.
     cargo build --locked --bins --profile "$profile" >&2

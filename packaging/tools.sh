@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# Prints the folder with cargo-deb and cargo-generate-rpm, and builds them first if need be:
+# Prints the folder with tools of cargo's, and builds them first if need be:
 #
-#   bin=$(packaging/tools.sh) && "$bin/cargo-deb" deb --help
+#   packaging/tools.sh packages   cargo-deb and cargo-generate-rpm
+#   packaging/tools.sh libraries  cargo-deny
+#   packaging/tools.sh release    cargo-cyclonedx
 #
 # They lie outside of target/, so `cargo clean` does not cost the minutes of their build. A version that is
 # raised here is built anew, beside the old one.
 set -euo pipefail
 
 cache=${JITD_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jitd-test}
-tools=(cargo-deb@3.8.0 cargo-generate-rpm@0.21.1)
 
 main() {
+    case ${1-} in
+        packages) tools=(cargo-deb@3.8.0 cargo-generate-rpm@0.21.1) ;;
+        libraries) tools=(cargo-deny@0.20.2) ;;
+        release) tools=(cargo-cyclonedx@0.5.9) ;;
+        *) fail "no tools for \`${1-}\`" "packages, libraries or release" ;;
+    esac
     command -v cargo >/dev/null || fail "no \`cargo\` in PATH" "install Rust, https://rustup.rs"
     local folder
     # A compiler that is raised does not make them wrong, so it is no part of the name.
@@ -43,4 +50,4 @@ fail() {
     exit 1
 }
 
-main
+main "$@"
