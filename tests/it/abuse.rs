@@ -495,7 +495,7 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
     wide.as_object_mut().unwrap().remove("namespaces");
     wide["clusterWide"] = json!(true);
     let told = refused_request(&bastion, ALICE, &wide, &csr, 403, "policy-denied");
-    assert!(told.contains("`payments` comes nearest, but is not for the whole cluster"), "{told}");
+    assert!(told.contains("`wide` comes nearest, but does not give role `view`"), "{told}");
     let told = refused_request(&bastion, DAVE, &bastion.ask("5m"), &csr, 403, "policy-denied");
     assert!(told.contains("no rule is for any group of `dave`"), "{told}");
 

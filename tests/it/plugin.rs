@@ -53,9 +53,9 @@ fn one_certificate_lasts_for_the_window_where_that_is_short_or_the_rule_says_so(
     let shown = |certificate: &str| format!(", certificate: {certificate}");
     for (more, duration, last) in [
         (String::new(), "15m", 0..=1),
-        (String::new(), "20m", 290..=301),
+        (String::new(), "20m", 290..=310),
         (shown("1h"), "20m", 0..=1),
-        (shown("1m"), "15m", 830..=841),
+        (shown("1m"), "15m", 830..=850),
     ] {
         let policy = format!("rules:\n{}", rule("payments", "view", &more));
         let bastion = Bastion::with(Plane::shared(), Options { policy, times: NO_TIMES, ..Options::default() });

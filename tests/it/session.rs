@@ -214,12 +214,12 @@ fn what_is_not_ended_is_said() {
     let host = Host::new();
     for verb in ["run", "shell"] {
         let help = text(&host.0.login(ALICE, &[verb, "--help"]).stdout);
-        for words in ["SIGTERM", "Not ended are", "The certificate ends by itself"] {
+        for words in ["SIGTERM", "This does not end", "The certificate ends by itself"] {
             assert!(help.contains(words), "{words}: {help}");
         }
     }
     let key = crate::bastion::Key::new();
     let grant = host.0.request(ALICE, &host.0.ask("5m"), &key);
     let page = text(&host.0.login(BOB, &["show", grant["id"].as_str().unwrap()]).stdout);
-    assert!(page.contains("unless it was started by `jit-login run` or `shell`"), "{page}");
+    assert!(page.contains("unless `jit-login run` or `jit-login shell` started it"), "{page}");
 }
