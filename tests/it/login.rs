@@ -322,7 +322,7 @@ fn json_is_the_grant_and_where_its_kubeconfig_is() {
     let desk = Desk::new("json");
     desk.play.set(json!({"phase": "approved", "agreed": ["bob"]}));
     let said = desk.says(&[&REQUEST[..], &["-o", "json"]].concat());
-    assert_eq!(said.json()["grant"]["id"], ID);
+    assert_eq!((&said.json()["id"], &said.json()["phase"]), (&json!(ID), &json!("live")));
     assert!(said.json()["kubeconfig"].as_str().unwrap().ends_with(".kubeconfig"));
     let said = desk.says(&["ls", "-o", "name"]);
     assert_eq!((said.code, said.out.as_str()), (0, "7k3m9x2q7k3m9x2q\n"));
@@ -366,6 +366,11 @@ fn every_refusal_has_its_exit_code() {
         let said = desk.says(&REQUEST);
         assert_eq!(said.code, exit, "{said:?}");
         assert_eq!(said.err, format!("error[{code}]: this is {code}\nhint: a hint\n"));
+        let said = desk.says(&[&REQUEST[..], &["-o", "json"]].concat());
+        assert_eq!((said.code, said.out.as_str()), (exit, ""), "{said:?}");
+        let problem: serde_json::Value = serde_json::from_str(said.err.lines().last().unwrap()).unwrap();
+        let detail = format!("this is {code}");
+        assert_eq!(problem, json!({"code": code, "status": status, "detail": detail, "hint": "a hint"}));
         for folder in [desk.private(""), desk.waiting("")] {
             assert_eq!(std::fs::read_dir(folder).unwrap().count(), 0);
         }

@@ -135,6 +135,14 @@ impl Failure {
         })
     }
 
+    /// The HTTP status, where the daemon answered with one.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Client(ClientError::Problem(problem)) => Some(problem.status),
+            _ => None,
+        }
+    }
+
     /// What to do about it; empty when there is nothing.
     pub(crate) fn hint(&self) -> String {
         let program = program();

@@ -50,6 +50,7 @@ use crate::arguments::{Arguments, Verb};
 use crate::credential::Wanted;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
+use crate::output::Format;
 use crate::verbs::Caller;
 
 fn main() -> ExitCode {
@@ -59,23 +60,28 @@ fn main() -> ExitCode {
     }
     let plugin = words.first().and_then(|word| Path::new(word).file_stem()).is_some_and(|stem| stem == "kubectl-jit");
     text::called_as(if plugin { "kubectl jit" } else { "jit-login" });
-    let done = match words.get(1..) {
-        Some(arguments) if status::is_all_of(arguments) => status::run(output::Format::Table),
+    let (done, format) = match words.get(1..) {
+        Some(arguments) if status::is_all_of(arguments) => (status::run(Format::Table), Format::Table),
         arguments => match arguments.and_then(Wanted::in_short) {
-            Some(wanted) => credential::run(&wanted),
-            None => with_verb(words, plugin),
+            Some(wanted) => (credential::run(&wanted), Format::Table),
+            None => {
+                let arguments = parsed(words, plugin);
+                let format = arguments.output;
+                (with_verb(arguments), format)
+            }
         },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain(&failure);
+            output::complain(&failure, format);
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
-fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
+/// The command line; a mistake in it, and help, are said here and end the program.
+fn parsed(words: Vec<OsString>, plugin: bool) -> Arguments {
     let command = Arguments::command();
     let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
     let (help, written) = (command.clone(), words.clone());
@@ -98,8 +104,11 @@ fn with_verb(words: Vec<OsString>, plugin: bool) -> Result<(), Failure> {
             }
         }
     });
-    let Arguments { output, socket, server_user, verb } =
-        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn with_verb(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { output, socket, server_user, verb } = arguments;
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
@@ -144,7 +153,7 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
-async fn perform(verb: Verb, daemon: Daemon, format: output::Format) -> Result<(), Failure> {
+async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failure> {
     // What can't be meant is said before anything is connected.
     verb.check(now())?;
     let client = daemon.connect().await?;

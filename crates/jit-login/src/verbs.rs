@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use jit_core::grant::glass::Verdict;
 use jit_core::grant::policy::Outcome;
 use jit_wire::client::{Client, LONGEST_WAIT};
 use jit_wire::{AskBody, EntitlementList, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::access::{self, Access};
 use crate::arguments::{Ask, Less};
@@ -38,6 +39,15 @@ use crate::wait::{interruptible, until_answered};
 
 /// So many grants are looked through for the last one that was asked for.
 const LOOK_BACK: u32 = 200;
+
+/// A grant that kubectl can use: everywhere a grant has the same form, and here its kubeconfig beside.
+#[derive(Serialize)]
+struct Ready<'a> {
+    #[serde(flatten)]
+    grant: &'a GrantView,
+    kubeconfig: &'a Path,
+    context: &'a str,
+}
 
 /// What every verb works with.
 pub(crate) struct Caller {
@@ -165,7 +175,7 @@ impl Caller {
     async fn answer(&mut self, grant: GrantView, limit: Option<Duration>) -> Result<GrantView, Failure> {
         let answer = until_answered(&mut self.client, grant, limit).await;
         if let (Err(Failure::Closed(grant)), Format::Json | Format::Yaml) = (&answer, self.format) {
-            put(self.format, &json!({"grant": grant}), String::new, String::new)?;
+            put(self.format, grant, String::new, String::new)?;
         }
         answer
     }
@@ -191,8 +201,8 @@ impl Caller {
             hint(&trouble.hint);
         }
         let line = export(&access);
-        let both = json!({"grant": shown, "kubeconfig": access.path, "context": access.kubeconfig.name()});
-        put(self.format, &both, || line, || grant.id.clone())
+        let ready = Ready { grant: &shown, kubeconfig: &access.path, context: access.kubeconfig.name() };
+        put(self.format, &ready, || line, || grant.id.clone())
     }
 
     /// `ls`
