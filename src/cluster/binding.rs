@@ -1,6 +1,7 @@
-//! Bindings: made for a grant, taken away at its end.
+//! Bindings: created for a grant, and deleted when the grant ends.
 //!
-//! It must never delete what is not ours by name and subject together, never by a label alone. The broker calls it.
+//! It must never delete anything that is not ours by both name and subject; a label alone is not enough. The broker
+//! calls it.
 
 use std::time::Duration;
 
@@ -15,17 +16,17 @@ use super::{Cluster, ClusterError, Kind};
 use crate::grant::{Binding, Found};
 
 impl Cluster {
-    /// Creates the binding, and before it the role that is made for it, and returns the binding's uid. Kubernetes lets us
-    /// make a role only of what we may do ourselves
+    /// Creates the binding, after the role of its own if the grant has one, and returns the binding's uid. Kubernetes
+    /// lets us create a role only with rights that we hold ourselves
     /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>).
     ///
-    /// When no answer comes, or a binding of that name exists, it reads that binding; if it is exactly the wanted one, it
-    /// counts as created. After an error that [`is_transient`](ClusterError::is_transient) the binding may still appear:
-    /// unbind, or bind again.
+    /// If no answer arrives, or a binding of that name exists, this reads the existing binding; if it is exactly the
+    /// wanted one, it counts as created. After an error that [`is_transient`](ClusterError::is_transient) the binding
+    /// may still appear later: unbind, or bind again.
     ///
     /// # Errors
-    /// [`ClusterError::Conflict`] when another binding has its name, [`ClusterError::NotFound`] when the
-    /// namespace is missing or being deleted, or any other [`ClusterError`].
+    /// [`ClusterError::Conflict`] if a different binding has its name, [`ClusterError::NotFound`] if the namespace is
+    /// missing or being deleted, or any other [`ClusterError`].
     pub async fn bind(&self, binding: &Binding) -> Result<String, ClusterError> {
         if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
             self.make_role(binding, namespace, rules).await?;
@@ -57,13 +58,13 @@ impl Cluster {
         Err(failure)
     }
 
-    /// Deletes the binding, and then the role that was made for it. A known `uid` is deleted without reading anything.
-    /// When the uid is unknown, or the name has another uid now, the binding is read and deleted only if its only subject
-    /// is ours (and, when the uid was never known, its role).
+    /// Deletes the binding, then the role of its own if the grant has one. With a known `uid` nothing is read first. If
+    /// the uid is unknown, or an object with another uid now has the name, the binding is read, and deleted only if our
+    /// group is its only subject (and, if the uid was never known, only if its role is ours too).
     ///
     /// # Errors
-    /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then
-    /// answers [`Unbound::AlreadyGone`].
+    /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then returns
+    /// [`Unbound::AlreadyGone`].
     pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
         let unbound = self.remove(binding, uid).await?;
         if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
@@ -97,11 +98,11 @@ impl Cluster {
         let Some(reply) = unless_missing(self.0.transport.read::<Kind>(&reply))? else {
             return Ok(Unbound::AlreadyGone);
         };
-        // An object instead of a Status is still there, and RBAC still follows it: a finalizer holds it.
+        // An object instead of a Status means that a finalizer keeps the binding, and RBAC still honours it.
         Ok(if reply.kind == "Status" { Unbound::Deleted } else { Unbound::Held })
     }
 
-    /// The binding of this name, whoever made it; none when there is none.
+    /// The binding of this name, whoever created it; `None` if none exists.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -111,7 +112,7 @@ impl Cluster {
         Ok(stored.map(Found::from))
     }
 
-    /// What is created for a binding, as JSON.
+    /// The binding object to create, as JSON.
     pub(super) fn binding_body(&self, binding: &Binding) -> Result<Vec<u8>, ClusterError> {
         let (role, api_group) = (&binding.role, RBAC_GROUP.to_owned());
         let role_ref =
@@ -129,7 +130,7 @@ impl Cluster {
         }
     }
 
-    /// The metadata of what is created for a binding: the binding itself and a role of its own.
+    /// The metadata of the binding, and of the role of its own.
     pub(super) fn metadata(&self, binding: &Binding) -> ObjectMeta {
         let user = binding.user();
         let labels = [(MANAGED_BY, OURS), (HOST_LABEL, &self.0.host)];
@@ -146,24 +147,24 @@ impl Cluster {
     }
 }
 
-/// What became of a binding that was to go.
+/// The result of deleting a binding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Unbound {
-    /// It was there and is gone.
+    /// It existed, and it is deleted.
     Deleted,
-    /// It was gone before.
+    /// It did not exist any more.
     AlreadyGone,
-    /// It is marked for deletion, but a finalizer holds it and it still grants. Ask again later, and tell people.
+    /// It is marked for deletion, but a finalizer holds it and it still grants access. Try again later, and report it.
     Held,
-    /// Something else has its name. It was left alone.
+    /// An object that is not ours has its name. It was not changed.
     NotOurs {
-        /// What is there.
+        /// The object that was found.
         why: String,
     },
 }
 
-/// Deletes the object with this uid and no other of its name.
+/// Preconditions that delete only the object with this uid.
 pub(super) fn only(uid: &str) -> DeleteParams {
     DeleteParams {
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
@@ -171,5 +172,5 @@ pub(super) fn only(uid: &str) -> DeleteParams {
     }
 }
 
-/// The pauses before each look for a binding whose creation was not answered.
+/// The pauses before each attempt to find a binding whose creation was not answered.
 pub(super) const LOOK_AGAIN: [Duration; 3] = [Duration::ZERO, Duration::from_millis(200), Duration::from_secs(1)];

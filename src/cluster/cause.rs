@@ -1,14 +1,14 @@
-//! Why an API server could not be reached: found among the causes of an error by their types, and what an
-//! administrator does about it.
+//! Why an API server could not be reached, and what an administrator can do about it. The cause is found in an error's
+//! chain of sources by type.
 //!
-//! It must never guess by the words of a message. `transport` makes these, and `check` prints the hint.
+//! It must never guess from the text of a message. `transport` creates these values, and `check` prints the hint.
 
 use std::error::Error as StdError;
 use std::io::{Error as IoError, ErrorKind};
 
 use rustls::{CertificateError, Error as TlsError};
 
-/// Why no answer came: of a certificate in our words, else in those of the innermost error.
+/// Why there was no answer. Certificate problems have a text of ours; for all others it is that of the innermost error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
     /// The certificate of the API server was not signed by the authority of the configuration.
@@ -23,13 +23,13 @@ pub enum Cause {
     /// The certificate of the API server is not valid yet.
     #[error("its certificate is not valid yet")]
     NotYetValid,
-    /// The certificate of the API server is none that a server may have, an authority's for example.
-    #[error("its certificate is not one for a server")]
+    /// The certificate of the API server is unfit for a server, for example because it is an authority's.
+    #[error("its certificate is not a server certificate")]
     Unfit,
     /// The name in the URL has no address.
     #[error("{0}")]
     Unresolved(String),
-    /// Nothing listens there.
+    /// Nothing listens at the address.
     #[error("{0}")]
     Refused(String),
     /// Anything else, for example a connection that was reset.
@@ -47,29 +47,31 @@ impl Cause {
         chain(error).find_map(kind).unwrap_or_else(|| Self::Other(innermost(error)))
     }
 
-    /// What to do about it, where that is known.
+    /// What to do about it, if that is known.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Untrusted => Some(
-                "`certificateAuthority` is not what signed the API server's certificate; take the one of an administrator's kubeconfig",
+                "`certificateAuthority` did not sign the API server's certificate; copy the authority from an administrator's kubeconfig",
             ),
             Self::WrongName => Some("`server` has a name that is not in the API server's certificate; use one that is"),
-            Self::Expired => Some("the API server's own certificate is over; renew it, and compare the clocks"),
+            Self::Expired => Some("renew the API server's own certificate, and compare the clocks"),
             Self::NotYetValid => Some("compare this host's clock with the API server's"),
             Self::Unfit => Some(
-                "give the API server a certificate of its own, or put this very one into the file of `certificateAuthority`",
+                "give the API server a server certificate, or put this same certificate into the file of `certificateAuthority`",
             ),
             Self::Unresolved(_) => {
-                Some("`server` has a name that this host can't resolve; `getent hosts NAME` shows whether it can")
+                Some("this host cannot resolve the name in `server`; check with `getent hosts NAME`")
             }
-            Self::Refused(_) => Some("nothing listens at `server`; is the API server up, and is the port right?"),
+            Self::Refused(_) => {
+                Some("nothing listens at `server`; check that the API server is up and the port is right")
+            }
             Self::Other(_) => None,
         }
     }
 }
 
-/// What an error of a chain says about the kind of the failure, if anything.
+/// The cause that an error in the chain stands for, if its type says so.
 fn kind(error: &(dyn StdError + 'static)) -> Option<Cause> {
     if error.is::<Unresolved>() {
         return Some(Cause::Unresolved(innermost(error)));
@@ -87,13 +89,13 @@ fn kind(error: &(dyn StdError + 'static)) -> Option<Cause> {
     })
 }
 
-/// The words of the innermost error: what is above says only that a request failed.
+/// The text of the innermost error: the outer ones only say that a request failed.
 pub(super) fn innermost(error: &(dyn StdError + 'static)) -> String {
     chain(error).last().unwrap_or(error).to_string()
 }
 
-/// An error and each cause below it. The `source` of an I/O error that wraps another error is that of the other, which
-/// itself would be passed over.
+/// An error and each of its sources. An I/O error that wraps another error returns that error's source and would skip
+/// the error itself, so this unwraps it.
 pub(super) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| match error.downcast_ref::<IoError>().and_then(IoError::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -110,8 +112,8 @@ mod tests {
     struct Outer(#[source] Box<dyn StdError + Send + Sync>);
 
     #[test]
-    fn the_kind_of_a_failure_is_found_by_type_below_whatever_is_around_it() {
-        // As hyper-rustls and tokio-rustls wrap it.
+    fn a_cause_is_found_by_type_whatever_wraps_it() {
+        // Wrapped as hyper-rustls and tokio-rustls do.
         let tls = |why| IoError::other(IoError::new(ErrorKind::InvalidData, TlsError::InvalidCertificate(why))).into();
         type Case = (Box<dyn StdError + Send + Sync>, fn(String) -> Cause, bool);
         let cases: [Case; 11] = [
@@ -131,7 +133,7 @@ mod tests {
             let words = innermost(error.as_ref());
             let cause = Cause::of(&Outer(Box::new(Outer(error))));
             assert_eq!(cause, kind(words.clone()));
-            // A library's words for a certificate are nobody's.
+            // A library's text about a certificate must not reach people.
             assert!(!cause.to_string().contains("Certificate") && !cause.to_string().contains("peer"), "{cause}");
             assert_eq!(cause.hint().is_some(), has_hint, "{cause:?}");
         }

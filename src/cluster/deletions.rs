@@ -1,6 +1,6 @@
-//! How many deletions of bindings are under way, so that a proof of one does not hold up another.
+//! Counts the deletions of bindings in progress, so that the proof of one deletion does not delay another.
 //!
-//! It only counts: it must never delay a deletion. `binding` counts, and the broker waits before it asks for a proof.
+//! It must never delay a deletion itself. `binding` counts, and the broker waits before it asks for a proof.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use super::Cluster;
 
-/// A number whose end can be waited for. Those who wait are woken in their order, so that a simulation is the same twice:
-/// tokio's `watch` wakes them in a random one.
+/// A count with a way to wait until it is zero. Waiters are woken in order, so that a simulation is reproducible;
+/// tokio's `watch` wakes them in random order.
 pub(super) struct Count {
     pub(super) number: AtomicUsize,
     none: Notify,
@@ -20,12 +20,12 @@ pub(super) struct Count {
 pub(super) struct Counted<'a>(&'a Count);
 
 impl Cluster {
-    /// Waits, at most `patience`, until every queued deletion of a binding was sent. Proofs and deletions share one
-    /// queue, and the API server answers a question faster than it deletes: when many grants end together, the proof of
-    /// one must not delay the deletion of another. For deletions that were sent and have no answer yet it waits a moment
-    /// only.
+    /// Waits, for at most `patience`, until every queued deletion of a binding has been sent. Proofs and deletions
+    /// share one queue, and the API server answers a question faster than it deletes: when many grants end together,
+    /// the proof of one must not delay the deletion of another. For deletions that were sent but not answered it waits
+    /// only briefly.
     pub async fn deletions_first(&self, patience: Duration) {
-        // A wait that was too long is no error: the proof follows either way.
+        // A timeout is not an error: the proof follows either way.
         let _ = tokio::time::timeout(patience, self.0.waiting.none()).await;
         let _ = tokio::time::timeout(patience.min(self.0.transport.soon()), self.0.unanswered.none()).await;
     }
@@ -41,10 +41,10 @@ impl Count {
         Counted(self)
     }
 
-    /// Returns when there is none.
+    /// Returns when the count is zero.
     async fn none(&self) {
         loop {
-            // Before the look at the number, or its end could be missed in between.
+            // Registered before the number is read; otherwise a change in between would be missed.
             let none = self.none.notified();
             if self.number.load(Ordering::SeqCst) == 0 {
                 return;

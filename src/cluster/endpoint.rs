@@ -1,7 +1,7 @@
-//! Where an API server is and who the daemon is to it: what the configuration says about a cluster,
-//! parsed once.
+//! Where an API server is, and with which credential the daemon reaches it: the configuration of a cluster, parsed
+//! once.
 //!
-//! It must never let a key reach a log or speak without TLS. `config` and `broker` make these values, and
+//! It must never let a key reach a log, nor connect without TLS. `config` and `broker` create these values, and
 //! `transport` uses them.
 
 use std::borrow::Cow;
@@ -19,15 +19,15 @@ use zeroize::Zeroizing;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 
-/// A cluster's entry in the configuration can't be used: somebody has to change it.
+/// A cluster's entry in the configuration cannot be used; an administrator has to change it.
 #[derive(Debug, thiserror::Error)]
 #[error("cluster `{cluster}`, {field}: {why}")]
 pub struct EndpointError {
     /// The cluster.
     pub cluster: ClusterName,
-    /// Which part of its entry.
+    /// The field of its entry.
     pub field: &'static str,
-    /// What is wrong with it.
+    /// What is wrong.
     pub why: String,
 }
 
@@ -37,7 +37,7 @@ impl Hint for EndpointError {
     }
 }
 
-/// How an API server is reached. What is here is also what an engineer's kubeconfig says.
+/// How an API server is reached. An engineer's kubeconfig contains the same.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     name: ClusterName,
@@ -48,11 +48,11 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The endpoint of cluster `name`: `server` is a URL with `https`, `ca_pem` one or more certificates
-    /// in PEM, of which one signed the API server's own.
+    /// The endpoint of cluster `name`: `server` is an `https` URL, `ca_pem` one or more certificates in PEM, one of
+    /// which signed the API server's certificate.
     ///
     /// # Errors
-    /// [`EndpointError`] when one of them is not of its form.
+    /// [`EndpointError`] if either is malformed.
     pub fn new(name: ClusterName, server: &str, ca_pem: &str) -> Result<Self, EndpointError> {
         let wrong = |field, why: String| EndpointError { cluster: name.clone(), field, why };
         let uri: Uri = server.parse().map_err(|why| wrong("server", format!("`{server}`: {why}")))?;
@@ -68,23 +68,23 @@ impl Endpoint {
             .collect::<Result<_, _>>()
             .map_err(|why| format!("not PEM: {why}"))?;
         if ca_der.is_empty() {
-            return Err("holds no certificate in PEM".to_owned());
+            return Err("contains no certificate in PEM".to_owned());
         }
         Ok(Self { name, server: server.to_owned(), uri, ca_pem: ca_pem.to_owned(), ca_der })
     }
 
-    /// The endpoint that the current context of a kubeconfig file names.
+    /// The endpoint of the current context of a kubeconfig file.
     ///
     /// # Errors
-    /// [`EndpointError`] when the file can't be read or lacks server or authority.
+    /// [`EndpointError`] if the file cannot be read, or lacks the server or its authority.
     pub fn from_kubeconfig(name: ClusterName, path: &Path) -> Result<Self, EndpointError> {
         Self::from_context(name, path, None)
     }
 
-    /// The endpoint that a context of a kubeconfig file names, the current one when none is told.
+    /// The endpoint of a context of a kubeconfig file; of the current context if `context` is `None`.
     ///
     /// # Errors
-    /// [`EndpointError`] when the file can't be read, or lacks the context, the server or its authority.
+    /// [`EndpointError`] if the file cannot be read, or lacks the context, the server or its authority.
     pub fn from_context(name: ClusterName, path: &Path, context: Option<&str>) -> Result<Self, EndpointError> {
         let wrong = |why: String| EndpointError {
             cluster: name.clone(),
@@ -98,15 +98,14 @@ impl Endpoint {
             .iter()
             .find(|named| named.name == context.cluster)
             .and_then(|named| named.cluster.as_ref())
-            .ok_or_else(|| wrong(format!("holds no cluster `{}`", context.cluster)))?;
+            .ok_or_else(|| wrong(format!("contains no cluster `{}`", context.cluster)))?;
         if let Some(key) = unused_key(cluster) {
-            return Err(wrong(format!("its cluster has `{key}`, which jitd does not know how to use")));
+            return Err(wrong(format!("its cluster has `{key}`, which jitd does not support")));
         }
         let server = cluster.server.as_deref().ok_or_else(|| wrong("its cluster has no server".to_owned()))?;
         let ca_pem = match (&cluster.certificate_authority_data, &cluster.certificate_authority) {
-            (Some(data), _) => {
-                from_base64(data).ok_or_else(|| wrong("its authority is not base 64 of PEM".to_owned()))?
-            }
+            (Some(data), _) => from_base64(data)
+                .ok_or_else(|| wrong("its certificate-authority-data is not PEM in base64".to_owned()))?,
             (None, Some(file)) => std::fs::read_to_string(file).map_err(|why| wrong(format!("`{file}`: {why}")))?,
             (None, None) => return Err(wrong("its cluster has no certificate-authority".to_owned())),
         };
@@ -119,13 +118,13 @@ impl Endpoint {
         &self.name
     }
 
-    /// The URL, as it was written.
+    /// The URL as configured.
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
     }
 
-    /// The certificates in PEM of which one signed the API server's own.
+    /// The trusted certificates in PEM; one of them signed the API server's certificate.
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
@@ -140,19 +139,19 @@ impl Endpoint {
     }
 }
 
-/// Who the daemon is to the API server. It has no `Debug`, so that a key can't reach a log.
+/// The daemon's credential for the API server. It has no `Debug`, so that a key cannot reach a log.
 pub enum Credential {
     /// A certificate chain, leaf first, and its key (PKCS #8), both in PEM.
     Certificate {
-        /// The leaf and what the API server needs to find its way to the authority it trusts.
+        /// The leaf, and the certificates between it and the authority that the API server trusts.
         chain_pem: String,
         /// The leaf's private key.
         key_pem: Zeroizing<String>,
     },
-    /// The user of the current context of a kubeconfig file; its server and authority are not looked at.
-    /// A plugin that it names runs when the credential is taken up.
+    /// The user of the current context of a kubeconfig file; its server and authority are ignored. If the user has an
+    /// exec plugin, the plugin runs when the credential is loaded.
     Kubeconfig(PathBuf),
-    /// Nobody in particular: what an API server says to anybody.
+    /// No credential: the daemon is an anonymous user.
     Nobody,
 }
 
@@ -161,28 +160,29 @@ impl Credential {
         match self {
             Self::Certificate { chain_pem, key_pem } => Ok(AuthInfo {
                 client_certificate_data: Some(STANDARD.encode(chain_pem)),
-                // One allocation of the right length, which kube wipes.
+                // A single allocation of the right length, which kube wipes.
                 client_key_data: Some(STANDARD.encode(key_pem.as_bytes()).into()),
                 ..AuthInfo::default()
             }),
             Self::Nobody => Ok(AuthInfo::default()),
             Self::Kubeconfig(path) => {
-                let told = |why: String| format!("`{}`: {why}", path.display());
-                let file = Kubeconfig::read_from(path).map_err(|why| told(why.to_string()))?;
-                let context = current_context(&file).map_err(told)?;
-                let user = context.user.as_deref().ok_or_else(|| told("its current context has no user".to_owned()))?;
+                let wrong = |why: String| format!("`{}`: {why}", path.display());
+                let file = Kubeconfig::read_from(path).map_err(|why| wrong(why.to_string()))?;
+                let context = current_context(&file).map_err(wrong)?;
+                let user =
+                    context.user.as_deref().ok_or_else(|| wrong("its current context has no user".to_owned()))?;
                 file.auth_infos
                     .iter()
                     .find(|named| named.name == user)
                     .and_then(|named| named.auth_info.clone())
-                    .ok_or_else(|| told(format!("holds no user `{user}`")))
+                    .ok_or_else(|| wrong(format!("contains no user `{user}`")))
             }
         }
     }
 }
 
-/// A key by which kubectl would reach the cluster in another way than we do, who would come to somewhere else or to
-/// nobody.
+/// A key that makes kubectl connect in a way that we do not support. Without it we would connect to the wrong place, or
+/// fail.
 fn unused_key(cluster: &kube::config::Cluster) -> Option<&'static str> {
     let keys = [
         ("proxy-url", cluster.proxy_url.is_some()),
@@ -201,10 +201,10 @@ fn context_of<'a>(file: &'a Kubeconfig, name: &str) -> Result<&'a kube::config::
         .iter()
         .find(|named| named.name == name)
         .and_then(|named| named.context.as_ref())
-        .ok_or_else(|| format!("holds no context `{name}`"))
+        .ok_or_else(|| format!("contains no context `{name}`"))
 }
 
-// Kubernetes' own type for bytes in JSON.
+// `ByteString` is Kubernetes' own type for bytes in JSON.
 fn from_base64(data: &str) -> Option<String> {
     let bytes: ByteString = serde_json::from_value(serde_json::Value::String(data.to_owned())).ok()?;
     String::from_utf8(bytes.0).ok()

@@ -1,7 +1,7 @@
-//! Why an API server did not do what it was asked, and what that means for the caller: try again, or ask somebody.
+//! Why a request to an API server failed, and whether the caller should retry or needs an administrator.
 //!
-//! It must never take an answer for Kubernetes' that is not: what a proxy says proves nothing. `transport` makes these,
-//! and the broker and the sweep decide by them.
+//! It must never mistake another program's answer for that of Kubernetes: what a proxy says proves nothing. `transport`
+//! creates these errors, and the broker and the sweep act on them.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::transport::Reply;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 
-/// Why the API server did not do what it was asked.
+/// Why a request to an API server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No answer, and nothing is known about what the API server did with the request. Try again.
+    /// There was no answer, so it is unknown whether the API server handled the request. Try again.
     #[error("cluster `{cluster}` cannot be reached: {cause}")]
     Unreachable {
         /// The cluster.
@@ -24,84 +24,83 @@ pub enum ClusterError {
         /// Why there was no answer.
         cause: Cause,
     },
-    /// No answer in time, and nothing is known about what the API server did with the request. Try again.
+    /// There was no answer in time, so it is unknown whether the API server handled the request. Try again.
     #[error("cluster `{cluster}` did not answer within {} s", after.as_secs_f32())]
     TimedOut {
         /// The cluster.
         cluster: ClusterName,
-        /// How long was waited.
+        /// How long we waited.
         after: Duration,
     },
-    /// The API server answered that it can't now (429, 5xx). Try again, not before `retry_after`.
-    #[error("cluster `{cluster}` cannot now: {why} ({code})")]
+    /// The API server is overloaded or failed (429, 5xx). Try again, not before `retry_after`.
+    #[error("cluster `{cluster}` is unavailable: {why} ({code})")]
     Busy {
         /// The cluster.
         cluster: ClusterName,
         /// The HTTP status.
         code: u16,
-        /// What the API server said.
+        /// The API server's message.
         why: String,
-        /// What it asked to wait.
+        /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// The API server does not know us (401): our authority is not one it trusts, or our certificate is
-    /// over.
+    /// The API server rejects our credential (401): it does not trust our authority, or our certificate has expired.
     #[error("cluster `{cluster}` does not accept our credential")]
     Unauthorized {
         /// The cluster.
         cluster: ClusterName,
     },
-    /// The API server knows us as nobody (403 for `system:anonymous`): our certificate did not get to it.
-    #[error("cluster `{cluster}` takes us for nobody (`system:anonymous`)")]
+    /// The API server treats us as `system:anonymous` (403): our certificate did not reach it.
+    #[error("cluster `{cluster}` treats us as an anonymous user (`system:anonymous`)")]
     Anonymous {
         /// The cluster.
         cluster: ClusterName,
     },
-    /// The API server knows us and refuses (403): a right is missing, or an admission policy objects.
-    #[error("cluster `{cluster}` forbids it: {why}")]
+    /// The API server knows us and refuses the request (403): a right is missing, or an admission policy denies it.
+    #[error("cluster `{cluster}` forbids the request: {why}")]
     Forbidden {
         /// The cluster.
         cluster: ClusterName,
-        /// What the API server said; it names the verb and the resource that are missing.
+        /// The API server's message; it names the missing verb and resource.
         why: String,
     },
-    /// A quota of the namespace is used up (403).
-    #[error("cluster `{cluster}` forbids it: {why}")]
+    /// A quota of the namespace is exhausted (403).
+    #[error("cluster `{cluster}` forbids the request: {why}")]
     OverQuota {
         /// The cluster.
         cluster: ClusterName,
-        /// What the API server said; it names the quota.
+        /// The API server's message; it names the quota.
         why: String,
     },
-    /// What it is about does not exist (404).
-    #[error("cluster `{cluster}` has no such thing: {what}")]
+    /// The object does not exist (404).
+    #[error("not found in cluster `{cluster}`: {what}")]
     NotFound {
         /// The cluster.
         cluster: ClusterName,
-        /// What the API server said.
+        /// The API server's message.
         what: String,
     },
-    /// Something else is in its place (409).
-    #[error("cluster `{cluster}` has something else there: {what}")]
+    /// Another object has its name (409).
+    #[error("an object of that name exists in cluster `{cluster}` and is not ours: {what}")]
     Conflict {
         /// The cluster.
         cluster: ClusterName,
-        /// What is there.
+        /// The existing object, or the API server's message.
         what: String,
     },
-    /// The API server refuses the request as such (400, 422, …), or an admission policy does. The same
-    /// request would be refused again.
-    #[error("cluster `{cluster}` rejects it: {why} ({code})")]
+    /// The API server or an admission policy rejects the request as invalid (400, 422, …). The same request would be
+    /// rejected again.
+    #[error("cluster `{cluster}` rejects the request: {why} ({code})")]
     Rejected {
         /// The cluster.
         cluster: ClusterName,
         /// The HTTP status.
         code: u16,
-        /// What the API server said.
+        /// The API server's message.
         why: String,
     },
-    /// The answer is not one that we know, so it means no.
-    #[error("cluster `{cluster}` gave an answer that jitd does not understand: {why}")]
+    /// We do not understand the answer, so it counts as a refusal.
+    #[error("unexpected answer from cluster `{cluster}`: {why}")]
     Unreadable {
         /// The cluster.
         cluster: ClusterName,
@@ -114,40 +113,40 @@ impl Hint for ClusterError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Unreachable { cause, .. } => {
-                cause.hint().unwrap_or("check the address, the certificate authority and the network between")
+                cause.hint().unwrap_or("check the address, the certificate authority and the network")
             }
-            Self::TimedOut { .. } => "look at the API server's load, and at the network between",
-            Self::Busy { .. } => "look at the API server's load",
+            Self::TimedOut { .. } => "check the API server's load and the network",
+            Self::Busy { .. } => "check the API server's load",
             Self::Unauthorized { .. } => {
-                "the API server's --client-ca-file has to hold jitd's root, or the cluster's `kubeconfig` a valid \
-                 credential, and both clocks have to agree"
+                "the API server's --client-ca-file must contain jitd's root, or the cluster's `kubeconfig` a valid \
+                 credential, and both clocks must agree"
             }
             Self::Anonymous { .. } => {
-                "something in front of the API server ends TLS, so that no certificate gets through; `server` has to be \
-                 where the API server itself answers"
+                "something in front of the API server terminates TLS, so our certificate does not reach it; `server` must \
+                 be the address of the API server itself"
             }
             Self::Forbidden { .. } => {
-                "`jitd check --cluster` tells whether a right is missing, or what in the cluster objects"
+                "`jitd check --cluster` shows whether a right is missing, or what in the cluster denies the request"
             }
-            Self::OverQuota { .. } => "an administrator of the namespace can raise the quota, or make room in it",
+            Self::OverQuota { .. } => "an administrator of the namespace can raise the quota or free some of it",
             Self::NotFound { .. } => return None,
-            Self::Conflict { .. } => "look at it with kubectl; jitd leaves alone what it did not make",
-            Self::Rejected { .. } => "if an admission policy says so, make room there for what jitd binds",
-            Self::Unreadable { .. } => "is it a Kubernetes API server, and is no proxy in between",
+            Self::Conflict { .. } => "inspect it with kubectl; jitd never changes objects that it did not create",
+            Self::Rejected { .. } => "if an admission policy rejects it, allow jitd's bindings in that policy",
+            Self::Unreadable { .. } => "check that `server` is a Kubernetes API server, with no proxy in between",
         };
         Some(hint.into())
     }
 }
 
 impl ClusterError {
-    /// What an answer means that is no success.
+    /// The error for an answer that is not a success.
     pub(super) fn of_reply(cluster: ClusterName, reply: &Reply) -> Self {
         let status = reply.status();
         let said = status.as_ref().map_or_else(|| reply.beginning(), |status| status.message.clone());
         match (reply.code, &status) {
             (401, _) => Self::Unauthorized { cluster },
             (429 | 500.., _) => Self::Busy { cluster, code: reply.code, why: said, retry_after: reply.retry_after() },
-            // A proxy's words must not pass for the cluster's: "not found" is a proof for the caller.
+            // A proxy's answer must not count as the cluster's: to the caller, "not found" is a proof.
             (code, None) => Self::Unreadable { cluster, why: format!("{code} without a Kubernetes status: {said}") },
             (403, Some(status)) if is_of_ending_namespace(status) => Self::NotFound { cluster, what: said },
             (403, _) if said.contains(ANONYMOUS) => Self::Anonymous { cluster },
@@ -159,19 +158,19 @@ impl ClusterError {
         }
     }
 
-    /// Whether the same call may well succeed in a moment, without anybody changing anything.
+    /// Whether the same call may succeed soon, without anybody changing anything.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Busy { .. })
     }
 
-    /// Whether it may pass while an approval waits, also when somebody has to do something about it.
+    /// Whether the problem may be solved while an approval waits, possibly by somebody's action.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         self.is_transient() || matches!(self, Self::OverQuota { .. })
     }
 
-    /// How long the API server asked to wait.
+    /// How long the API server asks us to wait.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -181,11 +180,11 @@ impl ClusterError {
     }
 }
 
-/// How the API server names in a refusal whoever showed it nothing (k8s.io/apiserver
-/// `endpoints/handlers/responsewriters/errors.go`). Nobody else can have that name.
+/// How the API server's message names a caller without a credential (k8s.io/apiserver
+/// `endpoints/handlers/responsewriters/errors.go`). No other caller can have that name.
 const ANONYMOUS: &str = "User \"system:anonymous\" cannot ";
 
-/// What was answered; none when there is no such object.
+/// The answer; `None` if the object does not exist.
 pub(super) fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Option<T>, ClusterError> {
     match answer {
         Ok(value) => Ok(Some(value)),
@@ -194,14 +193,14 @@ pub(super) fn unless_missing<T>(answer: Result<T, ClusterError>) -> Result<Optio
     }
 }
 
-/// A namespace that is being deleted refuses what is created in it with 403 and this cause
-/// (k8s.io/apiserver `admission/plugin/namespace/lifecycle`), which no further right would change.
+/// A namespace that is being deleted refuses new objects with 403 and this cause (k8s.io/apiserver
+/// `admission/plugin/namespace/lifecycle`). No additional right would change that.
 fn is_of_ending_namespace(status: &Status) -> bool {
     let causes = status.details.as_ref().map_or(&[][..], |details| &details.causes);
     causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// A quota that is used up, or whose use is not counted yet, refuses with 403 and no cause but these words
+/// A quota that is exhausted, or whose use is not counted yet, refuses with 403 and no cause; only the message tells
 /// (k8s.io/apiserver `admission/plugin/resourcequota`).
 fn is_of_quota(said: &str) -> bool {
     said.contains("is forbidden: exceeded quota: ") || said.contains("is forbidden: status unknown for quota: ")

@@ -1,6 +1,6 @@
-//! Questions about a cluster: what its clock says, what stands in it, and whether a binding would be taken.
+//! Questions about a cluster: its clock, its objects, and whether it would accept a binding.
 //!
-//! Nothing here may change a cluster: what is created is a dry run. `check` asks them.
+//! Nothing here may change a cluster: every create and delete is a dry run. `check` asks them.
 
 use jiff::Timestamp;
 use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams};
@@ -14,7 +14,7 @@ use crate::grant::Binding;
 use crate::rbac::role::Rule;
 
 impl Cluster {
-    /// The API server's clock, also when it refuses us; none when no proxy in between lets it through.
+    /// The API server's clock, even if it refuses us; `None` if a proxy removes the header.
     ///
     /// # Errors
     /// [`ClusterError::Unreachable`] or [`ClusterError::TimedOut`].
@@ -23,10 +23,10 @@ impl Cluster {
         Ok(self.0.transport.send(path).await?.date())
     }
 
-    /// Whether the API server lets us list this, by doing it; what is listed is not looked at.
+    /// Whether the API server lets us list a collection, found by listing it; the result is ignored.
     ///
     /// # Errors
-    /// [`ClusterError`], but for [`ClusterError::Forbidden`], which is an answer.
+    /// [`ClusterError`], except [`ClusterError::Forbidden`], which is an answer.
     pub async fn lists(&self, collection: &str) -> Result<bool, ClusterError> {
         let one = ListParams::default().limit(1);
         match self.0.transport.call::<Value>(Path::new(collection).list(&one)).await {
@@ -36,7 +36,7 @@ impl Cluster {
         }
     }
 
-    /// The object at `collection`/`name`, as it is stored; none when there is none.
+    /// The object at `collection`/`name`, as it is stored; `None` if it does not exist.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -45,11 +45,11 @@ impl Cluster {
     }
 
     /// Tries in a dry run what [`Cluster::bind`] creates: the API server runs its whole admission and stores nothing
-    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). Where a role is made for the binding,
-    /// the role is tried instead, because the binding can't exist without it.
+    /// (<https://kubernetes.io/docs/reference/using-api/api-concepts/#dry-run>). If the binding has a role of its own,
+    /// the role is tried instead, because the binding cannot exist without it.
     ///
     /// # Errors
-    /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
+    /// [`ClusterError`]; [`ClusterError::Forbidden`] says who refused.
     pub async fn would_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
         match (&binding.namespace, &binding.rules) {
             (Some(namespace), Some(rules)) => {
@@ -59,10 +59,10 @@ impl Cluster {
         }
     }
 
-    /// Tries in a dry run to create a role of these rules, named like this binding.
+    /// Tries in a dry run to create a role with these rules, named like this binding.
     ///
     /// # Errors
-    /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
+    /// [`ClusterError`]; [`ClusterError::Forbidden`] says who refused.
     pub async fn would_make_role(&self, binding: &Binding, rules: &[Rule]) -> Result<(), ClusterError> {
         let Some(namespace) = &binding.namespace else { return Ok(()) };
         self.dry_run(roles(namespace), self.role_body(binding, rules)?).await
@@ -71,7 +71,7 @@ impl Cluster {
     /// Tries in a dry run to delete the object at `collection`/`name`.
     ///
     /// # Errors
-    /// [`ClusterError`], of which [`ClusterError::Forbidden`] says who refused.
+    /// [`ClusterError`]; [`ClusterError::Forbidden`] says who refused.
     pub async fn would_delete(&self, collection: &str, name: &str) -> Result<(), ClusterError> {
         let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
         self.0.transport.call::<Value>(Path::new(collection).delete(name, &dry)).await.map(drop)

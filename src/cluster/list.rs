@@ -1,6 +1,7 @@
-//! Lists, read a page at a time: bindings that concern this daemon, and namespaces.
+//! Lists the bindings that concern this daemon, and namespaces, one page at a time.
 //!
-//! It must never hold what nobody wants to keep: a cluster has 10,000 bindings. The sweep and `check` call it.
+//! It must never hold objects that the caller does not keep: a cluster may have 10,000 bindings. The sweep and `check`
+//! call it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -20,10 +21,10 @@ use crate::grant::{Found, FoundNamespace};
 use crate::rbac::risk::{AccountReach, Accounts, BindingSubject};
 
 impl Cluster {
-    /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or name a user or group
-    /// beginning `jit:`, whoever made them. `keep` decides which of them are returned. All bindings of the cluster are
-    /// read, a page at a time, and only those that are kept stay in memory, with what all of them tell of service accounts. A
-    /// label is no proof that a binding is ours.
+    /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or have a user or group
+    /// that begins with `jit:` as a subject, whoever created them. `keep` decides which of them are returned. This
+    /// reads all bindings of the cluster, one page at a time; only those that are kept stay in memory, and what all of
+    /// them say about service accounts. A label does not prove that a binding is ours.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -35,7 +36,8 @@ impl Cluster {
         listed
     }
 
-    /// What the last list of all bindings told of the service accounts; unknown before the first, and after one that failed.
+    /// What the last list of all bindings revealed about the service accounts; unknown before the first list and after
+    /// one that failed.
     #[must_use]
     pub fn accounts(&self) -> Accounts {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -51,7 +53,7 @@ impl Cluster {
         for kind in ["rolebindings", "clusterrolebindings"] {
             let path = format!("{RBAC}/{kind}");
             let mut related = |found: &Found| {
-                take_in(reach, found);
+                add_accounts(reach, found);
                 (self.labelled(found) || names_us(found)) && keep(found)
             };
             self.list(&path, None, |stored: Stored| Some(Found::from(stored)).filter(&mut related), &mut all).await?;
@@ -59,7 +61,7 @@ impl Cluster {
         Ok(all)
     }
 
-    /// The labels of every namespace in which something can be bound.
+    /// The labels of every namespace that is not being deleted.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -73,7 +75,7 @@ impl Cluster {
         Ok(all.into_iter().collect())
     }
 
-    /// A namespace in which something can be bound; none when it does not exist or is being deleted.
+    /// A namespace; `None` if it does not exist or is being deleted.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -110,8 +112,9 @@ impl Cluster {
         let mut params = ListParams { label_selector: labels, limit: Some(PAGE), ..ListParams::default() };
         loop {
             let reply = self.0.transport.send(Path::new(path).list(&params)).await?;
-            // When a list took too long, the API server offers the rest as it is now. That is good enough for the sweep,
-            // which runs again (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
+            // If a list takes too long, the API server offers to continue with the current state. That is good enough
+            // for the sweep, which runs again
+            // (https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks).
             let expired =
                 (reply.code == 410).then(|| reply.status().and_then(|status| status.metadata?.continue_)).flatten();
             params.continue_token = if expired.is_some() {
@@ -128,22 +131,22 @@ impl Cluster {
     }
 }
 
-/// What a binding tells of service accounts.
-fn take_in(reach: &mut AccountReach, found: &Found) {
+/// Adds what a binding grants to service accounts.
+fn add_accounts(reach: &mut AccountReach, found: &Found) {
     let home = found.namespace.as_deref();
     for subject in &found.subjects {
-        let told = || {
+        let described = || {
             let kind = if home.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
             let place = home.map(|home| format!("{home}/")).unwrap_or_default();
             format!("{kind} `{place}{}` to {} `{}`", shown(&found.name), found.role.kind, shown(&found.role.name))
         };
         let subject =
             BindingSubject { kind: &subject.kind, name: &subject.name, namespace: subject.namespace.as_deref() };
-        reach.add(home, &found.role.name, subject, told);
+        reach.add(home, &found.role.name, subject, described);
     }
 }
 
-/// Another's words, escaped and cut.
+/// Text from the cluster, escaped and cut.
 fn shown(text: &str) -> String {
     text.chars().take(100).flat_map(char::escape_default).collect()
 }
@@ -153,5 +156,5 @@ struct StoredNamespace {
     metadata: Metadata,
 }
 
-/// How many bindings one page of a list has: kubectl's own `--chunk-size`.
+/// The number of objects in one page of a list: the default of kubectl's `--chunk-size`.
 const PAGE: u32 = 500;

@@ -1,11 +1,12 @@
-//! What the daemon does in a cluster: binds a grant's group to its role, deletes the binding, reads what a role allows,
-//! and asks the API server whether it would allow an action.
+//! What the daemon does in a cluster: it binds a grant's group to its role, deletes the binding, reads what a role
+//! allows, and asks the API server whether it would allow an action.
 //!
 //! ```text
 //!  resolve_role ─► bind ─► ask until allowed … unbind ─► ask until denied      list_related ─► (sweep) compares
 //! ```
-//! It must never delete what is not ours by name and subject together, never by a label alone, and never decide when to
-//! try again: the broker and the sweep, which call it, do. It knows no certificate and no trail.
+//! It must never delete anything that is not ours by both name and subject; a label alone is not enough. It never
+//! decides when to retry: its callers, the broker and the sweep, do. It knows neither certificates for users nor the
+//! trail.
 
 mod binding;
 mod cause;
@@ -50,48 +51,47 @@ pub use self::review::{Answer, Right, UserInfo};
 pub use self::transport::Exchange;
 use self::transport::{Limits, Transport};
 
-/// A cluster, as this daemon reaches it. Cheap to clone; all clones share connections and credential.
+/// A cluster as this daemon reaches it. Cheap to clone; all clones share connections and credential.
 #[derive(Clone)]
 pub struct Cluster(Arc<Inner>);
 
 struct Inner {
     transport: Transport,
     host: String,
-    /// Deletions of bindings that wait for their turn.
+    /// Queued deletions of bindings.
     waiting: Count,
-    /// Deletions of bindings that have no answer yet.
+    /// Deletions of bindings that are queued or have no answer yet.
     unanswered: Count,
-    /// What [`version`](Cluster::version) heard last, and when.
+    /// The last answer to [`version`](Cluster::version), and when it arrived.
     version: Mutex<Option<(Instant, String)>>,
-    /// What [`authority_pem`](Cluster::authority_pem) found last, and when.
+    /// The last result of [`authority_pem`](Cluster::authority_pem), and when it was found.
     verifies: Mutex<Option<(Instant, Arc<str>)>>,
-    /// What the last list of all bindings told of the service accounts.
+    /// What the last list of all bindings revealed about the service accounts.
     accounts: Mutex<Accounts>,
 }
 
 impl Cluster {
-    /// A cluster at `endpoint`, reached as `credential`. `host` names this daemon among others on the same
-    /// cluster and stands as a label on each binding. Nothing is sent yet; has to be called inside a tokio
-    /// runtime.
+    /// A cluster at `endpoint`, reached with `credential`. `host` distinguishes this daemon from others on the same
+    /// cluster and is a label on each binding. Sends nothing yet; must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// [`EndpointError`] when the credential can't be used, or the host is no label's value.
+    /// [`EndpointError`] if the credential cannot be used or `host` is not a valid label value.
     pub fn connect(endpoint: Endpoint, host: &str, credential: &Credential) -> Result<Self, EndpointError> {
         Self::limited(endpoint, host, credential, Limits::USUAL)
     }
 
-    /// What tells whether the name of its API server is answered for.
+    /// The resolver for the name of the API server, for health checks and metrics.
     #[must_use]
     pub fn dns(&self) -> &dyn Watched {
         self.0.transport.dns()
     }
 
-    /// A cluster whose requests `exchange` answers instead of a network, with the same limits: for tests that play an
-    /// API server by a function. There is no credential, so [`use_credential`](Cluster::use_credential) changes
-    /// nothing.
+    /// A cluster whose requests `exchange` answers instead of the network, with the same limits: for tests in which a
+    /// function acts as the API server. It has no credential, so [`use_credential`](Cluster::use_credential) has no
+    /// effect.
     ///
     /// # Errors
-    /// [`EndpointError`] when the host is no label's value.
+    /// [`EndpointError`] if `host` is not a valid label value.
     pub fn over(endpoint: Endpoint, host: &str, exchange: Exchange) -> Result<Self, EndpointError> {
         Self::new(Transport::over(endpoint, exchange, Limits::USUAL), host)
     }
@@ -102,8 +102,10 @@ impl Cluster {
 
     fn new(transport: Transport, host: &str) -> Result<Self, EndpointError> {
         if !is_label_value(host) {
-            let why =
-                format!("`{}` is not 1 to 63 of A-Z a-z 0-9 . _ - between letters or digits", host.escape_default());
+            let why = format!(
+                "`{}` must be 1 to 63 characters (A-Z a-z 0-9 . _ -) and begin and end with a letter or digit",
+                host.escape_default()
+            );
             return Err(EndpointError { cluster: transport.endpoint().name().clone(), field: "host", why });
         }
         let (waiting, unanswered) = (Count::new(), Count::new());
@@ -115,7 +117,7 @@ impl Cluster {
     /// Uses `credential` for every request from now on, in all clones.
     ///
     /// # Errors
-    /// [`EndpointError`] when it can't be used; the former one stays.
+    /// [`EndpointError`] if it cannot be used; the previous one then stays in use.
     pub fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         self.0.transport.use_credential(credential)
     }
@@ -126,13 +128,13 @@ impl Cluster {
         self.endpoint().name()
     }
 
-    /// The host that the labels of this daemon's bindings name.
+    /// The host that is in the labels of this daemon's bindings.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.0.host
     }
 
-    /// How it is reached, for a kubeconfig.
+    /// How the API server is reached, for a kubeconfig.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         self.0.transport.endpoint()
@@ -141,7 +143,7 @@ impl Cluster {
     /// The API server's version and clock.
     ///
     /// # Errors
-    /// [`ClusterError`], of which [`ClusterError::Unauthorized`] says that our credential is not trusted.
+    /// [`ClusterError`]; [`ClusterError::Unauthorized`] if our credential is not trusted.
     pub async fn about(&self) -> Result<About, ClusterError> {
         #[derive(Deserialize)]
         struct Version {
@@ -153,11 +155,11 @@ impl Cluster {
         Ok(About { version: version.git_version, clock: reply.date() })
     }
 
-    /// The API server's version, as it was within the last five minutes. It changes with an upgrade only, and no grant
-    /// ends because of one.
+    /// The API server's version, at most five minutes old. It changes only with an upgrade, and no grant ends because
+    /// of one.
     ///
     /// # Errors
-    /// As [`Cluster::about`].
+    /// The same as [`Cluster::about`].
     pub async fn version(&self) -> Result<String, ClusterError> {
         let heard = self.0.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, version)) = heard
@@ -176,11 +178,11 @@ impl Cluster {
 pub struct About {
     /// For example `v1.36.3`.
     pub version: String,
-    /// Its clock when it answered, whole seconds; none when the answer had no date.
+    /// Its clock when it answered, in whole seconds; `None` if the answer had no date.
     pub clock: Option<Timestamp>,
 }
 
-/// How long what an API server says about itself is believed.
+/// How long the version and the authority of an API server are cached.
 const VERSION_KEPT: Duration = Duration::from_secs(300);
 
 #[derive(Deserialize)]

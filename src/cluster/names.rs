@@ -1,6 +1,6 @@
-//! What objects of jitd are named and marked with in a cluster, and the paths they are at.
+//! The names, labels and API paths of jitd's objects in a cluster.
 //!
-//! Words only: a label is never a proof that something is ours. All of `cluster` and `manifest` use these.
+//! A label never proves that an object is ours. `cluster` and `manifest` use these.
 
 use kube::core::request::Request as Path;
 
@@ -13,7 +13,7 @@ pub(crate) const OURS: &str = "jitd";
 pub(crate) const HOST_LABEL: &str = "jitd.dev/host";
 pub(crate) const GRANT: &str = "jitd.dev/grant";
 pub(crate) const USER: &str = "jitd.dev/user";
-/// Says of a binding that nobody had agreed to it.
+/// Marks a binding that nobody approved.
 pub(super) const BREAK_GLASS: &str = "jitd.dev/break-glass";
 
 pub(super) fn roles(namespace: &Namespace) -> Path {
@@ -27,8 +27,8 @@ pub(super) fn bindings(namespace: Option<&Namespace>) -> Path {
     })
 }
 
-/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>,
-/// and not empty.
+/// Whether `text` is a label value that is not empty
+/// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
 pub(super) fn is_label_value(text: &str) -> bool {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());

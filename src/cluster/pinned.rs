@@ -1,10 +1,10 @@
-//! Whom we take for the API server: whoever has a certificate of the configured authority, or the configured certificate
-//! itself, as kubectl does.
+//! Verifies the API server's certificate: as in kubectl, the configured authority must have signed it, or it must be
+//! the configured certificate itself.
 //!
-//! rustls knows authorities only: one that is an API server's own certificate, self-signed with `CA:TRUE` or signed by
-//! somebody else, it refuses. Go's verifier takes a certificate that is among the roots as it is (`crypto/x509`
-//! `Certificate.Verify`), when its name, its dates and its purpose fit; so does this. It must never take any other
-//! certificate. `transport` connects with it.
+//! rustls supports authorities only. It rejects an API server's own certificate as a trust anchor, whether that is
+//! self-signed with `CA:TRUE` or signed by somebody else. Go's verifier accepts a certificate that is itself among the
+//! roots (`crypto/x509` `Certificate.Verify`) if its name, dates and purpose match; so does this. It must never accept
+//! any other certificate. `transport` connects with it.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ impl Pinned {
         let configured: Vec<_> = configured.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let mut roots = RootCertStore::empty();
         for certificate in &configured {
-            roots.add(certificate.clone()).map_err(|_| "one of the certificates can't be read".to_owned())?;
+            roots.add(certificate.clone()).map_err(|_| "one of the certificates cannot be parsed".to_owned())?;
         }
         let below = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|why| why.to_string())?;
         Ok(Self { configured, below })
@@ -54,7 +54,7 @@ impl ServerCertVerifier for Pinned {
         if now.as_secs() < seconds(read.validity().not_before) {
             return Err(CertificateError::NotValidYet.into());
         }
-        // Without the extension it is for any purpose (RFC 5280 section 4.2.1.12).
+        // Without the extension the certificate is valid for any purpose (RFC 5280 section 4.2.1.12).
         match read.extended_key_usage().map_err(|_| CertificateError::BadEncoding)? {
             Some(usage) if !usage.value.any && !usage.value.server_auth => Err(CertificateError::InvalidPurpose.into()),
             _ => Ok(ServerCertVerified::assertion()),

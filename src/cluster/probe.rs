@@ -1,7 +1,7 @@
-//! One question whose answer tells whether a role is in force: taken from the role's own rules, so that
-//! the authorizer says "yes" while the binding stands and "no" when it is gone.
+//! A question to the authorizer that shows whether a binding is in effect. It comes from the role's own rules, so the
+//! answer is "allowed" while the binding exists and "denied" once it is gone.
 //!
-//! Pure: it must never ask by itself. The broker makes one for each grant, and `cluster` asks it.
+//! It does no I/O itself. The broker makes one for each grant, and `cluster` asks it.
 
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, ResourceAttributes};
 
@@ -15,13 +15,13 @@ pub struct Probe(Action);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Action {
     OnResource {
-        /// None for the whole cluster.
+        /// `None` for the whole cluster.
         namespace: Option<String>,
         verb: String,
         group: String,
         resource: String,
         subresource: String,
-        /// Empty for all names.
+        /// Empty if the question is about all names.
         name: String,
     },
     OnPath {
@@ -31,12 +31,10 @@ enum Action {
 }
 
 impl Probe {
-    /// A question that this role answers with yes in this namespace, or in the whole cluster; none when it
-    /// grants nothing there.
+    /// An action that this role allows in this namespace, or in the whole cluster; `None` if it allows nothing there.
     ///
-    /// `*` is asked as it stands: RBAC compares the words of a question literally, so only a rule with `*`
-    /// allows it (kubernetes `pkg/apis/rbac/v1/evaluation_helpers.go`). Paths outside the resources hold
-    /// only in the whole cluster.
+    /// `*` is asked literally: RBAC compares the words of a question as they are, so only a rule with `*` allows it
+    /// (kubernetes `pkg/apis/rbac/v1/evaluation_helpers.go`). Non-resource URLs apply only in the whole cluster.
     #[must_use]
     pub fn for_role(role: &ResolvedRole, namespace: Option<&Namespace>) -> Option<Self> {
         let on_resource = role.rules().iter().find_map(|rule| Self::on_resource(rule, namespace));
@@ -63,7 +61,7 @@ impl Probe {
         Some(Self(Action::OnPath { verb: rule.verbs.first()?.clone(), path: rule.non_resource_urls.first()?.clone() }))
     }
 
-    /// The two halves of a SubjectAccessReview's spec, of which one is set.
+    /// The attributes for the spec of a SubjectAccessReview; exactly one of the two is set.
     pub(super) fn attributes(&self) -> (Option<ResourceAttributes>, Option<NonResourceAttributes>) {
         let text = |word: &String| Some(word.clone());
         match &self.0 {
@@ -85,7 +83,7 @@ impl Probe {
 }
 
 impl std::fmt::Display for Probe {
-    /// For example `get pods/log.apps in payments`, for a person.
+    /// For people, for example `get pods/log.apps in payments`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Action::OnResource { namespace, verb, group, resource, subresource, name } => {
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_of_rule_gives_the_question_it_allows() {
+    fn each_kind_of_rule_yields_a_question_that_it_allows() {
         let payments: Namespace = "payments".parse().unwrap();
         for (rules, here, everywhere) in [
             (vec![rule(&[""], &["pods"], &[], &["get"])], Some("get pods in payments"), Some("get pods")),
@@ -158,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_lacks_a_part_is_passed_over() {
+    fn an_incomplete_rule_is_skipped() {
         let empty = [
             rule(&[], &["pods"], &[], &["get"]),
             rule(&[""], &[], &[], &["get"]),

@@ -1,4 +1,4 @@
-//! Questions of who and whether: who somebody is to the API server, and whether it would allow something.
+//! Access reviews: who a caller is to the API server, and whether it would allow an action.
 //!
 //! Nothing here may change a cluster. The broker asks about the holder of a grant, `check` about the daemon itself.
 
@@ -19,9 +19,9 @@ use crate::grant::Binding;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Answer {
-    /// It would allow it.
+    /// It would.
     Allowed {
-        /// Which binding lets it, in the API server's words.
+        /// The binding that allows it, in the API server's words.
         why: String,
     },
     /// It would not.
@@ -29,19 +29,19 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether it would allow it.
+    /// Whether the answer is [`Answer::Allowed`].
     #[must_use]
     pub fn is_allowed(&self) -> bool {
         matches!(self, Self::Allowed { .. })
     }
 }
 
-/// Who somebody is to the API server.
+/// Who a caller is to the API server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserInfo {
     /// The user name.
     pub name: String,
-    /// The groups, those of the API server's own too.
+    /// The groups, including those that the API server adds.
     pub groups: Vec<String>,
 }
 
@@ -54,7 +54,7 @@ pub struct Right {
     pub group: String,
     /// For example `pods` or `pods/log`.
     pub resource: String,
-    /// Empty for all names.
+    /// The object's name; empty for all names.
     pub name: String,
 }
 
@@ -72,8 +72,8 @@ impl std::fmt::Display for Right {
 }
 
 impl Cluster {
-    /// Whether the API server would allow `probe` to the holder of this binding's certificate. The question names the
-    /// user and the one group, without `system:authenticated`, so that what everybody may do does not count.
+    /// Whether the API server would allow `probe` to the holder of this binding's certificate. The question contains
+    /// the user and the grant's group, but not `system:authenticated`, so that what everybody may do does not count.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -81,8 +81,8 @@ impl Cluster {
         self.review(Some(binding.user()), Some(binding.group.clone()), probe).await
     }
 
-    /// Whether the API server would allow `probe` for the holder's user name alone, and not for the group of the grant: then
-    /// it is another's binding that allows it.
+    /// Whether the API server would allow `probe` to the holder's user name alone but not to the grant's group. Then
+    /// somebody else's binding allows it.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -109,11 +109,12 @@ impl Cluster {
     }
 
     fn answer(&self, status: Option<SubjectAccessReviewStatus>) -> Result<Answer, ClusterError> {
-        let status = status.ok_or_else(|| self.0.transport.unreadable("a review without a status".to_owned()))?;
+        let status =
+            status.ok_or_else(|| self.0.transport.unreadable("an access review without a status".to_owned()))?;
         Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
     }
 
-    /// Whether the API server lets the daemon do this.
+    /// Whether the API server allows this action to the daemon.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -138,10 +139,10 @@ impl Cluster {
         self.answer(answered.status)
     }
 
-    /// Who our credential is to the API server.
+    /// Who we are to the API server with our credential.
     ///
     /// # Errors
-    /// [`ClusterError`], of which [`ClusterError::Unauthorized`] says that our credential is not trusted.
+    /// [`ClusterError`]; [`ClusterError::Unauthorized`] if our credential is not trusted.
     pub async fn identity(&self) -> Result<UserInfo, ClusterError> {
         let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
         let answered: SelfSubjectReview = self.post(path, &SelfSubjectReview::default()).await?;
@@ -149,16 +150,16 @@ impl Cluster {
         let groups = user.as_ref().and_then(|user| user.groups.clone()).unwrap_or_default();
         match user.and_then(|user| user.username) {
             Some(name) => Ok(UserInfo { name, groups }),
-            None => Err(self.0.transport.unreadable("a review without a user name".to_owned())),
+            None => Err(self.0.transport.unreadable("a self subject review without a user name".to_owned())),
         }
     }
 
-    async fn post<T: Serialize + DeserializeOwned>(&self, path: &str, asked: &T) -> Result<T, ClusterError> {
-        let body = self.body(asked)?;
+    async fn post<T: Serialize + DeserializeOwned>(&self, path: &str, review: &T) -> Result<T, ClusterError> {
+        let body = self.body(review)?;
         self.0.transport.call(Path::new(path).create(&PostParams::default(), body)).await
     }
 
     pub(super) fn body(&self, value: &impl Serialize) -> Result<Vec<u8>, ClusterError> {
-        serde_json::to_vec(value).map_err(|why| self.0.transport.unreadable(format!("our own words: {why}")))
+        serde_json::to_vec(value).map_err(|why| self.0.transport.unreadable(format!("our own request: {why}")))
     }
 }

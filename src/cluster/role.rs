@@ -1,7 +1,7 @@
-//! Roles: what one allows, and those that are made for a single grant.
+//! Roles: reading what a role allows, and the roles that we create for a single grant.
 //!
-//! It must never change a role of somebody else, nor delete one that is not as it was made. The broker resolves, the
-//! sweep lists, and `binding` makes and removes.
+//! It must never change somebody else's role, nor delete a role that was changed since we created it. The broker reads
+//! roles, the sweep lists ours, and `binding` creates and deletes them.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +20,11 @@ use crate::grant::request::{ExactRules, Namespace, RoleRef};
 use crate::rbac::role::{ResolvedRole, Rule};
 
 impl Cluster {
-    /// The role as it is now; none when there is no such role. A Role is looked for in `namespace`, so there
-    /// is none for the whole cluster.
+    /// The role as it is now; `None` if it does not exist. A Role is read from `namespace`, so for the whole cluster
+    /// the result is always `None`.
     ///
     /// # Errors
-    /// [`ClusterError`]; [`ClusterError::Unreadable`] when a rule has a field that we don't know.
+    /// [`ClusterError`]; [`ClusterError::Unreadable`] if a rule has an unknown field.
     pub async fn resolve_role(
         &self,
         namespace: Option<&Namespace>,
@@ -40,7 +40,7 @@ impl Cluster {
         Ok(stored.map(|stored| ResolvedRole::new(stored.metadata.uid, stored.rules.unwrap_or_default())))
     }
 
-    /// Every role that was made for a binding of this daemon, by namespace and name.
+    /// Every role that this daemon created for a grant, by namespace and name.
     ///
     /// # Errors
     /// [`ClusterError`].
@@ -65,7 +65,7 @@ impl Cluster {
         let body = self.role_body(binding, rules.as_slice())?;
         match self.0.transport.call::<Kind>(roles(namespace).create(&PostParams::default(), body)).await {
             Err(failure @ ClusterError::Conflict { .. }) => {
-                // Made by a call before whose answer was lost, or another's: then it has other rules.
+                // An earlier call created it and its answer was lost, or it is somebody else's and has other rules.
                 match self.resolve_role(Some(namespace), &binding.role).await? {
                     Some(found) if found.rules() == rules.as_slice() => Ok(()),
                     _ => Err(failure),
@@ -75,7 +75,7 @@ impl Cluster {
         }
     }
 
-    /// Takes away the role that was made for a binding, if it is still the one that was made.
+    /// Deletes the role that was created for a binding, unless it was changed since.
     pub(super) async fn remove_role(
         &self,
         binding: &Binding,
@@ -84,15 +84,15 @@ impl Cluster {
     ) -> Result<(), ClusterError> {
         let Some(found) = self.resolve_role(Some(namespace), &binding.role).await? else { return Ok(()) };
         if found.rules() != rules.as_slice() {
-            // Without our binding it gives nothing to anybody; whoever changed it may still want to look at it.
-            tracing::warn!(role = binding.name, %namespace, "the role of a grant was changed and is left alone");
+            // Without our binding it grants nothing, and whoever changed it may still want to inspect it.
+            tracing::warn!(role = binding.name, %namespace, "the role of a grant was changed, so jitd does not delete it");
             return Ok(());
         }
         let request = roles(namespace).delete(&binding.name, &only(&found.uid));
         unless_missing(self.0.transport.call::<Kind>(request).await).map(drop)
     }
 
-    /// The role of these rules that is made for a binding, as JSON.
+    /// The role object with these rules to create for a binding, as JSON.
     pub(super) fn role_body(&self, binding: &Binding, rules: &[Rule]) -> Result<Vec<u8>, ClusterError> {
         let rules = rules.iter().map(policy_rule).collect();
         self.body(&Role { metadata: self.metadata(binding), rules: Some(rules) })
@@ -113,6 +113,6 @@ fn policy_rule(rule: &Rule) -> PolicyRule {
 #[derive(Deserialize)]
 struct StoredRole {
     metadata: Metadata,
-    // An aggregated ClusterRole that nothing has filled yet has `null`.
+    // `null` for an aggregated ClusterRole that no other role has filled yet.
     rules: Option<Vec<Rule>>,
 }

@@ -1,7 +1,6 @@
-//! A binding as the API server stores it, and how it is read into a [`Found`].
+//! A binding as the API server stores it, and its conversion into a [`Found`].
 //!
-//! `managedFields` and the like are passed over: thousands of bindings are read at once. Only the rest of `cluster` uses
-//! this.
+//! `managedFields` and the like are skipped, because thousands of bindings are read at once. Only `cluster` uses this.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +9,7 @@ use serde::Deserialize;
 use super::names::{HOST_LABEL, MANAGED_BY, OURS};
 use crate::grant::{Found, FoundRole, Subject};
 
-/// A binding of either kind as it is stored; `managedFields` and the like are passed over.
+/// A RoleBinding or ClusterRoleBinding as it is stored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Stored {

@@ -1,5 +1,5 @@
-//! What the real API server will not do when asked: hang, lose an answer, be busy, not be Kubernetes.
-//! A small HTTP server plays it; everything else is tested against the real one, in `tests/it`.
+//! Behaviour that a real API server does not show on demand: it hangs, loses an answer, is busy, or is not Kubernetes.
+//! A small HTTP server simulates it; everything else is tested against a real API server, in `tests/it`.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +28,7 @@ enum Play {
     HangUp,
 }
 
-/// What came in, and how many connections it took.
+/// The requests that arrived, and the number of connections.
 #[derive(Default)]
 struct Seen {
     requests: Mutex<Vec<String>>,
@@ -42,7 +42,7 @@ impl Seen {
     }
 }
 
-/// A server that plays `script` to each request, which it gets as `METHOD path?query` with its number.
+/// A server that answers each request as `script` says, which receives the request's number and `METHOD path?query`.
 async fn fake(script: impl Fn(usize, &str) -> Play + Send + Sync + 'static) -> (Cluster, Arc<Seen>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
@@ -94,7 +94,7 @@ fn certificate() -> (rcgen::Certificate, rcgen::KeyPair) {
     (certificate, key)
 }
 
-/// So many calls run at once here.
+/// The limit for simultaneous calls in these tests.
 const AT_ONCE: usize = 4;
 
 fn binding() -> Binding {
@@ -124,9 +124,9 @@ fn stored(subject: &str) -> Play {
     )
 }
 
-/// A busy API server is asked once: when to ask again is the broker's to say.
+/// A busy API server is asked once: the broker decides when to ask again.
 #[tokio::test]
-async fn busy_is_told_with_its_wait_and_nothing_is_repeated() {
+async fn a_busy_server_is_reported_with_its_retry_delay_and_not_asked_again() {
     for code in [429, 500, 503, 504] {
         let (cluster, seen) = fake(move |_, _| status(code, "TooMany")).await;
         let error = cluster.unbind(&binding(), Some("u-1")).await.unwrap_err();
@@ -137,22 +137,25 @@ async fn busy_is_told_with_its_wait_and_nothing_is_repeated() {
     }
 }
 
-/// What is advised is true wherever it is read: nobody knows here what has to be applied, or who tries again.
+/// A hint is true wherever it is read: this module does not know what has to be applied, or who retries.
 #[tokio::test]
 async fn each_failure_has_its_own_hint() {
     let anonymous = r#"pods is forbidden: User \"system:anonymous\" cannot list resource"#;
     let of_anonymous = format!(r#"{{"kind":"Status","message":"{anonymous}","reason":"Forbidden","code":403}}"#);
     type Case = (fn(&str) -> Play, Option<&'static str>);
     let cases: [Case; 9] = [
-        (|_| status(401, "Unauthorized"), Some("--client-ca-file has to hold jitd's root")),
-        (|anonymous| Play::Answer(403, anonymous.to_owned()), Some("ends TLS, so that no certificate gets through")),
-        (|_| status(403, "Forbidden"), Some("`jitd check --cluster` tells")),
+        (|_| status(401, "Unauthorized"), Some("--client-ca-file must contain jitd's root")),
+        (
+            |anonymous| Play::Answer(403, anonymous.to_owned()),
+            Some("terminates TLS, so our certificate does not reach it"),
+        ),
+        (|_| status(403, "Forbidden"), Some("`jitd check --cluster` shows")),
         (|_| status(404, "NotFound"), None),
-        (|_| status(409, "AlreadyExists"), Some("look at it with kubectl")),
-        (|_| status(422, "Invalid"), Some("if an admission policy says so")),
-        (|_| status(429, "TooManyRequests"), Some("look at the API server's load")),
-        (|_| Play::Answer(403, "<html>".to_owned()), Some("is it a Kubernetes API server")),
-        (|_| Play::Hang, Some("look at the API server's load, and at the network between")),
+        (|_| status(409, "AlreadyExists"), Some("inspect it with kubectl")),
+        (|_| status(422, "Invalid"), Some("if an admission policy rejects it")),
+        (|_| status(429, "TooManyRequests"), Some("check the API server's load")),
+        (|_| Play::Answer(403, "<html>".to_owned()), Some("check that `server` is a Kubernetes API server")),
+        (|_| Play::Hang, Some("check the API server's load and the network")),
     ];
     for (play, expected) in cases {
         let of_anonymous = of_anonymous.clone();
@@ -174,7 +177,7 @@ async fn a_hanging_server_costs_one_time_limit() {
     assert!(begun.elapsed() < Duration::from_millis(900));
 }
 
-/// Even when every place is taken by requests that hang, a caller is answered in bounded time.
+/// Even if hanging requests take every place, a caller is answered in bounded time.
 #[tokio::test]
 async fn a_full_queue_before_a_hanging_server_ends_in_time() {
     let (cluster, _) = fake(|_, _| Play::Hang).await;
@@ -187,14 +190,14 @@ async fn a_full_queue_before_a_hanging_server_ends_in_time() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_unreachable() {
+async fn a_port_where_nothing_listens_is_unreachable() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let error = connect(&format!("http://{free}")).about().await.unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { cause: Cause::Refused(_), .. }), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
-/// For tests of what is above: no socket, no TLS, and the answers at the moment that the test wants.
+/// For tests of the callers: no socket, no TLS, and each answer arrives when the test wants it.
 #[tokio::test]
 async fn an_api_server_can_be_a_function() {
     let exchange = |answer: fn() -> Result<Response<Bytes>, BoxError>| {
@@ -217,9 +220,9 @@ async fn an_api_server_can_be_a_function() {
     );
 }
 
-/// What the admission policies and people read in a cluster, to the letter.
+/// The exact objects that admission policies and people see in a cluster.
 #[tokio::test]
-async fn what_is_created_is_the_binding_and_before_it_the_role_of_its_own() {
+async fn bind_creates_the_role_of_its_own_and_then_the_binding() {
     let created = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&created);
     let exchange = BoxCloneSyncService::new(tower::service_fn(move |request: Request<Body>| {
@@ -280,7 +283,7 @@ async fn what_is_created_is_the_binding_and_before_it_the_role_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_not_read_to_its_end() {
+async fn an_endless_answer_is_cut_off_at_the_limit() {
     let answer = |length| Response::new(Full::new(Bytes::from(vec![b' '; length])));
     assert_eq!(whole(answer(LARGEST_ANSWER)).await.unwrap().body().len(), LARGEST_ANSWER);
     let error = whole(answer(LARGEST_ANSWER + 1)).await.unwrap_err();
@@ -288,7 +291,7 @@ async fn an_answer_without_end_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_told_apart() {
+async fn each_refusal_has_its_own_error() {
     type Is = fn(&ClusterError) -> bool;
     let cases: [(u16, &str, Is); 6] = [
         (401, "Unauthorized", |error| matches!(error, ClusterError::Unauthorized { .. })),
@@ -306,7 +309,7 @@ async fn each_refusal_is_told_apart() {
     }
 }
 
-/// "Not found" proves that a binding is gone, so it counts only in Kubernetes' own words.
+/// "Not found" proves that a binding is gone, so it counts only as a Kubernetes status.
 #[tokio::test]
 async fn a_proxy_cannot_say_that_a_binding_is_gone() {
     for (code, body) in [
@@ -325,7 +328,7 @@ async fn a_proxy_cannot_say_that_a_binding_is_gone() {
     }
 }
 
-/// The binding was created, and the answer did not come: found by its name.
+/// The binding was created but the answer was lost: it is found by name.
 #[tokio::test]
 async fn a_binding_whose_answer_was_lost_is_found() {
     for lost in [|| Play::Hang, || Play::HangUp, || status(504, "Timeout"), || status(409, "AlreadyExists")] {
@@ -337,7 +340,7 @@ async fn a_binding_whose_answer_was_lost_is_found() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_of_a_binding_that_is_not_there_is_told_as_it_was() {
+async fn if_no_binding_is_found_after_a_lost_answer_the_original_error_is_returned() {
     let (cluster, _) =
         fake(|_, line| if line.starts_with("POST") { Play::Hang } else { status(404, "NotFound") }).await;
     let error = cluster.bind(&binding()).await.unwrap_err();
@@ -345,7 +348,7 @@ async fn a_lost_answer_of_a_binding_that_is_not_there_is_told_as_it_was() {
 }
 
 #[tokio::test]
-async fn looking_for_a_lost_answer_is_bounded() {
+async fn the_search_after_a_lost_answer_is_bounded() {
     let (cluster, seen) = fake(|_, _| Play::HangUp).await;
     let error = cluster.bind(&binding()).await.unwrap_err();
     assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
@@ -353,7 +356,7 @@ async fn looking_for_a_lost_answer_is_bounded() {
 }
 
 #[tokio::test]
-async fn anothers_binding_in_our_place_is_a_conflict() {
+async fn somebody_elses_binding_of_our_name_is_a_conflict() {
     let (cluster, _) =
         fake(|_, line| if line.starts_with("POST") { status(409, "AlreadyExists") } else { stored("jit:other") }).await;
     let error = cluster.bind(&binding()).await.unwrap_err();
@@ -374,9 +377,9 @@ async fn many_calls_share_few_connections() {
     assert_eq!(*seen.agents.lock().unwrap(), BTreeSet::from([format!("jitd/{}", env!("CARGO_PKG_VERSION"))]));
 }
 
-/// Each request and each collection looks at it.
+/// Each request and each collection needs the version.
 #[tokio::test]
-async fn the_version_is_asked_for_once_in_a_while() {
+async fn the_version_is_cached() {
     let (cluster, seen) =
         fake(|number, _| Play::Answer(200, format!(r#"{{"gitVersion":"v1.{}.0"}}"#, 33 + number))).await;
     assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
@@ -396,10 +399,10 @@ async fn a_deletion_by_uid_is_one_request() {
     assert_eq!(seen.requests(), [path]);
 }
 
-/// The proof of one end lets the deletions of others have their turn and their answer first, but none that hangs stops
-/// it.
+/// The proof of one end waits until the deletions of others are sent and answered, but a deletion that hangs does not
+/// block it.
 #[tokio::test]
-async fn deletions_have_their_turn_first() {
+async fn proofs_wait_for_queued_deletions() {
     let (cluster, seen) = fake(|_, _| Play::Hang).await;
     let long = Duration::from_secs(60);
     let delete = || {
@@ -411,9 +414,9 @@ async fn deletions_have_their_turn_first() {
         tokio::task::yield_now().await;
     }
     let mut waits = std::pin::pin!(cluster.deletions_first(long));
-    assert!(futures::poll!(waits.as_mut()).is_pending(), "they may be answered soon");
+    assert!(futures::poll!(waits.as_mut()).is_pending(), "the deletions may be answered soon");
     waits.await;
-    assert_eq!(cluster.0.unanswered.number.load(Ordering::SeqCst), AT_ONCE, "but they were not");
+    assert_eq!(cluster.0.unanswered.number.load(Ordering::SeqCst), AT_ONCE, "the deletions were not answered");
     deletions.push(delete());
     let mut waits = std::pin::pin!(cluster.deletions_first(long));
     while cluster.0.waiting.number.load(Ordering::SeqCst) == 0 {
@@ -421,7 +424,7 @@ async fn deletions_have_their_turn_first() {
     }
     assert!(futures::poll!(waits.as_mut()).is_pending());
     cluster.deletions_first(Duration::from_millis(1)).await;
-    // The first one gives up, and its turn is the last one's.
+    // The first deletion times out, and the last one takes its place.
     waits.await;
     for deletion in deletions {
         assert!(matches!(deletion.await.unwrap(), Err(ClusterError::TimedOut { .. })));
@@ -430,7 +433,7 @@ async fn deletions_have_their_turn_first() {
 }
 
 #[tokio::test]
-async fn a_list_that_took_too_long_goes_on_as_it_is_now() {
+async fn a_list_that_expired_continues_with_the_current_state() {
     let page = |next: &str| {
         let item = serde_json::json!({ "metadata": { "name": "jit-x", "uid": "u" }, "roleRef": { "kind": "Role", "name": "r" },
             "subjects": [{ "kind": "Group", "name": "jit:x" }] });
@@ -453,7 +456,7 @@ async fn a_list_that_took_too_long_goes_on_as_it_is_now() {
 }
 
 #[test]
-fn an_endpoint_is_https_with_an_authority() {
+fn an_endpoint_needs_https_and_an_authority() {
     let name: ClusterName = "prod".parse().unwrap();
     let key = rcgen::KeyPair::generate().unwrap();
     let ca = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
@@ -472,7 +475,7 @@ fn an_endpoint_is_https_with_an_authority() {
 }
 
 #[test]
-fn a_host_is_a_label() {
+fn a_host_must_be_a_label_value() {
     for text in ["bastion-1", "a", "B.x_y"] {
         assert!(is_label_value(text), "{text}");
     }
@@ -483,7 +486,7 @@ fn a_host_is_a_label() {
 }
 
 #[test]
-fn what_others_wrote_is_shown_escaped_and_cut() {
+fn text_from_the_cluster_is_shown_escaped_and_cut() {
     let subject = Subject { kind: "Group".to_owned(), name: "\u{1b}[2J".to_owned(), namespace: None };
     let found = Found {
         of_host: None,

@@ -1,8 +1,8 @@
-//! One request to one API server: how many run at once, and how long each may take.
+//! Requests to one API server: how many run at once, and how long each may take.
 //!
-//! It must never repeat what was answered, nor anything twice. Once it repeats what got lost on a connection that may have
-//! been dead before: whatever is sent from here is safe to repeat, for what we create has a name of its own, and what we
-//! delete its uid. Only the rest of `cluster` calls it.
+//! It must never repeat a request that was answered, and never repeat a request more than once. It repeats one that got
+//! lost on a connection that may have been dead already. All our requests are safe to repeat: what we create has a
+//! fixed name, and what we delete is identified by its uid. Only `cluster` calls this.
 
 use std::error::Error as StdError;
 use std::io::Error as IoError;
@@ -38,45 +38,45 @@ use crate::dependency::Dependency;
 /// The limits of one connection to an API server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// How long a request waits for its turn.
+    /// How long a request may wait in the queue.
     pub(super) turn: Duration,
-    /// How long a request that was sent waits for its answer.
+    /// How long to wait for the answer to a request that was sent.
     pub(super) answer: Duration,
-    /// How many requests run at once: HTTP/1.1 needs a TLS connection for each.
+    /// How many requests may run at once: HTTP/1.1 needs a TLS connection for each.
     pub(super) at_once: usize,
 }
 
 impl Limits {
-    /// With 32 at once, 1,000 bindings are deleted in 1.1 s by an API server that shares two cores with us;
-    /// 64 gain little more. 10,000 requests that wait before one pass within `turn`.
+    /// With 32 at once, an API server that shares two cores with us deletes 1,000 bindings in 1.1 s; 64 gain little
+    /// more. A queue of 10,000 requests drains within `turn`.
     pub(super) const USUAL: Self = Self { turn: Duration::from_secs(20), answer: Duration::from_secs(5), at_once: 32 };
 }
 
-/// The largest answer that is read, bytes. A page of 500 bindings is under 1 MiB.
+/// The largest answer that we read, in bytes. A page of 500 bindings is under 1 MiB.
 pub(super) const LARGEST_ANSWER: usize = 16 << 20;
 
-/// How long a connection is kept that nobody uses. Whatever is in between forgets those that are idle, some without a word
-/// after less than a minute; the next request would be sent to nobody.
+/// How long an idle connection is kept. Firewalls and NAT gateways forget idle connections, some silently after less
+/// than a minute; the next request would get lost.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// After so long without any answer a connection may be one that somebody in between has forgotten.
+/// After this long without any answer, something on the path may have forgotten the connection.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How long the kernel waits until the other side has taken what was sent (TCP_USER_TIMEOUT, tcp(7)). The packets are
-/// repeated several times within it.
+/// How long the kernel waits until the other side acknowledges what was sent (TCP_USER_TIMEOUT, tcp(7)). It retransmits
+/// the packets several times within it.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 
-/// Takes one request to an API server and brings its whole answer, whatever its status. It fails only when there is
-/// no answer. The usual one is a network with our credential; a test can give an API server that is a function
+/// A service that sends one request to an API server and returns the whole answer, whatever its status. It fails only
+/// if there is no answer. Usually it is the network with our credential; a test can use a function as the API server
 /// ([`Cluster::over`](super::Cluster::over)).
 pub type Exchange = BoxCloneSyncService<Request<Body>, Response<Bytes>, BoxError>;
 
-/// What is known of the connections that are kept.
+/// What is known about the kept connections.
 #[derive(Clone, Copy, Default)]
 struct Heard {
-    /// When anything was answered last.
+    /// When the last answer arrived.
     answer: Option<Instant>,
-    /// When a request got lost on one of them last.
+    /// When a request last got lost on one of them.
     lost: Option<Instant>,
 }
 
@@ -90,18 +90,18 @@ pub(super) struct Transport {
 }
 
 enum Route {
-    /// Connections of ours, replaced whenever the credential is.
+    /// Our own connections, replaced whenever the credential is.
     Network(RwLock<Connections>),
-    /// What the caller gave. It knows no credential.
+    /// A service from the caller. It uses no credential.
     Given(Exchange),
 }
 
-/// Two ways to the same place.
+/// Two ways to reach the same API server.
 #[derive(Clone)]
 struct Connections {
-    /// On connections that are kept for the next request.
+    /// Reuses connections.
     kept: Exchange,
-    /// Each on a connection of its own.
+    /// Opens a new connection for each request.
     fresh: Exchange,
 }
 
@@ -123,12 +123,12 @@ impl Transport {
         Self { endpoint, route, turns, limits, dns, heard: Mutex::default() }
     }
 
-    /// What finds the address of the API server.
+    /// The resolver for the address of the API server.
     pub(super) fn dns(&self) -> &Dependency {
         &self.dns
     }
 
-    /// Whether there is a server that a connection of another kind can reach.
+    /// Whether the API server is reached over the network, so that other connections to it are possible.
     pub(super) fn is_network(&self) -> bool {
         matches!(self.route, Route::Network(_))
     }
@@ -137,12 +137,12 @@ impl Transport {
         &self.endpoint
     }
 
-    /// Within this an API server answers that is well, also when it has much to do.
+    /// The time within which a healthy API server answers, even under load.
     pub(super) fn soon(&self) -> Duration {
         self.limits.answer / 20
     }
 
-    /// What follows is sent on new connections with this credential; what is under way ends as it began.
+    /// Later requests use new connections with this credential; requests in progress continue with the old one.
     pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         if let Route::Network(current) = &self.route {
             let fresh = connections(&self.endpoint, credential, self.limits, &self.dns)?;
@@ -159,7 +159,7 @@ impl Transport {
         self.send_after((), request).await
     }
 
-    /// The same; drops `waiting` when the request's turn has come.
+    /// Like [`Transport::send`]; drops `waiting` when the request leaves the queue.
     pub(super) async fn send_after<W>(
         &self,
         waiting: W,
@@ -184,9 +184,10 @@ impl Transport {
         }
     }
 
-    /// Sends a request on a kept connection and, when it got lost on one that may have been dead before, once more on a
-    /// fresh one. Where answers come in all the time a connection is not dead, and a slow API server is not asked twice. Where
-    /// one was dead the others that are kept may be, too: until they are given up each request has a fresh one.
+    /// Sends a request on a kept connection. If it gets lost on one that may have been dead already, it is sent once
+    /// more on a fresh connection. While answers keep arriving, connections are not dead, and a slow API server is not
+    /// asked twice. If one connection was dead, the other kept ones may be too: until they expire, each request gets a
+    /// fresh one.
     async fn over_network(
         &self,
         Connections { kept, fresh }: Connections,
@@ -218,7 +219,7 @@ impl Transport {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends one request and answers with what a success holds.
+    /// Sends one request and parses the body of a successful answer.
     pub(super) async fn call<T: serde::de::DeserializeOwned>(
         &self,
         request: Result<Request<Vec<u8>>, kube::core::request::Error>,
@@ -227,7 +228,7 @@ impl Transport {
         self.read(&reply)
     }
 
-    /// What a successful answer holds, or what the other answers mean.
+    /// Parses the body of a successful answer; any other answer becomes an error.
     pub(super) fn read<T: serde::de::DeserializeOwned>(&self, reply: &Reply) -> Result<T, ClusterError> {
         if (200..300).contains(&reply.code) {
             serde_json::from_slice(&reply.body).map_err(|why| self.unreadable(why.to_string()))
@@ -250,7 +251,7 @@ impl Transport {
 }
 
 impl Lost {
-    /// Whether no connection came to be, so that there was none that could have been dead.
+    /// Whether connecting failed, so that no dead connection was involved.
     fn is_of_connecting(&self) -> bool {
         match self {
             Self::Failed(why) => chain(why.as_ref()).any(|why| why.downcast_ref().is_some_and(HttpError::is_connect)),
@@ -266,7 +267,7 @@ async fn attempt(exchange: Exchange, request: Request<Vec<u8>>, patience: Durati
     }
 }
 
-/// An answer as it came.
+/// An answer as it arrived.
 pub(super) struct Reply {
     /// The HTTP status.
     pub(super) code: u16,
@@ -282,7 +283,7 @@ impl From<Response<Bytes>> for Reply {
 }
 
 impl Reply {
-    /// The `metav1.Status` in it, which every failure of an API server is.
+    /// The `metav1.Status` in the body; every failure of an API server has one.
     pub(super) fn status(&self) -> Option<Status> {
         #[derive(serde::Deserialize)]
         struct Kind {
@@ -292,25 +293,25 @@ impl Reply {
         (kind.kind == "Status").then(|| serde_json::from_slice(&self.body).ok())?
     }
 
-    /// The API server's clock, whole seconds (RFC 9110, 6.6.1).
+    /// The API server's clock, in whole seconds (RFC 9110, 6.6.1).
     pub(super) fn date(&self) -> Option<Timestamp> {
         let text = self.headers.get(DATE)?.to_str().ok()?;
         jiff::fmt::rfc2822::parse(text).ok().map(|zoned| zoned.timestamp())
     }
 
-    /// What the server asks to wait, capped at a minute so that no answer can stop us from ending grants.
+    /// How long the server asks us to wait, at most a minute, so that no answer can keep us from ending grants.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
         Some(Duration::from_secs(seconds.min(60)))
     }
 
-    /// The beginning of whatever it says, escaped.
+    /// The beginning of the body, escaped.
     pub(super) fn beginning(&self) -> String {
         String::from_utf8_lossy(&self.body).chars().take(200).flat_map(char::escape_default).collect()
     }
 }
 
-/// Reads an answer to its end, but no further than [`LARGEST_ANSWER`].
+/// Reads a whole answer of at most [`LARGEST_ANSWER`] bytes.
 pub(super) async fn whole<B>(answer: Response<B>) -> Result<Response<Bytes>, BoxError>
 where
     B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>>,
@@ -320,22 +321,23 @@ where
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// The resolver, which is the host's: a cluster whose name is not answered for holds one thread, and only its own calls.
+/// The host's resolver. If the name of one cluster is not answered, that blocks one thread and only this cluster's
+/// calls.
 fn dns(endpoint: &Endpoint) -> Dependency {
     Dependency::new(format!("DNS of cluster {}", endpoint.name()), 1, RESOLVES_WITHIN)
 }
 
-/// How long a name is waited for: shorter than an answer of the API server, so that the failure names the resolver.
+/// The time limit for resolving a name: shorter than that for an answer, so that the error names the resolver.
 const RESOLVES_WITHIN: Duration = Duration::from_secs(2);
 
-/// The connector sets the port.
+/// The addresses of a name; the connector sets the port.
 fn addresses(name: &Name) -> Result<std::vec::IntoIter<SocketAddr>, IoError> {
     (name.as_str(), 0).to_socket_addrs()
 }
 
-/// New connections, on which each request carries the credential. Neither the retries nor the log lines of kube's
-/// usual stack: the broker decides what is tried again, and says what failed. Nor `kube::Client` around it, which has a
-/// task of its own that each request goes through.
+/// New connections, on which each request carries the credential. They lack the retries and log lines of kube's usual
+/// stack, because the broker decides what to retry and logs failures. They are not wrapped in `kube::Client`, which
+/// would send each request through a task of its own.
 fn connections(
     endpoint: &Endpoint,
     credential: &Credential,

@@ -198,7 +198,7 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
         ("--cluster", "Prod!", "must be 1 to 63 characters (a-z 0-9 -)"),
         ("--server", "http://10.0.0.1", "is not a URL like https://10.0.0.1:6443"),
         ("--server-ca", "/nowhere", "No such file"),
-        ("--server-ca", "/etc/hosts", "holds no certificate"),
+        ("--server-ca", "/etc/hosts", "contains no certificate"),
         ("--requesters", "a\nb", "can't be the name of a group"),
         ("--namespace", "kube-system", "nothing is given in `kube-system`"),
         ("--role", "cluster-admin", "`cluster-admin` is never given"),
@@ -215,7 +215,7 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
     let host = Host::new();
     let output = host.init(&["--context", "nowhere"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("holds no context `nowhere`"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("contains no context `nowhere`"), "{}", text(&output.stderr));
     assert!(!host.dir.join("etc").exists());
 }
 
@@ -337,7 +337,8 @@ fn an_administrators_credential_is_never_taken() {
     assert_eq!(fs::read(other.dir.join("etc/far-ca.crt")).unwrap(), fs::read(&plane.ca).unwrap());
 }
 
-/// A way to the cluster that kubectl would take and the daemon does not is refused by the name of its key, not passed over.
+/// A way to the cluster that kubectl would take and the daemon does not is refused by the name of its key, not passed
+/// over.
 #[test]
 fn a_kubeconfig_that_leads_another_way_is_refused() {
     for (key, value) in [
