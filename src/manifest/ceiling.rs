@@ -1,8 +1,9 @@
-//! What the daemon itself holds where it may make roles: Kubernetes lets nobody write into a role what they may
-//! not do themselves, and so a stolen credential makes nothing beyond the policy's ceilings.
+//! The rights that the daemon itself holds where it may create roles. Kubernetes lets nobody write a right into a role
+//! that they do not hold themselves, so a stolen credential cannot create anything beyond the policy's ceilings.
 //!
-//! Nothing here may hold in the whole cluster: each is a RoleBinding. `manifest` prints those of the namespaces that
-//! the policy names; those that a glob or labels fit are known to the cluster only, and `check` asks it.
+//! Nothing here may apply to the whole cluster: each binding is a RoleBinding. `manifest` prints those for the
+//! namespaces that the policy names. Only the cluster knows which namespaces a glob or labels match, so `check` asks
+//! it.
 
 use serde_json::json;
 
@@ -13,19 +14,20 @@ use crate::grant::digest::sha256_hex;
 use crate::grant::names;
 use crate::grant::request::Namespace;
 
-/// A ClusterRole for each ceiling, which gives nothing where it is not bound.
+/// A ClusterRole for each ceiling; it grants nothing until it is bound.
 pub(super) fn roles(host: &str, reaches: &[Reach]) -> Vec<Object> {
     let with_ceiling = reaches.iter().filter(|reach| reach.makes_roles && !reach.ceiling.is_empty());
     with_ceiling
         .map(|reach| {
             let why =
-                format!("the ceiling of the rule `{}`: exact rules are made of these and of nothing else", reach.rule);
+                format!("the ceiling of rule `{}`: exact rules may contain these rights and no others", reach.rule);
             document(&why, RBAC_V1, "ClusterRole", &name(host, reach), host, json!({ "rules": reach.ceiling }))
         })
         .collect()
 }
 
-/// What gives the daemon in `namespace` what it may hand on there: the ceiling, and roles that may be cut down.
+/// The bindings that grant the daemon in `namespace` what it may grant there: the ceiling, and roles that approvers may
+/// narrow.
 pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<Object> {
     let mut held: Vec<(String, &str, String)> = Vec::new();
     if !reach.ceiling.is_empty() {
@@ -41,7 +43,7 @@ pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<
             "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": names::daemon(host) }],
         });
         document(
-            "lets the daemon hand on, here only, what it holds by this",
+            "lets the daemon grant these rights to others, in this namespace only",
             RBAC_V1,
             "RoleBinding",
             &name,
@@ -53,7 +55,7 @@ pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<
     bound.collect()
 }
 
-/// The command that makes such a binding.
+/// The command that creates such a binding.
 pub(super) fn command(binding: &Object) -> String {
     let [kind, role, user] = ["/roleRef/kind", "/roleRef/name", "/subjects/0/name"].map(|at| binding.text(at));
     let (name, namespace) = (binding.name(), binding.namespace().unwrap_or_default());
@@ -61,20 +63,20 @@ pub(super) fn command(binding: &Object) -> String {
     format!("kubectl -n {namespace} create rolebinding {name} --{kind}={role} --user={user}")
 }
 
-/// What a reader of the manifest has to know when not all namespaces have a name.
+/// A note for readers of the manifest if the policy does not name all of its namespaces.
 pub(super) fn hint(reaches: &[Reach]) -> Option<String> {
     let open = reaches.iter().filter(|reach| reach.makes_roles && reach.is_open());
     let rules: Vec<String> = open.map(|reach| format!("`{}`", reach.rule)).collect();
     (!rules.is_empty()).then(|| {
         format!(
-            "the namespaces that a glob or labels of {} fit can't be known here: `jitd check --cluster` names each that \
-             lacks a binding of the daemon, with the command that makes it, and until then roles are not made there",
+            "only the cluster knows which namespaces the globs or labels of {} match: `jitd check --cluster` lists each \
+             that lacks a binding of the daemon, with the command that creates it; until then jitd creates no roles there",
             rules.join(", ")
         )
     })
 }
 
-/// The name of a rule is for people, that of an object is part of a path.
+/// The name of a ceiling's ClusterRole. A rule's name may contain characters that an object's name must not.
 fn name(host: &str, reach: &Reach) -> String {
     let rule = &reach.rule;
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_rules_become_names_of_objects_and_stay_apart() {
+    fn names_of_rules_become_distinct_names_of_objects() {
         let named = |rule: &str| name("h", &Reach { rule: rule.to_owned(), ..Reach::default() });
         assert_eq!(named("look-1.a_B"), "jitd-h-ceiling-look-1.a_B");
         let odd = [named("a/b"), named("a b"), named("a%b"), named("a-b")];

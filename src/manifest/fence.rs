@@ -1,9 +1,9 @@
-//! The admission policies of a cluster: some fence what this host's daemon may make and delete, the others keep
-//! everybody else off what is jitd's.
+//! The admission policies of a cluster: the fence limits what this host's daemon may create and delete, and the guard
+//! keeps everybody else from changing jitd's objects.
 //!
-//! Of DELETE they must never look at anybody's but the daemon's: the namespace controller, the garbage collector and a
-//! person in an emergency need it, and it only takes access away. Anything that can't be evaluated is refused
-//! (`failurePolicy: Fail`). `manifest` prints them.
+//! They must never restrict a DELETE by anybody but the daemon: the namespace controller, the garbage collector and
+//! people in an emergency need it, and it can only remove access. A request that cannot be evaluated is denied
+//! (`failurePolicy: Fail`). `manifest` prints the policies.
 
 use serde_json::{Value, json};
 
@@ -12,13 +12,13 @@ use super::{Object, document};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 use crate::grant::names::{self, DAEMON, OBJECT, SUBJECT};
 
-/// What a grant's binding is named, and a role that only this grant has, quoted; the letters are those of
+/// The pattern for the name of a grant's binding, and of a role that a grant owns, quoted; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
 fn name() -> String {
     quoted(&format!("^{OBJECT}[0-9a-hjkmnp-tv-z]{{16}}$"))
 }
 
-/// The resources of RBAC that bind, and those that are bound.
+/// The RBAC resources that bind, and those that are bound.
 const BINDINGS: &[&str] = &["rolebindings", "clusterrolebindings"];
 const ROLES: &[&str] = &["roles", "clusterroles"];
 const EITHER: &[&str] = &["rolebindings", "clusterrolebindings", "roles", "clusterroles"];
@@ -26,30 +26,30 @@ const EITHER: &[&str] = &["rolebindings", "clusterrolebindings", "roles", "clust
 const WRITES: &[&str] = &["CREATE", "UPDATE"];
 const DELETES: &[&str] = &["DELETE"];
 
-/// The name of the admission policy that fences the bindings of this host's daemon.
+/// The name of the admission policy that limits which bindings this host's daemon may create.
 #[must_use]
 pub fn fence_name(host: &str) -> String {
     format!("jitd-{host}-fence")
 }
 
-/// The name of the admission policy that fences the roles of this host's daemon.
+/// The name of the admission policy that limits which roles this host's daemon may create.
 #[must_use]
 pub fn fence_of_roles_name(host: &str) -> String {
     format!("jitd-{host}-roles")
 }
 
-/// The name of the admission policy that fences what this host's daemon deletes.
+/// The name of the admission policy that limits what this host's daemon may delete.
 #[must_use]
 pub fn fence_of_deletions_name(host: &str) -> String {
     format!("jitd-{host}-deletions")
 }
 
-/// The admission policies with their bindings, for a host whose daemon may reach this far.
+/// The admission policies with their bindings, for a host whose policy has these reaches.
 #[must_use]
 pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     let daemon = format!("request.userInfo.username == {}", quoted(&names::daemon(host)));
-    // By its groups too: who may pose as anybody could add the name to groups that may do anything, and a daemon's
-    // certificate has none.
+    // The groups count too: whoever may impersonate users could combine the daemon's name with privileged groups, but a
+    // daemon's certificate has no group.
     let others = format!(
         "!(request.userInfo.username.startsWith({}) && request.userInfo.?groups.orValue([]) == {})",
         quoted(DAEMON),
@@ -57,8 +57,8 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     );
     let bindings = Policy {
         name: fence_name(host),
-        why: "fences the daemon: one binding for each grant, of a role and in a place that the policy on its \
-              host gives. What it holds in RBAC can't say where, nor to whom",
+        why: "limits the daemon: it may only create bindings for grants, of a role and in a place that the policy on its \
+              host allows. RBAC alone cannot limit where the daemon binds a role, or to whom",
         who: daemon.clone(),
         operations: WRITES,
         resources: BINDINGS,
@@ -67,8 +67,8 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     };
     let roles = Policy {
         name: fence_of_roles_name(host),
-        why: "fences the daemon: no role but one that a single grant owns, where the policy lets grants own roles. \
-              What such a role may hold is limited by what the daemon holds there itself",
+        why: "limits the daemon: it may only create roles that belong to a single grant, where the policy allows such \
+              roles. Such a role can contain no rights that the daemon does not hold there itself",
         who: daemon.clone(),
         operations: WRITES,
         resources: ROLES,
@@ -77,8 +77,8 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     };
     let deletions = Policy {
         name: fence_of_deletions_name(host),
-        why: "fences the daemon: it deletes nothing but what a grant of this host had. RBAC can't limit that by names \
-              that are not known beforehand",
+        why: "limits the daemon: it may only delete bindings and roles of grants of this host. RBAC cannot express that, \
+              because their names are not known beforehand",
         who: daemon,
         operations: DELETES,
         resources: EITHER,
@@ -87,8 +87,9 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
     };
     let guard = Policy {
         name: format!("jitd-{host}-guard"),
-        why: "keeps everybody else off the bindings of jitd: nobody gives `jit:` names anything, nobody changes \
-              what jitd made. Each daemon of the cluster is fenced by its own policy instead. Deleting stays free",
+        why: "protects the bindings of jitd from everybody else: nobody may bind anything to `jit:` names or change \
+              jitd's bindings. Each daemon of the cluster is limited by its own policy instead. Everybody may still \
+              delete them",
         who: others.clone(),
         operations: WRITES,
         resources: BINDINGS,
@@ -96,30 +97,30 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         validations: vec![
             (
                 "variables.isLeaving || variables.isInstalled || !variables.namesOurs".to_owned(),
-                "only jitd gives rights to names that begin `jit:`; hint: ask with `jit-login request`, or bind \
-                 another name"
+                "only jitd grants rights to names that begin with `jit:`; hint: use `jit-login request`, or bind a \
+                 different name"
                     .to_owned(),
             ),
             (
                 "variables.isLeaving || !variables.isMarked".to_owned(),
                 format!(
-                    "only jitd makes bindings with the labels `{MANAGED_BY}: {OURS}` or `{HOST_LABEL}`; hint: leave \
-                     the labels out"
+                    "only jitd creates bindings with the labels `{MANAGED_BY}: {OURS}` or `{HOST_LABEL}`; hint: omit \
+                     the labels"
                 ),
             ),
             (
                 r#"variables.isLeaving || request.operation != "UPDATE" || variables.wasInstalled || !variables.wasOurs"#
                     .to_owned(),
-                "this binding is jitd's, and nobody changes it; hint: `jit-login revoke` ends the grant, and \
-                 deleting the binding takes the access away"
+                "this binding belongs to jitd and must not be changed; hint: `jit-login revoke` ends the grant, and \
+                 deleting the binding removes the access"
                     .to_owned(),
             ),
         ],
     };
     let guard_of_roles = Policy {
         name: format!("jitd-{host}-guard-roles"),
-        why: "keeps everybody else off the roles that grants own: nobody makes one of their names, nobody changes one. \
-              Deleting stays free",
+        why: "protects the roles of single grants from everybody else: nobody may create a role with such a name or \
+              change one. Everybody may still delete them",
         who: others,
         operations: WRITES,
         resources: &["roles"],
@@ -138,20 +139,20 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
             (
                 "variables.isLeaving || !variables.isOurs".to_owned(),
                 format!(
-                    "only jitd makes roles named `jit-` and 16 letters, or with the labels `{MANAGED_BY}: {OURS}` or \
-                     `{HOST_LABEL}`; hint: take another name, and leave the labels out"
+                    "only jitd creates roles named `jit-` and 16 letters, or with the labels `{MANAGED_BY}: {OURS}` or \
+                     `{HOST_LABEL}`; hint: choose a different name, and omit the labels"
                 ),
             ),
             (
                 r#"variables.isLeaving || request.operation != "UPDATE" || !variables.wasOurs"#.to_owned(),
-                "this role is jitd's, and nobody changes it; hint: `jit-login revoke` ends the grant".to_owned(),
+                "this role belongs to jitd and must not be changed; hint: `jit-login revoke` ends the grant".to_owned(),
             ),
         ],
     };
     [bindings, roles, deletions, guard, guard_of_roles].iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
-/// A namespaced request knows the labels of its namespace; only then is this looked at.
+/// The labels of the request's namespace. Evaluated only for namespaced requests, which have one.
 const NAMESPACE_LABELS: &str = "namespaceObject.metadata.?labels.orValue({})";
 
 fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
@@ -165,7 +166,7 @@ fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
             quoted(OBJECT),
             quoted(SUBJECT)
         ),
-        "a grant's binding has one subject: the group of that grant, named like the binding".to_owned(),
+        "a grant's binding must have one subject: the group of that grant, named like the binding".to_owned(),
     ));
     validations.push((
         format!(
@@ -174,8 +175,8 @@ fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
             binding_in_cluster(reaches)
         ),
         format!(
-            "no rule of the policy on `{host}` gives this role in this place; hint: if the policy has changed, \
-             apply what `jitd manifest` prints"
+            "no rule of the policy on `{host}` allows this role here; hint: if the policy has changed, apply the output \
+             of `jitd manifest`"
         ),
     ));
     validations
@@ -186,8 +187,8 @@ fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
     validations.push((
         format!("request.resource.resource == \"roles\" && {}", where_roles_are_made(reaches)),
         format!(
-            "no rule of the policy on `{host}` lets a grant own a role in this place, and a ClusterRole is never jitd's \
-             to make; hint: if the policy has changed, apply what `jitd manifest` prints"
+            "no rule of the policy on `{host}` lets a grant own a role here, and jitd never creates a ClusterRole; hint: \
+             if the policy has changed, apply the output of `jitd manifest`"
         ),
     ));
     validations.push((
@@ -199,17 +200,18 @@ fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
             quoted(USER),
             quoted(SUBJECT)
         ),
-        format!("a grant's role has the annotations `{GRANT}` and `{USER}`"),
+        format!("a grant's role must have the annotations `{GRANT}` and `{USER}`"),
     ));
     validations
 }
 
-/// Also what somebody took the labels off, for access has to end all the same; never what carries another host's.
+/// Objects without our labels may be deleted too: somebody may have removed the labels, and access has to end all the
+/// same. Objects with the label of another host may not.
 fn deletions_of(host: &str) -> Vec<(String, String)> {
     vec![
         (
             format!("oldObject.metadata.name.matches({})", name()),
-            "jitd deletes nothing but what is named `jit-` and the 16 letters of a grant".to_owned(),
+            "jitd may delete only objects named `jit-` and the 16 letters of a grant".to_owned(),
         ),
         (
             format!(
@@ -217,7 +219,7 @@ fn deletions_of(host: &str) -> Vec<(String, String)> {
                 quoted(HOST_LABEL),
                 host = quoted(host)
             ),
-            format!("the label `{HOST_LABEL}` says that this is another host's, and not of `{host}`"),
+            format!("the label `{HOST_LABEL}` says that this object belongs to another host, not to `{host}`"),
         ),
     ]
 }
@@ -226,11 +228,11 @@ fn common(host: &str, what: &str) -> Vec<(String, String)> {
     vec![
         (
             r#"request.operation == "CREATE""#.to_owned(),
-            format!("jitd never changes a {what}; it makes one for a grant and deletes it"),
+            format!("jitd never changes a {what}; it creates one for a grant and deletes it"),
         ),
         (
             format!("object.metadata.name.matches({})", name()),
-            format!("a grant's {what} is named `jit-` and the 16 letters of the grant"),
+            format!("a grant's {what} must be named `jit-` and the 16 letters of the grant"),
         ),
         (
             [(MANAGED_BY, OURS), (HOST_LABEL, host)]
@@ -238,12 +240,12 @@ fn common(host: &str, what: &str) -> Vec<(String, String)> {
                     format!("object.metadata.?labels[?{}].orValue(\"\") == {}", quoted(key), quoted(value))
                 })
                 .join(" && "),
-            format!("a grant's {what} has the labels `{MANAGED_BY}: {OURS}` and `{HOST_LABEL}: {host}`"),
+            format!("a grant's {what} must have the labels `{MANAGED_BY}: {OURS}` and `{HOST_LABEL}: {host}`"),
         ),
     ]
 }
 
-/// Whether an object carries a label of jitd's.
+/// Whether an object has a label of jitd.
 fn marked(of: &str) -> String {
     format!(
         "({of}.metadata.?labels[?{}].orValue(\"\") == {} || {of}.metadata.?labels[?{}].hasValue())",
@@ -253,18 +255,19 @@ fn marked(of: &str) -> String {
     )
 }
 
-/// Whether a role is, or would be taken for, one that a grant owns. Also by its name alone: who deleted one could
-/// otherwise make another in its place, and the grant's binding would give that.
+/// Whether a role is one that a grant owns, or would be mistaken for one. The name alone is enough: otherwise somebody
+/// could delete a grant's role and create another in its place, and the grant's binding would grant that.
 fn is_grants_role(of: &str) -> String {
     format!("({of}.metadata.name.matches({}) || {})", name(), marked(of))
 }
 
-/// What the guard knows of a binding, as it is to be and as it was.
+/// The guard's variables about a binding, before and after the change.
 fn guarded() -> Vec<(&'static str, String)> {
     let (ours, daemon) = (quoted(SUBJECT), quoted(DAEMON));
     let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith({ours}))");
     let own = |of: &str| format!("{of}.subjects[0].name.replace({daemon}, \"jitd-\", 1)");
-    // What the manifest of some host binds to its own daemon. The name says the host, so several have room.
+    // The bindings that some host's manifest has for its own daemon. The name contains the host, so several hosts can
+    // share a cluster.
     let installed = |of: &str| {
         format!(
             "{of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
@@ -292,7 +295,7 @@ fn guarded() -> Vec<(&'static str, String)> {
         ("isInstalled", installed("object")),
         ("wasOurs", format!("{} || {}", names("oldObject"), marked("oldObject"))),
         ("wasInstalled", installed("oldObject")),
-        // The garbage collector takes its finalizers off by an update; so may whoever frees one that hangs.
+        // The garbage collector removes its finalizers by an update; a person who frees a stuck binding may do so too.
         (
             "isLeaving",
             "request.operation == \"UPDATE\" && has(oldObject.metadata.deletionTimestamp) && object.?subjects.orValue([]) == \
@@ -309,15 +312,15 @@ struct Policy {
     who: String,
     operations: &'static [&'static str],
     resources: &'static [&'static str],
-    /// Name and expression; a later one may use those before it.
+    /// Names and expressions; each may use those before it.
     variables: Vec<(&'static str, String)>,
-    /// Expression, and what is said when it is false.
+    /// Expressions, each with the message if it is false.
     validations: Vec<(String, String)>,
 }
 
 impl Policy {
-    /// The policy and its binding, with every default of the API server written out, so that what stands in
-    /// a cluster can be compared with it.
+    /// The policy and its binding, with every default of the API server spelled out, so that they can be compared with
+    /// the objects in a cluster.
     fn objects(&self, host: &str) -> [Object; 2] {
         let kind = "ValidatingAdmissionPolicy";
         let variables = self.variables.iter().map(|(name, is)| json!({ "name": name, "expression": is }));
@@ -339,7 +342,7 @@ impl Policy {
             "matchConditions": [{ "name": "who", "expression": self.who }],
             "validations": validations.collect::<Vec<Value>>(),
         });
-        // An empty list is stored as none, and kubectl would tell that as a difference each time.
+        // The API server drops an empty list, and `kubectl diff` would report that every time.
         if let (false, Some(policy)) = (self.variables.is_empty(), policy.as_object_mut()) {
             policy.insert("variables".to_owned(), variables.collect());
         }
@@ -347,7 +350,7 @@ impl Policy {
         [
             document(self.why, ADMISSION, kind, &self.name, host, json!({ "spec": policy })),
             document(
-                "puts the policy above in force",
+                "puts the policy above into effect",
                 ADMISSION,
                 &format!("{kind}Binding"),
                 &self.name,

@@ -1,9 +1,9 @@
-//! What an administrator applies to a cluster so that the daemon can do its work there, and no more than
-//! the policy gives: its rights in RBAC, among them what it may hand on in exact rules, and the admission policies that
-//! are the second wall.
+//! The objects that an administrator applies to a cluster so that the daemon can do its work there, and no more than
+//! the policy allows: its RBAC rights, including those that it may grant as exact rules, and the admission policies
+//! that are the second line of defence.
 //!
-//! Printed by `jitd manifest` and compared by `check` with what stands in the cluster; nothing here is sent,
-//! and nothing here may give the daemon a right that no rule of the policy needs.
+//! `jitd manifest` prints them, and `check` compares them with the cluster; nothing here is sent. Nothing here may give
+//! the daemon a right that no rule of the policy needs.
 
 mod ceiling;
 mod fence;
@@ -19,14 +19,14 @@ use crate::grant::request::{ClusterName, Namespace, RoleRef};
 pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_roles_name};
 pub use self::place::{Place, Reach};
 
-/// One object to be applied.
+/// One object to apply.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     why: String,
     value: Value,
 }
 
-/// What the rules of the policy give in `cluster`.
+/// What the rules of the policy allow in `cluster`.
 #[must_use]
 pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
     let rules = policy.reach(cluster).into_iter();
@@ -43,16 +43,16 @@ pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
         .collect()
 }
 
-/// Everything that has to stand in `cluster`, the ClusterRole first.
+/// All objects that have to exist in `cluster`; the daemon's ClusterRole comes first.
 #[must_use]
 pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object> {
     let reaches = reaches(policy, cluster);
-    let walls = fence(host, &reaches);
+    let policies = fence(host, &reaches);
     let ceilings = ceiling::roles(host, &reaches);
-    let rights = rights(&policy.roles(cluster), host, &reaches, &ceilings, &walls);
+    let rights = rights(&policy.roles(cluster), host, &reaches, &ceilings, &policies);
     let name = own_name(host);
-    let why = "what the daemon needs: bindings to make and remove, the question whether they work, and `bind` on the \
-               policy's roles by their names";
+    let why = "what the daemon needs: creating and deleting bindings, access reviews to check that they work, and `bind` \
+               on the policy's roles by name";
     let mut objects = vec![
         document(
             &ceiling::hint(&reaches).map_or_else(|| why.to_owned(), |hint| format!("{why}\n# {hint}")),
@@ -63,7 +63,7 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object
             json!({ "rules": rights }),
         ),
         document(
-            "gives it to the name in the daemon's own certificate, which lives minutes",
+            "grants it to the user in the daemon's own certificate, which is valid for minutes",
             RBAC_V1,
             "ClusterRoleBinding",
             &name,
@@ -78,14 +78,19 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object
     for reach in &reaches {
         add(&mut objects, reach.names().flat_map(|namespace| ceiling::bindings(host, reach, namespace)));
     }
-    objects.extend(walls);
+    objects.extend(policies);
     objects
 }
 
-/// What the daemon has to hold in those of `namespaces` that a glob or labels of the policy fit, and that
-/// [`objects`] can't know; each with the command that makes it.
+/// The bindings that the daemon needs in those of `namespaces` that a glob or labels of the policy match, which
+/// [`objects`] cannot know; each with the command that creates it.
 #[must_use]
-pub fn held_beside(policy: &Policy, cluster: &ClusterName, host: &str, namespaces: &Labels) -> Vec<(Object, String)> {
+pub fn matched_bindings(
+    policy: &Policy,
+    cluster: &ClusterName,
+    host: &str,
+    namespaces: &Labels,
+) -> Vec<(Object, String)> {
     let mut held = Vec::new();
     for (rule, reach) in policy.reach(cluster).iter().zip(reaches(policy, cluster)) {
         let fits = |namespace: &&Namespace| rule.is_for(namespace, namespaces);
@@ -103,13 +108,13 @@ pub fn held_beside(policy: &Policy, cluster: &ClusterName, host: &str, namespace
         .collect()
 }
 
-/// Whether the daemon makes roles in namespaces that only the cluster knows, so that [`held_beside`] matters.
+/// Whether the daemon creates roles in namespaces that only the cluster knows, so that [`matched_bindings`] matters.
 #[must_use]
 pub fn is_open(reaches: &[Reach]) -> bool {
     reaches.iter().any(|reach| reach.makes_roles && reach.is_open())
 }
 
-/// Two rules may need the same.
+/// Adds objects without duplicates, because two rules may need the same one.
 fn add(objects: &mut Vec<Object>, more: impl Iterator<Item = Object>) {
     for object in more {
         if !objects.contains(&object) {
@@ -118,10 +123,10 @@ fn add(objects: &mut Vec<Object>, more: impl Iterator<Item = Object>) {
     }
 }
 
-/// The objects as YAML documents, above each a comment that says why it is there.
+/// The objects as YAML documents, each preceded by a comment that says what it is for.
 #[must_use]
 pub fn printed(objects: &[Object]) -> String {
-    // Maps, lists and strings always serialise.
+    // Maps, lists and strings always serialize.
     let yaml = |value: &Value| serde_saphyr::to_string(value).unwrap_or_default();
     objects.iter().map(|object| format!("---\n# {}\n{}", object.why, yaml(&object.value))).collect()
 }
@@ -130,26 +135,26 @@ pub fn printed(objects: &[Object]) -> String {
 ///
 /// Creating a binding needs `bind` on its role
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping>).
-fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object], walls: &[Object]) -> Vec<Value> {
-    // To find where globs and labels fit, for `jitd check --cluster`.
+fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object], policies: &[Object]) -> Vec<Value> {
+    // `jitd check --cluster` lists the namespaces that globs and labels match.
     let namespaces: &[&str] = if is_open(reaches) { &["get", "list"] } else { &["get"] };
     let mut rules = vec![
         json!({ "apiGroups": [RBAC_GROUP], "resources": ["rolebindings", "clusterrolebindings"], "verbs": ["create", "get", "list", "delete"] }),
         json!({ "apiGroups": ["authorization.k8s.io"], "resources": ["subjectaccessreviews"], "verbs": ["create"] }),
-        // What everybody has whom no administrator took `system:basic-user` and `system:public-info-viewer` away from.
+        // Every user has these, unless an administrator removed `system:basic-user` or `system:public-info-viewer`.
         json!({ "apiGroups": ["authorization.k8s.io"], "resources": ["selfsubjectaccessreviews"], "verbs": ["create"] }),
         json!({ "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"], "verbs": ["create"] }),
         json!({ "nonResourceURLs": ["/version"], "verbs": ["get"] }),
         json!({ "apiGroups": [""], "resources": ["namespaces"], "verbs": namespaces }),
     ];
-    // RBAC can't limit the name of what is created. What such a role may hold is limited by what the daemon holds
-    // itself (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update).
+    // RBAC cannot limit the name of a new object. A role can contain no rights that its creator does not hold
+    // (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update).
     if reaches.iter().any(|reach| reach.makes_roles) {
         rules.push(
             json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }),
         );
     }
-    // Without a name a rule would hold for every role, so a kind that the policy does not use gets none.
+    // A rule without names would apply to every role, so a kind that the policy does not use gets no rule.
     for (resource, kind) in [("clusterroles", "ClusterRole"), ("roles", "Role")] {
         let names: Vec<&str> =
             roles.iter().filter(|role| role.kind() == kind).map(|role| role.name().as_str()).collect();
@@ -157,11 +162,11 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
             rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": [resource], "resourceNames": names, "verbs": ["get", "bind"] }));
         }
     }
-    // For `jitd check --cluster`, which compares them.
+    // `jitd check --cluster` reads and compares these.
     let own = own_name(host);
     let compared: Vec<&str> = std::iter::once(own.as_str()).chain(ceilings.iter().map(Object::name)).collect();
     rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": compared, "verbs": ["get"] }));
-    let mut names: Vec<&str> = walls.iter().map(Object::name).collect();
+    let mut names: Vec<&str> = policies.iter().map(Object::name).collect();
     names.dedup();
     rules.push(json!({
         "apiGroups": ["admissionregistration.k8s.io"],
@@ -178,7 +183,7 @@ fn own_name(host: &str) -> String {
 
 const RBAC_V1: &str = "rbac.authorization.k8s.io/v1";
 
-/// The labels are for people, and others than those of a grant's binding, so that the sweep passes by.
+/// An object. Its labels are for people; they differ from those of a grant's binding, so that the sweep ignores it.
 fn document(why: &str, version: &str, kind: &str, name: &str, host: &str, rest: Value) -> Object {
     let labels = json!({ "app.kubernetes.io/name": "jitd", "app.kubernetes.io/instance": host });
     let mut value = json!({ "apiVersion": version, "kind": kind, "metadata": { "name": name, "labels": labels } });
@@ -196,25 +201,25 @@ impl Object {
         self
     }
 
-    /// Its kind.
+    /// The kind.
     #[must_use]
     pub fn kind(&self) -> &str {
         self.text("/kind")
     }
 
-    /// Its name.
+    /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
         self.text("/metadata/name")
     }
 
-    /// Its namespace, if it is in one.
+    /// The namespace, if it has one.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
         self.value.pointer("/metadata/namespace").and_then(Value::as_str)
     }
 
-    /// The path of the collection that it is in, for example
+    /// The API path of its collection, for example
     /// `/apis/rbac.authorization.k8s.io/v1/namespaces/payments/rolebindings`.
     #[must_use]
     pub fn collection_path(&self) -> String {

@@ -1,14 +1,14 @@
-//! Where a rule of the policy reaches, as an admission policy's CEL says it: exact names, globs, and
-//! selectors of the namespace's labels.
+//! The places that a rule of the policy covers, as CEL expressions for an admission policy: names, globs, and selectors
+//! of namespace labels.
 //!
-//! Pure text; it must never let a word of the policy become code, so each is written as a quoted string.
-//! `fence` puts the expressions together.
+//! A word of the policy must never become code, so each is written as a quoted string. `fence` combines the
+//! expressions.
 
 use crate::grant::policy::{NamespacePattern, Requirement};
 use crate::grant::request::{Namespace, RoleRef};
 use crate::rbac::role::Rule;
 
-/// What one rule gives in one cluster: each of the roles in each of the places.
+/// What one rule allows in one cluster: each of the roles in each of the places.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reach {
     /// The rule's name.
@@ -17,18 +17,18 @@ pub struct Reach {
     pub roles: Vec<RoleRef>,
     /// The namespaces.
     pub places: Vec<Place>,
-    /// Whether it also gives the roles in the whole cluster.
+    /// Whether it also allows the roles in the whole cluster.
     pub cluster_wide: bool,
-    /// What exact rules may be made of.
+    /// The ceiling for exact rules.
     pub ceiling: Vec<Rule>,
-    /// Whether a role may be cut down to some of its rules.
+    /// Whether an approver may narrow a role to some of its rules.
     pub narrow: bool,
-    /// Whether a grant may own a role, by one of these two.
+    /// Whether a grant may own a role, because of either of these two.
     pub makes_roles: bool,
 }
 
 impl Reach {
-    /// Its namespaces that have a name here.
+    /// The namespaces that the rule names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Namespace> {
         self.places.iter().filter_map(|place| match place {
             Place::Name(name) => Some(name),
@@ -36,7 +36,7 @@ impl Reach {
         })
     }
 
-    /// Whether it has namespaces that only the cluster knows.
+    /// Whether some of its namespaces are known only to the cluster.
     pub(super) fn is_open(&self) -> bool {
         self.names().count() < self.places.len()
     }
@@ -47,9 +47,9 @@ impl Reach {
 pub enum Place {
     /// The namespace of this name.
     Name(Namespace),
-    /// Every namespace whose name fits: `*` stands for any characters, `?` for one.
+    /// Every namespace whose name matches: `*` stands for any characters, `?` for exactly one.
     Glob(String),
-    /// Every namespace whose labels meet all of these.
+    /// Every namespace whose labels meet all of these requirements.
     Labels(Vec<Requirement>),
 }
 
@@ -63,8 +63,8 @@ impl From<&NamespacePattern> for Place {
     }
 }
 
-/// Whether a binding that is made in a namespace is within one of the reaches. A role that is named like its
-/// binding is one that a grant owns.
+/// An expression: whether a new RoleBinding is within one of the reaches. A Role named like its binding is one that a
+/// grant owns.
 pub(super) fn binding_in_namespace(reaches: &[Reach]) -> String {
     let own = format!(
         "(object.roleRef.kind == \"Role\" && object.roleRef.name == object.metadata.name && {})",
@@ -75,12 +75,12 @@ pub(super) fn binding_in_namespace(reaches: &[Reach]) -> String {
     any(given.chain([own]))
 }
 
-/// Whether a binding that is made in the whole cluster is within one of the reaches.
+/// An expression: whether a new ClusterRoleBinding is within one of the reaches.
 pub(super) fn binding_in_cluster(reaches: &[Reach]) -> String {
     any(reaches.iter().filter(|reach| reach.cluster_wide).map(|reach| role(&reach.roles, &["ClusterRole"])))
 }
 
-/// Whether the namespace of the request is one in which a grant may own a role.
+/// An expression: whether a grant may own a role in the namespace of the request.
 pub(super) fn where_roles_are_made(reaches: &[Reach]) -> String {
     any(reaches.iter().filter(|reach| reach.makes_roles).map(places))
 }
@@ -118,7 +118,7 @@ fn cel(requirement: &Requirement) -> String {
     }
 }
 
-/// As an RE2 expression for the whole name (<https://github.com/google/re2/wiki/Syntax>).
+/// The glob as an RE2 expression for the whole name (<https://github.com/google/re2/wiki/Syntax>).
 fn pattern(glob: &str) -> String {
     let inner: String = glob
         .chars()
@@ -131,12 +131,12 @@ fn pattern(glob: &str) -> String {
     format!("^{inner}$")
 }
 
-/// True when one of them is; nothing is true of none.
+/// True if one of the terms is; false if there are none.
 fn any(terms: impl Iterator<Item = String>) -> String {
     joined(terms, " || ", "false")
 }
 
-/// True when all of them are. No requirement is no selector, and so fits nothing.
+/// True if all of the terms are; false if there are none, because a selector without requirements matches nothing.
 fn all(terms: impl Iterator<Item = String>) -> String {
     joined(terms, " && ", "false")
 }
@@ -154,7 +154,7 @@ pub(super) fn list<T: AsRef<str>>(words: &[T]) -> String {
     format!("[{}]", words.iter().map(|word| quoted(word.as_ref())).collect::<Vec<_>>().join(", "))
 }
 
-/// A CEL string. JSON's escapes are all among CEL's
+/// A CEL string literal. CEL supports all of JSON's escapes
 /// (<https://github.com/google/cel-spec/blob/master/doc/langdef.md#string-and-bytes-values>).
 pub(super) fn quoted(word: &str) -> String {
     serde_json::Value::from(word).to_string()
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_given_is_false_and_not_an_empty_expression() {
+    fn an_empty_reach_is_false_and_not_an_empty_expression() {
         assert_eq!(binding_in_cluster(&[]), "false");
         assert_eq!(where_roles_are_made(&[reach(&["view"], vec![], true)]), "false");
         assert_eq!(binding_in_cluster(&[reach(&["role/local"], vec![], true)]), "false");
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn each_role_stays_with_the_places_of_its_own_rule() {
+    fn each_role_is_allowed_only_in_the_places_of_its_own_rule() {
         let wide = reach(&["nodes"], vec![], true);
         let whole = reach(&["edit"], vec![Place::Name("whole".parse().unwrap())], false);
         let local =
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_the_policy_stay_words() {
+    fn words_of_the_policy_never_become_code() {
         assert_eq!(quoted(r#"a"||true||""#), r#""a\"||true||\"""#);
         let place = Place::Labels(vec![Requirement::In("a\"]".into(), vec!["b\"".into()])]);
         let written = places(&reach(&["view"], vec![place], false));
