@@ -1,7 +1,7 @@
-//! What must be refused, tried without being done: a binding that RBAC stops, and a binding, a role and a deletion that
-//! only the admission policies stop.
+//! Tries what must be refused: a binding that RBAC forbids, and a binding, a role and a deletion that only the
+//! admission policies deny.
 //!
-//! Each try is a dry run and stores nothing. `check` calls it.
+//! Each attempt is a dry run and stores nothing. `check` calls it.
 
 use std::time::Duration;
 
@@ -23,15 +23,19 @@ impl Check<'_> {
         let (Some(namespace), Ok(role), Ok(nobody)) =
             (self.some_namespace(reaches).await?, "cluster-admin".parse(), TRIED.parse())
         else {
-            self.fault("wall", "there is no namespace to try a binding in", "give a rule for this cluster a namespace");
+            self.fault(
+                "admission",
+                "no namespace exists to try a binding in",
+                "add a namespace to a rule for this cluster",
+            );
             return Ok(());
         };
         let mut attempt = Binding::new(GrantId::from_random([0; 10]), nobody, Some(namespace), role);
         if !given.contains(&&attempt.role) {
             match self.cluster.would_bind(&attempt).await {
-                Err(ClusterError::Forbidden { .. }) => self.ok("wall", "binding `cluster-admin` is refused"),
-                Err(error) => self.failed("wall", &error),
-                Ok(()) => self.fault("wall", "binding `cluster-admin` is not refused", APPLY),
+                Err(ClusterError::Forbidden { .. }) => self.ok("admission", "binding `cluster-admin` is refused"),
+                Err(error) => self.failed("admission", &error),
+                Ok(()) => self.fault("admission", "binding `cluster-admin` is not refused", APPLY),
             }
         }
         let makes_roles = reaches.iter().any(|reach| reach.makes_roles);
@@ -43,25 +47,25 @@ impl Check<'_> {
         } else if !makes_roles {
             self.tell(
                 Verdict::Warning,
-                "wall",
-                "the policy gives no role here, so the fence can't be tried",
-                Some("write a rule for this cluster"),
+                "admission",
+                "the policy allows no role here, so the admission policies cannot be tested",
+                Some("add a rule for this cluster"),
             );
         }
         if makes_roles {
             attempt.name = TRIED.to_owned();
             let tried = until_refused(|| self.cluster.would_make_role(&attempt, &[])).await;
-            self.refused_by("making a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
+            self.refused_by("creating a role that no grant owns", &manifest::fence_of_roles_name(host), tried);
         }
-        // The one binding that is there in any case, and no grant's: what the daemon has its rights by.
+        // This binding exists in any case and belongs to no grant: it gives the daemon its own rights.
         if let Some(own) = objects.iter().find(|object| object.kind() == "ClusterRoleBinding") {
             let path = own.collection_path();
             match until_refused(|| self.cluster.would_delete(&path, own.name())).await {
-                // That it is missing was told of the object itself.
+                // The check of the object itself has already reported that it is missing.
                 Err(ClusterError::NotFound { .. }) => {}
                 tried => {
                     let fence = manifest::fence_of_deletions_name(host);
-                    self.refused_by("deleting a binding that is no grant's", &fence, tried);
+                    self.refused_by("deleting a binding that belongs to no grant", &fence, tried);
                 }
             }
         }
@@ -71,18 +75,18 @@ impl Check<'_> {
     fn refused_by(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
         match tried {
             Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
-                self.ok("wall", format!("{found} is refused by `{fence}`"));
+                self.ok("admission", format!("{found} is refused by `{fence}`"));
             }
             Err(ClusterError::Forbidden { why, .. }) => {
                 let why: String = why.chars().take(300).flat_map(char::escape_default).collect();
-                self.fault("wall", format!("{found} is refused, but not by `{fence}`: {why}"), APPLY);
+                self.fault("admission", format!("{found} is refused, but not by `{fence}`: {why}"), APPLY);
             }
-            Err(error) => self.failed("wall", &error),
-            Ok(()) => self.fault("wall", format!("{found} is not refused"), APPLY),
+            Err(error) => self.failed("admission", &error),
+            Ok(()) => self.fault("admission", format!("{found} is not refused"), APPLY),
         }
     }
 
-    /// A namespace that is there: one of the policy's, else the one that every cluster has.
+    /// A namespace that exists: one that the policy names, otherwise `default`, which every cluster has.
     async fn some_namespace(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
         for namespace in reaches.iter().flat_map(Reach::names) {
             if self.cluster.namespace(namespace).await?.is_some() {
@@ -93,8 +97,8 @@ impl Check<'_> {
     }
 }
 
-/// Tries again while it is not refused: an admission policy takes effect a moment after it was applied, and the check
-/// is what people run next.
+/// Tries again until it is refused: an admission policy takes effect a moment after it is applied, and people run the
+/// check right after that.
 async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
     attempt: impl Fn() -> F,
 ) -> Result<(), ClusterError> {
@@ -105,9 +109,9 @@ async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
     attempt().await
 }
 
-/// How often something that must be refused is tried before it counts as let through, and the pause between.
+/// How often an action is tried before it counts as not refused, and the pause between attempts.
 const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(500);
 
-/// Names what is tried and must be refused; no grant and no person has it.
+/// The name in attempts that must be refused; no grant and no person has it.
 const TRIED: &str = "tried-by-jitd-check";

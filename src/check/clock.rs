@@ -1,18 +1,18 @@
-//! How far this host's clock and the API server's are apart.
+//! Compares this host's clock with the API server's.
 //!
-//! Certificates are valid by the API server's clock, so a difference is a finding. It must never set a clock. The check
-//! and the proof of trust ask it.
+//! The API server checks certificates by its own clock, so a difference is a finding. It must never set a clock.
+//! `check` and `proof` call it.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Check, Verdict};
 
-/// A request takes no longer, so less than this is nothing to speak of.
+/// A request takes no longer, so a smaller difference is not reported.
 const CLOCK_WARNING: SignedDuration = SignedDuration::from_secs(2);
-/// A certificate begins half a minute before it is signed; to a clock further behind it is not valid yet.
+/// Certificates are valid from half a minute before they are signed; to a clock further behind they are not valid yet.
 const CLOCK_FAULT: SignedDuration = SignedDuration::from_secs(30);
 
-pub(super) const CLOCK_HINT: &str = "certificates are valid by the API server's clock: set both by NTP";
+pub(super) const CLOCK_HINT: &str = "the API server checks certificates by its own clock; synchronize both with NTP";
 
 impl Check<'_> {
     pub(super) fn clock(&mut self, server: Option<Timestamp>, before: Timestamp, after: Timestamp) {
@@ -20,12 +20,12 @@ impl Check<'_> {
             return self.tell(
                 Verdict::Warning,
                 "clock",
-                "the API server does not tell its clock",
-                Some("look for a proxy in between that takes the header `Date` away"),
+                "the API server's answer has no `Date` header, so its clock is unknown",
+                Some("look for a proxy that removes the header"),
             );
         };
         let apart = apart(server, before, after);
-        let found = format!("{} s between this host and the API server", apart.as_secs());
+        let found = format!("this host and the API server differ by {} s", apart.as_secs());
         match verdict_of(apart) {
             Verdict::Ok => self.ok("clock", found),
             worse => self.tell(worse, "clock", found, Some(CLOCK_HINT)),
@@ -33,7 +33,8 @@ impl Check<'_> {
     }
 }
 
-/// How far the clocks are apart at least: the server's was read between our two, and it tells whole seconds.
+/// The smallest possible difference between the clocks: the server's clock was read between our two readings, in whole
+/// seconds.
 pub(super) fn apart(server: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
     let ahead = server.duration_since(after);
     let behind = before.duration_since(server) - SignedDuration::from_secs(1);
@@ -52,10 +53,10 @@ pub(super) fn verdict_of(apart: SignedDuration) -> Verdict {
 mod tests {
     use super::*;
 
-    /// Warned of above two seconds, a fault above thirty, whichever clock is ahead; the second that the
-    /// header cuts off counts for neither.
+    /// A warning above two seconds, a fault above thirty, whichever clock is ahead. The fraction of a second that the
+    /// header lacks is allowed for.
     #[test]
-    fn clocks_that_are_apart_are_told() {
+    fn a_clock_difference_is_reported() {
         let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
         for (server, expected) in [
             (0, Verdict::Ok),
@@ -70,6 +71,6 @@ mod tests {
         ] {
             assert_eq!(verdict_of(apart(at(server), at(0), at(0))), expected, "{server}");
         }
-        assert_eq!(verdict_of(apart(at(20), at(0), at(40))), Verdict::Ok, "a slow answer is no difference");
+        assert_eq!(verdict_of(apart(at(20), at(0), at(40))), Verdict::Ok, "a slow answer is not a difference");
     }
 }

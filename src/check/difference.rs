@@ -1,20 +1,20 @@
-//! What tells an object in a cluster from the one that is wanted, in sentences.
+//! Describes the differences between an object in a cluster and the wanted one.
 //!
-//! Pure. It must never print another's words without escaping them. `objects` calls it.
+//! It does no I/O. It must never print text from the cluster without escaping it. `objects` calls it.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// What tells `there` from `wanted`, a sentence each; identity and status do not count, and neither does the
-/// order of a list, which the API server gives no meaning here.
-pub(super) fn differences(wanted: &Value, there: &Value) -> Vec<String> {
-    let mut found = Vec::new();
-    compare("", &effective(wanted), &effective(there), &mut found);
-    found
+/// The differences of `found` from `wanted`, one sentence each. Metadata and status do not count, nor does the order of
+/// lists, which has no meaning in these objects.
+pub(super) fn differences(wanted: &Value, found: &Value) -> Vec<String> {
+    let mut differences = Vec::new();
+    compare("", &effective(wanted), &effective(found), &mut differences);
+    differences
 }
 
-/// The part of an object that says what it does, in one canonical form.
+/// The part of an object that determines its effect, in canonical form.
 fn effective(object: &Value) -> Value {
     let mut object = object.clone();
     if let Some(fields) = object.as_object_mut() {
@@ -48,35 +48,35 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn compare(at: &str, wanted: &Value, there: &Value, found: &mut Vec<String>) {
-    match (wanted, there) {
-        (Value::Object(wanted), Value::Object(there)) => {
-            for key in wanted.keys().chain(there.keys()).collect::<BTreeSet<_>>() {
+fn compare(at: &str, wanted: &Value, found: &Value, differences: &mut Vec<String>) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            for key in wanted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {
                 let at = if at.is_empty() { key.clone() } else { format!("{at}.{key}") };
-                match (wanted.get(key), there.get(key)) {
-                    (Some(wanted), Some(there)) => compare(&at, wanted, there, found),
-                    (Some(wanted), None) => found.push(format!("`{at}` lacks {}", shown(wanted))),
-                    (None, Some(there)) => found.push(format!("`{at}` has {}", shown(there))),
+                match (wanted.get(key), found.get(key)) {
+                    (Some(wanted), Some(found)) => compare(&at, wanted, found, differences),
+                    (Some(wanted), None) => differences.push(format!("`{at}` lacks {}", shown(wanted))),
+                    (None, Some(found)) => differences.push(format!("`{at}` has {}", shown(found))),
                     (None, None) => {}
                 }
             }
         }
-        (Value::Array(wanted), Value::Array(there)) => {
-            for item in wanted.iter().filter(|item| !there.contains(item)) {
-                found.push(format!("`{at}` lacks {}", shown(item)));
+        (Value::Array(wanted), Value::Array(found)) => {
+            for item in wanted.iter().filter(|item| !found.contains(item)) {
+                differences.push(format!("`{at}` lacks {}", shown(item)));
             }
-            for item in there.iter().filter(|item| !wanted.contains(item)) {
-                found.push(format!("`{at}` has {}", shown(item)));
+            for item in found.iter().filter(|item| !wanted.contains(item)) {
+                differences.push(format!("`{at}` has {}", shown(item)));
             }
         }
-        (wanted, there) if wanted != there => {
-            found.push(format!("`{at}` is {} instead of {}", shown(there), shown(wanted)));
+        (wanted, found) if wanted != found => {
+            differences.push(format!("`{at}` is {} instead of {}", shown(found), shown(wanted)));
         }
         _ => {}
     }
 }
 
-/// The words may be another's, so they are escaped and cut.
+/// A value for a sentence: it may come from somebody else, so it is escaped and cut.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
     let cut: String = text
@@ -94,24 +94,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_server_adds_is_no_difference() {
+    fn fields_that_the_api_server_adds_are_not_differences() {
         let wanted = json!({
             "kind": "ClusterRole", "metadata": { "name": "a" }, "selector": {},
             "rules": [{ "verbs": ["get", "list"], "apiGroups": [""] }, { "verbs": ["bind"] }],
         });
-        let there = json!({
+        let found = json!({
             "metadata": { "name": "a", "uid": "u", "managedFields": [] }, "aggregationRule": null, "status": { "x": 1 },
             "rules": [{ "verbs": ["bind"] }, { "apiGroups": [""], "verbs": ["list", "get"], "resourceNames": [] }],
         });
-        assert_eq!(differences(&wanted, &there), Vec::<String>::new());
+        assert_eq!(differences(&wanted, &found), Vec::<String>::new());
     }
 
     #[test]
-    fn each_difference_is_told_with_its_place() {
+    fn each_difference_is_reported_with_its_path() {
         let wanted = json!({ "spec": { "mode": "Fail", "list": ["a", "b"], "gone": 1 } });
-        let there = json!({ "spec": { "mode": "Ignore\n", "list": ["b", "c"], "more": { "x": 1 } } });
+        let found = json!({ "spec": { "mode": "Ignore\n", "list": ["b", "c"], "more": { "x": 1 } } });
         assert_eq!(
-            differences(&wanted, &there),
+            differences(&wanted, &found),
             [
                 "`spec.gone` lacks 1",
                 "`spec.list` lacks \"a\"",

@@ -1,7 +1,8 @@
-//! Whether the grants that the policy gives would come to work: each of its roles is bound in each of its places, each role
-//! that a grant may own is made, and the question is asked that proves a grant.
+//! Whether the grants that the policy allows would work: it binds each role in each place of the policy, creates each
+//! role that a grant may own, and asks the question that proves a grant.
 //!
-//! What is made is a dry run and stores nothing. `check` calls it last: what was told before as missing is not tried.
+//! Each attempt is a dry run and stores nothing. `check` calls it last and skips what an earlier check reported as
+//! missing.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::hint::Hint;
 use crate::manifest;
 use crate::rbac::role::Rule;
 
-/// One thing to try, and how it is called.
+/// One thing to try.
 enum Attempt {
     Bind(Binding),
     MakeRole(Binding, Vec<Rule>),
@@ -24,7 +25,7 @@ enum Attempt {
 
 impl Check<'_> {
     pub(super) async fn grants(&mut self, policy: &Policy) -> Result<(), ClusterError> {
-        // Each would be refused for that, and was told of once.
+        // Each attempt would fail because of a missing right, which is already reported.
         if self.lacks_rights() {
             return Ok(());
         }
@@ -47,7 +48,7 @@ impl Check<'_> {
             self.fault("grants", format!("{more} more would be refused"), "see the first ones");
         }
         if refused.is_empty() {
-            self.ok("grants", format!("the cluster would take all {} that were tried", attempts.len()));
+            self.ok("grants", format!("the cluster would accept all {} that were tried", attempts.len()));
         }
         self.question(&attempts).await
     }
@@ -64,7 +65,7 @@ impl Check<'_> {
         };
         let why: String = error.to_string().chars().take(400).collect();
         let hint = match error {
-            // Its own fence refuses what the policy of the manifest before did not have.
+            // Our own admission policies deny it, because the applied manifest is older than the policy.
             ClusterError::Forbidden { why, .. } if why.contains(FENCE) => Some(APPLY.into()),
             ClusterError::Forbidden { .. } => Some(OBJECTS.into()),
             _ => error.hint(),
@@ -73,7 +74,8 @@ impl Check<'_> {
         self.tell(Verdict::Fault, "grants", found, hint.as_deref());
     }
 
-    /// What the policy gives, once each and in order, where there is such a namespace and nothing was found missing.
+    /// What the policy allows, sorted and without duplicates, in namespaces that exist and in which nothing was
+    /// reported as missing.
     async fn attempts(
         &self,
         policy: &Policy,
@@ -101,7 +103,7 @@ impl Check<'_> {
                     let binding = bind(Some(namespace), role);
                     attempts.insert((Some(namespace.clone()), role.to_string()), Attempt::Bind(binding));
                 }
-                if let (true, Some(role)) = (reach.makes_roles && !self.was_told(namespace), NOBODY.parse().ok()) {
+                if let (true, Some(role)) = (reach.makes_roles && !self.has_fault(namespace), NOBODY.parse().ok()) {
                     let attempt = Attempt::MakeRole(bind(Some(namespace), &role), reach.ceiling.clone());
                     attempts.insert((Some(namespace.clone()), format!("rules of {}", reach.rule)), attempt);
                 }
@@ -114,13 +116,13 @@ impl Check<'_> {
         Ok(attempts)
     }
 
-    /// Whether something that the daemon needs was found to be wrong in a namespace.
-    fn was_told(&self, namespace: &Namespace) -> bool {
+    /// Whether a fault was reported for a namespace.
+    fn has_fault(&self, namespace: &Namespace) -> bool {
         let place = format!(" in namespace {namespace}");
         self.findings.iter().any(|finding| finding.verdict == Verdict::Fault && finding.check.ends_with(&place))
     }
 
-    /// The question that proves that a grant works, and that it is over: asked of a grant that there is not.
+    /// Asks, for a grant that does not exist, the question that proves that a grant works and that it has ended.
     async fn question(
         &mut self,
         attempts: &BTreeMap<(Option<Namespace>, String), Attempt>,
@@ -134,8 +136,8 @@ impl Check<'_> {
             match self.cluster.ask(binding, &probe).await {
                 Ok(answer) if answer.is_allowed() => self.fault(
                     "grants",
-                    format!("the API server allows to {probe} without any grant"),
-                    "an authorizer beside RBAC allows it to everybody; no end of a grant could be proved",
+                    format!("the API server allows `{probe}` without any grant"),
+                    "an authorizer other than RBAC allows it to everybody, so the end of a grant could not be proved",
                 ),
                 Ok(_) => {}
                 Err(error) => self.failed("grants", &error),
@@ -146,14 +148,14 @@ impl Check<'_> {
     }
 }
 
-/// So many dry runs at a time: a policy of globs may reach thousands of namespaces.
+/// The limit for simultaneous dry runs: a policy with globs may cover thousands of namespaces.
 const AT_ONCE: usize = 8;
 
-/// So many refusals are told one by one.
+/// The limit for refusals that are listed one by one.
 const SHOWN: usize = 10;
 
-/// What our own admission policies have in their names.
+/// How the API server's message names our own admission policies.
 const FENCE: &str = "ValidatingAdmissionPolicy 'jitd-";
 
-/// Who holds what is tried, and no person is.
+/// The user in each attempt; no person has this name.
 const NOBODY: &str = "tried-by-jitd-check";

@@ -1,10 +1,10 @@
-//! What `jitd check --cluster` finds in one cluster: whether the authority is trusted there, whether the daemon has the
-//! rights that it needs and no others, and whether the admission policies around it are in place and refuse.
+//! What `jitd check --cluster` examines in one cluster: whether it trusts our authority, whether the daemon has the
+//! rights that it needs and no others, and whether the admission policies exist and take effect.
 //!
 //! ```text
 //!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission ─► grants
 //! ```
-//! It must never change a cluster: it reads, asks, and tries in dry runs. `jitd check` and `jitd doctor` print the
+//! It must never change a cluster: it only reads, asks, and does dry runs. `jitd check` and `jitd doctor` print the
 //! findings.
 
 mod admission;
@@ -29,14 +29,14 @@ use crate::manifest;
 
 pub use self::proof::prove;
 
-/// What one check found.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// The cluster's name in the configuration.
     pub cluster: String,
-    /// What was looked at, a word or an object's kind and name.
+    /// What was checked: a word, or an object's kind and name.
     pub check: String,
-    /// How it stands.
+    /// The result.
     pub verdict: Verdict,
     /// What was found.
     pub found: String,
@@ -45,17 +45,17 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// How bad a finding is.
+/// How serious a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// As it should be.
     Ok,
-    /// It works, and somebody should look at it.
+    /// It works, but somebody should look at it.
     Warning,
     /// It does not work, or not safely.
     Fault,
-    /// It could not be looked at.
+    /// It could not be checked.
     Skipped,
 }
 
@@ -71,30 +71,30 @@ impl std::fmt::Display for Verdict {
 }
 
 impl Finding {
-    /// Other programs on this host reach the cluster by a proxy, whose `variable` this is.
+    /// A warning that the environment variable `variable` names a proxy, which jitd does not use.
     #[must_use]
     pub fn proxy(cluster: &ClusterName, variable: &str) -> Self {
         Self {
             cluster: cluster.to_string(),
             check: "connection".to_owned(),
             verdict: Verdict::Warning,
-            found: format!("`{variable}` is set, and jitd connects without a proxy"),
-            hint: Some("this host needs a direct way to `server`".to_owned()),
+            found: format!("`{variable}` is set, but jitd connects without a proxy"),
+            hint: Some("this host needs a direct connection to `server`".to_owned()),
         }
     }
 
-    /// Something that is wrong with this cluster on this host.
+    /// A fault of this cluster's configuration on this host.
     #[must_use]
     pub fn fault(cluster: &ClusterName, check: &str, error: &impl Hint) -> Self {
         let (found, hint) = (error.to_string(), error.hint().map(Cow::into_owned));
         Self { cluster: cluster.to_string(), check: check.to_owned(), verdict: Verdict::Fault, found, hint }
     }
 
-    /// The daemon can't even try to reach this cluster.
+    /// A fault that keeps the daemon from even trying to reach this cluster.
     #[must_use]
     pub fn unusable(cluster: &ClusterName, error: &impl Hint) -> Self {
         let finding = Self::fault(cluster, "credential", error);
-        let hint = finding.hint.or_else(|| Some("`jitd doctor` tells what is missing on this host".to_owned()));
+        let hint = finding.hint.or_else(|| Some("`jitd doctor` shows what is missing on this host".to_owned()));
         Self { hint, ..finding }
     }
 }
@@ -107,13 +107,13 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Asks `cluster` everything, as the daemon of `host` under `policy`. `clock` is the host's.
+/// Runs all checks of `cluster`, as the daemon of `host` under `policy`. `clock` reads the host's clock.
 ///
-/// A question that can't be answered is a fault, and after one about the connection the rest is not asked.
+/// A check that fails is a fault; after a fault of the connection the other checks are not run.
 pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
     let mut check = Check { cluster, findings: Vec::new() };
     match check.all(policy, host, clock).await {
-        // It is one of the daemon's own rights: whatever can't be asked without it is not.
+        // One of the daemon's own rights is missing, so the checks that need it do not run.
         Err(error @ ClusterError::Forbidden { .. }) => check.failed(RIGHTS, &error),
         Err(error) => check.failed("connection", &error),
         Ok(()) => {}
@@ -125,8 +125,8 @@ pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -
 const RIGHTS: &str = "rights";
 
 const OBJECTS: &str =
-    "an admission policy, a webhook or a quota of the cluster objects: make room there for what jitd makes";
-const APPLY: &str = "apply what `jitd manifest` prints for this cluster";
+    "an admission policy, a webhook or a quota of the cluster denies it: adapt that for the objects of jitd";
+const APPLY: &str = "apply the output of `jitd manifest` for this cluster";
 
 struct Check<'a> {
     cluster: &'a Cluster,
@@ -154,7 +154,7 @@ impl Check<'_> {
 
     fn failed(&mut self, check: &str, error: &ClusterError) {
         let hint = match error {
-            // Where all rights are there it is none that is missing.
+            // If the daemon has all its rights, something other than RBAC denied the request.
             ClusterError::Forbidden { .. } if self.lacks_rights() => Some(APPLY.into()),
             ClusterError::Forbidden { .. } => Some(OBJECTS.into()),
             _ => error.hint(),
@@ -162,27 +162,27 @@ impl Check<'_> {
         self.tell(Verdict::Fault, check, error.to_string(), hint.as_deref());
     }
 
-    /// Whether a right of the manifest is missing, or none was asked about yet.
+    /// Whether a right of the manifest is missing, or the rights were not checked yet.
     fn lacks_rights(&self) -> bool {
-        let mut asked = self.findings.iter().filter(|finding| finding.check == RIGHTS).peekable();
-        asked.peek().is_none() || asked.any(|finding| finding.verdict != Verdict::Ok)
+        let mut checked = self.findings.iter().filter(|finding| finding.check == RIGHTS).peekable();
+        checked.peek().is_none() || checked.any(|finding| finding.verdict != Verdict::Ok)
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {
         let before = clock();
-        let told = match self.cluster.about().await {
+        let server = match self.cluster.about().await {
             Ok(about) => {
                 self.ok("version", format!("{} at {}", about.version, self.cluster.endpoint().server()));
                 about.clock
             }
-            // Where an administrator took away what everybody has.
+            // An administrator removed the right to read the version, which by default everybody has.
             Err(ClusterError::Forbidden { .. }) => {
-                self.fault("version", "the API server does not tell the daemon its version", APPLY);
+                self.fault("version", "the daemon may not read the API server's version", APPLY);
                 self.cluster.clock().await?
             }
             Err(error) => return Err(error),
         };
-        self.clock(told, before, clock());
+        self.clock(server, before, clock());
         self.trust(host).await?;
 
         let reaches = manifest::reaches(policy, self.cluster.name());
@@ -205,8 +205,8 @@ impl Check<'_> {
         } else {
             self.fault(
                 "trust",
-                format!("we are `{}` there, and the manifest is for `{expected}`", name.escape_default()),
-                "leave `kubeconfig` out of the cluster's entry, so that the daemon makes its own credential",
+                format!("the API server knows us as `{}`, but the manifest is for `{expected}`", name.escape_default()),
+                "remove `kubeconfig` from the cluster's entry, so that the daemon issues its own credential",
             );
         }
         Ok(())

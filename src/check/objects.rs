@@ -1,6 +1,6 @@
-//! Whether what stands in the cluster is what the manifest prints, and nothing more is bound to the daemon.
+//! Whether the objects in the cluster are those of the manifest, and whether the daemon has no other bindings.
 //!
-//! It must never mend anything: the hint says what an administrator applies. `check` calls it.
+//! It must never fix anything: the hint says what an administrator can apply. `check` calls it.
 
 use std::collections::BTreeSet;
 
@@ -14,18 +14,18 @@ use crate::grant::reconcile::people_named;
 use crate::manifest::{self, Object};
 
 impl Check<'_> {
-    /// Whether what stands in the cluster is what the manifest prints; `hint` is how that comes to be.
+    /// Compares an object in the cluster with the manifest; `hint` says how to create or correct it.
     pub(super) async fn object(&mut self, wanted: &Object, hint: &str) {
         let place = wanted.namespace().map_or_else(String::new, |name| format!(" in namespace {name}"));
         let check = format!("{} {}{place}", wanted.kind(), wanted.name());
         match self.cluster.object(&wanted.collection_path(), wanted.name()).await {
-            Ok(Some(there)) => {
-                let differences = differences(wanted.value(), &there);
+            Ok(Some(found)) => {
+                let differences = differences(wanted.value(), &found);
                 if differences.is_empty() {
-                    self.ok(&check, "is as the manifest has it");
+                    self.ok(&check, "matches the manifest");
                 }
                 for difference in differences {
-                    self.fault(&check, format!("is different: {difference}"), hint);
+                    self.fault(&check, format!("differs from the manifest: {difference}"), hint);
                 }
             }
             Ok(None) => match self.namespace_exists(wanted.namespace()).await {
@@ -33,8 +33,8 @@ impl Check<'_> {
                 Ok(false) => self.tell(
                     Verdict::Warning,
                     check,
-                    "there is no such namespace",
-                    Some("make it, and then the binding; until then requests for it are refused"),
+                    "the namespace does not exist",
+                    Some("create it, and then the binding; until then requests for it are refused"),
                 ),
                 Err(error) => self.failed(&check, &error),
             },
@@ -47,7 +47,7 @@ impl Check<'_> {
         Ok(self.cluster.namespace(&namespace).await?.is_some())
     }
 
-    /// Compares what the daemon holds in the namespaces that a glob or labels fit, and looks for bindings of the daemon
+    /// Compares the daemon's bindings in the namespaces that a glob or labels match, and reports bindings of the daemon
     /// that the policy does not need.
     pub(super) async fn daemon_bindings(
         &mut self,
@@ -57,13 +57,13 @@ impl Check<'_> {
     ) -> Result<(), ClusterError> {
         let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
         let place = |object: &Object| (object.namespace().map(str::to_owned), object.name().to_owned());
-        // By kind: a ceiling's ClusterRole and a binding of it in the whole cluster would have one name.
+        // Only bindings: a ceiling's ClusterRole and a ClusterRoleBinding of it would have the same name.
         let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
         known.extend(objects.iter().filter(is_binding).map(place));
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
-            for (wanted, command) in manifest::held_beside(policy, self.cluster.name(), host, &namespaces) {
-                self.object(&wanted, &format!("make it: `{command}`")).await;
+            for (wanted, command) in manifest::matched_bindings(policy, self.cluster.name(), host, &namespaces) {
+                self.object(&wanted, &format!("create it: `{command}`")).await;
                 known.insert(place(&wanted));
             }
         }
@@ -77,8 +77,10 @@ impl Check<'_> {
                 let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
                 self.fault(
                     "people",
-                    format!("{found}{place}: every certificate of `{person}` has that too, so they get nothing"),
-                    &format!("take it away: {}", found.deletion()),
+                    format!(
+                        "{found}{place}: every certificate of `{person}` has these rights too, so jitd grants them nothing"
+                    ),
+                    &format!("remove it: {}", found.deletion()),
                 );
             }
             if is_daemons(&found) && !known.contains(&(found.namespace.clone(), found.name.clone())) {
@@ -87,12 +89,12 @@ impl Check<'_> {
                 self.fault(
                     "excess",
                     format!("{found}{place}, which the policy does not need"),
-                    "delete that binding; it lets the daemon hold, and hand on, more than the policy gives",
+                    "delete that binding; it lets the daemon hold, and grant, more than the policy allows",
                 );
             }
         }
         if more == 0 {
-            self.ok("bindings", "nothing is bound to the daemon beside what the policy needs");
+            self.ok("bindings", "the daemon has no bindings beyond what the policy needs");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! The proof that an API server trusts an authority: a certificate without any right, used once.
+//! Proves that an API server trusts an authority, with a certificate that has no rights and is used once.
 //!
-//! It needs nothing that `jitd manifest` prints, so it can be asked for before that is applied; it changes nothing. The
-//! mains call it before the rest of the check.
+//! It works before the output of `jitd manifest` is applied, and changes nothing. The mains call it before the other
+//! checks.
 
 use std::path::Path;
 
@@ -13,18 +13,18 @@ use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 use crate::grant::names;
 use crate::hint::page;
 
-/// Proves that the API server trusts the authority in the folder `authority`: `probe` is connected with a certificate
-/// of its making that has no rights, for the user of [`names::probe`], and has to be just that there. Needs nothing that
-/// `jitd manifest` prints.
+/// Proves that the API server trusts the authority in the folder `authority`. `probe` must be connected with a
+/// certificate of that authority for the user [`names::probe`], who has no rights; the API server has to identify it as
+/// exactly that user. Works before the output of `jitd manifest` is applied.
 pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
     let mut check = Check { cluster: probe, findings: Vec::new() };
     let before = clock();
     let proved = match probe.identity().await {
         Ok(found) => check.is_nobody(&found, host).await,
         Err(ClusterError::Unauthorized { .. }) => check.untrusted(authority, before, clock).await,
-        // Whom it does not know it answers otherwise.
+        // The API server answers an unknown caller with another error.
         Err(ClusterError::Forbidden { .. }) => {
-            check.ok("authority", "it is trusted; in this cluster nobody may ask who a certificate is taken for");
+            check.ok("authority", "it is trusted; users of this cluster may not query their own identity");
             Ok(())
         }
         Err(error) => Err(error),
@@ -36,7 +36,8 @@ pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() ->
 }
 
 impl Check<'_> {
-    /// The API server refused the certificate. It does not say why, but its clock tells one of the two reasons.
+    /// The API server rejected the certificate. It does not say why, but its clock shows one of the two possible
+    /// reasons.
     async fn untrusted(
         &mut self,
         authority: &Path,
@@ -47,7 +48,7 @@ impl Check<'_> {
         match server.map(|server| apart(server, before, clock())) {
             Some(apart) if verdict_of(apart) == Verdict::Fault => self.fault(
                 "authority",
-                format!("the API server refuses a new certificate, and its clock is {} s from ours", apart.as_secs()),
+                format!("the API server rejects a new certificate, and its clock differs from ours by {} s", apart.as_secs()),
                 CLOCK_HINT,
             ),
             _ => self.fault(
@@ -63,19 +64,27 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Whether the holder of the certificate without rights is who the certificate says, in no group, without rights.
+    /// Whether the API server identifies the certificate's holder correctly, in no group and without rights.
     async fn is_nobody(&mut self, found: &UserInfo, host: &str) -> Result<(), ClusterError> {
         const PLAIN: &str =
-            "something in front of the API server changes who people are; jitd needs a plain kube-apiserver";
+            "something in front of the API server changes the identity of users; jitd needs a plain kube-apiserver";
         let (faults, expected) = (self.findings.len(), names::probe(host));
         if found.name != expected {
             let name = found.name.escape_default();
-            self.fault("authority", format!("a certificate for `{expected}` is taken for `{name}` there"), PLAIN);
+            self.fault(
+                "authority",
+                format!("the API server identifies a certificate for `{expected}` as `{name}`"),
+                PLAIN,
+            );
         }
         let groups: Vec<String> = found.groups.iter().map(|group| group.escape_default().to_string()).collect();
         if groups != ["system:authenticated"] {
             let groups = groups.join("`, `");
-            self.fault("authority", format!("a certificate without groups is in the groups `{groups}` there"), PLAIN);
+            self.fault(
+                "authority",
+                format!("the API server puts a certificate without groups into the groups `{groups}`"),
+                PLAIN,
+            );
         }
         let mut given = Vec::new();
         for (verb, group, resource) in WITHOUT_A_GRANT {
@@ -92,17 +101,17 @@ impl Check<'_> {
             self.tell(
                 Verdict::Warning,
                 "authority",
-                format!("whoever holds a certificate may {right}, without any grant"),
-                Some("take away what is bound to the group `system:authenticated` or to the user itself"),
+                format!("anybody with a certificate may {right}, without any grant"),
+                Some("remove that right from the group `system:authenticated`, or from the user itself"),
             );
         }
         if self.findings.len() == faults {
-            self.ok("authority", format!("it is trusted: `{expected}` is known, in no group and without rights"));
+            self.ok("authority", format!("it is trusted: `{expected}` is identified, in no group and without rights"));
         }
         Ok(())
     }
 }
 
-/// Verb, API group and resource of what nobody should have by a certificate alone.
+/// Verb, API group and resource of rights that nobody should have by a certificate alone.
 const WITHOUT_A_GRANT: [(&str, &str, &str); 4] =
     [("*", "*", "*"), ("get", "", "secrets"), ("list", "", "pods"), ("create", RBAC_GROUP, "rolebindings")];

@@ -1,7 +1,7 @@
-//! What the daemon may do in a cluster: each right that it needs, and none of those that would let it, or whoever
-//! stole its credential, out of its fence.
+//! The daemon's rights in a cluster: it must have each right that it needs, and none that would let it, or somebody who
+//! stole its credential, bypass the admission policies.
 //!
-//! Only asked about, never tried. `check` calls it.
+//! It only asks the API server; it never exercises a right. `check` calls it.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +15,9 @@ use crate::grant::policy::Policy;
 use crate::manifest::Object;
 
 impl Check<'_> {
-    /// Each right of the ClusterRole that the manifest prints.
+    /// Checks each right of the ClusterRole in the manifest.
     pub(super) async fn needed_permissions(&mut self, objects: &[Object]) -> Result<(), ClusterError> {
-        // The ceilings hold in single namespaces only; their bindings are compared.
+        // The ceilings apply only in single namespaces; the check of their bindings covers them.
         let own = objects.iter().take(1);
         let needed: Vec<Right> = own.flat_map(|object| rights(object.value())).collect();
         let mut missing = Vec::new();
@@ -26,36 +26,36 @@ impl Check<'_> {
                 missing.push(right);
             }
         }
-        // Who one is, and what one may do, everybody may ask in most clusters.
+        // In most clusters everybody may review their own identity and rights.
         let own: Vec<&Right> = needed.iter().filter(|right| !right.resource.starts_with("selfsubject")).collect();
         if own.iter().all(|right| missing.contains(right)) {
-            self.fault(RIGHTS, format!("the daemon may do none of the {} things it has to", own.len()), APPLY);
+            self.fault(RIGHTS, format!("the daemon has none of the {} permissions that it needs", own.len()), APPLY);
             return Ok(());
         }
         for right in &missing {
             self.fault(RIGHTS, format!("the daemon may not {right}"), APPLY);
         }
         if missing.is_empty() {
-            self.ok(RIGHTS, format!("the daemon may do each of the {} things it has to", needed.len()));
+            self.ok(RIGHTS, format!("the daemon has all {} permissions that it needs", needed.len()));
         }
         Ok(())
     }
 
-    /// What the daemon must not be able to do, whoever gave it the right.
+    /// Checks that the daemon has no excess permissions, from any source.
     pub(super) async fn excess_permissions(&mut self, policy: &Policy) -> Result<(), ClusterError> {
         let roles = policy.roles(self.cluster.name());
         let makes_roles = policy.makes_roles(self.cluster.name());
         let of_policy: BTreeSet<&str> = roles.iter().map(|role| role.name().as_str()).collect();
-        let (mut asked, mut excessive) = (0, false);
+        let (mut checked, mut excessive) = (0, false);
         for (verb, group, resource, name) in EXCESSIVE {
             let [verb, group, resource, name] = [verb, group, resource, name].map(|word| (*word).to_owned());
-            // A role that the policy gives is bound on purpose.
+            // The policy allows this role, so the daemon may bind it.
             if of_policy.contains(name.as_str())
                 || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles")
             {
                 continue;
             }
-            asked += 1;
+            checked += 1;
             let right = Right { verb, group, resource, name };
             if let Answer::Allowed { why } = self.cluster.may(&right).await? {
                 excessive = true;
@@ -63,19 +63,19 @@ impl Check<'_> {
                 self.fault(
                     "excess",
                     format!("the daemon may {right}: {why}"),
-                    "take that right away; `jitd manifest` prints all that the daemon needs",
+                    "remove that right; `jitd manifest` prints everything that the daemon needs",
                 );
             }
         }
         if !excessive {
-            self.ok("excess", format!("the daemon may do none of the {asked} things that it must not"));
+            self.ok("excess", format!("no excess permissions ({checked} checked)"));
         }
         Ok(())
     }
 }
 
-/// Verb, API group, resource and name of what would let the daemon, or whoever stole its credential, out of
-/// its fence. No name is every name.
+/// Verb, API group, resource and name of rights that would let the daemon, or somebody who stole its credential, bypass
+/// the admission policies. An empty name means every name.
 const EXCESSIVE: [(&str, &str, &str, &str); 35] = [
     ("*", "*", "*", ""),
     ("bind", RBAC_GROUP, "clusterroles", ""),
@@ -98,7 +98,7 @@ const EXCESSIVE: [(&str, &str, &str, &str); 35] = [
     ("impersonate", "", "users", ""),
     ("impersonate", "", "groups", ""),
     ("impersonate", "", "serviceaccounts", ""),
-    // Since 1.36 these do the same for one kind of request at a time.
+    // Constrained impersonation, since 1.36.
     ("impersonate:user-info", "authentication.k8s.io", "users", ""),
     ("get", "", "secrets", ""),
     ("list", "", "secrets", ""),
@@ -115,7 +115,7 @@ const EXCESSIVE: [(&str, &str, &str, &str); 35] = [
     ("delete", "admissionregistration.k8s.io", "validatingadmissionpolicybindings", ""),
 ];
 
-/// The rights that a role's rules give, one by one; none for any other object.
+/// The rights that a role's rules grant, one by one; none for any other object.
 fn rights(role: &Value) -> Vec<Right> {
     let rules = role.get("rules").and_then(|rules| Vec::<PolicyRule>::deserialize(rules).ok());
     let mut rights = Vec::new();
@@ -147,13 +147,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rights_of_a_role_are_asked_one_by_one() {
+    fn the_rights_of_a_role_are_listed_one_by_one() {
         let role = json!({ "rules": [
             { "apiGroups": ["g"], "resources": ["a", "b"], "verbs": ["get"] },
             { "apiGroups": [""], "resources": ["c"], "resourceNames": ["n"], "verbs": ["get", "bind"] },
         ] });
-        let told: Vec<String> = rights(&role).iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["get a.g", "get b.g", "get c n", "bind c n"]);
+        let listed: Vec<String> = rights(&role).iter().map(ToString::to_string).collect();
+        assert_eq!(listed, ["get a.g", "get b.g", "get c n", "bind c n"]);
         assert_eq!(rights(&json!({ "spec": {} })), []);
     }
 }

@@ -1,6 +1,6 @@
-//! Whether the roles that the policy gives are in the cluster.
+//! Whether the roles that the policy allows exist in the cluster.
 //!
-//! It must never judge what a role allows. `check` calls it.
+//! It must never assess what a role allows. `check` calls it.
 
 use std::collections::BTreeSet;
 
@@ -23,19 +23,19 @@ impl Check<'_> {
                 self.tell(
                     Verdict::Warning,
                     "roles",
-                    format!("there is no {} `{}`{place}", role.kind(), role.name()),
-                    Some("make it, or take it out of the policy; until then requests for it are refused"),
+                    format!("{} `{}`{place} does not exist", role.kind(), role.name()),
+                    Some("create it, or remove it from the policy; until then requests for it are refused"),
                 );
             }
         }
         if !missing {
-            self.ok("roles", format!("all {} of the policy are there", seen.len()));
+            self.ok("roles", format!("all {} roles of the policy exist", seen.len()));
         }
         Ok(())
     }
 }
 
-/// Where a role of a rule has to be: a ClusterRole once, a Role in each namespace that has a name.
+/// The roles that have to exist: a ClusterRole once, a Role in each namespace that the rule names.
 fn looked_for(reach: &Reach) -> impl Iterator<Item = (&RoleRef, Option<&Namespace>)> {
     reach.roles.iter().flat_map(|role| match role {
         RoleRef::ClusterRole(_) => vec![(role, None)],

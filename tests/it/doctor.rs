@@ -443,7 +443,7 @@ fn mistakes_towards_the_cluster_are_found() {
     let server = bastion.plane.server.clone();
     for (wrong, words) in [
         ("https://127.0.0.1:1", ["refused", "nothing listens at `server`"]),
-        ("https://nowhere.invalid:6443", ["cannot be reached", "a name that this host can't resolve"]),
+        ("https://nowhere.invalid:6443", ["cannot be reached", "this host cannot resolve the name in `server`"]),
     ] {
         bastion.rewrite_config(&server, wrong);
         let said = examined(&bastion);
@@ -453,19 +453,17 @@ fn mistakes_towards_the_cluster_are_found() {
     }
     let (right, wrong) = (bastion.plane.ca.display().to_string(), bastion.dir.join("var/ca/play/root.crt"));
     bastion.rewrite_config(&format!("\"{right}\""), wrong.to_str().unwrap());
-    examined(&bastion).finds(
-        "cluster play",
-        &["was not signed by the configured authority", "`certificateAuthority` is not what signed"],
-    );
+    examined(&bastion)
+        .finds("cluster play", &["was not signed by the configured authority", "`certificateAuthority` did not sign"]);
     bastion.rewrite_config(wrong.to_str().unwrap(), &format!("\"{right}\""));
     examined(&bastion).is_well();
 
     bastion.kubectl(&["delete", "clusterrolebinding", &format!("jitd-{}", bastion.host)]);
     until("the rights are gone", || {
-        examined(&bastion).wrong().iter().any(|line| line.contains("may do none of the")).then_some(())
+        examined(&bastion).wrong().iter().any(|line| line.contains("has none of the")).then_some(())
     });
     examined(&bastion)
-        .finds("cluster play", &["rights: the daemon may do none of the", "apply what `jitd manifest` prints"]);
+        .finds("cluster play", &["rights: the daemon has none of the", "apply the output of `jitd manifest`"]);
     bastion.apply(&bastion.manifest());
     until("the rights are back", || examined(&bastion).wrong().is_empty().then_some(()));
 
@@ -494,7 +492,7 @@ fn a_wrong_clock_is_found() {
         let doctor = doctor_of(&bastion);
         Said::of(Command::new("faketime").args(["-f", shift]).arg(doctor.get_program()).args(doctor.get_args()))
     };
-    at("+5m").finds("cluster play", &["its clock is ", " s from ours", "set both by NTP"]);
+    at("+5m").finds("cluster play", &["its clock differs from ours by ", "synchronize both with NTP"]);
     at("-1h").finds("clock", &["the trail was written until", "set the clock by NTP"]);
     examined(&bastion).is_well();
 }
@@ -504,15 +502,17 @@ fn a_wrong_clock_is_found() {
 fn the_trust_is_proved_without_the_daemons_rights() {
     let bastion = well();
     let checked = || text(&bastion.jitd(&["check", "--cluster", "play"]).stdout);
-    let trusted = format!("ok      play authority: it is trusted: `jit:probe:{}` is known, in no group", bastion.host);
+    let trusted =
+        format!("ok      play authority: it is trusted: `jit:probe:{}` is identified, in no group", bastion.host);
     assert!(checked().starts_with(&trusted), "{}", checked());
     bastion.kubectl(&["delete", "clusterrolebinding", &format!("jitd-{}", bastion.host)]);
-    until("the rights are gone", || checked().contains("may do none of the").then_some(()));
+    until("the rights are gone", || checked().contains("has none of the").then_some(()));
     assert!(checked().starts_with(&trusted), "{}", checked());
 
     // Where no admission policy keeps everybody off names that begin `jit:`.
     let bastion = Bastion::start();
-    let trusted = format!("ok      play authority: it is trusted: `jit:probe:{}` is known, in no group", bastion.host);
+    let trusted =
+        format!("ok      play authority: it is trusted: `jit:probe:{}` is identified, in no group", bastion.host);
     let checked = || text(&bastion.jitd(&["check", "--cluster", "play"]).stdout);
     let binding = format!("everybody-{}", bastion.host);
     bastion.kubectl(&[
@@ -524,7 +524,7 @@ fn the_trust_is_proved_without_the_daemons_rights() {
     ]);
     until("whoever has a certificate may list pods", || {
         checked()
-            .contains("warning play authority: whoever holds a certificate may list pods, without any grant")
+            .contains("warning play authority: anybody with a certificate may list pods, without any grant")
             .then_some(())
     });
     bastion.kubectl(&["delete", "clusterrolebinding", &binding]);

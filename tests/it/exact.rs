@@ -148,8 +148,8 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
     }
     for (change, why) in [
         (json!({ "name": "other" }), "a grant's role is named"),
-        (json!({ "labels": null }), "a grant's role has the labels"),
-        (json!({ "annotations": null }), "a grant's role has the annotations"),
+        (json!({ "labels": null }), "a grant's role must have the labels"),
+        (json!({ "annotations": null }), "a grant's role must have the annotations"),
         (json!({ "annotations": { "jitd.dev/grant": grant('b'), "jitd.dev/user": "jit:alice" } }), "the annotations"),
     ] {
         let object = with(role(&bastion, &id, within.clone()), |object| {
@@ -157,7 +157,7 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
         });
         refused(post(&here, &object), why);
     }
-    refused(post(&roles("default"), &role(&bastion, &id, json!([]))), "lets a grant own a role in this place");
+    refused(post(&roles("default"), &role(&bastion, &id, json!([]))), "lets a grant own a role here");
     let anywhere = format!("{RBAC}/clusterroles");
     refused(post(&anywhere, &role(&bastion, &id, json!([]))), "cannot create resource");
 
@@ -177,7 +177,7 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
     daemon.create(&bindings, &bound(&format!("jit-{id}")));
     // With more rights than it has, the fence alone keeps it off.
     let wide = unbounded(&bastion);
-    refused(wide.call(Method::POST, &anywhere, &role(&bastion, &id, json!([]))), "never jitd's to make");
+    refused(wide.call(Method::POST, &anywhere, &role(&bastion, &id, json!([]))), "jitd never creates a ClusterRole");
     refused(wide.call(Method::PATCH, &mine, &json!({ "rules": [] })), "jitd never changes a role");
     for object in [format!("{bindings}/jit-{id}"), mine, format!("{here}/{other}")] {
         daemon.delete(&object);
@@ -215,7 +215,10 @@ fn nobody_else_touches_the_role_of_a_grant() {
         } else {
             bastion.admin.delete(&format!("{mine}?propagationPolicy=Foreground"));
             until("the role is gone", || (bastion.admin.get(&mine).0 == 404).then_some(()));
-            refused(bastion.admin.call(Method::POST, &roles(&bastion.ns), &anew(Value::Null)), "only jitd makes roles");
+            refused(
+                bastion.admin.call(Method::POST, &roles(&bastion.ns), &anew(Value::Null)),
+                "only jitd creates roles",
+            );
         }
         let over = bastion.wait_for(&access.grant, &["ended"]);
         assert_eq!(over["endCause"], "drifted", "{over}");
@@ -224,11 +227,12 @@ fn nobody_else_touches_the_role_of_a_grant() {
         assert_eq!(bastion.bindings().len(), 0);
     }
     let labelled = json!({ "metadata": { "name": "plain", "labels": { "jitd.dev/host": "any" } } });
-    refused(bastion.admin.call(Method::POST, &roles(&bastion.ns), &labelled), "only jitd makes roles");
+    refused(bastion.admin.call(Method::POST, &roles(&bastion.ns), &labelled), "only jitd creates roles");
     bastion.admin.create(&roles(&bastion.ns), &json!({ "metadata": { "name": "plain" } }));
 }
 
-/// `kill -9` before, between and after role and binding, at the beginning and at the end: the next start leaves neither.
+/// `kill -9` before, between and after role and binding, at the beginning and at the end: the next start leaves
+/// neither.
 #[test]
 fn a_kill_between_role_and_binding_converges() {
     let middleman = Middleman::before(Plane::shared());
@@ -332,7 +336,7 @@ pub(crate) fn check_compares_the_ceilings() {
     let mut rules = bastion.admin.get(&path).1["rules"].as_array().unwrap().clone();
     rules.push(rule(&["secrets"], &["get"]));
     bastion.admin.patch(&path, &json!({ "rules": rules }));
-    expect(format!("fault ClusterRole {ceiling}: is different: `rules` has "));
+    expect(format!("fault ClusterRole {ceiling}: differs from the manifest: `rules` has "));
     bastion.apply(&bastion.manifest());
     until_checked(&bastion, &[]);
     // One that the guard can't tell from what another policy on that host would need.
@@ -351,7 +355,7 @@ pub(crate) fn check_compares_the_ceilings() {
         object["roleRef"]["name"] = json!(ceiling);
     });
     let bindings = format!("{RBAC}/clusterrolebindings");
-    refused(bastion.admin.call(Method::POST, &bindings, &everywhere), "only jitd gives rights");
+    refused(bastion.admin.call(Method::POST, &bindings, &everywhere), "only jitd grants rights");
     unfenced(bastion.plane).create(&bindings, &everywhere);
     expect(format!("fault excess: `{ceiling}` ("));
     bastion.admin.delete(&format!("{bindings}/{ceiling}"));
@@ -364,17 +368,17 @@ pub(crate) fn check_compares_the_ceilings() {
     ] {
         let object =
             with(beside.clone(), |object| object.as_object_mut().unwrap().extend(change.as_object().unwrap().clone()));
-        refused(bastion.admin.call(Method::POST, &in_namespace(&bastion.ns), &object), "only jitd gives rights");
+        refused(bastion.admin.call(Method::POST, &in_namespace(&bastion.ns), &object), "only jitd grants rights");
     }
     // The fence of roles, when it is not in force.
     let fence = format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/jitd-{host}-roles");
     bastion.admin.delete(&fence);
     let missing = format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-roles: is missing");
-    until_checked(&bastion, &[missing.as_str(), "fault wall: making a role that no grant owns is not refused"]);
+    until_checked(&bastion, &[missing.as_str(), "fault admission: creating a role that no grant owns is not refused"]);
     bastion.apply(&bastion.manifest());
     until_checked(&bastion, &[]);
     bastion.admin.delete(&format!("/api/v1/namespaces/{}", bastion.shop));
-    expect(format!("warning RoleBinding {narrow} in namespace {}: there is no such namespace", bastion.shop));
+    expect(format!("warning RoleBinding {narrow} in namespace {}: the namespace does not exist", bastion.shop));
 }
 
 /// Namespaces that a glob fits are not in the manifest; the check names each with the command that makes its binding,
@@ -388,7 +392,7 @@ fn check_names_the_namespaces_that_a_glob_fits() {
     let host = bastion.host.clone();
     let printed = bastion.manifest();
     assert!(
-        printed.contains("\n# the namespaces that a glob or labels of `exact` fit can't be known here"),
+        printed.contains("\n# only the cluster knows which namespaces the globs or labels of `exact` match"),
         "{printed}"
     );
     assert!(!printed.contains(&format!("kind: RoleBinding\nmetadata:\n  name: jitd-{host}-ceiling")), "{printed}");

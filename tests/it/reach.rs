@@ -46,7 +46,8 @@ fn a_pinned_certificate_is_believed_as_kubectl_believes_it() {
             }
             Shown::AnAuthoritys => {
                 assert!(kubectl.status.success(), "{}", text(&kubectl.stderr));
-                let words = ["its certificate is not one for a server; hint: ", "put this very one into the file"];
+                let words =
+                    ["its certificate is not a server certificate; hint: ", "put this same certificate into the file"];
                 assert!(words.iter().all(|word| unreachable[0].contains(word)), "{checked}");
             }
             _ => {
@@ -67,12 +68,12 @@ fn who_ends_tls_in_front_of_the_api_server_is_told() {
     let bastion = Bastion::with(Plane::shared(), between.options());
     let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
     let faults: Vec<&str> = checked.lines().filter(|line| line.starts_with("fault")).collect();
-    let words = ["play connection: ", "takes us for nobody (`system:anonymous`); hint: ", "ends TLS"];
+    let words = ["play connection: ", "treats us as an anonymous user (`system:anonymous`); hint: ", "terminates TLS"];
     assert!(faults.len() == 1 && words.iter().all(|word| faults[0].contains(word)), "{checked}");
     let asked = json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
     let (status, refused) = bastion.post(ALICE, "/v1/grants", &asked);
     assert_eq!((status, &refused["code"]), (502, &json!("cluster-refused")), "{refused}");
-    assert!(refused["hint"].as_str().unwrap().contains("ends TLS"), "{refused}");
+    assert!(refused["hint"].as_str().unwrap().contains("terminates TLS"), "{refused}");
 }
 
 /// Where an administrator took away what everybody may do, the daemon still has all that it needs.
@@ -112,7 +113,7 @@ fn the_check_tries_what_people_will_ask_for() {
     };
     let check = || grants(&text(&bastion.jitd(&["check", "--cluster"]).stdout));
     // Five roles in two namespaces, one more in one, one in the whole cluster.
-    assert_eq!(check(), ["ok      play grants: the cluster would take all 12 that were tried"]);
+    assert_eq!(check(), ["ok      play grants: the cluster would accept all 12 that were tried"]);
 
     let quotas = format!("/api/v1/namespaces/{}/resourcequotas", bastion.shop);
     let hard = json!({ "count/rolebindings.rbac.authorization.k8s.io": "0" });
@@ -142,7 +143,7 @@ fn the_check_tries_what_people_will_ask_for() {
         let words = [
             &*format!("a grant of ClusterRole `{role}` in namespace default would be refused: "),
             "no rule of the policy",
-            "; hint: apply what `jitd manifest` prints",
+            "; hint: apply the output of `jitd manifest`",
         ];
         assert!(words.iter().all(|word| line.contains(word)), "{line}");
     }
@@ -158,7 +159,7 @@ fn a_proxy_that_is_not_used_is_named() {
         command.arg("--config").arg(bastion.dir.join("config.yaml")).args(["check", "--cluster"]);
         let checked = text(&command.env("HTTPS_PROXY", value).output().unwrap().stdout);
         let found =
-            checked.lines().any(|line| line.contains("`HTTPS_PROXY` is set, and jitd connects without a proxy"));
+            checked.lines().any(|line| line.contains("`HTTPS_PROXY` is set, but jitd connects without a proxy"));
         assert_eq!(found, told, "{checked}");
     }
 }
@@ -231,9 +232,9 @@ fn an_approver_sees_what_the_role_reaches() {
     assert_ne!(second["digest"], grant["digest"]);
 }
 
-/// Two requests of one person that are nothing one by one show each other while they wait, and an approver is shown what
-/// arises from both before agreeing to either; who agreed before the other came has to look again. The guardrails judge
-/// the second by what it comes to.
+/// Two requests of one person that are nothing one by one show each other while they wait, and an approver is shown
+/// what arises from both before agreeing to either; who agreed before the other came has to look again. The guardrails
+/// judge the second by what it comes to.
 #[test]
 fn what_arises_from_two_requests_is_shown_for_each() {
     const CERTIFICATES: &str = "certificates.k8s.io";

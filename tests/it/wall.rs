@@ -20,7 +20,7 @@ use crate::plane::{Admin, Answer, Plane, until};
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 const NO_RULE: &str = "no rule of the policy";
-const ONE_SUBJECT: &str = "has one subject";
+const ONE_SUBJECT: &str = "must have one subject";
 
 fn plane() -> &'static Plane {
     static OWN: OnceLock<Plane> = OnceLock::new();
@@ -295,7 +295,7 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
         "xjit-cccccccccccccccc",
     ] {
         let object = with(good("ClusterRole", "view"), |object| object["metadata"]["name"] = json!(name));
-        refused(fenced.call(Method::POST, &here, &object), "is named `jit-`");
+        refused(fenced.call(Method::POST, &here, &object), "must be named `jit-`");
     }
     for labels in [
         Value::Null,
@@ -304,7 +304,7 @@ fn the_fence_holds_when_the_daemons_rights_do_not() {
         json!({ "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": "another" }),
     ] {
         let object = with(good("ClusterRole", "view"), |object| object["metadata"]["labels"] = labels);
-        refused(fenced.call(Method::POST, &here, &object), "has the labels");
+        refused(fenced.call(Method::POST, &here, &object), "must have the labels");
     }
 
     fenced.create(&here, &good("ClusterRole", "view"));
@@ -326,7 +326,7 @@ fn the_daemon_deletes_only_what_a_grant_of_its_host_had() {
     let daemon = daemon(&bastion);
     let (here, host) = (in_namespace(&bastion.ns), bastion.host.as_str());
     let roles = format!("{RBAC}/namespaces/{}/roles", bastion.ns);
-    let only_grants = "deletes nothing but what is named";
+    let only_grants = "may delete only objects named";
     for object in [
         format!("{}/cluster-admin", everywhere()),
         format!("{}/jitd-{host}", everywhere()),
@@ -344,7 +344,7 @@ fn the_daemon_deletes_only_what_a_grant_of_its_host_had() {
     let theirs = binding(&other.host, &grant('k'), "ClusterRole", "view");
     unbounded(&other).create(&in_namespace(&other.ns), &theirs);
     let theirs = format!("{}/jit-{}", in_namespace(&other.ns), grant('k'));
-    refused(daemon.call(Method::DELETE, &theirs, &Value::Null), "another host's");
+    refused(daemon.call(Method::DELETE, &theirs, &Value::Null), "belongs to another host");
 
     // What was stripped of its labels still ends.
     let stripped = with(bastion_binding(&bastion, &grant('k')), |object| object["metadata"]["labels"] = Value::Null);
@@ -436,14 +436,14 @@ fn nobody_else_writes_the_bindings_of_jitd() {
 
         for subject in [name("Group", "jit:anything"), name("User", "jit:alice"), name("User", "jit:daemon:evil")] {
             for place in [&here, &everywhere()] {
-                refused(somebody.call(Method::POST, place, &plain(&subject)), "only jitd gives rights");
+                refused(somebody.call(Method::POST, place, &plain(&subject)), "only jitd grants rights");
             }
         }
-        refused(somebody.call(Method::POST, &here, &bastion_binding(&bastion, &grant('h'))), "only jitd gives rights");
+        refused(somebody.call(Method::POST, &here, &bastion_binding(&bastion, &grant('h'))), "only jitd grants rights");
         for label in ["app.kubernetes.io/managed-by", "jitd.dev/host"] {
             let object =
                 with(plain(&name("Group", "other")), |object| object["metadata"]["labels"] = json!({ label: "jitd" }));
-            refused(somebody.call(Method::POST, &here, &object), "only jitd makes bindings with the labels");
+            refused(somebody.call(Method::POST, &here, &object), "only jitd creates bindings with the labels");
         }
         for change in [
             json!({ "subjects": [name("Group", &format!("jit:{}", grant('g'))), name("User", "dave")] }),
@@ -459,13 +459,13 @@ fn nobody_else_writes_the_bindings_of_jitd() {
         }
         refused(
             somebody.call(Method::PATCH, &mine, &json!({ "subjects": null, "metadata": { "labels": null } })),
-            "nobody changes it",
+            "must not be changed",
         );
 
         let other = "other-group";
         somebody.create(&here, &plain(&name("Group", other)));
         let change = json!({ "subjects": [name("Group", other), name("Group", "jit:anything")] });
-        refused(somebody.call(Method::PATCH, &format!("{here}/plain"), &change), "only jitd gives rights");
+        refused(somebody.call(Method::PATCH, &format!("{here}/plain"), &change), "only jitd grants rights");
         somebody.patch(&format!("{here}/plain"), &json!({ "subjects": [name("User", "dave")] }));
         somebody.delete(&format!("{here}/plain"));
 
@@ -492,14 +492,14 @@ fn an_administrator_binds_the_daemon_as_the_manifest_does_and_not_otherwise() {
                 json!([twice, { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" }]);
         }),
     ] {
-        refused(bastion.admin.call(Method::POST, &dry, &wrong), "only jitd gives rights");
+        refused(bastion.admin.call(Method::POST, &dry, &wrong), "only jitd grants rights");
     }
     let own = format!("{}/jitd-{}", everywhere(), bastion.host);
     let more = json!({ "subjects": [
         { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("jit:daemon:{}", bastion.host) },
         { "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dave" },
     ] });
-    refused(bastion.admin.call(Method::PATCH, &own, &more), "only jitd gives rights");
+    refused(bastion.admin.call(Method::PATCH, &own, &more), "only jitd grants rights");
     bastion.admin.patch(&own, &json!({ "metadata": { "annotations": { "example.com/seen": "yes" } } }));
 }
 
@@ -520,8 +520,8 @@ fn a_daemons_name_with_groups_is_not_a_daemon() {
         &["system:authenticated", "system:masters"],
     ] {
         let posing = Admin::posing_as(bastion.plane, "jit:daemon:nobody", groups);
-        refused(posing.call(Method::POST, &in_namespace(&bastion.ns), &plain), "only jitd gives rights");
-        refused(posing.call(Method::POST, &roles, &role), "only jitd makes roles");
+        refused(posing.call(Method::POST, &in_namespace(&bastion.ns), &plain), "only jitd grants rights");
+        refused(posing.call(Method::POST, &roles, &role), "only jitd creates roles");
     }
 }
 
@@ -583,8 +583,8 @@ pub(crate) fn until_checked(bastion: &Bastion<'_>, expected: &[&str]) {
 pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
     let bastion = walled();
     let host = bastion.host.as_str();
-    let missing_role = format!("warning roles: there is no ClusterRole `{}-missing`", bastion.ns);
-    let no_local = format!("warning roles: there is no Role `local` in namespace {}", bastion.shop);
+    let missing_role = format!("warning roles: ClusterRole `{}-missing` does not exist", bastion.ns);
+    let no_local = format!("warning roles: Role `local` in namespace {} does not exist", bastion.shop);
     let usual = [no_local.as_str(), missing_role.as_str()];
     let usual_and = |more: &[String]| -> Vec<String> {
         usual.iter().map(ToString::to_string).chain(more.iter().cloned()).collect()
@@ -600,7 +600,8 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
     let output = bastion.jitd(&["check", "--cluster"]);
     assert!(output.status.success());
     let said = text(&output.stdout);
-    for line in ["ok      play version: v", "ok      play trust: ", "ok      play rights: ", "ok      play wall: "] {
+    for line in ["ok      play version: v", "ok      play trust: ", "ok      play rights: ", "ok      play admission: "]
+    {
         assert!(said.lines().any(|found| found.starts_with(line)), "{line}:\n{said}");
     }
     assert_eq!(text(&output.stderr), format!("cluster play: asking {}\n", bastion.plane.server));
@@ -619,7 +620,7 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
     bastion.admin.delete(&deletions);
     expect(usual_and(&[
         format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-deletions: is missing"),
-        "fault wall: deleting a binding that is no grant's is not refused".to_owned(),
+        "fault admission: deleting a binding that belongs to no grant is not refused".to_owned(),
     ]));
     repair();
     // The fence itself: then nothing refuses what it refused.
@@ -627,23 +628,24 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
     bastion.admin.delete(&fence);
     expect(usual_and(&[
         format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-fence: is missing"),
-        "fault wall: binding a group that no grant has is not refused".to_owned(),
+        "fault admission: binding a group that no grant has is not refused".to_owned(),
     ]));
     repair();
     // Altered so that it only warns, or looks away.
     bastion.admin.patch(&fence, &json!({ "spec": { "validationActions": ["Audit"] } }));
-    let altered =
-        format!("fault ValidatingAdmissionPolicyBinding jitd-{host}-fence: is different: `spec.validationActions`");
+    let altered = format!(
+        "fault ValidatingAdmissionPolicyBinding jitd-{host}-fence: differs from the manifest: `spec.validationActions`"
+    );
     expect(usual_and(&[
         format!("{altered} lacks \"Deny\""),
         format!("{altered} has \"Audit\""),
-        "fault wall: binding a group that no grant has is not refused".to_owned(),
+        "fault admission: binding a group that no grant has is not refused".to_owned(),
     ]));
     repair();
     let guard = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{host}-guard");
     bastion.admin.patch(&guard, &json!({ "spec": { "failurePolicy": "Ignore" } }));
     expect(usual_and(&[format!(
-        "fault ValidatingAdmissionPolicy jitd-{host}-guard: is different: `spec.failurePolicy` is \"Ignore\" instead of \"Fail\""
+        "fault ValidatingAdmissionPolicy jitd-{host}-guard: differs from the manifest: `spec.failurePolicy` is \"Ignore\" instead of \"Fail\""
     )]));
     repair();
     // Rights that are too wide, and too few.
@@ -657,7 +659,7 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
         no_local.clone(),
         missing_role.clone(),
         format!(
-            "fault ClusterRole jitd-{host}: is different: `rules` has {{\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]"
+            "fault ClusterRole jitd-{host}: differs from the manifest: `rules` has {{\"apiGroups\":[\"\"],\"resources\":[\"secrets\"]"
         ),
     ]);
     repair();
@@ -668,7 +670,7 @@ pub(crate) fn check_names_exactly_what_is_wrong_with_a_cluster() {
         "fault rights: the daemon may not create subjectaccessreviews.authorization.k8s.io".to_owned(),
         no_local.clone(),
         missing_role.clone(),
-        format!("fault ClusterRole jitd-{host}: is different: `rules` lacks "),
+        format!("fault ClusterRole jitd-{host}: differs from the manifest: `rules` lacks "),
     ]);
     repair();
 }

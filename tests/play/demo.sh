@@ -73,7 +73,7 @@ story() {
     tell 'What the policy has to answer stands in the policy itself, and is tested.'
     run host 0 '^cases: 5, ok: 5, failed: 0' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" policy test
     tell 'And the daemon can no more than the policy gives.'
-    run host 0 '^ok +play wall: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
+    run host 0 '^ok +play admission: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
 
     chapter 'All of it is in the trail, which erin audits.'
     run erin 0 '^ended' -- jit-login events "$id" -o name
