@@ -1,4 +1,4 @@
-//! Answering a request before it is collected: approve, deny, withdraw.
+//! Answers to a request before it is collected: approve, deny, withdraw.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::facts::{role_empty, surroundings};
 use super::request::would_bind;
-use super::{Broker, BrokerError, Giving};
+use super::{Broker, BrokerError, DrainGuard};
 use crate::cluster::Probe;
 use crate::grant::narrow::Narrowing;
 use crate::grant::refusal::Refusal;
@@ -17,7 +17,7 @@ use crate::rbac::risk;
 use crate::rbac::role::ResolvedRole;
 
 impl Broker {
-    /// An approver says yes to what has this digest, or to less.
+    /// An approver approves the request with this digest, or a narrowed form of it.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
@@ -32,28 +32,28 @@ impl Broker {
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
         let approved = self.approved(&grant, approver, digest, less).await;
-        let (approved, _giving) = match approved {
-            Ok((events, giving)) => (Ok(events), giving),
+        let (approved, _guard) = match approved {
+            Ok((events, guard)) => (Ok(events), guard),
             Err(error) => (Err(error), None),
         };
         self.record_or_refuse(&mut locked, approver, "approve", approved).await
     }
 
-    /// What an approval is recorded as: what it leaves of the request, where it leaves less, and the yes. Where it gives
-    /// more time, no drain comes before it.
+    /// The events of an approval: a reassessment if one is due, a narrowing if there is one, and the approval itself. For an
+    /// extension also a guard that no drain begins in between.
     async fn approved(
         &self,
         grant: &Grant,
         approver: &Person,
         digest: &str,
         less: &Narrowing,
-    ) -> Result<(Vec<Event>, Option<Giving<'_>>), BrokerError> {
+    ) -> Result<(Vec<Event>, Option<DrainGuard<'_>>), BrokerError> {
         let collect = self.times.collect.duration();
         let now = self.ledger.now();
         if let Some(extension) = extension::open(grant, now) {
             approval::may_answer(grant, approver)?;
-            let (event, giving) = self.more_time(grant, extension, approver, digest, less).await?;
-            return Ok((vec![event], Some(giving)));
+            let (event, guard) = self.more_time(grant, extension, approver, digest, less).await?;
+            return Ok((vec![event], Some(guard)));
         }
         approval::may_answer(grant, approver)?;
         let reassessed = self.reassessed(grant).await?.map(|reassessed| Event::Reassessed(Box::new(reassessed)));
@@ -82,20 +82,20 @@ impl Broker {
             return Err(role_empty(&ask).into());
         }
         if matches!(ask.access, Access::Rules(_)) {
-            // What the daemon may hand on of a role, it has to hold there.
+            // The daemon may only grant rights that it holds in that namespace.
             let bindings = grant::bindings(&grant.id, &ask, &grant.requester, false);
             would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
         let around = surroundings(self.site(&ask.cluster)?).await?;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, &around);
-        let others = self.beside(&grant.requester, &ask.cluster, Some(&grant.id));
+        let others = self.other_grants(&grant.requester, &ask.cluster, Some(&grant.id));
         shown.together = self.together(shown.role.rules(), &ask.scope, &others, &around).await?;
         events.extend(approval::to_less(grant, yes, ask, shown));
         Ok((events, None))
     }
 
-    /// An approver says no.
+    /// An approver denies the request.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
@@ -107,7 +107,7 @@ impl Broker {
         .await
     }
 
-    /// The requester takes the request back before it was collected.
+    /// The requester withdraws the request before it is collected.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.

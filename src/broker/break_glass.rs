@@ -1,4 +1,4 @@
-//! Access when nobody answers, and its review afterwards.
+//! Break-glass: access without an approval when nobody answers, and its review afterwards.
 
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use crate::grant::request::{Person, Reason};
 use crate::grant::{Event, Grant};
 
 impl Broker {
-    /// The requester takes access that nobody agreed to, where the rule lets it. It is collected as if it had been
-    /// approved.
+    /// The requester uses break-glass, if the rule allows it. The access is then collected as if it had been approved.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
@@ -25,14 +24,15 @@ impl Broker {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
-        // Before it is marked: what could not be collected is not worth a review.
+        // Checked before it is recorded: access that cannot be collected should not cost a review.
         let could = self.precheck_break_glass(&grant, requester, &reason).await;
-        // Held from the count of owed reviews until this one is recorded, so that nobody breaks two at once.
+        // Held from counting the owed reviews until this use is recorded, so that nobody uses break-glass twice at
+        // once.
         let _person = self.ledger.lock_person(&grant.requester).await;
-        // And no drain between the last look at it and the record.
-        let _giving = self.giving.read().await;
+        // Held so that no drain begins between the last check for one and the record.
+        let _guard = self.drain_lock.read().await;
         let broken = match could {
-            // Once more, for another grant of the same person may have been faster.
+            // Checked again, because another grant of the same person may have been faster.
             Ok(()) => self.broken(&grant, requester, reason).map(|event| vec![event]),
             Err(error) => Err(error),
         };
@@ -41,7 +41,7 @@ impl Broker {
             tracing::warn!(
                 grant = %grant.id, requester = %grant.requester, cluster = %grant.ask.cluster, access = %grant.ask.access,
                 scope = %grant.ask.scope, reason = ?glass.reason.as_str(), approvers = grant.terms.groups().join(","),
-                review_until = %glass.review_until, "the glass is broken: access that nobody agreed to"
+                review_until = %glass.review_until, "break-glass: access without an approval"
             );
         }
         Ok(grant)
@@ -70,10 +70,11 @@ impl Broker {
         }
         let asked = grant.asked();
         let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?.again(grant);
-        let role = known.asked_for(&asked)?;
+        let role = known.requested_role(&asked)?;
         let decision =
             policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now()));
-        // Also where the terms of the request let nobody break it because of that denial.
+        // Reported even if the request's terms exclude break-glass, because an earlier denial may be the reason for
+        // that.
         if matches!(&decision, Decision::Ask(terms) if terms.break_glass.is_some())
             && let Some(denied) = self.denied_before(&requester.name, &grant.ask, role).await?
         {
@@ -86,7 +87,7 @@ impl Broker {
         }
     }
 
-    /// Somebody looks at access that nobody had agreed to; also when it is over.
+    /// A reviewer reviews a use of break-glass, even after the grant has ended.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.

@@ -1,11 +1,12 @@
-//! Collecting an approval, and renewing the certificate inside the window.
+//! Collecting an approved grant, and renewing its certificate inside the window.
 //!
 //! ```text
 //!  certificate: re-check, dry run ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //! ```
-//! What the cluster would not take leaves the approval as it is, for it may pass; in one of several namespaces it takes
-//! that one away. Nothing is handed over before `Live` is on the disk. What was begun and did not come to work is ended.
+//! If the cluster refuses the dry run, the approval stands, because the cause may pass; if it refuses in one of several
+//! namespaces, the grant loses that one. Nothing is handed over before `Live` is on disk. A grant that was started but
+//! did not become live is ended.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use jiff::Timestamp;
 
 use super::facts::{ClusterFacts, gather_facts, resolve, role_empty};
 use super::proof::ask_until;
-use super::{Broker, BrokerError, Giving, Site};
+use super::{Broker, BrokerError, DrainGuard, Site};
 use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::{ClusterError, Probe};
 use crate::grant::approval::{self, Approved, Facts};
@@ -28,7 +29,7 @@ use crate::hint::Hint;
 use crate::ledger::{Ending, LedgerError, Locked, NameLock};
 use crate::rbac::role::ResolvedRole;
 
-/// A certificate that works, and until when.
+/// A working certificate.
 pub struct IssuedAccess<'a> {
     /// Leaf and issuing certificate, PEM.
     pub chain_pem: String,
@@ -36,15 +37,15 @@ pub struct IssuedAccess<'a> {
     pub not_after: Timestamp,
     /// The end of the window.
     pub until: Timestamp,
-    /// The cluster that it is for.
+    /// The certificate's cluster.
     pub site: &'a Site,
 }
 
 impl Broker {
-    /// The requester collects, or inside the window renews. The access works when this returns.
+    /// Collects the grant or, inside the window, renews its certificate. The access works when this returns.
     ///
     /// # Errors
-    /// [`BrokerError`]. What was begun and did not come to work is taken away again.
+    /// [`BrokerError`]. A grant that was started but did not become live is ended.
     pub async fn certificate(
         &self,
         grant: &Grant,
@@ -52,7 +53,7 @@ impl Broker {
         csr: &str,
     ) -> Result<IssuedAccess<'_>, BrokerError> {
         let open_grant = self.still_open(grant)?;
-        // The name service may take its time, and an end of the grant must not wait for it.
+        // The name service may be slow, and the end of a grant must not wait for it.
         let mut approvers = BTreeMap::new();
         let mut locked = loop {
             let grant = open_grant.grant();
@@ -85,7 +86,7 @@ impl Broker {
         }
     }
 
-    /// Who agreed, with the groups of now; all are asked for at once.
+    /// The approvers with their current groups, looked up concurrently.
     async fn approvers_of(&self, grant: &Grant) -> Result<BTreeMap<PersonName, Person>, BrokerError> {
         let found = try_join_all(grant.agreed.iter().map(|yes| self.person(&yes.by))).await?;
         Ok(grant.agreed.iter().zip(found).filter_map(|(yes, person)| Some((yes.by.clone(), person?))).collect())
@@ -110,7 +111,7 @@ impl Broker {
             }
             asked => asked?,
         }
-        // Tried before the approval is spent, for what fails then may pass while it still can be collected.
+        // Tried before the approval is used up, because a failure may pass while the grant can still be collected.
         let (known, tried) = tokio::join!(gather_facts_of(site, grant), tried(site, grant));
         let known = known?;
         let lost = lost_parts(grant, &known.namespaces, &tried);
@@ -127,9 +128,10 @@ impl Broker {
             Some(role) => self.denied_before(&requester.name, &grant.ask, role).await?.is_some(),
             None => false,
         };
-        // Held until the intent to issue is recorded, where the next collection of this person counts it.
+        // Held until the intent to issue is recorded, so that the person's next collection counts it.
         let person = self.ledger.lock_person(&requester.name).await;
-        // What is open or was asked lately was held against it when it was asked; what works now still counts.
+        // The limits for pending and recent requests were checked at the request; the limit for live grants still
+        // applies.
         let usage = Usage { pending: 0, last_hour: 0, denied, ..self.usage(&requester.name, Some(&grant.id)).await? };
         let policy = self.policy();
         let facts = Facts {
@@ -140,10 +142,10 @@ impl Broker {
             namespaces: &known.namespaces,
             circumstances: known.with(usage, self.ledger.now()),
         };
-        // Once more, for the cluster may have taken its time.
-        let giving = self.giving().await;
-        let approved = approval::collect(grant, csr.key(), &facts).and_then(|approved| Ok((approved, giving?)));
-        let (approved, giving) = match approved {
+        // Checked again, because the cluster may have been slow.
+        let guard = self.hold_off_drain().await;
+        let approved = approval::collect(grant, csr.key(), &facts).and_then(|approved| Ok((approved, guard?)));
+        let (approved, guard) = match approved {
             Ok(approved) => approved,
             Err(refusal) => {
                 drop(person);
@@ -161,7 +163,7 @@ impl Broker {
             tried.is_err() && namespace.as_ref().is_none_or(|namespace| !grant.is_lost(namespace))
         });
         if let Some((_, Err(error))) = failed {
-            drop((person, giving));
+            drop((person, guard));
             return Err(self.not_collected(locked, error).await);
         }
         let bound = role.as_ref().and_then(|role| with_probes(grant.held_bindings(), role));
@@ -173,7 +175,7 @@ impl Broker {
             self.ledger.record(locked, &Author::Daemon, events).await?;
         }
         let intent = Event::BindIntended { binding: grant.id.binding_name() };
-        let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, giving))).await;
+        let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, guard))).await;
         let live = match handed_over {
             Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),
             Err(error) => Err(error),
@@ -181,18 +183,18 @@ impl Broker {
         if let Err(error) = &live
             && locked.grant().phase != Phase::Approved
         {
-            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant did not come to work and is ended");
-            let ending = Ending { reason: Some(told(error)), ..Ending::by_daemon(EndCause::Failed) };
+            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant did not become live, so it is ended");
+            let ending = Ending { reason: Some(failure_reason(error)), ..Ending::by_daemon(EndCause::Failed) };
             drop(self.finish(locked, ending).await);
         }
         live
     }
 
-    /// Says why the cluster would not have it; the same is recorded once.
+    /// The error for a cluster that refused the dry run. The same reason is recorded only once.
     async fn not_collected(&self, locked: &mut Locked<'_>, error: ClusterError) -> BrokerError {
         let (grant, why) = (locked.grant(), said(&error));
         if grant.collection_failed.as_ref() != Some(&why) {
-            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant can't be collected now");
+            tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant cannot be collected now");
             let event = Event::CollectionFailed { why };
             if let Err(error) = self.ledger.record(locked, &Author::Daemon, vec![event]).await {
                 return error.into();
@@ -204,15 +206,15 @@ impl Broker {
         }
     }
 
-    /// Signs for an approval: intent, signature, outcome; `then` is recorded with the outcome. The locks are released when
-    /// the intent is recorded.
+    /// Signs for an approval: intent, signature, outcome; the events `then` are recorded with the outcome. Releases the
+    /// locks as soon as the intent is recorded.
     async fn issue<'a>(
         &'a self,
         locked: &mut Locked<'_>,
         approved: Approved,
         csr: CheckedCsr,
         then: &[Event],
-        locks: Option<(NameLock, Giving<'_>)>,
+        locks: Option<(NameLock, DrainGuard<'_>)>,
     ) -> Result<IssuedAccess<'a>, BrokerError> {
         let grant = locked.grant();
         let now = self.ledger.now();
@@ -247,7 +249,7 @@ impl Broker {
         })
     }
 
-    /// Binds, and waits until the API server allows. Answers the end of the window, which begins now.
+    /// Binds, and waits until the API server answers "allowed". Returns the end of the window, which begins now.
     async fn bind(
         &self,
         locked: &mut Locked<'_>,
@@ -255,7 +257,7 @@ impl Broker {
         bound: &[(Binding, Probe)],
     ) -> Result<Timestamp, BrokerError> {
         let grant = locked.grant();
-        // Each is waited for, also when another failed: what is on its way must not arrive after the end.
+        // Waits for all of them even if one fails: a request in flight must not arrive after the grant has ended.
         let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
         let some_are = made.iter().any(Result::is_ok);
         let (mut uids, mut held, mut outcome) = (Vec::new(), Vec::new(), Vec::new());
@@ -265,7 +267,7 @@ impl Broker {
                     uids.push(uid);
                     held.push(part);
                 }
-                // It was refused since it was tried; the others are what was approved, and less.
+                // It is refused although the dry run succeeded. The other namespaces are still within the approval.
                 (Err(error), Some(namespace)) if some_are && !error.is_transient() => {
                     outcome.push(never_bound(namespace.clone(), said(&error)));
                 }
@@ -273,8 +275,8 @@ impl Broker {
             }
         }
         outcome.push(Event::Bound { uids });
-        // Somebody waits, and a question is no effect: it is asked while the outcome goes to the disk. Both are waited for,
-        // for what was recorded has to be known here before an end follows.
+        // The requester waits, and asking is not an effect, so it happens while the outcome is written. This waits for
+        // both, because an end must not follow before the recorded state is known here.
         let asked = try_join_all(held.iter().map(|(binding, probe)| ask_until(site, binding, probe, true)));
         let (recorded, asked) = tokio::join!(self.ledger.record(locked, &Author::Daemon, outcome), asked);
         recorded?;
@@ -286,13 +288,13 @@ impl Broker {
     }
 }
 
-/// What the API server says to each binding that would be made.
+/// The API server's answer to a dry run of each binding.
 type Tried = Vec<(Option<Namespace>, Result<(), ClusterError>)>;
 
 async fn tried(site: &Site, grant: &Grant) -> Tried {
     let asked = grant.asked();
     let tries = grant.held_bindings().into_iter().map(|binding| {
-        // A binding can't be tried before its role is made. Of a role that was cut down the whole one is there.
+        // A binding cannot be tried before its role exists. For a narrowed role, the original role is tried instead.
         let whole = match (&binding.rules, &asked.access) {
             (Some(_), Access::Role(role)) => Some(Binding { role: role.clone(), rules: None, ..binding.clone() }),
             _ => None,
@@ -308,13 +310,13 @@ async fn tried(site: &Site, grant: &Grant) -> Tried {
     join_all(tries).await
 }
 
-/// What the cluster says about what is left of a grant.
+/// The facts for what is left of a grant.
 async fn gather_facts_of(site: &Site, grant: &Grant) -> Result<ClusterFacts, ClusterError> {
     Ok(gather_facts(site, &grant.asked()).await?.again(grant))
 }
 
-/// The namespaces without which the grant goes on: those that are not what was approved, and those in which the cluster
-/// refuses what others take. None where nothing would be left.
+/// The namespaces that the grant loses, with the reasons: those that have drifted from the approved ones, and those in
+/// which the cluster refuses the binding. Empty if no namespace would remain.
 fn lost_parts(grant: &Grant, found: &BTreeMap<Namespace, FoundNamespace>, tried: &Tried) -> Vec<(Namespace, String)> {
     let lost: Vec<(Namespace, String)> = grant
         .held()
@@ -335,23 +337,22 @@ fn never_bound(namespace: Namespace, why: String) -> Event {
     Event::PartEnded { namespace, why, proof: EndProof::NeverBound }
 }
 
-/// What the API server said, cut: an admission webhook may say anything, and the trail keeps it.
+/// The API server's message, cut: an admission webhook may say anything, and the trail stores it.
 fn said(error: &ClusterError) -> String {
     error.to_string().chars().take(1000).collect()
 }
 
-/// Why a collection did not come to its end, for who waits for it. Of our own failures the log says more.
-fn told(error: &BrokerError) -> String {
+/// Why a collection failed, for the requester. The log has the details of our own failures.
+fn failure_reason(error: &BrokerError) -> String {
     match error {
         BrokerError::Cluster(error) => said(error),
         BrokerError::Unsettled { .. } | BrokerError::Held(_) => error.to_string(),
         BrokerError::Authority(_) => "the certificate authority could not sign".to_owned(),
-        _ => "the daemon could not finish it".to_owned(),
+        _ => "the daemon could not complete the collection".to_owned(),
     }
 }
 
-/// Bindings of a grant, each with the question whose answer tells whether it holds; none when the role allows nothing
-/// there.
+/// Bindings of a grant, each with the probe for whether it is in effect; `None` if the role allows nothing there.
 pub(super) fn with_probes(bindings: Vec<Binding>, role: &ResolvedRole) -> Option<Vec<(Binding, Probe)>> {
     let with_probe = |binding: Binding| {
         let probe = Probe::for_role(role, binding.namespace.as_ref())?;

@@ -1,10 +1,10 @@
-//! The end of a grant, whoever or whatever ends it: intent, deletion, proof.
+//! The end of a grant, whatever its cause: intent, deletion, proof.
 //!
 //! ```text
 //!  UnbindIntended ─► unbind ─► ask until denied ─► Ended
-//!  PartUnbindIntended ─► unbind ─► ask until denied ─► PartEnded      (in one of several namespaces; the others go on)
+//!  PartUnbindIntended ─► unbind ─► ask until denied ─► PartEnded      (in one of several namespaces; the others stay)
 //! ```
-//! An end that fails is tried again until it succeeds. Nothing here signs or binds.
+//! An end that fails is retried until it succeeds. Nothing here signs or binds.
 
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ use crate::hint::Hint;
 use crate::ledger::{Ending, Locked, OpenGrant};
 use crate::rbac::role::ResolvedRole;
 
-/// So many roles of grants that ended are kept.
+/// The limit for cached roles of grants that ended.
 const ROLES_KEPT: usize = 32;
 
 impl Broker {
-    /// The requester gives the access back.
+    /// The requester releases the access.
     ///
     /// # Errors
-    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep continues.
     pub async fn release(&self, grant: &Grant, requester: &Person) -> Result<Arc<Grant>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
@@ -40,10 +40,10 @@ impl Broker {
         }
     }
 
-    /// An approver of the grant, or an admin, takes the access away.
+    /// An approver of the grant, or an admin, revokes the access.
     ///
     /// # Errors
-    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep goes on.
+    /// [`BrokerError`]; after a failure of the cluster the grant is `ending`, and the sweep continues.
     pub async fn revoke(&self, grant: &Grant, by: &Person, reason: String) -> Result<Arc<Grant>, BrokerError> {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
@@ -53,11 +53,11 @@ impl Broker {
         }
     }
 
-    /// Does what is due for a grant: lapses it, expires it, or goes on with an end that did not finish.
-    /// Called by the sweep only; a grant for which nothing is due stays as it is.
+    /// Does what is due for a grant: lapses it, expires it, or continues an end that did not finish. A grant for which
+    /// nothing is due does not change. Called only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; it is due again then.
+    /// [`BrokerError`]; then it is due again later.
     pub async fn settle(&self, open_grant: &OpenGrant) -> Result<(), BrokerError> {
         let mut locked = open_grant.lock().await;
         let locked = &mut locked;
@@ -72,9 +72,9 @@ impl Broker {
             Phase::Pending if over => Clock::Pending,
             Phase::Approved if over => Clock::Collect,
             Phase::Live if over => return self.finish(locked, Ending::by_daemon(EndCause::Expired)).await.map(drop),
-            // Nobody works on it, for the gate was free: a step before was cut off.
+            // Its lock was free, so nobody is working on it: an earlier step was interrupted.
             Phase::Collecting => {
-                let reason = Some("the daemon was stopped before it had finished".to_owned());
+                let reason = Some("the daemon stopped before it had finished".to_owned());
                 let ending = Ending { reason, ..Ending::by_daemon(EndCause::Failed) };
                 return self.finish(locked, ending).await.map(drop);
             }
@@ -91,13 +91,13 @@ impl Broker {
         Ok(lapsed.map(drop)?)
     }
 
-    /// Ends a live grant whose bindings somebody took away behind our back: in these namespaces, or all of it, where none is
-    /// left. Called by the sweep only.
+    /// Ends a live grant whose bindings somebody else deleted: in these namespaces, or entirely if `namespaces` is
+    /// empty. Called only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; the sweep goes on.
+    /// [`BrokerError`]; the sweep tries again.
     pub async fn binding_missing(&self, id: &GrantId, namespaces: &[Namespace]) -> Result<(), BrokerError> {
-        let reason = "its binding was gone from the cluster".to_owned();
+        let reason = "its binding was deleted from the cluster".to_owned();
         if namespaces.is_empty() {
             return self.end_live(id, EndCause::Revoked, None, |_| Some(reason)).await;
         }
@@ -105,23 +105,23 @@ impl Broker {
         self.end_parts(id, EndCause::Revoked, |_| lost).await
     }
 
-    /// Ends a live grant whose binding is not as it was made, or whose group another binding names. Called by the
-    /// sweep only.
+    /// Ends a live grant whose binding was altered, or whose group or holder is a subject of another binding. Called
+    /// only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; the sweep goes on.
+    /// [`BrokerError`]; the sweep tries again.
     pub async fn binding_altered(&self, id: &GrantId, found: String) -> Result<(), BrokerError> {
         let event = Event::BindingAltered { found: found.clone() };
         self.end_live(id, EndCause::Drifted, Some(event), |_| Some(found)).await
     }
 
-    /// Takes away a binding that came to be after the end of its grant: the daemon gave up on its creation, or died, while
-    /// the request was still on its way. The trail announced the binding and its deletion before that end, so the intent is
-    /// recorded; and nothing follows an end. Answers whether it was such a binding. Called by the sweep only.
+    /// Deletes a binding that was created after its grant had ended: the daemon gave up on the request, or died, while
+    /// the request was still in flight. The trail already contains the intents to bind and unbind, so nothing is
+    /// recorded, and nothing may follow an end. Returns whether it was such a binding. Called only by the sweep.
     ///
     /// # Errors
     /// [`BrokerError`]; the next comparison finds it again.
-    pub async fn binding_came_late(&self, cluster: &ClusterName, found: &Found) -> Result<bool, BrokerError> {
+    pub async fn remove_late_binding(&self, cluster: &ClusterName, found: &Found) -> Result<bool, BrokerError> {
         let late = self.late(cluster, &found.name, |binding| found.is_exactly(binding)).await?;
         match late {
             Some(binding) => self.remove_late(cluster, &binding, Some(&found.uid)).await,
@@ -129,11 +129,11 @@ impl Broker {
         }
     }
 
-    /// The same for a role that was made for a grant's binding.
+    /// Like [`Broker::remove_late_binding`], for a role that was created for a grant.
     ///
     /// # Errors
     /// [`BrokerError`]; the next comparison finds it again.
-    pub async fn role_came_late(
+    pub async fn remove_late_role(
         &self,
         cluster: &ClusterName,
         (namespace, name): (&str, &str),
@@ -149,7 +149,7 @@ impl Broker {
         }
     }
 
-    /// Which binding of a grant that is over in this cluster an object of this name is, or belongs to.
+    /// The binding that an object of this name is, or belongs to, if its grant in this cluster has ended.
     async fn late(
         &self,
         cluster: &ClusterName,
@@ -158,7 +158,7 @@ impl Broker {
     ) -> Result<Option<Binding>, BrokerError> {
         let Some(id) = GrantId::of_binding(name) else { return Ok(None) };
         let grant = self.ledger.any(&id).await?;
-        // Only what was bound has an intent to unbind before its end.
+        // Only a grant that was bound has the intent to unbind in its trail.
         let grant =
             grant.filter(|grant| grant.phase == Phase::Ended && grant.bind_intended && grant.ask.cluster == *cluster);
         Ok(grant.and_then(|grant| grant.bindings().into_iter().find(is_it)))
@@ -178,17 +178,17 @@ impl Broker {
         Ok(matches!(unbound, Unbound::Deleted | Unbound::AlreadyGone))
     }
 
-    /// Ends a live grant whose role, which is this one now, is not the one that was approved, or says so where its
-    /// terms only warn. Called by the sweep only.
+    /// Ends a live grant whose role has drifted from the approved one, or only records the drift if its terms say so.
+    /// `role` is the role as it is now. Called only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; the sweep goes on.
+    /// [`BrokerError`]; the sweep tries again.
     pub async fn reconcile_role(&self, id: &GrantId, role: Option<&ResolvedRole>) -> Result<(), BrokerError> {
         let Some(open_grant) = self.ledger.open_grant(id) else { return Ok(()) };
         if open_grant.grant().terms.drift == Drift::Warn {
             let mut locked = open_grant.lock().await;
             let grant = locked.grant();
-            // Each state of the role is told once.
+            // Each state of the role is recorded once.
             let found = role_drift(&grant, role).map(|drift| drift.describe(&grant.ask.access));
             let found = found.map(|found| match role {
                 Some(role) => format!("{found}: {} {}", role.uid, role.rules_sha256()),
@@ -197,7 +197,7 @@ impl Broker {
             if let Some(found) =
                 found.filter(|found| grant.phase == Phase::Live && grant.role_changed.as_ref() != Some(found))
             {
-                tracing::warn!(grant = %grant.id, found, "the role changed; the terms of the grant let it go on");
+                tracing::warn!(grant = %grant.id, found, "the role changed; the grant continues, as its terms allow");
                 self.ledger.record(&mut locked, &Author::Daemon, vec![Event::RoleChanged { found }]).await?;
             }
             return Ok(());
@@ -208,11 +208,11 @@ impl Broker {
         .await
     }
 
-    /// Ends a live grant in those of its namespaces, which are these now, that are not what was approved; all of it, where
-    /// nothing else is left. Called by the sweep only.
+    /// Ends a live grant in the namespaces that have drifted from the approved ones, or entirely if no others remain.
+    /// `found` has the namespaces as they are now. Called only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; the sweep goes on.
+    /// [`BrokerError`]; the sweep tries again.
     pub async fn reconcile_namespaces(
         &self,
         id: &GrantId,
@@ -228,16 +228,16 @@ impl Broker {
         .await
     }
 
-    /// Goes on with what was begun to be ended in some namespaces of a live grant. Called by the sweep only.
+    /// Continues the end of a live grant in some of its namespaces. Called only by the sweep.
     ///
     /// # Errors
-    /// [`BrokerError`]; the sweep goes on.
+    /// [`BrokerError`]; the sweep tries again.
     pub async fn finish_parts(&self, id: &GrantId) -> Result<(), BrokerError> {
         self.end_parts(id, EndCause::Drifted, |_| Vec::new()).await
     }
 
-    /// Ends a live grant in the namespaces for which there is a reason to, and in those in which that was begun; the others
-    /// go on. All of it, for this cause, where nothing would be left.
+    /// Ends a live grant in the namespaces for which `reasons` has a reason, and continues ends that were begun; the
+    /// other namespaces stay. If none would remain, ends the whole grant for the cause `why`.
     async fn end_parts(
         &self,
         id: &GrantId,
@@ -253,16 +253,16 @@ impl Broker {
         let mut reasons = reasons(&grant);
         reasons.retain(|(namespace, _)| grant.held().any(|held| held == namespace));
         if !reasons.is_empty() && grant.held().all(|held| reasons.iter().any(|(namespace, _)| namespace == held)) {
-            let mut told: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
-            told.dedup();
-            let reason = Some(told.join(", "));
+            let mut all: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+            all.dedup();
+            let reason = Some(all.join(", "));
             return self.finish(&mut locked, Ending { why, by: Author::Daemon, reason }).await.map(drop);
         }
         for (namespace, why) in reasons {
-            tracing::warn!(grant = %id, %namespace, why, "the grant ends in one namespace and goes on in others");
+            tracing::warn!(grant = %id, %namespace, why, "the grant ends in one namespace and continues in the others");
             let event = Event::PartUnbindIntended { namespace: namespace.clone(), why };
             if let Err(error) = self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await {
-                // What is taken away can't be misused; the next look finds it again and records it.
+                // A removed binding cannot be misused; the next check finds the difference again and records it.
                 drop(self.unbind_part(&grant, &namespace).await);
                 return Err(error.into());
             }
@@ -277,7 +277,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Takes the binding in one namespace away, until the API server answers "denied" there.
+    /// Deletes the binding in one namespace, and waits until the API server answers "denied" there.
     async fn unbind_part(&self, grant: &Grant, namespace: &Namespace) -> Result<EndProof, BrokerError> {
         let site = self.site(&grant.ask.cluster)?;
         let is_there = |binding: &Binding| binding.namespace.as_ref() == Some(namespace);
@@ -286,7 +286,7 @@ impl Broker {
         self.ask_until_denied(site, grant, bindings).await
     }
 
-    /// Ends a grant if it is live and there is a reason to; `event` says before what was found.
+    /// Ends a grant if it is live and `reason` returns a reason. Records `event` first, which says what was found.
     async fn end_live(
         &self,
         id: &GrantId,
@@ -302,13 +302,13 @@ impl Broker {
         }
         let Some(reason) = reason(&grant) else { return Ok(()) };
         if let Some(event) = event {
-            // The end itself says it again, so that one goes on when the trail can't take this.
+            // The end itself states the reason too, so it goes on even if this event cannot be recorded.
             drop(self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await);
         }
         self.finish(&mut locked, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
     }
 
-    /// Ends a grant; what fails is due again after a while that grows.
+    /// Ends a grant; a failed end is retried with growing delays.
     pub(super) async fn finish(&self, locked: &mut Locked<'_>, ending: Ending) -> Result<Arc<Grant>, BrokerError> {
         let ended = self.unbind(locked, &ending).await;
         match &ended {
@@ -317,8 +317,8 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(grant = %locked.grant().id, error = %error.in_full(), "the grant could not be ended yet");
-                // Still live here means that the intent could not be recorded; access is gone all the same. What an
-                // operator takes away is also taken before it is access.
+                // If it is still live here, the intent could not be recorded, but the access is gone all the same. An
+                // operator's revocation also applies to grants that are not live yet.
                 if locked.grant().phase == Phase::Live || matches!(ending.by, Author::Operator(_)) {
                     locked.defer(ending);
                 }
@@ -328,8 +328,8 @@ impl Broker {
         ended
     }
 
-    /// Intent, deletion, proof. Removing goes on even when the trail can't take the intent: what is taken
-    /// away can't be misused, and the grant stays open here until the trail has it.
+    /// Intent, deletion, proof. The deletion goes on even if the intent cannot be recorded: removed access cannot be
+    /// misused, and the grant stays open here until the trail has its end.
     async fn unbind(&self, locked: &mut Locked<'_>, ending: &Ending) -> Result<Arc<Grant>, BrokerError> {
         let Ending { why, by, reason } = ending.clone();
         let grant = locked.grant();
@@ -345,25 +345,25 @@ impl Broker {
         let site = self.site(&grant.ask.cluster)?;
         let bindings = self.removable(&grant);
         self.unbind_all(site, &grant, &bindings).await?;
-        // Also where the intent is not recorded: whoever waits hears of it when the access is gone, not before.
+        // Even if the intent could not be recorded: the caller gets an answer only when the access is gone.
         let proof = self.ask_until_denied(site, &grant, bindings).await;
         intended?;
         let proof = proof?;
         if proof == EndProof::GroupDenied {
-            tracing::warn!(grant = %grant.id, requester = %grant.requester, "the grant is over, and a binding of somebody else gives what it gave to the requester's own user name");
+            tracing::warn!(grant = %grant.id, requester = %grant.requester, "the grant has ended, but somebody else's binding grants the same access to the requester's own user name");
         }
         let ended = Event::Ended { why, proof, reason: None };
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 
-    /// All bindings that a grant may have, as the daemon can take them away.
+    /// All bindings that a grant may have, limited to what the daemon can delete.
     fn removable(&self, grant: &Grant) -> Vec<Binding> {
         let mut bindings = grant.bindings();
         if !self.makes_roles(&grant.ask.cluster) {
-            // A policy that makes no roles any more gives the daemon no right on them. What is left gives nothing
-            // to anybody without its binding, and an end that waits for a right would never come.
+            // If the policy no longer lets grants own roles, the daemon has no right on them. A leftover role grants
+            // nothing without its binding, and an end that waited for the right would never finish.
             for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
-                tracing::warn!(grant = %grant.id, role = binding.name, "the policy makes no roles in this cluster any more, so the grant's own is left behind");
+                tracing::warn!(grant = %grant.id, role = binding.name, "the policy no longer lets grants own roles in this cluster, so this grant's role is left behind");
                 binding.rules = None;
             }
         }
@@ -372,15 +372,15 @@ impl Broker {
 
     async fn unbind_all(&self, site: &Site, grant: &Grant, bindings: &[Binding]) -> Result<(), BrokerError> {
         let unbind = |binding| site.cluster.unbind(binding, grant.uid_in(binding.namespace.as_ref()));
-        // All of them, also when one can't be taken away.
+        // Tries all of them, even if one cannot be deleted.
         let unbound = join_all(bindings.iter().map(unbind)).await;
         for (unbound, binding) in unbound.into_iter().zip(bindings) {
             match unbound? {
                 Unbound::Deleted | Unbound::AlreadyGone => {}
                 Unbound::Held => return Err(BrokerError::Held(binding.name.clone())),
-                // Somebody put another object in its place. It is theirs; that ours is gone is what the probe says.
+                // Somebody created another object of that name. It is theirs; the probe proves that ours is gone.
                 Unbound::NotOurs { why } => {
-                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours and was left alone");
+                    tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours, so it was not deleted");
                 }
             }
         }
@@ -399,8 +399,8 @@ impl Broker {
         Ok(if settled.contains(&Settled::ByUserName) { EndProof::GroupDenied } else { EndProof::Denied })
     }
 
-    /// The role of a grant as it was asked for, which is in the trail. Grants that end together mostly have one, so the
-    /// last ones are kept: each is large, and takes longer to read than the question that comes of it.
+    /// The role of a grant as it was requested, from the trail. Grants that end together mostly have the same role, so
+    /// the last ones are cached: reading one takes longer than asking the question that is made from it.
     pub(super) async fn role_of(&self, grant: &Grant) -> Result<Option<Arc<ResolvedRole>>, BrokerError> {
         let mut roles = self.roles.lock().await;
         if let Some(role) = roles.get(&grant.rules_sha256) {

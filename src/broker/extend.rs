@@ -1,11 +1,11 @@
-//! More time for a grant that is live: asked for, agreed to, checked against the policy again.
+//! Extensions: more time for a live grant, requested, approved and checked against the policy again.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::facts::gather_facts;
-use super::{Broker, BrokerError, Giving};
+use super::{Broker, BrokerError, DrainGuard};
 use crate::grant::extension::{self, Extension};
 use crate::grant::narrow::Narrowing;
 use crate::grant::policy::{self, Decision, Usage};
@@ -14,7 +14,7 @@ use crate::grant::request::{AccessRequest, Person, Reason, Window};
 use crate::grant::{Author, Event, Grant};
 
 impl Broker {
-    /// Who has the access asks for more time. What the policy asks nobody about is given at once.
+    /// The holder requests more time. If the policy requires no approval, it is granted at once.
     ///
     /// # Errors
     /// [`BrokerError`]; a refusal is recorded and changes nothing.
@@ -28,26 +28,26 @@ impl Broker {
         let open_grant = self.still_open(grant)?;
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
-        let asked = self.asked_for_more(&grant, requester, window, reason).await;
-        // One moment for the question and for an answer that comes of itself, or the one could be recorded and not the other.
-        let (asked, now, _giving) = match asked {
-            Ok((event, now, giving)) => (Ok(vec![event]), now, Some(giving)),
+        let requested = self.extension_requested(&grant, requester, window, reason).await;
+        // One time for the request and for its automatic approval; otherwise only one of them might be recorded.
+        let (requested, now, _guard) = match requested {
+            Ok((event, now, guard)) => (Ok(vec![event]), now, Some(guard)),
             Err(error) => (Err(error), self.ledger.now(), None),
         };
-        let asked = self.record_or_refuse(&mut locked, requester, "extend", asked).await?;
-        match extension::auto_extend(&asked, now)? {
+        let requested = self.record_or_refuse(&mut locked, requester, "extend", requested).await?;
+        match extension::auto_extend(&requested, now)? {
             Some(extended) => Ok(self.ledger.record(&mut locked, &Author::Daemon, vec![extended]).await?),
-            None => Ok(asked),
+            None => Ok(requested),
         }
     }
 
-    async fn asked_for_more(
+    async fn extension_requested(
         &self,
         grant: &Grant,
         requester: &Person,
         window: Window,
         reason: Reason,
-    ) -> Result<(Event, Timestamp, Giving<'_>), BrokerError> {
+    ) -> Result<(Event, Timestamp, DrainGuard<'_>), BrokerError> {
         if grant.requester != requester.name {
             return Err(Refusal::not_the_requester().into());
         }
@@ -55,13 +55,13 @@ impl Broker {
         let ask = |now| extension::ask(grant, window, reason.clone(), self.times.answer.duration(), now);
         ask(self.ledger.now())?;
         self.recheck_policy(grant, requester, reason.clone()).await?;
-        // Once more, for the cluster may have taken its time, and where nobody has to agree it is given at once.
-        let giving = self.giving().await?;
+        // Checked again, because the cluster may have been slow, and the extension may be granted at once.
+        let guard = self.hold_off_drain().await?;
         let now = self.ledger.now();
-        Ok((ask(now)?, now, giving))
+        Ok((ask(now)?, now, guard))
     }
 
-    /// What a yes to more time is recorded as, and that no drain comes before it.
+    /// The event of an approval of an extension, with a guard that no drain begins before it is recorded.
     pub(super) async fn more_time(
         &self,
         grant: &Grant,
@@ -69,29 +69,30 @@ impl Broker {
         approver: &Person,
         digest: &str,
         less: &Narrowing,
-    ) -> Result<(Event, Giving<'_>), BrokerError> {
+    ) -> Result<(Event, DrainGuard<'_>), BrokerError> {
         if *less != Narrowing::default() {
-            let why = "more time can be agreed to or not, but not cut down";
-            return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to ask for").into());
+            let why = "an extension can be approved or denied, but not narrowed";
+            return Err(Refusal::new(Code::NotLess, why).hint("deny it, and say what to request instead").into());
         }
         self.ensure_not_drained()?;
         let agreed = extension::approve(grant, approver, digest, self.ledger.now())?;
-        // Nothing is collected after this that would look again.
+        // No collection follows that would check the policy again.
         if matches!(agreed, Event::Extended { .. }) {
             let requester = self.person(&grant.requester).await?.ok_or_else(|| {
-                let why = format!("`{}` is not known on this host any more", grant.requester);
-                Refusal::new(Code::RequesterLostRight, why).hint("the access ends as it would have")
+                let why = format!("`{}` no longer exists on this host", grant.requester);
+                Refusal::new(Code::RequesterLostRight, why).hint("the access ends at its original time")
             })?;
             self.recheck_policy(grant, &requester, extension.reason.clone()).await?;
-            // Once more, for the cluster may have taken its time: until the window was over, or an operator drained.
-            let giving = self.giving().await?;
-            return Ok((extension::approve(grant, approver, digest, self.ledger.now())?, giving));
+            // Checked again, because the cluster may have been slow: the window may be over, or an operator may have
+            // drained.
+            let guard = self.hold_off_drain().await?;
+            return Ok((extension::approve(grant, approver, digest, self.ledger.now())?, guard));
         }
-        Ok((agreed, self.giving().await?))
+        Ok((agreed, self.hold_off_drain().await?))
     }
 
-    /// Whether the policy of now would give the access again for this reason, with the same to agree; the role is
-    /// watched all the time.
+    /// Checks that the current policy allows the same access for this reason, with the same approvers. The role needs
+    /// no check, because the sweep watches it.
     pub(super) async fn recheck_policy(
         &self,
         grant: &Grant,
@@ -108,9 +109,11 @@ impl Broker {
         let usage = Usage { review_owed, denied, ..Usage::default() };
         match policy::decide(&self.policy(), requester, &ask, &known.with(usage, self.ledger.now())) {
             Decision::Ask(terms) if terms.steps == grant.terms.steps => Ok(()),
-            Decision::Ask(_) => Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers")
-                .hint("make a new request")
-                .into()),
+            Decision::Ask(_) => {
+                Err(Refusal::new(Code::RequesterLostRight, "the policy now requires different approvers")
+                    .hint("make a new request")
+                    .into())
+            }
             Decision::Deny(denial) => Err(denial.refusal().into()),
         }
     }

@@ -1,4 +1,4 @@
-//! What a cluster says about a request, gathered for the decision in `grant/`.
+//! The facts about a request from its cluster, gathered for the decision in `grant/`.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::grant::{FoundNamespace, Grant};
 use crate::rbac::risk::{self, Assessment, Surroundings};
 use crate::rbac::role::ResolvedRole;
 
-/// What the cluster says about an ask, and what a decision is made on besides who asks and the moment.
+/// The facts from the cluster that a decision about a request depends on, in addition to the requester and the time.
 pub(super) struct ClusterFacts {
     pub(super) role: Option<ResolvedRole>,
     /// The namespaces that exist.
@@ -22,31 +22,33 @@ pub(super) struct ClusterFacts {
     /// Their labels.
     pub(super) labels: Labels,
     pub(super) assessment: Assessment,
-    /// What else of the cluster changes what rights mean.
+    /// Other facts about the cluster that change what rights allow.
     pub(super) around: Surroundings,
 }
 
 impl ClusterFacts {
-    /// What a decision of this moment is made on, with what the person has by now.
+    /// The circumstances of a decision at `now`, with the person's usage.
     pub(super) fn with(&self, usage: Usage, now: Timestamp) -> Circumstances<'_> {
         Circumstances { now, labels: &self.labels, assessment: &self.assessment, usage }
     }
 
-    /// The same with what was shown to arise together with the requester's other access, for a grant that is looked at again.
+    /// These facts with the findings that arise together with the requester's other access, for an existing grant that
+    /// is checked again.
     pub(super) fn again(mut self, grant: &Grant) -> Self {
         self.assessment = grant.with_others(self.assessment);
         self
     }
 
-    /// The role that is asked for; refused when it, or one of the namespaces, is missing, or it allows nothing.
-    pub(super) fn asked_for(&self, ask: &AccessRequest) -> Result<&ResolvedRole, Refusal> {
+    /// The requested role; refused if it or one of the namespaces does not exist, or if it allows nothing.
+    pub(super) fn requested_role(&self, ask: &AccessRequest) -> Result<&ResolvedRole, Refusal> {
         if let Some(missing) = ask.scope.namespaces().iter().find(|name| !self.labels.contains_key(*name)) {
-            let why = format!("there is no namespace `{missing}` in `{}`", ask.cluster);
+            let why = format!("namespace `{missing}` does not exist in cluster `{}`", ask.cluster);
             return Err(Refusal::new(Code::NamespaceMissing, why));
         }
         let Some(role) = &self.role else {
-            return Err(Refusal::new(Code::RoleMissing, format!("there is no {}", told(&ask.access)))
-                .hint("a binding to a missing role would lie in wait for one to be made"));
+            return Err(Refusal::new(Code::RoleMissing, format!("{} does not exist", described(&ask.access))).hint(
+                "check its name and kind; jitd does not bind a missing role, which somebody could create later",
+            ));
         };
         match Probe::for_role(role, ask.scope.namespaces().first()) {
             Some(_) => Ok(role),
@@ -55,7 +57,7 @@ impl ClusterFacts {
     }
 }
 
-/// Asks the cluster, all at once.
+/// Gathers the facts with concurrent requests.
 pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let found = try_join_all(namespaces.iter().map(|namespace| site.cluster.namespace(namespace)));
@@ -68,34 +70,34 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<Clu
     Ok(ClusterFacts { role, namespaces, labels, assessment, around })
 }
 
-/// What of the cluster changes what rights mean there. A version that can't be read, and service accounts that nobody could
-/// look at, have their most dangerous meaning.
+/// The facts about the cluster that change what rights allow there. If the version or the service accounts are unknown,
+/// the most dangerous case is assumed.
 pub(super) async fn surroundings(site: &Site) -> Result<Surroundings, ClusterError> {
     let version = match site.cluster.version().await {
         Ok(version) => version.parse().ok(),
-        // Where not everybody may know it, and an older manifest gives the daemon no right to.
+        // Not every user may read it here, and an older manifest does not grant the daemon that right.
         Err(ClusterError::Forbidden { .. }) => None,
         Err(error) => return Err(error),
     };
     Ok(Surroundings { version, accounts: site.cluster.accounts() })
 }
 
-/// What is asked for as the cluster has it now; none when the role is missing.
+/// The requested role as it is in the cluster now; `None` if it does not exist.
 pub(super) async fn resolve(site: &Site, ask: &AccessRequest) -> Result<Option<ResolvedRole>, ClusterError> {
     match &ask.access {
         Access::Role(role) => site.cluster.resolve_role(ask.scope.namespaces().first(), role).await,
-        // No role of the cluster, so no uid; it is made when it is bound.
+        // Not a role of the cluster, so it has no uid; it is created when the grant is bound.
         Access::Rules(rules) => Ok(Some(ResolvedRole::new(String::new(), rules.as_slice().to_vec()))),
     }
 }
 
 pub(super) fn role_empty(ask: &AccessRequest) -> Refusal {
-    Refusal::new(Code::RoleEmpty, format!("{} allows nothing in {}", told(&ask.access), ask.scope))
-        .hint("its rules are empty, or hold only outside of namespaces")
+    Refusal::new(Code::RoleEmpty, format!("{} allows nothing in {}", described(&ask.access), ask.scope))
+        .hint("its rules are empty, or apply only outside namespaces")
 }
 
-/// `ClusterRole `view``, with its kind, as people look for it in the cluster.
-pub(super) fn told(access: &Access) -> String {
+/// The access for a message, with the kind of the role, such as ``ClusterRole `view` ``.
+pub(super) fn described(access: &Access) -> String {
     match access {
         Access::Role(role) => format!("{} `{}`", role.kind(), role.name()),
         Access::Rules(_) => access.to_string(),

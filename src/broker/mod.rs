@@ -1,25 +1,25 @@
-//! The story: the only room that orders the steps of a grant, a chapter a file.
+//! The broker: the only module that orders the steps of a grant, with one file for each chapter of its life.
 //!
 //! ```text
 //!  request ─► approve ─► certificate ─► end
 //!  certificate: re-check, dry run ─► IssueIntended ─► sign ─► Issued ─► BindIntended ─► bind
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
-//!  break_glass: in place of approve;  review: until it is no longer owed, also after Ended
-//!  drain: nothing of all that but ends and renewals, until resume;  revoke_many: end, side by side
+//!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
+//!  drain: only ends and renewals until resume;  revoke_many: end, concurrently
 //! ```
-//! It never decides (`grant/` does), never talks to the outside itself (`ca`, `cluster`, `trail` do), and
-//! never does an effect whose intent is not on the disk. The API and the sweep call it. A call that
-//! changes something has to run to its end even when nobody waits for it any more: the API spawns it.
+//! It makes no decisions (`grant/` does), never talks to the outside world itself (`ca`, `cluster` and `trail` do), and
+//! causes no effect whose intent is not on disk. The API and the sweep call it. A call that changes something must run
+//! to completion even if the client disconnects, so the API spawns it.
 
 mod answer;
-mod beside;
 mod break_glass;
 mod collect;
 mod end;
 mod extend;
 mod facts;
 mod operate;
+mod other_access;
 mod proof;
 mod refusals;
 mod request;
@@ -56,31 +56,31 @@ use self::proof::ANSWER_WITHIN;
 use self::refusals::{About, Kind, Refusals};
 pub use self::request::{DryRun, Explanation, random_id};
 
-/// Why a step did not happen. A refusal is our answer; everything else is our failure.
+/// Why a step did not happen. A refusal is a decision; everything else is a failure.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
-    /// A rule says no.
+    /// A rule denies it.
     #[error("{0}")]
     Refused(Refusal),
     /// Nothing was recorded.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The cluster could not be asked, or would not do it.
+    /// The cluster could not be reached, or refused.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
-    /// The cluster would not have what was to be collected; the approval stands.
-    #[error("{error}; the approval stands, collect it until {until:.0}")]
+    /// The cluster refuses the grant's objects; the approval stands.
+    #[error("{error}; the approval stands and can be collected until {until:.0}")]
     NotCollected {
         /// Why.
         error: ClusterError,
-        /// Until when it can be collected.
+        /// When the approval lapses.
         until: Timestamp,
     },
     /// The authority could not sign.
     #[error(transparent)]
     Authority(#[from] SignError),
-    /// The clock went back behind what the trail already says.
-    #[error("the clock of this host says {now}, but the trail was written at {latest}: nothing is signed")]
+    /// The clock is behind the newest entry of the trail.
+    #[error("the host clock ({now}) is behind the last audit entry ({latest}); refusing to sign")]
     ClockWentBack {
         /// The clock.
         now: Timestamp,
@@ -90,22 +90,22 @@ pub enum BrokerError {
     /// The authority, its token or its disk, does not answer.
     #[error(transparent)]
     AuthoritySilent(NoAnswer),
-    /// The host could not be asked who somebody is.
+    /// The host's name service could not say who somebody is.
     #[error("{0}")]
     NameService(Unknown),
-    /// The API server's answer did not become what the binding says.
-    #[error("after {} s the API server still says {answer}", ANSWER_WITHIN.as_secs())]
+    /// The API server's answer does not follow the binding.
+    #[error("the API server still answers {answer} {} s after the change", ANSWER_WITHIN.as_secs())]
     Unsettled {
-        /// What it still says.
+        /// The last answer.
         answer: String,
-        /// What to do about an answer that is none.
+        /// What to do if it did not answer at all.
         hint: Option<Cow<'static, str>>,
     },
-    /// Somebody's finalizer keeps the deleted binding, and RBAC goes on granting it.
+    /// A finalizer keeps the deleted binding, and RBAC still honours it.
     #[error("a finalizer keeps binding `{0}` alive")]
     Held(String),
-    /// A fault of ours, told in the log.
-    #[error("internal fault; the daemon's log says more")]
+    /// A bug or an unexpected state; the log has details.
+    #[error("internal error; the daemon's log has details")]
     Internal,
 }
 
@@ -116,11 +116,11 @@ impl Hint for BrokerError {
             Self::Cluster(error) | Self::NotCollected { error, .. } => error.hint(),
             Self::Authority(error) => error.hint(),
             Self::AuthoritySilent(error) => error.hint(),
-            Self::ClockWentBack { .. } => Some("set the clock right".into()),
+            Self::ClockWentBack { .. } => Some("correct the host clock".into()),
             Self::NameService(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
             Self::Held(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
-            // What a refusal advises is for who was refused, and they get it with the refusal.
+            // A refusal carries its own hint to the caller.
             Self::Refused(_) | Self::Internal => None,
         }
     }
@@ -138,83 +138,83 @@ impl From<Refusal> for BrokerError {
     }
 }
 
-/// No drain begins as long as there is one; see [`Broker::giving`].
-type Giving<'a> = tokio::sync::RwLockReadGuard<'a, ()>;
+/// While this exists, no drain begins; see [`Broker::hold_off_drain`].
+type DrainGuard<'a> = tokio::sync::RwLockReadGuard<'a, ()>;
 
-/// How far the clock may lie behind the newest entry of the trail before nothing is signed any more.
+/// How far the clock may be behind the newest entry of the trail before the broker refuses to sign.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// How long an authority's token or disk is waited for. Tokens sign in milliseconds, the slowest in a second, one after
-/// the other.
+/// The time limit for an authority's token or disk. Tokens sign within milliseconds, the slowest within a second, one
+/// signature at a time.
 const AUTHORITY_ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A cluster and the authority that signs for it.
 pub struct Site {
-    /// Where bindings are made.
+    /// The cluster in which bindings are created.
     pub cluster: Cluster,
-    /// What signs. Behind a lock, for `jitd ca renew` replaces it under a running daemon.
+    /// The signing authority. Behind a lock, because `jitd ca renew` replaces it while the daemon runs.
     authority: RwLock<Arc<Authority>>,
-    /// Its folder and its token, which may hang.
+    /// The authority's folder and token, which may hang.
     outside: Dependency,
 }
 
-/// So many ends of each cluster are under way at a time: one that hangs holds up only its own.
+/// A limit for concurrent ends per cluster: a cluster that hangs delays only its own.
 pub struct PerClusterLimit(BTreeMap<ClusterName, Semaphore>);
 
 impl PerClusterLimit {
-    /// Waits for a turn, which lasts until it is dropped. A cluster that the configuration does not have has none.
+    /// Waits for a slot, which is released when dropped. `None` for a cluster that is not configured.
     pub async fn at(&self, cluster: &ClusterName) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
+        // The semaphore is never closed.
         self.0.get(cluster)?.acquire().await.ok()
     }
 }
 
-/// All that the story needs, and the grants that are not over.
+/// Orders the steps of all grants.
 pub struct Broker {
     sites: BTreeMap<ClusterName, Site>,
-    /// Behind a lock, for it is read again under a running daemon.
+    /// Behind a lock, because it can be reloaded.
     policy: RwLock<Arc<Policy>>,
-    /// Behind a lock, for they are read again too.
+    /// Behind a lock, because they can be reloaded.
     people: RwLock<People>,
-    /// Those of the start, on whose threads all later ones ask.
+    /// The people at the start; later ones use their threads for the name service.
     first_people: People,
-    /// The keys of `config.yaml` that changed and that only a restart takes up, as the last reload found them.
+    /// The keys of `config.yaml` that changed and need a restart, according to the last reload.
     needs_restart: Mutex<Vec<&'static str>>,
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
-    /// Held alone from what an operator says about giving until it is recorded, and shared by all that is given from the
-    /// last look at it until that is recorded.
-    giving: tokio::sync::RwLock<()>,
-    /// Bindings of people's own user names, as the sweep found them last.
+    /// Held exclusively while a drain or resume is recorded, and shared by each step that grants access, from its last check
+    /// for a drain until the step is recorded.
+    drain_lock: tokio::sync::RwLock<()>,
+    /// Bindings of people's own user names, as the sweep last found them.
     bound_user_names: Mutex<BTreeMap<ClusterName, BTreeMap<PersonName, Found>>>,
-    /// Roles of grants that ended lately, by the hash of their rules.
+    /// Roles of recently ended grants, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
     refusals: Refusals,
 }
 
-/// What a broker is made of.
+/// The parts of a broker.
 pub struct Parts {
-    /// The store, and what it said when it was opened.
+    /// The trail, and the state that it recorded.
     pub opened: Opened,
     /// The clusters.
     pub sites: BTreeMap<ClusterName, Site>,
-    /// Who may ask for what.
+    /// Who may request what.
     pub policy: Policy,
-    /// Who is known.
+    /// The known people.
     pub people: People,
-    /// The clocks.
+    /// The time limits.
     pub times: Times,
-    /// Who may see and end what is not theirs.
+    /// Who may see and end grants that are not theirs.
     pub overseers: Overseers,
-    /// The clock of the host.
+    /// Reads the clock of the host.
     pub clock: fn() -> Timestamp,
-    /// A new grant's id; none where the host has no random numbers.
+    /// Generates the id of a new grant; `None` if the host has no random numbers.
     pub ids: fn() -> Option<GrantId>,
 }
 
 impl Broker {
-    /// Takes up where the trail stands.
+    /// A broker in the state that the trail recorded.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
@@ -226,7 +226,7 @@ impl Broker {
             first_people: parts.people,
             needs_restart: Mutex::default(),
             times: parts.times,
-            giving: tokio::sync::RwLock::default(),
+            drain_lock: tokio::sync::RwLock::default(),
             bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
@@ -239,10 +239,10 @@ impl Broker {
         &self.ledger
     }
 
-    /// Records that the daemon serves.
+    /// Records that the daemon starts to serve.
     ///
     /// # Errors
-    /// [`BrokerError::Ledger`]; then it must not.
+    /// [`BrokerError::Ledger`]; then it must not serve.
     pub async fn started(
         &self,
         version: &str,
@@ -259,16 +259,16 @@ impl Broker {
         Ok(self.ledger.note(&Author::Daemon, event).await?)
     }
 
-    /// The policy of this moment. A decision asks for it anew: what was loaded meanwhile is in force.
+    /// The current policy. Each decision calls this again, because a reload takes effect at once.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this policy decides. It stands in the trail before; what is live keeps its own terms.
+    /// Replaces the policy, after recording it in the trail. Existing grants keep their terms.
     ///
     /// # Errors
-    /// [`BrokerError::Ledger`]; then the policy before stays in force.
+    /// [`BrokerError::Ledger`]; then the previous policy stays in force.
     pub async fn use_policy(&self, read: Loaded) -> Result<(), BrokerError> {
         let Loaded { policy, policy_sha256, guardrails_sha256 } = read;
         self.ledger.note(&Author::Daemon, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
@@ -276,30 +276,30 @@ impl Broker {
         Ok(())
     }
 
-    /// Who is known at this moment.
+    /// The people who are known now.
     #[must_use]
     pub fn people(&self) -> People {
         self.people.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// From now on these people are known, and these see and end what is not theirs.
+    /// Replaces the known people, and those who may see and end grants that are not theirs.
     pub fn use_people(&self, people: People, overseers: Overseers) {
         *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.after(&self.first_people);
         self.ledger.use_overseers(overseers);
     }
 
-    /// Remembers the keys of `config.yaml` that changed and that only a restart takes up.
+    /// Stores the keys of `config.yaml` that changed and need a restart.
     pub fn note_needs_restart(&self, keys: Vec<&'static str>) {
         *self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 
-    /// Those keys, as the last reload found them.
+    /// The keys of `config.yaml` that need a restart, according to the last reload.
     #[must_use]
     pub fn needs_restart(&self) -> Vec<&'static str> {
         self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Records that the daemon ends in good order.
+    /// Records that the daemon stops properly.
     ///
     /// # Errors
     /// [`BrokerError::Ledger`].
@@ -307,25 +307,26 @@ impl Broker {
         Ok(self.ledger.note(&Author::Daemon, Event::Stopped).await?)
     }
 
-    /// Something is given, unless it is drained. What it is has to be recorded before the answer is dropped, with nothing
-    /// waited for but the trail: a drain waits for it, so that nothing is given after a drain was acknowledged.
-    async fn giving(&self) -> Result<Giving<'_>, Refusal> {
-        let giving = self.giving.read().await;
+    /// Checks for a drain, and holds off a new one while the guard exists. Access must be recorded before the guard is
+    /// dropped, without waiting for anything but the trail: a drain waits for it, so that nothing is granted after a drain
+    /// was acknowledged.
+    async fn hold_off_drain(&self) -> Result<DrainGuard<'_>, Refusal> {
+        let guard = self.drain_lock.read().await;
         self.ensure_not_drained()?;
-        Ok(giving)
+        Ok(guard)
     }
 
     fn ensure_not_drained(&self) -> Result<(), Refusal> {
         drain::ensure_not_drained(self.draining().as_deref())
     }
 
-    /// The person of this name with the groups of now; none when the host knows nobody by it. While the name service fails
-    /// nobody has lost a right.
+    /// The person of this name with their current groups; `None` if the host has no such person. A failing name service
+    /// is an error, so that nobody loses a right because of it.
     async fn person(&self, name: &PersonName) -> Result<Option<Person>, BrokerError> {
         or_nobody(self.people().by_name(name).await).map_err(BrokerError::NameService)
     }
 
-    /// Refuses somebody who may be in a group that the policy denies, for one of theirs has no name.
+    /// Refuses a person one of whose groups has no name, if the policy denies groups: it could be a denied one.
     fn groups_are_known(&self, person: &Person) -> Result<(), BrokerError> {
         match person.groups.iter().find(|group| group.starts_with('#')) {
             Some(group) if self.policy().denies_groups() => {
@@ -336,8 +337,8 @@ impl Broker {
         }
     }
 
-    /// The newest lines of the trail about a grant, of those before event `before` where it is given: at most `limit`, oldest
-    /// first, and whether there are older ones.
+    /// The newest lines of the trail about a grant, only those before event `before` if it is given: at most `limit`,
+    /// oldest first, and whether older ones exist.
     ///
     /// # Errors
     /// [`BrokerError::Ledger`].
@@ -350,13 +351,13 @@ impl Broker {
         Ok(self.ledger.lines_of(id, before, limit).await?)
     }
 
-    /// Whether the policy lets grants own roles in this cluster; only then has the daemon a right on them.
+    /// Whether the policy lets grants own roles in this cluster; otherwise the daemon has no right on such roles.
     #[must_use]
     pub fn makes_roles(&self, cluster: &ClusterName) -> bool {
         self.policy().makes_roles(cluster)
     }
 
-    /// A limit of so many at a time for each cluster.
+    /// A limit of `at_once` for each cluster.
     #[must_use]
     pub fn limit_per_cluster(&self, at_once: usize) -> PerClusterLimit {
         PerClusterLimit(self.sites.keys().map(|cluster| (cluster.clone(), Semaphore::new(at_once))).collect())
@@ -367,12 +368,12 @@ impl Broker {
         self.sites.iter()
     }
 
-    /// The names of those whom this daemon asks and who do not answer at the moment.
+    /// The names of the dependencies that do not answer at the moment.
     pub fn silent(&self) -> impl Iterator<Item = &str> {
         self.dependencies().filter(|of| of.overdue() > 0).map(|of| of.name())
     }
 
-    /// Whom this daemon asks, and who may never answer.
+    /// The dependencies that may never answer.
     pub fn dependencies(&self) -> impl Iterator<Item = &dyn Watched> {
         std::iter::once(self.first_people.host()).chain(self.sites.values().flat_map(Site::dependencies))
     }
@@ -392,12 +393,12 @@ impl Broker {
         }
     }
 
-    /// Records that something was refused, and gives the refusal back. When the trail can't take it, that
-    /// is the answer instead: nothing happens outside the trail. Of many of a kind only their number is recorded.
+    /// Records a refusal and returns it. If it cannot be recorded, that error is returned instead: nothing happens
+    /// outside the trail. Of many refusals of one kind only the number is recorded.
     async fn refuse(&self, locked: &mut Locked<'_>, by: &Person, action: &str, refusal: Refusal) -> BrokerError {
         let grant = locked.grant();
         if grant.is_over() {
-            // It ended while this waited for the gate; nothing follows an end.
+            // It ended while this waited for the lock; nothing may follow an end.
             return over(&grant).into();
         }
         let code = refusal.code.as_str();
@@ -423,11 +424,11 @@ impl Broker {
         Ok(())
     }
 
-    /// A grant that was seen; refused when it is over, or was just now.
+    /// The open grant; refused if it is over by now.
     fn still_open(&self, seen: &Grant) -> Result<Arc<OpenGrant>, BrokerError> {
         match self.ledger.open_grant(&seen.id) {
             Some(open_grant) if open_grant.grant().phase.is_open() => Ok(open_grant),
-            // What only owes a review is over for everything else.
+            // A grant that only owes a review is over for everything else.
             Some(open_grant) => Err(over(&open_grant.grant()).into()),
             None => Err(over(seen).into()),
         }
@@ -435,15 +436,16 @@ impl Broker {
 
     fn site(&self, cluster: &ClusterName) -> Result<&Site, BrokerError> {
         self.sites.get(cluster).ok_or_else(|| {
-            Refusal::new(Code::UnknownCluster, format!("there is no cluster `{cluster}` here"))
-                .hint(format!("there is {}", self.sites.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")))
+            let names = self.sites.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Refusal::new(Code::UnknownCluster, format!("cluster `{cluster}` is not configured here"))
+                .hint(format!("configured: {names}"))
                 .into()
         })
     }
 }
 
 impl Site {
-    /// A cluster with the authority that signs for it.
+    /// A cluster and its authority.
     #[must_use]
     pub fn new(cluster: Cluster, authority: Authority) -> Self {
         let name = format!("authority of cluster {}", cluster.endpoint().name());
@@ -451,7 +453,7 @@ impl Site {
         Self { cluster, authority: RwLock::new(Arc::new(authority)), outside }
     }
 
-    /// Has the authority do what its disk or its token takes part in, and so may never end.
+    /// Runs `question`, which uses the authority's disk or token and therefore may hang.
     ///
     /// # Errors
     /// [`NoAnswer`].
@@ -466,13 +468,13 @@ impl Site {
         [self.cluster.dns(), &self.outside]
     }
 
-    /// The authority of this moment.
+    /// The current authority.
     #[must_use]
     pub fn authority(&self) -> Arc<Authority> {
         Arc::clone(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// From now on this one signs.
+    /// Replaces the authority.
     pub fn replace_authority(&self, authority: Authority) {
         *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
     }
@@ -481,5 +483,5 @@ impl Site {
 fn over(seen: &Grant) -> Refusal {
     let cause = seen.end_cause.map_or(String::new(), |cause| format!(" ({})", cause.as_str()));
     let phase = if seen.phase.is_open() { "over" } else { seen.phase.as_str() };
-    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("ask again")
+    Refusal::new(Code::TooLate, format!("the grant is {phase}{cause}")).hint("make a new request")
 }

@@ -1,4 +1,4 @@
-//! What operators do: stop giving access, resume, and revoke many grants side by side.
+//! What operators do: drain, resume, and revoke many grants at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use crate::grant::{Author, EndCause, Event, Grant, Operator, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, OpenGrant};
 
-/// So many people are named to somebody who named nobody.
+/// The limit for names in the hint for an unknown person.
 const NAMED: usize = 20;
 
-/// So many grants of one cluster are revoked at a time. More than the calls that a cluster gets at a time, for a
-/// grant also waits for the trail and between two questions.
+/// The limit for grants of one cluster that are revoked at a time. It is above the limit for calls, because a grant
+/// also waits for the trail and between two questions.
 const REVOKED_AT_ONCE: usize = 256;
 
-/// How long an operator waits for what is being taken away.
+/// How long an operator waits for a revocation.
 const REVOKED_WITHIN: Duration = Duration::from_secs(60);
 
-/// Whose grants an operator means.
+/// Which grants an operator selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantSelector {
     /// Every grant.
     Everybody,
-    /// Those of a person.
+    /// The grants of a person.
     Person(PersonName),
-    /// Those in a cluster.
+    /// The grants in a cluster.
     Cluster(ClusterName),
-    /// Those of a person in a cluster.
+    /// The grants of a person in a cluster.
     PersonIn(PersonName, ClusterName),
     /// These, by their ids or unique beginnings of them.
     Named(Vec<String>),
@@ -59,112 +59,112 @@ impl GrantSelector {
     }
 }
 
-/// What became of the grants that an operator took away.
+/// The result of an operator's revocation.
 #[derive(Debug)]
 pub struct Revocation {
-    /// The grants, the oldest first.
+    /// The selected grants, oldest first.
     pub grants: Vec<Revoked>,
-    /// Why the drain that was asked for is not in force.
+    /// Why the requested drain is not in force.
     pub not_drained: Option<String>,
 }
 
-/// A grant that an operator took away, or would.
+/// A grant that an operator revokes, or would revoke.
 #[derive(Debug)]
 pub struct Revoked {
-    /// Its phase before.
+    /// The phase before.
     pub was: Phase,
-    /// As it is now.
+    /// The grant as it is now.
     pub grant: Arc<Grant>,
     /// Why it is not over yet.
     pub why: Option<String>,
 }
 
 impl Broker {
-    /// From here on nothing is given until [`Broker::resume`], also after a restart: nothing is asked for, collected,
-    /// taken without an answer or made longer. What is being collected at this moment may still come to work; ends,
-    /// answers, reviews and renewals go on.
+    /// Grants no new access until [`Broker::resume`], even after a restart: requests, collections, break-glass and
+    /// extensions are refused. A collection in progress may still become live; ends, answers, reviews and renewals
+    /// continue.
     ///
     /// # Errors
-    /// [`BrokerError::Ledger`]; then it is as before.
+    /// [`BrokerError::Ledger`]; then nothing changes.
     pub async fn drain(&self, by: &Operator, reason: Option<Reason>) -> Result<(), BrokerError> {
-        let _alone = self.giving.write().await;
-        tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), reason = reason.as_ref().map(Reason::as_str), "draining: nothing is given until `jitd resume`");
+        let _alone = self.drain_lock.write().await;
+        tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), reason = reason.as_ref().map(Reason::as_str), "draining: no new access until `jitd resume`");
         Ok(self.ledger.note(&Author::Operator(by.clone()), Event::Drained { reason }).await?)
     }
 
-    /// Things are given again. Without a drain before, nothing is recorded.
+    /// Ends a drain. Without a drain, nothing is recorded.
     ///
     /// # Errors
-    /// [`BrokerError::Ledger`]; then it is as before.
+    /// [`BrokerError::Ledger`]; then nothing changes.
     pub async fn resume(&self, by: &Operator) -> Result<(), BrokerError> {
-        let _alone = self.giving.write().await;
+        let _alone = self.drain_lock.write().await;
         if self.draining().is_some() {
             self.ledger.note(&Author::Operator(by.clone()), Event::Resumed).await?;
-            tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are taken again");
+            tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are accepted again");
         }
         Ok(())
     }
 
-    /// That nothing is given at the moment, since when and why.
+    /// The drain in force, if any.
     #[must_use]
     pub fn draining(&self) -> Option<Arc<Draining>> {
         self.ledger.draining()
     }
 
-    /// The grants that an operator means and that are not over, the oldest first.
+    /// The selected grants that are not over, oldest first.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a cluster or a person that there is not, [`BrokerError::Ledger`] for an id: a name that
-    /// is wrong must not look like one with nothing to revoke.
-    pub async fn meant(&self, whose: &GrantSelector) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
+    /// [`BrokerError::Refused`] for a cluster or a person that does not exist, [`BrokerError::Ledger`] for an unknown id: a
+    /// wrong name must not look like one with nothing to revoke.
+    pub async fn select(&self, whose: &GrantSelector) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
         if let GrantSelector::Cluster(cluster) | GrantSelector::PersonIn(_, cluster) = whose {
             self.site(cluster)?;
         }
         if let GrantSelector::Named(beginnings) = whose {
             beginnings.iter().try_for_each(|beginning| self.ledger.find_open(beginning).map(drop))?;
         }
-        let meant = self.ledger.open(|grant| whose.matches(grant));
+        let selected = self.ledger.open(|grant| whose.matches(grant));
         match whose.person() {
-            Some(person) if meant.is_empty() && !self.has_heard_of(person).await? => Err(self.nobody(person).into()),
-            _ => Ok(meant),
+            Some(person) if selected.is_empty() && !self.is_known(person).await? => Err(self.unknown(person).into()),
+            _ => Ok(selected),
         }
     }
 
-    /// Whether somebody is of this name, or was when they asked for something.
-    async fn has_heard_of(&self, person: &PersonName) -> Result<bool, BrokerError> {
+    /// Whether a person of this name exists, or has ever made a request.
+    async fn is_known(&self, person: &PersonName) -> Result<bool, BrokerError> {
         Ok(self.ledger.asked_since(person, Timestamp::MIN, 1).await? > 0 || self.person(person).await?.is_some())
     }
 
-    fn nobody(&self, person: &PersonName) -> Refusal {
-        let refusal = Refusal::new(Code::UnknownPerson, format!("nobody is known here as `{person}`"));
+    fn unknown(&self, person: &PersonName) -> Refusal {
+        let refusal = Refusal::new(Code::UnknownPerson, format!("person `{person}` is unknown here"));
         let open = self.ledger.open(|_| true);
         let requesters: BTreeSet<PersonName> = open.iter().map(|open| open.grant().requester.clone()).collect();
         let names = requesters.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         refusal.hint(match requesters.len().saturating_sub(NAMED) {
-            _ if requesters.is_empty() => "no grant is open".to_owned(),
-            0 => format!("open grants are of {names}"),
-            more => format!("open grants are of {names} and {more} more"),
+            _ if requesters.is_empty() => "there are no open grants".to_owned(),
+            0 => format!("these people have open grants: {names}"),
+            more => format!("these people have open grants: {names} and {more} more"),
         })
     }
 
-    /// What [`Broker::revoke_many`] would take away; nothing is done.
+    /// What [`Broker::revoke_many`] would revoke; changes nothing.
     ///
     /// # Errors
-    /// As [`Broker::meant`].
+    /// The same as [`Broker::select`].
     pub async fn planned(&self, whose: &GrantSelector) -> Result<Revocation, BrokerError> {
-        let planned = self.meant(whose).await?.into_iter().map(|open_grant| {
+        let planned = self.select(whose).await?.into_iter().map(|open_grant| {
             let grant = open_grant.grant();
             Revoked { was: grant.phase, grant, why: None }
         });
         Ok(Revocation { grants: planned.collect(), not_drained: None })
     }
 
-    /// An operator takes grants away, whatever their phase, side by side; a cluster that does not answer holds up
-    /// only its own. With `drain` nothing new is given meanwhile. Answers after `REVOKED_WITHIN` at the latest; what is
-    /// not over then, or failed, goes on behind the answer and is tried again until it succeeds.
+    /// Revokes the selected grants, whatever their phase, concurrently; a cluster that does not answer delays only its
+    /// own. With `drain`, drains first. Returns after `REVOKED_WITHIN` at the latest; ends that are not finished then,
+    /// or that failed, continue in the background and are retried until they succeed.
     ///
     /// # Errors
-    /// As [`Broker::meant`]; then nothing is done.
+    /// The same as [`Broker::select`]; then nothing is done.
     pub async fn revoke_many(
         self: &Arc<Self>,
         whose: &GrantSelector,
@@ -172,41 +172,44 @@ impl Broker {
         reason: &Reason,
         drain: bool,
     ) -> Result<Revocation, BrokerError> {
-        // A person or a cluster that there is not is refused before anything is done.
-        let mut meant = self.meant(whose).await?;
+        // Before anything is done, because it refuses an unknown person or cluster.
+        let mut selected = self.select(whose).await?;
         let mut not_drained = None;
         if drain {
             not_drained = self.drain(by, Some(reason.clone())).await.err().map(|error| error.in_full().to_string());
-            // Once more, for what was requested before the drain; grants by name are no more than they were.
+            // Again, to include requests that arrived before the drain; a selection by id does not change.
             if !matches!(whose, GrantSelector::Named(_)) {
-                meant = self.meant(whose).await?;
+                selected = self.select(whose).await?;
             }
         }
-        let was: Vec<Phase> = meant.iter().map(|open_grant| open_grant.grant().phase).collect();
-        let (broker, taken, by, reason) = (Arc::clone(self), meant.clone(), by.clone(), reason.clone());
-        let taking = tokio::spawn(async move { broker.take_away(&taken, &by, &reason).await });
-        let whys = match tokio::time::timeout(REVOKED_WITHIN, taking).await {
+        let was: Vec<Phase> = selected.iter().map(|open_grant| open_grant.grant().phase).collect();
+        let (broker, grants, by, reason) = (Arc::clone(self), selected.clone(), by.clone(), reason.clone());
+        let revoking = tokio::spawn(async move { broker.revoke_all(&grants, &by, &reason).await });
+        let whys = match tokio::time::timeout(REVOKED_WITHIN, revoking).await {
             Ok(Ok(whys)) => whys,
             Ok(Err(error)) => {
                 tracing::error!(%error, "a revocation failed");
                 Vec::new()
             }
-            Err(_) => meant.iter().map(|_| Some(format!("not within {} s", REVOKED_WITHIN.as_secs()))).collect(),
+            Err(_) => {
+                let late = format!("not finished within {} s", REVOKED_WITHIN.as_secs());
+                selected.iter().map(|_| Some(late.clone())).collect()
+            }
         };
         let whys = whys.into_iter().chain(std::iter::repeat_with(|| None));
-        let grants = meant.iter().zip(was).zip(whys);
+        let grants = selected.iter().zip(was).zip(whys);
         let grants = grants.map(|((open_grant, was), why)| Revoked { was, grant: open_grant.grant(), why }).collect();
         Ok(Revocation { grants, not_drained })
     }
 
-    /// Ends each of these grants. Answers for each, in their order, why it is not over yet.
-    async fn take_away(&self, meant: &[Arc<OpenGrant>], by: &Operator, reason: &Reason) -> Vec<Option<String>> {
+    /// Ends each of these grants. Returns for each, in order, why it is not over yet, if it is not.
+    async fn revoke_all(&self, selected: &[Arc<OpenGrant>], by: &Operator, reason: &Reason) -> Vec<Option<String>> {
         let ending =
             Ending { why: EndCause::Revoked, by: Author::Operator(by.clone()), reason: Some(reason.to_string()) };
-        let turns = self.limit_per_cluster(REVOKED_AT_ONCE);
-        let taken = meant.iter().map(|open_grant| async {
+        let slots = self.limit_per_cluster(REVOKED_AT_ONCE);
+        let ended = selected.iter().map(|open_grant| async {
             self.intend(open_grant, &ending).await;
-            let _turn = turns.at(&open_grant.grant().ask.cluster).await;
+            let _slot = slots.at(&open_grant.grant().ask.cluster).await;
             let mut locked = open_grant.lock().await;
             let grant = locked.grant();
             let ended = match (grant.phase, grant.end_cause) {
@@ -216,12 +219,12 @@ impl Broker {
             };
             ended.err().map(|error| error.in_full().to_string())
         });
-        join_all(taken).await
+        join_all(ended).await
     }
 
-    /// Records that access is about to be taken away, before its turn has come: a daemon that is killed meanwhile
-    /// goes on with it at its next start, and nothing is renewed any more. Where the trail can't take it, it is taken
-    /// away all the same.
+    /// Records the intent to end a grant before it gets a slot: a daemon that is killed in between continues at its
+    /// next start, and the certificate is not renewed any more. If the intent cannot be recorded, the access is removed
+    /// all the same.
     async fn intend(&self, open_grant: &OpenGrant, Ending { why, by, reason }: &Ending) {
         let mut locked = open_grant.lock().await;
         let grant = locked.grant();
@@ -231,7 +234,7 @@ impl Broker {
         }
     }
 
-    /// Whether a person may operate the daemon, and end what is not theirs.
+    /// Whether a person may operate the daemon and end grants that are not theirs.
     #[must_use]
     pub fn is_admin(&self, person: &Person) -> bool {
         person.is_in_any(&self.ledger.overseers().admins)

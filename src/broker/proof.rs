@@ -1,4 +1,4 @@
-//! Asking the API server until it answers as the binding says it should.
+//! Proofs: asking the API server until its answer follows the binding.
 
 use std::time::Duration;
 
@@ -7,25 +7,25 @@ use crate::cluster::{Answer, Probe};
 use crate::grant::Binding;
 use crate::hint::Hint;
 
-/// How long a new or deleted binding may take until the API server answers accordingly.
+/// How long the API server may take to follow a new or deleted binding.
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// What the API server's authorizer usually needs to follow a deletion (2 ms in the median, measured).
+/// How long the API server's authorizer usually takes to follow a deletion (2 ms in the median, measured).
 const AUTHORIZER_FOLLOWS: Duration = Duration::from_millis(3);
 
-/// How long the proof of one end lets the deletions of others pass: a thousand of them need less.
+/// How long the proof of one end waits for the deletions of others; a thousand of them take less.
 const DELETIONS_WITHIN: Duration = Duration::from_secs(5);
 
-/// What the API server came to say.
+/// The API server's final answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// What the binding makes it say.
+    /// It follows the binding.
     AsBound,
-    /// What the deleted binding gave is denied to its group, and somebody gives it to the holder's own user name.
+    /// The grant's group is denied, but somebody else's binding allows the action to the holder's own user name.
     ByUserName,
 }
 
-/// Asks the API server until it says what the binding should make it say.
+/// Asks the API server until its answer follows the binding.
 pub(super) async fn ask_until(
     site: &Site,
     binding: &Binding,
@@ -38,15 +38,15 @@ pub(super) async fn ask_until(
     }
     let (mut last, mut hint) = ("nothing".to_owned(), None);
     let asked = async {
-        // Somebody waits for a "yes". A "no" comes a moment after the deletion; when a thousand grants end
-        // together, asking too often keeps the API server from what it is asked about.
+        // The requester waits for "allowed". "Denied" follows shortly after a deletion; when a thousand grants end
+        // together, asking too often would slow down the deletions themselves.
         let mut pause = Duration::from_millis(if allowed { 2 } else { 10 });
         loop {
             match site.cluster.ask(binding, probe).await {
                 Ok(answer) if answer.is_allowed() == allowed => return Ok(Settled::AsBound),
                 Ok(Answer::Allowed { why }) => {
                     match site.cluster.is_given_by_user_name(binding, probe).await {
-                        // No deletion of ours would ever change that answer.
+                        // No deletion of ours can change that answer.
                         Ok(true) => return Ok(Settled::ByUserName),
                         Err(error) if !error.is_transient() => return Err(error),
                         Ok(false) | Err(_) => {}

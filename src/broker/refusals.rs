@@ -1,11 +1,11 @@
-//! Refusals, and how few of them are written: the first of a kind, and of the others their number once a minute.
+//! Limits how many refusals are recorded: the first of a kind gets an event, and the others are counted once a minute.
 //!
 //! ```text
-//!  refused ─► of a new kind, and few so far? ─ yes ─► a line of its own
-//!                                            └ no ──► counted ─► each minute, and at the end: RefusalsCounted
+//!  refused ─► a new kind, and few so far? ─ yes ─► an event of its own
+//!                                         └ no ──► counted ─► each minute, and at the end: RefusalsCounted
 //! ```
-//! What is refused costs who asks nothing, and the trail is kept for ever: written one by one, refusals would fill the disk,
-//! and on a full disk nothing is given to anybody. A daemon that is killed loses the count of its last minute, and no more.
+//! Refused calls cost the caller nothing, and the trail is kept for ever: if each were recorded, refusals could fill
+//! the disk, and with a full disk nobody gets access. A daemon that is killed loses only the count of its last minute.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,10 @@ use super::{Broker, BrokerError};
 use crate::grant::request::{Person, PersonName};
 use crate::grant::{Author, Event, GrantId};
 
-/// So many kinds of refusals of one person are written in a minute; what goes beyond is counted.
+/// The limit for kinds of refusals of one person that are recorded in a minute; others are counted.
 const KINDS: usize = 30;
 
-/// What is the same in two refusals of one person of which the second tells nothing new.
+/// Two refusals of one person with the same kind say the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     /// What it was about.
@@ -31,17 +31,17 @@ pub(super) struct Kind {
 /// What was refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum About {
-    /// Something that was tried on a grant.
+    /// An action on a grant.
     Action(GrantId, String),
-    /// A request that has this hash.
+    /// A request with this hash.
     Request(String),
 }
 
-/// Those of the last minute.
+/// The refusals of the last minute.
 #[derive(Default)]
 pub(super) struct Refusals(Mutex<HashMap<PersonName, Vec<Counting>>>);
 
-/// Those of one person, of one login.
+/// The refusals of one person with one login.
 struct Counting {
     author: Author,
     since: Timestamp,
@@ -50,7 +50,7 @@ struct Counting {
 }
 
 impl Refusals {
-    /// Whether this one has to be written; else it is counted.
+    /// Whether this refusal has to be recorded; otherwise it is counted.
     pub(super) fn is_news(&self, by: &Person, kind: Kind, now: Timestamp) -> bool {
         self.of(&Author::from(by), now, |counting| {
             if counting.written.len() < KINDS && counting.written.insert(kind.clone()) {
@@ -62,17 +62,17 @@ impl Refusals {
         .unwrap_or(true)
     }
 
-    /// It could not be written, so the next one has to be.
+    /// Notes that a refusal could not be recorded, so that the next one of its kind is.
     pub(super) fn is_not_written(&self, by: &Person, kind: &Kind, now: Timestamp) {
         self.of(&Author::from(by), now, |counting| counting.written.remove(kind));
     }
 
-    /// So many more that nobody writes one by one.
+    /// Adds `number` refusals to the count.
     fn count(&self, author: &Author, code: &str, number: u64, now: Timestamp) {
         self.of(author, now, |counting| counting.count(code, number));
     }
 
-    /// What was counted. Whoever was refused nothing but what stands in the trail begins anew.
+    /// Takes the counts. A person without counted refusals starts again with an empty list.
     fn take(&self, now: Timestamp) -> Vec<(Author, Event)> {
         let mut counted = Vec::new();
         self.people().retain(|_, logins| {
@@ -115,7 +115,7 @@ impl Counting {
 }
 
 impl Broker {
-    /// Records that somebody was refused before anything was looked at.
+    /// Records a refusal that happened before the call was examined.
     ///
     /// # Errors
     /// [`BrokerError::Ledger`].
@@ -125,15 +125,15 @@ impl Broker {
         Ok(self.ledger.note(&Author::from(by), event).await?)
     }
 
-    /// Somebody was refused so often, before anything was looked at. It is written with what is counted.
+    /// Counts refusals that happened before the calls were examined. They are recorded with the other counts.
     pub fn count_refusals(&self, by: &Person, code: &str, number: u64) {
         self.refusals.count(&Author::from(by), code, number, self.ledger.now());
     }
 
-    /// Writes what was counted since the last time.
+    /// Records what was counted since the last time.
     ///
     /// # Errors
-    /// [`BrokerError::Ledger`]; then it is still counted.
+    /// [`BrokerError::Ledger`]; then the counts are kept.
     pub async fn record_refusals(&self) -> Result<(), BrokerError> {
         let mut outcome = Ok(());
         for (author, event) in self.refusals.take(self.ledger.now()) {
@@ -165,7 +165,7 @@ mod tests {
         Kind { about: About::Request(which.to_string()), code: "policy-denied" }
     }
 
-    /// What stands in the trail of a minute's refusals.
+    /// The events for a minute's refusals: since when, and how many.
     fn counted(refusals: &Refusals, now: i64) -> Vec<(i64, u64)> {
         let number = |event: &Event| match event {
             Event::RefusalsCounted { since, codes } => (since.as_second(), codes.values().sum()),
@@ -175,27 +175,27 @@ mod tests {
     }
 
     #[test]
-    fn of_many_of_a_kind_the_first_is_written_and_the_others_are_counted_once_a_minute() {
+    fn the_first_refusal_of_a_kind_is_recorded_and_the_others_are_counted_once_a_minute() {
         let refusals = Refusals::default();
         let written = (0..1000).filter(|_| refusals.is_news(&alice(None), request(0), at(0))).count();
         assert_eq!((written, counted(&refusals, 60)), (1, vec![(0, 999)]));
-        assert!(!refusals.is_news(&alice(None), request(0), at(61)), "it goes on");
+        assert!(!refusals.is_news(&alice(None), request(0), at(61)), "the same kind is still counted");
         assert_eq!(counted(&refusals, 120), [(60, 1)]);
         assert_eq!(counted(&refusals, 180), [], "a quiet minute");
         assert!(refusals.is_news(&alice(None), request(0), at(181)));
     }
 
     #[test]
-    fn of_many_kinds_a_few_are_written() {
+    fn the_number_of_recorded_kinds_is_limited() {
         let refusals = Refusals::default();
         let written = (0..1000).filter(|which| refusals.is_news(&alice(None), request(*which), at(0))).count();
         assert_eq!((written, counted(&refusals, 60)), (KINDS, vec![(0, 970)]));
         let again = (1000..2000).filter(|which| refusals.is_news(&alice(None), request(*which), at(61))).count();
-        assert_eq!(again, 0, "who goes on is counted only");
+        assert_eq!(again, 0, "further kinds are only counted");
     }
 
     #[test]
-    fn what_could_not_be_written_is_news_again() {
+    fn after_a_failed_write_the_next_refusal_of_the_kind_is_recorded() {
         let refusals = Refusals::default();
         assert!(refusals.is_news(&alice(None), request(0), at(0)));
         refusals.is_not_written(&alice(None), &request(0), at(0));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn another_login_is_counted_for_itself() {
+    fn each_login_is_counted_separately() {
         let refusals = Refusals::default();
         assert!(refusals.is_news(&alice(None), request(0), at(0)));
         assert!(refusals.is_news(&alice(Some(7)), request(0), at(0)));

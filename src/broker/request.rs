@@ -1,4 +1,4 @@
-//! Asking: what the policy would say to a request, and the request itself.
+//! Requests, and explanations of what the policy would decide about one.
 //!
 //! ```text
 //!  explain: policy ─► cluster ─► policy          (nothing is recorded)
@@ -10,8 +10,8 @@ use std::sync::Arc;
 use futures::future::{join_all, try_join_all};
 use jiff::SignedDuration;
 
-use super::beside::held;
 use super::facts::gather_facts;
+use super::other_access::held;
 use super::refusals::{About, Kind};
 use super::{Broker, BrokerError, Site};
 use crate::ca;
@@ -29,42 +29,42 @@ use crate::hint::Hint;
 use crate::rbac::ResolvedRole;
 use crate::rbac::risk::{Assessment, Finding};
 
-/// What would be said to a request.
+/// What the policy and the cluster would say about a request.
 #[derive(Debug)]
 pub struct Explanation {
-    /// What the policy says.
+    /// The policy's decision.
     pub decision: Decision,
-    /// What the request has to say still.
+    /// The fields that the request still lacks.
     pub needs: Vec<Need>,
-    /// What it would reach; none when it was denied before the cluster was asked.
+    /// The risks of the access; `None` if the request was denied before the cluster was asked.
     pub assessment: Option<Assessment>,
-    /// What would arise only together with what the requester has or asked for besides.
+    /// The risks that would arise only together with the requester's other access and requests.
     pub together: Vec<Finding>,
-    /// What the API server would say to each binding; empty when it was not asked.
+    /// The API server's answer to each binding; empty if it was not asked.
     pub tried: Vec<DryRun>,
 }
 
-/// A binding that was not made, only tried.
+/// A binding that was only tried in a dry run.
 #[derive(Debug)]
 pub struct DryRun {
     /// The binding.
     pub binding: Binding,
-    /// Why the API server would refuse it; none when it would take it.
+    /// Why the API server would refuse it; `None` if it would accept it.
     pub refused: Option<String>,
 }
 
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
-/// So long after a request it may still be denied: it waits for an answer, after broken glass for its start, and then to be
-/// collected, each a day at most.
+/// The longest time after a request in which it may still be denied: it may be pending, wait for its start, and wait to
+/// be collected, each for at most a day.
 const LONGEST_UNANSWERED: SignedDuration = SignedDuration::from_hours(72);
 
 impl Broker {
-    /// What the policy would say to `ask` in the cluster as it is, and what it would reach; when `dry_run`, also what
-    /// the API server says to the objects. Nothing is recorded, and nothing is stored in the cluster.
+    /// What the policy would decide about `ask` with the cluster as it is now, and the risks of the access; with
+    /// `dry_run`, also what the API server says about the objects. Records nothing, and stores nothing in the cluster.
     ///
     /// # Errors
-    /// [`BrokerError`], also for what is refused whatever the policy says.
+    /// [`BrokerError`], including refusals that do not depend on the policy.
     pub async fn explain(
         &self,
         requester: &Person,
@@ -74,10 +74,10 @@ impl Broker {
         self.explained(requester, ask, Words::Complete, dry_run).await
     }
 
-    /// What the policy would say to a request of which some words may not be there yet, and which those are.
+    /// What the policy would decide about a draft of a request, and which fields it still lacks.
     ///
     /// # Errors
-    /// As [`Broker::explain`].
+    /// The same as [`Broker::explain`].
     pub async fn explain_draft(
         &self,
         requester: &Person,
@@ -109,10 +109,10 @@ impl Broker {
         }
         scope::access_fits_scope(ask)?;
         let known = gather_facts(site, ask).await?;
-        let role = known.asked_for(ask)?;
+        let role = known.requested_role(ask)?;
         scope::leaves_the_guard(ask, role)?;
         let usage = Usage { denied: self.denied_before(&requester.name, ask, role).await?.is_some(), ..usage };
-        let others = self.beside(&requester.name, &ask.cluster, None);
+        let others = self.other_grants(&requester.name, &ask.cluster, None);
         let together = self.together(role.rules(), &ask.scope, &others, &known.around).await?;
         let assessment = known.assessment.with(&together);
         let known_here = Circumstances { assessment: &assessment, ..known.with(usage, self.ledger.now()) };
@@ -125,10 +125,10 @@ impl Broker {
         Ok(Explanation { decision, needs, assessment: Some(known.assessment), together, tried })
     }
 
-    /// Somebody asks. A refusal is recorded too.
+    /// Makes a request. A refusal is recorded too.
     ///
     /// # Errors
-    /// [`BrokerError`]; no grant comes to be.
+    /// [`BrokerError`]; then no grant is created.
     pub async fn request(&self, requester: &Person, ask: AccessRequest, csr: &str) -> Result<Arc<Grant>, BrokerError> {
         match self.requested(requester, &ask, csr).await {
             Ok(grant) => Ok(grant),
@@ -161,17 +161,17 @@ impl Broker {
         self.key_is_free(&key, requester, site).await?;
         self.ensure_user_name_is_unbound(site, requester).await?;
         let known = gather_facts(site, ask).await?;
-        let role = known.asked_for(ask)?.clone();
+        let role = known.requested_role(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;
         let id = self.new_id()?;
         would_bind(site, &grant::bindings(&id, ask, &requester.name, false)).await?;
-        // Held until the request is recorded, where the next one finds it: what is counted now is what is decided on. The
-        // cluster was asked before, so that one that hangs keeps nobody from asking for another.
+        // Held until the request is recorded and the next one counts it, so that the decision uses current numbers. The
+        // cluster was asked before, so that a cluster that hangs does not block requests for another.
         let (person, key_lock) = (self.ledger.lock_person(&requester.name).await, self.ledger.lock_key(&key).await);
         self.key_is_free(&key, requester, site).await?;
         let denied = self.denied_before(&requester.name, ask, &role).await?;
         let usage = Usage { denied: denied.is_some(), ..self.usage(&requester.name, None).await? };
-        let others = self.beside(&requester.name, &ask.cluster, None);
+        let others = self.other_grants(&requester.name, &ask.cluster, None);
         let together = self.together(role.rules(), &ask.scope, &others, &known.around).await?;
         let assessment = known.assessment.with(&together);
         let now = self.ledger.now();
@@ -181,8 +181,8 @@ impl Broker {
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
         approval::may_be_answered(requester, &terms.steps)?;
-        // Once more, for the cluster may have taken its time: what comes to be now would wait for the end of the drain.
-        let giving = self.giving().await?;
+        // Checked again, because the cluster may have been slow, and a request recorded during a drain could only wait.
+        let guard = self.hold_off_drain().await?;
         let (holds, holds_more) = held(others);
         let namespaces = known.namespaces.into_iter().map(|(name, found)| (name, found.uid)).collect();
         let shown = Shown { role, assessment: known.assessment, together, holds, holds_more, namespaces, denied };
@@ -197,7 +197,7 @@ impl Broker {
             terms,
         }));
         let open_grant = self.ledger.begin(id, requester, now, event).await?;
-        drop(giving);
+        drop(guard);
         // A grant is locked before its person, never after.
         drop((person, key_lock));
         let grant = open_grant.grant();
@@ -211,8 +211,8 @@ impl Broker {
         }
     }
 
-    /// What a person has open, and asked for lately. The review that the grant `of` itself owes does not count
-    /// against it.
+    /// The person's open grants and recent requests, as numbers. A review that the grant `of` itself owes does not
+    /// count.
     pub(super) async fn usage(&self, person: &PersonName, of: Option<&GrantId>) -> Result<Usage, BrokerError> {
         let mut usage = Usage::default();
         for grant in self.ledger.of(person) {
@@ -230,7 +230,7 @@ impl Broker {
         Ok(usage)
     }
 
-    /// The newest denial to this person of the same, or of less, that still counts.
+    /// The newest denial of the same access, or of less, to this person that still counts.
     pub(super) async fn denied_before(
         &self,
         person: &PersonName,
@@ -243,7 +243,7 @@ impl Broker {
         Ok(DeniedBefore::newest(&denied, since, ask, role))
     }
 
-    /// Whether a person owes a review of another grant than this one.
+    /// Whether a person owes a review of a grant other than `but`.
     pub(super) fn owes_review(&self, person: &PersonName, but: Option<&GrantId>) -> bool {
         self.ledger.of(person).iter().any(|grant| grant.owes_review() && but != Some(&grant.id))
     }
@@ -257,13 +257,13 @@ impl Broker {
             return Err(key_in_use("this is the authority's own key").into());
         }
         if self.ledger.is_key_of_another(key, &requester.name).await? {
-            return Err(key_in_use("this key stands in another person's grant").into());
+            return Err(key_in_use("another person's grant uses this key").into());
         }
         Ok(())
     }
 }
 
-/// A new id out of the host's random numbers; none when it has none.
+/// A new id from the host's random numbers; `None` if it has none.
 #[must_use]
 pub fn random_id() -> Option<GrantId> {
     let mut random = [0; 10];
@@ -271,8 +271,8 @@ pub fn random_id() -> Option<GrantId> {
     Some(GrantId::from_random(random))
 }
 
-/// Whether the API server would take the bindings, before anybody is asked for them. What may pass until they are collected
-/// is no reason to ask for nothing.
+/// Checks that the API server would accept the bindings, before anybody is asked to approve them. A problem that may be
+/// solved before the grant is collected does not count.
 pub(super) async fn would_bind(site: &Site, bindings: &[Binding]) -> Result<(), ClusterError> {
     for tried in join_all(bindings.iter().map(|binding| site.cluster.would_bind(binding))).await {
         tried.or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) })?;
@@ -280,7 +280,7 @@ pub(super) async fn would_bind(site: &Site, bindings: &[Binding]) -> Result<(), 
     Ok(())
 }
 
-/// What the API server would say to a binding; its failures are ours, its refusals are the answer.
+/// The API server's answer to a dry run of a binding. A refusal is an answer; any other failure is an error.
 async fn tried(site: &Site, binding: Binding) -> Result<DryRun, ClusterError> {
     let refused = match site.cluster.would_bind(&binding).await {
         Ok(()) => None,
@@ -297,5 +297,5 @@ async fn tried(site: &Site, binding: Binding) -> Result<DryRun, ClusterError> {
 }
 
 fn key_in_use(why: &str) -> Refusal {
-    Refusal::new(Code::KeyInUse, why).hint("make a new key for each request; jit-login does")
+    Refusal::new(Code::KeyInUse, why).hint("generate a new key for each request, as jit-login does")
 }

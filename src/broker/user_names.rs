@@ -1,7 +1,8 @@
-//! Bindings that give something to a person's own user name. Grants are bound to their groups alone, so such a binding is
-//! somebody else's: every certificate of that person has it too, and no end of a grant takes it away.
+//! Bindings that grant something to a person's own user name. Grants are bound only to their groups, so such a binding
+//! is somebody else's: it applies to every certificate of that person, and no end of a grant removes it.
 //!
-//! The sweep finds them; nothing is given to that person meanwhile. Nothing here deletes one, for none is ours.
+//! The sweep finds them; until they are removed, that person gets no access. Nothing here deletes one, because none is
+//! ours.
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
@@ -13,19 +14,19 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 
 impl Broker {
-    /// What the last look at a cluster found of this kind, a binding for each person. Called by the sweep only.
+    /// Stores what the last comparison with a cluster found, one binding for each person. Called only by the sweep.
     pub fn note_bound_user_names(&self, cluster: &ClusterName, found: BTreeMap<PersonName, Found>) {
         self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), found);
     }
 
-    /// How many people have such a binding, cluster by cluster, in all.
+    /// The number of people with such a binding, summed over all clusters.
     #[must_use]
     pub fn bound_user_names(&self) -> usize {
         self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner).values().map(BTreeMap::len).sum()
     }
 
-    /// Refuses what would come with more than a grant gives. Only where the sweep found something the cluster is asked
-    /// again, for somebody may have deleted it since.
+    /// Refuses a person whose certificate would allow more than the grant. If the sweep found such a binding, the
+    /// cluster is asked again, because somebody may have deleted it since.
     pub(super) async fn ensure_user_name_is_unbound(&self, site: &Site, person: &Person) -> Result<(), BrokerError> {
         let cluster = site.cluster.name();
         let found = {
@@ -44,9 +45,9 @@ impl Broker {
             return Ok(());
         };
         let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
-        let why = format!("cluster `{cluster}` gives your user name more than a grant would: {found}{place}");
+        let why = format!("cluster `{cluster}` grants your user name more than the grant would: {found}{place}");
         Err(Refusal::new(Code::UserBound, why)
-            .hint(format!("an administrator of the cluster takes it away: {}", found.deletion()))
+            .hint(format!("an administrator of the cluster can remove it: {}", found.deletion()))
             .into())
     }
 }

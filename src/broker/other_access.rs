@@ -1,8 +1,8 @@
-//! What a person has, was approved for or has asked for beside a request in the same cluster, and what arises only from
+//! The requester's other access in the same cluster (live, approved or requested), and the risks that arise only from
 //! all of it together.
 //!
-//! Two requests that are harmless one by one may give a cluster away when one person gets both, so each is judged with the
-//! others, and one that waits is judged again when it is looked at and when it is answered.
+//! Two requests that are harmless separately may together give away a cluster. Therefore each is assessed together with
+//! the others, and a pending request is assessed again when it is shown and when it is answered.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,18 +14,23 @@ use crate::grant::{Grant, GrantId, Held, Phase, Reassessed, Shown, approval};
 use crate::rbac::risk::{self, Bound, Finding, Surroundings};
 use crate::rbac::role::{ResolvedRole, Rule};
 
-/// So much of what a requester has already is shown to approvers one by one.
+/// The limit for the requester's other grants that are shown to approvers.
 const HELD_SHOWN: usize = 20;
 
 impl Broker {
-    /// The grants of a person in a cluster that work, may come to work or are being taken away, but this one.
-    pub(super) fn beside(&self, person: &PersonName, cluster: &ClusterName, but: Option<&GrantId>) -> Vec<Arc<Grant>> {
+    /// The open grants of a person in a cluster: live, ending, or possibly live later. Without the grant `but`.
+    pub(super) fn other_grants(
+        &self,
+        person: &PersonName,
+        cluster: &ClusterName,
+        but: Option<&GrantId>,
+    ) -> Vec<Arc<Grant>> {
         let counts =
             |grant: &Arc<Grant>| grant.phase.is_open() && grant.ask.cluster == *cluster && but != Some(&grant.id);
         self.ledger.of(person).into_iter().filter(counts).collect()
     }
 
-    /// What arises only from `rules` in `scope` together with all of `others`.
+    /// The findings that arise only from `rules` in `scope` together with all of `others`.
     pub(super) async fn together(
         &self,
         rules: &[Rule],
@@ -33,7 +38,7 @@ impl Broker {
         others: &[Arc<Grant>],
         around: &Surroundings,
     ) -> Result<Vec<Finding>, BrokerError> {
-        // Thousands of grants may be of one role in one place.
+        // Thousands of grants may have the same role and scope.
         let mut known = HashSet::new();
         let mut roles: Vec<(Arc<ResolvedRole>, &Scope)> = Vec::new();
         for other in others.iter().filter(|other| known.insert((&other.rules_sha256, &other.ask.scope))) {
@@ -44,13 +49,13 @@ impl Broker {
         Ok(risk::assess_together(Bound { rules, scope }, &bound, around))
     }
 
-    /// A request that waits as it has to be shown now; none when nothing arises that was not shown.
+    /// A pending request with its current assessment; `None` if it has no finding that was not shown before.
     pub(super) async fn reassessed(&self, grant: &Grant) -> Result<Option<Reassessed>, BrokerError> {
         if grant.phase != Phase::Pending {
             return Ok(None);
         }
-        let others = self.beside(&grant.requester, &grant.ask.cluster, Some(&grant.id));
-        // What was there before was looked at when this was asked for.
+        let others = self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id));
+        // Older grants were assessed when this one was requested.
         if others.iter().all(|other| other.requested_at < grant.requested_at) {
             return Ok(None);
         }
@@ -65,8 +70,8 @@ impl Broker {
         Ok(Some(approval::reassess(grant, Shown { together, holds, holds_more, ..shown })))
     }
 
-    /// What approvers of a grant are shown beside what is asked, and the digest that a yes to it answers. While it waits for
-    /// an answer, that is what the requester has besides at this moment.
+    /// What approvers of a grant are shown in addition to the request, and the digest that an approval refers to. While
+    /// the request is pending, this includes the requester's other access at this moment.
     ///
     /// # Errors
     /// [`BrokerError`].
@@ -76,21 +81,22 @@ impl Broker {
         }
         let Some(mut shown) = self.ledger.shown_of(&grant.id).await? else { return Ok(None) };
         if grant.phase == Phase::Pending {
-            (shown.holds, shown.holds_more) = held(self.beside(&grant.requester, &grant.ask.cluster, Some(&grant.id)));
+            (shown.holds, shown.holds_more) =
+                held(self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id)));
         }
         Ok(Some((shown, Arc::clone(&grant.digest))))
     }
 }
 
-/// What works first, then the newest, and how much more there is. An approver reads a few; all of it in every request
-/// would make the trail grow with the square of what somebody has.
+/// The other grants for approvers, live ones first, then the newest, and the number of those omitted. An approver reads
+/// only a few; recording all of them in each request would make the trail grow quadratically.
 pub(super) fn held(mut others: Vec<Arc<Grant>>) -> (Vec<Held>, usize) {
     let waits = |grant: &Grant| grant.phase == Phase::Pending;
     let first =
         |a: &Arc<Grant>, b: &Arc<Grant>| (waits(a), b.requested_at, &b.id).cmp(&(waits(b), a.requested_at, &a.id));
     let more = others.len().saturating_sub(HELD_SHOWN);
     if more > 0 {
-        // Without putting all of them in order.
+        // Selects without sorting all of them.
         others.select_nth_unstable_by(HELD_SHOWN, first);
         others.truncate(HELD_SHOWN);
     }
