@@ -1,14 +1,14 @@
-//! The sweep: takes away what is due, at start and at each deadline, and compares what the clusters hold
-//! with what the trail says.
+//! The sweep, a reconcile loop: it ends grants that are due, at start and at each deadline, and compares the clusters
+//! with the trail.
 //!
 //! ```text
-//!  deadline ─► settle (lapse, expire, go on with an end) ─┐ fails: due again later, for ever
-//!  start, every minute, after the ends ─► compare ─┬─► end what vanished or was altered
-//!                                                 └─► take away what came late, report what is unknown
-//!  every two seconds ─► look at the roles and namespaces ─► end what is not what was approved
+//!  deadline ─► settle (lapse, expire, continue an end) ─┐ fails: due again later, until it succeeds
+//!  start, every minute, after the ends ─► compare ─┬─► end grants whose binding is missing or altered
+//!                                                 └─► remove late bindings, report unknown ones
+//!  every two seconds ─► check the roles and namespaces ─► end grants for which they differ from what was approved
 //! ```
-//! It only removes: it never signs and never binds, and it never touches what the trail does not know.
-//! The daemon's main runs it; how a grant ends is the broker's story.
+//! It only removes: it never signs, never binds, and never touches objects that the trail does not know. The daemon's
+//! main runs it; the broker knows how a grant ends.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -28,40 +28,40 @@ use crate::grant::{Binding, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::rbac::role::ResolvedRole;
 
-/// So many grants of a cluster are settled at a time. Far more than the calls that it gets at a time: the bindings of
-/// all of them are taken away before the first proof is asked for. Few enough that none waits too long for its turn.
+/// The limit for grants of one cluster that are settled at a time. It is far above the limit for calls, so that all
+/// bindings are deleted before the first proof is asked for, but low enough that no grant waits too long.
 const AT_ONCE: usize = 1024;
 
-/// How often the clusters are compared with the trail: all their bindings are read for it.
+/// How often the clusters are compared with the trail. A comparison reads all their bindings.
 const COMPARE_EVERY: Duration = Duration::from_secs(60);
 
-/// How often the roles and namespaces of the live grants are looked at. A change has to be acted upon within five seconds.
+/// How often the roles and namespaces of live grants are checked. A change must take effect within five seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The longest sleep, so that a clock that was set is noticed.
+/// The longest sleep, so that a change of the host's clock is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 
-/// How long the first comparison may hold the socket closed when a cluster does not answer.
+/// How long the first sweep may keep the socket closed if a cluster does not answer.
 const START_WITHIN: Duration = Duration::from_secs(5);
 
-/// What was found when the clusters were looked at last; read by the metrics.
+/// The results of the last comparison with each cluster, for the metrics.
 #[derive(Debug, Default)]
 pub struct SweepStats {
-    /// Bindings with our label that the trail does not know. They are left alone.
+    /// Bindings with our label that the trail does not know. The sweep does not change them.
     pub unknown: AtomicU64,
-    /// People whose own user name a binding gives something to, cluster by cluster.
+    /// People to whose own user name a binding grants something, counted per cluster.
     pub user_names: AtomicU64,
-    /// Comparisons that a cluster did not let us finish.
+    /// Comparisons that failed.
     pub failed: AtomicU64,
-    /// Looks at roles and namespaces of live grants that the last round could not take.
+    /// Roles and namespaces of live grants that the last round could not read.
     pub unread: AtomicU64,
 }
 
-/// Removes what is due, then compares every cluster once. Runs before the socket opens, and gives up
-/// waiting for a cluster that does not answer; what was begun goes on then.
+/// Ends what is due, then compares every cluster once. Runs before the socket opens, and stops waiting for a cluster
+/// that does not answer; the work then continues in the background.
 pub async fn start(broker: &Arc<Broker>, findings: &Arc<SweepStats>) {
     let (sweeping, finding) = (Arc::clone(broker), Arc::clone(findings));
-    // A task of its own: cut off at the limit, it would forget the grants that it has taken as due.
+    // A separate task: if it were cancelled at the limit, the grants that it took as due would be forgotten.
     let first = tokio::spawn(async move {
         let mut settling = JoinSet::new();
         settle_due(&sweeping, &Arc::new(sweeping.limit_per_cluster(AT_ONCE)), &mut settling);
@@ -69,30 +69,30 @@ pub async fn start(broker: &Arc<Broker>, findings: &Arc<SweepStats>) {
         compare_all(&sweeping, &finding).await;
     });
     if tokio::time::timeout(START_WITHIN, first).await.is_err() {
-        tracing::warn!("the first sweep is not finished; it goes on while the daemon serves");
+        tracing::warn!("the first sweep is not finished; it continues while the daemon serves");
     }
 }
 
-/// Sweeps until it is dropped.
+/// Runs the sweep until the future is dropped.
 pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
-    let turns = Arc::new(broker.limit_per_cluster(AT_ONCE));
+    let slots = Arc::new(broker.limit_per_cluster(AT_ONCE));
     let mut settling = JoinSet::new();
     let mut compared = Instant::now();
-    // Beside the deadlines, and ended with them.
+    // Runs concurrently with the deadlines, and ends with this function.
     let mut watching = JoinSet::new();
-    watching.spawn(watch_approved(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&turns)));
+    watching.spawn(watch_approved(Arc::clone(&broker), Arc::clone(&findings), Arc::clone(&slots)));
     loop {
-        let next = settle_due(&broker, &turns, &mut settling);
-        // What is due goes first, also when both came to be due while the daemon stood still.
+        let next = settle_due(&broker, &slots, &mut settling);
+        // Deadlines come first, even if the comparison became due too while the daemon was suspended.
         if compared.elapsed() >= compare_after(settling.is_empty()) {
             compared = Instant::now();
-            // Beside the deadlines: a cluster that hangs must not hold up those of the others.
+            // Runs concurrently with the deadlines: a cluster that hangs must not delay those of the others.
             let (broker, findings) = (Arc::clone(&broker), Arc::clone(&findings));
             settling.spawn(async move { compare_all(&broker, &findings).await });
         }
         let sleep = next.map_or(LONGEST_SLEEP, |next| until(next, broker.ledger().now()).min(LONGEST_SLEEP));
         let compare = compared + compare_after(settling.is_empty());
-        // In one order, so that a simulation is the same twice. Whichever wakes it, all that is due is done.
+        // A fixed order keeps simulations reproducible. Whatever wakes the loop, it does everything that is due.
         tokio::select! {
             biased;
             () = tokio::time::sleep(sleep) => {}
@@ -103,21 +103,21 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
     }
 }
 
-/// How long after the last comparison the next one begins. It reads every binding, which costs the API server more than
-/// many ends do, so it waits for those that are under way; but not for ever, for with a cluster that is down some always
+/// How long after the last comparison the next one begins. A comparison reads every binding, which costs the API server
+/// more than many ends, so it waits for those in progress; but not for ever, because if a cluster is down, some always
 /// are.
-fn compare_after(nothing_under_way: bool) -> Duration {
-    if nothing_under_way { COMPARE_EVERY } else { COMPARE_EVERY * 2 }
+fn compare_after(idle: bool) -> Duration {
+    if idle { COMPARE_EVERY } else { COMPARE_EVERY * 2 }
 }
 
-/// Begins to settle everything that is due, and says when the next deadline is.
-fn settle_due(broker: &Arc<Broker>, turns: &Arc<PerClusterLimit>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
+/// Starts to settle every grant that is due, and reslots the next deadline.
+fn settle_due(broker: &Arc<Broker>, slots: &Arc<PerClusterLimit>, settling: &mut JoinSet<()>) -> Option<Timestamp> {
     let (due, next) = broker.ledger().take_due();
     for id in due {
-        let (broker, turns) = (Arc::clone(broker), Arc::clone(turns));
+        let (broker, slots) = (Arc::clone(broker), Arc::clone(slots));
         settling.spawn(async move {
             let Some(open_grant) = broker.ledger().open_grant(&id) else { return };
-            let _turn = turns.at(&open_grant.grant().ask.cluster).await;
+            let _slot = slots.at(&open_grant.grant().ask.cluster).await;
             if let Err(error) = broker.settle(&open_grant).await {
                 tracing::debug!(grant = %id, error = %error.in_full(), "not settled yet");
             }
@@ -128,7 +128,7 @@ fn settle_due(broker: &Arc<Broker>, turns: &Arc<PerClusterLimit>, settling: &mut
 
 async fn compare_all(broker: &Arc<Broker>, findings: &SweepStats) {
     let (mut unknown, mut failed) = (0, 0);
-    // Side by side: one that hangs holds up no other.
+    // Concurrently: a cluster that hangs does not delay the others.
     let compared = join_all(broker.sites().map(|(name, site)| compare(broker, name, site))).await;
     for ((name, _), compared) in broker.sites().zip(compared) {
         match compared {
@@ -144,10 +144,10 @@ async fn compare_all(broker: &Arc<Broker>, findings: &SweepStats) {
     findings.failed.store(failed, Ordering::Relaxed);
 }
 
-/// Ends grants whose binding is gone or altered, or whose group another binding names, and counts bindings
-/// with our label that belong to no open grant.
+/// Ends grants whose binding is missing or altered, or whose group is a subject of another binding. Returns the number
+/// of bindings with our label that belong to no open grant.
 async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Result<u64, ClusterError> {
-    // Taken before the list: what is bound after this moment is not missing in it.
+    // Read before the list, so that a binding that is created in between is not reported as missing.
     let known = broker.ledger().bound_in(name);
     let mut comparison = Comparison::new(&known, site.cluster.host());
     let odd = site.cluster.list_related(|found| comparison.is_odd(found)).await?;
@@ -156,8 +156,8 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         let altered = match deviation {
             Deviation::Missing(namespaces) => Err(namespaces),
             Deviation::Altered(found) => Ok(format!("its binding was altered: {found}")),
-            Deviation::Foreign(found) => Ok(format!("another binding has its group: {found}")),
-            Deviation::OfUser(found) => Ok(format!("another binding has the user name of its holder: {found}")),
+            Deviation::Foreign(found) => Ok(format!("another binding grants rights to its group: {found}")),
+            Deviation::OfUser(found) => Ok(format!("another binding grants rights to its holder's user name: {found}")),
         };
         let (broker, id) = (Arc::clone(broker), id.clone());
         ends.spawn(async move {
@@ -165,7 +165,7 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
                 Err(namespaces) => broker.binding_missing(&id, &namespaces).await,
                 Ok(found) => broker.binding_altered(&id, found).await,
             };
-            told(&id, "its binding is not as it was made", ended);
+            log_failure(&id, "the grant's binding is missing or was altered", ended);
         });
     }
     let user_names = bound_user_names(name, &odd);
@@ -174,22 +174,22 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     let since = broker.ledger().bound_in(name);
     let mut unknown = 0;
     for found in comparison.of_no_grant(&odd, &since) {
-        match broker.binding_came_late(name, found).await {
+        match broker.remove_late_binding(name, found).await {
             Ok(true) => {
-                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding came to be after its grant had ended, and was taken away");
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "deleted a binding that was created after its grant had ended");
             }
             Ok(false) if !site.cluster.labelled(found) => {}
             Ok(false) => {
                 unknown += 1;
-                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; it is left alone");
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, "a binding has our label, but the trail knows no open grant for it; jitd does not change it");
             }
             Err(error) => {
-                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, error = %error.in_full(), "it could not be told, or not be taken away yet, what a binding of no open grant is");
+                tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, error = %error.in_full(), "a binding without an open grant could not be identified or deleted yet");
             }
         }
     }
     if unknown > 0 {
-        tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each bastion a name of its own, and look at these bindings");
+        tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each host a unique `host:`, and inspect these bindings");
     }
     if broker.makes_roles(name) {
         remove_late_roles(broker, name, site).await?;
@@ -197,51 +197,52 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
     Ok(unknown)
 }
 
-/// The people whose own user name a binding names, each with one of them.
+/// The people whose own user name is a subject of a binding, each with one such binding.
 fn bound_user_names(name: &ClusterName, odd: &[Found]) -> BTreeMap<PersonName, Found> {
     let mut people = BTreeMap::new();
     for found in odd {
         for person in reconcile::people_named(found) {
-            tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, %person, "a binding gives something to the user name in a person's certificates; their grants end and nothing is given to them; hint: {}", found.deletion());
+            tracing::warn!(cluster = %name, binding = found.name, namespace = found.namespace, %person, "a binding grants rights to the user name in a person's certificates; their grants end, and they get no new ones; hint: {}", found.deletion());
             people.insert(person, found.clone());
         }
     }
     people
 }
 
-/// Takes away roles that were made for a binding and came to be after the end of its grant.
+/// Deletes roles that belong to a grant and were created after the grant had ended.
 async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Result<(), ClusterError> {
     let made = site.cluster.list_made_roles().await?;
-    // Taken after the list: what is open by now may have made its role before.
+    // Read after the list, because a grant that is open by now may have created its role before.
     let open: HashSet<String> = broker.ledger().bound_in(name).iter().map(|grant| grant.id.binding_name()).collect();
     for ((namespace, role), found) in made.into_iter().filter(|((_, role), _)| !open.contains(role)) {
-        match broker.role_came_late(name, (&namespace, &role), &found).await {
+        match broker.remove_late_role(name, (&namespace, &role), &found).await {
             Ok(true) => {
-                tracing::warn!(cluster = %name, role, namespace, "a role came to be after its grant had ended, and was taken away");
+                tracing::warn!(cluster = %name, role, namespace, "deleted a role that was created after its grant had ended");
             }
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(cluster = %name, role, namespace, error = %error.in_full(), "a role of a grant that has ended could not be taken away yet");
+                tracing::warn!(cluster = %name, role, namespace, error = %error.in_full(), "a role of a grant that has ended could not be deleted yet");
             }
         }
     }
     Ok(())
 }
 
-/// Looks at what was approved for the live grants, in each cluster at its own pace: one that hangs holds up no other.
-async fn watch_approved(broker: Arc<Broker>, findings: Arc<SweepStats>, turns: Arc<PerClusterLimit>) {
-    join_all(broker.sites().map(|(name, site)| watch_approved_in(&broker, name, site, &findings, &turns))).await;
+/// Checks the roles and namespaces of live grants, in each cluster at its own pace: one that hangs does not delay the
+/// others.
+async fn watch_approved(broker: Arc<Broker>, findings: Arc<SweepStats>, slots: Arc<PerClusterLimit>) {
+    join_all(broker.sites().map(|(name, site)| watch_approved_in(&broker, name, site, &findings, &slots))).await;
 }
 
-/// Looks at the roles and namespaces of a cluster's live grants, again and again, and ends the grants for which they are
-/// not what was approved. Each is read once however many grants have it. The ends go on beside the next look: one that
-/// the API server does not let come to its end must not keep the others from being seen.
+/// Checks the roles and namespaces of a cluster's live grants periodically, and ends the grants for which they are not
+/// what was approved. Each is read once, however many grants use it. Ends run concurrently with the next check, so that
+/// an end that hangs does not keep other changes from being noticed.
 async fn watch_approved_in(
     broker: &Arc<Broker>,
     name: &ClusterName,
     site: &Site,
     findings: &SweepStats,
-    turns: &Arc<PerClusterLimit>,
+    slots: &Arc<PerClusterLimit>,
 ) {
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -252,63 +253,62 @@ async fn watch_approved_in(
         while ends.try_join_next().is_some() {}
         let looked = look_at_approved(broker, name, site).await;
         let before = std::mem::replace(&mut unread, looked.unread.len() as u64);
-        // The number is of all clusters.
+        // The counter is the sum over all clusters.
         findings.unread.fetch_add(unread, Ordering::Relaxed);
         findings.unread.fetch_sub(before, Ordering::Relaxed);
         match looked.unread.first() {
             Some(error) if before == 0 => {
-                tracing::warn!(cluster = %name, error = %error.in_full(), "roles or namespaces of live grants can't be read, so nobody would notice that they change; the grants go on to their end");
+                tracing::warn!(cluster = %name, error = %error.in_full(), "cannot read roles or namespaces of live grants, so changes would go unnoticed; the grants continue until they end");
             }
             None if before > 0 => {
-                tracing::info!(cluster = %name, "the roles and namespaces of live grants can be read again");
+                tracing::info!(cluster = %name, "can read the roles and namespaces of live grants again");
             }
             _ => {}
         }
         for (id, found) in looked.other {
-            let (broker, turns, name) = (Arc::clone(broker), Arc::clone(turns), name.clone());
+            let (broker, slots, name) = (Arc::clone(broker), Arc::clone(slots), name.clone());
             ends.spawn(async move {
-                let _turn = turns.at(&name).await;
+                let _slot = slots.at(&name).await;
                 let ended = match found {
                     InPlace::Role(role) => broker.reconcile_role(&id, role.as_deref()).await,
                     InPlace::RoleNotAsMade => {
-                        let found = "the role that was made for it was altered or taken away".to_owned();
+                        let found = "the role that was created for it was altered or deleted".to_owned();
                         broker.binding_altered(&id, found).await
                     }
                     InPlace::Namespaces(found) => broker.reconcile_namespaces(&id, &found).await,
                     InPlace::PartsEnding => broker.finish_parts(&id).await,
                 };
-                told(&id, "its role or a namespace is not what was approved", ended);
+                log_failure(&id, "the grant's role or a namespace is not what was approved", ended);
             });
         }
     }
 }
 
-/// What a look at what was approved for a cluster's live grants came to.
+/// The result of checking the roles and namespaces of a cluster's live grants.
 #[derive(Default)]
 struct Looked {
-    /// The grants for which something else is there.
+    /// The grants with a difference, and what was found.
     other: Vec<(GrantId, InPlace)>,
-    /// Why a role, all of those that were made, or a namespace could not be read.
+    /// Why a role, the list of created roles, or a namespace could not be read.
     unread: Vec<ClusterError>,
 }
 
-/// A namespace of a grant as it is now; none of that name where it is gone.
+/// A namespace of a grant as it is now; `None` if it no longer exists.
 type NamespaceNow = (Namespace, Option<Arc<FoundNamespace>>);
 
-/// What was found in the place of what was approved.
+/// What was found instead of what was approved.
 enum InPlace {
-    /// This role of the cluster, or none.
+    /// The role as it is now, or `None` if it no longer exists.
     Role(Option<Arc<ResolvedRole>>),
-    /// Not the role that was made for the grant alone.
+    /// The role that was created for the grant is missing or altered.
     RoleNotAsMade,
-    /// These namespaces, or none of that name.
+    /// The namespaces that differ.
     Namespaces(Vec<NamespaceNow>),
-    /// What is being taken away in some namespaces may still be there.
+    /// The grant's end in some of its namespaces is not finished.
     PartsEnding,
 }
 
-/// Looks at the roles and namespaces of the live grants in a cluster. One that can't be read keeps nobody from looking at
-/// the others.
+/// Checks the roles and namespaces of the live grants in a cluster. If one cannot be read, the others still are.
 async fn look_at_approved(broker: &Broker, name: &ClusterName, site: &Site) -> Looked {
     let live: Vec<Arc<Grant>> =
         broker.ledger().bound_in(name).into_iter().filter(|grant| grant.phase == Phase::Live).collect();
@@ -319,8 +319,8 @@ async fn look_at_approved(broker: &Broker, name: &ClusterName, site: &Site) -> L
     looked
 }
 
-/// Each namespace is read by itself, all of them side by side: those of the live grants are few, where a cluster may have
-/// thousands, and the daemon needs no right to list them.
+/// Reads each namespace separately and all of them concurrently: live grants use few of a cluster's namespaces, and the
+/// daemon needs no right to list them.
 async fn look_at_namespaces(site: &Site, live: &[Arc<Grant>]) -> Looked {
     let mut of_namespace: BTreeMap<&Namespace, Vec<&Grant>> = BTreeMap::new();
     for grant in live {
@@ -335,7 +335,7 @@ async fn look_at_namespaces(site: &Site, live: &[Arc<Grant>]) -> Looked {
         Ok((namespace, found, other))
     });
     let mut looked = Looked::default();
-    // A grant that is to end in several of its namespaces does so at once.
+    // A grant ends in all its drifted namespaces at once.
     let mut of_grant: BTreeMap<&GrantId, Vec<NamespaceNow>> = BTreeMap::new();
     for found in join_all(looks).await {
         match found {
@@ -379,7 +379,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site, live: &
             Err(error) => looked.unread.push(error),
         }
     }
-    // Where the policy makes no roles any more, the daemon has no right to look at those of grants of before.
+    // If the policy no longer lets grants own roles, the daemon has no right to read those of earlier grants.
     if of_made.is_empty() || !broker.makes_roles(name) {
         return looked;
     }
@@ -399,7 +399,7 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site, live: &
     looked
 }
 
-fn told(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {
+fn log_failure(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {
     if let Err(error) = ended {
         tracing::warn!(%grant, error = %error.in_full(), "{found}, but it could not be ended yet");
     }
@@ -414,8 +414,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comparison_waits_for_ends_but_not_for_ever() {
-        assert_eq!(compare_after(true), COMPARE_EVERY, "nothing is under way");
-        assert_eq!(compare_after(false), COMPARE_EVERY * 2, "something always is");
+    fn a_comparison_waits_for_ends_for_a_limited_time() {
+        assert_eq!(compare_after(true), COMPARE_EVERY, "no end is in progress");
+        assert_eq!(compare_after(false), COMPARE_EVERY * 2, "some end is always in progress");
     }
 }
