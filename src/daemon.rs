@@ -1,12 +1,12 @@
-//! The daemon, put together: from a configuration and the outside world to grants that are served and swept.
+//! Assembles the daemon: from a configuration and the outside world to a running API and sweep.
 //!
 //! ```text
 //!  Outside: the trail, the clusters, the clock, the ids
-//!     └─► Daemon::start: Started ─► first sweep ─► the loop of the sweep
-//!             └─► Running::serve: sockets ─► api, until `stop` ─► Stopped ─► the trail is closed
+//!     └─► Daemon::start: Started ─► first sweep ─► sweep loop
+//!             └─► Running::serve: sockets ─► api, until `stop` ─► Stopped ─► trail closed
 //! ```
-//! It decides nothing. `jitd serve` gives it the real outside, and what systemd wants of a process; the simulation gives
-//! it an API server that is a function, a trail that fails and a clock that stands still.
+//! It makes no decisions. `jitd serve` passes it the real outside world and handles systemd; the simulation passes it
+//! an API server that is a function, a trail that fails and a simulated clock.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -32,29 +32,29 @@ use crate::metrics::Metrics;
 use crate::sweep::{self, SweepStats};
 use crate::trail::{Opened, Trail, TrailError};
 
-/// Why the daemon can't start or end in good order.
+/// Why the daemon cannot start or stop properly.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The trail can't be opened.
+    /// The trail cannot be opened.
     #[error(transparent)]
     Trail(#[from] TrailError),
-    /// An authority can't be opened, or can't sign the daemon's own certificate.
+    /// An authority cannot be opened, or cannot sign the daemon's own certificate.
     #[error(transparent)]
     Authority(#[from] CaError),
-    /// What either authority signs would be believed in both clusters, the daemon's own name too.
+    /// Both clusters would accept what either authority signs, including certificates for the daemon's own name.
     #[error(
-        "clusters `{one}` and `{other}` share a key of their authorities: whoever has the issuing key of one is the daemon in both"
+        "the authorities of clusters `{one}` and `{other}` share a key: whoever holds the issuing key of one can act as the daemon in both"
     )]
     SharedAuthority {
-        /// The one.
+        /// One of the two clusters.
         one: ClusterName,
-        /// The other.
+        /// The other one.
         other: ClusterName,
     },
-    /// A cluster is not configured as it can be reached.
+    /// The configuration of a cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] EndpointError),
-    /// Start or stop could not be recorded.
+    /// The start or the stop could not be recorded.
     #[error(transparent)]
     Broker(#[from] BrokerError),
 }
@@ -65,7 +65,7 @@ impl Hint for DaemonError {
             Self::Trail(error) => error.hint(),
             Self::Authority(error) => error.hint(),
             Self::SharedAuthority { .. } => Some(
-                "give each cluster a root of its own: with another `authority` folder `jitd init` makes one".into(),
+                "give each cluster its own root: with a different `authority` folder, `jitd init` creates one".into(),
             ),
             Self::Cluster(error) => error.hint(),
             Self::Broker(error) => error.hint(),
@@ -73,16 +73,17 @@ impl Hint for DaemonError {
     }
 }
 
-/// How long the daemon's own certificate lasts; it is made anew at half of it.
+/// How long the daemon's own certificate is valid; it is renewed after half of that.
 const OWN_CERTIFICATE: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often the authorities are looked at: short, so that a renewed one is taken up soon and a suspended host is noticed.
+/// How often the authorities are checked: short, so that a renewed one is used soon, and a certificate that expired
+/// while the host was suspended is soon replaced.
 const LOOK_AT_AUTHORITIES_EVERY: Duration = Duration::from_secs(10);
 
-/// How long refusals are counted before their number is written.
+/// How long refusals are counted before the count is recorded.
 const COUNT_REFUSALS_FOR: Duration = Duration::from_secs(60);
 
-/// What a daemon meets outside of itself.
+/// The outside world of a daemon.
 pub struct Outside {
     /// The trail.
     pub opened: Opened,
@@ -90,13 +91,13 @@ pub struct Outside {
     pub sites: BTreeMap<ClusterName, Site>,
     /// The clock of the host.
     pub clock: fn() -> Timestamp,
-    /// A new grant's id; none where the host has no random numbers.
+    /// Generates the id of a new grant; `None` if the host has no random numbers.
     pub ids: fn() -> Option<GrantId>,
 }
 
 impl Outside {
-    /// The trail, the authorities and the clusters that a configuration names. Has to be called inside a tokio runtime.
-    /// `progress` is called now and then while a trail of an earlier jitd is brought up to date.
+    /// Opens the trail, the authorities and the clusters of a configuration. Must be called inside a tokio runtime.
+    /// `progress` is called from time to time while a trail of an earlier jitd is migrated.
     ///
     /// # Errors
     /// [`DaemonError`].
@@ -111,7 +112,7 @@ impl Outside {
     }
 }
 
-/// A daemon that has read its trail, and has done nothing yet.
+/// A daemon that has read its trail but has not started.
 pub struct Daemon {
     api: Arc<Api>,
     stats: Arc<SweepStats>,
@@ -121,7 +122,7 @@ pub struct Daemon {
     guardrails_sha256: Option<String>,
 }
 
-/// A daemon that sweeps, and may serve.
+/// A daemon whose sweep runs, ready to serve.
 pub struct Running {
     api: Arc<Api>,
     clock: fn() -> Timestamp,
@@ -130,7 +131,7 @@ pub struct Running {
 }
 
 impl Daemon {
-    /// The daemon of a configuration, in the state that the trail says.
+    /// The daemon of a configuration, in the state that the trail records.
     #[must_use]
     pub fn new(config: &Config, outside: Outside) -> Self {
         let broker = Arc::new(Broker::new(Parts {
@@ -157,23 +158,23 @@ impl Daemon {
         }
     }
 
-    /// The story.
+    /// The broker.
     #[must_use]
     pub fn broker(&self) -> &Arc<Broker> {
         &self.api.broker
     }
 
-    /// Records the start, ends what is due, compares the clusters once, and sweeps from then on. Nobody is served yet.
+    /// Records the start, ends what is due, compares the clusters once, and starts the sweep. Serves nobody yet.
     ///
     /// # Errors
-    /// [`DaemonError::Broker`] when the start can't be recorded; what is due was taken away all the same.
+    /// [`DaemonError::Broker`] if the start cannot be recorded; grants that are due have ended all the same.
     pub async fn start(self) -> Result<Running, DaemonError> {
         let broker = &self.api.broker;
         let guardrails = self.guardrails_sha256.as_deref();
         let version = env!("CARGO_PKG_VERSION");
         let recorded = broker.started(version, &self.api.host, &self.policy_sha256, guardrails).await;
         sweep::start(broker, &self.stats).await;
-        // Only now: what is over is taken away also by a daemon that can't record, and so must not serve.
+        // Checked only now: a daemon that cannot record must not serve, but it still removes access that is over.
         recorded?;
         let sweeping = tokio::spawn(sweep::run(Arc::clone(broker), self.stats));
         Ok(Running { api: self.api, clock: self.clock, clusters: self.clusters, sweeping })
@@ -181,23 +182,23 @@ impl Daemon {
 }
 
 impl Running {
-    /// What the handlers work with.
+    /// The state that the handlers share.
     #[must_use]
     pub fn api(&self) -> &Arc<Api> {
         &self.api
     }
 
-    /// The story.
+    /// The broker.
     #[must_use]
     pub fn broker(&self) -> &Arc<Broker> {
         &self.api.broker
     }
 
-    /// Serves until `stop` is done and every answer is given, keeps the daemon's own certificates from running out, and
-    /// records the end.
+    /// Serves until `stop` completes and every call is answered, renews the daemon's own certificates, and records the
+    /// stop.
     ///
     /// # Errors
-    /// [`DaemonError::Broker`] when the end can't be recorded.
+    /// [`DaemonError::Broker`] if the stop cannot be recorded.
     pub async fn serve(
         self,
         listeners: Vec<(Listener, UnixListener)>,
@@ -210,7 +211,7 @@ impl Running {
         self.sweeping.abort();
         renewing.abort();
         served.notify_one();
-        // It does not panic, and says itself what it can't write.
+        // The task does not panic, and logs its own failures.
         drop(counting.await);
         let stopped = self.api.broker.stopped().await;
         self.api.broker.ledger().close();
@@ -218,14 +219,14 @@ impl Running {
     }
 }
 
-/// Who sees and ends what is not theirs, as a configuration has it.
+/// The auditors and admins of a configuration: those who may see, or end, grants that are not theirs.
 #[must_use]
 pub fn overseers(config: &Config) -> Overseers {
     let readers = config.auditors.iter().chain(&config.admins).cloned().collect();
     Overseers { readers, admins: config.admins.clone() }
 }
 
-/// A cluster of the configuration, with the authority that signs for it.
+/// A cluster of the configuration with its authority.
 ///
 /// # Errors
 /// [`DaemonError`].
@@ -248,8 +249,8 @@ fn authorities_are_apart(sites: &BTreeMap<ClusterName, Site>) -> Result<(), Daem
     Ok(())
 }
 
-/// What is wrong when the authority of cluster `name` shares a key with another one's. Those that can't be opened are passed
-/// over; that is told of them.
+/// The error if the authority of cluster `name` shares a key with another cluster's. Authorities that cannot be opened
+/// are skipped, because that is reported separately.
 #[must_use]
 pub fn shared_authority(config: &Config, name: &ClusterName, authority: &Authority) -> Option<DaemonError> {
     let shares = |(other, cluster): &(&ClusterName, &ClusterConfig)| {
@@ -273,7 +274,7 @@ fn credential(
     Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
 }
 
-/// Writes each minute how often people were refused in it, and once more when everybody is served.
+/// Records each minute how many refusals there were, and once more after the last call is answered.
 async fn record_refusals(api: Arc<Api>, served: Arc<Notify>) {
     while tokio::time::timeout(COUNT_REFUSALS_FOR, served.notified()).await.is_err() {
         api.record_refusals().await;
@@ -285,8 +286,8 @@ fn is_of_another(api: &Api, name: &ClusterName, found: &Authority) -> bool {
     api.broker.sites().any(|(other, site)| other != name && site.authority().shares_a_key_with(found))
 }
 
-/// Makes the daemon's own certificates anew before they end, and takes up an authority that was renewed; for each cluster
-/// by itself, so that a token or a disk that hangs holds up no other.
+/// Renews the daemon's own certificates before they expire, and loads authorities that were renewed. Each cluster is
+/// handled separately, so that a token or disk that hangs does not delay the others.
 async fn renew(api: Arc<Api>, clusters: BTreeMap<ClusterName, ClusterConfig>, clock: fn() -> Timestamp) {
     let api = &api;
     let sites = api.broker.sites().filter_map(|(name, site)| Some((name, site, clusters.get(name)?)));
@@ -300,24 +301,24 @@ async fn renew_one(api: &Api, name: &ClusterName, site: &Site, cluster: &Cluster
         let now = clock();
         let half = now.duration_since(last) >= OWN_CERTIFICATE / 2;
         let (folder, key) = (cluster.authority.clone(), cluster.key.clone());
-        let mut taken_up = false;
+        let mut replaced = false;
         match site.ask_authority(move || Authority::open(&folder, &key)).await {
             Ok(Ok(found)) if site.authority().is_replaced_by(&found) && is_of_another(api, name, &found) => {
-                tracing::error!(cluster = %name, "the renewed authority shares a key with another cluster's; the one before stays in use");
+                tracing::error!(cluster = %name, "the renewed authority shares a key with another cluster's; the previous one stays in use");
             }
             Ok(Ok(found)) if site.authority().is_replaced_by(&found) => {
-                tracing::info!(cluster = %name, not_after = %found.not_after(), "taking up the renewed authority");
+                tracing::info!(cluster = %name, not_after = %found.not_after(), "using the renewed authority");
                 site.replace_authority(found);
-                taken_up = true;
+                replaced = true;
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::warn!(cluster = %name, error = %error.in_full(), "the authority can't be read; the one before stays in use");
+                tracing::warn!(cluster = %name, error = %error.in_full(), "the authority cannot be read; the previous one stays in use");
             }
-            // Told by the dependency, once.
+            // The dependency logs this once.
             Err(_) => continue,
         }
-        if half || taken_up {
+        if half || replaced {
             let (authority, settings, host) = (site.authority(), cluster.clone(), api.host.clone());
             let made = site.ask_authority(move || credential(&settings, &authority, &host, now)).await;
             let swapped = made

@@ -1,12 +1,12 @@
-//! What the daemon asks of others that may never answer: the name service, DNS, a token, a disk.
+//! Calls to dependencies that may never answer: the name service, DNS, a token, a disk.
 //!
 //! ```text
-//!  ask ─► the turn of its key ─► one of the dependency's own threads ─► an answer, or after the limit: NoAnswer
+//!  ask ─► the queue of its key ─► one of the dependency's own threads ─► an answer, or after the limit: NoAnswer
 //! ```
-//! Such a call blocks a thread and can't be cancelled, so the threads of one are never those of another, and one key (an
-//! account, say) never takes more than one of them. Who asks is told after the limit, by the dependency's name, and at once
-//! while the call before theirs has not come back. `people`, `cluster`, `broker` and `jitd serve` have some; `metrics` and
-//! `api` tell which of them do not answer.
+//! Such a call blocks a thread and cannot be cancelled. Therefore each dependency has threads of its own, and one key
+//! (for example an account) never takes more than one of them. The caller gets an error after the limit, or at once if
+//! the previous call still hangs. `people`, `cluster`, `broker` and `jitd serve` have dependencies; `metrics` and `api`
+//! report those that do not answer.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::hint::Hint;
 use crate::locks::Locks;
 
-/// One of them, asked for a `K` at a time. Cheap to clone.
+/// A dependency, asked for one `K` at a time. Cheap to clone.
 pub struct Dependency<K = ()>(Arc<Shared<K>>);
 
 struct Shared<K> {
@@ -31,15 +31,15 @@ struct Shared<K> {
     calls: Mutex<Calls<K>>,
 }
 
-/// The calls that hold a thread.
+/// The calls that occupy a thread.
 struct Calls<K> {
     begun: HashMap<u64, (K, Instant)>,
     next: u64,
-    /// Whether the log has it that one of them takes too long.
-    is_told: bool,
+    /// Whether the log says that one of them takes too long.
+    is_logged: bool,
 }
 
-/// Nothing came of a question.
+/// A dependency did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {dependency} {why}")]
 pub struct NoAnswer {
@@ -49,16 +49,16 @@ pub struct NoAnswer {
 
 impl Hint for NoAnswer {
     fn hint(&self) -> Option<Cow<'static, str>> {
-        Some("try again; an administrator finds more in the daemon's log".into())
+        Some("try again; the daemon's log has details for an administrator".into())
     }
 }
 
-/// What tells of a dependency, whatever it is asked for.
+/// The state of a dependency, whatever it is asked for.
 pub trait Watched: Send + Sync {
-    /// Its name, without an article.
+    /// The name, without an article.
     fn name(&self) -> &str;
 
-    /// How many calls have not come back within the limit.
+    /// How many calls have exceeded the limit and not returned.
     fn overdue(&self) -> usize;
 }
 
@@ -75,25 +75,25 @@ impl<K> std::fmt::Debug for Dependency<K> {
 }
 
 impl<K: Eq + Hash + Clone + Send + 'static> Dependency<K> {
-    /// One that is asked on so many threads at most, and is waited for so long.
+    /// A dependency that is asked on at most `threads` threads, with this time limit.
     #[must_use]
     pub fn new(name: impl Into<String>, threads: usize, limit: Duration) -> Self {
-        let calls = Mutex::new(Calls { begun: HashMap::new(), next: 0, is_told: false });
+        let calls = Mutex::new(Calls { begun: HashMap::new(), next: 0, is_logged: false });
         let free = Arc::new(Semaphore::new(threads));
         Self(Arc::new(Shared { name: name.into(), limit, threads, free, turns: Locks::default(), calls }))
     }
 
-    /// Asks on a thread of this dependency, after who asked for the same `key` before.
+    /// Asks on a thread of this dependency, after earlier calls with the same `key`.
     ///
     /// # Errors
-    /// [`NoAnswer`] after the limit, or at once when the call before is longer under way than that. What was asked may
-    /// happen later all the same.
+    /// [`NoAnswer`] after the limit, or at once if the previous call has already exceeded it. The question may still be
+    /// answered later.
     pub async fn ask<T: Send + 'static>(
         &self,
         key: K,
         question: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, NoAnswer> {
-        // Nobody needs to wait to know that there will be no answer.
+        // The dependency is known to hang, so there is no point in waiting.
         if self.0.under_way(&key, self.0.limit) {
             return Err(self.0.silent());
         }
@@ -102,7 +102,7 @@ impl<K: Eq + Hash + Clone + Send + 'static> Dependency<K> {
             (turn, Arc::clone(&self.0.free).acquire_owned().await)
         });
         let Ok((turn, Ok(thread))) = waited.await else {
-            // Either one call was under way all the time, or many that all came back.
+            // Either one call hung all the time, or there were many that all returned.
             let hangs = self.0.under_way(&key, self.0.limit / 2);
             let busy = || self.0.failed(&format!("had too much to do for {} s", self.0.limit.as_secs()));
             return Err(if hangs { self.0.silent() } else { busy() });
@@ -113,17 +113,17 @@ impl<K: Eq + Hash + Clone + Send + 'static> Dependency<K> {
             let call = UnderWay { shared, call };
             let answered = question();
             drop((call, thread, turn));
-            // Who asked may have given up.
+            // The caller may have given up.
             let _ = answer.send(answered);
         };
         if let Err(error) = std::thread::Builder::new().name("dependency".to_owned()).spawn(work) {
             self.0.end(call);
-            return Err(self.0.failed(&format!("can't be asked: {error}")));
+            return Err(self.0.failed(&format!("cannot be asked: {error}")));
         }
         match tokio::time::timeout(self.0.limit, answered).await {
-            Ok(answered) => answered.map_err(|_| self.0.failed("can't be asked: the call failed")),
+            Ok(answered) => answered.map_err(|_| self.0.failed("cannot be asked: the call failed")),
             Err(_) => {
-                self.0.tell();
+                self.0.log_silence();
                 Err(self.0.silent())
             }
         }
@@ -149,7 +149,7 @@ impl<K> Shared<K> {
         self.lock().begun.values().filter(|(key, since)| of(key) && since.elapsed() >= age).count()
     }
 
-    /// Whether a call that who asks for `key` waits for is under way for so long.
+    /// Whether a call that blocks those for `key` has run for at least `age`.
     fn under_way(&self, key: &K, age: Duration) -> bool
     where
         K: Eq,
@@ -169,18 +169,22 @@ impl<K> Shared<K> {
         let mut calls = self.lock();
         calls.begun.remove(&call);
         let waits = calls.begun.values().any(|(_, since)| since.elapsed() >= self.limit);
-        if calls.is_told && !waits {
-            calls.is_told = false;
+        if calls.is_logged && !waits {
+            calls.is_logged = false;
             tracing::info!(dependency = self.name, "the {} answers again", self.name);
         }
     }
 
-    /// Once in the log, until it answers again.
-    fn tell(&self) {
+    /// Logs once that it does not answer, until it answers again.
+    fn log_silence(&self) {
         let mut calls = self.lock();
-        if !calls.is_told {
-            calls.is_told = true;
-            tracing::error!(dependency = self.name, "{}; who needs it is refused until it does", self.silent());
+        if !calls.is_logged {
+            calls.is_logged = true;
+            tracing::error!(
+                dependency = self.name,
+                "{}; requests that need it are refused until it does",
+                self.silent()
+            );
         }
     }
 
@@ -193,7 +197,7 @@ impl<K> Shared<K> {
     }
 }
 
-/// A call that holds a thread, until this goes; also when the question panics.
+/// A call that occupies a thread. Ends when dropped, even if the question panics.
 struct UnderWay<K> {
     shared: Arc<Shared<K>>,
     call: u64,
@@ -213,27 +217,27 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(300);
 
-    /// A question that is answered when the sender goes.
+    /// A question that is answered when the sender is dropped.
     fn held() -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
         let (release, wait) = mpsc::channel::<()>();
         (release, move || _ = wait.recv())
     }
 
     #[tokio::test]
-    async fn what_hangs_holds_up_nothing_but_itself() {
+    async fn a_call_that_hangs_blocks_only_its_own_key() {
         let names = Dependency::new("name service", 2, LIMIT);
         let (release, hangs) = held();
         let silent = names.ask("alice", hangs).await.unwrap_err();
         assert_eq!(silent.to_string(), "the name service does not answer within 0 s");
         assert_eq!(names.overdue(), 1);
-        assert_eq!(names.ask("bob", || 7).await, Ok(7), "another one is answered");
+        assert_eq!(names.ask("bob", || 7).await, Ok(7), "another key is answered");
         let asked = Instant::now();
         assert_eq!(names.ask("alice", || ()).await, Err(silent.clone()));
-        assert!(asked.elapsed() < LIMIT, "nobody waits for what is known to hang");
+        assert!(asked.elapsed() < LIMIT, "a caller does not wait for a key that is known to hang");
 
         let (release_too, hangs) = held();
         assert_eq!(names.ask("bob", hangs).await, Err(silent.clone()));
-        assert_eq!(names.ask("carol", || ()).await, Err(silent), "no thread is left, and none is made");
+        assert_eq!(names.ask("carol", || ()).await, Err(silent), "no thread is left, and no new one is created");
         drop((release, release_too));
         while names.overdue() > 0 {
             tokio::task::yield_now().await;
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_key_has_one_thread() {
+    async fn one_key_uses_one_thread() {
         let names = Dependency::new("name service", 8, Duration::from_secs(60));
         let (release, hangs) = held();
         let first = names.ask("alice", hangs);
@@ -251,17 +255,17 @@ mod tests {
         let mut second = Box::pin(names.ask("alice", || 2));
         assert!(futures::poll!(&mut second).is_pending());
         assert_eq!(names.ask("bob", || 3).await, Ok(3));
-        assert!(futures::poll!(&mut second).is_pending(), "alice's turn is taken");
+        assert!(futures::poll!(&mut second).is_pending(), "alice's first call is still running");
         drop(release);
         first.await.unwrap();
         assert_eq!(second.await, Ok(2));
     }
 
     #[tokio::test]
-    async fn a_question_that_panics_gives_its_thread_back() {
+    async fn a_question_that_panics_releases_its_thread() {
         let names = Dependency::new("name service", 1, Duration::from_secs(60));
         let failed = names.ask((), || panic!("on purpose")).await.unwrap_err();
-        assert_eq!(failed.to_string(), "the name service can't be asked: the call failed");
+        assert_eq!(failed.to_string(), "the name service cannot be asked: the call failed");
         assert_eq!(names.ask((), || 1).await, Ok(1));
     }
 }

@@ -1,25 +1,25 @@
-//! What to do about an error, apart from what is wrong.
+//! Hints: what to do about an error, separate from what is wrong.
 //!
-//! The text of an error says what is wrong and nothing else; who shows it to a person adds the hint. It imports nothing
-//! of the crate. The errors of every module implement it; `api`, `check` and the programs ask.
+//! The text of an error says what is wrong and nothing else; whoever shows it to a person adds the hint. The errors of
+//! every module implement [`Hint`]; `api`, `check` and the programs print it. This module imports nothing of the crate.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
-/// An error that may know what to do about it.
+/// An error that may have a hint.
 pub trait Hint: fmt::Display {
-    /// What to do about it; none when there is nothing.
+    /// What to do about it, if anything.
     fn hint(&self) -> Option<Cow<'static, str>> {
         None
     }
 
-    /// What is wrong and, on a line of its own, what to do.
+    /// The error and, on a separate line, the hint.
     fn in_full(&self) -> InFull<'_, Self> {
         InFull(self)
     }
 
-    /// The same on one line, for a list that has a line for each.
+    /// The error and the hint on one line, for lists with one line per error.
     fn on_one_line(&self) -> String {
         self.hint().map_or_else(|| self.to_string(), |hint| format!("{self}; hint: {hint}"))
     }
@@ -37,14 +37,14 @@ impl<E: Hint + ?Sized> fmt::Display for InFull<'_, E> {
     }
 }
 
-/// Where a page of the documentation is on this host: where the packages put it, else in the repository.
+/// The path of a documentation page on this host: where the packages install it, otherwise in the repository.
 #[must_use]
 pub fn page(name: &str) -> String {
     let installed = format!("/usr/share/doc/jitd/docs/{name}");
     if Path::new(&installed).exists() { installed } else { format!("docs/{name}") }
 }
 
-// What comes from below us says what is wrong, and has no hint.
+// Errors of libraries say what is wrong and have no hint.
 impl Hint for std::io::Error {}
 impl Hint for serde_json::Error {}
 impl Hint for nix::Error {}
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_has_a_line_of_its_own() {
+    fn a_hint_is_on_a_separate_line() {
         assert_eq!(Full(true).to_string(), "the disk is full");
         assert_eq!(Full(true).in_full().to_string(), "the disk is full\nhint: remove something");
         assert_eq!(Full(false).in_full().to_string(), "the disk is full");

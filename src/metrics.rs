@@ -1,5 +1,5 @@
-//! Numbers for Prometheus: what was answered and signed, what stands open, what the sweep found. Read at
-//! `GET /metrics`; it names no person and no grant.
+//! Metrics for Prometheus: calls, signatures, open grants, and what the sweep found. Served at `GET /metrics`; they
+//! name no person and no grant.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -41,10 +41,10 @@ struct OfDependency {
     dependency: String,
 }
 
-/// What an account may have too much of.
+/// The limits that an account can exceed.
 const LIMITS: [&str; 6] = ["answers", "calls", "certificates", "connections", "ends", "requests"];
 
-/// The registry and what is in it.
+/// The registry and its metrics.
 pub struct Metrics {
     registry: Registry,
     answered: Family<Answered, Counter>,
@@ -67,7 +67,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Everything at zero; `findings` are the sweep's.
+    /// All metrics at zero; `findings` come from the sweep.
     #[must_use]
     pub fn new(findings: Arc<SweepStats>) -> Self {
         let mut registry = Registry::with_prefix("jitd");
@@ -94,29 +94,29 @@ impl Metrics {
         registry.register("http_answers", "Calls answered, by route and status", metrics.answered.clone());
         registry.register(
             "rate_limited",
-            "Calls and connections that were too many for one account, by limit",
+            "Calls and connections that exceeded a limit of one account, by limit",
             metrics.rate_limited.clone(),
         );
-        // A rate of what was never counted can't be told from one of what is not counted at all.
+        // Without a zero, a limit that was never exceeded looks like one that does not exist.
         for limit in LIMITS {
             drop(metrics.rate_limited.get_or_create(&Beyond { limit }));
         }
         registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
-        registry.register("break_glass", "Times that access was taken without an answer", metrics.glass_broken.clone());
+        registry.register("break_glass", "Times that break-glass was used", metrics.glass_broken.clone());
         registry.register(
             "reviews_owed",
-            "Access taken without an answer that is not reviewed yet",
+            "Uses of break-glass that are not reviewed yet",
             metrics.reviews_owed.clone(),
         );
         registry.register(
             "reviews_overdue",
-            "Reviews that are owed longer than the rule lets",
+            "Reviews that are owed for longer than the rule allows",
             metrics.reviews_overdue.clone(),
         );
         registry.register("grants", "Grants that are not over, by phase", metrics.grants.clone());
         registry.register_with_unit(
             "authority_ends",
-            "When the issuing certificate of a cluster ends, in Unix time",
+            "When the issuing certificate of a cluster expires, in Unix time",
             Unit::Seconds,
             metrics.authority_ends.clone(),
         );
@@ -127,61 +127,65 @@ impl Metrics {
         );
         registry.register(
             "bound_user_names",
-            "People whose own user name somebody's binding gives something to, so that they get nothing",
+            "People whose own user name is bound by somebody else, so that jitd grants them nothing",
             metrics.bound_user_names.clone(),
         );
         registry.register(
             "failed_comparisons",
-            "Comparisons with a cluster that could not be finished",
+            "Comparisons with a cluster that failed",
             metrics.failed_comparisons.clone(),
         );
         registry.register(
             "unread_roles",
-            "Roles and namespaces of live grants that could not be looked at, so that a change of them would not be seen",
+            "Roles and namespaces of live grants that could not be read, so that a change would go unnoticed",
             metrics.unread_roles.clone(),
         );
         registry.register(
             "policy_reload_failed",
-            "1 when the policy's files could not be taken up and the policy before them stays in force",
+            "1 if the policy files could not be loaded and the previous policy stays in force",
             metrics.policy_reload_failed.clone(),
         );
-        registry.register("draining", "1 while an operator lets nothing be given", metrics.draining.clone());
+        registry.register(
+            "draining",
+            "1 while an operator drains the daemon: it grants no new access",
+            metrics.draining.clone(),
+        );
         registry.register(
             "trail_unwritable",
-            "1 when the last events could not be stored, until others are",
+            "1 if the last events could not be stored, until others are",
             metrics.trail_unwritable.clone(),
         );
         registry.register(
             "unanswered_calls",
-            "Calls of the name service, DNS or an authority that take longer than is waited for; above 0 it does not answer",
+            "Calls of the name service, DNS or an authority that exceed their time limit; above 0 it does not answer",
             metrics.unanswered.clone(),
         );
         Self { registry, ..metrics }
     }
 
-    /// A call was answered.
+    /// Counts a call that was answered.
     pub fn answered(&self, route: &'static str, status: StatusCode) {
         self.answered.get_or_create(&Answered { route, status: status.as_u16() }).inc();
     }
 
-    /// One account did too much.
+    /// Counts a call or connection that exceeded a limit of one account.
     pub fn rate_limited(&self, limit: &'static str) {
         self.rate_limited.get_or_create(&Beyond { limit }).inc();
     }
 
-    /// The policy's files were read again, and could not be taken up or could.
+    /// Records whether the last reload of the policy files failed.
     pub fn policy_reloaded(&self, failed: bool) {
         self.policy_reload_failed.set(failed.into());
     }
 
-    /// OpenMetrics text of this moment.
+    /// The current values as OpenMetrics text.
     #[must_use]
     pub fn text(&self, broker: &Broker) -> String {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for (phase, count) in broker.ledger().count_by_phase() {
             self.grants.get_or_create(&InPhase { phase }).set(whole(count as u64));
         }
-        // The ledger counts where it records.
+        // The ledger counts these when it records them.
         self.signed.inner().fetch_max(broker.ledger().signed(), Ordering::Relaxed);
         self.glass_broken.inner().fetch_max(broker.ledger().glass_broken(), Ordering::Relaxed);
         self.draining.set(broker.draining().is_some().into());

@@ -1,8 +1,8 @@
-//! The daemon as systemd runs it: the sockets that it hands over, the notices about readiness, reloads and
-//! health, and what has to hold of the process before anybody is served.
+//! The daemon as a systemd service: socket activation, notifications about readiness, reloads and health, and the
+//! properties that the process must have before it serves anybody.
 //!
-//! Nothing here decides or waits for anything but a signal. Without systemd the notices go nowhere, and no socket is
-//! handed over. Called by `bin/jitd` only, before and beside the serving.
+//! Nothing here decides anything, or waits for anything but a signal. Without systemd, notifications are discarded and
+//! there are no activated sockets. Only `bin/jitd` calls this, before and while it serves.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,73 +25,73 @@ use crate::hint::Hint;
 
 // ---- sockets ----
 
-/// The name of the socket that people call (`FileDescriptorName=` of `jitd.socket`).
+/// The name of the users' socket (`FileDescriptorName=` of `jitd.socket`).
 pub const API: &str = "api";
 
-/// The name of the socket of those who operate the daemon (`FileDescriptorName=` of `jitd-admin.socket`).
+/// The name of the admin socket (`FileDescriptorName=` of `jitd-admin.socket`).
 pub const ADMIN: &str = "admin";
 
-/// Why a socket that was handed over can't be served.
+/// Why a socket from systemd cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Nothing is served under this name.
-    #[error("systemd handed over a socket named `{0}`, and nothing is served there")]
+    /// jitd has no socket of this name.
+    #[error("systemd passed a socket named `{0}`, which jitd does not use")]
     Unknown(String),
-    /// Two of them have one name.
-    #[error("systemd handed over two sockets named `{0}`")]
+    /// Two sockets have the same name.
+    #[error("systemd passed two sockets named `{0}`")]
     Twice(String),
-    /// It is something else.
-    #[error("what systemd handed over as `{0}` is no listening Unix stream socket")]
+    /// It is not a listening Unix socket.
+    #[error("the file descriptor `{0}` from systemd is not a listening Unix stream socket")]
     NotListening(String),
-    /// What was handed over can't be told.
-    #[error("the sockets that systemd hands over can't be read: {0}")]
+    /// The names of the sockets cannot be read.
+    #[error("cannot read the sockets from systemd: {0}")]
     Unreadable(#[from] SdError),
     /// The kernel does not let us use it.
-    #[error("the socket `{0}` that systemd handed over can't be used: {1}")]
+    #[error("cannot use the socket `{0}` from systemd: {1}")]
     Unusable(String, std::io::Error),
 }
 
 impl Hint for SocketError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Unknown(_) => Some(format!("`FileDescriptorName=` is `{API}` or `{ADMIN}`").into()),
-            Self::Twice(_) => Some("each `.socket` unit has one `ListenStream=`".into()),
+            Self::Unknown(_) => Some(format!("`FileDescriptorName=` must be `{API}` or `{ADMIN}`").into()),
+            Self::Twice(_) => Some("each `.socket` unit must have one `ListenStream=`".into()),
             Self::NotListening(_) => {
-                Some("its `.socket` unit has one `ListenStream=` with a path, and `Accept=no`".into())
+                Some("its `.socket` unit must have one `ListenStream=` with a path, and `Accept=no`".into())
             }
-            Self::Unreadable(_) => Some("start `jitd serve` by its unit".into()),
+            Self::Unreadable(_) => Some("start `jitd serve` through its systemd unit".into()),
             Self::Unusable(..) => None,
         }
     }
 }
 
-/// The sockets that systemd opened for the daemon, by name. They are systemd's: they outlive the daemon, whose restart
-/// refuses no call, and it never removes one.
+/// The sockets that systemd opened for the daemon, by name. They belong to systemd: they outlive the daemon, so that a
+/// restart refuses no call, and the daemon never removes one.
 #[derive(Debug)]
 pub struct Sockets(BTreeMap<String, UnixListener>);
 
-/// A socket to serve at, with the path that it was opened at.
+/// A listening socket and its path.
 #[derive(Debug)]
 pub struct Handed {
-    /// Listening, and ready for the runtime.
+    /// The listener, registered with the runtime.
     pub listener: tokio::net::UnixListener,
-    /// Where it lies.
+    /// The path of the socket.
     pub path: PathBuf,
 }
 
 impl Sockets {
-    /// Takes what systemd handed over (`sd_listen_fds`(3)); nothing outside of it. To be called once, before there are
-    /// threads: the variables that say so are removed.
+    /// Takes the sockets from systemd (`sd_listen_fds`(3)); there are none without it. Must be called once, before any
+    /// thread is started, because it removes the environment variables.
     ///
     /// # Errors
-    /// [`SocketError`], when any of it can't be served.
+    /// [`SocketError`] if any of them cannot be served.
     pub fn handed_over() -> Result<Self, SocketError> {
-        // Asked first, for it leaves the variables that `from_env` removes; it keeps them from processes that it starts.
+        // Called first, because it keeps the variables that `from_env` removes; it sets close-on-exec on the sockets.
         let named = receive_descriptors_with_names(false)?;
         let mut descriptors = ListenFd::from_env();
         let mut sockets = BTreeMap::new();
         for index in 0..descriptors.len() {
-            // sd_listen_fds_with_names(3) calls one without a name this.
+            // The name of an unnamed one, as in sd_listen_fds_with_names(3).
             let name = named.get(index).map_or("unknown", |(_, name)| name).to_owned();
             if ![API, ADMIN].contains(&name.as_str()) {
                 return Err(SocketError::Unknown(name));
@@ -108,10 +108,10 @@ impl Sockets {
         Ok(Self(sockets))
     }
 
-    /// The socket of this name, if it was handed over. Inside a runtime only.
+    /// The socket of this name, if systemd passed one. Must be called inside a runtime.
     ///
     /// # Errors
-    /// [`SocketError::Unusable`]; [`SocketError::NotListening`] for one without a path.
+    /// [`SocketError::Unusable`]; [`SocketError::NotListening`] for a socket without a path.
     pub fn take(&mut self, name: &str) -> Result<Option<Handed>, SocketError> {
         let Some(listener) = self.0.remove(name) else { return Ok(None) };
         let unusable = |error| SocketError::Unusable(name.to_owned(), error);
@@ -122,86 +122,89 @@ impl Sockets {
     }
 }
 
-// ---- notices ----
+// ---- notifications ----
 
-/// Tells systemd that the socket answers (sd_notify(3)), with a line for `systemctl status`.
+/// Notifies systemd that the daemon is ready (sd_notify(3)), with a line for `systemctl status`.
 pub fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status.to_owned())]);
 }
 
-/// Tells systemd that the start goes on, and takes longer than the unit allows (`TimeoutStartSec=`); to be told again until the
-/// socket answers.
+/// Notifies systemd that the start continues and may take longer than `TimeoutStartSec=`. Must be repeated until the
+/// daemon is ready.
 pub fn still_starting() {
     notify(&[NotifyState::Other(format!("EXTEND_TIMEOUT_USEC={}", GOES_ON_WITHIN.as_micros()))]);
 }
 
-/// Within what time a start that goes on tells so again: what lies between is thousands of events, or their sync at the end.
+/// The time within which a long start must notify systemd again: in between it migrates thousands of events, or syncs
+/// them at the end.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(120);
 
-/// Tells systemd the line for `systemctl status`.
+/// Sets the line for `systemctl status`.
 pub fn status(status: &str) {
     notify(&[NotifyState::Status(status.to_owned())]);
 }
 
-/// Tells systemd that the policy is being read again; [`ready`] ends it, also when nothing could be taken up.
-/// For `Type=notify-reload` the moment on the monotonic clock has to come along (systemd.service(5)).
+/// Notifies systemd that the policy is being reloaded; [`ready`] ends the reload, even a failed one. With
+/// `Type=notify-reload` the notification must contain the time of the monotonic clock (systemd.service(5)).
 pub fn reloading() {
     match clock_gettime(ClockId::CLOCK_MONOTONIC) {
         Ok(moment) => {
             let microseconds = moment.tv_sec().saturating_mul(1_000_000).saturating_add(moment.tv_nsec() / 1_000);
             notify(&[NotifyState::Reloading, NotifyState::Other(format!("MONOTONIC_USEC={microseconds}"))]);
         }
-        Err(error) => tracing::warn!(%error, "the monotonic clock can't be read, systemd is not told of the reload"),
+        Err(error) => {
+            tracing::warn!(%error, "cannot read the monotonic clock, so systemd is not notified of the reload")
+        }
     }
 }
 
-/// Tells systemd that no new call is taken.
+/// Notifies systemd that the daemon is stopping.
 pub fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Within what time systemd wants to hear that we are alive, if it does (`WatchdogSec=`, `sd_watchdog_enabled`(3)).
+/// The watchdog's time limit, if the unit has a watchdog (`WatchdogSec=`, `sd_watchdog_enabled`(3)).
 pub fn watchdog() -> Option<Duration> {
     daemon::watchdog_enabled(false).filter(|limit| !limit.is_zero())
 }
 
-/// Feeds the watchdog.
+/// Notifies the watchdog that the daemon is alive.
 pub fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
 fn notify(state: &[NotifyState]) {
     if let Err(error) = daemon::notify(false, state) {
-        tracing::warn!(%error, "systemd could not be told");
+        tracing::warn!(%error, "could not notify systemd");
     }
 }
 
 // ---- signals ----
 
-/// The requests to reload, from now on; without this SIGHUP would end the daemon.
+/// Reload requests from now on; without this, SIGHUP would end the daemon.
 ///
 /// # Errors
-/// The signal can't be waited for.
+/// The signal handler cannot be installed.
 pub fn reload_requests() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-/// The requests to end, from now on; before, they end the daemon in the midst of whatever it does.
+/// Stop requests from now on; before this exists, they end the daemon immediately.
 pub struct StopRequests {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl StopRequests {
-    /// Waits for SIGTERM and SIGINT from now on.
+    /// Handles SIGTERM and SIGINT from now on.
     ///
     /// # Errors
-    /// The signals can't be waited for.
+    /// The signal handlers cannot be installed.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Returns when the daemon is asked to end, or was since [`StopRequests::new`].
+    /// Returns when a stop is requested, or was requested since [`StopRequests::new`].
     pub async fn come(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -212,7 +215,7 @@ impl StopRequests {
 
 // ---- the process ----
 
-/// Keeps what is in memory, keys too, out of core dumps and away from other processes of the same account.
+/// Protects the process's memory, which contains keys, from core dumps and from other processes of the same account.
 ///
 /// # Errors
 /// The kernel refuses it.
@@ -221,16 +224,16 @@ pub fn keep_memory_private() -> nix::Result<()> {
     prctl::set_dumpable(false)
 }
 
-/// Why the daemon can't tell who calls.
+/// Why the daemon cannot identify its callers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Blind {
-    /// The user namespace has no numbers for the host's accounts.
+    /// The user namespace does not map the host's accounts.
     #[error(
-        "only {0} accounts have a number in the user namespace of this process, so the kernel would name every caller 65534: all people would be the same"
+        "the user namespace of this process maps only {0} accounts, so the kernel would report uid 65534 for every caller and all people would look the same"
     )]
     UserNamespace(u64),
-    /// The map can't be read.
-    #[error("`{UID_MAP}` can't be read, so nobody knows whether callers can be told apart: {0}")]
+    /// The map cannot be read.
+    #[error("cannot read `{UID_MAP}`, so it is unknown whether callers can be distinguished: {0}")]
     Unknown(String),
 }
 
@@ -238,15 +241,15 @@ impl Hint for Blind {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::UserNamespace(_) => Some(
-                "run it without `PrivateUsers=` (`systemctl cat jitd`) and not in a user namespace of its own".into(),
+                "run it without `PrivateUsers=` (`systemctl cat jitd`) and outside a separate user namespace".into(),
             ),
             Self::Unknown(_) => None,
         }
     }
 }
 
-/// Whether the kernel can name callers to this process: a service with `PrivateUsers=yes` has a user namespace in which
-/// only root and its own account have a number, and `SO_PEERCRED` says 65534 of everybody else.
+/// Checks that the kernel can identify callers to this process. A service with `PrivateUsers=yes` has a user namespace
+/// that maps only root and its own account; `SO_PEERCRED` then reports 65534 for everybody else.
 ///
 /// # Errors
 /// [`Blind`].
@@ -255,23 +258,23 @@ pub fn can_tell_callers_apart() -> Result<(), Blind> {
     match mapped(&map) {
         Some(accounts) if accounts >= ACCOUNTS => Ok(()),
         Some(accounts) => Err(Blind::UserNamespace(accounts)),
-        None => Err(Blind::Unknown(format!("`{}` is not of its form", map.escape_default()))),
+        None => Err(Blind::Unknown(format!("`{}` is malformed", map.escape_default()))),
     }
 }
 
-/// Whether the logins of callers can be read: the kernel keeps them, and hides the processes of other accounts from this
-/// one (`hidepid` of /proc, `ProtectProc=` of a unit). Where it keeps none there is nothing to see.
+/// Whether the kernel records the logins of callers but hides them from this process (`hidepid` of /proc,
+/// `ProtectProc=` of a unit). If the kernel records no logins, nothing is hidden.
 #[must_use]
 pub fn callers_are_hidden() -> bool {
-    // The first process is there and is seldom of our account; its login can be read by everybody who sees it.
+    // Process 1 always exists and rarely runs under our account; whoever can see it can read its login.
     std::fs::exists("/proc/self/loginuid").unwrap_or(false) && std::fs::read("/proc/1/loginuid").is_err()
 }
 
-/// What gives the daemon the logins of callers back.
-pub const SHOW_CALLERS: &str = "take `ProtectProc=` out of the drop-ins of jitd.service, and leave it `ProcSubset=pid`, with which it has a /proc of its own (systemd 247, Linux 5.8); without these mount /proc with `hidepid=0`, or with `gid=` and a group of `SupplementaryGroups=`; then restart jitd";
+/// The hint for making the logins of callers visible to the daemon.
+pub const SHOW_CALLERS: &str = "remove `ProtectProc=` from the drop-ins of jitd.service and keep `ProcSubset=pid`, which gives it a /proc of its own (systemd 247, Linux 5.8); on older systems mount /proc with `hidepid=0`, or with `gid=` and a group of `SupplementaryGroups=`; then restart jitd";
 
-/// How /proc is mounted so that it hides processes from other accounts, as `hidepid=2` in a table like /proc/mounts
-/// (proc(5)); none where it does not, or has a group that sees all.
+/// The mount option, such as `hidepid=2`, by which /proc hides the processes of other accounts; `mounts` has the format
+/// of /proc/mounts (proc(5)). `None` if /proc hides nothing, or has a group that sees everything.
 #[must_use]
 pub fn hides_processes(mounts: &str) -> Option<&str> {
     let mut words = mounts
@@ -284,14 +287,15 @@ pub fn hides_processes(mounts: &str) -> Option<&str> {
         .then_some(hides)
 }
 
-/// How many uids have a number here (user_namespaces(7): first inside, first outside, how many; a range a line).
+/// How many uids the map contains (user_namespaces(7): first uid inside, first uid outside, length; one range per
+/// line).
 fn mapped(map: &str) -> Option<u64> {
     map.lines().try_fold(0_u64, |sum, line| sum.checked_add(line.split_whitespace().nth(2)?.parse().ok()?))
 }
 
 const UID_MAP: &str = "/proc/self/uid_map";
 
-/// All there are below 65534, which a container with accounts of its own has too (subuid(5)); the host has 4294967295.
+/// All uids below 65534; a container with its own accounts has as many too (subuid(5)). The host has 4294967295.
 const ACCOUNTS: u64 = 65_534;
 
 #[cfg(test)]
@@ -299,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proc_that_hides_processes_is_known_by_its_options() {
+    fn a_proc_that_hides_processes_is_recognized_by_its_options() {
         let mounts =
             |options: &str| format!("/dev/sda / ext4 rw 0 0\nproc /proc proc rw{options} 0 0\ntmp /tmp tmpfs rw 0 0\n");
         for (options, expected) in [
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_map_counts_its_ranges() {
+    fn the_ranges_of_a_map_are_added_up() {
         let host = "         0          0 4294967295\n";
         let container = "         0     100000      65536\n";
         let rootless = "         0       1000          1\n         1     100000      65536\n";

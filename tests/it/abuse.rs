@@ -444,10 +444,15 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
     let named = |name: &str| json!(format!("{ns}-{name}"));
     let csr = Key::new().csr();
     let cases: &[(Fields<'_>, u16, &str, &str)] = &[
-        (&[("role", named("missing"))], 422, "role-missing", "no ClusterRole"),
-        (&[("namespaces", json!([bastion.shop])), ("role", json!("role/local"))], 422, "role-missing", "no Role"),
+        (&[("role", named("missing"))], 422, "role-missing", "does not exist"),
+        (
+            &[("namespaces", json!([bastion.shop])), ("role", json!("role/local"))],
+            422,
+            "role-missing",
+            "does not exist",
+        ),
         (&[("role", named("empty"))], 422, "role-empty", "allows nothing"),
-        (&[("namespaces", json!([format!("{ns}-gone")]))], 422, "namespace-missing", "no namespace"),
+        (&[("namespaces", json!([format!("{ns}-gone")]))], 422, "namespace-missing", "does not exist"),
         (&[("cluster", json!("prod"))], 422, "unknown-cluster", "no cluster `prod`"),
         (
             &[("role", json!("cluster-admin"))],
@@ -669,7 +674,7 @@ fn a_binding_that_is_not_found_is_the_end_of_its_grant() {
     bastion.kill();
     bastion.serve();
     for (access, cause, words) in
-        [(&deleted, "revoked", "binding was gone"), (&unlabelled, "drifted", "binding was altered")]
+        [(&deleted, "revoked", "binding was deleted"), (&unlabelled, "drifted", "binding was altered")]
     {
         let ended = bastion.wait_for(&access.grant, &["ended"]);
         assert_eq!((&ended["endCause"], ended.get("closedBy")), (&json!(cause), None));
@@ -720,7 +725,7 @@ fn a_label_does_not_make_a_binding_ours() {
         (shown["phase"] == "ended").then_some(shown)
     });
     assert_eq!(ended["endCause"], "drifted");
-    assert!(ended["closingWords"].as_str().unwrap().contains("another binding has its group"), "{ended}");
+    assert!(ended["closingWords"].as_str().unwrap().contains("another binding grants rights to its group"), "{ended}");
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
 }
 
@@ -756,7 +761,7 @@ fn a_binding_of_a_persons_own_name_ends_their_grants_and_bars_others() {
     let ended = bastion.wait_for(&access.grant, &["ended"]);
     assert_eq!(ended["endCause"], "drifted");
     assert!(
-        ended["closingWords"].as_str().unwrap().contains("another binding has the user name of its holder"),
+        ended["closingWords"].as_str().unwrap().contains("another binding grants rights to its holder's user name"),
         "{ended}"
     );
     let proof = |grant: &Value| {

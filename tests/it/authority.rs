@@ -131,11 +131,11 @@ fn each_cluster_has_its_own_authority() {
     assert!(
         std::process::Command::new("cp").arg("-a").args([folder("play"), folder("other")]).status().unwrap().success()
     );
-    let shared = "share a key of their authorities";
+    let shared = "share a key";
     let served = bastion.jitd(&["serve"]);
     let said = text(&served.stderr);
     assert!(
-        !served.status.success() && said.contains(shared) && said.contains("hint: give each cluster a root"),
+        !served.status.success() && said.contains(shared) && said.contains("hint: give each cluster its own root"),
         "{said}"
     );
     let checked = bastion.jitd(&["check", "--cluster", "play"]);

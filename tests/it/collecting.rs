@@ -27,7 +27,7 @@ fn stands_meanwhile(bastion: &Bastion<'_>, status: u16, code: &str, why: &str, p
         let (answered, failed) = bastion.certificate(ALICE, &grant, &key);
         assert_eq!((answered, &failed["code"]), (status, &json!(code)), "{failed}");
         let detail = failed["detail"].as_str().unwrap();
-        assert!(detail.contains(why) && detail.contains("the approval stands, collect it until"), "{failed}");
+        assert!(detail.contains(why) && detail.contains("the approval stands and can be collected until"), "{failed}");
     }
     let shown = bastion.show(BOB, &grant);
     assert_eq!(shown["phase"], "approved", "{shown}");

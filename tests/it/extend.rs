@@ -47,7 +47,7 @@ fn access_goes_on_without_a_gap() {
     refused(&stale, 409, "digest-mismatch", "not what is asked now");
     refused(&bastion.approve(ALICE, &access.grant), 403, "self-approval", "");
     let cut = json!({ "digest": asked["extension"]["digest"], "less": { "duration": "5s" } });
-    refused(&bastion.post(BOB, &path(&access.grant, "/approve"), &cut), 422, "not-less", "not cut down");
+    refused(&bastion.post(BOB, &path(&access.grant, "/approve"), &cut), 422, "not-less", "not narrowed");
 
     let (status, extended) = agree(&bastion, &access.grant);
     assert_eq!(status, 200, "{extended}");

@@ -206,7 +206,7 @@ fn a_host_that_hides_processes_is_told_what_mends_it() {
     daemon.args(["--mount", "sh", "-c", hidden, "sh"]).arg(root().join("bin/jitd"));
     bastion.serve_as(daemon);
     assert!(bastion.log().contains("/proc hides the processes of others from the daemon"), "{}", bastion.log());
-    assert!(bastion.log().contains("hint: take `ProtectProc=` out of the drop-ins"), "{}", bastion.log());
+    assert!(bastion.log().contains("hint: remove `ProtectProc=` from the drop-ins"), "{}", bastion.log());
     let body = json!({ "ask": bastion.ask("5m"), "csr": Key::new().csr() });
     let (status, refused) = bastion.post(ALICE, "/v1/grants", &body);
     assert_eq!((status, &refused["code"]), (403, &json!("login-unknown")), "{refused}");

@@ -187,11 +187,19 @@ fn what_is_handed_over_has_to_be_a_listening_socket_of_a_known_name() {
     let internet = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let file = std::fs::File::open("/dev/null").unwrap();
     let cases: [(&str, Stdio, &str); 5] = [
-        ("door", again(&listener), "a socket named `door`, and nothing is served there\nhint: "),
-        ("unknown", again(&listener), "a socket named `unknown`, and nothing is served there\nhint: "),
-        ("api", OwnedFd::from(connected).into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
-        ("api", OwnedFd::from(internet).into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
-        ("api", file.into(), "handed over as `api` is no listening Unix stream socket\nhint: "),
+        ("door", again(&listener), "a socket named `door`, which jitd does not use\nhint: "),
+        ("unknown", again(&listener), "a socket named `unknown`, which jitd does not use\nhint: "),
+        (
+            "api",
+            OwnedFd::from(connected).into(),
+            "the file descriptor `api` from systemd is not a listening Unix stream socket\nhint: ",
+        ),
+        (
+            "api",
+            OwnedFd::from(internet).into(),
+            "the file descriptor `api` from systemd is not a listening Unix stream socket\nhint: ",
+        ),
+        ("api", file.into(), "the file descriptor `api` from systemd is not a listening Unix stream socket\nhint: "),
     ];
     for (name, handed, sentence) in cases {
         bastion.spawn_with(handing_over(name), handed);
@@ -443,10 +451,7 @@ fn a_user_namespace_without_the_hosts_accounts_is_refused() {
     bastion.spawn_with(program, Stdio::null());
     assert!(!bastion.ended_well());
     let log = bastion.log();
-    assert!(
-        log.contains("only 1 accounts have a number") && log.contains("hint: run it without `PrivateUsers=`"),
-        "{log}"
-    );
+    assert!(log.contains("maps only 1 accounts") && log.contains("hint: run it without `PrivateUsers=`"), "{log}");
     assert!(!bastion.socket().exists());
     assert!(!bastion.dir.join("var/trail.db").exists());
 }

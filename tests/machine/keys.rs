@@ -43,7 +43,7 @@ pub(crate) fn a_renewed_certificate_of_the_same_key_is_taken_up_by_itself(bastio
     assert_eq!(public_key(machine), key, "of the same key");
     until_within(Duration::from_secs(30), "the daemon has taken it up", || {
         let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
-        journal.contains("taking up the renewed authority").then_some(())
+        journal.contains("using the renewed authority").then_some(())
     });
     let id = bastion.live("10m");
     assert_eq!(machine.property("jitd", "MainPID"), pid, "it was the same daemon all the time");
