@@ -39,8 +39,8 @@ impl Broker {
         self.record_or_refuse(&mut locked, approver, "approve", approved).await
     }
 
-    /// The events of an approval: a reassessment if one is due, a narrowing if there is one, and the approval itself. For an
-    /// extension also a guard that no drain begins in between.
+    /// The events of an approval: a reassessment if one is due, a narrowing if there is one, and the approval itself.
+    /// For an extension also a guard that no drain begins in between.
     async fn approved(
         &self,
         grant: &Grant,

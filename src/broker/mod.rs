@@ -183,8 +183,8 @@ pub struct Broker {
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
-    /// Held exclusively while a drain or resume is recorded, and shared by each step that grants access, from its last check
-    /// for a drain until the step is recorded.
+    /// Held exclusively while a drain or resume is recorded, and shared by each step that grants access, from its last
+    /// check for a drain until the step is recorded.
     drain_lock: tokio::sync::RwLock<()>,
     /// Bindings of people's own user names, as the sweep last found them.
     bound_user_names: Mutex<BTreeMap<ClusterName, BTreeMap<PersonName, Found>>>,
@@ -308,8 +308,8 @@ impl Broker {
     }
 
     /// Checks for a drain, and holds off a new one while the guard exists. Access must be recorded before the guard is
-    /// dropped, without waiting for anything but the trail: a drain waits for it, so that nothing is granted after a drain
-    /// was acknowledged.
+    /// dropped, without waiting for anything but the trail: a drain waits for it, so that nothing is granted after a
+    /// drain was acknowledged.
     async fn hold_off_drain(&self) -> Result<DrainGuard<'_>, Refusal> {
         let guard = self.drain_lock.read().await;
         self.ensure_not_drained()?;

@@ -114,8 +114,8 @@ impl Broker {
     /// The selected grants that are not over, oldest first.
     ///
     /// # Errors
-    /// [`BrokerError::Refused`] for a cluster or a person that does not exist, [`BrokerError::Ledger`] for an unknown id: a
-    /// wrong name must not look like one with nothing to revoke.
+    /// [`BrokerError::Refused`] for a cluster or a person that does not exist, [`BrokerError::Ledger`] for an unknown
+    /// id: a wrong name must not look like one with nothing to revoke.
     pub async fn select(&self, whose: &GrantSelector) -> Result<Vec<Arc<OpenGrant>>, BrokerError> {
         if let GrantSelector::Cluster(cluster) | GrantSelector::PersonIn(_, cluster) = whose {
             self.site(cluster)?;

@@ -147,7 +147,7 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
         refused(post(place, &role(&bastion, &id, rules)), ESCALATES);
     }
     for (change, why) in [
-        (json!({ "name": "other" }), "a grant's role is named"),
+        (json!({ "name": "other" }), "a grant's role must be named"),
         (json!({ "labels": null }), "a grant's role must have the labels"),
         (json!({ "annotations": null }), "a grant's role must have the annotations"),
         (json!({ "annotations": { "jitd.dev/grant": grant('b'), "jitd.dev/user": "jit:alice" } }), "the annotations"),
