@@ -453,7 +453,7 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
         ),
         (&[("role", named("empty"))], 422, "role-empty", "allows nothing"),
         (&[("namespaces", json!([format!("{ns}-gone")]))], 422, "namespace-missing", "does not exist"),
-        (&[("cluster", json!("prod"))], 422, "unknown-cluster", "no cluster `prod`"),
+        (&[("cluster", json!("prod"))], 422, "unknown-cluster", "cluster `prod` is not configured"),
         (
             &[("role", json!("cluster-admin"))],
             403,
