@@ -44,7 +44,7 @@ fn access_goes_on_without_a_gap() {
     assert_eq!(deadline(&asked), deadline(&before), "nothing is given yet");
     refused(&extend(&bastion, &access.grant, "5s"), 409, "wrong-phase", "already");
     let stale = bastion.post(BOB, &path(&access.grant, "/approve"), &json!({ "digest": access.grant["digest"] }));
-    refused(&stale, 409, "digest-mismatch", "not what is asked now");
+    refused(&stale, 409, "digest-mismatch", "changed since you looked");
     refused(&bastion.approve(ALICE, &access.grant), 403, "self-approval", "");
     let cut = json!({ "digest": asked["extension"]["digest"], "less": { "duration": "5s" } });
     refused(&bastion.post(BOB, &path(&access.grant, "/approve"), &cut), 422, "not-less", "not narrowed");
@@ -121,7 +121,7 @@ fn as_many_agree_as_to_the_request() {
     let (status, first) = agree(&bastion, &grant);
     assert_eq!((status, &first["extension"]["agreed"]), (200, &json!(["bob"])), "{first}");
     assert_eq!(deadline(&first), deadline(&before));
-    refused(&agree(&bastion, &grant), 409, "already-agreed", "already agreed");
+    refused(&agree(&bastion, &grant), 409, "already-agreed", "already approved");
     bastion.kill();
     bastion.serve();
     let shown = bastion.show(CAROL, &grant);

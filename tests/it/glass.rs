@@ -109,8 +109,8 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     let bastion = bastion("6s", "4h");
     let key = Key::new();
     let grant = pending(&bastion, &key);
-    refused(&smash(&bastion, ALICE, &grant), 409, "wrong-phase", "an answer is waited for first, ");
-    refused(&smash(&bastion, BOB, &grant), 403, "not-allowed", "only the person who asked");
+    refused(&smash(&bastion, ALICE, &grant), 409, "wrong-phase", "break-glass is available in ");
+    refused(&smash(&bastion, BOB, &grant), 403, "not-allowed", "only the requester");
     assert_eq!(smash(&bastion, DAVE, &grant).0, 404);
     assert_eq!(bastion.kinds(&grant), ["requested", "refused", "refused"]);
     let mut ask = bastion.ask("5m");
@@ -148,7 +148,7 @@ fn a_review_is_owed_until_two_others_have_looked() {
     let (grant, waits) = (pending(&bastion, &first), pending(&bastion, &second));
     assert_eq!(smash(&bastion, ALICE, &grant).0, 200);
     refused(&smash(&bastion, ALICE, &waits), 403, "review-owed", "not reviewed yet");
-    refused(&bastion.approve(BOB, &grant), 409, "wrong-phase", "the glass was broken");
+    refused(&bastion.approve(BOB, &grant), 409, "wrong-phase", "break-glass was used");
     bastion.collect(&grant, first);
     assert_eq!(bastion.post(ALICE, &path(&grant, "/end"), &Value::Null).0, 200);
     assert_eq!(bastion.show(CAROL, &grant)["phase"], "ended");
@@ -158,8 +158,8 @@ fn a_review_is_owed_until_two_others_have_looked() {
 
     refused(&review(&bastion, ALICE, &grant), 403, "self-approval", "nobody reviews what they did");
     let stale = json!({ "digest": "00", "verdict": "justified", "words": "x" });
-    refused(&bastion.post(BOB, &path(&grant, "/review"), &stale), 409, "digest-mismatch", "not what was done");
-    refused(&bastion.post(BOB, &path(&later, "/review"), &stale), 409, "wrong-phase", "was not broken");
+    refused(&bastion.post(BOB, &path(&grant, "/review"), &stale), 409, "digest-mismatch", "changed since you looked");
+    refused(&bastion.post(BOB, &path(&later, "/review"), &stale), 409, "wrong-phase", "was not used");
     let (status, once) = review(&bastion, BOB, &grant);
     assert_eq!((status, &once["breakGlass"]["owed"], &once["phase"]), (200, &json!(true), &json!("ended")), "{once}");
     refused(&review(&bastion, BOB, &grant), 409, "already-agreed", "already reviewed");
@@ -181,7 +181,7 @@ fn a_review_is_owed_until_two_others_have_looked() {
     let (status, twice) = review(&bastion, ERIN, &grant);
     assert_eq!((status, &twice["breakGlass"]["owed"]), (200, &json!(false)), "{twice}");
     assert_eq!(["reviews_owed", "reviews_overdue"].map(|name| bastion.metric(name)), [0, 0]);
-    refused(&review(&bastion, CAROL, &grant), 409, "wrong-phase", "reviewed already");
+    refused(&review(&bastion, CAROL, &grant), 409, "wrong-phase", "already reviewed");
     let open = bastion.get(CAROL, "/v1/grants").1;
     assert!(!open.to_string().contains(grant["id"].as_str().unwrap()), "over, and nothing is owed: {open}");
     assert_eq!(bastion.show(CAROL, &grant)["breakGlass"]["reviews"][1]["by"], "erin");
@@ -211,7 +211,7 @@ fn two_panes_are_never_broken_at_once() {
     assert!(bastion.terminate());
     bastion.write_policy(&policy("0s", "1h"));
     bastion.serve();
-    refused(&bastion.certificate(ALICE, taken, &key), 403, "requester-lost-right", "no longer gives this access");
+    refused(&bastion.certificate(ALICE, taken, &key), 403, "requester-lost-right", "no longer allows break-glass");
     assert!(bastion.bindings().is_empty());
 }
 

@@ -28,7 +28,7 @@ fn an_approver_can_agree_to_less() {
         (json!({ "namespaces": ["kube-system"] }), "namespace kube-system is not in"),
         (
             json!({ "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }] }),
-            "does not let a role be cut down",
+            "does not allow narrowing a role",
         ),
     ] {
         let (status, refused) = approve(more);

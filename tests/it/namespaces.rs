@@ -60,7 +60,7 @@ fn an_approval_is_for_the_namespace_that_was_there_and_for_no_other_of_its_name(
     assert_eq!((status, &refused["code"]), (409, &json!("namespace-drift")), "{refused}");
     let shown = bastion.show(BOB, &grant);
     assert_eq!((&shown["phase"], &shown["endCause"]), (&json!("ended"), &json!("drifted")), "{shown}");
-    assert!(shown["closingWords"].as_str().unwrap().contains("was deleted and made anew"), "{shown}");
+    assert!(shown["closingWords"].as_str().unwrap().contains("was deleted and created again"), "{shown}");
     assert!(bastion.bindings().is_empty());
     assert!(!bastion.kinds(&grant).contains(&"issue_intended".to_owned()));
     bastion.has_no_fault();

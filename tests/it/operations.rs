@@ -93,7 +93,7 @@ fn a_daemon_that_drains_gives_nothing_and_goes_on_with_the_rest() {
         ALICE,
         &["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "1m", "--reason", "INC-1", "--no-wait"],
     ));
-    assert!(code == Some(1) && told.contains("error[draining]: nothing is given at the moment, since "), "{told}");
+    assert!(code == Some(1) && told.contains("error[draining]: the daemon grants no new access since "), "{told}");
     assert_eq!(bastion.post(ALICE, "/v1/explain", &bastion.ask("5m")).0, 200);
     assert_eq!(bastion.post(BOB, &path(&denied, "/deny"), &json!({ "reason": "not now" })).0, 200);
     assert_eq!(bastion.approve(BOB, &pending).0, 200, "a yes is no access");

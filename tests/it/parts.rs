@@ -32,7 +32,7 @@ fn access_goes_on_in_the_namespaces_that_are_left() {
     assert_eq!([&bastion.ns, &bastion.shop].map(|name| bastion.look(&access, name)), [200, 200]);
     bastion.admin.delete(&namespace(&bastion.ns));
     until("it is over there", || (bastion.show(BOB, &access.grant)["lost"][0]["over"] == true).then_some(()));
-    lost(&bastion, &access.grant, "is deleted, or being deleted");
+    lost(&bastion, &access.grant, "was deleted or is being deleted");
     let kinds = bastion.kinds(&access.grant);
     assert_eq!(kinds[kinds.len() - 3..], ["live", "part_unbind_intended", "part_ended"]);
     assert_eq!(bastion.look(&access, &bastion.shop), 200);
@@ -53,7 +53,7 @@ fn what_is_collected_is_what_the_cluster_takes() {
     let bastion = Bastion::start();
     let quotas = format!("{}/resourcequotas", namespace(&bastion.ns));
     let none = json!({ "hard": { "count/rolebindings.rbac.authorization.k8s.io": "0" } });
-    for (why, happens) in [("exceeded quota: none", true), ("is deleted, or being deleted", false)] {
+    for (why, happens) in [("exceeded quota: none", true), ("was deleted or is being deleted", false)] {
         let key = Key::new();
         let grant = bastion.request(ALICE, &both(&bastion), &key);
         assert_eq!(bastion.approve(BOB, &grant).0, 200);

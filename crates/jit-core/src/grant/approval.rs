@@ -1,8 +1,7 @@
-//! Saying yes, and what a yes is worth: [`Approved`] is the only thing the authority signs for, it is
-//! made only here, and it is moved into the signature.
+//! Approvals, and the permission to sign that results from them: the authority signs only for an [`Approved`], which
+//! only this module creates, and which each signature consumes.
 //!
-//! Every function takes the grant and the moment and answers with the event that may be recorded, or
-//! with a refusal that changes nothing.
+//! Every function takes the grant and the time, and returns the event to record, or a refusal that changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +19,8 @@ use crate::rbac::ResolvedRole;
 
 pub use super::four_eyes::{may_answer, may_be_answered};
 
-/// Permission for one signature: one key, one person, one grant, one latest `notAfter`.
-/// There is no other way to make one than [`collect`] and [`renew`].
+/// Permission for one signature: for one key, one person and one grant, with a latest `notAfter`. Only [`collect`] and
+/// [`renew`] create one.
 #[derive(Debug)]
 pub struct Approved {
     grant: GrantId,
@@ -32,44 +31,45 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// The grant that it is for.
+    /// The grant.
     #[must_use]
     pub fn grant(&self) -> &GrantId {
         &self.grant
     }
 
-    /// The person it names.
+    /// The person in the certificate.
     #[must_use]
     pub fn person(&self) -> &PersonName {
         &self.person
     }
 
-    /// The only key it may be given to.
+    /// The only key that may be certified.
     #[must_use]
     pub fn key(&self) -> &KeyHash {
         &self.key
     }
 
-    /// The uid that tells its requests in the API server's audit log: the grant, with a mark where nobody agreed.
+    /// The uid that identifies the holder's requests in the API server's audit log: the grant's id, with a prefix for
+    /// break-glass access.
     #[must_use]
     pub fn uid(&self) -> String {
         if self.broken_glass { format!("{BROKEN_GLASS}{}", self.grant) } else { self.grant.to_string() }
     }
 
-    /// Nothing signed for it is valid after this moment.
+    /// The latest end of the certificate's validity.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 }
 
-/// The prefix of the uid in a certificate whose access nobody approved.
+/// The prefix of the uid in a certificate for break-glass access.
 pub const BROKEN_GLASS: &str = "break-glass:";
 
-/// An approver says yes. Answers `agreed`, or `approved` when it was the last one needed.
+/// An approver approves. Returns `agreed`, or `approved` if no more approvals are needed.
 ///
 /// # Errors
-/// The refusal, when the approver may not or what was shown is not what stands.
+/// The refusal, if the approver may not approve, or `shown` is not the request's current digest.
 pub fn approve(
     grant: &Grant,
     approver: &Person,
@@ -79,9 +79,9 @@ pub fn approve(
 ) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
     waits_for_answer(grant, now)?;
-    counts_once(&grant.agreed, approver, "agreed to this request")?;
+    counts_once(&grant.agreed, approver, "approved this request")?;
     if shown != &*grant.digest {
-        return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
+        return Err(Refusal::new(Code::DigestMismatch, "the request changed since you looked at it")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
     let yes = yes_of(grant, approver, now)?;
@@ -95,7 +95,7 @@ pub fn approve(
     }
 }
 
-/// The same yes, given to a narrowed request. Answers `narrowed`, and then the yes with the new digest.
+/// The same approval for a narrowed request. Returns `narrowed`, and then the approval with the new digest.
 #[must_use]
 pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> Vec<Event> {
     let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
@@ -108,14 +108,14 @@ pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> V
     vec![Event::Narrowed(Box::new(Narrowed { ask, shown, digest })), yes]
 }
 
-/// A request that waits, shown anew: its digest is another one, and who agreed before has to look again.
+/// A pending request with a new assessment: its digest changes, so earlier approvers have to approve again.
 #[must_use]
 pub fn reassess(grant: &Grant, shown: Shown) -> Reassessed {
     let digest = digest::of_request(&grant.id, &grant.requester, &grant.ask, &grant.key, &shown);
     Reassessed { shown, digest }
 }
 
-/// The approval of a request for which the policy asks nobody; none when somebody has to agree.
+/// The automatic approval of a request for which the policy requires none; `None` if approvals are required.
 #[must_use]
 pub fn auto_approve(grant: &Grant, collect_within: SignedDuration, now: Timestamp) -> Option<Event> {
     grant.terms.steps.is_empty().then(|| Event::Approved {
@@ -125,13 +125,13 @@ pub fn auto_approve(grant: &Grant, collect_within: SignedDuration, now: Timestam
     })
 }
 
-/// An approver says no.
+/// An approver denies.
 ///
 /// # Errors
-/// The refusal, when the approver may not, or there is nothing to answer any more.
+/// The refusal, if the approver may not deny, or the request can no longer be answered.
 pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) -> Result<Event, Refusal> {
     may_answer(grant, approver)?;
-    // Broken glass is no answer: one may still come, until the access is taken.
+    // Break-glass is not an answer: approvers may still deny until the access is collected.
     if grant.phase != Phase::Approved || grant.glass.is_none() {
         waits_for_answer(grant, now)?;
     }
@@ -140,13 +140,13 @@ pub fn deny(grant: &Grant, approver: &Person, reason: String, now: Timestamp) ->
 
 fn waits_for_answer(grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
     if grant.glass.is_some() {
-        return Err(Refusal::new(Code::WrongPhase, "nobody is waited for any more, the glass was broken")
-            .hint("`jit-login review` says what you found; deny it before it is collected, revoke it after"));
+        return Err(Refusal::new(Code::WrongPhase, "break-glass was used, so the request can no longer be approved")
+            .hint("review it with `jit-login review`; deny it before it is collected, revoke it afterwards"));
     }
     if grant.phase != Phase::Pending {
         return Err(Refusal::new(
             Code::WrongPhase,
-            format!("the request is already {}, there is nothing to answer", grant.phase.as_str()),
+            format!("the request is already {} and cannot be answered any more", grant.phase.as_str()),
         ));
     }
     in_time(grant, now, "nobody answered in time")
@@ -155,31 +155,31 @@ fn waits_for_answer(grant: &Grant, now: Timestamp) -> Result<(), Refusal> {
 fn in_time(grant: &Grant, now: Timestamp, late: &str) -> Result<(), Refusal> {
     match grant.deadline {
         Some(deadline) if now < deadline => Ok(()),
-        _ => Err(Refusal::new(Code::TooLate, late).hint("ask again")),
+        _ => Err(Refusal::new(Code::TooLate, late).hint("make a new request")),
     }
 }
 
-/// What is looked up again at the moment of collection.
+/// The facts that are looked up again when a grant is collected.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The policy in force now.
     pub policy: &'a Policy,
-    /// The requester with the groups of now.
+    /// The requester with their current groups.
     pub requester: &'a Person,
-    /// The approvers with the groups of now; one who is no longer known is missing.
+    /// The approvers with their current groups; without those who no longer exist.
     pub approvers: &'a BTreeMap<PersonName, Person>,
-    /// The role as the cluster has it now; none when it is gone.
+    /// The role as it is in the cluster now; `None` if it no longer exists.
     pub role: Option<&'a ResolvedRole>,
-    /// The namespaces as the cluster has them now; one that is gone is missing.
+    /// The namespaces as they are in the cluster now; without those that no longer exist.
     pub namespaces: &'a BTreeMap<Namespace, FoundNamespace>,
-    /// What else the policy decides on.
+    /// The other inputs of the policy's decision.
     pub circumstances: Circumstances<'a>,
 }
 
-/// The requester collects. Everything that was true when it was approved has to be true now.
+/// The requester collects. Everything that was true at the approval has to be true now.
 ///
 /// # Errors
-/// The refusal; the grant stays as it is, except that a role or a namespace that is missing or another one ends it.
+/// The refusal. The grant does not change, unless its role or a namespace is missing or was replaced, which ends it.
 pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approved, Refusal> {
     let now = facts.circumstances.now;
     if grant.phase != Phase::Approved {
@@ -190,7 +190,7 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
     if let Some(start) = grant.ask.start.filter(|start| now < *start) {
         return Err(Refusal::new(Code::WrongPhase, format!("the access begins at {start}")).hint("collect it then"));
     }
-    // Before the policy, which would only say that the role as it is now has other approvers.
+    // Checked before the policy, which would only say that the current role requires other approvers.
     if let Some(drift) = role_drift(grant, facts.role) {
         return Err(drifted(drift, &grant.ask.access));
     }
@@ -198,13 +198,13 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
         let why = |drift: NamespaceDrift| drift.describe(namespace);
         match namespace_drift(grant, namespace, facts.namespaces.get(namespace)) {
             Some(drift @ NamespaceDrift::Missing) => {
-                return Err(Refusal::new(Code::NamespaceMissing, why(drift)).hint("ask again"));
+                return Err(Refusal::new(Code::NamespaceMissing, why(drift)).hint("make a new request"));
             }
             Some(drift @ NamespaceDrift::Remade) => {
-                let hint = "ask again, so that the namespace that is there now is looked at";
+                let hint = "make a new request, so that approvers see the current namespace";
                 return Err(Refusal::new(Code::NamespaceDrift, why(drift)).hint(hint));
             }
-            // The policy as it is now says it, with its reason.
+            // The current policy denies it below, with its reason.
             Some(NamespaceDrift::Relabelled) | None => {}
         }
     }
@@ -213,11 +213,14 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
             glass::still_let(grant, terms.break_glass.as_ref())?;
             return Ok(approved(grant, window_end(&grant.ask, now)));
         }
-        // Fewer where it is over in a place that asked for more.
+        // Fewer steps may remain if the grant lost a namespace that required more.
         Decision::Ask(terms) if terms.steps.iter().all(|step| grant.terms.steps.contains(step)) => {}
         Decision::Ask(_) => {
-            return Err(Refusal::new(Code::RequesterLostRight, "the policy now asks for other approvers than agreed")
-                .hint("ask again"));
+            return Err(Refusal::new(
+                Code::RequesterLostRight,
+                "the policy now requires approvers other than those who approved",
+            )
+            .hint("make a new request"));
         }
         Decision::Deny(denial) => {
             return Err(Refusal::new(
@@ -229,10 +232,10 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
     let still: Vec<Yes> = grant.agreed.iter().filter_map(|yes| still_counts(yes, grant, facts)).collect();
     if !unmet(&grant.terms.steps, &still).is_empty() {
         let lost = grant.agreed.iter().find(|yes| !still.contains(yes));
-        let why = lost.map_or("fewer people agreed than have to".to_owned(), |yes| {
-            format!("`{}`, who agreed, may no longer approve this", yes.by)
+        let why = lost.map_or("there are fewer approvals than required".to_owned(), |yes| {
+            format!("`{}`, who approved this, may no longer do so", yes.by)
         });
-        return Err(Refusal::new(Code::ApproverLostRight, why).hint("ask again"));
+        return Err(Refusal::new(Code::ApproverLostRight, why).hint("make a new request"));
     }
     Ok(approved(grant, window_end(&grant.ask, now)))
 }
@@ -240,24 +243,24 @@ pub fn collect(grant: &Grant, key: &KeyHash, facts: &Facts<'_>) -> Result<Approv
 fn drifted(drift: RoleDrift, access: &Access) -> Refusal {
     let why = drift.describe(access);
     match drift {
-        RoleDrift::Missing => Refusal::new(Code::RoleMissing, why).hint("ask again"),
+        RoleDrift::Missing => Refusal::new(Code::RoleMissing, why).hint("make a new request"),
         RoleDrift::Remade | RoleDrift::Changed => {
-            Refusal::new(Code::RoleDrift, why).hint("ask again, so that what it allows now is looked at")
+            Refusal::new(Code::RoleDrift, why).hint("make a new request, so that approvers see what it allows now")
         }
     }
 }
 
-/// A yes reduced to the groups that its author still has.
+/// An approval, reduced to the groups that the approver still has.
 fn still_counts(yes: &Yes, grant: &Grant, facts: &Facts<'_>) -> Option<Yes> {
     let person = facts.approvers.get(&yes.by).filter(|person| person.name != grant.requester)?;
     let groups = yes.groups.iter().filter(|group| person.groups.contains(*group)).cloned().collect();
     Some(Yes { groups, ..yes.clone() })
 }
 
-/// The requester renews inside the window: same key, nobody asked again.
+/// The requester renews the certificate inside the window, with the same key and without a new approval.
 ///
 /// # Errors
-/// The refusal; the grant stays as it is.
+/// The refusal; the grant does not change.
 pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, Refusal> {
     let (Phase::Live, Some(until)) = (grant.phase, grant.deadline) else {
         return Err(not_collectable(grant));
@@ -267,7 +270,7 @@ pub fn renew(grant: &Grant, key: &KeyHash, now: Timestamp) -> Result<Approved, R
     Ok(approved(grant, until))
 }
 
-/// The shortest useful certificate: `notAfter` is inclusive, so its last second lies before the end of the window.
+/// The shortest useful certificate: `notAfter` is inclusive, so its last second is before the end of the window.
 const LEAST: SignedDuration = SignedDuration::from_secs(2);
 
 fn approved(grant: &Grant, not_after: Timestamp) -> Approved {
@@ -284,29 +287,29 @@ fn same_key(grant: &Grant, key: &KeyHash) -> Result<(), Refusal> {
     if *key == grant.key {
         Ok(())
     } else {
-        Err(Refusal::new(Code::KeyMismatch, "the certificate request has another key than the one that was approved")
-            .hint("the key is in the folder of the account that asked; ask again from here"))
+        Err(Refusal::new(Code::KeyMismatch, "the certificate request has a different key than the approved one")
+            .hint("the key is in the folder of the account that made the request; or make a new request from here"))
     }
 }
 
 fn not_collectable(grant: &Grant) -> Refusal {
     match grant.phase {
-        Phase::Pending => Refusal::new(Code::WrongPhase, "nobody has agreed yet"),
+        Phase::Pending => Refusal::new(Code::WrongPhase, "the request is not approved yet"),
         Phase::Collecting | Phase::Ending => {
             Refusal::new(Code::WrongPhase, format!("the grant is {}", grant.phase.as_str()))
         }
-        _ => Refusal::new(Code::TooLate, format!("the grant is {}", grant.phase.as_str())).hint("ask again"),
+        _ => Refusal::new(Code::TooLate, format!("the grant is {}", grant.phase.as_str())).hint("make a new request"),
     }
 }
 
-/// Whether a person may see this grant: who asked, who may answer or review, and the given groups of overseers.
+/// Whether a person may see this grant: the requester, those who may answer or review it, and the groups `overseers`.
 #[must_use]
 pub fn may_see(grant: &Grant, person: &Person, overseers: &[String]) -> bool {
     person.name == grant.requester || person.is_in_any(&grant.terms.watchers()) || person.is_in_any(overseers)
 }
 
-/// The end of a window that begins now, rounded down to a whole second as certificates require; never longer than what
-/// was asked.
+/// The end of a window that begins now, rounded down to a whole second as certificates require, so it is never longer
+/// than requested.
 #[must_use]
 pub fn window_end(ask: &AccessRequest, now: Timestamp) -> Timestamp {
     let begin = Timestamp::from_second(now.as_second()).unwrap_or(now);

@@ -1,10 +1,10 @@
-//! That somebody said no a short while ago: what nobody would answer for is not to be had in spite of it.
+//! Recent denials: after a denial, the same access is not available without an approver's decision.
 //!
 //! ```text
-//!  denied ── for as long as the policy says ──► the glass stays whole, what is pre-approved is refused
+//!  denied ── for as long as the policy says ──► no break-glass, and no automatic approval
 //! ```
-//! It counts for the same person and for whatever is no less than what was denied. People who are asked decide for
-//! themselves: they are shown it. The broker finds what was denied, and the policy decides on whether something was.
+//! A denial counts for the same person, and for access that is the same or more than what was denied. Approvers see it
+//! and decide for themselves. The broker finds denials, and the policy takes them into account.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -14,23 +14,23 @@ use super::request::{AccessRequest, PersonName};
 use super::{Grant, GrantId};
 use crate::rbac::{ResolvedRole, covers};
 
-/// A denial of the same, or of less, to the same person.
+/// A denial of the same access, or of less, to the same person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeniedBefore {
-    /// What was denied.
+    /// The denied grant.
     pub grant: GrantId,
-    /// Who said no.
+    /// The approver who denied it.
     pub by: PersonName,
     /// When.
     pub at: Timestamp,
-    /// Why, in their words.
+    /// Why, in the approver's words.
     pub reason: String,
 }
 
 impl DeniedBefore {
-    /// The newest of these denials, each with the role that was denied, that counts for `ask`; the role that is asked for
-    /// allows what `role` says.
+    /// The newest of these denials that counts for `ask`. Each denial comes with its role; `role` is the role that
+    /// `ask` requests.
     #[must_use]
     pub fn newest(
         denied: &[(Grant, ResolvedRole)],
@@ -39,23 +39,24 @@ impl DeniedBefore {
         role: &ResolvedRole,
     ) -> Option<Self> {
         let counts = denied.iter().filter(|(grant, less)| is_no_less(ask, role, &grant.ask, less));
-        let told = counts.filter_map(|(grant, _)| {
+        let recent = counts.filter_map(|(grant, _)| {
             let at = grant.ended_at.filter(|at| *at > since)?;
             let reason = grant.closing_words.clone().unwrap_or_default();
             Some(Self { grant: grant.id.clone(), by: grant.closed_by.clone()?, at, reason })
         });
-        told.max_by_key(|denied| denied.at)
+        recent.max_by_key(|denied| denied.at)
     }
 
-    /// That the glass is not broken after this.
+    /// The refusal of break-glass after this denial.
     #[must_use]
     pub fn refusal(&self) -> Refusal {
-        let why = format!("`{}` denied this to you at {:.0} (`{}`), which is an answer", self.by, self.at, self.grant);
-        Refusal::new(Code::RecentlyDenied, why).hint("talk to who denied it, or ask and wait for another answer")
+        let why = format!("`{}` denied you this access at {:.0} (`{}`)", self.by, self.at, self.grant);
+        Refusal::new(Code::RecentlyDenied, why).hint("talk to that person, or make a request and wait for an approval")
     }
 }
 
-/// Whether access in some of the same places is the same as was denied, or includes it. How long it lasts is no matter.
+/// Whether the requested access shares a place with the denied one, and is the same or includes it. The duration does
+/// not count.
 fn is_no_less(ask: &AccessRequest, role: &ResolvedRole, denied: &AccessRequest, less: &ResolvedRole) -> bool {
     let (here, there) = (ask.scope.namespaces(), denied.scope.namespaces());
     let meets = here.is_empty() || there.is_empty() || here.iter().any(|namespace| there.contains(namespace));

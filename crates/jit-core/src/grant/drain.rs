@@ -1,7 +1,7 @@
-//! A drained daemon: from an operator's `drain` to the `resume` it accepts no request, collection, break-glass access or
-//! extension. Access that is live goes on to its end.
+//! A drained daemon: from an operator's `drain` until `resume` it accepts no request, collection, break-glass access or
+//! extension. Live access continues until it ends.
 //!
-//! The broker asks before it gives anything; the trail says since when, by whom and why.
+//! The broker checks this before it grants anything; the trail records since when, by whom and why.
 
 use jiff::Timestamp;
 
@@ -14,9 +14,9 @@ use super::{Event, Fact};
 pub struct Draining {
     /// Since when.
     pub since: Timestamp,
-    /// Who said so.
+    /// The operator.
     pub by: PersonName,
-    /// Why, in their words; who is refused reads it.
+    /// Why, in the operator's words; people who are refused read it.
     pub reason: Option<Reason>,
 }
 
@@ -34,15 +34,15 @@ impl Draining {
     }
 }
 
-/// Whether anything may be given.
+/// Checks that the daemon is not drained.
 ///
 /// # Errors
 /// The refusal, with the operator's reason.
 pub fn ensure_not_drained(draining: Option<&Draining>) -> Result<(), Refusal> {
     let Some(Draining { since, reason, .. }) = draining else { return Ok(()) };
     let why = reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
-    Err(Refusal::new(Code::Draining, format!("nothing is given at the moment, since {since:.0}{why}"))
-        .hint("what is live goes on to its end; try again when an administrator has said `jitd resume`"))
+    Err(Refusal::new(Code::Draining, format!("the daemon grants no new access since {since:.0}{why}"))
+        .hint("live access continues until it ends; try again after an administrator runs `jitd resume`"))
 }
 
 #[cfg(test)]
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_given_from_a_drain_to_a_resumption() {
+    fn nothing_is_granted_between_a_drain_and_a_resume() {
         assert_eq!(ensure_not_drained(None), Ok(()));
         let drained = fact(Event::Drained { reason: Some("kernel update".parse().unwrap()) });
         let draining = Draining::after(None, &drained);

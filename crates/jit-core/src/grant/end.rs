@@ -1,44 +1,44 @@
-//! Ending a grant before its time: who may take a request back, give access back, or take it away.
+//! Ending a grant early: who may withdraw a request, release access, or revoke it.
 //!
-//! Called by the broker, which then does it. Nothing here knows bindings: what has to happen in the cluster, and the
-//! proof that it did, are the broker's.
+//! The broker calls this and then acts. Nothing here knows bindings: the broker does the work in the cluster and proves
+//! it.
 
 use super::refusal::{Code, Refusal};
 use super::request::Person;
 use super::{EndCause, Event, Grant, Phase};
 
-/// The requester takes the request back before it was collected. Answers `withdrawn`.
+/// The requester withdraws the request before it is collected. Returns `withdrawn`.
 ///
 /// # Errors
-/// The refusal, when it is not theirs, or there is access to give back instead.
+/// The refusal, if it is somebody else's request, or the access already exists and can only be released.
 pub fn withdraw(grant: &Grant, requester: &Person) -> Result<Event, Refusal> {
     is_theirs(grant, requester)?;
     match grant.phase {
         Phase::Pending | Phase::Approved => Ok(Event::Withdrawn),
         phase => Err(Refusal::new(Code::WrongPhase, format!("the grant is already {}", phase.as_str()))
-            .hint("`jit-login end` gives access back")),
+            .hint("`jit-login end` releases access")),
     }
 }
 
-/// The requester gives the access back. Answers why the grant ends.
+/// The requester releases the access. Returns the cause of the end.
 ///
 /// # Errors
-/// The refusal, when it is not theirs, or there is no access.
+/// The refusal, if it is somebody else's grant, or there is no access.
 pub fn release(grant: &Grant, requester: &Person) -> Result<EndCause, Refusal> {
     is_theirs(grant, requester)?;
     match grant.phase {
         Phase::Live => Ok(EndCause::Released),
         phase => {
-            let why = format!("the grant is {}, there is no access to give back", phase.as_str());
-            Err(Refusal::new(Code::WrongPhase, why).hint("`jit-login withdraw` takes a request back"))
+            let why = format!("the grant is {}, so there is no access to release", phase.as_str());
+            Err(Refusal::new(Code::WrongPhase, why).hint("`jit-login withdraw` withdraws a request"))
         }
     }
 }
 
-/// An approver of the grant, or somebody of `admins`, takes the access away. Answers why the grant ends.
+/// An approver of the grant, or a member of `admins`, revokes the access. Returns the cause of the end.
 ///
 /// # Errors
-/// The refusal, when the person may not, or there is nothing to take.
+/// The refusal, if the person may not revoke it, or there is nothing to revoke.
 pub fn revoke(grant: &Grant, by: &Person, admins: &[String]) -> Result<EndCause, Refusal> {
     let approvers = grant.terms.groups();
     if !by.is_in_any(admins) && !by.is_in_any(&approvers) {
@@ -47,9 +47,10 @@ pub fn revoke(grant: &Grant, by: &Person, admins: &[String]) -> Result<EndCause,
     }
     match grant.phase {
         Phase::Approved | Phase::Live => Ok(EndCause::Revoked),
-        phase => {
-            Err(Refusal::new(Code::WrongPhase, format!("the grant is {}, there is nothing to revoke", phase.as_str())))
-        }
+        phase => Err(Refusal::new(
+            Code::WrongPhase,
+            format!("the grant is {}, so there is nothing to revoke", phase.as_str()),
+        )),
     }
 }
 

@@ -1,7 +1,8 @@
-//! More time for access that works: asked by who has it, answered by who would answer a request, and never past
-//! what the rule gives in all.
+//! Extensions: more time for live access. The holder requests one, the approvers of the request answer it, and the
+//! total never exceeds what the rule allows.
 //!
-//! The grant stays live while the question is open and when nobody answers, so there is no gap in the access. Every function takes the grant and the moment and answers with an event, or with a refusal.
+//! The grant stays live while the extension is pending and if nobody answers, so there is no gap in the access. Every
+//! function takes the grant and the time, and returns an event or a refusal.
 
 use std::collections::BTreeSet;
 
@@ -16,26 +17,27 @@ use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
-/// More time that was asked for.
+/// A requested extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Extension {
-    /// How much more.
+    /// How much more time.
     pub window: Window,
     /// Why.
     pub reason: Reason,
-    /// What an approval answers.
+    /// The digest that an approval refers to.
     pub digest: String,
-    /// Until when an answer is waited for.
+    /// Until when approvers can answer.
     pub pending_until: Timestamp,
-    /// Who agreed, in order.
+    /// The approvals, in order.
     pub agreed: Vec<Yes>,
 }
 
-/// More time is asked for. Answers `extension_asked`.
+/// The holder requests an extension. Returns `extension_asked`.
 ///
 /// # Errors
-/// The refusal, when there is no access, a question is open already, or the rule does not give so much in all.
+/// The refusal, if there is no live access, an extension is already pending, or the rule does not allow that much in
+/// total.
 pub fn ask(
     grant: &Grant,
     window: Window,
@@ -45,7 +47,7 @@ pub fn ask(
 ) -> Result<Event, Refusal> {
     let until = end(grant, window, now)?;
     if open(grant, now).is_some() {
-        return Err(Refusal::new(Code::WrongPhase, "more time is asked for already").hint("wait for the answer"));
+        return Err(Refusal::new(Code::WrongPhase, "an extension is already pending").hint("wait for the answer"));
     }
     let within = grant.terms.pending.map_or(answer_within, Window::duration);
     let pending_until = grant.deadline.map_or(now, |deadline| deadline.min(after(now, within)));
@@ -53,15 +55,15 @@ pub fn ask(
     Ok(Event::ExtensionAsked { window, reason, digest: sha256_hex(shown.to_string().as_bytes()), pending_until })
 }
 
-/// An approver says yes to more time. Answers `extension_agreed`, or `extended` when it was the last one needed.
+/// An approver approves the extension. Returns `extension_agreed`, or `extended` if no more approvals are needed.
 ///
 /// # Errors
-/// The refusal, when the approver may not, or what was shown is not what stands.
+/// The refusal, if the approver may not approve, or `shown` is not the extension's digest.
 pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) -> Result<Event, Refusal> {
     let extension = answerable(grant, now)?;
-    counts_once(&extension.agreed, approver, "agreed to more time")?;
+    counts_once(&extension.agreed, approver, "approved this extension")?;
     if shown != extension.digest {
-        return Err(Refusal::new(Code::DigestMismatch, "what you approve is not what is asked now")
+        return Err(Refusal::new(Code::DigestMismatch, "the request changed since you looked at it")
             .hint("look at it again with `jit-login show`, then approve that"));
     }
     let yes = yes_of(grant, approver, now)?;
@@ -74,18 +76,18 @@ pub fn approve(grant: &Grant, approver: &Person, shown: &str, now: Timestamp) ->
     }
 }
 
-/// An approver says no to more time; the access goes on to its end.
+/// An approver denies the extension; the access continues until its end.
 ///
 /// # Errors
-/// The refusal, when nothing is asked.
+/// The refusal, if no extension is pending.
 pub fn deny(grant: &Grant, reason: String, now: Timestamp) -> Result<Event, Refusal> {
     answerable(grant, now).map(|_| Event::ExtensionDenied { reason })
 }
 
-/// The extension of a grant for which the policy asks nobody; none when somebody has to agree.
+/// The automatic approval of an extension for which the policy requires none; `None` if approvals are required.
 ///
 /// # Errors
-/// The refusal, as for [`approve`].
+/// The same refusals as [`approve`].
 pub fn auto_extend(grant: &Grant, now: Timestamp) -> Result<Option<Event>, Refusal> {
     if !grant.terms.steps.is_empty() {
         return Ok(None);
@@ -95,7 +97,7 @@ pub fn auto_extend(grant: &Grant, now: Timestamp) -> Result<Option<Event>, Refus
     Ok(Some(Event::Extended { digest: extension.digest.clone(), groups: BTreeSet::new(), until }))
 }
 
-/// The question that waits for an answer at this moment.
+/// The extension that is pending at this moment.
 #[must_use]
 pub fn open(grant: &Grant, now: Timestamp) -> Option<&Extension> {
     grant.extension.as_deref().filter(|extension| grant.phase == Phase::Live && now < extension.pending_until)
@@ -103,24 +105,24 @@ pub fn open(grant: &Grant, now: Timestamp) -> Option<&Extension> {
 
 fn answerable(grant: &Grant, now: Timestamp) -> Result<&Extension, Refusal> {
     open(grant, now)
-        .ok_or_else(|| Refusal::new(Code::WrongPhase, "the grant is already live, and no more time is asked for"))
+        .ok_or_else(|| Refusal::new(Code::WrongPhase, "the grant is already live, and no extension is pending"))
 }
 
 /// The end of the window after it is extended by `more`.
 fn end(grant: &Grant, more: Window, now: Timestamp) -> Result<Timestamp, Refusal> {
     let (Phase::Live, Some(live_at), Some(deadline)) = (grant.phase, grant.live_at, grant.deadline) else {
-        let why = format!("the grant is {}, there is no access to extend", grant.phase.as_str());
+        let why = format!("the grant is {}, so there is no access to extend", grant.phase.as_str());
         return Err(Refusal::new(Code::WrongPhase, why));
     };
     if now >= deadline {
-        return Err(Refusal::new(Code::TooLate, "the window is over").hint("ask again"));
+        return Err(Refusal::new(Code::TooLate, "the window is over").hint("make a new request"));
     }
     let (until, last) = (after(deadline, more.duration()), after(live_at, grant.terms.max_total.duration()));
     if until > last {
         let left = last.duration_since(deadline).max(SignedDuration::ZERO).as_secs();
         let why =
-            format!("the rule `{}` gives {} in all, so at most {left} s more", grant.terms.rule, grant.terms.max_total);
-        return Err(Refusal::new(Code::PolicyDenied, why).hint("ask for less, or make a new request"));
+            format!("rule `{}` allows {} in total, so at most {left} s more", grant.terms.rule, grant.terms.max_total);
+        return Err(Refusal::new(Code::PolicyDenied, why).hint("request less, or make a new request"));
     }
     Ok(until)
 }

@@ -1,7 +1,7 @@
-//! An event with its time and its author: what the trail stores, one a line.
+//! Facts: events with their time and author, which the trail stores one per line.
 //!
-//! Who can be an author is said by [`Author`] alone. What the JSON of older trails has, `by`, `login` and `operator`, is
-//! read into it, and a line whose author can't be is no fact.
+//! Only [`Author`] defines who can be an author. The JSON fields `by`, `login` and `operator` are parsed into it, and a
+//! line with an impossible author is rejected.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,15 +9,15 @@ use serde::{Deserialize, Serialize};
 use super::request::{Login, Person, PersonName};
 use super::{Event, GrantId};
 
-/// An event with its time and its author, before it has a place in the trail.
+/// An event with its time and author, without its position in the trail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fact {
-    /// When, by the daemon's clock.
+    /// The time, by the daemon's clock.
     pub at: Timestamp,
-    /// The grant it is about; none for the daemon's own life and for refused requests.
+    /// The grant; `None` for events of the daemon itself and for refused requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantId>,
-    /// Who did it.
+    /// The author.
     #[serde(flatten)]
     pub author: Author,
     /// What happened.
@@ -25,7 +25,7 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// The name of who did it, `root` for root at the operators' door; none for the daemon itself.
+    /// The name of the author, `root` for root on the admin socket; `None` for the daemon itself.
     #[must_use]
     pub fn by(&self) -> Option<&PersonName> {
         match &self.author {
@@ -35,8 +35,8 @@ impl Fact {
         }
     }
 
-    /// How the person who did it came to the host; none where nobody logged in, in trails of before it was
-    /// kept, and for operators, who carry their own.
+    /// The login of the person who did it; `None` if nobody logged in, in earlier trails, and for operators, who have a
+    /// login of their own.
     #[must_use]
     pub fn login(&self) -> Option<&Login> {
         match &self.author {
@@ -45,13 +45,13 @@ impl Fact {
         }
     }
 
-    /// Whether it was done through the operators' door.
+    /// Whether it was done on the admin socket.
     #[must_use]
     pub fn is_by_operator(&self) -> bool {
         matches!(self.author, Author::Operator(_))
     }
 
-    /// Whether it may stand in a trail without a grant, as it is.
+    /// Whether this event, with this author, may be in the trail without a grant.
     #[must_use]
     pub fn is_of_the_daemon(&self) -> bool {
         match self.event {
@@ -66,25 +66,25 @@ impl Fact {
     }
 }
 
-/// Who does what is recorded.
+/// The author of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "AuthorFields", try_from = "AuthorFields")]
 pub enum Author {
-    /// Nobody but the daemon itself.
+    /// The daemon itself.
     Daemon,
     /// A person.
     Person {
-        /// Who.
+        /// The person's name.
         name: PersonName,
-        /// How they came to the host.
+        /// The person's login.
         login: Option<Login>,
     },
-    /// Somebody at the operators' door.
+    /// An operator, on the admin socket.
     Operator(Operator),
 }
 
 impl Author {
-    /// What this author does at `at`.
+    /// The fact that this author caused `event` at `at`.
     #[must_use]
     pub fn fact(&self, at: Timestamp, grant: Option<GrantId>, event: Event) -> Fact {
         Fact { at, grant, author: self.clone(), event }
@@ -103,20 +103,20 @@ impl From<Option<&Person>> for Author {
     }
 }
 
-/// Who operates the daemon: root, who is no person and may only take away, or a person of `admins`.
+/// An operator of the daemon: root, who is not a person and may only end access, or a person in `admins`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Operator {
-    /// The person, or `root`; no person is called so.
+    /// The person, or `root`; no person has that name.
     pub name: PersonName,
-    /// The account.
+    /// The account's uid.
     pub uid: u32,
-    /// Who became root, or how the person came to the host; none where there was no login.
+    /// The login of the person, or of whoever became root; `None` if there was no login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
 }
 
-/// An author as JSON has it: three fields of the fact.
+/// The JSON form of an author: three fields of the fact.
 #[derive(Serialize, Deserialize)]
 struct AuthorFields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,9 +148,9 @@ impl TryFrom<AuthorFields> for Author {
             AuthorFields { by: Some(name), login: None, operator: Some(operator) } if name == operator.name => {
                 Ok(Self::Operator(operator))
             }
-            AuthorFields { by: None, login: Some(_), operator: None } => Err("`login` stands without `by`"),
-            AuthorFields { login: Some(_), operator: Some(_), .. } => Err("`login` stands beside `operator`"),
-            AuthorFields { login: None, operator: Some(_), .. } => Err("`operator` is not who `by` names"),
+            AuthorFields { by: None, login: Some(_), operator: None } => Err("`login` requires `by`"),
+            AuthorFields { login: Some(_), operator: Some(_), .. } => Err("`login` and `operator` exclude each other"),
+            AuthorFields { login: None, operator: Some(_), .. } => Err("`operator` and `by` name different people"),
         }
     }
 }
@@ -163,9 +163,10 @@ mod tests {
         format!(r#"{{"at":"2027-01-15T08:00:00Z"{author},"event":{{"kind":"stopped"}}}}"#)
     }
 
-    /// What trails have, also those of before there were logins and operators, is read and written to the letter.
+    /// All forms of an author, including those from before there were logins and operators, survive a round trip
+    /// exactly.
     #[test]
-    fn an_author_is_written_as_it_always_was() {
+    fn the_json_of_an_author_never_changes() {
         let name: PersonName = "carol".parse().unwrap();
         let login = Some(Login::Account { uid: 1003, person: Some(name.clone()) });
         let root = Operator { name: PersonName::root(), uid: 0, login: login.clone() };
@@ -194,16 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn an_author_that_can_not_be_is_refused() {
+    fn an_impossible_author_is_rejected() {
         for (author, why) in [
-            (r#","login":{"uid":4}"#, "`login` stands without `by`"),
-            (r#","operator":{"name":"root","uid":0}"#, "`operator` is not who `by` names"),
-            (r#","by":"carol","operator":{"name":"root","uid":0}"#, "`operator` is not who `by` names"),
+            (r#","login":{"uid":4}"#, "`login` requires `by`"),
+            (r#","operator":{"name":"root","uid":0}"#, "`operator` and `by` name different people"),
+            (r#","by":"carol","operator":{"name":"root","uid":0}"#, "`operator` and `by` name different people"),
             (
                 r#","by":"root","login":{"uid":4},"operator":{"name":"root","uid":0}"#,
-                "`login` stands beside `operator`",
+                "`login` and `operator` exclude each other",
             ),
-            (r#","login":{"uid":4},"operator":{"name":"root","uid":0}"#, "`login` stands beside `operator`"),
+            (r#","login":{"uid":4},"operator":{"name":"root","uid":0}"#, "`login` and `operator` exclude each other"),
             (r#","by":"carol","login":{}"#, "a login has a `uid`, or is `unknown`"),
             (r#","by":"carol","login":{"uid":4,"unknown":true}"#, "a login has a `uid`, or is `unknown`"),
             (r#","by":"system:admin""#, "a name is an account's"),

@@ -1,7 +1,7 @@
-//! A binding as it stands in a cluster, whoever made it, and what makes it ours: name, subject and role,
-//! compared here and nowhere else.
+//! Bindings as they exist in a cluster, whoever created them, and how they are compared with ours: by name, subject and
+//! role, here and nowhere else.
 //!
-//! It must never take labels for a proof, for anybody may write them. `cluster` reads these, the sweep compares them.
+//! Labels must never count as a proof, because anybody may write them. `cluster` reads these, the sweep compares them.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use serde::Deserialize;
 use super::Binding;
 use super::request::{Namespace, RoleRef};
 
-/// A binding as it is in a cluster.
+/// A binding as it exists in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// `metadata.name`.
     pub name: String,
-    /// Its namespace; none for a ClusterRoleBinding.
+    /// The namespace; `None` for a ClusterRoleBinding.
     pub namespace: Option<String>,
     /// `metadata.uid`.
     pub uid: String,
-    /// The host whose daemon made it, as its labels say. The labels themselves are not kept: thousands of these are
-    /// compared at once.
+    /// The host whose daemon created it, according to its labels. The labels themselves are not stored, because
+    /// thousands of bindings are compared at once.
     pub of_host: Option<String>,
-    /// Whether it is marked for deletion and held by a finalizer.
+    /// Whether it is marked for deletion and kept by a finalizer.
     pub is_held: bool,
-    /// Whom it grants to.
+    /// The subjects.
     pub subjects: Vec<Subject>,
-    /// What it grants.
+    /// The bound role.
     pub role: FoundRole,
 }
 
@@ -38,7 +38,7 @@ pub struct Subject {
     pub kind: String,
     /// Its name.
     pub name: String,
-    /// A ServiceAccount's namespace.
+    /// The namespace of a ServiceAccount.
     #[serde(default)]
     pub namespace: Option<String>,
 }
@@ -52,7 +52,7 @@ pub struct FoundRole {
     pub name: String,
 }
 
-/// A namespace as it is in a cluster, in which something can be bound.
+/// A namespace as it exists in a cluster, not being deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundNamespace {
     /// `metadata.uid`.
@@ -62,13 +62,13 @@ pub struct FoundNamespace {
 }
 
 impl Found {
-    /// Whether this is that binding in place, subject and role, and not on its way out.
+    /// Whether this is that binding, with its name, namespace, subject and role, and not being deleted.
     #[must_use]
     pub fn is_exactly(&self, binding: &Binding) -> bool {
         self.is_at(binding) && self.has_only_subject(&binding.group) && self.has_role(&binding.role) && !self.is_held
     }
 
-    /// Whether it has the labels of this host's daemon. Anybody may write them, so they are no proof.
+    /// Whether it has the labels of this host's daemon. That is no proof, because anybody may write labels.
     #[must_use]
     pub fn is_of_host(&self, host: &str) -> bool {
         self.of_host.as_deref() == Some(host)
@@ -80,19 +80,19 @@ impl Found {
         self.name == binding.name && self.namespace.as_deref() == binding.namespace.as_ref().map(Namespace::as_str)
     }
 
-    /// Whether it grants to this group and to nobody else.
+    /// Whether this group is its only subject.
     #[must_use]
     pub fn has_only_subject(&self, group: &str) -> bool {
         matches!(self.subjects.as_slice(), [only] if only.kind == "Group" && only.name == group)
     }
 
-    /// Whether it grants to the user of this name, alone or beside others.
+    /// Whether the user of this name is one of its subjects.
     #[must_use]
     pub fn names_user(&self, user: &str) -> bool {
         self.subjects.iter().any(|subject| subject.kind == "User" && subject.name == user)
     }
 
-    /// Whether it grants this role.
+    /// Whether it binds this role.
     #[must_use]
     pub fn has_role(&self, role: &RoleRef) -> bool {
         self.role.kind == role.kind() && self.role.name == role.name().as_str()
@@ -100,7 +100,7 @@ impl Found {
 }
 
 impl Found {
-    /// What takes it away, for a person.
+    /// The command that deletes it, for people.
     #[must_use]
     pub fn deletion(&self) -> String {
         let name = shown(&self.name);
@@ -112,7 +112,7 @@ impl Found {
 }
 
 impl std::fmt::Display for Found {
-    /// For a person, and for a log: the words are another's, so they are escaped and cut.
+    /// For people and logs. Its text comes from somebody else, so it is escaped and cut.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let subjects: Vec<String> = self
             .subjects

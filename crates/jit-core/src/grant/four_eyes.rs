@@ -1,7 +1,7 @@
-//! Four eyes: who may answer, that nobody answers for themselves, and that one human counts once.
+//! The four-eyes principle: who may answer, that nobody answers their own request, and that one human counts once.
 //!
-//! Approvals, extensions and reviews ask the same questions, and get the same answers here. An account is not a human:
-//! with which login somebody came is looked at too. Every function answers with a refusal or lets it be.
+//! The same rules apply to approvals, extensions and reviews. An account is not a human, so logins are compared too.
+//! Every function returns a refusal or nothing.
 
 use jiff::Timestamp;
 
@@ -10,13 +10,13 @@ use super::policy::{Step, Yes};
 use super::refusal::{Code, Refusal};
 use super::request::{Login, Person, PersonName};
 
-/// Whether a person may answer this request at all: not their own, and in a group that is asked.
+/// Checks that a person may answer this request at all: it is not their own, and they are in a required group.
 ///
 /// # Errors
 /// The refusal.
 pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
     is_another(grant, approver, "answers their own request")
-        .map_err(|refusal| refusal.hint("somebody else of the groups that are asked has to"))?;
+        .map_err(|refusal| refusal.hint("somebody else in the approving groups has to answer"))?;
     let groups = grant.terms.groups();
     if !approver.is_in_any(&groups) {
         let who = if groups.is_empty() { "nobody".to_owned() } else { format!("only {}", groups.join(", ")) };
@@ -25,7 +25,7 @@ pub fn may_answer(grant: &Grant, approver: &Person) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses a person whose human may have acted before; `did` names the act, such as "agreed to this request".
+/// Refuses a person if the same human may have acted before; `did` describes the act, such as "approved this request".
 ///
 /// # Errors
 /// The refusal.
@@ -33,13 +33,13 @@ pub(super) fn counts_once(before: &[Yes], person: &Person, did: &str) -> Result<
     let why = match before.iter().find(|yes| person.may_be(&yes.by, yes.login.as_ref())) {
         None => return Ok(()),
         Some(yes) if yes.by == person.name => format!("you have already {did}"),
-        Some(yes) => format!("whoever logged in here has already {did}, as `{}`", yes.by),
+        Some(yes) => format!("the person who logged in here has already {did}, as `{}`", yes.by),
     };
     Err(Refusal::new(Code::AlreadyAgreed, why))
 }
 
-/// Whether somebody else than the human who asked acts here, as far as it can be known: no other account of the
-/// same person, and no account that one of the two, logged in as themselves, only became.
+/// Checks that the actor is not the human who made the request, as far as that can be known: not another account of the
+/// same person, and not an account that either of the two switched to after logging in.
 ///
 /// # Errors
 /// The refusal.
@@ -60,13 +60,13 @@ pub(super) fn is_another(grant: &Grant, person: &Person, does: &str) -> Result<(
         Some(Login::Account { uid, person: None }) => format!("`{name}` logged in with uid {uid}"),
         None | Some(Login::Unknowable) => format!("`{name}` has no known login"),
     };
-    let asked = as_whom(&grant.requester, grant.requester_login.as_ref());
-    let why = format!("nobody {does}, and here {asked} and {}", as_whom(&person.name, person.login.as_ref()));
+    let requester = as_whom(&grant.requester, grant.requester_login.as_ref());
+    let why = format!("nobody {does}, and here {requester} and {}", as_whom(&person.name, person.login.as_ref()));
     Err(Refusal::new(Code::SelfApproval, why))
 }
 
-/// Refuses a request that somebody has to agree to and that nobody could: who asks by a login that can't be known may
-/// be whoever answers.
+/// Refuses a request that needs an approval but that nobody could approve: if the requester's login is unknown, the
+/// requester might be any approver.
 ///
 /// # Errors
 /// The refusal.
@@ -74,32 +74,32 @@ pub fn may_be_answered(requester: &Person, steps: &[Step]) -> Result<(), Refusal
     if steps.is_empty() { Ok(()) } else { login_is_known(&requester.name, requester.login.as_ref()) }
 }
 
-/// Refuses a login that may be anybody's.
+/// Refuses a login that might be anybody's.
 fn login_is_known(name: &PersonName, login: Option<&Login>) -> Result<(), Refusal> {
     if login != Some(&Login::Unknowable) {
         return Ok(());
     }
-    let why = format!("nobody can tell with which login `{name}` came, so it may be the same human's as another's");
+    let why = format!("the login of `{name}` is unknown, so it could belong to the same human as another one");
     Err(Refusal::new(Code::LoginUnknown, why)
-        .hint("the process that connects has to wait for the answer itself; `jitd doctor` says whether /proc is hidden from the daemon"))
+        .hint("the process that connects must wait for the answer itself; `jitd doctor` checks whether /proc is hidden from the daemon"))
 }
 
-/// The yes of an approver at this moment.
+/// The approval of a person at this moment.
 ///
 /// # Errors
-/// The refusal, when it counts in no step now.
+/// The refusal, if it counts for no step now.
 pub(super) fn yes_of(grant: &Grant, approver: &Person, now: Timestamp) -> Result<Yes, Refusal> {
     let yes = in_groups_of(&grant.terms.steps, approver, now);
     if !grant.terms.steps.iter().any(|step| step.counts(&yes)) {
         let steps = grant.terms.steps.iter().filter(|step| approver.is_in_any(&step.groups));
-        let told: Vec<String> = steps.filter_map(|step| step.hours.as_ref().map(ToString::to_string)).collect();
-        return Err(Refusal::new(Code::NotAllowed, format!("your yes counts at {} only", told.join(", ")))
-            .hint("a no counts at any time"));
+        let hours: Vec<String> = steps.filter_map(|step| step.hours.as_ref().map(ToString::to_string)).collect();
+        return Err(Refusal::new(Code::NotAllowed, format!("you can approve only during {}", hours.join(", ")))
+            .hint("you can deny at any time"));
     }
     Ok(yes)
 }
 
-/// A yes of this person now, with those of their groups that the steps ask for.
+/// An approval by this person now, with those of their groups that the steps require.
 pub(super) fn in_groups_of(steps: &[Step], person: &Person, now: Timestamp) -> Yes {
     let is_asked = |group: &&String| steps.iter().any(|step| step.groups.contains(*group));
     let groups = person.groups.iter().filter(is_asked).cloned().collect();

@@ -1,14 +1,13 @@
-//! Breaking the glass: access at once when nobody answers, by a rule that lets it, and the review that is owed for
-//! it afterwards.
+//! Break-glass: immediate access when nobody answers, if the rule allows it, and the review that is owed afterwards.
 //!
 //! ```text
-//!  pending ──after──► glass_broken ─► approved ─► … (as any other, but shorter and marked)
-//!                          └─► reviewed … reviewed(closes): until then it is owed, also after the end
+//!  pending ──after──► glass_broken ─► approved ─► … (like any other, but shorter and marked)
+//!                          └─► reviewed … reviewed(closes): until then a review is owed, even after the end
 //! ```
-//! The review is owed whatever becomes of the grant, also when it is denied before it is collected: what is reviewed is
-//! that somebody went ahead without an answer. A review is no approval, so the check at collection asks whether the rule
-//! still allows break-glass, not whether somebody agreed.
-//! Every function takes the grant and the moment and answers with an event, or with a refusal.
+//! The review is owed whatever becomes of the grant, even if it is denied before it is collected: the review is about
+//! somebody going ahead without an answer. A review is not an approval, so the check at collection asks whether the
+//! rule still allows break-glass, not whether somebody approved. Every function takes the grant and the time, and
+//! returns an event or a refusal.
 
 use std::collections::BTreeSet;
 
@@ -23,17 +22,17 @@ use super::refusal::{Code, Refusal};
 use super::request::{Person, Reason, Window, after};
 use super::{Event, Grant, Phase};
 
-/// Glass that was broken.
+/// A use of break-glass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BreakGlassRecord {
-    /// Why nobody could be waited for.
+    /// Why the requester could not wait.
     pub reason: Reason,
     /// When.
     pub broken_at: Timestamp,
     /// Until when it has to be reviewed.
     pub review_until: Timestamp,
-    /// What a review answers.
+    /// The digest that a review refers to.
     pub digest: String,
     /// The reviews so far, in order.
     pub reviews: Vec<Reviewed>,
@@ -41,30 +40,30 @@ pub struct BreakGlassRecord {
     pub owed: bool,
 }
 
-/// What one person found when they looked at it afterwards.
+/// The review of one person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Reviewed {
-    /// Who, in which of the asked groups, and when.
+    /// Who, in which of the required groups, and when.
     pub by: Yes,
-    /// What they found.
+    /// The verdict.
     pub verdict: Verdict,
-    /// In their words.
+    /// The reviewer's explanation.
     pub words: Reason,
 }
 
-/// What a reviewer finds. Either is a review: what has to be done about it is for people.
+/// The verdict of a review. Either completes the review; people decide what follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// There was reason enough.
+    /// The use was justified.
     Justified,
-    /// There was not.
+    /// It was not.
     NotJustified,
 }
 
 impl Verdict {
-    /// The word for it, as in JSON.
+    /// The name, as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,32 +74,31 @@ impl Verdict {
 }
 
 impl BreakGlassRecord {
-    /// Whether the review is owed and its time is over.
+    /// Whether a review is owed and overdue.
     #[must_use]
     pub fn is_overdue(&self, now: Timestamp) -> bool {
         self.owed && self.review_until <= now
     }
 
-    /// Who reviewed it, as they count in the steps.
+    /// The reviewers, in the form that the steps count.
     #[must_use]
     pub fn reviewers(&self) -> Vec<Yes> {
         self.reviews.iter().map(|review| review.by.clone()).collect()
     }
 }
 
-/// From when on the glass of a request can be broken; none when its terms know no broken glass, or nobody has to
-/// answer any more.
+/// From when on break-glass is available for a request; `None` if its terms do not allow it, or the request is not
+/// pending.
 #[must_use]
 pub fn possible_from(grant: &Grant) -> Option<Timestamp> {
     let glass = grant.terms.break_glass.as_ref().filter(|_| grant.phase == Phase::Pending)?;
     Some(after(grant.requested_at, glass.after.map_or(SignedDuration::ZERO, Window::duration)))
 }
 
-/// The requester takes access that nobody agreed to. `owes` tells whether a review of theirs is owed already.
-/// Answers `glass_broken`.
+/// The requester uses break-glass. `owes` says whether the requester already owes a review. Returns `glass_broken`.
 ///
 /// # Errors
-/// The refusal, when it is not theirs, nobody is waited for, the rule gives none, or it is too early.
+/// The refusal, if it is somebody else's request, it is not pending, the rule does not allow it, or it is too early.
 pub fn break_glass(
     grant: &Grant,
     by: &Person,
@@ -113,24 +111,24 @@ pub fn break_glass(
         return Err(Refusal::not_the_requester());
     }
     if grant.phase != Phase::Pending {
-        let why = format!("the request is already {}, no glass has to be broken", grant.phase.as_str());
+        let why = format!("break-glass does not apply: the request is already {}", grant.phase.as_str());
         return Err(Refusal::new(Code::WrongPhase, why));
     }
     if grant.deadline.is_none_or(|deadline| deadline <= now) {
-        return Err(Refusal::new(Code::TooLate, "nobody answered in time").hint("ask again"));
+        return Err(Refusal::new(Code::TooLate, "nobody answered in time").hint("make a new request"));
     }
     if owes {
-        return Err(Refusal::new(Code::ReviewOwed, "access that you took without an answer is not reviewed yet")
+        return Err(Refusal::new(Code::ReviewOwed, "your last use of break-glass is not reviewed yet")
             .hint("`jit-login ls` shows who has to review it; until then wait for an answer"));
     }
     let (Some(glass), Some(from)) = (&grant.terms.break_glass, possible_from(grant)) else {
-        let why = format!("the rule `{}` gave no access without an answer when it was asked", grant.terms.rule);
+        let why = format!("rule `{}` did not allow break-glass when you made the request", grant.terms.rule);
         return Err(Refusal::new(Code::PolicyDenied, why).hint("wait for the answer"));
     };
     if now < from {
         let left = from.duration_since(now).as_secs().saturating_add(1);
-        let why = format!("an answer is waited for first, {left} s more");
-        return Err(Refusal::new(Code::WrongPhase, why).hint("break the glass then, if still nobody answers"));
+        let why = format!("break-glass is available in {left} s");
+        return Err(Refusal::new(Code::WrongPhase, why).hint("use it then, if nobody has answered"));
     }
     let window = grant.ask.window.min(glass.max_duration);
     let review_until = after(now, glass.review.within.duration());
@@ -144,11 +142,11 @@ pub fn break_glass(
     })
 }
 
-/// Somebody looks at it afterwards. Answers `reviewed`, which says whether it was the last one needed.
+/// A reviewer reviews a use of break-glass. Returns `reviewed`, which says whether it was the last review needed.
 ///
 /// # Errors
-/// The refusal, when the glass was not broken, nothing is owed, the person may not, or what was shown is not what
-/// was done.
+/// The refusal, if break-glass was not used, no review is owed, the person may not review it, or `shown` is not its
+/// digest.
 pub fn review(
     grant: &Grant,
     reviewer: &Person,
@@ -158,13 +156,13 @@ pub fn review(
     now: Timestamp,
 ) -> Result<Event, Refusal> {
     let (Some(glass), steps) = (&grant.glass, steps(grant)) else {
-        return Err(Refusal::new(Code::WrongPhase, "nothing is to be reviewed, the glass was not broken"));
+        return Err(Refusal::new(Code::WrongPhase, "there is nothing to review: break-glass was not used"));
     };
     if !glass.owed {
-        return Err(Refusal::new(Code::WrongPhase, "it was reviewed already, nothing is owed"));
+        return Err(Refusal::new(Code::WrongPhase, "it is already reviewed"));
     }
     is_another(grant, reviewer, "reviews what they did themselves")
-        .map_err(|refusal| refusal.hint("somebody else of the groups that review has to"))?;
+        .map_err(|refusal| refusal.hint("somebody else in the reviewing groups has to review it"))?;
     let by = in_groups_of(steps, reviewer, now);
     let groups: BTreeSet<String> = by.groups.iter().cloned().collect();
     if !steps.iter().any(|step| step.counts(&by)) {
@@ -173,14 +171,14 @@ pub fn review(
     }
     counts_once(&glass.reviewers(), reviewer, "reviewed this")?;
     if shown != glass.digest {
-        return Err(Refusal::new(Code::DigestMismatch, "what you review is not what was done")
+        return Err(Refusal::new(Code::DigestMismatch, "it changed since you looked at it")
             .hint("look at it again with `jit-login show`, then review that"));
     }
     let closes = closes(grant, by);
     Ok(Event::Reviewed { digest: glass.digest.clone(), groups, verdict, words, closes })
 }
 
-/// Whether nothing is owed any more after one more review.
+/// Whether no more reviews are owed after the one by `by`.
 #[must_use]
 pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
     let mut all = grant.glass.as_deref().map(BreakGlassRecord::reviewers).unwrap_or_default();
@@ -188,13 +186,13 @@ pub(super) fn closes(grant: &Grant, by: Yes) -> bool {
     unmet(steps(grant), &all).is_empty()
 }
 
-/// Who has to review.
+/// The steps of the review: who has to review.
 #[must_use]
 pub fn steps(grant: &Grant) -> &[Step] {
     grant.terms.break_glass.as_ref().map_or(&[], |glass| glass.review.steps.as_slice())
 }
 
-/// Whether the policy still lets the glass be broken as it was.
+/// Checks that the policy still allows break-glass on the same terms.
 ///
 /// # Errors
 /// The refusal.
@@ -202,6 +200,6 @@ pub fn still_let(grant: &Grant, now: Option<&BreakGlass>) -> Result<(), Refusal>
     if now.is_some() && now == grant.terms.break_glass.as_ref() {
         return Ok(());
     }
-    Err(Refusal::new(Code::RequesterLostRight, "the policy no longer gives this access without an answer")
-        .hint("ask again, and wait for the answer"))
+    Err(Refusal::new(Code::RequesterLostRight, "the policy no longer allows break-glass for this access")
+        .hint("make a new request, and wait for the answer"))
 }

@@ -1,5 +1,5 @@
-//! A grant's identity, by which its group, its binding and its events are found. Made of random bytes that the
-//! caller draws, or parsed; never anything else than 16 characters of its alphabet.
+//! The id of a grant, after which its group, its binding and its events are named. It is made from the caller's random
+//! bytes, or parsed, and always has 16 characters of its alphabet.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::request::Malformed;
 
-/// A grant's identity: 80 random bits as 16 characters of Crockford's base 32 in lower case.
-/// Its group and its binding are named after it.
+/// The id of a grant: 80 random bits as 16 characters of Crockford's base 32, in lower case.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct GrantId(Arc<str>);
@@ -18,10 +17,10 @@ pub struct GrantId(Arc<str>);
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 impl GrantId {
-    /// Number of characters in an id.
+    /// The number of characters in an id.
     pub const LENGTH: usize = 16;
 
-    /// The id that ten random bytes make.
+    /// The id for ten random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; 10]) -> Self {
         let mut bits: u128 = 0;
@@ -36,8 +35,8 @@ impl GrantId {
         Self(text.into())
     }
 
-    /// An id, or the beginning of one, as somebody wrote it down: in either case, `O` for 0, `I` and `L` for 1, with hyphens
-    /// anywhere. So Crockford reads his base 32; what it does not have stays as it is, and is no id.
+    /// An id, or the beginning of one, as somebody wrote it down: in either case, `O` for 0, `I` and `L` for 1, with
+    /// hyphens anywhere. So Crockford reads his base 32; what it does not have stays as it is, and is no id.
     #[must_use]
     pub fn as_written(text: &str) -> String {
         let read = |c: char| match c.to_ascii_lowercase() {

@@ -1,16 +1,16 @@
-//! The life of a grant: a fold over its events, and the only place that says which event may follow which.
+//! The life of a grant: a fold over its events, and the only place that defines which event may follow which.
 //!
 //! ```text
 //!  pending ──► approved ──► collecting ──► live ──► ending ──► ended(expired | released | revoked | drifted | failed)
 //!     ├─► denied   └─► lapsed     └────────────────────┘
-//!     │   (from approved too, where the glass was broken)
-//!     ├─► ended(revoked), by an operator only
+//!     │   (also from approved, after break-glass)
+//!     ├─► ended(revoked), only by an operator
 //!     ├─► withdrawn (also from approved)
 //!     └─► lapsed
 //! ```
-//! Each of several namespaces is a part of its own: it may end while the others go on, and the last one is the grant.
-//! The daemon's memory and the auditor's are made by this one fold, so they can't disagree. It reads no clock: the
-//! moment of a change is the fact's.
+//! Each of several namespaces is a separate part, which may end while the others continue; the last one ends with the
+//! grant. The daemon's state and the auditor's are computed by this same fold, so they cannot disagree. It reads no
+//! clock: the time of a change is that of the fact.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,38 +26,38 @@ use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, Perso
 use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, Shown, bindings, narrow};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 
-/// Where a grant stands.
+/// The phase of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Waiting for approvers.
+    /// Waits for approvers.
     Pending,
-    /// Agreed to; waiting for the requester to collect.
+    /// Approved; waits until the requester collects it.
     Approved,
-    /// Between the first effect and access that works.
+    /// Between the first effect and live access.
     Collecting,
     /// The access works.
     Live,
-    /// The binding is being taken away.
+    /// The binding is being deleted.
     Ending,
-    /// An approver said no.
+    /// An approver denied it.
     Denied,
-    /// The requester took it back.
+    /// The requester withdrew it.
     Withdrawn,
-    /// A clock ran out before the access began.
+    /// A time limit passed before the access began.
     Lapsed,
-    /// Over.
+    /// The access is over.
     Ended,
 }
 
 impl Phase {
-    /// Whether anything can still happen to a grant in this phase.
+    /// Whether a grant in this phase is not over.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Pending | Self::Approved | Self::Collecting | Self::Live | Self::Ending)
     }
 
-    /// The word for it, as in JSON.
+    /// The name, as in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -74,87 +74,87 @@ impl Phase {
     }
 }
 
-/// A grant as its events have made it. The role's rules are left in the trail: they are large and only
-/// a reader needs them. Each event makes another one of it, so what seldom changes is shared by all of them. The trail keeps it
+/// A grant in the state that its events determine. The role's rules stay in the trail, because they are large and only
+/// readers need them. Each event produces a new value, so fields that rarely change are shared. The trail keeps it
 /// as JSON when it is over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Grant {
-    /// Its identity.
+    /// The id.
     pub id: GrantId,
-    /// Who asked.
+    /// The requester.
     pub requester: PersonName,
-    /// How they came to the host when they asked.
+    /// The requester's login at the request.
     pub requester_login: Option<Login>,
-    /// What was asked, or what approvers left of it.
+    /// What is requested, after any narrowing.
     pub ask: Arc<AccessRequest>,
-    /// What was asked at first, where approvers cut it down or broken glass gives less.
+    /// What was requested originally, if approvers narrowed it or break-glass allows less.
     pub narrowed_from: Option<Arc<AccessRequest>>,
-    /// The key it is for.
+    /// The key for the certificate.
     pub key: KeyHash,
-    /// Uid of the role when it was asked for.
+    /// The uid of the role at the request.
     pub role_uid: Arc<str>,
-    /// Hash of its rules when it was asked for.
+    /// The hash of the role's rules at the request.
     pub rules_sha256: Arc<str>,
-    /// Uids of its namespaces when it was asked for; of none in trails of before they were kept.
+    /// The uids of the namespaces at the request; empty in earlier trails.
     pub namespace_uids: Arc<BTreeMap<Namespace, String>>,
-    /// The worst of what it lets its holder reach, alone or together with the requester's other access.
+    /// The worst severity, alone or together with the requester's other access.
     pub risk: Option<Severity>,
-    /// What arises only from it together with that; none mostly.
+    /// The risks that arise only together with the requester's other access; mostly none.
     pub together: Option<Arc<[Finding]>>,
-    /// More time that was asked for and not answered yet.
+    /// The pending extension.
     pub extension: Option<Box<Extension>>,
-    /// Set when the requester took the access without an approval, with the reviews since.
+    /// The use of break-glass, with the reviews so far.
     pub glass: Option<Box<BreakGlassRecord>>,
-    /// How many questions and answers there were, of all kinds.
+    /// The number of requests and answers of all kinds.
     pub answers: u32,
-    /// Why the cluster would not have it when it was to be collected last.
+    /// Why the cluster refused it at the last attempt to collect.
     pub collection_failed: Option<String>,
-    /// The namespaces in which it is over while others go on, in the order in which that came to be.
+    /// The namespaces in which it ended while it continues in others, in that order.
     pub lost: Vec<LostPart>,
-    /// How its role changed while it was live, where its terms only warn.
+    /// How its role changed while it was live, if its terms only warn.
     pub role_changed: Option<String>,
-    /// The policy's rule that let it be asked, and who has to agree.
+    /// The policy's rule that allows the request, and who has to approve it.
     pub terms: Arc<Terms>,
-    /// What an approval answers.
+    /// The digest that an approval refers to.
     pub digest: Arc<str>,
-    /// When it was asked.
+    /// When it was requested.
     pub requested_at: Timestamp,
-    /// Where it stands.
+    /// The phase.
     pub phase: Phase,
-    /// Who agreed, in order.
+    /// The approvals, in order.
     pub agreed: Arc<Vec<Yes>>,
-    /// The end of the clock that runs now: to answer, to collect, or of the window.
+    /// The end of the current time limit: to answer, to collect, or of the window.
     pub deadline: Option<Timestamp>,
-    /// When the access began to work.
+    /// When the access became live.
     pub live_at: Option<Timestamp>,
-    /// When it was over.
+    /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Whether a binding may exist.
     pub bind_intended: bool,
-    /// The uids of its bindings, once all of them are there.
+    /// The uids of its bindings, once all of them exist.
     pub binding_uids: Arc<[String]>,
     /// How many certificates were signed.
     pub certificates: u32,
     /// Why it ends or ended.
     pub end_cause: Option<EndCause>,
-    /// How its end was known.
+    /// What proves its end.
     pub end_proof: Option<EndProof>,
-    /// Who denied, withdrew or ended it; none for the daemon itself.
+    /// Who denied, withdrew or ended it; `None` for the daemon itself.
     pub closed_by: Option<PersonName>,
-    /// What was said when it was denied or revoked.
+    /// The words with which it was denied or revoked.
     pub closing_words: Option<String>,
 }
 
-/// One of several namespaces of a grant in which it is over.
+/// A namespace in which a grant ended while it continues in others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LostPart {
-    /// Which.
+    /// The namespace.
     pub namespace: Namespace,
     /// Why.
     pub why: String,
-    /// Whether that is proven; until then its binding is being taken away.
+    /// Whether the end is proved; until then the binding is being deleted.
     pub is_over: bool,
 }
 
@@ -166,7 +166,7 @@ fn yes(by: PersonName, fact: &Fact, groups: &BTreeSet<String>) -> Yes {
     Yes { by, login: fact.login().cloned(), groups: groups.iter().cloned().collect(), at: fact.at }
 }
 
-/// An event that may not follow the ones before it: the trail is damaged, or the daemon has a fault.
+/// An event that may not follow the previous ones: the trail is damaged, or the daemon has a bug.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event `{event}` may not follow phase `{phase}` of grant {grant}")]
 pub struct InvalidTransition {
@@ -179,10 +179,10 @@ pub struct InvalidTransition {
 }
 
 impl Grant {
-    /// The grant that a `requested` fact begins.
+    /// The grant that begins with a `requested` fact.
     ///
     /// # Errors
-    /// [`InvalidTransition`] when the fact is any other, or has no grant or no author.
+    /// [`InvalidTransition`] if the fact is not one, or has no grant or no author.
     pub fn begin(fact: &Fact) -> Result<Self, InvalidTransition> {
         let (Some(id), Some(requester), Event::Requested(requested)) = (&fact.grant, fact.by(), &fact.event) else {
             return Err(InvalidTransition {
@@ -227,10 +227,10 @@ impl Grant {
         })
     }
 
-    /// The grant after `fact`. Only this match says which event may follow which.
+    /// The grant after `fact`. Only this match defines which event may follow which.
     ///
     /// # Errors
-    /// [`InvalidTransition`] when the fact may not follow.
+    /// [`InvalidTransition`] if the fact may not follow.
     pub fn apply(mut self, fact: &Fact) -> Result<Self, InvalidTransition> {
         use Event as E;
         use Phase as P;
@@ -303,7 +303,7 @@ impl Grant {
                 self.deadline = None;
                 self.collection_failed = None;
             }
-            // Nothing of it was ever bound.
+            // In this namespace nothing was ever bound.
             (P::Approved | P::Collecting, E::PartEnded { namespace, why, proof: EndProof::NeverBound })
                 if self.binding_uids.is_empty() && self.goes_on_without(namespace) =>
             {
@@ -382,7 +382,7 @@ impl Grant {
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
-            // Nobody had agreed, so no approver could take it away; who operates the host can.
+            // It is not approved, so no approver can revoke it, but an operator can.
             (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason })
                 if fact.is_by_operator() =>
             {
@@ -400,13 +400,13 @@ impl Grant {
         InvalidTransition { grant: self.id.clone(), phase: self.phase.as_str(), event: event.kind() }
     }
 
-    /// Whether nothing can happen to it any more: no access, and no review that is owed.
+    /// Whether nothing more can happen to it: there is no access, and no review is owed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         !self.phase.is_open() && !self.owes_review()
     }
 
-    /// Whether its access was taken without an answer and is not reviewed yet.
+    /// Whether break-glass was used and is not reviewed yet.
     #[must_use]
     pub fn owes_review(&self) -> bool {
         self.glass.as_ref().is_some_and(|glass| glass.owed)
@@ -419,7 +419,7 @@ impl Grant {
     fn agree(&mut self, fact: &Fact, groups: &BTreeSet<String>) {
         self.answers = self.answers.saturating_add(1);
         let agreed = Arc::make_mut(&mut self.agreed);
-        // Mostly one, of thousands of grants.
+        // Thousands of grants have mostly one approval each.
         agreed.reserve_exact(1);
         agreed.extend(fact.by().map(|by| yes(by.clone(), fact, groups)));
     }
@@ -431,7 +431,7 @@ impl Grant {
         self.closed_by = fact.by().cloned();
     }
 
-    /// Shares with another grant whatever is equal in both, so that thousands of grants of one rule hold it once.
+    /// Shares equal fields with another grant, so that thousands of grants of one rule store them once.
     pub fn share(&mut self, other: &Self) {
         fn one<T: PartialEq + Clone>(mine: &mut T, others: &T) {
             if mine == others {
@@ -448,7 +448,7 @@ impl Grant {
         one(&mut ask.access, &other.ask.access);
     }
 
-    /// What it reaches with what arises only together with other access, as it was shown.
+    /// `assessment` plus the risks that arise together with the requester's other access, as they were shown.
     #[must_use]
     pub fn with_others(&self, assessment: Assessment) -> Assessment {
         match &self.together {
@@ -457,7 +457,7 @@ impl Grant {
         }
     }
 
-    /// What was asked at first, without the places in which it is over: what the policy decides on.
+    /// The original request without the namespaces in which it ended: the policy decides on this.
     #[must_use]
     pub fn asked(&self) -> Cow<'_, AccessRequest> {
         let asked = self.narrowed_from.as_deref().unwrap_or(&self.ask);
@@ -470,24 +470,24 @@ impl Grant {
         }
     }
 
-    /// In how many places it is bound: its namespaces, or the whole cluster.
+    /// The number of its bindings.
     fn places(&self) -> usize {
         self.bound().count().max(1)
     }
 
-    /// The namespaces that have or get a binding, in the order of its uids.
+    /// The namespaces that have or get a binding, in the order of `binding_uids`.
     fn bound(&self) -> impl Iterator<Item = &Namespace> {
         let is_over =
             |namespace: &&Namespace| self.lost.iter().any(|part| part.namespace == **namespace && part.is_over);
         self.ask.scope.namespaces().iter().filter(move |namespace| !is_over(namespace))
     }
 
-    /// The namespaces in which it goes on; none for the whole cluster.
+    /// The namespaces in which it continues; none for the whole cluster.
     pub fn held(&self) -> impl Iterator<Item = &Namespace> {
         self.ask.scope.namespaces().iter().filter(|namespace| !self.is_lost(namespace))
     }
 
-    /// Whether it is over in this namespace, or being ended there, while others go on.
+    /// Whether it ended, or is ending, in this namespace while it continues in others.
     #[must_use]
     pub fn is_lost(&self, namespace: &Namespace) -> bool {
         self.lost.iter().any(|part| part.namespace == *namespace)
@@ -497,7 +497,7 @@ impl Grant {
         self.held().any(|held| held == namespace) && self.held().any(|held| held != namespace)
     }
 
-    /// The uid of the binding in this namespace, or in the whole cluster, where it is known.
+    /// The uid of the binding in this namespace, or in the whole cluster, if it is known.
     #[must_use]
     pub fn uid_in(&self, namespace: Option<&Namespace>) -> Option<&str> {
         let number = match namespace {
@@ -507,21 +507,22 @@ impl Grant {
         self.binding_uids.get(number).map(String::as_str)
     }
 
-    /// The namespace of the binding with this uid; none for the whole cluster, or where it is no binding of this grant.
+    /// The namespace of the binding with this uid; `None` for the whole cluster, or if it is not a binding of this
+    /// grant.
     #[must_use]
     pub fn namespace_of(&self, uid: &str) -> Option<&Namespace> {
         self.bound().zip(self.binding_uids.iter()).find(|(_, known)| *known == uid).map(|(namespace, _)| namespace)
     }
 
-    /// Until when an approval given now can be collected: counted from the earliest start, for as long as the terms say,
-    /// or `usual`.
+    /// Until when an approval at `now` can be collected: counted from the earliest start, for as long as the terms say,
+    /// or else for `usual`.
     #[must_use]
     pub fn collect_until(&self, usual: SignedDuration, now: Timestamp) -> Timestamp {
         let begin = self.ask.start.map_or(now, |start| start.max(now));
         after(begin, self.terms.collect.map_or(usual, Window::duration))
     }
 
-    /// The bindings of the places in which it goes on.
+    /// The bindings of the namespaces in which it continues.
     #[must_use]
     pub fn held_bindings(&self) -> Vec<Binding> {
         let is_held = |binding: &Binding| binding.namespace.as_ref().is_none_or(|namespace| !self.is_lost(namespace));

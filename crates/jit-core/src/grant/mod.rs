@@ -3,10 +3,10 @@
 //! ```text
 //!  policy, approval, glass, extension ── decide ──► Event ── with author and time ──► Fact ──► trail
 //!                                                                                      │
-//!  what the daemon holds, what an auditor rebuilds ◄── Grant ◄──── life: a fold ◄──────┘
+//!  the daemon's state, the auditor's reconstruction ◄── Grant ◄──── life: a fold ◄─────┘
 //! ```
-//! Pure: no I/O, no clock, and of the crate only `rbac`. A [`Grant`] is a fold over its events, so what the
-//! daemon holds in memory and what an auditor rebuilds from the trail are the same by construction.
+//! It does no I/O, reads no clock, and imports only `rbac`. A [`Grant`] is a fold over its events, so the daemon's
+//! state in memory and what an auditor rebuilds from the trail are the same by construction.
 
 pub mod approval;
 mod binding;

@@ -1,26 +1,26 @@
-//! The names that grants, people and hosts have in a cluster, made and read back in one place.
+//! The names of grants, people and hosts in a cluster, created and parsed in one place.
 //!
 //! ```text
 //!  grant  ──► group `jit:<grant>`, binding (and a role of its own) `jit-<grant>`
 //!  person ──► user `jit:<person>`
 //!  host   ──► users `jit:daemon:<host>`, `jit:probe:<host>`
 //! ```
-//! Neither a grant nor a person has a colon in it, so none of them can be taken for a host. `ca` writes these names into
-//! certificates, `cluster` into bindings, and `manifest` fences them.
+//! Neither a grant nor a person has a colon in it, so none of them can be taken for a host. `ca` writes these names
+//! into certificates, `cluster` into bindings, and `manifest` fences them.
 
 use super::GrantId;
 use super::request::PersonName;
 
-/// What every user and every group of ours begins with. Nobody else gives rights to such a name.
+/// The prefix of all our users and groups. Nobody else may grant rights to such a name.
 pub const SUBJECT: &str = "jit:";
 
-/// What the bindings and roles of grants begin with.
+/// The prefix of the bindings and roles of grants.
 pub const OBJECT: &str = "jit-";
 
-/// What the users of daemons begin with.
+/// The prefix of the users of daemons.
 pub const DAEMON: &str = "jit:daemon:";
 
-/// Whether a subject of a binding is one that only we give rights to.
+/// Whether the subject of a binding has one of our names.
 #[must_use]
 pub fn is_ours(subject: &str) -> bool {
     subject.starts_with(SUBJECT)
@@ -32,14 +32,14 @@ pub fn daemon(host: &str) -> String {
     format!("{DAEMON}{host}")
 }
 
-/// The user name of somebody without any right, by which is asked whether a cluster trusts the authority.
+/// The name of a user without any rights, for checking whether a cluster trusts the authority.
 #[must_use]
 pub fn probe(host: &str) -> String {
     format!("{SUBJECT}probe:{host}")
 }
 
 impl GrantId {
-    /// The group only this grant's certificates carry.
+    /// The group in this grant's certificates, and in no others.
     #[must_use]
     pub fn group(&self) -> String {
         format!("{SUBJECT}{self}")
@@ -51,7 +51,7 @@ impl GrantId {
         format!("{OBJECT}{self}")
     }
 
-    /// The grant whose binding has this name; none for any other name.
+    /// The grant whose binding has this name; `None` for any other name.
     #[must_use]
     pub fn of_binding(name: &str) -> Option<Self> {
         name.strip_prefix(OBJECT)?.parse().ok()
@@ -59,14 +59,14 @@ impl GrantId {
 }
 
 impl PersonName {
-    /// The user name in the certificate. Never the bare name: RBAC matches user names too, and
-    /// the person's standing bindings would come along.
+    /// The user name in the certificate. It is never the bare name: RBAC matches user names too, so the person's
+    /// permanent bindings would apply as well.
     #[must_use]
     pub fn user(&self) -> String {
         format!("{SUBJECT}{self}")
     }
 
-    /// The person with this user name; none for any other name, also a host's.
+    /// The person with this user name; `None` for any other name, including a host's.
     #[must_use]
     pub fn of_user(name: &str) -> Option<Self> {
         name.strip_prefix(SUBJECT)?.parse().ok()
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_reads_back_as_what_it_names() {
+    fn names_survive_a_round_trip() {
         let (grant, alice) = (GrantId::from_random([7; 10]), "alice@example.com".parse::<PersonName>().unwrap());
         assert_eq!(GrantId::of_binding(&grant.binding_name()), Some(grant.clone()));
         assert_eq!(PersonName::of_user(&alice.user()), Some(alice.clone()));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_reads_as_one() {
+    fn other_names_are_not_parsed() {
         let grant = GrantId::from_random([7; 10]);
         for name in ["", "jit-", "jit-x", "jit-jit-0000000000000000", &grant.group(), grant.as_str()] {
             assert_eq!(GrantId::of_binding(name), None, "{name}");

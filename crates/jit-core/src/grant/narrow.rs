@@ -1,8 +1,8 @@
-//! Saying yes to less: an approver may cut what is asked down to a shorter window, fewer namespaces or fewer
-//! rules, never to anything else.
+//! Narrowing: an approver may approve a shorter window, fewer namespaces or fewer rules than requested, but nothing
+//! else.
 //!
-//! Called with an approval. The result is a new ask with its own digest, and whoever agrees later agrees to that one.
-//! The fold checks a narrowed ask again, so a trail that widens one is refused.
+//! Called with an approval. The result is a new ask with its own digest, to which later approvals refer. The fold
+//! checks a narrowed ask again, so a trail that widens one is rejected.
 
 use super::Grant;
 use super::refusal::{Code, Refusal};
@@ -21,10 +21,10 @@ pub struct Narrowing {
 }
 
 impl Narrowing {
-    /// What is left of the ask of `grant`, whose role allows what `role` says.
+    /// The narrowed ask of `grant`, whose role is `role`.
     ///
     /// # Errors
-    /// The refusal, when anything of it was not asked, or the rule of the policy does not let roles be cut down.
+    /// The refusal, if any part of it was not requested, or the rule of the policy does not allow narrowing a role.
     pub fn of(&self, grant: &Grant, role: &ResolvedRole) -> Result<AccessRequest, Refusal> {
         let mut ask = AccessRequest::clone(&grant.ask);
         if let Some(window) = self.window {
@@ -35,30 +35,29 @@ impl Narrowing {
         }
         if let Some(rules) = &self.rules {
             if matches!(ask.access, Access::Role(_)) && !grant.terms.narrow {
-                let why = format!("the rule `{}` does not let a role be cut down", grant.terms.rule);
-                return Err(
-                    wider(why).hint("approve less time or fewer namespaces, or deny it and say what to ask for")
-                );
+                let why = format!("rule `{}` does not allow narrowing a role", grant.terms.rule);
+                return Err(wider(why)
+                    .hint("approve less time or fewer namespaces, or deny it and say what to request instead"));
             }
             if let Some(beyond) = rules.as_slice().iter().find(|rule| !covers(role.rules(), rule)) {
-                return Err(wider(format!("`{beyond}` is not in what was asked")));
+                return Err(wider(format!("`{beyond}` was not requested")));
             }
             if ask.scope.namespaces().is_empty() {
-                return Err(wider("a role that is given in the whole cluster can't be cut down".to_owned()));
+                return Err(wider("a cluster-wide role cannot be narrowed".to_owned()));
             }
             ask.access = Access::Rules(rules.clone());
         }
         if grant.ask.window < ask.window {
-            return Err(wider(format!("{} is longer than what was asked, {}", ask.window, grant.ask.window)));
+            return Err(wider(format!("{} is longer than the requested {}", ask.window, grant.ask.window)));
         }
         if !grant.ask.scope.contains(&ask.scope) || grant.ask.scope == Scope::Cluster && ask.scope != Scope::Cluster {
-            return Err(wider(format!("{} is not in what was asked, {}", ask.scope, grant.ask.scope)));
+            return Err(wider(format!("{} is not within the requested scope, {}", ask.scope, grant.ask.scope)));
         }
         Ok(ask)
     }
 }
 
-/// Whether `less` asks for no more than `ask`, as far as that can be decided without the role's rules.
+/// Whether `less` requests no more than `ask`, as far as that can be decided without the role's rules.
 #[must_use]
 pub fn is_no_wider(less: &AccessRequest, ask: &AccessRequest) -> bool {
     let access = match (&less.access, &ask.access) {
@@ -72,5 +71,5 @@ pub fn is_no_wider(less: &AccessRequest, ask: &AccessRequest) -> bool {
 }
 
 fn wider(why: String) -> Refusal {
-    Refusal::new(Code::NotLess, why).hint("an approver can agree to what was asked or to less")
+    Refusal::new(Code::NotLess, why).hint("an approver can approve what was requested, or less")
 }

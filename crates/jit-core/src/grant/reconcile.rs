@@ -1,13 +1,14 @@
-//! Whether a cluster has what the open grants say: the judgement of the reconcile loop.
+//! Compares a cluster with the open grants: the decisions of the reconcile loop.
 //!
 //! ```text
-//!  grants, taken before the list ─► Comparison ◄─ is_odd ─ each binding, page after page
-//!                                       │ what is odd is kept
-//!                                       ├─► deviations: missing, altered, foreign, of the user ─► the grant is ended
-//!                                       └─► of no open grant: came late, and is taken away, or is reported and left alone
+//!  grants, read before the list ─► Comparison ◄─ is_odd ─ each binding, page after page
+//!                                      │ odd ones are kept
+//!                                      ├─► deviations: missing, altered, foreign, of the user ─► the grant is ended
+//!                                      └─► of no open grant: deleted if it came late, otherwise reported
 //! ```
-//! Pure, and it holds only what is odd: a cluster may have 10,000 bindings. A binding is a grant's by its uid, never by
-//! a label alone. The sweep calls it; `approval` asks about the role once more when a certificate is collected.
+//! It does no I/O, and it keeps only odd bindings, because a cluster may have 10,000. A binding belongs to a grant by
+//! its uid, never by a label alone. The sweep calls it; `approval` checks the role again when a certificate is
+//! collected.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,54 +17,54 @@ use super::request::{Access, Namespace, PersonName};
 use super::{Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::rbac::role::ResolvedRole;
 
-/// One comparison of the bindings of a cluster with the grants that are known there.
+/// One comparison of the bindings of a cluster with its known grants.
 pub struct Comparison<'a> {
     host: &'a str,
     known: &'a [Arc<Grant>],
-    /// The live grants, by the uid of each of their bindings: another object of the same name is not ours.
+    /// The live grants, by the uid of each of their bindings: a different object of the same name is not ours.
     of_uid: HashMap<&'a str, &'a Grant>,
-    /// The uids of those that were found as they were made.
+    /// The uids of the bindings that were found unaltered.
     as_made: HashSet<&'a str>,
 }
 
 /// What is wrong with the bindings of a live grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deviation<'f> {
-    /// They are not there in these namespaces; in none, where it is the one of the whole cluster.
+    /// They are missing in these namespaces; the list is empty if the ClusterRoleBinding is missing.
     Missing(Vec<Namespace>),
-    /// One of them has another subject, or not our labels.
+    /// One of them has a different subject, or lacks our labels.
     Altered(&'f Found),
-    /// A binding that is none of them names the group of the grant.
+    /// Another binding has the group of the grant as a subject.
     Foreign(&'f Found),
-    /// A binding gives something to the user name of its holder, which every certificate of theirs carries.
+    /// A binding has the user name of the holder as a subject, which is in every certificate of theirs.
     OfUser(&'f Found),
 }
 
 /// How the role of a grant differs from the one that was approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleDrift {
-    /// There is none of that name.
+    /// It does not exist any more.
     Missing,
-    /// It was deleted, and another made in its place.
+    /// It was deleted and created again.
     Remade,
-    /// It has other rules.
+    /// Its rules changed.
     Changed,
 }
 
 /// How a namespace of a grant differs from the one that was approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamespaceDrift {
-    /// There is none of that name, or it is being deleted.
+    /// It does not exist any more, or is being deleted.
     Missing,
-    /// It was deleted, and another made in its place.
+    /// It was deleted and created again.
     Remade,
-    /// Its labels are not those for which the policy gave the access.
+    /// Its labels no longer match the rule of the policy.
     Relabelled,
 }
 
 impl<'a> Comparison<'a> {
-    /// Begins a comparison. `known` has to be taken before the bindings are listed: what is bound after that is not
-    /// missing in the list. `host` is the daemon's, as its labels say it.
+    /// Begins a comparison. `known` must be read before the bindings are listed, so that a binding created in between
+    /// is not reported as missing. `host` is the daemon's host, as in its labels.
     #[must_use]
     pub fn new(known: &'a [Arc<Grant>], host: &'a str) -> Self {
         let of_uid: HashMap<&str, &Grant> =
@@ -72,8 +73,8 @@ impl<'a> Comparison<'a> {
         Self { host, known, of_uid, as_made }
     }
 
-    /// Looks at one binding. When it is odd, it has to be kept for [`deviations`](Self::deviations) and
-    /// [`of_no_grant`](Self::of_no_grant); nearly all are as they were made and can be forgotten.
+    /// Examines one binding. An odd one must be kept for [`deviations`](Self::deviations) and
+    /// [`of_no_grant`](Self::of_no_grant); nearly all bindings are unaltered and can be dropped.
     pub fn is_odd(&mut self, found: &Found) -> bool {
         let Some((uid, grant)) = self.of_uid.get_key_value(found.uid.as_str()) else { return true };
         let is_as_made = found.has_only_subject(&grant.id.group()) && found.is_of_host(self.host);
@@ -83,8 +84,8 @@ impl<'a> Comparison<'a> {
         !is_as_made
     }
 
-    /// The live grants whose bindings are not as they were made, when every binding was looked at. Each grant is named
-    /// once, with the worst that was found.
+    /// The live grants whose bindings deviate, after every binding was examined. Each grant is listed once, with its
+    /// worst deviation.
     #[must_use]
     pub fn deviations<'f>(&self, odd: &'f [Found]) -> Vec<(&'a GrantId, Deviation<'f>)> {
         let there: HashMap<&str, &Found> = odd.iter().map(|found| (found.uid.as_str(), found)).collect();
@@ -98,7 +99,7 @@ impl<'a> Comparison<'a> {
             let (mut altered, mut missing) = (None, None);
             for uid in grant.binding_uids.iter().filter(|uid| !self.as_made.contains(uid.as_str())) {
                 let namespace = grant.namespace_of(uid);
-                // What is being taken away may be gone.
+                // A binding that is being deleted may already be gone.
                 if namespace.is_some_and(|namespace| grant.is_lost(namespace)) {
                     continue;
                 }
@@ -126,11 +127,11 @@ impl<'a> Comparison<'a> {
         live(self.known).filter_map(|grant| judge(grant).map(|deviation| (&grant.id, deviation))).collect()
     }
 
-    /// The bindings of no open grant that have our labels, or no daemon's and the name of a grant's binding. `since` are the
-    /// grants that are known after the list: what came to be bound meanwhile is theirs.
+    /// The bindings of no open grant that have our labels, or that have no daemon's labels but the name of a grant's
+    /// binding. `since` are the grants that are known after the list: bindings created in between belong to them.
     #[must_use]
     pub fn of_no_grant<'f>(&self, odd: &'f [Found], since: &[Arc<Grant>]) -> Vec<&'f Found> {
-        // A binding that is being made has no uid yet; its name has to do.
+        // A binding that is being created has no known uid yet, so its name counts.
         let ours: HashMap<String, &[String]> =
             self.known.iter().chain(since).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
         let is_ours =
@@ -143,8 +144,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The people whose user names a binding gives something to. Only groups of grants are ever given anything, so whoever made
-/// it, every certificate of that person has more than its grant.
+/// The people whose user names are subjects of a binding. We bind only the groups of grants, so whoever created such a
+/// binding, every certificate of that person has more rights than its grant.
 pub fn people_named(found: &Found) -> impl Iterator<Item = PersonName> {
     found
         .subjects
@@ -153,7 +154,7 @@ pub fn people_named(found: &Found) -> impl Iterator<Item = PersonName> {
         .filter_map(|subject| PersonName::of_user(&subject.name))
 }
 
-/// How the role as it is now differs from the one that was approved; none when it is the same.
+/// How the current role differs from the approved one; `None` if it is the same.
 #[must_use]
 pub fn role_drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<RoleDrift> {
     match role {
@@ -165,19 +166,19 @@ pub fn role_drift(grant: &Grant, role: Option<&ResolvedRole>) -> Option<RoleDrif
 }
 
 impl RoleDrift {
-    /// In a sentence about `access`, for people and the trail.
+    /// A sentence about `access`, for people and the trail.
     #[must_use]
     pub fn describe(self, access: &Access) -> String {
         match self {
             Self::Missing => format!("{access} no longer exists"),
-            Self::Remade => format!("{access} was deleted and made anew since it was approved"),
+            Self::Remade => format!("{access} was deleted and created again since it was approved"),
             Self::Changed => format!("{access} changed since it was approved"),
         }
     }
 }
 
-/// How a namespace as it is now differs from the one that was approved; none when it is the same. In trails of before uids
-/// were kept there is none to compare.
+/// How the current namespace differs from the approved one; `None` if it is the same. Earlier trails have no uid to
+/// compare.
 #[must_use]
 pub fn namespace_drift(grant: &Grant, namespace: &Namespace, found: Option<&FoundNamespace>) -> Option<NamespaceDrift> {
     let Some(found) = found else { return Some(NamespaceDrift::Missing) };
@@ -189,13 +190,13 @@ pub fn namespace_drift(grant: &Grant, namespace: &Namespace, found: Option<&Foun
 }
 
 impl NamespaceDrift {
-    /// In a sentence, for people and the trail.
+    /// A sentence for people and the trail.
     #[must_use]
     pub fn describe(self, namespace: &Namespace) -> String {
         match self {
-            Self::Missing => format!("namespace `{namespace}` is deleted, or being deleted"),
-            Self::Remade => format!("namespace `{namespace}` was deleted and made anew since it was approved"),
-            Self::Relabelled => format!("the labels of namespace `{namespace}` no longer fit the rule"),
+            Self::Missing => format!("namespace `{namespace}` was deleted or is being deleted"),
+            Self::Remade => format!("namespace `{namespace}` was deleted and created again since it was approved"),
+            Self::Relabelled => format!("the labels of namespace `{namespace}` no longer match the rule"),
         }
     }
 }
@@ -220,7 +221,7 @@ mod tests {
         Arc::new(Grant { id: id(number), binding_uids: uids, ..brought_to(point) })
     }
 
-    /// The binding `uid` in `namespace`, named like one of grant `number` and as it is made.
+    /// The binding `uid` in `namespace`, named like one of grant `number`, unaltered.
     fn made(number: u8, namespace: &str, uid: &str) -> Found {
         Found {
             name: id(number).binding_name(),
@@ -242,8 +243,8 @@ mod tests {
         found
     }
 
-    /// What a comparison says: the deviations as `grant: what uid`, and the uids of what is unknown. The bindings come
-    /// on pages of two.
+    /// The result of a comparison: the deviations as `grant: what uid`, and the uids of unknown bindings. The bindings
+    /// arrive in pages of two.
     fn compared(known: &[Arc<Grant>], found: &[Found], since: &[Arc<Grant>]) -> (Vec<String>, Vec<String>) {
         let mut comparison = Comparison::new(known, "h");
         let mut odd = Vec::new();
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn each_way_in_which_a_cluster_can_differ_is_told_apart() {
+    fn each_kind_of_deviation_is_distinguished() {
         let live = |uids: &[&str]| grant(1, "live", uids);
         let other_subject = |found| with(found, |found| found.subjects = vec![group(7)]);
         let without_labels = |found| with(found, |found| found.of_host = None);
@@ -426,15 +427,15 @@ mod tests {
         }
     }
 
-    /// The grants are taken before the bindings are listed and once more after it.
+    /// The grants are read before the bindings are listed, and again afterwards.
     #[test]
-    fn what_changes_while_bindings_are_listed_is_not_unknown() {
+    fn bindings_that_change_during_the_list_are_not_unknown() {
         let (before, bound) = (grant(1, "bind intended", &[]), grant(1, "live", &["u-a"]));
         let found = [made(1, "a", "u-a")];
         let nothing = (vec![], vec![]);
         assert_eq!(compared(&[], &found, &[Arc::clone(&before)]), nothing, "it began");
-        assert_eq!(compared(&[], &found, &[Arc::clone(&bound)]), nothing, "it began and came to be live");
-        assert_eq!(compared(&[before], &found, &[Arc::clone(&bound)]), nothing, "it came to be live");
+        assert_eq!(compared(&[], &found, &[Arc::clone(&bound)]), nothing, "it began and became live");
+        assert_eq!(compared(&[before], &found, &[Arc::clone(&bound)]), nothing, "it became live");
         assert_eq!(compared(&[Arc::clone(&bound)], &found, &[]), nothing, "it ended");
         let twice = [made(1, "a", "u-a"), made(1, "a", "u-other")];
         assert_eq!(
@@ -445,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_the_approved_one_by_its_uid_and_its_rules() {
+    fn a_role_is_compared_by_uid_and_rules() {
         let grant = brought_to("live");
         let cases = [
             (None, Some(RoleDrift::Missing)),
@@ -460,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_the_approved_one_by_its_uid_and_its_labels() {
+    fn a_namespace_is_compared_by_uid_and_labels() {
         let payments: Namespace = "payments".parse().unwrap();
         let policy = |deny: &str| {
             let rule = "name: pay, who: [oncall], clusters: [play], namespaces: [{labels: 'team=pay'}], roles: [view], \
@@ -510,9 +511,9 @@ mod tests {
         assert_eq!(Some(read), with_denial.terms.labelled, "it is read from the trail as it was written");
     }
 
-    /// What is compared every minute is all bindings of a cluster, so what is as it should be is not held.
+    /// A comparison reads all bindings of a cluster every minute, so unaltered ones are not kept.
     #[test]
-    fn only_what_is_odd_is_kept() {
+    fn only_odd_bindings_are_kept() {
         let known = [grant(1, "live", &["u-1"]), grant(2, "live", &["u-2"])];
         let mut comparison = Comparison::new(&known, "h");
         assert!(!comparison.is_odd(&made(1, "a", "u-1")));

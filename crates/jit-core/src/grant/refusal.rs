@@ -1,19 +1,19 @@
-//! A refusal is a value: a stable code that scripts compare, and a sentence that a person can act on.
-//! It never means that we could not do our work; that is an error of the module that failed.
+//! Refusals as values: a stable code for scripts, and a message that a person can act on. A refusal never means that we
+//! could not do our work; that is an error of the module that failed.
 
 use std::fmt;
 
-/// Declares the codes with their texts, so that the list of all of them lacks none.
+/// Declares the codes with their texts, so that the list of all codes is complete.
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident: $text:literal;)+) => {
-        /// Why something is refused. The text of a code never changes once it was released.
+        /// Why something is refused. The text of a code never changes after its release.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[$doc])* $code,)+
         }
 
         impl Code {
-            /// All of them.
+            /// All codes.
             pub const ALL: &[Self] = &[$(Self::$code),+];
 
             /// The code as scripts see it.
@@ -40,7 +40,7 @@ codes! {
     RecentlyDenied: "recently-denied";
     /// A drain is in force.
     Draining: "draining";
-    /// Nobody approves their own request.
+    /// Nobody may approve their own request.
     SelfApproval: "self-approval";
     /// The login of the caller cannot be determined, so it may be the requester's.
     LoginUnknown: "login-unknown";
@@ -70,7 +70,7 @@ codes! {
     UserBound: "user-bound";
     /// The role changed since it was approved.
     RoleDrift: "role-drift";
-    /// The configuration names no such cluster.
+    /// The cluster is not configured.
     UnknownCluster: "unknown-cluster";
     /// No person has this name, and none ever made a request under it.
     UnknownPerson: "unknown-person";
@@ -84,31 +84,31 @@ codes! {
     RequesterLostRight: "requester-lost-right";
 }
 
-/// A "no" with its reason.
+/// A refusal with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The stable code.
     pub code: Code,
     /// One sentence, lower-case, without a full stop.
     pub why: String,
-    /// What to do about it; empty when there is nothing.
+    /// What to do about it; empty if there is nothing.
     pub hint: String,
 }
 
 impl Refusal {
-    /// A refusal with its sentence.
+    /// A refusal with its message.
     #[must_use]
     pub fn new(code: Code, why: impl Into<String>) -> Self {
         Self { code, why: why.into(), hint: String::new() }
     }
 
-    /// That only the requester may do this.
+    /// The refusal that only the requester may do this.
     #[must_use]
     pub fn not_the_requester() -> Self {
-        Self::new(Code::NotAllowed, "only the person who asked may do this")
+        Self::new(Code::NotAllowed, "only the requester may do this")
     }
 
-    /// The same with a hint.
+    /// Adds a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();

@@ -1,8 +1,7 @@
-//! What is asked, and by whom: each word of a request is parsed once, here, into a type that cannot
-//! hold anything else afterwards.
+//! Requests and requesters: each word of a request is parsed once, here, into a type that cannot hold anything invalid.
 //!
-//! A name that begins `system:` has no value in any of these types, so no later step can put one into
-//! a certificate or a binding. Nothing here reads a clock, a file or the network.
+//! None of these types can hold a name that begins with `system:`, so no later step can put one into a certificate or a
+//! binding. Nothing here reads a clock, a file or the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -38,19 +37,19 @@ pub struct AccessRequest {
     pub start: Option<Timestamp>,
 }
 
-/// A person as the host knows them at this moment: the name and every group.
+/// A person as the host knows them now, with all groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
-    /// Who it is; two accounts of one person carry one name.
+    /// The name; two accounts of one person have the same name.
     pub name: PersonName,
-    /// The host groups, or those declared in the configuration.
+    /// The groups on the host, or those declared in the configuration.
     pub groups: BTreeSet<String>,
-    /// How they came to the host; none where nobody logged in, and for people who are only looked up.
+    /// The login; `None` if nobody logged in, and for people who are only looked up.
     pub login: Option<Login>,
 }
 
-/// With which account somebody logged in, whatever account they act as since: sudo and su do not change it. Whose
-/// that is, is information and gives no right; it only keeps one human from being counted as two people.
+/// The account with which somebody logged in, whatever account they switched to since: sudo and su do not change it. It
+/// gives nobody a right; it only keeps one human from counting as two people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "LoginFields", into = "LoginFields")]
 pub enum Login {
@@ -58,16 +57,16 @@ pub enum Login {
     Account {
         /// The login uid of the kernel's audit.
         uid: u32,
-        /// The person of that account; none where it is root's or nobody's who is known.
+        /// The person of that account; `None` for root's and for an unknown person's.
         person: Option<PersonName>,
     },
-    /// The kernel keeps logins, and this one can't be read: who called had gone, or is hidden from the daemon. It may have
-    /// been anybody's.
+    /// The kernel records logins, but this one could not be read: the caller had exited, or is hidden from the daemon.
+    /// It might be anybody's.
     Unknowable,
 }
 
 impl Login {
-    /// The login uid, where it is known.
+    /// The login uid, if it is known.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         match self {
@@ -76,7 +75,7 @@ impl Login {
         }
     }
 
-    /// The person of the account, where one is known.
+    /// The person of the account, if one is known.
     #[must_use]
     pub fn person(&self) -> Option<&PersonName> {
         match self {
@@ -86,7 +85,7 @@ impl Login {
     }
 }
 
-/// A login as JSON has it: `{"uid":1003,"person":"carol"}`, or `{"unknown":true}`.
+/// The JSON form of a login: `{"uid":1003,"person":"carol"}`, or `{"unknown":true}`.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LoginFields {
@@ -119,7 +118,7 @@ impl TryFrom<LoginFields> for Login {
 }
 
 impl Person {
-    /// Whether the same human may be behind both: one is the other, or logged in as the other, or both logged in as
+    /// Whether both may be the same human: they are the same person, one logged in as the other, or both logged in as
     /// the same person.
     #[must_use]
     pub fn may_be(&self, other: &PersonName, login: Option<&Login>) -> bool {
@@ -136,12 +135,12 @@ impl Person {
 }
 
 word!(
-    /// A person's name: that of their account, of 1 to 255 bytes, whatever the host lets it be.
+    /// A person's name: the name of their account, 1 to 255 bytes, in whatever form the host allows.
     ///
-    /// What a certificate, a path or a terminal could take for something else is written as `%` and two digits for each
-    /// byte: `:`, `/` and `%` themselves, what is no UTF-8, controls, characters that change direction or take no room, white
-    /// space but a blank between others, and a `-` at the beginning. So there is no colon in it and it can't begin
-    /// `system:`, each account has one name, and each name is of one account.
+    /// Bytes that a certificate, a path or a terminal could misinterpret are written as `%` and two hex digits: `:`,
+    /// `/` and `%` themselves, invalid UTF-8, control characters, characters that change direction or are invisible,
+    /// white space other than a space between other characters, and a leading `-`. Therefore a name contains no colon
+    /// and cannot begin with `system:`, and names and accounts correspond one to one.
     PersonName,
     |text| {
         let account = unescaped(text).unwrap_or_default();
@@ -157,7 +156,7 @@ word!(
     }
 );
 
-/// An account's name as it is written.
+/// The written form of an account's name.
 fn escaped(account: &[u8]) -> String {
     let mut text = String::new();
     for chunk in account.utf8_chunks() {
@@ -183,7 +182,7 @@ fn escape(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The account's name that was written so; none where it could not have been.
+/// The account's name for a written form; `None` if it is malformed.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut account = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
@@ -203,24 +202,24 @@ impl PersonName {
     /// The name of an account of the host.
     ///
     /// # Errors
-    /// [`Malformed`]: it is empty or too long.
+    /// [`Malformed`] if it is empty or too long.
     pub fn of_account(account: &[u8]) -> Result<Self, Malformed> {
         escaped(account).parse()
     }
 
-    /// The account's name, as the host has it.
+    /// The account's name, as on the host.
     #[must_use]
     pub fn account(&self) -> Vec<u8> {
         unescaped(&self.0).unwrap_or_default()
     }
 
-    /// The name under which the trail tells what root did. It is no person's.
+    /// The name of root as an author in the trail. No person has it.
     #[must_use]
     pub fn root() -> Self {
         Self("root".into())
     }
 
-    /// Whether it is that name.
+    /// Whether this is root's name.
     #[must_use]
     pub fn is_root(&self) -> bool {
         &*self.0 == "root"
@@ -234,7 +233,7 @@ word!(
 );
 
 word!(
-    /// The name of a Role or ClusterRole: 1 to 253 of `A-Z a-z 0-9 : . _ -`, not beginning `system:`
+    /// The name of a Role or ClusterRole: 1 to 253 characters of `A-Z a-z 0-9 : . _ -`, not beginning with `system:`
     /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#restrictions-on-role-creation-or-update>:
     /// RBAC names are path segments; we allow less).
     RoleName,
@@ -247,7 +246,7 @@ word!(
             return Err(Malformed::new(
                 "role",
                 text,
-                "a role's name is 1 to 253 of A-Z a-z 0-9 : . _ - (write role/NAME for a Role of the namespace)",
+                "must be 1 to 253 characters (A-Z a-z 0-9 : . _ -); write role/NAME for a Role of the namespace",
             ));
         }
         Ok(())
@@ -255,7 +254,7 @@ word!(
 );
 
 word!(
-    /// Why the access is wanted: 1 to 500 characters, no control or direction-changing characters.
+    /// Why the access is needed: 1 to 500 characters, no control or direction-changing characters.
     Reason,
     |text| {
         if text.trim().is_empty() {
@@ -268,14 +267,14 @@ word!(
             return Err(Malformed::new(
                 "reason",
                 text,
-                format!("holds the character U+{:04X}, which a terminal would not show as text", u32::from(bad)),
+                format!("contains the character U+{:04X}, which a terminal would not show as text", u32::from(bad)),
             ));
         }
         Ok(())
     }
 );
 
-/// Characters that change direction or take no room: a reader would see other text than is stored.
+/// Characters that change direction or are invisible: a reader would see a different text than the stored one.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
@@ -284,41 +283,41 @@ fn is_invisible(c: char) -> bool {
 }
 
 word!(
-    /// The name of a field that a policy's rule asks for: 1 to 40 of `a-z 0-9 _ -`.
+    /// The name of an additional field in a rule of the policy: 1 to 40 characters of `a-z 0-9 _ -`.
     FieldName,
     |text| {
         let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
         if (1..=40).contains(&text.len()) && text.chars().all(legal) {
             Ok(())
         } else {
-            Err(Malformed::new("field", text, "a field's name is 1 to 40 of a-z 0-9 _ -"))
+            Err(Malformed::new("field", text, "a field's name must be 1 to 40 characters (a-z 0-9 _ -)"))
         }
     }
 );
 
 word!(
-    /// What was answered to such a field: 1 to 200 characters, no control or direction-changing characters.
+    /// The value of such a field: 1 to 200 characters, no control or direction-changing characters.
     FieldValue,
     |text| {
         let count = text.chars().count();
         if !(1..=200).contains(&count) || text.trim().is_empty() {
-            return Err(Malformed::new("field", text, "1 to 200 characters"));
+            return Err(Malformed::new("field", text, "must be 1 to 200 characters"));
         }
         if text.chars().any(|c| c.is_control() || is_invisible(c)) {
-            return Err(Malformed::new("field", text, "holds a character that a terminal would not show as text"));
+            return Err(Malformed::new("field", text, "contains a character that a terminal would not show as text"));
         }
         Ok(())
     }
 );
 
 impl RoleName {
-    /// The Role that a grant of exact rules owns; it has the name of the grant's binding.
+    /// The Role that a grant of exact rules owns; it is named like the grant's binding.
     pub(super) fn owned_by(id: &super::GrantId) -> Self {
         Self(id.binding_name().into())
     }
 }
 
-/// What may be done: what an existing role allows, or exactly some rules.
+/// What is allowed: an existing role, or exact rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
@@ -333,14 +332,14 @@ impl fmt::Display for Access {
         match self {
             Self::Role(role) => write!(f, "role {role}"),
             Self::Rules(rules) => {
-                let told: Vec<String> = rules.as_slice().iter().map(ToString::to_string).collect();
-                write!(f, "exactly {}", told.join("; "))
+                let rules: Vec<String> = rules.as_slice().iter().map(ToString::to_string).collect();
+                write!(f, "exactly {}", rules.join("; "))
             }
         }
     }
 }
 
-/// Rules that were asked for one by one: 1 to 20, in canonical order, about resources only, without `*`.
+/// Rules that are requested one by one: 1 to 20, in canonical order, only about resources, without `*`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<Rule>", into = "Vec<Rule>")]
 pub struct ExactRules(Vec<Rule>);
@@ -358,14 +357,14 @@ impl TryFrom<Vec<Rule>> for ExactRules {
     fn try_from(mut rules: Vec<Rule>) -> Result<Self, Malformed> {
         let fault = |value: &str, why: &str| Err(Malformed::new("rules", value, why));
         if !(1..=20).contains(&rules.len()) {
-            return fault(&rules.len().to_string(), "ask for 1 to 20 rules");
+            return fault(&rules.len().to_string(), "must be 1 to 20 rules");
         }
         for rule in &rules {
             if rule.verbs.is_empty() || rule.resources.is_empty() || rule.api_groups.is_empty() {
-                return fault(&rule.to_string(), "each rule has `verbs`, `apiGroups` and `resources`");
+                return fault(&rule.to_string(), "each rule must have `verbs`, `apiGroups` and `resources`");
             }
             if !rule.non_resource_urls.is_empty() {
-                return fault(&rule.to_string(), "paths outside the resources can't be asked for; ask for a role");
+                return fault(&rule.to_string(), "non-resource URLs cannot be requested as rules; request a role");
             }
             let lists = [&rule.verbs, &rule.api_groups, &rule.resources, &rule.resource_names];
             if lists.iter().any(|list| list.len() > 50) {
@@ -374,11 +373,11 @@ impl TryFrom<Vec<Rule>> for ExactRules {
             let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | ':');
             let is_word = |word: &String| word.len() <= 253 && word.chars().all(legal);
             if !lists.into_iter().flatten().all(is_word) {
-                return fault(&rule.to_string(), "say the exact words: letters, digits and . - _ / :, no `*`");
+                return fault(&rule.to_string(), "write exact names: letters, digits and . - _ / :, no `*`");
             }
             let empty = |list: &[String]| list.iter().any(String::is_empty);
             if empty(&rule.verbs) || empty(&rule.resources) || empty(&rule.resource_names) {
-                return fault(&rule.to_string(), "has an empty word");
+                return fault(&rule.to_string(), "contains an empty string");
             }
         }
         rbac::canonical(&mut rules);
@@ -392,14 +391,14 @@ impl From<ExactRules> for Vec<Rule> {
     }
 }
 
-/// An existing role. Written `view` or `clusterrole/view` for a ClusterRole, `role/NAME` for a Role of
-/// the asked namespace.
+/// An existing role. Written `view` or `clusterrole/view` for a ClusterRole, `role/NAME` for a Role of the requested
+/// namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum RoleRef {
-    /// A ClusterRole; bound in a namespace it holds only there.
+    /// A ClusterRole; if it is bound in a namespace, it applies only there.
     ClusterRole(RoleName),
-    /// A Role of the asked namespace.
+    /// A Role of the requested namespace.
     Role(RoleName),
 }
 
@@ -461,10 +460,10 @@ impl fmt::Display for RoleRef {
 #[serde(try_from = "String", into = "String")]
 pub struct Length<const LONGEST: u32>(u32);
 
-/// How long an access may last, and what else is settled within a day.
+/// How long access may last, and other times of at most a day.
 pub type Window = Length<86_400>;
 
-/// How long a review may take: a week, so that an access of a Friday night can be reviewed on Monday.
+/// How long a review may take: at most a week, so that access on a Friday night can be reviewed on Monday.
 pub type ReviewTime = Length<604_800>;
 
 impl Window {
@@ -476,12 +475,12 @@ impl Window {
     pub const QUARTER_OF_AN_HOUR: Self = Self(900);
     /// One hour.
     pub const HOUR: Self = Self(3600);
-    /// A day, the longest.
+    /// A day, the maximum.
     pub const DAY: Self = Self(86_400);
 }
 
 impl<const LONGEST: u32> Length<LONGEST> {
-    /// The shortest.
+    /// The minimum.
     pub const LEAST: Self = Self(5);
 
     /// The length in seconds.
@@ -490,18 +489,18 @@ impl<const LONGEST: u32> Length<LONGEST> {
         i64::from(self.0)
     }
 
-    /// The length as a span of time.
+    /// The length as a duration.
     #[must_use]
     pub fn duration(self) -> SignedDuration {
         SignedDuration::from_secs(self.seconds())
     }
 }
 
-/// The seconds of a duration as people write it: hours, minutes and seconds in this order, each at most once, such as `1h30m`,
-/// `15m` or `90s`. The one grammar of all files and command lines.
+/// Parses a duration into seconds: hours, minutes and seconds in this order, each at most once, such as `1h30m`, `15m`
+/// or `90s`. All files and command lines use this grammar.
 ///
 /// # Errors
-/// `text` is not of this form.
+/// `text` is malformed.
 pub fn seconds(text: &str) -> Result<u32, Malformed> {
     let malformed = || Malformed::new("duration", text, "write hours, minutes and seconds like 1h30m, 15m or 90s");
     let mut total: u32 = 0;
@@ -533,8 +532,10 @@ impl<const LONGEST: u32> FromStr for Length<LONGEST> {
     type Err = Malformed;
     fn from_str(text: &str) -> Result<Self, Malformed> {
         match seconds(text)? {
-            short if short < Self::LEAST.0 => Err(Malformed::new("duration", text, "at least 5s")),
-            long if long > LONGEST => Err(Malformed::new("duration", text, format!("at most {}", Self(LONGEST)))),
+            short if short < Self::LEAST.0 => Err(Malformed::new("duration", text, "must be at least 5s")),
+            long if long > LONGEST => {
+                Err(Malformed::new("duration", text, format!("must be at most {}", Self(LONGEST))))
+            }
             fits => Ok(Self(fits)),
         }
     }
@@ -569,14 +570,14 @@ impl<const LONGEST: u32> fmt::Display for Length<LONGEST> {
     }
 }
 
-/// `now` plus `span`, and the end of time where there is no such moment.
+/// `now` plus `span`, or [`Timestamp::MAX`] if that is out of range.
 #[must_use]
 pub fn after(now: Timestamp, span: SignedDuration) -> Timestamp {
     now.saturating_add(span).unwrap_or(Timestamp::MAX)
 }
 
 /// The public key of a request: SHA-256 over its SubjectPublicKeyInfo in DER, 64 lower-case hex digits.
-/// An approval is bound to it; the certificate is refused to any other key.
+/// An approval is bound to it; no other key gets the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct KeyHash(pub String);
@@ -586,7 +587,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_that_begins_with_system_can_be_made() {
+    fn no_name_can_begin_with_system() {
         for text in ["system:masters", "system:node", "SYSTEM:masters", "System:x"] {
             assert!(text.parse::<PersonName>().is_err(), "{text}");
             assert!(text.parse::<RoleName>().is_err(), "{text}");
@@ -597,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_is_read_as_people_write_it() {
+    fn a_window_is_parsed_as_people_write_it() {
         for (text, seconds) in [("90s", 90), ("15m", 900), ("1h30m", 5400), ("24h", 86400), ("5s", 5), ("1h1m1s", 3661)]
         {
             let window: Window = text.parse().unwrap();
@@ -612,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_holds_nothing_a_terminal_would_act_on() {
+    fn a_reason_contains_nothing_that_a_terminal_would_interpret() {
         for text in ["", "  ", "a\u{1b}[2J", "a\nb", "x\u{202e}y", "x\u{200b}y", "x\u{7f}"] {
             assert!(text.parse::<Reason>().is_err(), "{text:?}");
         }
@@ -621,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_says_its_kind() {
+    fn a_role_reference_contains_its_kind() {
         assert_eq!("view".parse::<RoleRef>().unwrap().kind(), "ClusterRole");
         assert_eq!("role/deployer".parse::<RoleRef>().unwrap().kind(), "Role");
         for text in ["", "a/b", "role/", "role/a/b", "../x", "a b", "a%2fb", "."] {
@@ -630,13 +631,13 @@ mod tests {
     }
 
     #[test]
-    fn look_alike_letters_are_no_namespace() {
+    fn look_alike_letters_are_rejected_in_a_namespace() {
         assert!("pаyments".parse::<Namespace>().is_err(), "Cyrillic а");
     }
 
-    /// Whatever a host calls an account is a name, and reads back as the account's.
+    /// Every account name of a host has a written form, which parses back to the account name.
     #[test]
-    fn every_account_has_a_name_of_its_own() {
+    fn every_account_has_a_distinct_name() {
         let long = "x".repeat(61);
         for (account, name) in [
             (&b"alice@example.com"[..], "alice@example.com"),
@@ -666,7 +667,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_account_would_be_written_as_is_no_name() {
+    fn a_name_that_is_not_the_written_form_of_an_account_is_rejected() {
         for text in [
             "",
             "a:b",

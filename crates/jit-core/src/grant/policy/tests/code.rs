@@ -37,7 +37,7 @@ fn a_case_passes_when_all_that_it_says_comes() {
         // The risk is judged by the rules that the case tells, as the daemon judges it by the role's.
         (
             with(""),
-            "  roleRules: [{apiGroups: [rbac.authorization.k8s.io], resources: [rolebindings], verbs: [\"*\"]}]\n  outcome: deny\n  says: never given here\n",
+            "  roleRules: [{apiGroups: [rbac.authorization.k8s.io], resources: [rolebindings], verbs: [\"*\"]}]\n  outcome: deny\n  says: never granted here\n",
             true,
         ),
     ];
