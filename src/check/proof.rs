@@ -48,7 +48,10 @@ impl Check<'_> {
         match server.map(|server| apart(server, before, clock())) {
             Some(apart) if verdict_of(apart) == Verdict::Fault => self.fault(
                 "authority",
-                format!("the API server rejects a new certificate, and its clock differs from ours by {} s", apart.as_secs()),
+                format!(
+                    "the API server rejects a new certificate, and its clock differs from ours by {} s",
+                    apart.as_secs()
+                ),
                 CLOCK_HINT,
             ),
             _ => self.fault(

@@ -458,38 +458,38 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
             &[("role", json!("cluster-admin"))],
             403,
             "policy-denied",
-            "`payments` comes nearest, but does not give role `cluster-admin`",
+            "the nearest is `payments`, but it does not allow role `cluster-admin`",
         ),
         (
             &[("namespaces", json!(["kube-system"]))],
             403,
             "policy-denied",
-            "`payments` comes nearest, but is not for namespace `kube-system`",
+            "the nearest is `payments`, but it is not for namespace `kube-system`",
         ),
         (
             &[("duration", json!("10m1s"))],
             403,
             "policy-denied",
-            "`payments` comes nearest, but gives at most 10m, not 10m1s",
+            "the nearest is `payments`, but it allows at most 10m, not 10m1s",
         ),
-        (&[("reason", json!("because"))], 403, "policy-denied", "`payments` comes nearest, but wants a reason"),
+        (&[("reason", json!("because"))], 403, "policy-denied", "the nearest is `payments`, but it requires a reason"),
         (
             &[("role", json!("edit")), ("namespaces", json!([bastion.shop]))],
             403,
             "policy-denied",
-            "does not give role `edit`",
+            "does not allow role `edit`",
         ),
         (
             &[("role", json!("clusterrole/cluster-admin")), ("reason", json!("INC-42 in other words"))],
             403,
             "policy-denied",
-            "`payments` comes nearest",
+            "the nearest is `payments`",
         ),
         (
             &[("role", json!("role/view"))],
             403,
             "policy-denied",
-            "`payments` comes nearest, but does not give role `role/view`",
+            "the nearest is `payments`, but it does not allow role `role/view`",
         ),
     ];
     for (fields, status, code, words) in cases {
@@ -500,7 +500,7 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
     wide.as_object_mut().unwrap().remove("namespaces");
     wide["clusterWide"] = json!(true);
     let told = refused_request(&bastion, ALICE, &wide, &csr, 403, "policy-denied");
-    assert!(told.contains("`wide` comes nearest, but does not give role `view`"), "{told}");
+    assert!(told.contains("the nearest is `wide`, but it does not allow role `view`"), "{told}");
     let told = refused_request(&bastion, DAVE, &bastion.ask("5m"), &csr, 403, "policy-denied");
     assert!(told.contains("no rule is for any group of `dave`"), "{told}");
 

@@ -170,7 +170,7 @@ fn explain_tells_what_is_missing_from_what_is_denied() {
     );
     // What is told and wrong is wrong.
     let (code, out, _) = explain(&["--reason", "because"]);
-    assert!(code == Some(4) && out.contains("- wants a reason like"), "{out}");
+    assert!(code == Some(4) && out.contains("- requires a reason like"), "{out}");
     let (code, out, _) = explain(&["--for", "5m"]);
     assert_eq!(code, Some(2), "{out}");
     let denied = ["explain", "play", "-n", &bastion.shop, "--role", "edit", "--for", "5m"];
@@ -179,7 +179,7 @@ fn explain_tells_what_is_missing_from_what_is_denied() {
     // A request that is tried is complete: there it is missing.
     let tried = ["request", "play", "-n", ns, "--role", "view", "--for", "5m", "--reason", "INC-7", "--dry-run"];
     let (code, out, _) = said(&bastion, ALICE, &tried);
-    assert!(code == Some(4) && out.contains("- wants the field `ticket`"), "{out}");
+    assert!(code == Some(4) && out.contains("- requires the field `ticket`"), "{out}");
 }
 
 /// A rule of the right place that gives exact rules is nearer to exact rules than one that gives roles only.
@@ -189,7 +189,7 @@ fn the_nearest_rule_is_the_one_that_lacks_least() {
     let asked = ["explain", "play", "-n", &bastion.shop, "--verb", "get,list", "--resource", "secrets", "--for", "5m"];
     let (code, out, _) = said(&bastion, ALICE, &asked);
     assert_eq!(code, Some(4));
-    assert_eq!(out, "no: no rule allows it; the nearest is `look`\n- does not give `get, list secrets`\n");
+    assert_eq!(out, "no: no rule allows it; the nearest is `look`\n- does not allow `get, list secrets`\n");
 }
 
 /// What the shell offers behind these words, the last of which is being typed.

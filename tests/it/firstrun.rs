@@ -200,8 +200,8 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
         ("--server-ca", "/nowhere", "No such file"),
         ("--server-ca", "/etc/hosts", "contains no certificate"),
         ("--requesters", "a\nb", "can't be the name of a group"),
-        ("--namespace", "kube-system", "nothing is given in `kube-system`"),
-        ("--role", "cluster-admin", "`cluster-admin` is never given"),
+        ("--namespace", "kube-system", "no access is granted in `kube-system`"),
+        ("--role", "cluster-admin", "`cluster-admin` is never granted"),
         ("--role", "system:node", "roles of the system itself are never granted"),
     ] {
         let host = Host::new();

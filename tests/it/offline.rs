@@ -85,7 +85,7 @@ fn the_cases_of_a_policy_are_a_line_each() {
         "test --policy policy.yaml",
         3,
         "FAILED policy.yaml:20: on-call looks at payments: expected ask by `payments`, saying `1 of payments-leads`; \
-         came deny, saying `no rule gives this; `payments` comes nearest, but gives at most 9m, not 10m`\n\
+         came deny, saying `no rule allows this; the nearest is `payments`, but it allows at most 9m, not 10m`\n\
          ok     policy.yaml:27: the freeze holds\ncases: 2, ok: 1, failed: 1\n",
     );
     let results = json(&broken, "test --policy policy.yaml -o json");
@@ -116,14 +116,14 @@ fn a_request_is_explained_with_every_rule_that_came_near() {
         "explain --policy policy.yaml --as alice --group payments-oncall --cluster prod --cluster-wide --role view --for 5m --reason because",
         3,
         "alice (payments-oncall) requests role view in all of cluster prod, for 5m\ndeny\n\
-         why          no rule gives this; `payments` comes nearest, but is not for the whole cluster (only `payments`, `team-*`), wants a reason like `^INC-[0-9]+`\n\
-         near         `payments` is not for the whole cluster (only `payments`, `team-*`), wants a reason like `^INC-[0-9]+`\n\
+         why          no rule allows this; the nearest is `payments`, but it is not for the whole cluster (only `payments`, `team-*`), and it requires a reason like `^INC-[0-9]+`\n\
+         near         `payments` is not for the whole cluster (only `payments`, `team-*`), requires a reason like `^INC-[0-9]+`\n\
          near         `look` is only for security\n",
     );
     let guarded = "explain --policy policy.yaml --as carol --group payments-oncall --group contractors --cluster prod -n team-prod --role view --for 5m --reason INC-1 -o json";
     let answer = json(&here, guarded);
     assert_eq!((&answer["outcome"], &answer["by"]), (&"deny".into(), &"freeze".into()));
-    assert_eq!(answer["near"][0]["missing"][0], "fits, but no rule can lift what refuses");
+    assert_eq!(answer["near"][0]["missing"][0], "matches, but no rule can override what denies it");
     std::fs::write(here.join("guardrails.yaml"), "maxDuration: 24h\nnever: {namespaces: [\"team-*\"]}\n").unwrap();
     let beside = json(&here, &guarded.replace(" --group contractors", ""));
     assert_eq!(beside["by"], "never.namespaces", "the guardrails beside the policy hold");

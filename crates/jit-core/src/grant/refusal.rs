@@ -40,7 +40,7 @@ codes! {
     RecentlyDenied: "recently-denied";
     /// A drain is in force.
     Draining: "draining";
-    /// Nobody may approve their own request.
+    /// Nobody approves their own request.
     SelfApproval: "self-approval";
     /// The login of the caller cannot be determined, so it may be the requester's.
     LoginUnknown: "login-unknown";
@@ -70,7 +70,7 @@ codes! {
     UserBound: "user-bound";
     /// The role changed since it was approved.
     RoleDrift: "role-drift";
-    /// The cluster is not configured.
+    /// The configuration names no such cluster.
     UnknownCluster: "unknown-cluster";
     /// No person has this name, and none ever made a request under it.
     UnknownPerson: "unknown-person";

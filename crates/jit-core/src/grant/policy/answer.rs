@@ -1,8 +1,8 @@
-//! A decision away from any cluster: what the policy says to a question, and which rules came near.
+//! Decisions without a cluster: what the policy answers to a question, and which rules are near.
 //!
-//! As the daemon decides, in its order. What only the cluster knows is told by whoever asks; what nobody told is
-//! taken for a no where it is labels, and is not judged where it is the risk of a role, which only ever makes
-//! the answer stricter. `jitd policy explain` and the policy's own tests call it.
+//! The steps and their order are those of the daemon. The caller supplies what only the cluster knows. Unknown labels
+//! count as not matching. The risk of an unknown role is not assessed; it could only make the answer stricter. `jitd
+//! policy explain` and the policy's own tests call it.
 
 use std::fmt;
 
@@ -18,56 +18,56 @@ use crate::grant::scope;
 use crate::rbac::risk;
 use crate::rbac::role::{ResolvedRole, Rule};
 
-/// Somebody asks for something.
+/// A request to decide about.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// Who.
+    /// The requester.
     pub person: &'a Person,
-    /// For what.
+    /// The request.
     pub ask: &'a AccessRequest,
-    /// When.
+    /// The time.
     pub now: Timestamp,
-    /// The labels of namespaces; one that is not here is unknown.
+    /// The labels of namespaces; those of any other namespace are unknown.
     pub labels: &'a Labels,
-    /// The rules of the asked role; exact rules are their own.
+    /// The rules of the requested role; not needed for exact rules.
     pub rules: Option<&'a [Rule]>,
 }
 
-/// What the policy says, and why.
+/// The policy's answer, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[must_use]
 pub struct Answer {
-    /// What comes out.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The rule that gives it, or the denial, guardrail or limit that refuses it; none when no rule fits.
+    /// The rule that allows it, or the denial, guardrail or limit that refuses it; `None` if no rule matches.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
-    /// One sentence: who has to agree, or why not.
+    /// One sentence: who has to approve, or why it is refused.
     pub says: String,
-    /// On which terms; none when it is refused.
+    /// The terms; `None` if it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms: Option<Terms>,
-    /// Whether the risk was judged, for which the rules of the role have to be known.
+    /// Whether the risk was assessed; that requires the rules of the role.
     pub risk_judged: bool,
-    /// The other rules that came near, in the order of the file.
+    /// The other rules that are near, in the order of the file.
     pub near: Vec<Near>,
 }
 
-/// What comes out of a question, and has to come out of a case.
+/// The outcome of a question, and the expected one of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
-    /// People are asked.
+    /// The request needs approval.
     Ask,
-    /// Nobody is asked, it is given.
+    /// The request is pre-approved.
     PreApproved,
-    /// It is refused.
+    /// The request is refused.
     Deny,
 }
 
 impl fmt::Display for Outcome {
-    /// As in the file.
+    /// The name in the file.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ask => "ask",
@@ -77,17 +77,17 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A rule that did not decide, and what kept it from that.
+/// A rule that did not decide, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Near {
     /// Its name.
     pub rule: String,
-    /// A sentence each.
+    /// Why it did not decide, one sentence each.
     pub missing: Vec<String>,
 }
 
 impl Answer {
-    /// The answer in sentences, each after the word that it is about.
+    /// The answer as pairs of a key word and a sentence.
     #[must_use]
     pub fn sentences(&self) -> Vec<(&'static str, String)> {
         self.terms.as_ref().map_or_else(|| vec![("why", self.says.clone())], Terms::sentences)
@@ -95,7 +95,7 @@ impl Answer {
 }
 
 impl Policy {
-    /// What the policy says to this question.
+    /// The policy's answer to a question.
     pub fn answer(&self, question: &Question<'_>) -> Answer {
         let rules = match &question.ask.access {
             Access::Rules(rules) => Some(rules.as_slice()),
@@ -129,7 +129,7 @@ impl Policy {
             let role = ResolvedRole::new(String::new(), rules.to_vec());
             scope::leaves_the_guard(ask, &role).map_err(|refusal| (None, refusal))?;
         }
-        // No version: every right has its most dangerous meaning.
+        // Without a version, every right counts with its most dangerous meaning.
         let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, &risk::Surroundings::ordinary(None)));
         let known = Known {
             now,
@@ -141,7 +141,7 @@ impl Policy {
         judge(self, person, ask, known).map_err(denied)
     }
 
-    /// The rules for this person, and those that miss nothing but the person.
+    /// The rules for this person, and those that would match for other people.
     fn near(&self, question: &Question<'_>, decided: Option<&str>) -> Vec<Near> {
         let Question { person, ask, now, labels, .. } = *question;
         let mut near = Vec::new();
@@ -151,8 +151,8 @@ impl Policy {
             rule.miss(ask, Labelled::Asked(labels), now, Words::Complete, tell);
             match (rule.is_for(person), missing.is_empty(), decided) {
                 (true, false, _) => {}
-                (true, true, Some(first)) => missing.push(format!("fits too, but `{first}` stands before it")),
-                (true, true, None) => missing.push("fits, but no rule can lift what refuses".to_owned()),
+                (true, true, Some(first)) => missing.push(format!("matches too, but `{first}` comes first")),
+                (true, true, None) => missing.push("matches, but no rule can override what denies it".to_owned()),
                 (false, true, _) => missing.push(format!("is only for {}", rule.who.join(", "))),
                 (false, false, _) => continue,
             }

@@ -1,6 +1,6 @@
-//! The cases under `tests:` in `policy.yaml`: a question each, and the answer that it has to get.
+//! The cases under `tests:` in `policy.yaml`: questions with their expected answers.
 //!
-//! `jitd policy test` and `jitd check` ask them. A case knows its own labels and rules and no cluster.
+//! `jitd policy test` and `jitd check` run them. A case contains its own labels and rules and needs no cluster.
 
 use std::fmt;
 
@@ -16,52 +16,52 @@ use crate::rbac::role::Rule;
 /// One case.
 #[derive(Clone, Debug)]
 pub struct Case {
-    /// What it shows.
+    /// The case's name: what it shows.
     pub name: String,
     /// The line of the file in which it begins.
     pub line: usize,
-    /// Who asks.
+    /// The requester.
     pub person: Person,
-    /// For what.
+    /// The request.
     pub ask: AccessRequest,
-    /// When; it is there where the start depends on it, and nothing else does.
+    /// The time; only needed if the request has a start.
     pub now: Option<Timestamp>,
-    /// The labels of namespaces; one that is not here is unknown.
+    /// The labels of namespaces; those of any other namespace are unknown.
     pub labels: Labels,
-    /// The rules of the asked role, for its risk.
+    /// The rules of the requested role, for its risk.
     pub role_rules: Option<Vec<Rule>>,
-    /// What has to come out.
+    /// The expected outcome.
     pub outcome: Outcome,
-    /// What has to decide: a rule, a denial or a guardrail.
+    /// What is expected to decide: a rule, a denial or a guardrail.
     pub rule: Option<String>,
-    /// What its sentences have to contain, each text in one of them.
+    /// Expected texts, each of which one of the answer's sentences must contain.
     pub says: Vec<String>,
 }
 
-/// What a case expected and what came.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tested {
     /// The case's name.
     pub name: String,
     /// The line of the file in which it begins.
     pub line: usize,
-    /// Whether all that was expected came.
+    /// Whether the answer was as expected.
     pub passed: bool,
-    /// What the file says; a key that is not there is not compared.
+    /// The expected answer; absent keys are not compared.
     pub expected: Expected,
-    /// What came.
+    /// The actual answer.
     pub came: Expected,
 }
 
 /// An answer in the words of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Expected {
-    /// What comes out.
+    /// The outcome.
     pub outcome: Outcome,
     /// What decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// What is said.
+    /// The sentences of the answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<String>,
 }
@@ -81,7 +81,7 @@ impl fmt::Display for Expected {
 }
 
 impl Case {
-    /// Asks the policy.
+    /// Runs the case.
     #[must_use]
     pub fn test(&self, policy: &Policy) -> Tested {
         let question = Question {

@@ -179,14 +179,18 @@ impl Policy {
             });
             all.push((format!("denied by `{}`{}", deny.name, only.unwrap_or_default()), deny.why.clone(), overlap));
         }
-        let guardrail = |name: &str| format!("the guardrail `{name}`");
+        let guardrail = |name: &str| format!("guardrail `{name}`");
         if let Some(glob) = role.and_then(|role| self.guardrails.forbids_role(role)) {
-            all.push((guardrail("never.roles"), format!("`{glob}` is never given"), Overlap::All));
+            all.push((guardrail("never.roles"), format!("`{glob}` is never granted"), Overlap::All));
         }
         if let Place::In(pattern) = place {
             for glob in &self.guardrails.never_namespaces {
                 let overlap = pattern.overlap(&NamespacePattern::Glob(glob.clone()));
-                all.push((guardrail("never.namespaces"), "these namespaces are never given".to_owned(), overlap));
+                all.push((
+                    guardrail("never.namespaces"),
+                    "access to these namespaces is never granted".to_owned(),
+                    overlap,
+                ));
             }
         }
         if whole_cluster && rule.steps.is_empty() {

@@ -1,7 +1,7 @@
-//! What no rule can lift: a file of its own, with defaults that hold also when there is no file.
+//! Guardrails, which no rule can override: a separate file, with defaults that apply even without the file.
 //!
-//! Guardrails refuse or add steps, and nothing else: no request that the rules deny becomes possible by one.
-//! The decision in `mod.rs` calls this after a rule was found.
+//! Guardrails can only refuse a request or add steps to it: they never allow what the rules deny. The decision in
+//! `mod.rs` applies them after it has found a rule.
 
 use super::pattern::Glob;
 use super::step::Step;
@@ -30,21 +30,21 @@ pub(super) struct RiskStep {
 /// Which requests a [`RiskStep`] is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RiskClass {
-    /// This severity and worse.
+    /// Requests with a risk of at least this severity.
     Severity(Severity),
-    /// Any of these.
+    /// Requests with any of these risks.
     Ids(Vec<RiskId>),
 }
 
 impl Default for Guardrails {
-    /// What holds for every key that the file does not have:
-    /// - `maxDuration: 24h`, `maxTotal: 24h`: the longest window that there is, so a rule decides.
-    /// - `never.roles: [cluster-admin]`: it allows everything, also to remove this program's own guard.
-    /// - `never.namespaces: [kube-system, kube-public, kube-node-lease]`: who may write there may act as the
+    /// The value of every key that the file does not have:
+    /// - `maxDuration: 24h`, `maxTotal: 24h`: the longest possible window, so the rules decide.
+    /// - `never.roles: [cluster-admin]`: it allows everything, including the removal of this program's own guard.
+    /// - `never.namespaces: [kube-system, kube-public, kube-node-lease]`: whoever may write there can act as the
     ///   control plane.
-    /// - `maxRisk: critical`: what can't be classified is refused, for nobody could say what they agree to.
+    /// - `maxRisk: critical`: unclassified access is refused, because approvers could not know what they approve.
     /// - `clusterWide.approvers: 2`: one mistake or one stolen account does not open the whole cluster.
-    /// - `risks: []`: rules ask for the steps.
+    /// - `risks: []`: the rules define the steps.
     fn default() -> Self {
         let globs = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
         Self {
@@ -60,7 +60,7 @@ impl Default for Guardrails {
 }
 
 impl Guardrails {
-    /// The pattern that forbids this role. A name forbids it as a ClusterRole and as a Role.
+    /// The pattern that forbids this role. A name applies to both a ClusterRole and a Role.
     pub(super) fn forbids_role(&self, role: &RoleRef) -> Option<&Glob> {
         let written = role.to_string();
         self.never_roles.iter().find(|glob| glob.is_match(role.name().as_str()) || glob.is_match(&written))
@@ -71,7 +71,7 @@ impl Guardrails {
         self.never_namespaces.iter().find(|glob| glob.is_match(namespace.as_str()))
     }
 
-    /// The guardrail that refuses, and why. Without an assessment nothing is said about risk.
+    /// The guardrail that refuses the request, and why. Without an assessment, the risk is not checked.
     pub(super) fn refuses(
         &self,
         ask: &AccessRequest,
@@ -80,24 +80,27 @@ impl Guardrails {
         if let Access::Role(role) = &ask.access
             && let Some(glob) = self.forbids_role(role)
         {
-            return Some(("never.roles", format!("role `{role}` is never given (`{glob}`)")));
+            return Some(("never.roles", format!("role `{role}` is never granted (`{glob}`)")));
         }
         for namespace in ask.scope.namespaces() {
             if let Some(glob) = self.forbids_namespace(namespace) {
-                return Some(("never.namespaces", format!("nothing is given in namespace `{namespace}` (`{glob}`)")));
+                return Some((
+                    "never.namespaces",
+                    format!("no access is granted in namespace `{namespace}` (`{glob}`)"),
+                ));
             }
         }
         if ask.window > self.max_duration {
-            return Some(("maxDuration", format!("at most {} is given, not {}", self.max_duration, ask.window)));
+            return Some(("maxDuration", format!("the maximum is {}, not {}", self.max_duration, ask.window)));
         }
         let worst = assessment.and_then(Assessment::worst)?;
         (worst > self.max_risk).then(|| {
-            let sentence = format!("its risk is {}, and at most {} is given", worst.as_str(), self.max_risk.as_str());
+            let sentence = format!("its risk is {}, but the maximum is {}", worst.as_str(), self.max_risk.as_str());
             ("maxRisk", sentence)
         })
     }
 
-    /// Adds the steps that these risks, and the whole cluster, ask for, unless such a step is there already.
+    /// Adds the steps that the risks and the scope require, unless the request already has such a step.
     pub(super) fn tighten(&self, steps: &mut Vec<Step>, ask: &AccessRequest, assessment: Option<&Assessment>) {
         for RiskStep { of, step } in &self.risks {
             let applies = assessment.is_some_and(|assessment| of.is_about(assessment));
@@ -108,7 +111,7 @@ impl Guardrails {
         self.tighten_scope(steps, ask.scope.namespaces().is_empty());
     }
 
-    /// Adds the step that the whole cluster asks for, unless there are enough people already.
+    /// Adds the step that the whole cluster requires, unless the steps already need enough approvers.
     pub(super) fn tighten_scope(&self, steps: &mut Vec<Step>, whole_cluster: bool) {
         let people = steps.iter().fold(0_u32, |people, step| people.saturating_add(step.count));
         if whole_cluster && people < self.cluster_wide_approvers {
@@ -122,7 +125,7 @@ impl Guardrails {
                 groups,
                 count: self.cluster_wide_approvers.saturating_sub(people),
                 hours: None,
-                guardrail: Some(format!("the whole cluster takes {} people", self.cluster_wide_approvers)),
+                guardrail: Some(format!("cluster-wide access needs {} approvers", self.cluster_wide_approvers)),
             });
         }
     }
@@ -145,7 +148,7 @@ impl RiskClass {
     }
 }
 
-/// Whether whoever meets `there` meets `wanted` too.
+/// Whether approvals that satisfy `there` also satisfy `wanted`.
 fn is_as_strict(there: &Step, wanted: &Step) -> bool {
     there.groups.iter().all(|group| wanted.groups.contains(group))
         && there.count >= wanted.count

@@ -1,16 +1,16 @@
-//! A policy as it comes into force: with what tells the trail which bytes it was made of.
+//! A loaded policy, with the digests of its files for the trail.
 //!
-//! It reads no file. The configuration makes it, and the broker takes it up.
+//! It reads no file. The configuration creates it, and the broker uses it.
 
 use super::Policy;
 
-/// A policy, and which bytes it was read from.
+/// A policy with the digests of its files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The policy, with its guardrails.
     pub policy: Policy,
-    /// SHA-256 of the policy's file, hex.
+    /// SHA-256 of the policy file, hex.
     pub policy_sha256: String,
-    /// SHA-256 of the guardrails' file, hex; none without a file.
+    /// SHA-256 of the guardrails file, hex; `None` without a file.
     pub guardrails_sha256: Option<String>,
 }

@@ -1,12 +1,13 @@
-//! Who may ask for what, and who has to agree: one pure decision that says what made it.
+//! The policy: who may request what, and who has to approve it. A decision is a pure function and says what it is based
+//! on.
 //!
 //! ```text
-//!  denials ─► the first rule that fits ─► guardrails ─► limits ─► Ask(terms)
-//!     └────────────┴──────────────────────────┴───────────┴─────► Deny(denial)
+//!  denials ─► the first rule that matches ─► guardrails ─► limits ─► Ask(terms)
+//!     └─────────────┴─────────────────────────┴───────────┴─────► Deny(denial)
 //! ```
-//! Default deny. When no rule fits, the answer names the one that came nearest and what kept it from fitting.
-//! Nothing here reads a clock, a file or the network, so a decision of the past can be made again. By the same
-//! functions a policy is looked at before it is in force: `case.rs`, `answer.rs`, `offer.rs` and `diff.rs`.
+//! Access is denied by default. If no rule matches, the answer names the nearest rule and why it does not match.
+//! Nothing here reads a clock, a file or the network, so past decisions can be replayed. The same functions examine a
+//! policy before it is in force: `case.rs`, `answer.rs`, `offer.rs` and `diff.rs`.
 
 mod answer;
 mod case;
@@ -50,7 +51,7 @@ pub use self::step::{Day, Hours, Step, TimeOfDay, Yes, Zone, unmet};
 use self::pattern::Fit;
 use self::rule::{Deny, Distance, Labelled};
 
-/// The policy in force: what `policy.yaml` and `guardrails.yaml` mean.
+/// The policy in force, parsed from `policy.yaml` and `guardrails.yaml`.
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: Vec<Rule>,
@@ -60,7 +61,7 @@ pub struct Policy {
     guardrails: Guardrails,
 }
 
-/// Which of the two files.
+/// One of the two files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// `policy.yaml`
@@ -80,25 +81,25 @@ impl Source {
     }
 }
 
-/// Something in one of the files that can't be meant.
+/// A mistake in one of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which file.
+    /// The file.
     pub file: Source,
-    /// The line of the very word, from 1.
+    /// The line of the word, from 1.
     pub line: usize,
-    /// Its column in characters, from 1.
+    /// The column in characters, from 1.
     pub column: usize,
-    /// Where it is in the file's tree, such as `rules[2].maxDuration`; empty for the file as a whole.
+    /// The path in the file, such as `rules[2].maxDuration`; empty for the file as a whole.
     pub path: String,
     /// What is wrong.
     pub why: String,
-    /// What would be right.
+    /// How to correct it.
     pub hint: String,
 }
 
 impl Fault {
-    /// The fault with the file's real name, as editors and terminals follow it: `FILE:LINE:COLUMN: PATH: WHY`.
+    /// The mistake with the file's real name, in the form that editors recognize: `FILE:LINE:COLUMN: PATH: WHY`.
     #[must_use]
     pub fn at(&self, file: impl fmt::Display) -> String {
         let Self { line, column, path, why, .. } = self;
@@ -113,32 +114,32 @@ impl fmt::Display for Fault {
     }
 }
 
-/// What one rule reaches in a cluster, for the objects that an administrator applies.
+/// What one rule allows in a cluster, for the objects that an administrator applies.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach<'a> {
     /// The rule's name.
     pub rule: &'a str,
-    /// Roles that it gives.
+    /// The roles that it allows.
     pub roles: &'a [RoleRef],
-    /// The ceiling of exact rules.
+    /// The ceiling for exact rules.
     pub rules: &'a [role::Rule],
-    /// Whether a role may be cut down to some of its rules.
+    /// Whether an approver may narrow a role to some of its rules.
     pub narrow: bool,
     /// Its namespaces.
     pub namespaces: &'a [NamespacePattern],
-    /// Whether it also gives the whole cluster.
+    /// Whether it also allows the whole cluster.
     pub cluster_wide: bool,
     guardrails: &'a Guardrails,
 }
 
 impl Reach<'_> {
-    /// Whether a grant of the rule may own a role: one of exact rules, or a role that was cut down.
+    /// Whether a grant of the rule may own a role: one for exact rules, or a narrowed one.
     #[must_use]
     pub fn makes_roles(&self) -> bool {
         !self.namespaces.is_empty() && (!self.rules.is_empty() || self.narrow)
     }
 
-    /// Whether the rule is for this namespace and no guardrail is against it. Labels that are not known fit nothing.
+    /// Whether the rule is for this namespace and no guardrail forbids it. Unknown labels match nothing.
     #[must_use]
     pub fn is_for(&self, namespace: &Namespace, labels: &Labels) -> bool {
         let fits = |pattern: &NamespacePattern| pattern.fit(namespace, Some(labels)) == Fit::Yes;
@@ -147,18 +148,19 @@ impl Reach<'_> {
 }
 
 impl Policy {
-    /// What the two files mean. Without guardrails their defaults hold.
+    /// Parses the two files. Without guardrails, their defaults apply.
     ///
     /// # Errors
-    /// Every fault of both files, all at once, in the order of the files.
+    /// All mistakes in both files, in the order of the files.
     pub fn read(policy: &str, guardrails: Option<&str>) -> Result<Self, Vec<Fault>> {
         parse::read(policy, guardrails, None)
     }
 
-    /// The same for a daemon that serves these clusters only: a rule, a denial or a case for another one is a fault.
+    /// Like [`Policy::read`], for a daemon with these clusters: a rule, a denial or a case for any other cluster is a
+    /// mistake.
     ///
     /// # Errors
-    /// As [`Policy::read`].
+    /// The same as [`Policy::read`].
     pub fn read_for(
         policy: &str,
         guardrails: Option<&str>,
@@ -167,7 +169,7 @@ impl Policy {
         parse::read(policy, guardrails, Some(clusters))
     }
 
-    /// Every role that some rule gives in `cluster`, without repeats, in the order of the file.
+    /// Every role that some rule allows in `cluster`, without duplicates, in the order of the file.
     #[must_use]
     pub fn roles(&self, cluster: &ClusterName) -> Vec<RoleRef> {
         let mut roles: Vec<RoleRef> = Vec::new();
@@ -179,7 +181,7 @@ impl Policy {
         roles
     }
 
-    /// What each rule that is for `cluster` reaches there, in the order of the file.
+    /// What each rule for `cluster` allows there, in the order of the file.
     #[must_use]
     pub fn reach(&self, cluster: &ClusterName) -> Vec<Reach<'_>> {
         let there = self.rules.iter().filter(|rule| rule.clusters.contains(cluster));
@@ -208,7 +210,7 @@ impl Policy {
         &self.rules
     }
 
-    /// How much one person may ask for.
+    /// The limits for one person.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
@@ -226,72 +228,72 @@ impl Policy {
         self.rules.len()
     }
 
-    /// Whether it denies something to the people of a group.
+    /// Whether it has denials for groups.
     #[must_use]
     pub fn denies_groups(&self) -> bool {
         self.deny.iter().any(|deny| deny.who.is_some())
     }
 
-    /// Whether there is no rule, so that everything is denied.
+    /// Whether it has no rules, so that everything is denied.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
 }
 
-/// What a person has open, when the limits are held against it.
+/// What a person has open, for comparison with the limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Usage {
-    /// Requests that nobody answered yet.
+    /// Pending requests.
     pub pending: u32,
-    /// Grants that work.
+    /// Live grants.
     pub live: u32,
     /// Requests in the last hour.
     pub last_hour: u32,
-    /// Whether access of theirs without an answer was not looked at yet. Until it was, the glass can't be
-    /// broken again; asking people stays possible.
+    /// Whether a review of their break-glass access is owed. Until it is done they cannot use break-glass again, but
+    /// they can make requests.
     pub review_owed: bool,
-    /// Whether the same, or less, was denied to them as lately as the limits say. Until that is over nothing of it is given
-    /// without an answer.
+    /// Whether they were denied the same access, or less, as recently as the limits say. Until that time is over, it is
+    /// not granted without an approver's decision.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub denied: bool,
 }
 
-/// What is known at the moment of a decision, besides who asks for what.
+/// The inputs of a decision other than the requester and the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
-    /// The moment.
+    /// The time.
     pub now: Timestamp,
-    /// The labels of the asked namespaces; one that is not here is unknown.
+    /// The labels of the requested namespaces; those of any other namespace are unknown.
     pub labels: &'a Labels,
-    /// What the asked access lets its holder reach.
+    /// The risks of the requested access.
     pub assessment: &'a Assessment,
     /// What the requester has open.
     pub usage: Usage,
 }
 
-/// What the policy says to a request.
+/// The decision of the policy about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Decision {
-    /// It may be asked, on these terms.
+    /// The request may be made, on these terms.
     Ask(Terms),
-    /// It may not.
+    /// It is denied.
     Deny(Denial),
 }
 
-/// On which terms something may be asked; they stand in the trail.
+/// The terms of a request; the trail records them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Terms {
     /// The rule that decided.
     pub rule: String,
-    /// Who has to agree: the rule's steps and the guardrails'. None at all: nobody is asked.
+    /// Who has to approve: the steps of the rule and of the guardrails. If empty, the request is pre-approved.
     pub steps: Vec<Step>,
-    /// The longest access with extensions.
+    /// The longest access including extensions.
     pub max_total: Window,
-    /// How long an answer is waited for; absent: as long as the daemon's times say.
+    /// How long a request stays pending; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<Window>,
     /// How long an approval waits to be collected; absent: as long as the daemon's times say.
@@ -300,33 +302,32 @@ pub struct Terms {
     /// The longest life of one certificate; absent: as long as the daemon's times say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Window>,
-    /// Whether an approver may cut the role down.
+    /// Whether an approver may narrow the role.
     pub narrow: bool,
     /// What happens when the role changes.
     pub drift: Drift,
-    /// Where the access may be, where that depends on labels, which change.
+    /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelTerms>,
-    /// Access when nobody answers.
+    /// The terms of break-glass, if it is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlass>,
 }
 
 impl Terms {
-    /// The groups of all steps, without repeats: who may answer.
+    /// The groups of all steps, without duplicates: those who may answer.
     #[must_use]
     pub fn groups(&self) -> Vec<&str> {
         without_repeats(&self.steps)
     }
 
-    /// Who has to agree, for people.
+    /// Who has to approve, for people.
     #[must_use]
     pub fn describe(&self) -> String {
         offer::describe(&self.steps)
     }
 
-    /// The terms in sentences, each after the word that it is about: what `jitd policy explain` prints, and what a case can
-    /// expect.
+    /// The terms as pairs of a key word and a sentence: what `jitd policy explain` prints, and what a case can expect.
     #[must_use]
     pub fn sentences(&self) -> Vec<(&'static str, String)> {
         let limit = |limit: Option<Window>| limit.map_or("as config.yaml says".to_owned(), |limit| limit.to_string());
@@ -357,7 +358,7 @@ impl Terms {
         sentences
     }
 
-    /// Who may answer, and who would review broken glass: they see the grant.
+    /// The groups that may see the grant: those that may answer it, and those that review break-glass.
     #[must_use]
     pub fn watchers(&self) -> Vec<&str> {
         without_repeats(self.steps.iter().chain(self.break_glass.iter().flat_map(|glass| &glass.review.steps)))
@@ -374,14 +375,14 @@ fn without_repeats<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Vec<&'a str
     groups
 }
 
-/// Why the policy says no.
+/// Why the policy denies a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denial {
-    /// No rule fits.
+    /// No rule matches.
     NoRule {
-        /// The rule that came nearest, if one is about this person at all.
+        /// The nearest rule, if any rule is for this person at all.
         nearest: Option<String>,
-        /// What kept it from fitting, a sentence each.
+        /// Why it does not match, one sentence each.
         missing: Vec<String>,
     },
     /// A denial of the policy.
@@ -398,7 +399,7 @@ pub enum Denial {
         /// What it says.
         why: String,
     },
-    /// One person has, or asked for, too much at once.
+    /// The person has reached a limit.
     Limit {
         /// Its key in the file.
         name: &'static str,
@@ -408,7 +409,7 @@ pub enum Denial {
 }
 
 impl Denial {
-    /// The rule that came nearest, when no rule fits.
+    /// The nearest rule, if no rule matches.
     #[must_use]
     pub fn nearest(&self) -> Option<&str> {
         match self {
@@ -417,7 +418,7 @@ impl Denial {
         }
     }
 
-    /// What refuses, by its name in the files; none when no rule fits.
+    /// The name of the denial, guardrail or limit in the files; `None` if no rule matches.
     #[must_use]
     pub fn by(&self) -> Option<&str> {
         match self {
@@ -435,27 +436,27 @@ impl Denial {
                 .hint("`jit-login whoami` shows your groups; ask your platform team for a rule"),
             Self::NoRule { nearest: Some(rule), missing } => Refusal::new(
                 Code::PolicyDenied,
-                format!("no rule gives this; `{rule}` comes nearest, but {}", missing.join(", ")),
+                format!("no rule allows this; the nearest is `{rule}`, but it {}", missing.join(", and it ")),
             )
-            .hint("nothing was asked of anyone; change the request, or ask your platform team for a rule"),
+            .hint("no request was made; change it, or ask your platform team for a rule"),
             Self::Named { name, why } => Refusal::new(Code::PolicyDenied, format!("denied by `{name}`: {why}"))
-                .hint("nothing was asked of anyone; your platform team can say more"),
+                .hint("no request was made; your platform team can say more"),
             Self::Guardrail { name, why } => {
-                Refusal::new(Code::Guardrail, format!("the guardrail `{name}` holds: {why}"))
-                    .hint("no rule can lift a guardrail; ask for less, or talk to your platform team")
+                Refusal::new(Code::Guardrail, format!("guardrail `{name}` forbids it: {why}"))
+                    .hint("no rule can override a guardrail; request less, or talk to your platform team")
             }
-            Self::Limit { name, why } => Refusal::new(Code::Limit, format!("the limit `{name}` is reached: {why}"))
+            Self::Limit { name, why } => Refusal::new(Code::Limit, format!("limit `{name}` reached: {why}"))
                 .hint("`jit-login ls` shows what you have open; end or withdraw something, or wait"),
         }
     }
 }
 
-/// Decides whether `requester` may ask for this, and on which terms. Depends on nothing but its arguments.
+/// Decides whether `requester` may make this request, and on which terms. Depends only on its arguments.
 pub fn decide(policy: &Policy, requester: &Person, ask: &AccessRequest, circumstances: &Circumstances<'_>) -> Decision {
     decide_draft(policy, requester, ask, Words::Complete, circumstances).0
 }
 
-/// The same about a request whose words may not be complete, and what has to be told still by the rule that decides.
+/// Like [`decide`], for a draft of a request. Also returns the fields that the deciding rule still requires.
 pub fn decide_draft(
     policy: &Policy,
     requester: &Person,
@@ -475,8 +476,8 @@ pub fn decide_draft(
     }
 }
 
-/// The same question before the cluster was asked anything: denies what no answer of the cluster could make
-/// allowed. Labels and risk are taken as "could fit".
+/// Decides before the cluster is asked: denies what no answer of the cluster could make allowed. Labels and risk count
+/// as matching.
 ///
 /// # Errors
 /// The denial.
@@ -490,7 +491,7 @@ pub fn could_be_asked(
     draft_could_be_asked(policy, requester, ask, Words::Complete, now, usage)
 }
 
-/// The same about a request whose words may not be complete.
+/// Like [`could_be_asked`], for a draft of a request.
 ///
 /// # Errors
 /// The denial.
@@ -506,7 +507,7 @@ pub fn draft_could_be_asked(
     judge(policy, requester, ask, known).map(drop)
 }
 
-/// What a decision is made on.
+/// The inputs of a decision.
 #[derive(Clone, Copy)]
 struct Known<'a> {
     now: Timestamp,
@@ -526,13 +527,13 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         return Err(Denial::Guardrail { name, why });
     }
     if rule.steps.is_empty() && ask.scope.namespaces().is_empty() {
-        let why = format!("the rule `{}` is pre-approved, and the whole cluster never is", rule.name);
+        let why = format!("rule `{}` is pre-approved, but cluster-wide access always needs approval", rule.name);
         return Err(Denial::Guardrail { name: "clusterWide", why });
     }
     let mut steps = rule.steps.clone();
     guardrails.tighten(&mut steps, ask, known.assessment);
     if steps.is_empty() && known.usage.denied {
-        let why = "the same was denied to you a short while ago, and here nobody would be asked".to_owned();
+        let why = "you were recently denied the same access, and this rule needs no approval".to_owned();
         return Err(Denial::Limit { name: "afterDenial", why });
     }
     let is_closed = known.usage.review_owed || known.usage.denied;
@@ -588,13 +589,13 @@ fn first_that_fits<'a>(
 impl Limits {
     fn hold(&self, usage: Usage) -> Result<(), Denial> {
         let limits = [
-            ("pending", self.pending, usage.pending, "requests wait for an answer"),
-            ("live", self.live, usage.live, "grants work"),
-            ("perHour", self.per_hour, usage.last_hour, "requests in the last hour"),
+            ("pending", self.pending, usage.pending, "you already have {} pending requests"),
+            ("live", self.live, usage.live, "you already have {} live grants"),
+            ("perHour", self.per_hour, usage.last_hour, "you already made {} requests in the last hour"),
         ];
         let reached = limits.into_iter().find_map(|(name, limit, used, what)| {
             let limit = limit.filter(|limit| used >= *limit)?;
-            Some(Denial::Limit { name, why: format!("{used} of your {what}, and {limit} are let") })
+            Some(Denial::Limit { name, why: format!("{} (limit: {limit})", what.replace("{}", &used.to_string())) })
         });
         reached.map_or(Ok(()), Err)
     }

@@ -1,8 +1,8 @@
-//! What the rules offer to a group in one place: who may ask, on which terms, and what closes it. `who-can` lists
-//! it, `diff` compares it.
+//! Offers: what the rules allow a group to request in one place, on which terms, and what excludes it. `who-can` lists
+//! offers, `diff` compares them.
 //!
-//! What a request says in words (reason, fields, start) is a term here and never a reason to leave a rule out. The
-//! risk of a role is not known here, so the steps that guardrails ask for by risk are not among the terms.
+//! Requirements on the reason, the fields and the start are terms here, and never exclude a rule. The risk of a role is
+//! unknown here, so the terms lack the steps that guardrails add because of risk.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,41 +20,41 @@ use crate::grant::scope;
 pub struct Offer {
     /// The rule.
     pub rule: String,
-    /// Its terms, in words, by the names that the keys have in the file.
+    /// Its terms in words, by the names of the keys in the file.
     pub terms: BTreeMap<&'static str, String>,
     #[serde(skip)]
     longest: Window,
 }
 
 impl PartialEq for Offer {
-    /// On the same terms; a rule may have another name.
+    /// Offers are equal if their terms are; the names of their rules may differ.
     fn eq(&self, other: &Self) -> bool {
         self.terms == other.terms
     }
 }
 
-/// Somebody whom some rule lets ask.
+/// A group that may request the access by some rule.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Holder {
-    /// Where.
+    /// The cluster.
     pub cluster: ClusterName,
-    /// Who.
+    /// The group.
     pub group: String,
-    /// By which rule, on which terms.
+    /// The rule and its terms.
     #[serde(flatten)]
     pub offer: Offer,
-    /// Whether it depends on labels of a namespace that nobody told.
+    /// Whether it depends on unknown labels of a namespace.
     pub if_labels: bool,
-    /// What closes it all the same.
+    /// What excludes it all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
-    /// Denials that close it for those who are also in other groups.
+    /// Denials that exclude those who are also in other groups.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
 }
 
-/// The shortest request for this access in this place, of somebody in these groups. Its words are not looked at.
+/// The shortest request for this access in this place by somebody in these groups. Its reason and fields are ignored.
 pub(super) fn request(
     groups: &BTreeSet<String>,
     cluster: &ClusterName,
@@ -75,7 +75,7 @@ pub(super) fn request(
 }
 
 impl Policy {
-    /// Who may ask for a role in a place, in the order of the rules; without a cluster, in all of them.
+    /// Who may request a role in a place, in the order of the rules; without `cluster`, in all clusters.
     #[must_use]
     pub fn who_can(
         &self,
@@ -109,8 +109,8 @@ impl Policy {
         holders
     }
 
-    /// What these people are offered, in the order in which the rules are tried; what no request could reach is
-    /// left out. Nothing when a denial or a guardrail closes it.
+    /// What a person is offered, in the order in which the rules are tried, without offers that no request could use.
+    /// Empty if a denial or a guardrail excludes the access.
     pub(super) fn offers(&self, person: &Person, ask: &AccessRequest, labels: &Labels) -> Vec<Offer> {
         let mut offers: Vec<Offer> = Vec::new();
         let labelled = Labelled::Asked(labels);
@@ -133,7 +133,7 @@ impl Policy {
             return Some(format!("denied by `{}`{unknown}: {}", deny.name, deny.why));
         }
         if let Some((name, why)) = self.guardrails.refuses(ask, None) {
-            return Some(format!("the guardrail `{name}`: {why}"));
+            return Some(format!("guardrail `{name}`: {why}"));
         }
         scope::access_fits_scope(ask).err().map(|refusal| refusal.why)
     }
@@ -186,7 +186,7 @@ impl Policy {
     }
 }
 
-/// Whether some labels of the namespaces whose labels nobody told would make the rule fit.
+/// Whether the rule would match with some labels of the namespaces whose labels are unknown.
 fn could_give(rule: &Rule, ask: &AccessRequest, labels: &Labels) -> bool {
     let each = |namespace: &Namespace| AccessRequest { scope: namespace.clone().into(), ..ask.clone() };
     let namespaces = ask.scope.namespaces();
@@ -195,7 +195,7 @@ fn could_give(rule: &Rule, ask: &AccessRequest, labels: &Labels) -> bool {
 }
 
 impl Offer {
-    /// Whether whatever `later` could give is given by this one, which is tried before it.
+    /// Whether this offer, which is tried first, covers every request that `later` could match.
     fn takes_all_of(&self, later: &Self) -> bool {
         let same = |key: &str| self.terms.get(key) == later.terms.get(key);
         self.longest >= later.longest
@@ -218,14 +218,14 @@ fn describe_field(field: &Field) -> String {
     format!("{} ({kind}{pattern}{})", field.name, if field.required { ", required" } else { "" })
 }
 
-/// The words of steps, for people.
+/// The steps in words, for people.
 pub(super) fn describe(steps: &[Step]) -> String {
     let step = |step: &Step| match &step.guardrail {
         Some(why) => format!("{step} (guardrail: {why})"),
         None => step.to_string(),
     };
     match steps {
-        [] => "nobody is asked".to_owned(),
+        [] => "no approval needed".to_owned(),
         steps => steps.iter().map(step).collect::<Vec<_>>().join(", and "),
     }
 }

@@ -203,7 +203,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             faults.tell(
                 item.place,
                 &path,
-                format!("`{role}` is never given, say the guardrails (never.roles `{glob}`)"),
+                format!("`{role}` is never granted (guardrail never.roles `{glob}`)"),
                 "leave it out",
             );
         }
@@ -216,7 +216,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             faults.tell(
                 item.place,
                 &path,
-                format!("nothing is given in `{name}`, say the guardrails (never.namespaces `{glob}`)"),
+                format!("no access is granted in `{name}` (guardrail never.namespaces `{glob}`)"),
                 "leave it out",
             );
         }

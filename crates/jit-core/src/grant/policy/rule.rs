@@ -1,7 +1,7 @@
-//! One rule and one denial of the policy: whether they are about a request, and if not, what is missing.
+//! Rules and denials of the policy: whether they match a request, and if not, why.
 //!
-//! A sentence is made only when somebody will read it: a policy may have a thousand rules, and one of them is
-//! told. Unknown labels are never taken for a yes by a rule, nor for a no by a denial. `mod.rs` calls this.
+//! Sentences are formatted only if somebody will read them, because a policy may have a thousand rules and only one is
+//! reported. Unknown labels never make a rule match, and never keep a denial from matching. `mod.rs` calls this.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::grant::request::{
 };
 use crate::rbac::{covers, role};
 
-/// A rule: who may ask for what, and who has to agree.
+/// A rule: who may request what, and who has to approve it.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "the keys of the file, told in `keys.rs`")]
 pub struct Rule {
@@ -33,7 +33,7 @@ pub struct Rule {
     pub max_total: Window,
     pub reason: Option<ReasonRule>,
     pub fields: Vec<Field>,
-    /// Empty is pre-approved.
+    /// If empty, requests are pre-approved.
     pub steps: Vec<Step>,
     pub pending: Option<Window>,
     pub collect: Option<Window>,
@@ -43,33 +43,33 @@ pub struct Rule {
     pub break_glass: Option<BreakGlass>,
 }
 
-/// What a reason has to look like.
+/// The requirements on a reason.
 #[derive(Clone, Debug)]
 pub struct ReasonRule {
-    /// A regular expression that it matches.
+    /// A regular expression that it must match.
     pub pattern: Option<Regex>,
-    /// The least number of characters.
+    /// The minimum number of characters.
     pub min_length: usize,
-    /// What the person who asks is asked.
+    /// The prompt for the requester.
     pub prompt: Option<String>,
 }
 
-/// A field that has to, or may, be told when asking.
+/// An additional field of a request, required or optional.
 #[derive(Clone, Debug)]
 pub struct Field {
-    /// Its name.
+    /// The name.
     pub name: FieldName,
-    /// What its value is.
+    /// The type of the value.
     pub kind: FieldType,
-    /// A regular expression that the value matches.
+    /// A regular expression that the value must match.
     pub pattern: Option<Regex>,
-    /// Whether it has to be told.
+    /// Whether it is required.
     pub required: bool,
-    /// What the person who asks is asked.
+    /// The prompt for the requester.
     pub prompt: Option<String>,
 }
 
-/// What the value of a [`Field`] is.
+/// The type of the value of a [`Field`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldType {
     /// Any text.
@@ -88,47 +88,48 @@ pub enum FieldType {
 pub enum Drift {
     /// The grant ends.
     Revoke,
-    /// It goes on, and the approvers are told.
+    /// The grant continues, and the change is recorded.
     Warn,
 }
 
-/// Access when nobody answers, looked at afterwards.
+/// The terms of break-glass: access when nobody answers, reviewed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BreakGlass {
-    /// How long an answer is waited for first; absent is not at all.
+    /// How long the requester must wait for an answer first; absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Window>,
-    /// The longest access of this kind.
+    /// The longest break-glass access.
     pub max_duration: Window,
-    /// Who looks at it afterwards.
+    /// The review afterwards.
     pub review: Review,
 }
 
-/// Who looks at an access afterwards, and how soon.
+/// Who has to review break-glass, and how soon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Review {
-    /// Steps that all have to hold, as for an approval.
+    /// Steps that all have to be satisfied, as for an approval.
     pub steps: Vec<Step>,
-    /// How soon after break-glass was used.
+    /// How soon after the use of break-glass.
     pub within: ReviewTime,
 }
 
-/// What made a rule fit and no denial, where labels of namespaces did. Labels change under a grant; what is live keeps its
-/// terms, so they are held against these and not against a later policy.
+/// The namespace patterns by which a rule matched, and by which no denial did, if they depend on labels. Labels may
+/// change during a grant. A live grant keeps its terms, so its labels are compared with these and not with a later
+/// policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LabelTerms {
-    /// The rule's namespaces: each of the grant's is like one of them.
+    /// The rule's namespaces: each of the grant's must match one of them.
     pub namespaces: Vec<NamespacePattern>,
-    /// Those of denials that are about the request: none of the grant's is like one of them.
+    /// The namespaces of denials that are about the request: none of the grant's may match one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub denied: Vec<NamespacePattern>,
 }
 
 impl LabelTerms {
-    /// None where no labels are selected.
+    /// `None` if no labels are selected.
     pub(super) fn of<'a>(rule: &Rule, denials: impl Iterator<Item = &'a Deny>) -> Option<Self> {
         let is_by_labels = |pattern: &&NamespacePattern| matches!(pattern, NamespacePattern::Labels(_));
         let denied: Vec<NamespacePattern> =
@@ -137,7 +138,7 @@ impl LabelTerms {
         by_labels.then(|| Self { namespaces: rule.namespaces.clone(), denied })
     }
 
-    /// Whether a namespace with these labels is still one that was meant.
+    /// Whether a namespace with these labels still matches.
     #[must_use]
     pub fn hold(&self, namespace: &Namespace, labels: &BTreeMap<String, String>) -> bool {
         let known = Labels::from([(namespace.clone(), labels.clone())]);
@@ -146,16 +147,16 @@ impl LabelTerms {
     }
 }
 
-/// How much one person may ask for; absent is any number.
+/// The limits for one person; absent: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests that nobody answered yet.
+    /// Pending requests.
     pub pending: Option<u32>,
-    /// Grants that work.
+    /// Live grants.
     pub live: Option<u32>,
     /// Requests in the last hour.
     pub per_hour: Option<u32>,
-    /// How long after a denial nothing of it is given without an answer; absent is not at all.
+    /// How long after a denial the same access is not granted without an approver's decision; absent: not at all.
     pub after_denial: Option<Window>,
 }
 
@@ -165,7 +166,7 @@ impl Default for Limits {
     }
 }
 
-/// A named denial; an absent selector is any.
+/// A named denial; an absent selector matches everything.
 #[derive(Clone, Debug)]
 pub(super) struct Deny {
     pub(super) name: String,
@@ -177,26 +178,26 @@ pub(super) struct Deny {
     pub(super) why: String,
 }
 
-/// How much of what a request says in words is there: its reason and its fields.
+/// How complete the reason and the fields of a request are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// All of it.
+    /// Complete.
     Complete,
-    /// Fields may follow, and the reason where it is not told yet. What is not told is no reason to refuse.
+    /// Fields may follow, and the reason if it is not given yet. What is missing is no reason to refuse.
     Draft {
-        /// Whether the reason is told.
+        /// Whether the reason is given.
         reason: bool,
     },
 }
 
-/// Which part of a request a rule does not fit, the one that sets them apart most first.
+/// The part of a request that a rule does not match, the most significant one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     /// The cluster.
     Cluster,
     /// The namespaces, or the whole cluster.
     Scope,
-    /// A role where the rule gives exact rules only, or the other way round.
+    /// A role where the rule allows only exact rules, or the reverse.
     Form,
     /// The role, or some of the exact rules.
     Access,
@@ -204,8 +205,8 @@ pub(super) enum Part {
     Words,
 }
 
-/// How far a rule is from a request: how often it misses each [`Part`], compared in their order. A rule for the right place
-/// is nearer than one for another place, however short the asked window.
+/// How far a rule is from a request: the number of mismatches in each [`Part`], compared in order. A rule for the right
+/// place is nearer than one for another place, whatever the requested duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Distance([u32; 5]);
 
@@ -218,14 +219,14 @@ impl Distance {
     }
 }
 
-/// Something that a request has to say, or may.
+/// A required or optional field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
-    /// The field; none for the reason.
+    /// The field; `None` for the reason.
     pub field: Option<FieldName>,
-    /// Whether it has to.
+    /// Whether it is required.
     pub required: bool,
-    /// What it has to be like, for people.
+    /// The requirements on it, for people.
     pub says: String,
 }
 
@@ -267,12 +268,12 @@ fn prompted(says: String, prompt: Option<&str>) -> String {
     prompt.map(|prompt| format!("{says}: {prompt}")).unwrap_or(says)
 }
 
-/// What is known about the cluster when it is decided.
+/// What is known about the labels of namespaces at a decision.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Labelled<'a> {
-    /// Nothing was asked yet: what depends on labels could fit.
+    /// The cluster was not asked yet: label selectors could match.
     NotAsked,
-    /// This is known; a namespace that is not in it is unknown.
+    /// These labels are known; those of any other namespace are unknown.
     Asked(&'a Labels),
 }
 
@@ -291,8 +292,8 @@ impl Rule {
         requester.is_in_any(&self.who)
     }
 
-    /// Tells what keeps this rule from fitting, a sentence each; the place first, for that is what people get
-    /// wrong. Silence means that it fits.
+    /// Reports why this rule does not match, one sentence each; the place first, because that is what people get wrong
+    /// most often. If nothing is reported, the rule matches.
     pub(super) fn miss(
         &self,
         ask: &AccessRequest,
@@ -305,12 +306,12 @@ impl Rule {
         self.miss_words(ask, now, words, &mut |sentence| tell(Part::Words, sentence));
     }
 
-    /// Everything that a request by this rule has to say, or may: the reason first.
+    /// All required and optional fields of a request by this rule; the reason comes first.
     pub(super) fn needs(&self) -> Vec<Need> {
         [Need::of_reason(self.reason.as_ref())].into_iter().chain(self.fields.iter().map(Need::of_field)).collect()
     }
 
-    /// What has to be told still so that `ask` is complete.
+    /// The required fields that `ask` still lacks.
     pub(super) fn still_needs(&self, ask: &AccessRequest, words: Words) -> Vec<Need> {
         let is_told = |need: &Need| match &need.field {
             Some(field) => ask.fields.contains_key(field),
@@ -319,7 +320,8 @@ impl Rule {
         self.needs().into_iter().filter(|need| need.required && !is_told(need)).collect()
     }
 
-    /// Whether the rule gives this access in this place, to whomever, for however long and whatever is told.
+    /// Whether the rule allows this access in this place, regardless of the person, the duration, the reason and the
+    /// fields.
     pub(super) fn gives(&self, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let mut gives = true;
         self.miss_place(ask, labelled, &mut |_, _| gives = false);
@@ -348,7 +350,7 @@ impl Rule {
                 tell(
                     Part::Scope,
                     format_args!(
-                        "is not for namespace `{namespace}`, whose labels are not known (only {})",
+                        "is not for namespace `{namespace}`, whose labels are unknown (only {})",
                         Listed(&self.namespaces)
                     ),
                 );
@@ -364,17 +366,17 @@ impl Rule {
         match &ask.access {
             Access::Role(role) if self.roles.contains(role) => {}
             Access::Role(role) if self.roles.is_empty() => {
-                tell(Part::Form, format_args!("does not give role `{role}` (only exact rules)"));
+                tell(Part::Form, format_args!("does not allow role `{role}` (only exact rules)"));
             }
             Access::Role(role) => {
-                tell(Part::Access, format_args!("does not give role `{role}` (only {})", Listed(&self.roles)))
+                tell(Part::Access, format_args!("does not allow role `{role}` (only {})", Listed(&self.roles)))
             }
             Access::Rules(_) if self.rules.is_empty() => {
-                tell(Part::Form, format_args!("gives no exact rules (only the roles {})", Listed(&self.roles)));
+                tell(Part::Form, format_args!("allows no exact rules (only the roles {})", Listed(&self.roles)));
             }
             Access::Rules(asked) => {
                 for rule in asked.as_slice().iter().filter(|rule| !covers(&self.rules, rule)) {
-                    tell(Part::Access, format_args!("does not give `{}`", rule));
+                    tell(Part::Access, format_args!("does not allow `{}`", rule));
                 }
             }
         }
@@ -382,11 +384,11 @@ impl Rule {
 
     fn miss_words(&self, ask: &AccessRequest, now: Timestamp, words: Words, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         if ask.window > self.max_duration {
-            tell(format_args!("gives at most {}, not {}", self.max_duration, ask.window));
+            tell(format_args!("allows at most {}, not {}", self.max_duration, ask.window));
         }
         if let Some(start) = ask.start.filter(|start| *start > now) {
             match self.start_within {
-                None => tell(format_args!("grants access at once only, not from {}", whole(start))),
+                None => tell(format_args!("allows only access that starts at once, not at {}", whole(start))),
                 Some(within) if start.duration_since(now) > within.duration() => {
                     tell(format_args!("allows a start at most {within} ahead, not at {}", whole(start)));
                 }
@@ -400,7 +402,7 @@ impl Rule {
             field.miss(ask.fields.get(&field.name), words, tell);
         }
         for name in ask.fields.keys().filter(|name| !self.fields.iter().any(|field| field.name == **name)) {
-            tell(format_args!("knows no field `{name}`"));
+            tell(format_args!("has no field `{name}`"));
         }
     }
 }
@@ -410,9 +412,13 @@ impl ReasonRule {
         let length = reason.trim().chars().count();
         let prompt = || self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
         if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(reason)) {
-            tell(format_args!("wants a reason like `{pattern}`{}", prompt()));
+            tell(format_args!("requires a reason like `{pattern}`{}", prompt()));
         } else if length < self.min_length {
-            tell(format_args!("wants a reason of at least {} characters, not {length}{}", self.min_length, prompt()));
+            tell(format_args!(
+                "requires a reason of at least {} characters, not {length}{}",
+                self.min_length,
+                prompt()
+            ));
         }
     }
 }
@@ -423,28 +429,28 @@ impl Field {
         let Some(value) = value else {
             if self.required && words == Words::Complete {
                 let prompt = self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
-                tell(format_args!("wants the field `{name}`{prompt}"));
+                tell(format_args!("requires the field `{name}`{prompt}"));
             }
             return;
         };
         match &self.kind {
             FieldType::Text => {}
             FieldType::Number if is_number(value.as_str()) => {}
-            FieldType::Number => tell(format_args!("wants a number for the field `{name}`, not `{value}`")),
+            FieldType::Number => tell(format_args!("requires a number for the field `{name}`, not `{value}`")),
             FieldType::Url if is_url(value.as_str()) => {}
-            FieldType::Url => tell(format_args!("wants a URL for the field `{name}`, not `{value}`")),
+            FieldType::Url => tell(format_args!("requires a URL for the field `{name}`, not `{value}`")),
             FieldType::Choice(choices) if choices.contains(value) => {}
             FieldType::Choice(choices) => {
-                tell(format_args!("wants one of {} for the field `{name}`, not `{value}`", Listed(choices)));
+                tell(format_args!("requires one of {} for the field `{name}`, not `{value}`", Listed(choices)));
             }
         }
         if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(value.as_str())) {
-            tell(format_args!("wants a field `{name}` like `{pattern}`, not `{value}`"));
+            tell(format_args!("requires a field `{name}` like `{pattern}`, not `{value}`"));
         }
     }
 }
 
-/// Digits, with at most one point between them and a sign before.
+/// Whether `text` is digits, optionally with one decimal point between them and a leading minus sign.
 fn is_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let text = text.strip_prefix('-').unwrap_or(text);
@@ -457,7 +463,7 @@ fn is_url(text: &str) -> bool {
 }
 
 impl Deny {
-    /// Whether this is about the request, wherever it is for.
+    /// Whether this denial is about the request, regardless of its namespaces.
     pub(super) fn is_about(&self, requester: &Person, ask: &AccessRequest) -> bool {
         let role = match &ask.access {
             Access::Role(role) => Some(role),
@@ -466,7 +472,8 @@ impl Deny {
         self.is_about_offer(requester, &ask.cluster, ask.scope.namespaces().is_empty(), role)
     }
 
-    /// Whether this is about a role, or about exact rules where there is none, in some namespaces or the whole cluster.
+    /// Whether this denial is about a role (or exact rules if `role` is `None`), in some namespaces or the whole
+    /// cluster.
     pub(super) fn is_about_offer(
         &self,
         requester: &Person,
@@ -480,12 +487,12 @@ impl Deny {
             && self.roles.as_ref().is_none_or(|roles| role.is_some_and(|role| roles.contains(role)))
     }
 
-    /// Whether this denies the request. What depends on labels that nobody knows is denied, unless nobody was
-    /// asked for them yet.
+    /// Whether this denies the request. If that depends on unknown labels, the request is denied, unless the cluster
+    /// was not asked yet.
     pub(super) fn denies(&self, requester: &Person, ask: &AccessRequest, labelled: Labelled<'_>) -> bool {
         let whole_cluster = ask.scope.namespaces().is_empty();
         self.is_about(requester, ask)
-            // The whole cluster reaches every namespace.
+            // The whole cluster includes every namespace.
             && self.namespaces.as_ref().is_none_or(|patterns| whole_cluster || ask.scope.namespaces().iter().any(|namespace| {
                 patterns.iter().any(|pattern| match pattern.fit(namespace, labelled.labels()) {
                     Fit::Yes => true,
@@ -496,7 +503,7 @@ impl Deny {
     }
 }
 
-/// Words in backticks with commas between them.
+/// A list in backticks, separated by commas.
 struct Listed<'a, T>(&'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Listed<'_, T> {

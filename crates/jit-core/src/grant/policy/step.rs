@@ -1,8 +1,8 @@
-//! Who has to agree: steps that must all hold, each met by people of any of its groups, at its hours.
+//! Who has to approve: steps that must all be satisfied, each by people in any of its groups, during its hours.
 //!
-//! A yes is one pair of eyes: one person counts in one step only, so what is still missing is a matching of
-//! people to steps and not a count. Time zones come from the data in this program, never from the host, so
-//! that a decision of the past is the same everywhere. `approval.rs` and the policy call this.
+//! An approval is one pair of eyes: one person counts in one step only, so finding the missing approvals is a matching
+//! of people to steps, not a count. Time zones come from the data in this program, never from the host, so that past
+//! decisions are the same everywhere. `approval.rs` and the policy call this.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,26 +19,26 @@ use crate::grant::request::{Login, PersonName};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
-    /// Groups whose members may agree.
+    /// Groups whose members may approve.
     pub groups: Vec<String>,
-    /// How many people have to.
+    /// How many people have to approve.
     pub count: u32,
-    /// When their yes counts; absent is always.
+    /// When an approval counts; absent: always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<Hours>,
-    /// The guardrail that added the step, in words for people; absent when the rule itself asks for it.
+    /// The guardrail that added the step, in words for people; absent if the step comes from the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<String>,
 }
 
 impl Step {
-    /// Whether a yes can count here: said by somebody of one of the groups, at the step's hours.
+    /// Whether an approval can count here: by somebody in one of the groups, during the step's hours.
     #[must_use]
     pub fn counts(&self, yes: &Yes) -> bool {
         self.groups.iter().any(|group| yes.groups.contains(group)) && self.is_open(yes.at)
     }
 
-    /// Whether a yes counts here at this moment.
+    /// Whether an approval counts here at this time.
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.hours.as_ref().is_none_or(|hours| hours.contain(now))
@@ -55,24 +55,24 @@ impl fmt::Display for Step {
     }
 }
 
-/// Somebody agreed: who, in which of the asked groups they were then, and when.
+/// One approval: who, in which of the required groups, and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Yes {
-    /// Who.
+    /// The approver.
     pub by: PersonName,
-    /// How they came to the host.
+    /// The approver's login.
     pub login: Option<Login>,
-    /// The asked groups that they were in.
+    /// The required groups that the approver was in.
     pub groups: Vec<String>,
     /// When.
     pub at: Timestamp,
 }
 
-/// The steps that are not met yet when these people said yes, each with how many people it still lacks.
+/// The steps that these approvals do not satisfy, each with the number of approvals that it still needs.
 ///
-/// With bob in leads and security and carol in leads, a step for each group is met: bob counts for security.
-/// The largest matching is found by augmenting paths (Kuhn); a person who stands there twice counts once.
+/// With bob in leads and security and carol in leads, a step for each group is satisfied: bob counts for security.
+/// Augmenting paths (Kuhn) find the largest matching; a person who is listed twice counts once.
 #[must_use]
 pub fn unmet<'a>(steps: &'a [Step], agreed: &[Yes]) -> Vec<(&'a Step, u32)> {
     let mut places: Vec<Place<'a, '_>> = steps.iter().map(|step| Place { step, taken: Vec::new() }).collect();
@@ -93,7 +93,7 @@ struct Place<'a, 'y> {
     taken: Vec<&'y Yes>,
 }
 
-/// Finds a step for this yes, moving those who already sit to another step where that makes room.
+/// Finds a step for this approval, moving earlier ones to other steps if that makes room.
 fn seat<'y>(yes: &'y Yes, places: &mut Vec<Place<'_, 'y>>, tried: &mut Vec<bool>) -> bool {
     for number in 0..places.len() {
         let (Some(place), Some(tried_here)) = (places.get_mut(number), tried.get_mut(number)) else { continue };
@@ -117,7 +117,7 @@ fn seat<'y>(yes: &'y Yes, places: &mut Vec<Place<'_, 'y>>, tried: &mut Vec<bool>
     false
 }
 
-/// Days and times of the day in one time zone. A window over midnight belongs to the day on which it begins.
+/// Days and times of day in one time zone. Hours across midnight belong to the day on which they begin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "HoursWritten", into = "HoursWritten")]
 pub struct Hours {
@@ -137,10 +137,10 @@ struct HoursWritten {
 }
 
 impl Hours {
-    /// These hours.
+    /// Hours on these days.
     ///
     /// # Errors
-    /// What is wrong: no day, or no time between `from` and `to`.
+    /// What is wrong: there is no day, or no time between `from` and `to`.
     pub fn new(
         days: impl IntoIterator<Item = Day>,
         from: TimeOfDay,
@@ -149,7 +149,7 @@ impl Hours {
     ) -> Result<Self, String> {
         let days: BTreeSet<Day> = days.into_iter().collect();
         if days.is_empty() {
-            return Err("there is no day in it".to_owned());
+            return Err("must contain at least one day".to_owned());
         }
         if from == to {
             return Err("`from` and `to` are the same, so there is no time between them".to_owned());
@@ -157,7 +157,7 @@ impl Hours {
         Ok(Self { days, from, to, zone })
     }
 
-    /// Whether this moment lies in these hours, by the wall clock of the zone.
+    /// Whether this time is within these hours, by the wall clock of the zone.
     #[must_use]
     pub fn contain(&self, now: Timestamp) -> bool {
         let local = self.zone.zone.to_datetime(now);
@@ -175,7 +175,8 @@ impl fmt::Display for Hours {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let days: Vec<&str> = self.days.iter().map(|day| day.as_str()).collect();
         let days = match (days.as_slice(), self.days.first(), self.days.last()) {
-            // Days are in order and without repeats, so as many as lie between the ends are all of them.
+            // Days are sorted and distinct, so if there are as many as between the first and the last, they are
+            // consecutive.
             ([first, .., last], Some(from), Some(to)) if *to as usize - *from as usize + 1 == days.len() => {
                 format!("{first}-{last}")
             }

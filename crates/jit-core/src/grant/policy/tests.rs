@@ -178,7 +178,7 @@ fn each_key_of_a_rule_gives_and_denies() {
             "rules: [{apiGroups: [\"\"], resources: [pods, pods/log], verbs: [get, list]}]",
             |ask| ask.access = exactly(&["pods/log"], &["get"]),
             |ask| ask.access = exactly(&["pods", "secrets"], &["get"]),
-            "does not give `get pods, secrets`",
+            "does not allow `get pods, secrets`",
         ),
         ("", |_| {}, |ask| ask.window = "10m1s".parse().unwrap(), "at most 10m, not 10m1s"),
         ("reason: \"^INC-[0-9]+\"", |_| {}, |ask| ask.reason = "because".parse().unwrap(), "a reason like"),
@@ -192,7 +192,7 @@ fn each_key_of_a_rule_gives_and_denies() {
             "fields: [{name: ticket, type: text, pattern: \"^OPS-\", required: true, prompt: the ticket}]",
             |ask| field(ask, "ticket", "OPS-1"),
             |_| {},
-            "wants the field `ticket`: the ticket",
+            "requires the field `ticket`: the ticket",
         ),
         (
             "fields: [{name: ticket, type: text, pattern: \"^OPS-\"}]",
@@ -200,7 +200,7 @@ fn each_key_of_a_rule_gives_and_denies() {
             |ask| field(ask, "ticket", "DEV-1"),
             "like `^OPS-`, not `DEV-1`",
         ),
-        ("", |_| {}, |ask| field(ask, "ticket", "1"), "knows no field `ticket`"),
+        ("", |_| {}, |ask| field(ask, "ticket", "1"), "has no field `ticket`"),
         (
             "fields: [{name: count, type: number}]",
             |ask| field(ask, "count", "-1.5"),
@@ -229,7 +229,7 @@ fn each_key_of_a_rule_gives_and_denies() {
             "",
             |ask| ask.start = Some(now()),
             |ask| ask.start = Some("2026-11-24T11:00:01Z".parse().unwrap()),
-            "at once only",
+            "starts at once",
         ),
     ];
     for (keys, fits, misses, word) in table {
@@ -243,7 +243,7 @@ fn each_key_of_a_rule_gives_and_denies() {
         let refusal = moment.denial(&policy, &denied);
         assert_eq!(refusal.code, Code::PolicyDenied);
         assert!(
-            refusal.why.contains(word) && refusal.why.contains("`payments` comes nearest"),
+            refusal.why.contains(word) && refusal.why.contains("the nearest is `payments`"),
             "{word}: {}",
             refusal.why
         );
@@ -278,7 +278,7 @@ fn unknown_labels_fit_no_selector() {
         let fitted = matches!(known.decide(&policy, &alice(), &ask()), Decision::Ask(_));
         assert_eq!(fitted, *fits, "{selector} {there:?}");
         let unknown = Moment { labels: labels(&[("shop", there)]), ..Moment::usual() };
-        assert!(unknown.denial(&policy, &ask()).why.contains("labels are not known"), "{selector}");
+        assert!(unknown.denial(&policy, &ask()).why.contains("labels are unknown"), "{selector}");
         assert!(could_be_asked(&policy, &alice(), &ask(), now(), Usage::default()).is_ok(), "{selector}");
     }
 }

@@ -24,16 +24,16 @@ fn a_case_passes_when_all_that_it_says_comes() {
         (with(""), "  outcome: ask\n  rule: payments\n  says: 1 of leads\n", true),
         (with(""), "  outcome: preApproved\n", false),
         (with(""), "  outcome: ask\n  says: 2 of leads\n", false),
-        (free.clone(), "  outcome: preApproved\n  rule: payments\n  says: nobody is asked\n", true),
+        (free.clone(), "  outcome: preApproved\n  rule: payments\n  says: no approval needed\n", true),
         (free, "  outcome: ask\n", false),
         (denied.clone(), "  outcome: deny\n  rule: freeze\n  says: not now\n", true),
         (denied.clone(), "  outcome: deny\n  rule: thaw\n", false),
         (denied, "  outcome: ask\n", false),
         // No rule decided, so none can be expected.
-        (with("roles: [edit]"), "  outcome: deny\n  says: does not give role `view`\n", true),
+        (with("roles: [edit]"), "  outcome: deny\n  says: does not allow role `view`\n", true),
         (with("roles: [edit]"), "  outcome: deny\n  rule: payments\n", false),
         (with("namespaces: [{labels: team=a}]"), "  labels: {payments: {team: a}}\n  outcome: ask\n", true),
-        (with("namespaces: [{labels: team=a}]"), "  outcome: deny\n  says: labels are not known\n", true),
+        (with("namespaces: [{labels: team=a}]"), "  outcome: deny\n  says: labels are unknown\n", true),
         // The risk is judged by the rules that the case tells, as the daemon judges it by the role's.
         (
             with(""),
@@ -107,7 +107,7 @@ fn an_answer_tells_every_rule_that_came_near() {
         near,
         [
             ("short", "gives at most 5m, not 10m"),
-            ("second", "fits too, but `first` stands before it"),
+            ("second", "matches too, but `first` comes first"),
             ("leads", "is only for leads"),
         ]
     );
