@@ -56,7 +56,7 @@ fn a_changed_policy_decides_from_the_next_request_on() {
     bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     bastion.write_policy(&rule("maxDuration: 1m, approval: [{groups: [payments-leads]}]"));
     reload(&bastion, TAKEN_UP);
-    refused(&bastion, &bastion.ask("5m"), "policy-denied", "gives at most 1m, not 5m");
+    refused(&bastion, &bastion.ask("5m"), "policy-denied", "allows at most 1m, not 5m");
     bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
 
     let sha256 = |file: &str| sha256_hex(&std::fs::read(bastion.dir.join(file)).unwrap());

@@ -238,7 +238,7 @@ tests:
       for: 11m
       reason: INC-42
     outcome: deny
-    says: gives at most 10m
+    says: allows at most 10m
 "#;
 
 const GUARDRAILS: &str = r#"maxDuration: 1h

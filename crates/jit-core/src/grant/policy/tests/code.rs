@@ -106,7 +106,7 @@ fn an_answer_tells_every_rule_that_came_near() {
     assert_eq!(
         near,
         [
-            ("short", "gives at most 5m, not 10m"),
+            ("short", "allows at most 5m, not 10m"),
             ("second", "matches too, but `first` comes first"),
             ("leads", "is only for leads"),
         ]
