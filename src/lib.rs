@@ -86,9 +86,8 @@
 //!    `jitd audit verify` rebuilds from the trail and compares.
 //! 4. If an intent cannot be recorded, its effect does not happen; removing access is the one exception. If an outcome
 //!    cannot be recorded, the sweep settles it.
-//! 5. The daemon never has a user's private key: it uses only the public key of a certificate request, after checking
-//! the
-//!    signature.
+//! 5. The daemon never has a user's private key: it uses only the public key of a certificate request, after
+//!    checking the signature.
 //! 6. No type can hold a name, user or group that begins with `system:`.
 //! 7. The kernel identifies the caller; a request body never does.
 //! 8. The sweep only removes, and only objects that the trail knows, by uid. It never signs and never binds.
