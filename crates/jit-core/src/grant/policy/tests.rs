@@ -446,7 +446,7 @@ fn each_guardrail_refuses_and_lets() {
     let strict = guarded(&with(""), "maxRisk: low\n");
     let refusal = risky.denial(&strict, &ask());
     assert_eq!(refusal.code, Code::Guardrail);
-    assert!(refusal.why.contains("`maxRisk`") && refusal.why.contains("at most low"), "{}", refusal.why);
+    assert!(refusal.why.contains("`maxRisk`") && refusal.why.contains("the maximum is low"), "{}", refusal.why);
     assert!(could_be_asked(&strict, &alice(), &ask(), now(), Usage::default()).is_ok(), "nobody knows the risk yet");
     assert_eq!(moment.terms(&strict, &ask()).rule, "payments");
     assert_eq!(risky.terms(&guarded(&with(""), "maxRisk: unclassified\n"), &ask()).rule, "payments");
