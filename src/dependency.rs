@@ -11,9 +11,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::hint::Hint;
@@ -142,7 +143,7 @@ impl<K: Send> Watched for Dependency<K> {
 
 impl<K> Shared<K> {
     fn lock(&self) -> MutexGuard<'_, Calls<K>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        self.calls.lock()
     }
 
     fn count(&self, of: impl Fn(&K) -> bool, age: Duration) -> usize {

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 /// Locks by name.
@@ -26,7 +27,7 @@ impl<K: Eq + Hash + Clone> Locks<K> {
     /// Acquires the lock of this name, waiting while somebody else holds it.
     pub async fn lock(&self, name: &K) -> NameLock {
         let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = self.0.lock();
             // Only locks in use remain, so there are never more of them than calls in progress.
             locks.retain(|_, lock| lock.strong_count() > 0);
             locks.get(name).and_then(Weak::upgrade).unwrap_or_else(|| {
@@ -60,6 +61,6 @@ mod tests {
         let locks = Locks::default();
         drop(locks.lock(&"alice").await);
         drop(locks.lock(&"bob").await);
-        assert_eq!(locks.0.lock().unwrap().len(), 1, "the last one remains until the next call of `lock`");
+        assert_eq!(locks.0.lock().len(), 1, "the last one remains until the next call of `lock`");
     }
 }

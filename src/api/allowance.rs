@@ -8,13 +8,14 @@
 //! name service are touched. Operators are not counted: the dispatch asks it for all other routes.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::Response;
 use futures::stream;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::caller::Peer;
@@ -178,7 +179,7 @@ impl Allowances {
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<u32, Account>> {
-        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.accounts.lock()
     }
 
     /// Takes one of what may be taken in a minute, which is there at once and comes back evenly (the "generic cell rate
@@ -267,7 +268,7 @@ mod tests {
         let uids = 0..u32::try_from(MANY).unwrap();
         uids.for_each(|uid| allowances.take(uid, Cost::Call, now).unwrap());
         allowances.take(u32::MAX, Cost::Call, now + MINUTE).unwrap();
-        assert_eq!(allowances.accounts.lock().unwrap().len(), 1);
+        assert_eq!(allowances.accounts.lock().len(), 1);
     }
 
     #[tokio::test]

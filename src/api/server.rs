@@ -2,8 +2,8 @@
 //! keep the others out, nor all users the operators; and a shutdown that lets what has begun come to its end.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_io_timeout::TimeoutStream;
@@ -188,7 +189,7 @@ struct Place {
 
 impl Place {
     fn take(open: &Arc<Open>, uid: u32, most: usize, per_account: usize) -> Option<Self> {
-        let mut counts = open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = open.0.lock();
         let (all, accounts) = &mut *counts;
         let own = accounts.get(&uid).copied().unwrap_or(0);
         if *all >= most || own >= per_account {
@@ -203,7 +204,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut counts = self.open.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.open.0.lock();
         counts.0 = counts.0.saturating_sub(1);
         match counts.1.get_mut(&self.uid) {
             Some(own) if *own > 1 => *own -= 1,

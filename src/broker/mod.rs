@@ -29,10 +29,11 @@ mod user_names;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::ca::{Authority, SignError};
@@ -262,7 +263,7 @@ impl Broker {
     /// The current policy. Each decision calls this again, because a reload takes effect at once.
     #[must_use]
     pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.policy.read())
     }
 
     /// Replaces the policy, after recording it in the trail. Existing grants keep their terms.
@@ -272,31 +273,31 @@ impl Broker {
     pub async fn use_policy(&self, read: Loaded) -> Result<(), BrokerError> {
         let Loaded { policy, policy_sha256, guardrails_sha256 } = read;
         self.ledger.note(&Author::Daemon, Event::PolicyLoaded { policy_sha256, guardrails_sha256 }).await?;
-        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        *self.policy.write() = Arc::new(policy);
         Ok(())
     }
 
     /// The people who are known now.
     #[must_use]
     pub fn people(&self) -> People {
-        self.people.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.people.read().clone()
     }
 
     /// Replaces the known people, and those who may see and end grants that are not theirs.
     pub fn use_people(&self, people: People, overseers: Overseers) {
-        *self.people.write().unwrap_or_else(PoisonError::into_inner) = people.after(&self.first_people);
+        *self.people.write() = people.after(&self.first_people);
         self.ledger.use_overseers(overseers);
     }
 
     /// Stores the keys of `config.yaml` that changed and need a restart.
     pub fn note_needs_restart(&self, keys: Vec<&'static str>) {
-        *self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        *self.needs_restart.lock() = keys;
     }
 
     /// The keys of `config.yaml` that need a restart, according to the last reload.
     #[must_use]
     pub fn needs_restart(&self) -> Vec<&'static str> {
-        self.needs_restart.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.needs_restart.lock().clone()
     }
 
     /// Records that the daemon stops properly.
@@ -471,12 +472,12 @@ impl Site {
     /// The current authority.
     #[must_use]
     pub fn authority(&self) -> Arc<Authority> {
-        Arc::clone(&self.authority.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.authority.read())
     }
 
     /// Replaces the authority.
     pub fn replace_authority(&self, authority: Authority) {
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(authority);
+        *self.authority.write() = Arc::new(authority);
     }
 }
 

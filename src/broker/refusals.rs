@@ -8,9 +8,9 @@
 //! the disk, and with a full disk nobody gets access. A daemon that is killed loses only the count of its last minute.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Broker, BrokerError};
 use crate::grant::request::{Person, PersonName};
@@ -103,7 +103,7 @@ impl Refusals {
     }
 
     fn people(&self) -> MutexGuard<'_, HashMap<PersonName, Vec<Counting>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,7 +5,6 @@
 //! ours.
 
 use std::collections::BTreeMap;
-use std::sync::PoisonError;
 
 use super::{Broker, BrokerError, Site};
 use crate::grant::Found;
@@ -16,13 +15,13 @@ use crate::grant::request::{ClusterName, Person, PersonName};
 impl Broker {
     /// Stores what the last comparison with a cluster found, one binding for each person. Called only by the sweep.
     pub fn note_bound_user_names(&self, cluster: &ClusterName, found: BTreeMap<PersonName, Found>) {
-        self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner).insert(cluster.clone(), found);
+        self.bound_user_names.lock().insert(cluster.clone(), found);
     }
 
     /// The number of people with such a binding, summed over all clusters.
     #[must_use]
     pub fn bound_user_names(&self) -> usize {
-        self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner).values().map(BTreeMap::len).sum()
+        self.bound_user_names.lock().values().map(BTreeMap::len).sum()
     }
 
     /// Refuses a person whose certificate would allow more than the grant. If the sweep found such a binding, the
@@ -30,7 +29,7 @@ impl Broker {
     pub(super) async fn ensure_user_name_is_unbound(&self, site: &Site, person: &Person) -> Result<(), BrokerError> {
         let cluster = site.cluster.name();
         let found = {
-            let all = self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner);
+            let all = self.bound_user_names.lock();
             all.get(cluster).is_some_and(|found| found.contains_key(&person.name))
         };
         if !found {
@@ -38,7 +37,7 @@ impl Broker {
         }
         let is_it = |found: &Found| people_named(found).any(|name| name == person.name);
         let Some(found) = site.cluster.list_related(is_it).await?.into_iter().next() else {
-            let mut all = self.bound_user_names.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all = self.bound_user_names.lock();
             if let Some(found) = all.get_mut(cluster) {
                 found.remove(&person.name);
             }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::Arc;
 
 use aws_lc_rs::rand;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
@@ -20,6 +20,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHan
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use crate::files::{self, FileError};
@@ -225,7 +226,7 @@ struct Open {
 impl Open {
     fn sign(&self, module: &Module, digest: &[u8]) -> Result<Vec<u8>, Error> {
         // Nobody restarts the module meanwhile.
-        let _in_use = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        let _in_use = module.context.read();
         self.session.sign(&Mechanism::Ecdsa, self.key, digest)
     }
 }
@@ -261,7 +262,7 @@ impl TokenKey {
     /// An ECDSA signature of the SHA-256 of `message`, in DER.
     pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TokenError> {
         let digest = sha256(message);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let module = module(&self.place.module)?;
         let raw = match open.as_ref().map(|open| open.sign(&module, &digest)) {
             Some(Ok(raw)) => raw,
@@ -303,7 +304,7 @@ impl TokenPlace {
             }
             other => other,
         }?;
-        let context = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        let context = module.context.read();
         let failed = |doing| move |error: Error| self.failed(doing, &error);
         // Making a key takes a session that may write; one that may not is enough for all else.
         let session = match attempt {
@@ -326,7 +327,7 @@ impl TokenPlace {
         let digest = sha256(pin.as_bytes());
         // Held until the answer is known: no other thread tries the same wrong PIN meanwhile.
         let refused = module.refused(&self.token);
-        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = refused.lock();
         if *refused == Some(digest) && attempt == Attempt::Careful {
             return Err(TokenError::PinRefused { token: self.token.clone(), pin: self.pin.clone() });
         }
@@ -350,7 +351,7 @@ impl TokenPlace {
 
     /// The one slot with the token.
     fn slot(&self, module: &Module) -> Result<Slot, TokenError> {
-        let context = module.context.read().unwrap_or_else(PoisonError::into_inner);
+        let context = module.context.read();
         let slots = context.get_slots_with_token().map_err(|error| self.failed("be listed", &error))?;
         let labelled: Vec<(Slot, String)> = slots
             .into_iter()
@@ -500,14 +501,10 @@ impl Module {
     /// All sessions of the module end; who has one opens another.
     fn restart(&self, path: &Path) -> Result<(), TokenError> {
         // Who would wait for a token that hangs would hold up all others of its module.
-        let mut context = match self.context.try_write() {
-            Ok(context) => context,
-            Err(TryLockError::Poisoned(context)) => context.into_inner(),
-            Err(TryLockError::WouldBlock) => {
-                let why = "it would have to begin anew, and another call of it is under way".to_owned();
-                return Err(TokenError::Module { path: path.to_path_buf(), why });
-            }
-        };
+        let mut context = self.context.try_write().ok_or_else(|| {
+            let why = "it would have to begin anew, and another call of it is under way".to_owned();
+            TokenError::Module { path: path.to_path_buf(), why }
+        })?;
         // What can't be ended is still there.
         drop(context.clone().finalize());
         *context = begun(path)?;
@@ -515,7 +512,7 @@ impl Module {
     }
 
     fn refused(&self, token: &str) -> Arc<Mutex<Refused>> {
-        let mut tokens = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = self.refused.lock();
         Arc::clone(tokens.entry(token.to_owned()).or_default())
     }
 }
@@ -535,10 +532,10 @@ fn module(path: &Path) -> Result<Arc<Module>, TokenError> {
     type Place = Arc<Mutex<Option<Arc<Module>>>>;
     static LOADED: Mutex<BTreeMap<PathBuf, Place>> = Mutex::new(BTreeMap::new());
     let place = {
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock();
         Arc::clone(loaded.entry(path.to_path_buf()).or_default())
     };
-    let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut place = place.lock();
     if let Some(module) = &*place {
         return Ok(Arc::clone(module));
     }

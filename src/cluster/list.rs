@@ -4,7 +4,7 @@
 //! call it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use kube::core::params::{GetParams, ListParams};
 use kube::core::request::Request as Path;
@@ -32,7 +32,7 @@ impl Cluster {
         let mut reach = AccountReach::default();
         let listed = self.list_all(keep, &mut reach).await;
         let accounts = if listed.is_ok() { Accounts::Known(Arc::new(reach)) } else { Accounts::Unknown };
-        *self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
+        *self.0.accounts.lock() = accounts;
         listed
     }
 
@@ -40,7 +40,7 @@ impl Cluster {
     /// one that failed.
     #[must_use]
     pub fn accounts(&self) -> Accounts {
-        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.accounts.lock().clone()
     }
 
     async fn list_all(

@@ -26,12 +26,13 @@ mod tests;
 mod transport;
 mod verifier;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::core::params::ListParams;
 use kube::core::request::Request as Path;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -161,14 +162,14 @@ impl Cluster {
     /// # Errors
     /// The same as [`Cluster::about`].
     pub async fn version(&self) -> Result<String, ClusterError> {
-        let heard = self.0.version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let heard = self.0.version.lock().clone();
         if let Some((at, version)) = heard
             && at.elapsed() < VERSION_KEPT
         {
             return Ok(version);
         }
         let version = self.about().await?.version;
-        *self.0.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), version.clone()));
+        *self.0.version.lock() = Some((Instant::now(), version.clone()));
         Ok(version)
     }
 }

@@ -2,8 +2,8 @@
 //! A small HTTP server simulates it; everything else is tested against a real API server, in `tests/it`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
@@ -38,7 +38,7 @@ struct Seen {
 
 impl Seen {
     fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
+        self.requests.lock().clone()
     }
 }
 
@@ -54,9 +54,9 @@ async fn fake(script: impl Fn(usize, &str) -> Play + Send + Sync + 'static) -> (
             let (script, witness) = (Arc::clone(&script), Arc::clone(&witness));
             let service = service_fn(move |request: Request<Incoming>| {
                 let line = format!("{} {}", request.method(), request.uri());
-                witness.agents.lock().unwrap().insert(request.headers()["user-agent"].to_str().unwrap().to_owned());
+                witness.agents.lock().insert(request.headers()["user-agent"].to_str().unwrap().to_owned());
                 let number = {
-                    let mut requests = witness.requests.lock().unwrap();
+                    let mut requests = witness.requests.lock();
                     requests.push(line.clone());
                     requests.len()
                 };
@@ -230,7 +230,7 @@ async fn bind_creates_the_role_of_its_own_and_then_the_binding() {
         async move {
             let path = request.uri().path().to_owned();
             let body = request.into_body().collect().await?.to_bytes();
-            seen.lock().unwrap().push((path, serde_json::from_slice::<serde_json::Value>(&body)?));
+            seen.lock().push((path, serde_json::from_slice::<serde_json::Value>(&body)?));
             let answer = serde_json::json!({ "kind": "RoleBinding", "metadata": { "name": "n", "uid": "u" },
                 "roleRef": { "kind": "ClusterRole", "name": "view" } });
             Ok::<_, BoxError>(Response::new(Bytes::from(answer.to_string())))
@@ -279,7 +279,7 @@ async fn bind_creates_the_role_of_its_own_and_then_the_binding() {
         ),
     ];
     let expected = expected.map(|(path, body)| (format!("/apis/{api}/v1/{path}"), body));
-    assert_eq!(*created.lock().unwrap(), expected);
+    assert_eq!(*created.lock(), expected);
 }
 
 #[tokio::test]
@@ -374,7 +374,7 @@ async fn many_calls_share_few_connections() {
     }
     assert_eq!(seen.requests().len(), 200);
     assert!(seen.connections.load(Ordering::SeqCst) <= 4, "{:?}", seen.connections);
-    assert_eq!(*seen.agents.lock().unwrap(), BTreeSet::from([format!("jitd/{}", env!("CARGO_PKG_VERSION"))]));
+    assert_eq!(*seen.agents.lock(), BTreeSet::from([format!("jitd/{}", env!("CARGO_PKG_VERSION"))]));
 }
 
 /// Each request and each collection needs the version.
@@ -386,7 +386,7 @@ async fn the_version_is_cached() {
     assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
     assert_eq!(seen.requests().len(), 1);
     let long_ago = Instant::now() - VERSION_KEPT;
-    *cluster.0.version.lock().unwrap() = Some((long_ago, "v1.34.0".to_owned()));
+    *cluster.0.version.lock() = Some((long_ago, "v1.34.0".to_owned()));
     assert_eq!(cluster.version().await.unwrap(), "v1.35.0");
 }
 

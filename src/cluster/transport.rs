@@ -7,7 +7,7 @@
 use std::error::Error as StdError;
 use std::io::Error as IoError;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use kube::Config;
 use kube::client::{Body, ConfigExt};
 use kube::core::Status;
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -146,7 +147,7 @@ impl Transport {
     pub(super) fn use_credential(&self, credential: &Credential) -> Result<(), EndpointError> {
         if let Route::Network(current) = &self.route {
             let fresh = connections(&self.endpoint, credential, self.limits, &self.dns)?;
-            *current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            *current.write() = fresh;
         }
         Ok(())
     }
@@ -172,7 +173,7 @@ impl Transport {
         drop(waiting);
         let answered = match &self.route {
             Route::Network(current) => {
-                let connections = current.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let connections = current.read().clone();
                 self.over_network(connections, request).await
             }
             Route::Given(exchange) => attempt(exchange.clone(), request, self.limits.answer).await,
@@ -216,7 +217,7 @@ impl Transport {
     }
 
     fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.heard.lock()
     }
 
     /// Sends one request and parses the body of a successful answer.

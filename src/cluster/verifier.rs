@@ -9,7 +9,7 @@
 //! could not start the plugin. This never adds trust, because the result is a part of the bundle. The API calls it
 //! through [`Cluster`].
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -39,7 +39,7 @@ impl Cluster {
         if endpoint.ca_pem().len() <= FITS || !self.0.transport.is_network() {
             return endpoint.ca_pem().into();
         }
-        let heard = self.0.verifies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let heard = self.0.verifies.lock().clone();
         if let Some((at, pem)) = heard
             && at.elapsed() < VERSION_KEPT
         {
@@ -49,7 +49,7 @@ impl Cluster {
         match found {
             Ok(pem) => {
                 let pem: Arc<str> = pem.into();
-                *self.0.verifies.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), pem.clone()));
+                *self.0.verifies.lock() = Some((Instant::now(), pem.clone()));
                 pem
             }
             Err(why) => {

@@ -17,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound::{Included, Unbounded};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::book::Book;
@@ -420,12 +421,12 @@ impl Ledger {
     /// Who may look at, and who may end, what is not theirs.
     #[must_use]
     pub fn overseers(&self) -> Arc<Overseers> {
-        Arc::clone(&self.overseers.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.overseers.read())
     }
 
     /// From now on these do.
     pub fn use_overseers(&self, overseers: Overseers) {
-        *self.overseers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(overseers);
+        *self.overseers.write() = Arc::new(overseers);
     }
 
     /// How many certificates were signed for people since the start.
@@ -638,11 +639,11 @@ impl Ledger {
     }
 
     fn book(&self) -> RwLockReadGuard<'_, Book> {
-        self.book.read().unwrap_or_else(PoisonError::into_inner)
+        self.book.read()
     }
 
     fn book_mut(&self) -> RwLockWriteGuard<'_, Book> {
-        self.book.write().unwrap_or_else(PoisonError::into_inner)
+        self.book.write()
     }
 }
 

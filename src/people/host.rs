@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, getgrouplist};
+use parking_lot::{Mutex, MutexGuard};
 use pwd_grp::{PwdGrp, PwdGrpProvider};
 
 use crate::hint::Hint;
@@ -157,7 +157,7 @@ impl GroupNames {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

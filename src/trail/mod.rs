@@ -9,10 +9,11 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures::FutureExt;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use rusqlite::ffi;
 
 use crate::grant::drain::Draining;
@@ -266,7 +267,7 @@ impl Trail {
     /// Why the last facts could not be stored, as on a full disk; nothing as soon as others are.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fault.lock().clone()
     }
 
     fn gone(&self) -> TrailError {

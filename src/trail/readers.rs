@@ -4,8 +4,9 @@
 //! lists, so that a long list holds up other lists only.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,11 +33,7 @@ impl Readers {
 
     /// Reads on the connection that is free in a turn.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
-        let free = self.connections.iter().find_map(|connection| match connection.try_lock() {
-            Ok(connection) => Some(connection),
-            Err(TryLockError::Poisoned(connection)) => Some(connection.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
+        let free = self.connections.iter().find_map(Mutex::try_lock);
         work(&*free.ok_or_else(|| Fault::System("all that could read it is in use".to_owned()))?)
     }
 }

@@ -8,9 +8,8 @@
 //! and was told nothing: the two ends of a crash. What fails in `after` is told as failed and stands all the same, as with a
 //! disk that fails in the midst of a sync. No daemon makes one: what it stores does not outlast a power loss.
 
-use std::sync::{Mutex, PoisonError};
-
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::TrailError;
 use super::chain::Position;
@@ -50,11 +49,11 @@ impl Simulation {
     }
 
     fn with_store<T>(&self, work: impl FnOnce(&mut Store) -> Vec<T>) -> Option<T> {
-        work(self.store.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?).pop()
+        work(self.store.lock().as_mut()?).pop()
     }
 
     pub(super) fn close(&self) {
-        if let Some(store) = self.store.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(store) = self.store.lock().take() {
             store.close();
         }
     }

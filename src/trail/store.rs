@@ -8,9 +8,10 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nix::fcntl::Flock;
+use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
 use super::chain::{Head, Position};
@@ -49,7 +50,7 @@ impl Store {
         match self.commit(batch) {
             Ok((head, outcomes)) => {
                 // A round trip shows nothing: what writes nothing works on a full disk too.
-                if head != self.head && self.fault.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+                if head != self.head && self.fault.lock().take().is_some() {
                     tracing::info!(trail = %self.path.display(), "the trail is written again");
                 }
                 if head != self.head {
@@ -71,7 +72,7 @@ impl Store {
     /// Says of each append that nothing is stored, and keeps why.
     pub(super) fn fail(&self, batch: &[Append], why: &str) -> Vec<Result<Position, TrailError>> {
         tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        *self.fault.lock() = Some(why.to_owned());
         let path = self.path.display().to_string();
         batch
             .iter()

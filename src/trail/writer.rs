@@ -6,10 +6,11 @@
 //! It answers nobody before the disk has what they appended. Only [`Trail`](super::Trail) calls it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::chain::Position;
@@ -61,7 +62,7 @@ impl Writer {
     /// Returns when everything that was appended is stored.
     pub(super) fn close(&self) {
         self.queue.close();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(thread) = self.thread.lock().take() {
             let _ = thread.join();
         }
     }
@@ -130,7 +131,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock()
     }
 }
 
@@ -150,11 +151,11 @@ impl Taker {
                 break;
             }
             waiting.wanted = Some(usual);
-            waiting = self.0.enough.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            self.0.enough.wait_for(&mut waiting, left);
         }
         while waiting.appends.is_empty() && !waiting.closed {
             waiting.wanted = Some(1);
-            waiting = self.0.enough.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            self.0.enough.wait(&mut waiting);
         }
         waiting.wanted = None;
         let batch = waiting.appends.len().min(BATCH);
