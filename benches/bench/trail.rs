@@ -117,7 +117,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
             window: "15m".parse()?,
             reason: "INC-4711 the queue is stuck".parse()?,
         },
-        key: KeyHash(random.hex()),
+        key: KeyHash::of(random.hex().as_bytes()),
         shown: Shown {
             role: role.clone(),
             assessment: assess(role.rules(), &scope, &Surroundings::ordinary(None)),

@@ -355,7 +355,7 @@ fn printed(name: &X509Name<'_>) -> String {
 }
 
 fn key_of(certificate: &X509Certificate<'_>) -> KeyHash {
-    KeyHash(sha256_hex(certificate.public_key().raw))
+    KeyHash::of(certificate.public_key().raw)
 }
 
 fn first_second(certificate: &X509Certificate<'_>) -> Timestamp {

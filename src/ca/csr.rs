@@ -12,7 +12,6 @@ use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{OID_SIG_ECDSA_WITH_SHA256, OID_SIG_ED25519, Oid};
 use x509_parser::prelude::FromDer;
 
-use crate::grant::digest::sha256_hex;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::KeyHash;
 
@@ -81,7 +80,7 @@ pub fn read_csr(pem: &str) -> Result<CheckedCsr, Refusal> {
             refuse("the signature of the certificate request is wrong")
                 .hint("sign it with the private key of the key in it")
         })?;
-    Ok(CheckedCsr { key: KeyHash(sha256_hex(info.subject_pki.raw)), public_key })
+    Ok(CheckedCsr { key: KeyHash::of(info.subject_pki.raw), public_key })
 }
 
 fn one_block(text: &str) -> Result<CertificateSigningRequestDer<'static>, Refusal> {

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 use rcgen::{CertificateParams, Issuer, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
-use crate::grant::digest::sha256_hex;
 use crate::grant::request::KeyHash;
 use crate::hint::Hint;
 
@@ -180,7 +179,7 @@ impl CaKey {
 
     /// Which key it is.
     pub(super) fn hash(&self) -> KeyHash {
-        KeyHash(sha256_hex(&self.subject_public_key_info()))
+        KeyHash::of(&self.subject_public_key_info())
     }
 }
 

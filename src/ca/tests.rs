@@ -288,7 +288,7 @@ fn the_daemon_is_a_user_in_no_group() {
     let chain = ders(&one.chain_pem);
     assert_eq!(parsed(&chain[0]).subject().to_string(), "CN=jit:daemon:bastion-1.example.com");
     let key = CaKey::from_pkcs8(::pem::parse(one.key_pem.as_bytes()).unwrap().contents()).unwrap();
-    assert_eq!(sha256_hex(parsed(&chain[0]).public_key().raw), key.hash().0);
+    assert_eq!(KeyHash::of(parsed(&chain[0]).public_key().raw), key.hash());
     assert_eq!(one.not_after, moment("2026-11-23T12:59:59Z"));
     let other = authority.daemon_credential("bastion-1.example.com", seconds(3600), now()).unwrap();
     assert_ne!(*one.key_pem, *other.key_pem);

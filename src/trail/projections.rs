@@ -18,7 +18,7 @@ pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact, over: Opti
         write_one(
             connection,
             "INSERT INTO grants (id, seq, requester, key, at, open, last) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?2)",
-            params![grant, seq, requester, requested.key.0, fact.at.as_millisecond()],
+            params![grant, seq, requester, requested.key.as_str(), fact.at.as_millisecond()],
         )?;
         return requested.terms.watchers().into_iter().try_for_each(|watcher| {
             write_one(connection, "INSERT INTO watchers (watcher, seq) VALUES (?1, ?2)", params![watcher, seq])

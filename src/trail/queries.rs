@@ -92,7 +92,7 @@ impl Trail {
     /// # Errors
     /// [`TrailError::Unavailable`].
     pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, TrailError> {
-        let (key, person) = (key.0.clone(), person.to_string());
+        let (key, person) = (key.as_str().to_owned(), person.to_string());
         self.read(&self.questions, move |reader| {
             // Two ranges of one index: a person may have asked with this key any number of times.
             let mut statement = reader.prepare_cached(

@@ -232,7 +232,11 @@ impl World {
                         wrong.push((8, format!("{id} was decided on {counted} {what}, and there were {had}")));
                     }
                 }
-                let owner = self.oracle.keys.entry(requested.key.0.clone()).or_insert_with(|| grant.requester.clone());
+                let owner = self
+                    .oracle
+                    .keys
+                    .entry(requested.key.as_str().to_owned())
+                    .or_insert_with(|| grant.requester.clone());
                 if *owner != grant.requester {
                     wrong.push((8, format!("the key of {id} is {owner}'s")));
                 }

@@ -22,7 +22,7 @@ pub(crate) fn requested(at: Timestamp) -> Requested {
             window: "5m".parse().unwrap(),
             reason: "INC-42 the queue is stuck".parse().unwrap(),
         },
-        key: KeyHash("ab".repeat(32)),
+        key: KeyHash::of(b"a key"),
         shown: Shown {
             role: ResolvedRole::new("role-1".to_owned(), Vec::new()),
             assessment: assess(&[], &Scope::Cluster, &Surroundings::ordinary(None)),

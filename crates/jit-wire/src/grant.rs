@@ -171,7 +171,7 @@ impl GrantView {
             steps: StepView::all(&grant.terms.steps, &grant.agreed),
             agreed: grant.agreed.iter().map(|yes| yes.by.to_string()).collect(),
             digest: grant.digest.to_string(),
-            key: grant.key.0.clone(),
+            key: grant.key.as_str().to_owned(),
             requested_at: grant.requested_at,
             deadline: grant.deadline,
             live_at: grant.live_at,

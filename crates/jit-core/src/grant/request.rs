@@ -10,6 +10,7 @@ use std::str::FromStr;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::rbac::digest::sha256_hex;
 use crate::rbac::word::{dns_label, word};
 use crate::rbac::{self, Rule};
 
@@ -580,7 +581,21 @@ pub fn after(now: Timestamp, span: SignedDuration) -> Timestamp {
 /// An approval is bound to it; no other key gets the certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct KeyHash(pub String);
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash of a SubjectPublicKeyInfo in DER.
+    #[must_use]
+    pub fn of(info: &[u8]) -> Self {
+        Self(sha256_hex(info))
+    }
+
+    /// The digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -40,7 +40,7 @@ fn ask() -> AccessRequest {
 }
 
 fn key() -> KeyHash {
-    KeyHash("ab".repeat(32))
+    KeyHash::of(b"alice's")
 }
 
 pub(super) fn role(verb: &str) -> ResolvedRole {
@@ -520,7 +520,7 @@ fn the_digest_covers_what_is_shown() {
         assert_ne!(digest::of_request(&id(), &alice, &changed, &key(), &shown("get")), usual);
     }
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
-    assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash("cd".repeat(32)), &shown("get")), usual);
+    assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash::of(b"another"), &shown("get")), usual);
     assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
     let others: [fn(&mut Shown); 6] = [
         |shown| {
@@ -643,7 +643,7 @@ fn what_was_true_when_approved_has_to_be_true_when_collected() {
         (Code::RoleDrift, |moment| moment.role = Some(role("list"))),
         (Code::NamespaceMissing, |moment| moment.namespaces.clear()),
         (Code::NamespaceDrift, |moment| moment.namespaces = found("uid-of-another")),
-        (Code::KeyMismatch, |moment| moment.key = KeyHash("cd".repeat(32))),
+        (Code::KeyMismatch, |moment| moment.key = KeyHash::of(b"another")),
         (Code::TooLate, |moment| moment.second = 601),
     ];
     for (code, change) in cases {
@@ -669,7 +669,7 @@ fn a_renewal_ends_with_the_window() {
     for second in [598, 599, 600] {
         assert_eq!(approval::renew(&live, &key(), at(second)).unwrap_err().code, Code::TooLate);
     }
-    assert_eq!(approval::renew(&live, &KeyHash("cd".repeat(32)), at(300)).unwrap_err().code, Code::KeyMismatch);
+    assert_eq!(approval::renew(&live, &KeyHash::of(b"another"), at(300)).unwrap_err().code, Code::KeyMismatch);
     for point in ["pending", "approved", "collecting", "ending", "ended"] {
         assert!(approval::renew(&brought_to(point), &key(), at(300)).is_err(), "{point}");
     }
