@@ -112,12 +112,12 @@ pub(super) fn default_policy() -> PathBuf {
     PathBuf::from("policy.yaml")
 }
 
-impl TimesFile {
-    pub(super) fn meant(&self) -> Times {
-        Times {
-            answer: self.answer.unwrap_or(Window::HOUR),
-            collect: self.collect.unwrap_or(Window::TEN_MINUTES),
-            certificate: self.certificate.unwrap_or(Window::QUARTER_OF_AN_HOUR),
+impl From<TimesFile> for Times {
+    fn from(file: TimesFile) -> Self {
+        Self {
+            answer: file.answer.unwrap_or(Window::HOUR),
+            collect: file.collect.unwrap_or(Window::TEN_MINUTES),
+            certificate: file.certificate.unwrap_or(Window::QUARTER_OF_AN_HOUR),
         }
     }
 }
@@ -128,24 +128,26 @@ pub(super) const CALLS: NonZeroU32 = NonZeroU32::new(1200).unwrap();
 pub(super) const REQUESTS: NonZeroU32 = NonZeroU32::new(20).unwrap();
 pub(super) const CERTIFICATES: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
-impl RatesFile {
-    pub(super) fn meant(&self) -> Rates {
-        Rates {
-            calls: self.calls.unwrap_or(CALLS),
-            requests: self.requests.unwrap_or(REQUESTS),
-            certificates: self.certificates.unwrap_or(CERTIFICATES),
+impl From<RatesFile> for Rates {
+    fn from(file: RatesFile) -> Self {
+        Self {
+            calls: file.calls.unwrap_or(CALLS),
+            requests: file.requests.unwrap_or(REQUESTS),
+            certificates: file.certificates.unwrap_or(CERTIFICATES),
         }
     }
 }
 
-impl PersonFile {
-    pub(super) fn meant(self) -> Declared {
-        Declared { name: self.name, uids: self.uids, groups: self.groups, host_groups: self.host_groups }
+impl From<PersonFile> for Declared {
+    fn from(file: PersonFile) -> Self {
+        let PersonFile { name, uids, groups, host_groups } = file;
+        Self { name, uids, groups, host_groups }
     }
 }
 
 impl KeyFile {
-    pub(super) fn meant(self, base: &Path) -> Result<KeyPlace, String> {
+    /// Paths in it are below `base`.
+    pub(super) fn place(self, base: &Path) -> Result<KeyPlace, String> {
         let TokenFile { module, token, object, pin_credential, pin_file } = match self {
             Self::Credential(name) => return Ok(KeyPlace::Credential(name.parse()?)),
             Self::Pkcs11(token) => token,

@@ -179,6 +179,8 @@ mod tests {
     use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
     use serde::{Deserialize, forward_to_deserialize_any};
 
+    use crate::grant::times::Times;
+
     use super::super::file::{ConfigFile, TimesFile, default_policy, default_socket, default_state};
     use super::*;
 
@@ -337,7 +339,7 @@ mod tests {
         assert_eq!(said("socket"), default_socket().display().to_string());
         assert_eq!(said("state"), default_state().display().to_string());
         assert_eq!(said("policy"), default_policy().display().to_string());
-        let times = TimesFile::default().meant();
+        let times = Times::from(TimesFile::default());
         for (path, time) in [("answer", times.answer), ("collect", times.collect), ("certificate", times.certificate)] {
             assert_eq!(said(&format!("times.{path}")).parse(), Ok(time), "{path}");
         }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use crate::ca::KeyPlace;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
-use crate::people::People;
+use crate::people::{Declared, People};
 
-use super::file::{ClusterFile, ConfigFile, PersonFile, beside};
+use super::file::{ClusterFile, ConfigFile, beside};
 use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Fault, Faults, HostName, NoHostName, PolicyFiles};
 
@@ -66,10 +66,10 @@ impl Config {
                 policy,
                 policy_sha256,
                 guardrails_sha256,
-                times: written.file.times.meant(),
-                rates: written.file.rates.meant(),
+                times: written.file.times.into(),
+                rates: written.file.rates.into(),
                 people: People::new(
-                    written.file.people.into_iter().map(PersonFile::meant).collect(),
+                    written.file.people.into_iter().map(Declared::from).collect(),
                     written.file.strict_people,
                 ),
                 auditors: written.file.auditors,
@@ -170,7 +170,7 @@ impl Written<'_> {
         if !server.starts_with("https://") {
             faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
         }
-        let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.meant(self.folder()));
+        let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.place(self.folder()));
         let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
         let certificate_authority = read(&self.at(certificate_authority));
