@@ -466,12 +466,12 @@ impl TokenPlace {
     }
 
     fn failed(&self, doing: &'static str, error: &Error) -> TokenError {
-        TokenError::Failed { token: self.token.clone(), doing, why: told(error) }
+        TokenError::Failed { token: self.token.clone(), doing, why: describe(error) }
     }
 }
 
 /// The name of a code; the library's own words for one are a whole paragraph of the standard.
-fn told(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     match error {
         Error::Pkcs11(code, function) => format!("{function:?} says {code:?}"),
         other => other.to_string(),
@@ -518,7 +518,7 @@ impl Module {
 }
 
 fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
-    let failed = |error: Error| TokenError::Module { path: path.to_path_buf(), why: told(&error) };
+    let failed = |error: Error| TokenError::Module { path: path.to_path_buf(), why: describe(&error) };
     let context = Pkcs11::new(path).map_err(failed)?;
     match context.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
         Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(context),

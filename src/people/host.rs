@@ -43,7 +43,7 @@ pub struct Group {
 impl Account {
     /// The name for people to read.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn display_name(&self) -> String {
         text(&self.name)
     }
 }

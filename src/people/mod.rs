@@ -267,9 +267,9 @@ impl People {
             return Err(Unknown::Root);
         }
         if self.strict {
-            return Err(Unknown::NotDeclared(account.told()));
+            return Err(Unknown::NotDeclared(account.display_name()));
         }
-        let odd = || Unknown::OddName(account.told().escape_default().to_string());
+        let odd = || Unknown::OddName(account.display_name().escape_default().to_string());
         let name = PersonName::of_account(&account.name).map_err(|_| odd())?;
         if name.is_root() {
             return Err(odd());

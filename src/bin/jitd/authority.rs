@@ -29,7 +29,7 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         }
         CaVerb::Seal { cluster } => {
             let (name, found) = cluster_named(&config, cluster)?;
-            return told_of_seal(store::seal(&found.authority, &found.key, name)?, name, path);
+            return report_seal(store::seal(&found.authority, &found.key, name)?, name, path);
         }
         CaVerb::Csr { cluster } => {
             let (name, found) = cluster_named(&config, cluster)?;
@@ -70,7 +70,7 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
 }
 
 /// stdout is the line for the configuration, and nothing when there is none to write.
-fn told_of_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) -> Result<(), Failure> {
+fn report_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) -> Result<(), Failure> {
     match sealed {
         Sealed::ConfigurationIsLeft { name, drop_in } => {
             print::result(format!("key: {{credential: {name}}}"))?;

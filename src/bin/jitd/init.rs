@@ -91,7 +91,7 @@ pub(crate) struct Wanted {
 #[serde(rename_all = "camelCase")]
 struct Made {
     config: PathBuf,
-    files: Vec<files::Told>,
+    files: Vec<files::FileOutcome>,
     clusters: Vec<MadeAuthority>,
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     let account = Account::find()?;
     let (told, distribution) = if path.symlink_metadata().is_ok() {
         say!("{} is there and is left as it is", path.display());
-        (vec![files::Told::left(path)], wanted.distribution.unwrap_or(Distribution::Other))
+        (vec![files::FileOutcome::left(path)], wanted.distribution.unwrap_or(Distribution::Other))
     } else {
         let answers = Answers::collect(path, wanted)?;
         (files::write(path, &answers, account.as_ref())?, answers.distribution)

@@ -64,7 +64,7 @@ pub(crate) fn drain(config: &Path, admin: &AdminSocket, reason: Option<&str>) ->
     let body = DrainBody { reason: reason.map(str::to_owned) };
     let state = at(config, admin, async |client| client.drain(&body).await)?;
     say!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
-    print::result(told(&state))
+    print::result(describe(&state))
 }
 
 pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> {
@@ -76,7 +76,7 @@ pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> 
         Some(draining) => say!("resumed: it was drained {}", since(&draining)),
         None => say!("it was not draining"),
     }
-    print::result(told(&state))
+    print::result(describe(&state))
 }
 
 pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
@@ -190,7 +190,7 @@ async fn progress(socket: &Path) -> std::convert::Infallible {
         }
         if let Some(asking) = &mut client {
             match asking.operations().await {
-                Ok(state) => print::words(format_args!("\r{}\u{1b}[K\r", told(&state))),
+                Ok(state) => print::words(format_args!("\r{}\u{1b}[K\r", describe(&state))),
                 Err(_) => client = None,
             }
         }
@@ -198,7 +198,7 @@ async fn progress(socket: &Path) -> std::convert::Infallible {
 }
 
 /// How many grants stand where.
-fn told(state: &OperationsView) -> String {
+fn describe(state: &OperationsView) -> String {
     let OperationsView { pending, approved, collecting, live, ending, .. } = state;
     format!("pending {pending}, approved {approved}, being collected {collecting}, live {live}, ending {ending}")
 }

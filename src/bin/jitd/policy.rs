@@ -397,7 +397,7 @@ impl Listed<'_> {
         let Holder { cluster, group, offer, if_labels, closed, except } = self.holder;
         let people: Vec<&str> = self.people.iter().map(|name| name.as_str()).collect();
         let people = if people.is_empty() { String::new() } else { format!(" ({})", people.join(", ")) };
-        let mut line = format!("{cluster}  {group}{people}  {}", offer_told(offer));
+        let mut line = format!("{cluster}  {group}{people}  {}", describe_offer(offer));
         if *if_labels {
             line.push_str("; only if the labels fit, hint: `--label` tells them");
         }
@@ -411,7 +411,7 @@ impl Listed<'_> {
     }
 }
 
-fn offer_told(offer: &Offer) -> String {
+fn describe_offer(offer: &Offer) -> String {
     let terms: Vec<String> = offer.terms.iter().map(|(key, told)| format!("{key} {told}")).collect();
     format!("rule `{}`: {}", offer.rule, terms.join("; "))
 }
@@ -422,7 +422,7 @@ fn differ(difference: &Difference, output: Output) -> Result<(), Failure> {
     match output {
         Output::Json => print::json(difference)?,
         Output::Text => {
-            let changes = difference.cells.iter().map(change_told);
+            let changes = difference.cells.iter().map(describe_change);
             let settings =
                 difference.settings.iter().map(|Setting { key, before, now }| format!("~ {key}  {before} -> {now}"));
             print::result(changes.chain(settings).collect::<Vec<_>>().join("\n"))?;
@@ -437,7 +437,7 @@ fn differ(difference: &Difference, output: Output) -> Result<(), Failure> {
     if difference.is_empty() { Ok(()) } else { Err(Failure::No) }
 }
 
-fn change_told(change: &Change) -> String {
+fn describe_change(change: &Change) -> String {
     let Change { sign, cluster, groups, place, witness, access, before, now, .. } = change;
     let as_one = witness.iter().map(|(name, labels)| {
         let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -445,13 +445,13 @@ fn change_told(change: &Change) -> String {
         format!("{name}{labels}")
     });
     let as_one: String = as_one.filter(|one| one != place).map(|one| format!(" (such as {one})")).collect();
-    let all = |offers: &[Offer]| offers.iter().map(offer_told).collect::<Vec<_>>().join(", or ");
+    let all = |offers: &[Offer]| offers.iter().map(describe_offer).collect::<Vec<_>>().join(", or ");
     let terms = match (before.as_slice(), now.as_slice()) {
         ([], offers) | (offers, []) => all(offers),
         ([before], [now]) => {
             let keys: BTreeSet<&str> = before.terms.keys().chain(now.terms.keys()).copied().collect();
-            let told = |offer: &Offer, key: &str| offer.terms.get(key).map_or("none", String::as_str).to_owned();
-            let changed = keys.into_iter().map(|key| (key, told(before, key), told(now, key)));
+            let term = |offer: &Offer, key: &str| offer.terms.get(key).map_or("none", String::as_str).to_owned();
+            let changed = keys.into_iter().map(|key| (key, term(before, key), term(now, key)));
             let changed = changed.filter(|(_, before, now)| before != now);
             let changed: Vec<String> = changed.map(|(key, before, now)| format!("{key} {before} -> {now}")).collect();
             format!("rule `{}`: {}", now.rule, changed.join("; "))

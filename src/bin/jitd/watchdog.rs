@@ -29,12 +29,12 @@ pub(crate) struct Watchdog {
     socket: PathBuf,
     /// Whether nobody's login can be read, which is so from the start of a process to its end.
     callers_are_hidden: bool,
-    told: Mutex<Told>,
+    status: Mutex<Status>,
 }
 
 /// What systemd was told, and what it is made of beside the grants.
 #[derive(Default)]
-struct Told {
+struct Status {
     line: String,
     policy_faults: usize,
     stuck: Option<Stuck>,
@@ -64,16 +64,16 @@ impl Watchdog {
     /// Of a daemon that serves at `socket`.
     pub(crate) fn new(broker: Arc<Broker>, socket: &Path) -> Arc<Self> {
         let callers_are_hidden = service::callers_are_hidden();
-        Arc::new(Self { broker, socket: socket.to_owned(), callers_are_hidden, told: Mutex::default() })
+        Arc::new(Self { broker, socket: socket.to_owned(), callers_are_hidden, status: Mutex::default() })
     }
 
     /// Tells systemd that the daemon serves, after its start and after each reload, with the number of faults for which
     /// the policy was not taken up.
     pub(crate) fn ready(&self, policy_faults: usize) {
-        let mut told = self.told();
-        told.policy_faults = policy_faults;
-        told.line = self.line(&told);
-        service::ready(&told.line);
+        let mut status = self.status();
+        status.policy_faults = policy_faults;
+        status.line = self.line(&status);
+        service::ready(&status.line);
     }
 
     /// Keeps the line for `systemctl status` true until it is dropped.
@@ -104,7 +104,7 @@ impl Watchdog {
             if passed.is_ok() {
                 service::alive();
             }
-            self.told().stuck = passed.err();
+            self.status().stuck = passed.err();
             self.tell_now();
         }
     }
@@ -137,24 +137,24 @@ impl Watchdog {
     }
 
     fn tell_now(&self) {
-        let mut told = self.told();
-        let line = self.line(&told);
-        if line != told.line {
+        let mut status = self.status();
+        let line = self.line(&status);
+        if line != status.line {
             service::status(&line);
-            told.line = line;
+            status.line = line;
         }
     }
 
     /// `3 live, 1 waiting`, whether nothing is given, and what is wrong.
-    fn line(&self, told: &Told) -> String {
+    fn line(&self, status: &Status) -> String {
         let census = self.broker.ledger().count_by_phase();
         let count = |phases: &[&str]| phases.iter().filter_map(|phase| census.get(phase)).sum::<usize>();
         let drained = if self.broker.draining().is_some() { "draining: " } else { "" };
         // Access that is being taken away may still work; who has no access yet waits for an answer or collects.
         let (live, waiting) = (count(&["live", "ending"]), count(&["pending", "approved", "collecting"]));
         let mut line = format!("{drained}{live} live, {waiting} waiting");
-        if told.policy_faults > 0 {
-            line += &format!("; the policy was not taken up (faults: {}), see the log", told.policy_faults);
+        if status.policy_faults > 0 {
+            line += &format!("; the policy was not taken up (faults: {}), see the log", status.policy_faults);
         }
         let keys = self.broker.needs_restart();
         if !keys.is_empty() {
@@ -168,7 +168,7 @@ impl Watchdog {
             line += &format!("; bindings of people's own user names: {bound}, see the log");
         }
         let fault = self.broker.ledger().store_fault().map(|why| format!("the trail could not be written: {why}"));
-        for wrong in fault.into_iter().chain(told.stuck.as_ref().map(ToString::to_string)) {
+        for wrong in fault.into_iter().chain(status.stuck.as_ref().map(ToString::to_string)) {
             // A status is one line.
             line += &format!("; {}", wrong.replace('\n', "; "));
         }
@@ -178,7 +178,7 @@ impl Watchdog {
         line
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock()
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock()
     }
 }

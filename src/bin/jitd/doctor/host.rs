@@ -60,7 +60,7 @@ impl Report {
                     format!("chown root {shown}"),
                 );
             } else if let Some(account) = account.as_ref().filter(|account| !may_read(account, &found)) {
-                let name = account.told();
+                let name = account.display_name();
                 let group = host::group(account.gid).ok().flatten().map_or(name.clone(), |group| group.name);
                 self.fault(
                     "files",
@@ -108,7 +108,7 @@ impl Report {
                 format!("chmod 700 {shown}"),
             );
         } else if let (true, Some(account)) = (found.uid() == 0, &account) {
-            let name = account.told();
+            let name = account.display_name();
             self.fault(
                 "state",
                 format!("{shown} belongs to root, and the daemon runs as {name}"),
@@ -223,7 +223,7 @@ impl Report {
             let members = host::group_named(group).ok().flatten().map(|group| group.members).unwrap_or_default();
             let accounts =
                 members.iter().take(LOOKED_AT).filter_map(|name| host::account_named(name.as_bytes()).ok()?);
-            people.extend(accounts.map(|account| (account.uid, account.told())));
+            people.extend(accounts.map(|account| (account.uid, account.display_name())));
         }
         people.sort();
         people.dedup();
@@ -380,7 +380,8 @@ fn may_read(account: &host::Account, found: &Metadata) -> bool {
 }
 
 fn in_group(account: &host::Account, gid: u32) -> bool {
-    account.gid == gid || host::group(gid).ok().flatten().is_some_and(|group| group.members.contains(&account.told()))
+    account.gid == gid
+        || host::group(gid).ok().flatten().is_some_and(|group| group.members.contains(&account.display_name()))
 }
 
 /// What lies in a folder, without following links.
@@ -398,7 +399,7 @@ fn entries(folder: &Path, depth: u32) -> Vec<(PathBuf, Metadata)> {
 
 /// An account's name, or its number where it has none.
 pub(super) fn user(uid: u32) -> String {
-    host::account(uid).ok().flatten().map_or(format!("uid {uid}"), |account| account.told())
+    host::account(uid).ok().flatten().map_or(format!("uid {uid}"), |account| account.display_name())
 }
 
 /// The process that holds a lock file by flock(2), as the kernel lists it in /proc/locks:

@@ -35,19 +35,19 @@ pub(super) enum Fate {
 
 /// A file and what became of it.
 #[derive(Serialize)]
-pub(super) struct Told {
+pub(super) struct FileOutcome {
     path: PathBuf,
     fate: Fate,
 }
 
-impl Told {
+impl FileOutcome {
     pub(super) fn left(path: &Path) -> Self {
         Self { path: path.to_owned(), fate: Fate::Left }
     }
 }
 
 /// Writes what is missing, all of it or none.
-pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -> Result<Vec<Told>, Failure> {
+pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -> Result<Vec<FileOutcome>, Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_name(path))?;
     let authority = format!("{}-ca.crt", answers.cluster);
@@ -66,8 +66,8 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     let written = stage(&staged, folder, &texts, account)
         .and_then(|fates| check(&staged.0, folder, name).map(|()| fates))
         .and_then(|fates| link(&staged, folder, &texts, &fates));
-    let told = match written {
-        Ok(told) => told,
+    let outcomes = match written {
+        Ok(outcomes) => outcomes,
         Err(failure) => {
             drop(staged);
             if made_folder {
@@ -77,13 +77,13 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
             return Err(failure);
         }
     };
-    for file in &told {
+    for file in &outcomes {
         match file.fate {
             Fate::Written => say!("wrote {}", file.path.display()),
             Fate::Left => say!("{} is there and is left as it is", file.path.display()),
         }
     }
-    Ok(told)
+    Ok(outcomes)
 }
 
 fn no_name(path: &Path) -> Failure {
@@ -167,20 +167,20 @@ fn draft(place: &Path, text: &str, account: Option<&Account>) -> io::Result<()> 
 /// Reads the drafts as the daemon will, and asks the policy's own tests.
 fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     let (from, to) = (staged.display().to_string(), folder.display().to_string());
-    let told = |faults: Vec<String>| {
+    let invalid = |faults: Vec<String>| {
         let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
         Failure::Usage(format!("{}; nothing was written", faults.join("\njitd: ")))
     };
-    let config = Config::read(&staged.join(name)).map_err(|faults| told(faults.lines()))?;
+    let config = Config::read(&staged.join(name)).map_err(|faults| invalid(faults.lines()))?;
     let failed = cases::tested(&config.policy);
     let failed = failed.iter().filter(|tested| !tested.passed);
     let faults: Vec<String> = failed.map(|tested| cases::failed_line(&config.policy_files.policy, tested)).collect();
-    if faults.is_empty() { Ok(()) } else { Err(told(faults)) }
+    if faults.is_empty() { Ok(()) } else { Err(invalid(faults)) }
 }
 
 /// Puts the drafts into their places; when one can't be, those before it go again.
-fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]) -> Result<Vec<Told>, Failure> {
-    let mut told: Vec<Told> = Vec::new();
+fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]) -> Result<Vec<FileOutcome>, Failure> {
+    let mut outcomes: Vec<FileOutcome> = Vec::new();
     for ((name, _), fate) in texts.iter().zip(fates) {
         let place = folder.join(name);
         let fate = match fate {
@@ -188,9 +188,9 @@ fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]
             Fate::Written => fs::hard_link(staged.0.join(name), &place).map(|()| Fate::Written),
         };
         match fate {
-            Ok(fate) => told.push(Told { path: place, fate }),
+            Ok(fate) => outcomes.push(FileOutcome { path: place, fate }),
             Err(error) => {
-                for file in told.iter().filter(|file| file.fate == Fate::Written) {
+                for file in outcomes.iter().filter(|file| file.fate == Fate::Written) {
                     let _ = fs::remove_file(&file.path);
                 }
                 return Err(failed(&place, &error));
@@ -198,7 +198,7 @@ fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]
         }
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| failed(folder, &error))?;
-    Ok(told)
+    Ok(outcomes)
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -117,7 +117,7 @@ impl Policy {
                     let denied = denials.entry(by).or_default();
                     denied.why = why;
                     keep(&mut denied.accesses, role.map_or("exact rules".to_owned(), |role| format!("role {role}")));
-                    keep(&mut denied.places, place.told());
+                    keep(&mut denied.places, place.describe());
                 }
                 match place {
                     Place::In(pattern) if is_open => namespaces.push(pattern.clone()),
@@ -229,7 +229,7 @@ impl Entitlement {
 }
 
 impl Place<'_> {
-    fn told(self) -> String {
+    fn describe(self) -> String {
         match self {
             Self::In(pattern) => format!("namespace {pattern}"),
             Self::WholeCluster => "the whole cluster".to_owned(),
