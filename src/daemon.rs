@@ -212,7 +212,7 @@ impl Running {
         renewing.abort();
         served.notify_one();
         // The task does not panic, and logs its own failures.
-        drop(counting.await);
+        let _ = counting.await;
         let stopped = self.api.broker.stopped().await;
         self.api.broker.ledger().close();
         Ok(stopped?)

@@ -305,7 +305,7 @@ mod tests {
 
     impl Drop for Folder {
         fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
+            let _ = fs::remove_dir_all(&self.0);
         }
     }
 

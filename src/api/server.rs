@@ -106,7 +106,7 @@ pub async fn serve(
                 tokio::spawn(async move {
                     let _place = place;
                     // It may have gone already; there is nobody to tell then.
-                    drop(tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await);
+                    let _ = tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await;
                 });
             }
             continue;
@@ -147,7 +147,7 @@ pub async fn serve(
     stopping.store(true, Ordering::Relaxed);
     api.broker.ledger().stop_waiting();
     // hyper closes at once what has asked nothing yet, and that may be somebody who was let in a moment ago.
-    drop(tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await);
+    let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
     if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
         tracing::warn!("some calls were not finished in time");
     }
@@ -208,7 +208,9 @@ impl Drop for Place {
         counts.0 = counts.0.saturating_sub(1);
         match counts.1.get_mut(&self.uid) {
             Some(own) if *own > 1 => *own -= 1,
-            _ => drop(counts.1.remove(&self.uid)),
+            _ => {
+                counts.1.remove(&self.uid);
+            }
         }
     }
 }

@@ -185,7 +185,7 @@ impl Broker {
         {
             tracing::warn!(grant = %grant.id, error = %error.in_full(), "the grant did not become live, so it is ended");
             let ending = Ending { reason: Some(failure_reason(error)), ..Ending::by_daemon(EndCause::Failed) };
-            drop(self.finish(locked, ending).await);
+            let _ = self.finish(locked, ending).await;
         }
         live
     }

@@ -263,7 +263,7 @@ impl Broker {
             let event = Event::PartUnbindIntended { namespace: namespace.clone(), why };
             if let Err(error) = self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await {
                 // A removed binding cannot be misused; the next check finds the difference again and records it.
-                drop(self.unbind_part(&grant, &namespace).await);
+                let _ = self.unbind_part(&grant, &namespace).await;
                 return Err(error.into());
             }
         }
@@ -303,7 +303,7 @@ impl Broker {
         let Some(reason) = reason(&grant) else { return Ok(()) };
         if let Some(event) = event {
             // The end itself states the reason too, so it goes on even if this event cannot be recorded.
-            drop(self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await);
+            let _ = self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await;
         }
         self.finish(&mut locked, Ending { why, by: Author::Daemon, reason: Some(reason) }).await.map(drop)
     }

@@ -230,7 +230,7 @@ impl Broker {
         let grant = locked.grant();
         if grant.bind_intended && matches!(grant.phase, Phase::Collecting | Phase::Live) {
             let event = Event::UnbindIntended { why: *why, reason: reason.clone() };
-            drop(self.ledger.record(&mut locked, by, vec![event]).await);
+            let _ = self.ledger.record(&mut locked, by, vec![event]).await;
         }
     }
 

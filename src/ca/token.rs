@@ -506,7 +506,7 @@ impl Module {
             TokenError::Module { path: path.to_path_buf(), why }
         })?;
         // What can't be ended is still there.
-        drop(context.clone().finalize());
+        let _ = context.clone().finalize();
         *context = begun(path)?;
         Ok(())
     }

@@ -42,7 +42,7 @@ pub fn back_up(trail: &Path, copy: &Path, each: impl FnMut(&Position)) -> Result
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(system)
     })();
     if let Err(fault) = written {
-        drop(std::fs::remove_file(copy));
+        let _ = std::fs::remove_file(copy);
         return Err(failed(fault.to_string(), None));
     }
     let report = verify_file(copy, each)?;

@@ -81,7 +81,7 @@ impl World {
                 self.enter(wait, Entry::Request(sent));
             } else {
                 self.note(format!("   #{} lost: the API server is down", sent.number));
-                drop(sent.tell.send(None));
+                let _ = sent.tell.send(None);
             }
             return;
         }
@@ -103,7 +103,7 @@ impl World {
                 _ => {}
             }
         }
-        drop(sent.tell.send(Some(answer)));
+        let _ = sent.tell.send(Some(answer));
     }
 
     /// Everything that can go wrong before the request has left: an answer at once, or nobody there.

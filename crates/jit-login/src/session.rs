@@ -260,7 +260,7 @@ impl Manager {
 
     /// What is not there is stopped.
     fn stop(&self, unit: &str) {
-        drop(finished(self.command("systemctl").arg("stop").arg(unit)));
+        let _ = finished(self.command("systemctl").arg("stop").arg(unit));
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) fn run(format: Format) -> Result<(), Failure> {
     live.retain(|live| only.as_ref().is_none_or(|only| live.grant == *only));
     let names = || live.iter().map(|live| live.grant.as_str()).collect::<Vec<_>>().join("\n");
     // A terminal that has gone away is no reason to fail either.
-    drop(show(format, &live, || line(&live), names));
+    let _ = show(format, &live, || line(&live), names);
     Ok(())
 }
 

@@ -90,7 +90,9 @@ impl AskBody {
         let mut fields = BTreeMap::new();
         for (name, value) in &self.fields {
             match (name.parse(), value.parse()) {
-                (Ok(name), Ok(value)) => drop(fields.insert(name, value)),
+                (Ok(name), Ok(value)) => {
+                    fields.insert(name, value);
+                }
                 (Err(error), _) | (_, Err(error)) => keep(error),
             }
         }

@@ -131,7 +131,7 @@ impl Watchdog {
         let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: jitd\r\nconnection: close\r\n\r\n").await;
         if asked.is_ok() {
             // Closed with or without an answer, by whoever accepted it.
-            drop(stream.read_to_end(&mut Vec::new()).await);
+            let _ = stream.read_to_end(&mut Vec::new()).await;
         }
         Ok(())
     }
