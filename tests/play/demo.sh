@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole story in half a minute, on a play of its own: alice asks, bob agrees, kubectl works, the window
-# ends. Every command is run for real, and its exit code and its words are checked, so this is a test too:
-# it exits with 1 at the first step that is not as told.
+# The whole story in half a minute, in a playground of its own: alice requests, bob approves, kubectl works, the window
+# ends. Every command is run for real, and its exit code and its output are checked, so this is a test too:
+# it exits with 1 at the first step that differs.
 #
 #   demo.sh FOLDER
 set -euo pipefail
@@ -27,55 +27,55 @@ main() {
     "$here/play.sh" "$dir" up --certificate "$certificate" >/dev/null 8>&-
     SECONDS=0
     story
-    printf '\n%s\n' "${green}That was the whole story, told in $SECONDS s, and each step was checked.$plain"
+    printf '\n%s\n' "${green}That was the whole story in $SECONDS s, and every step was checked.$plain"
     printf 'Your turn: make play\n'
 }
 
 story() {
     local id
-    chapter 'Alice is on call. A queue is stuck, and nothing that she has opens the cluster.'
+    chapter 'Alice is on call. A queue is stuck, and she has no access to the cluster.'
     run alice 0 'payments-oncall' -- jit-login whoami
     run alice 0 '^requested: role debug in namespace payments' -- \
         jit-login request play -n payments --role debug --for "$window" --reason 'INC-42 queue stuck' --no-wait
     id=$(tail -n 1 <<<"$output")
-    tell 'What the policy does not give is refused at once; nobody is even asked.'
+    tell 'A request that no policy rule allows is refused at once, before anybody has to look at it.'
     run alice 4 'policy-denied' -- \
         jit-login request play -n kube-system --role cluster-admin --for 1h --reason 'INC-42 queue stuck'
 
-    chapter 'Bob leads payments. He sees who asks, why, and what it would allow.'
+    chapter 'Bob leads payments. He sees who requests what, why, and what it would allow.'
     run bob 0 "^$id +pending +alice" -- jit-login ls
-    tell 'Alice cannot agree with herself.'
+    tell 'Alice cannot approve her own request.'
     run alice 4 'self-approval' -- jit-login approve "$id" --yes
-    tell 'Bob can.'
+    tell 'Bob can approve it.'
     run bob 0 "^$id approved" -- jit-login approve "$id" --yes
 
-    chapter "Alice collects it. Her $window begin now, for now it works."
+    chapter "Alice collects the access. Her $window begin when it works."
     run alice 0 '^export KUBECONFIG=' -- jit-login wait "$id"
     KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' <<<"$output" | tr -d \')
     export KUBECONFIG
     run alice 0 '^queue-0 ' -- kubectl get pods -n payments
-    tell 'The cluster knows her by a group that nobody else has: this grant.'
+    tell 'The cluster knows her by a group that only this grant has.'
     run alice 0 "jit:$id" -- kubectl auth whoami
-    tell 'So it works there, and nowhere else.'
+    tell 'So she has access there, and nowhere else.'
     run alice 1 'Forbidden' -- kubectl get pods -n shop
 
-    chapter 'Her certificate is even shorter than her window. It is renewed while kubectl is used.'
+    chapter 'Her certificate lives even shorter than the window. kubectl renews it as needed.'
     remark='again and again' condition="renewed $id" eventually alice 0 '^queue-0 ' -- kubectl get pods -n payments
     filter=' issued ' run alice 0 'serial=' -- jit-login events "$id"
     (($(grep -o 'serial=[0-9a-f]*' <<<"$output" | sort -u | wc -l) >= 2)) || wrong 'two certificates with different serials'
 
     chapter 'The window ends by itself.'
-    remark='again and again, until it is refused' eventually alice 1 ' is over|ended' -- kubectl get pods -n payments
-    tell 'Not only her client says so. The API server:'
+    remark='again and again, until it is refused' eventually alice 1 ' expired|ended' -- kubectl get pods -n payments
+    tell 'Not only her client says so. So does the API server:'
     eventually admin 1 '^no' -- kubectl auth can-i list pods -n payments --as jit:alice --as-group "jit:$id"
     run admin 0 'No resources found' -- kubectl get rolebindings -n payments
 
-    tell 'What the policy has to answer stands in the policy itself, and is tested.'
+    tell 'The policy carries its own tests.'
     run host 0 '^cases: 5, ok: 5, failed: 0' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" policy test
-    tell 'And the daemon can no more than the policy gives.'
+    tell 'The daemon itself has no more rights than the policy needs.'
     run host 0 '^ok +play admission: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
 
-    chapter 'All of it is in the trail, which erin audits.'
+    chapter 'Every step is in the audit trail, which erin reads.'
     run erin 0 '^ended' -- jit-login events "$id" -o name
     run erin 0 '\(expired\)' -- jit-login ls --all
     run host 0 'the chain holds' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" audit verify

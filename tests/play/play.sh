@@ -77,18 +77,18 @@ what_next() {
 
 It runs. There are ${names[*]}; the cluster is \`play\`, its namespaces are payments and shop.
 
-  alice, on call for payments, asks:
+  alice, on call for payments, requests access:
     $here/as alice jit-login request play -n payments --role view --for 5m --reason "INC-42 queue stuck"
-  bob and carol, who lead payments, see it, and one of them agrees, in another terminal:
+  bob and carol, who lead payments, see the request, and one of them approves it in another terminal:
     $here/as bob jit-login ls
     $here/as bob jit-login approve ID
-  alice types the line that she got (export KUBECONFIG=...), and then
+  alice types the line that jit-login printed (export KUBECONFIG=...), and then
     $here/as alice kubectl get pods
 
   In $here:
-    as alice                  is a shell as alice; dave is in no group, erin is an auditor
-    jitd.log, audit.log       are what the daemon says and what the API server saw
-    config.yaml, policy.yaml  say who is who and who may ask for what
+    as alice                  opens a shell as alice; dave is in no group, erin is an auditor
+    jitd.log, audit.log       are the logs of the daemon and of the API server
+    config.yaml, policy.yaml  define the people, and who may request what
   \`make stop\` ends it; \`make demo\` tells the whole story by itself.
 END
 }
