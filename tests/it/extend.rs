@@ -83,7 +83,7 @@ fn access_goes_on_without_a_gap() {
 fn never_past_what_the_rule_gives() {
     let bastion = bastion("approval: [{groups: [payments-leads]}]");
     let access = bastion.live(&bastion.ask("10m"));
-    refused(&extend(&bastion, &access.grant, "3m"), 403, "policy-denied", "gives 12m in all");
+    refused(&extend(&bastion, &access.grant, "3m"), 403, "policy-denied", "allows 12m in total");
     let other = json!({ "duration": "1m", "reason": "because" });
     refused(&bastion.post(ALICE, &path(&access.grant, "/extend"), &other), 403, "policy-denied", "reason");
     let (status, malformed) =
@@ -142,7 +142,7 @@ fn what_is_given_without_asking_goes_on_without_asking() {
     let before = bastion.show(ALICE, &grant);
     let (status, extended) = extend(&bastion, &grant, "1m");
     assert_eq!((status, deadline(&extended).duration_since(deadline(&before)).as_secs()), (200, 60), "{extended}");
-    refused(&extend(&bastion, &grant, "9m"), 403, "policy-denied", "12m in all");
+    refused(&extend(&bastion, &grant, "9m"), 403, "policy-denied", "12m in total");
 }
 
 /// A question that nobody answers is over with its clock; the access ends when it would have.

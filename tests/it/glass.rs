@@ -117,7 +117,7 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     ask["namespaces"] = json!([bastion.shop]);
     let other = bastion.request(ALICE, &ask, &Key::new());
     assert_eq!(other.get("breakGlassFrom"), None, "{other}");
-    refused(&smash(&bastion, ALICE, &other), 403, "policy-denied", "the rule `shop`");
+    refused(&smash(&bastion, ALICE, &other), 403, "policy-denied", "rule `shop`");
     let answered = pending(&bastion, &Key::new());
     assert_eq!(bastion.approve(BOB, &answered).0, 200);
     refused(&smash(&bastion, ALICE, &answered), 409, "wrong-phase", "already approved");
@@ -296,11 +296,11 @@ fn a_denial_keeps_the_glass_whole() {
     let (status, denied) = bastion.post(BOB, &path(&refusable, "/deny"), &json!({ "reason": "no, you must not" }));
     assert_eq!(status, 200, "{denied}");
     let since = Instant::now();
-    refused(&smash(&bastion, ALICE, &before), 403, "recently-denied", "`bob` denied this");
+    refused(&smash(&bastion, ALICE, &before), 403, "recently-denied", "`bob` denied you this access");
     let (again, wider) = (asked("edit", &[ns]), asked("edit", &[ns, shop]));
     for closed in [&again, &wider] {
         assert_eq!(closed.get("breakGlassFrom"), None, "{closed}");
-        refused(&smash(&bastion, ALICE, closed), 403, "recently-denied", "`bob` denied this");
+        refused(&smash(&bastion, ALICE, closed), 403, "recently-denied", "`bob` denied you this access");
         let told = &bastion.show(BOB, closed)["deniedBefore"];
         assert_eq!((&told["by"], &told["grant"]), (&json!("bob"), &refusable["id"]), "{told}");
         assert_eq!(told["reason"], "no, you must not");

@@ -25,7 +25,7 @@ fn an_approver_can_agree_to_less() {
         |less: Value| bastion.post(BOB, &path(&grant, "/approve"), &json!({ "digest": grant["digest"], "less": less }));
     for (more, word) in [
         (json!({ "duration": "11m" }), "11m is longer"),
-        (json!({ "namespaces": ["kube-system"] }), "namespace kube-system is not in"),
+        (json!({ "namespaces": ["kube-system"] }), "namespace kube-system is not within"),
         (
             json!({ "rules": [{ "apiGroups": [""], "resources": ["pods"], "verbs": ["get"] }] }),
             "does not allow narrowing a role",

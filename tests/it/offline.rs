@@ -179,7 +179,7 @@ fn who_can_ask_is_a_line_each_with_what_closes_it() {
         &here,
         "who-can view --policy policy.yaml --cluster-wide --cluster test",
         0,
-        "test  security  rule `look`: approval 1 of security, and 1 of security (guardrail: the whole cluster takes 2 people); \
+        "test  security  rule `look`: approval 1 of security, and 1 of security (guardrail: cluster-wide access needs 2 approvers); \
          maxDuration 5m; maxTotal 5m\n",
     );
     let told = says(&here, "who-can edit --policy policy.yaml -n payments", 3, "");
@@ -229,8 +229,8 @@ fn two_policies_are_compared_by_who_gains_and_who_loses() {
 }
 
 const LOOK: &str = "~ CLUSTER  security  the whole cluster  role view  rule `look`: approval 1 of security, and 1 of security \
-    (guardrail: the whole cluster takes 2 people) -> 1 of security, and 2 of security (guardrail: the whole cluster \
-    takes 3 people); maxDuration 5m -> 15m; maxTotal 5m -> 15m\n";
+    (guardrail: cluster-wide access needs 2 approvers) -> 1 of security, and 2 of security (guardrail: cluster-wide \
+    access needs 3 approvers); maxDuration 5m -> 15m; maxTotal 5m -> 15m\n";
 
 /// The schemas are JSON of the right file; that they say what the reader says is shown beside the reader.
 #[test]
