@@ -97,7 +97,7 @@ pub enum TrailError {
     },
     /// Another daemon writes this trail.
     #[error("another jitd holds `{0}`")]
-    Held(String),
+    InUse(String),
 }
 
 impl Hint for TrailError {
@@ -112,7 +112,7 @@ impl Hint for TrailError {
             Self::Incomplete { .. } => {
                 "put the log beside it that lay beside the original; if it is lost, go on with the copy that `jitd backup` makes all the same"
             }
-            Self::Held(_) => "one daemon per state folder; stop the other one",
+            Self::InUse(_) => "one daemon per state folder; stop the other one",
         };
         Some(hint.into())
     }

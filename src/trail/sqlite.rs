@@ -35,7 +35,7 @@ pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
             why: error.to_string(),
             hint: None,
         })?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| TrailError::Held(beside.display().to_string()))
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| TrailError::InUse(beside.display().to_string()))
 }
 
 pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result<(Connection, Head), Fault> {

@@ -283,7 +283,7 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
         }
     };
     let trail = Trail::simulated(&folder.trail(), before, after).unwrap().trail;
-    assert!(matches!(Trail::open(&folder.trail()), Err(TrailError::Held(_))));
+    assert!(matches!(Trail::open(&folder.trail()), Err(TrailError::InUse(_))));
 
     drop(futures::poll!(std::pin::pin!(trail.append(vec![requested(1)], None))));
     assert!(lines(&trail, &id(1)).await.is_empty(), "dropped before");

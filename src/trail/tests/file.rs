@@ -265,7 +265,7 @@ fn a_held_trail_is_not_opened() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     let second = Trail::open(&folder.trail());
-    assert!(matches!(second, Err(TrailError::Held(_))));
+    assert!(matches!(second, Err(TrailError::InUse(_))));
     drop(trail);
     assert!(Trail::open(&folder.trail()).is_ok());
 }
