@@ -85,7 +85,9 @@ impl From<BrokerError> for ApiError {
             }
             BrokerError::Cluster(error) if error.is_transient() => Self::of(ErrorCode::ClusterUnreachable, &error),
             BrokerError::Cluster(error) => Self::of(ErrorCode::ClusterRefused, &error),
-            BrokerError::Unsettled { .. } | BrokerError::Held(_) => Self::of(ErrorCode::ClusterUnreachable, &error),
+            BrokerError::Unsettled { .. } | BrokerError::Terminating(_) => {
+                Self::of(ErrorCode::ClusterUnreachable, &error)
+            }
             BrokerError::Authority(_) => {
                 Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority can't sign now")
                     .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")

@@ -346,7 +346,7 @@ fn said(error: &ClusterError) -> String {
 fn failure_reason(error: &BrokerError) -> String {
     match error {
         BrokerError::Cluster(error) => said(error),
-        BrokerError::Unsettled { .. } | BrokerError::Held(_) => error.to_string(),
+        BrokerError::Unsettled { .. } | BrokerError::Terminating(_) => error.to_string(),
         BrokerError::Authority(_) => "the certificate authority could not sign".to_owned(),
         _ => "the daemon could not complete the collection".to_owned(),
     }

@@ -377,7 +377,7 @@ impl Broker {
         for (unbound, binding) in unbound.into_iter().zip(bindings) {
             match unbound? {
                 Unbound::Deleted | Unbound::AlreadyGone => {}
-                Unbound::Held => return Err(BrokerError::Held(binding.name.clone())),
+                Unbound::Terminating => return Err(BrokerError::Terminating(binding.name.clone())),
                 // Somebody created another object of that name. It is theirs; the probe proves that ours is gone.
                 Unbound::NotOurs { why } => {
                     tracing::warn!(grant = %grant.id, binding = binding.name, why, "the binding of this name is not ours, so it was not deleted");

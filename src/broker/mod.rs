@@ -104,7 +104,7 @@ pub enum BrokerError {
     },
     /// A finalizer keeps the deleted binding, and RBAC still honours it.
     #[error("a finalizer keeps binding `{0}` alive")]
-    Held(String),
+    Terminating(String),
     /// A bug or an unexpected state; the log has details.
     #[error("internal error; the daemon's log has details")]
     Internal,
@@ -120,7 +120,7 @@ impl Hint for BrokerError {
             Self::ClockWentBack { .. } => Some("correct the host clock".into()),
             Self::NameService(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
-            Self::Held(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
+            Self::Terminating(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
             // A refusal carries its own hint to the caller.
             Self::Refused(_) | Self::Internal => None,
         }

@@ -99,7 +99,7 @@ impl Cluster {
             return Ok(Unbound::AlreadyGone);
         };
         // An object instead of a Status means that a finalizer keeps the binding, and RBAC still honours it.
-        Ok(if reply.kind == "Status" { Unbound::Deleted } else { Unbound::Held })
+        Ok(if reply.kind == "Status" { Unbound::Deleted } else { Unbound::Terminating })
     }
 
     /// The binding of this name, whoever created it; `None` if none exists.
@@ -156,7 +156,7 @@ pub enum Unbound {
     /// It did not exist any more.
     AlreadyGone,
     /// It is marked for deletion, but a finalizer holds it and it still grants access. Try again later, and report it.
-    Held,
+    Terminating,
     /// An object that is not ours has its name. It was not changed.
     NotOurs {
         /// The object that was found.

@@ -305,7 +305,7 @@ async fn a_binding_that_a_finalizer_holds_is_not_called_deleted() {
     let finalizers = |list: &[&str]| Patch::Merge(json!({ "metadata": { "finalizers": list } }));
     bench.bindings().patch(&binding.name, &PatchParams::default(), &finalizers(&["example.com/hold"])).await.unwrap();
     for uid in [Some(uid.as_str()), None] {
-        assert_eq!(bench.cluster.unbind(&binding, uid).await.unwrap(), Unbound::Held);
+        assert_eq!(bench.cluster.unbind(&binding, uid).await.unwrap(), Unbound::Terminating);
     }
     assert!(bench.cluster.ask(&binding, &probe).await.unwrap().is_allowed());
     assert!(bench.cluster.find(&binding).await.unwrap().unwrap().is_held);
