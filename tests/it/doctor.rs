@@ -163,7 +163,7 @@ fn mistakes_in_the_files_are_found() {
 
     fs::rename(&config, bastion.dir.join("away")).unwrap();
     let said = examined(&bastion);
-    said.finds("configuration", &["is not there", "`jitd init` writes it"]);
+    said.finds("configuration", &["does not exist", "`jitd init` writes it"]);
     assert!(said.has_skipped("cluster"));
     fs::rename(bastion.dir.join("away"), &config).unwrap();
     examined(&bastion).is_well();
@@ -278,7 +278,7 @@ fn mistakes_in_the_state_are_found() {
 
     fs::rename(&state, bastion.dir.join("elsewhere")).unwrap();
     let said = examined(&bastion);
-    said.finds("state", &["is not there", "`jitd init` makes it"]);
+    said.finds("state", &["does not exist", "`jitd init` makes it"]);
     assert!(said.has_skipped("trail"));
     fs::rename(bastion.dir.join("elsewhere"), &state).unwrap();
     examined(&bastion).is_well();

@@ -106,7 +106,7 @@ fn init_makes_what_serving_needs() {
     let checked = host.jitd(&["check"]);
     assert!(checked.status.success(), "{}", text(&checked.stderr));
     assert!(
-        text(&checked.stdout).ends_with("config.yaml: ok, 1 rules for prod, 2 cases pass\n"),
+        text(&checked.stdout).ends_with("config.yaml: ok, 1 rule for prod, 2 cases pass\n"),
         "{}",
         text(&checked.stdout)
     );

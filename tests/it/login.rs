@@ -668,7 +668,7 @@ fn doctor_says_what_is_wrong() {
     symlink(root().join("bin/jit-login"), bin.join("kubectl-jit")).unwrap();
     let said = Said::from(desk.command(&["doctor"]).env("PATH", &bin).output().unwrap());
     // These tests run as root, which is one of the mistakes.
-    assert_eq!((said.code, said.err.as_str()), (1, "error[failed]: one thing is not right\n"), "{said:?}");
+    assert_eq!((said.code, said.err.as_str()), (1, "error[failed]: 1 problem found\n"), "{said:?}");
     assert!(said.out.contains("fail   caller     you are root"), "{said:?}");
     assert!(said.out.contains("ok     whoami     alice, groups: 2"), "{said:?}");
     let said = Said::from(desk.command(&["doctor", "-o", "name"]).env("PATH", "/nowhere").output().unwrap());

@@ -154,7 +154,7 @@ fn the_files_of_the_configuration_are_asked_and_their_people_are_known() {
     };
     bastion.write_policy(&case("ask"));
     let checked = bastion.jitd(&["check"]);
-    assert!(checked.status.success() && text(&checked.stdout).contains("1 cases pass"), "{}", text(&checked.stdout));
+    assert!(checked.status.success() && text(&checked.stdout).contains("1 case passes"), "{}", text(&checked.stdout));
     bastion.write_policy(&case("preApproved"));
     let checked = bastion.jitd(&["check"]);
     assert_eq!((checked.status.code(), text(&checked.stdout).as_str()), (Some(3), ""));

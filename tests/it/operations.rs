@@ -66,7 +66,7 @@ fn a_daemon_that_drains_gives_nothing_and_goes_on_with_the_rest() {
     assert_eq!(bastion.approve(BOB, &waiting).0, 200);
 
     let told = done(&bastion, &["drain", "--reason", "kernel update"]);
-    assert!(told.contains("draining: nothing is given until `jitd resume`; what is live goes on to its end"), "{told}");
+    assert!(told.contains("draining: no new access until `jitd resume`; live grants continue"), "{told}");
     assert!(told.contains("pending 2, approved 1, being collected 0, live 2, ending 0"), "{told}");
     for restart in [false, true] {
         if restart {
@@ -101,7 +101,7 @@ fn a_daemon_that_drains_gives_nothing_and_goes_on_with_the_rest() {
 
     let told = done(&bastion, &["resume"]);
     assert!(told.contains("resumed: it was drained since ") && told.contains(" by root: kernel update"), "{told}");
-    assert!(done(&bastion, &["resume"]).contains("it was not draining"));
+    assert!(done(&bastion, &["resume"]).contains("jitd was not draining"));
     assert_eq!(bastion.certificate(ALICE, &waiting, &key).0, 200, "what was approved has waited");
     assert_eq!(bastion.metric("draining"), 0);
 
@@ -235,7 +235,7 @@ fn everything_that_is_open_is_taken_away() {
     assert_eq!(intents, 5, "each by root");
 
     let told = done(&bastion, &["revoke", "--all", "--reason", "again", "--yes"]);
-    assert_eq!(told, "nothing to revoke: no open grant is meant\n");
+    assert_eq!(told, "nothing to revoke: no open grant matches\n");
     let review = bastion.show(BOB, &broken)["breakGlass"]["digest"].clone();
     let body = json!({ "digest": review, "verdict": "justified", "words": "fine" });
     assert_eq!(bastion.post(BOB, &path(&broken, "/review"), &body).0, 200, "what is owed is owed still");
@@ -264,7 +264,7 @@ fn only_those_that_are_meant_are_taken_away() {
     {
         assert_eq!(revoke(arguments).0, Some(code), "{arguments:?}");
     }
-    assert_eq!(revoke(&["--person", "erin", "--cluster", "play"]).1, "nothing to revoke: no open grant is meant\n");
+    assert_eq!(revoke(&["--person", "erin", "--cluster", "play"]).1, "nothing to revoke: no open grant matches\n");
     assert_eq!(bastion.look(&of_alice, &bastion.ns), 200);
     let rows = revoked(&bastion, &["--person", "alice", "--cluster", "play"]);
     assert_eq!(rows.iter().map(|row| &row["id"]).collect::<Vec<_>>(), [&of_alice.grant["id"]]);
@@ -310,7 +310,7 @@ fn somebody_is_asked_before_anything_is_taken_away() {
     let (code, told) = on_a_terminal("y");
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains("revoked 2 grants") && told.contains("by root: stolen laptop: nothing is given until"),
+        told.contains("revoked 2 grants") && told.contains("by root: stolen laptop: no new access until"),
         "{told}"
     );
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
@@ -428,7 +428,7 @@ fn a_cluster_that_is_down_holds_up_only_its_own() {
     assert_eq!((&ended["endCause"], &ended["closedBy"]), (&json!("revoked"), &json!("root")));
     assert_eq!(
         done(&bastion, &["revoke", "--all", "--reason", "again", "--yes"]),
-        "nothing to revoke: no open grant is meant\n"
+        "nothing to revoke: no open grant matches\n"
     );
     verified(&bastion);
 }
@@ -479,7 +479,7 @@ fn a_copy_made_while_the_daemon_writes_is_whole() {
         for number in 0..5 {
             let copy = bastion.dir.join(format!("copy-{number}.db"));
             let told = done(&bastion, &["backup", copy.to_str().unwrap()]);
-            assert!(told.contains("the chain holds: events ") && told.contains("copied and read again"), "{told}");
+            assert!(told.contains("the chain holds: events ") && told.contains("copied and verified"), "{told}");
             heads.push(told.lines().find_map(|line| line.strip_prefix("head ")).unwrap().to_owned());
             assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         }

@@ -59,8 +59,8 @@ fn set_up(bastion: &mut Bastion) {
     std::fs::write(&file, manifest).unwrap();
     bastion.kubectl(&["apply", "-f", file.to_str().unwrap()]);
     until("the cluster is as it has to be", || machine.run("root", "jitd check --cluster play").done());
-    let lacking = machine.run("root", "jitd doctor").must(1).says("it does not run: /run/jitd/api.sock is not there");
-    assert!(lacking.err.contains("2 things are not right"), "{}", lacking.err);
+    let lacking = machine.run("root", "jitd doctor").must(1).says("it does not run: /run/jitd/api.sock does not exist");
+    assert!(lacking.err.contains("2 problems found"), "{}", lacking.err);
 
     machine.root("systemctl enable --now jitd.socket");
     for unit in ["jitd.socket", "jitd-admin.socket"] {
@@ -115,7 +115,7 @@ pub(crate) const POLICY: &str = "/etc/jitd/policy.yaml";
 /// Only the root key is not where it should be. It is moved away as told, and then all is well.
 pub(crate) fn the_doctor_finds_nothing_once_the_root_key_is_elsewhere(bastion: &mut Bastion) {
     let machine = &bastion.machine;
-    let told = machine.run("root", "jitd doctor").must(1).says("one thing is not right");
+    let told = machine.run("root", "jitd doctor").must(1).says("1 problem found");
     let warnings: Vec<&str> = told.out.lines().filter(|line| line.starts_with("warn")).collect();
     assert!(matches!(warnings[..], [key] if key.contains("its root key is on this host")), "{}", told.out);
     machine.root(&format!("mv /var/lib/jitd/ca/play/root.key {ROOT_KEY}"));

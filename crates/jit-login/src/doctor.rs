@@ -54,8 +54,8 @@ pub(crate) fn run(daemon: &Daemon, format: Format) -> Result<(), Failure> {
     show(format, &findings, text, names)?;
     match bad {
         0 => Ok(()),
-        1 => Err(Failure::own("one thing is not right", "")),
-        several => Err(Failure::own(format!("{several} things are not right"), "")),
+        1 => Err(Failure::own("1 problem found", "")),
+        several => Err(Failure::own(format!("{several} problems found"), "")),
     }
 }
 

@@ -24,12 +24,20 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
         say!("jitd: {}", cases::failed_line(&config.policy_files.policy, result));
     }
     if failed > 0 {
-        say!("jitd: cases of the policy that fail: {failed} of {}; hint: `jitd policy test`", results.len());
+        say!("jitd: {failed} of {} policy cases fail\nhint: `jitd policy test` shows them", results.len());
         return Err(Failure::No);
     }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
-    let cases = if results.is_empty() { String::new() } else { format!(", {} cases pass", results.len()) };
-    print::result(format!("{}: ok, {} rules for {}{cases}", path.display(), config.policy.len(), names.join(", ")))
+    let cases = match results.len() {
+        0 => String::new(),
+        1 => ", 1 case passes".to_owned(),
+        several => format!(", {several} cases pass"),
+    };
+    let rules = match config.policy.len() {
+        1 => "1 rule".to_owned(),
+        several => format!("{several} rules"),
+    };
+    print::result(format!("{}: ok, {rules} for {}{cases}", path.display(), names.join(", ")))
 }
 
 pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) -> Result<(), Failure> {

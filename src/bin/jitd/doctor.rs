@@ -61,8 +61,8 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     }
     match findings.iter().filter(|finding| matches!(finding.state, Verdict::Warning | Verdict::Fault)).count() {
         0 => Ok(()),
-        1 => Err(Failure::Ours("one thing is not right".to_owned())),
-        several => Err(Failure::Ours(format!("{several} things are not right"))),
+        1 => Err(Failure::Ours("1 problem found".to_owned())),
+        several => Err(Failure::Ours(format!("{several} problems found"))),
     }
 }
 
@@ -131,20 +131,20 @@ impl Report {
     }
 
     fn skipped(&mut self, check: &str, why: impl Into<String>) {
-        self.tell(Verdict::Skipped, check, format!("not looked at: {}", why.into()), None);
+        self.tell(Verdict::Skipped, check, format!("skipped: {}", why.into()), None);
     }
 
     fn caller(&mut self) {
         let uid = Uid::effective();
         let is_service = || User::from_name(Account::NAME).ok().flatten().is_some_and(|account| account.uid == uid);
         if uid.is_root() {
-            self.ok("caller", "root, who may look at everything");
+            self.ok("caller", "root, which can check everything");
         } else if is_service() {
             self.ok("caller", format!("{}, as which the daemon runs", Account::NAME));
         } else {
             self.warning(
                 "caller",
-                format!("uid {uid}, who may not look at everything"),
+                format!("uid {uid}, which cannot check everything"),
                 "run it as root: `sudo jitd doctor`",
             );
         }
@@ -163,7 +163,7 @@ impl Report {
         if let Err(error) = std::fs::metadata(path)
             && error.kind() == std::io::ErrorKind::NotFound
         {
-            self.fault("configuration", format!("{} is not there", path.display()), "`jitd init` writes it");
+            self.fault("configuration", format!("{} does not exist", path.display()), "`jitd init` writes it");
             return (None, Policy::Wrong);
         }
         let config = Config::read_without_policy(path).ok();
@@ -189,7 +189,7 @@ impl Report {
             );
         }
         if config.policy.is_empty() {
-            self.warning("policy", "it has no rule, so nobody gets anything", "write one, see jitd-policy(5)");
+            self.warning("policy", "it has no rule, so nobody can get access", "write one, see jitd-policy(5)");
         } else if failed.is_empty() {
             self.ok(
                 "policy",

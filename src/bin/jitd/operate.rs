@@ -63,7 +63,7 @@ pub(crate) struct Revoke {
 pub(crate) fn drain(config: &Path, admin: &AdminSocket, reason: Option<&str>) -> Result<(), Failure> {
     let body = DrainBody { reason: reason.map(str::to_owned) };
     let state = at(config, admin, async |client| client.drain(&body).await)?;
-    say!("draining: nothing is given until `jitd resume`; what is live goes on to its end");
+    say!("draining: no new access until `jitd resume`; live grants continue");
     print::result(describe(&state))
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> 
     })?;
     match before.draining {
         Some(draining) => say!("resumed: it was drained {}", since(&draining)),
-        None => say!("it was not draining"),
+        None => say!("jitd was not draining"),
     }
     print::result(describe(&state))
 }
@@ -90,7 +90,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     };
     let found = at(config, &revoke.admin, async |client| client.revoke_many(&body, true).await)?;
     if found.grants.is_empty() && !revoke.drain {
-        say!("nothing to revoke: no open grant is meant");
+        say!("nothing to revoke: no open grant matches");
         return show(revoke.output, &found);
     }
     if !revoke.yes {
@@ -114,7 +114,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     let late = done.grants.iter().filter(|grant| grant.proof.is_none()).count();
     say!("revoked {}", grants(done.grants.len().saturating_sub(late)));
     if let Some(draining) = &done.draining {
-        say!("draining {}: nothing is given until `jitd resume`", since(draining));
+        say!("draining {}: no new access until `jitd resume`", since(draining));
     }
     let mut failed = Vec::new();
     if let Some(why) = &done.not_drained {
@@ -141,7 +141,7 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     files::check_place(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     let report = trail::back_up(&trail, file, audit::watched())?;
     print::result(file.display().to_string())?;
-    say!("copied and read again");
+    say!("copied and verified");
     audit::show(&report, Output::Text)
 }
 

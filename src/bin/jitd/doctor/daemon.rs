@@ -31,8 +31,8 @@ impl Report {
         let by = held.map(|pid| format!("process {pid} (`{}`)", name.unwrap_or_default().trim().escape_default()));
         if socket.symlink_metadata().is_err() {
             match by {
-                Some(by) => self.fault("daemon", format!("{by} holds the trail, and {shown} is not there"), RESTART),
-                None => self.fault("daemon", format!("it does not run: {shown} is not there"), START),
+                Some(by) => self.fault("daemon", format!("{by} holds the trail, and {shown} does not exist"), RESTART),
+                None => self.fault("daemon", format!("it does not run: {shown} does not exist"), START),
             }
             return Ok(());
         }
@@ -165,7 +165,7 @@ impl Report {
             );
         }
         if well {
-            self.ok("people", "nothing hides from the daemon who calls");
+            self.ok("people", "the daemon sees every caller's process");
         }
     }
 }

@@ -88,7 +88,7 @@ impl Report {
                 return None;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.fault("state", format!("{shown} is not there"), "`jitd init` makes it");
+                self.fault("state", format!("{shown} does not exist"), "`jitd init` makes it");
                 self.skipped("trail", "there is no folder for it");
                 return None;
             }
@@ -159,7 +159,7 @@ impl Report {
     fn trail(&mut self, config: &Config) {
         let path = config.trail();
         if fs::symlink_metadata(&path).is_err() {
-            return self.ok("trail", format!("{} is not there yet; the daemon makes it", path.display()));
+            return self.ok("trail", format!("{} does not exist yet; the daemon creates it", path.display()));
         }
         let otherwise = "keep the file as it is, and look at the disk";
         match trail::verify_file(&path, |_| {}) {
