@@ -104,6 +104,23 @@ impl Caller {
     }
 }
 
+/// Proof that a known person may see every grant, and so the whole trail: somebody of the auditors or the admins.
+pub(super) struct Auditor(());
+
+impl Auditor {
+    /// Checks the groups that the caller has at this moment.
+    ///
+    /// # Errors
+    /// The problem, with what to do about it.
+    pub(super) fn of(caller: &Caller, broker: &Broker) -> Result<Self, ApiError> {
+        if caller.person().is_in_any(&broker.ledger().overseers().readers) {
+            Ok(Self(()))
+        } else {
+            Err(ApiError::no_auditor())
+        }
+    }
+}
+
 impl Peer {
     /// The operator at the other end: root, or a known person of `admins`, who came by the operators' door.
     ///

@@ -3,6 +3,7 @@
 //! Each handler gets the proof that its kind of route asks for; see the table in `mod.rs`.
 
 use std::cmp::Reverse;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,18 +12,20 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use serde::Deserialize;
 
+use super::caller::Auditor;
 use super::problem::ApiError;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
-use crate::grant::request::Reason;
-use crate::grant::{Grant, Operator, Phase};
+use crate::grant::request::{ClusterName, Namespace, PersonName, Reason, RoleRef};
+use crate::grant::{Filter, Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
-    DrainingView, EntitlementList, EventList, ExtendBody, GrantList, GrantView, OperationsView, ReasonBody,
-    RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+    DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage, OperationsView,
+    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
 /// `ok` only when the store answers too and took what it got last, and when all that the daemon asks answer.
@@ -124,22 +127,34 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
         #[serde(default)]
         all: bool,
         #[serde(default = "usual")]
-        limit: usize,
+        limit: NonZeroUsize,
         from: Option<String>,
+        person: Option<PersonName>,
+        cluster: Option<ClusterName>,
+        namespace: Option<Namespace>,
+        role: Option<RoleRef>,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+        at: Option<Timestamp>,
     }
-    fn usual() -> usize {
-        200
+    fn usual() -> NonZeroUsize {
+        const { NonZeroUsize::new(200).unwrap() }
     }
     async move {
-        let Query { all, limit, from } = call.query()?;
+        let Query { all, limit, from, person, cluster, namespace, role, since, until, at: live_at } = call.query()?;
+        if live_at.is_some_and(|at| at > call.api.broker.ledger().now()) {
+            return Err(ApiError::malformed("`at` is in the future: what will be live then is not known".to_owned()));
+        }
+        let filter = Filter { person, cluster, namespace, role, since, until, live_at };
         let after = from.map(|from| from.parse::<Place>()).transpose();
         let after = after.map_err(|error| ApiError::malformed(format!("`from`: {error}")))?;
         let ledger = call.api.broker.ledger();
-        let (listed, more) = ledger.list(call.caller.person(), all, limit.clamp(1, 1000), after.as_ref()).await?;
+        let limit = limit.get().min(1000);
+        let (listed, mut next) = ledger.list(call.caller.person(), all, &filter, limit, after.as_ref()).await?;
         let (mut grants, mut bytes, mut last) = (Vec::with_capacity(listed.len()), 0, None);
-        let all_of_them = listed.len();
         for (place, grant) in listed {
             if bytes > PAGE {
+                next = last;
                 break;
             }
             let view = view(&call.api, &grant);
@@ -147,8 +162,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
             grants.push(view);
             last = Some(place);
         }
-        let more = more || grants.len() < all_of_them;
-        let next = last.filter(|_| more).map(|place| place.to_string());
+        let (more, next) = (next.is_some(), next.map(|place| place.to_string()));
         grants.sort_by_key(|grant| Reverse(grant.requested_at));
         Ok(Json(GrantList { grants, more, next, draining: draining(&call.api.broker) }).into_response())
     }
@@ -204,21 +218,63 @@ pub(super) fn events(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer
     #[serde(deny_unknown_fields)]
     struct Query {
         before: Option<i64>,
-        #[serde(default = "usual")]
-        limit: usize,
-    }
-    fn usual() -> usize {
-        500
+        #[serde(default = "usual_events")]
+        limit: NonZeroUsize,
     }
     async move {
         let Query { before, limit } = call.query()?;
-        let (lines, more) = call.api.broker.lines_of(&grant.id, before, limit.clamp(1, 1000)).await?;
-        let events = lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
-        let events = events.map_err(|error| {
-            tracing::error!(grant = %grant.id, %error, "the trail holds a line that is no JSON");
-            ApiError::internal()
-        })?;
-        Ok(Json(EventList { events, more }).into_response())
+        let (lines, more) = call.api.broker.lines_of(&grant.id, before, limit.get().min(1000)).await?;
+        Ok(Json(EventList { events: parsed(&lines)?, more }).into_response())
+    }
+    .boxed()
+}
+
+fn usual_events() -> NonZeroUsize {
+    const { NonZeroUsize::new(500).unwrap() }
+}
+
+/// Lines of the trail as JSON.
+fn parsed(lines: &[String]) -> Result<Vec<serde_json::Value>, ApiError> {
+    lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>().map_err(|error| {
+        tracing::error!(%error, "the trail holds a line that is no JSON");
+        ApiError::internal()
+    })
+}
+
+pub(super) fn all_events(call: Call<Auditor>) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        before: Option<i64>,
+        #[serde(default = "usual_events")]
+        limit: NonZeroUsize,
+        person: Option<PersonName>,
+        cluster: Option<ClusterName>,
+        namespace: Option<Namespace>,
+        role: Option<RoleRef>,
+        since: Option<Timestamp>,
+        until: Option<Timestamp>,
+    }
+    async move {
+        let Query { before, limit, person, cluster, namespace, role, since, until } = call.query()?;
+        let filter = Filter { person, cluster, namespace, role, since, until, live_at: None };
+        let (lines, next) = call.api.broker.ledger().lines_before(&filter, before, limit.get().min(1000)).await?;
+        Ok(Json(EventPage { events: parsed(&lines)?, next }).into_response())
+    }
+    .boxed()
+}
+
+pub(super) fn trail(call: Call<Auditor>) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        #[serde(default)]
+        after: i64,
+    }
+    async move {
+        let Query { after } = call.query()?;
+        let (lines, next) = call.api.broker.ledger().lines_after(after).await?;
+        Ok(Json(LinePage { lines, next }).into_response())
     }
     .boxed()
 }

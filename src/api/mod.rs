@@ -35,7 +35,7 @@ pub use self::caller::Listener;
 pub use self::server::{Limits, serve};
 
 use self::allowance::{Cost, Exceeded, held};
-use self::caller::{Caller, Peer};
+use self::caller::{Auditor, Caller, Peer};
 use self::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
@@ -147,6 +147,8 @@ enum May {
     /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
     /// everybody else there is no such grant.
     Viewer(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
+    /// A person who may see every grant: of the auditors or the admins.
+    Auditor(fn(Call<Auditor>) -> BoxFuture<'static, Answer>),
     /// Root or a person of `admins`, by the operators' door only.
     Operator(fn(Call<Operator>) -> BoxFuture<'static, Answer>),
 }
@@ -171,7 +173,7 @@ struct Route {
 
 /// Every route there is.
 fn routes() -> Vec<Route> {
-    use May::{Anyone, Operator, Person, Viewer};
+    use May::{Anyone, Auditor, Operator, Person, Viewer};
     let route = |method: Method, path, may, summary, body, answer| Route {
         method,
         path,
@@ -218,7 +220,7 @@ fn routes() -> Vec<Route> {
             )
         },
         Route {
-            query: &["all", "limit", "from"],
+            query: &["all", "limit", "from", "person", "cluster", "namespace", "role", "since", "until", "at"],
             out_of_trail: true,
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
         },
@@ -259,6 +261,30 @@ fn routes() -> Vec<Route> {
                 "the events of the grant",
                 None,
                 "EventList",
+            )
+        },
+        Route {
+            query: &["before", "limit", "person", "cluster", "namespace", "role", "since", "until"],
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/events",
+                Auditor(handlers::all_events),
+                "the audit trail, newest page first, also what is about no grant, such as refused requests",
+                None,
+                "EventPage",
+            )
+        },
+        Route {
+            query: &["after"],
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/trail",
+                Auditor(handlers::trail),
+                "the lines of the audit trail as they are stored, oldest page first, to be verified elsewhere",
+                None,
+                "LinePage",
             )
         },
         route(
@@ -463,6 +489,12 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
             drop(question);
             let body = read(route, arrival.headers, arrival.body).await?;
             handler(Call { api, caller, query, body }, grant)
+        }
+        May::Auditor(handler) => {
+            let caller = Caller::identify(peer, &api.broker.people()).await?;
+            let caller = Auditor::of(&caller, &api.broker)?;
+            let body = read(route, arrival.headers, arrival.body).await?;
+            handler(Call { api, caller, query, body })
         }
         May::Operator(handler) => {
             let caller = peer.operator(&api.broker.people(), &api.broker).await?;

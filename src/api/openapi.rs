@@ -12,9 +12,9 @@ use super::{May, Route, routes};
 use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClosedView, ClusterList,
     ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList, EntitlementView, EventList,
-    ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, HeldView, LessBody, LostPartView,
-    NeedView, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView, RevocationView, RevokeBody,
-    RevokedView, RisksView, StepView, TriedView, WhoamiView,
+    EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, HeldView, LessBody,
+    LinePage, LostPartView, NeedView, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView,
+    RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 
 /// Made once: it is always the same, and takes longer than most calls.
@@ -54,6 +54,7 @@ fn operation(route: &Route) -> Value {
         May::Viewer(_) => {
             "Who asked, who may answer or review, auditors and admins; to others there is no such grant (404)."
         }
+        May::Auditor(_) => "The people of `auditors` and `admins`.",
         May::Operator(_) => "Root, and the people of `admins`, through the operators' socket only.",
     };
     let mut parameters: Vec<Value> = route
@@ -117,8 +118,10 @@ fn schemas() -> Map<String, Value> {
         schema::<GlassTermsView>(),
         schema::<NeedView>(),
         schema::<EventList>(),
+        schema::<EventPage>(),
         schema::<GrantList>(),
         schema::<GrantView>(),
+        schema::<LinePage>(),
         schema::<Problem>(),
         schema::<ReasonBody>(),
         schema::<RequestBody>(),

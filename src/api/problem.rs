@@ -179,6 +179,15 @@ impl ApiError {
             .hint("`admins` in config.yaml names their groups")
     }
 
+    /// Somebody who asks for the whole trail and may not see every grant.
+    pub(super) fn no_auditor() -> Self {
+        Self::new(
+            ErrorCode::Refused(Code::NotAllowed),
+            "only members of the groups `auditors` and `admins` may read the whole audit trail",
+        )
+        .hint("`auditors` in config.yaml names these groups; the trail of a grant that you may see needs its id")
+    }
+
     /// A fault of ours.
     pub(super) fn internal() -> Self {
         Self::new(ErrorCode::Internal, "this is a fault of jitd")

@@ -31,12 +31,12 @@ pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::approval;
 use crate::grant::drain::Draining;
 use crate::grant::request::{ClusterName, KeyHash, Person, PersonName, after};
-use crate::grant::{Author, Event, Fact, Grant, GrantId, InvalidTransition, Shown};
+use crate::grant::{Author, Event, Fact, Filter, Grant, GrantId, InvalidTransition, Shown};
 use crate::hint::Hint;
 use crate::locks::Locks;
 pub use crate::locks::NameLock;
 use crate::rbac::ResolvedRole;
-use crate::trail::{Open, Opened, Position, Trail, TrailError};
+use crate::trail::{Open, Opened, Page, Position, Trail, TrailError};
 
 /// Why nothing was recorded or found.
 #[derive(Debug, thiserror::Error)]
@@ -373,6 +373,27 @@ impl Ledger {
         Ok(self.trail.lines_of(id, before, limit).await?)
     }
 
+    /// The newest lines of the trail that `filter` selects, see [`Trail::lines_before`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_before(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<String>, LedgerError> {
+        Ok(self.trail.lines_before(filter, before, limit).await?)
+    }
+
+    /// The lines of the trail after event `after`, see [`Trail::lines_after`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_after(&self, after: i64) -> Result<Page<String>, LedgerError> {
+        Ok(self.trail.lines_after(after).await?)
+    }
+
     /// How often a person asked since that moment, counted up to `most`.
     ///
     /// # Errors
@@ -493,9 +514,10 @@ impl Ledger {
         }
     }
 
-    /// The grants this person may see, each with its place in the list: first those that are open or owe a review, and
-    /// with `all` those that are over, each newest first. At most `limit` of those behind `after`, and whether there are
-    /// more.
+    /// The grants this person may see and `filter` selects, each with its place in the list: first those that are open or owe
+    /// a review, and with `all` those that are over, each newest first. At most `limit` of those behind `after`, and behind
+    /// which place to continue; of a long trail one answer looks at a part only, so that there may be more behind an empty
+    /// one.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -503,9 +525,10 @@ impl Ledger {
         &self,
         person: &Person,
         all: bool,
+        filter: &Filter,
         limit: usize,
         after: Option<&Place>,
-    ) -> Result<(Vec<(Place, Arc<Grant>)>, bool), LedgerError> {
+    ) -> Result<Page<(Place, Arc<Grant>), Place>, LedgerError> {
         let overseers = self.overseers();
         let overseers = &overseers.readers;
         let mut listed: Vec<(Place, Arc<Grant>)> = match after {
@@ -516,27 +539,31 @@ impl Ledger {
                 let placed = |grant: Arc<Grant>| (Place::Open(grant.requested_at, grant.id.clone()), grant);
                 book.grants()
                     .filter(may_see)
+                    .filter(|grant| filter.selects(grant))
                     .map(placed)
                     .filter(|(place, _)| after.is_none_or(|after| place < after))
                     .collect()
             }
         };
         listed.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
-        let mut more = listed.len() > limit;
-        listed.truncate(limit);
-        if all && !more {
-            let below = match after {
-                Some(Place::Closed(seq)) => *seq,
-                _ => i64::MAX,
-            };
-            let (closed, older) = self.trail.closed(person, overseers, below, limit - listed.len()).await?;
-            // One that was over between the two looks is found by both.
-            let known: BTreeSet<GrantId> = listed.iter().map(|(_, grant)| grant.id.clone()).collect();
-            let closed = closed.into_iter().filter(|(_, grant)| !known.contains(&grant.id));
-            listed.extend(closed.map(|(seq, grant)| (Place::Closed(seq), Arc::new(grant))));
-            more = older;
+        if listed.len() > limit {
+            listed.truncate(limit);
+            let next = listed.last().map(|(place, _)| place.clone());
+            return Ok((listed, next));
         }
-        Ok((listed, more))
+        if !all {
+            return Ok((listed, None));
+        }
+        let below = match after {
+            Some(Place::Closed(seq)) => *seq,
+            _ => i64::MAX,
+        };
+        let (closed, next) = self.trail.closed(person, overseers, filter, below, limit - listed.len()).await?;
+        // One that was over between the two looks is found by both.
+        let known: BTreeSet<GrantId> = listed.iter().map(|(_, grant)| grant.id.clone()).collect();
+        let closed = closed.into_iter().filter(|(_, grant)| !known.contains(&grant.id));
+        listed.extend(closed.map(|(seq, grant)| (Place::Closed(seq), Arc::new(grant))));
+        Ok((listed, next.map(Place::Closed)))
     }
 
     /// Waits until the grant's phase or number of answers is another than given, `patience` is over or the

@@ -37,6 +37,7 @@ mod writer;
 
 pub use backup::back_up;
 pub use chain::{Entry, Position};
+pub use queries::Page;
 use queries::{draining, open_grants};
 use readers::Readers;
 use simulation::Simulation;

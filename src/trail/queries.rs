@@ -3,7 +3,7 @@
 //! They read on connections that can't write, outside the runtime's threads, and a list keeps nobody waiting but other
 //! lists. The broker and the ledger ask.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +14,12 @@ use super::chain::parse;
 use super::readers::Readers;
 use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
-use crate::grant::request::{KeyHash, Person, PersonName};
-use crate::grant::{Event, Grant, GrantId, Shown};
+use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName};
+use crate::grant::{Event, Filter, Grant, GrantId, Shown};
 use crate::rbac::ResolvedRole;
+
+/// Some of what is searched for, and from which place to continue; from none at the end.
+pub type Page<T, Place = i64> = (Vec<T>, Option<Place>);
 
 impl Trail {
     /// The newest lines about a grant, of those before event `before` where it is given: at most `limit`, oldest first, and
@@ -116,8 +119,9 @@ impl Trail {
         .await
     }
 
-    /// Grants that are over and that `person` may see, newest first, each with the number of its request: of those whose
-    /// number is below `below` at most `limit`, and whether there are more.
+    /// Grants that are over, that `person` may see and that `filter` selects, newest first, each with the number of its
+    /// request: at most `limit` of those whose number is below `below`, and below which number to continue. Of a long trail
+    /// one answer looks at a part only, so that there may be more behind an empty one.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -125,18 +129,38 @@ impl Trail {
         &self,
         person: &Person,
         overseers: &[String],
+        filter: &Filter,
         below: i64,
         limit: usize,
-    ) -> Result<(Vec<(i64, Grant)>, bool), TrailError> {
+    ) -> Result<Page<(i64, Grant)>, TrailError> {
         let viewer = Viewer { sees_all: person.is_in_any(overseers), person: person.clone() };
-        self.read(&self.lists, move |reader| {
-            // One more than is asked for tells whether there are more.
-            let found = viewer.newest(reader, limit.saturating_add(1), below)?;
-            let more = found.len() > limit;
-            let grants = found.iter().rev().take(limit).map(|(seq, id)| Ok((*seq, made(reader, *seq, id)?)));
-            Ok((grants.collect::<Result<_, Fault>>()?, more))
-        })
-        .await
+        let filter = filter.clone();
+        self.read(&self.lists, move |reader| closed(reader, &viewer, &filter, below, limit)).await
+    }
+
+    /// The newest lines of the trail that `filter` selects, of those before event `before` where it is given: at most
+    /// `limit`, oldest first, and before which event to continue. As in [`Trail::closed`] one answer looks at a part only.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn lines_before(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<String>, TrailError> {
+        let filter = filter.clone();
+        let before = before.unwrap_or(i64::MAX);
+        self.read(&self.lists, move |reader| lines_before(reader, &filter, before, limit)).await
+    }
+
+    /// The lines of the trail after event `after`, as they are stored and in their order: about [`LINES`] bytes of them, and
+    /// after which event to continue; none at the end of the trail.
+    ///
+    /// # Errors
+    /// [`TrailError::Unavailable`].
+    pub async fn lines_after(&self, after: i64) -> Result<Page<String>, TrailError> {
+        self.read(&self.lists, move |reader| lines_after(reader, after)).await
     }
 
     /// Grants that are over, that `person` may see and whose ids begin with `prefix`: at most `limit`.
@@ -154,7 +178,7 @@ impl Trail {
         let prefix = prefix.to_owned();
         self.read(&self.questions, move |reader| {
             let found = viewer.beginning(reader, &prefix, limit)?;
-            found.iter().rev().take(limit).map(|(seq, id)| made(reader, *seq, id)).collect()
+            found.iter().rev().take(limit).map(|(seq, (id, _))| made(reader, *seq, id)).collect()
         })
         .await
     }
@@ -197,12 +221,61 @@ struct Viewer {
     sees_all: bool,
 }
 
-/// Grants by the number of their request.
-type Found = BTreeMap<i64, String>;
+/// Grants by the number of their request, with the moment of it in milliseconds.
+type Found = BTreeMap<i64, (String, i64)>;
+
+/// The most rows that one answer looks at, and how many of them are read at once, where not all are wanted.
+const LOOKED_AT: usize = 4096;
+const AT_ONCE: usize = 256;
+
+/// About how long the lines of one answer are, in bytes.
+const LINES: usize = 512 * 1024;
+
+fn closed(
+    reader: &Connection,
+    viewer: &Viewer,
+    filter: &Filter,
+    mut below: i64,
+    limit: usize,
+) -> Result<Page<(i64, Grant)>, Fault> {
+    // One more than is asked for tells whether there are more.
+    let batch = if filter.is_empty() { limit.saturating_add(1) } else { AT_ONCE };
+    let (mut grants, mut looked_at) = (Vec::new(), 0);
+    loop {
+        let found = viewer.newest(reader, filter.person.as_ref(), batch, below)?;
+        for (seq, (id, at)) in found.iter().rev() {
+            if grants.len() == limit || looked_at == LOOKED_AT {
+                return Ok((grants, Some(below)));
+            }
+            looked_at += 1;
+            below = *seq;
+            // The row has the millisecond of the request.
+            let [first, last] = [*at, at.saturating_add(1)].map(Timestamp::from_millisecond);
+            if let (Ok(first), Ok(last)) = (first, last)
+                && !filter.may_select_requested(first, last)
+            {
+                continue;
+            }
+            let grant = made(reader, *seq, id)?;
+            if filter.selects(&grant) {
+                grants.push((*seq, grant));
+            }
+        }
+        if found.len() < batch {
+            return Ok((grants, None));
+        }
+    }
+}
 
 impl Viewer {
-    /// The newest below `below` that they may see: at least `enough`, if there are so many.
-    fn newest(&self, reader: &Connection, enough: usize, below: i64) -> Result<Found, Fault> {
+    /// The newest below `below` that they may see, of `requester` where one is given: `enough`, if there are so many.
+    fn newest(
+        &self,
+        reader: &Connection,
+        requester: Option<&PersonName>,
+        enough: usize,
+        below: i64,
+    ) -> Result<Found, Fault> {
         let most = i64::try_from(enough).unwrap_or(i64::MAX);
         let mut found = Found::new();
         // Each of these is in order, and only what is newer than enough others has to be looked at.
@@ -211,11 +284,13 @@ impl Viewer {
             let mut statement = reader.prepare_cached(query)?;
             let mut rows = statement.query(params![of, oldest, most, below])?;
             while let Some(row) = rows.next()? {
-                found.insert(row.get(0)?, row.get(1)?);
+                found.insert(row.get(0)?, (row.get(1)?, row.get(2)?));
             }
             Ok(())
         };
-        if self.sees_all {
+        if let Some(requester) = requester.filter(|requester| self.sees_all || **requester == self.person.name) {
+            look(CLOSED_OF_PERSON, requester.as_str())?;
+        } else if self.sees_all {
             look(CLOSED, "")?;
         } else {
             look(CLOSED_OF_PERSON, self.person.name.as_str())?;
@@ -240,7 +315,7 @@ impl Viewer {
         {
             let (seq, requester): (i64, String) = (row.get(0)?, row.get(2)?);
             if self.sees_all || requester == self.person.name.as_str() || self.watches(reader, seq)? {
-                found.insert(seq, row.get(1)?);
+                found.insert(seq, (row.get(1)?, row.get(3)?));
             }
         }
         Ok(found)
@@ -270,16 +345,16 @@ pub(super) const IS_DENIED: &str = "SELECT 1 FROM events INDEXED BY once WHERE g
 
 /// What is over, newest first: all of it, that of a person, and what people of a group may see. Each numbers its
 /// parameters as the others do.
-pub(super) const CLOSED: &str = "SELECT seq, id FROM grants INDEXED BY grants_in_order
+pub(super) const CLOSED: &str = "SELECT seq, id, at FROM grants INDEXED BY grants_in_order
     WHERE open = 0 AND seq > ?2 AND seq < ?4 ORDER BY seq DESC LIMIT ?3";
-pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id FROM grants INDEXED BY grants_of_person
+pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id, at FROM grants INDEXED BY grants_of_person
     WHERE requester = ?1 AND open = 0 AND seq > ?2 AND seq < ?4 ORDER BY seq DESC LIMIT ?3";
-pub(super) const CLOSED_FOR_WATCHER: &str = "SELECT seq, id FROM watchers CROSS JOIN grants USING (seq)
+pub(super) const CLOSED_FOR_WATCHER: &str = "SELECT seq, id, at FROM watchers CROSS JOIN grants USING (seq)
     WHERE watcher = ?1 AND open = 0 AND watchers.seq > ?2 AND watchers.seq < ?4 ORDER BY watchers.seq DESC LIMIT ?3";
 
 /// What is over and has an id in a range.
 pub(super) const CLOSED_BEGINNING: &str =
-    "SELECT seq, id, requester FROM grants WHERE id BETWEEN ?1 AND ?2 AND open + 0 = 0";
+    "SELECT seq, id, requester, at FROM grants WHERE id BETWEEN ?1 AND ?2 AND open + 0 = 0";
 
 pub(super) const WATCHES: &str = "SELECT 1 FROM watchers WHERE watcher = ?1 AND seq = ?2";
 
@@ -391,4 +466,76 @@ fn lines_of(
     lines.truncate(limit);
     lines.reverse();
     Ok((lines, more))
+}
+
+/// The trail from one of its events back, and from one of its events on.
+pub(super) const LINES_BEFORE: &str = "SELECT seq, grant_id, line FROM events WHERE seq < ?1 ORDER BY seq DESC";
+pub(super) const LINES_AFTER: &str = "SELECT seq, line FROM events WHERE seq > ?1 ORDER BY seq";
+
+/// The request of a grant.
+pub(super) const REQUEST: &str = "SELECT line FROM grants CROSS JOIN events USING (seq) WHERE id = ?1";
+
+fn lines_before(
+    connection: &Connection,
+    filter: &Filter,
+    mut before: i64,
+    limit: usize,
+) -> Result<Page<String>, Fault> {
+    let mut requests: HashMap<String, Option<(PersonName, AccessRequest)>> = HashMap::new();
+    let (mut lines, mut bytes, mut looked_at) = (Vec::new(), 0, 0);
+    let mut statement = connection.prepare_cached(LINES_BEFORE)?;
+    let mut rows = statement.query([before])?;
+    let mut more = None;
+    while let Some(row) = rows.next()? {
+        if lines.len() == limit || bytes > LINES || looked_at == LOOKED_AT {
+            more = Some(before);
+            break;
+        }
+        looked_at += 1;
+        before = row.get(0)?;
+        let line = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+        let entry = parse(line).map_err(|fault| Fault::Damaged { seq: before, why: fault.to_string() })?;
+        let request = || -> Result<Option<(PersonName, AccessRequest)>, Fault> {
+            let Some(id) = row.get::<_, Option<String>>(1)? else { return Ok(None) };
+            if let Some(known) = requests.get(&id) {
+                return Ok(known.clone());
+            }
+            let request = request_of(connection, &id)?;
+            requests.insert(id, request.clone());
+            Ok(request)
+        };
+        if filter.selects_event(&entry.fact, request)? {
+            bytes += line.len();
+            lines.push(line.to_owned());
+        }
+    }
+    lines.reverse();
+    Ok((lines, more))
+}
+
+/// Who requested a grant, and what.
+fn request_of(connection: &Connection, id: &str) -> Result<Option<(PersonName, AccessRequest)>, Fault> {
+    let line: Option<String> = connection.prepare_cached(REQUEST)?.query_row([id], |row| row.get(0)).optional()?;
+    let Some(fact) = line.as_deref().map(parse).transpose()?.map(|entry| entry.fact) else { return Ok(None) };
+    let requester = fact.by().cloned();
+    Ok(match fact.event {
+        Event::Requested(requested) => requester.map(|requester| (requester, requested.ask)),
+        _ => None,
+    })
+}
+
+fn lines_after(connection: &Connection, mut after: i64) -> Result<Page<String>, Fault> {
+    let (mut lines, mut bytes) = (Vec::new(), 0);
+    let mut statement = connection.prepare_cached(LINES_AFTER)?;
+    let mut rows = statement.query([after])?;
+    while let Some(row) = rows.next()? {
+        if bytes > LINES {
+            return Ok((lines, Some(after)));
+        }
+        after = row.get(0)?;
+        let line: String = row.get(1)?;
+        bytes += line.len();
+        lines.push(line);
+    }
+    Ok((lines, None))
 }

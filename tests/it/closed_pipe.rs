@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, Key, Options, Person, path, text};
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, text};
 use crate::glass;
 use crate::plane::{Plane, root, scratch, until};
 
@@ -92,6 +92,8 @@ const LOGIN: &[(Person, Before, &str)] = &[
     (ALICE, Before::Live, "run ID -- true"),
     (ALICE, Before::Live, "shell ID"),
     (BOB, Before::Asked, "events ID"),
+    (ERIN, Before::Asked, "events"),
+    (ERIN, Before::Asked, "export"),
     // Late, for it keeps the glass whole.
     (BOB, Before::Asked, "deny ID --reason no"),
     (ALICE, Before::Nothing, "doctor"),

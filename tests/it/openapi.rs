@@ -130,6 +130,8 @@ fn every_answer_is_as_the_document_says() {
     let denied = ask_again(&mut sample);
     on(&mut sample, BOB, "post", &denied, "/deny", "", &reason);
     sample.call(ERIN, "get", "/v1/grants", "/v1/grants?all=true&limit=3", &null);
+    sample.call(ERIN, "get", "/v1/events", "/v1/events?person=alice&limit=9", &null);
+    sample.call(ERIN, "get", "/v1/trail", "/v1/trail?after=3", &null);
 
     sample.call(ROOT, "get", "/v1/operations", "/v1/operations", &null);
     sample.call(ROOT, "post", "/v1/drain", "/v1/drain", &json!({ "reason": "kernel update" }));

@@ -10,7 +10,7 @@ use jitd::broker::{Broker, BrokerError, GrantSelector};
 use jitd::grant::glass::Verdict;
 use jitd::grant::narrow::Narrowing;
 use jitd::grant::request::{Access, ExactRules, KeyHash, Namespaces, Person};
-use jitd::grant::{Grant, Phase};
+use jitd::grant::{Filter, Grant, Phase};
 
 use crate::cast::{self, ENGINEERS, LEADS, caller, window};
 use crate::oracle::Deed;
@@ -204,7 +204,7 @@ impl Scene {
     async fn lead(self, name: &'static str) {
         loop {
             sleep(below(16_000)).await;
-            let listed = self.broker.ledger().list(&caller(name), happens(50), 50, None).await;
+            let listed = self.broker.ledger().list(&caller(name), happens(50), &Filter::default(), 50, None).await;
             let Ok((listed, _)) = listed else { continue };
             let visible: Vec<Arc<Grant>> = listed.into_iter().map(|(_, grant)| grant).collect();
             let waits =

@@ -13,14 +13,15 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use jiff::Timestamp;
 use jit_core::grant::GrantId;
 use jit_core::grant::glass::Verdict;
-use jit_core::grant::request::{Malformed, seconds};
+use jit_core::grant::request::{ClusterName, Malformed, Namespace, PersonName, RoleRef, seconds};
 use jit_core::rbac::role::Rule;
 use jit_manual::Shell;
-use jit_wire::{AskBody, LessBody};
+use jit_wire::{AskBody, FilterQuery, LessBody};
 
 use crate::complete::{Kind, offers};
 use crate::failure::Failure;
 use crate::output::Format;
+use crate::past::{FORMS, past};
 use crate::text::program;
 
 /// What `run` and `shell` end, and what not. A macro, for examples follow it.
@@ -120,15 +121,25 @@ Examples:
 Examples:
   jit-login ls
   jit-login ls --all --limit 20
-  jit-login ls -o json"
+  jit-login ls -n payments --at \"2026-11-29 14:30\"
+  jit-login ls --person alice --since 7d -o csv
+
+--since, --until and --at include grants that have ended. TIME is 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", \
+2026-11-29 or 14:30 in your time zone, or 2h or 7d for so long ago. Exit code 0 also when nothing is found."
     )]
     Ls {
         /// Include grants that have ended
         #[arg(long)]
         all: bool,
-        /// Show no more than this many
-        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+        /// Show no more than this many, the newest
+        #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
+        /// What is searched for.
+        #[command(flatten)]
+        filters: Filters,
+        /// Only access that was live at this time
+        #[arg(long, value_name = "TIME", help_heading = FILTERS)]
+        at: Option<String>,
     },
     /// Show your active access; --short prints one line for a shell prompt
     #[command(after_help = "\
@@ -142,8 +153,8 @@ Examples:
         /// Include grants that have ended
         #[arg(long)]
         all: bool,
-        /// Show no more than this many
-        #[arg(long, default_value_t = 100, value_name = "NUMBER")]
+        /// Show no more than this many, the newest
+        #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
     /// Show a grant and what it allows
@@ -365,16 +376,34 @@ Examples:
         /// The end of its window as it is known
         until: Timestamp,
     },
-    /// Show the audit trail of a grant
+    /// Show the audit trail of a grant; without an id, that of all (auditors and admins)
     #[command(after_help = "\
 Examples:
   jit-login events 7k3m
-  jit-login events 7k3m -o json")]
+  jit-login events --since 24h
+  jit-login events --person alice -n payments -o csv
+
+Without an id it also shows what is about no grant, such as refused requests and restarts of the daemon. TIME is \
+2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d for so long ago.")]
     Events {
-        /// A grant's id
-        #[arg(value_parser = id, add = offers(Kind::Grants))]
-        id: String,
+        /// A grant's id [default: the whole trail]
+        #[arg(value_parser = id, add = offers(Kind::EarlierGrants), conflicts_with_all = ["person", "cluster", "namespace", "role", "since", "until", "limit"])]
+        id: Option<String>,
+        /// What is searched for.
+        #[command(flatten)]
+        filters: Filters,
+        /// Without an id, show no more than this many, the newest
+        #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
     },
+    /// Write the whole audit trail, a line an event, to be verified elsewhere (auditors and admins)
+    #[command(after_help = "\
+The lines are those that `jitd audit export` writes. `jitd audit verify --file trail.jsonl` checks them on any host.
+
+Examples:
+  jit-login export > trail.jsonl
+  jit-login export | jitd audit verify --file -")]
+    Export,
     /// Check this installation for problems, and say how to fix them
     #[command(after_help = "\
 Examples:
@@ -393,6 +422,68 @@ Examples:
     /// Print the source of the manual page
     #[command(hide = true)]
     Man,
+}
+
+/// The heading of what is searched for.
+const FILTERS: &str = "Filters";
+
+/// What is searched for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = FILTERS)]
+pub(crate) struct Filters {
+    /// Only this requester; of events also this author
+    #[arg(long, value_name = "NAME", value_parser = pasted)]
+    person: Option<String>,
+    /// Only this cluster
+    #[arg(long, value_name = "NAME", value_parser = pasted, add = offers(Kind::Clusters))]
+    cluster: Option<String>,
+    /// Only this namespace; access to the whole cluster is access to each
+    #[arg(short, long, value_name = "NS", value_parser = pasted, add = offers(Kind::Namespaces))]
+    namespace: Option<String>,
+    /// Only this role, as in a request
+    #[arg(long, value_parser = pasted, add = offers(Kind::Roles))]
+    role: Option<String>,
+    /// Only requests, or events, from this time on
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only requests, or events, up to this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+impl Filters {
+    /// What to ask the daemon for, if every word is of its form; `at` is when access was live.
+    pub(crate) fn query(&self, at: Option<&String>, now: Timestamp) -> Result<FilterQuery, Failure> {
+        let Self { person, cluster, namespace, role, since, until } = self;
+        let mut wrong: Vec<Malformed> = Vec::new();
+        let mut check = |error: Malformed| wrong.push(error);
+        let _ = person.as_ref().map(|word| word.parse::<PersonName>().map_err(&mut check));
+        let _ = cluster.as_ref().map(|word| word.parse::<ClusterName>().map_err(&mut check));
+        let _ = namespace.as_ref().map(|word| word.parse::<Namespace>().map_err(&mut check));
+        let _ = role.as_ref().map(|word| word.parse::<RoleRef>().map_err(&mut check));
+        if !wrong.is_empty() {
+            let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+            return Err(Failure::usage(all.join("; "), ""));
+        }
+        let zone = jiff::tz::TimeZone::system();
+        let moment = |name: &str, text: Option<&String>| -> Result<Option<Timestamp>, Failure> {
+            let read = |text: &String| {
+                past(text, now, &zone).ok_or_else(|| Failure::usage(format!("`--{name} {text}` is no time"), FORMS))
+            };
+            text.map(read).transpose()
+        };
+        let (since, until, at) =
+            (moment("since", since.as_ref())?, moment("until", until.as_ref())?, moment("at", at)?);
+        if at.is_some_and(|at| at > now) {
+            return Err(Failure::usage("`--at` is in the future", FORMS));
+        }
+        if since.zip(until).is_some_and(|(since, until)| since > until) {
+            return Err(Failure::usage("`--since` is after `--until`", "exchange them"));
+        }
+        let words = (person.clone(), cluster.clone(), namespace.clone(), role.clone());
+        let (person, cluster, namespace, role) = words;
+        Ok(FilterQuery { person, cluster, namespace, role, since, until, at })
+    }
 }
 
 /// What a reviewer found.
@@ -520,12 +611,19 @@ fn malformed(wrong: &[Malformed]) -> Failure {
 }
 
 impl Verb {
+    /// Whether its result has rows.
+    pub(crate) fn has_rows(&self) -> bool {
+        matches!(self, Self::Ls { .. } | Self::Status { short: false, .. } | Self::Events { .. })
+    }
+
     /// Whether what would be asked is of its form, as far as that can be told without the daemon.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Failure> {
         match self {
             Self::Request { ask, .. } if ask.again.is_none() => ask.body(None, now).map(drop),
             Self::Explain { ask } => ask.body(now).map(drop),
             Self::Approve { less, .. } => less.body().map(drop),
+            Self::Ls { filters, at, .. } => filters.query(at.as_ref(), now).map(drop),
+            Self::Events { filters, .. } => filters.query(None, now).map(drop),
             _ => Ok(()),
         }
     }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
-use jit_wire::EntitlementView;
 use jit_wire::client::ClientError;
+use jit_wire::{EntitlementView, FilterQuery};
 
 use crate::daemon::{Daemon, runtime};
 use crate::text::safe;
@@ -59,7 +59,7 @@ fn found(kind: Kind, words: &[OsString]) -> Option<Vec<CompletionCandidate>> {
 async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<CompletionCandidate>, ClientError> {
     let mut client = jit_wire::client::Client::connect(&daemon.socket, daemon.trust).await?;
     if let Kind::Grants | Kind::EarlierGrants = kind {
-        let list = client.list(matches!(kind, Kind::EarlierGrants), MOST_GRANTS).await?;
+        let list = client.list(matches!(kind, Kind::EarlierGrants), MOST_GRANTS, &FilterQuery::default()).await?;
         let told = |grant: &jit_wire::GrantView| format!("{}: {}", safe(&grant.requester), sentence(grant));
         return Ok(list.grants.iter().filter_map(|grant| candidate(&grant.id, Some(told(grant)))).collect());
     }

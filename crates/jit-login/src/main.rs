@@ -28,6 +28,7 @@ mod key;
 mod kubeconfig;
 mod manual;
 mod output;
+mod past;
 mod probe;
 mod session;
 mod status;
@@ -45,6 +46,7 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
 use jiff::Timestamp;
 use jit_core::grant::GrantId;
+use jit_wire::FilterQuery;
 
 use crate::arguments::{Arguments, Verb};
 use crate::credential::Wanted;
@@ -109,6 +111,9 @@ fn parsed(words: Vec<OsString>, plugin: bool) -> Arguments {
 
 fn with_verb(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { output, socket, server_user, verb } = arguments;
+    if output == output::Format::Csv && !verb.has_rows() {
+        return Err(Failure::usage("`-o csv` is for `ls`, `status` and `events`", ""));
+    }
     if let Verb::Credential { grant } = verb {
         return credential::run(&Wanted { grant, socket, server_user });
     }
@@ -163,7 +168,8 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
         Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
         Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
-        Verb::Ls { all, limit } | Verb::Status { all, limit, .. } => caller.list(all, limit).await,
+        Verb::Ls { all, limit, filters, at } => caller.list(all, limit, &filters.query(at.as_ref(), now())?).await,
+        Verb::Status { all, limit, .. } => caller.list(all, limit, &FilterQuery::default()).await,
         Verb::Show { id } => caller.show(&id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,
         Verb::Approve { id, yes, digest, details, less } => caller.approve(&id, yes, digest, &less, details).await,
@@ -178,7 +184,9 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Kubeconfig { id, merge, make_current, file } => caller.kubeconfig(id, merge, make_current, file).await,
         Verb::Run { id, command } => caller.run(id, &command).await,
         Verb::Shell { id } => caller.shell(id).await,
-        Verb::Events { id } => caller.events(&id).await,
+        Verb::Events { id: Some(id), .. } => caller.events(&id).await,
+        Verb::Events { id: None, filters, limit } => caller.all_events(limit, &filters.query(None, now())?).await,
+        Verb::Export => caller.export().await,
         // They were done before there was a connection.
         Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),
     }

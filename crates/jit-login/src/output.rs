@@ -2,6 +2,7 @@
 //!
 //! stdout is the result and nothing else; colour is for terminals only and `NO_COLOR` is honoured. Every verb is its caller.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table};
@@ -21,6 +22,8 @@ pub(crate) enum Format {
     Json,
     /// The same as YAML.
     Yaml,
+    /// Rows of RFC 4180, of `ls`, `status` and `events`.
+    Csv,
     /// Only the id or the name.
     Name,
 }
@@ -49,6 +52,35 @@ pub(crate) fn show<T: Serialize>(
         Format::Name => result(&name()),
         Format::Json => result(&serde_json::to_string_pretty(value).map_err(unwritable)?),
         Format::Yaml => result(&yaml(value)?),
+        Format::Csv => Err(Failure::usage("there are no rows to write as CSV", "")),
+    }
+}
+
+/// Rows as CSV: RFC 4180, with a first row that names the columns.
+pub(crate) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    table.write_record(headings).map_err(unwritable)?;
+    for row in rows {
+        table.write_record(row.iter().map(|cell| no_formula(cell).into_owned())).map_err(unwritable)?;
+    }
+    let text = String::from_utf8(table.into_inner().map_err(unwritable)?).map_err(unwritable)?;
+    result(&text)
+}
+
+/// A cell that no spreadsheet takes for a formula, which could send what is beside it elsewhere: one that begins like a
+/// formula gets an apostrophe before it (OWASP, "CSV Injection").
+fn no_formula(cell: &str) -> Cow<'_, str> {
+    if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}").into() } else { cell.into() }
+}
+
+/// Writes lines as they are, byte for byte. Whether anybody reads on.
+pub(crate) fn lines(lines: &[String]) -> Result<bool, Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = lines.iter().try_for_each(|line| out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")));
+    match written.and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::own(format!("can't write the result, {error}"), "")),
     }
 }
 
@@ -118,6 +150,15 @@ mod tests {
         let text =
             table(&["ID", "PHASE"], vec![vec!["a".into(), "live".into()], vec!["abc".into(), "x".into()]], false);
         assert_eq!(text, "ID   PHASE\na    live\nabc  x");
+    }
+
+    #[test]
+    fn no_cell_is_taken_for_a_formula() {
+        for (cell, written) in
+            [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-1", "'-1"), ("INC-42", "INC-42"), ("", "")]
+        {
+            assert_eq!(no_formula(cell), written);
+        }
     }
 
     #[test]

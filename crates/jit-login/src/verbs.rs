@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use jit_core::grant::Phase;
+use jit_core::grant::digest::sha256_hex;
 use jit_core::grant::glass::Verdict;
 use jit_core::grant::policy::Outcome;
 use jit_wire::client::{Client, LONGEST_WAIT};
-use jit_wire::{AskBody, EntitlementList, EventList, GrantList, GrantView, ReviewBody, WhoamiView};
+use jit_wire::{AskBody, EntitlementList, EventList, FilterQuery, GrantList, GrantView, ReviewBody, WhoamiView};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -25,7 +27,7 @@ use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::issue;
 use crate::now;
-use crate::output::{Format, hint, say, show as put, table};
+use crate::output::{self, Format, csv, hint, say, show as put, table};
 use crate::probe;
 use crate::session;
 use crate::status::GRANT_VARIABLE;
@@ -124,7 +126,7 @@ impl Caller {
     /// The caller's own grants that are open.
     async fn mine(&mut self) -> Result<Vec<GrantView>, Failure> {
         let me = self.client.whoami().await?.name;
-        let mut mine = self.client.list(false, 1000).await?.grants;
+        let mut mine = self.client.list(false, 1000, &FilterQuery::default()).await?.grants;
         mine.retain(|grant| grant.requester == me);
         Ok(mine)
     }
@@ -135,7 +137,7 @@ impl Caller {
         let grant = match id {
             Some(id) => self.client.show(id).await?,
             None => {
-                let grants = self.client.list(true, LOOK_BACK).await?.grants;
+                let grants = self.client.list(true, LOOK_BACK, &FilterQuery::default()).await?.grants;
                 let mine = grants.into_iter().find(|grant| grant.requester == me);
                 let mine = mine.ok_or_else(|| {
                     Failure::usage(
@@ -206,16 +208,26 @@ impl Caller {
     }
 
     /// `ls`
-    pub(crate) async fn list(&mut self, all: bool, limit: u32) -> Result<(), Failure> {
-        let list: GrantList = self.client.list(all, limit).await?;
+    pub(crate) async fn list(&mut self, all: bool, limit: u32, filter: &FilterQuery) -> Result<(), Failure> {
+        let all = all || filter.since.is_some() || filter.until.is_some() || filter.at.is_some();
+        let list: GrantList = self.client.list(all, limit, filter).await?;
+        searched(filter).iter().for_each(|line| say(line));
         tidy(&mut self.client, &list.grants).await;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
         if list.grants.is_empty() && self.format == Format::Table {
-            say(if all { "no grants yet" } else { "no open grants; --all includes those that have ended" });
+            say(match (all, *filter == FilterQuery::default()) {
+                (true, true) => "no grants yet",
+                (true, false) => "no such grants that you may see",
+                (false, true) => "no open grants; --all includes those that have ended",
+                (false, false) => "no such open grants; --all includes those that have ended",
+            });
             return Ok(());
         }
         if list.more {
             say(&format!("showing the newest {} only; use --limit for more", list.grants.len()));
+        }
+        if self.format == Format::Csv {
+            return csv(&view::GRANT_COLUMNS, list.grants.iter().map(view::grant_cells));
         }
         list.grants.iter().filter_map(glass_line).for_each(|line| say(&line));
         let names = || list.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>().join("\n");
@@ -467,7 +479,54 @@ impl Caller {
     /// `events`
     pub(crate) async fn events(&mut self, id: &str) -> Result<(), Failure> {
         let list: EventList = self.client.events(id).await?;
-        let rows = || list.events.iter().map(event_row).collect();
+        self.put_events(&list, &["SEQ", "AT", "BY", "EVENT", "WITH"], event_row)
+    }
+
+    /// `events` without an id
+    pub(crate) async fn all_events(&mut self, limit: u32, filter: &FilterQuery) -> Result<(), Failure> {
+        let list: EventList = self.client.all_events(limit, filter).await?;
+        searched(filter).iter().for_each(|line| say(line));
+        if list.events.is_empty() && self.format == Format::Table {
+            say("no such events");
+            return Ok(());
+        }
+        if list.more {
+            say(&format!("showing the newest {} only; use --limit for more", list.events.len()));
+        }
+        self.put_events(&list, &["SEQ", "AT", "GRANT", "BY", "EVENT", "WITH"], view::event_row_with_grant)
+    }
+
+    /// `export`: the lines as they are stored, a page at a time.
+    pub(crate) async fn export(&mut self) -> Result<(), Failure> {
+        if std::io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "the audit trail is not written to a terminal, which would obey what is in it",
+                format!("`{} export > trail.jsonl`", program()),
+            ));
+        }
+        let (mut count, mut head, mut after) = (0, String::new(), Some(0));
+        while let Some(from) = after {
+            let page = self.client.lines_after(from).await?;
+            if !output::lines(&page.lines)? {
+                return Ok(());
+            }
+            count += page.lines.len();
+            if let Some(last) = page.lines.last() {
+                head = sha256_hex(last.as_bytes());
+            }
+            after = page.next;
+        }
+        say(&format!("{count} events; the head is {head}:{count}"));
+        hint(
+            "note the head elsewhere; `jitd audit verify --file FILE --head HASH:NUMBER` checks the lines and finds it",
+        );
+        Ok(())
+    }
+
+    fn put_events(&self, list: &EventList, headings: &[&str], row: fn(&Value) -> Vec<String>) -> Result<(), Failure> {
+        if self.format == Format::Csv {
+            return csv(&view::EVENT_COLUMNS, list.events.iter().map(view::event_cells));
+        }
         let names = || {
             list.events
                 .iter()
@@ -477,8 +536,8 @@ impl Caller {
         };
         put(
             self.format,
-            &list,
-            || table(&["SEQ", "AT", "BY", "EVENT", "WITH"], rows(), terminal::width().is_some()),
+            list,
+            || table(headings, list.events.iter().map(row).collect(), terminal::width().is_some()),
             names,
         )
     }
@@ -516,6 +575,13 @@ impl Caller {
         }
         only(self.mine().await?, phases)
     }
+}
+
+/// What the moments of a search were taken for.
+fn searched(filter: &FilterQuery) -> Vec<String> {
+    let moment = |words: &str, at: Option<Timestamp>| Some(format!("{words} {}", clock(at?)));
+    let moments = [moment("live at", filter.at), moment("since", filter.since), moment("until", filter.until)];
+    moments.into_iter().flatten().collect()
 }
 
 /// The only one in one of `phases`. Several are never chosen from, and one that waits for its answer is named.

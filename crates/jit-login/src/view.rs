@@ -5,13 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use jit_core::grant::Phase;
 use jit_core::grant::policy::Outcome;
+use jit_core::grant::request::AccessRequest;
 use jit_core::rbac::risk::Severity;
 use jit_core::rbac::role::Rule;
 use jit_wire::{
     CameInView, DecisionView, DrainingView, EntitlementList, EntitlementView, FindingView, GrantView, NeedView,
-    StepView, TriedView,
+    ReviewView, StepView, TriedView,
 };
 use serde_json::Value;
 
@@ -86,13 +88,19 @@ pub(crate) fn closed_word(grant: &GrantView) -> String {
     }
 }
 
-/// Which clock runs, in a few letters.
+/// Which clock runs, in a few letters, and its end; of what is over, from when to when it was live.
 fn running_clock(grant: &GrantView) -> String {
+    let until = |words: &str, at: Timestamp| format!("{words} {} (until {})", length(seconds_to(at)), clock(at));
     match (grant.phase, grant.deadline, grant.ended_at) {
-        (Phase::Pending, Some(at), _) => format!("answer within {}", length(seconds_to(at))),
-        (Phase::Approved | Phase::Collecting, Some(at), _) => format!("collect within {}", length(seconds_to(at))),
-        (Phase::Live, Some(at), _) if seconds_to(at) > 0 => format!("{} left", length(seconds_to(at))),
-        (_, _, Some(at)) => ago(at),
+        (Phase::Pending, Some(at), _) => until("answer within", at),
+        (Phase::Approved | Phase::Collecting, Some(at), _) => until("collect within", at),
+        (Phase::Live, Some(at), _) if seconds_to(at) > 0 => {
+            format!("{} left (until {})", length(seconds_to(at)), clock(at))
+        }
+        (_, _, Some(at)) => match grant.live_at {
+            Some(live_at) => format!("{} ({} to {})", ago(at), clock(live_at), clock(at)),
+            None => format!("{} ({})", ago(at), clock(at)),
+        },
         _ => String::new(),
     }
 }
@@ -164,7 +172,12 @@ fn row(grant: &GrantView) -> Vec<String> {
     let phase = match &grant.break_glass {
         Some(glass) if glass.overdue => format!("{phase}, review overdue"),
         Some(glass) if glass.owed => format!("{phase}, review owed"),
-        _ => phase,
+        Some(glass) => {
+            let mut found: Vec<&str> = glass.reviews.iter().map(|review| review.verdict.as_str()).collect();
+            found.dedup();
+            format!("{phase}, break-glass, found {}", found.join(" and "))
+        }
+        None => phase,
     };
     vec![
         safe_name(&grant.id),
@@ -180,6 +193,59 @@ fn row(grant: &GrantView) -> Vec<String> {
         },
         safe(&grant.reason),
     ]
+}
+
+/// The columns of a grant as CSV: those of `-o json` that a search is about.
+pub(crate) const GRANT_COLUMNS: [&str; 18] = [
+    "id",
+    "phase",
+    "endCause",
+    "requester",
+    "cluster",
+    "namespaces",
+    "access",
+    "duration",
+    "reason",
+    "rule",
+    "agreed",
+    "requestedAt",
+    "liveAt",
+    "endedAt",
+    "closedBy",
+    "closingWords",
+    "breakGlass",
+    "reviews",
+];
+
+/// A grant as CSV. Namespaces and names stand with blanks between them; the whole cluster is `*`.
+pub(crate) fn grant_cells(grant: &GrantView) -> Vec<String> {
+    let at = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
+    let namespaces = if grant.namespaces.is_empty() { "*".to_owned() } else { grant.namespaces.join(" ") };
+    let glass = grant.break_glass.as_ref();
+    let review = |review: &ReviewView| format!("{} by {}: {}", review.verdict.as_str(), review.by, review.words);
+    let reviews: Vec<String> = glass.into_iter().flat_map(|glass| &glass.reviews).map(review).collect();
+    [
+        grant.id.clone(),
+        grant.phase.as_str().to_owned(),
+        grant.end_cause.map(|cause| cause.as_str().to_owned()).unwrap_or_default(),
+        grant.requester.clone(),
+        grant.cluster.clone(),
+        namespaces,
+        grant.access.clone(),
+        grant.duration.clone(),
+        grant.reason.clone(),
+        grant.rule.clone(),
+        grant.agreed.join(" "),
+        grant.requested_at.to_string(),
+        at(grant.live_at),
+        at(grant.ended_at),
+        grant.closed_by.clone().unwrap_or_default(),
+        grant.closing_words.clone().unwrap_or_default(),
+        glass.map(|glass| glass.reason.clone()).unwrap_or_default(),
+        reviews.join("; "),
+    ]
+    .map(|cell| safe(&cell))
+    .into()
 }
 
 /// Everything about a grant: the decision first, then what its role allows.
@@ -557,11 +623,32 @@ fn tried(object: &TriedView) -> String {
     }
 }
 
-/// A line of `events`.
+/// A line of `events` of one grant.
 pub(crate) fn event_row(entry: &Value) -> Vec<String> {
+    let [seq, at, _, by, kind, with] = event_parts(entry);
+    vec![seq, at.parse().map_or(at, clock), by, kind, with]
+}
+
+/// A line of `events` of the whole trail.
+pub(crate) fn event_row_with_grant(entry: &Value) -> Vec<String> {
+    let [seq, at, grant, by, kind, with] = event_parts(entry);
+    vec![seq, at.parse().map_or(at, clock), grant, by, kind, with]
+}
+
+/// The columns of an event as CSV.
+pub(crate) const EVENT_COLUMNS: [&str; 6] = ["seq", "at", "grant", "by", "event", "with"];
+
+/// An event as CSV.
+pub(crate) fn event_cells(entry: &Value) -> Vec<String> {
+    event_parts(entry).into()
+}
+
+/// Number, time, grant, author, kind, and what is said of it.
+fn event_parts(entry: &Value) -> [String; 6] {
     let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
     let event = part("event");
-    let rest: Vec<String> = event
+    let request = event.get("ask").and_then(request_sentence);
+    let others = event
         .as_object()
         .into_iter()
         .flatten()
@@ -569,11 +656,19 @@ pub(crate) fn event_row(entry: &Value) -> Vec<String> {
         .filter(|(key, value)| {
             *key != "kind" && !value.is_object() && !key.ends_with("Sha256") && *key != "digest" && *key != "key"
         })
-        .map(|(key, value)| format!("{}={}", safe(key), plain(value)))
-        .collect();
-    let at = part("at").as_str().and_then(|text| text.parse().ok()).map_or_else(|| plain(part("at")), clock);
-    let kind = event.get("kind").unwrap_or(&Value::Null);
-    vec![plain(part("seq")), at, author(part("by"), part("login")), plain(kind), rest.join(" ")]
+        .map(|(key, value)| format!("{}={}", safe(key), plain(value)));
+    let rest: Vec<String> = request.into_iter().chain(others).collect();
+    let kind = plain(event.get("kind").unwrap_or(&Value::Null));
+    let by = author(part("by"), part("login"));
+    [plain(part("seq")), plain(part("at")), plain(part("grant")), by, kind, rest.join(" ")]
+}
+
+/// `role view in namespace payments on cluster prod, for 10m: INC-42`; none of what is no request of this version.
+fn request_sentence(ask: &Value) -> Option<String> {
+    let AccessRequest { cluster, scope, access, window, reason, .. } = serde_json::from_value(ask.clone()).ok()?;
+    let names: Vec<String> = scope.namespaces().iter().map(ToString::to_string).collect();
+    let place = if names.is_empty() { "the whole cluster".to_owned() } else { format!("{} on cluster", place(&names)) };
+    Some(safe(&format!("{access} in {place} {cluster}, for {window}: {reason}")))
 }
 
 /// `bob`, `bob (came in as carol, 1003)`, `bob (login uid 1003)`, `bob (login unknown)`

@@ -28,8 +28,8 @@ use tokio::time::timeout;
 
 use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EntitlementList,
-    EventList, ExtendBody, GrantList, GrantView, LessBody, OperationsView, Problem, ReasonBody, RequestBody,
-    ReviewBody, RevocationView, RevokeBody, WhoamiView,
+    EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage, OperationsView, Problem,
+    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, WhoamiView,
 };
 
 /// Where the daemon listens when nobody says otherwise.
@@ -47,6 +47,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 const COLLECT: Duration = Duration::from_secs(60);
 /// The daemon answers a revocation of many within a minute, whatever is left of it.
 const REVOKE_MANY: Duration = Duration::from_secs(80);
+/// How often a page is asked for again that the daemon puts off, and the longest pause before that, in seconds.
+const PATIENCE: u32 = 5;
+const LONGEST_PAUSE: u64 = 30;
 const ONE_VIEW: usize = 1024 * 1024;
 const LIST: usize = 16 * 1024 * 1024;
 /// What a uid without a mapping in this user namespace looks like: anybody.
@@ -165,21 +168,24 @@ impl Client {
         self.write("/v1/grants", Some(body), ANSWER).await
     }
 
-    /// The newest `limit` grants that the caller may see, page by page; only open ones unless `all`.
+    /// The newest `limit` grants that the caller may see and that are searched for, page by page; only open ones unless
+    /// `all`.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn list(&mut self, all: bool, limit: u32) -> Result<GrantList, ClientError> {
-        let mut list: GrantList = self.read(&format!("/v1/grants?all={all}&limit={limit}"), ANSWER, LIST).await?;
+    pub async fn list(&mut self, all: bool, limit: u32, filter: &FilterQuery) -> Result<GrantList, ClientError> {
+        let query = query(filter);
+        let mut list: GrantList =
+            self.read(&format!("/v1/grants?all={all}&limit={limit}{query}"), ANSWER, LIST).await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         while let Some(next) = list.next.take().filter(|_| list.grants.len() < most) {
             let left = most - list.grants.len();
-            let path = format!("/v1/grants?all={all}&limit={left}&from={}", segment(&next));
-            let page: GrantList = self.read(&path, ANSWER, LIST).await?;
+            let path = format!("/v1/grants?all={all}&limit={left}&from={}{query}", segment(&next));
+            let page: GrantList = self.page(&path).await?;
             // One that was over between two pages stands in both.
             let known: HashSet<String> = list.grants.iter().map(|grant| grant.id.clone()).collect();
-            if page.grants.is_empty() && page.next.is_some() {
-                return Err(protocol("a page of the list is empty, and is not its last".to_owned()));
+            if page.next.as_ref() == Some(&next) {
+                return Err(protocol("a page of the list does not lead to the next".to_owned()));
             }
             list.grants.extend(page.grants.into_iter().filter(|grant| !known.contains(&grant.id)));
             (list.more, list.next) = (page.more, page.next);
@@ -297,6 +303,62 @@ impl Client {
         }
         newer.into_iter().rev().for_each(|page| list.events.extend(page));
         Ok(list)
+    }
+
+    /// The newest `limit` entries of the whole trail that are searched for, page by page, oldest first, and whether there may
+    /// be older ones. Auditors and admins only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn all_events(&mut self, limit: u32, filter: &FilterQuery) -> Result<EventList, ClientError> {
+        let query = query(filter);
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let (mut pages, mut found, mut next): (Vec<Vec<serde_json::Value>>, usize, Option<i64>) = (Vec::new(), 0, None);
+        loop {
+            let before = next.map_or_else(String::new, |next| format!("&before={next}"));
+            let left = most.saturating_sub(found);
+            let path = format!("/v1/events?limit={left}{before}{query}");
+            let page: EventPage =
+                if next.is_none() { self.read(&path, ANSWER, LIST).await? } else { self.page(&path).await? };
+            if let (Some(older), Some(before)) = (page.next, next)
+                && older >= before
+            {
+                return Err(protocol("a page of events does not lead to the next".to_owned()));
+            }
+            found = found.saturating_add(page.events.len());
+            pages.push(page.events);
+            next = page.next;
+            if next.is_none() || found >= most {
+                let events = pages.into_iter().rev().flatten().collect();
+                return Ok(EventList { events, more: next.is_some() });
+            }
+        }
+    }
+
+    /// The lines of the trail after event `after`, a page of them. Auditors and admins only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn lines_after(&mut self, after: i64) -> Result<LinePage, ClientError> {
+        let path = format!("/v1/trail?after={after}");
+        let page: LinePage = if after == 0 { self.read(&path, ANSWER, LIST).await? } else { self.page(&path).await? };
+        if page.next.is_some_and(|next| next <= after) {
+            return Err(protocol("a page of the trail does not lead to the next".to_owned()));
+        }
+        Ok(page)
+    }
+
+    /// A page that is not the first: who reads something long may be asked to wait for the rest, and waits.
+    async fn page<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
+        for _ in 0..PATIENCE {
+            match self.read(path, ANSWER, LIST).await {
+                Err(ClientError::Problem(Problem { retry_after: Some(seconds), .. })) => {
+                    tokio::time::sleep(Duration::from_secs(seconds.min(LONGEST_PAUSE))).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.read(path, ANSWER, LIST).await
     }
 
     /// Whether anything is given, and how many grants stand where; by the operators' socket only.
@@ -492,6 +554,11 @@ fn path(id: &str, rest: &str) -> String {
     format!("/v1/grants/{}{rest}", segment(id))
 }
 
+/// What is searched for, behind other parameters of a query.
+fn query(filter: &FilterQuery) -> String {
+    filter.parts().map(|(name, value)| format!("&{name}={}", segment(&value))).collect()
+}
+
 /// `text` as one segment of a URL: letters, digits and `-` stand for themselves.
 fn segment(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut segment, byte| {
@@ -581,7 +648,7 @@ mod tests {
         let routes = Router::new().route("/v1/grants", get(move || async { Json(list) }));
         let socket = serve(&scratch, routes);
         let mut client = Client::connect(&socket, Trust::FolderOwner).await.unwrap();
-        let told = client.list(true, 9).await.unwrap_err().to_string();
+        let told = client.list(true, 9, &FilterQuery::default()).await.unwrap_err().to_string();
         assert!(told.contains("grants[1].phase: unknown variant `paused`"), "{told}");
         assert!(told.ends_with("the daemon and this client are of different versions"), "{told}");
     }
@@ -620,7 +687,7 @@ mod tests {
             .route("/v1/grants/abcd/events", get(events))
             .route("/v1/grants/efgh/events", get(stuck));
         let mut client = Client::connect(&serve(&scratch, routes), Trust::FolderOwner).await.unwrap();
-        let told = client.list(true, 3).await.unwrap();
+        let told = client.list(true, 3, &FilterQuery::default()).await.unwrap();
         let ids: Vec<&str> = told.grants.iter().map(|grant| &*grant.id).collect();
         assert_eq!((&*ids, told.more), (&["c", "b", "a"][..], true));
         let told = client.events("abcd").await.unwrap();

@@ -492,11 +492,11 @@ impl StepView {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantList {
-    /// The grants the caller may see, newest first.
+    /// The grants the caller may see that are selected, newest first.
     pub grants: Vec<GrantView>,
-    /// Whether there are older ones that were not listed.
+    /// Whether there may be older ones that were not listed.
     pub more: bool,
-    /// What `from` has to say to get those; absent when there are none.
+    /// What `from` has to say to get those, also where `grants` is empty; absent when there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
     /// That nothing is given at the moment.
@@ -514,4 +514,27 @@ pub struct EventList {
     /// Whether there are older ones; `before` is the `seq` of the first of these then.
     #[serde(default)]
     pub more: bool,
+}
+
+/// `GET /v1/events`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPage {
+    /// The newest entries of the trail that are selected, of those before `before`; oldest first, as they stand in the trail.
+    #[schema(value_type = Vec<Object>)]
+    pub events: Vec<serde_json::Value>,
+    /// What `before` has to say to get older ones, also where `events` is empty; absent when there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<i64>,
+}
+
+/// `GET /v1/trail`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinePage {
+    /// The lines after event `after`, each as it is stored: the next one carries its SHA-256.
+    pub lines: Vec<String>,
+    /// What `after` has to say to get more; absent at the end of the trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<i64>,
 }

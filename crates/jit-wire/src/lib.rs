@@ -14,6 +14,7 @@ pub mod client;
 mod code;
 mod entitlement;
 mod explain;
+mod filter;
 mod grant;
 mod operate;
 mod problem;
@@ -24,9 +25,10 @@ pub use self::ask::{AskBody, CertificateBody, RequestBody};
 pub use self::code::{ErrorCode, Exit};
 pub use self::entitlement::{ClosedView, EntitlementList, EntitlementView, GlassTermsView, NeedView};
 pub use self::explain::{DecisionView, TriedView};
+pub use self::filter::FilterQuery;
 pub use self::grant::{
-    BreakGlassView, CameInView, DeniedBeforeView, EventList, ExtensionView, FindingView, GrantList, GrantView,
-    HeldView, LostPartView, ReviewView, RisksView, StepView,
+    BreakGlassView, CameInView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView, GrantList,
+    GrantView, HeldView, LinePage, LostPartView, ReviewView, RisksView, StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -2,7 +2,7 @@
 
 use super::super::queries::{
     ASKED, ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF,
-    IS_DENIED, MADE, OPEN, WATCHES,
+    IS_DENIED, LINES_AFTER, LINES_BEFORE, MADE, OPEN, REQUEST, WATCHES,
 };
 use super::*;
 use crate::grant::approval;
@@ -22,6 +22,9 @@ fn nothing_is_found_by_reading_all_there_is() {
         (CLOSED_FOR_WATCHER, "watchers USING PRIMARY KEY (watcher=? AND seq>? AND seq<?)"),
         (CLOSED_BEGINNING, "grants USING INDEX sqlite_autoindex_grants_1 (id>? AND id<?)"),
         (MADE, "closed USING INTEGER PRIMARY KEY (rowid=?)"),
+        (LINES_BEFORE, "events USING INTEGER PRIMARY KEY (rowid<?)"),
+        (LINES_AFTER, "events USING INTEGER PRIMARY KEY (rowid>?)"),
+        (REQUEST, "events USING INTEGER PRIMARY KEY (rowid=?)"),
         (WATCHES, "watchers USING PRIMARY KEY (watcher=? AND seq=?)"),
         (BEFORE, "events USING INTEGER PRIMARY KEY"),
         (EVENTS_FROM, "events USING INTEGER PRIMARY KEY"),
@@ -90,20 +93,18 @@ async fn what_is_over_is_shown_to_whom_it_may_be_newest_first() {
             }
         }
         for limit in [0, 1, 2, 3, 7, 20, 100] {
-            let (found, more) = trail.closed(&viewer, &overseers, i64::MAX, limit).await.unwrap();
+            let (found, next) = trail.closed(&viewer, &overseers, &Filter::default(), i64::MAX, limit).await.unwrap();
             let found: Vec<GrantId> = found.into_iter().map(|(_, grant)| grant.id).collect();
             assert_eq!(found, seen[..limit.min(seen.len())], "{viewer:?}, {limit}");
-            assert_eq!(more, seen.len() > limit, "{viewer:?}, {limit}");
+            assert_eq!(next.is_some(), seen.len() > limit, "{viewer:?}, {limit}");
         }
         // Page by page it is the same.
         let (mut paged, mut below) = (Vec::new(), i64::MAX);
         loop {
-            let (page, more) = trail.closed(&viewer, &overseers, below, 3).await.unwrap();
-            below = page.last().map_or(below, |(seq, _)| *seq);
+            let (page, next) = trail.closed(&viewer, &overseers, &Filter::default(), below, 3).await.unwrap();
             paged.extend(page.into_iter().map(|(_, grant)| grant.id));
-            if !more {
-                break;
-            }
+            let Some(next) = next else { break };
+            below = next;
         }
         assert_eq!(paged, seen, "{viewer:?}");
         for number in 0..30 {
@@ -126,17 +127,17 @@ async fn a_list_reads_no_events_of_what_is_over() {
     append_each(&trail, &[requested(1), refused(1), withdrawn(1), requested(2)]).await;
     let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
     let overseers = ["auditors".to_owned()];
-    let (listed, _) = trail.closed(&erin, &overseers, i64::MAX, 10).await.unwrap();
+    let (listed, _) = trail.closed(&erin, &overseers, &Filter::default(), i64::MAX, 10).await.unwrap();
     assert_eq!(listed, [(1, trail.grant(&id(1)).await.unwrap().unwrap().grant)]);
 
     let connection = Connection::open(folder.trail()).unwrap();
     connection.execute_batch("DROP TRIGGER events_are_not_updated; UPDATE events SET line = 'x'").unwrap();
     assert!(trail.grant(&id(1)).await.is_err());
-    assert_eq!(trail.closed(&erin, &overseers, i64::MAX, 10).await.unwrap().0, listed);
+    assert_eq!(trail.closed(&erin, &overseers, &Filter::default(), i64::MAX, 10).await.unwrap().0, listed);
     let found = trail.closed_beginning(&erin, &overseers, id(1).as_str(), 2).await.unwrap();
     assert_eq!(found, [listed[0].1.clone()]);
     connection.execute_batch("DELETE FROM closed").unwrap();
-    assert!(trail.closed(&erin, &overseers, i64::MAX, 10).await.is_err());
+    assert!(trail.closed(&erin, &overseers, &Filter::default(), i64::MAX, 10).await.is_err());
 }
 
 /// Requests of a person are counted by their moments, to the one that was asked about and not beyond what is asked for.
@@ -177,12 +178,13 @@ async fn a_long_list_holds_up_no_question() {
     let listing = (trail.lists.turn().await.unwrap(), trail.lists.turn().await.unwrap());
     let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
     let overseers = ["auditors".to_owned()];
-    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, i64::MAX, 10));
+    let filter = Filter::default();
+    let mut list = std::pin::pin!(trail.closed(&erin, &overseers, &filter, i64::MAX, 10));
     assert!(futures::poll!(list.as_mut()).is_pending());
     assert!(trail.grant(&id(1)).await.unwrap().is_some());
     assert!(trail.closed_beginning(&erin, &overseers, id(1).as_str(), 2).await.unwrap().is_empty());
     drop(listing);
-    assert_eq!(list.await.unwrap(), (vec![], false));
+    assert_eq!(list.await.unwrap(), (vec![], None));
 }
 
 /// The events of a grant come in pages, newest page first; from an event of another grant no way leads into one.
@@ -222,4 +224,71 @@ async fn a_circle_of_links_ends() {
     drop(trail);
     let Err(error) = Trail::open(&folder.trail()) else { panic!("it was opened") };
     assert!(matches!(error, TrailError::Damaged { seq: 3, .. }), "{error}");
+}
+
+/// What is searched for among all that is over is found however long the trail is, a part of it an answer; each answer says
+/// where to continue, and together they have all of it once.
+#[tokio::test]
+async fn a_search_looks_at_a_part_of_the_trail_an_answer() {
+    const FEW: usize = 3;
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    let wanted = [0, 40, 255];
+    for number in 0..=255 {
+        let mut fact = requested(number);
+        fact.at = at(i64::from(number) * 10);
+        if wanted.contains(&number) {
+            fact.author = Author::Person { name: "carol".parse().unwrap(), login: None };
+        }
+        let mut over = withdrawn(number);
+        over.author = fact.author.clone();
+        trail.append(vec![fact, over], None).await.unwrap();
+    }
+    let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
+    let bob = Person { name: "bob".parse().unwrap(), groups: ["payments-leads".to_owned()].into(), login: None };
+    let overseers = ["auditors".to_owned()];
+    let by_carol = Filter { person: Some("carol".parse().unwrap()), ..Filter::default() };
+    for viewer in [&erin, &bob] {
+        let (found, next) = trail.closed(viewer, &overseers, &by_carol, i64::MAX, FEW + 1).await.unwrap();
+        let found: Vec<GrantId> = found.into_iter().map(|(_, grant)| grant.id).collect();
+        assert_eq!((found, next), ([255, 40, 0].map(id).to_vec(), None), "{viewer:?}");
+    }
+    let (first, next) = trail.closed(&erin, &overseers, &by_carol, i64::MAX, 1).await.unwrap();
+    let (second, _) = trail.closed(&erin, &overseers, &by_carol, next.unwrap(), 1).await.unwrap();
+    assert_eq!((&first[0].1.id, &second[0].1.id), (&id(255), &id(40)));
+    let between = Filter { since: Some(at(100)), until: Some(at(120)), ..Filter::default() };
+    let (found, _) = trail.closed(&erin, &overseers, &between, i64::MAX, 100).await.unwrap();
+    assert_eq!(found.len(), 3);
+    let ids: Vec<GrantId> = found.into_iter().map(|(_, grant)| grant.id).collect();
+    assert_eq!(ids, [12, 11, 10].map(id));
+
+    let seqs = |lines: &[String]| -> Vec<i64> { lines.iter().map(|line| parse(line).unwrap().seq).collect() };
+    let (lines, next) = trail.lines_before(&by_carol, None, 4).await.unwrap();
+    assert_eq!((seqs(&lines), next), (vec![81, 82, 511, 512], Some(81)));
+    let (lines, next) = trail.lines_before(&by_carol, next, 4).await.unwrap();
+    assert_eq!((seqs(&lines), next), (vec![1, 2], None));
+}
+
+/// The lines of all pages, one behind another, are the trail.
+#[tokio::test]
+async fn the_pages_of_an_export_are_the_trail() {
+    let folder = Folder::new();
+    let trail = simulated(&folder);
+    for number in 0..=255 {
+        let mut fact = requested(number);
+        let Event::Requested(requested) = &mut fact.event else { panic!("it was asked for") };
+        requested.ask.reason = "x".repeat(500).parse().unwrap();
+        trail.append(vec![fact, refused(number), refused(number), refused(number)], None).await.unwrap();
+    }
+    let (mut exported, mut pages, mut after) = (Vec::new(), 0, Some(0));
+    while let Some(from) = after {
+        let (lines, next) = trail.lines_after(from).await.unwrap();
+        (pages, after) = (pages + 1, next);
+        exported.extend(lines.into_iter().flat_map(|line| [line.into_bytes(), b"\n".to_vec()].concat()));
+    }
+    let mut whole = Vec::new();
+    export(&folder.trail(), &mut whole).unwrap();
+    assert!(exported == whole && whole.len() > 512 * 1024, "{}", whole.len());
+    assert!(pages > 1, "{pages}");
+    assert_eq!(trail.lines_after(1024).await.unwrap(), (vec![], None));
 }

@@ -18,7 +18,7 @@ use rusqlite::Connection;
 use super::chain::parse;
 use super::*;
 use crate::grant::request::{Person, PersonName};
-use crate::grant::{Author, Event, Requested};
+use crate::grant::{Author, Event, Filter, Requested};
 
 /// A folder that goes with the test.
 pub(crate) struct Folder(PathBuf);

@@ -109,9 +109,10 @@ proptest! {
         let open: BTreeMap<GrantId, Grant> =
             open.into_iter().map(|open| (open.grant.id.clone(), open.grant)).collect();
         let erin = Person { name: "erin".parse().unwrap(), groups: ["auditors".to_owned()].into(), login: None };
-        let (over, more) = runtime.block_on(trail.closed(&erin, &["auditors".to_owned()], i64::MAX, 10)).unwrap();
+        let filter = Filter::default();
+        let (over, next) = runtime.block_on(trail.closed(&erin, &["auditors".to_owned()], &filter, i64::MAX, 10)).unwrap();
         let reloaded: BTreeMap<GrantId, Grant> = over.into_iter().map(|(_, grant)| (grant.id.clone(), grant)).chain(open.clone()).collect();
-        prop_assert!(!more);
+        prop_assert!(next.is_none());
         prop_assert_eq!(&reloaded, &grants);
         prop_assert!(open.values().all(|grant| !grant.is_over()));
 

@@ -17,6 +17,7 @@ pub mod end;
 mod event;
 pub mod extension;
 mod fact;
+mod filter;
 mod found;
 mod four_eyes;
 pub mod glass;
@@ -37,6 +38,7 @@ pub use self::event::{
     Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Reassessed, RequestRefused, Requested, Shown,
 };
 pub use self::fact::{Author, Fact, Operator};
+pub use self::filter::Filter;
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
