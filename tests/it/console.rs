@@ -26,12 +26,17 @@ pub(crate) struct Console<'a> {
     pub(crate) bastion: Bastion<'a>,
     /// The cluster's own client authority, where the page needs it.
     pub(crate) cluster_ca: Option<PathBuf>,
-    id: String,
+    /// The grant of the page, `$ID`: the one that was requested last, or one that there was before.
+    pub(crate) id: String,
+    /// The moment that stands on the page as 2026-11-29T14:30:00Z.
+    pub(crate) at: String,
+    /// The head that an export named last, `$HEAD`.
+    head: String,
 }
 
 impl<'a> Console<'a> {
     pub(crate) fn at(bastion: Bastion<'a>) -> Self {
-        Self { bastion, cluster_ca: None, id: String::new() }
+        Self { bastion, cluster_ca: None, id: String::new(), at: String::new(), head: String::new() }
     }
 
     /// Runs a block, and answers how many commands it has.
@@ -62,14 +67,17 @@ impl<'a> Console<'a> {
     }
 
     fn run(&mut self, who: &str, command: &str) -> String {
-        let meant = self.here(command).replace("$ID", &self.id);
+        let meant = self.here(command).replace("$ID", &self.id).replace("$HEAD", &self.head);
+        let meant = meant.replace("2026-11-29T14:30:00Z", &self.at);
         let words = words(&meant);
         let arguments: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
         let done = match (who, words[0].as_str()) {
             ("alice", "jit-login") => self.bastion.login(ALICE, &arguments),
             ("bob", "jit-login") => self.bastion.login(BOB, &arguments),
             ("carol", "jit-login") => self.bastion.login(CAROL, &arguments),
-            ("erin", "jit-login") => self.bastion.login(ERIN, &arguments),
+            ("erin", "jit-login") if !meant.contains('>') => self.bastion.login(ERIN, &arguments),
+            // A shell of her own, where she is not root and there is no configuration.
+            ("erin", _) => self.bastion.login_command(ERIN, "/usr/bin/bash").args(["-c", &meant]).output().unwrap(),
             ("root", "systemctl") => return self.systemctl(arguments[0]),
             ("root", "journalctl") => return self.bastion.log(),
             ("root" | "admin" | "control", _) => self.shell(&meant),
@@ -78,7 +86,11 @@ impl<'a> Console<'a> {
         if command.ends_with("--no-wait") {
             text(&done.stdout).trim().clone_into(&mut self.id);
         }
-        format!("{}{}", text(&done.stdout), text(&done.stderr))
+        let said = format!("{}{}", text(&done.stdout), text(&done.stderr));
+        if let Some((_, head)) = said.split_once("the head is ") {
+            head.lines().next().unwrap().clone_into(&mut self.head);
+        }
+        said
     }
 
     /// A shell in which `jitd` and `kubectl` are this test's.

@@ -16,6 +16,7 @@ mod abuse;
 mod agent;
 mod architecture;
 mod audit;
+mod auditing;
 mod authority;
 mod bastion;
 mod callers;
