@@ -154,7 +154,7 @@ impl Trail {
         self.read(&self.lists, move |reader| lines_before(reader, &filter, before, limit)).await
     }
 
-    /// The lines of the trail after event `after`, as they are stored and in their order: about [`LINES`] bytes of them, and
+    /// The lines of the trail after event `after`, as they are stored and in their order: about 512 KiB of them, and
     /// after which event to continue; none at the end of the trail.
     ///
     /// # Errors
