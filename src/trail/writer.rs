@@ -6,11 +6,10 @@
 //! It answers nobody before the disk has what they appended. Only [`Trail`](super::Trail) calls it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::chain::Position;
@@ -34,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub(super) struct Writer {
     queue: Arc<Queue>,
     path: Arc<PathBuf>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: parking_lot::Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
@@ -48,7 +47,7 @@ impl Writer {
                 store.close();
             })
             .map_err(|error| Fault::System(error.to_string()))?;
-        Ok(Self { queue, path, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, path, thread: parking_lot::Mutex::new(Some(thread)) })
     }
 
     /// Returns when it is on the disk; nothing when the writer has stopped.
@@ -90,6 +89,9 @@ fn write(store: &mut Store, taker: &Taker) {
 }
 
 /// What waits for the writer, which is woken once for a crowd, not once for each append of it.
+///
+/// Its lock is the standard library's: parking_lot's may hand itself to a thread that it wakes, and would then be held by a writer
+/// that does not run, while everybody who appends waits for it on a thread of the runtime.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -131,7 +133,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock()
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -151,11 +153,11 @@ impl Taker {
                 break;
             }
             waiting.wanted = Some(usual);
-            self.0.enough.wait_for(&mut waiting, left);
+            waiting = self.0.enough.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         while waiting.appends.is_empty() && !waiting.closed {
             waiting.wanted = Some(1);
-            self.0.enough.wait(&mut waiting);
+            waiting = self.0.enough.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
         waiting.wanted = None;
         let batch = waiting.appends.len().min(BATCH);

@@ -163,6 +163,13 @@ fn lines(grant: &GrantView, width: usize) -> String {
     let [id, phase, who, .., clock, reason] = &row(grant)[..] else { return String::new() };
     let clock = if clock.is_empty() { String::new() } else { format!(", {clock}") };
     let [sentence, reason] = [&format!("{who}: {}", sentence(grant)), reason].map(|text| folded(text, width));
+    // The absolute time goes to a line of its own where it would be wider than the terminal.
+    let clock = match clock.rsplit_once(" (") {
+        Some((left, at)) if id.len() + 2 + phase.chars().count() + clock.chars().count() > width => {
+            format!("{left}\n  ({at}")
+        }
+        _ => clock,
+    };
     format!("{}  {phase}{clock}\n{sentence}\n{reason}", paint(id, BOLD))
 }
 
