@@ -68,14 +68,14 @@ unit: ## every test of cargo, against the real control plane
 	$(call heading,tests)
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-10} cargo test
 
-# A profile of its own: thousands of seeds are worth a build with optimisation, once.
+# Thousands of seeds are worth a build with optimisation, once; 500 are played before it would be there.
 .PHONY: sim
 sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
-	$(call step,simulation,cargo test --profile sim -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
+	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim) -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
 
 .PHONY: crash
 crash: setup-build ## the trail through losses of power: make crash LOSSES=2000 FACTS=3000 SEED=1
-	$(call step,losses of power,cargo test --profile sim -p jitd-sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
+	$(call step,losses of power,cargo test $(if $(LOSSES),--profile sim) -p jitd-sim --test crash -- --losses $(or $(LOSSES),2000) --facts $(or $(FACTS),3000) --seed $(or $(SEED),1))
 
 .PHONY: soak
 soak: setup-test ## a daemon that is killed under load, again and again: make soak MINUTES=60
