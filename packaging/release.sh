@@ -10,14 +10,17 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 main() {
-    local version folder tools package
+    local version changed folder tools packages package
     version=$(sed -n '0,/^version = "\(.*\)"$/s//\1/p' Cargo.toml)
-    [[ -z $(git status --porcelain) ]] || fail 'the tree has changes that are in no commit' 'commit them, or remove them'
-    changes "$version" | grep -q . || fail "CHANGELOG.md has no section \`## $version\`" 'name what changed under that heading'
+    changed=$(git status --porcelain)
+    [[ -z $changed ]] || fail 'the working tree has uncommitted changes' 'commit or remove them'
+    [[ -n $(changes "$version") ]] || fail "CHANGELOG.md has no section \`## $version\`" 'add it, with a list of the changes'
     folder=target/release-$version
     rm -rf "$folder"
     mkdir -p "$folder"
-    for package in $(packaging/build.sh); do
+    # Not in the list of the loop, where a failure would go unnoticed.
+    packages=$(packaging/build.sh)
+    for package in $packages; do
         cp "$package" "$folder/"
     done
     changes "$version" >"$folder/CHANGES.md"
