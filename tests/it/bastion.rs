@@ -533,9 +533,14 @@ impl<'a> Bastion<'a> {
         command.args(arguments).output().unwrap()
     }
 
+    /// The home of this person.
+    pub(crate) fn home(&self, person: Person) -> PathBuf {
+        self.dir.join("home").join(person.uid.to_string())
+    }
+
     /// Any program of the run's `bin`, as this person, in a home of their own.
     pub(crate) fn login_command(&self, person: Person, program: &str) -> Command {
-        let home = self.dir.join("home").join(person.uid.to_string());
+        let home = self.home(person);
         std::fs::create_dir_all(&home).unwrap();
         std::os::unix::fs::chown(&home, Some(person.uid), Some(person.uid)).unwrap();
         let mut command = Command::new(root().join("bin").join(program));
@@ -613,6 +618,12 @@ impl Key {
 /// The path of a route about a grant.
 pub(crate) fn path(grant: &Value, rest: &str) -> String {
     format!("/v1/grants/{}{rest}", grant["id"].as_str().unwrap())
+}
+
+/// The exit code of the real client, called by this person, and what it wrote to stdout and stderr.
+pub(crate) fn said(bastion: &Bastion<'_>, person: Person, words: &[&str]) -> (Option<i32>, String, String) {
+    let done = bastion.login(person, words);
+    (done.status.code(), text(&done.stdout), text(&done.stderr))
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {

@@ -596,7 +596,7 @@ impl Desk {
     }
 
     fn home(&self) -> PathBuf {
-        self.bastion.dir.join("home").join(ALICE.uid.to_string())
+        self.bastion.home(ALICE)
     }
 }
 

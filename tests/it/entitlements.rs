@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, DAVE, ERIN, Options, Person, text};
+use crate::bastion::{ALICE, BOB, Bastion, DAVE, ERIN, Options, Person, said, text};
 use crate::plane::Plane;
 use crate::screen::sees;
 
@@ -44,11 +44,6 @@ deny:
 
 fn bastion() -> Bastion<'static> {
     Bastion::with(Plane::shared(), Options { policy: POLICY.to_owned(), ..Options::default() })
-}
-
-fn said(bastion: &Bastion<'_>, person: Person, words: &[&str]) -> (Option<i32>, String, String) {
-    let done = bastion.login(person, words);
-    (done.status.code(), text(&done.stdout), text(&done.stderr))
 }
 
 /// The rules of one's groups and nothing of others, with what denials and guardrails take away.
@@ -206,7 +201,7 @@ fn offered(bastion: &Bastion<'_>, person: Person, shell: &str, words: &[&str]) -
         _ => format!("jit-login completion fish | source; complete -C '{line}'"),
     };
     let mut command = bastion.login_command(person, "/usr/bin/env");
-    let folder = bastion.dir.join("home").join(person.uid.to_string()).join("files");
+    let folder = bastion.home(person).join("files");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("a-file"), "").unwrap();
     let done = command.args([shell, "-c", &script]).current_dir(&folder).output().unwrap();
@@ -220,7 +215,7 @@ fn offered(bastion: &Bastion<'_>, person: Person, shell: &str, words: &[&str]) -
 
 /// What is on a terminal of zsh's after somebody typed this and TAB twice, with the script where packages put it.
 fn typed_in_zsh(bastion: &Bastion<'_>, person: Person, line: &str) -> String {
-    let folder = bastion.dir.join("home").join(person.uid.to_string()).join("zsh");
+    let folder = bastion.home(person).join("zsh");
     std::fs::create_dir_all(folder.join("files")).unwrap();
     std::fs::write(folder.join("files/a-file"), "").unwrap();
     std::fs::write(folder.join("_jit-login"), bastion.login(person, &["completion", "zsh"]).stdout).unwrap();

@@ -1,14 +1,20 @@
 //! What is on a real terminal (a pseudo-terminal that `script` of util-linux makes), narrow or wide, its own or that of a
 //! full-screen program.
 
+use std::process::Command;
+
 use crate::bastion::{ALICE, BOB, Bastion, Person, text};
 
 const REASON: &str = "INC-1 the queue of the payments is stuck since the release of this morning";
 
 /// What this person sees after a shell's words on a terminal.
 pub(crate) fn sees(bastion: &Bastion<'_>, person: Person, words: &str) -> String {
-    let mut script = bastion.login_command(person, "/usr/bin/script");
-    let seen = script.args(["-qec", words, "/dev/null"]).env("TERM", "xterm").output().unwrap();
+    shown(bastion.login_command(person, "/usr/bin/script").env("TERM", "xterm"), words)
+}
+
+/// What `script`(1) shows of a shell's words on a terminal, without colours.
+pub(crate) fn shown(script: &mut Command, words: &str) -> String {
+    let seen = script.args(["-qec", words, "/dev/null"]).output().unwrap();
     let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
     plain.replace_all(&text(&seen.stdout), "").replace("\r\n", "\n")
 }

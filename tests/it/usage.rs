@@ -3,14 +3,10 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::bastion::{ALICE, BOB, Bastion, Options, Person, text};
+use crate::bastion::{ALICE, BOB, Bastion, Options, said, text};
 use crate::console::Console;
 use crate::plane::{Plane, root};
-
-fn said(bastion: &Bastion<'_>, person: Person, words: &[&str]) -> (Option<i32>, String, String) {
-    let done = bastion.login(person, words);
-    (done.status.code(), text(&done.stdout), text(&done.stderr))
-}
+use crate::screen::shown;
 
 /// A request of alice's in this namespace, and its id.
 fn asked(bastion: &Bastion<'_>, namespace: &str) -> String {
@@ -180,6 +176,14 @@ fn again_does_not_repeat_what_is_pending() {
     assert_eq!(said(&bastion, ALICE, &["request", "--again", "--for", "4m", "--no-wait"]).0, Some(0));
     let list = said(&bastion, ALICE, &["ls", "-o", "name"]).1;
     assert_eq!(list.lines().count(), 2, "{list}");
+
+    // Namespaces are the same in any order.
+    let [ns, shop] = [bastion.ns.as_str(), bastion.shop.as_str()];
+    let both = ["-n", ns, "-n", shop, "--for", "3m", "--no-wait"];
+    let first = said(&bastion, ALICE, &[&["request", "--again", &id][..], &both].concat());
+    assert_eq!(first.0, Some(0), "{}", first.2);
+    let turned = ["-n", shop, "-n", ns, "--for", "3m", "--no-wait"];
+    assert_eq!(said(&bastion, ALICE, &[&["request", "--again", &id][..], &turned].concat()).0, Some(6));
 }
 
 /// The first examples of the verbs of a usual day do what they say, one after the other.
@@ -233,9 +237,7 @@ fn collect_examples(program: &str, verb: &str, examples: &mut BTreeSet<String>) 
     let help = |columns: &str| {
         let words = format!("stty cols {columns} rows 40; {program} {verb} --help");
         let path = format!("{}:/usr/bin:/bin", root().join("bin").display());
-        let seen = Command::new("script").args(["-qec", &words, "/dev/null"]).env("PATH", path).output().unwrap();
-        let plain = regex::Regex::new("\u{1b}\\[[0-9;]*m").unwrap();
-        plain.replace_all(&text(&seen.stdout), "").replace("\r\n", "\n")
+        shown(Command::new("script").env("PATH", path), &words)
     };
     for columns in ["80", "100", "140"] {
         let help = help(columns);

@@ -462,8 +462,7 @@ impl Filters {
         let _ = namespace.as_ref().map(|word| word.parse::<Namespace>().map_err(&mut check));
         let _ = role.as_ref().map(|word| word.parse::<RoleRef>().map_err(&mut check));
         if !wrong.is_empty() {
-            let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-            return Err(Failure::usage(all.join("; "), ""));
+            return Err(malformed(&wrong, ""));
         }
         let zone = jiff::tz::TimeZone::system();
         let moment = |name: &str, text: Option<&String>| -> Result<Option<Timestamp>, Failure> {
@@ -480,8 +479,7 @@ impl Filters {
         if since.zip(until).is_some_and(|(since, until)| since > until) {
             return Err(Failure::usage("`--since` is after `--until`", "exchange them"));
         }
-        let words = (person.clone(), cluster.clone(), namespace.clone(), role.clone());
-        let (person, cluster, namespace, role) = words;
+        let (person, cluster, namespace, role) = (person.clone(), cluster.clone(), namespace.clone(), role.clone());
         Ok(FilterQuery { person, cluster, namespace, role, since, until, at })
     }
 }
@@ -600,14 +598,18 @@ impl Less {
         if body == LessBody::default() {
             return Ok(None);
         }
-        let _ = body.parse().map_err(|wrong| malformed(&wrong))?;
+        let _ = body.parse().map_err(|wrong| malformed_request(&wrong))?;
         Ok(Some(body))
     }
 }
 
-fn malformed(wrong: &[Malformed]) -> Failure {
+fn malformed(wrong: &[Malformed], hint: impl Into<String>) -> Failure {
     let all: Vec<String> = wrong.iter().map(ToString::to_string).collect();
-    Failure::usage(all.join("; "), format!("`{} help request` shows what to write", program()))
+    Failure::usage(all.join("; "), hint)
+}
+
+fn malformed_request(wrong: &[Malformed]) -> Failure {
+    malformed(wrong, format!("`{} help request` shows what to write", program()))
 }
 
 impl Verb {
@@ -639,7 +641,7 @@ impl Ask {
             }
         }
         let body = self.place.put_into(body, now)?;
-        body.parse().map_err(|wrong| malformed(&wrong))?;
+        body.parse().map_err(|wrong| malformed_request(&wrong))?;
         Ok(body)
     }
 }
@@ -649,7 +651,7 @@ impl AskIf {
     pub(crate) fn body(&self, now: Timestamp) -> Result<AskBody, Failure> {
         let body = AskBody { duration: self.duration.clone(), reason: self.reason.clone(), ..nothing() };
         let body = self.place.put_into(body, now)?;
-        body.parse_draft().map_err(|wrong| malformed(&wrong))?;
+        body.parse_draft().map_err(|wrong| malformed_request(&wrong))?;
         Ok(body)
     }
 }
@@ -762,30 +764,14 @@ mod tests {
         assert!(parse("jit-login explain prod -n a --role view").is_err(), "how long is asked");
     }
 
-    /// The command lines below `Examples:` of this verb and of those below it; a backslash goes on in the next line.
-    fn examples(command: &clap::Command) -> Vec<String> {
-        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", "");
-        let below = help.split("Examples:\n").nth(1).unwrap_or_default();
-        let own = below.lines().take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned());
-        own.chain(command.get_subcommands().flat_map(examples)).collect()
-    }
-
     #[test]
     fn every_example_of_a_help_can_be_meant() {
         let command = Arguments::command();
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
-            assert!(!examples(verb).is_empty(), "{} has no example", verb.get_name());
+            assert!(!jit_manual::examples(verb).is_empty(), "{} has no example", verb.get_name());
         }
-        for example in examples(&command) {
-            let inner = example.split_once("$(").or(example.split_once("<(")).map(|(_, inner)| inner);
-            let call = inner.map_or(example.as_str(), |inner| inner.split(')').next().unwrap());
-            let call = call.split(['>', '|']).next().unwrap();
-            // Double quotes keep words together.
-            let words = call.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
-                0 => part.split_whitespace().map(str::to_owned).collect(),
-                _ => vec![part.to_owned()],
-            });
-            let parsed = Arguments::try_parse_from(words.collect::<Vec<_>>());
+        for (example, words) in jit_manual::examples(&command) {
+            let parsed = Arguments::try_parse_from(words);
             let checked = parsed.map(|found| found.verb.check(Timestamp::UNIX_EPOCH).is_ok());
             assert!(matches!(checked, Ok(true)), "{example}: {checked:?}");
         }

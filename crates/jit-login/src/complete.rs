@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap_complete::{ArgValueCandidates, CompletionCandidate};
-use jit_wire::client::ClientError;
-use jit_wire::{EntitlementView, FilterQuery};
+use jit_wire::{EntitlementView, FilterQuery, GrantView};
 
 use crate::daemon::{Daemon, runtime};
+use crate::failure::Failure;
 use crate::text::safe;
 use crate::view::sentence;
 
 /// Set by the completion scripts, to the shell that asks.
 pub(crate) const COMPLETE_VARIABLE: &str = "JIT_LOGIN_COMPLETE";
 
-/// A key that does nothing for longer is taken for broken.
+/// The longest that TAB may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 /// So many grants are offered; nobody reads more.
@@ -56,11 +56,11 @@ fn found(kind: Kind, words: &[OsString]) -> Option<Vec<CompletionCandidate>> {
     asked.ok()?.ok()
 }
 
-async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<CompletionCandidate>, ClientError> {
-    let mut client = jit_wire::client::Client::connect(&daemon.socket, daemon.trust).await?;
+async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<CompletionCandidate>, Failure> {
+    let mut client = daemon.connect().await?;
     if let Kind::Grants | Kind::EarlierGrants = kind {
         let list = client.list(matches!(kind, Kind::EarlierGrants), MOST_GRANTS, &FilterQuery::default()).await?;
-        let told = |grant: &jit_wire::GrantView| format!("{}: {}", safe(&grant.requester), sentence(grant));
+        let told = |grant: &GrantView| format!("{}: {}", safe(&grant.requester), sentence(grant));
         return Ok(list.grants.iter().filter_map(|grant| candidate(&grant.id, Some(told(grant)))).collect());
     }
     let entitlements = client.entitlements().await?.entitlements;

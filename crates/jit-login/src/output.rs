@@ -2,7 +2,6 @@
 //!
 //! stdout is the result and nothing else; colour is for terminals only and `NO_COLOR` is honoured. Every verb is its caller.
 
-use std::borrow::Cow;
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table};
@@ -33,9 +32,7 @@ pub(crate) fn result(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::own(format!("can't write the result, {error}"), ""))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(error)),
         _ => Ok(()),
     }
 }
@@ -61,7 +58,7 @@ pub(crate) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     table.write_record(headings).map_err(unwritable)?;
     for row in rows {
-        table.write_record(row.iter().map(|cell| no_formula(cell).into_owned())).map_err(unwritable)?;
+        table.write_record(row.into_iter().map(no_formula)).map_err(unwritable)?;
     }
     let text = String::from_utf8(table.into_inner().map_err(unwritable)?).map_err(unwritable)?;
     result(&text)
@@ -69,8 +66,8 @@ pub(crate) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 /// A cell that no spreadsheet takes for a formula, which could send what is beside it elsewhere: one that begins like a
 /// formula gets an apostrophe before it (OWASP, "CSV Injection").
-fn no_formula(cell: &str) -> Cow<'_, str> {
-    if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}").into() } else { cell.into() }
+fn no_formula(cell: String) -> String {
+    if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell }
 }
 
 /// Writes lines as they are, byte for byte. Whether anybody reads on.
@@ -80,7 +77,7 @@ pub(crate) fn lines(lines: &[String]) -> Result<bool, Failure> {
     match written.and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::own(format!("can't write the result, {error}"), "")),
+        Err(error) => Err(unwritable(error)),
     }
 }
 
@@ -157,7 +154,7 @@ mod tests {
         for (cell, written) in
             [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-1", "'-1"), ("INC-42", "INC-42"), ("", "")]
         {
-            assert_eq!(no_formula(cell), written);
+            assert_eq!(no_formula(cell.to_owned()), written);
         }
     }
 

@@ -110,10 +110,11 @@ impl Caller {
     async fn pending_like(&mut self, ask: &AskBody) -> Result<Option<GrantView>, Failure> {
         let Ok(meant) = ask.parse() else { return Ok(None) };
         let (access, duration) = (meant.access.to_string(), meant.window.to_string());
+        let namespaces: Vec<String> = meant.scope.namespaces().iter().map(ToString::to_string).collect();
         let is_the_same = |grant: &GrantView| {
             grant.phase == Phase::Pending
                 && grant.cluster == ask.cluster
-                && grant.namespaces == ask.namespaces
+                && grant.namespaces == namespaces
                 && grant.access == access
                 && grant.duration == duration
                 && grant.reason == ask.reason
@@ -125,20 +126,22 @@ impl Caller {
 
     /// The caller's own grants that are open.
     async fn mine(&mut self) -> Result<Vec<GrantView>, Failure> {
-        let me = self.client.whoami().await?.name;
-        let mut mine = self.client.list(false, 1000, &FilterQuery::default()).await?.grants;
-        mine.retain(|grant| grant.requester == me);
-        Ok(mine)
+        let filter = self.own().await?;
+        Ok(self.client.list(false, 1000, &filter).await?.grants)
+    }
+
+    /// Selects the caller's own grants.
+    async fn own(&mut self) -> Result<FilterQuery, Failure> {
+        Ok(FilterQuery { person: Some(self.client.whoami().await?.name), ..FilterQuery::default() })
     }
 
     /// What this person asked for with that id, or last.
     async fn asked_before(&mut self, id: Option<&str>) -> Result<AskBody, Failure> {
-        let me = self.client.whoami().await?.name;
         let grant = match id {
             Some(id) => self.client.show(id).await?,
             None => {
-                let grants = self.client.list(true, LOOK_BACK, &FilterQuery::default()).await?.grants;
-                let mine = grants.into_iter().find(|grant| grant.requester == me);
+                let filter = self.own().await?;
+                let mine = self.client.list(true, LOOK_BACK, &filter).await?.grants.into_iter().next();
                 let mine = mine.ok_or_else(|| {
                     Failure::usage(
                         "you have no earlier request",

@@ -127,7 +127,7 @@ fn review_command(id: &str) -> String {
     format!("{} review {} --justified --words TEXT", program(), safe_name(id))
 }
 
-/// That no new access is granted at the moment, and why.
+/// That jitd is draining, and why.
 pub(crate) fn draining_line(draining: &DrainingView) -> String {
     let why = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", safe(reason)));
     let since = clock(draining.since);
@@ -412,12 +412,12 @@ fn decision(grant: &GrantView) -> String {
     lines.join("\n")
 }
 
-/// `bob logged in as carol, login uid 1003`, `bob logged in by a login that cannot be determined`
+/// `bob logged in as carol, login uid 1003`, `bob has a login that cannot be determined`
 fn came_in_line(came_in: &CameInView) -> String {
     let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
     match came_in.login_uid {
         Some(uid) => format!("{} logged in as {login}, login uid {uid}", safe_name(&came_in.who)),
-        None => format!("{} logged in by a login that cannot be determined", safe_name(&came_in.who)),
+        None => format!("{} has a login that cannot be determined", safe_name(&came_in.who)),
     }
 }
 

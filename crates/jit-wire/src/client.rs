@@ -299,7 +299,7 @@ impl Client {
             let first = first.ok_or_else(|| protocol("a page of events does not lead to the next".to_owned()))?;
             before = Some(first);
             newer.push(std::mem::take(&mut list.events));
-            list = self.read(&path(id, &format!("/events?before={first}")), ANSWER, LIST).await?;
+            list = self.page(&path(id, &format!("/events?before={first}"))).await?;
         }
         newer.into_iter().rev().for_each(|page| list.events.extend(page));
         Ok(list)
