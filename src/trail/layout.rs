@@ -4,13 +4,14 @@
 //! file of an earlier layout gets it as a new one does. The events are not touched. Only the trail itself calls this, before
 //! anything is read or written.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::Connection;
 
 use super::Fault;
 use super::chain::parse;
-use super::projections::project;
+use super::projections::{follow, project};
 use super::sqlite::PROGRESS;
 use crate::grant::{Grant, GrantId};
 
@@ -75,20 +76,9 @@ fn find_anew(connection: &Connection, mut progress: impl FnMut(i64)) -> Result<(
         let seq = row.get(0)?;
         let damaged = |fault: Fault| Fault::System(format!("event {seq}: {fault}"));
         let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?).map_err(damaged)?;
-        let over = entry.fact.grant.as_ref().and_then(|id| {
-            // Of what may not follow nothing is kept, and whoever asks for that grant is told; `verify` tells it too.
-            let next = match open.remove(id) {
-                Some(grant) => grant.apply(&entry.fact),
-                None => Grant::begin(&entry.fact),
-            };
-            let next = next.ok()?;
-            if next.is_over() {
-                return Some(next);
-            }
-            open.insert(id.clone(), next);
-            None
-        });
-        project(connection, seq, &entry.fact, over.as_ref()).map_err(damaged)?;
+        // Of a grant with an event that may not follow nothing is kept; `verify` reports it, and so does a question about it.
+        let over = entry.fact.grant.as_ref().and_then(|id| follow(&mut open, id, &entry.fact).ok().flatten());
+        project(connection, seq, &entry.fact, || over.as_ref().map(Cow::Borrowed)).map_err(damaged)?;
         if seq % PROGRESS == 0 {
             progress(seq);
         }

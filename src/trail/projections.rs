@@ -4,14 +4,42 @@
 //! tables of an earlier trail anew, and `verify` to make them beside the trail and compare. It must never know more than
 //! the facts say.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Fault;
 use super::sqlite::write_one;
-use crate::grant::{Event, Fact, Grant, GrantId};
+use crate::grant::{Event, Fact, Grant, GrantId, InvalidTransition};
 
-/// Keeps the tables in step. `over` is the grant that the fact ends.
-pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact, over: Option<&Grant>) -> Result<(), Fault> {
+/// Applies a fact to the grants that are not over, and returns the grant if the fact ends it.
+///
+/// # Errors
+/// The fact may not follow; the grant is not among them any more.
+pub(super) fn follow(
+    open: &mut HashMap<GrantId, Grant>,
+    id: &GrantId,
+    fact: &Fact,
+) -> Result<Option<Grant>, InvalidTransition> {
+    let next = match open.remove(id) {
+        Some(grant) => grant.apply(fact)?,
+        None => Grant::begin(fact)?,
+    };
+    if next.is_over() {
+        return Ok(Some(next));
+    }
+    open.insert(id.clone(), next);
+    Ok(None)
+}
+
+/// Keeps the tables in step. Calls `over` after a fact that may end its grant; it returns the grant if the fact did.
+pub(super) fn project<'a>(
+    connection: &Connection,
+    seq: i64,
+    fact: &Fact,
+    over: impl FnOnce() -> Option<Cow<'a, Grant>>,
+) -> Result<(), Fault> {
     let Some(grant) = fact.grant.as_ref().map(GrantId::as_str) else { return Ok(()) };
     if let Event::Requested(requested) = &fact.event {
         let requester = fact.by().map_or("", |person| person.as_str());
@@ -27,35 +55,25 @@ pub(super) fn project(connection: &Connection, seq: i64, fact: &Fact, over: Opti
     let link = "INSERT INTO links (seq, before) SELECT ?2, last FROM grants WHERE id = ?1";
     write_one(connection, link, params![grant, seq])?;
     write_one(connection, "UPDATE grants SET last = ?2 WHERE id = ?1", params![grant, seq])?;
-    let opens_or_closes = match &fact.event {
+    let closes = match &fact.event {
         Event::Denied { .. } | Event::Withdrawn | Event::Lapsed { .. } | Event::Ended { .. } => {
             "UPDATE grants SET open = open & ~1 WHERE id = ?1"
         }
-        Event::GlassBroken { .. } => "UPDATE grants SET open = open | 2 WHERE id = ?1",
+        Event::GlassBroken { .. } => {
+            return write_one(connection, "UPDATE grants SET open = open | 2 WHERE id = ?1", [grant]);
+        }
         Event::Reviewed { closes: true, .. } => "UPDATE grants SET open = open & ~2 WHERE id = ?1",
         _ => return Ok(()),
     };
-    write_one(connection, opens_or_closes, [grant])?;
-    over.map_or(Ok(()), |over| keep(connection, over))
+    write_one(connection, closes, [grant])?;
+    over().map_or(Ok(()), |over| keep(connection, &over))
 }
 
 /// Keeps what a grant is that is over.
-pub(super) fn keep(connection: &Connection, over: &Grant) -> Result<(), Fault> {
+fn keep(connection: &Connection, over: &Grant) -> Result<(), Fault> {
     let made = serde_json::to_string(over).map_err(|error| Fault::System(error.to_string()))?;
     let insert = "INSERT INTO closed (seq, made) SELECT seq, ?2 FROM grants WHERE id = ?1";
     write_one(connection, insert, params![over.id.as_str(), made])
-}
-
-/// Whether a fact may be the last one about a grant.
-pub(super) fn may_close(event: &Event) -> bool {
-    matches!(
-        event,
-        Event::Denied { .. }
-            | Event::Withdrawn
-            | Event::Lapsed { .. }
-            | Event::Ended { .. }
-            | Event::Reviewed { closes: true, .. }
-    )
 }
 
 /// Number of a grant's last event; none when there is no such grant.

@@ -392,8 +392,10 @@ pub(super) const MADE: &str = "SELECT made FROM closed WHERE seq = ?1";
 fn made(connection: &Connection, seq: i64, id: &str) -> Result<Grant, Fault> {
     let kept: Option<String> = connection.prepare_cached(MADE)?.query_row([seq], |row| row.get(0)).optional()?;
     match kept {
-        Some(kept) => serde_json::from_str(&kept)
-            .map_err(|error| Fault::Damaged { seq, why: format!("what is kept of its grant can't be read: {error}") }),
+        Some(kept) => serde_json::from_str(&kept).map_err(|error| Fault::Damaged {
+            seq,
+            why: format!("the stored state of its grant cannot be parsed: {error}"),
+        }),
         None => Ok(fold(connection, id)?.grant),
     }
 }

@@ -6,6 +6,7 @@
 //! Whether an append may stand is decided by what the file has, never by what its caller remembers. It never stores a
 //! part of an append. The writer's thread has one, and a simulated trail has one without a thread.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 
 use super::chain::{Head, Position};
-use super::projections::{keep, last_of, may_close, project};
+use super::projections::{last_of, project};
 use super::queries::fold;
 use super::sqlite::{last_seq, run, write_one};
 use super::{Fault, TrailError, log};
@@ -55,7 +56,7 @@ impl Store {
                 }
                 if head != self.head {
                     if let Err(error) = log::note_last(&self.lock, &head.position) {
-                        tracing::warn!(trail = %self.path.display(), why = %error, "its lock does not say which event is the last");
+                        tracing::warn!(trail = %self.path.display(), why = %error, "cannot record the last event in the lock file");
                     }
                     if !self.in_use {
                         // Into the file itself, which is what is copied. It is tried again when the disk takes nothing now.
@@ -176,20 +177,12 @@ impl Store {
         let grant = fact.grant.as_ref().map(GrantId::as_str);
         write_one(&self.connection, INSERT, params![seq, grant, fact.event.kind(), line])?;
         // By now the event may stand. What fails here is a fault, also where SQLite calls it a constraint.
-        self.project(seq, fact, over).map_err(|fault| Fault::System(fault.to_string()))?;
+        // Without it the events make it; what may not follow is for the caller to know, and for `verify` to report.
+        let made = |grant: &GrantId| fold(&self.connection, grant.as_str()).ok().map(|made| made.grant);
+        let made = || fact.grant.as_ref().and_then(made).filter(Grant::is_over).map(Cow::Owned);
+        project(&self.connection, seq, fact, || over.map(Cow::Borrowed).or_else(made))
+            .map_err(|fault| Fault::System(fault.to_string()))?;
         Ok(next)
-    }
-
-    fn project(&self, seq: i64, fact: &Fact, over: Option<&Grant>) -> Result<(), Fault> {
-        project(&self.connection, seq, fact, over)?;
-        let Some(grant) = fact.grant.as_ref().filter(|_| over.is_none() && may_close(&fact.event)) else {
-            return Ok(());
-        };
-        // What may not follow is for the caller to know, and for `verify` to tell.
-        match fold(&self.connection, grant.as_str()) {
-            Ok(made) if made.grant.is_over() => keep(&self.connection, &made.grant),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! also what an earlier jitd left, takes no more memory for a longer trail, and may run beside a daemon. `jitd audit verify`
 //! and `jitd audit export` call it.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -14,7 +15,7 @@ use rusqlite::Connection;
 
 use super::chain::{Entry, Head, Position};
 use super::layout::{PRESENT, check_schema, create, layout};
-use super::projections::project;
+use super::projections::{follow, project};
 use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
 use crate::grant::{Grant, GrantId};
@@ -70,7 +71,7 @@ pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Repor
             if !same {
                 return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
             }
-            project(&rebuilt, seq, &entry.fact, over.as_ref())?;
+            project(&rebuilt, seq, &entry.fact, || over.as_ref().map(Cow::Borrowed))?;
             each(&checker.head.position);
         }
         for (table, content) in projections(found) {
@@ -140,20 +141,15 @@ impl Checker {
         let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
         let mut over = None;
         if let Some(id) = &entry.fact.grant {
-            let next = match self.open.remove(id) {
-                Some(grant) => grant.apply(&entry.fact),
-                None if self.is_over(id)? => return Err(damaged(format!("grant {id} is over already"))),
-                None => {
-                    self.grants = self.grants.saturating_add(1);
-                    Grant::begin(&entry.fact)
+            if !self.open.contains_key(id) {
+                if self.is_over(id)? {
+                    return Err(damaged(format!("grant {id} is over already")));
                 }
+                self.grants = self.grants.saturating_add(1);
             }
-            .map_err(|error| damaged(error.to_string()))?;
-            if next.is_over() {
+            over = follow(&mut self.open, id, &entry.fact).map_err(|error| damaged(error.to_string()))?;
+            if over.is_some() {
                 self.over.prepare_cached("INSERT INTO over (id) VALUES (?1)")?.execute([id.as_str()])?;
-                over = Some(next);
-            } else {
-                self.open.insert(id.clone(), next);
             }
         } else if !entry.fact.is_of_the_daemon() {
             return Err(damaged("names no grant".to_owned()));
