@@ -68,7 +68,7 @@ unit: ## every test of cargo, against the real control plane
 	$(call heading,tests)
 	@RUST_TEST_THREADS=$${RUST_TEST_THREADS-10} cargo test
 
-# Thousands of seeds are worth a build with optimisation, once; 500 are played before it would be there.
+# An optimised build pays off for thousands of seeds; 500 finish before it would be built.
 .PHONY: sim
 sim: setup-build ## the core on a simulated cluster and disk: make sim SEEDS=500 FROM=0; SEED=17 plays one and prints all of it
 	$(call step,simulation,cargo test $(if $(SEEDS),--profile sim) -p jitd-sim --test sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),500) --from $(or $(FROM),0)))
@@ -90,7 +90,7 @@ packages-check: setup-test ## are the packages as promised? PROFILE=release look
 	$(call step,packages,tests/packages/check.sh)
 
 .PHONY: libraries
-libraries: setup-build ## do the libraries have licences that we may pass on, and is each linked once? ADVISORIES=1 asks RustSec's database too
+libraries: setup-build ## check the dependencies' licences and duplicates; ADVISORIES=1 also checks RustSec's advisories
 	$(call step,libraries,tools=$$(packaging/tools.sh libraries) && "$$tools/cargo-deny" --locked check $(if $(ADVISORIES),all,licenses bans sources))
 
 .PHONY: test

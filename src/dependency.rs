@@ -14,7 +14,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::hint::Hint;
@@ -142,12 +142,8 @@ impl<K: Send> Watched for Dependency<K> {
 }
 
 impl<K> Shared<K> {
-    fn lock(&self) -> MutexGuard<'_, Calls<K>> {
-        self.calls.lock()
-    }
-
     fn count(&self, of: impl Fn(&K) -> bool, age: Duration) -> usize {
-        self.lock().begun.values().filter(|(key, since)| of(key) && since.elapsed() >= age).count()
+        self.calls.lock().begun.values().filter(|(key, since)| of(key) && since.elapsed() >= age).count()
     }
 
     /// Whether a call that blocks those for `key` has run for at least `age`.
@@ -159,7 +155,7 @@ impl<K> Shared<K> {
     }
 
     fn begin(&self, key: K) -> u64 {
-        let mut calls = self.lock();
+        let mut calls = self.calls.lock();
         calls.next = calls.next.wrapping_add(1);
         let call = calls.next;
         calls.begun.insert(call, (key, Instant::now()));
@@ -167,7 +163,7 @@ impl<K> Shared<K> {
     }
 
     fn end(&self, call: u64) {
-        let mut calls = self.lock();
+        let mut calls = self.calls.lock();
         calls.begun.remove(&call);
         let waits = calls.begun.values().any(|(_, since)| since.elapsed() >= self.limit);
         if calls.is_logged && !waits {
@@ -178,7 +174,7 @@ impl<K> Shared<K> {
 
     /// Logs once that it does not answer, until it answers again.
     fn log_silence(&self) {
-        let mut calls = self.lock();
+        let mut calls = self.calls.lock();
         if !calls.is_logged {
             calls.is_logged = true;
             tracing::error!(

@@ -10,36 +10,28 @@ use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
     fn from(Explanation { decision, needs, assessment, together, tried }: Explanation) -> Self {
-        let said = match &decision {
-            Decision::Ask(terms) => Self {
-                outcome: if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask },
-                rule: Some(terms.rule.clone()),
-                steps: StepView::all(&terms.steps, &[]),
-                needs: needs.iter().map(Into::into).collect(),
-                missing: Vec::new(),
-                risks: None,
-                together: Vec::new(),
-                tried: Vec::new(),
-            },
-            Decision::Deny(denial) => Self {
-                outcome: Outcome::Deny,
-                rule: denial.nearest().map(str::to_owned),
-                steps: Vec::new(),
-                needs: Vec::new(),
-                missing: match denial {
+        let (outcome, rule, steps, missing) = match &decision {
+            Decision::Ask(terms) => {
+                let outcome = if terms.steps.is_empty() { Outcome::PreApproved } else { Outcome::Ask };
+                (outcome, Some(terms.rule.clone()), StepView::all(&terms.steps, &[]), Vec::new())
+            }
+            Decision::Deny(denial) => {
+                let missing = match denial {
                     Denial::NoRule { missing, .. } => missing.clone(),
                     _ => vec![denial.refusal().why],
-                },
-                risks: None,
-                together: Vec::new(),
-                tried: Vec::new(),
-            },
+                };
+                (Outcome::Deny, denial.nearest().map(str::to_owned), Vec::new(), missing)
+            }
         };
         Self {
+            outcome,
+            rule,
+            steps,
+            needs: needs.iter().map(Into::into).collect(),
+            missing,
             risks: assessment.map(Into::into),
             together: together.iter().map(Into::into).collect(),
             tried: tried.into_iter().map(Into::into).collect(),
-            ..said
         }
     }
 }
@@ -71,7 +63,7 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
             Some(GrantSelector::Named(grants.collect()))
         }
         _ if !body.grants.is_empty() => {
-            let why = "name either grants, or whose".to_owned();
+            let why = "name either grants by id, or a person, a cluster or all".to_owned();
             keep(Malformed { field: "grants", value: "and more".to_owned(), why });
             None
         }

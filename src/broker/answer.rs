@@ -56,7 +56,10 @@ impl Broker {
             return Ok((vec![event], Some(guard)));
         }
         approval::may_answer(grant, approver)?;
-        let reassessed = self.reassessed(grant).await?.map(|reassessed| Event::Reassessed(Box::new(reassessed)));
+        let mut shown = self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
+        let others = self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id));
+        let reassessed = self.reassessed(grant, &shown, &others).await?;
+        let reassessed = reassessed.map(|reassessed| Event::Reassessed(Box::new(reassessed)));
         let anew = |event: &Event| {
             let fact = Author::Daemon.fact(now, Some(grant.id.clone()), event.clone());
             grant.clone().apply(&fact).map_err(LedgerError::from)
@@ -69,11 +72,9 @@ impl Broker {
             events.push(yes);
             return Ok((events, None));
         }
-        let stored = || async { self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal) };
-        let mut shown = match events.first() {
-            Some(Event::Reassessed(reassessed)) => reassessed.shown.clone(),
-            _ => stored().await?,
-        };
+        if let Some(Event::Reassessed(reassessed)) = events.first() {
+            shown.clone_from(&reassessed.shown);
+        }
         let ask = less.of(grant, &shown.role)?;
         if let Access::Rules(rules) = &ask.access {
             shown.role = ResolvedRole::new(String::new(), rules.as_slice().to_vec());

@@ -369,7 +369,7 @@ impl Broker {
         self.sites.iter()
     }
 
-    /// The names of the dependencies that do not answer at the moment.
+    /// The names of the dependencies that do not answer now.
     pub fn silent(&self) -> impl Iterator<Item = &str> {
         self.dependencies().filter(|of| of.overdue() > 0).map(|of| of.name())
     }

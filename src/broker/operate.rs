@@ -11,7 +11,7 @@ use super::{Broker, BrokerError};
 use crate::grant::drain::Draining;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Login, Person, PersonName, Reason};
-use crate::grant::{Author, EndCause, Event, Grant, Operator, Phase};
+use crate::grant::{Author, EndCause, Event, Grant, GrantId, Operator, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, OpenGrant};
 
@@ -41,13 +41,14 @@ pub enum GrantSelector {
 }
 
 impl GrantSelector {
-    fn matches(&self, grant: &Grant) -> bool {
+    /// `named` are the ids of those that are selected by id.
+    fn matches(&self, grant: &Grant, named: &BTreeSet<GrantId>) -> bool {
         match self {
             Self::Everybody => true,
             Self::Person(person) => grant.requester == *person,
             Self::Cluster(cluster) => grant.ask.cluster == *cluster,
             Self::PersonIn(person, cluster) => grant.requester == *person && grant.ask.cluster == *cluster,
-            Self::Named(beginnings) => beginnings.iter().any(|beginning| grant.id.as_str().starts_with(beginning)),
+            Self::Named(_) => named.contains(&grant.id),
         }
     }
 
@@ -120,10 +121,13 @@ impl Broker {
         if let GrantSelector::Cluster(cluster) | GrantSelector::PersonIn(_, cluster) = whose {
             self.site(cluster)?;
         }
-        if let GrantSelector::Named(beginnings) = whose {
-            beginnings.iter().try_for_each(|beginning| self.ledger.find_open(beginning).map(drop))?;
-        }
-        let selected = self.ledger.open(|grant| whose.matches(grant));
+        let named = match whose {
+            GrantSelector::Named(beginnings) => {
+                beginnings.iter().map(|beginning| self.ledger.find_open(beginning)).collect::<Result<_, _>>()?
+            }
+            _ => BTreeSet::new(),
+        };
+        let selected = self.ledger.open(|grant| whose.matches(grant, &named));
         match whose.person() {
             Some(person) if selected.is_empty() && !self.is_known(person).await? => Err(self.unknown(person).into()),
             _ => Ok(selected),

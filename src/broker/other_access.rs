@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::facts::surroundings;
 use super::{Broker, BrokerError};
-use crate::grant::request::{Access, AccessRequest, ClusterName, PersonName, Scope};
+use crate::grant::request::{AccessRequest, ClusterName, PersonName, Scope};
 use crate::grant::{Grant, GrantId, Held, Phase, Reassessed, Shown, approval};
 use crate::rbac::risk::{self, Bound, Finding, Surroundings};
 use crate::rbac::role::{ResolvedRole, Rule};
@@ -49,25 +49,26 @@ impl Broker {
         Ok(risk::assess_together(Bound { rules, scope }, &bound, around))
     }
 
-    /// A pending request with its current assessment; `None` if it has no finding that was not shown before.
-    pub(super) async fn reassessed(&self, grant: &Grant) -> Result<Option<Reassessed>, BrokerError> {
-        if grant.phase != Phase::Pending {
-            return Ok(None);
-        }
-        let others = self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id));
+    /// A pending request with its current assessment; `None` if it has no finding that was not in `shown`. `others` are the
+    /// requester's other grants.
+    pub(super) async fn reassessed(
+        &self,
+        grant: &Grant,
+        shown: &Shown,
+        others: &[Arc<Grant>],
+    ) -> Result<Option<Reassessed>, BrokerError> {
         // Older grants were assessed when this one was requested.
-        if others.iter().all(|other| other.requested_at < grant.requested_at) {
+        if grant.phase != Phase::Pending || others.iter().all(|other| other.requested_at < grant.requested_at) {
             return Ok(None);
         }
-        let shown = self.ledger.shown_of(&grant.id).await?.ok_or(BrokerError::Internal)?;
         let around = surroundings(self.site(&grant.ask.cluster)?).await?;
-        let together = self.together(shown.role.rules(), &grant.ask.scope, &others, &around).await?;
+        let together = self.together(shown.role.rules(), &grant.ask.scope, others, &around).await?;
         let was_shown = |finding: &Finding| shown.together.iter().any(|known| known.covers(finding));
         if together.iter().all(was_shown) {
             return Ok(None);
         }
-        let (holds, holds_more) = held(others);
-        Ok(Some(approval::reassess(grant, Shown { together, holds, holds_more, ..shown })))
+        let (holds, holds_more) = held(others.to_vec());
+        Ok(Some(approval::reassess(grant, Shown { together, holds, holds_more, ..shown.clone() })))
     }
 
     /// What approvers of a grant are shown in addition to the request, and the digest that an approval refers to. While
@@ -76,13 +77,13 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`].
     pub async fn shown_of(&self, grant: &Grant) -> Result<Option<(Shown, Arc<str>)>, BrokerError> {
-        if let Some(Reassessed { shown, digest }) = self.reassessed(grant).await? {
-            return Ok(Some((shown, digest.into())));
-        }
         let Some(mut shown) = self.ledger.shown_of(&grant.id).await? else { return Ok(None) };
         if grant.phase == Phase::Pending {
-            (shown.holds, shown.holds_more) =
-                held(self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id)));
+            let others = self.other_grants(&grant.requester, &grant.ask.cluster, Some(&grant.id));
+            if let Some(Reassessed { shown, digest }) = self.reassessed(grant, &shown, &others).await? {
+                return Ok(Some((shown, digest.into())));
+            }
+            (shown.holds, shown.holds_more) = held(others);
         }
         Ok(Some((shown, Arc::clone(&grant.digest))))
     }
@@ -103,8 +104,7 @@ pub(super) fn held(mut others: Vec<Arc<Grant>>) -> (Vec<Held>, usize) {
     others.sort_unstable_by(first);
     let held = |grant: &Arc<Grant>| {
         let AccessRequest { scope, access, .. } = &*grant.ask;
-        let access: Access = access.clone();
-        Held { grant: grant.id.clone(), scope: scope.clone(), access, phase: grant.phase }
+        Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone(), phase: grant.phase }
     };
     (others.iter().map(held).collect(), more)
 }

@@ -4,13 +4,13 @@
 //!  refused ─► a new kind, and few so far? ─ yes ─► an event of its own
 //!                                         └ no ──► counted ─► each minute, and at the end: RefusalsCounted
 //! ```
-//! Refused calls cost the caller nothing, and the trail is kept for ever: if each were recorded, refusals could fill
+//! Refused calls cost the caller nothing, and the trail is never shortened: if each were recorded, refusals could fill
 //! the disk, and with a full disk nobody gets access. A daemon that is killed loses only the count of its last minute.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use super::{Broker, BrokerError};
 use crate::grant::request::{Person, PersonName};
@@ -75,7 +75,7 @@ impl Refusals {
     /// Takes the counts. A person without counted refusals starts again with an empty list.
     fn take(&self, now: Timestamp) -> Vec<(Author, Event)> {
         let mut counted = Vec::new();
-        self.people().retain(|_, logins| {
+        self.0.lock().retain(|_, logins| {
             logins.retain_mut(|counting| {
                 if counting.counted.is_empty() {
                     return false;
@@ -92,7 +92,7 @@ impl Refusals {
 
     fn of<T>(&self, author: &Author, now: Timestamp, work: impl FnOnce(&mut Counting) -> T) -> Option<T> {
         let Author::Person { name, .. } = author else { return None };
-        let mut people = self.people();
+        let mut people = self.0.lock();
         let logins = people.entry(name.clone()).or_default();
         let at = logins.iter().position(|counting| counting.author == *author).unwrap_or_else(|| {
             let (written, counted) = (BTreeSet::new(), BTreeMap::new());
@@ -100,10 +100,6 @@ impl Refusals {
             logins.len() - 1
         });
         logins.get_mut(at).map(work)
-    }
-
-    fn people(&self) -> MutexGuard<'_, HashMap<PersonName, Vec<Counting>>> {
-        self.0.lock()
     }
 }
 

@@ -135,20 +135,10 @@ impl Cluster {
 fn add_accounts(reach: &mut AccountReach, found: &Found) {
     let home = found.namespace.as_deref();
     for subject in &found.subjects {
-        let described = || {
-            let kind = if home.is_some() { "RoleBinding" } else { "ClusterRoleBinding" };
-            let place = home.map(|home| format!("{home}/")).unwrap_or_default();
-            format!("{kind} `{place}{}` to {} `{}`", shown(&found.name), found.role.kind, shown(&found.role.name))
-        };
         let subject =
             BindingSubject { kind: &subject.kind, name: &subject.name, namespace: subject.namespace.as_deref() };
-        reach.add(home, &found.role.name, subject, described);
+        reach.add(home, &found.role.name, subject, || found.described());
     }
-}
-
-/// Text from the cluster, escaped and cut.
-fn shown(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_default).collect()
 }
 
 #[derive(Deserialize)]

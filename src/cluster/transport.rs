@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use kube::Config;
 use kube::client::{Body, ConfigExt};
 use kube::core::Status;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -194,7 +194,7 @@ impl Transport {
         Connections { kept, fresh }: Connections,
         request: Request<Vec<u8>>,
     ) -> Result<Response<Bytes>, Lost> {
-        let heard = *self.heard();
+        let heard = *self.heard.lock();
         if heard.lost.is_some_and(|lost| lost.elapsed() < IDLE) {
             return self.noted(attempt(fresh, request, self.limits.answer).await);
         }
@@ -202,7 +202,7 @@ impl Transport {
         let patience = if again.is_some() { self.limits.answer / 2 } else { self.limits.answer };
         match (attempt(kept, request, patience).await, again) {
             (Err(lost), Some(again)) if !lost.is_of_connecting() => {
-                self.heard().lost = Some(Instant::now());
+                self.heard.lock().lost = Some(Instant::now());
                 self.noted(attempt(fresh, again, self.limits.answer).await)
             }
             (answered, _) => self.noted(answered),
@@ -211,13 +211,9 @@ impl Transport {
 
     fn noted(&self, answered: Result<Response<Bytes>, Lost>) -> Result<Response<Bytes>, Lost> {
         if answered.is_ok() {
-            self.heard().answer = Some(Instant::now());
+            self.heard.lock().answer = Some(Instant::now());
         }
         answered
-    }
-
-    fn heard(&self) -> MutexGuard<'_, Heard> {
-        self.heard.lock()
     }
 
     /// Sends one request and parses the body of a successful answer.

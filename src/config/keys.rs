@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
         "rates.requests",
         "a number",
         Presence::Default("20"),
-        "requests, and questions what would be said to one; each stays in the trail for ever",
+        "requests, and questions what would be said to one; the trail keeps each permanently",
     ),
     key("rates.certificates", "a number", Presence::Default("30"), "certificates, collected or renewed"),
     key(

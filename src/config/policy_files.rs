@@ -1,8 +1,8 @@
-//! The files of the policy: read at the start, and again when the daemon is told to.
+//! The files of the policy: read at the start, and again on a reload.
 //!
-//! What stands in them `grant::policy` reads. Called by the mains, and for the whole configuration by `read.rs`.
+//! `grant::policy` parses them. Called by the mains, and for the whole configuration by `read.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
@@ -13,7 +13,7 @@ use crate::hint::Hint;
 
 use super::{ClusterConfig, Fault, Faults};
 
-/// The files that say who may ask for what. They are read at the start, and again when the daemon is told to.
+/// The files that say who may ask for what. They are read at the start, and again on a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFiles {
     /// The policy's file.
@@ -64,19 +64,17 @@ impl PolicyFiles {
         }
     }
 
-    /// Reads both files for a daemon that serves these clusters. A file that somebody else could have written is a fault, and
-    /// so is a rule for another cluster.
+    /// Reads both files for a daemon that serves these clusters, or for one whose clusters are unknown because an entry of the
+    /// configuration is wrong. A file that somebody else could have written is a fault, and so is a rule for another cluster.
     ///
     /// # Errors
     /// As [`PolicyFiles::read`].
-    pub fn read_for(&self, clusters: &BTreeMap<ClusterName, ClusterConfig>) -> Result<Loaded, Faults> {
-        let names = clusters.keys().cloned().collect();
-        self.read_by(strictly, |policy, guardrails| Policy::read_for(policy, guardrails, &names))
-    }
-
-    /// The same where an entry of the configuration is wrong: nobody knows then which clusters there are.
-    pub(super) fn read_for_any(&self) -> Result<Loaded, Faults> {
-        self.read_by(strictly, Policy::read)
+    pub(super) fn read_for(&self, clusters: Option<&BTreeMap<ClusterName, ClusterConfig>>) -> Result<Loaded, Faults> {
+        let names: Option<BTreeSet<ClusterName>> = clusters.map(|known| known.keys().cloned().collect());
+        self.read_by(strictly, |policy, guardrails| match &names {
+            Some(names) => Policy::read_for(policy, guardrails, names),
+            None => Policy::read(policy, guardrails),
+        })
     }
 }
 

@@ -22,9 +22,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with all of them.
     pub fn read(path: &Path) -> Result<Self, Faults> {
-        Self::read_with(path, |files, clusters| {
-            clusters.map_or_else(|| files.read_for_any(), |known| files.read_for(known))
-        })
+        Self::read_with(path, PolicyFiles::read_for)
     }
 
     /// The same with a policy that gives nothing, whatever its files hold; for a look at the rest when they are wrong.

@@ -66,15 +66,30 @@ impl Hint for LedgerError {
             Self::Trail(error) => error.hint(),
             Self::Ambiguous { candidates, .. } => {
                 let all: Vec<&str> = candidates.iter().map(GrantId::as_str).collect();
-                Some(format!("write more of the id; so begin {}", all.join(", ")).into())
+                Some(format!("write more of the id; these grants match: {}", all.join(", ")).into())
             }
             Self::NoSuchGrant(_) | Self::InvalidTransition(_) => None,
         }
     }
 }
 
-/// So many grants are named to somebody whose word is the beginning of several ids.
+/// The limit for grants in the hint for an ambiguous id.
 const CANDIDATES: usize = 5;
+
+/// Whether `text` can be an id or the beginning of one.
+fn checked_beginning(text: &str) -> Result<(), LedgerError> {
+    let shown = || text.chars().take(20).flat_map(char::escape_default).collect();
+    if GrantId::is_beginning(text) { Ok(()) } else { Err(LedgerError::NoSuchGrant(shown())) }
+}
+
+/// The one that was found for `text`.
+fn only<T>(text: &str, mut found: Vec<T>, id: impl Fn(&T) -> &GrantId) -> Result<T, LedgerError> {
+    if found.len() > 1 {
+        let candidates = found.iter().take(CANDIDATES).map(|one| id(one).clone()).collect();
+        return Err(LedgerError::Ambiguous { text: text.to_owned(), candidates });
+    }
+    found.pop().ok_or_else(|| LedgerError::NoSuchGrant(text.to_owned()))
+}
 
 /// Who may look at, and who may end, what is not theirs.
 #[derive(Clone, Debug)]
@@ -467,9 +482,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoSuchGrant`] also for what the person may not see; [`LedgerError::Ambiguous`].
     pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, LedgerError> {
-        if !GrantId::is_beginning(text) {
-            return Err(LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect()));
-        }
+        checked_beginning(text)?;
         let overseers = self.overseers();
         let overseers = &overseers.readers;
         let mut found: Vec<Arc<Grant>> = {
@@ -488,12 +501,7 @@ impl Ledger {
             let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
             found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
         }
-        let candidates = || found.iter().take(CANDIDATES).map(|grant| grant.id.clone()).collect();
-        match found.as_slice() {
-            [] => Err(LedgerError::NoSuchGrant(text.to_owned())),
-            [grant] => Ok(Arc::clone(grant)),
-            _ => Err(LedgerError::Ambiguous { text: text.to_owned(), candidates: candidates() }),
-        }
+        only(text, found, |grant| &grant.id)
     }
 
     /// The open grant that `text`, an id or the beginning of one, names for somebody who may see all of them.
@@ -501,17 +509,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::NoSuchGrant`], also for one that is over; [`LedgerError::Ambiguous`].
     pub fn find_open(&self, text: &str) -> Result<GrantId, LedgerError> {
-        let no_such = || LedgerError::NoSuchGrant(text.chars().take(20).flat_map(char::escape_default).collect());
-        if !GrantId::is_beginning(text) {
-            return Err(no_such());
-        }
+        checked_beginning(text)?;
         let found = self.open(|grant| grant.id.as_str().starts_with(text));
-        let ids: Vec<GrantId> = found.iter().take(CANDIDATES).map(|open_grant| open_grant.grant().id.clone()).collect();
-        match ids.as_slice() {
-            [] => Err(no_such()),
-            [id] => Ok(id.clone()),
-            _ => Err(LedgerError::Ambiguous { text: text.to_owned(), candidates: ids }),
-        }
+        only(text, found.iter().map(|open_grant| open_grant.grant().id.clone()).collect(), |id| id)
     }
 
     /// The grants this person may see and `filter` selects, each with its place in the list: first those that are open or owe

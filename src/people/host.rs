@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, getgrouplist};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use pwd_grp::{PwdGrp, PwdGrpProvider};
 
 use crate::hint::Hint;
@@ -127,14 +127,14 @@ impl GroupNames {
     fn of(&self, gids: impl Iterator<Item = u32>) -> Result<BTreeSet<String>, Failed> {
         let file = std::fs::metadata(GROUPS).ok();
         let file = file.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
-        if self.lock().is_old(file) {
+        if self.0.lock().is_old(file) {
             // Not under the lock, for a file may hang too.
             let names = names_of_the_file();
-            *self.lock() = Kept { since: Some(Instant::now()), file, names };
+            *self.0.lock() = Kept { since: Some(Instant::now()), file, names };
         }
         let (mut names, mut unknown) = (BTreeSet::new(), Vec::new());
         {
-            let kept = self.lock();
+            let kept = self.0.lock();
             for gid in gids {
                 match kept.names.get(&gid) {
                     Some(name) => _ = names.insert(name.clone()),
@@ -145,19 +145,18 @@ impl GroupNames {
         let mut found = HashMap::new();
         for gid in unknown {
             names.insert(match group(gid)? {
-                Some(group) => found.entry(gid).insert_entry(group.name).get().clone(),
+                Some(group) => {
+                    found.insert(gid, group.name.clone());
+                    group.name
+                }
                 None => format!("#{gid}"),
             });
         }
-        let mut kept = self.lock();
+        let mut kept = self.0.lock();
         if kept.file == file {
             kept.names.extend(found);
         }
         Ok(names)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.0.lock()
     }
 }
 

@@ -310,6 +310,25 @@ impl Section {
     }
 }
 
+/// The calls of the program below `Examples:` in the help of this verb and of those below it: each as it is written, and in
+/// words. A backslash joins lines, double quotes keep words together, and what a shell does with the output is left out.
+#[must_use]
+pub fn examples(command: &Command) -> Vec<(String, Vec<String>)> {
+    let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", "");
+    let below = help.split("Examples:\n").nth(1).unwrap_or_default();
+    let own = below.lines().take_while(|line| !line.is_empty()).map(|line| {
+        let inner = line.split_once("$(").or(line.split_once("<(")).map(|(_, inner)| inner);
+        let call = inner.map_or(line, |inner| inner.split(')').next().unwrap_or_default());
+        let call = call.split(['>', '|']).next().unwrap_or_default();
+        let words = call.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        (line.trim().to_owned(), words.collect())
+    });
+    own.chain(command.get_subcommands().flat_map(examples)).collect()
+}
+
 /// The date of a page from what `SOURCE_DATE_EPOCH` says (<https://reproducible-builds.org/specs/source-date-epoch/>);
 /// without it there is none, and the same source makes the same page.
 #[must_use]
@@ -353,7 +372,8 @@ fn capital(text: &str) -> String {
 }
 
 /// With a capital letter and a full stop, which short helps on a terminal do without.
-fn sentence(text: &str) -> String {
+#[must_use]
+pub fn sentence(text: &str) -> String {
     sentence_as_is(&capital(text.trim()))
 }
 

@@ -289,24 +289,10 @@ mod tests {
 
     use super::*;
 
-    /// The command lines below `Examples:` of this verb and of those below it; a backslash goes on in the next line.
-    fn examples(command: &clap::Command) -> Vec<String> {
-        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default().replace("\\\n", "");
-        let below = help.split("Examples:\n").nth(1).unwrap_or_default();
-        let own = below.lines().take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned());
-        own.chain(command.get_subcommands().flat_map(examples)).collect()
-    }
-
     #[test]
     fn every_example_of_a_help_can_be_meant() {
-        for example in examples(&Arguments::command()) {
-            let call = example.trim_start_matches("source <(").split(['>', '|', ')']).next().unwrap();
-            // Double quotes keep words together.
-            let words = call.split('"').enumerate().flat_map(|(number, part)| match number % 2 {
-                0 => part.split_whitespace().map(str::to_owned).collect(),
-                _ => vec![part.to_owned()],
-            });
-            let parsed = Arguments::try_parse_from(words.collect::<Vec<_>>());
+        for (example, words) in jit_manual::examples(&Arguments::command()) {
+            let parsed = Arguments::try_parse_from(words);
             assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
         }
     }

@@ -12,7 +12,7 @@ use jitd::daemon;
 use jitd::grant::request::ClusterName;
 
 use crate::policy::cases;
-use crate::print::{self, Output, say};
+use crate::print::{self, Output, counted, say};
 use crate::{CLOCK, Failure, cluster_named, read, runtime};
 
 pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
@@ -33,10 +33,7 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
         1 => ", 1 case passes".to_owned(),
         several => format!(", {several} cases pass"),
     };
-    let rules = match config.policy.len() {
-        1 => "1 rule".to_owned(),
-        several => format!("{several} rules"),
-    };
+    let rules = counted(config.policy.len(), "rule");
     print::result(format!("{}: ok, {rules} for {}{cases}", path.display(), names.join(", ")))
 }
 

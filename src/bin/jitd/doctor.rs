@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::check::{Extent, examine};
 use crate::init::Account;
 use crate::policy::cases;
-use crate::print::{self, Output};
+use crate::print::{self, Output, counted};
 use crate::{CLOCK, Failure};
 
 /// One thing that was looked at.
@@ -61,8 +61,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     }
     match findings.iter().filter(|finding| matches!(finding.state, Verdict::Warning | Verdict::Fault)).count() {
         0 => Ok(()),
-        1 => Err(Failure::Ours("1 problem found".to_owned())),
-        several => Err(Failure::Ours(format!("{several} problems found"))),
+        problems => Err(Failure::Ours(format!("{} found", counted(problems, "problem")))),
     }
 }
 
@@ -310,11 +309,6 @@ enum Signs {
 
 fn is_forbidden(why: &str) -> bool {
     why.contains("Permission denied")
-}
-
-/// `1 rule`, `2 rules`.
-fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
-    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
 }
 
 /// A moment as people read it.

@@ -182,12 +182,12 @@ fn jitd_guardrails_5(date: &str) -> Page {
     page.text("`jitd policy schema guardrails` prints the same keys as a JSON Schema, for editors.");
     keys(&mut page, Source::Guardrails);
     page.heading("RISKS").text(
-        "What a role lets its holder reach, by the id that `risks[].ids` takes. The severity is the one in the whole \
+        "What a role lets its holder do, or what is wrong with a binding, by the id that `risks[].ids` takes. The severity is the one in the whole \
          cluster; in one namespace it is one class lower, unless a service account of the namespace has rights beyond \
          it. An id is never used again for another risk.",
     );
     for (id, severity, why) in risk::catalogue() {
-        page.item(&format!("`{id}` ({severity})"), &format!("The holder {why}."));
+        page.item(&format!("`{id}` ({severity})"), &jit_manual::sentence(why));
     }
     page.heading("EXAMPLES");
     page.example("At most an hour, no risk above high, two approvers for a whole cluster:", GUARDRAILS);

@@ -16,7 +16,7 @@ use jitd::files;
 use jitd::trail;
 use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
-use crate::print::{self, Form, Output, one_line, say};
+use crate::print::{self, Form, Output, counted, one_line, say};
 use crate::{Failure, audit, read, runtime};
 
 /// Where the daemon is operated.
@@ -99,7 +99,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
             return Err(Failure::Usage("cannot ask for confirmation without a terminal\nhint: use --yes".to_owned()));
         }
         let first = if revoke.drain { "drain, and " } else { "" };
-        if !agreed_to(&format!("{first}revoke {}?", grants(found.grants.len())))? {
+        if !agreed_to(&format!("{first}revoke {}?", counted(found.grants.len(), "grant")))? {
             return Err(Failure::Ours("nothing was revoked".to_owned()));
         }
     }
@@ -112,7 +112,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     })?;
     show(revoke.output, &done)?;
     let late = done.grants.iter().filter(|grant| grant.proof.is_none()).count();
-    say!("revoked {}", grants(done.grants.len().saturating_sub(late)));
+    say!("revoked {}", counted(done.grants.len().saturating_sub(late), "grant"));
     if let Some(draining) = &done.draining {
         say!("draining {}: no new access until `jitd resume`", since(draining));
     }
@@ -241,10 +241,6 @@ fn table(grants: &[RevokedView]) -> String {
 fn since(draining: &DrainingView) -> String {
     let reason = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", one_line(reason)));
     format!("since {:.0} by {}{reason}", draining.since, draining.by)
-}
-
-fn grants(count: usize) -> String {
-    if count == 1 { "1 grant".to_owned() } else { format!("{count} grants") }
 }
 
 fn agreed_to(question: &str) -> Result<bool, Failure> {

@@ -55,6 +55,11 @@ pub(crate) fn in_pieces<E: std::error::Error + Hint>(
     }
 }
 
+/// `1 rule`, `2 rules`.
+pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
+}
+
 /// As much as a pipe holds (pipe(7)).
 const PIECE: usize = 1 << 16;
 

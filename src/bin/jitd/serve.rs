@@ -37,7 +37,7 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::can_tell_callers_apart()?;
     if service::callers_are_hidden() {
         tracing::error!(
-            "/proc hides the processes of others from the daemon, so nobody's login can be known, and nobody may ask for what others answer, nor answer; hint: {}",
+            "/proc hides the processes of others from the daemon, so the login of callers cannot be determined: nobody may request what needs an approval, and nobody may approve; hint: {}",
             service::SHOW_CALLERS
         );
     }

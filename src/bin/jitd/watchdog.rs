@@ -161,7 +161,7 @@ impl Watchdog {
             line += &format!("; changed in config.yaml and not taken up: {}, restart jitd", keys.join(", "));
         }
         if self.callers_are_hidden {
-            line += "; /proc hides callers' logins, so nobody may answer, see the log";
+            line += "; /proc hides callers' logins, so nobody may approve, see the log";
         }
         let bound = self.broker.bound_user_names();
         if bound > 0 {

@@ -285,7 +285,7 @@ impl Event {
     }
 }
 
-/// A request that was refused. It is kept short: a long one costs who asks nothing, and the trail is kept for ever.
+/// A request that was refused. It is kept short: a long request costs the caller nothing, and the trail is kept permanently.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestRefused {

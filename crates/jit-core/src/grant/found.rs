@@ -100,6 +100,16 @@ impl Found {
 }
 
 impl Found {
+    /// `RoleBinding `shop/alice` to ClusterRole `edit``, for people.
+    #[must_use]
+    pub fn described(&self) -> String {
+        let (kind, place) = match &self.namespace {
+            Some(namespace) => ("RoleBinding", format!("{namespace}/")),
+            None => ("ClusterRoleBinding", String::new()),
+        };
+        format!("{kind} `{place}{}` to {} `{}`", shown(&self.name), self.role.kind, shown(&self.role.name))
+    }
+
     /// The command that deletes it, for people.
     #[must_use]
     pub fn deletion(&self) -> String {

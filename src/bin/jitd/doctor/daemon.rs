@@ -63,7 +63,7 @@ impl Report {
             && !state.needs_restart.is_empty()
         {
             let keys = state.needs_restart.join(", ");
-            self.warning("daemon", format!("these keys of config.yaml changed and are not taken up: {keys}"), TAKE_UP);
+            self.warning("daemon", format!("these keys of config.yaml changed and need a restart: {keys}"), TAKE_UP);
         }
         Ok(())
     }
@@ -132,17 +132,17 @@ impl Report {
         let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
         let files: Vec<PathBuf> = unit.into_iter().chain(files).collect();
         let mut well = true;
-        let mends = "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`";
+        let fix = "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`";
         for (key, wrong, then) in [
             ("PrivateUsers", &ONE_NOBODY[..], "with which every caller is the same nobody"),
-            ("ProtectProc", &HIDDEN[..], "with which nobody's login can be known, so nobody may answer"),
+            ("ProtectProc", &HIDDEN[..], "with which the login of callers cannot be determined, so nobody may approve"),
         ] {
             let last = files.iter().filter_map(|file| Some((setting(file, key)?, file))).next_back();
             if let Some((value, file)) = last
                 && wrong.contains(&value.as_str())
             {
                 well = false;
-                self.fault("people", format!("{} has {key}={value}, {then}", file.display()), mends);
+                self.fault("people", format!("{} has {key}={value}, {then}", file.display()), fix);
             }
         }
         // As the daemon sees it, or without one as it would: the unit gives it a /proc of its own, which hides nothing.
@@ -159,7 +159,7 @@ impl Report {
             self.fault(
                 "people",
                 format!(
-                    "the daemon's /proc is mounted with {hides}, so nobody's login can be known, and nobody may answer"
+                    "the daemon's /proc is mounted with {hides}, so the login of callers cannot be determined, and nobody may approve"
                 ),
                 service::SHOW_CALLERS,
             );

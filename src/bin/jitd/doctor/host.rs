@@ -16,9 +16,10 @@ use jitd::trail::{self, Entry};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::Uid;
 
-use super::{Report, counted, moment};
+use super::{Report, moment};
 use crate::CLOCK;
 use crate::init::Account;
+use crate::print::counted;
 
 /// Less room than this is soon used up: the log of the trail alone may grow to some megabytes between checkpoints.
 const ROOM: u64 = 128 << 20;
@@ -215,11 +216,14 @@ impl Report {
     /// Nobody has another person's account among their subordinate ones.
     pub(super) fn subordinates(&mut self, config: &Config) {
         let ranges = subordinates();
+        if ranges.is_empty() {
+            return;
+        }
         let mut people: Vec<(u32, String)> = Vec::new();
         for person in config.people.declared() {
             people.extend(person.uids.iter().map(|uid| (*uid, person.name.to_string())));
         }
-        for (group, _) in named(config).iter().filter(|_| !ranges.is_empty()) {
+        for (group, _) in named(config) {
             let members = host::group_named(group).ok().flatten().map(|group| group.members).unwrap_or_default();
             let accounts =
                 members.iter().take(LOOKED_AT).filter_map(|name| host::account_named(name.as_bytes()).ok()?);

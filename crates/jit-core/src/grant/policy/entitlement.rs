@@ -3,8 +3,8 @@
 //! ```text
 //!  each rule for the person ─► each cluster ─► each access in each place ─► denials, guardrails ─► Entitlement, or Closed
 //! ```
-//! A rule that is for none of the person's groups is never told, nor a denial that is not about what they may request. What
-//! only the cluster knows, labels and risks, is told as a condition. `jit-login can` shows it.
+//! A rule for none of the person's groups is not shown, and neither is a denial of something that they cannot request. Labels
+//! and risks, which only the cluster knows, are shown as conditions. `jit-login can` shows it.
 
 use std::collections::BTreeMap;
 
@@ -80,9 +80,7 @@ impl Policy {
             for cluster in &rule.clusters {
                 let (found, denied) = self.entitlements_in(person, rule, cluster);
                 if found.is_empty() {
-                    closed_by.extend(
-                        denied.into_iter().filter(|sentence| !closed_by.contains(sentence)).collect::<Vec<_>>(),
-                    );
+                    denied.into_iter().for_each(|sentence| keep(&mut closed_by, sentence));
                 }
                 for mut one in found {
                     match of_rule.iter_mut().find(|other| other.is_the_same_elsewhere(&one)) {
@@ -112,7 +110,7 @@ impl Policy {
             let (mut namespaces, mut whole_cluster) = (Vec::new(), false);
             for place in places().filter(|place| fits(role, *place)) {
                 let mut is_open = true;
-                for (by, why, overlap) in self.takes_away(person, rule, cluster, role, place) {
+                for (by, why, overlap) in self.takes_away(person, cluster, role, place) {
                     is_open &= overlap != Overlap::All;
                     let denied = denials.entry(by).or_default();
                     denied.why = why;
@@ -127,17 +125,17 @@ impl Policy {
             }
             let named = (!namespaces.is_empty()).then_some(namespaces);
             for namespaces in named.into_iter().chain(whole_cluster.then(Vec::new)) {
-                let there = match found.iter().position(|one| one.namespaces == namespaces) {
-                    Some(there) => found.get_mut(there),
-                    None => {
-                        found.push(self.entitlement(rule, cluster, namespaces));
-                        found.last_mut()
+                let mut one = self.entitlement(rule, cluster, namespaces);
+                match role {
+                    Some(role) => one.roles.push(role.clone()),
+                    None => one.rules.clone_from(&rule.rules),
+                }
+                match found.iter_mut().find(|other| other.namespaces == one.namespaces) {
+                    Some(other) => {
+                        other.roles.append(&mut one.roles);
+                        other.rules.append(&mut one.rules);
                     }
-                };
-                match (there, role) {
-                    (Some(there), Some(role)) => there.roles.push(role.clone()),
-                    (Some(there), None) => there.rules.clone_from(&rule.rules),
-                    (None, _) => {}
+                    None => found.push(one),
                 }
             }
         }
@@ -158,7 +156,6 @@ impl Policy {
     fn takes_away(
         &self,
         person: &Person,
-        rule: &Rule,
         cluster: &ClusterName,
         role: Option<&RoleRef>,
         place: Place<'_>,
@@ -179,22 +176,16 @@ impl Policy {
             });
             all.push((format!("denied by `{}`{}", deny.name, only.unwrap_or_default()), deny.why.clone(), overlap));
         }
-        let guardrail = |name: &str| format!("guardrail `{name}`");
-        if let Some(glob) = role.and_then(|role| self.guardrails.forbids_role(role)) {
-            all.push((guardrail("never.roles"), format!("`{glob}` is never granted"), Overlap::All));
-        }
+        // Of the guardrails only a glob of namespaces can take a part of a rule away: a rule beyond the others is not read.
         if let Place::In(pattern) = place {
             for glob in &self.guardrails.never_namespaces {
                 let overlap = pattern.overlap(&NamespacePattern::Glob(glob.clone()));
                 all.push((
-                    guardrail("never.namespaces"),
+                    "guardrail `never.namespaces`".to_owned(),
                     "access to these namespaces is never granted".to_owned(),
                     overlap,
                 ));
             }
-        }
-        if whole_cluster && rule.steps.is_empty() {
-            all.push((guardrail("clusterWide"), "the whole cluster is never pre-approved".to_owned(), Overlap::All));
         }
         all.retain(|(_, _, overlap)| *overlap != Overlap::No);
         all
@@ -209,8 +200,8 @@ impl Policy {
             namespaces,
             roles: Vec::new(),
             rules: Vec::new(),
-            max_duration: rule.max_duration.min(self.guardrails.max_duration),
-            max_total: rule.max_total.min(self.guardrails.max_total),
+            max_duration: rule.max_duration,
+            max_total: rule.max_total,
             start_within: rule.start_within,
             steps,
             by_risk: self.guardrails.risks.iter().map(|risk| risk.step.clone()).collect(),

@@ -5,6 +5,7 @@
 
 use super::pattern::Glob;
 use super::step::Step;
+use super::without_repeats;
 use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
 use crate::rbac::risk::{Assessment, RiskId, Severity};
 
@@ -115,12 +116,7 @@ impl Guardrails {
     pub(super) fn tighten_scope(&self, steps: &mut Vec<Step>, whole_cluster: bool) {
         let people = steps.iter().fold(0_u32, |people, step| people.saturating_add(step.count));
         if whole_cluster && people < self.cluster_wide_approvers {
-            let mut groups: Vec<String> = Vec::new();
-            for group in steps.iter().flat_map(|step| &step.groups) {
-                if !groups.contains(group) {
-                    groups.push(group.clone());
-                }
-            }
+            let groups = without_repeats(steps.iter()).into_iter().map(str::to_owned).collect();
             steps.push(Step {
                 groups,
                 count: self.cluster_wide_approvers.saturating_sub(people),

@@ -348,12 +348,7 @@ impl Terms {
             ),
         ];
         if let Some(glass) = &self.break_glass {
-            let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
-            let review = offer::describe(&glass.review.steps);
-            sentences.push((
-                "break-glass",
-                format!("{after}, for {}, reviewed by {review} within {}", glass.max_duration, glass.review.within),
-            ));
+            sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
         }
         sentences
     }

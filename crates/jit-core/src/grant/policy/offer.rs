@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::pattern::Labels;
-use super::rule::{Drift, Field, FieldType, Labelled, Rule};
+use super::rule::{BreakGlass, Drift, Field, FieldType, Labelled, Rule};
 use super::{Policy, Step};
 use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, Person, RoleRef, Scope, Window};
 use crate::grant::scope;
@@ -174,15 +174,20 @@ impl Policy {
         tell("certificate", rule.certificate.map(|certificate| certificate.to_string()));
         tell("narrow", (rule.narrow && matches!(ask.access, Access::Role(_))).then(|| "an approver may".to_owned()));
         tell("drift", (rule.drift == Drift::Warn).then(|| "only warned of".to_owned()));
-        tell(
-            "breakGlass",
-            rule.break_glass.as_ref().map(|glass| {
-                let after = glass.after.map_or("at once".to_owned(), |after| format!("after {after}"));
-                let review = describe(&glass.review.steps);
-                format!("{after} for {}, reviewed by {review} within {}", glass.max_duration, glass.review.within)
-            }),
-        );
+        tell("breakGlass", rule.break_glass.as_ref().map(|glass| format!("{} {}", glass.waits(), glass.lasts())));
         Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
+    }
+}
+
+impl BreakGlass {
+    /// `at once`, `after 10m`
+    pub(super) fn waits(&self) -> String {
+        self.after.map_or("at once".to_owned(), |after| format!("after {after}"))
+    }
+
+    /// `for 30m, reviewed by 1 of security within 4h`
+    pub(super) fn lasts(&self) -> String {
+        format!("for {}, reviewed by {} within {}", self.max_duration, describe(&self.review.steps), self.review.within)
     }
 }
 

@@ -259,11 +259,6 @@ impl Need {
     }
 }
 
-/// The moment without its fractions of a second, which nobody wrote.
-fn whole(moment: Timestamp) -> Timestamp {
-    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
-}
-
 fn prompted(says: String, prompt: Option<&str>) -> String {
     prompt.map(|prompt| format!("{says}: {prompt}")).unwrap_or(says)
 }
@@ -388,9 +383,9 @@ impl Rule {
         }
         if let Some(start) = ask.start.filter(|start| *start > now) {
             match self.start_within {
-                None => tell(format_args!("allows only access that starts at once, not at {}", whole(start))),
+                None => tell(format_args!("allows only access that starts at once, not at {start:.0}")),
                 Some(within) if start.duration_since(now) > within.duration() => {
-                    tell(format_args!("allows a start at most {within} ahead, not at {}", whole(start)));
+                    tell(format_args!("allows a start at most {within} ahead, not at {start:.0}"));
                 }
                 Some(_) => {}
             }
@@ -410,7 +405,7 @@ impl Rule {
 impl ReasonRule {
     fn miss(&self, reason: &str, tell: &mut dyn FnMut(fmt::Arguments<'_>)) {
         let length = reason.trim().chars().count();
-        let prompt = || self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
+        let prompt = || prompted(String::new(), self.prompt.as_deref());
         if let Some(pattern) = self.pattern.as_ref().filter(|pattern| !pattern.is_match(reason)) {
             tell(format_args!("requires a reason like `{pattern}`{}", prompt()));
         } else if length < self.min_length {
@@ -428,7 +423,7 @@ impl Field {
         let name = &self.name;
         let Some(value) = value else {
             if self.required && words == Words::Complete {
-                let prompt = self.prompt.as_ref().map(|prompt| format!(": {prompt}")).unwrap_or_default();
+                let prompt = prompted(String::new(), self.prompt.as_deref());
                 tell(format_args!("requires the field `{name}`{prompt}"));
             }
             return;

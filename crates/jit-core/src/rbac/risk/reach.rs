@@ -373,16 +373,10 @@ impl<'a> HeldPermissions<'a> {
         // A create limited to names allows nothing, because a create request names no object.
         let held = any | named & !(CREATE & nameless(resource));
         let known_group = all_groups || SERVED.iter().any(|known| known.name == group);
-        let rest = if index.is_served(group, resource) {
+        let is_served = index.is_served(group, resource);
+        let rest = if is_served {
             // A verb that 1.36 never checks, or all verbs if no row matches.
-            held & OTHER
-                & if verbs & STAR == 0 {
-                    ALL
-                } else if placed == 0 {
-                    OTHER
-                } else {
-                    0
-                }
+            if verbs & STAR == 0 || placed == 0 { held & OTHER } else { 0 }
         } else if exact || !known_group {
             held & !placed & !if exact && index.is_readable(families, group, resource) { READ } else { 0 }
         } else if placed == 0 {
@@ -399,7 +393,7 @@ impl<'a> HeldPermissions<'a> {
             Some(below) => RUNS_ON.contains(&below),
             None => all_resources && (all_groups || !known_group) && held & !(LIST | REMOVE) != 0,
         };
-        let runs_on = may_run_on && !index.is_served(group, resource) && held & !REMOVE != 0;
+        let runs_on = may_run_on && !is_served && held & !REMOVE != 0;
         self.unknown_runs_on |= runs_on || rest & WATCH != 0;
     }
 
