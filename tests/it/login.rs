@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Path as Part, State};
 use axum::http::StatusCode;
@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::bastion::{ALICE, BOB, Bastion};
-use crate::plane::root;
+use crate::plane::{longer_than, root};
 
 const ID: &str = "7k3m9x2q7k3m9x2q";
 const SERVER: &str = "https://prod.example:6443";
@@ -680,13 +680,9 @@ fn doctor_says_what_is_wrong() {
 fn a_kept_credential_is_handed_out_at_once() {
     let desk = Desk::new("fast");
     desk.with_access();
-    let best = (0..20).map(|_| {
-        let start = Instant::now();
-        assert_eq!(desk.credential().code, 0);
-        start.elapsed()
-    });
-    let best = best.min().unwrap();
-    assert!(best < Duration::from_millis(50), "{best:?}");
+    let start = || assert!(desk.command(&["--version"]).output().unwrap().status.success());
+    let more = longer_than(start, || assert_eq!(desk.credential().code, 0));
+    assert!(more < Duration::from_millis(50), "{more:?}");
     assert_eq!(desk.play.certificates.load(Ordering::SeqCst), 1);
     assert_eq!(
         std::fs::metadata(desk.private(&format!("{ID}.credential"))).unwrap().uid(),

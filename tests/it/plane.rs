@@ -251,6 +251,18 @@ pub(crate) fn until<T>(what: &str, met: impl FnMut() -> Option<T>) -> T {
     until_within(std::time::Duration::from_secs(10), what, met)
 }
 
+/// How much longer `run` takes than `baseline`, each at its best of 20 turns: a busy machine slows both down.
+pub(crate) fn longer_than(mut baseline: impl FnMut(), mut run: impl FnMut()) -> std::time::Duration {
+    let time = |part: &mut dyn FnMut()| {
+        let begun = std::time::Instant::now();
+        part();
+        begun.elapsed()
+    };
+    let turns: Vec<_> = (0..20).map(|_| (time(&mut baseline), time(&mut run))).collect();
+    let best = |of: fn(&(std::time::Duration, std::time::Duration)) -> std::time::Duration| turns.iter().map(of).min();
+    best(|turn| turn.1).unwrap().saturating_sub(best(|turn| turn.0).unwrap())
+}
+
 /// Polls `met` until it gives something, for at most `limit`.
 pub(crate) fn until_within<T>(limit: std::time::Duration, what: &str, mut met: impl FnMut() -> Option<T>) -> T {
     let begun = std::time::Instant::now();
