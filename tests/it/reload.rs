@@ -108,7 +108,7 @@ fn people_are_read_again_and_what_needs_a_restart_is_named() {
     let is_meant = |finding: &&Value| finding["check"] == "daemon" && finding["state"] == "warning";
     let warned: Vec<&Value> = findings.iter().filter(is_meant).collect();
     assert_eq!(warned.len(), 1, "{warned:?}");
-    assert!(warned[0]["found"].as_str().unwrap().ends_with("not taken up: socket, clusters"), "{warned:?}");
+    assert!(warned[0]["found"].as_str().unwrap().ends_with("need a restart: socket, clusters"), "{warned:?}");
     assert!(warned[0]["fix"].as_str().unwrap().contains("`systemctl restart jitd`"), "{warned:?}");
 
     bastion.rewrite_config("socket: run/other.sock", "socket: run/api.sock\ncolour: red");
