@@ -20,8 +20,9 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `crates/jit-login` is the client, and `crates/jit-manual` generates both programs'
-//! manual pages and completions from the definitions of command lines and files. Everything else is in this crate.
+//! prove what the map promises. `files` and `hint` are `jit-host`, which every program on a bastion can use.
+//! `crates/jit-login` is the client, and `crates/jit-manual` generates both programs' manual pages and completions from
+//! the definitions of command lines and files. Everything else is in this crate.
 //!
 //! - [`grant`]: what can happen to a grant, and who may request and approve it; it imports only `rbac`.
 //!   [`policy`](grant::policy) decides on which terms a request may be made; [`approval`](grant::approval),
@@ -102,8 +103,6 @@ pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod dependency;
-pub mod files;
-pub mod hint;
 pub mod ledger;
 pub mod locks;
 pub mod manifest;
@@ -114,4 +113,5 @@ pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
+pub use jit_host::{files, hint};
 pub use jit_wire::{self as wire, client};

@@ -1,0 +1,7 @@
+//! What the programs of a bastion share: [`files`] reads files that only trusted accounts could have written, and
+//! [`hint`] keeps what to do about an error apart from what is wrong.
+//!
+//! It knows no cluster and no grant. The daemon and everything that connects to an API server use it.
+
+pub mod files;
+pub mod hint;
