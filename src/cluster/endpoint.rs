@@ -16,6 +16,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
+use crate::grant::GatewayUser;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 
@@ -45,6 +46,7 @@ pub struct Endpoint {
     uri: Uri,
     ca_pem: String,
     ca_der: Vec<Vec<u8>>,
+    gateway: Option<GatewayUser>,
 }
 
 impl Endpoint {
@@ -70,7 +72,13 @@ impl Endpoint {
         if ca_der.is_empty() {
             return Err("contains no certificate in PEM".to_owned());
         }
-        Ok(Self { name, server: server.to_owned(), uri, ca_pem: ca_pem.to_owned(), ca_der })
+        Ok(Self { name, server: server.to_owned(), uri, ca_pem: ca_pem.to_owned(), ca_der, gateway: None })
+    }
+
+    /// The same endpoint, which people reach through the gateway, if `gateway` is its user in the cluster.
+    #[must_use]
+    pub fn through(self, gateway: Option<GatewayUser>) -> Self {
+        Self { gateway, ..self }
     }
 
     /// The endpoint of the current context of a kubeconfig file.
@@ -128,6 +136,12 @@ impl Endpoint {
     #[must_use]
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// The gateway's user in the cluster, if people reach the cluster through the gateway.
+    #[must_use]
+    pub fn gateway(&self) -> Option<&GatewayUser> {
+        self.gateway.as_ref()
     }
 
     pub(super) fn uri(&self) -> &Uri {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
+use crate::grant::GatewayUser;
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::times::{Rates, Times};
 use crate::people::Declared;
@@ -80,6 +81,31 @@ pub(super) struct ClusterFile {
     pub(super) authority: Option<PathBuf>,
     pub(super) kubeconfig: Option<PathBuf>,
     pub(super) key: Option<KeyFile>,
+    #[serde(default)]
+    pub(super) access: AccessFile,
+    pub(super) gateway_user: Option<GatewayUser>,
+}
+
+/// How people reach the API server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum AccessFile {
+    /// With their certificates.
+    #[default]
+    Direct,
+    /// Through the gateway, which acts in their name.
+    Gateway,
+}
+
+impl TryFrom<String> for AccessFile {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "direct" => Ok(Self::Direct),
+            "gateway" => Ok(Self::Gateway),
+            other => Err(format!("`{}`: `access` is `direct` or `gateway`", other.escape_default())),
+        }
+    }
 }
 
 /// Where the issuing key lies when it is not in the authority's folder.

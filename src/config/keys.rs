@@ -168,6 +168,20 @@ pub const KEYS: &[Key] = &[
         Presence::May,
         "a kubeconfig for the daemon's own calls; without it the daemon signs a certificate of ten minutes for itself",
     ),
+    key(
+        "clusters[].access",
+        "`direct` or `gateway`",
+        Presence::Default("direct"),
+        "how people reach the API server: directly with their certificates, or through `jit-gateway`, which acts in their \
+         name while their grants live. `gateway` needs Kubernetes 1.36 and `gatewayUser`",
+    ),
+    key(
+        "clusters[].gatewayUser",
+        "a user name",
+        Presence::May,
+        "the user that the API server knows the gateway by: the CN of its certificate, or \
+         `system:serviceaccount:NAMESPACE:NAME`. Each grant lets it act as that grant's holder, and only there",
+    ),
 ];
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
+use crate::grant::GatewayUser;
 use crate::grant::policy::{self, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::times::{Rates, Times};
@@ -72,6 +73,8 @@ pub struct ClusterConfig {
     pub key: KeyPlace,
     /// A kubeconfig to reach it with, instead of the daemon's own short certificate.
     pub kubeconfig: Option<PathBuf>,
+    /// The gateway's user in the cluster, if people reach the cluster through the gateway.
+    pub gateway: Option<GatewayUser>,
 }
 
 /// What is wrong with the files.

@@ -8,11 +8,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
+use crate::grant::GatewayUser;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
 use crate::people::{Declared, People};
 
-use super::file::{ClusterFile, ConfigFile, beside};
+use super::file::{AccessFile, ClusterFile, ConfigFile, beside};
 use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Fault, Faults, HostName, NoHostName, PolicyFiles};
 
@@ -164,12 +165,13 @@ impl Written<'_> {
     }
 
     fn cluster(&self, written: &ClusterFile, faults: &mut Vec<Fault>) -> ClusterConfig {
-        let ClusterFile { name, server, certificate_authority, authority, kubeconfig, key } = written;
+        let ClusterFile { name, server, certificate_authority, authority, kubeconfig, key, .. } = written;
         if !server.starts_with("https://") {
             faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
         }
         let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.place(self.folder()));
         let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
+        let gateway = self.gateway(written).map_err(|fault| faults.push(fault));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
         let certificate_authority = read(&self.at(certificate_authority));
         let kubeconfig = kubeconfig.as_deref().map(|path| self.at(path));
@@ -186,6 +188,26 @@ impl Written<'_> {
             },
             key: key.unwrap_or_default(),
             kubeconfig,
+            gateway: gateway.unwrap_or_default(),
+        }
+    }
+
+    /// The gateway's user, if people reach the cluster through the gateway.
+    fn gateway(
+        &self,
+        ClusterFile { name, access, gateway_user, .. }: &ClusterFile,
+    ) -> Result<Option<GatewayUser>, Fault> {
+        match (access, gateway_user) {
+            (AccessFile::Direct, None) => Ok(None),
+            (AccessFile::Gateway, Some(user)) => Ok(Some(user.clone())),
+            (AccessFile::Gateway, None) => Err(self.fault_with(
+                format!("cluster `{name}`: `access: gateway` needs `gatewayUser`"),
+                "set it to the user name that the API server knows the gateway by",
+            )),
+            (AccessFile::Direct, Some(_)) => Err(self.fault_with(
+                format!("cluster `{name}`: `gatewayUser` is set, but people reach the cluster directly"),
+                "add `access: gateway`, or remove `gatewayUser`",
+            )),
         }
     }
 
@@ -216,6 +238,8 @@ clusters:
   - {name: prod, server: "http://10.0.0.1", certificateAuthority: none.crt, key: {credential: .no}}
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, kubeconfig: none.yaml}
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt}
+  - {name: lab, server: "https://10.0.0.3", certificateAuthority: none.crt, access: gateway}
+  - {name: old, server: "https://10.0.0.4", certificateAuthority: none.crt, gatewayUser: gw}
 "#;
 
     /// In the order of the file, the policy's last; no fault hides another.
@@ -243,6 +267,10 @@ clusters:
             ("none.crt", "No such file"),
             ("none.yaml", "No such file"),
             ("config.yaml", "cluster `test` is there twice"),
+            ("none.crt", "No such file"),
+            ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
+            ("none.crt", "No such file"),
+            ("config.yaml", "cluster `old`: `gatewayUser` is set"),
             ("none.crt", "No such file"),
             ("policy.yaml", "rules: is a number"),
         ];

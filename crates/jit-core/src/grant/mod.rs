@@ -20,6 +20,7 @@ mod fact;
 mod filter;
 mod found;
 mod four_eyes;
+mod gateway;
 pub mod glass;
 mod id;
 mod life;
@@ -40,6 +41,7 @@ pub use self::event::{
 pub use self::fact::{Author, Fact, Operator};
 pub use self::filter::Filter;
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
+pub use self::gateway::GatewayUser;
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 

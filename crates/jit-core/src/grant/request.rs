@@ -1,7 +1,7 @@
 //! Requests and requesters: each word of a request is parsed once, here, into a type that cannot hold anything invalid.
 //!
 //! None of these types can hold a name that begins with `system:`, so no later step can put one into a certificate or a
-//! binding. Nothing here reads a clock, a file or the network.
+//! binding of a grant. Nothing here reads a clock, a file or the network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,0 +1,73 @@
+//! The user that the gateway is to an API server.
+//!
+//! It is the one name here that may belong to the cluster itself, because a gateway inside the cluster is a service
+//! account. It must never be one of ours: then the gateway could be taken for a person, or a person for the gateway.
+
+use super::names::is_ours;
+use crate::rbac::Malformed;
+use crate::rbac::word::word;
+
+word!(
+    /// The user name that an API server knows the gateway by: the CN of its certificate, or
+    /// `system:serviceaccount:NAMESPACE:NAME`. 1 to 253 characters, without spaces and control characters. It begins
+    /// neither with `jit:` nor with `system:`, except as a service account.
+    GatewayUser,
+    |text| {
+        let refused = |why: &str| Err(Malformed::new("gateway user", text, why));
+        if text.is_empty() || text.len() > 253 || text.chars().any(|c| !c.is_ascii_graphic()) {
+            return refused("must be 1 to 253 characters of ASCII, without spaces and control characters");
+        }
+        if is_ours(text) {
+            return refused("names that begin with `jit:` belong to people, grants and daemons");
+        }
+        if text.to_ascii_lowercase().starts_with("system:") && !is_service_account(text) {
+            return refused(
+                "a user of the system itself cannot be the gateway; write a service account as \
+                 system:serviceaccount:NAMESPACE:NAME",
+            );
+        }
+        Ok(())
+    }
+);
+
+/// Whether this is the user name of a service account
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>).
+fn is_service_account(text: &str) -> bool {
+    let legal = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
+    };
+    let parts = text.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    parts.is_some_and(|(namespace, name)| legal(namespace) && legal(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateway_is_nobody_of_ours_and_nobody_of_the_system_but_a_service_account() {
+        for name in ["gw", "gateway@example.com", "system:serviceaccount:jitd:gateway", "arn:aws:iam::1:role/gw"] {
+            assert_eq!(name.parse::<GatewayUser>().map(|user| user.to_string()).as_deref(), Ok(name));
+        }
+        let long = "x".repeat(254);
+        for name in [
+            "",
+            "a b",
+            "a\n",
+            "g\u{fc}",
+            &long,
+            "jit:alice",
+            "jit:daemon:h",
+            "system:admin",
+            "System:admin",
+            "system:serviceaccount:",
+            "system:serviceaccount:jitd",
+            "system:serviceaccount:jitd:",
+            "system:serviceaccount::gateway",
+            "system:serviceaccount:a:b:c",
+            "system:kube-controller-manager",
+        ] {
+            assert!(name.parse::<GatewayUser>().is_err(), "{name}");
+        }
+    }
+}
