@@ -54,8 +54,9 @@ doc: ## is the documentation whole?
 	$(call step,documentation,RUSTDOCFLAGS='-D warnings' cargo doc --no-deps)
 
 .PHONY: scripts
-scripts: ## are the scripts and the launcher of the control plane in order?
-	$(call step,scripts,shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run) && cd tests/controlplane/launch && files=$$(gofmt -l .) && [[ -z $$files ]] && go vet ./...)
+scripts: ## are the scripts, the launcher and the node of the control plane in order?
+	$(call step,scripts,shellcheck $$(git ls-files --cached --others --exclude-standard '*.sh' .ci/run) && \
+		for part in launch kubelet; do (cd "tests/controlplane/$$part" && files=$$(gofmt -l .) && [[ -z $$files ]] && go vet ./...) || exit 1; done)
 
 # Go and Rust are built side by side: each ends with one long link on a single core. More tests run at a time than there
 # are cores, because most of them wait: for a window to end, for a server to come up.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Prints the folder with etcd, kube-apiserver, kube-controller-manager, kubectl,
-# launch and whois, and builds it first if need be:
+# launch, whois and kubelet, and builds it first if need be:
 #
 #   bin=$(tests/controlplane/build.sh) && "$bin/launch" --bin "$bin" --dir /tmp/cp
 #
 # The first build takes minutes, for it compiles Kubernetes; after that the answer
 # comes at once, until a source file or the Go version changes. If
 # KUBEBUILDER_ASSETS names a folder with the four programs, those are used and
-# only launch and whois are built.
+# only launch, whois and kubelet are built, in seconds.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,7 +22,7 @@ main() {
     local go_version parts launch folder
     go_version=$(cd "$here/parts" && go version)
     parts=$(hash_of "$go_version" "$here"/parts/{go.mod,go.sum,*.go})
-    launch=$(hash_of "$parts ${KUBEBUILDER_ASSETS:-}" "$here"/launch/{go.mod,*.go,whois/*.go})
+    launch=$(hash_of "$parts ${KUBEBUILDER_ASSETS:-}" "$here"/launch/{go.mod,*.go,whois/*.go} "$here"/kubelet/{go.mod,go.sum,*.go})
     folder=$cache/controlplane-$launch
     if [[ ! -e $folder/launch ]]; then
         mkdir -p "$cache"
@@ -47,6 +47,7 @@ build() {
     trap 'rm -rf "$fresh"' EXIT
     chmod 755 "$fresh"
     (cd "$here/launch" && go build -buildvcs=false -o "$fresh/" . ./whois) >&2
+    (cd "$here/kubelet" && go build -buildvcs=false -o "$fresh/" .) >&2
     if [[ -z $source && ! -e $parts/parts ]]; then
         mkdir "$fresh/parts"
         build_parts "$fresh/parts/parts"

@@ -19,6 +19,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -46,6 +47,12 @@ func writeCredentials(p *plane, clientCAs []string) error {
 		DNSNames:    []string{"localhost"},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 	}
+	kubelet := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "system:node:test", Organization: []string{"system:nodes"}},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	for _, c := range []struct {
 		name, issuer string
 		template     *x509.Certificate
@@ -55,6 +62,9 @@ func writeCredentials(p *plane, clientCAs []string) error {
 		{"own-client-ca", "", authority("test client CA")},
 		{"admin", "own-client-ca", person("admin", "system:masters")},
 		{"controller-manager", "own-client-ca", person("system:kube-controller-manager")},
+		// The API server shows the first to a kubelet, and expects the second.
+		{"kubelet-client", "own-client-ca", person("kube-apiserver-kubelet-client")},
+		{"kubelet", "ca", kubelet},
 		// Only its key is used, to sign the tokens of service accounts.
 		{"service-account", "", person("service-account")},
 	} {
@@ -66,6 +76,9 @@ func writeCredentials(p *plane, clientCAs []string) error {
 		if err := writeKubeconfig(p, name); err != nil {
 			return err
 		}
+	}
+	if err := writeTokens(p.path("tokens.csv")); err != nil {
+		return err
 	}
 	return addRoots(p.path("client-ca.crt"), append([]string{p.path("own-client-ca.crt")}, clientCAs...))
 }
@@ -107,6 +120,20 @@ func issue(p *plane, name, issuer string, template *x509.Certificate) error {
 		return err
 	}
 	return os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+}
+
+// writeTokens writes the users that log in with a token, as on a managed cluster
+// that accepts no further authority: the administrator, and two users without
+// rights. A line is a token, a name, a uid and, if any, a group.
+func writeTokens(file string) error {
+	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var text strings.Builder
+	for _, user := range []string{"admin,admin,system:masters", "jitd,jitd", "jit-gateway,jit-gateway"} {
+		fmt.Fprintf(&text, "%s,%s\n", rand.Text(), user)
+	}
+	return os.WriteFile(file, []byte(text.String()), 0o600)
 }
 
 // addRoots appends the certificates that are not in the bundle yet and leaves

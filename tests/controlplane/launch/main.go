@@ -20,6 +20,8 @@
 // appending or by renaming a new file over it, and sees the effect within 0.1 s.
 // Our own root must stay in it, or admin and the controller manager are locked out.
 //
+// DIR/tokens.csv holds the users that log in with a token.
+//
 // It must never be used for a cluster that anybody relies on: etcd listens on
 // loopback without authentication and does not sync to disk.
 package main
@@ -96,6 +98,7 @@ func run(alive context.Context, end context.CancelCauseFunc, bin, dir string, po
 		"clientCA":   p.path("client-ca.crt"),
 		"ca":         p.path("ca.crt"),
 		"audit":      p.path("audit.log"),
+		"tokens":     p.path("tokens.csv"),
 		"dir":        p.dir,
 		"pid":        os.Getpid(),
 	})

@@ -170,6 +170,11 @@ func (p *plane) serverFlags() []string {
 		"--tls-cert-file=" + p.path("server.crt"),
 		"--tls-private-key-file=" + p.path("server.key"),
 		"--client-ca-file=" + p.path("client-ca.crt"),
+		"--token-auth-file=" + p.path("tokens.csv"),
+		// There is no node until a test starts ../kubelet.
+		"--kubelet-client-certificate=" + p.path("kubelet-client.crt"),
+		"--kubelet-client-key=" + p.path("kubelet-client.key"),
+		"--kubelet-certificate-authority=" + p.path("ca.crt"),
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/24",
 		"--service-account-issuer=https://kubernetes.default.svc",
