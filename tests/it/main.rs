@@ -39,6 +39,7 @@ mod hostile;
 mod identity;
 mod keys;
 mod kubeconfig;
+mod kubelet;
 mod less;
 mod limits;
 mod login;

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use http::Method;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
@@ -50,7 +50,7 @@ fn remove_leftovers() {
     }
 }
 
-/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, launch and whois.
+/// The folder with etcd, kube-apiserver, kube-controller-manager, kubectl, launch, whois and kubelet.
 pub(crate) fn programs() -> &'static Path {
     static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
@@ -73,6 +73,11 @@ pub(crate) struct Plane {
     pub(crate) client_ca: PathBuf,
     /// The API server's audit log.
     pub(crate) audit: PathBuf,
+    /// Where the keys and logs are.
+    pub(crate) dir: PathBuf,
+    tokens: PathBuf,
+    managed: bool,
+    node: OnceLock<Node>,
     output: Mutex<BufReader<std::process::ChildStdout>>,
     child: Mutex<Child>,
     _input: ChildStdin,
@@ -92,6 +97,17 @@ impl Plane {
         // A test that failed may have left it stopped.
         plane.start_api_server();
         plane
+    }
+
+    /// The shared one that stands for a provider's cluster, such as EKS: its API server does not trust the daemon's
+    /// authority, and no test can add it. Users log in with a token.
+    pub(crate) fn managed() -> &'static Self {
+        static MANAGED: OnceLock<Plane> = OnceLock::new();
+        MANAGED.get_or_init(|| {
+            let mut plane = Self::start();
+            plane.managed = true;
+            plane
+        })
     }
 
     /// One of its own, for a test that leaves it in disorder.
@@ -118,6 +134,10 @@ impl Plane {
             ca: path("ca"),
             client_ca: path("clientCA"),
             audit: path("audit"),
+            dir: path("dir"),
+            tokens: path("tokens"),
+            managed: false,
+            node: OnceLock::new(),
             output: Mutex::new(output),
             _input: child.stdin.take().unwrap(),
             child: Mutex::new(child),
@@ -126,11 +146,35 @@ impl Plane {
 
     /// Lets the API server trust one more root.
     pub(crate) fn trust(&self, root: &Path) {
+        assert!(!self.managed, "no authority can be added to a managed cluster");
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap();
         let pem = std::fs::read(root).unwrap();
         let mut file = std::fs::OpenOptions::new().append(true).open(&self.client_ca).unwrap();
         file.write_all(&pem).unwrap();
+    }
+
+    /// The name of this plane's node, for tests whose pods have to run. The first call starts the kubelet. It ends with
+    /// the plane, and ends the processes of its pods.
+    pub(crate) fn node(&self) -> &str {
+        &self.node.get_or_init(|| Node::start(&self.dir)).name
+    }
+
+    /// The token of a user of the token file: `admin`, `jitd` or `jit-gateway`. The last two are in no group of their own and
+    /// have no rights.
+    pub(crate) fn token(&self, user: &str) -> String {
+        let file = std::fs::read_to_string(&self.tokens).unwrap();
+        let mut users = file.lines().map(|line| line.split(',').collect::<Vec<_>>());
+        users.find(|fields| fields[1] == user).expect("a user of the token file")[0].to_owned()
+    }
+
+    /// A kubeconfig with the token of such a user.
+    pub(crate) fn token_kubeconfig(&self, user: &str) -> PathBuf {
+        let mut file = Kubeconfig::read_from(&self.kubeconfig).unwrap();
+        file.auth_infos[0].auth_info = Some(AuthInfo { token: Some(self.token(user).into()), ..AuthInfo::default() });
+        let path = scratch("kubeconfig").join(format!("{user}.kubeconfig"));
+        std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+        path
     }
 
     /// Ends the API server only, and waits until it is gone.
@@ -158,8 +202,40 @@ impl Plane {
     }
 }
 
+/// The kubelet of `tests/controlplane`, which ends when its input does.
+struct Node {
+    name: String,
+    child: Child,
+}
+
+impl Node {
+    fn start(dir: &Path) -> Self {
+        let log = std::fs::File::create(dir.join("kubelet.log")).unwrap();
+        let mut child = Command::new(programs().join("kubelet"))
+            .arg("--dir")
+            .arg(dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).expect("the kubelet says which node it is");
+        Self { name: told["node"].as_str().unwrap().to_owned(), child }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        drop(self.child.wait());
+    }
+}
+
 impl Drop for Plane {
     fn drop(&mut self) {
+        drop(self.node.take());
         drop(self.child.lock().unwrap().kill());
         drop(self.child.lock().unwrap().wait());
     }
