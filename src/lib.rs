@@ -21,8 +21,9 @@
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
 //! prove what the map promises. `files` and `hint` are `jit-host`, which every program on a bastion can use.
-//! `crates/jit-login` is the client, and `crates/jit-manual` generates both programs' manual pages and completions from
-//! the definitions of command lines and files. Everything else is in this crate.
+//! `crates/jit-dial` connects to an API server as a kubeconfig says. `crates/jit-login` is the client, and
+//! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
+//! files. Everything else is in this crate.
 //!
 //! - [`grant`]: what can happen to a grant, and who may request and approve it; it imports only `rbac`.
 //!   [`policy`](grant::policy) decides on which terms a request may be made; [`approval`](grant::approval),

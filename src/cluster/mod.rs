@@ -16,7 +16,6 @@ mod failure;
 mod inspect;
 mod list;
 mod names;
-mod pinned;
 mod probe;
 mod review;
 mod role;

@@ -21,10 +21,12 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
+use jit_dial::Pinned;
 use kube::Config;
 use kube::client::{Body, ConfigExt};
 use kube::core::Status;
 use parking_lot::{Mutex, RwLock};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -33,7 +35,6 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 use super::cause::{Cause, Unresolved, chain, innermost};
 use super::endpoint::{Credential, Endpoint, EndpointError};
 use super::failure::ClusterError;
-use super::pinned::Pinned;
 use crate::dependency::Dependency;
 
 /// The limits of one connection to an API server.
@@ -360,7 +361,8 @@ fn connections(
     tcp.set_connect_timeout(Some(limits.answer));
     let refused = |why: kube::Error| wrong(innermost(&why));
     let mut tls = config.rustls_client_config().map_err(refused)?;
-    let pinned = Pinned::new(endpoint.ca_der()).map_err(|why| EndpointError {
+    let authorities = endpoint.ca_der().iter().map(|der| CertificateDer::from(der.clone())).collect();
+    let pinned = Pinned::new(authorities).map_err(|why| EndpointError {
         cluster: endpoint.name().clone(),
         field: "certificate-authority",
         why,

@@ -27,6 +27,7 @@ mod cluster;
 mod collecting;
 mod console;
 mod crash;
+mod dial;
 mod docs;
 mod doctor;
 mod doors;

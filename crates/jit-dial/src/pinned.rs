@@ -4,32 +4,55 @@
 //! rustls supports authorities only. It rejects an API server's own certificate as a trust anchor, whether that is
 //! self-signed with `CA:TRUE` or signed by somebody else. Go's verifier accepts a certificate that is itself among the
 //! roots (`crypto/x509` `Certificate.Verify`) if its name, dates and purpose match; so does this. It must never accept
-//! any other certificate. `transport` connects with it.
+//! any other certificate. `dial` connects with it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+/// The configured certificates.
 #[derive(Debug)]
-pub(super) struct Pinned {
+pub struct Pinned {
     configured: Vec<CertificateDer<'static>>,
     below: Arc<WebPkiServerVerifier>,
 }
 
+/// The cryptography of every connection. Naming it here spares the programs a default for the whole process.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(aws_lc_rs::default_provider())))
+}
+
 impl Pinned {
-    pub(super) fn new(configured: &[Vec<u8>]) -> Result<Self, String> {
-        let configured: Vec<_> = configured.iter().map(|der| CertificateDer::from(der.clone())).collect();
+    /// A verifier that trusts these certificates, DER.
+    ///
+    /// # Errors
+    /// Why they cannot be used, as the rest of a sentence that begins with their key.
+    pub fn new(configured: Vec<CertificateDer<'static>>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         for certificate in &configured {
-            roots.add(certificate.clone()).map_err(|_| "one of the certificates cannot be parsed".to_owned())?;
+            roots.add(certificate.clone()).map_err(|_| "has a certificate that cannot be parsed".to_owned())?;
         }
-        let below = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|why| why.to_string())?;
+        let below = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider());
+        let below = below.build().map_err(|why| why.to_string())?;
         Ok(Self { configured, below })
+    }
+
+    /// The same from one or more certificates in PEM.
+    pub(crate) fn of_pem(pem: &[u8]) -> Result<Self, String> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        match found {
+            Ok(certificates) if certificates.is_empty() => Err("contains no certificate in PEM".to_owned()),
+            Ok(certificates) => Self::new(certificates),
+            Err(why) => Err(format!("is not PEM: {why}")),
+        }
     }
 }
 

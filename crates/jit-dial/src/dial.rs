@@ -1,0 +1,236 @@
+//! One connection: the name is resolved, the address connected, a proxy asked for a tunnel, and TLS spoken.
+//!
+//! ```text
+//!  resolve ─► TCP ─┬───────────────────────────────► TLS with the API server
+//!                  └─► (TLS with the proxy) ─► CONNECT ─┘
+//! ```
+//! Each step has a deadline of its own, so that an error names the step. It must never send anything to a peer whose
+//! certificate it has not verified, except to a proxy on plain HTTP. [`ApiServer`](crate::ApiServer) calls it.
+
+use std::borrow::Cow;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use jit_host::hint::Hint;
+
+use super::blocking::Blocking;
+use super::pinned::{Pinned, provider};
+use super::plugin::PluginError;
+use super::settings::Settings;
+use super::{Protocol, Stream};
+
+/// How long the host's resolver has.
+const RESOLVE: Duration = Duration::from_secs(3);
+/// How long an address has to accept a connection; several addresses of one name share it.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a proxy has to open a tunnel: it resolves and connects as we would.
+const TUNNEL: Duration = Duration::from_secs(8);
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// When TCP asks a silent peer whether it is still there, how often, and how long it waits for any acknowledgement
+/// (tcp(7)). A peer that has gone is noticed after at most 35 s: the question that is due at 30 s finds that the limit
+/// has passed, or else the next one does.
+const SILENT_FOR: Duration = Duration::from_secs(15);
+const ASK_EVERY: Duration = Duration::from_secs(5);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Why there is no connection to an API server.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The host's resolver found no address for a name, or did not answer.
+    #[error("cannot resolve `{host}`: {source}")]
+    Unresolved {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No address accepted a TCP connection.
+    #[error("cannot connect to {peer}: {source}")]
+    Unreachable {
+        /// The API server or proxy.
+        peer: String,
+        /// What the system said about the last address.
+        source: io::Error,
+    },
+    /// The peer took too long for one step.
+    #[error("{peer} did not {doing} within {} s", after.as_secs())]
+    TimedOut {
+        /// The API server or proxy.
+        peer: String,
+        /// The step, as a verb.
+        doing: &'static str,
+        /// The limit.
+        after: Duration,
+    },
+    /// The connection broke, or TLS failed on it. The source of the I/O error is then the error of rustls.
+    #[error("the connection to {peer} failed: {source}")]
+    Broken {
+        /// The API server or proxy.
+        peer: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The proxy opened no tunnel.
+    #[error("the proxy {proxy} {why}")]
+    Proxy {
+        /// Its URL, without user and password.
+        proxy: String,
+        /// What it did, as a verb.
+        why: String,
+        /// What to do about it.
+        hint: Option<&'static str>,
+    },
+    /// The peer does not speak the protocol that was asked for.
+    #[error("{peer} does not speak HTTP/2")]
+    NoHttp2 {
+        /// The API server.
+        peer: String,
+    },
+    /// The credential plugin gave no credential.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+}
+
+impl Hint for DialError {
+    fn hint(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Unresolved { .. } => Some("check with `getent hosts NAME`".into()),
+            Self::Proxy { hint, .. } => hint.map(Cow::Borrowed),
+            Self::Plugin(error) => error.hint(),
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. } | Self::NoHttp2 { .. } => None,
+        }
+    }
+}
+
+/// What a TLS connection runs over.
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Carrier for T {}
+
+/// Connects as `settings` say, and proves who we are by `certificate` if there is one.
+pub(crate) async fn connect(
+    settings: &Settings,
+    certificate: Option<Arc<CertifiedKey>>,
+    protocol: Protocol,
+    resolver: &Blocking,
+) -> Result<Stream, DialError> {
+    let server = &settings.server;
+    let peer = server.peer();
+    let carrier: Box<dyn Carrier> = match &settings.proxy {
+        None => Box::new(tcp(&server.host, server.port, &peer, resolver).await?),
+        Some(proxy) => {
+            let stream = tcp(&proxy.host, proxy.port, &proxy.peer(), resolver).await?;
+            let mut stream: Box<dyn Carrier> = match &settings.proxy_name {
+                None => Box::new(stream),
+                // Like Go, we trust the same authorities for the proxy, but do not tell it who we are.
+                Some(name) => {
+                    let config = tls_config(&settings.authorities, None, Protocol::Http1)?;
+                    Box::new(handshake(stream, config, name.clone(), &proxy.peer()).await?)
+                }
+            };
+            let target = server.target();
+            let asked = timeout(TUNNEL, proxy.tunnel(&mut stream, &target));
+            asked.await.unwrap_or_else(|_| Err(timed_out(&proxy.peer(), "open a tunnel", TUNNEL)))?;
+            stream
+        }
+    };
+    let config = tls_config(&settings.authorities, certificate, protocol)?;
+    let stream = handshake(carrier, config, settings.server_name.clone(), &peer).await?;
+    // A server may ignore the list of protocols, and then expects HTTP/1.1.
+    if matches!(protocol, Protocol::Http2) && stream.get_ref().1.alpn_protocol() != Some(protocol.alpn()) {
+        return Err(DialError::NoHttp2 { peer });
+    }
+    Ok(Stream(stream))
+}
+
+fn timed_out(peer: &str, doing: &'static str, after: Duration) -> DialError {
+    DialError::TimedOut { peer: peer.to_owned(), doing, after }
+}
+
+/// A TCP connection that notices a silent peer.
+pub(crate) async fn tcp(host: &str, port: u16, peer: &str, resolver: &Blocking) -> Result<TcpStream, DialError> {
+    let unreachable = |source| DialError::Unreachable { peer: peer.to_owned(), source };
+    let addresses = match host.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => resolve(host, port, resolver).await?,
+    };
+    let until = Instant::now() + CONNECT;
+    let mut last = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        // One address that swallows everything leaves the others their share.
+        let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = until.saturating_duration_since(Instant::now()) / left;
+        match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                watch(&stream).map_err(unreachable)?;
+                return Ok(stream);
+            }
+            Ok(Err(why)) => last = Some(unreachable(why)),
+            Err(_) => last = last.or(Some(timed_out(peer, "accept a connection", CONNECT))),
+        }
+    }
+    Err(last.unwrap_or_else(|| unresolved(host, io::Error::from(io::ErrorKind::NotFound))))
+}
+
+fn unresolved(host: &str, source: io::Error) -> DialError {
+    DialError::Unresolved { host: host.to_owned(), source }
+}
+
+async fn resolve(host: &str, port: u16, resolver: &Blocking) -> Result<Vec<SocketAddr>, DialError> {
+    let name = host.to_owned();
+    let asked = resolver.run(RESOLVE, move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect)).await;
+    asked.unwrap_or_else(|why| Err(why.into())).map_err(|why| unresolved(host, why))
+}
+
+fn watch(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_FOR).with_interval(ASK_EVERY))?;
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
+}
+
+fn tls_config(
+    authorities: &Arc<Pinned>,
+    certificate: Option<Arc<CertifiedKey>>,
+    protocol: Protocol,
+) -> Result<ClientConfig, DialError> {
+    let broken = |why| DialError::Broken { peer: "TLS".to_owned(), source: io::Error::other(why) };
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(broken)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::clone(authorities) as _);
+    let mut config = match certificate {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    };
+    // A resumed session would skip the certificates, which may have been replaced.
+    config.resumption = rustls::client::Resumption::disabled();
+    config.alpn_protocols = vec![protocol.alpn().to_vec()];
+    Ok(config)
+}
+
+async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    config: ClientConfig,
+    name: ServerName<'static>,
+    peer: &str,
+) -> Result<TlsStream<S>, DialError> {
+    match timeout(HANDSHAKE, TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+        Ok(done) => done.map_err(|source| DialError::Broken { peer: peer.to_owned(), source }),
+        Err(_) => Err(timed_out(peer, "finish the TLS handshake", HANDSHAKE)),
+    }
+}
