@@ -183,7 +183,7 @@ fn who_can_ask_is_a_line_each_with_what_closes_it() {
          maxDuration 5m; maxTotal 5m\n",
     );
     let told = says(&here, "who-can edit --policy policy.yaml -n payments", 3, "");
-    assert!(told.contains("no rule lets anybody ask for role edit there"), "{told}");
+    assert!(told.contains("no rule allows anybody to request role edit there"), "{told}");
     std::fs::write(here.join("strict.yaml"), "never: {namespaces: [\"*-prod\"]}\n").unwrap();
     let closed = json(&here, "who-can view --policy policy.yaml --guardrails strict.yaml -n team-prod -o json");
     assert!(closed[0]["closed"].as_str().unwrap().contains("never.namespaces"), "{closed}");

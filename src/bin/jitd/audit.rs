@@ -43,7 +43,7 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
     let report = match file {
         Some(file) if file == Path::new("-") => trail::verify_lines(stdin().lock(), file, each),
         Some(file) => {
-            let unreadable = |error: std::io::Error| Failure::Usage(format!("`{}`: {error}", file.display()));
+            let unreadable = |error: std::io::Error| Failure::usage(format!("`{}`: {error}", file.display()));
             let mut lines = BufReader::new(std::fs::File::open(file).map_err(unreadable)?);
             if is_database(&mut lines).map_err(unreadable)? {
                 trail::verify_file(file, each)
@@ -57,9 +57,8 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
         Ok(report) => report,
         // To everybody else its hint is to run this very command.
         Err(damaged @ TrailError::Damaged { .. }) => {
-            return Err(Failure::Ours(format!(
-                "{damaged}\nhint: keep the file as it is, as evidence, and continue with a copy that `jitd backup` made"
-            )));
+            return Err(Failure::ours(damaged.to_string())
+                .with_hint("keep the file as it is, as evidence, and continue with a copy that `jitd backup` made"));
         }
         Err(other) => return Err(other.into()),
     };
@@ -70,14 +69,14 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
             (Some(found), _) => Ok(found),
         };
         let there = there.map_err(|why| {
-            Failure::Ours(format!("{why}\nhint: keep the file as it is, as evidence, and compare it with a backup"))
+            Failure::ours(why).with_hint("keep the file as it is, as evidence, and compare it with a backup")
         })?;
         show(&report, output)?;
         say!("the noted head is event {there} of this trail, so nothing up to it was cut or changed");
         return Ok(());
     }
     if report.events == 0 && file.is_some() {
-        return Err(Failure::Ours("there is no event in this file, so it proves nothing".to_owned()));
+        return Err(Failure::ours("there is no event in this file, so it proves nothing"));
     }
     show(&report, output)?;
     say!("nothing in a trail proves its end: `--head` checks that a head noted elsewhere is still in it");

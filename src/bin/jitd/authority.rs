@@ -39,7 +39,7 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         }
         CaVerb::Import { cluster, file } => {
             let chain = std::fs::read_to_string(file)
-                .map_err(|error| Failure::Usage(format!("`{}`: {error}", file.display())))?;
+                .map_err(|error| Failure::usage(format!("`{}`: {error}", file.display())))?;
             let (_, found) = cluster_named(&config, cluster)?;
             store::import(&found.authority, &found.key, &chain, now)?
         }
@@ -53,17 +53,18 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
     });
     print::result(lines.collect::<String>())?;
     if shown.root_key_is_here {
-        say!("the root key is on this host\nhint: move it away; only `jitd ca renew` needs it");
+        print::notice("the root key is on this host", "move it away; only `jitd ca renew` needs it");
     }
     if shown.plain_key_is_here {
-        say!("a plain issuing key is on this host too\nhint: `jitd ca seal` removes the one that was sealed");
+        print::notice("a plain issuing key is on this host too", "`jitd ca seal` removes the one that was sealed");
     }
     if shown.key_is_pending {
-        say!("a key waits for its certificate\nhint: `jitd ca import` takes the answer of your PKI");
+        print::notice("a key waits for its certificate", "`jitd ca import` takes the answer of your PKI");
     }
     if !shown.root_file_is_current {
-        say!(
-            "`root.crt` is not the root of the issuing certificate\nhint: `jitd ca import` again, with the whole chain"
+        print::notice(
+            "`root.crt` is not the root of the issuing certificate",
+            "`jitd ca import` again, with the whole chain",
         );
     }
     Ok(())
@@ -80,8 +81,12 @@ fn report_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) -> Result<(
             say!("  3. jitd --config {} ca seal {cluster}, which then removes the plain key", config.display());
         }
         Sealed::Done { name, removed: true } => {
-            say!("cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only");
-            say!("hint: a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless");
+            print::notice(
+                &format!(
+                    "cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only"
+                ),
+                &format!("a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless"),
+            );
         }
         Sealed::Done { name, removed: false } => {
             say!("cluster {cluster}: the issuing key is in the credential `{name}` only, nothing is left to do");

@@ -24,7 +24,10 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
         say!("jitd: {}", cases::failed_line(&config.policy_files.policy, result));
     }
     if failed > 0 {
-        say!("jitd: {failed} of {} policy cases fail\nhint: `jitd policy test` shows them", results.len());
+        print::notice(
+            &format!("jitd: {failed} of {} policy cases fail", results.len()),
+            "`jitd policy test` shows them",
+        );
         return Err(Failure::No);
     }
     let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
@@ -59,7 +62,7 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
         0 => Ok(()),
-        faults => Err(Failure::Ours(format!("faults found: {faults}"))),
+        faults => Err(Failure::ours(format!("faults found: {faults}"))),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     }
     match findings.iter().filter(|finding| matches!(finding.state, Verdict::Warning | Verdict::Fault)).count() {
         0 => Ok(()),
-        problems => Err(Failure::Ours(format!("{} found", counted(problems, "problem")))),
+        problems => Err(Failure::ours(format!("{} found", counted(problems, "problem")))),
     }
 }
 

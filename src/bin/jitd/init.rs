@@ -111,8 +111,8 @@ struct MadeAuthority {
 
 pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     service::keep_memory_private()?;
-    if let Some(why) = wanted.distribution.and_then(Distribution::refusal) {
-        return Err(Failure::Ours(why));
+    if let Some(refusal) = wanted.distribution.and_then(Distribution::refusal) {
+        return Err(refusal);
     }
     let account = Account::find()?;
     let (told, distribution) = if path.symlink_metadata().is_ok() {

@@ -42,23 +42,41 @@ use jitd::trail;
 use crate::arguments::{Arguments, AuditVerb, Verb};
 use crate::print::say;
 
-/// How a verb failed: with an exit code and what stderr says.
+/// Why a command failed: it decides the exit code, and what stderr says.
 enum Failure {
-    /// The files or the words of the command are not right.
-    Usage(String),
+    /// The command line or a file has a mistake.
+    Usage { what: String, hint: Option<Cow<'static, str>> },
     /// We could not do it.
-    Ours(String),
-    /// An error of the library: what is wrong, and what to do about it.
-    Error { what: String, hint: Option<Cow<'static, str>> },
-    /// It was done, and the answer is no; the result says it.
+    Ours { what: String, hint: Option<Cow<'static, str>> },
+    /// It was done, and the answer is no; the result says so.
     No,
 }
 
-/// What stderr says; nothing where the result says it.
+impl Failure {
+    fn usage(what: impl Into<String>) -> Self {
+        Self::Usage { what: what.into(), hint: None }
+    }
+
+    fn ours(what: impl Into<String>) -> Self {
+        Self::Ours { what: what.into(), hint: None }
+    }
+
+    /// The same failure, with what to do about it.
+    fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        let hint = Some(hint.into());
+        match self {
+            Self::Usage { what, .. } => Self::Usage { what, hint },
+            Self::Ours { what, .. } => Self::Ours { what, hint },
+            Self::No => Self::No,
+        }
+    }
+}
+
+/// What stderr says; nothing if the result says it.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(what) | Self::Ours(what) | Self::Error { what, .. } => f.write_str(what),
+            Self::Usage { what, .. } | Self::Ours { what, .. } => f.write_str(what),
             Self::No => Ok(()),
         }
     }
@@ -67,15 +85,15 @@ impl fmt::Display for Failure {
 impl Hint for Failure {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Error { hint, .. } => hint.clone(),
-            Self::Usage(_) | Self::Ours(_) | Self::No => None,
+            Self::Usage { hint, .. } | Self::Ours { hint, .. } => hint.clone(),
+            Self::No => None,
         }
     }
 }
 
 impl<E: std::error::Error + Hint> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::Error { what: error.to_string(), hint: error.hint() }
+        Self::Ours { what: error.to_string(), hint: error.hint() }
     }
 }
 
@@ -115,8 +133,8 @@ fn main() -> ExitCode {
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     let code = match failure {
-        Failure::Usage(_) => 2,
-        Failure::Ours(_) | Failure::Error { .. } => 1,
+        Failure::Usage { .. } => 2,
+        Failure::Ours { .. } => 1,
         Failure::No => return ExitCode::from(3),
     };
     say!("jitd: {}", failure.in_full());
@@ -128,7 +146,7 @@ fn read(path: &Path) -> Result<Config, Failure> {
 }
 
 fn not_meant(faults: &Faults) -> Failure {
-    Failure::Usage(faults.lines().join("\njitd: "))
+    Failure::usage(faults.lines().join("\njitd: "))
 }
 
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
@@ -141,7 +159,7 @@ fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterNa
     config.clusters.iter().find(|(name, _)| name.as_str() == cluster).ok_or_else(|| {
         let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
         let cluster = cluster.escape_default();
-        Failure::Usage(format!("no cluster `{cluster}` in the configuration; there is {}", names.join(", ")))
+        Failure::usage(format!("no cluster `{cluster}` in the configuration; there is {}", names.join(", ")))
     })
 }
 

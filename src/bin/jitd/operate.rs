@@ -96,11 +96,11 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     if !revoke.yes {
         say!("{}", summary(&found.grants));
         if !(stdin().is_terminal() && stderr().is_terminal()) {
-            return Err(Failure::Usage("cannot ask for confirmation without a terminal\nhint: use --yes".to_owned()));
+            return Err(Failure::usage("cannot ask for confirmation without a terminal").with_hint("use --yes"));
         }
         let first = if revoke.drain { "drain, and " } else { "" };
         if !agreed_to(&format!("{first}revoke {}?", counted(found.grants.len(), "grant")))? {
-            return Err(Failure::Ours("nothing was revoked".to_owned()));
+            return Err(Failure::ours("nothing was revoked"));
         }
     }
     let done = at(config, &revoke.admin, async |client| {
@@ -127,12 +127,15 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
             format!("{} of {} in {} is {}{why}", grant.id, grant.requester, grant.cluster, grant.phase.as_str())
         }));
         failed.push(format!(
-            "not proved denied yet: {late} of {}; the daemon goes on with them by itself\nhint: the same command again \
-             tells how far it is",
+            "not proved denied yet: {late} of {}; the daemon goes on with them by itself",
             done.grants.len()
         ));
     }
-    if failed.is_empty() { Ok(()) } else { Err(Failure::Ours(failed.join("\njitd: "))) }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let failure = Failure::ours(failed.join("\njitd: "));
+    Err(if late > 0 { failure.with_hint("the same command again tells how far it is") } else { failure })
 }
 
 pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
@@ -158,15 +161,13 @@ fn at<T>(
     });
     called.map_err(|error| match error {
         ClientError::Problem(problem) => {
-            let hint =
-                if problem.hint.is_empty() { String::new() } else { format!("\nhint: {}", one_line(&problem.hint)) };
-            let told = format!("{}{hint}", one_line(&problem.detail));
-            if problem.exit() == Exit::Usage { Failure::Usage(told) } else { Failure::Ours(told) }
+            let what = one_line(&problem.detail);
+            let failure = if problem.exit() == Exit::Usage { Failure::usage(what) } else { Failure::ours(what) };
+            if problem.hint.is_empty() { failure } else { failure.with_hint(one_line(&problem.hint)) }
         }
-        ClientError::Unreachable { .. } => {
-            Failure::Ours(format!("{error}\nhint: is the daemon running, and are you root or in the socket's group"))
-        }
-        error => Failure::Ours(error.to_string()),
+        ClientError::Unreachable { .. } => Failure::ours(error.to_string())
+            .with_hint("is the daemon running, and are you root or in the socket's group"),
+        error => Failure::ours(error.to_string()),
     })
 }
 

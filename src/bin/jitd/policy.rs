@@ -25,7 +25,7 @@ use jitd::grant::request::{
 use jitd::people::People;
 use jitd::rbac::role::Rule;
 
-use crate::print::{self, Output, say};
+use crate::print::{self, Output};
 use crate::{CLOCK, Failure, not_meant, read, runtime};
 
 #[derive(Subcommand)]
@@ -277,10 +277,9 @@ fn explain(found: &Found, request: &Request, output: Output) -> Result<(), Failu
         Output::Text => print::result(explained(&person, &ask, &answer))?,
     }
     if !answer.risk_judged && answer.outcome != Outcome::Deny {
-        say!(
-            "the risk of {} is not judged here, for its rules are in the cluster\n\
-             hint: `jit-login explain` asks the daemon, which looks there",
-            ask.access
+        print::notice(
+            &format!("the risk of {} is not judged here, because its rules are in the cluster", ask.access),
+            "`jit-login explain` asks the daemon, which reads them there",
         );
     }
     if answer.outcome == Outcome::Deny { Err(Failure::No) } else { Ok(()) }
@@ -313,7 +312,7 @@ impl Request {
         match people {
             Some(people) if self.groups.is_empty() => {
                 runtime()?.block_on(people.by_name(&self.person)).map_err(|unknown| {
-                    Failure::Usage(format!("{unknown}\nhint: `--group` says which groups somebody is in"))
+                    Failure::usage(unknown.to_string()).with_hint("`--group` says which groups somebody is in")
                 })
             }
             _ => Ok(Person { name: self.person.clone(), groups: self.groups.iter().cloned().collect(), login: None }),
@@ -387,7 +386,10 @@ fn who_can(
         Output::Text => print::result(listed.iter().map(Listed::line).collect::<Vec<_>>().join("\n"))?,
     }
     if listed.is_empty() {
-        say!("no rule lets anybody ask for role {role} there\nhint: `jitd policy explain` says what is missing");
+        print::notice(
+            &format!("no rule allows anybody to request role {role} there"),
+            "`jitd policy explain` says what is missing",
+        );
     }
     if listed.iter().any(|one| one.holder.closed.is_none()) { Ok(()) } else { Err(Failure::No) }
 }
@@ -429,9 +431,9 @@ fn differ(difference: &Difference, output: Output) -> Result<(), Failure> {
         }
     }
     if difference.unseen {
-        say!(
-            "the rules or denials are not the same, and no line shows it\n\
-             hint: `jitd policy diff --help` says what is not seen; compare the files themselves"
+        print::notice(
+            "the rules or denials differ, but no line shows it",
+            "`jitd policy diff --help` says what the comparison does not see; compare the files themselves",
         );
     }
     if difference.is_empty() { Ok(()) } else { Err(Failure::No) }
@@ -464,7 +466,7 @@ fn describe_change(change: &Change) -> String {
 // ---- words ----
 
 fn malformed(wrong: Malformed) -> Failure {
-    Failure::Usage(wrong.to_string())
+    Failure::usage(wrong.to_string())
 }
 
 fn word<T: FromStr<Err = Malformed>>(text: &str) -> Result<T, String> {

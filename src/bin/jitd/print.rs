@@ -94,6 +94,11 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+/// Says something to whoever called, and what to do about it on a separate line.
+pub(crate) fn notice(what: &str, hint: &str) {
+    say!("{what}\nhint: {hint}");
+}
+
 /// Writes to stderr as it is: a question, or a count that the next one is written over. That nobody reads it is no
 /// failure.
 pub(crate) fn words(words: fmt::Arguments<'_>) {

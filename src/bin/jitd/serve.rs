@@ -106,10 +106,11 @@ fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>
     // Told now, and not by being ended again and again: an administrator may have changed the socket's group. Asked
     // without a call, which systemd would take for one that has to start the daemon.
     access(socket, AccessFlags::W_OK).map_err(|error| {
-        Failure::Ours(format!(
-            "the watchdog wants the daemon to call its own socket `{}`, and it can't: {error}\nhint: `SupplementaryGroups=` of jitd.service has to name the socket's group",
+        Failure::ours(format!(
+            "the watchdog wants the daemon to call its own socket `{}`, and it can't: {error}",
             socket.display()
         ))
+        .with_hint("`SupplementaryGroups=` of jitd.service has to name the socket's group")
     })?;
     let watchdog = Arc::clone(watchdog);
     Ok(Some(tokio::spawn(async move { watchdog.feed(limit).await })))
@@ -203,11 +204,12 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
         }
         (Some(users), operators) => (users, operators),
         (None, Some(_)) => {
-            return Err(Failure::Ours(format!(
-                "systemd handed over `{}` and no `{}`, so nobody could ask\nhint: `Sockets=` of jitd.service names both `.socket` units",
+            return Err(Failure::ours(format!(
+                "systemd handed over `{}` and no `{}`, so nobody could ask",
                 service::ADMIN,
                 service::API
-            )));
+            ))
+            .with_hint("`Sockets=` of jitd.service names both `.socket` units"));
         }
     };
     if operators.is_none() {
@@ -238,7 +240,7 @@ fn listen(path: &Path, group: &str, otherwise: u32) -> Result<UnixListener, Fail
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Failure::Ours(format!("another daemon answers on `{}`", path.display())));
+        return Err(Failure::ours(format!("another daemon answers on `{}`", path.display())));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),

@@ -62,14 +62,14 @@ impl Answers {
         };
         let found = Distribution::found_in(version.as_deref(), endpoint.server());
         let distribution = distribution(wanted, found)?;
-        if let Some(why) = distribution.refusal() {
-            return Err(Failure::Ours(why));
+        if let Some(refusal) = distribution.refusal() {
+            return Err(refusal);
         }
         let host_name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
         let first_label = host_name.split('.').next().unwrap_or_default().to_lowercase();
         let host = match (&wanted.host, on_terminal()) {
             (None, false) => parsed(&first_label)
-                .map_err(|why| Failure::Usage(format!("{why}\nhint: name this bastion with --host")))?,
+                .map_err(|why: String| Failure::usage(why).with_hint("name this bastion with --host"))?,
             (given, _) => answer(given.as_deref(), "this bastion's name", Some(&first_label), parsed)?,
         };
         Ok(Self {
@@ -119,14 +119,12 @@ fn nothing_is_missing(wanted: &Wanted, policy_is_there: bool) -> Result<(), Fail
     } else {
         ""
     };
-    Err(Failure::Usage(format!(
-        "missing: {}; nothing was written\nhint: on a terminal `jitd init` asks for them{instead}",
-        missing.join(", ")
-    )))
+    Err(Failure::usage(format!("missing: {}; nothing was written", missing.join(", ")))
+        .with_hint(format!("on a terminal `jitd init` asks for them{instead}")))
 }
 
 fn endpoint(cluster: &ClusterName, wanted: &Wanted) -> Result<Endpoint, Failure> {
-    let usage = |error: EndpointError| Failure::Usage(error.why);
+    let usage = |error: EndpointError| Failure::usage(error.why);
     if let Some(kubeconfig) = &wanted.kubeconfig {
         return Endpoint::from_context(cluster.clone(), kubeconfig, wanted.context.as_deref()).map_err(usage);
     }
@@ -195,14 +193,14 @@ fn answer<T>(
     meant: impl Fn(&str) -> Result<T, String>,
 ) -> Result<T, Failure> {
     if let Some(text) = given {
-        return meant(text).map_err(Failure::Usage);
+        return meant(text).map_err(Failure::usage);
     }
     loop {
         let choice = usual.map_or_else(String::new, |usual| format!(" [{usual}]"));
         print::words(format_args!("{question}{choice}: "));
         let mut line = String::new();
         if stdin().read_line(&mut line)? == 0 {
-            return Err(Failure::Ours("no more answers came; nothing was written".to_owned()));
+            return Err(Failure::ours("no more answers came; nothing was written"));
         }
         let text = line.trim();
         let text = if text.is_empty() { usual.unwrap_or_default() } else { text };
@@ -250,7 +248,7 @@ fn absolute(path: Option<&Path>) -> Result<Option<String>, Failure> {
     let whole = std::path::absolute(path)?;
     match whole.into_os_string().into_string() {
         Ok(text) => Ok(Some(text)),
-        Err(_) => Err(Failure::Usage(format!("`{}` is no text", path.display()))),
+        Err(_) => Err(Failure::usage(format!("`{}` is no text", path.display()))),
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 use clap::ValueEnum;
 use jitd::hint::page;
 
+use crate::Failure;
+
 /// Who made the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Distribution {
@@ -57,18 +59,20 @@ impl Distribution {
     }
 
     /// Why jitd can't work there, and what to do instead; none where it can.
-    pub(crate) fn refusal(self) -> Option<String> {
+    pub(crate) fn refusal(self) -> Option<Failure> {
         let (name, instead) = match self {
             Self::Eks => ("EKS", "IAM roles for an hour, mapped to Kubernetes groups by access entries"),
             Self::Gke => ("GKE", "Privileged Access Manager, which gives IAM roles for a time with an approval"),
             Self::Aks => ("AKS", "Entra ID groups under Privileged Identity Management, for Kubernetes RBAC"),
             Self::Kubeadm | Self::K3s | Self::Rke2 | Self::Talos | Self::Openshift | Self::Other => return None,
         };
-        Some(format!(
-            "jitd can't work on {name} today: nobody can add a client certificate authority to its API servers; nothing \
-             was written\nhint: short access there is given by {instead}; see {}",
-            page("trust.md")
-        ))
+        Some(
+            Failure::ours(format!(
+                "jitd can't work on {name} today: nobody can add a client certificate authority to its API servers; \
+                 nothing was written"
+            ))
+            .with_hint(format!("short access there is given by {instead}; see {}", page("trust.md"))),
+        )
     }
 
     /// The commands that make the cluster trust `root`, a line each.

@@ -87,7 +87,7 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
 }
 
 fn no_name(path: &Path) -> Failure {
-    Failure::Usage(format!("`{}` can't be the configuration's name; nothing was written", path.display()))
+    Failure::usage(format!("`{}` can't be the configuration's name; nothing was written", path.display()))
 }
 
 /// Root's and the account's group's to enter, or the caller's alone.
@@ -109,7 +109,7 @@ struct Staged(PathBuf);
 impl Staged {
     fn new(folder: &Path) -> Result<Self, Failure> {
         let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::Ours("the host gives no random numbers".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::ours("the host gives no random numbers"))?;
         let path = folder.join(format!(".init-{}", hex(&random)));
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| failed(folder, &error))?;
         Ok(Self(path))
@@ -169,7 +169,7 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     let (from, to) = (staged.display().to_string(), folder.display().to_string());
     let invalid = |faults: Vec<String>| {
         let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
-        Failure::Usage(format!("{}; nothing was written", faults.join("\njitd: ")))
+        Failure::usage(format!("{}; nothing was written", faults.join("\njitd: ")))
     };
     let config = Config::read(&staged.join(name)).map_err(|faults| invalid(faults.lines()))?;
     let failed = cases::tested(&config.policy);
@@ -202,11 +202,13 @@ fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "\nhint: run it as root, or name a file of your own with --config",
-        _ => "",
-    };
-    Failure::Ours(format!("`{}` can't be written: {error}; nothing was written{hint}", path.display()))
+    let failure = Failure::ours(format!("`{}` can't be written: {error}; nothing was written", path.display()));
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            failure.with_hint("run it as root, or name a file of your own with --config")
+        }
+        _ => failure,
+    }
 }
 
 const CONFIG_TEXT: &str = include_str!("config.yaml");
