@@ -1,6 +1,6 @@
 //! Compares this host's clock with the API server's.
 //!
-//! The API server checks certificates by its own clock, so a difference is a finding. It must never set a clock.
+//! The API server checks certificates by its own clock, so this one compares the two. It must never set a clock.
 //! `check` and `proof` call it.
 
 use jiff::{SignedDuration, Timestamp};

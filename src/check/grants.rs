@@ -119,7 +119,7 @@ impl Check<'_> {
     /// Whether a fault was reported for a namespace.
     fn has_fault(&self, namespace: &Namespace) -> bool {
         let place = format!(" in namespace {namespace}");
-        self.findings.iter().any(|finding| finding.verdict == Verdict::Fault && finding.check.ends_with(&place))
+        self.results.iter().any(|result| result.verdict == Verdict::Fault && result.check.ends_with(&place))
     }
 
     /// Asks, for a grant that does not exist, the question that proves that a grant works and that it has ended.

@@ -5,7 +5,7 @@
 //!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission ─► grants
 //! ```
 //! It must never change a cluster: it only reads, asks, and does dry runs. `jitd check` and `jitd doctor` print the
-//! findings.
+//! results.
 
 mod admission;
 mod clock;
@@ -31,7 +31,7 @@ pub use self::proof::prove;
 
 /// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct CheckResult {
     /// The cluster's name in the configuration.
     pub cluster: String,
     /// What was checked: a word, or an object's kind and name.
@@ -45,7 +45,7 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-/// How serious a finding is.
+/// How serious a result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -70,7 +70,7 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-impl Finding {
+impl CheckResult {
     /// A warning that the environment variable `variable` names a proxy, which jitd does not use.
     #[must_use]
     pub fn proxy(cluster: &ClusterName, variable: &str) -> Self {
@@ -93,13 +93,13 @@ impl Finding {
     /// A fault that keeps the daemon from even trying to reach this cluster.
     #[must_use]
     pub fn unusable(cluster: &ClusterName, error: &impl Hint) -> Self {
-        let finding = Self::fault(cluster, "credential", error);
-        let hint = finding.hint.or_else(|| Some("`jitd doctor` shows what is missing on this host".to_owned()));
-        Self { hint, ..finding }
+        let result = Self::fault(cluster, "credential", error);
+        let hint = result.hint.or_else(|| Some("`jitd doctor` shows what is missing on this host".to_owned()));
+        Self { hint, ..result }
     }
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for CheckResult {
     /// One line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:<8}{} {}: {}", self.verdict, self.cluster, self.check, self.found)?;
@@ -110,18 +110,18 @@ impl std::fmt::Display for Finding {
 /// Runs all checks of `cluster`, as the daemon of `host` under `policy`. `clock` reads the host's clock.
 ///
 /// A check that fails is a fault; after a fault of the connection the other checks are not run.
-pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
-    let mut check = Check { cluster, findings: Vec::new() };
+pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Vec<CheckResult> {
+    let mut check = Check { cluster, results: Vec::new() };
     match check.all(policy, host, clock).await {
         // One of the daemon's own rights is missing, so the checks that need it do not run.
         Err(error @ ClusterError::Forbidden { .. }) => check.failed(RIGHTS, &error),
         Err(error) => check.failed("connection", &error),
         Ok(()) => {}
     }
-    check.findings
+    check.results
 }
 
-/// The finding about the daemon's rights.
+/// The result about the daemon's rights.
 const RIGHTS: &str = "rights";
 
 const OBJECTS: &str =
@@ -130,12 +130,12 @@ const APPLY: &str = "apply the output of `jitd manifest` for this cluster";
 
 struct Check<'a> {
     cluster: &'a Cluster,
-    findings: Vec<Finding>,
+    results: Vec<CheckResult>,
 }
 
 impl Check<'_> {
     fn tell(&mut self, verdict: Verdict, check: impl Into<String>, found: impl Into<String>, hint: Option<&str>) {
-        self.findings.push(Finding {
+        self.results.push(CheckResult {
             cluster: self.cluster.name().to_string(),
             check: check.into(),
             verdict,
@@ -164,8 +164,8 @@ impl Check<'_> {
 
     /// Whether a right of the manifest is missing, or the rights were not checked yet.
     fn lacks_rights(&self) -> bool {
-        let mut checked = self.findings.iter().filter(|finding| finding.check == RIGHTS).peekable();
-        checked.peek().is_none() || checked.any(|finding| finding.verdict != Verdict::Ok)
+        let mut checked = self.results.iter().filter(|result| result.check == RIGHTS).peekable();
+        checked.peek().is_none() || checked.any(|result| result.verdict != Verdict::Ok)
     }
 
     async fn all(&mut self, policy: &Policy, host: &str, clock: fn() -> Timestamp) -> Result<(), ClusterError> {

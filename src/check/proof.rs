@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::clock::{CLOCK_HINT, apart, verdict_of};
-use super::{Check, Finding, Verdict};
+use super::{Check, CheckResult, Verdict};
 use crate::cluster::{Cluster, ClusterError, RBAC_GROUP, Right, UserInfo};
 use crate::grant::names;
 use crate::hint::page;
@@ -16,8 +16,8 @@ use crate::hint::page;
 /// Proves that the API server trusts the authority in the folder `authority`. `probe` must be connected with a
 /// certificate of that authority for the user [`names::probe`], who has no rights; the API server has to identify it as
 /// exactly that user. Works before the output of `jitd manifest` is applied.
-pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<Finding> {
-    let mut check = Check { cluster: probe, findings: Vec::new() };
+pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() -> Timestamp) -> Vec<CheckResult> {
+    let mut check = Check { cluster: probe, results: Vec::new() };
     let before = clock();
     let proved = match probe.identity().await {
         Ok(found) => check.is_nobody(&found, host).await,
@@ -32,7 +32,7 @@ pub async fn prove(probe: &Cluster, authority: &Path, host: &str, clock: fn() ->
     if let Err(error) = proved {
         check.failed("connection", &error);
     }
-    check.findings
+    check.results
 }
 
 impl Check<'_> {
@@ -71,7 +71,7 @@ impl Check<'_> {
     async fn is_nobody(&mut self, found: &UserInfo, host: &str) -> Result<(), ClusterError> {
         const PLAIN: &str =
             "something in front of the API server changes the identity of users; jitd needs a plain kube-apiserver";
-        let (faults, expected) = (self.findings.len(), names::probe(host));
+        let (faults, expected) = (self.results.len(), names::probe(host));
         if found.name != expected {
             let name = found.name.escape_default();
             self.fault(
@@ -108,7 +108,7 @@ impl Check<'_> {
                 Some("remove that right from the group `system:authenticated`, or from the user itself"),
             );
         }
-        if self.findings.len() == faults {
+        if self.results.len() == faults {
             self.ok("authority", format!("it is trusted: `{expected}` is identified, in no group and without rights"));
         }
         Ok(())

@@ -25,7 +25,7 @@ use crate::output::{Format, show};
 use crate::text::{GREEN, RED, paint, program, safe, safe_name};
 
 #[derive(Serialize)]
-struct Finding {
+struct Diagnosis {
     what: &'static str,
     ok: bool,
     found: String,
@@ -35,23 +35,29 @@ struct Finding {
 
 /// Looks at everything, shows it, and fails when something is not right.
 pub(crate) fn run(daemon: &Daemon, format: Format) -> Result<(), Failure> {
-    let mut findings = vec![caller(), socket(&daemon.socket)];
+    let mut diagnoses = vec![caller(), socket(&daemon.socket)];
     let named = kubectl::named_grants();
     let (of_server, grants) = server(daemon, named.into_iter().chain(local_grants()));
-    findings.extend(of_server);
-    findings.extend([runtime_folder(), folder(), leftovers(&grants)]);
-    findings.extend(kubectl::findings(&grants));
-    findings.push(time());
-    let bad = findings.iter().filter(|finding| !finding.ok).count();
-    let line = |finding: &Finding| {
-        let mark = if finding.ok { paint("ok  ", GREEN) } else { paint("fail", RED) };
-        let fix = if finding.fix.is_empty() { String::new() } else { format!("\n       hint: {}", finding.fix) };
-        format!("{mark}   {:<10} {}{fix}", finding.what, finding.found)
+    diagnoses.extend(of_server);
+    diagnoses.extend([runtime_folder(), folder(), leftovers(&grants)]);
+    diagnoses.extend(kubectl::diagnoses(&grants));
+    diagnoses.push(time());
+    let bad = diagnoses.iter().filter(|diagnosis| !diagnosis.ok).count();
+    let line = |diagnosis: &Diagnosis| {
+        let mark = if diagnosis.ok { paint("ok  ", GREEN) } else { paint("fail", RED) };
+        let fix = if diagnosis.fix.is_empty() { String::new() } else { format!("\n       hint: {}", diagnosis.fix) };
+        format!("{mark}   {:<10} {}{fix}", diagnosis.what, diagnosis.found)
     };
-    let text = || findings.iter().map(line).collect::<Vec<_>>().join("\n");
-    let names =
-        || findings.iter().filter(|finding| !finding.ok).map(|finding| finding.what).collect::<Vec<_>>().join("\n");
-    show(format, &findings, text, names)?;
+    let text = || diagnoses.iter().map(line).collect::<Vec<_>>().join("\n");
+    let names = || {
+        diagnoses
+            .iter()
+            .filter(|diagnosis| !diagnosis.ok)
+            .map(|diagnosis| diagnosis.what)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    show(format, &diagnoses, text, names)?;
     match bad {
         0 => Ok(()),
         1 => Err(Failure::own("1 problem found", "")),
@@ -59,17 +65,17 @@ pub(crate) fn run(daemon: &Daemon, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn finding(what: &'static str, result: Result<String, (String, String)>) -> Finding {
+fn diagnosis(what: &'static str, result: Result<String, (String, String)>) -> Diagnosis {
     match result {
-        Ok(found) => Finding { what, ok: true, found, fix: String::new() },
-        Err((found, fix)) => Finding { what, ok: false, found, fix },
+        Ok(found) => Diagnosis { what, ok: true, found, fix: String::new() },
+        Err((found, fix)) => Diagnosis { what, ok: false, found, fix },
     }
 }
 
-fn caller() -> Finding {
+fn caller() -> Diagnosis {
     let uid = Uid::effective();
     let name = User::from_uid(uid).ok().flatten().map(|user| user.name);
-    finding(
+    diagnosis(
         "caller",
         match (uid.is_root(), name) {
             (true, _) => Err((
@@ -82,7 +88,7 @@ fn caller() -> Finding {
     )
 }
 
-fn socket(path: &Path) -> Finding {
+fn socket(path: &Path) -> Diagnosis {
     let shown = safe(&path.display().to_string());
     let start = "`systemctl start jitd.socket`, or name the socket with --socket";
     let found = match std::fs::symlink_metadata(path) {
@@ -103,7 +109,7 @@ fn socket(path: &Path) -> Finding {
         )),
         Err(error) => Err((format!("{shown}: {error}").to_lowercase(), start.to_owned())),
     };
-    finding("socket", found)
+    diagnosis("socket", found)
 }
 
 /// Why the socket does not let us in: its group is not ours, or not yet in this login.
@@ -147,7 +153,7 @@ enum Standing {
 /// A folder may hold the files of many grants; kubectl is not waited for that long.
 const MOST_GRANTS: usize = 20;
 
-fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>, Grants) {
+fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosis>, Grants) {
     let why =
         |failure: &Failure| (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint());
     let asked = runtime().map(|runtime| {
@@ -172,7 +178,7 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>
         })
     });
     let (server, who, clusters, grants) = match asked.and_then(|result| result) {
-        Err(failure) => return (vec![finding("server", Err(why(&failure)))], Grants::new()),
+        Err(failure) => return (vec![diagnosis("server", Err(why(&failure)))], Grants::new()),
         Ok(answers) => answers,
     };
     let account = User::from_uid(server.into()).ok().flatten().map_or(server.to_string(), |user| user.name);
@@ -182,22 +188,22 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Finding>
         let names: Vec<String> = list.clusters.iter().map(|cluster| safe_name(&cluster.name)).collect();
         if names.is_empty() { Err(none()) } else { Ok(names.join(", ")) }
     });
-    let mut findings = vec![finding("server", Ok(format!("runs as {}", safe_name(&account))))];
+    let mut diagnoses = vec![diagnosis("server", Ok(format!("runs as {}", safe_name(&account))))];
     match who {
-        Ok(who) => findings.extend([
-            finding("whoami", Ok(format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))),
-            finding("clusters", clusters),
+        Ok(who) => diagnoses.extend([
+            diagnosis("whoami", Ok(format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))),
+            diagnosis("clusters", clusters),
         ]),
         // Whom the daemon does not know it answers nothing else.
-        Err(failure) => findings.push(finding("whoami", Err(why(&failure)))),
+        Err(failure) => diagnoses.push(diagnosis("whoami", Err(why(&failure)))),
     }
-    (findings, grants)
+    (diagnoses, grants)
 }
 
 /// Keys belong into a folder that goes with the login.
-fn runtime_folder() -> Finding {
+fn runtime_folder() -> Diagnosis {
     let login = "log in by ssh or on a console, which makes one; `su` and `sudo -u` do not".to_owned();
-    finding(
+    diagnosis(
         "runtime",
         match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()) {
             None => Err(("XDG_RUNTIME_DIR is not set, so keys stay on the disk after logout".to_owned(), login)),
@@ -210,11 +216,11 @@ fn runtime_folder() -> Finding {
 }
 
 /// Keys of grants that are over, which somebody else ended; a kubeconfig without its key holds no secret.
-fn leftovers(grants: &Grants) -> Finding {
+fn leftovers(grants: &Grants) -> Diagnosis {
     let names: Vec<String> = Folder::every().unwrap_or_default().iter().flat_map(Folder::names).collect();
     let held: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(".key")).collect();
     let over = held.iter().filter(|id| matches!(grants.get(**id), Some(Standing::Over | Standing::Unknown))).count();
-    finding(
+    diagnosis(
         "keys",
         match over {
             0 => Ok(format!("{} here", held.len())),
@@ -226,9 +232,9 @@ fn leftovers(grants: &Grants) -> Finding {
     )
 }
 
-fn folder() -> Finding {
+fn folder() -> Diagnosis {
     let opened = Folder::home().map(|folder| safe(folder.path_of("").display().to_string().trim_end_matches('/')));
-    finding(
+    diagnosis(
         "folder",
         opened
             .map_err(|failure| (failure.sentence().map(|(_, sentence)| sentence).unwrap_or_default(), failure.hint())),
@@ -236,11 +242,11 @@ fn folder() -> Finding {
 }
 
 /// The API server has no leeway, so a clock that nobody sets makes certificates that are not valid yet.
-fn time() -> Finding {
+fn time() -> Diagnosis {
     let now = crate::now();
     let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
     let plausible = now.as_second() > 1_767_225_600;
-    finding(
+    diagnosis(
         "clock",
         match (plausible, synchronised) {
             (true, true) => Ok(format!("{}, set by systemd-timesyncd", now.strftime("%Y-%m-%d %H:%M:%S UTC"))),

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use jiff::SignedDuration;
-use jitd::check::{self, Finding, Verdict};
+use jitd::check::{self, CheckResult, Verdict};
 use jitd::cluster::{Cluster, Credential};
 use jitd::config::{ClusterConfig, Config};
 use jitd::daemon;
@@ -46,21 +46,21 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
         Some(cluster) => vec![cluster_named(&config, cluster)?],
         None => config.clusters.iter().collect(),
     };
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut results: Vec<CheckResult> = Vec::new();
     for (name, settings) in chosen {
         say!("cluster {name}: asking {}", settings.server);
         let found = examine(&config, name, settings, Extent::Whole)?;
         if matches!(output, Output::Text) {
-            for finding in &found {
-                print::result(finding.to_string())?;
+            for result in &found {
+                print::result(result.to_string())?;
             }
         }
-        findings.extend(found);
+        results.extend(found);
     }
     if matches!(output, Output::Json) {
-        print::json(&findings)?;
+        print::json(&results)?;
     }
-    match findings.iter().filter(|finding| finding.verdict == Verdict::Fault).count() {
+    match results.iter().filter(|result| result.verdict == Verdict::Fault).count() {
         0 => Ok(()),
         faults => Err(Failure::ours(format!("faults found: {faults}"))),
     }
@@ -87,26 +87,26 @@ pub(crate) fn examine(
     name: &ClusterName,
     settings: &ClusterConfig,
     extent: Extent,
-) -> Result<Vec<Finding>, Failure> {
+) -> Result<Vec<CheckResult>, Failure> {
     let host = config.host.as_str();
     let found = runtime()?.block_on(async {
         let site = daemon::site(name, settings, host, CLOCK())?;
         let made = site.authority().probe_credential(host, PROBE, CLOCK())?;
         let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
         let probe = Cluster::connect(site.cluster.endpoint().clone(), host, &credential)?;
-        let mut findings = check::prove(&probe, &settings.authority, host, CLOCK).await;
+        let mut results = check::prove(&probe, &settings.authority, host, CLOCK).await;
         // A kubeconfig gets the daemon in all the same, though not the people.
-        let gets_in = settings.kubeconfig.is_some() || findings.iter().all(|found| found.verdict != Verdict::Fault);
+        let gets_in = settings.kubeconfig.is_some() || results.iter().all(|found| found.verdict != Verdict::Fault);
         // What kubectl takes to get there, and we don't.
-        let is_away = findings.iter().any(|found| found.check == "connection" && found.verdict == Verdict::Fault);
+        let is_away = results.iter().any(|found| found.check == "connection" && found.verdict == Verdict::Fault);
         let proxy = PROXIES.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
-        findings.extend(proxy.filter(|_| is_away).map(|variable| Finding::proxy(name, variable)));
+        results.extend(proxy.filter(|_| is_away).map(|variable| CheckResult::proxy(name, variable)));
         let shared = daemon::shared_authority(config, name, &site.authority());
-        findings.extend(shared.map(|error| Finding::fault(name, "authority", &error)));
+        results.extend(shared.map(|error| CheckResult::fault(name, "authority", &error)));
         if extent == Extent::Whole && gets_in {
-            findings.extend(check::check(&site.cluster, &config.policy, host, CLOCK).await);
+            results.extend(check::check(&site.cluster, &config.policy, host, CLOCK).await);
         }
-        Ok(findings)
+        Ok(results)
     });
-    Ok(found.unwrap_or_else(|failure: Failure| vec![Finding::unusable(name, &failure)]))
+    Ok(found.unwrap_or_else(|failure: Failure| vec![CheckResult::unusable(name, &failure)]))
 }

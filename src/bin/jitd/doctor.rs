@@ -29,7 +29,7 @@ use crate::{CLOCK, Failure};
 
 /// One thing that was looked at.
 #[derive(Serialize)]
-struct Finding {
+struct Diagnosis {
     /// A word for what was looked at.
     check: String,
     state: Verdict,
@@ -38,7 +38,7 @@ struct Finding {
     fix: Option<String>,
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for Diagnosis {
     /// One line, and a second with the fix.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mark = match self.state {
@@ -53,13 +53,13 @@ impl std::fmt::Display for Finding {
 }
 
 pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
-    let mut report = Report { output, findings: Vec::new() };
+    let mut report = Report { output, diagnoses: Vec::new() };
     report.examine(path)?;
-    let Report { findings, .. } = report;
+    let Report { diagnoses, .. } = report;
     if matches!(output, Output::Json) {
-        print::json(&findings)?;
+        print::json(&diagnoses)?;
     }
-    match findings.iter().filter(|finding| matches!(finding.state, Verdict::Warning | Verdict::Fault)).count() {
+    match diagnoses.iter().filter(|diagnosis| matches!(diagnosis.state, Verdict::Warning | Verdict::Fault)).count() {
         0 => Ok(()),
         problems => Err(Failure::ours(format!("{} found", counted(problems, "problem")))),
     }
@@ -68,7 +68,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
 /// What was found so far. People see each as it comes: a cluster that does not answer takes seconds.
 struct Report {
     output: Output,
-    findings: Vec<Finding>,
+    diagnoses: Vec<Diagnosis>,
 }
 
 impl Report {
@@ -104,12 +104,12 @@ impl Report {
     }
 
     fn tell(&mut self, state: Verdict, check: &str, found: impl Into<String>, fix: Option<String>) {
-        let finding = Finding { check: check.to_owned(), state, found: found.into(), fix };
+        let diagnosis = Diagnosis { check: check.to_owned(), state, found: found.into(), fix };
         if matches!(self.output, Output::Text) {
             // What can't be printed is still counted, and the exit code says so.
-            let _ = print::result(finding.to_string());
+            let _ = print::result(diagnosis.to_string());
         }
-        self.findings.push(finding);
+        self.diagnoses.push(diagnosis);
     }
 
     fn ok(&mut self, check: &str, found: impl Into<String>) {
@@ -269,7 +269,7 @@ impl Report {
         };
         let found = examine(config, name, settings, extent)?;
         let (mut right, mut wrong) = (0_u32, 0_u32);
-        for check::Finding { check: part, verdict, found, hint, .. } in found {
+        for check::CheckResult { check: part, verdict, found, hint, .. } in found {
             let sentence = format!("{part}: {found}");
             match verdict {
                 Verdict::Ok => right += 1,

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Finding, Grants, Standing, finding};
+use super::{Diagnosis, Grants, Standing, diagnosis};
 use crate::cache::{Kept, credential_file, kubeconfig_file};
 use crate::daemon::runtime;
 use crate::folder::Folder;
@@ -19,11 +19,11 @@ use crate::text::{program, safe};
 /// The first kubectl that knows exec credentials of client.authentication.k8s.io/v1.
 const OLDEST_MINOR: u32 = 22;
 
-pub(super) fn findings(grants: &Grants) -> Vec<Finding> {
-    let mut findings = vec![kubectl(), plugin()];
-    findings.extend(access(grants));
-    findings.extend(kubeconfigs().iter().flat_map(|path| kubeconfig(path, grants)));
-    findings
+pub(super) fn diagnoses(grants: &Grants) -> Vec<Diagnosis> {
+    let mut diagnoses = vec![kubectl(), plugin()];
+    diagnoses.extend(access(grants));
+    diagnoses.extend(kubeconfigs().iter().flat_map(|path| kubeconfig(path, grants)));
+    diagnoses
 }
 
 /// The grants that kubeconfigs name.
@@ -40,14 +40,14 @@ fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&listed).map(|folder| folder.join(program)).find(runs)
 }
 
-fn kubectl() -> Finding {
+fn kubectl() -> Diagnosis {
     let Some(path) = on_path("kubectl") else {
         let fix = "install kubectl, or add its folder to PATH";
-        return finding("kubectl", Err(("it is not on PATH".to_owned(), fix.to_owned())));
+        return diagnosis("kubectl", Err(("it is not on PATH".to_owned(), fix.to_owned())));
     };
     let shown = safe(&path.display().to_string());
     let newer = format!("install kubectl 1.{OLDEST_MINOR} or later");
-    finding(
+    diagnosis(
         "kubectl",
         match version(&path) {
             None => Err((format!("{shown} does not tell its version"), newer)),
@@ -68,9 +68,9 @@ fn version(kubectl: &Path) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-fn plugin() -> Finding {
+fn plugin() -> Diagnosis {
     let own = std::env::current_exe().map_or("jit-login".to_owned(), |path| safe(&path.display().to_string()));
-    finding(
+    diagnosis(
         "plugin",
         match on_path("kubectl-jit") {
             Some(path) => Ok(format!("`kubectl jit` is {}", safe(&path.display().to_string()))),
@@ -83,7 +83,7 @@ fn plugin() -> Finding {
 }
 
 /// Whether kubectl works with what is live here.
-fn access(grants: &Grants) -> Vec<Finding> {
+fn access(grants: &Grants) -> Vec<Diagnosis> {
     let live = grants.iter().filter(|(_, standing)| **standing == Standing::Open).filter_map(|(id, _)| {
         let folder = Folder::holding(&credential_file(id)).ok()??;
         let kept = Kept::find(&folder, id).ok()??;
@@ -95,7 +95,7 @@ fn access(grants: &Grants) -> Vec<Finding> {
             None => Ok(format!("kubectl works with {}", safe(&what))),
             Some(Trouble { what: said, hint }) => Err((format!("kubectl fails with {}: {said}", safe(&what)), hint)),
         };
-        finding("access", result)
+        diagnosis("access", result)
     });
     tried.collect()
 }
@@ -118,9 +118,9 @@ fn kubeconfigs() -> Vec<PathBuf> {
     usual.into_iter().filter(|path| path.exists()).collect()
 }
 
-fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Finding> {
+fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Diagnosis> {
     let shown = safe(&path.display().to_string());
-    let one = |result| vec![finding("kubeconfig", result)];
+    let one = |result| vec![diagnosis("kubeconfig", result)];
     let file = match Kubeconfig::read(path) {
         Ok(Some(file)) => file,
         Ok(None) => {
@@ -131,12 +131,12 @@ fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Finding> {
         }
         Err(why) => return one(Err((format!("{shown} can't be read, {why}"), "mend it or move it away".to_owned()))),
     };
-    let mut findings = Vec::new();
+    let mut diagnoses = Vec::new();
     for Entry { name, grant, command } in &file.entries {
         let (context, id) = (safe(name), safe(grant));
         let standing = grants.get(grant);
         if !Path::new(command).exists() {
-            findings.push(finding(
+            diagnoses.push(diagnosis(
                 "kubeconfig",
                 Err((
                     format!("{shown} runs {}, which is not there", safe(command)),
@@ -157,13 +157,13 @@ fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Finding> {
                     ["context", "cluster", "user"].map(|kind| format!("kubectl config delete-{kind} {context}"));
                 (format!("{shown} has a context of the grant {id}, which is over"), format!("`{}`", remove.join("; ")))
             };
-            findings.push(finding("kubeconfig", Err((found, fix))));
+            diagnoses.push(diagnosis("kubeconfig", Err((found, fix))));
         }
     }
-    if findings.is_empty() {
+    if diagnoses.is_empty() {
         return one(Ok(shown));
     }
-    findings
+    diagnoses
 }
 
 struct Kubeconfig {
