@@ -12,8 +12,8 @@ use super::{May, Route, routes};
 use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClosedView, ClusterList,
     ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList, EntitlementView, EventList,
-    EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, HeldView, LessBody,
-    LinePage, LostPartView, NeedView, OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView,
+    EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, LessBody, LinePage,
+    LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView,
     RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 
@@ -131,7 +131,7 @@ fn schemas() -> Map<String, Value> {
         schema::<FindingView>(),
         schema::<DeniedBeforeView>(),
         schema::<LostPartView>(),
-        schema::<HeldView>(),
+        schema::<OtherGrantView>(),
         schema::<CameInView>(),
         schema::<LessBody>(),
         schema::<BreakGlassView>(),

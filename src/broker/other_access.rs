@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::facts::surroundings;
 use super::{Broker, BrokerError};
 use crate::grant::request::{AccessRequest, ClusterName, PersonName, Scope};
-use crate::grant::{Grant, GrantId, Held, Phase, Reassessed, Shown, approval};
+use crate::grant::{Grant, GrantId, OtherGrant, Phase, Reassessed, Shown, approval};
 use crate::rbac::risk::{self, Bound, Finding, Surroundings};
 use crate::rbac::role::{ResolvedRole, Rule};
 
@@ -91,7 +91,7 @@ impl Broker {
 
 /// The other grants for approvers, live ones first, then the newest, and the number of those omitted. An approver reads
 /// only a few; recording all of them in each request would make the trail grow quadratically.
-pub(super) fn held(mut others: Vec<Arc<Grant>>) -> (Vec<Held>, usize) {
+pub(super) fn held(mut others: Vec<Arc<Grant>>) -> (Vec<OtherGrant>, usize) {
     let waits = |grant: &Grant| grant.phase == Phase::Pending;
     let first =
         |a: &Arc<Grant>, b: &Arc<Grant>| (waits(a), b.requested_at, &b.id).cmp(&(waits(b), a.requested_at, &a.id));
@@ -104,7 +104,7 @@ pub(super) fn held(mut others: Vec<Arc<Grant>>) -> (Vec<Held>, usize) {
     others.sort_unstable_by(first);
     let held = |grant: &Arc<Grant>| {
         let AccessRequest { scope, access, .. } = &*grant.ask;
-        Held { grant: grant.id.clone(), scope: scope.clone(), access: access.clone(), phase: grant.phase }
+        OtherGrant { grant: grant.id.clone(), scope: scope.clone(), access: access.clone(), phase: grant.phase }
     };
     (others.iter().map(held).collect(), more)
 }

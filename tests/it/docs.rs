@@ -267,7 +267,7 @@ fn the_page_of_the_trail_has_every_event() {
         ("`ask`", &request, "pub struct AccessRequest {"),
         ("`shown`", &source, "pub struct Shown {"),
         ("`decidedOn`", &source, "pub struct DecidedOn {"),
-        ("an entry of `holds`", &source, "pub struct Held {"),
+        ("an entry of `holds`", &source, "pub struct OtherGrant {"),
     ] {
         objects += &format!("\n{title}:\n\n| field | value | meaning |\n|---|---|---|\n");
         for [name, of, said] in fields(item(source, head)) {

@@ -10,7 +10,7 @@ use super::operate::DrainingView;
 use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
-use jit_core::grant::{DeniedBefore, EndCause, Grant, Held, LostPart, Phase, Shown};
+use jit_core::grant::{DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Shown};
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
@@ -125,7 +125,7 @@ pub struct GrantView {
     /// What the requester has, was approved for or asked for in the same cluster: now, while it waits for an answer, and
     /// after that as it was shown. What works first, then the newest; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub holds: Vec<HeldView>,
+    pub holds: Vec<OtherGrantView>,
     /// How much more they had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_more: Option<usize>,
@@ -209,7 +209,7 @@ impl GrantView {
     /// The view with what approvers look at, and the digest of that.
     #[must_use]
     pub fn with(self, shown: Shown, digest: &str) -> Self {
-        let held = |held: &Held| HeldView {
+        let held = |held: &OtherGrant| OtherGrantView {
             grant: held.grant.to_string(),
             access: held.access.to_string(),
             namespaces: held.scope.namespaces().iter().map(ToString::to_string).collect(),
@@ -329,7 +329,7 @@ impl From<DeniedBefore> for DeniedBeforeView {
 /// Other access of the requester.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct HeldView {
+pub struct OtherGrantView {
     /// The grant.
     pub grant: String,
     /// What may be done.

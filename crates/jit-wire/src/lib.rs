@@ -28,7 +28,7 @@ pub use self::explain::{DecisionView, TriedView};
 pub use self::filter::FilterQuery;
 pub use self::grant::{
     BreakGlassView, CameInView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView, GrantList,
-    GrantView, HeldView, LinePage, LostPartView, ReviewView, RisksView, StepView,
+    GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -398,7 +398,7 @@ pub struct Shown {
     pub together: Vec<Finding>,
     /// What the requester had, was approved for or had requested in the same cluster at that time; live grants first, then the
     /// newest.
-    pub holds: Vec<Held>,
+    pub holds: Vec<OtherGrant>,
     /// How many more there were.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub holds_more: usize,
@@ -422,7 +422,7 @@ impl Shown {
 /// Another grant of the same person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Held {
+pub struct OtherGrant {
     /// Its id.
     pub grant: GrantId,
     /// Where it holds.

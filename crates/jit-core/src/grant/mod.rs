@@ -36,7 +36,7 @@ pub mod times;
 pub use self::binding::{Binding, bindings};
 pub use self::denial::DeniedBefore;
 pub use self::event::{
-    Clock, DecidedOn, EndCause, EndProof, Event, Held, Narrowed, Reassessed, RequestRefused, Requested, Shown,
+    Clock, DecidedOn, EndCause, EndProof, Event, Narrowed, OtherGrant, Reassessed, RequestRefused, Requested, Shown,
 };
 pub use self::fact::{Author, Fact, Operator};
 pub use self::filter::Filter;

@@ -382,7 +382,7 @@ fn a_request_that_comes_to_more_is_agreed_to_anew() {
 #[test]
 fn other_access_of_an_earlier_trail_works() {
     let written = serde_json::json!({ "grant": id(), "scope": "cluster", "access": { "role": "view" } });
-    let held: Held = serde_json::from_value(written.clone()).unwrap();
+    let held: OtherGrant = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(held.phase, Phase::Live);
     assert_eq!(serde_json::to_value(held).unwrap(), written);
 }
@@ -535,7 +535,7 @@ fn the_digest_covers_what_is_shown() {
         },
         |shown| {
             let AccessRequest { scope, access, .. } = ask();
-            shown.holds.push(Held { grant: GrantId::from_random([8; 10]), scope, access, phase: Phase::Live });
+            shown.holds.push(OtherGrant { grant: GrantId::from_random([8; 10]), scope, access, phase: Phase::Live });
         },
     ];
     for change in others {
