@@ -1,11 +1,12 @@
 //! The ledger by itself, on a trail that waits for nothing: who may record, who hears of it, and what holds after a write
 //! that failed.
 
+use std::collections::BTreeSet;
 use std::future::ready;
 
 use super::*;
-use crate::grant::Phase;
-use crate::grant::request::Login;
+use crate::grant::request::{Login, Person};
+use crate::grant::{Author, Event, Phase};
 use crate::trail::tests::{Folder, at, id, refused, requested, withdrawn};
 
 fn now() -> Timestamp {

@@ -1,0 +1,91 @@
+//! What only the trail can answer, passed on: grants that are over, lines, and counts over time.
+//!
+//! It records nothing. `broker` and `api` call it.
+
+use jiff::Timestamp;
+
+use super::{Ledger, LedgerError};
+use crate::grant::request::{KeyHash, PersonName};
+use crate::grant::{Filter, Grant, GrantId, Shown};
+use crate::rbac::ResolvedRole;
+use crate::trail::Page;
+
+impl Ledger {
+    /// The grant of this id, also when it is over; none when nobody ever asked for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn any(&self, id: &GrantId) -> Result<Option<Grant>, LedgerError> {
+        Ok(self.trail.grant(id).await?.map(|open| open.grant))
+    }
+
+    /// What approvers of a grant are shown beside what is asked.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, LedgerError> {
+        Ok(self.trail.shown_of(id).await?)
+    }
+
+    /// The newest lines of the trail about a grant, see [`Trail::lines_of`](crate::trail::Trail::lines_of).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_of(
+        &self,
+        id: &GrantId,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<(Vec<String>, bool), LedgerError> {
+        Ok(self.trail.lines_of(id, before, limit).await?)
+    }
+
+    /// The newest lines of the trail that `filter` selects, see [`Trail::lines_before`](crate::trail::Trail::lines_before).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_before(
+        &self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<String>, LedgerError> {
+        Ok(self.trail.lines_before(filter, before, limit).await?)
+    }
+
+    /// The lines of the trail after event `after`, see [`Trail::lines_after`](crate::trail::Trail::lines_after).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn lines_after(&self, after: i64) -> Result<Page<String>, LedgerError> {
+        Ok(self.trail.lines_after(after).await?)
+    }
+
+    /// How often a person asked since that moment, counted up to `most`.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn asked_since(&self, person: &PersonName, since: Timestamp, most: u32) -> Result<u32, LedgerError> {
+        Ok(self.trail.asked_since(person, since, most).await?)
+    }
+
+    /// What was denied to a person of what they asked for since that moment, with the role that was denied.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn denied_since(
+        &self,
+        person: &PersonName,
+        since: Timestamp,
+    ) -> Result<Vec<(Grant, ResolvedRole)>, LedgerError> {
+        Ok(self.trail.denied_since(person, since).await?)
+    }
+
+    /// Whether anybody but `person` asked with this key before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, LedgerError> {
+        Ok(self.trail.is_key_of_another(key, person).await?)
+    }
+}
