@@ -618,7 +618,7 @@ impl Verb {
         matches!(self, Self::Ls { .. } | Self::Status { short: false, .. } | Self::Events { .. })
     }
 
-    /// Whether what would be asked is of its form, as far as that can be told without the daemon.
+    /// Whether what would be asked is of its form, as far as that can be decided without the daemon.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Failure> {
         match self {
             Self::Request { ask, .. } if ask.again.is_none() => ask.body(None, now).map(drop),
@@ -802,8 +802,8 @@ mod tests {
         );
         let body = body.unwrap();
         assert_eq!(body.namespaces, ["a", "b"]);
-        let told: Vec<String> = body.rules.iter().map(ToString::to_string).collect();
-        assert_eq!(told, ["get, list pods, pods/log named w", "get, list deployments/scale.apps named w"]);
+        let rules: Vec<String> = body.rules.iter().map(ToString::to_string).collect();
+        assert_eq!(rules, ["get, list pods, pods/log named w", "get, list deployments/scale.apps named w"]);
         assert!(asked("jit-login request prod -n a --verb * --resource pods --for 5m --reason x", None).is_err());
     }
 

@@ -200,13 +200,13 @@ pub(crate) fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     ))
 }
 
-/// Whether this is asked for the first time of this grant.
+/// Whether this is the first call for this grant; it leaves a mark.
 pub(crate) fn is_first_time(grant: &str) -> Result<bool, Failure> {
     let Some(folder) = Folder::holding(&kubeconfig_file(grant))? else { return Ok(true) };
-    let told = told_file(grant);
-    let first = folder.read(&told)?.is_none();
+    let mark = warned_file(grant);
+    let first = folder.read(&mark)?.is_none();
     if first {
-        folder.write(&told, "")?;
+        folder.write(&mark, "")?;
     }
     Ok(first)
 }
@@ -229,7 +229,7 @@ pub(crate) fn forget(grant: &str) {
         folder.remove(&key_file(grant));
         folder.remove(&credential_file(grant));
         folder.remove(&format!("{grant}.lock"));
-        folder.remove(&told_file(grant));
+        folder.remove(&warned_file(grant));
         folder.remove_older(&kubeconfig_file(grant), SignedDuration::from_hours(24), now());
     }
 }
@@ -270,9 +270,9 @@ pub(crate) fn key_file(grant: &str) -> String {
     format!("{grant}{KEY}")
 }
 
-/// That a person was told that `run` does not end its commands.
-fn told_file(grant: &str) -> String {
-    format!("{grant}.told")
+/// Marks that a person was warned that `run` does not end its commands.
+fn warned_file(grant: &str) -> String {
+    format!("{grant}.warned")
 }
 
 /// Where the kubeconfig of a grant is kept.

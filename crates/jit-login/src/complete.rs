@@ -60,8 +60,8 @@ async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<Comp
     let mut client = daemon.connect().await?;
     if let Kind::Grants | Kind::EarlierGrants = kind {
         let list = client.list(matches!(kind, Kind::EarlierGrants), MOST_GRANTS, &FilterQuery::default()).await?;
-        let told = |grant: &GrantView| format!("{}: {}", safe(&grant.requester), sentence(grant));
-        return Ok(list.grants.iter().filter_map(|grant| candidate(&grant.id, Some(told(grant)))).collect());
+        let described = |grant: &GrantView| format!("{}: {}", safe(&grant.requester), sentence(grant));
+        return Ok(list.grants.iter().filter_map(|grant| candidate(&grant.id, Some(described(grant)))).collect());
     }
     let entitlements = client.entitlements().await?.entitlements;
     // A cluster that is on the line already leaves out what is elsewhere.

@@ -4,7 +4,7 @@
 //!  what waits for its certificate:  ${XDG_STATE_HOME:-~/.local/state}/jit-login      0700, ours, no link
 //!    pending-<random>.key · <grant>.key                                                            0600
 //!  what works:                      $XDG_RUNTIME_DIR/jit-login, else the same folder
-//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · <grant>.told           0600
+//!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · <grant>.warned         0600
 //! ```
 //! The first outlives a logout, the second goes with it.
 //! Every access goes through the folder's descriptor, checked once, so nothing can be swapped behind it.

@@ -479,14 +479,14 @@ fn rule_rows(rules: &[Rule]) -> Vec<Vec<String>> {
     }
     rows.into_iter()
         .map(|([verbs, group, names], resources)| {
-            let told: Vec<String> = resources.iter().map(|(name, subs)| resource_told(name, subs)).collect();
-            vec![verbs, group, told.join(", "), names]
+            let resources: Vec<String> = resources.iter().map(|(name, subs)| with_subresources(name, subs)).collect();
+            vec![verbs, group, resources.join(", "), names]
         })
         .collect()
 }
 
 /// `pods`, `pods (log, status)` for it and two of its subresources, `pods/log` for the subresource alone.
-fn resource_told(name: &str, subs: &BTreeSet<String>) -> String {
+fn with_subresources(name: &str, subs: &BTreeSet<String>) -> String {
     let under: Vec<&str> = subs.iter().map(String::as_str).filter(|sub| !sub.is_empty()).collect();
     match (subs.contains(""), under.as_slice()) {
         (true, []) => name.to_owned(),
@@ -709,15 +709,15 @@ mod tests {
     }
 
     #[test]
-    fn every_resource_and_subresource_of_a_rule_is_told() {
-        let told = rows(json!([
+    fn every_resource_and_subresource_of_a_rule_is_shown() {
+        let shown = rows(json!([
             {"apiGroups": ["", "apps"], "resources": ["pods/log"], "verbs": ["get", "list"]},
             {"apiGroups": [""], "resources": ["pods", "secrets"], "verbs": ["get", "list"]},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["delete"], "resourceNames": ["old"]},
             {"nonResourceURLs": ["/metrics"], "verbs": ["get"]},
         ]));
         assert_eq!(
-            told,
+            shown,
             [
                 ["delete", "core", "secrets", "old"],
                 ["get", "URLs", "/metrics", ""],

@@ -62,8 +62,8 @@ fn kubectl() -> Diagnosis {
 fn version(kubectl: &Path) -> Option<(u32, u32)> {
     let mut command = Command::new(kubectl);
     let output = command.args(["version", "--client", "--output", "json"]).stdin(Stdio::null()).output().ok()?;
-    let told: Value = serde_json::from_slice(&output.stdout).ok()?;
-    let text = told.get("clientVersion")?.get("gitVersion")?.as_str()?;
+    let version: Value = serde_json::from_slice(&output.stdout).ok()?;
+    let text = version.get("clientVersion")?.get("gitVersion")?.as_str()?;
     let mut numbers = text.trim_start_matches('v').split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
