@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::broker::{Broker, BrokerError, PerClusterLimit, Site};
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, MadeRoles};
 use crate::grant::reconcile::{self, Comparison, Deviation};
-use crate::grant::request::{Access, ClusterName, ExactRules, Namespace, PersonName, RoleRef};
+use crate::grant::request::{Access, ClusterName, Namespace, PersonName, RoleRef};
 use crate::grant::{Binding, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::hint::Hint;
 use crate::rbac::role::ResolvedRole;
@@ -192,7 +192,10 @@ async fn compare(broker: &Arc<Broker>, name: &ClusterName, site: &Site) -> Resul
         tracing::warn!(cluster = %name, unknown, "another daemon may have the same `host:` in its config.yaml, or this trail is an older copy; hint: give each host a unique `host:`, and inspect these bindings");
     }
     if broker.makes_roles(name) {
-        remove_late_roles(broker, name, site).await?;
+        remove_late_roles(broker, name, site.cluster.list_made_roles().await?).await;
+    }
+    if site.cluster.endpoint().gateway().is_some() {
+        remove_late_roles(broker, name, site.cluster.list_gateway_roles().await?).await;
     }
     Ok(unknown)
 }
@@ -210,11 +213,11 @@ fn bound_user_names(name: &ClusterName, odd: &[Found]) -> BTreeMap<PersonName, F
 }
 
 /// Deletes roles that belong to a grant and were created after the grant had ended.
-async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> Result<(), ClusterError> {
-    let made = site.cluster.list_made_roles().await?;
+async fn remove_late_roles(broker: &Broker, name: &ClusterName, made: MadeRoles) {
     // Read after the list, because a grant that is open by now may have created its role before.
-    let open: HashSet<String> = broker.ledger().bound_in(name).iter().map(|grant| grant.id.binding_name()).collect();
-    for ((namespace, role), found) in made.into_iter().filter(|((_, role), _)| !open.contains(role)) {
+    let open: HashSet<GrantId> = broker.ledger().bound_in(name).iter().map(|grant| grant.id.clone()).collect();
+    let is_open = |role: &str| GrantId::of_object(role).is_some_and(|grant| open.contains(&grant));
+    for ((namespace, role), found) in made.into_iter().filter(|((_, role), _)| !is_open(role)) {
         match broker.remove_late_role(name, (&namespace, &role), &found).await {
             Ok(true) => {
                 tracing::warn!(cluster = %name, role, namespace, "deleted a role that was created after its grant had ended");
@@ -225,7 +228,6 @@ async fn remove_late_roles(broker: &Broker, name: &ClusterName, site: &Site) -> 
             }
         }
     }
-    Ok(())
 }
 
 /// Checks the roles and namespaces of live grants, in each cluster at its own pace: one that hangs does not delay the
@@ -380,23 +382,37 @@ async fn look_at_roles(broker: &Broker, name: &ClusterName, site: &Site, live: &
         }
     }
     // If the policy no longer lets grants own roles, the daemon has no right to read those of earlier grants.
-    if of_made.is_empty() || !broker.makes_roles(name) {
-        return looked;
+    if !of_made.is_empty() && broker.makes_roles(name) {
+        looked.add_altered(site.cluster.list_made_roles().await, &of_made, Grant::held_bindings);
     }
-    match site.cluster.list_made_roles().await {
-        Ok(made) => {
-            let is_as_made = |binding: &Binding| {
-                let namespace = binding.namespace.as_ref().map_or(String::new(), ToString::to_string);
-                let found = made.get(&(namespace, binding.name.clone()));
-                let rules = binding.rules.as_ref().map(ExactRules::as_slice);
-                found.is_some_and(|found| Some(found.rules()) == rules)
-            };
-            let altered = of_made.iter().filter(|grant| !grant.held_bindings().iter().all(is_as_made));
-            looked.other.extend(altered.map(|grant| (grant.id.clone(), InPlace::RoleNotAsMade)));
-        }
-        Err(error) => looked.unread.push(error),
+    let of_gateway: Vec<Arc<Grant>> = live.iter().filter(|grant| grant.gateway.is_some()).cloned().collect();
+    if !of_gateway.is_empty() && site.cluster.endpoint().gateway().is_some() {
+        let bindings = |grant: &Grant| grant.held_gateway_bindings(site.cluster.host());
+        looked.add_altered(site.cluster.list_gateway_roles().await, &of_gateway, bindings);
     }
     looked
+}
+
+impl Looked {
+    /// Adds the grants that have a binding whose role is created for it and is not as it was made.
+    fn add_altered(
+        &mut self,
+        made: Result<MadeRoles, ClusterError>,
+        grants: &[Arc<Grant>],
+        bindings: impl Fn(&Grant) -> Vec<Binding>,
+    ) {
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => return self.unread.push(error),
+        };
+        let is_as_made = |binding: &Binding| {
+            let namespace = binding.namespace.as_ref().map_or(String::new(), ToString::to_string);
+            let found = made.get(&(namespace, binding.name.clone()));
+            binding.rules.as_deref().is_none_or(|rules| found.is_some_and(|found| found.rules() == rules))
+        };
+        let altered = grants.iter().filter(|grant| !bindings(grant).iter().all(is_as_made));
+        self.other.extend(altered.map(|grant| (grant.id.clone(), InPlace::RoleNotAsMade)));
+    }
 }
 
 fn log_failure(grant: &GrantId, found: &str, ended: Result<(), BrokerError>) {

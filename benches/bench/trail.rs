@@ -146,7 +146,7 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         (Some(bob), Event::Approved { digest, groups: ["leads".to_owned()].into(), collect_until: until }),
     ];
     facts.extend(issue(random).map(|event| (None, event)));
-    facts.push((None, Event::BindIntended { binding: id.binding_name() }));
+    facts.push((None, Event::BindIntended { binding: id.binding_name(), gateway: None }));
     facts.push((None, Event::Bound { uids: vec![random.uid()] }));
     facts.push((None, Event::Live { until }));
     if random.next().is_multiple_of(2) {

@@ -7,6 +7,9 @@
 //! If the cluster refuses the dry run, the approval stands, because the cause may pass; if it refuses in one of several
 //! namespaces, the grant loses that one. Nothing is handed over before `Live` is on disk. A grant that was started but
 //! did not become live is ended.
+//!
+//! Where people go through the gateway, the gateway's bindings are tried, created and proved with the grant's own, so
+//! that a live grant works through the gateway.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +27,7 @@ use crate::grant::policy::Usage;
 use crate::grant::reconcile::namespace_drift;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, Namespace, Person, PersonName};
-use crate::grant::{Author, Binding, EndCause, EndProof, Event, FoundNamespace, Grant, Phase};
+use crate::grant::{self, Author, Binding, EndCause, EndProof, Event, FoundNamespace, Grant, Phase};
 use crate::hint::Hint;
 use crate::ledger::{Ending, LedgerError, Locked, NameLock};
 use crate::rbac::role::ResolvedRole;
@@ -112,6 +115,9 @@ impl Broker {
             asked => asked?,
         }
         // Tried before the approval is used up, because a failure may pass while the grant can still be collected.
+        if let Err(error) = site.cluster.limits_gateway().await {
+            return Err(self.not_collected(locked, error).await);
+        }
         let (known, tried) = tokio::join!(gather_facts_of(site, grant), tried(site, grant));
         let known = known?;
         let lost = lost_parts(grant, &known.namespaces, &tried);
@@ -174,7 +180,8 @@ impl Broker {
         if !events.is_empty() {
             self.ledger.record(locked, &Author::Daemon, events).await?;
         }
-        let intent = Event::BindIntended { binding: grant.id.binding_name() };
+        let gateway = site.cluster.endpoint().gateway().cloned();
+        let intent = Event::BindIntended { binding: grant.id.binding_name(), gateway };
         let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, guard))).await;
         let live = match handed_over {
             Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),
@@ -257,10 +264,15 @@ impl Broker {
         bound: &[(Binding, Probe)],
     ) -> Result<Timestamp, BrokerError> {
         let grant = locked.grant();
+        let of_gateway = with_gateway_probes(grant.held_gateway_bindings(site.cluster.host()));
         // Waits for all of them even if one fails: a request in flight must not arrive after the grant has ended.
-        let made = join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))).await;
+        let (made, made_of_gateway) = tokio::join!(
+            join_all(bound.iter().map(|(binding, _)| site.cluster.bind(binding))),
+            join_all(of_gateway.iter().map(|(binding, _)| site.cluster.bind(binding))),
+        );
         let some_are = made.iter().any(Result::is_ok);
         let (mut uids, mut held, mut outcome) = (Vec::new(), Vec::new(), Vec::new());
+        let mut lost = Vec::new();
         for (made, part) in made.into_iter().zip(bound) {
             match (made, &part.0.namespace) {
                 (Ok(uid), _) => {
@@ -270,8 +282,22 @@ impl Broker {
                 // It is refused although the dry run succeeded. The other namespaces are still within the approval.
                 (Err(error), Some(namespace)) if some_are && !error.is_transient() => {
                     outcome.push(never_bound(namespace.clone(), said(&error)));
+                    lost.push(namespace);
                 }
                 (Err(error), _) => return Err(error.into()),
+            }
+        }
+        for (made, part) in made_of_gateway.into_iter().zip(&of_gateway) {
+            match made {
+                // The holder has no right there, so nor has the gateway. If this fails, the end removes it.
+                made if part.0.namespace.as_ref().is_some_and(|namespace| lost.contains(&namespace)) => {
+                    if made.is_ok() {
+                        let _ = site.cluster.unbind(&part.0, None).await;
+                    }
+                }
+                Ok(_) => held.push(part),
+                // A grant that does not work through the gateway is not live.
+                Err(error) => return Err(error.into()),
             }
         }
         outcome.push(Event::Bound { uids });
@@ -288,15 +314,19 @@ impl Broker {
     }
 }
 
-/// The API server's answer to a dry run of each binding.
+/// The API server's answer to a dry run of each binding, and of each of the gateway's.
 type Tried = Vec<(Option<Namespace>, Result<(), ClusterError>)>;
 
 async fn tried(site: &Site, grant: &Grant) -> Tried {
     let asked = grant.asked();
-    let tries = grant.held_bindings().into_iter().map(|binding| {
+    let own = grant.held_bindings();
+    let of_gateway = site.gateway_bindings(&own);
+    let tries = own.into_iter().chain(of_gateway).map(|binding| {
         // A binding cannot be tried before its role exists. For a narrowed role, the original role is tried instead.
         let whole = match (&binding.rules, &asked.access) {
-            (Some(_), Access::Role(role)) => Some(Binding { role: role.clone(), rules: None, ..binding.clone() }),
+            (Some(_), Access::Role(role)) if binding.gateway.is_none() => {
+                Some(Binding { role: role.clone(), rules: None, ..binding.clone() })
+            }
             _ => None,
         };
         async move {
@@ -323,8 +353,8 @@ fn lost_parts(grant: &Grant, found: &BTreeMap<Namespace, FoundNamespace>, tried:
         .filter_map(|namespace| {
             let drift = namespace_drift(grant, namespace, found.get(namespace));
             let refused = || {
-                let (_, tried) = tried.iter().find(|(tried, _)| tried.as_ref() == Some(namespace))?;
-                tried.as_ref().err().filter(|error| !error.is_transient()).map(said)
+                let mut tried = tried.iter().filter(|(tried, _)| tried.as_ref() == Some(namespace));
+                tried.find_map(|(_, tried)| tried.as_ref().err().filter(|error| !error.is_transient()).map(said))
             };
             let why = drift.map(|drift| drift.describe(namespace)).or_else(refused)?;
             Some((namespace.clone(), why))
@@ -359,4 +389,14 @@ pub(super) fn with_probes(bindings: Vec<Binding>, role: &ResolvedRole) -> Option
         Some((binding, probe))
     };
     bindings.into_iter().map(with_probe).collect()
+}
+
+/// The gateway's bindings of a grant, each with the probe for whether it is in effect.
+fn with_gateway_probes(bindings: Vec<Binding>) -> Vec<(Binding, Probe)> {
+    let with_probe = |binding: Binding| {
+        let rules = binding.rules.clone().unwrap_or_else(grant::acting_on);
+        let probe = Probe::for_role(&ResolvedRole::new(String::new(), rules), binding.namespace.as_ref())?;
+        Some((binding, probe))
+    };
+    bindings.into_iter().filter_map(with_probe).collect()
 }

@@ -4,6 +4,10 @@
 //!  UnbindIntended ─► unbind ─► ask until denied ─► Ended
 //!  PartUnbindIntended ─► unbind ─► ask until denied ─► PartEnded      (in one of several namespaces; the others stay)
 //! ```
+//! Where people go through the gateway, the gateway's bindings are deleted right after the grant's own. The proof is
+//! about the holder: for some seconds the API server may remember that the gateway may act as the holder, who then has no
+//! right any more.
+//!
 //! An end that fails is retried until it succeeds. Nothing here signs or binds.
 
 use std::sync::Arc;
@@ -140,8 +144,9 @@ impl Broker {
         role: &ResolvedRole,
     ) -> Result<bool, BrokerError> {
         let is_it = |binding: &Binding| {
-            binding.namespace.as_ref().is_some_and(|own| own.as_str() == namespace)
-                && binding.rules.as_ref().is_some_and(|rules| rules.as_slice() == role.rules())
+            binding.namespace.as_ref().map_or("", Namespace::as_str) == namespace
+                && binding.role.name().as_str() == name
+                && binding.rules.as_deref() == Some(role.rules())
         };
         match self.late(cluster, name, is_it).await? {
             Some(binding) => self.remove_late(cluster, &binding, None).await,
@@ -156,12 +161,13 @@ impl Broker {
         name: &str,
         is_it: impl Fn(&Binding) -> bool,
     ) -> Result<Option<Binding>, BrokerError> {
-        let Some(id) = GrantId::of_binding(name) else { return Ok(None) };
+        let Some(id) = GrantId::of_object(name) else { return Ok(None) };
         let grant = self.ledger.any(&id).await?;
         // Only a grant that was bound has the intent to unbind in its trail.
         let grant =
             grant.filter(|grant| grant.phase == Phase::Ended && grant.bind_intended && grant.ask.cluster == *cluster);
-        Ok(grant.and_then(|grant| grant.bindings().into_iter().find(is_it)))
+        let host = self.site(cluster)?.cluster.host();
+        Ok(grant.and_then(|grant| grant.bindings().into_iter().chain(grant.gateway_bindings(host)).find(is_it)))
     }
 
     async fn remove_late(
@@ -170,11 +176,11 @@ impl Broker {
         binding: &Binding,
         uid: Option<&str>,
     ) -> Result<bool, BrokerError> {
-        let mut binding = binding.clone();
-        if !self.makes_roles(cluster) {
+        let (mut binding, site) = (binding.clone(), self.site(cluster)?);
+        if !self.deletes_role_of(&binding, cluster, site) {
             binding.rules = None;
         }
-        let unbound = self.site(cluster)?.cluster.unbind(&binding, uid).await?;
+        let unbound = site.cluster.unbind(&binding, uid).await?;
         Ok(matches!(unbound, Unbound::Deleted | Unbound::AlreadyGone))
     }
 
@@ -281,8 +287,14 @@ impl Broker {
     async fn unbind_part(&self, grant: &Grant, namespace: &Namespace) -> Result<EndProof, BrokerError> {
         let site = self.site(&grant.ask.cluster)?;
         let is_there = |binding: &Binding| binding.namespace.as_ref() == Some(namespace);
-        let bindings: Vec<Binding> = self.removable(grant).into_iter().filter(is_there).collect();
-        self.unbind_all(site, grant, &bindings).await?;
+        let bindings: Vec<Binding> =
+            self.removable(site, grant, grant.bindings()).into_iter().filter(is_there).collect();
+        let of_gateway: Vec<Binding> =
+            grant.gateway_bindings(site.cluster.host()).into_iter().filter(is_there).collect();
+        let unbound = self.unbind_all(site, grant, &bindings).await;
+        let of_gateway = self.unbind_all(site, grant, &of_gateway).await;
+        unbound?;
+        of_gateway?;
         self.ask_until_denied(site, grant, bindings).await
     }
 
@@ -343,10 +355,15 @@ impl Broker {
             self.ledger.record(locked, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
-        let bindings = self.removable(&grant);
-        self.unbind_all(site, &grant, &bindings).await?;
+        let bindings = self.removable(site, &grant, grant.bindings());
+        let of_gateway = self.removable(site, &grant, grant.gateway_bindings(site.cluster.host()));
+        // The holder's first: they take effect at once. The gateway's are deleted even if one of them is kept alive.
+        let unbound = self.unbind_all(site, &grant, &bindings).await;
+        let of_gateway = self.unbind_all(site, &grant, &of_gateway).await;
+        unbound?;
         // Even if the intent could not be recorded: the caller gets an answer only when the access is gone.
         let proof = self.ask_until_denied(site, &grant, bindings).await;
+        of_gateway?;
         intended?;
         let proof = proof?;
         if proof == EndProof::GroupDenied {
@@ -356,22 +373,35 @@ impl Broker {
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 
-    /// All bindings that a grant may have, limited to what the daemon can delete.
-    fn removable(&self, grant: &Grant) -> Vec<Binding> {
-        let mut bindings = grant.bindings();
-        if !self.makes_roles(&grant.ask.cluster) {
-            // If the policy no longer lets grants own roles, the daemon has no right on them. A leftover role grants
-            // nothing without its binding, and an end that waited for the right would never finish.
-            for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
-                tracing::warn!(grant = %grant.id, role = binding.name, "the policy no longer lets grants own roles in this cluster, so this grant's role is left behind");
+    /// Bindings that a grant may have, limited to what the daemon can delete.
+    fn removable(&self, site: &Site, grant: &Grant, mut bindings: Vec<Binding>) -> Vec<Binding> {
+        for binding in bindings.iter_mut().filter(|binding| binding.rules.is_some()) {
+            // Without its rights an end that waited for them would never finish. A leftover role grants nothing without
+            // its binding.
+            if !self.deletes_role_of(binding, &grant.ask.cluster, site) {
+                tracing::warn!(grant = %grant.id, role = binding.name, "the configuration no longer lets grants own such roles in this cluster, so this grant's role is left behind");
                 binding.rules = None;
             }
         }
         bindings
     }
 
+    /// Whether the daemon has the right to delete the role of a binding: the manifest grants it only while the policy
+    /// lets grants own roles, and that for the gateway's roles only while people go through the gateway.
+    fn deletes_role_of(&self, binding: &Binding, cluster: &ClusterName, site: &Site) -> bool {
+        match binding.gateway {
+            Some(_) => site.cluster.endpoint().gateway().is_some(),
+            None => self.makes_roles(cluster),
+        }
+    }
+
     async fn unbind_all(&self, site: &Site, grant: &Grant, bindings: &[Binding]) -> Result<(), BrokerError> {
-        let unbind = |binding| site.cluster.unbind(binding, grant.uid_in(binding.namespace.as_ref()));
+        let uid = |binding: &Binding| match binding.gateway {
+            // The trail does not have it.
+            Some(_) => None,
+            None => grant.uid_in(binding.namespace.as_ref()),
+        };
+        let unbind = |binding| site.cluster.unbind(binding, uid(binding));
         // Tries all of them, even if one cannot be deleted.
         let unbound = join_all(bindings.iter().map(unbind)).await;
         for (unbound, binding) in unbound.into_iter().zip(bindings) {

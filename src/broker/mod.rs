@@ -44,7 +44,7 @@ use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::times::Times;
-use crate::grant::{Author, Event, Found, Grant, GrantId};
+use crate::grant::{self, Author, Binding, Event, Found, Grant, GrantId};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
@@ -452,6 +452,12 @@ impl Site {
         let name = format!("authority of cluster {}", cluster.endpoint().name());
         let outside = Dependency::new(name, 1, AUTHORITY_ANSWERS_WITHIN);
         Self { cluster, authority: RwLock::new(Arc::new(authority)), outside }
+    }
+
+    /// The bindings that let the gateway act as the holder of these bindings, if people go through the gateway.
+    fn gateway_bindings(&self, bindings: &[Binding]) -> Vec<Binding> {
+        let gateway = self.cluster.endpoint().gateway();
+        gateway.map_or_else(Vec::new, |gateway| grant::gateway_bindings(bindings, gateway, self.cluster.host()))
     }
 
     /// Runs `question`, which uses the authority's disk or token and therefore may hang.

@@ -271,13 +271,15 @@ pub fn random_id() -> Option<GrantId> {
     Some(GrantId::from_random(random))
 }
 
-/// Checks that the API server would accept the bindings, before anybody is asked to approve them. A problem that may be
-/// solved before the grant is collected does not count.
+/// Checks that the API server would accept the bindings, and those of the gateway for them, before anybody is asked to
+/// approve them. A problem that may be solved before the grant is collected does not count.
 pub(super) async fn would_bind(site: &Site, bindings: &[Binding]) -> Result<(), ClusterError> {
-    for tried in join_all(bindings.iter().map(|binding| site.cluster.would_bind(binding))).await {
-        tried.or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) })?;
-    }
-    Ok(())
+    let unless_it_passes =
+        |tried: Result<(), ClusterError>| tried.or_else(|error| if error.may_pass() { Ok(()) } else { Err(error) });
+    unless_it_passes(site.cluster.limits_gateway().await)?;
+    let of_gateway = site.gateway_bindings(bindings);
+    let tries = bindings.iter().chain(&of_gateway).map(|binding| site.cluster.would_bind(binding));
+    join_all(tries).await.into_iter().try_for_each(unless_it_passes)
 }
 
 /// The API server's answer to a dry run of a binding. A refusal is an answer; any other failure is an error.

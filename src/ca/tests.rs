@@ -121,6 +121,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         glass: None,
         answers: 0,
         bind_intended: true,
+        gateway: None,
         binding_uids: Arc::default(),
         certificates: 0,
         end_cause: None,

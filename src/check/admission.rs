@@ -72,7 +72,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    fn refused_by(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
+    pub(super) fn refused_by(&mut self, found: &str, fence: &str, tried: Result<(), ClusterError>) {
         match tried {
             Err(ClusterError::Forbidden { why, .. }) if why.contains(fence) => {
                 self.ok("admission", format!("{found} is refused by `{fence}`"));
@@ -87,7 +87,7 @@ impl Check<'_> {
     }
 
     /// A namespace that exists: one that the policy names, otherwise `default`, which every cluster has.
-    async fn some_namespace(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
+    pub(super) async fn some_namespace(&self, reaches: &[Reach]) -> Result<Option<Namespace>, ClusterError> {
         for namespace in reaches.iter().flat_map(Reach::names) {
             if self.cluster.namespace(namespace).await?.is_some() {
                 return Ok(Some(namespace.clone()));
@@ -99,7 +99,7 @@ impl Check<'_> {
 
 /// Tries again until it is refused: an admission policy takes effect a moment after it is applied, and people run the
 /// check right after that.
-async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
+pub(super) async fn until_refused<F: Future<Output = Result<(), ClusterError>>>(
     attempt: impl Fn() -> F,
 ) -> Result<(), ClusterError> {
     for _ in 0..TRIES {
@@ -114,4 +114,4 @@ const TRIES: u32 = 10;
 const BETWEEN: Duration = Duration::from_millis(500);
 
 /// The name in attempts that must be refused; no grant and no person has it.
-const TRIED: &str = "tried-by-jitd-check";
+pub(super) const TRIED: &str = "tried-by-jitd-check";

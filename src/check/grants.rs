@@ -12,7 +12,7 @@ use super::{APPLY, Check, OBJECTS, Verdict};
 use crate::cluster::{ClusterError, Probe};
 use crate::grant::policy::Policy;
 use crate::grant::request::{Namespace, PersonName, RoleRef};
-use crate::grant::{Binding, GrantId};
+use crate::grant::{self, Binding, GrantId};
 use crate::hint::Hint;
 use crate::manifest;
 use crate::rbac::role::Rule;
@@ -108,6 +108,16 @@ impl Check<'_> {
                     attempts.insert((Some(namespace.clone()), format!("rules of {}", reach.rule)), attempt);
                 }
             }
+            let gateway = self.cluster.endpoint().gateway();
+            let rule_is_for = labels.keys().filter(|namespace| rule.is_for(namespace, &labels)).map(Some);
+            let places = rule_is_for.chain(reach.cluster_wide.then_some(None));
+            if let (Some(gateway), Ok(role)) = (gateway, NOBODY.parse()) {
+                let own: Vec<Binding> = places.map(|namespace| bind(namespace, &role)).collect();
+                for binding in grant::gateway_bindings(&own, gateway, self.cluster.host()) {
+                    let key = (binding.namespace.clone(), binding.name.clone());
+                    attempts.insert(key, Attempt::Bind(binding));
+                }
+            }
             for role in reach.roles.iter().filter(|role| reach.cluster_wide && matches!(role, RoleRef::ClusterRole(_)))
             {
                 attempts.insert((None, role.to_string()), Attempt::Bind(bind(None, role)));
@@ -129,6 +139,9 @@ impl Check<'_> {
     ) -> Result<(), ClusterError> {
         for attempt in attempts.values() {
             let Attempt::Bind(binding) = attempt else { continue };
+            if binding.gateway.is_some() {
+                continue;
+            }
             let Some(role) = self.cluster.resolve_role(binding.namespace.as_ref(), &binding.role).await? else {
                 continue;
             };

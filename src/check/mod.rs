@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  proof (a certificate without rights) ─► version, clock ─► trust ─► rights ─► roles ─► objects ─► admission ─► grants
+//!  where people go through the gateway: ─► what the gateway may do without any grant
 //! ```
 //! It must never change a cluster: it only reads, asks, and does dry runs. `jitd check` and `jitd doctor` print the
 //! results.
@@ -10,6 +11,7 @@
 mod admission;
 mod clock;
 mod difference;
+mod gateway;
 mod grants;
 mod objects;
 mod proof;
@@ -124,6 +126,9 @@ pub async fn check(cluster: &Cluster, policy: &Policy, host: &str, clock: fn() -
 /// The result about the daemon's rights.
 const RIGHTS: &str = "rights";
 
+/// The findings about the gateway.
+const GATEWAY: &str = "gateway";
+
 const OBJECTS: &str =
     "an admission policy, a webhook or a quota of the cluster denies it: adapt that for the objects of jitd";
 const APPLY: &str = "apply the output of `jitd manifest` for this cluster";
@@ -184,9 +189,16 @@ impl Check<'_> {
         };
         self.clock(server, before, clock());
         self.trust(host).await?;
+        match self.cluster.limits_gateway().await {
+            Err(error @ ClusterError::TooOldForGateway { .. }) => self.failed(GATEWAY, &error),
+            // That is reported already.
+            Err(ClusterError::Forbidden { .. }) => {}
+            limited => limited?,
+        }
 
         let reaches = manifest::reaches(policy, self.cluster.name());
-        let objects = manifest::objects(policy, self.cluster.name(), host);
+        let gateway = self.cluster.endpoint().gateway();
+        let objects = manifest::objects(policy, self.cluster.name(), host, gateway);
         self.needed_permissions(&objects).await?;
         self.excess_permissions(policy).await?;
         self.roles(&reaches).await?;
@@ -195,7 +207,11 @@ impl Check<'_> {
         }
         self.daemon_bindings(policy, host, &objects).await?;
         self.admission(&reaches, host, &objects).await?;
-        self.grants(policy).await
+        self.grants(policy).await?;
+        match gateway {
+            Some(gateway) => self.gateway(gateway, host, &reaches).await,
+            None => Ok(()),
+        }
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {

@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 
 use super::difference::differences;
-use super::{Check, Verdict};
+use super::{Check, GATEWAY, Verdict};
 use crate::cluster::ClusterError;
-use crate::grant::Found;
 use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::grant::reconcile::people_named;
+use crate::grant::{Found, GrantId};
 use crate::manifest::{self, Object};
 
 impl Check<'_> {
@@ -60,18 +60,24 @@ impl Check<'_> {
         // Only bindings: a ceiling's ClusterRole and a ClusterRoleBinding of it would have the same name.
         let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
         known.extend(objects.iter().filter(is_binding).map(place));
+        let gateway = self.cluster.endpoint().gateway();
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
-            for (wanted, command) in manifest::matched_bindings(policy, self.cluster.name(), host, &namespaces) {
+            for (wanted, command) in manifest::matched_bindings(policy, self.cluster.name(), host, gateway, &namespaces)
+            {
                 self.object(&wanted, &format!("create it: `{command}`")).await;
                 known.insert(place(&wanted));
             }
         }
         let daemon = names::daemon(host);
         let mut more = 0;
-        let is_daemons =
-            |found: &Found| found.subjects.iter().any(|subject| subject.kind == "User" && subject.name == daemon);
-        let related = |found: &Found| is_daemons(found) || people_named(found).next().is_some();
+        let is_daemons = |found: &Found| found.names_user(&daemon);
+        // Those of a grant are the sweep's to judge.
+        let is_gateways = |found: &Found| {
+            gateway.is_some_and(|gateway| found.names_user(gateway.as_str()))
+                && GrantId::of_object(&found.name).is_none()
+        };
+        let related = |found: &Found| is_daemons(found) || is_gateways(found) || people_named(found).next().is_some();
         for found in self.cluster.list_related(related).await? {
             for person in people_named(&found) {
                 let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
@@ -81,6 +87,14 @@ impl Check<'_> {
                         "{found}{place}: every certificate of `{person}` has these rights too, so jitd grants them nothing"
                     ),
                     &format!("remove it: {}", found.deletion()),
+                );
+            }
+            if is_gateways(&found) && !known.contains(&(found.namespace.clone(), found.name.clone())) {
+                let place = found.namespace.as_ref().map_or_else(String::new, |name| format!(" in namespace {name}"));
+                self.fault(
+                    GATEWAY,
+                    format!("{found}{place}, which the gateway does not need"),
+                    &format!("remove it: {}; it works without any grant", found.deletion()),
                 );
             }
             if is_daemons(&found) && !known.contains(&(found.namespace.clone(), found.name.clone())) {

@@ -28,8 +28,8 @@ impl Cluster {
     /// [`ClusterError::Conflict`] if a different binding has its name, [`ClusterError::NotFound`] if the namespace is
     /// missing or being deleted, or any other [`ClusterError`].
     pub async fn bind(&self, binding: &Binding) -> Result<String, ClusterError> {
-        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
-            self.make_role(binding, namespace, rules).await?;
+        if let Some(rules) = &binding.rules {
+            self.make_role(binding, rules).await?;
         }
         let body = self.binding_body(binding)?;
         let request = bindings(binding.namespace.as_ref()).create(&PostParams::default(), body);
@@ -59,16 +59,16 @@ impl Cluster {
     }
 
     /// Deletes the binding, then the role of its own if the grant has one. With a known `uid` nothing is read first. If
-    /// the uid is unknown, or an object with another uid now has the name, the binding is read, and deleted only if our
-    /// group is its only subject (and, if the uid was never known, only if its role is ours too).
+    /// the uid is unknown, or an object with another uid now has the name, the binding is read, and deleted only if its
+    /// only subject is ours (and, if the uid was never known, only if its role is ours too).
     ///
     /// # Errors
     /// [`ClusterError`]; after a transient one the deletion may have happened, and a second call then returns
     /// [`Unbound::AlreadyGone`].
     pub async fn unbind(&self, binding: &Binding, uid: Option<&str>) -> Result<Unbound, ClusterError> {
         let unbound = self.remove(binding, uid).await?;
-        if let (Some(namespace), Some(rules)) = (&binding.namespace, &binding.rules) {
-            self.remove_role(binding, namespace, rules).await?;
+        if let Some(rules) = &binding.rules {
+            self.remove_role(binding, rules).await?;
         }
         Ok(unbound)
     }
@@ -84,7 +84,7 @@ impl Cluster {
         let Some(found) = self.find(binding).await? else {
             return Ok(Unbound::AlreadyGone);
         };
-        if found.has_only_subject(&binding.group) && (uid.is_some() || found.has_role(&binding.role)) {
+        if found.has_only_subject_of(binding) && (uid.is_some() || found.has_role(&binding.role)) {
             self.delete(binding, &found.uid).await
         } else {
             Ok(Unbound::NotOurs { why: found.to_string() })
@@ -117,12 +117,9 @@ impl Cluster {
         let (role, api_group) = (&binding.role, RBAC_GROUP.to_owned());
         let role_ref =
             RoleRef { api_group: api_group.clone(), kind: role.kind().to_owned(), name: role.name().to_string() };
-        let subject = Subject {
-            api_group: Some(api_group),
-            kind: "Group".to_owned(),
-            name: binding.group.clone(),
-            namespace: None,
-        };
+        let (kind, name) = binding.subject();
+        let subject =
+            Subject { api_group: Some(api_group), kind: kind.to_owned(), name: name.to_owned(), namespace: None };
         let (metadata, subjects) = (self.metadata(binding), Some(vec![subject]));
         match binding.namespace {
             Some(_) => self.body(&RoleBinding { metadata, role_ref, subjects }),

@@ -12,6 +12,7 @@ use super::cause::Cause;
 use super::transport::Reply;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
+use crate::rbac::risk::ServerVersion;
 
 /// Why a request to an API server failed.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +100,17 @@ pub enum ClusterError {
         /// The API server's message.
         why: String,
     },
+    /// The API server could not limit what the gateway may do, so nobody gets access through it.
+    #[error(
+        "cluster `{cluster}` runs Kubernetes {version}, and access through the gateway needs {} or later",
+        ServerVersion::LIMITS_IMPERSONATION
+    )]
+    TooOldForGateway {
+        /// The cluster.
+        cluster: ClusterName,
+        /// Its version, escaped.
+        version: String,
+    },
     /// We do not understand the answer, so it counts as a refusal.
     #[error("unexpected answer from cluster `{cluster}`: {why}")]
     Unreadable {
@@ -132,6 +144,9 @@ impl Hint for ClusterError {
             Self::NotFound { .. } => return None,
             Self::Conflict { .. } => "inspect it with kubectl; jitd never changes objects that it did not create",
             Self::Rejected { .. } => "if an admission policy rejects it, allow jitd's bindings in that policy",
+            Self::TooOldForGateway { .. } => {
+                "upgrade the cluster, or set `access: direct` in the cluster's entry of config.yaml"
+            }
             Self::Unreadable { .. } => "check that `server` is a Kubernetes API server, with no proxy in between",
         };
         Some(hint.into())

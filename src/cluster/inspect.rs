@@ -51,11 +51,9 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`]; [`ClusterError::Forbidden`] says who refused.
     pub async fn would_bind(&self, binding: &Binding) -> Result<(), ClusterError> {
-        match (&binding.namespace, &binding.rules) {
-            (Some(namespace), Some(rules)) => {
-                self.dry_run(roles(namespace), self.role_body(binding, rules.as_slice())?).await
-            }
-            (namespace, _) => self.dry_run(bindings(namespace.as_ref()), self.binding_body(binding)?).await,
+        match &binding.rules {
+            Some(rules) => self.would_make_role(binding, rules).await,
+            None => self.dry_run(bindings(binding.namespace.as_ref()), self.binding_body(binding)?).await,
         }
     }
 
@@ -64,8 +62,7 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`]; [`ClusterError::Forbidden`] says who refused.
     pub async fn would_make_role(&self, binding: &Binding, rules: &[Rule]) -> Result<(), ClusterError> {
-        let Some(namespace) = &binding.namespace else { return Ok(()) };
-        self.dry_run(roles(namespace), self.role_body(binding, rules)?).await
+        self.dry_run(roles(binding.namespace.as_ref()), self.role_body(binding, rules)?).await
     }
 
     /// Tries in a dry run to delete the object at `collection`/`name`.

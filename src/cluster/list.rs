@@ -21,8 +21,8 @@ use crate::grant::{Found, FoundNamespace};
 use crate::rbac::risk::{AccountReach, Accounts, BindingSubject};
 
 impl Cluster {
-    /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or have a user or group
-    /// that begins with `jit:` as a subject, whoever created them. `keep` decides which of them are returned. This
+    /// Lists the bindings, in all namespaces and cluster-wide, that carry this daemon's labels or have the gateway, or a
+    /// user or group that begins with `jit:`, as a subject, whoever created them. `keep` decides which of them are returned. This
     /// reads all bindings of the cluster, one page at a time; only those that are kept stay in memory, and what all of
     /// them say about service accounts. A label does not prove that a binding is ours.
     ///
@@ -48,7 +48,11 @@ impl Cluster {
         mut keep: impl FnMut(&Found) -> bool,
         reach: &mut AccountReach,
     ) -> Result<Vec<Found>, ClusterError> {
-        let names_us = |found: &Found| found.subjects.iter().any(|subject| names::is_ours(&subject.name));
+        let gateway = self.endpoint().gateway();
+        let names_us = |found: &Found| {
+            found.subjects.iter().any(|subject| names::is_ours(&subject.name))
+                || gateway.is_some_and(|gateway| found.names_user(gateway.as_str()))
+        };
         let mut all = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {
             let path = format!("{RBAC}/{kind}");

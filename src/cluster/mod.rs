@@ -37,7 +37,7 @@ use tokio::time::Instant;
 
 use crate::dependency::Watched;
 use crate::grant::request::ClusterName;
-use crate::rbac::risk::Accounts;
+use crate::rbac::risk::{Accounts, ServerVersion};
 
 pub use self::binding::Unbound;
 pub use self::cause::Cause;
@@ -48,6 +48,7 @@ use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;
 pub use self::review::{Answer, Right, UserInfo};
+pub use self::role::MadeRoles;
 pub use self::transport::Exchange;
 use self::transport::{Limits, Transport};
 
@@ -170,6 +171,25 @@ impl Cluster {
         let version = self.about().await?.version;
         *self.0.version.lock() = Some((Instant::now(), version.clone()));
         Ok(version)
+    }
+
+    /// Checks that the API server can limit the gateway to live grants, if people go through the gateway. An older one
+    /// ignores the limits: it knows only the right to be somebody everywhere.
+    ///
+    /// # Errors
+    /// [`ClusterError::TooOldForGateway`], or the same as [`Cluster::about`].
+    pub async fn limits_gateway(&self) -> Result<(), ClusterError> {
+        if self.endpoint().gateway().is_none() {
+            return Ok(());
+        }
+        let version = self.version().await?;
+        match version.parse::<ServerVersion>() {
+            Ok(known) if known >= ServerVersion::LIMITS_IMPERSONATION => Ok(()),
+            _ => Err(ClusterError::TooOldForGateway {
+                cluster: self.name().clone(),
+                version: version.chars().take(60).flat_map(char::escape_default).collect(),
+            }),
+        }
     }
 }
 

@@ -16,8 +16,12 @@ pub(crate) const USER: &str = "jitd.dev/user";
 /// Marks a binding that nobody approved.
 pub(super) const BREAK_GLASS: &str = "jitd.dev/break-glass";
 
-pub(super) fn roles(namespace: &Namespace) -> Path {
-    Path::new(format!("{RBAC}/namespaces/{namespace}/roles"))
+/// The Roles of a namespace, or the ClusterRoles.
+pub(super) fn roles(namespace: Option<&Namespace>) -> Path {
+    Path::new(match namespace {
+        Some(namespace) => format!("{RBAC}/namespaces/{namespace}/roles"),
+        None => format!("{RBAC}/clusterroles"),
+    })
 }
 
 pub(super) fn bindings(namespace: Option<&Namespace>) -> Path {

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Cluster, ClusterError, Probe};
-use crate::grant::Binding;
+use crate::grant::{Binding, GatewayUser};
 
 /// Whether the API server would allow an action.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +71,34 @@ impl std::fmt::Display for Right {
     }
 }
 
+impl Right {
+    fn attributes(&self) -> ResourceAttributes {
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((&self.resource, ""));
+        ResourceAttributes {
+            verb: Some(self.verb.clone()),
+            group: Some(self.group.clone()),
+            resource: Some(resource.to_owned()),
+            subresource: Some(subresource.to_owned()),
+            name: Some(self.name.clone()),
+            ..ResourceAttributes::default()
+        }
+    }
+}
+
+const REVIEWS: &str = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+
 impl Cluster {
     /// Whether the API server would allow `probe` to the holder of this binding's certificate. The question contains
-    /// the user and the grant's group, but not `system:authenticated`, so that what everybody may do does not count.
+    /// the user and the grant's group, but not `system:authenticated`, so that what everybody may do does not count. If
+    /// the binding is the gateway's, the question is about the gateway's user.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn ask(&self, binding: &Binding, probe: &Probe) -> Result<Answer, ClusterError> {
-        self.review(Some(binding.user()), Some(binding.group.clone()), probe).await
+        match &binding.gateway {
+            Some(user) => self.review(Some(user.to_string()), None, probe).await,
+            None => self.review(Some(binding.user()), Some(binding.group.clone()), probe).await,
+        }
     }
 
     /// Whether the API server would allow `probe` to the holder's user name alone but not to the grant's group. Then
@@ -103,8 +123,7 @@ impl Cluster {
             },
             ..SubjectAccessReview::default()
         };
-        let answered: SubjectAccessReview =
-            self.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review).await?;
+        let answered: SubjectAccessReview = self.post(REVIEWS, &review).await?;
         self.answer(answered.status)
     }
 
@@ -114,22 +133,32 @@ impl Cluster {
         Ok(if status.allowed { Answer::Allowed { why: status.reason.unwrap_or_default() } } else { Answer::Denied })
     }
 
+    /// Whether the API server would allow this action to the gateway's user.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn gateway_may(&self, gateway: &GatewayUser, right: &Right) -> Result<Answer, ClusterError> {
+        let review = SubjectAccessReview {
+            spec: SubjectAccessReviewSpec {
+                user: Some(gateway.to_string()),
+                groups: Some(gateway.groups()),
+                resource_attributes: Some(right.attributes()),
+                ..SubjectAccessReviewSpec::default()
+            },
+            ..SubjectAccessReview::default()
+        };
+        let answered: SubjectAccessReview = self.post(REVIEWS, &review).await?;
+        self.answer(answered.status)
+    }
+
     /// Whether the API server allows this action to the daemon.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub async fn may(&self, right: &Right) -> Result<Answer, ClusterError> {
-        let (resource, subresource) = right.resource.split_once('/').unwrap_or((&right.resource, ""));
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some(right.verb.clone()),
-                    group: Some(right.group.clone()),
-                    resource: Some(resource.to_owned()),
-                    subresource: Some(subresource.to_owned()),
-                    name: Some(right.name.clone()),
-                    ..ResourceAttributes::default()
-                }),
+                resource_attributes: Some(right.attributes()),
                 non_resource_attributes: None,
             },
             ..SelfSubjectAccessReview::default()

@@ -220,6 +220,30 @@ async fn an_api_server_can_be_a_function() {
     );
 }
 
+/// An older API server would let the gateway act as a holder everywhere, so nobody gets access through it.
+#[tokio::test]
+async fn the_gateway_needs_an_api_server_that_limits_it() {
+    let endpoint = Endpoint::new("fake".parse().unwrap(), "https://10.0.0.1:6443", &certificate().0.pem()).unwrap();
+    let cluster = |endpoint: &Endpoint, version: &'static str| {
+        let answer = move |_: Request<Body>| async move {
+            Ok::<_, BoxError>(Response::new(Bytes::from(format!(r#"{{"gitVersion":"{version}"}}"#))))
+        };
+        Cluster::over(endpoint.clone(), "bastion-1", BoxCloneSyncService::new(tower::service_fn(answer))).unwrap()
+    };
+    let gateway = endpoint.clone().through(Some("gw".parse().unwrap()));
+    for version in ["v1.36.0", "v1.37.1-gke.100"] {
+        assert!(cluster(&gateway, version).limits_gateway().await.is_ok(), "{version}");
+    }
+    for version in ["v1.35.9", "v1.30.0-eks-1", "soon"] {
+        let error = cluster(&gateway, version).limits_gateway().await.unwrap_err();
+        let said =
+            format!("cluster `fake` runs Kubernetes {version}, and access through the gateway needs v1.36 or later");
+        assert_eq!(error.to_string(), said);
+        assert!(!error.may_pass());
+        assert!(cluster(&endpoint, version).limits_gateway().await.is_ok(), "people reach it directly");
+    }
+}
+
 /// The exact objects that admission policies and people see in a cluster.
 #[tokio::test]
 async fn bind_creates_the_role_of_its_own_and_then_the_binding() {

@@ -7,15 +7,27 @@
 
 use serde_json::{Value, json};
 
-use super::place::{Reach, binding_in_cluster, binding_in_namespace, list, quoted, where_roles_are_made};
+use super::place::{
+    Reach, binding_in_cluster, binding_in_namespace, list, quoted, where_grants_are, where_roles_are_made,
+};
 use super::{Object, document};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
-use crate::grant::names::{self, DAEMON, OBJECT, SUBJECT};
+use crate::grant::names::{self, DAEMON, GATEWAY, GATEWAY_ON, GRANT_EXTRA, OBJECT, SUBJECT};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, GatewayUser};
 
 /// The pattern for the name of a grant's binding, and of a role that a grant owns, quoted; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
 fn name() -> String {
-    quoted(&format!("^{OBJECT}[0-9a-hjkmnp-tv-z]{{16}}$"))
+    name_with("")
+}
+
+/// The same for all objects of a grant, the gateway's too.
+fn any_name() -> String {
+    name_with(&format!("({GATEWAY}|{GATEWAY_ON})?"))
+}
+
+fn name_with(suffix: &str) -> String {
+    quoted(&format!("^{OBJECT}[0-9a-hjkmnp-tv-z]{{16}}{suffix}$"))
 }
 
 /// The RBAC resources that bind, and those that are bound.
@@ -38,15 +50,22 @@ pub fn fence_of_roles_name(host: &str) -> String {
     format!("jitd-{host}-roles")
 }
 
+/// The name of the admission policy that limits which of the gateway's roles this host's daemon may create.
+#[must_use]
+pub fn fence_of_gateway_roles_name(host: &str) -> String {
+    format!("jitd-{host}-gateway-roles")
+}
+
 /// The name of the admission policy that limits what this host's daemon may delete.
 #[must_use]
 pub fn fence_of_deletions_name(host: &str) -> String {
     format!("jitd-{host}-deletions")
 }
 
-/// The admission policies with their bindings, for a host whose policy has these reaches.
+/// The admission policies with their bindings, for a host whose policy has these reaches. `gateway` is the gateway's user,
+/// if people reach the cluster through the gateway.
 #[must_use]
-pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
+pub fn fence(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Vec<Object> {
     let daemon = format!("request.userInfo.username == {}", quoted(&names::daemon(host)));
     // The groups count too: whoever may impersonate users could combine the daemon's name with privileged groups, but a
     // daemon's certificate has no group.
@@ -63,7 +82,8 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         operations: WRITES,
         resources: BINDINGS,
         variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
-        validations: bindings_of(host, reaches),
+        validations: bindings_of(host, reaches, gateway),
+        ..Policy::default()
     };
     let roles = Policy {
         name: fence_of_roles_name(host),
@@ -71,9 +91,10 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
               roles. Such a role can contain no rights that the daemon does not hold there itself",
         who: daemon.clone(),
         operations: WRITES,
-        resources: ROLES,
+        resources: if gateway.is_some() { &["roles"] } else { ROLES },
         variables: vec![("namespaceLabels", NAMESPACE_LABELS.to_owned())],
         validations: roles_of(host, reaches),
+        ..Policy::default()
     };
     let deletions = Policy {
         name: fence_of_deletions_name(host),
@@ -84,6 +105,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
         resources: EITHER,
         variables: Vec::new(),
         validations: deletions_of(host),
+        ..Policy::default()
     };
     let guard = Policy {
         name: format!("jitd-{host}-guard"),
@@ -116,6 +138,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
                     .to_owned(),
             ),
         ],
+        ..Policy::default()
     };
     let guard_of_roles = Policy {
         name: format!("jitd-{host}-guard-roles"),
@@ -123,7 +146,7 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
               change one. Everybody may still delete them",
         who: others,
         operations: WRITES,
-        resources: &["roles"],
+        resources: if gateway.is_some() { ROLES } else { &["roles"] },
         variables: vec![
             ("isOurs", is_grants_role("object")),
             ("wasOurs", is_grants_role("oldObject")),
@@ -148,32 +171,114 @@ pub fn fence(host: &str, reaches: &[Reach]) -> Vec<Object> {
                 "this role belongs to jitd and must not be changed; hint: `jit-login revoke` ends the grant".to_owned(),
             ),
         ],
+        ..Policy::default()
     };
-    [bindings, roles, deletions, guard, guard_of_roles].iter().flat_map(|policy| policy.objects(host)).collect()
+    let mut policies = vec![bindings, roles, deletions, guard, guard_of_roles];
+    if gateway.is_some() {
+        policies.extend(of_gateway(host));
+    }
+    policies.iter().flat_map(|policy| policy.objects(host)).collect()
+}
+
+/// The policies that are needed only where people go through the gateway.
+fn of_gateway(host: &str) -> [Policy; 2] {
+    let roles = Policy {
+        name: fence_of_gateway_roles_name(host),
+        why: "limits the daemon: the only ClusterRole that it may create lets the gateway act as the holder of one grant, \
+              with exactly that grant's user and group. RBAC alone cannot limit which ones",
+        who: format!("request.userInfo.username == {}", quoted(&names::daemon(host))),
+        operations: WRITES,
+        resources: &["clusterroles"],
+        variables: vec![
+            ("grant", annotation(GRANT)),
+            ("user", annotation(USER)),
+            // Kubernetes keeps the order of rules, and jitd writes them sorted.
+            ("rules", "object.?rules.orValue([])".to_owned()),
+        ],
+        validations: gateway_roles_of(host),
+        ..Policy::default()
+    };
+    let holders = Policy {
+        name: format!("jitd-{host}-holders"),
+        why: "keeps holders of grants from what would outlive their grants or pass by the gateway, whatever their roles \
+              contain: tokens of service accounts, and requests to a node",
+        who: format!(
+            "request.userInfo.username.startsWith({}) && !request.userInfo.username.startsWith({})",
+            quoted(SUBJECT),
+            quoted(DAEMON)
+        ),
+        operations: &["CREATE", "CONNECT"],
+        groups: &[""],
+        resources: &["serviceaccounts/token", "nodes/proxy"],
+        validations: vec![(
+            "false".to_owned(),
+            "no grant allows tokens of service accounts or requests to a node in this cluster; hint: a token would \
+             outlive the grant"
+                .to_owned(),
+        )],
+        ..Policy::default()
+    };
+    [roles, holders]
+}
+
+fn annotation(key: &str) -> String {
+    format!("object.metadata.?annotations[?{}].orValue(\"\")", quoted(key))
 }
 
 /// The labels of the request's namespace. Evaluated only for namespaced requests, which have one.
 const NAMESPACE_LABELS: &str = "namespaceObject.metadata.?labels.orValue({})";
 
-fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
-    let mut validations = common(host, "binding");
-    validations.push((
+fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Vec<(String, String)> {
+    let mut validations = common(host, "binding", &if gateway.is_some() { any_name() } else { name() });
+    // The gateway's bindings differ from a grant's own in subject and role.
+    let or_gateway = |own: String, of_gateway: &dyn Fn(&GatewayUser) -> String| match gateway {
+        None => own,
+        Some(user) => format!("object.metadata.name.matches({}) ? ({own}) : ({})", name(), of_gateway(user)),
+    };
+    let one_subject = |kind: &str| {
         format!(
-            "object.?subjects.orValue([]).size() == 1 && object.subjects[0].kind == \"Group\" \
-             && object.subjects[0].?apiGroup.orValue(\"\") == {} \
-             && object.subjects[0].name == object.metadata.name.replace({}, {}, 1)",
-            quoted(RBAC_GROUP),
-            quoted(OBJECT),
-            quoted(SUBJECT)
-        ),
-        "a grant's binding must have one subject: the group of that grant, named like the binding".to_owned(),
+            "object.?subjects.orValue([]).size() == 1 && object.subjects[0].kind == {} \
+             && object.subjects[0].?apiGroup.orValue(\"\") == {}",
+            quoted(kind),
+            quoted(RBAC_GROUP)
+        )
+    };
+    let own_group = format!(
+        "{} && object.subjects[0].name == object.metadata.name.replace({}, {}, 1)",
+        one_subject("Group"),
+        quoted(OBJECT),
+        quoted(SUBJECT)
+    );
+    validations.push((
+        or_gateway(own_group, &|user| {
+            format!("{} && object.subjects[0].name == {}", one_subject("User"), quoted(user.as_str()))
+        }),
+        match gateway {
+            None => {
+                "a grant's binding must have one subject: the group of that grant, named like the binding".to_owned()
+            }
+            Some(user) => format!(
+                "a grant's binding must have one subject: the group of that grant, named like the binding, or for a \
+                 binding of the gateway the user `{user}`"
+            ),
+        },
     ));
+    let own_role = format!(
+        "request.resource.resource == \"rolebindings\" ? {} : {}",
+        binding_in_namespace(reaches),
+        binding_in_cluster(reaches)
+    );
     validations.push((
-        format!(
-            "request.resource.resource == \"rolebindings\" ? {} : {}",
-            binding_in_namespace(reaches),
-            binding_in_cluster(reaches)
-        ),
+        or_gateway(own_role, &|_| {
+            format!(
+                "object.roleRef.kind == \"ClusterRole\" && (object.metadata.name.endsWith({}) \
+                 ? (object.roleRef.name == {} && {}) \
+                 : (request.resource.resource == \"clusterrolebindings\" && object.roleRef.name == object.metadata.name))",
+                quoted(GATEWAY_ON),
+                quoted(&names::gateway_on_role(host)),
+                where_grants_are(reaches)
+            )
+        }),
         format!(
             "no rule of the policy on `{host}` allows this role here; hint: if the policy has changed, apply the output \
              of `jitd manifest`"
@@ -182,8 +287,42 @@ fn bindings_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
     validations
 }
 
+fn gateway_roles_of(host: &str) -> Vec<(String, String)> {
+    let mut validations = common(host, "role for the gateway", &name_with(GATEWAY));
+    let rule = |number: usize, resource: &str, name: &str| {
+        format!(
+            "variables.rules[{number}].?resources.orValue([]) == {} \
+             && variables.rules[{number}].?resourceNames.orValue([]) == [{name}]",
+            list(&[resource])
+        )
+    };
+    validations.push((
+        [
+            format!("object.metadata.name == {} + variables.grant + {}", quoted(OBJECT), quoted(GATEWAY)),
+            // No colon: a daemon is never impersonated.
+            format!("variables.user.matches({})", quoted(&format!("^{SUBJECT}[^:]+$"))),
+            "!object.?aggregationRule.hasValue() && variables.rules.size() == 3".to_owned(),
+            format!(
+                "variables.rules.all(rule, rule.verbs == {} && rule.?apiGroups.orValue([]) == {} \
+                 && rule.?nonResourceURLs.orValue([]).size() == 0)",
+                list(&[ACT_AS]),
+                list(&[ACT_AS_GROUP])
+            ),
+            rule(0, "groups", &format!("{} + variables.grant", quoted(SUBJECT))),
+            rule(1, &format!("userextras/{GRANT_EXTRA}"), "variables.grant"),
+            rule(2, "users", "variables.user"),
+        ]
+        .join(" && "),
+        format!(
+            "a role for the gateway must let it act as the holder of one grant: the user and the grant of the annotations \
+             `{USER}` and `{GRANT}`, the group of that grant, and nobody else"
+        ),
+    ));
+    validations
+}
+
 fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
-    let mut validations = common(host, "role");
+    let mut validations = common(host, "role", &name());
     validations.push((
         format!("request.resource.resource == \"roles\" && {}", where_roles_are_made(reaches)),
         format!(
@@ -210,7 +349,8 @@ fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
 fn deletions_of(host: &str) -> Vec<(String, String)> {
     vec![
         (
-            format!("oldObject.metadata.name.matches({})", name()),
+            // The gateway's too, also when people do not go through the gateway any more.
+            format!("oldObject.metadata.name.matches({})", any_name()),
             "jitd may delete only objects named `jit-` and the 16 letters of a grant".to_owned(),
         ),
         (
@@ -224,14 +364,14 @@ fn deletions_of(host: &str) -> Vec<(String, String)> {
     ]
 }
 
-fn common(host: &str, what: &str) -> Vec<(String, String)> {
+fn common(host: &str, what: &str, name: &str) -> Vec<(String, String)> {
     vec![
         (
             r#"request.operation == "CREATE""#.to_owned(),
             format!("jitd never changes a {what}; it creates one for a grant and deletes it"),
         ),
         (
-            format!("object.metadata.name.matches({})", name()),
+            format!("object.metadata.name.matches({name})"),
             format!("a grant's {what} must be named `jit-` and the 16 letters of the grant"),
         ),
         (
@@ -258,7 +398,7 @@ fn marked(of: &str) -> String {
 /// Whether a role is one that a grant owns, or would be mistaken for one. The name alone is enough: otherwise somebody
 /// could delete a grant's role and create another in its place, and the grant's binding would grant that.
 fn is_grants_role(of: &str) -> String {
-    format!("({of}.metadata.name.matches({}) || {})", name(), marked(of))
+    format!("({of}.metadata.name.matches({}) || {})", any_name(), marked(of))
 }
 
 /// The guard's variables about a binding, before and after the change.
@@ -306,11 +446,14 @@ fn guarded() -> Vec<(&'static str, String)> {
     ]
 }
 
+#[derive(Default)]
 struct Policy {
     name: String,
     why: &'static str,
     who: String,
     operations: &'static [&'static str],
+    /// The API groups of `resources`; none for those of RBAC.
+    groups: &'static [&'static str],
     resources: &'static [&'static str],
     /// Names and expressions; each may use those before it.
     variables: Vec<(&'static str, String)>,
@@ -328,6 +471,7 @@ impl Policy {
             .validations
             .iter()
             .map(|(holds, else_says)| json!({ "expression": holds, "message": else_says, "reason": "Forbidden" }));
+        let groups = if self.groups.is_empty() { &[RBAC_GROUP] } else { self.groups };
         let mut policy = json!({
             "failurePolicy": "Fail",
             "matchConstraints": {
@@ -335,7 +479,7 @@ impl Policy {
                 "namespaceSelector": {},
                 "objectSelector": {},
                 "resourceRules": [{
-                    "apiGroups": [RBAC_GROUP], "apiVersions": ["v1"], "resources": self.resources,
+                    "apiGroups": groups, "apiVersions": ["v1"], "resources": self.resources,
                     "operations": self.operations, "scope": "*",
                 }],
             },

@@ -7,16 +7,18 @@
 
 mod ceiling;
 mod fence;
+mod gateway;
 mod place;
 
 use serde_json::{Value, json};
 
 use crate::cluster::RBAC_GROUP;
-use crate::grant::names;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, GatewayUser, names};
 
-pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_roles_name};
+pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_gateway_roles_name, fence_of_roles_name};
+pub use self::gateway::name as gateway_name;
 pub use self::place::{Place, Reach};
 
 /// One object to apply.
@@ -43,13 +45,16 @@ pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
         .collect()
 }
 
-/// All objects that have to exist in `cluster`; the daemon's ClusterRole comes first.
+/// All objects that have to exist in `cluster`; the daemon's ClusterRole comes first. `gateway` is the gateway's user, if
+/// people reach the cluster through the gateway.
 #[must_use]
-pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object> {
+pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str, gateway: Option<&GatewayUser>) -> Vec<Object> {
     let reaches = reaches(policy, cluster);
-    let policies = fence(host, &reaches);
+    let policies = fence(host, &reaches, gateway);
+    let of_gateway: Vec<Object> = gateway.map_or_else(Vec::new, |user| gateway::rights(host, user));
     let ceilings = ceiling::roles(host, &reaches);
-    let rights = rights(&policy.roles(cluster), host, &reaches, &ceilings, &policies);
+    let compared: Vec<&Object> = ceilings.iter().chain(&of_gateway).collect();
+    let rights = rights(&policy.roles(cluster), host, &reaches, &compared, &policies, gateway);
     let name = own_name(host);
     let why = "what the daemon needs: creating and deleting bindings, access reviews to check that they work, and `bind` \
                on the policy's roles by name";
@@ -78,6 +83,7 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str) -> Vec<Object
     for reach in &reaches {
         add(&mut objects, reach.names().flat_map(|namespace| ceiling::bindings(host, reach, namespace)));
     }
+    objects.extend(of_gateway);
     objects.extend(policies);
     objects
 }
@@ -89,6 +95,7 @@ pub fn matched_bindings(
     policy: &Policy,
     cluster: &ClusterName,
     host: &str,
+    gateway: Option<&GatewayUser>,
     namespaces: &Labels,
 ) -> Vec<(Object, String)> {
     let mut held = Vec::new();
@@ -98,7 +105,7 @@ pub fn matched_bindings(
             add(&mut held, ceiling::bindings(host, &reach, namespace).into_iter());
         }
     }
-    let printed = objects(policy, cluster, host);
+    let printed = objects(policy, cluster, host, gateway);
     held.retain(|object| !printed.contains(object));
     held.into_iter()
         .map(|object| {
@@ -135,7 +142,14 @@ pub fn printed(objects: &[Object]) -> String {
 ///
 /// Creating a binding needs `bind` on its role
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping>).
-fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object], policies: &[Object]) -> Vec<Value> {
+fn rights(
+    roles: &[RoleRef],
+    host: &str,
+    reaches: &[Reach],
+    compared: &[&Object],
+    policies: &[Object],
+    gateway: Option<&GatewayUser>,
+) -> Vec<Value> {
     // `jitd check --cluster` lists the namespaces that globs and labels match.
     let namespaces: &[&str] = if is_open(reaches) { &["get", "list"] } else { &["get"] };
     let mut rules = vec![
@@ -154,6 +168,9 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
             json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }),
         );
     }
+    if gateway.is_some() {
+        rules.extend(gateway_rights(host));
+    }
     // A rule without names would apply to every role, so a kind that the policy does not use gets no rule.
     for (resource, kind) in [("clusterroles", "ClusterRole"), ("roles", "Role")] {
         let names: Vec<&str> =
@@ -164,7 +181,8 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
     }
     // `jitd check --cluster` reads and compares these.
     let own = own_name(host);
-    let compared: Vec<&str> = std::iter::once(own.as_str()).chain(ceilings.iter().map(Object::name)).collect();
+    let compared = compared.iter().filter(|object| object.kind() == "ClusterRole").map(|object| object.name());
+    let compared: Vec<&str> = std::iter::once(own.as_str()).chain(compared).collect();
     rules.push(json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": compared, "verbs": ["get"] }));
     let mut names: Vec<&str> = policies.iter().map(Object::name).collect();
     names.dedup();
@@ -175,6 +193,18 @@ fn rights(roles: &[RoleRef], host: &str, reaches: &[Reach], ceilings: &[Object],
         "verbs": ["get"],
     }));
     rules
+}
+
+/// The daemon's rights for the gateway's bindings. It can write the right to act as somebody into a role only if it holds
+/// that right itself. That is worth nothing without a right to act on something, which it does not hold: it may only bind
+/// the role with that right by name.
+fn gateway_rights(host: &str) -> [Value; 3] {
+    let names = ["users", "groups", &format!("userextras/{}", names::GRANT_EXTRA)];
+    [
+        json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "verbs": ["create", "get", "list", "delete"] }),
+        json!({ "apiGroups": [ACT_AS_GROUP], "resources": names, "verbs": [ACT_AS] }),
+        json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [names::gateway_on_role(host)], "verbs": ["bind"] }),
+    ]
 }
 
 fn own_name(host: &str) -> String {

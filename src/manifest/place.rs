@@ -85,6 +85,15 @@ pub(super) fn where_roles_are_made(reaches: &[Reach]) -> String {
     any(reaches.iter().filter(|reach| reach.makes_roles).map(places))
 }
 
+/// An expression: whether a grant may be in the namespace of the request, or for a ClusterRoleBinding in the whole cluster.
+pub(super) fn where_grants_are(reaches: &[Reach]) -> String {
+    format!(
+        "(request.resource.resource == \"rolebindings\" ? {} : {})",
+        any(reaches.iter().map(places)),
+        reaches.iter().any(|reach| reach.cluster_wide)
+    )
+}
+
 fn role(roles: &[RoleRef], kinds: &[&str]) -> String {
     any(kinds.iter().filter_map(|kind| {
         let names: Vec<&str> =
@@ -175,6 +184,18 @@ mod tests {
         assert_eq!(where_roles_are_made(&[reach(&["view"], vec![], true)]), "false");
         assert_eq!(binding_in_cluster(&[reach(&["role/local"], vec![], true)]), "false");
         assert_eq!(places(&reach(&["view"], vec![Place::Labels(vec![])], false)), "false");
+    }
+
+    #[test]
+    fn the_gateway_is_bound_only_where_a_grant_may_be() {
+        let wide = reach(&["nodes"], vec![], true);
+        let narrow = reach(&["view"], vec![Place::Name("a".parse().unwrap())], false);
+        let expression =
+            |place: &str, wide| format!(r#"(request.resource.resource == "rolebindings" ? {place} : {wide})"#);
+        let a = r#"request.namespace in ["a"]"#;
+        assert_eq!(where_grants_are(&[]), expression("false", false));
+        assert_eq!(where_grants_are(std::slice::from_ref(&narrow)), expression(a, false));
+        assert_eq!(where_grants_are(&[narrow, wide]), expression(&format!("({a} || false)"), true));
     }
 
     #[test]

@@ -214,7 +214,9 @@ fn json_type(of: &str) -> String {
     }
     match of {
         "Timestamp" => "time",
-        "String" | "Reason" | "Namespace" | "ClusterName" | "PersonName" | "GrantId" | "KeyHash" => "text",
+        "String" | "Reason" | "Namespace" | "ClusterName" | "PersonName" | "GrantId" | "KeyHash" | "GatewayUser" => {
+            "text"
+        }
         "Window" => "duration",
         "i64" | "u64" | "usize" => "number",
         "bool" => "true or false",

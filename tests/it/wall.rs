@@ -39,7 +39,7 @@ pub(crate) fn walled_with(options: Options) -> Bastion<'static> {
     bastion
 }
 
-fn in_force(bastion: &Bastion<'_>) {
+pub(crate) fn in_force(bastion: &Bastion<'_>) {
     let role = format!("{RBAC}/clusterroles/jitd-{}", bastion.host);
     let rules = bastion.admin.get(&role).1["rules"].clone();
     let (fenced, mut wrong) = (unbounded(bastion), bastion_binding(bastion, "wrong"));
@@ -118,7 +118,7 @@ pub(crate) fn in_namespace(namespace: &str) -> String {
     format!("{RBAC}/namespaces/{namespace}/rolebindings")
 }
 
-fn everywhere() -> String {
+pub(crate) fn everywhere() -> String {
     format!("{RBAC}/clusterrolebindings")
 }
 
@@ -376,7 +376,7 @@ fn the_fence_reads_globs_and_label_selectors() {
         reach("exists", Place::Labels(vec![Requirement::Exists(key()), Requirement::DoesNotExist("frozen".into())])),
         reach("nothing", Place::Labels(vec![])),
     ];
-    bastion.apply(&printed(&fence(&bastion.host, &reaches)));
+    bastion.apply(&printed(&fence(&bastion.host, &reaches, None)));
     in_force(&bastion);
     let fenced = unbounded(&bastion);
     let allowed = |namespace: &str| -> Vec<&str> {

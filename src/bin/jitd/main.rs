@@ -151,8 +151,9 @@ fn not_meant(faults: &Faults) -> Failure {
 
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
     let config = read(path)?;
-    let (name, _) = cluster_named(&config, cluster)?;
-    print::result(manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str())))
+    let (name, settings) = cluster_named(&config, cluster)?;
+    let gateway = settings.gateway.as_ref();
+    print::result(manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str(), gateway)))
 }
 
 fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterName, &'a ClusterConfig), Failure> {

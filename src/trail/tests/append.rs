@@ -213,7 +213,7 @@ async fn nothing_is_appended_beside_another_writer() {
 async fn once_is_once_across_restarts() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
-    let intent = || fact(Some(1), None, 2, Event::BindIntended { binding: "jit-x".to_owned() });
+    let intent = || fact(Some(1), None, 2, Event::BindIntended { binding: "jit-x".to_owned(), gateway: None });
     trail.append(vec![requested(1), intent()], None).await.unwrap();
     trail.close();
     drop(trail);

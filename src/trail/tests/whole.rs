@@ -20,7 +20,7 @@ fn events() -> Vec<Event> {
         Event::Refused { action: text(), code: text() },
         Event::IssueIntended { serial: text(), tbs_sha256: text(), not_before: at(0), not_after: at(9) },
         Event::Issued { serial: text(), leaf_sha256: text() },
-        Event::BindIntended { binding: text() },
+        Event::BindIntended { binding: text(), gateway: None },
         Event::Bound { uids: vec![text()] },
         Event::Live { until: at(300) },
         Event::UnbindIntended { why: EndCause::Revoked, reason: Some(text()) },

@@ -12,7 +12,7 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GrantId, Phase};
+use super::{DeniedBefore, GatewayUser, GrantId, Phase};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
@@ -127,6 +127,9 @@ pub enum Event {
     BindIntended {
         /// Their name.
         binding: String,
+        /// The gateway's user, if it gets the right to act as the holder.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway: Option<GatewayUser>,
     },
     /// The API server stored the bindings.
     Bound {

@@ -65,7 +65,7 @@ impl Found {
     /// Whether this is that binding, with its name, namespace, subject and role, and not being deleted.
     #[must_use]
     pub fn is_exactly(&self, binding: &Binding) -> bool {
-        self.is_at(binding) && self.has_only_subject(&binding.group) && self.has_role(&binding.role) && !self.is_held
+        self.is_at(binding) && self.has_only_subject_of(binding) && self.has_role(&binding.role) && !self.is_held
     }
 
     /// Whether it has the labels of this host's daemon. That is no proof, because anybody may write labels.
@@ -82,8 +82,19 @@ impl Found {
 
     /// Whether this group is its only subject.
     #[must_use]
-    pub fn has_only_subject(&self, group: &str) -> bool {
-        matches!(self.subjects.as_slice(), [only] if only.kind == "Group" && only.name == group)
+    pub fn has_only_group(&self, group: &str) -> bool {
+        self.has_only("Group", group)
+    }
+
+    /// Whether the subject of that binding is its only one.
+    #[must_use]
+    pub fn has_only_subject_of(&self, binding: &Binding) -> bool {
+        let (kind, name) = binding.subject();
+        self.has_only(kind, name)
+    }
+
+    fn has_only(&self, kind: &str, name: &str) -> bool {
+        matches!(self.subjects.as_slice(), [only] if only.kind == kind && only.name == name)
     }
 
     /// Whether the user of this name is one of its subjects.

@@ -20,7 +20,7 @@ word!(
         if is_ours(text) {
             return refused("names that begin with `jit:` belong to people, grants and daemons");
         }
-        if text.to_ascii_lowercase().starts_with("system:") && !is_service_account(text) {
+        if text.to_ascii_lowercase().starts_with("system:") && service_account(text).is_none() {
             return refused(
                 "a user of the system itself cannot be the gateway; write a service account as \
                  system:serviceaccount:NAMESPACE:NAME",
@@ -30,14 +30,28 @@ word!(
     }
 );
 
-/// Whether this is the user name of a service account
-/// (<https://kubernetes.io/docs/reference/access-authn-authz/service-accounts-admin/>).
-fn is_service_account(text: &str) -> bool {
+impl GatewayUser {
+    /// The groups that the API server puts such a user into by itself
+    /// (<https://kubernetes.io/docs/reference/access-authn-authz/authentication/#service-account-tokens>).
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        let everybody = "system:authenticated".to_owned();
+        match service_account(self.as_str()) {
+            Some((namespace, _)) => {
+                vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}"), everybody]
+            }
+            None => vec![everybody],
+        }
+    }
+}
+
+/// The namespace and the name of the service account with this user name; `None` for any other name.
+fn service_account(user: &str) -> Option<(&str, &str)> {
     let legal = |name: &str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
     };
-    let parts = text.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    parts.is_some_and(|(namespace, name)| legal(namespace) && legal(name))
+    let (namespace, name) = user.strip_prefix("system:serviceaccount:")?.split_once(':')?;
+    (legal(namespace) && legal(name)).then_some((namespace, name))
 }
 
 #[cfg(test)]

@@ -23,7 +23,9 @@ use super::extension::Extension;
 use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
 use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, PersonName, Scope, Window, after};
-use super::{Binding, Clock, EndCause, EndProof, Event, Fact, GrantId, Shown, bindings, narrow};
+use super::{
+    Binding, Clock, EndCause, EndProof, Event, Fact, GatewayUser, GrantId, Shown, bindings, gateway_bindings, narrow,
+};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 
 /// The phase of a grant.
@@ -132,7 +134,10 @@ pub struct Grant {
     pub ended_at: Option<Timestamp>,
     /// Whether a binding may exist.
     pub bind_intended: bool,
-    /// The uids of its bindings, once all of them exist.
+    /// The gateway's user, if the gateway may act as the holder while the grant is live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<GatewayUser>,
+    /// The uids of its bindings, once all of them exist; those of the gateway's bindings are not recorded.
     pub binding_uids: Arc<[String]>,
     /// How many certificates were signed.
     pub certificates: u32,
@@ -218,6 +223,7 @@ impl Grant {
             live_at: None,
             ended_at: None,
             bind_intended: false,
+            gateway: None,
             binding_uids: Arc::default(),
             certificates: 0,
             end_cause: None,
@@ -348,7 +354,10 @@ impl Grant {
             }
             (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
-            (P::Collecting, E::BindIntended { .. }) if !self.bind_intended => self.bind_intended = true,
+            (P::Collecting, E::BindIntended { gateway, .. }) if !self.bind_intended => {
+                self.bind_intended = true;
+                self.gateway.clone_from(gateway);
+            }
             (P::Collecting, E::Bound { uids })
                 if self.bind_intended && self.binding_uids.is_empty() && uids.len() == self.places() =>
             {
@@ -533,5 +542,18 @@ impl Grant {
     #[must_use]
     pub fn bindings(&self) -> Vec<Binding> {
         bindings(&self.id, &self.ask, &self.requester, self.glass.is_some())
+    }
+
+    /// The gateway's bindings for the namespaces in which it continues; none if people do not go through the gateway.
+    /// `host` is the daemon's.
+    #[must_use]
+    pub fn held_gateway_bindings(&self, host: &str) -> Vec<Binding> {
+        self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway_bindings(&self.held_bindings(), gateway, host))
+    }
+
+    /// The gateway's bindings that this grant may ever have.
+    #[must_use]
+    pub fn gateway_bindings(&self, host: &str) -> Vec<Binding> {
+        self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway_bindings(&self.bindings(), gateway, host))
     }
 }

@@ -33,7 +33,7 @@ pub mod request;
 pub mod scope;
 pub mod times;
 
-pub use self::binding::{Binding, bindings};
+pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, acting_on, bindings, gateway_bindings, on};
 pub use self::denial::DeniedBefore;
 pub use self::event::{
     Clock, DecidedOn, EndCause, EndProof, Event, Narrowed, OtherGrant, Reassessed, RequestRefused, Requested, Shown,

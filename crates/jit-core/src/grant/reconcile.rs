@@ -10,11 +10,11 @@
 //! its uid, never by a label alone. The sweep calls it; `approval` checks the role again when a certificate is
 //! collected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::request::{Access, Namespace, PersonName};
-use super::{Found, FoundNamespace, Grant, GrantId, Phase};
+use super::{Binding, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::rbac::role::ResolvedRole;
 
 /// One comparison of the bindings of a cluster with its known grants.
@@ -25,14 +25,17 @@ pub struct Comparison<'a> {
     of_uid: HashMap<&'a str, &'a Grant>,
     /// The uids of the bindings that were found unaltered.
     as_made: HashSet<&'a str>,
+    /// The gateway's bindings for the live grants, by name and namespace, each with whether it was found unaltered.
+    /// Their uids are not recorded: an object that grants the same to the same user is as good.
+    of_gateway: BTreeMap<(String, Option<String>), (Binding, bool)>,
 }
 
 /// What is wrong with the bindings of a live grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deviation<'f> {
-    /// They are missing in these namespaces; the list is empty if the ClusterRoleBinding is missing.
+    /// They, or the gateway's, are missing in these namespaces; the list is empty if a ClusterRoleBinding is missing.
     Missing(Vec<Namespace>),
-    /// One of them has a different subject, or lacks our labels.
+    /// One of them, or of the gateway's, has a different subject, or lacks our labels.
     Altered(&'f Found),
     /// Another binding has the group of the grant as a subject.
     Foreign(&'f Found),
@@ -70,14 +73,24 @@ impl<'a> Comparison<'a> {
         let of_uid: HashMap<&str, &Grant> =
             live(known).flat_map(|grant| grant.binding_uids.iter().map(move |uid| (uid.as_str(), grant))).collect();
         let as_made = HashSet::with_capacity(of_uid.len());
-        Self { host, known, of_uid, as_made }
+        let of_gateway = live(known)
+            .flat_map(|grant| grant.held_gateway_bindings(host))
+            .map(|binding| (place(&binding), (binding, false)))
+            .collect();
+        Self { host, known, of_uid, as_made, of_gateway }
     }
 
     /// Examines one binding. An odd one must be kept for [`deviations`](Self::deviations) and
     /// [`of_no_grant`](Self::of_no_grant); nearly all bindings are unaltered and can be dropped.
     pub fn is_odd(&mut self, found: &Found) -> bool {
+        if !self.of_gateway.is_empty()
+            && let Some((binding, seen)) = self.of_gateway.get_mut(&(found.name.clone(), found.namespace.clone()))
+        {
+            *seen = found.is_exactly(binding) && found.is_of_host(self.host);
+            return !*seen;
+        }
         let Some((uid, grant)) = self.of_uid.get_key_value(found.uid.as_str()) else { return true };
-        let is_as_made = found.has_only_subject(&grant.id.group()) && found.is_of_host(self.host);
+        let is_as_made = found.has_only_group(&grant.id.group()) && found.is_of_host(self.host);
         if is_as_made {
             self.as_made.insert(uid);
         }
@@ -108,7 +121,25 @@ impl<'a> Comparison<'a> {
                     Some(found) => altered = altered.or(Some(*found)),
                 }
             }
-            if let Some(missing) = missing {
+            let mut whole_is_missing = false;
+            for binding in grant.held_gateway_bindings(self.host) {
+                if self.of_gateway.get(&place(&binding)).is_none_or(|(_, seen)| *seen) {
+                    continue;
+                }
+                match odd.iter().find(|found| found.is_at(&binding)) {
+                    None => {
+                        whole_is_missing |= binding.namespace.is_none();
+                        missing.get_or_insert_with(Vec::new).extend(binding.namespace);
+                    }
+                    Some(found) => altered = altered.or(Some(found)),
+                }
+            }
+            if whole_is_missing {
+                return Some(Deviation::Missing(Vec::new()));
+            }
+            if let Some(mut missing) = missing {
+                missing.sort_unstable();
+                missing.dedup();
                 return Some(Deviation::Missing(missing));
             }
             let foreign = || {
@@ -134,14 +165,29 @@ impl<'a> Comparison<'a> {
         // A binding that is being created has no known uid yet, so its name counts.
         let ours: HashMap<String, &[String]> =
             self.known.iter().chain(since).map(|grant| (grant.id.binding_name(), &*grant.binding_uids)).collect();
-        let is_ours =
-            |found: &Found| ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid));
+        // The gateway's are known by where they are, and altered ones are the grant's deviation.
+        let of_gateway: HashSet<(String, Option<String>)> = self
+            .known
+            .iter()
+            .chain(since)
+            .flat_map(|grant| grant.gateway_bindings(self.host))
+            .map(|of| place(&of))
+            .collect();
+        let is_ours = |found: &Found| {
+            ours.get(&found.name).is_some_and(|uids| uids.is_empty() || uids.contains(&found.uid))
+                || !of_gateway.is_empty() && of_gateway.contains(&(found.name.clone(), found.namespace.clone()))
+        };
         let may_be_ours = |found: &Found| match &found.of_host {
             Some(host) => host == self.host,
-            None => GrantId::of_binding(&found.name).is_some(),
+            None => GrantId::of_object(&found.name).is_some(),
         };
         odd.iter().filter(|found| may_be_ours(found) && !is_ours(found)).collect()
     }
+}
+
+/// Where a binding is: its name and namespace.
+fn place(binding: &Binding) -> (String, Option<String>) {
+    (binding.name.clone(), binding.namespace.as_ref().map(ToString::to_string))
 }
 
 /// The people whose user names are subjects of a binding. We bind only the groups of grants, so whoever created such a
@@ -509,6 +555,62 @@ mod tests {
         let read: policy::LabelTerms =
             serde_json::from_value(serde_json::to_value(&with_denial.terms.labelled).unwrap()).unwrap();
         assert_eq!(Some(read), with_denial.terms.labelled, "it is read from the trail as it was written");
+    }
+
+    /// What a live grant has for the gateway is missing, altered or in its place like its own binding.
+    #[test]
+    fn the_gateways_bindings_of_a_live_grant_are_compared_too() {
+        let gateway: super::super::GatewayUser = "gw".parse().unwrap();
+        let known = |point: &str, gateway: Option<&str>| {
+            let gateway = gateway.map(|name| name.parse().unwrap());
+            let grant = Grant { gateway, ..Grant::clone(&grant(1, point, &["u-a"])) };
+            Arc::new(grant)
+        };
+        let live = known("live", Some("gw"));
+        let namespace = live.ask.scope.namespaces().first().unwrap().to_string();
+        let of = |binding: &Binding, uid: &str| {
+            let (kind, name) = binding.subject();
+            Found {
+                name: binding.name.clone(),
+                namespace: binding.namespace.as_ref().map(ToString::to_string),
+                subjects: vec![Subject { kind: kind.to_owned(), name: name.to_owned(), namespace: None }],
+                role: FoundRole { kind: binding.role.kind().to_owned(), name: binding.role.name().to_string() },
+                ..made(1, "", uid)
+            }
+        };
+        let bindings = live.gateway_bindings("h");
+        let [whom, place] = bindings.as_slice() else { panic!("{bindings:?}") };
+        assert_eq!(place.gateway.as_ref(), Some(&gateway));
+        let (own, whom, place) = (made(1, &namespace, "u-a"), of(whom, "u-w"), of(place, "u-p"));
+        let other_user = |found: &Found| with(found.clone(), |found| found.subjects[0].name = "other".to_owned());
+        let other_role = |found: &Found| with(found.clone(), |found| found.role.name = "cluster-admin".to_owned());
+        let elsewhere = with(place.clone(), |found| found.namespace = Some("elsewhere".to_owned()));
+        let unlabelled = with(place.clone(), |found| found.of_host = None);
+        let gone = known("bind intended", Some("gw"));
+        type Case<'a> = (&'a str, &'a [Arc<Grant>], Vec<&'a Found>, &'a [&'a str], &'a [&'a str]);
+        let (altered_user, altered_role) = (other_user(&whom), other_role(&place));
+        let with_gateway = [Arc::clone(&live)];
+        let (without, collecting) = ([known("live", None)], [gone]);
+        let cases: Vec<Case<'_>> = vec![
+            ("as they were made", &with_gateway, vec![&own, &whom, &place], &[], &[]),
+            ("the role's binding is gone", &with_gateway, vec![&own, &place], &["1: missing"], &[]),
+            ("one place is gone", &with_gateway, vec![&own, &whom], &["1: missing"], &[]),
+            ("another user", &with_gateway, vec![&own, &altered_user, &place], &["1: altered u-w"], &[]),
+            ("another role", &with_gateway, vec![&own, &whom, &altered_role], &["1: altered u-p"], &[]),
+            ("no labels", &with_gateway, vec![&own, &whom, &unlabelled], &["1: altered u-p"], &[]),
+            ("one more place", &with_gateway, vec![&own, &whom, &place, &elsewhere], &[], &["u-p"]),
+            ("a grant without the gateway", &without, vec![&own, &whom, &place], &[], &["u-w", "u-p"]),
+            ("they are being made", &collecting, vec![&whom, &place], &[], &[]),
+            ("nobody knows them", &[], vec![&whom, &unlabelled], &[], &["u-w", "u-p"]),
+        ];
+        for (case, known, found, deviations, unknown) in cases {
+            let found: Vec<Found> = found.into_iter().cloned().collect();
+            let expected = (
+                deviations.iter().map(ToString::to_string).collect(),
+                unknown.iter().map(ToString::to_string).collect(),
+            );
+            assert_eq!(compared(known, &found, known), expected, "{case}");
+        }
     }
 
     /// A comparison reads all bindings of a cluster every minute, so unaltered ones are not kept.

@@ -316,6 +316,16 @@ impl RoleName {
     pub(super) fn owned_by(id: &super::GrantId) -> Self {
         Self(id.binding_name().into())
     }
+
+    /// The ClusterRole that lets the gateway act as the holder of a grant.
+    pub(super) fn of_gateway(id: &super::GrantId) -> Self {
+        Self(id.gateway_name().into())
+    }
+
+    /// The ClusterRole that lets the gateway act as somebody in a place.
+    pub(super) fn gateway_on(host: &str) -> Self {
+        Self(super::names::gateway_on_role(host).into())
+    }
 }
 
 /// What is allowed: an existing role, or exact rules.

@@ -242,6 +242,12 @@ pub struct ServerVersion {
     minor: u32,
 }
 
+impl ServerVersion {
+    /// The first one in which whoever may act as another can be limited to some names, verbs and places
+    /// (constrained impersonation, on by default since then).
+    pub const LIMITS_IMPERSONATION: Self = Self { major: 1, minor: 36 };
+}
+
 impl FromStr for ServerVersion {
     type Err = Malformed;
     /// Parses `gitVersion` of `/version`, such as `v1.36.3` or `v1.30.1-eks-abc`.
