@@ -47,6 +47,8 @@ pub(crate) const UNMAPPED: Person = Person { name: "unmapped", uid: 65_534 };
 pub(crate) struct Options {
     /// More of `config.yaml`.
     pub(crate) config: String,
+    /// More of the cluster's entry; `HOST` stands for the host.
+    pub(crate) cluster: String,
     /// The whole `policy.yaml`; `NS` and `SHOP` stand for the two namespaces.
     pub(crate) policy: String,
     /// `times:` of the configuration.
@@ -63,6 +65,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             config: String::new(),
+            cluster: String::new(),
             policy: POLICY.to_owned(),
             times: "{answer: 1h, collect: 10m, certificate: 5m}",
             rates: "{calls: 100000, requests: 10000, certificates: 10000}",
@@ -143,7 +146,8 @@ impl<'a> Bastion<'a> {
     pub(crate) fn prepared(plane: &'a Plane, options: Options) -> Self {
         let bastion = Self::empty(plane);
         let (host, dir) = (&bastion.host, &bastion.dir);
-        let Options { config, policy, times, rates, server, ca } = options;
+        let Options { config, cluster, policy, times, rates, server, ca } = options;
+        let cluster = cluster.replace("HOST", host);
         let server = server.unwrap_or_else(|| plane.server.clone());
         let ca = ca.unwrap_or_else(|| plane.ca.clone());
         let ca = ca.display();
@@ -156,7 +160,7 @@ impl<'a> Bastion<'a> {
              - {{name: dave, uids: [420004], groups: []}}\n\
              - {{name: erin, uids: [420005], groups: [auditors]}}\n\
              - {{name: admin, uids: [420006], groups: [admins]}}\n\
-             clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"}}\n{config}"
+             clusters:\n- {{name: play, server: \"{server}\", certificateAuthority: \"{ca}\"{cluster}}}\n{config}"
         );
         std::fs::write(dir.join("config.yaml"), written).unwrap();
         // One approver is enough here also for the whole cluster; `policy.rs` shows what the defaults do.

@@ -35,6 +35,7 @@ mod entitlements;
 mod exact;
 mod extend;
 mod firstrun;
+mod gateway;
 mod glass;
 mod hostile;
 mod identity;

@@ -283,10 +283,16 @@ impl Admin {
 
     /// Any call; a refusal is an answer like others.
     pub(crate) fn call(&self, method: Method, path: &str, body: &Value) -> Answer {
+        self.call_with(&[], method, path, body)
+    }
+
+    /// The same with more headers.
+    pub(crate) fn call_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &Value) -> Answer {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
-        let request =
-            http::Request::builder().method(method).uri(path).header("content-type", kind).body(body).unwrap();
+        let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(body).unwrap();
         match self.runtime.block_on(self.client.request::<Value>(request)) {
             Ok(answer) => (200, answer),
             Err(kube::Error::Api(status)) => (status.code, serde_json::to_value(&*status).unwrap()),
