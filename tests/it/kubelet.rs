@@ -428,6 +428,24 @@ fn debug_runs_an_ephemeral_container() {
     assert_eq!(pods.reaches("p", &["Running"])["status"]["ephemeralContainerStatuses"][0]["name"], "later");
 }
 
+/// `kubectl top` reads the aggregated API metrics.k8s.io, which the kubelet serves. The test does not use the shared plane,
+/// where the API would appear in the discovery of tests that run at the same time.
+#[test]
+fn top_reads_an_aggregated_api() {
+    let pods = Pods::on(Plane::managed());
+    pods.plane.serve_metrics();
+    pods.run("p", "sleep 600", &json!({}));
+    let words = |said: String| said.split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>();
+    let pod = ["NAME", "CPU(cores)", "MEMORY(bytes)", "p", "5m", "16Mi"];
+    assert_eq!(words(pods.says(&["top", "pods"])), pod);
+    assert_eq!(words(pods.says(&["top", "pod", "p"])), pod);
+    let node = words(pods.says(&["top", "nodes"]));
+    assert_eq!(node[5..], ["test", "5m", "0%", "16Mi", "0%"], "{node:?}");
+    let nobody = pods.kubectl("true", &["top", "pods", "--as=nobody"]).output().unwrap();
+    let (code, _, why) = told(&nobody);
+    assert!(code == Some(1) && why.contains("cannot list resource \"pods\" in API group \"metrics.k8s.io\""), "{why}");
+}
+
 /// The kubelet accepts only the API server, so nobody reaches a pod without its decision and its audit log.
 #[test]
 fn the_kubelet_answers_only_the_api_server() {

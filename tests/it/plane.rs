@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use http::Method;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::jit_login;
 
@@ -158,6 +158,35 @@ impl Plane {
     /// the plane, and ends the processes of its pods.
     pub(crate) fn node(&self) -> &str {
         &self.node.get_or_init(|| Node::start(&self.dir)).name
+    }
+
+    /// Adds the aggregated API metrics.k8s.io, which the node serves, to the API of this plane, and waits until it answers.
+    pub(crate) fn serve_metrics(&self) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let admin = self.admin();
+        let (services, path) = ("/apis/apiregistration.k8s.io/v1/apiservices", "v1beta1.metrics.k8s.io");
+        let (_, node) = admin.get(&format!("/api/v1/nodes/{}", self.node()));
+        if admin.get(&format!("{services}/{path}")).0 == 404 {
+            // Only this kind of Service can lead to this host: endpoints must not be loopback addresses.
+            let service = json!({ "type": "ExternalName", "externalName": "localhost" });
+            let namespace = "/api/v1/namespaces/kube-system/services";
+            admin.create(namespace, &json!({ "metadata": { "name": "metrics" }, "spec": service }));
+            let spec = json!({
+                "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+                "caBundle": base64(&std::fs::read_to_string(&self.ca).unwrap()),
+                "service": {
+                    "namespace": "kube-system", "name": "metrics",
+                    "port": node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"],
+                },
+            });
+            admin.create(services, &json!({ "metadata": { "name": path }, "spec": spec }));
+        }
+        until_within(std::time::Duration::from_secs(30), "the API of metrics is part of discovery", || {
+            let (_, groups) = admin.get("/apis");
+            groups["groups"].as_array()?.iter().any(|group| group["name"] == "metrics.k8s.io").then_some(())?;
+            (admin.get("/apis/metrics.k8s.io/v1beta1/nodes").0 == 200).then_some(())
+        });
     }
 
     /// The token of a user of the token file: `admin`, `jitd` or `jit-gateway`. The last two are in no group of their own and

@@ -1,6 +1,7 @@
 // Kubelet is the only node of a control plane for tests. It runs the containers of
 // pods as processes of this host. For exec, attach and port-forward it uses the
-// streaming code of the container runtimes (k8s.io/cri-streaming):
+// streaming code of the container runtimes (k8s.io/cri-streaming). It also serves
+// the aggregated API of `kubectl top`.
 //
 //	kubectl ── kube-apiserver ── TLS, client certificate ──> kubelet ─┬─ a container: one process, one log
 //	                  └─ watch: the pods bound to the node ─────┘     └─ exec: more processes of it
@@ -98,10 +99,12 @@ func listen(dir string) (net.Listener, error) {
 		ClientAuth:   tls.RequireAndVerifyClientCert,
 		ClientCAs:    clients,
 		VerifyConnection: func(state tls.ConnectionState) error {
-			if name := state.PeerCertificates[0].Subject.CommonName; name != "kube-apiserver-kubelet-client" {
+			switch name := state.PeerCertificates[0].Subject.CommonName; name {
+			case "kube-apiserver-kubelet-client", "front-proxy-client":
+				return nil
+			default:
 				return fmt.Errorf("`%s` is not the API server", name)
 			}
-			return nil
 		},
 	})
 }

@@ -28,6 +28,7 @@ func (n *node) handler() http.Handler {
 	paths.HandleFunc("/attach/{namespace}/{pod}/{container}", n.serveAttach)
 	paths.HandleFunc("/portForward/{namespace}/{pod}", n.servePortForward)
 	paths.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", n.serveLogs)
+	n.metricsPaths(paths)
 	return paths
 }
 

@@ -52,6 +52,8 @@ func writeCredentials(p *plane, clientCAs []string) error {
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		// The name of a Service, for the APIService of its metrics.
+		DNSNames: []string{"metrics.kube-system.svc"},
 	}
 	for _, c := range []struct {
 		name, issuer string
@@ -65,6 +67,8 @@ func writeCredentials(p *plane, clientCAs []string) error {
 		// The API server shows the first to a kubelet, and expects the second.
 		{"kubelet-client", "own-client-ca", person("kube-apiserver-kubelet-client")},
 		{"kubelet", "ca", kubelet},
+		// The API server shows it to aggregated APIs.
+		{"front-proxy", "own-client-ca", person("front-proxy-client")},
 		// Only its key is used, to sign the tokens of service accounts.
 		{"service-account", "", person("service-account")},
 	} {

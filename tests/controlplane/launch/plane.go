@@ -175,6 +175,15 @@ func (p *plane) serverFlags() []string {
 		"--kubelet-client-certificate=" + p.path("kubelet-client.crt"),
 		"--kubelet-client-key=" + p.path("kubelet-client.key"),
 		"--kubelet-certificate-authority=" + p.path("ca.crt"),
+		// An aggregated API learns the user from these headers, and accepts them only
+		// with this certificate.
+		"--proxy-client-cert-file=" + p.path("front-proxy.crt"),
+		"--proxy-client-key-file=" + p.path("front-proxy.key"),
+		"--requestheader-client-ca-file=" + p.path("own-client-ca.crt"),
+		"--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/24",
 		"--service-account-issuer=https://kubernetes.default.svc",
