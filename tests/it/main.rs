@@ -65,6 +65,7 @@ mod ready;
 mod reload;
 #[path = "../support/requested.rs"]
 mod requested;
+mod requestinfo;
 mod risk;
 mod runbooks;
 mod screen;
