@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use jit_dial::KubeconfigError;
 use tokio::net::UnixListener;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -54,6 +55,9 @@ pub enum DaemonError {
     /// The configuration of a cluster cannot be used.
     #[error(transparent)]
     Cluster(#[from] EndpointError),
+    /// The kubeconfig of a cluster cannot be used.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
     /// The start or the stop could not be recorded.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -68,6 +72,7 @@ impl Hint for DaemonError {
                 "give each cluster its own root: with a different `authority` folder, `jitd init` creates one".into(),
             ),
             Self::Cluster(error) => error.hint(),
+            Self::Kubeconfig(error) => error.hint(),
             Self::Broker(error) => error.hint(),
         }
     }
@@ -267,11 +272,11 @@ fn credential(
     authority: &Authority,
     host: &str,
     now: Timestamp,
-) -> Result<Credential, CaError> {
-    if let Some(path) = &cluster.kubeconfig {
-        return Ok(Credential::Kubeconfig(path.clone()));
+) -> Result<Credential, DaemonError> {
+    if let Some(kubeconfig) = &cluster.kubeconfig {
+        return Ok(Credential::Kubeconfig(kubeconfig.read()?));
     }
-    let made = authority.daemon_credential(host, OWN_CERTIFICATE, now)?;
+    let made = authority.daemon_credential(host, OWN_CERTIFICATE, now).map_err(CaError::from)?;
     Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
 }
 
@@ -319,7 +324,8 @@ async fn renew_one(api: &Api, name: &ClusterName, site: &Site, cluster: &Cluster
             // The dependency logs this once.
             Err(_) => continue,
         }
-        if half || replaced {
+        // What a kubeconfig says is read again for each connection.
+        if cluster.kubeconfig.is_none() && (half || replaced) {
             let (authority, settings, host) = (site.authority(), cluster.clone(), api.host.clone());
             let made = site.ask_authority(move || credential(&settings, &authority, &host, now)).await;
             let swapped = made

@@ -222,7 +222,8 @@ impl Check<'_> {
             self.fault(
                 "trust",
                 format!("the API server knows us as `{}`, but the manifest is for `{expected}`", name.escape_default()),
-                "remove `kubeconfig` from the cluster's entry, so that the daemon issues its own credential",
+                "give the user of `kubeconfig` that name in the cluster, or remove `kubeconfig` from the cluster's entry, so that \
+                 the daemon issues its own credential",
             );
         }
         Ok(())

@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::io::{Error as IoError, ErrorKind};
 
+use jit_dial::DialError;
 use rustls::{CertificateError, Error as TlsError};
 
 /// Why there was no answer. Certificate problems have a text of ours; for all others it is that of the innermost error.
@@ -76,6 +77,13 @@ fn kind(error: &(dyn StdError + 'static)) -> Option<Cause> {
     if error.is::<Unresolved>() {
         return Some(Cause::Unresolved(innermost(error)));
     }
+    match error.downcast_ref::<DialError>() {
+        Some(DialError::Unresolved { .. }) => return Some(Cause::Unresolved(innermost(error))),
+        // What TLS says about it is further inside.
+        Some(DialError::Broken { .. }) | None => {}
+        // It names the proxy or the plugin, which the innermost error does not.
+        Some(other) => return Some(Cause::Other(other.to_string())),
+    }
     if error.downcast_ref::<IoError>().is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
         return Some(Cause::Refused(innermost(error)));
     }
@@ -115,8 +123,10 @@ mod tests {
     fn a_cause_is_found_by_type_whatever_wraps_it() {
         // Wrapped as hyper-rustls and tokio-rustls do.
         let tls = |why| IoError::other(IoError::new(ErrorKind::InvalidData, TlsError::InvalidCertificate(why))).into();
+        let expired = || IoError::other(TlsError::InvalidCertificate(CertificateError::Expired));
+        let dialled = |make: fn(IoError) -> DialError, source| make(source).into();
         type Case = (Box<dyn StdError + Send + Sync>, fn(String) -> Cause, bool);
-        let cases: [Case; 11] = [
+        let cases: [Case; 13] = [
             (tls(CertificateError::UnknownIssuer), |_| Cause::Untrusted, true),
             (tls(CertificateError::BadSignature), |_| Cause::Untrusted, true),
             (TlsError::InvalidCertificate(CertificateError::NotValidForName).into(), |_| Cause::WrongName, true),
@@ -126,6 +136,16 @@ mod tests {
             (TlsError::InvalidCertificate(CertificateError::BadEncoding).into(), |_| Cause::Unfit, true),
             (Unresolved(IoError::other("failed to lookup address information")).into(), Cause::Unresolved, true),
             (IoError::from(ErrorKind::ConnectionRefused).into(), Cause::Refused, true),
+            (
+                dialled(|source| DialError::Broken { peer: "it".to_owned(), source }, expired()),
+                |_| Cause::Expired,
+                true,
+            ),
+            (
+                dialled(|source| DialError::Unresolved { host: "it".to_owned(), source }, IoError::other("no address")),
+                Cause::Unresolved,
+                true,
+            ),
             (IoError::from(ErrorKind::ConnectionReset).into(), Cause::Other, false),
             ("it says that it was refused".into(), Cause::Other, false),
         ];
@@ -137,5 +157,12 @@ mod tests {
             assert!(!cause.to_string().contains("Certificate") && !cause.to_string().contains("peer"), "{cause}");
             assert_eq!(cause.hint().is_some(), has_hint, "{cause:?}");
         }
+        let source = IoError::from(ErrorKind::ConnectionRefused);
+        let proxy = DialError::Unreachable { peer: "proxy http://10.0.0.1:3128".to_owned(), source };
+        let cause = Cause::of(&Outer(proxy.into()));
+        assert!(
+            matches!(&cause, Cause::Other(why) if why.contains("connect to proxy http://10.0.0.1:3128")),
+            "{cause}"
+        );
     }
 }

@@ -5,11 +5,12 @@
 //! `transport` uses them.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
+use jit_dial::ApiServer;
 use k8s_openapi::ByteString;
 use kube::config::{AuthInfo, Kubeconfig};
 use rustls::pki_types::CertificateDer;
@@ -162,35 +163,23 @@ pub enum Credential {
         /// The leaf's private key.
         key_pem: Zeroizing<String>,
     },
-    /// The user of the current context of a kubeconfig file; its server and authority are ignored. If the user has an
-    /// exec plugin, the plugin runs when the credential is loaded.
-    Kubeconfig(PathBuf),
+    /// What a kubeconfig says: who the daemon is, and also where it connects and whom it trusts there.
+    Kubeconfig(ApiServer),
     /// No credential: the daemon is an anonymous user.
     Nobody,
 }
 
 impl Credential {
-    pub(super) fn auth_info(&self) -> Result<AuthInfo, String> {
+    /// The certificate, in the form of a kubeconfig's user.
+    pub(super) fn auth_info(&self) -> AuthInfo {
         match self {
-            Self::Certificate { chain_pem, key_pem } => Ok(AuthInfo {
+            Self::Certificate { chain_pem, key_pem } => AuthInfo {
                 client_certificate_data: Some(STANDARD.encode(chain_pem)),
                 // A single allocation of the right length, which kube wipes.
                 client_key_data: Some(STANDARD.encode(key_pem.as_bytes()).into()),
                 ..AuthInfo::default()
-            }),
-            Self::Nobody => Ok(AuthInfo::default()),
-            Self::Kubeconfig(path) => {
-                let wrong = |why: String| format!("`{}`: {why}", path.display());
-                let file = Kubeconfig::read_from(path).map_err(|why| wrong(why.to_string()))?;
-                let context = current_context(&file).map_err(wrong)?;
-                let user =
-                    context.user.as_deref().ok_or_else(|| wrong("its current context has no user".to_owned()))?;
-                file.auth_infos
-                    .iter()
-                    .find(|named| named.name == user)
-                    .and_then(|named| named.auth_info.clone())
-                    .ok_or_else(|| wrong(format!("contains no user `{user}`")))
-            }
+            },
+            Self::Kubeconfig(_) | Self::Nobody => AuthInfo::default(),
         }
     }
 }

@@ -12,16 +12,16 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
-use hyper::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response};
+use hyper::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::Error as HttpError;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
-use jit_dial::Pinned;
+use jit_dial::{ApiServer, DialError, Pinned, Protocol};
 use kube::Config;
 use kube::client::{Body, ConfigExt};
 use kube::core::Status;
@@ -252,7 +252,8 @@ impl Lost {
     /// Whether connecting failed, so that no dead connection was involved.
     fn is_of_connecting(&self) -> bool {
         match self {
-            Self::Failed(why) => chain(why.as_ref()).any(|why| why.downcast_ref().is_some_and(HttpError::is_connect)),
+            Self::Failed(why) => chain(why.as_ref())
+                .any(|why| why.is::<DialError>() || why.downcast_ref().is_some_and(HttpError::is_connect)),
             Self::TimedOut(_) => false,
         }
     }
@@ -333,10 +334,65 @@ fn addresses(name: &Name) -> Result<std::vec::IntoIter<SocketAddr>, IoError> {
     (name.as_str(), 0).to_socket_addrs()
 }
 
-/// New connections, on which each request carries the credential. They lack the retries and log lines of kube's usual
-/// stack, because the broker decides what to retry and logs failures. They are not wrapped in `kube::Client`, which
-/// would send each request through a task of its own.
+/// New connections, on which each request carries the credential. Neither kind is wrapped in `kube::Client`, which would
+/// send each request through a task of its own.
 fn connections(
+    endpoint: &Endpoint,
+    credential: &Credential,
+    limits: Limits,
+    dns: &Dependency,
+) -> Result<Connections, EndpointError> {
+    match credential {
+        Credential::Kubeconfig(server) => dialled(endpoint, server, limits),
+        Credential::Certificate { .. } | Credential::Nobody => direct(endpoint, credential, limits, dns),
+    }
+}
+
+/// Connections as a kubeconfig says. Its own dialler makes them, which may go through a proxy, and asks for the
+/// credential again for each connection and request.
+fn dialled(endpoint: &Endpoint, server: &ApiServer, limits: Limits) -> Result<Connections, EndpointError> {
+    let wrong = |why: String| EndpointError { cluster: endpoint.name().clone(), field: "kubeconfig", why };
+    let mut config = Config::new(server.server().parse().map_err(|_| wrong("its server is not a URL".to_owned()))?);
+    config.headers = vec![(USER_AGENT, AGENT)];
+    let dialler = server.clone();
+    let connector = tower::service_fn(move |_: Uri| {
+        let dialler = dialler.clone();
+        Box::pin(async move { dialler.connect(Protocol::Http1).await.map(TokioIo::new) })
+    });
+    let stack = |kept: usize| {
+        let (server, http) = (server.clone(), pooled(connector.clone(), kept));
+        let authorized = tower::service_fn(move |mut request: Request<Body>| {
+            let (server, http) = (server.clone(), http.clone());
+            async move {
+                if let Some(value) = server.authorization().await? {
+                    request.headers_mut().insert(AUTHORIZATION, value);
+                }
+                whole(http.request(request).await?).await
+            }
+        });
+        let stack = ServiceBuilder::new()
+            .layer(config.base_uri_layer())
+            .layer(config.extra_headers_layer().map_err(|why| wrong(innermost(&why)))?)
+            .service(authorized);
+        Ok(BoxCloneSyncService::new(stack))
+    };
+    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)? })
+}
+
+/// A client that keeps `kept` connections.
+fn pooled<C: Connect + Clone + Send + Sync + 'static>(connector: C, kept: usize) -> HttpClient<C, Body> {
+    HttpClient::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(kept)
+        .build(connector)
+}
+
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("jitd/", env!("CARGO_PKG_VERSION")));
+
+/// Connections to the endpoint itself. They lack the retries and log lines of kube's usual
+/// stack, because the broker decides what to retry and logs failures.
+fn direct(
     endpoint: &Endpoint,
     credential: &Credential,
     limits: Limits,
@@ -345,8 +401,8 @@ fn connections(
     let wrong = |why: String| EndpointError { cluster: endpoint.name().clone(), field: "credential", why };
     let mut config = Config::new(endpoint.uri().clone());
     config.root_cert = Some(endpoint.ca_der().to_vec());
-    config.auth_info = credential.auth_info().map_err(wrong)?;
-    config.headers = vec![(USER_AGENT, HeaderValue::from_static(concat!("jitd/", env!("CARGO_PKG_VERSION"))))];
+    config.auth_info = credential.auth_info();
+    config.headers = vec![(USER_AGENT, AGENT)];
 
     let dns = dns.clone();
     let resolver = tower::service_fn(move |name: Name| {
@@ -370,11 +426,7 @@ fn connections(
     tls.dangerous().set_certificate_verifier(Arc::new(pinned));
     let https = HttpsConnector::from((tcp, Arc::new(tls)));
     let stack = |kept: usize| {
-        let http = HttpClient::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE)
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(kept)
-            .build::<_, Body>(https.clone());
+        let http = pooled(https.clone(), kept);
         let stack = ServiceBuilder::new()
             .layer(config.base_uri_layer())
             .option_layer(config.auth_layer().map_err(refused)?)

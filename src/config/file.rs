@@ -80,6 +80,7 @@ pub(super) struct ClusterFile {
     pub(super) certificate_authority: PathBuf,
     pub(super) authority: Option<PathBuf>,
     pub(super) kubeconfig: Option<PathBuf>,
+    pub(super) context: Option<String>,
     pub(super) key: Option<KeyFile>,
     #[serde(default)]
     pub(super) access: AccessFile,

@@ -166,7 +166,17 @@ pub const KEYS: &[Key] = &[
         "clusters[].kubeconfig",
         "a path",
         Presence::May,
-        "a kubeconfig for the daemon's own calls; without it the daemon signs a certificate of ten minutes for itself",
+        "how the daemon itself reaches the API server, and as whom: for a cluster that does not trust the authority, such \
+         as a managed one. It may have a certificate, a token or a credential plugin, and a proxy; `server` and \
+         `certificateAuthority` are then only for people. The API server has to know its user as `jit:daemon:HOST`. Without \
+         it the daemon signs a certificate of ten minutes for \
+         itself",
+    ),
+    key(
+        "clusters[].context",
+        "a name",
+        Presence::May,
+        "the context of `kubeconfig` to use; without it the current one",
     ),
     key(
         "clusters[].access",

@@ -15,6 +15,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jit_dial::{ApiServer, KubeconfigError};
+
 use crate::ca::KeyPlace;
 use crate::grant::GatewayUser;
 use crate::grant::policy::{self, Policy};
@@ -71,10 +73,29 @@ pub struct ClusterConfig {
     pub authority: PathBuf,
     /// Where the authority's issuing key lies.
     pub key: KeyPlace,
-    /// A kubeconfig to reach it with, instead of the daemon's own short certificate.
-    pub kubeconfig: Option<PathBuf>,
+    /// How the daemon reaches it, instead of at `server` with its own short certificate.
+    pub kubeconfig: Option<KubeconfigAt>,
     /// The gateway's user in the cluster, if people reach the cluster through the gateway.
     pub gateway: Option<GatewayUser>,
+}
+
+/// A context of a kubeconfig.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubeconfigAt {
+    /// The file.
+    pub path: PathBuf,
+    /// The context; without one the file's current context.
+    pub context: Option<String>,
+}
+
+impl KubeconfigAt {
+    /// Reads it, with the files that it names.
+    ///
+    /// # Errors
+    /// [`KubeconfigError`] if anything in it cannot be used or is not supported.
+    pub fn read(&self) -> Result<ApiServer, KubeconfigError> {
+        ApiServer::read(&self.path, self.context.as_deref())
+    }
 }
 
 /// What is wrong with the files.

@@ -11,11 +11,12 @@ use crate::ca::KeyPlace;
 use crate::grant::GatewayUser;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
+use crate::hint::Hint;
 use crate::people::{Declared, People};
 
 use super::file::{AccessFile, ClusterFile, ConfigFile, beside};
 use super::policy_files::strictly;
-use super::{ClusterConfig, Config, Fault, Faults, HostName, NoHostName, PolicyFiles};
+use super::{ClusterConfig, Config, Fault, Faults, HostName, KubeconfigAt, NoHostName, PolicyFiles};
 
 impl Config {
     /// Reads `path`, and the policy and the guardrails that it names.
@@ -165,7 +166,7 @@ impl Written<'_> {
     }
 
     fn cluster(&self, written: &ClusterFile, faults: &mut Vec<Fault>) -> ClusterConfig {
-        let ClusterFile { name, server, certificate_authority, authority, kubeconfig, key, .. } = written;
+        let ClusterFile { name, server, certificate_authority, authority, kubeconfig, context, key, .. } = written;
         if !server.starts_with("https://") {
             faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
         }
@@ -174,10 +175,15 @@ impl Written<'_> {
         let gateway = self.gateway(written).map_err(|fault| faults.push(fault));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
         let certificate_authority = read(&self.at(certificate_authority));
-        let kubeconfig = kubeconfig.as_deref().map(|path| self.at(path));
-        if let Some(kubeconfig) = &kubeconfig {
-            // It can name a program that is run.
-            let _ = read(kubeconfig);
+        if kubeconfig.is_none() && context.is_some() {
+            let why = format!("cluster `{name}`: `context` is set, but `kubeconfig` is not");
+            faults.push(self.fault_with(why, "name the kubeconfig that has the context, or remove `context`"));
+        }
+        let kubeconfig =
+            kubeconfig.as_deref().map(|path| KubeconfigAt { path: self.at(path), context: context.clone() });
+        if let Some(Err(error)) = kubeconfig.as_ref().map(KubeconfigAt::read) {
+            let why = format!("cluster `{name}`: {error}");
+            faults.push(Fault { hint: error.hint(), ..self.fault(why) });
         }
         ClusterConfig {
             server: server.clone(),
@@ -237,7 +243,7 @@ people:
 clusters:
   - {name: prod, server: "http://10.0.0.1", certificateAuthority: none.crt, key: {credential: .no}}
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, kubeconfig: none.yaml}
-  - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt}
+  - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, context: blue}
   - {name: lab, server: "https://10.0.0.3", certificateAuthority: none.crt, access: gateway}
   - {name: old, server: "https://10.0.0.4", certificateAuthority: none.crt, gatewayUser: gw}
 "#;
@@ -268,6 +274,7 @@ clusters:
             ("none.yaml", "No such file"),
             ("config.yaml", "cluster `test` is there twice"),
             ("none.crt", "No such file"),
+            ("config.yaml", "cluster `test`: `context` is set, but `kubeconfig` is not"),
             ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
             ("none.crt", "No such file"),
             ("config.yaml", "cluster `old`: `gatewayUser` is set"),

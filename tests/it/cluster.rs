@@ -3,8 +3,12 @@
 //! Each test makes its own namespace and host label, and removes what it made.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jit_dial::ApiServer;
 use jitd::cluster::{Answer, Cause, Cluster, ClusterError, Credential, Endpoint, Probe, Unbound};
 use jitd::grant::request::Namespace;
 use jitd::grant::{Binding, Found, GrantId};
@@ -37,7 +41,7 @@ impl Bench {
         let admin = Client::try_from(config).unwrap();
         let tag = random_id().as_str().to_owned();
         let endpoint = Endpoint::from_kubeconfig("test".parse().unwrap(), &kubeconfig).unwrap();
-        let cluster = Cluster::connect(endpoint, &format!("it-{tag}"), &Credential::Kubeconfig(kubeconfig)).unwrap();
+        let cluster = Cluster::connect(endpoint, &format!("it-{tag}"), &by(&kubeconfig)).unwrap();
         let namespace: Namespace = format!("it-{tag}").parse().unwrap();
         let made = KubeNamespace { metadata: named(namespace.as_str()), ..KubeNamespace::default() };
         Api::all(admin.clone()).create(&PostParams::default(), &made).await.unwrap();
@@ -108,6 +112,10 @@ impl Bench {
             }
         }
     }
+}
+
+fn by(kubeconfig: &Path) -> Credential {
+    Credential::Kubeconfig(ApiServer::read(kubeconfig, None).unwrap())
 }
 
 fn random_id() -> GrantId {
@@ -497,7 +505,7 @@ async fn a_credential_is_refused_and_replaced() {
 
     let broken = Credential::Certificate { chain_pem, key_pem: "nonsense".to_owned().into() };
     assert!(cluster.use_credential(&broken).is_err());
-    cluster.use_credential(&Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
+    cluster.use_credential(&by(&Plane::shared().kubeconfig)).unwrap();
     assert!(clone.resolve_role(bench.here().as_ref(), &role).await.unwrap().is_some());
     bench.remove().await;
 }
@@ -509,10 +517,21 @@ async fn a_server_that_the_authority_did_not_sign_is_not_spoken_to() {
     let key = rcgen::KeyPair::generate().unwrap();
     let other = rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem();
     let endpoint = Endpoint::new("test".parse().unwrap(), bench.cluster.endpoint().server(), &other).unwrap();
-    let cluster =
-        Cluster::connect(endpoint, "it", &Credential::Kubeconfig(Plane::shared().kubeconfig.clone())).unwrap();
-    let error = cluster.about().await.unwrap_err();
-    assert!(matches!(&error, ClusterError::Unreachable { cause: Cause::Untrusted, .. }), "{error}");
+    let path = std::env::temp_dir().join(format!("jitd-it-{}.kubeconfig", bench.tag));
+    let file = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{ "name": "c", "context": { "cluster": "here" } }],
+        "clusters": [{ "name": "here", "cluster": {
+            "server": endpoint.server(), "certificate-authority-data": STANDARD.encode(&other),
+        } }],
+    });
+    std::fs::write(&path, file.to_string()).unwrap();
+    for credential in [Credential::Nobody, by(&path)] {
+        let cluster = Cluster::connect(endpoint.clone(), "it", &credential).unwrap();
+        let error = cluster.about().await.unwrap_err();
+        assert!(matches!(&error, ClusterError::Unreachable { cause: Cause::Untrusted, .. }), "{error}");
+    }
+    std::fs::remove_file(path).unwrap();
     bench.remove().await;
 }
 
@@ -529,12 +548,14 @@ async fn a_missing_right_is_named() {
     let path = std::env::temp_dir().join(format!("jitd-it-{}.kubeconfig", bench.tag));
     let file = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "contexts": [{ "name": "c", "context": { "cluster": "elsewhere", "user": "weak" } }],
-        "clusters": [], "users": [{ "name": "weak", "user": { "token": token } }],
+        "contexts": [{ "name": "c", "context": { "cluster": "here", "user": "weak" } }],
+        "clusters": [{ "name": "here", "cluster": {
+            "server": Plane::shared().server, "certificate-authority": Plane::shared().ca,
+        } }],
+        "users": [{ "name": "weak", "user": { "token": token } }],
     });
     std::fs::write(&path, file.to_string()).unwrap();
-    let cluster =
-        Cluster::connect(bench.cluster.endpoint().clone(), "it", &Credential::Kubeconfig(path.clone())).unwrap();
+    let cluster = Cluster::connect(bench.cluster.endpoint().clone(), "it", &by(&path)).unwrap();
     let error = cluster.bind(&bench.binding(bench.here(), "view")).await.unwrap_err();
     std::fs::remove_file(path).unwrap();
     assert!(

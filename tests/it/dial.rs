@@ -1,19 +1,29 @@
-//! `jit-dial` against a real API server: who it knows us as, by each kind of credential.
+//! `jit-dial` against a real API server: who it knows us as, by each kind of credential, and a daemon that uses it.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper_util::rt::TokioIo;
+use jiff::{SignedDuration, Timestamp};
 use jit_dial::{ApiServer, Protocol};
+use jitd::ca::Authority;
+use jitd::config::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::plane::{Admin, Plane, scratch};
+use crate::bastion::{ALICE, Bastion, Options, path};
+use crate::plane::{Admin, Plane, scratch, until};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
 
@@ -68,10 +78,12 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn the_administrators_certificate_is_known_on_both_protocols() {
+fn a_certificate_and_a_token_are_known_and_both_protocols_are_spoken() {
     let api = ApiServer::read(&Plane::shared().kubeconfig, None).unwrap();
+    let by_token = ApiServer::read(&Plane::shared().token_kubeconfig("jit-gateway"), None).unwrap();
     runtime().block_on(async {
         assert_eq!(known_as(&api).await, "admin");
+        assert_eq!(known_as(&by_token).await, "jit-gateway");
         // An HTTP/2 connection begins with SETTINGS from both sides (RFC 9113 section 3.4).
         let mut stream = api.connect(Protocol::Http2).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
@@ -114,4 +126,76 @@ fn a_token_is_known_from_the_file_and_from_a_plugin_and_when_it_is_replaced() {
     let api = ApiServer::read(&kubeconfig(&folder, &exec), None).unwrap();
     runtime().block_on(async { assert_eq!(known_as(&api).await, name("one")) });
     admin.delete(&format!("/api/v1/namespaces/{namespace}"));
+}
+
+/// A proxy that opens each tunnel that it is asked for, and counts them.
+fn proxy() -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (url, opened) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&opened);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+            let server = TcpStream::connect(target).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            count.fetch_add(1, Ordering::SeqCst);
+            for (mut from, mut to) in [(stream.try_clone().unwrap(), server.try_clone().unwrap()), (server, stream)] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Write);
+                });
+            }
+        }
+    });
+    (url, opened)
+}
+
+/// The daemon goes where its kubeconfig says, as its user and by its proxy: nothing listens at `server`, which is for
+/// people.
+#[test]
+fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let config = Config::read(&bastion.dir.join("config.yaml")).unwrap();
+    let cluster = config.clusters.values().next().unwrap();
+    let authority = Authority::open(&cluster.authority, &cluster.key).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the API server has the real clock")]
+    let now = Timestamp::now();
+    let made = authority.daemon_credential(&bastion.host, SignedDuration::from_mins(10), now).unwrap();
+    let (proxy, opened) = proxy();
+    let file = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "contexts": [{ "name": "daemon", "context": { "cluster": "play", "user": "daemon" } }],
+        "clusters": [{ "name": "play", "cluster": {
+            "server": bastion.plane.server, "certificate-authority": bastion.plane.ca, "proxy-url": proxy,
+        } }],
+        "users": [{ "name": "daemon", "user": {
+            "client-certificate-data": STANDARD.encode(&made.chain_pem),
+            "client-key-data": STANDARD.encode(made.key_pem.as_bytes()),
+        } }],
+    });
+    fs::write(bastion.dir.join("daemon.kubeconfig"), file.to_string()).unwrap();
+    let entry = "kubeconfig: daemon.kubeconfig, context: daemon, certificateAuthority:";
+    bastion.rewrite_config("certificateAuthority:", entry);
+    let checked = bastion.jitd(&["check", "--cluster"]).stdout;
+    let known = format!("our credential is accepted as `jit:daemon:{}`", bastion.host);
+    assert!(String::from_utf8_lossy(&checked).contains(&known), "{}", String::from_utf8_lossy(&checked));
+    let server = bastion.plane.server.clone();
+    bastion.rewrite_config(&server, "https://127.0.0.1:9");
+    let before = opened.load(Ordering::SeqCst);
+    assert!(before > 0, "the check went by the proxy");
+
+    bastion.serve();
+    let access = bastion.live(&bastion.ask("5m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    bastion.wait_for(&access.grant, &["ended"]);
+    until("the access is over", || (bastion.look(&access, &bastion.ns) == 403).then_some(()));
+    assert!(opened.load(Ordering::SeqCst) > before, "the daemon went by the proxy");
 }

@@ -31,6 +31,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use parking_lot::{Mutex, RwLock};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -217,6 +218,13 @@ async fn certificate(settings: &Settings) -> Result<Option<Arc<CertifiedKey>>, P
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+/// So that a client of hyper-util can keep it in its pool.
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        Connected::new()
     }
 }
 
