@@ -105,6 +105,10 @@ impl ApiServer {
 
     fn new(source: Source) -> Result<Self, KubeconfigError> {
         let settings = Settings::read(&source, None)?;
+        if let Some(path) = &settings.exposed {
+            let path = path.display();
+            tracing::warn!(%path, "everybody on this host can read this file, which has our credential for an API server; chmod o-r it");
+        }
         Ok(Self(Arc::new(Inner {
             source,
             url: settings.server.url.clone(),

@@ -4,6 +4,7 @@
 //! read as strictly as the configuration of this program ([`jit_host::files`]): a kubeconfig can name a program that is
 //! run, and an authority that is trusted. What cannot be used as a whole is not used in part.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub(crate) struct Settings {
     /// The name in the proxy's certificate, if it is reached by TLS.
     pub(crate) proxy_name: Option<ServerName<'static>>,
     pub(crate) identity: Identity,
+    /// A file with a secret that everybody on this host can read.
+    pub(crate) exposed: Option<PathBuf>,
     /// Of all files that were read.
     pub(crate) digest: Vec<u8>,
 }
@@ -104,7 +107,7 @@ impl Settings {
     /// Reads everything. `plugin` is the one that runs now; it is kept if the kubeconfig still describes it.
     pub(crate) fn read(source: &Source, plugin: Option<&Arc<Plugin>>) -> Result<Self, KubeconfigError> {
         let folder = source.kubeconfig.parent().unwrap_or(Path::new("."));
-        let mut reader = Reader { folder, digest: digest::Context::new(&digest::SHA256) };
+        let mut reader = Reader { folder, digest: digest::Context::new(&digest::SHA256), exposed: None };
         let contents = reader.read(&source.kubeconfig)?;
         let chosen = kubeconfig::choose(&source.kubeconfig, &contents, source.context.as_deref())?;
         let cluster = &chosen.cluster;
@@ -129,11 +132,26 @@ impl Settings {
             _ => None,
         };
         let identity = match &chosen.user {
-            Some(user) => reader.identity(user, cluster, &authority, plugin)?,
+            Some(user) => {
+                if text(&user.form.client_key_data).or(text(&user.form.token)).is_some() {
+                    reader.holds_secret(&source.kubeconfig);
+                }
+                reader.identity(user, cluster, &authority, plugin)?
+            }
             None => Identity::Nobody,
         };
+        let exposed = reader.exposed;
         let digest = reader.digest.finish().as_ref().to_vec();
-        Ok(Self { server, server_name, authorities: Arc::new(authorities), proxy, proxy_name, identity, digest })
+        Ok(Self {
+            server,
+            server_name,
+            authorities: Arc::new(authorities),
+            proxy,
+            proxy_name,
+            identity,
+            exposed,
+            digest,
+        })
     }
 }
 
@@ -146,9 +164,19 @@ fn name_of(host: &str) -> Option<ServerName<'static>> {
 struct Reader<'a> {
     folder: &'a Path,
     digest: digest::Context,
+    exposed: Option<PathBuf>,
 }
 
 impl Reader<'_> {
+    /// Notes a file with a secret if everybody can read it. It is not called for `tokenFile`: in a pod everybody can read
+    /// that, and nobody else is there.
+    fn holds_secret(&mut self, path: &Path) {
+        let is_open = |metadata: std::fs::Metadata| metadata.mode() & 0o004 != 0;
+        if self.exposed.is_none() && std::fs::metadata(path).is_ok_and(is_open) {
+            self.exposed = Some(path.to_owned());
+        }
+    }
+
     fn read(&mut self, path: &Path) -> Result<Zeroizing<String>, KubeconfigError> {
         let contents = Zeroizing::new(files::read_configuration(path)?);
         // The length keeps the end of one file apart from the beginning of the next.
@@ -201,6 +229,9 @@ impl Reader<'_> {
             ("client-certificate", &form.client_certificate),
         )?;
         let key = self.pem(user, ("client-key-data", &form.client_key_data), ("client-key", &form.client_key))?;
+        if let Some(file) = text(&form.client_key) {
+            self.holds_secret(&self.folder.join(file));
+        }
         // kubectl prefers the file, and keeps the token for a file that cannot be read.
         let token = match (text(&form.token_file), text(&form.token)) {
             (Some(_), Some(_)) => return Err(user.unusable("token", "and `tokenFile` are both set; keep one of them")),

@@ -562,6 +562,40 @@ fn what_is_not_supported_is_refused_by_name() {
     );
 }
 
+#[test]
+fn a_file_with_a_secret_that_everybody_can_read_is_noticed() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (chain, key) = authority.sign("alice");
+    let (_, key) = (folder.write("crt", &chain), folder.write("key", &key));
+    let by_file = ["client-certificate: crt".to_owned(), "client-key: key".to_owned()];
+    let exposed = |user: &[String], open: &Path| {
+        let path = folder.kubeconfig(&to(6443, &authority), user);
+        fs::set_permissions(open, fs::Permissions::from_mode(0o644)).unwrap();
+        let source = Source { kubeconfig: path, context: None, environment: Environment::default() };
+        Settings::read(&source, None).unwrap().exposed
+    };
+    let kubeconfig = folder.0.join("kubeconfig");
+    assert_eq!(exposed(&by_file, &kubeconfig), None, "it names the key and does not have it");
+    assert_eq!(exposed(&["token: secret".to_owned()], &kubeconfig), Some(kubeconfig.clone()));
+    assert_eq!(exposed(&["token: secret".to_owned()], &folder.0.join("crt")), None);
+    assert_eq!(exposed(&by_file, &key), Some(key.clone()));
+}
+
+proptest::proptest! {
+    /// Whatever a file, a variable or a plugin has, it is an answer or an error.
+    #[test]
+    fn nothing_that_is_read_panics(text in ".{0,200}", name in "[a-z0-9.:/@%\\[\\]*,-]{0,60}") {
+        for text in [&text, &name] {
+            let _ = kubeconfig::choose(Path::new("kubeconfig"), text, None);
+            let _ = proxy::Proxy::at(text);
+            let _ = Environment::new(&name, text).proxy_for(&name, 6443);
+            let _ = settings::bearer(text);
+            let _ = settings::certified_key(text.as_bytes(), name.as_bytes());
+            let _ = Pinned::of_pem(text.as_bytes());
+        }
+    }
+}
+
 /// Entries that nobody uses may have whatever they like.
 #[tokio::test]
 async fn only_the_chosen_context_has_to_be_supported() {
