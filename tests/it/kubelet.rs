@@ -24,15 +24,15 @@ use crate::plane::{Admin, Plane, programs, scratch, until};
 const WAYS: [&str; 2] = ["true", "false"];
 
 /// A namespace of one test, whose pods run on the plane's node.
-pub(crate) struct Pods {
-    plane: &'static Plane,
+pub(crate) struct Pods<'a> {
+    plane: &'a Plane,
     pub(crate) admin: Admin,
     pub(crate) ns: String,
     home: PathBuf,
 }
 
-impl Pods {
-    pub(crate) fn on(plane: &'static Plane) -> Self {
+impl<'a> Pods<'a> {
+    pub(crate) fn on(plane: &'a Plane) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let ns = format!("pods-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let admin = plane.admin();
@@ -414,6 +414,30 @@ fn the_end_of_a_pod_ends_its_processes() {
 fn runs(pid: u32) -> bool {
     let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The kubelet outlives a restart of the API server, and then starts and ends pods as before.
+#[test]
+fn the_kubelet_waits_for_an_api_server_that_is_away() {
+    let plane = Plane::to_stop();
+    let pods = Pods::on(&plane);
+    pods.run("before", "echo $$ > pid; exec sleep 600", &json!({}));
+    let pid = until("it runs", || {
+        let said = pods.kubectl("true", &["exec", "before", "--", "cat", "pid"]).output().unwrap();
+        text(&said.stdout).trim().parse().ok()
+    });
+    pods.run("ending", "while [ ! -e go ]; do sleep 0.05; done; exit 4", &json!({}));
+    let home = pods.says(&["exec", "ending", "--", "pwd"]);
+    plane.stop_api_server();
+    std::fs::write(Path::new(home.trim()).join("go"), "").unwrap();
+    plane.start_api_server();
+    let ended = pods.reaches("ending", &["Failed"]);
+    assert_eq!(ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 4, "{ended}");
+    assert!(runs(pid), "the other goes on");
+    pods.run("after", "sleep 600", &json!({}));
+    assert_eq!(pods.says(&["exec", "after", "--", "echo", "here"]), "here\n");
+    pods.says(&["delete", "pod", "before", "--timeout=30s"]);
+    assert!(!runs(pid));
 }
 
 /// `kubectl debug` adds a container to a pod that runs.
