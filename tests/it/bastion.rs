@@ -4,6 +4,7 @@
 //! process with that uid, so that the daemon learns who it is from the kernel as it does in earnest.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -257,7 +258,9 @@ impl<'a> Bastion<'a> {
         self.spawn_as(program);
         until("the daemon answers", || {
             assert!(self.is_running(), "the daemon ended: {}", self.log());
-            std::os::unix::net::UnixStream::connect(self.socket()).ok()
+            // Root may connect before the socket is open to others.
+            let mode = std::fs::metadata(self.socket()).ok()?.permissions().mode();
+            std::os::unix::net::UnixStream::connect(self.socket()).ok().filter(|_| mode & 0o020 != 0)
         });
     }
 
