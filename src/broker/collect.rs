@@ -289,12 +289,8 @@ impl Broker {
         }
         for (made, part) in made_of_gateway.into_iter().zip(&of_gateway) {
             match made {
-                // The holder has no right there, so nor has the gateway. If this fails, the end removes it.
-                made if part.0.namespace.as_ref().is_some_and(|namespace| lost.contains(&namespace)) => {
-                    if made.is_ok() {
-                        let _ = site.cluster.unbind(&part.0, None).await;
-                    }
-                }
+                // The holder has no right there, so nor has the gateway. The end removes it.
+                _ if part.0.namespace.as_ref().is_some_and(|namespace| lost.contains(&namespace)) => {}
                 Ok(_) => held.push(part),
                 // A grant that does not work through the gateway is not live.
                 Err(error) => return Err(error.into()),

@@ -28,6 +28,9 @@ use crate::{cast, disk, network, oracle, strangers};
 /// The daemon's name for itself, as on each of its bindings.
 pub(crate) const HOST: &str = "sim";
 
+/// The gateway's user, in the seeds that have a gateway.
+pub(crate) const GATEWAY: &str = "gw";
+
 /// So long nothing fails before nothing may be left half done.
 const QUARTER: u64 = 900_000;
 
@@ -73,6 +76,7 @@ impl Stage {
         let opened = Trail::simulated(&self.trail(), disk::before, disk::after).unwrap();
         let name: ClusterName = "play".parse().unwrap();
         let endpoint = Endpoint::new(name.clone(), "https://127.0.0.1:6443", &self.ca_pem).unwrap();
+        let endpoint = endpoint.through(world(|world| world.has_gateway).then(|| GATEWAY.parse().unwrap()));
         let exchange = BoxCloneSyncService::new(service_fn(network::exchange));
         let cluster = Cluster::over(endpoint, HOST, exchange).unwrap();
         let authority = Authority::open(&self.folder.join("ca"), &KeyPlace::File).unwrap();

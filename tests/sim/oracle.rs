@@ -145,8 +145,7 @@ impl Oracle {
     }
 
     fn of_place(&self, place: &Place) -> Option<&Seen> {
-        let id: GrantId = place.name.strip_prefix("jit-")?.parse().ok()?;
-        self.grants.get(&id)
+        self.grants.get(&GrantId::of_object(&place.name)?)
     }
 }
 
@@ -304,6 +303,15 @@ impl World {
                 if let Some(uid) = grant.binding_uids.iter().find(stands) {
                     wrong.push((5, format!("{id} is told as ended while its binding {uid} stands")));
                 }
+                let of_gateway = |(place, object): &(&Place, &Object)| {
+                    let is_its = place.name.ends_with("-gateway") || place.name.ends_with("-gateway-on");
+                    is_its && GrantId::of_object(&place.name).as_ref() == Some(id) && object.by == By::Daemon
+                };
+                // What never worked may still come to be, and what others altered is not ours to delete.
+                let stands = self.server.objects.iter().filter(of_gateway).find(|(_, object)| !object.is_altered);
+                if let Some((place, _)) = stands.filter(|_| grant.live_at.is_some()) {
+                    wrong.push((5, format!("{id} is told as ended while the gateway's {place:?} stands")));
+                }
                 false
             }
             _ => false,
@@ -362,8 +370,7 @@ impl World {
             ("DELETE", Target::One(place)) => {
                 let up = self.oracle.up;
                 let excused = self.oracle_excuses();
-                let id = place.name.strip_prefix("jit-").and_then(|id| id.parse::<GrantId>().ok());
-                let seen = id.and_then(|id| self.oracle.grants.get_mut(&id));
+                let seen = GrantId::of_object(&place.name).and_then(|id| self.oracle.grants.get_mut(&id));
                 let Some(seen) = seen else {
                     return self.violated(5, format!("the daemon deletes {place:?}, which is of no grant"));
                 };
@@ -392,7 +399,7 @@ impl World {
 
     pub(crate) fn oracle_saw_deleted(&mut self, place: &Place, object: &Object) {
         let group = place.name.replacen('-', ":", 1);
-        if object.by == By::Stranger && !(place.kind.is_binding() && object.has_only_group(&group)) {
+        if object.by == By::Stranger && !(place.kind.is_binding() && object.has_only_ours(&group)) {
             self.violated(5, format!("the daemon deletes what is not its own: {place:?}"));
         }
     }
@@ -443,7 +450,7 @@ impl World {
                         wrong.push((6, format!("{group} has access after its end, and nobody tries to end it")));
                     }
                 }
-            } else if object.has_only_group(&group) {
+            } else if object.has_only_ours(&group) {
                 let since = seen.grant.ended_at.map_or(0, |at| at.as_millisecond()).max(object.since);
                 let before = self.oracle.left.get(object.uid());
                 let left_now = Left {

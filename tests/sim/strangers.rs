@@ -3,6 +3,7 @@
 //!
 //! An administrator puts things right again after a while, and at the end all of it ([`World::put_right`]).
 
+use jitd::grant::{acting_on, names};
 use serde_json::{Value, json};
 
 use crate::cluster::{By, Kind, Place};
@@ -21,6 +22,10 @@ pub(crate) fn furnish(world: &mut World) {
         role(&json!([{ "apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"] }])),
         By::Stranger,
     );
+    if world.has_gateway {
+        let place = Place::new(Kind::ClusterRole, "", &names::gateway_on_role(crate::life::HOST));
+        world.store(place, role(&json!(acting_on())), By::Stranger);
+    }
     for n in 0..5 {
         let place = Place::new(Kind::RoleBinding, "billing", &format!("team-{n}"));
         world.store(place, binding("ClusterRole", "view", "billing-team"), By::Stranger);
@@ -73,7 +78,7 @@ fn meddle(world: &mut World) {
         .map(|(place, _)| place.clone())
         .collect();
     let bindings: Vec<Place> = ours.iter().filter(|place| place.kind.is_binding()).cloned().collect();
-    let roles: Vec<Place> = ours.iter().filter(|place| place.kind == Kind::Role).cloned().collect();
+    let roles: Vec<Place> = ours.iter().filter(|place| !place.kind.is_binding()).cloned().collect();
     match world.below(28) {
         0 | 1 => drifts(world),
         2 if !bindings.is_empty() => {
@@ -285,7 +290,7 @@ impl World {
             // Of ours, what was altered is nobody's to take away but theirs who did it.
             let is_altered = object.by == By::Daemon
                 && object.is_altered
-                && !(place.kind.is_binding() && object.has_only_group(&place.name.replacen('-', ":", 1)));
+                && !(place.kind.is_binding() && object.has_only_ours(&place.name.replacen('-', ":", 1)));
             if is_theirs || is_altered {
                 self.remove(&place);
             }

@@ -40,6 +40,8 @@ pub(crate) fn take_note_of_panics() {
 
 pub(crate) struct World {
     chance: u64,
+    /// Whether people go through the gateway: in every other seed.
+    pub(crate) has_gateway: bool,
     /// When the current runtime began, on its clock, and which moment that was.
     began: Option<Instant>,
     base: i64,
@@ -85,6 +87,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             chance: seed,
+            has_gateway: !seed.is_multiple_of(2),
             began: None,
             base: BEGINNING,
             quiet: false,
