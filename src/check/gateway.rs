@@ -1,11 +1,13 @@
 //! Whether the gateway may do nothing without a live grant, so that its credential is worth only the live grants if it is
 //! stolen, and whether the admission policies keep the daemon from giving it more.
 //!
-//! It asks the API server about the gateway's user, and never acts as the gateway. `check` calls it.
+//! It asks the API server about the gateway's user, and never acts as the gateway. That it may not act as anybody else
+//! either is the one thing that it tries. `check` calls it.
 
 use super::admission::{TRIED, until_refused};
 use super::{Check, GATEWAY};
 use crate::cluster::{ClusterError, RBAC_GROUP, Right};
+use crate::grant::names::{self, SUBJECT};
 use crate::grant::{ACT_AS, ACT_AS_GROUP, Binding, GatewayUser, GrantId, gateway_bindings};
 use crate::manifest::{self, Reach};
 
@@ -16,6 +18,7 @@ impl Check<'_> {
         host: &str,
         reaches: &[Reach],
     ) -> Result<(), ClusterError> {
+        self.impersonation_is_limited(host).await?;
         let mut given = Vec::new();
         for (verb, group, resource) in WITHOUT_A_GRANT {
             let [verb, group, resource] = [verb, group, resource].map(ToOwned::to_owned);
@@ -37,6 +40,30 @@ impl Check<'_> {
             self.ok(GATEWAY, format!("its user `{gateway}` may act as nobody without a grant ({checked} checked)"));
         }
         self.gateway_admission(gateway, host, reaches).await
+    }
+
+    /// Tries to act as somebody, which must be refused: the daemon has a right to act as others, but on nothing. The API
+    /// server's reason shows whether it knows the limits: they can be turned off.
+    async fn impersonation_is_limited(&mut self, host: &str) -> Result<(), ClusterError> {
+        match self.cluster.refuses_to_act_as(&format!("{SUBJECT}{TRIED}")).await? {
+            Some(why) if is_of_limits(&why) => {
+                self.ok(GATEWAY, "acting as somebody is limited, and refused to the daemon");
+            }
+            Some(why) => {
+                let why: String = why.chars().take(300).flat_map(char::escape_default).collect();
+                self.fault(
+                    GATEWAY,
+                    format!("the API server does not know limits for acting as somebody: {why}"),
+                    "turn on the feature gate `ConstrainedImpersonation` of kube-apiserver, or set `access: direct`",
+                );
+            }
+            None => self.fault(
+                GATEWAY,
+                format!("the daemon may act as anybody: `{}`", names::daemon(host)),
+                "remove that right; if no role contains it, an authorizer other than RBAC allows what it does not know",
+            ),
+        }
+        Ok(())
     }
 
     /// Tries, in a dry run, to let the gateway act as more than one grant's holder, and to let somebody else do so.
@@ -70,6 +97,13 @@ impl Check<'_> {
     }
 }
 
+/// Whether the API server refuses to let somebody act as another for lack of a limited right. It tries the unlimited
+/// right last, but its message is about the first one that was missing
+/// (k8s.io/apiserver `endpoints/filters/impersonation`).
+fn is_of_limits(why: &str) -> bool {
+    why.contains(ACT_AS) || why.contains("impersonate-on:")
+}
+
 /// Verb, API group and resource of what the gateway's user must not have; no grant gives it without a name. The other
 /// verbs of constrained impersonation are those of service accounts and nodes
 /// (k8s.io/apiserver `endpoints/filters/impersonation`).
@@ -86,3 +120,16 @@ const WITHOUT_A_GRANT: [(&str, &str, &str); 11] = [
     ("create", "", "pods/exec"),
     ("create", RBAC_GROUP, "rolebindings"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_shows_whether_the_limits_are_known() {
+        let forbidden = |verb: &str, what: &str| format!(r#"{what} is forbidden: User "jit:daemon:h" cannot {verb}"#);
+        assert!(is_of_limits(&forbidden(r#"impersonate-on:user-info:get path "/version""#, "jit:x")));
+        assert!(is_of_limits(&forbidden(r#"impersonate:user-info resource "users""#, r#"users "jit:x""#)));
+        assert!(!is_of_limits(&forbidden(r#"impersonate resource "users" in API group """#, r#"users "jit:x""#)));
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Nothing here may change a cluster: every create and delete is a dry run. `check` asks them.
 
+use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use kube::core::params::{DeleteParams, GetParams, ListParams, PostParams};
 use kube::core::request::Request as Path;
@@ -32,6 +33,24 @@ impl Cluster {
         match self.0.transport.call::<Value>(Path::new(collection).list(&one)).await {
             Ok(_) => Ok(true),
             Err(ClusterError::Forbidden { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the API server does not let us act as `user`, found by asking for its version in that user's name; `None` if it
+    /// does.
+    ///
+    /// # Errors
+    /// [`ClusterError`], except [`ClusterError::Forbidden`], which is an answer.
+    pub async fn refuses_to_act_as(&self, user: &str) -> Result<Option<String>, ClusterError> {
+        let user = HeaderValue::from_str(user).map_err(|why| self.0.transport.unreadable(why.to_string()))?;
+        let request = Path::new("/version").list(&ListParams::default()).map(|mut request| {
+            request.headers_mut().insert("impersonate-user", user);
+            request
+        });
+        match self.0.transport.call::<Value>(request).await {
+            Ok(_) => Ok(None),
+            Err(ClusterError::Forbidden { why, .. }) => Ok(Some(why)),
             Err(error) => Err(error),
         }
     }

@@ -416,7 +416,7 @@ fn the_fence_lets_the_daemon_give_the_gateway_one_grant_at_a_time() {
         own.delete(&path);
     }
     let fenced = unbounded(&bastion);
-    let nothing = json!({ "metadata": metadata(&name) });
+    let nothing = json!({ "metadata": metadata(&name), "rules": [] });
     until("the policy of the gateway's roles is in force", || {
         let (status, answer) = fenced.call(Method::POST, &format!("{roles}?dryRun=All"), &nothing);
         (status == 403 && answer.to_string().contains("-gateway-roles")).then_some(())

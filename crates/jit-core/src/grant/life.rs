@@ -452,6 +452,7 @@ impl Grant {
         one(&mut self.rules_sha256, &other.rules_sha256);
         one(&mut self.namespace_uids, &other.namespace_uids);
         one(&mut self.terms, &other.terms);
+        one(&mut self.gateway, &other.gateway);
         let ask = Arc::make_mut(&mut self.ask);
         one(&mut ask.cluster, &other.ask.cluster);
         one(&mut ask.access, &other.ask.access);
