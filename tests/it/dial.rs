@@ -15,10 +15,7 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper_util::rt::TokioIo;
-use jiff::{SignedDuration, Timestamp};
 use jit_dial::{ApiServer, Protocol};
-use jitd::ca::Authority;
-use jitd::config::Config;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -144,6 +141,9 @@ fn proxy() -> (String, Arc<AtomicUsize>) {
             let head = String::from_utf8(head).unwrap();
             let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
             let server = TcpStream::connect(target).unwrap();
+            for end in [&stream, &server] {
+                end.set_nodelay(true).unwrap();
+            }
             stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
             count.fetch_add(1, Ordering::SeqCst);
             for (mut from, mut to) in [(stream.try_clone().unwrap(), server.try_clone().unwrap()), (server, stream)] {
@@ -157,18 +157,9 @@ fn proxy() -> (String, Arc<AtomicUsize>) {
     (url, opened)
 }
 
-/// The daemon goes where its kubeconfig says, as its user and by its proxy: nothing listens at `server`, which is for
-/// people.
-#[test]
-fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
-    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
-    let config = Config::read(&bastion.dir.join("config.yaml")).unwrap();
-    let cluster = config.clusters.values().next().unwrap();
-    let authority = Authority::open(&cluster.authority, &cluster.key).unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the API server has the real clock")]
-    let now = Timestamp::now();
-    let made = authority.daemon_credential(&bastion.host, SignedDuration::from_mins(10), now).unwrap();
-    let (proxy, opened) = proxy();
+/// Gives the daemon a kubeconfig with a certificate of the cluster's own authority, and a proxy.
+fn give_kubeconfig(bastion: &Bastion, proxy: &str) {
+    let (chain, key) = bastion.plane.certificate(&format!("jit:daemon:{}", bastion.host));
     let file = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "none",
         "contexts": [{ "name": "daemon", "context": { "cluster": "play", "user": "daemon" } }],
@@ -176,21 +167,34 @@ fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
             "server": bastion.plane.server, "certificate-authority": bastion.plane.ca, "proxy-url": proxy,
         } }],
         "users": [{ "name": "daemon", "user": {
-            "client-certificate-data": STANDARD.encode(&made.chain_pem),
-            "client-key-data": STANDARD.encode(made.key_pem.as_bytes()),
+            "client-certificate-data": STANDARD.encode(chain), "client-key-data": STANDARD.encode(key),
         } }],
     });
     fs::write(bastion.dir.join("daemon.kubeconfig"), file.to_string()).unwrap();
     let entry = "kubeconfig: daemon.kubeconfig, context: daemon, certificateAuthority:";
     bastion.rewrite_config("certificateAuthority:", entry);
-    let checked = bastion.jitd(&["check", "--cluster"]).stdout;
+}
+
+fn checked(bastion: &Bastion) -> String {
+    let said = String::from_utf8(bastion.jitd(&["check", "--cluster"]).stdout).unwrap();
     let known = format!("our credential is accepted as `jit:daemon:{}`", bastion.host);
-    assert!(String::from_utf8_lossy(&checked).contains(&known), "{}", String::from_utf8_lossy(&checked));
-    let server = bastion.plane.server.clone();
-    bastion.rewrite_config(&server, "https://127.0.0.1:9");
+    assert!(said.contains(&known), "{said}");
+    said
+}
+
+/// The daemon goes where its kubeconfig says, as its user and by its proxy: nothing listens at `server`, which is for
+/// people.
+#[test]
+fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let (proxy, opened) = proxy();
+    give_kubeconfig(&bastion, &proxy);
+    let said = checked(&bastion);
+    assert!(said.contains("play authority: it is trusted"), "people need that: {said}");
     let before = opened.load(Ordering::SeqCst);
     assert!(before > 0, "the check went by the proxy");
 
+    bastion.rewrite_config(&bastion.plane.server, "https://127.0.0.1:9");
     bastion.serve();
     let access = bastion.live(&bastion.ask("5m"));
     assert_eq!(bastion.look(&access, &bastion.ns), 200);
@@ -198,4 +202,25 @@ fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
     bastion.wait_for(&access.grant, &["ended"]);
     until("the access is over", || (bastion.look(&access, &bastion.ns) == 403).then_some(()));
     assert!(opened.load(Ordering::SeqCst) > before, "the daemon went by the proxy");
+}
+
+/// A provider's API server knows no authority of ours. The daemon has a certificate of the cluster's, and people go
+/// through the gateway, so nobody shows the API server a certificate of the authority, and the check asks for no trust.
+#[test]
+fn a_managed_cluster_needs_no_trust_in_the_authority() {
+    let through = ", access: gateway, gatewayUser: gw-HOST".to_owned();
+    let mut bastion = Bastion::prepared(Plane::managed(), Options { cluster: through, ..Options::default() });
+    let (proxy, _) = proxy();
+    give_kubeconfig(&bastion, &proxy);
+    let said = checked(&bastion);
+    assert!(!said.contains("play authority:"), "{said}");
+
+    bastion.serve();
+    let access = bastion.live(&bastion.ask("5m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 401, "the person's certificate is for the gateway only");
+    let binding = bastion.binding_path(&access.grant);
+    assert_eq!(bastion.admin.get(&binding).0, 200);
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    bastion.wait_for(&access.grant, &["ended"]);
+    assert_eq!(bastion.admin.get(&binding).0, 404);
 }

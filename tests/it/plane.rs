@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use http::Method;
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use crate::client::jit_login;
@@ -142,6 +143,23 @@ impl Plane {
             _input: child.stdin.take().unwrap(),
             child: Mutex::new(child),
         }
+    }
+
+    /// Whether this is the plane of [`managed`](Self::managed).
+    pub(crate) fn is_managed(&self) -> bool {
+        self.managed
+    }
+
+    /// A client certificate for this user in no group, and its key, both PEM, from the cluster's own authority.
+    pub(crate) fn certificate(&self, user: &str) -> (String, String) {
+        let read = |name: &str| std::fs::read_to_string(self.dir.join(name)).unwrap();
+        let own = KeyPair::from_pem(&read("own-client-ca.key")).unwrap();
+        let issuer = Issuer::from_ca_cert_pem(&read("own-client-ca.crt"), own).unwrap();
+        let (mut leaf, key) = (CertificateParams::default(), KeyPair::generate().unwrap());
+        leaf.distinguished_name = DistinguishedName::new();
+        leaf.distinguished_name.push(DnType::CommonName, user);
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
     }
 
     /// Lets the API server trust one more root.
