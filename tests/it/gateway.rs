@@ -204,6 +204,29 @@ fn a_grant_for_the_whole_cluster_works_through_the_gateway_too() {
     assert_eq!(objects(&bastion), BTreeSet::new());
 }
 
+/// A grant that ends in one of its namespaces takes the gateway's right there with it, and no other.
+#[test]
+fn the_gateway_loses_its_right_where_a_part_of_a_grant_ends() {
+    let mut bastion = Bastion::with(Plane::shared(), through_gateway());
+    let (ns, shop) = (bastion.ns.clone(), bastion.shop.clone());
+    let mut ask = bastion.ask("5m");
+    ask["namespaces"] = json!([ns, shop]);
+    let access = bastion.live(&ask);
+    let (own, name) = (group(&access.grant), format!("jit-{}", access.grant["id"].as_str().unwrap()));
+    let works = |bastion: &Bastion<'_>, namespace: &str| Thief::of(bastion).looks_as("jit:alice", &[&own], namespace);
+    assert_eq!([&ns, &shop].map(|namespace| works(&bastion, namespace)), [200, 200]);
+    let on = |namespace: &str| format!("{RBAC}/namespaces/{namespace}/rolebindings/{name}-gateway-on");
+    assert!(bastion.terminate());
+    bastion.admin.delete(&on(&shop));
+    bastion.serve();
+    until("the part is over", || (bastion.kinds(&access.grant).last().unwrap() == "part_ended").then_some(()));
+    assert_eq!([&ns, &shop].map(|namespace| works(&bastion, namespace)), [200, 403]);
+    assert_eq!([&ns, &shop].map(|namespace| bastion.admin.get(&on(namespace)).0), [200, 404]);
+    assert_eq!(bastion.show(ERIN, &access.grant)["phase"], "live");
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    assert_eq!(objects(&bastion), BTreeSet::new());
+}
+
 /// Where people reach the cluster directly, nothing of the gateway's is made, and a grant keeps what it was made with.
 #[test]
 fn a_grant_ends_as_it_was_made_when_the_access_changes() {
