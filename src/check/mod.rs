@@ -57,7 +57,7 @@ pub enum Verdict {
     Warning,
     /// It does not work, or not safely.
     Fault,
-    /// It could not be checked.
+    /// It could not be checked, or need not be.
     Skipped,
 }
 
@@ -82,6 +82,18 @@ impl CheckResult {
             verdict: Verdict::Warning,
             found: format!("`{variable}` is set, but jitd connects without a proxy"),
             hint: Some("this host needs a direct connection to `server`".to_owned()),
+        }
+    }
+
+    /// The trust in the authority is not checked, because nobody shows the API server a certificate of it.
+    #[must_use]
+    pub fn without_trust(cluster: &ClusterName) -> Self {
+        Self {
+            cluster: cluster.to_string(),
+            check: "authority".to_owned(),
+            verdict: Verdict::Skipped,
+            found: "need not be trusted: the daemon has a kubeconfig, and people go through the gateway".to_owned(),
+            hint: None,
         }
     }
 

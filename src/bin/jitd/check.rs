@@ -93,7 +93,7 @@ pub(crate) fn examine(
         let site = daemon::site(name, settings, host, CLOCK())?;
         // Where neither the daemon nor people use a certificate of the authority, the cluster need not trust it.
         let mut results = if settings.kubeconfig.is_some() && settings.gateway.is_some() {
-            Vec::new()
+            vec![CheckResult::without_trust(name)]
         } else {
             let made = site.authority().probe_credential(host, PROBE, CLOCK())?;
             let credential = Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem };
