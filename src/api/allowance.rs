@@ -1,11 +1,11 @@
-//! What one account may take of the daemon: so many calls a minute, and so many answers out of the trail at a time.
+//! How much one account may use of the daemon: calls per minute, and concurrent answers from the trail.
 //!
 //! ```text
-//!  call ─► so many a minute? ─ no ─► held for a second ─► now? ─ no ─► 429, with Retry-After
-//!    └─ yes ─► answered out of the trail? ─► one of its account's turns, kept until the answer is read ─► handler
+//!  call ─► below the rate? ─ no ─► held for a second ─► now? ─ no ─► 429, with Retry-After
+//!    └─ yes ─► answered from the trail? ─► one of the account's turns, kept until the answer is read ─► handler
 //! ```
-//! It counts by the uid that the kernel says, before anybody asks who that is, and before the trail, the clusters and the
-//! name service are touched. Operators are not counted: the dispatch asks it for all other routes.
+//! It counts by the uid that the kernel reports, before the uid is resolved to a person, and before the trail, the
+//! clusters and the name service are used. Operators are not counted: `dispatch` calls it for all other routes.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,16 +23,16 @@ use super::problem::ApiError;
 use crate::grant::times::Rates;
 use crate::wire::ErrorCode;
 
-/// What a call takes of its account's allowance.
+/// What a call costs of its account's allowance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
-    /// Only itself.
+    /// A call only.
     Call,
-    /// What is asked of the policy, of the cluster and, for as long as the trail is kept, of the disk.
+    /// A decision, calls to the cluster, and space on the disk for as long as the trail is kept.
     Request,
-    /// A signature and its three lines in the trail.
+    /// A signature, and three lines in the trail.
     Certificate,
-    /// Something is taken away: counted for itself, so that whoever used up the rest can still do it.
+    /// Access is ended: counted separately, so that an account that used up the rest can still do it.
     End,
 }
 
@@ -59,26 +59,26 @@ impl Cost {
     }
 }
 
-/// Why a call is not served now: the limit's name in the metrics, and the answer.
+/// A call that is not served now: the limit's name in the metrics, and the answer.
 pub(super) struct Exceeded {
     pub(super) limit: &'static str,
     pub(super) error: ApiError,
 }
 
-/// What each account has taken of late.
+/// What each account used recently.
 pub struct Allowances {
     rates: Rates,
     accounts: Mutex<HashMap<u32, Account>>,
 }
 
-/// One account, for as long as it is below what it may take.
+/// One account, kept for as long as its allowance is not full.
 struct Account {
     full_again: [Instant; Cost::ALL.len()],
-    /// Turns to have an answer made out of the trail.
+    /// Turns for an answer from the trail.
     answers: Arc<Semaphore>,
-    /// Turns to have a grant found in it.
+    /// Turns for finding a grant in the trail.
     questions: Arc<Semaphore>,
-    /// Who was told last that it was too much, and how often it was since that was written. None after a quiet minute.
+    /// The last peer that exceeded a limit, and how often that happened since it was recorded. None after a quiet minute.
     beyond: Option<(Peer, u64)>,
 }
 
@@ -99,27 +99,27 @@ impl Account {
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// So many answers out of the trail are made for one account, or wait for it to read them, at a time.
+/// How many answers from the trail one account may have in progress or unread at a time.
 const AT_A_TIME: usize = 2;
 
 /// How long a call waits for one of its account's turns.
 const TURN_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long a call that is too much is held. Who calls in a loop is answered once a second on each connection, which takes
-/// no time from others; who has a few calls too many does not even notice.
+/// How long a call above the limit is held. A client that calls in a loop is answered once a second on each connection,
+/// which costs others nothing; a client that is only a few calls above the limit does not notice.
 const HELD_FOR: Duration = Duration::from_secs(1);
 
-/// From so many accounts on, those at rest are forgotten.
+/// From this number of accounts on, idle accounts are forgotten.
 const MANY: usize = 1024;
 
 impl Allowances {
-    /// Nobody has taken anything.
+    /// Starts with a full allowance for every account.
     #[must_use]
     pub fn new(rates: Rates) -> Self {
         Self { rates, accounts: Mutex::default() }
     }
 
-    /// Returns when the call may be served.
+    /// Waits until the call may be served, for at most [`HELD_FOR`].
     pub(super) async fn spend(&self, uid: u32, cost: Cost) -> Result<(), Exceeded> {
         if self.take(uid, cost, Instant::now()).is_ok() {
             return Ok(());
@@ -132,12 +132,12 @@ impl Allowances {
         })
     }
 
-    /// One of the account's turns to have an answer made out of the trail. Goes with the answer, see [`held`].
+    /// One of the account's turns for an answer from the trail. The answer keeps it, see [`held`].
     pub(super) async fn answer(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
         self.turn(uid, |account| &account.answers).await
     }
 
-    /// One of the account's turns to have a grant found in the trail.
+    /// One of the account's turns for finding a grant in the trail.
     pub(super) async fn question(&self, uid: u32) -> Result<OwnedSemaphorePermit, Exceeded> {
         self.turn(uid, |account| &account.questions).await
     }
@@ -149,15 +149,15 @@ impl Allowances {
         };
         match tokio::time::timeout(TURN_WITHIN, turns.acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
-            // It is never closed.
+            // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => {
-                let detail = format!("{AT_A_TIME} answers to this account are made, or are not read");
+                let detail = format!("{AT_A_TIME} answers to this account are in progress or unread");
                 Err(Exceeded { limit: "answers", error: ApiError::too_many(detail, HELD_FOR) })
             }
         }
     }
 
-    /// Counts a call that was too much; or says that it is the first of late, which is written at once.
+    /// Counts a call above a limit. True if it is the first one recently, which is recorded at once.
     pub(super) fn is_first_beyond(&self, peer: Peer) -> bool {
         let mut accounts = self.accounts();
         let account = accounts.entry(peer.uid()).or_insert_with(|| Account::new(Instant::now()));
@@ -166,7 +166,7 @@ impl Allowances {
         number.is_none()
     }
 
-    /// How many calls were too much since it was written last, by account.
+    /// The number of calls above a limit since they were last recorded, by account.
     pub(super) fn take_beyond(&self) -> Vec<(Peer, u64)> {
         let mut taken = Vec::new();
         for account in self.accounts().values_mut() {
@@ -182,8 +182,8 @@ impl Allowances {
         self.accounts.lock()
     }
 
-    /// Takes one of what may be taken in a minute, which is there at once and comes back evenly (the "generic cell rate
-    /// algorithm", ITU-T I.371); or says for how long there is none.
+    /// Uses one call of a minute's allowance, which is available at once and refills evenly (the "generic cell rate
+    /// algorithm", ITU-T I.371). The error is the time to wait.
     fn take(&self, uid: u32, cost: Cost, now: Instant) -> Result<(), Duration> {
         let each = MINUTE / cost.per_minute(&self.rates);
         let mut accounts = self.accounts();
@@ -207,11 +207,11 @@ impl Allowances {
     }
 }
 
-/// The answer, in pieces, and the turn with it until the last piece is taken. The server takes the next piece only when the
-/// one before is on its way, so what an account leaves unread is no more than its turns.
+/// Sends the answer in pieces and keeps the turn until the last piece is taken. The server takes a piece only when the
+/// previous one is sent, so an account cannot leave more answers unread than it has turns.
 pub(super) async fn held(answer: Response, turn: OwnedSemaphorePermit) -> Response {
     let (mut head, body) = answer.into_parts();
-    // It is in memory already.
+    // The body is already in memory.
     let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
     head.headers.insert(CONTENT_LENGTH, whole.len().into());
     let pieces = stream::unfold((whole, turn), |(mut rest, turn)| async move {
@@ -221,11 +221,11 @@ pub(super) async fn held(answer: Response, turn: OwnedSemaphorePermit) -> Respon
     Response::from_parts(head, Body::from_stream(pieces))
 }
 
-/// A piece of an answer, in bytes: a part of what the server keeps for one connection.
+/// The size of a piece in bytes; smaller than the server's buffer for one connection.
 const PIECE: usize = 16 * 1024;
 
 impl ApiError {
-    /// One account does too much; it may go on after `wait`.
+    /// An account exceeded a limit; it may try again after `wait`.
     fn too_many(detail: String, wait: Duration) -> Self {
         let seconds = wait.as_secs().saturating_add(1);
         Self::new(ErrorCode::RateLimited, detail).hint(format!("try again in {seconds} s")).retry_after(seconds)
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(made(now), 60);
         assert_eq!(allowances.take(7, Cost::Call, now), Err(Duration::from_secs(1)));
         assert_eq!(made(now + Duration::from_secs(10)), 10);
-        assert_eq!(made(now + Duration::from_hours(1)), 60, "no more than a minute's are kept");
+        assert_eq!(made(now + Duration::from_hours(1)), 60, "at most a minute's calls are saved up");
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Who is calling: the uid that the kernel gives for the other end of the socket, as of its connect, and the login
-//! that the process came from.
+//! Who is calling: the uid of the client that the kernel recorded when it connected, and the login session that the
+//! process came from.
 //!
-//! Never from a header or a body. Whoever has a [`Caller`] has asked the kernel and the host's people;
-//! there is no other way to make one.
+//! Never from a header or a body. A [`Caller`] can only be created from the kernel's answer and the people of this host.
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -21,16 +20,16 @@ use crate::grant::Operator;
 use crate::grant::request::{Login, Person, PersonName};
 use crate::people::{People, Unknown, or_nobody};
 
-/// By which socket somebody came.
+/// The socket that a client connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Listener {
-    /// The one that everybody may open who may ask.
+    /// The socket for requesters, approvers, reviewers and auditors.
     Users,
-    /// The one for root and the admins, where the daemon is operated.
+    /// The admin socket, for root and members of `admins`.
     Operators,
 }
 
-/// The other end of one connection, as the kernel names it (`SO_PEERCRED`, unix(7)).
+/// The client of one connection, as the kernel reports it (`SO_PEERCRED`, unix(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     uid: u32,
@@ -38,14 +37,14 @@ pub struct Peer {
     door: Listener,
 }
 
-/// What the kernel says of the login that a process came from.
+/// What the kernel reports about the login session that a process came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LoginUid {
-    /// There was none, or this kernel keeps none.
+    /// There was no login, or this kernel does not record logins.
     Unset,
-    /// That of this account.
+    /// The login of this account.
     Of(u32),
-    /// The kernel keeps them, and this one can't be read.
+    /// The kernel records logins, but this one cannot be read.
     Unknowable,
 }
 
@@ -57,7 +56,7 @@ impl Peer {
     pub fn of(stream: &UnixStream, door: Listener) -> std::io::Result<Self> {
         let credentials = stream.peer_cred()?;
         let uid = credentials.uid();
-        // At once: the process waits for its answer now, and may be gone later.
+        // Read at once: the process is waiting for its answer now, and may be gone later.
         let login_uid = login_uid(stream, credentials.pid(), uid);
         Ok(Self { uid, login_uid, door })
     }
@@ -69,7 +68,7 @@ impl Peer {
     }
 }
 
-/// A known person at the other end.
+/// A client that is a known person.
 #[derive(Clone, Debug)]
 pub struct Caller {
     person: Person,
@@ -77,26 +76,26 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who it is, with the groups of this moment.
+    /// The person, with their current groups.
     #[must_use]
     pub fn person(&self) -> &Person {
         &self.person
     }
 
-    /// The account.
+    /// The uid of the account.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// Finds the person behind a peer. Asked at each call, so that who left a group has left it here.
+    /// Resolves a peer to a person. It is called for each call, so that leaving a group takes effect at once.
     ///
     /// # Errors
     /// [`Unknown`], with what to do about it.
     pub async fn identify(peer: Peer, people: &People) -> Result<Self, Unknown> {
         let person = people.by_uid(peer.uid).await?;
         let login = match peer.login_uid {
-            // Most people act as who they logged in as, and the name service may be far away.
+            // Usually the account is the one that logged in; this saves a second query of the name service.
             LoginUid::Of(uid) if uid == peer.uid => Some(Login::Account { uid, person: Some(person.name.clone()) }),
             _ => peer.login(people).await?,
         };
@@ -104,11 +103,11 @@ impl Caller {
     }
 }
 
-/// Proof that a known person may see every grant, and so the whole trail: somebody of the auditors or the admins.
+/// Proof that a person may see every grant, and thus the whole trail: a member of `auditors` or `admins`.
 pub(super) struct Auditor(());
 
 impl Auditor {
-    /// Checks the groups that the caller has at this moment.
+    /// Checks the caller's current groups.
     ///
     /// # Errors
     /// The problem, with what to do about it.
@@ -122,7 +121,7 @@ impl Auditor {
 }
 
 impl Peer {
-    /// The operator at the other end: root, or a known person of `admins`, who came by the operators' door.
+    /// The operator who is calling: root, or a member of `admins`, through the admin socket.
     ///
     /// # Errors
     /// The problem, with what to do about it.
@@ -136,8 +135,8 @@ impl Peer {
             Ok(person) if broker.is_admin(&person) => person.name,
             Ok(_) => return Err(ApiError::no_operator()),
         };
-        // Told by its number while nobody can say whose it is: an operator gives nothing, has to be able to take away, and
-        // waits for nobody.
+        // If the login's name cannot be found in time, its uid is recorded: an operator grants nothing, and must be able
+        // to end access even if the name service hangs.
         let login = match tokio::time::timeout(OPERATOR_WAITS, self.login(people)).await {
             Ok(Ok(login)) => login,
             _ => match self.login_uid {
@@ -149,10 +148,10 @@ impl Peer {
         Ok(Operator { name, uid: self.uid, login })
     }
 
-    /// The login that it came from; an account that nobody is behind is told by its number.
+    /// The login session that the process came from; an account that is not a person's is given by its uid.
     ///
     /// # Errors
-    /// [`Unknown::NameService`] and [`Unknown::Silent`]: whether it is the person who asked, say, can't be told then.
+    /// [`Unknown::NameService`] and [`Unknown::Silent`]: then it is unknown, for example, whether this is the requester.
     async fn login(self, people: &People) -> Result<Option<Login>, Unknown> {
         let uid = match self.login_uid {
             LoginUid::Of(uid) => uid,
@@ -160,7 +159,7 @@ impl Peer {
             LoginUid::Unknowable => return Ok(Some(Login::Unknowable)),
         };
         let person = match people.by_uid(uid).await {
-            // It may be the same human whose name it is.
+            // Possibly it is the person who has this name.
             Err(Unknown::SameName { name, .. }) => Some(name),
             found => or_nobody(found)?.map(|person| person.name),
         };
@@ -168,13 +167,13 @@ impl Peer {
     }
 }
 
-/// How long it may take to find the name of an operator's login.
+/// How long finding the name of an operator's login may take.
 const OPERATOR_WAITS: Duration = Duration::from_millis(300);
 
-/// The account of the login that the process `pid` of `uid` came from (proc_pid_loginuid(5)). It gives nobody a right. A
-/// process may have gone since it connected, and another one have its number: a kernel of 6.5 or later tells whether that
-/// is so; before it, the other one would at least have to be of the same account. What can't be told is not "no login",
-/// or whoever wants none would connect and go.
+/// The login uid of the process `pid` of `uid` (proc_pid_loginuid(5)). It gives nobody a right. The process may have ended
+/// since it connected, and another one may have its pid: kernels from 6.5 show whether that happened; on older kernels the
+/// other process at least has to belong to the same account. An unknown login is not "no login"; otherwise a process could
+/// hide its login by connecting and exiting.
 fn login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> LoginUid {
     if !Path::new(OWN_LOGIN).exists() {
         return LoginUid::Unset;
@@ -184,7 +183,7 @@ fn login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> LoginUid {
 
 fn read_login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> Option<LoginUid> {
     let held = getsockopt(stream, PeerPidfd);
-    // A process in a pid namespace beside ours has the number 0 here (pid_namespaces(7)).
+    // A process in an unrelated pid namespace has the pid 0 here (pid_namespaces(7)).
     let folder = PathBuf::from(format!("/proc/{}", pid.filter(|pid| *pid > 0)?));
     let login_uid = parsed(&std::fs::read_to_string(folder.join("loginuid")).ok()?)?;
     let is_it = match held {
@@ -193,23 +192,23 @@ fn read_login_uid(stream: &UnixStream, pid: Option<i32>, uid: u32) -> Option<Log
             let mut waited = [PollFd::new(held.as_fd(), PollFlags::POLLIN)];
             poll(&mut waited, PollTimeout::ZERO) == Ok(0)
         }
-        // A kernel that has none.
+        // A kernel without this option.
         Err(Errno::ENOPROTOOPT) => std::fs::metadata(&folder).ok()?.uid() == uid,
         Err(_) => false,
     };
     is_it.then_some(login_uid)
 }
 
-/// What `loginuid` says.
+/// Parses the content of `loginuid`.
 fn parsed(written: &str) -> Option<LoginUid> {
     let uid = written.trim().parse().ok()?;
     Some(if uid == NO_LOGIN { LoginUid::Unset } else { LoginUid::Of(uid) })
 }
 
-/// A kernel without audit has no such file.
+/// This file does not exist on a kernel without audit.
 const OWN_LOGIN: &str = "/proc/self/loginuid";
 
-/// What stands where there was no login: daemons, and what they start.
+/// The value for no login: daemons, and the processes that they start.
 const NO_LOGIN: u32 = u32::MAX;
 
 #[cfg(test)]
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_can_not_be_read_is_not_no_login() {
+    async fn a_login_that_cannot_be_read_is_not_no_login() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let here = std::process::id().cast_signed();
         let uid = nix::unistd::geteuid().as_raw();

@@ -1,6 +1,6 @@
-//! What each route does: read the body, ask the broker, show the answer. Nothing is decided here.
+//! What each route does: read the body, call the broker, show the answer. Nothing is decided here.
 //!
-//! Each handler gets the proof that its kind of route asks for; see the table in `mod.rs`.
+//! Each handler receives the proof that its kind of route requires; see the table in `mod.rs`.
 
 use std::cmp::Reverse;
 use std::num::NonZeroUsize;
@@ -28,7 +28,7 @@ use crate::wire::{
     ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
-/// `ok` only when the store answers too and took what it got last, and when all that the daemon asks answer.
+/// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
 pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     async move {
         let answers = tokio::time::timeout(STORE_ANSWERS_WITHIN, api.broker.ledger().store_answers()).await;
@@ -45,7 +45,7 @@ pub(super) fn healthz(api: Arc<Api>) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
-/// Under the 5 s that SQLite waits for another process's lock, so that such a lock is no health.
+/// Less than the 5 s that SQLite waits for another process's lock, so that such a lock counts as unhealthy.
 const STORE_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 pub(super) fn metrics(api: Arc<Api>) -> BoxFuture<'static, Answer> {
@@ -94,7 +94,7 @@ pub(super) fn entitlements(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
-/// Whether something is only tried.
+/// Whether the call is a dry run.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Trial {
@@ -117,7 +117,7 @@ pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
-/// From so many bytes on a page of a list has no more entries.
+/// A page of a list ends at the first entry that exceeds this size, in bytes.
 const PAGE: usize = 256 * 1024;
 
 pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
@@ -143,7 +143,7 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Query { all, limit, from, person, cluster, namespace, role, since, until, at: live_at } = call.query()?;
         if live_at.is_some_and(|at| at > call.api.broker.ledger().now()) {
-            return Err(ApiError::malformed("`at` is in the future: what will be live then is not known".to_owned()));
+            return Err(ApiError::malformed("`at` is in the future; it is unknown which grants will be live then".to_owned()));
         }
         let filter = Filter { person, cluster, namespace, role, since, until, live_at };
         let after = from.map(|from| from.parse::<Place>()).transpose();
@@ -194,7 +194,7 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Query {
-        /// Text, so that a caller of another version, who saw a phase that is none here, is answered at once.
+        /// Text, so that a client of another version, which may send a phase that is unknown here, is answered at once.
         phase: String,
         #[serde(default)]
         answers: u32,
@@ -233,10 +233,10 @@ fn usual_events() -> NonZeroUsize {
     const { NonZeroUsize::new(500).unwrap() }
 }
 
-/// Lines of the trail as JSON.
+/// Parses lines of the trail as JSON.
 fn parsed(lines: &[String]) -> Result<Vec<serde_json::Value>, ApiError> {
     lines.iter().map(|line| serde_json::from_str(line)).collect::<Result<_, _>>().map_err(|error| {
-        tracing::error!(%error, "the trail holds a line that is no JSON");
+        tracing::error!(%error, "a line of the trail is not JSON");
         ApiError::internal()
     })
 }

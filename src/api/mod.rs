@@ -1,11 +1,11 @@
 //! The local HTTP API: the route table, which says who may call what, and the server behind the socket.
 //!
 //! ```text
-//!  connection ─► Peer (kernel) ─► route ─► Caller (a known person) ─► the grant they may see ─► handler ─► broker
-//!   (by which door)                     └► Operator (root or an admin, by the operators' door) ─► handler ─► broker
+//!  connection ─► Peer (kernel) ─► route ─► Caller (a known person) ─► a grant that they may see ─► handler ─► broker
+//!   (on which socket)                   └► Operator (root or an admin, on the admin socket) ─► handler ─► broker
 //! ```
-//! A handler of a kind gets the proof of that kind, so a check can't be forgotten: there is no other way
-//! to be called. What a person may do to a grant they see is decided in `grant/`, and refused in the trail.
+//! A handler can only be called with the proof that its kind of route requires, so no handler can forget the check.
+//! `grant/` decides what a person may do to a grant that they may see, and the trail records the refusals.
 
 mod allowance;
 pub mod caller;
@@ -43,48 +43,48 @@ use crate::hint::Hint;
 use crate::metrics::Metrics;
 use crate::wire::ErrorCode;
 
-/// The longest body that is read, in bytes. A request with its CSR takes under 2 KiB.
+/// The maximum size of a body, in bytes. A request with its CSR takes less than 2 KiB.
 const LONGEST_BODY: usize = 32 * 1024;
 
-/// How long a body may take to arrive; so long may the head too.
+/// How long a body may take to arrive; the limit for the head is the same.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What the handlers work with.
 pub struct Api {
-    /// The story.
+    /// Performs the steps of a grant.
     pub broker: Arc<Broker>,
-    /// What is counted.
+    /// The counters for Prometheus.
     pub metrics: Metrics,
-    /// What each account may take.
+    /// How much each account may use.
     pub allowances: Allowances,
-    /// The daemon's host, told in `whoami`.
+    /// The daemon's host, shown in `whoami`.
     pub host: String,
 }
 
 impl Api {
-    /// What is answered to a call that was too much, which is counted.
+    /// The answer to a call that exceeded a limit; the call is counted.
     async fn beyond(&self, peer: Peer, Exceeded { limit, error: told }: Exceeded) -> ApiError {
         self.metrics.rate_limited(limit);
         if self.allowances.is_first_beyond(peer)
             && let Ok(caller) = Caller::identify(peer, &self.broker.people()).await
             && let Err(error) = self.broker.record_refusal(caller.person(), &told.problem().code).await
         {
-            tracing::warn!(error = %error.in_full(), "the trail can't take that an account does too much");
+            tracing::warn!(error = %error.in_full(), "the trail cannot record that an account exceeded a limit");
         }
         told
     }
 
-    /// Writes how often people were refused since the last time.
+    /// Records how often people were refused since the last call.
     pub async fn record_refusals(&self) {
         let code = ErrorCode::RateLimited.as_str();
         for (peer, number) in self.allowances.take_beyond() {
-            // Who is no person has no place in the trail; the metrics count them.
+            // The trail records only persons; the metrics count everybody else.
             if let Ok(caller) = Caller::identify(peer, &self.broker.people()).await {
                 self.broker.count_refusals(caller.person(), code, number);
             }
         }
         if let Err(error) = self.broker.record_refusals().await {
-            tracing::warn!(error = %error.in_full(), "the trail can't take how often people were refused; it is tried again");
+            tracing::warn!(error = %error.in_full(), "the trail cannot record how often people were refused; this is retried");
         }
     }
 }
@@ -98,37 +98,37 @@ struct Call<C = Caller> {
 }
 
 impl<C> Call<C> {
-    /// The body as JSON of a known form.
+    /// Parses the body as JSON of a known form.
     fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, ApiError> {
         let not_so =
-            |why: &dyn std::fmt::Display| ApiError::malformed(format!("the body is not what it should be: {why}"));
+            |why: &dyn std::fmt::Display| ApiError::malformed(format!("the body is malformed: {why}"));
         let body = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
-        // serde also takes a list for a struct, its fields in their order; the document knows of none.
+        // serde also accepts a list for a struct, with the fields in order; the OpenAPI document does not.
         if self.body.contains(&b'[') {
             let sent = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
             let meant = serde_json::to_value(&body).map_err(|error| not_so(&error))?;
             if !lists_agree(&sent, &meant) {
-                return Err(not_so(&"there is a list where none should be"));
+                return Err(not_so(&"it contains a list where none is expected"));
             }
         }
         Ok(body)
     }
 
-    /// The query's parameters; an unknown one is refused.
+    /// Parses the query's parameters; an unknown one is refused.
     fn query<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
         serde_urlencoded::from_str(&self.query)
-            .map_err(|error| ApiError::malformed(format!("the query is not what it should be: {error}")))
+            .map_err(|error| ApiError::malformed(format!("the query is malformed: {error}")))
     }
 }
 
-/// Whether what was sent has its lists only where what it means has lists.
+/// Whether the JSON that was sent has lists only where its meaning has lists.
 fn lists_agree(sent: &Value, meant: &Value) -> bool {
     match (sent, meant) {
         (Value::Array(sent), Value::Array(meant)) => {
             sent.iter().zip(meant).all(|(sent, meant)| lists_agree(sent, meant))
         }
         (Value::Array(_), _) => false,
-        // What is left out of the meaning is as if it had not been sent.
+        // A field that the meaning omits counts as not sent.
         (Value::Object(sent), Value::Object(meant)) => {
             sent.iter().all(|(name, sent)| meant.get(name).is_none_or(|meant| lists_agree(sent, meant)))
         }
@@ -138,18 +138,18 @@ fn lists_agree(sent: &Value, meant: &Value) -> bool {
 
 type Answer = Result<Response, ApiError>;
 
-/// Who may call a route, with the handler that gets the proof of it.
+/// Who may call a route, with the handler that receives the proof.
 enum May {
-    /// Everyone who can open the socket; nothing about a grant is told.
+    /// Everybody who can open the socket; the answer contains nothing about grants.
     Anyone(fn(Arc<Api>) -> BoxFuture<'static, Answer>),
     /// Every known person.
     Person(fn(Call) -> BoxFuture<'static, Answer>),
-    /// A person who may see the grant in the path: who asked, who may answer or review, auditors and admins. To
-    /// everybody else there is no such grant.
+    /// A person who may see the grant in the path: its requester, its approvers and reviewers, auditors and admins. For
+    /// everybody else the grant does not exist.
     Viewer(fn(Call, Arc<Grant>) -> BoxFuture<'static, Answer>),
-    /// A person who may see every grant: of the auditors or the admins.
+    /// A person who may see every grant: a member of `auditors` or `admins`.
     Auditor(fn(Call<Auditor>) -> BoxFuture<'static, Answer>),
-    /// Root or a person of `admins`, by the operators' door only.
+    /// Root or a member of `admins`, on the admin socket only.
     Operator(fn(Call<Operator>) -> BoxFuture<'static, Answer>),
 }
 
@@ -165,13 +165,13 @@ struct Route {
     answer: (StatusCode, &'static str),
     /// Parameters of the query.
     query: &'static [&'static str],
-    /// What a call takes of its account's allowance.
+    /// What a call costs of its account's allowance.
     cost: Cost,
-    /// Whether it is answered out of the trail, so that the answer may be long in the making and long in itself.
+    /// Whether the answer is read from the trail, so that it can be slow and large.
     out_of_trail: bool,
 }
 
-/// Every route there is.
+/// All routes.
 fn routes() -> Vec<Route> {
     use May::{Anyone, Auditor, Operator, Person, Viewer};
     let route = |method: Method, path, may, summary, body, answer| Route {
@@ -270,7 +270,7 @@ fn routes() -> Vec<Route> {
                 get(),
                 "/v1/events",
                 Auditor(handlers::all_events),
-                "the audit trail, newest page first, also what is about no grant, such as refused requests",
+                "the audit trail, newest page first, including events that belong to no grant, such as refused requests",
                 None,
                 "EventPage",
             )
@@ -282,7 +282,7 @@ fn routes() -> Vec<Route> {
                 get(),
                 "/v1/trail",
                 Auditor(handlers::trail),
-                "the lines of the audit trail as they are stored, oldest page first, to be verified elsewhere",
+                "the lines of the audit trail as they are stored, oldest page first, for verification elsewhere",
                 None,
                 "LinePage",
             )
@@ -414,7 +414,7 @@ fn router(api: Arc<Api>) -> Router {
                       RawQuery(query): RawQuery,
                       headers: HeaderMap,
                       body: Body| {
-                    // What is no UTF-8 is no id, and is answered like every other that there is not.
+                    // An id that is not UTF-8 gets the same answer as an unknown id.
                     let id =
                         parameters.ok().and_then(|all| Some(all.iter().find(|(name, _)| *name == "id")?.1.to_owned()));
                     let route = Arc::clone(&route);
@@ -463,8 +463,8 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     {
         return Err(api.beyond(peer, exceeded).await);
     }
-    // The turn to be found by the trail is given back before the story: an answer that nobody reads must not keep its
-    // account from taking access away.
+    // The turn for finding a grant in the trail is returned before the handler runs: an answer that nobody reads must
+    // not keep its account from ending access.
     let turn = match route.out_of_trail.then(|| api.allowances.answer(uid)) {
         Some(turn) => match turn.await {
             Ok(turn) => Some(turn),
@@ -508,22 +508,22 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
     if route.method == Method::GET {
         return work.await;
     }
-    // A story that has begun runs to its end, also when the caller has gone away meanwhile.
+    // A change that has begun runs to completion, even if the client disconnects.
     tokio::spawn(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, route = route.path, "a handler failed");
         Err(ApiError::internal())
     })
 }
 
-/// The body, as the route wants it.
+/// Reads the body that the route requires.
 async fn read(route: &Route, headers: HeaderMap, body: Body) -> Result<Bytes, ApiError> {
     let body = tokio::time::timeout(BODY_WITHIN, to_bytes(body, LONGEST_BODY))
         .await
         .map_err(|_| ApiError::late_body(BODY_WITHIN))?
-        .map_err(|_| ApiError::new(ErrorCode::TooLarge, format!("a body has at most {LONGEST_BODY} bytes")))?;
+        .map_err(|_| ApiError::new(ErrorCode::TooLarge, format!("the body exceeds {LONGEST_BODY} bytes")))?;
     let is_json = headers.get(header::CONTENT_TYPE).is_some_and(is_json);
     match (route.body.is_some(), body.is_empty()) {
-        (true, _) if !is_json => Err(ApiError::new(ErrorCode::NotJson, "the body has to be application/json")),
+        (true, _) if !is_json => Err(ApiError::new(ErrorCode::NotJson, "the body must be application/json")),
         (false, false) => Err(ApiError::malformed("this route takes no body")),
         _ => Ok(body),
     }

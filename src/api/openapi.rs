@@ -1,4 +1,4 @@
-//! The OpenAPI document, made from the route table itself, so that it can't say anything else.
+//! The OpenAPI document, generated from the route table, so that the two cannot differ.
 
 use std::sync::LazyLock;
 
@@ -17,7 +17,7 @@ use crate::wire::{
     RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
 };
 
-/// Made once: it is always the same, and takes longer than most calls.
+/// Generated once: it never changes, and generating it takes longer than most calls.
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
 
 pub(super) fn answer() -> Response {
@@ -40,7 +40,7 @@ fn document() -> Value {
             "title": "jitd",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-            "description": "Ask for, approve, collect and end short access to Kubernetes. Served on a Unix socket; who calls comes from the socket.",
+            "description": "Request, approve, collect and end short-lived access to Kubernetes. Served on a Unix socket; the kernel identifies the caller.",
         },
         "paths": paths,
         "components": { "schemas": schemas() },
@@ -49,13 +49,13 @@ fn document() -> Value {
 
 fn operation(route: &Route) -> Value {
     let who = match route.may {
-        May::Anyone(_) => "Everyone who can open the socket.",
-        May::Person(_) => "Every person the host or the configuration knows.",
+        May::Anyone(_) => "Everybody who can open the socket.",
+        May::Person(_) => "Every person that the host or the configuration knows.",
         May::Viewer(_) => {
-            "Who asked, who may answer or review, auditors and admins; to others there is no such grant (404)."
+            "The requester, approvers, reviewers, auditors and admins; for everybody else the grant does not exist (404)."
         }
-        May::Auditor(_) => "The people of `auditors` and `admins`.",
-        May::Operator(_) => "Root, and the people of `admins`, through the operators' socket only.",
+        May::Auditor(_) => "Members of `auditors` and `admins`.",
+        May::Operator(_) => "Root and members of `admins`, through the admin socket only.",
     };
     let mut parameters: Vec<Value> = route
         .query

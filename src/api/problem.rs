@@ -1,7 +1,7 @@
-//! Refusals and failures as RFC 9457 problem documents. Which status goes with which code, [`ErrorCode`] knows.
+//! Refusals and failures as RFC 9457 problem documents. [`ErrorCode`] maps each code to a status.
 //!
-//! What the caller reads and what the log keeps are separate: of our own failures the caller gets the
-//! code and what to do, the log gets the rest.
+//! What the caller reads and what the log keeps are separate: for our own failures the caller gets the code and what to
+//! do, and the log gets the details.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::ledger::LedgerError;
 use crate::people::Unknown;
 use crate::wire::{ErrorCode, Problem};
 
-/// What a call is answered with that is not done.
+/// The answer to a call that was refused or failed.
 #[derive(Debug)]
 pub(super) struct ApiError(Problem);
 
@@ -25,12 +25,12 @@ impl ApiError {
         Self(Problem::new(code, detail))
     }
 
-    /// The same with what to do about it.
+    /// The same error, with what to do about it.
     pub(super) fn hint(self, hint: impl Into<String>) -> Self {
         Self(self.0.hint(hint))
     }
 
-    /// The same with the seconds after which to try again.
+    /// The same error, with the seconds to wait before trying again.
     pub(super) fn retry_after(self, seconds: u64) -> Self {
         Self(self.0.retry_after(seconds))
     }
@@ -45,7 +45,7 @@ impl ApiError {
         Self::new(code, error.to_string()).hint(error.hint().unwrap_or_default())
     }
 
-    /// The status that it is answered with.
+    /// The HTTP status of the answer.
     pub(super) fn http_status(&self) -> StatusCode {
         StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -76,7 +76,7 @@ impl From<BrokerError> for ApiError {
         match error {
             BrokerError::Refused(refusal) => return refusal.into(),
             BrokerError::Ledger(error) => return error.into(),
-            _ => tracing::warn!(error = %error.in_full(), "a call could not be answered"),
+            _ => tracing::warn!(error = %error.in_full(), "a call failed"),
         }
         match error {
             BrokerError::NotCollected { error: ref why, .. } => {
@@ -89,8 +89,8 @@ impl From<BrokerError> for ApiError {
                 Self::of(ErrorCode::ClusterUnreachable, &error)
             }
             BrokerError::Authority(_) => {
-                Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority can't sign now")
-                    .hint("an administrator finds the reason with `jitd ca show` and in the daemon's log")
+                Self::new(ErrorCode::AuthorityUnavailable, "the certificate authority cannot sign now")
+                    .hint("ask an administrator; `jitd ca show` and the daemon's log show the reason")
             }
             BrokerError::AuthoritySilent(_) => Self::of(ErrorCode::AuthorityUnavailable, &error),
             BrokerError::NameService(unknown) => unknown.into(),
@@ -108,7 +108,7 @@ impl From<LedgerError> for ApiError {
             }
             LedgerError::Ambiguous { .. } => Self::of(ErrorCode::AmbiguousId, &error),
             LedgerError::Trail(_) => {
-                tracing::warn!(error = %error.in_full(), "a call could not be answered");
+                tracing::warn!(error = %error.in_full(), "a call failed");
                 Self::unwritable_trail()
             }
             LedgerError::InvalidTransition(_) => Self::internal(),
@@ -136,61 +136,61 @@ impl From<Vec<Malformed>> for ApiError {
 }
 
 impl ApiError {
-    /// Something that is not of its form.
+    /// A value that does not have the required form.
     pub(super) fn malformed(why: impl Into<String>) -> Self {
         Self::new(ErrorCode::Malformed, why)
     }
 
-    /// A body of which not all arrived.
+    /// A body that did not arrive completely in time.
     pub(super) fn late_body(within: Duration) -> Self {
         Self::new(ErrorCode::TimedOut, format!("the body did not arrive within {} s", within.as_secs()))
             .hint("try again")
     }
 
-    /// The trail's store takes no facts.
+    /// The trail's store cannot be written.
     pub(super) fn unwritable_trail() -> Self {
-        Self::no_trail("the trail can't be written, so nothing is done")
+        Self::no_trail("the trail cannot be written, so nothing was done")
     }
 
-    /// The trail's store takes longer than anybody should wait for.
+    /// The trail's store does not answer in time.
     pub(super) fn silent_trail() -> Self {
         Self::no_trail("the trail does not answer")
     }
 
-    /// The daemon serves, and these do not answer it.
+    /// The daemon serves, but these dependencies do not answer.
     pub(super) fn silent(dependencies: &[&str]) -> Self {
         let why = dependencies.iter().map(|name| format!("the {name} does not answer")).collect::<Vec<_>>().join("; ");
-        Self::new(ErrorCode::DependencySilent, why).hint("who needs none of them is served; the daemon's log says more")
+        Self::new(ErrorCode::DependencySilent, why).hint("calls that need none of them are served; the daemon's log has the details")
     }
 
     fn no_trail(why: &str) -> Self {
-        Self::new(ErrorCode::TrailUnavailable, why).hint("an administrator finds the reason in the daemon's log")
+        Self::new(ErrorCode::TrailUnavailable, why).hint("ask an administrator; the daemon's log shows the reason")
     }
 
-    /// What is done at the operators' door was asked for at another.
+    /// A call for operators came through the socket for users.
     pub(super) fn wrong_door() -> Self {
-        Self::new(ErrorCode::WrongDoor, "the daemon is not operated through this socket")
-            .hint("root and the people of `admins` operate it through `adminSocket`, with `jitd`")
+        Self::new(ErrorCode::WrongDoor, "this socket is not for operators")
+            .hint("root and members of `admins` use `jitd`, which calls `adminSocket`")
     }
 
-    /// Somebody at the operators' door who is none.
+    /// A caller of the admin socket is not an operator.
     pub(super) fn no_operator() -> Self {
-        Self::new(ErrorCode::Refused(Code::NotAllowed), "only root and the people of `admins` operate the daemon")
-            .hint("`admins` in config.yaml names their groups")
+        Self::new(ErrorCode::Refused(Code::NotAllowed), "only root and members of `admins` may operate the daemon")
+            .hint("`admins` in config.yaml lists the groups")
     }
 
-    /// Somebody who asks for the whole trail and may not see every grant.
+    /// A caller requests the whole trail, but may not see every grant.
     pub(super) fn no_auditor() -> Self {
         Self::new(
             ErrorCode::Refused(Code::NotAllowed),
             "only members of the groups `auditors` and `admins` may read the whole audit trail",
         )
-        .hint("`auditors` in config.yaml names these groups; the trail of a grant that you may see needs its id")
+        .hint("`auditors` in config.yaml lists these groups; to read the trail of a grant that you may see, give its id")
     }
 
-    /// A fault of ours.
+    /// A bug of the daemon.
     pub(super) fn internal() -> Self {
-        Self::new(ErrorCode::Internal, "this is a fault of jitd")
-            .hint("an administrator finds more in the daemon's log")
+        Self::new(ErrorCode::Internal, "internal error of jitd")
+            .hint("ask an administrator; the daemon's log has the details")
     }
 }

@@ -1,5 +1,5 @@
-//! The server behind the sockets: bounds on connections, heads, bodies and time, so that one caller can't
-//! keep the others out, nor all users the operators; and a shutdown that lets what has begun come to its end.
+//! The server behind the sockets. It limits connections, heads, bodies and time, so that one client cannot lock out the
+//! others, and all users together cannot lock out the operators. A shutdown waits for the calls that have begun.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,28 +26,28 @@ use super::problem::ApiError;
 use super::{Api, router};
 use crate::wire::ErrorCode;
 
-/// Bounds of the server.
+/// The limits of the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections of users at a time, in all. With those of operators below the usual 1,024 file descriptors, so
-    /// that the cluster and the trail always have theirs.
+    /// Concurrent connections of all users. Together with those of operators fewer than the usual 1,024 file
+    /// descriptors, so that some always remain for the clusters and the trail.
     pub connections: usize,
-    /// Connections of operators at a time, counted for themselves.
+    /// Concurrent connections of operators, counted separately.
     pub operators: usize,
-    /// Connections at a time of one account.
+    /// Concurrent connections of one account.
     pub per_account: usize,
     /// How long a head may take to arrive, and how long an idle connection is kept.
     pub head: Duration,
-    /// How long a call may take, from its head to the beginning of its answer. Longer than the longest wait.
+    /// How long a call may take, from its head to the beginning of its answer; longer than the longest wait.
     pub call: Duration,
-    /// How long an answer waits for its reader to take any of it.
+    /// How long the server waits for the client to read any part of the answer.
     pub unread: Duration,
     /// How long a shutdown waits for calls that have begun.
     pub shutdown: Duration,
 }
 
 impl Limits {
-    /// The bounds of the daemon.
+    /// The limits of the daemon.
     pub const USUAL: Self = Self {
         connections: 768,
         operators: 32,
@@ -66,7 +66,7 @@ impl Limits {
     }
 }
 
-/// Serves at every door until `stop` is done, then lets what has begun come to its end.
+/// Serves on every socket until `stop` completes, then waits for the calls that have begun.
 pub async fn serve(
     api: Arc<Api>,
     doors: Vec<(Listener, UnixListener)>,
@@ -80,7 +80,7 @@ pub async fn serve(
     if guarded.is_empty() {
         return;
     }
-    // Whoever operates is let in first.
+    // Operators are accepted first.
     guarded.sort_by_key(|guarded| guarded.door == Listener::Users);
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -93,7 +93,7 @@ pub async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                // Out of file descriptors, most likely: wait for some to come free.
+                // Probably out of file descriptors: wait until some are closed.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -105,7 +105,7 @@ pub async fn serve(
             if let Some(place) = Place::take(turned_away, uid, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
                 tokio::spawn(async move {
                     let _place = place;
-                    // It may have gone already; there is nobody to tell then.
+                    // If the client has disconnected, nobody needs the answer.
                     let _ = tokio::time::timeout(TURNING_AWAY, turn_away(stream)).await;
                 });
             }
@@ -140,20 +140,20 @@ pub async fn serve(
         tokio::spawn(async move {
             let _place = place;
             if let Err(error) = connection.await {
-                tracing::debug!(%error, uid, "a connection ended badly");
+                tracing::debug!(%error, uid, "a connection ended with an error");
             }
         });
     }
     stopping.store(true, Ordering::Relaxed);
     api.broker.ledger().stop_waiting();
-    // hyper closes at once what has asked nothing yet, and that may be somebody who was let in a moment ago.
+    // hyper closes connections at once if they have not sent anything; such a client may have connected just now.
     let _ = tokio::time::timeout(LAST_CALL, all_gone(&graceful)).await;
     if tokio::time::timeout(limits.shutdown, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some calls were not finished in time");
+        tracing::warn!("some calls did not finish in time");
     }
 }
 
-/// How long a shutdown waits for the call of a connection on which none has begun.
+/// How long a shutdown waits for the first call of an open connection.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// Returns when no connection is open.
@@ -163,7 +163,7 @@ async fn all_gone(open: &GracefulShutdown) {
     }
 }
 
-/// A socket with what came through it.
+/// A socket and its connections.
 struct Guarded {
     door: Listener,
     listener: UnixListener,
@@ -177,11 +177,11 @@ impl Guarded {
     }
 }
 
-/// The connections that are open through one door, in all and per account.
+/// The number of open connections of one socket, in total and per account.
 #[derive(Default)]
 struct Open(Mutex<(usize, HashMap<u32, usize>)>);
 
-/// One connection's place; it comes free when this goes.
+/// One connection's place; dropping it frees the place.
 struct Place {
     open: Arc<Open>,
     uid: u32,
@@ -215,15 +215,15 @@ impl Drop for Place {
     }
 }
 
-/// So many connections without a place are told why at a time, in all and of one account; the others are only closed.
+/// How many connections without a place get an answer at a time, in total and per account; the others are only closed.
 const TURNED_AWAY: usize = 64;
 const TURNED_AWAY_OF_ACCOUNT: usize = 8;
 
-/// How long that may take.
+/// How long that answer may take.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 
-/// Says why to a connection that has no place. Only once it has asked something, for a client takes no answer
-/// before that; and to the end, for what is left unread takes the answer with it when the socket closes.
+/// Answers a connection that has no place. It reads the call first, because a client expects no answer before that, and
+/// then until the end of the stream, because closing a socket with unread data discards the answer.
 async fn turn_away(mut stream: UnixStream) -> std::io::Result<()> {
     // Strings and a number always serialise.
     let seconds = TURNING_AWAY.as_secs();

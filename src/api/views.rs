@@ -1,6 +1,6 @@
-//! Between the wire and the broker: what the broker answers as a view, and a body as what the broker takes.
+//! Converts between the wire and the broker: the broker's answers into views, and bodies into the broker's arguments.
 //!
-//! What needs no more than a grant for it is in [`wire`](crate::wire). The handlers are the caller.
+//! Views that need only a grant are in [`wire`](crate::wire). The handlers call this.
 
 use crate::broker::{DryRun, Explanation, GrantSelector};
 use crate::grant::GrantId;
@@ -47,10 +47,10 @@ impl From<DryRun> for TriedView {
     }
 }
 
-/// Whose grants are meant, and why they are taken away.
+/// Which grants to revoke, and why.
 ///
 /// # Errors
-/// Every word that is not of its form, all at once.
+/// All malformed words at once.
 pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Malformed>> {
     let mut wrong = Vec::new();
     let mut keep = |error: Malformed| wrong.push(error);
@@ -63,7 +63,7 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
             Some(GrantSelector::Named(grants.collect()))
         }
         _ if !body.grants.is_empty() => {
-            let why = "name either grants by id, or a person, a cluster or all".to_owned();
+            let why = "give either ids of grants, or a person, a cluster or all".to_owned();
             keep(Malformed { field: "grants", value: "and more".to_owned(), why });
             None
         }
@@ -74,7 +74,7 @@ pub(super) fn whose(body: &RevokeBody) -> Result<(GrantSelector, Reason), Vec<Ma
             person.zip(cluster).map(|(person, cluster)| GrantSelector::PersonIn(person, cluster))
         }
         _ => {
-            let why = "name some grants, a person, a cluster or both, or all of them".to_owned();
+            let why = "give ids of grants, a person, a cluster or both, or all".to_owned();
             keep(Malformed { field: "grants", value: "to revoke".to_owned(), why });
             None
         }

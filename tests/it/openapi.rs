@@ -179,7 +179,7 @@ impl Sample<'_> {
         if !body.is_empty() {
             arguments.extend(["--header", "content-type: application/json", "--data-binary", "@-"]);
         }
-        let socket = if operation["description"].as_str().unwrap().contains("operators' socket") {
+        let socket = if operation["description"].as_str().unwrap().contains("admin socket") {
             self.bastion.admin_socket()
         } else {
             self.bastion.socket()

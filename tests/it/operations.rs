@@ -153,7 +153,7 @@ fn an_admin_operates_by_name() {
     assert_eq!((&entry["by"], &entry["operator"]["uid"]), (&json!("admin"), &json!(ADMIN.uid)));
     let (code, told) = operate(&["resume", "--socket", bastion.socket().to_str().unwrap()]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("the daemon is not operated through this socket\nhint: root and the people of"), "{told}");
+    assert!(told.contains("this socket is not for operators\nhint: root and members of"), "{told}");
     let (code, told) = operate(&["resume", "--socket", "/nowhere/admin.sock"]);
     assert_eq!(code, Some(1));
     assert!(told.contains("can't reach jitd at `/nowhere/admin.sock`: there is no such socket\nhint: is"), "{told}");

@@ -140,7 +140,7 @@ fn a_broken_file_keeps_the_policy_and_is_told_loudly() {
     bastion.write_policy(&format!("{}colour: red\n", rule("maxDuration: soon")));
     reload(&bastion, KEPT);
     let (log, file) = (bastion.log(), bastion.dir.join("policy.yaml").display().to_string());
-    for (place, word) in [(":2:", "rules[0].maxDuration: `soon` is no duration"), (":3:1:", "colour: is unknown")] {
+    for (place, word) in [(":2:", "rules[0].maxDuration: `soon` is not a duration"), (":3:1:", "colour: is unknown")] {
         let told = log.lines().find(|line| line.contains(&format!("{file}{place}")) && line.contains(word));
         assert!(told.is_some_and(|line| line.contains(" ERROR ")), "{place} {word}: {log}");
     }

@@ -40,7 +40,7 @@ pub(crate) fn who_is_not_in_the_group_does_not_even_get_to_ask(bastion: &mut Bas
     machine.run("dave", "cat /var/lib/jitd/trail.db").must(1).says("Permission denied");
     machine.run("dave", "cat /etc/jitd/policy.yaml").must(1).says("Permission denied");
     machine.run("root", ask).must(4).says("root");
-    // The operators' door is another one.
+    // The admin socket is another one.
     machine.run("alice", "jit-login --socket /run/jitd/admin.sock whoami").must(8).says("this account may not open it");
     // Bob may call and is not on call.
     machine.run("bob", ask).must(4).says("policy-denied");
@@ -128,7 +128,7 @@ pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut 
         let collecting = scope.spawn(|| machine.run("alice", &format!("jit-login wait {id}")));
         until("the collection meets the name service that is away", || {
             let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
-            journal.contains("could not be answered error=the host's name service failed").then_some(())
+            journal.contains("a call failed error=the host's name service failed").then_some(())
         });
         machine
             .run("carol", "sudo jitd revoke --person dave --reason 'left the company' --yes")

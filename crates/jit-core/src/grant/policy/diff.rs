@@ -1,17 +1,17 @@
-//! What changes between two policies: who gains what, who loses what, and whose terms are others.
+//! What changes between two policies: who gains access, who loses access, and whose terms change.
 //!
 //! ```text
 //!  rules of both ─► cells: groups × cluster × place × access ─► what each policy offers there ─► + - ~
 //! ```
-//! Each line is true of a witness: one namespace, with its labels, that was really asked about in both. Not every
-//! difference has a line. Not seen are
-//! - people in several groups, but for a group of a rule together with a group of a denial;
-//! - namespaces that three or more patterns are about, or two of different rules; of a pattern one name is tried,
-//!   with no labels but those that the pattern asks for;
-//! - which texts two regular expressions let through: they are compared as they are written;
-//! - what guardrails ask for by the risk of a role: those keys are compared as they are written.
+//! Each line holds for a witness: one namespace with its labels, for which both policies were evaluated. Not every
+//! difference has a line. The comparison does not see
+//! - people in several groups, except a group of a rule together with a group of a denial;
+//! - namespaces that three or more patterns match, or patterns of two rules; it tries one name for each pattern, with
+//!   only the labels that the pattern requires;
+//! - which texts two regular expressions accept: it compares them as text;
+//! - the approvals that guardrails require by the risk of a role: it compares those keys as text.
 //!
-//! So when no line is left though the rules are not the same, that is told. `jitd policy diff` is the caller.
+//! If the rules differ and no line shows it, the result says so. `jitd policy diff` is the caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,55 +24,55 @@ use super::rule::Rule;
 use crate::grant::request::{Access, ClusterName, ExactRules, Scope};
 use crate::rbac::role;
 
-/// All that was found.
+/// All differences that were found.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Difference {
     /// A line for each cell, in order.
     pub cells: Vec<Change>,
     /// Limits and guardrails, in the order of the files.
     pub settings: Vec<Setting>,
-    /// Whether rules or denials are others, and no cell shows it.
+    /// Whether rules or denials differ, but no cell shows it.
     pub unseen: bool,
 }
 
-/// One cell whose offers are others.
+/// One cell whose offers differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
     /// `+` for a gain, `-` for a loss, `~` for other terms.
     pub sign: char,
-    /// Where.
+    /// The cluster.
     pub cluster: ClusterName,
-    /// Who: people who are in all of these groups.
+    /// The people who are in all of these groups.
     pub groups: Vec<String>,
     /// The namespaces as the files write them, or the whole cluster.
     pub place: String,
-    /// One of them, with its labels; none for the whole cluster.
+    /// One of these namespaces, with its labels; empty for the whole cluster.
     pub witness: Labels,
-    /// What.
+    /// The role, or the exact rules.
     pub access: String,
     /// What the old policy offers.
     pub before: Vec<Offer>,
-    /// What the new one does.
+    /// What the new policy offers.
     pub now: Vec<Offer>,
     #[serde(skip)]
-    // A witness as the daemon itself would be asked, which the tests do.
+    // The tests put this request to the daemon's own decision.
     pub(super) asked: (Scope, Access),
 }
 
-/// A key of limits or guardrails that is another.
+/// A key of the limits or guardrails whose value differs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Setting {
     /// Its name in the files.
     pub key: &'static str,
-    /// What it was.
+    /// The old value.
     pub before: String,
-    /// What it is.
+    /// The new value.
     pub now: String,
 }
 
 type Key = (ClusterName, Vec<String>, String, String);
 
-/// A cell, and the wider cells of which it is a part.
+/// A cell, and the wider cells that contain it.
 struct Cell {
     scope: Scope,
     labels: Labels,
@@ -117,7 +117,7 @@ pub fn diff(old: &Policy, new: &Policy) -> Difference {
 }
 
 impl Difference {
-    /// Whether nothing was found.
+    /// Whether there is no difference.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.cells.is_empty() && self.settings.is_empty() && !self.unseen
@@ -163,8 +163,8 @@ fn add_cells(rule: &Rule, policies: [&Policy; 2], cells: &mut BTreeMap<Key, Cell
     }
 }
 
-/// The places of a rule: each pattern, each pattern together with one that closes, the whole cluster. With the name
-/// of the place of which it is a part.
+/// The places of a rule: each pattern, each pattern together with one of a denial or guardrail, and the whole cluster.
+/// The second value is the name of the place that contains it.
 fn places(rule: &Rule, policies: [&Policy; 2]) -> Vec<(String, Option<String>, Scope, Labels)> {
     let mut closing: Vec<NamespacePattern> = Vec::new();
     for policy in policies {
@@ -198,8 +198,8 @@ fn places(rule: &Rule, policies: [&Policy; 2]) -> Vec<(String, Option<String>, S
     places
 }
 
-/// What a rule gives: its roles, and each single right of its ceiling, which is for namespaces only. `*` stands for
-/// a word that no ceiling names.
+/// The access that a rule allows: its roles, and each single permission of its ceiling, which applies to namespaces only.
+/// `*` is replaced by a word that no ceiling contains.
 fn accesses(rule: &Rule, scope: &Scope) -> Vec<(String, Access)> {
     let roles = rule.roles.iter().map(|role| Access::Role(role.clone()));
     let mut accesses: Vec<(String, Access)> = roles.map(|access| (access.to_string(), access)).collect();

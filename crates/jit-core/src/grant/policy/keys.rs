@@ -32,7 +32,7 @@ pub fn schema(source: Source) -> serde_json::Value {
     schema
 }
 
-/// The keys of a file, each above those below it, for the manual.
+/// The keys of a file for the manual, each before the keys inside it.
 #[must_use]
 pub fn keys(source: Source) -> Vec<KeyDoc> {
     let mut told = Vec::new();
@@ -66,26 +66,26 @@ fn printable(text: &str, most: usize, hint: &str) -> Result<(), String> {
 const NAME: Format = Format {
     name: "name",
     pattern: "^.{1,80}$",
-    check: |text| printable(text, 80, "1 to 80 printable characters, people read it in every decision"),
+    check: |text| printable(text, 80, "use 1 to 80 printable characters; every decision shows it"),
 };
 const SENTENCE: Format = Format {
     name: "sentence",
     pattern: "^.{1,500}$",
-    check: |text| printable(text, 500, "1 to 500 printable characters"),
+    check: |text| printable(text, 500, "use 1 to 500 printable characters"),
 };
 const GROUP: Format = Format {
-    name: "group",
+    name: "group name",
     pattern: "^.{1,100}$",
-    check: |text| printable(text, 100, "the name of a group as the host or the configuration has it"),
+    check: |text| printable(text, 100, "use the name of a group of the host or the configuration"),
 };
-const CLUSTER: Format = Format { name: "cluster", pattern: LABEL, check: is::<ClusterName> };
+const CLUSTER: Format = Format { name: "cluster name", pattern: LABEL, check: is::<ClusterName> };
 const NAMESPACE: Format = Format { name: "namespace", pattern: LABEL, check: is::<Namespace> };
 const NAMESPACE_PATTERN: Format =
     Format { name: "namespace or glob", pattern: "^[a-z0-9*?-]{1,63}$", check: fits::<NamespacePattern> };
 const SELECTOR: Format = Format { name: "label selector", pattern: ".", check: fits::<Selector> };
 const ROLE: Format = Format { name: "role", pattern: "^[A-Za-z0-9:._/-]{1,265}$", check: is::<RoleRef> };
 const GLOB: Format = Format { name: "name or glob", pattern: "^[A-Za-z0-9:._/*?-]{1,253}$", check: fits::<Glob> };
-const PERSON: Format = Format { name: "person", pattern: "^[^:/-][^:/]{0,764}$", check: is::<PersonName> };
+const PERSON: Format = Format { name: "person's name", pattern: "^[^:/-][^:/]{0,764}$", check: is::<PersonName> };
 const REASON: Format = Format { name: "reason", pattern: "^.{1,500}$", check: is::<Reason> };
 const DURATION: Format =
     Format { name: "duration", pattern: "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", check: is::<Window> };
@@ -102,23 +102,23 @@ const REGEX: Format = Format {
     name: "regular expression",
     pattern: ".",
     check: |text| match regex(text) {
-        _ if text.is_empty() => Err("an empty one matches everything, leave the key out".to_owned()),
+        _ if text.is_empty() => Err("an empty one matches everything; remove the key".to_owned()),
         Ok(_) => Ok(()),
-        // The last line of the library's message is the sentence; the ones before draw the place.
+        // The last line of the library's message says what is wrong; the lines before it mark the position.
         Err(error) => {
             Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
         }
     },
 };
-const FIELD_NAME: Format = Format { name: "field's name", pattern: "^[a-z0-9_-]{1,40}$", check: is::<FieldName> };
-const FIELD_VALUE: Format = Format { name: "field's value", pattern: "^.{1,200}$", check: is::<FieldValue> };
+const FIELD_NAME: Format = Format { name: "field name", pattern: "^[a-z0-9_-]{1,40}$", check: is::<FieldName> };
+const FIELD_VALUE: Format = Format { name: "field value", pattern: "^.{1,200}$", check: is::<FieldValue> };
 const RISK_ID: Format = Format {
-    name: "risk",
+    name: "risk id",
     pattern: "^E[0-9]+$",
-    check: |text| text.parse::<RiskId>().map(drop).map_err(|_| "an id of the risk catalogue, such as E25".to_owned()),
+    check: |text| text.parse::<RiskId>().map(drop).map_err(|_| "use an id of the risk catalogue, such as E25".to_owned()),
 };
 const TIMESTAMP: Format = Format {
-    name: "moment",
+    name: "time",
     pattern: "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+$",
     check: |text| {
         text.parse::<jiff::Timestamp>().map(drop).map_err(|_| "write it like 2026-11-23T18:00:00Z".to_owned())
@@ -257,11 +257,11 @@ const RBAC_RULE: Object = object(&[
     key("apiGroups", May, WORDS, "API groups; `\"\"` is the core group"),
     key("resources", May, WORDS, "resources, with subresources such as `pods/log`"),
     key("resourceNames", May, WORDS, "only objects of these names"),
-    key("nonResourceURLs", May, WORDS, "paths that are no resources, such as `/metrics`"),
+    key("nonResourceURLs", May, WORDS, "paths that are not resources, such as `/metrics`"),
     key("verbs", Must, &Shape::List(TEXT, 1), "verbs"),
 ]);
 
-/// Exact rules are about resources only.
+/// Exact rules cover resources only.
 const EXACT_RULE: Object = object(&[
     key("apiGroups", Must, &Shape::List(TEXT, 1), "API groups; `\"\"` is the core group"),
     key("resources", Must, &Shape::List(TEXT, 1), "resources, with subresources such as `pods/log`"),
@@ -271,7 +271,7 @@ const EXACT_RULE: Object = object(&[
 
 const REASON_RULE: Object = object(&[
     key("pattern", May, &Shape::Text(REGEX), "a regular expression that the reason has to match"),
-    key("minLength", Default("1"), &Shape::Whole(1, 500), "the least number of characters"),
+    key("minLength", Default("1"), &Shape::Whole(1, 500), "the minimum number of characters"),
     key("prompt", May, &Shape::Text(SENTENCE), "the question that the requester is shown"),
 ]);
 
@@ -286,7 +286,7 @@ const FIELD: Object = object(&[
 
 const STEP: Object = object(&[
     key("groups", Must, GROUPS, "groups whose members may approve"),
-    key("count", Default("1"), COUNT, "how many people have to"),
+    key("count", Default("1"), COUNT, "how many people have to approve"),
     key(
         "hours",
         May,
@@ -315,7 +315,7 @@ const BREAK_GLASS: Object = object(&[
 
 const REVIEW: Object = object(&[
     key("groups", Must, GROUPS, "groups whose members review"),
-    key("count", Default("1"), COUNT, "how many people have to"),
+    key("count", Default("1"), COUNT, "how many people have to review"),
     key("within", Must, &Shape::Text(REVIEW_TIME), "how soon after break-glass the review is due, at most `168h`"),
 ]);
 
@@ -426,7 +426,7 @@ const NEVER: Object = object(&[
     ),
 ]);
 
-const CLUSTER_WIDE: Object = object(&[key("approvers", Must, COUNT, "how many people have to approve, at least")]);
+const CLUSTER_WIDE: Object = object(&[key("approvers", Must, COUNT, "the minimum number of people who have to approve")]);
 
 const RISK: Object = Object {
     keys: &[
@@ -446,7 +446,7 @@ mod tests {
         approval: [{groups: [e]}], breakGlass: {after: 1h, maxDuration: 5m, review: {groups: [e], within: 1h}}, \
         fields: [{name: f, type: text}], reason: {prompt: why}}]";
 
-    /// What a key is documented to be by default, the parser takes without it.
+    /// If a key is absent, the parser uses the documented default.
     #[test]
     fn a_documented_default_is_the_one_in_force() {
         let policy = Policy::read(LEAST, None).unwrap();
@@ -473,7 +473,7 @@ mod tests {
             (Source::Guardrails, "maxRisk", usual.max_risk.to_string()),
             (Source::Guardrails, "clusterWide", format!("{{approvers: {}}}", usual.cluster_wide_approvers)),
             (Source::Guardrails, "risks", written(String::new())),
-            // Of a step like that of a rule.
+            // A step of a guardrail has the same form as a step of a rule.
             (Source::Guardrails, "risks[].step.count", rule.steps.first().unwrap().count.to_string()),
         ];
         assert!(policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty());

@@ -1,8 +1,8 @@
-//! Parses `policy.yaml` and `guardrails.yaml` into a `Policy`, with every mistake of both told at once.
+//! Parses `policy.yaml` and `guardrails.yaml` into a `Policy`, and reports every mistake in both at once.
 //!
-//! The form is checked first (`keys.rs`, `schema.rs`); what is left to tell here is what only the meaning
-//! shows: a rule that can never be used, two of one name, a rule beyond the guardrails. A word that was told
-//! as wrong is passed over in silence. `Policy::read` is the only caller.
+//! `keys.rs` and `schema.rs` check the form first. This file reports what only the meaning shows: a rule that can never
+//! be used, two rules of one name, a rule that exceeds the guardrails. It skips a word that the form already reported.
+//! `Policy::read` is the only caller.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -22,7 +22,7 @@ use crate::grant::request::{
 use crate::rbac::risk::Severity;
 use crate::rbac::role;
 
-/// What both files mean.
+/// Parses both files.
 pub(super) fn read(
     policy: &str,
     guardrails: Option<&str>,
@@ -56,7 +56,7 @@ fn root(text: &str, faults: &mut Faults) -> Option<Node> {
     match Node::read(text) {
         Ok(node) => {
             let node = match node.value {
-                // A file of comments alone says nothing, which is a map without keys.
+                // A file that contains only comments is read as a map without keys.
                 super::yaml::Value::Empty => Node { value: super::yaml::Value::Map(Vec::new()), ..node },
                 _ => node,
             };
@@ -72,7 +72,7 @@ fn root(text: &str, faults: &mut Faults) -> Option<Node> {
     }
 }
 
-// ---- reading words that the form has checked ----
+// ---- words whose form is already checked ----
 
 fn parsed<T: FromStr>(node: &Node, key: &str) -> Option<T> {
     node.get(key)?.text()?.parse().ok()
@@ -99,7 +99,7 @@ fn count(node: &Node, key: &str) -> Option<u32> {
     node.get(key)?.whole()
 }
 
-/// Tells at the value of `key`, or at the map when the key is not there.
+/// Reports at the value of `key`, or at the map if the key is absent.
 fn tell(faults: &mut Faults, node: &Node, path: &Path, key: &str, why: impl Into<String>, hint: impl Into<String>) {
     match node.get(key) {
         Some(value) => faults.tell(value.place, &path.key(key), why, hint),
@@ -127,7 +127,7 @@ fn parse_policy(node: &Node, guardrails: Guardrails, faults: &mut Faults) -> Pol
         per_hour: count(limits, "perHour"),
         after_denial: match text(limits, "afterDenial").as_deref() {
             None => Limits::default().after_denial,
-            // `0s` is no window: not at all.
+            // `0s` is not a window; here it means no time at all.
             Some(written) => written.parse().ok(),
         },
     });
@@ -147,8 +147,8 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
             faults.tell(
                 name.place,
                 &path,
-                format!("`{word}` is the name of another in line {line}"),
-                "rename one, decisions are told by name",
+                format!("the name `{word}` is already used in line {line}"),
+                "rename one of them; decisions show the name",
             );
         }
     }
@@ -161,7 +161,7 @@ fn clusters_exist(node: &Node, known: &BTreeSet<ClusterName>, faults: &mut Fault
         if let Some(name) = written.text()
             && name.parse::<ClusterName>().is_ok_and(|name| !known.contains(&name))
         {
-            let why = format!("there is no cluster `{name}` in the configuration");
+            let why = format!("cluster `{name}` is not in the configuration");
             faults.tell(written.place, path, why, nearest(name, &names));
         }
     };
@@ -183,10 +183,10 @@ fn clusters_exist(node: &Node, known: &BTreeSet<ClusterName>, faults: &mut Fault
 fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
     let cluster_wide = is_true(node, "clusterWide");
     if node.get("namespaces").is_none() && !cluster_wide {
-        faults.tell(node.place, path, "gives no namespace", "name some under `namespaces`, or set `clusterWide: true`");
+        faults.tell(node.place, path, "names no namespace", "list some under `namespaces`, or set `clusterWide: true`");
     }
     if node.get("roles").is_none() && node.get("rules").is_none() {
-        faults.tell(node.place, path, "gives no role", "name some under `roles`, or a ceiling under `rules`");
+        faults.tell(node.place, path, "names no role", "list some under `roles`, or write a ceiling under `rules`");
     }
     for (number, item) in items(node, "roles").iter().enumerate() {
         let Some(role) = item.text().and_then(|text| text.parse::<RoleRef>().ok()) else { continue };
@@ -195,8 +195,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             faults.tell(
                 item.place,
                 &path,
-                "a Role exists only in its namespace, and the rule is `clusterWide`",
-                "use a ClusterRole, or a rule of its own",
+                "a Role exists only in its namespace, but the rule is `clusterWide`",
+                "use a ClusterRole, or a separate rule",
             );
         }
         if let Some(glob) = guardrails.forbids_role(&role) {
@@ -204,7 +204,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
                 item.place,
                 &path,
                 format!("`{role}` is never granted (guardrail never.roles `{glob}`)"),
-                "leave it out",
+                "remove it",
             );
         }
     }
@@ -217,13 +217,13 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
                 item.place,
                 &path,
                 format!("no access is granted in `{name}` (guardrail never.namespaces `{glob}`)"),
-                "leave it out",
+                "remove it",
             );
         }
     }
     let rules = rbac_rules(node, "rules", path, faults);
     if is_true(node, "narrow") && node.get("roles").is_none() {
-        tell(faults, node, path, "narrow", "there is no role to cut down", "leave it out");
+        tell(faults, node, path, "narrow", "the rule has no role to narrow", "remove it");
     }
 
     let max_duration: Option<Window> = parsed(node, "maxDuration");
@@ -234,19 +234,19 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "maxDuration",
-            format!("the guardrails give at most {}", guardrails.max_duration),
+            format!("the guardrails allow at most {}", guardrails.max_duration),
             "shorten it",
         );
     }
     if max_total < max_duration {
-        tell(faults, node, path, "maxTotal", "is shorter than `maxDuration`", "it counts the first access too");
+        tell(faults, node, path, "maxTotal", "is shorter than `maxDuration`", "it includes the first window");
     } else if node.get("maxTotal").is_some() && max_total.is_some_and(|longest| longest > guardrails.max_total) {
         tell(
             faults,
             node,
             path,
             "maxTotal",
-            format!("the guardrails give at most {}", guardrails.max_total),
+            format!("the guardrails allow at most {}", guardrails.max_total),
             "shorten it",
         );
     }
@@ -258,8 +258,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "preApproved",
-            "the whole cluster is never pre-approved, say the guardrails",
-            "write `approval`",
+            "the guardrails never pre-approve access to the whole cluster",
+            "use `approval`",
         );
     }
     if pre_approved && node.get("breakGlass").is_some() {
@@ -268,8 +268,8 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
             node,
             path,
             "breakGlass",
-            "nobody is waited for when it is `preApproved`",
-            "leave one of them out",
+            "a `preApproved` rule waits for nobody, so break-glass has no use",
+            "remove one of them",
         );
     }
     let steps = items(node, "approval")
@@ -286,7 +286,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
                 written,
                 &path,
                 "maxDuration",
-                "is longer than the rule's own `maxDuration`, which nobody can ask beyond",
+                "is longer than the rule's own `maxDuration`, the longest window that can be requested",
                 "shorten it",
             );
         }
@@ -340,7 +340,7 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
         let kind = text(item, "type");
         let is_choice = kind.as_deref() == Some("choice");
         if is_choice && item.get("choices").is_none() {
-            tell(faults, item, &path, "type", "a choice of nothing", "name some under `choices`");
+            tell(faults, item, &path, "type", "the type `choice` needs choices", "list them under `choices`");
         }
         if !is_choice && item.get("choices").is_some() {
             tell(
@@ -348,8 +348,8 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
                 item,
                 &path,
                 "choices",
-                "only the type choice has choices",
-                "leave it out, or write `type: choice`",
+                "only the type `choice` has choices",
+                "remove it, or write `type: choice`",
             );
         }
         if matches!(kind.as_deref(), Some("choice" | "number")) && item.get("pattern").is_some() {
@@ -358,8 +358,8 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
                 item,
                 &path,
                 "pattern",
-                "a choice or a number has no pattern",
-                "leave it out, or write `type: text`",
+                "the types `choice` and `number` have no pattern",
+                "remove it, or write `type: text`",
             );
         }
         let kind = match kind.as_deref() {
@@ -370,7 +370,7 @@ fn parse_fields(node: &Node, path: &Path, faults: &mut Faults) -> Vec<Field> {
         };
         let Some(name) = parsed::<FieldName>(item, "name") else { continue };
         if !names.insert(name.clone()) {
-            tell(faults, item, &path, "name", format!("there is another field `{name}`"), "rename one");
+            tell(faults, item, &path, "name", format!("another field is named `{name}`"), "rename one of them");
         }
         fields.push(Field {
             name,
@@ -402,7 +402,7 @@ fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<r
                 item.place,
                 &path.key(key).item(number),
                 "allows nothing",
-                "`apiGroups` and `resources` go together, \"\" is the core group",
+                "write `apiGroups` and `resources` together; \"\" is the core group",
             );
         }
         rules.push(rule);
@@ -413,7 +413,7 @@ fn rbac_rules(node: &Node, key: &str, path: &Path, faults: &mut Faults) -> Vec<r
 fn parse_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
     let groups: Vec<String> = each(node, "groups");
     if groups.iter().collect::<BTreeSet<_>>().len() < groups.len() {
-        tell(faults, node, path, "groups", "a group stands there twice", "keep one");
+        tell(faults, node, path, "groups", "a group is listed twice", "remove one");
     }
     let hours = match node.get("hours") {
         None => None,
@@ -427,9 +427,9 @@ fn parse_step(node: &Node, path: &Path, faults: &mut Faults) -> Option<Step> {
             match hours {
                 Ok(hours) => Some(hours),
                 Err(why) => {
-                    // Without a day, the form has told so.
+                    // If there is no day, the form has already reported it.
                     if !items(written, "days").is_empty() {
-                        faults.tell(written.place, &path.key("hours"), why, "to is the minute after the last");
+                        faults.tell(written.place, &path.key("hours"), why, "`to` is the minute after the last one");
                     }
                     None
                 }
@@ -448,7 +448,7 @@ fn parse_break_glass(node: &Node, max_duration: Window) -> Option<BreakGlass> {
         guardrail: None,
     };
     Some(BreakGlass {
-        // The form lets `0s` through, which is no window: at once.
+        // The form also allows `0s`, which is not a window; here it means at once.
         after: parsed(node, "after"),
         max_duration,
         review: Review { steps: vec![step], within: parsed(review, "within")? },
@@ -464,7 +464,7 @@ fn parse_deny(node: &Node, path: &Path, faults: &mut Faults) -> Option<Deny> {
             path,
             "namespaces",
             "a request for the whole cluster names no namespace",
-            "leave out `namespaces` or `clusterWide`",
+            "remove `namespaces` or `clusterWide`",
         );
     }
     let some = |key: &str| node.get(key).is_some();
@@ -499,7 +499,7 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         && ask.get("at").is_some()
         && node.get("now").is_none()
     {
-        tell(faults, ask, &path.key("ask"), "at", "a start is near or far from some moment only", "say it under `now`");
+        tell(faults, ask, &path.key("ask"), "at", "a start time is judged by the time of the request", "write that time under `now`");
     }
     let labels = node.get("labels").map(Node::entries).unwrap_or_default();
     let labels = labels.iter().filter_map(|namespace| {
@@ -534,9 +534,9 @@ fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<AccessRequ
         Some(written) => match Namespaces::try_from(each::<Namespace>(node, "namespaces")) {
             Ok(namespaces) => Scope::Namespaces(namespaces),
             Err(wrong) => {
-                // An empty list is told by the form.
+                // The form reports an empty list.
                 if !written.list().is_empty() {
-                    tell(faults, node, path, "namespaces", "can't be asked together", wrong.why);
+                    tell(faults, node, path, "namespaces", "cannot be requested together", wrong.why);
                 }
                 return None;
             }
@@ -549,7 +549,7 @@ fn parse_ask(node: &Node, path: &Path, faults: &mut Faults) -> Option<AccessRequ
             Ok(rules) => Access::Rules(rules),
             Err(wrong) => {
                 if !items(node, "rules").is_empty() {
-                    tell(faults, node, path, "rules", "can't be asked for", wrong.why);
+                    tell(faults, node, path, "rules", "cannot be requested", wrong.why);
                 }
                 return None;
             }
@@ -578,7 +578,7 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
     let max_duration: Window = parsed(node, "maxDuration").unwrap_or(usual.max_duration);
     let max_total = parsed(node, "maxTotal").unwrap_or(usual.max_total);
     if max_total < max_duration {
-        tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`", "it counts the first access too");
+        tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`", "it includes the first window");
     }
     let max_risk = severity(node, "maxRisk").unwrap_or(usual.max_risk);
     let mut risks = Vec::new();
@@ -596,8 +596,8 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
                 item,
                 &path,
                 "severity",
-                format!("is refused anyway, `maxRisk` is {}", max_risk.as_str()),
-                "leave it out",
+                format!("is refused anyway, because `maxRisk` is {}", max_risk.as_str()),
+                "remove it",
             );
         }
         if let Some(step) = item.get("step").and_then(|step| parse_step(step, &path.key("step"), faults)) {

@@ -1,7 +1,7 @@
-//! Which namespaces and roles a rule means: names, globs, and label selectors as kubectl writes them.
+//! Which namespaces and roles a rule covers: names, globs, and label selectors as kubectl writes them.
 //!
-//! A selector is never guessed: when a namespace's labels are not known, the answer is [`Fit::Unknown`], and
-//! the caller takes the side of "no". The policy's rules, denials and guardrails call this.
+//! A selector is never guessed: if a namespace's labels are unknown, the answer is [`Fit::Unknown`], and the caller
+//! treats it as "no". The policy's rules, denials and guardrails call this.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -12,32 +12,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::grant::request::Namespace;
 
-/// The labels of the namespaces that somebody looked up.
+/// The labels of the namespaces that were looked up.
 pub type Labels = BTreeMap<Namespace, BTreeMap<String, String>>;
 
-/// Whether a pattern is about a namespace.
+/// Whether a pattern matches a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     Yes,
     No,
-    /// It depends on labels that nobody knows here.
+    /// It depends on labels that are not known here.
     Unknown,
 }
 
-/// A regular expression of bounded size; matching is linear in the text.
+/// A regular expression of bounded size; the time to match is linear in the text.
 pub(super) fn regex(text: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(text).size_limit(1 << 20).build()
 }
 
-/// One entry under `namespaces`. In the trail it is written as it is shown.
+/// One entry under `namespaces`. The trail stores it as it is displayed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NamespacePattern {
-    /// This one.
+    /// The namespace of this name.
     Name(Namespace),
-    /// Every one whose name is like this.
+    /// Every namespace whose name matches.
     Glob(Glob),
-    /// Every one whose labels are like this.
+    /// Every namespace whose labels match.
     Labels(Selector),
 }
 
@@ -55,25 +55,25 @@ impl NamespacePattern {
     }
 }
 
-/// Which of the namespaces that one pattern is about another one is about too.
+/// How many of the namespaces that one pattern matches another one matches too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Overlap {
     /// None.
     No,
-    /// Some of them, or some as far as it can be told without labels.
+    /// Some of them, or possibly some, if the labels decide.
     Some,
     /// Every one.
     All,
 }
 
 impl NamespacePattern {
-    /// How many of its namespaces `other` is about too.
+    /// How many of its namespaces `other` matches too.
     pub(super) fn overlap(&self, other: &Self) -> Overlap {
         match (self, other) {
             _ if self == other => Overlap::All,
             (Self::Labels(_), _) | (_, Self::Labels(_)) => Overlap::Some,
             (Self::Name(name), other) if other.fit(name, None) == Fit::Yes => Overlap::All,
-            // What `*` of the other one takes in is taken in whatever it stands for; `?` stands for one letter only.
+            // A `*` of the other one also matches the wildcards of this one; a `?` matches one letter only.
             (Self::Glob(glob), Self::Glob(other)) if !other.0.contains('?') && other.is_match(&glob.0) => Overlap::All,
             (Self::Glob(glob), Self::Glob(other)) if glob.meet(&other.0).is_some() => Overlap::Some,
             (Self::Glob(glob), Self::Name(name)) if glob.is_match(name.as_str()) => Overlap::Some,
@@ -88,7 +88,7 @@ impl FromStr for NamespacePattern {
         if text.contains(['*', '?']) {
             let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '*' | '?');
             if text.len() > 63 || !text.chars().all(legal) {
-                return Err("a glob is up to 63 of a-z 0-9 - with * for any characters and ? for one".to_owned());
+                return Err("use up to 63 of a-z 0-9 -, with * for any characters and ? for one".to_owned());
             }
             return Ok(Self::Glob(Glob(text.to_owned())));
         }
@@ -122,19 +122,19 @@ impl From<NamespacePattern> for String {
     }
 }
 
-/// What stands before a selector where a name could stand too; no name has a space.
+/// The prefix of a selector where a name is possible too; no name contains a space.
 const LABELS: &str = "labels ";
 
-/// A name in which `*` stands for any characters and `?` for one.
+/// A name in which `*` matches any characters and `?` matches one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
 impl Glob {
-    /// Whether the whole of `text` is like this.
+    /// Whether it matches the whole of `text`.
     #[must_use]
     pub fn is_match(&self, text: &str) -> bool {
         let (mut pattern, mut rest) = (self.0.as_bytes(), text.as_bytes());
-        // Where to go on when it does not fit: behind the last `*`, one byte of the text later.
+        // Where to continue after a mismatch: behind the last `*`, one byte of the text later.
         let mut again: Option<(&[u8], &[u8])> = None;
         loop {
             match (pattern.split_first(), rest.split_first()) {
@@ -161,8 +161,8 @@ impl Glob {
 }
 
 impl Glob {
-    /// A name that is like this and like `other` too, in which each `*` stands for something; none when there is no
-    /// such name. The shortest is found, breadth first over how far both have come.
+    /// The shortest name that both this and `other` match, in which each `*` stands for at least one character; none if
+    /// there is no such name. The search is breadth first over the positions in both.
     pub(super) fn meet(&self, other: &str) -> Option<String> {
         let spelled = |text: &str| text.replace('*', "?*").into_bytes();
         let (one, other) = (spelled(&self.0), spelled(other));
@@ -198,8 +198,8 @@ impl Glob {
     }
 }
 
-/// A namespace that all of these patterns are about, with its labels; none when none was found. What is found is
-/// about all of them; that nothing is found does not say that there is no such namespace.
+/// A namespace that all of these patterns match, with its labels. `None` does not prove that there is no such
+/// namespace.
 pub(super) fn witness(patterns: &[&NamespacePattern]) -> Option<(Namespace, BTreeMap<String, String>)> {
     let name = patterns.iter().find_map(|pattern| match pattern {
         NamespacePattern::Name(name) => Some(name.clone()),
@@ -252,7 +252,7 @@ impl FromStr for Glob {
         if (1..=253).contains(&text.len()) && text.chars().all(legal) {
             Ok(Self(text.to_owned()))
         } else {
-            Err("a name or a glob: * stands for any characters, ? for one".to_owned())
+            Err("use a name or a glob; * matches any characters, ? matches one".to_owned())
         }
     }
 }
@@ -263,7 +263,7 @@ impl fmt::Display for Glob {
     }
 }
 
-/// Labels as kubectl selects by them; all requirements hold together
+/// A label selector as kubectl writes it; all requirements have to hold
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selector {
@@ -273,13 +273,13 @@ pub struct Selector {
 /// One requirement of a [`Selector`], as in `metav1.LabelSelectorRequirement`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requirement {
-    /// `key=value`, `key in (a,b)`: there, with one of these values.
+    /// `key=value`, `key in (a,b)`: the label exists, with one of these values.
     In(String, Vec<String>),
-    /// `key!=value`, `key notin (a,b)`: without any of these values, or not there at all.
+    /// `key!=value`, `key notin (a,b)`: the label has none of these values, or does not exist.
     NotIn(String, Vec<String>),
-    /// `key`: there.
+    /// `key`: the label exists.
     Exists(String),
-    /// `!key`: not there.
+    /// `!key`: the label does not exist.
     DoesNotExist(String),
 }
 
@@ -370,7 +370,7 @@ fn requirement(text: &str) -> Result<Requirement, String> {
         return match head.split_whitespace().collect::<Vec<_>>().as_slice() {
             [name, "in"] => Ok(Requirement::In(key(name)?, values)),
             [name, "notin"] => Ok(Requirement::NotIn(key(name)?, values)),
-            _ => Err("before `(` stands `key in` or `key notin`".to_owned()),
+            _ => Err("write `key in` or `key notin` before `(`".to_owned()),
         };
     }
     if let Some((name, unwanted)) = text.split_once("!=") {
@@ -382,7 +382,7 @@ fn requirement(text: &str) -> Result<Requirement, String> {
     Ok(Requirement::Exists(key(text)?))
 }
 
-/// A label's key: a name of up to 63 characters, after a DNS subdomain and `/` where it has a prefix
+/// A label key: a name of up to 63 characters; a prefix before it is a DNS subdomain and `/`
 /// (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>).
 fn key(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -395,7 +395,7 @@ fn key(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "`{}` is no label; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
+            "`{}` is not a label; write key=value, key!=value, key in (a,b), key notin (a,b), key or !key",
             text.escape_default()
         ))
     }
@@ -406,7 +406,7 @@ fn value(text: &str) -> Result<String, String> {
     if text.is_empty() || is_label_word(text) {
         Ok(text.to_owned())
     } else {
-        Err(format!("`{}` is no label's value: up to 63 of A-Z a-z 0-9 - _ .", text.escape_default()))
+        Err(format!("`{}` is not a label value; use up to 63 of A-Z a-z 0-9 - _ .", text.escape_default()))
     }
 }
 

@@ -1,8 +1,8 @@
-//! The form of a file: which keys, which kinds of value, in which words. One description of it checks a file
-//! and makes the JSON Schema that editors use, so the two can't say different things.
+//! The form of a file: its keys, the kinds of their values, and the words that are allowed. One description checks a
+//! file and generates the JSON Schema that editors use, so the two cannot differ.
 //!
-//! It never decides what a file means: after the check `parse.rs` reads the tree and may take for granted
-//! that whatever it finds has this form, or was told as a fault.
+//! It never decides what a file means. After the check `parse.rs` reads the tree and can rely on this form: whatever
+//! deviates from it was reported as a fault.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use super::{Fault, Source};
 
 /// The form of a value.
 pub(super) enum Shape {
-    /// Text of a certain form.
+    /// Text of a given form.
     Text(Format),
     /// One of these words.
     Word(&'static [&'static str]),
@@ -22,22 +22,22 @@ pub(super) enum Shape {
     Whole(u32, u32),
     /// `true` or `false`.
     Flag,
-    /// `true`; what would be `false` is left out.
+    /// `true`; for `false` the key is left out.
     True,
-    /// A list of at least so many.
+    /// A list of at least this many items.
     List(&'static Shape, usize),
-    /// A map from words of the reader's own to values of one form.
+    /// A map whose keys the writer chooses, to values of one form.
     Map(Format, &'static Shape),
     /// A map with these keys.
     Object(&'static Object),
-    /// One of two forms, told apart by their kind.
+    /// One of two forms, distinguished by their kind.
     Either(&'static Shape, &'static Shape),
 }
 
 /// A map with known keys.
 pub(super) struct Object {
     pub(super) keys: &'static [Key],
-    /// Of each of these groups of keys exactly one is there.
+    /// Exactly one key of each of these groups must be present.
     pub(super) one_of: &'static [&'static [&'static str]],
 }
 
@@ -46,31 +46,31 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     pub(super) shape: &'static Shape,
     pub(super) need: Presence,
-    /// What it is for, in words for people who write the file.
+    /// What it is for, in the words of people who write the file.
     pub(super) about: &'static str,
 }
 
-/// What holds when a key is absent.
+/// What applies if a key is absent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It has to be there.
+    /// It must be present.
     Must,
-    /// As if this were written.
+    /// This value applies.
     Default(&'static str),
-    /// What the words about it say.
+    /// The description says what applies.
     May,
 }
 
-/// A key as a manual tells it.
+/// A key as the manual describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyDoc {
-    /// Where it stands, such as `rules[].approval[].groups`.
+    /// Its place, such as `rules[].approval[].groups`.
     pub path: String,
-    /// What is written there, such as `a duration`.
+    /// The form of its value, such as `a duration`.
     pub form: String,
-    /// What holds without it.
+    /// What applies if it is absent.
     pub need: Presence,
-    /// Of these and itself exactly one is there.
+    /// The other keys of its group; exactly one key of the group must be present.
     pub instead: Vec<&'static str>,
     /// What it is for.
     pub about: &'static str,
@@ -79,21 +79,21 @@ pub struct KeyDoc {
 /// A form of text.
 #[derive(Clone, Copy)]
 pub(super) struct Format {
-    /// What it is called in `… is no NAME`.
+    /// Its name in `… is not a NAME`.
     pub(super) name: &'static str,
-    /// A regular expression that every text of this form matches; a help for editors, the check is `check`.
+    /// A regular expression that every text of this form matches. It only helps editors; `check` decides.
     pub(super) pattern: &'static str,
-    /// Says what would be right.
+    /// The error says what to write instead.
     pub(super) check: fn(&str) -> Result<(), String>,
 }
 
-/// Collects what is wrong with one file.
+/// Collects the faults of one file.
 pub(super) struct Faults {
     source: Source,
     found: Vec<Fault>,
 }
 
-/// Where in the file's tree something is: `rules[2].maxDuration`.
+/// A place in the file's tree, such as `rules[2].maxDuration`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Path(String);
 
@@ -126,14 +126,14 @@ impl Faults {
         self.source
     }
 
-    /// What is wrong, and what would be right.
+    /// Adds a fault: what is wrong, and what to write instead.
     pub(super) fn tell(&mut self, place: Position, path: &Path, why: impl Into<String>, hint: impl Into<String>) {
         let (file, line, column) = (self.source, place.line, place.column);
         let (path, why, hint) = (path.to_string(), why.into(), hint.into());
         self.found.push(Fault { file, line, column, path, why, hint });
     }
 
-    /// In the order of the file.
+    /// The faults in the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<Fault> {
         self.found.sort_by_key(|fault| (fault.line, fault.column));
         self.found
@@ -141,7 +141,7 @@ impl Faults {
 }
 
 impl Shape {
-    /// Tells everything in `node` that is not of this form.
+    /// Reports everything in `node` that does not have this form.
     pub(super) fn check(&self, node: &Node, path: &Path, faults: &mut Faults) {
         match (self, &node.value) {
             (Self::Either(one, other), _) => {
@@ -155,7 +155,7 @@ impl Shape {
             (Self::Text(format), Value::Text(text)) => {
                 if let Err(hint) = (format.check)(text) {
                     let shown: String = text.chars().take(60).flat_map(char::escape_default).collect();
-                    faults.tell(node.place, path, format!("`{shown}` is no {}", format.name), hint);
+                    faults.tell(node.place, path, format!("`{shown}` is not a {}", format.name), hint);
                 }
             }
             (Self::Word(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
@@ -168,11 +168,11 @@ impl Shape {
                 }
             }
             (Self::True, Value::Flag(false)) => {
-                faults.tell(node.place, path, "`false` says nothing here", "leave the key out");
+                faults.tell(node.place, path, "only `true` is allowed here", "remove the key");
             }
             (Self::List(of, least), Value::List(items)) => {
                 if items.len() < *least {
-                    faults.tell(node.place, path, "is empty, so it can never be used", "name at least one");
+                    faults.tell(node.place, path, "is empty, so it can never be used", "list at least one");
                 }
                 for (number, item) in items.iter().enumerate() {
                     of.check(item, &path.item(number), faults);
@@ -184,7 +184,7 @@ impl Shape {
                     let path = path.key(&entry.key);
                     twice(&mut seen, entry, &path, faults);
                     if let Err(hint) = (words.check)(&entry.key) {
-                        faults.tell(entry.place, &path, format!("is no {}", words.name), hint);
+                        faults.tell(entry.place, &path, format!("is not a {}", words.name), hint);
                     }
                     of.check(&entry.node, &path, faults);
                 }
@@ -220,7 +220,7 @@ impl Shape {
         }
     }
 
-    /// Every key below `path`, from the top down.
+    /// Describes every key below `path`, from the top down.
     pub(super) fn tell(&self, path: &Path, told: &mut Vec<KeyDoc>) {
         match self {
             Self::Object(object) => {
@@ -248,11 +248,11 @@ impl Shape {
         }
     }
 
-    /// What is written, where the keys of a map are told by themselves.
+    /// The form in short, because the keys of a map are described separately.
     fn in_short(&self) -> String {
         match self {
             Self::Object(_) => "a map".to_owned(),
-            Self::List(of, _) => format!("a list, each {}", of.in_short()),
+            Self::List(of, _) => format!("a list, each item {}", of.in_short()),
             Self::Either(one, other) => format!("{}, or {}", one.in_short(), other.in_short()),
             other => other.to_string(),
         }
@@ -285,7 +285,7 @@ impl fmt::Display for Shape {
             Self::Whole(least, most) => write!(f, "a whole number from {least} to {most}"),
             Self::Flag => f.write_str("true or false"),
             Self::True => f.write_str("true, or leave it out"),
-            Self::List(of, _) => write!(f, "a list, each {of}"),
+            Self::List(of, _) => write!(f, "a list, each item {of}"),
             Self::Map(words, _) => write!(f, "a map, each key a {}", words.name),
             Self::Object(object) => {
                 let keys: Vec<&str> = object.keys.iter().map(|key| key.name).collect();
@@ -306,7 +306,7 @@ impl Object {
             match self.keys.iter().find(|key| key.name == entry.key) {
                 Some(key) => key.shape.check(&entry.node, &path, faults),
                 None if entry.key == "<<" => {
-                    faults.tell(entry.place, &path, "a merge key", "write it out, nothing is merged");
+                    faults.tell(entry.place, &path, "merge keys are not supported", "write the keys out");
                 }
                 None => {
                     faults.tell(entry.place, &path, "is unknown", nearest(&entry.key, &names));
@@ -320,11 +320,11 @@ impl Object {
             let mut there = node.entries().iter().filter(|entry| group.contains(&entry.key.as_str()));
             match (there.next(), there.next()) {
                 (None, _) => {
-                    faults.tell(node.place, path, format!("says none of {}", quoted(group)), "write one of them");
+                    faults.tell(node.place, path, format!("has none of {}", quoted(group)), "write one of them");
                 }
                 (Some(_), Some(second)) => {
-                    let told = format!("only one of {} can be", quoted(group));
-                    faults.tell(second.place, &path.key(&second.key), told, "decide for one");
+                    let told = format!("only one of {} is allowed", quoted(group));
+                    faults.tell(second.place, &path.key(&second.key), told, "keep one");
                 }
                 (Some(_), None) => {}
             }
@@ -338,7 +338,7 @@ impl Object {
             if let Some(schema) = schema.as_object_mut() {
                 schema.insert("description".to_owned(), json!(key.about));
                 if let Presence::Default(text) = key.need {
-                    // Written as in YAML, of which the defaults use what JSON has too, but for quotes.
+                    // A default is written in YAML. It is JSON too, except that text has no quotes.
                     let value = serde_json::from_str(text).unwrap_or_else(|_| json!(text));
                     schema.insert("default".to_owned(), value);
                 }
@@ -359,14 +359,14 @@ impl Object {
 
 fn twice<'a>(seen: &mut BTreeMap<&'a str, usize>, entry: &'a super::yaml::MapEntry, path: &Path, faults: &mut Faults) {
     if let Some(line) = seen.insert(&entry.key, entry.place.line) {
-        faults.tell(entry.place, path, format!("stands there twice, first in line {line}"), "keep one");
+        faults.tell(entry.place, path, format!("is written twice, first in line {line}"), "remove one");
     }
 }
 
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Empty => "empty",
-        Value::Flag(_) => "a true or false",
+        Value::Flag(_) => "true or false",
         Value::Number(_) => "a number",
         Value::Text(_) => "text",
         Value::List(_) => "a list",
@@ -374,13 +374,13 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// `did you mean …`, or all that are known.
+/// `did you mean …`, or all known words.
 pub(super) fn nearest(written: &str, known: &[&str]) -> String {
     let close = known.iter().map(|word| (distance(written, word), word)).min();
     match close {
         Some((distance, word)) if distance <= 2.max(written.len() / 3) => format!("did you mean `{word}`?"),
-        _ if known.is_empty() => "there is none".to_owned(),
-        _ => format!("known are {}", quoted(known)),
+        _ if known.is_empty() => "there are none".to_owned(),
+        _ => format!("use one of {}", quoted(known)),
     }
 }
 
@@ -388,7 +388,7 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// How many letters have to be added, removed or changed (Levenshtein), capital letters aside.
+/// How many letters have to be added, removed or changed (Levenshtein distance), ignoring case.
 fn distance(one: &str, other: &str) -> usize {
     let (one, other) = (one.to_lowercase(), other.to_lowercase());
     let mut row: Vec<usize> = (0..=other.chars().count()).collect();

@@ -1,32 +1,32 @@
-//! YAML with the line and column of every word, for files in which each mistake is told where it stands.
+//! Reads YAML with the line and column of every word, so that each mistake is reported at its position.
 //!
-//! A small, closed part of YAML: maps, lists and scalars. No anchors, aliases, tags or second documents, and
-//! a bounded depth and size, so that a small file can't mean a large one. It never decides what a word
-//! means; `schema.rs` and `parse.rs` do, and call it.
+//! It reads a small subset of YAML: maps, lists and scalars. Anchors, aliases, tags and second documents are refused, and
+//! depth and size are bounded, so that a small file cannot expand into a large one. It never decides what a word means;
+//! its callers, `schema.rs` and `parse.rs`, do.
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 
-/// The largest file that is read, in bytes.
+/// The maximum size of a file, in bytes.
 const LARGEST: usize = 1 << 20;
 
-/// How deep lists and maps may lie in each other; the deepest of ours lie nine deep.
+/// The maximum depth of nested lists and maps; our files need nine.
 const DEEPEST: usize = 24;
 
-/// Where a word begins: line and column, both from 1, the column in characters.
+/// Where a word begins: line and column, both counted from 1, the column in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     pub(super) line: usize,
     pub(super) column: usize,
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) place: Position,
     pub(super) value: Value,
 }
 
-/// What a value is by its form alone.
+/// The kind of a value, by its form alone.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     /// Nothing, `null` or `~`.
@@ -40,7 +40,7 @@ pub(super) enum Value {
     Map(Vec<MapEntry>),
 }
 
-/// A key, where it stands, and its value.
+/// A key, its position, and its value.
 #[derive(Clone, Debug)]
 pub(super) struct MapEntry {
     pub(super) key: String,
@@ -48,7 +48,7 @@ pub(super) struct MapEntry {
     pub(super) node: Node,
 }
 
-/// What is no YAML, or YAML that is not taken here.
+/// Invalid YAML, or YAML that this reader refuses.
 #[derive(Debug)]
 pub(super) struct Unread {
     pub(super) place: Position,
@@ -61,11 +61,11 @@ fn unread(place: Position, why: impl Into<String>, hint: &'static str) -> Unread
 }
 
 impl Node {
-    /// The file as a tree.
+    /// Parses a file into a tree.
     pub(super) fn read(text: &str) -> Result<Self, Vec<Unread>> {
         let begin = Position { line: 1, column: 1 };
         if text.len() > LARGEST {
-            return Err(vec![unread(begin, "the file is larger than 1 MiB", "is it the right one?")]);
+            return Err(vec![unread(begin, "the file is larger than 1 MiB", "check that it is the right file")]);
         }
         let mut options = Options::default();
         options.disallow_directives = true;
@@ -80,7 +80,7 @@ impl Node {
         if reader.unread.is_empty() { Ok(root) } else { Err(reader.unread) }
     }
 
-    /// The value of `key`, when this is a map that has it.
+    /// The value of `key`, if this is a map that contains it.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    /// The items of a list; none of anything else.
+    /// The items of a list; empty for any other kind.
     pub(super) fn list(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
@@ -96,7 +96,7 @@ impl Node {
         }
     }
 
-    /// The entries of a map; none of anything else.
+    /// The entries of a map; empty for any other kind.
     pub(super) fn entries(&self) -> &[MapEntry] {
         match &self.value {
             Value::Map(entries) => entries,
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_none() => {}
                 Event::DocumentStart(..) => {
-                    return Err(unread(place(&span), "a second document", "one file is one document"));
+                    return Err(unread(place(&span), "a file contains one document only", "write the second one into a separate file"));
                 }
                 event => root = Some(self.node(event, &span)?),
             }
@@ -162,10 +162,10 @@ impl<'a> Reader<'a> {
         let here = place(span);
         let (anchor, tag) = (event.anchor_id().is_some(), event.tag().is_some());
         if anchor {
-            self.unread.push(unread(here, "an anchor", "write it out, anchors and aliases are not read"));
+            self.unread.push(unread(here, "anchors are not supported", "write the value out"));
         }
         if tag {
-            self.unread.push(unread(here, "a tag", "leave it out, the form of a value is fixed here"));
+            self.unread.push(unread(here, "tags are not supported", "remove it; the type of each value is fixed"));
         }
         let value = match event {
             Event::Scalar(text, style, ..) => scalar(&text, style),
@@ -195,15 +195,15 @@ impl<'a> Reader<'a> {
                     let node = self.node(event, &span)?;
                     match text {
                         Some(text) => entries.push(MapEntry { key: text, place: key.place, node }),
-                        None => self.unread.push(unread(key.place, "a key that is no word", "write `key: value`")),
+                        None => self.unread.push(unread(key.place, "the key is not a word", "write `key: value`")),
                     }
                 }
             }
             Event::Alias(_) | Event::UnresolvedAlias(_) => {
-                self.unread.push(unread(here, "an alias", "write it out, anchors and aliases are not read"));
+                self.unread.push(unread(here, "aliases are not supported", "write the value out"));
                 Value::Empty
             }
-            _ => return Err(unread(here, "ends too early", "is the file whole?")),
+            _ => return Err(unread(here, "the file ends too early", "check that the file is complete")),
         };
         Ok(Node { place: here, value })
     }
@@ -216,10 +216,10 @@ fn place(span: &Span) -> Position {
 fn no_yaml(error: &ScanError) -> Unread {
     let at = error.marker();
     let place = Position { line: at.line(), column: at.col().saturating_add(1) };
-    unread(place, format!("no YAML: {}", error.info()), "from here on nothing could be read")
+    unread(place, format!("not valid YAML: {}", error.info()), "nothing after this point was read")
 }
 
-/// The core schema of YAML 1.2.2, section 10.3.2: what has no quotes may be a number, a flag or nothing.
+/// The core schema of YAML 1.2.2, section 10.3.2: a word without quotes can be a number, a flag or null.
 fn scalar(text: &str, style: ScalarStyle) -> Value {
     if style != ScalarStyle::Plain {
         return Value::Text(text.to_owned());
@@ -236,7 +236,7 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
         return Value::Number(f64::from(number));
     }
     match text.parse::<f64>() {
-        // Rust also reads `inf` and `nan`, which are words in YAML.
+        // Rust also parses `inf` and `nan`, which are words in YAML.
         Ok(number) if digits.starts_with(|c: char| c.is_ascii_digit()) => Value::Number(number),
         _ => Value::Text(text.to_owned()),
     }

@@ -1,4 +1,4 @@
-//! The files themselves: every mistake where it stands, and a schema that says what the reader says.
+//! The files themselves: every mistake is reported at its position, and the schema agrees with the parser.
 
 use regex::Regex;
 use serde_json::Value as Json;
@@ -7,7 +7,7 @@ use super::super::schema::{Format, Key, Object, Shape};
 use super::super::yaml::Node;
 use super::super::{Fault, Policy, Source, keys, schema};
 
-/// Every key that there is, used as it is meant.
+/// Files that use every key correctly.
 const WHOLE: &str = include_str!("whole.yaml");
 const WHOLE_GUARDRAILS: &str = include_str!("whole-guardrails.yaml");
 
@@ -27,9 +27,9 @@ fn every_key_is_read() {
     assert_eq!((reach[0].narrow, reach[1].cluster_wide, reach[0].rules.len()), (true, true, 1));
 }
 
-/// A ceiling is needed where a rule has one and a namespace to hold it in; what a guardrail keeps is not among them.
+/// The daemon creates roles only in namespaces of a rule with a ceiling, except those that a guardrail excludes.
 #[test]
-fn roles_are_made_where_a_rule_has_a_ceiling_and_no_guardrail_is_against_it() {
+fn roles_are_made_only_in_namespaces_of_a_ceiling_that_no_guardrail_excludes() {
     let read = |keys: &str| {
         let rule = "name: a, who: [oncall], clusters: [prod], maxDuration: 5m, approval: [{groups: [leads]}]";
         Policy::read(&format!("rules: [{{{rule}, {keys}}}]"), None).unwrap()
@@ -56,9 +56,9 @@ fn roles_are_made_where_a_rule_has_a_ceiling_and_no_guardrail_is_against_it() {
     assert_eq!(fits, [true, true, false, false, false]);
 }
 
-/// A name that the configuration does not have is a mistake of the policy, at its very word.
+/// A cluster that the configuration lacks is a fault of the policy, reported at its position.
 #[test]
-fn a_cluster_that_is_not_served_is_a_fault_beside_the_others() {
+fn a_cluster_that_is_not_configured_is_reported_with_the_other_faults() {
     let policy = "rules:\n- {name: a, who: [a], clusters: [prod, prdo], namespaces: [a], roles: [view], maxDuration: 1x, preApproved: true}\n\
         deny: [{name: d, clusters: [dev], why: x}]\n\
         tests: [{name: t, person: alice, groups: [], outcome: deny, ask: {cluster: tset, namespaces: [a], role: view, for: 1m, reason: x}}]\n";
@@ -69,37 +69,37 @@ fn a_cluster_that_is_not_served_is_a_fault_beside_the_others() {
     let expected = [
         (2, "rules[0].clusters[1]", "did you mean `prod`?"),
         (2, "rules[0].maxDuration", "write hours, minutes and seconds like 1h30m, 15m or 90s"),
-        (3, "deny[0].clusters[0]", "known are `prod`, `test`"),
+        (3, "deny[0].clusters[0]", "use one of `prod`, `test`"),
         (4, "tests[0].ask.cluster", "did you mean `test`?"),
     ];
     assert_eq!(found, expected);
     assert_eq!(Policy::read(policy, None).unwrap_err().len(), 1);
 }
 
-/// Every mistake of both files at once, each at its very word, in the order of the files.
+/// Every mistake of both files is reported at once, each at its position, in the order of the files.
 #[test]
-fn every_mistake_is_told_where_it_stands() {
+fn every_mistake_is_reported_at_its_position() {
     let told = told(include_str!("wrong.yaml"), Some(include_str!("wrong-guardrails.yaml")));
     assert_eq!(told, include_str!("wrong.txt"), "{told}");
 }
 
-/// What is no YAML that we read: where, and that nothing small becomes large.
+/// Unsupported YAML is refused with its position, and a small file never expands into a large one.
 #[test]
-fn what_is_no_plain_yaml_is_told() {
+fn unsupported_yaml_is_refused() {
     let deep = "[".repeat(100);
     let bomb = "a: &a [1]\nb: &b [*a,*a,*a]\nc: [*b,*b,*b]\n";
     let table: &[(&str, &str)] = &[
         ("rules: [", ":"),
         ("rules: []\n\tx: 1", ":2:"),
         (&deep, ":1:"),
-        (bomb, ":1:7: an anchor"),
-        (bomb, ":3:5: an alias"),
+        (bomb, ":1:7: anchors are not supported"),
+        (bomb, ":3:5: aliases are not supported"),
         ("rules: *x", ":1:8: "),
-        ("rules: !!seq []", ": a tag"),
-        ("rules: []\n---\nrules: []\n", "a second document"),
-        ("{<<: {rules: []}}", ":1:2: <<: a merge key"),
-        ("? [a]\n: b\n", "a key that is no word"),
-        ("rules: []\nrules: []\n", ":2:1: rules: stands there twice, first in line 1"),
+        ("rules: !!seq []", ": tags are not supported"),
+        ("rules: []\n---\nrules: []\n", "a file contains one document only"),
+        ("{<<: {rules: []}}", ":1:2: <<: merge keys are not supported"),
+        ("? [a]\n: b\n", "the key is not a word"),
+        ("rules: []\nrules: []\n", ":2:1: rules: is written twice, first in line 1"),
         ("[]", ":1:1: is a list; hint: write a map with rules"),
         ("", ":1:1: `rules` is missing"),
         ("%YAML 1.2\n---\nrules: []\n", ":1:1"),
@@ -111,10 +111,9 @@ fn what_is_no_plain_yaml_is_told() {
     assert!(told(&" ".repeat((1 << 20) + 1), None).contains("larger than 1 MiB"));
 }
 
-/// Both files are read also when the first is wrong, and the guardrails that can't be read are no guardrails
-/// to be under.
+/// Both files are read even if the first has faults, and unreadable guardrails are never treated as absent.
 #[test]
-fn a_wrong_guardrails_file_is_not_passed_over() {
+fn a_guardrails_file_with_faults_is_not_ignored() {
     let faults = Policy::read("rules: 1", Some("maxRisk: awful")).unwrap_err();
     let files: Vec<Source> = faults.iter().map(|fault| fault.file).collect();
     assert_eq!(files, [Source::Policy, Source::Guardrails]);
