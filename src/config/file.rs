@@ -1,7 +1,7 @@
-//! `config.yaml` as it is written, and what holds where nothing is.
+//! `config.yaml` as written, and the defaults.
 //!
-//! It takes each value as it stands; what can't be meant is told by `read.rs`, its only caller beside the test that holds
-//! `keys.rs` to these forms.
+//! It accepts each value as it is; `read.rs` reports invalid ones. Besides `read.rs`, only the test that compares `keys.rs`
+//! with these types uses it.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use crate::people::Declared;
 
 use super::Config;
 
-/// `config.yaml` as it is written.
+/// `config.yaml` as written.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct ConfigFile {
@@ -109,7 +109,7 @@ impl TryFrom<String> for AccessFile {
     }
 }
 
-/// Where the issuing key lies when it is not in the authority's folder.
+/// The place of an issuing key that is not in the authority's folder.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) enum KeyFile {
@@ -149,7 +149,7 @@ impl From<TimesFile> for Times {
     }
 }
 
-/// What people and their scripts stay far below, and what keeps one account from taking what others need: see the bench
+/// People and their scripts stay far below these limits, and one account cannot starve the others: see the benchmark
 /// `hostile`.
 pub(super) const CALLS: NonZeroU32 = NonZeroU32::new(1200).unwrap();
 pub(super) const REQUESTS: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -173,31 +173,31 @@ impl From<PersonFile> for Declared {
 }
 
 impl KeyFile {
-    /// Paths in it are below `base`.
+    /// Relative paths are resolved against `base`.
     pub(super) fn place(self, base: &Path) -> Result<KeyPlace, String> {
         let TokenFile { module, token, object, pin_credential, pin_file } = match self {
             Self::Credential(name) => return Ok(KeyPlace::Credential(name.parse()?)),
             Self::Pkcs11(token) => token,
         };
-        // A label in a token has 32 bytes, filled up with blanks (PKCS#11 3.1 section 3.3.4).
+        // A token's label has 32 bytes, padded with blanks (PKCS#11 3.1 section 3.3.4).
         if token.is_empty() || token.len() > 32 || token.ends_with(' ') || object.is_empty() {
-            return Err("`token` is a label of 1 to 32 bytes that ends with no blank, `object` a label".to_owned());
+            return Err("`token` must be a label of 1 to 32 bytes that does not end with a blank, and `object` a label".to_owned());
         }
         let pin = match (pin_credential, pin_file) {
             (Some(name), None) => PinPlace::Credential(name.parse()?),
             (None, Some(path)) => PinPlace::File(base.join(path)),
-            _ => return Err("needs one of `pinCredential` and `pinFile`".to_owned()),
+            _ => return Err("write either `pinCredential` or `pinFile`".to_owned()),
         };
         Ok(KeyPlace::Token(TokenPlace { module: base.join(module), token, object, pin }))
     }
 }
 
 impl Config {
-    /// Where the daemon of the configuration at `path` is operated. Nothing else of it has to be right: who stops a
-    /// daemon must not be kept from it by a mistake somewhere else.
+    /// The admin socket of the daemon with the configuration at `path`. Other faults of the file do not matter: they must
+    /// not keep an operator from stopping the daemon.
     ///
     /// # Errors
-    /// Why the file can't be read or is no YAML.
+    /// The file cannot be read, or is not YAML.
     pub fn admin_socket_of(path: &Path) -> Result<PathBuf, String> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -213,7 +213,7 @@ impl Config {
     }
 }
 
-/// The operators' socket: as it is written, or beside the other one.
+/// The admin socket: as written, or next to the other socket.
 pub(super) fn beside(socket: &Path, written: Option<&Path>) -> PathBuf {
     written.map_or_else(|| socket.with_file_name("admin.sock"), Path::to_owned)
 }

@@ -1,33 +1,33 @@
-//! The name that a bastion has in its clusters.
+//! The name of a bastion in its clusters.
 //!
-//! It asks no host for its name; `read.rs` does. Called by it, and by `jitd init` for what is answered.
+//! It does not query the host's name; `read.rs` does. `read.rs` calls it, and `jitd init` for an answer.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::grant::request::{ClusterName, Malformed};
 
-/// `jit:daemon:` and the host fit into a common name (RFC 5280 appendix A.1, `ub-common-name`: 64).
+/// `jit:daemon:` and the host must fit into a common name (RFC 5280 appendix A.1, `ub-common-name`: 64).
 const LONGEST: usize = 53;
 
-/// This host's name in the daemon's own certificate and on its bindings: a label like a cluster's name, and short enough
+/// This host's name in the daemon's own certificate and on its bindings: a label like a cluster's name, but short enough
 /// for a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostName(ClusterName);
 
-/// Why a text is no host's name.
+/// Why a text is not a host name.
 #[derive(Debug, thiserror::Error)]
 pub enum NoHostName {
-    /// It is no label.
+    /// It is not a label.
     #[error(transparent)]
     Label(#[from] Malformed),
     /// It is too long.
-    #[error("`host` has at most {LONGEST} characters, for it stands in a certificate's name")]
+    #[error("`host` must have at most {LONGEST} characters, because it is part of a certificate's name")]
     Long,
 }
 
 impl HostName {
-    /// The name as it is written.
+    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()

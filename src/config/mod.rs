@@ -1,9 +1,9 @@
-//! The configuration as it is meant.
+//! The parsed configuration.
 //! ```text
-//!  config.yaml ─► file.rs (as it is written) ─► read.rs ─► Config (as it is meant)
-//!  policy.yaml, guardrails.yaml ─► policy_files.rs ──┘ └─► again, whenever the daemon is told to reload
+//!  config.yaml ─► file.rs (as written) ─► read.rs ─► Config (parsed)
+//!  policy.yaml, guardrails.yaml ─► policy_files.rs ─┘ └─► again for each reload
 //! ```
-//! Read by the mains only, before a socket opens. The rest of the crate gets values that can't be wrong any more.
+//! Only the mains read it, before they open a socket. The rest of the crate gets values that cannot be invalid.
 
 mod file;
 mod host;
@@ -29,34 +29,34 @@ pub use self::host::{HostName, NoHostName};
 pub use self::keys::{KEYS, Key};
 pub use self::policy_files::PolicyFiles;
 
-/// The configuration as it is meant. Paths are absolute or relative to the working folder.
+/// The parsed configuration. Paths are absolute, or relative to the working folder.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// This host's name in the daemon's own credential and on its bindings.
     pub host: HostName,
-    /// Where the API listens.
+    /// The socket of the API.
     pub socket: PathBuf,
-    /// Where the daemon is operated.
+    /// The socket for operators.
     pub admin_socket: PathBuf,
-    /// Where the trail and the authorities lie.
+    /// The folder of the trail and the authorities.
     pub state: PathBuf,
-    /// Where the policy and its guardrails lie.
+    /// The files of the policy and its guardrails.
     pub policy_files: PolicyFiles,
     /// The policy, with its guardrails.
     pub policy: Policy,
     /// SHA-256 of the policy's file, hex.
     pub policy_sha256: String,
-    /// SHA-256 of the guardrails' file, hex; none without a file, when the guardrails' defaults hold.
+    /// SHA-256 of the guardrails' file, hex; none without a file, in which case the default guardrails apply.
     pub guardrails_sha256: Option<String>,
     /// Groups that may read every grant.
     pub auditors: Vec<String>,
     /// Groups that may read and revoke every grant.
     pub admins: Vec<String>,
-    /// The clocks.
+    /// How long requests, approvals and certificates last.
     pub times: Times,
     /// How often one account may call.
     pub rates: Rates,
-    /// Who is known.
+    /// The people that this host knows.
     pub people: People,
     /// The clusters by name.
     pub clusters: BTreeMap<ClusterName, ClusterConfig>,
@@ -67,13 +67,13 @@ pub struct Config {
 pub struct ClusterConfig {
     /// Its URL, `https://…`.
     pub server: String,
-    /// The authority of its serving certificate, PEM.
+    /// The CA of its serving certificate, PEM.
     pub certificate_authority: String,
     /// The folder of the authority that signs for it.
     pub authority: PathBuf,
-    /// Where the authority's issuing key lies.
+    /// The place of the authority's issuing key.
     pub key: KeyPlace,
-    /// How the daemon reaches it, instead of at `server` with its own short certificate.
+    /// A kubeconfig to reach it with, instead of `server` and the daemon's own short-lived certificate.
     pub kubeconfig: Option<KubeconfigAt>,
     /// The gateway's user in the cluster, if people reach the cluster through the gateway.
     pub gateway: Option<GatewayUser>,
@@ -98,12 +98,12 @@ impl KubeconfigAt {
     }
 }
 
-/// What is wrong with the files.
+/// Everything that is wrong with the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
-    /// A line each.
+    /// One line for each fault.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.0.iter().map(Fault::on_one_line).collect()
@@ -134,7 +134,7 @@ impl Hint for Fault {
 }
 
 impl Config {
-    /// The keys of `config.yaml` in which `new` is another, and which a daemon that runs with this one does not take up.
+    /// The keys of `config.yaml` that differ in `new` and take effect only after a restart.
     #[must_use]
     pub fn keys_for_a_restart(&self, new: &Self) -> Vec<&'static str> {
         let keys = [

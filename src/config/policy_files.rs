@@ -1,6 +1,6 @@
-//! The files of the policy: read at the start, and again on a reload.
+//! The files of the policy, read at the start and for each reload.
 //!
-//! `grant::policy` parses them. Called by the mains, and for the whole configuration by `read.rs`.
+//! `grant::policy` parses them. The mains call this, and `read.rs` for the whole configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,20 +13,20 @@ use crate::hint::Hint;
 
 use super::{ClusterConfig, Fault, Faults};
 
-/// The files that say who may ask for what. They are read at the start, and again on a reload.
+/// The policy's files. They are read at the start and for each reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyFiles {
     /// The policy's file.
     pub policy: PathBuf,
-    /// The guardrails' file, which then has to be there; without it, `guardrails.yaml` beside the policy if there is one.
+    /// The guardrails' file, which must exist if it is named; otherwise `guardrails.yaml` next to the policy, if it exists.
     pub guardrails: Option<PathBuf>,
 }
 
 impl PolicyFiles {
-    /// Reads both files, whoever could have written them: nobody is given anything by the answer.
+    /// Reads both files without checking who could have written them, because the result grants nobody access.
     ///
     /// # Errors
-    /// Everything that is wrong with both, in the order of the files.
+    /// All faults of both files, in their order.
     pub fn read(&self) -> Result<Loaded, Faults> {
         self.read_by(|path| std::fs::read_to_string(path).map_err(Unread::System), Policy::read)
     }
@@ -64,8 +64,8 @@ impl PolicyFiles {
         }
     }
 
-    /// Reads both files for a daemon that serves these clusters, or for one whose clusters are unknown because an entry of the
-    /// configuration is wrong. A file that somebody else could have written is a fault, and so is a rule for another cluster.
+    /// Reads both files for a daemon that serves these clusters; without clusters if an entry of the configuration has a
+    /// fault. A file that somebody else could have written is a fault, and so is a rule for another cluster.
     ///
     /// # Errors
     /// As [`PolicyFiles::read`].

@@ -1,7 +1,6 @@
-//! From `config.yaml` as it is written to the configuration as it is meant.
+//! Parses `config.yaml` into a `Config`.
 //!
-//! Everything that is wrong is told at once, and a file that is not understood whole is not used at all. Called by the
-//! mains.
+//! It reports all faults at once, and does not use a file with faults at all. The mains call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,18 +18,18 @@ use super::policy_files::strictly;
 use super::{ClusterConfig, Config, Fault, Faults, HostName, KubeconfigAt, NoHostName, PolicyFiles};
 
 impl Config {
-    /// Reads `path`, and the policy and the guardrails that it names.
+    /// Reads the configuration at `path`, and the policy and guardrails that it names.
     ///
     /// # Errors
-    /// Everything that is wrong with all of them.
+    /// All faults of these files.
     pub fn read(path: &Path) -> Result<Self, Faults> {
         Self::read_with(path, PolicyFiles::read_for)
     }
 
-    /// The same with a policy that gives nothing, whatever its files hold; for a look at the rest when they are wrong.
+    /// The same with an empty policy instead of the policy's files, to examine the rest if those files have faults.
     ///
     /// # Errors
-    /// Everything that is wrong with `path` itself.
+    /// All faults of `path` itself.
     pub fn read_without_policy(path: &Path) -> Result<Self, Faults> {
         Self::read_with(path, |_, _| {
             let policy = Policy::read("rules: []", None).map_err(|faults| {
@@ -81,7 +80,7 @@ impl Config {
     }
 }
 
-/// `config.yaml` as it is written, and where it lies. Each part tells its own faults, a sentence each.
+/// `config.yaml` as written, and its path. Each method reports the faults of its part.
 struct Written<'a> {
     path: &'a Path,
     file: ConfigFile,
@@ -96,7 +95,7 @@ impl Written<'_> {
         Fault { hint: Some(hint.into()), ..self.fault(why) }
     }
 
-    /// A path of the file, which is read relative to the file's own folder.
+    /// Resolves a path in the file against the file's folder.
     fn at(&self, path: &Path) -> PathBuf {
         self.folder().join(path)
     }
@@ -107,17 +106,17 @@ impl Written<'_> {
 
     fn sockets(&self) -> Vec<Fault> {
         if self.file.admin_socket.as_ref() == Some(&self.file.socket) {
-            vec![self.fault_with("`adminSocket` and `socket` are one", "leave `adminSocket` out")]
+            vec![self.fault_with("`adminSocket` and `socket` are the same", "remove `adminSocket`")]
         } else {
             Vec::new()
         }
     }
 
     fn host(&self) -> Result<HostName, Fault> {
-        let unknown = |error| self.fault_with(format!("the host's name can't be read: {error}"), "set `host`");
+        let unknown = |error| self.fault_with(format!("cannot read the host's name: {error}"), "set `host`");
         let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(unknown)?;
         name.parse().map_err(|error| match error {
-            NoHostName::Label(error) => self.fault(format!("`host` is the first label of the host's name: {error}")),
+            NoHostName::Label(error) => self.fault(format!("`host` must be the first label of the host's name: {error}")),
             NoHostName::Long => self.fault(error),
         })
     }
@@ -131,34 +130,34 @@ impl Written<'_> {
                 faults.push(self.fault_with(why, "list every uid under one entry"));
             }
             if person.name.is_root() {
-                faults.push(self.fault("person `root`: root is no person, and the trail calls root so"));
+                faults.push(self.fault("person `root`: root is not a person, and the trail uses this name for root"));
             }
             if person.uids.is_empty() {
                 faults.push(self.fault_with(format!("person `{}` has no uid", person.name), "`id -u` prints one"));
             }
             for uid in &person.uids {
                 if *uid == 0 || *uid == 65534 {
-                    faults.push(self.fault(format!("person `{}`: uid {uid} can't be a person", person.name)));
+                    faults.push(self.fault(format!("person `{}`: uid {uid} cannot be a person", person.name)));
                 }
                 if !uids.insert(*uid) {
                     faults
-                        .push(self.fault_with(format!("uid {uid} belongs to two people"), "one account is one person"));
+                        .push(self.fault_with(format!("uid {uid} belongs to two people"), "an account belongs to one person"));
                 }
             }
         }
         faults
     }
 
-    /// The clusters, and their faults. What is wrong has a value of no use, so that the policy can be read all the same.
+    /// The clusters and their faults. A faulty value is replaced by a placeholder, so that the policy can still be read.
     fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<Fault>) {
         let (mut clusters, mut faults) = (BTreeMap::new(), Vec::new());
         if self.file.clusters.is_empty() {
-            faults.push(self.fault_with("`clusters` is empty", "name the one that access is given to"));
+            faults.push(self.fault_with("`clusters` is empty", "add an entry for each cluster that jitd grants access to"));
         }
         for cluster in &self.file.clusters {
             let name = &cluster.name;
             if self.file.clusters.iter().filter(|other| other.name == *name).count() > 1 {
-                faults.push(self.fault(format!("cluster `{name}` is there twice")));
+                faults.push(self.fault(format!("cluster `{name}` is listed twice")));
             }
             clusters.insert(name.clone(), self.cluster(cluster, &mut faults));
         }
@@ -168,7 +167,7 @@ impl Written<'_> {
     fn cluster(&self, written: &ClusterFile, faults: &mut Vec<Fault>) -> ClusterConfig {
         let ClusterFile { name, server, certificate_authority, authority, kubeconfig, context, key, .. } = written;
         if !server.starts_with("https://") {
-            faults.push(self.fault(format!("cluster `{name}`: `server` has to begin with https://")));
+            faults.push(self.fault(format!("cluster `{name}`: `server` must begin with https://")));
         }
         let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.place(self.folder()));
         let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
@@ -248,9 +247,9 @@ clusters:
   - {name: old, server: "https://10.0.0.4", certificateAuthority: none.crt, gatewayUser: gw}
 "#;
 
-    /// In the order of the file, the policy's last; no fault hides another.
+    /// In the order of the file, the policy's faults last; no fault hides another.
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn all_faults_are_reported_at_once() {
         let folder = std::env::temp_dir().join(format!("jitd-config-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("config.yaml");
@@ -260,19 +259,19 @@ clusters:
         let without_policy = Config::read_without_policy(&path).unwrap_err().0.len();
         std::fs::remove_dir_all(&folder).unwrap();
         let wanted = [
-            ("config.yaml", "`adminSocket` and `socket` are one"),
-            ("config.yaml", "`host` is the first label"),
+            ("config.yaml", "`adminSocket` and `socket` are the same"),
+            ("config.yaml", "`host` must be the first label"),
             ("config.yaml", "person `alice`: uid 0"),
             ("config.yaml", "person `alice` is declared twice"),
             ("config.yaml", "person `alice` has no uid"),
             ("config.yaml", "uid 4001 belongs to two people"),
-            ("config.yaml", "cluster `prod`: `server` has to begin with https://"),
+            ("config.yaml", "cluster `prod`: `server` must begin with https://"),
             ("config.yaml", "cluster `prod`: `key`: a credential's name"),
             ("none.crt", "No such file"),
-            ("config.yaml", "cluster `test` is there twice"),
+            ("config.yaml", "cluster `test` is listed twice"),
             ("none.crt", "No such file"),
             ("none.yaml", "No such file"),
-            ("config.yaml", "cluster `test` is there twice"),
+            ("config.yaml", "cluster `test` is listed twice"),
             ("none.crt", "No such file"),
             ("config.yaml", "cluster `test`: `context` is set, but `kubeconfig` is not"),
             ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),

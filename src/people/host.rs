@@ -1,8 +1,8 @@
-//! The accounts and groups of this host, as its name service has them (NSS: files, sssd, LDAP, any other source).
+//! The accounts and groups of this host, from its name service (NSS: files, sssd, LDAP or any other source).
 //!
-//! Each of these can take as long as a directory likes, so a daemon asks on a thread of its own. A group is read whatever
-//! its size, and its members are looked at by nobody but `jitd doctor`. "There is none" and "it can't be told" are two
-//! answers. Called by the rest of `people`, and by the programs.
+//! Each query can take as long as a directory does, so the daemon runs it on a separate thread. A group can have any size;
+//! only `jitd doctor` reads its members. "Not found" and "unknown" are two different answers. The rest of `people` and the
+//! programs call this.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -21,22 +21,22 @@ use crate::hint::Hint;
 /// An account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name, whatever bytes it has.
+    /// The name, which can contain any bytes.
     pub name: Vec<u8>,
-    /// Its number.
+    /// The uid.
     pub uid: u32,
-    /// Its primary group.
+    /// The gid of the primary group.
     pub gid: u32,
 }
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Its name, as the source that has it spells it.
+    /// The name, as the source spells it.
     pub name: String,
-    /// Its number.
+    /// The gid.
     pub gid: u32,
-    /// The accounts that are listed in it. Whose primary group it is does not have to be.
+    /// The accounts that it lists. Accounts that have it as their primary group may be missing.
     pub members: Vec<String>,
 }
 
@@ -55,11 +55,11 @@ pub struct Failed(String);
 
 impl Hint for Failed {
     fn hint(&self) -> Option<Cow<'static, str>> {
-        Some("try again; `getent passwd` and `getent group` show whether it works".into())
+        Some("try again; `getent passwd` and `getent group` show whether the name service works".into())
     }
 }
 
-/// The account of this number.
+/// The account of this uid.
 ///
 /// # Errors
 /// [`Failed`].
@@ -75,7 +75,7 @@ pub fn account_named(name: &[u8]) -> Result<Option<Account>, Failed> {
     Ok(present(PwdGrp.getpwnam(name))?.map(Account::from))
 }
 
-/// The group of this number.
+/// The group of this gid.
 ///
 /// # Errors
 /// [`Failed`].
@@ -83,7 +83,7 @@ pub fn group(gid: u32) -> Result<Option<Group>, Failed> {
     Ok(present(PwdGrp.getgrgid(gid))?.map(Group::from))
 }
 
-/// The group that this name finds, which may be spelled otherwise.
+/// The group that this name finds; the source may spell the name differently.
 ///
 /// # Errors
 /// [`Failed`].
@@ -91,19 +91,18 @@ pub fn group_named(name: &str) -> Result<Option<Group>, Failed> {
     Ok(present(PwdGrp.getgrnam(name.as_bytes()))?.map(Group::from))
 }
 
-/// The names of the groups of an account. A group that has no name is `#` and its number, as sudo writes it: it is one all
-/// the same.
+/// The names of the groups of an account. A group without a name is written `#GID`, as sudo does, so that it still counts.
 ///
 /// # Errors
 /// [`Failed`].
 pub(super) fn groups_of(account: &Account, names: &GroupNames) -> Result<BTreeSet<String>, Failed> {
-    let name = CString::new(account.name.clone()).map_err(|_| Failed("a name holds a zero".to_owned()))?;
+    let name = CString::new(account.name.clone()).map_err(|_| Failed("a name contains a zero byte".to_owned()))?;
     let gids = getgrouplist(&name, Gid::from_raw(account.gid)).map_err(|error| failed(&error.into()))?;
     names.of(gids.into_iter().map(Gid::as_raw))
 }
 
-/// Which name a group's number has, kept for a moment: a person may be in a thousand groups, and each question is a look
-/// through the whole of the host's own file, which may list a company. Who is in which group is never kept.
+/// A short-lived cache of group names by gid: a person can be in a thousand groups, and each query searches the host's
+/// whole group file, which can list a whole company. Memberships are never cached.
 #[derive(Debug, Default)]
 pub(super) struct GroupNames(Mutex<Kept>);
 
@@ -114,13 +113,13 @@ struct Kept {
     names: HashMap<u32, String>,
 }
 
-/// What changes when somebody edits a file.
+/// Inode, size and modification time, which change when a file is edited.
 type FileState = (u64, u64, i64, i64);
 
-/// How long a name is kept. A directory's own cache keeps it longer; a change of the host's file ends it at once.
+/// How long a name is cached. A directory's own cache is slower; a change of the host's file clears this one at once.
 const NAMES_KEPT: Duration = Duration::from_secs(60);
 
-/// The host's own groups (group(5)).
+/// The host's group file (group(5)).
 const GROUPS: &str = "/etc/group";
 
 impl GroupNames {
@@ -128,7 +127,7 @@ impl GroupNames {
         let file = std::fs::metadata(GROUPS).ok();
         let file = file.map(|file| (file.ino(), file.size(), file.mtime(), file.mtime_nsec()));
         if self.0.lock().is_old(file) {
-            // Not under the lock, for a file may hang too.
+            // Read without the lock, because reading a file can hang too.
             let names = names_of_the_file();
             *self.0.lock() = Kept { since: Some(Instant::now()), file, names };
         }
@@ -166,19 +165,20 @@ impl Kept {
     }
 }
 
-/// The names that the host's own file gives, where the name service would answer from it first. Of 1,500 groups each would
-/// be looked for in it anew otherwise: 77 ms in a file of 1,500 lines, 4.5 s in one with two groups of 80,000 members.
+/// The names in the host's group file, if the name service would search that file first. Otherwise it would search the file
+/// once for each group: for 1,500 groups that takes 77 ms in a file of 1,500 lines, and 4.5 s in one with two groups of
+/// 80,000 members.
 fn names_of_the_file() -> HashMap<u32, String> {
     let asks_it_first = match std::fs::read_to_string("/etc/nsswitch.conf") {
         Ok(sources) => files_come_first(&sources),
-        // Then it is all that is asked (nsswitch.conf(5)).
+        // Without this file, `files` is the only source (nsswitch.conf(5)).
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     let file = if asks_it_first { std::fs::read(GROUPS) } else { return HashMap::new() };
     names_in(&file.unwrap_or_default())
 }
 
-/// Whether groups are looked for in the host's own file before anywhere else, and what is found there counts.
+/// Whether the host's group file is the first source for groups, and what it contains is final.
 fn files_come_first(nsswitch: &str) -> bool {
     let line = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("group:"));
     line.is_some_and(|sources| {
@@ -187,7 +187,7 @@ fn files_come_first(nsswitch: &str) -> bool {
     })
 }
 
-/// The names by number, of the first line that has it (group(5): name, password, number, members).
+/// The names by gid; the first line of a gid counts (group(5): name, password, gid, members).
 fn names_in(file: &[u8]) -> HashMap<u32, String> {
     let mut names = HashMap::new();
     for line in file.split(|byte| *byte == b'\n') {
@@ -196,7 +196,7 @@ fn names_in(file: &[u8]) -> HashMap<u32, String> {
         else {
             continue;
         };
-        // Of another source, a comment, or nobody's.
+        // A reference to another source, a comment, or a line without a name.
         if name.first().is_none_or(|first| b"+-#".contains(first)) {
             continue;
         }
@@ -221,12 +221,12 @@ impl From<pwd_grp::Group<Text>> for Group {
     }
 }
 
-/// What is no UTF-8 is escaped, so that two names do not become one.
+/// Bytes that are not UTF-8 are escaped, so that two names cannot become equal.
 fn text(bytes: &[u8]) -> String {
     str::from_utf8(bytes).map_or_else(|_| bytes.escape_ascii().to_string(), str::to_owned)
 }
 
-/// Some sources of the name service say "not found" by an error (getpwnam(3)).
+/// Some sources of the name service report "not found" as an error (getpwnam(3)).
 fn present<T>(found: io::Result<Option<T>>) -> Result<Option<T>, Failed> {
     match found {
         Err(error) if is_absence(&error) => Ok(None),
@@ -238,7 +238,7 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOENT | Errno::ESRCH))
 }
 
-/// In words: a number of the system's tells nobody anything.
+/// The error in words, without the system's number.
 fn failed(error: &io::Error) -> Failed {
     Failed(match error.raw_os_error() {
         Some(number) => Errno::from_raw(number).desc().to_lowercase(),
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_source_that_fails_is_not_one_that_knows_nobody() {
+    fn a_failing_source_is_not_an_absent_account() {
         let error = |number: Errno| Err::<Option<()>, _>(io::Error::from(number));
         assert_eq!(present(error(Errno::ENOENT)), Ok(None));
         assert_eq!(present(error(Errno::EIO)), Err(Failed("i/o error".to_owned())));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_s_own_file_is_read_as_the_name_service_reads_it() {
+    fn the_group_file_is_read_as_the_name_service_reads_it() {
         let file =
             b"root:x:0:\n  ops::7:alice,bob\n# no:x:8:\n+nis::9:\nlate:x:7:\n\nshort:x:5\nodd:x:-1:\n:x:6:\n\xff:x:10:";
         let expected = [(0, "root"), (7, "ops"), (10, "\\xff")].map(|(gid, name)| (gid, name.to_owned()));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn another_source_may_come_first() {
+    fn the_order_of_the_sources_is_respected() {
         for (line, expected) in [
             ("group:  files systemd", true),
             ("passwd: sss\n group: files [SUCCESS=merge] sss # first", true),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn root_is_there_and_its_group_too() {
+    fn root_and_its_group_are_found() {
         assert_eq!(account(0).unwrap(), account_named(b"root").unwrap());
         assert_eq!(group(0).unwrap(), group_named("root").unwrap());
         assert_eq!(group_named("no such group").unwrap(), None);

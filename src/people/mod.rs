@@ -1,9 +1,10 @@
-//! Who is behind a uid, and which groups a name has: the people declared in the configuration, then the
-//! host's name service.
+//! The person behind a uid, and the groups of a person: the people that the configuration declares, then the host's name
+//! service.
 //!
-//! Asked anew each time, so that a person who left a group has left it here too, on threads that nothing else waits for,
-//! and never for somebody who is declared. Root is not a person, and neither is a uid that this user namespace has no
-//! mapping for. Called by the API for a caller and by the broker for the approvers of a grant that is collected.
+//! The name service is queried for each call, so that leaving a group takes effect at once, on threads that nothing else
+//! uses, and never for the groups of a declared person unless `hostGroups` is set. Root is not a person, and neither is a
+//! uid without a mapping in this user namespace. The API calls this for a caller, and the broker for the approvers of a
+//! grant that is collected.
 
 pub mod host;
 
@@ -29,13 +30,13 @@ pub struct Declared {
     pub name: PersonName,
     /// Every account of the person.
     pub uids: Vec<u32>,
-    /// Groups, instead of the host's.
+    /// The person's groups, instead of the host's.
     pub groups: BTreeSet<String>,
-    /// Whether the groups that the host gives the accounts count beside them.
+    /// Whether the groups that the host lists for the accounts count too.
     pub host_groups: bool,
 }
 
-/// Everybody who may be known. Cheap to clone.
+/// All people that this host knows. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct People {
     declared: Arc<[Declared]>,
@@ -45,46 +46,46 @@ pub struct People {
     group_names: Arc<GroupNames>,
 }
 
-/// Whom the name service is asked for.
+/// A query of the name service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     Uid(u32),
     Name(PersonName),
 }
 
-/// So many people may be asked for at a time; a name service that hangs holds so many threads and no more.
+/// The number of concurrent queries; a name service that hangs blocks this many threads at most.
 const AT_ONCE: usize = 32;
 
-/// How long one answer of the name service is waited for. A directory that is well takes a part of a second.
+/// How long to wait for an answer of the name service. A healthy directory answers in a fraction of a second.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Why nobody is behind a uid or a name.
+/// Why a uid or a name is not a known person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
-    /// Root could be anybody.
-    #[error("root is not a person: nobody could tell who asked")]
+    /// Several people can act as root.
+    #[error("root is not a person: several people can act as root")]
     Root,
-    /// The kernel could not say who it is.
-    #[error("uid {UNMAPPED} stands for everyone the kernel can't name here")]
+    /// The kernel has no mapping for the caller's uid.
+    #[error("uid {UNMAPPED} stands for every account that has no uid in this user namespace")]
     Unmapped,
     /// The name service does not know the account.
-    #[error("uid {0} is no account of this host")]
+    #[error("uid {0} is not an account of this host")]
     NoAccount(u32),
     /// The name service does not know the name.
-    #[error("`{0}` is no account of this host")]
+    #[error("`{0}` is not an account of this host")]
     NoSuchName(String),
-    /// The name service knows an account, but only declared people count.
+    /// The account exists, but only declared people count.
     #[error("`{0}` is not declared")]
     NotDeclared(String),
-    /// The account has the name of somebody who is declared, and is none of theirs.
-    #[error("`{name}` is declared, and without the uid {uid}")]
+    /// The account has the name of a declared person, but its uid is not declared.
+    #[error("`{name}` is declared, but without the uid {uid}")]
     Unlisted {
         /// The name.
         name: String,
         /// The account.
         uid: u32,
     },
-    /// A group of the person has no name, so it can't be told whether it is one that the policy denies.
+    /// A group of the person has no name, so it is unknown whether the policy denies it.
     #[error(
         "the host's name service has no name for the group {group} of `{person}`, and the policy denies some groups"
     )]
@@ -95,17 +96,17 @@ pub enum Unknown {
         group: String,
     },
     /// Another account has the same name, so one of them could be taken for the other.
-    #[error("`{name}` is the name of uid {uid} and of uid {other}, so nobody could tell who it is")]
+    #[error("`{name}` is the name of uid {uid} and of uid {other}, so it does not identify a person")]
     SameName {
         /// The name.
         name: PersonName,
         /// The account.
         uid: u32,
-        /// The account that the name finds.
+        /// The account that the name service finds by the name.
         other: u32,
     },
-    /// The account's name can't be a person's.
-    #[error("the account name `{0}` can't be used: it is root's, or not of 1 to 255 bytes")]
+    /// The account's name cannot be a person's name.
+    #[error("the account name `{0}` cannot be used: it is root's, or does not have 1 to 255 bytes")]
     OddName(String),
     /// The name service failed.
     #[error(transparent)]
@@ -118,16 +119,16 @@ pub enum Unknown {
 impl Hint for Unknown {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
-            Self::Root => "call as your own account, without sudo",
+            Self::Root => "use your own account, without sudo",
             Self::Unmapped => {
-                "the daemon may not run with PrivateUsers=yes, nor the caller in a user namespace of its own"
+                "run the daemon without PrivateUsers=yes, and the client outside of user namespaces"
             }
             Self::Unlisted { .. } => "an administrator can add the uid under `people` in config.yaml",
             Self::SameName { .. } => {
-                "give one of the accounts another name; where they are of one human, an administrator can declare both uids under `people` in config.yaml"
+                "rename one of the accounts; if both belong to one person, an administrator can declare both uids under `people` in config.yaml"
             }
             Self::NamelessGroup { .. } => {
-                "`getent group NUMBER` shows whether it has one; give it a name, or take the account out of it"
+                "`getent group GID` shows whether it has a name; give it one, or remove the account from the group"
             }
             Self::NoAccount(_) | Self::NoSuchName(_) | Self::OddName(_) => {
                 "an administrator can declare the person under `people` in config.yaml"
@@ -136,13 +137,13 @@ impl Hint for Unknown {
                 "`strictPeople` is on; an administrator can declare the person under `people` in config.yaml"
             }
             Self::NameService(error) => return error.hint(),
-            Self::Silent(_) => "try again; `getent passwd` shows whether it works",
+            Self::Silent(_) => "try again; `getent passwd` shows whether the name service works",
         };
         Some(hint.into())
     }
 }
 
-/// Who was found, or nobody. A name service that fails is not one that knows nobody.
+/// The person that was found, or none. A failure of the name service remains an error.
 ///
 /// # Errors
 /// [`Unknown::NameService`] and [`Unknown::Silent`].
@@ -166,8 +167,8 @@ impl People {
         }
     }
 
-    /// The same people, who ask the host's name service on the threads of `before`: one that hangs then takes no more of
-    /// them than it had.
+    /// The same people, with the threads of `before` for the name service: if it hangs, a reload does not give it more
+    /// threads.
     #[must_use]
     pub fn after(self, before: &Self) -> Self {
         Self { host: before.host.clone(), ..self }
@@ -192,7 +193,7 @@ impl People {
         }
     }
 
-    /// Somebody whose account is the one that its name finds: two sources of the name service may have the name of two people.
+    /// Checks that the account's name finds this account: two sources of the name service can use one name for two people.
     async fn alone_with_its_name(&self, uid: u32, person: Person) -> Result<Person, Unknown> {
         let account = person.name.account();
         match self.ask(Asked::Name(person.name.clone()), false, move || host::account_named(&account)).await? {
@@ -216,24 +217,24 @@ impl People {
         }
     }
 
-    /// What tells whether the name service answers.
+    /// Shows whether the name service answers.
     #[must_use]
     pub fn host(&self) -> &dyn Watched {
         &self.host
     }
 
-    /// The declared people of a group; the host may know others.
+    /// The declared members of a group; the host can know more.
     pub fn declared_in(&self, group: &str) -> impl Iterator<Item = &PersonName> {
         self.declared.iter().filter(move |declared| declared.groups.contains(group)).map(|declared| &declared.name)
     }
 
-    /// The people who are declared.
+    /// The declared people.
     #[must_use]
     pub fn declared(&self) -> &[Declared] {
         &self.declared
     }
 
-    /// Somebody who is declared, in the groups of all their accounts where those count.
+    /// A declared person, with the groups of all their accounts if `hostGroups` is set.
     async fn of_declared(&self, declared: &Declared) -> Result<Person, Unknown> {
         let mut groups = declared.groups.clone();
         if declared.host_groups {
@@ -245,7 +246,7 @@ impl People {
         Ok(Person { name: declared.name.clone(), groups, login: None })
     }
 
-    /// An account and, where they count, the names of its groups.
+    /// An account, and the names of its groups if they are wanted.
     async fn ask(
         &self,
         asked: Asked,
@@ -275,7 +276,7 @@ impl People {
             return Err(odd());
         }
         if self.declared.iter().any(|declared| declared.name == name) {
-            // A declared person's uids are all listed; an account that only has the same name is another one.
+            // All uids of a declared person are listed, so this account belongs to somebody else with the same name.
             return Err(Unknown::Unlisted { name: name.to_string(), uid: account.uid });
         }
         Ok(Person { name, groups, login: None })
@@ -326,11 +327,11 @@ mod tests {
         let people = People::new(vec![oncall], true);
         let found = people.by_uid(3_999_999).await.unwrap();
         assert_eq!(found.groups, ["daemon".to_owned(), "oncall".to_owned()].into());
-        assert_eq!(people.by_name(&"alice".parse().unwrap()).await.unwrap(), found, "however they came");
+        assert_eq!(people.by_name(&"alice".parse().unwrap()).await.unwrap(), found, "by uid and by name");
     }
 
     #[tokio::test]
-    async fn who_is_nobody_is_told_why() {
+    async fn an_unknown_name_is_refused_with_the_reason() {
         let nobody = people(false).by_name(&"no.such".parse().unwrap()).await.unwrap_err();
         assert_eq!(nobody, Unknown::NoSuchName("no.such".to_owned()));
         assert!(!nobody.hint().unwrap().contains("strictPeople"), "it is off");

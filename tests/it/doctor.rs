@@ -618,7 +618,7 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
         Said::of(command.args(["doctor", "-o", "json"]))
     };
     as_person(&desk, ROOT).finds("caller", &["you are root", "without sudo"]);
-    as_person(&desk, STRANGER).finds("whoami", &["is no account of this host", "can declare the person"]);
+    as_person(&desk, STRANGER).finds("whoami", &["is not an account of this host", "can declare the person"]);
 
     Said::of(desk.doctor().env("JITD_SOCKET", "/nowhere/api.sock"))
         .finds("socket", &["no such file", "systemctl start jitd.socket"]);

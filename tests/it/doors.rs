@@ -76,7 +76,7 @@ fn the_two_sockets_are_two() {
     std::fs::write(&file, format!("{config}{written}")).unwrap();
     let checked = bastion.jitd(&["check"]);
     assert_eq!(checked.status.code(), Some(2));
-    assert!(text(&checked.stderr).contains("`adminSocket` and `socket` are one"), "{}", text(&checked.stderr));
+    assert!(text(&checked.stderr).contains("`adminSocket` and `socket` are the same"), "{}", text(&checked.stderr));
     assert!(!bastion.is_running());
 }
 

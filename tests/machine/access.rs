@@ -106,7 +106,7 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
     };
     as_uid(&uid).must(1).says("error[name-service-unavailable]").says("the host's name service failed");
     machine.root("systemctl start sssd");
-    as_uid("4999").must(4).says("error[unknown-caller]").says("uid 4999 is no account of this host");
+    as_uid("4999").must(4).says("error[unknown-caller]").says("uid 4999 is not an account of this host");
     assert_eq!(machine.property("jitd", "MainPID"), pid);
 }
 

@@ -1,14 +1,14 @@
-//! Reading files as strictly as sshd does by its `StrictModes`: what a stranger could have written is not read, and
-//! a secret that a stranger could have read is not used.
+//! Reads files as strictly as sshd does with `StrictModes`: a file that somebody else could have written is not read, and
+//! a secret that somebody else could have read is not used.
 //!
-//! The checks are on the opened file and on the folders above the name that it really has, never on the name that was
-//! given. It knows nothing of what stands in a file, and repairs nothing: a refusal says what to type.
-//! Called by the configuration, the authority and the mains, for what lies in the folder of the trail too.
+//! The checks apply to the open file and to the folders above its real path, never to the path that was given. This module
+//! does not know what a file contains, and repairs nothing: a refusal says which command to type. The configuration, the
+//! authority and the mains call it, also for the folder of the trail.
 //! ```text
-//!  configuration   written by root, by us, by the account `jitd` or by whoever called sudo; read by anybody
-//!  private         the same, and nobody else can get at it
-//!  credential      as systemd hands it over: root's or ours, read-only, for the group only where root made it so
-//!  code            written by root or by us alone, for it runs as we do
+//!  configuration   written by root, by us, by the account `jitd` or by the caller of sudo; anybody may read it
+//!  private         the same, and nobody else may read it
+//!  credential      as systemd passes it: owned by root or by us, read-only; the group may read it only if root owns it
+//!  code            written by root or by us only, because it runs with our rights
 //! ```
 
 use std::borrow::Cow;
@@ -24,62 +24,62 @@ use zeroize::Zeroizing;
 
 use crate::hint::Hint;
 
-/// The account that the daemon runs as where it was installed from a package.
+/// The account that the daemon runs as if it was installed from a package.
 pub const ACCOUNT: &str = "jitd";
 
-/// No key, certificate or PIN comes near this.
+/// Larger than any key, certificate or PIN.
 const MAX_SECRET: u64 = 256 * 1024;
 
-/// No policy comes near this.
+/// Larger than any policy.
 const MAX_CONFIGURATION: u64 = 16 * 1024 * 1024;
 
 /// Why a file or folder is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system did not let us.
-    #[error("can't {doing} `{}`: {source}", path.display())]
+    /// The system call failed.
+    #[error("cannot {doing} `{}`: {source}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is another kind of thing, or far too long.
+    /// It has another type, or is too large.
     #[error("`{}` is not {wanted}", path.display())]
     Kind {
         /// The file or folder.
         path: PathBuf,
-        /// What it should be.
+        /// The expected type.
         wanted: &'static str,
     },
-    /// Others than the owner can get at a secret.
-    #[error("`{}` has mode {mode:04o}, so others can get at what is secret", path.display())]
+    /// Others than the owner can access a secret.
+    #[error("`{}` has mode {mode:04o}, so others can access a secret", path.display())]
     Open {
         /// The file or folder.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// The permission bits it should have, as written for `chmod`.
+        /// The expected permission bits, as written for `chmod`.
         wanted: &'static str,
     },
-    /// Others than the owner can change it, or put something else in its place.
-    #[error("`{}` has mode {mode:04o}, so others can change what is read", path.display())]
+    /// Others than the owner can change or replace it.
+    #[error("`{}` has mode {mode:04o}, so others can change or replace it", path.display())]
     Writable {
         /// The file, or a folder above it.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
     },
-    /// It belongs to somebody whom we do not take it from.
-    #[error("`{}` belongs to uid {owner}, not to root, to us (uid {us}) or to the account `{ACCOUNT}`", path.display())]
+    /// It belongs to an account that is not trusted.
+    #[error("`{}` belongs to uid {owner}, not to root, this process (uid {us}) or the account `{ACCOUNT}`", path.display())]
     Owner {
         /// The file, or a folder above it.
         path: PathBuf,
-        /// Whose it is.
+        /// The uid of the owner.
         owner: u32,
-        /// Who we are.
+        /// Our own uid.
         us: u32,
     },
 }
@@ -95,10 +95,10 @@ impl Hint for FileError {
     }
 }
 
-/// Reads a file that says what we do, through symbolic links.
+/// Reads a configuration file; it may be a symbolic link.
 ///
 /// # Errors
-/// It can't be read, or somebody else could have written it.
+/// It cannot be read, or somebody else could have written it.
 pub fn read_configuration(path: &Path) -> Result<String, FileError> {
     let (mut file, metadata) = opened(path, OFlag::empty(), MAX_CONFIGURATION, "a regular file of at most 16 MiB")?;
     trusted(path, &file, &metadata, may_configure)?;
@@ -107,13 +107,13 @@ pub fn read_configuration(path: &Path) -> Result<String, FileError> {
     Ok(text)
 }
 
-/// Reads a file with a private key or a PIN: a regular file and no link.
+/// Reads a file with a private key or a PIN: a regular file, not a link.
 ///
 /// # Errors
-/// It can't be read, somebody else could have written it, or anybody else could read it.
+/// It cannot be read, or somebody else could have written or read it.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let (file, metadata) = opened(path, OFlag::O_NOFOLLOW, MAX_SECRET, "a regular file of at most 256 KiB")?;
-    // The file first: what is wrong with it is more urgent than what is wrong above it.
+    // The file comes first: its faults are more urgent than those of the folders above it.
     if metadata.mode() & 0o077 != 0 {
         return Err(FileError::Open { path: path.to_path_buf(), mode: metadata.mode() & 0o7777, wanted: "600" });
     }
@@ -121,12 +121,12 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<String>, FileError> {
     secret(path, file, &metadata)
 }
 
-/// Reads a credential that systemd put there for us. systemd 252 gives it mode 0400, and where the file system of
-/// the credentials has no access lists, our account as owner; where it has them, root keeps the file, and the list's
-/// mask stands in the place of the group's bits.
+/// Reads a credential that systemd passes to us. systemd 252 creates it with mode 0400. If the file system of the
+/// credentials has no access lists, our account owns the file; otherwise root does, and the mask of the access list
+/// appears in the group's bits.
 ///
 /// # Errors
-/// It can't be read, or it is not as systemd makes it.
+/// It cannot be read, or its mode or owner is not what systemd sets.
 pub fn read_credential(path: &Path) -> Result<Zeroizing<String>, FileError> {
     let (file, metadata) = opened(path, OFlag::O_NOFOLLOW, MAX_SECRET, "a regular file of at most 256 KiB")?;
     let mode = metadata.mode() & 0o7777;
@@ -138,19 +138,19 @@ pub fn read_credential(path: &Path) -> Result<Zeroizing<String>, FileError> {
     secret(path, file, &metadata)
 }
 
-/// Refuses a library that somebody other than root or we could have written.
+/// Refuses a library that anybody but root or this process could have written.
 ///
 /// # Errors
-/// It can't be opened, or it is not to be run.
+/// It cannot be opened, or must not be run.
 pub fn check_code(path: &Path) -> Result<(), FileError> {
     let (file, metadata) = opened(path, OFlag::empty(), u64::MAX, "a regular file")?;
     trusted(path, &file, &metadata, may_run)
 }
 
-/// Refuses a folder of secrets that somebody else could write into.
+/// Refuses a folder of secrets that somebody else could write to.
 ///
 /// # Errors
-/// It is not there, is no folder, or is not to be trusted.
+/// It does not exist, is not a folder, or is not trusted.
 pub fn check_folder(path: &Path) -> Result<(), FileError> {
     let (file, metadata) = opened_folder(path)?;
     if metadata.mode() & 0o022 != 0 {
@@ -159,35 +159,35 @@ pub fn check_folder(path: &Path) -> Result<(), FileError> {
     trusted(path, &file, &metadata, may_configure)
 }
 
-/// Refuses a folder in which somebody else could put another file in the place of one that we make. One in which
-/// nobody can touch what is not theirs (sticky, as /tmp is) will do.
+/// Refuses a folder in which somebody else could replace a file that we create. A sticky folder such as /tmp is allowed,
+/// because only a file's owner can remove it there.
 ///
 /// # Errors
-/// It is not there, is no folder, or is not to be trusted.
+/// It does not exist, is not a folder, or is not trusted.
 pub fn check_place(path: &Path) -> Result<(), FileError> {
     let (file, metadata) = opened_folder(path)?;
     unspoilt(path, &metadata, may_configure, STICKY)?;
     above(&file, path, may_configure)
 }
 
-/// Makes a folder that is its owner's alone, with those above it; what is there already has to be so.
+/// Creates a folder that only its owner can access, with the folders above it. An existing folder must be private already.
 ///
 /// # Errors
-/// It can't be made, or it is not to be trusted.
+/// It cannot be created, or is not trusted.
 pub fn private_folder(path: &Path) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path, "make"))?;
-    let mode = fs::metadata(path).map_err(failed(path, "look at"))?.mode() & 0o7777;
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed(path, "create"))?;
+    let mode = fs::metadata(path).map_err(failed(path, "inspect"))?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(FileError::Open { path: path.to_path_buf(), mode, wanted: "700" });
     }
     check_folder(path)
 }
 
-/// Makes the folder for its owner alone and opens it, so that who hands it over hands over no other: in a folder of
-/// somebody else's a link may have taken its place meanwhile.
+/// Creates a folder that only its owner can access, and opens it, so that a later change of owner applies to this folder:
+/// in a folder of somebody else, a link could have replaced it in the meantime.
 ///
 /// # Errors
-/// It is there already, or can't be made.
+/// It exists already, or cannot be created.
 pub fn new_folder(path: &Path) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(path)?;
     OpenOptions::new().read(true).custom_flags((OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits()).open(path)
@@ -196,11 +196,11 @@ pub fn new_folder(path: &Path) -> io::Result<File> {
 fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Result<(File, Metadata), FileError> {
     let file = OpenOptions::new()
         .read(true)
-        // Without O_NONBLOCK a FIFO in its place would hold us for ever.
+        // Without O_NONBLOCK, opening a FIFO would block forever.
         .custom_flags((flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).bits())
         .open(path)
         .map_err(failed(path, "open"))?;
-    let metadata = file.metadata().map_err(failed(path, "look at"))?;
+    let metadata = file.metadata().map_err(failed(path, "inspect"))?;
     if !metadata.is_file() || metadata.len() > longest {
         return Err(FileError::Kind { path: path.to_path_buf(), wanted });
     }
@@ -209,7 +209,7 @@ fn opened(path: &Path, flags: OFlag, longest: u64, wanted: &'static str) -> Resu
 
 fn opened_folder(path: &Path) -> Result<(File, Metadata), FileError> {
     let file = File::open(path).map_err(failed(path, "open"))?;
-    let metadata = file.metadata().map_err(failed(path, "look at"))?;
+    let metadata = file.metadata().map_err(failed(path, "inspect"))?;
     if metadata.is_dir() {
         Ok((file, metadata))
     } else {
@@ -217,32 +217,32 @@ fn opened_folder(path: &Path) -> Result<(File, Metadata), FileError> {
     }
 }
 
-/// The contents, in one allocation that is wiped: growing would leave a copy in freed memory.
+/// The contents, in a single allocation that is wiped: a buffer that grows would leave copies in freed memory.
 fn secret(path: &Path, mut file: File, metadata: &Metadata) -> Result<Zeroizing<String>, FileError> {
     let mut bytes = Zeroizing::new(vec![0; usize::try_from(metadata.len()).unwrap_or(0)]);
     file.read_exact(&mut bytes).map_err(failed(path, "read"))?;
     let text =
-        str::from_utf8(&bytes).map_err(|_| FileError::Kind { path: path.to_path_buf(), wanted: "a text in UTF-8" })?;
+        str::from_utf8(&bytes).map_err(|_| FileError::Kind { path: path.to_path_buf(), wanted: "text in UTF-8" })?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Refuses what others could have written, or could have put there.
+/// Refuses a file that others could have written or replaced.
 fn trusted(path: &Path, file: &File, metadata: &Metadata, owner: fn(u32) -> bool) -> Result<(), FileError> {
     unspoilt(path, metadata, owner, 0)?;
     above(file, path, owner)
 }
 
-/// Refuses what lies below a folder that others could change.
+/// Refuses a file below a folder that others could change.
 fn above(file: &File, path: &Path, owner: fn(u32) -> bool) -> Result<(), FileError> {
-    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(failed(path, "look up"))?;
+    let real = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(failed(path, "resolve"))?;
     for folder in real.ancestors().skip(1) {
-        let metadata = fs::metadata(folder).map_err(failed(folder, "look at"))?;
+        let metadata = fs::metadata(folder).map_err(failed(folder, "inspect"))?;
         unspoilt(folder, &metadata, owner, STICKY)?;
     }
     Ok(())
 }
 
-/// In a folder with this bit nobody can move or remove what is somebody else's (inode(7)).
+/// In a folder with this bit, nobody can move or remove the files of others (inode(7)).
 const STICKY: u32 = 0o1000;
 
 fn unspoilt(path: &Path, metadata: &Metadata, owner: fn(u32) -> bool, excused_by: u32) -> Result<(), FileError> {
@@ -257,14 +257,14 @@ fn unspoilt(path: &Path, metadata: &Metadata, owner: fn(u32) -> bool, excused_by
     Ok(())
 }
 
-/// Whose code we run: root's and our own.
+/// Whether we run code of this owner: only root's and our own.
 fn may_run(owner: u32) -> bool {
-    // In a user namespace without a number for root, the folder of all folders shows how root is seen here.
+    // In a user namespace that does not map root, the owner of `/` shows root's uid.
     owner == 0 || owner == geteuid().as_raw() || fs::metadata("/").is_ok_and(|top| top.uid() == owner)
 }
 
-/// Whose configuration and keys we use. An administrator works as root on what is the service's or, by sudo, on
-/// what is their own.
+/// Whether we use configuration and keys of this owner. Administrators work as root on files of the service or, with sudo,
+/// on their own.
 fn may_configure(owner: u32) -> bool {
     may_run(owner)
         || (geteuid().is_root() && std::env::var("SUDO_UID").is_ok_and(|caller| caller.parse() == Ok(owner)))
@@ -283,7 +283,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder of its own below the sticky one for temporary files.
+    /// A separate folder below the sticky one for temporary files.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -326,9 +326,9 @@ mod tests {
         }
     }
 
-    /// Also where a link leads there from a place that is in order.
+    /// Also if a link in a trusted place leads there.
     #[test]
-    fn a_folder_above_that_others_can_write_is_enough_to_refuse() {
+    fn a_file_below_a_folder_that_others_can_write_is_refused() {
         let folder = Folder::new();
         let (inner, link) = (folder.0.join("a/b"), folder.0.join("link"));
         fs::create_dir_all(&inner).unwrap();
@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_a_stranger_is_not_read() {
+    fn a_file_of_another_account_is_not_read() {
         assert!(geteuid().is_root(), "making files of other accounts takes root");
         let folder = Folder::new();
         let path = folder.file("config", 0o644);
@@ -376,9 +376,9 @@ mod tests {
         assert!(matches!(read_private(&folder.0.join("pipe")), Err(FileError::Kind { .. })));
     }
 
-    /// With an access list for the service's account, systemd's file is root's and shows the list's mask.
+    /// With an access list for the service's account, root owns systemd's file, and its mode shows the list's mask.
     #[test]
-    fn a_credential_is_as_systemd_makes_it() {
+    fn a_credential_is_accepted_only_as_systemd_creates_it() {
         let folder = Folder::new();
         for mode in [0o400, 0o440] {
             assert_eq!(*read_credential(&folder.file("key", mode)).unwrap(), "text");
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_one_where_nobody_else_can_put_another_file() {
+    fn a_folder_is_trusted_only_if_nobody_else_can_replace_files_in_it() {
         let folder = Folder::new();
         for mode in [0o700, 0o755, 0o1777] {
             set(&folder.0, mode);
@@ -402,11 +402,11 @@ mod tests {
         assert!(matches!(check_place(&folder.0), Err(FileError::Writable { mode: 0o777, .. })));
         set(&folder.0, 0o1777);
         chown(&folder.0, Some(420_001), None).unwrap();
-        assert!(matches!(check_place(&folder.0), Err(FileError::Owner { .. })), "its owner may, sticky or not");
+        assert!(matches!(check_place(&folder.0), Err(FileError::Owner { .. })), "its owner can replace files even if it is sticky");
     }
 
     #[test]
-    fn a_new_folder_is_no_link_and_was_not_there() {
+    fn a_new_folder_is_not_a_link_and_did_not_exist() {
         let folder = Folder::new();
         assert!(new_folder(&folder.0.join("new")).unwrap().metadata().unwrap().is_dir());
         symlink(&folder.0, folder.0.join("link")).unwrap();
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_private_folder_is_made_and_has_to_stay_private() {
+    fn a_private_folder_is_created_and_has_to_stay_private() {
         let folder = Folder::new();
         let path = folder.0.join("a/b");
         private_folder(&path).unwrap();
