@@ -1,9 +1,9 @@
-//! Whether certificates are a chain that an API server takes from a client: issuing certificate first,
-//! then those between, the root last.
+//! Checks whether certificates are a chain that an API server accepts from a client: issuing certificate first, then those
+//! between, the root last.
 //!
-//! The rules are those of RFC 5280 section 6.1 that a verifier applies, and what we ask of an issuing
-//! certificate besides. It knows no files and no clock: the caller compares the validity. Called when an
-//! authority is opened, made, renewed, imported or shown.
+//! The rules are those of RFC 5280 section 6.1 that a verifier applies, and our own for an issuing certificate. It reads no
+//! files and no clock: the caller compares the validity. It is called when an authority is opened, created, renewed,
+//! imported or shown.
 
 use std::borrow::Cow;
 
@@ -28,27 +28,27 @@ use crate::hint::Hint;
 use super::der::whole_second;
 use super::key::SignError;
 
-/// Why certificates are not taken.
+/// Why certificates are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// One of them can't be read, or they are too few.
+    /// One of them cannot be read, or there are too few.
     #[error("{what}: {why}")]
     Malformed {
-        /// Which.
+        /// Which one.
         what: String,
         /// What is wrong with it.
         why: String,
-        /// What would be right.
+        /// What to do.
         hint: Option<&'static str>,
     },
-    /// They are not a chain from an issuing certificate of ours to a root.
+    /// They are not a chain from one of our issuing certificates to a root.
     #[error("the certificate `{subject}` {why}")]
     Fault {
         /// The subject of the certificate at fault.
         subject: String,
         /// What is wrong with it.
         why: String,
-        /// What would be right.
+        /// What to do.
         hint: Option<&'static str>,
     },
 }
@@ -60,7 +60,7 @@ impl Hint for ChainError {
     }
 }
 
-/// What is to be known of one certificate.
+/// The facts about one certificate that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFacts {
     /// The subject on one line, safe for a terminal.
@@ -71,11 +71,11 @@ pub struct CertificateFacts {
     pub not_after: Timestamp,
     /// SHA-256 of the certificate in DER, hex.
     pub sha256: String,
-    /// Which key it certifies.
+    /// The hash of the key that it certifies.
     pub key: KeyHash,
 }
 
-/// A chain whose signatures and constraints are right.
+/// A chain whose signatures and constraints are valid.
 pub(super) struct Chain {
     facts: Vec<CertificateFacts>,
     keys: Vec<KeyHash>,
@@ -93,7 +93,7 @@ impl Chain {
             return Err(ChainError::Malformed {
                 what: "the certificates".to_owned(),
                 why: "are not a chain".to_owned(),
-                hint: Some("give the issuing certificate, those between, and the root, in this order"),
+                hint: Some("put the issuing certificate first, then those between, and the root last"),
             });
         };
         for pair in parsed.windows(2) {
@@ -106,7 +106,7 @@ impl Chain {
         }
         issuing_rules(issuing)?;
         if root.subject().as_raw() != root.issuer().as_raw() {
-            return Err(fault(root, "is the last one but not self-signed", "add the root at the end"));
+            return Err(fault(root, "is the last one, but not self-signed", "add the root at the end"));
         }
         signed_by(root, root)?;
         Ok(Self {
@@ -119,7 +119,7 @@ impl Chain {
         })
     }
 
-    /// Refuses when one of the certificates is not valid now.
+    /// Refuses if one of the certificates is not valid now.
     pub(super) fn valid_at(&self, now: Timestamp) -> Result<(), SignError> {
         if now < self.not_before {
             return Err(SignError::NotYetValid { not_before: self.not_before });
@@ -143,17 +143,17 @@ impl Chain {
         &self.keys
     }
 
-    /// The latest beginning.
+    /// The latest notBefore.
     pub(super) fn not_before(&self) -> Timestamp {
         self.not_before
     }
 
-    /// The earliest end.
+    /// The earliest notAfter.
     pub(super) fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// What is told of each, issuing first.
+    /// The facts about each certificate, issuing first.
     pub(super) fn into_facts(self) -> Vec<CertificateFacts> {
         self.facts
     }
@@ -164,7 +164,7 @@ impl Chain {
     }
 }
 
-/// A root certificate by itself: its facts, its name as an issuer, its validity.
+/// Checks a root certificate alone; returns its facts, and its name as an issuer.
 pub(super) fn root(der: &[u8]) -> Result<(CertificateFacts, CertificateParams), ChainError> {
     let certificate = parse(der)?;
     authority_rules(&certificate, 1)?;
@@ -172,28 +172,28 @@ pub(super) fn root(der: &[u8]) -> Result<(CertificateFacts, CertificateParams), 
     Ok((facts(&certificate), issuer(&certificate)?))
 }
 
-/// Refuses when the issuer in the bytes of a certificate is not, byte for byte, the subject of another.
+/// Refuses if the issuer in the bytes of a certificate is not, byte for byte, the subject of another.
 pub(super) fn issuer_is_subject(tbs: &[u8], issuing: &[u8]) -> Result<(), ChainError> {
     let issuing = parse(issuing)?;
     match TbsCertificate::from_der(tbs) {
         Ok((_, tbs)) if tbs.issuer().as_raw() == issuing.subject().as_raw() => Ok(()),
         _ => Err(fault(
             &issuing,
-            "has a subject that can't be written the same way again",
-            "take the subject of `jitd ca csr`",
+            "has a subject that cannot be encoded again in the same way",
+            "use the subject of `jitd ca csr`",
         )),
     }
 }
 
-/// What only the issuing certificate has to fulfil.
+/// The rules for the issuing certificate only.
 fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
     match constraints(certificate)? {
         Some(BasicConstraints { path_len_constraint: Some(0), .. }) => {}
         _ => {
             return Err(fault(
                 certificate,
-                "may have authorities below it, an issuing certificate may not",
-                "have it made with basicConstraints pathlen:0",
+                "may have authorities below it, which an issuing certificate may not",
+                "have it issued with basicConstraints pathlen:0",
             ));
         }
     }
@@ -201,35 +201,35 @@ fn issuing_rules(certificate: &X509Certificate<'_>) -> Result<(), ChainError> {
         return Err(fault(
             certificate,
             "has no subjectKeyIdentifier",
-            "every authority has one (RFC 5280 section 4.2.1.2)",
+            "every authority needs one (RFC 5280 section 4.2.1.2)",
         ));
     }
     Ok(())
 }
 
-/// What each authority in a chain has to fulfil that has `below` authorities below it.
+/// The rules for each authority of a chain; `below` is the number of authorities below it.
 fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<(), ChainError> {
     match constraints(certificate)? {
         Some(BasicConstraints { ca: true, path_len_constraint: None }) => {}
         Some(BasicConstraints { ca: true, path_len_constraint: Some(allowed) })
             if usize::try_from(*allowed).is_ok_and(|allowed| below <= allowed) => {}
         Some(BasicConstraints { ca: true, .. }) => {
-            return Err(fault(certificate, "allows fewer authorities below it than there are (pathlen)", None));
+            return Err(fault(certificate, "allows fewer authorities below it than the chain has (pathlen)", None));
         }
-        _ => return Err(fault(certificate, "is not an authority's", "it needs basicConstraints CA:TRUE")),
+        _ => return Err(fault(certificate, "is not the certificate of an authority", "it needs basicConstraints CA:TRUE")),
     }
-    let usage = certificate.key_usage().map_err(|_| fault(certificate, "has a keyUsage that can't be read", None))?;
+    let usage = certificate.key_usage().map_err(|_| fault(certificate, "has an unreadable keyUsage", None))?;
     if !usage.is_some_and(|usage| KeyUsage::key_cert_sign(usage.value)) {
         return Err(fault(certificate, "may not sign certificates", "it needs keyUsage keyCertSign"));
     }
     let purposes = certificate
         .extended_key_usage()
-        .map_err(|_| fault(certificate, "has an extendedKeyUsage that can't be read", None))?;
+        .map_err(|_| fault(certificate, "has an unreadable extendedKeyUsage", None))?;
     if purposes.is_some_and(|purposes| !purposes.value.client_auth && !purposes.value.any) {
-        return Err(fault(certificate, "is not for clients", "extendedKeyUsage has to be absent or hold clientAuth"));
+        return Err(fault(certificate, "is not for client certificates", "extendedKeyUsage must be absent or contain clientAuth"));
     }
-    // A verifier refuses a critical extension it does not know (RFC 5280 section 4.2), and Go's takes
-    // no name constraints on directory names, the only names our certificates have.
+    // A verifier refuses a critical extension that it does not know (RFC 5280 section 4.2), and Go's verifier does not
+    // support name constraints on directory names, the only names in our certificates.
     let known = [
         OID_X509_EXT_BASIC_CONSTRAINTS,
         OID_X509_EXT_KEY_USAGE,
@@ -240,7 +240,7 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
         Some(extension) => Err(fault(
             certificate,
             &format!("has the critical extension {}, which the API server may refuse", extension.oid),
-            "have it made without",
+            "have it issued without this extension",
         )),
         None => Ok(()),
     }
@@ -252,7 +252,7 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
         return Err(fault(
             certificate,
             &format!("was not issued by `{name}`"),
-            "order them from the issuing certificate up to the root",
+            "sort the certificates from the issuing certificate up to the root",
         ));
     }
     let strong = [
@@ -268,20 +268,20 @@ fn signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) ->
     {
         return Err(fault(
             certificate,
-            "is signed with an algorithm that is not taken",
-            "ECDSA P-256 or P-384, Ed25519, or RSA, with SHA-2",
+            "is signed with an algorithm that is not accepted",
+            "use ECDSA on P-256 or P-384, Ed25519, or RSA, with SHA-2",
         ));
     }
     certificate
         .verify_signature(Some(issuer.public_key()))
-        .map_err(|_| fault(certificate, &format!("does not carry the signature of `{name}`"), None))
+        .map_err(|_| fault(certificate, &format!("was not signed by `{name}`"), None))
 }
 
 fn constraints<'a>(certificate: &'a X509Certificate<'_>) -> Result<Option<&'a BasicConstraints>, ChainError> {
     certificate
         .basic_constraints()
         .map(|extension| extension.map(|extension| extension.value))
-        .map_err(|_| fault(certificate, "has basicConstraints that can't be read", None))
+        .map_err(|_| fault(certificate, "has unreadable basicConstraints", None))
 }
 
 fn has_key_identifier(certificate: &X509Certificate<'_>) -> bool {
@@ -298,7 +298,7 @@ fn key_identifier<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a [u8]> 
 fn issuer(certificate: &X509Certificate<'_>) -> Result<CertificateParams, ChainError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = name_of(certificate.subject()).map_err(|what| {
-        fault(certificate, &format!("has {what} in its subject"), "have it made with the subject of `jitd ca csr`")
+        fault(certificate, &format!("has {what} in its subject"), "have it issued with the subject of `jitd ca csr`")
     })?;
     if let Some(identifier) = key_identifier(certificate) {
         params.key_identifier_method = KeyIdMethod::PreSpecified(identifier.to_vec());
@@ -306,14 +306,14 @@ fn issuer(certificate: &X509Certificate<'_>) -> Result<CertificateParams, ChainE
     Ok(params)
 }
 
-/// A name in the encoder's form, which knows each attribute once and one attribute at each step; or what
-/// is in it that this form can't hold.
+/// A name in the encoder's form, which can contain each attribute once and one attribute per RDN. The error says what
+/// this form cannot express.
 pub(super) fn name_of(name: &X509Name<'_>) -> Result<DistinguishedName, &'static str> {
     let mut found = DistinguishedName::new();
     for step in name.iter() {
         let mut attributes = step.iter();
         let (Some(attribute), None) = (attributes.next(), attributes.next()) else {
-            return Err("two attributes in one step");
+            return Err("two attributes in one RDN");
         };
         let kind = attribute.attr_type().iter().map(|arcs| DnType::from_oid(&arcs.collect::<Vec<u64>>()));
         let Some(kind) = kind.filter(|kind| found.get(kind).is_none()) else {
@@ -334,7 +334,7 @@ pub(super) fn name_of(name: &X509Name<'_>) -> Result<DistinguishedName, &'static
             }
             _ => None,
         };
-        found.push(kind, value.ok_or("text of an unknown kind")?);
+        found.push(kind, value.ok_or("text of an unknown type")?);
     }
     Ok(found)
 }
@@ -349,7 +349,7 @@ fn facts(certificate: &X509Certificate<'_>) -> CertificateFacts {
     }
 }
 
-/// A name on one line, with whatever a terminal would act on escaped.
+/// A name on one line, with control characters escaped.
 fn printed(name: &X509Name<'_>) -> String {
     name.to_string().chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -1,11 +1,11 @@
-//! Keys and PINs as credentials of systemd's (systemd.exec(5), CREDENTIALS): read as the service is given them,
-//! sealed by `systemd-creds`, and named to the service by a drop-in.
+//! Keys and PINs as systemd credentials (systemd.exec(5), CREDENTIALS): `systemd-creds` seals them, a drop-in passes them
+//! to the service, and the service reads them.
 //! ```text
-//!  /etc/credstore.encrypted/NAME   sealed to this host, and to its TPM where there is one
-//!  /etc/credstore/NAME             root's alone, where systemd is older than 250 and can't seal
-//!  $CREDENTIALS_DIRECTORY/NAME     as the service sees it, in memory that is not swapped
+//!  /etc/credstore.encrypted/NAME   sealed to this host, and to its TPM if it has one
+//!  /etc/credstore/NAME             readable by root only, if systemd is older than 250 and cannot seal
+//!  $CREDENTIALS_DIRECTORY/NAME     what the service reads, in memory that is not swapped
 //! ```
-//! A plain text is never written where a sealed one can be. Called by a key's place, a token's PIN and the store.
+//! A plain text is never written if it can be sealed. A key's place, a token's PIN and the store call this.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,20 +29,20 @@ const SEALED: &str = "/etc/credstore.encrypted";
 const PLAIN: &str = "/etc/credstore";
 const DROP_INS: &str = "/etc/systemd/system/jitd.service.d";
 
-/// No sealed key or PIN comes near this.
+/// Larger than any sealed key or PIN.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Why a credential can't be had or made.
+/// Why a credential cannot be read or created.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// The service runs without it.
-    #[error("systemd gave this service no credential `{0}`")]
+    /// systemd did not pass it to the service.
+    #[error("systemd did not pass the credential `{0}` to this service")]
     NotGiven(CredentialName),
-    /// There is none.
-    #[error("there is no `{SEALED}/{0}` and no `{PLAIN}/{0}`")]
+    /// It does not exist.
+    #[error("neither `{SEALED}/{0}` nor `{PLAIN}/{0}` exists")]
     Missing(CredentialName),
-    /// Somebody other than root asks outside of the service.
-    #[error("the credential `{0}` is for the service and for root only")]
+    /// Somebody other than root wants to read it outside of the service.
+    #[error("only the service and root may read the credential `{0}`")]
     RootOnly(CredentialName),
     /// `systemd-creds` failed.
     #[error("`systemd-creds {verb}` failed for the credential `{name}`: {why}")]
@@ -51,25 +51,25 @@ pub enum CredentialError {
         name: CredentialName,
         /// `encrypt` or `decrypt`.
         verb: &'static str,
-        /// What it said.
+        /// Its error message.
         why: String,
         /// What to do.
         hint: Cow<'static, str>,
     },
-    /// What was sealed reads differently.
-    #[error("the credential `{0}` was sealed, but reads differently; nothing was removed")]
+    /// The sealed text does not match the original.
+    #[error("the credential `{0}` was sealed, but cannot be read back unchanged; nothing was removed")]
     ReadBack(CredentialName),
-    /// Another key lies there.
-    #[error("the credential `{name}` holds another key than `{other}`")]
+    /// It contains another key.
+    #[error("the credential `{name}` does not contain the key of `{other}`")]
     OtherKey {
         /// The credential.
         name: CredentialName,
-        /// Where a key lies too.
+        /// The file with the other key.
         other: String,
         /// The credential's file.
         path: String,
     },
-    /// A file is not as it should be.
+    /// A file is not trusted, or could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
 }
@@ -77,25 +77,25 @@ pub enum CredentialError {
 impl Hint for CredentialError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {
-            Self::NotGiven(_) => "`systemctl cat jitd` shows its `LoadCredential…=` lines, after a change `systemctl daemon-reload` and `systemctl restart jitd`".into(),
+            Self::NotGiven(_) => "`systemctl cat jitd` shows its `LoadCredential…=` lines; after a change run `systemctl daemon-reload` and `systemctl restart jitd`".into(),
             Self::Missing(name) => {
-                format!("`jitd init`, `jitd ca seal` or `systemd-creds encrypt --name={name}` makes it").into()
+                format!("`jitd init`, `jitd ca seal` or `systemd-creds encrypt --name={name}` creates it").into()
             }
             Self::RootOnly(_) => "run this with sudo".into(),
             Self::Tool { hint, .. } => hint.clone(),
-            Self::ReadBack(_) => "look at the disk and the TPM, then try again".into(),
-            Self::OtherKey { path, .. } => format!("remove the one that is not the authority's: {path}").into(),
+            Self::ReadBack(_) => "check the disk and the TPM, then try again".into(),
+            Self::OtherKey { path, .. } => format!("remove the key that does not belong to the authority: {path}").into(),
             Self::File(error) => return error.hint(),
         })
     }
 }
 
-/// The name of a credential: 1 to 80 of `A-Z a-z 0-9 . _ -`, no dot first.
+/// The name of a credential: 1 to 80 of `A-Z a-z 0-9 . _ -`, not beginning with a dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CredentialName(String);
 
 impl CredentialName {
-    /// What the key of a cluster's authority is called where nobody chose a name.
+    /// The default name for the key of a cluster's authority.
     pub(super) fn of(cluster: &ClusterName) -> Self {
         Self(format!("jitd-ca-{cluster}"))
     }
@@ -109,7 +109,7 @@ impl FromStr for CredentialName {
         if (1..=80).contains(&name.len()) && !name.starts_with('.') && name.chars().all(legal) {
             Ok(Self(name.to_owned()))
         } else {
-            Err("a credential's name is 1 to 80 of A-Z a-z 0-9 . _ - and begins with no dot".to_owned())
+            Err("a credential's name must be 1 to 80 of A-Z a-z 0-9 . _ - and must not begin with a dot".to_owned())
         }
     }
 }
@@ -120,7 +120,7 @@ impl fmt::Display for CredentialName {
     }
 }
 
-/// The credential as the service was given it; outside of a service root reads what is sealed.
+/// Reads the credential that systemd passed to the service; outside of a service, root reads the sealed file.
 pub(super) fn read(name: &CredentialName) -> Result<Zeroizing<String>, CredentialError> {
     match std::env::var_os("CREDENTIALS_DIRECTORY") {
         Some(folder) => match files::read_credential(&Path::new(&folder).join(&name.0)) {
@@ -134,17 +134,17 @@ pub(super) fn read(name: &CredentialName) -> Result<Zeroizing<String>, Credentia
     }
 }
 
-/// What is sealed under this name, as root reads it.
+/// Reads what is sealed under this name, as root.
 pub(super) fn read_sealed(name: &CredentialName) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let (sealed, plain) = (Path::new(SEALED).join(&name.0), Path::new(PLAIN).join(&name.0));
     if sealed.symlink_metadata().is_ok() {
-        // It is sealed, so the file need not be private; but who could write it could put another key there.
+        // It is sealed, so others may read the file; but anybody who can write it could replace the key.
         files::check_code(&sealed)?;
         let text = run(name, "decrypt", &[sealed.as_os_str(), "-".as_ref()], b"")?;
         return Ok(Some(text.ok_or_else(|| CredentialError::Tool {
             name: name.clone(),
             verb: "decrypt",
-            why: "there is no such command".to_owned(),
+            why: "the command does not exist".to_owned(),
             hint: "the file was sealed by systemd 250 or later".into(),
         })?));
     }
@@ -154,7 +154,7 @@ pub(super) fn read_sealed(name: &CredentialName) -> Result<Option<Zeroizing<Stri
     Ok(None)
 }
 
-/// Seals `text` under this name in the place of what was there, and reads it back. A crash leaves the one or the other.
+/// Seals `text` under this name, replacing what was there, and reads it back. A crash leaves either the old or the new one.
 pub(super) fn seal(name: &CredentialName, text: &str) -> Result<(), CredentialError> {
     if !geteuid().is_root() {
         return Err(CredentialError::RootOnly(name.clone()));
@@ -169,7 +169,7 @@ pub(super) fn seal(name: &CredentialName, text: &str) -> Result<(), CredentialEr
     }
 }
 
-/// Lets the service have the credential, and answers with the file that says so.
+/// Writes the drop-in that passes the credential to the service, and returns its path.
 pub(super) fn write_drop_in(name: &CredentialName, cluster: &ClusterName) -> Result<PathBuf, CredentialError> {
     let source = file(name);
     let setting = if source.starts_with(SEALED) { "LoadCredentialEncrypted" } else { "LoadCredential" };
@@ -182,7 +182,7 @@ pub(super) fn write_drop_in(name: &CredentialName, cluster: &ClusterName) -> Res
     Ok(Path::new(DROP_INS).join(file))
 }
 
-/// Where the credential lies on the disk.
+/// The path of the credential's file.
 pub(super) fn file(name: &CredentialName) -> PathBuf {
     let plain = Path::new(PLAIN).join(&name.0);
     if plain.symlink_metadata().is_ok() { plain } else { Path::new(SEALED).join(&name.0) }
@@ -190,17 +190,17 @@ pub(super) fn file(name: &CredentialName) -> PathBuf {
 
 fn put(folder: &str, name: &str, contents: &[u8], mode: u32) -> Result<(), CredentialError> {
     let folder = Path::new(folder);
-    // Drop-ins are read by everybody, credentials by root.
+    // Everybody may read drop-ins, only root may read credentials.
     let bits = if mode == 0o600 { 0o700 } else { 0o755 };
     DirBuilder::new().recursive(true).mode(bits).create(folder).map_err(|source| FileError::Io {
         path: folder.to_path_buf(),
-        doing: "make",
+        doing: "create",
         source,
     })?;
     Ok(disk::write(folder, name, contents, mode, Existing::Replaced)?)
 }
 
-/// Runs `systemd-creds` and answers with what it printed; nothing when this systemd has no such command.
+/// Runs `systemd-creds` and returns its output; none if this systemd does not have the command.
 fn run(
     name: &CredentialName,
     verb: &'static str,
@@ -213,11 +213,11 @@ fn run(
         why,
         hint: match verb {
             "decrypt" => format!(
-                "a credential opens only on the host, and with the TPM, that sealed it; {} says how to replace a host",
+                "a credential can be opened only on the host, and with the TPM, that sealed it; {} explains how to replace a host",
                 page("keys.md")
             )
             .into(),
-            _ => "`systemd-creds setup` makes the host's key".into(),
+            _ => "`systemd-creds setup` creates the host's key".into(),
         },
     };
     let spawned = Command::new("systemd-creds")
@@ -245,24 +245,24 @@ fn run(
     Ok(Some(output))
 }
 
-/// Both texts are short enough to fit into a pipe, so neither side waits for the other.
+/// Both texts fit into a pipe, so neither side waits for the other.
 fn talk(child: &mut Child, input: &[u8]) -> io::Result<(Zeroizing<String>, String)> {
     if let Some(mut stdin) = child.stdin.take() {
         match stdin.write_all(input) {
-            // It ended before it had read everything, and says why.
+            // It ended before it read everything; its own message says why.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
         }
     }
     let mut output = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
     if let Some(stdout) = child.stdout.take() {
-        // One allocation: growing would leave a copy of the key in freed memory.
+        // A single allocation: a buffer that grows would leave copies of the key in freed memory.
         stdout.take(MAX_BYTES as u64).read_to_end(&mut output)?;
     }
     let mut said = String::new();
     if let Some(stderr) = child.stderr.take() {
         stderr.take(MAX_BYTES as u64).read_to_string(&mut said)?;
     }
-    let text = str::from_utf8(&output).map_err(|_| io::Error::other("it is not a text"))?;
+    let text = str::from_utf8(&output).map_err(|_| io::Error::other("its output is not text"))?;
     Ok((Zeroizing::new(text.to_owned()), said))
 }

@@ -1,8 +1,8 @@
-//! Reading a certificate request (PKCS#10, RFC 2986) down to the one thing of it that is used: the key.
+//! Reads the public key of a certificate request (PKCS#10, RFC 2986), the only part of it that is used.
 //!
-//! Subject, names, extensions and attributes are never looked at, so there is nothing to filter and
-//! nothing to forget. The signature is checked, because it shows that whoever asks holds the private
-//! key. The API calls it once for a request; what it refuses is the caller's to correct.
+//! Subject, names, extensions and attributes are never read, so nothing has to be filtered and no filter can be forgotten.
+//! The signature is checked, because it shows that the requester has the private key. The API calls this once for a
+//! request; what it refuses is for the client to correct.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData, SignatureAlgorithm};
@@ -17,7 +17,7 @@ use crate::grant::request::KeyHash;
 
 use super::key::PublicKey;
 
-/// The public key of a certificate request whose signature was right.
+/// The public key of a certificate request whose signature is valid.
 #[derive(Clone, Debug)]
 pub struct CheckedCsr {
     key: KeyHash,
@@ -25,7 +25,7 @@ pub struct CheckedCsr {
 }
 
 impl CheckedCsr {
-    /// Which key it is: SHA-256 over the SubjectPublicKeyInfo, hex.
+    /// SHA-256 of the key's SubjectPublicKeyInfo, hex.
     #[must_use]
     pub fn key(&self) -> &KeyHash {
         &self.key
@@ -36,7 +36,7 @@ impl CheckedCsr {
     }
 }
 
-/// One kind of key that is certified, with the one way in which its request may be signed.
+/// A kind of key that is certified, with the only signature algorithm that its request may use.
 struct Kind {
     algorithm: &'static SignatureAlgorithm,
     signature: Oid<'static>,
@@ -49,11 +49,11 @@ struct Kind {
 const BEGIN: &str = "-----BEGIN CERTIFICATE REQUEST-----";
 const END: &str = "-----END CERTIFICATE REQUEST-----";
 
-/// A request for one key is under 600 bytes.
+/// A request for one key has less than 600 bytes.
 const MAX_BYTES: usize = 4096;
 
-/// Reads a request: at most 4 KiB, exactly one PEM block `CERTIFICATE REQUEST` and nothing around it, a
-/// P-256 key with ECDSA and SHA-256 or an Ed25519 key, and a right signature.
+/// Reads a request: at most 4 KiB, exactly one PEM block `CERTIFICATE REQUEST` and nothing around it, a P-256 key with
+/// ECDSA and SHA-256 or an Ed25519 key, and a valid signature.
 ///
 /// # Errors
 /// A refusal `bad-csr` that says what is wrong.
@@ -62,14 +62,14 @@ pub fn read_csr(pem: &str) -> Result<CheckedCsr, Refusal> {
     let (rest, request) = X509CertificationRequest::from_der(&der)
         .map_err(|_| refuse("the certificate request is not well-formed PKCS#10"))?;
     if !rest.is_empty() {
-        return Err(refuse("there is something after the end of the certificate request"));
+        return Err(refuse("the certificate request is followed by other bytes"));
     }
     let info = &request.certification_request_info;
     let (kind, public_key) = public_key(info.subject_pki.raw, &info.subject_pki.subject_public_key.data)?;
     let named = &request.signature_algorithm;
     if named.algorithm != kind.signature || named.parameters.is_some() {
-        return Err(refuse("the certificate request is signed in a way that is not taken for its key")
-            .hint("ECDSA with SHA-256 for a P-256 key, Ed25519 for an Ed25519 key"));
+        return Err(refuse("the certificate request is signed with an algorithm that is not accepted for its key")
+            .hint("use ECDSA with SHA-256 for a P-256 key, Ed25519 for an Ed25519 key"));
     }
     if request.signature_value.unused_bits != 0 {
         return Err(refuse("the signature of the certificate request is not a whole number of bytes"));
@@ -78,7 +78,7 @@ pub fn read_csr(pem: &str) -> Result<CheckedCsr, Refusal> {
         .verify(info.raw, &request.signature_value.data)
         .map_err(|_| {
             refuse("the signature of the certificate request is wrong")
-                .hint("sign it with the private key of the key in it")
+                .hint("sign it with the private key that belongs to the public key in it")
         })?;
     Ok(CheckedCsr { key: KeyHash::of(info.subject_pki.raw), public_key })
 }
@@ -103,8 +103,8 @@ fn one_block(text: &str) -> Result<CertificateSigningRequestDer<'static>, Refusa
         .map_err(|_| refuse("the PEM block of the certificate request is damaged"))
 }
 
-/// The key, when encoding it anew as one of the two kinds gives the very bytes that were sent. So the
-/// algorithm, the named curve, the absence of parameters and DER itself are all compared at once.
+/// The key, if encoding it again as one of the two kinds gives exactly the bytes that were sent. This compares the
+/// algorithm, the named curve, the absence of parameters and the DER encoding all at once.
 fn public_key(info: &[u8], bits: &[u8]) -> Result<(Kind, PublicKey), Refusal> {
     for kind in [p256(), ed25519()] {
         if bits.len() != kind.length || kind.first_octet.is_some_and(|octet| bits.first() != Some(&octet)) {
@@ -115,8 +115,8 @@ fn public_key(info: &[u8], bits: &[u8]) -> Result<(Kind, PublicKey), Refusal> {
             return Ok((kind, key));
         }
     }
-    Err(refuse("the key in the certificate request is of a kind that is not certified")
-        .hint("make a P-256 key (named curve, uncompressed) or an Ed25519 key"))
+    Err(refuse("the certificate request has a kind of key that is not certified")
+        .hint("use a P-256 key (named curve, uncompressed) or an Ed25519 key"))
 }
 
 fn p256() -> Kind {

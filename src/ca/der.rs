@@ -1,11 +1,11 @@
-//! The small things that every certificate is made of: an element of DER, a hash, a second.
+//! The basic parts of every certificate: a DER element, a hash, a second.
 //!
-//! It knows no certificate and fails nowhere. Called by every file of the authority that encodes or reads one.
+//! It does not know certificates and never fails. Every file of the authority that encodes or reads a certificate calls it.
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
 
-/// One element of DER: the tag, the length in its shortest form (X.690 section 10.1), the parts of the contents.
+/// A DER element: the tag, the length in its shortest form (X.690 section 10.1), and the parts of the contents.
 pub(super) fn element(tag: u8, contents: &[&[u8]]) -> Vec<u8> {
     let length: usize = contents.iter().map(|part| part.len()).sum();
     let mut der = Vec::with_capacity(length + 10);
@@ -31,7 +31,7 @@ pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest
 }
 
-/// The moment of so many seconds since 1970, and the nearest end of time where there is no such moment.
+/// The time `second` seconds after 1970, limited to the range of `Timestamp`.
 pub(super) fn whole_second(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap_or(if second < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
@@ -40,7 +40,7 @@ pub(super) fn whole_second(second: i64) -> Timestamp {
 mod tests {
     use super::*;
 
-    /// X.690 section 8.1.3.5 has the third as its example.
+    /// The third one is the example in X.690 section 8.1.3.5.
     #[test]
     fn a_length_is_written_in_its_shortest_form() {
         for (length, written) in [(0, &[0][..]), (127, &[127]), (201, &[0x81, 0xc9]), (256, &[0x82, 1, 0])] {

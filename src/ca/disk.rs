@@ -1,7 +1,7 @@
-//! Files of an authority on the disk: there whole or not at all, also after a loss of power, and its owner's who has to
-//! read them.
+//! Writes the files of an authority: completely or not at all, also after a power failure, and owned by the account that
+//! has to read them.
 //!
-//! It does not look into what it writes. Called by the authority's folder, its store and the credentials.
+//! It does not interpret what it writes. The authority's folder, its store and the credentials call it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,27 +18,27 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
     match files::new_folder(folder) {
         Ok(made) => {
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                give_to_owner_of(parent, &made).map_err(io_error(folder, "hand over"))?;
+                give_to_owner_of(parent, &made).map_err(io_error(folder, "change the owner of"))?;
                 sync_folder(parent)?;
             }
             Ok(())
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::check_folder(folder),
-        Err(source) => Err(FileError::Io { path: folder.to_path_buf(), doing: "make", source }),
+        Err(source) => Err(FileError::Io { path: folder.to_path_buf(), doing: "create", source }),
     }
 }
 
-/// What happens to a file of the same name.
+/// What happens to an existing file of the same name.
 #[derive(Clone, Copy)]
 pub(super) enum Existing {
     Refused,
     Replaced,
 }
 
-/// Writes a file so that it is there whole or not at all, also after a loss of power.
+/// Writes a file completely or not at all, also after a power failure.
 ///
 /// # Errors
-/// It can't be written; its name is taken, where that is refused ([`io::ErrorKind::AlreadyExists`]).
+/// It cannot be written; it exists already and `existing` refuses that ([`io::ErrorKind::AlreadyExists`]).
 pub(super) fn write(
     folder: &Path,
     name: &str,
@@ -52,26 +52,26 @@ pub(super) fn write(
     rand::fill(&mut random).map_err(no_random).map_err(io_error(&path, "write"))?;
     let new = folder.join(format!(".{name}.{}.new", hex(&random)));
     let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "make"))?;
-    // The mode again, because the caller's umask took bits from the first.
+        OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "create"))?;
+    // The mode is set again, because the umask removed bits from the first one.
     let written = give_to_owner_of(folder, &file)
         .and_then(|()| file.set_permissions(fs::Permissions::from_mode(mode)))
         .and_then(|()| file.write_all(contents))
         .and_then(|()| file.sync_all())
         .and_then(|()| match existing {
             Existing::Replaced => fs::rename(&new, &path),
-            // Unlike a rename, a link fails when the name is taken.
+            // Unlike a rename, a link fails if the name exists.
             Existing::Refused => fs::hard_link(&new, &path).and_then(|()| fs::remove_file(&new)),
         });
     if let Err(source) = written {
-        // It may be gone already; the first error is the one to tell.
+        // It may be gone already; the first error is the one to report.
         let _ = fs::remove_file(&new);
         return Err(FileError::Io { path, doing: "write", source });
     }
     sync_folder(folder)
 }
 
-/// What root makes in a folder of the service has to be the service's, or it could not read it.
+/// The service has to own the files that root creates in its folder; otherwise it could not read them.
 fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
     let metadata = fs::metadata(folder)?;
     if geteuid().is_root() && metadata.uid() != 0 {

@@ -1,14 +1,14 @@
-//! What lies in an authority's folder, and how it is read and written.
+//! The files in an authority's folder, and how they are read and written.
 //!
 //! ```text
-//!  issuing.pem       0600  the issuing key and its chain up to the root: all that serving needs
-//!  issuing.crt       0644  the chain alone, where the key lies in a credential or a token
+//!  issuing.pem       0600  the issuing key and its chain up to the root: all that the daemon needs
+//!  issuing.crt       0644  the chain only, if the key is in a credential or a token
 //!  root.crt          0644  the root certificate, for the API server's --client-ca-file
-//!  root.key          0600  the root key; belongs on another machine, absent here when serving
+//!  root.key          0600  the root key; it belongs on another machine
 //!  issuing.next.key  0600  a key that waits for a certificate from another PKI
 //! ```
-//! Key and certificates are one file, so no reader ever sees a key with another one's certificate. It decides nothing.
-//! Called by a key's place and by the store.
+//! A key and its certificates are in one file, so no reader ever sees a key with the certificate of another. This module
+//! decides nothing. The key's place and the store call it.
 
 use std::borrow::Cow;
 use std::io;
@@ -35,32 +35,32 @@ pub const ROOT_KEY: &str = "root.key";
 /// The key that waits for its certificate.
 pub const PENDING_KEY: &str = "issuing.next.key";
 
-/// Why an authority could not be read, made or renewed.
+/// Why an authority could not be read, created or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
-    /// A file or folder is not to be trusted, or could not be read.
+    /// A file or folder is not trusted, or could not be read.
     #[error(transparent)]
     File(FileError),
-    /// A credential of systemd's could not be read or made.
+    /// A systemd credential could not be read or created.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// A token did not do its work.
+    /// A token failed.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The authority could not sign.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// A file does not hold what it should.
+    /// A file does not contain what it should.
     #[error("{what}: {why}")]
     Malformed {
         /// The file, or what was given.
         what: String,
         /// What is wrong with it.
         why: String,
-        /// What would be right.
+        /// What to do.
         hint: Option<&'static str>,
     },
-    /// The certificates are not a chain from an issuing certificate of ours to a root.
+    /// The certificates are not a chain from one of our issuing certificates to a root.
     #[error(transparent)]
     Chain(#[from] ChainError),
     /// A private key and a certificate do not belong together.
@@ -73,8 +73,8 @@ pub enum CaError {
         /// What to do.
         hint: &'static str,
     },
-    /// Something that would be made exists already.
-    #[error("`{}` is already there and is never overwritten", path.display())]
+    /// A file that would be created exists already.
+    #[error("`{}` already exists and is never overwritten", path.display())]
     AlreadyThere {
         /// The file.
         path: PathBuf,
@@ -88,13 +88,13 @@ pub enum CaError {
     /// There is no plain key to seal.
     #[error("there is no key to seal: {why}")]
     NothingToSeal {
-        /// What there is instead.
+        /// What was found instead.
         why: String,
-        /// What makes one.
+        /// What creates a key.
         hint: Option<&'static str>,
     },
-    /// A key in a token is not replaced by us.
-    #[error("the key `{object}` stays in its token")]
+    /// jitd does not replace a key in a token.
+    #[error("jitd does not replace the key `{object}` in its token")]
     TokenKeyStays {
         /// The key's label.
         object: String,
@@ -112,11 +112,11 @@ impl Hint for CaError {
             Self::Malformed { hint, .. } | Self::NothingToSeal { hint, .. } => return hint.map(Cow::Borrowed),
             Self::KeyMismatch { hint, .. } => *hint,
             Self::AlreadyThere { .. } => {
-                "`jitd ca renew` replaces the issuing certificate, another folder makes another authority"
+                "`jitd ca renew` replaces the issuing certificate; use another folder for another authority"
             }
-            Self::NothingPending { .. } => "`jitd ca csr` makes one and a request for it",
+            Self::NothingPending { .. } => "`jitd ca csr` creates one and prints a request for it",
             Self::TokenKeyStays { .. } => {
-                "for a new one write another `object` into the configuration, then `jitd ca renew`, and restart jitd"
+                "for a new key, set another `object` in the configuration, run `jitd ca renew`, and restart jitd"
             }
         };
         Some(hint.into())
@@ -134,13 +134,13 @@ impl From<FileError> for CaError {
     }
 }
 
-/// Reads the chain that lies without its key, issuing first, root last.
+/// Reads the chain that is stored without its key, issuing first, root last.
 pub(super) fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
     let path = folder.join(CHAIN);
     pem::certificates(&files::read_configuration(&path)?).ok_or_else(|| malformed(&path, pem::DAMAGED))
 }
 
-/// Writes the chain that lies without its key.
+/// Writes the chain that is stored without its key.
 pub(super) fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
     Ok(disk::write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)?)
 }
@@ -152,18 +152,18 @@ pub(super) fn read_root(folder: &Path) -> Result<Vec<u8>, CaError> {
     let mut found = pem::certificates(&text).ok_or_else(|| malformed(&path, pem::DAMAGED))?;
     match (found.pop(), found.is_empty()) {
         (Some(root), true) => Ok(root),
-        _ => Err(malformed(&path, "holds not exactly one certificate")),
+        _ => Err(malformed(&path, "does not contain exactly one certificate")),
     }
 }
 
-/// Reads the file of a key that lies without certificates, or before them.
+/// Reads a key from a file; certificates may follow it.
 pub(super) fn read_key(path: &Path) -> Result<CaKey, CaError> {
     private_key(&files::read_private(path)?, &format!("`{}`", path.display()))
 }
 
-/// The one private key in a text that is called `what`.
+/// The only private key in a text; `what` names the text in errors.
 pub(super) fn private_key(text: &str, what: &str) -> Result<CaKey, CaError> {
-    let hint = Some("a key is one unencrypted `PRIVATE KEY` (PKCS#8), on P-256");
+    let hint = Some("use one unencrypted `PRIVATE KEY` (PKCS#8) on P-256");
     CaKey::from_pem(text).map_err(|why| CaError::Malformed { what: what.to_owned(), why, hint })
 }
 

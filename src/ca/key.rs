@@ -1,9 +1,9 @@
-//! Keys, and the two ways in which a certificate passes by one: recorded, then signed as it was recorded.
+//! Keys, and the two steps of a certificate: it is recorded, then signed exactly as recorded.
 //!
-//! [`record`] runs the encoder with a key that can't sign and keeps the bytes it was asked to sign.
-//! [`sealed`] signs only bytes with the hash it was given, so what is signed is what was recorded, and
-//! puts the certificate together without encoding it again. Private keys leave here only as PEM that is
-//! wiped from memory. Called by the authority and its store.
+//! [`record`] runs the encoder with a key that cannot sign, and keeps the bytes that it should have signed. [`sealed`]
+//! signs only bytes of the given hash, so it signs exactly what was recorded, and assembles the certificate without
+//! encoding it again. Private keys leave this module only as PEM that is wiped from memory. The authority and its store
+//! call it.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -24,52 +24,52 @@ use super::token::{TokenError, TokenKey};
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// The request's key is not the approved one; the caller should have refused before.
-    #[error("the approval is for another key than the certificate request has")]
+    /// The request's key is not the approved one; the caller should have refused it.
+    #[error("the approval is not for the key in the certificate request")]
     OtherKey,
     /// The request's key is one of the authority's own.
-    #[error("the certificate request has a key of the authority itself")]
+    #[error("the key in the certificate request is a key of the authority itself")]
     OwnKey,
     /// The bytes to sign are not those that were prepared.
     #[error("the bytes to sign are not those that were prepared")]
     OtherBytes,
-    /// The issuing certificate, or one above it, is over.
+    /// The issuing certificate, or one above it, has expired.
     #[error("the authority's certificates were valid until {not_after}")]
     Expired {
         /// The last second of validity.
         not_after: Timestamp,
     },
     /// The issuing certificate, or one above it, is not valid yet.
-    #[error("the authority's certificates are valid from {not_before} on")]
+    #[error("the authority's certificates are not valid before {not_before}")]
     NotYetValid {
         /// The first second of validity.
         not_before: Timestamp,
     },
-    /// So little time is left that a certificate would be over before it is used.
+    /// So little time is left that a certificate would expire before it is used.
     #[error("less than a second of validity is left, until {until}")]
     TooShort {
-        /// Until when a certificate could be valid.
+        /// The last second of validity.
         until: Timestamp,
     },
-    /// A host name that can't stand in the daemon's own certificate.
-    #[error("the host name {host} can't stand in a certificate")]
+    /// A host name that is not allowed in the daemon's own certificate.
+    #[error("the host name {host} is not allowed in a certificate")]
     HostName {
         /// The name, escaped.
         host: String,
-        /// How long it may be.
+        /// The maximum length.
         longest: usize,
     },
-    /// A token did not do its work.
+    /// A token failed.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// The cryptographic library failed.
     #[error("the cryptographic library failed to {doing}")]
     Crypto {
-        /// What it was to do, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
     },
-    /// A certificate could not be put together.
-    #[error("can't make the certificate: {0}")]
+    /// A certificate could not be encoded.
+    #[error("cannot encode the certificate: {0}")]
     Encode(#[from] rcgen::Error),
 }
 
@@ -77,10 +77,10 @@ impl Hint for SignError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Expired { .. } => {
-                Some("`jitd ca renew`, or `jitd ca csr` and `jitd ca import` with another PKI".into())
+                Some("run `jitd ca renew`, or `jitd ca csr` and `jitd ca import` if the root belongs to another PKI".into())
             }
-            Self::NotYetValid { .. } => Some("compare this host's clock".into()),
-            Self::HostName { longest, .. } => Some(format!("1 to {longest} of A-Z a-z 0-9 . -").into()),
+            Self::NotYetValid { .. } => Some("check this host's clock".into()),
+            Self::HostName { longest, .. } => Some(format!("use 1 to {longest} of A-Z a-z 0-9 . -").into()),
             Self::Token(error) => error.hint(),
             Self::OtherKey
             | Self::OwnKey
@@ -95,18 +95,18 @@ impl Hint for SignError {
 /// Octets of a serial number.
 pub(super) const SERIAL_LENGTH: usize = 16;
 
-/// A private P-256 key of the authority, of the root, or of the daemon.
+/// A private P-256 key of the authority, the root, or the daemon.
 pub(super) enum CaKey {
-    /// In our memory; read from a file or a credential, or fresh.
+    /// In memory; read from a file or a credential, or fresh.
     Memory(EcdsaKeyPair),
-    /// In a token, which alone can sign with it.
+    /// In a token, which signs.
     Token(TokenKey),
 }
 
-/// Where a signature is made.
+/// Where a signature is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signing {
-    /// Here, in microseconds.
+    /// In this process, in microseconds.
     Here,
     /// By a token, which can be slow: never on a thread that others wait for.
     ByToken,
@@ -117,15 +117,15 @@ impl CaKey {
     pub(super) fn generate() -> Result<Self, SignError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self::Memory)
-            .map_err(|_| SignError::Crypto { doing: "make a key" })
+            .map_err(|_| SignError::Crypto { doing: "generate a key" })
     }
 
-    /// The key in PKCS#8 DER; nothing when it is not a P-256 key.
+    /// The key in PKCS#8 DER; none if it is not a P-256 key.
     pub(super) fn from_pkcs8(der: &[u8]) -> Option<Self> {
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der).ok().map(Self::Memory)
     }
 
-    /// The one private key in the PEM of a file or a credential, which can hold certificates too.
+    /// The only private key in the PEM of a file or a credential, which can contain certificates too.
     ///
     /// # Errors
     /// What is wrong with the text, as a verb and its object.
@@ -135,22 +135,22 @@ impl CaKey {
             match block.tag {
                 "PRIVATE KEY" => keys.push(block.contents),
                 "CERTIFICATE" => {}
-                other => return Err(format!("holds a `{}`", other.escape_default())),
+                other => return Err(format!("contains a `{}`", other.escape_default())),
             }
         }
         match keys.as_slice() {
-            [key] => Self::from_pkcs8(key).ok_or_else(|| "holds a key that is not P-256".to_owned()),
-            _ => Err("holds not exactly one `PRIVATE KEY`".to_owned()),
+            [key] => Self::from_pkcs8(key).ok_or_else(|| "contains a key that is not on P-256".to_owned()),
+            _ => Err("does not contain exactly one `PRIVATE KEY`".to_owned()),
         }
     }
 
-    /// PKCS#8 in PEM, of a key in memory.
+    /// A key in memory as PKCS#8 in PEM.
     pub(super) fn to_pem(&self) -> Result<Zeroizing<String>, SignError> {
         let Self::Memory(pair) = self else {
-            return Err(SignError::Crypto { doing: "take a key out of its token" });
+            return Err(SignError::Crypto { doing: "export a key from its token" });
         };
-        let document = pair.to_pkcs8v1().map_err(|_| SignError::Crypto { doing: "write a key" })?;
-        pem::private_key(document.as_ref()).ok_or(SignError::Crypto { doing: "write a key" })
+        let document = pair.to_pkcs8v1().map_err(|_| SignError::Crypto { doing: "encode a key" })?;
+        pem::private_key(document.as_ref()).ok_or(SignError::Crypto { doing: "encode a key" })
     }
 
     /// The public half.
@@ -166,7 +166,7 @@ impl CaKey {
         }
     }
 
-    /// Its signature of `message`: ECDSA with SHA-256, in DER. The one place where anything is signed.
+    /// Its signature of `message`: ECDSA with SHA-256, in DER. Nothing is signed anywhere else.
     fn signature(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match self {
             Self::Memory(pair) => match pair.sign(&SystemRandom::new(), message) {
@@ -177,7 +177,7 @@ impl CaKey {
         }
     }
 
-    /// Which key it is.
+    /// The hash that identifies the key.
     pub(super) fn hash(&self) -> KeyHash {
         KeyHash::of(&self.subject_public_key_info())
     }
@@ -202,7 +202,7 @@ impl SigningKey for CaKey {
     }
 }
 
-/// A public key of one of the two kinds we certify.
+/// A public key of one of the two kinds that are certified.
 #[derive(Clone, Debug)]
 pub(super) struct PublicKey {
     pub(super) algorithm: &'static SignatureAlgorithm,
@@ -220,24 +220,23 @@ impl PublicKeyData for PublicKey {
     }
 }
 
-/// The certificate of the bytes `tbs` (TBSCertificate in DER, which names ECDSA with SHA-256) with the
-/// signature of `key` on them.
+/// The certificate of the bytes `tbs` (TBSCertificate in DER, which names ECDSA with SHA-256), signed by `key`.
 ///
 /// # Errors
-/// [`SignError::OtherBytes`] when `digest` is not their SHA-256; the library failed.
+/// [`SignError::OtherBytes`] if `digest` is not their SHA-256; the library failed.
 pub(super) fn sealed(key: &CaKey, tbs: &[u8], digest: &[u8; 32]) -> Result<Vec<u8>, SignError> {
     if sha256(tbs) != *digest {
         return Err(SignError::OtherBytes);
     }
     let signature = key.signature(tbs)?;
-    // Certificate (RFC 5280 section 4.1); in a BIT STRING the number of unused bits comes first.
+    // Certificate (RFC 5280 section 4.1); a BIT STRING begins with the number of unused bits.
     Ok(element(0x30, &[tbs, ECDSA_WITH_SHA256, &element(0x03, &[&[0], &signature])]))
 }
 
 /// AlgorithmIdentifier `ecdsa-with-SHA256`, 1.2.840.10045.4.3.2, without parameters (RFC 5758 section 3.2).
 pub(super) const ECDSA_WITH_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
 
-/// Stands where a key should sign, and keeps the bytes instead.
+/// Takes the place of a signing key, and keeps the bytes instead of signing them.
 struct Recorder<'a, K> {
     public: &'a K,
     heard: RefCell<Vec<u8>>,
@@ -272,8 +271,8 @@ pub(super) fn record(
     Ok(issuer.key().heard.take())
 }
 
-/// A serial number nobody can foresee. Positive and at most 20 octets in DER (RFC 5280 section 4.1.2.2),
-/// and its first digit in hex is not zero, so every tool writes it with the same 32 digits.
+/// An unpredictable serial number. It is positive, has at most 20 octets in DER (RFC 5280 section 4.1.2.2), and its first
+/// hex digit is not zero, so every tool prints the same 32 digits.
 pub(super) fn random_serial() -> Result<[u8; SERIAL_LENGTH], SignError> {
     let mut serial = [0; SERIAL_LENGTH];
     loop {

@@ -1,9 +1,9 @@
-//! The authority of one cluster: it holds the key that makes people into users of that cluster, and
-//! signs with it only what an [`Approved`] says.
+//! The authority of one cluster: it holds the key that signs client certificates for that cluster, and signs only what an
+//! [`Approved`] says.
 //!
-//! It never takes anything from a certificate request but the public key, never signs other bytes than
-//! those whose hash the caller was given beforehand, never reads the clock and knows neither the cluster
-//! nor the trail. The broker calls `prepare`, writes the intent down, and only then calls `sign`:
+//! It uses nothing of a certificate request but the public key, signs only bytes whose hash the caller already has, never
+//! reads the clock, and knows neither the cluster nor the trail. The broker calls `prepare`, records the intent, and only
+//! then calls `sign`:
 //! ```text
 //!  CSR ─► read_csr ─► CheckedCsr ─┐
 //!                      Approved ──┴─► prepare ─► Prepared { serial, hash of the bytes } ─► sign ─► Certificate
@@ -54,7 +54,7 @@ pub use self::token::{Attempt, PinPlace, TokenError, TokenPlace};
 /// The issuing intermediate of one cluster with its chain, ready to sign.
 pub struct Authority {
     key: CaKey,
-    // Only the name and the key identifier of it are used.
+    // Only its name and key identifier are used.
     issuer: CertificateParams,
     template: Template,
     chain_pem: String,
@@ -65,19 +65,18 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Opens the authority in `folder` whose issuing key is at `place`. The root's private key is not needed.
-    /// Whether the certificates are valid now is asked at each [`prepare`](Self::prepare). A token can make this
-    /// last long.
+    /// Opens the authority in `folder` whose issuing key is at `place`. The root's private key is not needed. Each
+    /// [`prepare`](Self::prepare) checks whether the certificates are valid. With a token this can take long.
     ///
     /// # Errors
-    /// A file is missing, others can read or write it, its key and certificates do not belong together, or
-    /// they are no chain that kube-apiserver would take from a client; the key can't be had.
+    /// A file is missing, or others can read or write it; its key and certificates do not belong together, or are not a
+    /// chain that kube-apiserver accepts from a client; the key is not available.
     pub fn open(folder: &Path, place: &KeyPlace) -> Result<Self, CaError> {
         let bundle = place.bundle(folder, Attempt::Careful)?;
         let chain = bundle.chain(place)?;
         let (root, issuing_and_between) = bundle.certificates.split_last().ok_or(CaError::Malformed {
             what: format!("`{}`", folder.join(place.certificates()).display()),
-            why: "holds no certificate".to_owned(),
+            why: "contains no certificate".to_owned(),
             hint: None,
         })?;
         let (not_before, not_after, own_keys) = (chain.not_before(), chain.not_after(), chain.keys().to_vec());
@@ -94,22 +93,22 @@ impl Authority {
         })
     }
 
-    /// The last second at which anything it signs can be valid: the earliest end in its chain.
+    /// The last second of validity of anything that it signs: the earliest notAfter of its chain.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// Whether `found`, read from the same folder later, is another authority: any certificate of the chain differs.
-    /// A renewed key comes with a new issuing certificate. The validity tells nothing, for a root or a parent that
-    /// ends first gives the same end to every certificate below it.
+    /// Whether `found`, read from the same folder later, is another authority: whether any certificate of the chain
+    /// differs. A renewed key comes with a new issuing certificate. The validity does not show it, because a root or
+    /// parent that ends first gives all certificates below it the same end.
     #[must_use]
     pub fn is_replaced_by(&self, found: &Self) -> bool {
         found.chain_pem != self.chain_pem || found.root_pem != self.root_pem
     }
 
-    /// Whether any key of the two is one, their root's for example: then what either signs is believed where the other is
-    /// trusted.
+    /// Whether the two share a key, for example their root's: then a cluster that trusts one also trusts certificates of
+    /// the other.
     #[must_use]
     pub fn shares_a_key_with(&self, other: &Self) -> bool {
         self.own_keys.iter().any(|key| other.is_own_key(key))
@@ -121,21 +120,20 @@ impl Authority {
         &self.root_pem
     }
 
-    /// Whether this is a key of the authority itself, issuing, root or between.
+    /// Whether this is a key of the authority itself: the issuing key, the root key or one between them.
     #[must_use]
     pub fn is_own_key(&self, key: &KeyHash) -> bool {
         self.own_keys.contains(key)
     }
 
-    /// Makes everything of a person's certificate but its signature. `lifetime` is what configuration
-    /// allows one certificate at most; the grant's end and the authority's own end cut it shorter.
+    /// Prepares a person's certificate, except for its signature. `lifetime` is the maximum that the configuration allows
+    /// for one certificate; the certificate never outlives the grant or the authority.
     ///
-    /// notAfter names the last second that is included (RFC 5280 section 4.1.2.5), so it is the second
-    /// before the limit. notBefore is half a minute back, for clocks that are behind ours; the API server
-    /// knows no leeway.
+    /// notAfter is inclusive (RFC 5280 section 4.1.2.5), so it is the second before the limit. notBefore is half a minute
+    /// in the past, for API servers whose clock is behind ours; they allow no clock skew.
     ///
     /// # Errors
-    /// The authority or the grant is over, or the key is another than the approved one, or our own.
+    /// The authority or the grant has expired, or the key is not the approved one, or is one of the authority's own.
     pub fn prepare(
         &self,
         approved: Approved,
@@ -156,13 +154,13 @@ impl Authority {
         Ok(prepared(tbs, &particulars))
     }
 
-    /// Where [`sign`](Self::sign) and [`daemon_credential`](Self::daemon_credential) do their work.
+    /// Where [`sign`](Self::sign) and [`daemon_credential`](Self::daemon_credential) sign.
     #[must_use]
     pub fn signing(&self) -> Signing {
         self.key.signing()
     }
 
-    /// Signs what was prepared, and nothing else.
+    /// Signs the prepared bytes, and nothing else.
     ///
     /// # Errors
     /// The bytes to sign are not those that were prepared, or the library failed.
@@ -178,11 +176,11 @@ impl Authority {
         })
     }
 
-    /// The daemon's own credential: user `jit:daemon:<host>`, in no group, with a fresh key. No person
-    /// can have that name, because a person's name holds no colon.
+    /// The daemon's own credential: user `jit:daemon:<host>`, in no group, with a fresh key. No person can have that name,
+    /// because a person's name contains no colon.
     ///
     /// # Errors
-    /// The host's name can't stand in a certificate, or the authority is over.
+    /// The host's name is not allowed in a certificate, or the authority has expired.
     pub fn daemon_credential(
         &self,
         host: &str,
@@ -192,11 +190,11 @@ impl Authority {
         self.own_credential(profile::daemon, host, lifetime, now)
     }
 
-    /// A credential without any right, to prove that an API server trusts this authority: user `jit:probe:<host>`, in
+    /// A credential without any rights, to check whether an API server trusts this authority: user `jit:probe:<host>`, in
     /// no group, with a fresh key. Nothing is ever bound to that name, and no person can have it.
     ///
     /// # Errors
-    /// The host's name can't stand in a certificate, or the authority is over.
+    /// The host's name is not allowed in a certificate, or the authority has expired.
     pub fn probe_credential(
         &self,
         host: &str,
@@ -223,7 +221,7 @@ impl Authority {
         Ok(DaemonCredential { serial, chain_pem, key_pem: key.to_pem()?, not_after })
     }
 
-    /// The first and the last second of a certificate that is made now.
+    /// notBefore and notAfter of a certificate that is prepared now.
     fn validity(
         &self,
         lifetime: SignedDuration,
@@ -238,7 +236,7 @@ impl Authority {
         }
         let limit = now.saturating_add(lifetime).unwrap_or(Timestamp::MAX).min(until);
         let last = whole_second(limit.as_second().saturating_sub(1)).min(self.not_after);
-        // As the API server counts: it refuses from notAfter on, to the nanosecond.
+        // The API server refuses a certificate from notAfter on, to the nanosecond.
         if last.duration_since(now) < SignedDuration::from_secs(1) {
             return Err(SignError::TooShort { until: last });
         }
@@ -253,9 +251,9 @@ impl fmt::Debug for Authority {
     }
 }
 
-/// A certificate that lacks only its signature. The four open fields are what the trail's intent says.
+/// A certificate that lacks only its signature. The public fields are what the trail records as the intent.
 pub struct Prepared {
-    /// Serial number: 16 octets, positive, as 32 lower-case hex digits, the first not zero.
+    /// Serial number: 16 octets, positive, as 32 lower-case hex digits; the first digit is not zero.
     pub serial: String,
     /// SHA-256 of the bytes to be signed (TBSCertificate in DER), hex.
     pub tbs_sha256: String,
@@ -289,14 +287,14 @@ pub struct Certificate {
     pub serial: String,
     /// SHA-256 of the certificate in DER, hex: the API server's credential id is `X509SHA256=` and this.
     pub leaf_sha256: String,
-    /// The certificate, the issuing certificate and those between it and the root, in PEM. The API
-    /// server knows only the root, so a client has to send all of them.
+    /// The certificate, the issuing certificate and those between it and the root, in PEM. The API server knows only the
+    /// root, so a client has to send all of them.
     pub chain_pem: String,
     /// Last second of validity.
     pub not_after: Timestamp,
 }
 
-/// What the daemon shows the API server as its own. The key is wiped from memory when this is dropped.
+/// The daemon's own client certificate. The key is wiped from memory when this is dropped.
 pub struct DaemonCredential {
     /// Serial number, 32 lower-case hex digits.
     pub serial: String,

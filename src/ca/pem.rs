@@ -1,29 +1,29 @@
-//! PEM (RFC 7468) without a trace: a private key is read and written in memory that is wiped, each piece in one
-//! allocation, for growing would leave a copy in freed memory.
+//! PEM (RFC 7468) that leaves no trace: private keys are read and written in memory that is wiped, each in a single
+//! allocation, because a buffer that grows would leave copies in freed memory.
 //!
-//! It takes only what it understands whole. It does not look into what is encoded. Called by keys, the authority and its
-//! store.
+//! It refuses a text that it does not understand completely, and does not interpret the contents. Keys, the authority and
+//! its store call it.
 
 use ::pem::{EncodeConfig, LineEnding, Pem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-/// What is wrong with a text of which a block can't be read.
+/// What is wrong with a text that contains an unreadable block.
 pub(super) const DAMAGED: &str = "is damaged PEM";
 
-/// How certificates are written: a line ends as on Unix.
+/// Certificates are written with Unix line endings.
 const FORM: EncodeConfig = EncodeConfig::new().set_line_ending(LineEnding::LF);
 
 /// One block of a text.
 pub(super) struct Block<'a> {
     /// `CERTIFICATE`, `PRIVATE KEY`, …
     pub(super) tag: &'a str,
-    /// What is encoded in it.
+    /// The decoded contents.
     pub(super) contents: Zeroizing<Vec<u8>>,
 }
 
-/// All blocks of a text; what stands between them is passed over. Nothing when one is damaged.
+/// All blocks of a text; text between them is ignored. None if one is damaged.
 pub(super) fn blocks(text: &str) -> Option<Vec<Block<'_>>> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -51,7 +51,7 @@ pub(super) fn chain(certificates: &[Vec<u8>]) -> String {
     certificates.iter().map(|der| certificate(der)).collect()
 }
 
-/// The certificates in a text that can hold a private key too, in DER. Nothing when a block is damaged.
+/// The certificates in a text, in DER; the text can contain a private key too. None if a block is damaged.
 pub(super) fn certificates(text: &str) -> Option<Vec<Vec<u8>>> {
     let blocks = blocks(text)?;
     Some(blocks.iter().filter(|block| block.tag == "CERTIFICATE").map(|block| block.contents.to_vec()).collect())
@@ -84,7 +84,7 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// Characters in a line (RFC 7468 section 2).
+/// Characters per line (RFC 7468 section 2).
 const LINE: usize = 64;
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_block_is_not_passed_over() {
+    fn a_damaged_block_is_not_ignored() {
         let good = private_key(&[7; 99]).unwrap();
         assert_eq!(blocks(&format!("words\n{}more\n{}", *good, *good)).unwrap().len(), 2);
         assert_eq!(blocks("no block at all").unwrap().len(), 0);

@@ -1,7 +1,7 @@
-//! Where the issuing key of an authority lies: in the authority's file, in a credential of systemd's, or in a token.
+//! The place of an authority's issuing key: the authority's file, a systemd credential, or a token.
 //!
-//! It decides nothing but which of the three is asked, and makes or takes the key there. The signing itself has one
-//! seam, [`CaKey`]. Called by the authority and its store; the configuration says which place it is.
+//! It only decides which of the three to use, and reads or creates the key there. [`CaKey`] is the only type that signs.
+//! The authority and its store call this; the configuration names the place.
 
 use std::fmt;
 use std::path::Path;
@@ -16,13 +16,13 @@ use super::key::CaKey;
 use super::pem;
 use super::token::{Attempt, TokenKey, TokenPlace};
 
-/// Where the issuing key of an authority lies.
+/// The place of an authority's issuing key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum KeyPlace {
     /// In the authority's folder, in `issuing.pem` with its chain.
     #[default]
     File,
-    /// In a credential that systemd hands to the service; the chain is `issuing.crt` in the authority's folder.
+    /// In a credential that systemd passes to the service; the chain is `issuing.crt` in the authority's folder.
     Credential(CredentialName),
     /// In a PKCS#11 token, which signs; the chain is `issuing.crt` in the authority's folder.
     Token(TokenPlace),
@@ -33,12 +33,12 @@ pub enum KeyPlace {
 pub enum KeyChange {
     /// The new certificate is for the same key.
     Kept,
-    /// A new key is made.
+    /// A new key is created.
     New,
 }
 
 impl KeyPlace {
-    /// The file of the authority's folder with the issuing certificate.
+    /// The file in the authority's folder that contains the issuing certificate.
     #[must_use]
     pub fn certificates(&self) -> &'static str {
         match self {
@@ -47,7 +47,7 @@ impl KeyPlace {
         }
     }
 
-    /// The key that is there. Not for [`KeyPlace::File`], where it is read with its certificates.
+    /// Reads the existing key. [`bundle`](Self::bundle) reads a key in the file together with its certificates.
     pub(super) fn key(&self, folder: &Path, attempt: Attempt) -> Result<CaKey, CaError> {
         match self {
             Self::File => folder::read_key(&folder.join(folder::ISSUING)),
@@ -60,7 +60,7 @@ impl KeyPlace {
     pub(super) fn bundle(&self, folder: &Path, attempt: Attempt) -> Result<Bundle, CaError> {
         files::check_folder(folder)?;
         if *self != Self::File {
-            // The certificates first: without them no token has to be asked.
+            // The certificates first: without them the token is not needed.
             let certificates = folder::read_chain(folder)?;
             return Ok(Bundle { key: self.key(folder, attempt)?, certificates });
         }
@@ -72,7 +72,7 @@ impl KeyPlace {
         })
     }
 
-    /// The key for a new authority: the one that is there, or a new one. A key for the file stays in memory.
+    /// The key for a new authority: the existing one, or a new one. A key for the file is only created in memory.
     pub(super) fn make_or_take(&self, cluster: &ClusterName) -> Result<CaKey, CaError> {
         match self {
             Self::File => Ok(CaKey::generate()?),
@@ -87,7 +87,7 @@ impl KeyPlace {
         }
     }
 
-    /// The key that a renewed certificate is for.
+    /// The key for a renewed certificate.
     pub(super) fn renewed(&self, cluster: &ClusterName, change: KeyChange) -> Result<CaKey, CaError> {
         match (self, change) {
             (Self::Credential(name), KeyChange::New) => sealed(name, cluster),
@@ -104,14 +104,14 @@ pub(super) struct Bundle {
 }
 
 impl Bundle {
-    /// The chain of the certificates, which have to belong to the key.
+    /// The chain of the certificates; they must belong to the key.
     pub(super) fn chain(&self, place: &KeyPlace) -> Result<Chain, CaError> {
         let chain = Chain::check(&self.certificates)?;
         if *chain.issuing_key() != self.key.hash() {
             return Err(CaError::KeyMismatch {
                 key: place.to_string(),
                 certificate: chain.issuing_subject().to_owned(),
-                hint: "after a change of the key restart jitd; else put the file back from a backup, or `jitd ca renew`",
+                hint: "if the key was changed, restart jitd; otherwise restore the file from a backup, or run `jitd ca renew`",
             });
         }
         Ok(chain)
@@ -128,7 +128,7 @@ impl fmt::Display for KeyPlace {
     }
 }
 
-/// A new key that lies in the credential and in no file of ours.
+/// Creates a new key that is stored only in the credential.
 fn sealed(name: &CredentialName, cluster: &ClusterName) -> Result<CaKey, CaError> {
     let key = CaKey::generate()?;
     credential::seal(name, &key.to_pem()?)?;

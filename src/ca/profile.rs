@@ -1,8 +1,8 @@
-//! What stands in each kind of certificate: everything that is not said here is not in one.
+//! The contents of each kind of certificate. A certificate contains nothing else.
 //!
-//! A profile takes parsed types and nothing of a certificate request, so no request can change what is
-//! certified. `certs/*.profile` shows the same as text and a test compares them. Called by the
-//! authority and by its store. Time is in whole seconds, as a certificate has it.
+//! A profile takes parsed types and nothing of a certificate request, so a request cannot change what is certified.
+//! `certs/*.profile` shows the same as text, and a test compares them. The authority and its store call this. Times are in
+//! whole seconds, as in a certificate.
 
 use std::time::SystemTime;
 
@@ -20,26 +20,26 @@ use crate::grant::request::{ClusterName, PersonName};
 use super::der::sha256;
 use super::key::{SERIAL_LENGTH, SignError};
 
-/// How far back a leaf's notBefore is put, for an API server whose clock is behind ours.
+/// How far in the past a leaf's notBefore is, for an API server whose clock is behind ours.
 pub(super) const BACKDATED_SECONDS: i64 = 30;
 
-/// Longest host name: a common name has at most 64 characters (RFC 5280 appendix A.1, ub-common-name),
-/// and `jit:daemon:` is eleven of them.
+/// The maximum length of a host name: a common name has at most 64 characters (RFC 5280 appendix A.1, ub-common-name), and
+/// `jit:daemon:` takes eleven of them.
 pub(super) const HOST_MAX: usize = 53;
 
 // The attribute that kube-apiserver reads as the user's uid
 // (https://kubernetes.io/docs/reference/access-authn-authz/authentication/#x509-client-certificates).
 const UID: &[u64] = &[1, 3, 6, 1, 4, 1, 57683, 2];
 
-/// What every certificate has of its own: its key, its serial number, its first and last second.
+/// What differs in every certificate: its key, its serial number, and its first and last second.
 pub(super) struct Particulars<'a, K> {
     pub(super) key: &'a K,
     pub(super) serial: [u8; SERIAL_LENGTH],
     pub(super) validity: (Timestamp, Timestamp),
 }
 
-/// A person in one grant: user `jit:<person>`, the one group `jit:<grant>`, uid `<grant>`, or
-/// `break-glass:<grant>` where nobody had agreed.
+/// A person in one grant: user `jit:<person>`, the only group `jit:<grant>`, and uid `<grant>`, or `break-glass:<grant>` if
+/// nobody approved.
 pub(super) fn user(
     grant: &GrantId,
     person: &PersonName,
@@ -60,18 +60,18 @@ pub(super) fn daemon(host: &str, particulars: &Particulars<'_, impl PublicKeyDat
     leaf(subject, particulars)
 }
 
-/// Somebody without any right, to ask whether the API server trusts the authority: user `jit:probe:<host>`, in no group.
+/// A user without any rights, to check whether the API server trusts the authority: user `jit:probe:<host>`, in no group.
 pub(super) fn probe(host: &str, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let mut subject = DistinguishedName::new();
     subject.push(DnType::CommonName, names::probe(host));
     leaf(subject, particulars)
 }
 
-/// The root of a cluster's authority. One intermediate may stand below it and sign leaves.
+/// The root of a cluster's authority. One intermediate below it signs leaves.
 ///
-/// Its name ends with the beginning of its key's identifier, so that no other root has it (RFC 5280 section 8). Of the
-/// roots that have the name of a certificate's issuer, say those of two bastions, kube-apiserver would try all, at each
-/// request (Go's `crypto/x509`, `buildChains`).
+/// Its name ends with the beginning of its key identifier, so that no other root has the same name (RFC 5280 section 8). If
+/// several roots had the same name, for example those of two bastions, kube-apiserver would try all of them for each request
+/// (Go's `crypto/x509`, `buildChains`).
 pub(super) fn root(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let identifier: Vec<u8> = key_identifier(particulars.key).into_iter().take(4).collect();
     let mut params = base(authority_name(cluster, &format!("jitd root {}", hex(&identifier))), particulars);
@@ -80,7 +80,7 @@ pub(super) fn root(cluster: &ClusterName, particulars: &Particulars<'_, impl Pub
     params
 }
 
-/// The issuing intermediate, which lives days. It can sign leaves only, and those only for clients.
+/// The issuing intermediate, which is valid for days. It can sign only leaves, and only for clients.
 pub(super) fn issuing(cluster: &ClusterName, particulars: &Particulars<'_, impl PublicKeyData>) -> CertificateParams {
     let mut params = base(issuing_name(cluster), particulars);
     params.use_authority_key_identifier_extension = true;
@@ -88,7 +88,7 @@ pub(super) fn issuing(cluster: &ClusterName, particulars: &Particulars<'_, impl 
     params
 }
 
-/// What is asked of another PKI for the key that waits.
+/// The request to another PKI for the key that waits.
 pub(super) fn issuing_request(subject: DistinguishedName) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = subject;
@@ -96,8 +96,8 @@ pub(super) fn issuing_request(subject: DistinguishedName) -> CertificateParams {
     params
 }
 
-/// The subject of an issuing intermediate. The cluster's name stands in an attribute of its own, because
-/// it can be 63 characters long and a common name 64.
+/// The subject of an issuing intermediate. The cluster's name has a separate attribute, because it can have 63 characters,
+/// and a common name only 64.
 pub(super) fn issuing_name(cluster: &ClusterName) -> DistinguishedName {
     authority_name(cluster, "jitd issuing")
 }
@@ -140,7 +140,7 @@ pub(super) fn key_identifier(key: &impl PublicKeyData) -> Vec<u8> {
     sha256(key.der_bytes()).into_iter().take(20).collect()
 }
 
-/// Whether a host's name can stand in the daemon's own certificates.
+/// Whether a host's name is allowed in the daemon's own certificates.
 pub(super) fn host_name(host: &str) -> Result<(), SignError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     if (1..=HOST_MAX).contains(&host.len()) && host.chars().all(legal) {

@@ -1,7 +1,7 @@
-//! How an authority's keys and certificates are made, shown, renewed, imported and sealed.
+//! Creates, shows, renews, imports and seals an authority's keys and certificates.
 //!
-//! It overwrites nothing but the issuing key's file, the chain and `root.crt`, each by a certificate that was checked
-//! before. Called by `jitd init` and `jitd ca`.
+//! It overwrites only the issuing key's file, the chain and `root.crt`, and only after checking the new certificates.
+//! `jitd init` and `jitd ca` call it.
 
 use std::path::{Path, PathBuf};
 
@@ -25,35 +25,35 @@ use super::{pem, profile};
 pub use super::chain::CertificateFacts;
 pub use super::folder::{CHAIN, ISSUING, PENDING_KEY, ROOT, ROOT_KEY};
 
-/// The new certificates of an authority begin a minute back, before any leaf of theirs.
+/// New certificates of an authority begin a minute in the past, before any leaf that they sign.
 const BACKDATED_SECONDS: i64 = 60;
 
-/// What is to be known of an authority.
+/// The facts about an authority that are shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
     /// The issuing certificate.
     pub issuing: CertificateFacts,
-    /// Those between it and the root, from below.
+    /// The certificates between it and the root, lowest first.
     pub between: Vec<CertificateFacts>,
     /// The root.
     pub root: CertificateFacts,
-    /// Until when all of them are valid; a negative rest means that this is over.
+    /// How long all of them are still valid; negative if one has expired.
     pub rest: SignedDuration,
-    /// Whether the root's private key lies in the folder, where it should not stay.
+    /// Whether the root's private key is in the folder, where it should not stay.
     pub root_key_is_here: bool,
-    /// Whether an issuing key lies in the folder although the configuration has it elsewhere.
+    /// Whether an issuing key is in the folder, although the configuration names another place.
     pub plain_key_is_here: bool,
     /// Whether a key waits for a certificate from another PKI.
     pub key_is_pending: bool,
-    /// Whether `root.crt` is the root that certificates are issued under.
+    /// Whether `root.crt` is the root of the issuing certificate.
     pub root_file_is_current: bool,
 }
 
-/// Makes a new authority in `folder`: an offline root and an issuing intermediate, whose key is made at `place`. A key
-/// that is in the credential or in the token already is taken.
+/// Creates a new authority in `folder`: an offline root, and an issuing intermediate whose key is created at `place`. A key
+/// that already exists in the credential or the token is used.
 ///
 /// # Errors
-/// One of the files is there already, or can't be written; the key can't be made.
+/// One of the files exists already, or cannot be written; the key cannot be created.
 pub fn init(
     folder: &Path,
     place: &KeyPlace,
@@ -68,15 +68,15 @@ pub fn init(
             return Err(CaError::AlreadyThere { path: folder.join(name) });
         }
     }
-    // Before the root: what is refused here leaves no authority that is half made.
+    // Before the root, so that a failure here does not leave an incomplete authority.
     let issuing_key = place.make_or_take(cluster)?;
     let key = CaKey::generate()?;
-    // A year of 365.25 days: a root's end is not a date anybody waits for.
+    // A year of 365.25 days: nobody depends on the exact end of a root.
     let seconds = i64::from(root_years).saturating_mul(31_557_600);
     let particulars = Particulars { key: &key, serial: key::random_serial()?, validity: validity(seconds, now) };
     let params = profile::root(cluster, &particulars);
     let certificate = params.self_signed(&key).map_err(SignError::from)?;
-    // The key first: a crash leaves a key without certificate, never the other way round.
+    // The key first: a crash leaves a key without a certificate, never a certificate without a key.
     write(folder, ROOT_KEY, key.to_pem()?.as_bytes(), 0o600, Existing::Refused)?;
     write(folder, ROOT, pem::certificate(certificate.der()).as_bytes(), 0o644, Existing::Refused)?;
     let certificates = issued(cluster, &issuing_key, &key, certificate.der(), issuing_days, now)?;
@@ -84,13 +84,13 @@ pub fn init(
     show(folder, place, now)
 }
 
-/// Makes a new issuing certificate, signed by the root key in `root_key`, or in the folder when none is named. A key in
-/// the file is made anew with it; one elsewhere is kept unless `change` says otherwise. Certificates of the one before
-/// stay valid until their own end.
+/// Creates a new issuing certificate, signed by the root key in `root_key`, or in the folder if none is named. A key in the
+/// file is replaced; a key elsewhere is kept unless `change` says otherwise. Certificates that the previous one signed stay
+/// valid until their own end.
 ///
 /// # Errors
-/// The root key is missing, readable to others or not that of `root.crt`, or the root is over; the issuing key can't
-/// be had.
+/// The root key is missing, readable by others, or not the key of `root.crt`; the root has expired; the issuing key is not
+/// available.
 pub fn renew(
     folder: &Path,
     place: &KeyPlace,
@@ -104,7 +104,7 @@ pub fn renew(
     let root = read_root(folder)?;
     let path = root_key.map_or_else(|| folder.join(ROOT_KEY), Path::to_path_buf);
     let root_key = read_key(&path)?;
-    // Tried out on a key of no use, so that nothing is made anew for a root that can't sign for it.
+    // Tried with a throwaway key first, so that no key is replaced if the root cannot sign for it.
     issued(cluster, &CaKey::generate()?, &root_key, &root, issuing_days, now)?;
     let key = place.renewed(cluster, change)?;
     let certificates = issued(cluster, &key, &root_key, &root, issuing_days, now)?;
@@ -112,17 +112,17 @@ pub fn renew(
     show(folder, place, now)
 }
 
-/// What stands in the folder. Private keys are only looked for, never shown.
+/// Shows the authority in the folder. It checks whether private keys exist, and never shows them.
 ///
 /// # Errors
-/// There is no authority, or it is not in order.
+/// There is no authority, or it has a fault.
 pub fn show(folder: &Path, place: &KeyPlace, now: Timestamp) -> Result<Shown, CaError> {
     let bundle = place.bundle(folder, Attempt::ByHand)?;
     let chain = bundle.chain(place)?;
     let rest = chain.not_after().duration_since(now);
     let mut facts = chain.into_facts();
     let (Some(root), false) = (facts.pop(), facts.is_empty()) else {
-        return Err(malformed(&folder.join(place.certificates()), "holds no chain"));
+        return Err(malformed(&folder.join(place.certificates()), "contains no chain"));
     };
     let issuing = facts.remove(0);
     let here = |name: &str| folder.join(name).symlink_metadata().is_ok();
@@ -140,12 +140,12 @@ pub fn show(folder: &Path, place: &KeyPlace, now: Timestamp) -> Result<Shown, Ca
     })
 }
 
-/// A request (PKCS#10, PEM) to another PKI for the issuing certificate. For the file a key is made that waits for its
-/// certificate; when one waits already, the request is for that one: asked twice, the first answer still fits. For a
-/// credential or a token it is for the key that is there, or for a new one.
+/// A request (PKCS#10, PEM) to another PKI for the issuing certificate. For a key in the file, it creates a key that waits
+/// for its certificate; if one is waiting already, the request is for that key, so that the answer to an earlier request
+/// still matches. For a credential or a token, the request is for the existing key, or for a new one.
 ///
 /// # Errors
-/// The folder can't be written; the key can't be had.
+/// The folder cannot be written; the key is not available.
 pub fn csr(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<String, CaError> {
     make_folder(folder)?;
     let path = folder.join(PENDING_KEY);
@@ -163,12 +163,12 @@ pub fn csr(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Str
     Ok(pem::request(request.der().as_ref()))
 }
 
-/// Takes the answer of another PKI to [`csr`]: the issuing certificate, those between and the root, in
-/// this order, as PEM. From then on certificates are issued under that root, so the API server has to know
-/// it beforehand: its `--client-ca-file` may hold the old root and the new one.
+/// Imports the answer of another PKI to [`csr`]: the issuing certificate, those between and the root, in this order, as
+/// PEM. From then on certificates are issued under that root, so the API server has to trust it first: its
+/// `--client-ca-file` can contain the old root and the new one.
 ///
 /// # Errors
-/// No key waits, the first certificate is for another key, or the chain is not right or not valid now.
+/// No key waits, the first certificate is for another key, or the chain is invalid or not valid now.
 pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) -> Result<Shown, CaError> {
     files::check_folder(folder)?;
     let path = folder.join(PENDING_KEY);
@@ -189,7 +189,7 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
         return Err(CaError::KeyMismatch {
             key: called,
             certificate: chain.issuing_subject().to_owned(),
-            hint: "the first certificate has to be the answer to the last `jitd ca csr`",
+            hint: "the first certificate must be the answer to the last `jitd ca csr`",
         });
     }
     chain.valid_at(now)?;
@@ -198,44 +198,44 @@ pub fn import(folder: &Path, place: &KeyPlace, chain_pem: &str, now: Timestamp) 
         write(folder, ROOT, pem::certificate(root).as_bytes(), 0o644, Existing::Replaced)?;
     }
     if *place == KeyPlace::File {
-        // Last, so that an import that was interrupted can be made again.
+        // Last, so that an interrupted import can be repeated.
         remove(folder, PENDING_KEY)?;
     }
     show(folder, place, now)
 }
 
-/// What a call of [`seal`] left to do.
+/// What remains to be done after a call of [`seal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sealed {
-    /// The key is sealed too; the plain one stays until the configuration names the credential.
+    /// The key is sealed; the plain key stays until the configuration names the credential.
     ConfigurationIsLeft {
-        /// What it is called.
+        /// The name of the credential.
         name: CredentialName,
-        /// The file that gives it to the service.
+        /// The drop-in that passes it to the service.
         drop_in: PathBuf,
     },
     /// The key is in the credential only.
     Done {
-        /// What it is called.
+        /// The name of the credential.
         name: CredentialName,
         /// Whether a plain key was removed by this call.
         removed: bool,
     },
 }
 
-/// Moves the issuing key from the file into a credential, in two calls with a change of the configuration between
-/// them. Each call does what is left, so it can be made again after a crash; and the plain key goes last, after the
-/// sealed one was read and was the same.
+/// Moves the issuing key from the file into a credential, in two calls with a change of the configuration between them.
+/// Each call does what remains, so it can be repeated after a crash. The plain key is removed last, after the sealed one
+/// was read back and compared.
 ///
 /// # Errors
-/// There is no key to seal, the credential holds another one, or can't be made.
+/// There is no key to seal, or the credential contains another key or cannot be created.
 pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Sealed, CaError> {
     files::check_folder(folder)?;
     let name = match place {
         KeyPlace::File => CredentialName::of(cluster),
         KeyPlace::Credential(name) => name.clone(),
         KeyPlace::Token(_) => {
-            return Err(CaError::NothingToSeal { why: format!("it is {place}, and stays there"), hint: None });
+            return Err(CaError::NothingToSeal { why: format!("the issuing key is {place} and stays there"), hint: None });
         }
     };
     let path = folder.join(ISSUING);
@@ -253,11 +253,11 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
         }
     } else if sealed.is_none() {
         return Err(CaError::NothingToSeal {
-            why: format!("`{}` is not there", path.display()),
-            hint: Some("`jitd init` or `jitd ca renew --new-key`"),
+            why: format!("`{}` does not exist", path.display()),
+            hint: Some("`jitd init` or `jitd ca renew --new-key` creates one"),
         });
     }
-    // Whatever was written is read again, as the service will get it.
+    // Read back what was sealed, as the service will get it.
     let text = credential::read_sealed(&name)?.ok_or_else(|| CredentialError::Missing(name.clone()))?;
     let key = private_key(&text, &format!("the credential `{name}`"))?;
     if let Some(plain) = &plain {
@@ -300,7 +300,7 @@ fn issued(
         return Err(CaError::KeyMismatch {
             key: "the root key's file".to_owned(),
             certificate: facts.subject,
-            hint: "name the right file with --root-key; under another PKI's root use `jitd ca csr` and `jitd ca import`",
+            hint: "name the right file with --root-key; for the root of another PKI use `jitd ca csr` and `jitd ca import`",
         });
     }
     let (not_before, not_after) = validity(i64::from(days).saturating_mul(86_400), now);
@@ -324,7 +324,7 @@ fn install(
         return write_chain(folder, certificates, existing);
     }
     let text = key.to_pem()?;
-    // One allocation: growing would leave a copy of the key in freed memory.
+    // A single allocation: a string that grows would leave copies of the key in freed memory.
     let chain = pem::chain(certificates);
     let mut whole = Zeroizing::new(String::with_capacity(text.len() + chain.len()));
     whole.push_str(&text);
@@ -332,7 +332,7 @@ fn install(
     Ok(write(folder, ISSUING, whole.as_bytes(), 0o600, existing)?)
 }
 
-/// From a minute back to so many seconds from now, in whole seconds.
+/// From a minute ago until `seconds` from now, in whole seconds.
 fn validity(seconds: i64, now: Timestamp) -> (Timestamp, Timestamp) {
     let now = now.as_second();
     let last = now.saturating_add(seconds).saturating_sub(1);

@@ -1,8 +1,8 @@
-//! The bytes of a person's certificate: what is equal in all of them was encoded once, when the authority was
-//! opened, and what differs is put in between.
+//! The bytes of a person's certificate: the common parts are encoded once, when the authority is opened, and the parts
+//! that differ are inserted for each certificate.
 //!
-//! It knows no profile. The equal parts are cut out of a sample that [`profile::user`] made, and a template that
-//! does not make this sample again, to the byte, never comes to be. It signs nothing. Called by the authority.
+//! It knows no profile. The common parts are cut out of a sample from [`profile::user`], and a template is refused unless it
+//! reproduces that sample byte for byte. It signs nothing. The authority calls it.
 
 use jiff::Timestamp;
 use rcgen::{CertificateParams, PublicKeyData};
@@ -18,7 +18,7 @@ use super::folder::CaError;
 use super::key::{self, CaKey, ECDSA_WITH_SHA256, PublicKey, SignError};
 use super::profile::{self, Particulars};
 
-/// The equal parts of the certificates of one authority.
+/// The common parts of the certificates of one authority.
 pub(super) struct Template {
     /// `signature` and `issuer`.
     issuer: Vec<u8>,
@@ -38,7 +38,7 @@ impl Template {
     /// The template of the authority with this key, this name and this certificate in DER.
     ///
     /// # Errors
-    /// The name can't be written as it stands in the certificate; the sample could not be made, or not again.
+    /// The name cannot be encoded as it is in the certificate; the sample could not be created or reproduced.
     pub(super) fn of(key: &CaKey, issuer: &CertificateParams, certificate: &[u8]) -> Result<Self, CaError> {
         let failed = || SignError::Crypto { doing: "encode a certificate" };
         let grant = GrantId::from_random([7; 10]);
@@ -51,8 +51,8 @@ impl Template {
         };
         let sample =
             key::record(&profile::user(&grant, &person, grant.as_str(), &particulars), &subject_key, issuer, key)?;
-        // The name is written anew into each certificate; a verifier compares it with the issuing
-        // certificate's subject (RFC 5280 section 6.1.3 (a)(4)), here byte for byte.
+        // The name is encoded again for each certificate, and a verifier compares it with the issuing certificate's subject
+        // (RFC 5280 section 6.1.3 (a)(4)); here byte for byte.
         chain::issuer_is_subject(&sample, certificate)?;
         Self::cut(&sample, &subject_key)
             .filter(|template| template.fill(&grant, &person, grant.as_str(), &particulars) == sample)
@@ -98,7 +98,7 @@ impl Template {
     }
 }
 
-/// One step of a name with one attribute, a UTF8String.
+/// One RDN with one attribute, a UTF8String.
 fn attribute(kind: &[u8], value: &str) -> Vec<u8> {
     element(0x31, &[&element(0x30, &[kind, &element(0x0c, &[value.as_bytes()])])])
 }
@@ -111,7 +111,7 @@ fn time(moment: Timestamp) -> Vec<u8> {
     element(tag, &[moment.strftime(form).to_string().as_bytes()])
 }
 
-/// What stands before and after `part`, where it stands first.
+/// The bytes before and after the first occurrence of `part`.
 fn around<'a>(whole: &'a [u8], part: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let begin = whole.windows(part.len()).position(|window| window == part)?;
     let (before, rest) = whole.split_at_checked(begin)?;

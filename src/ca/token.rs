@@ -1,9 +1,9 @@
-//! A key in a PKCS#11 token: made there or found there, and asked for signatures. It never comes out.
+//! A key in a PKCS#11 token: it is generated there or found there, and signs. It never leaves the token.
 //!
-//! The module is another party's code in our process, and a call of it can last as long as the token likes: never on a
-//! thread that others wait for. A PIN that was refused is not tried again, for a token locks after a few. A token
-//! that went away is looked for again at the next signature; until it is back each signature fails with a sentence.
-//! Called by a key and its place.
+//! The module is third-party code in our process, and its calls can take as long as the token does: never call it on a
+//! thread that others wait for. A refused PIN is not tried again, because a token locks after a few attempts. If a token
+//! was unplugged, the next signature looks for it again; until it is back, each signature fails with an explanation. A key
+//! and its place call this.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,10 +29,10 @@ use crate::hint::Hint;
 use super::credential::{self, CredentialError, CredentialName};
 use super::der::{element, sha256};
 
-/// A key in a token, as it is written in the configuration.
+/// A key in a token, as the configuration names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPlace {
-    /// The token's library, absolute.
+    /// The absolute path of the token's library.
     pub module: PathBuf,
     /// The token's label.
     pub token: String,
@@ -45,7 +45,7 @@ pub struct TokenPlace {
 /// Where a token's PIN is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PinPlace {
-    /// In a credential that systemd hands to the service.
+    /// In a credential that systemd passes to the service.
     Credential(CredentialName),
     /// In a private file.
     File(PathBuf),
@@ -60,38 +60,38 @@ impl fmt::Display for PinPlace {
     }
 }
 
-/// Whether a PIN is tried although the token remembers a wrong one.
+/// Whether a PIN is tried although the token counts a wrong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The daemon, which would try again and again.
+    /// For the daemon, which would try again and again.
     Careful,
-    /// Somebody who types a command, who tries once.
+    /// For a person who runs a command, which tries once.
     ByHand,
 }
 
-/// Why a token did not do its work.
+/// Why a token failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The library can't be loaded or used.
-    #[error("the PKCS#11 module `{}` can't be used: {why}", path.display())]
+    /// The library cannot be loaded or used.
+    #[error("the PKCS#11 module `{}` cannot be used: {why}", path.display())]
     Module {
         /// The library.
         path: PathBuf,
-        /// What it or the system said.
+        /// The error of the library or the system.
         why: String,
     },
     /// No slot has the token.
-    #[error("no token `{token}` in a slot of `{}`", module.display())]
+    #[error("no slot of `{}` has a token `{token}`", module.display())]
     NoToken {
         /// The label.
         token: String,
         /// The library.
         module: PathBuf,
-        /// The labels of the others.
+        /// The labels of the tokens that were found.
         found: String,
     },
-    /// Several slots have a token of that label.
-    #[error("{count} tokens are labelled `{token}`")]
+    /// Several slots have a token with that label.
+    #[error("{count} tokens have the label `{token}`")]
     TokenTwice {
         /// The label.
         token: String,
@@ -106,20 +106,20 @@ pub enum TokenError {
         /// Where the PIN is.
         pin: PinPlace,
     },
-    /// The PIN may be wrong, and few tries are left.
-    #[error("the token `{token}` counts a wrong PIN, so none is tried here")]
+    /// The PIN may be wrong, and few attempts are left.
+    #[error("the token `{token}` counts a wrong PIN, so none is tried automatically")]
     PinDoubtful {
         /// The token's label.
         token: String,
         /// Where the PIN is.
         pin: PinPlace,
     },
-    /// The token takes no PIN any more, or only one more.
+    /// The token accepts no PIN any more, or only one more attempt.
     #[error("the token `{token}` {why}")]
     PinLocked {
         /// The token's label.
         token: String,
-        /// How it stands.
+        /// The state of the PIN.
         why: &'static str,
     },
     /// There is no such key.
@@ -130,7 +130,7 @@ pub enum TokenError {
         /// The key's label.
         object: String,
     },
-    /// There are several.
+    /// There are several such keys.
     #[error("the token `{token}` has {count} {what} labelled `{object}`")]
     ObjectTwice {
         /// The token's label.
@@ -142,7 +142,7 @@ pub enum TokenError {
         /// How many.
         count: usize,
     },
-    /// It is no key for us.
+    /// The key cannot be used.
     #[error("the key `{object}` of the token `{token}` {why}")]
     ObjectKind {
         /// The token's label.
@@ -152,8 +152,8 @@ pub enum TokenError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The token has another key than before, or signed with another.
-    #[error("the token `{token}` has another key `{object}` than the one that was opened")]
+    /// The token has another key than before, or signed with another one.
+    #[error("the key `{object}` of the token `{token}` is not the one that was opened")]
     Changed {
         /// The token's label.
         token: String,
@@ -165,15 +165,15 @@ pub enum TokenError {
     Failed {
         /// The token's label.
         token: String,
-        /// What it was to do, as a verb.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// What the module said.
+        /// The module's error.
         why: String,
     },
-    /// The credential with the PIN can't be had.
+    /// The credential with the PIN cannot be read.
     #[error(transparent)]
     Credential(#[from] CredentialError),
-    /// The file with the PIN or the module is not to be trusted, or could not be read.
+    /// The file with the PIN, or the module, is not trusted, or could not be read.
     #[error(transparent)]
     File(#[from] FileError),
     /// The cryptographic library failed.
@@ -184,23 +184,23 @@ pub enum TokenError {
 impl Hint for TokenError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {
-            Self::Module { .. } => "`module` is the path of the token's library".into(),
+            Self::Module { .. } => "`module` must be the path of the token's library".into(),
             Self::NoToken { found, .. } => {
-                format!("plug it in, or compare with the labels that are there: {found}").into()
+                format!("plug it in, or check the label; these were found: {found}").into()
             }
-            Self::TokenTwice { .. } => "give each a label of its own".into(),
-            Self::PinRefused { .. } => "mend the PIN, then `jitd ca show` tries it once".into(),
+            Self::TokenTwice { .. } => "give each token a different label".into(),
+            Self::PinRefused { .. } => "correct the PIN; `jitd ca show` then tries it once".into(),
             Self::PinDoubtful { pin, .. } => {
-                format!("`jitd ca show` tries the one in {pin} once, and a right one ends the count").into()
+                format!("`jitd ca show` tries the one in {pin} once; the right PIN resets the count").into()
             }
-            Self::PinLocked { .. } => "its own administration tool resets the PIN with the security officer's".into(),
-            Self::NoObject { .. } => "`jitd init`, `jitd ca renew` or `jitd ca csr` makes it".into(),
-            Self::ObjectTwice { .. } => "give the right one a label of its own".into(),
+            Self::PinLocked { .. } => "reset the PIN with the token's own tool and the security officer's PIN".into(),
+            Self::NoObject { .. } => "`jitd init`, `jitd ca renew` or `jitd ca csr` creates it".into(),
+            Self::ObjectTwice { .. } => "give the right one a different label".into(),
             Self::ObjectKind { .. } => {
-                "a P-256 key pair that may sign is needed, private and public key under one label".into()
+                "use a P-256 key pair that may sign, with one label for the private and the public key".into()
             }
-            Self::Changed { .. } => "`jitd ca show`, and restart jitd when the change was meant".into(),
-            Self::Failed { .. } => "is it plugged in, and does its own tool reach it?".into(),
+            Self::Changed { .. } => "`jitd ca show` shows the key; restart jitd if the change was intended".into(),
+            Self::Failed { .. } => "check whether it is plugged in, and whether its own tool reaches it".into(),
             Self::Credential(error) => return error.hint(),
             Self::File(error) => return error.hint(),
             Self::NoRandom => return None,
@@ -213,7 +213,7 @@ pub(super) struct TokenKey {
     place: TokenPlace,
     /// The public point, uncompressed.
     public: Vec<u8>,
-    /// One signature at a time; none while the token is away.
+    /// One signature at a time; none while the token is unplugged.
     open: Mutex<Option<Open>>,
 }
 
@@ -225,20 +225,20 @@ struct Open {
 
 impl Open {
     fn sign(&self, module: &Module, digest: &[u8]) -> Result<Vec<u8>, Error> {
-        // Nobody restarts the module meanwhile.
+        // While this lock is held, nobody restarts the module.
         let _in_use = module.context.read();
         self.session.sign(&Mechanism::Ecdsa, self.key, digest)
     }
 }
 
 impl TokenKey {
-    /// The key that is there.
+    /// Opens the existing key.
     pub(super) fn open(place: &TokenPlace, attempt: Attempt) -> Result<Self, TokenError> {
         let session = place.session(attempt)?;
         Ok(Self::from(place, place.find(session)?))
     }
 
-    /// The key that is there, or a new one.
+    /// Opens the existing key, or generates a new one.
     pub(super) fn make_or_take(place: &TokenPlace) -> Result<Self, TokenError> {
         match Self::open(place, Attempt::ByHand) {
             Err(TokenError::NoObject { .. }) => {
@@ -266,7 +266,7 @@ impl TokenKey {
         let module = module(&self.place.module)?;
         let raw = match open.as_ref().map(|open| open.sign(&module, &digest)) {
             Some(Ok(raw)) => raw,
-            // A session ends when the token goes away; it may be back.
+            // A session ends when the token is unplugged; it may be back now.
             _ => {
                 *open = None;
                 let again = self.place.find(self.place.session(Attempt::Careful)?)?;
@@ -296,8 +296,8 @@ impl TokenPlace {
         let module = module(&self.module)?;
         let slot = match self.slot(&module) {
             Err(TokenError::TokenTwice { token, count }) => return Err(TokenError::TokenTwice { token, count }),
-            // Some modules learn of a token that came only when they begin anew; and one that could not begin anew
-            // while everything was away has to before anything else.
+            // Some modules find a newly plugged token only after a restart; and a module that could not restart while all
+            // tokens were unplugged has to be restarted first.
             Err(_) => {
                 module.restart(&self.module)?;
                 self.slot(&module)
@@ -306,13 +306,13 @@ impl TokenPlace {
         }?;
         let context = module.context.read();
         let failed = |doing| move |error: Error| self.failed(doing, &error);
-        // Making a key takes a session that may write; one that may not is enough for all else.
+        // Generating a key needs a read-write session; a read-only session is enough for everything else.
         let session = match attempt {
             Attempt::ByHand => context.open_rw_session(slot),
             Attempt::Careful => context.open_ro_session(slot),
         }
         .map_err(failed("open a session"))?;
-        let token = context.get_token_info(slot).map_err(failed("say how it is"))?;
+        let token = context.get_token_info(slot).map_err(failed("report its state"))?;
         if !token.login_required() {
             return Ok(session);
         }
@@ -321,11 +321,11 @@ impl TokenPlace {
             return Err(locked("has locked its PIN"));
         }
         if token.user_pin_final_try() {
-            return Err(locked("would lock at the next wrong PIN, so none is tried"));
+            return Err(locked("would lock its PIN after one more wrong PIN, so none is tried"));
         }
         let pin = self.pin()?;
         let digest = sha256(pin.as_bytes());
-        // Held until the answer is known: no other thread tries the same wrong PIN meanwhile.
+        // Held until the answer is known, so that no other thread tries the same wrong PIN.
         let refused = module.refused(&self.token);
         let mut refused = refused.lock();
         if *refused == Some(digest) && attempt == Attempt::Careful {
@@ -349,13 +349,13 @@ impl TokenPlace {
         }
     }
 
-    /// The one slot with the token.
+    /// The only slot with the token.
     fn slot(&self, module: &Module) -> Result<Slot, TokenError> {
         let context = module.context.read();
         let slots = context.get_slots_with_token().map_err(|error| self.failed("be listed", &error))?;
         let labelled: Vec<(Slot, String)> = slots
             .into_iter()
-            // A slot that can't be asked has no token that we could use.
+            // A slot that does not answer has no token that we could use.
             .filter_map(|slot| Some((slot, context.get_token_info(slot).ok()?.label().trim_end().to_owned())))
             .collect();
         let mut found = labelled.iter().filter(|(_, label)| *label == self.token);
@@ -382,11 +382,11 @@ impl TokenPlace {
             PinPlace::Credential(name) => credential::read(name)?,
             PinPlace::File(path) => files::read_private(path)?,
         };
-        // An editor ends the line.
+        // Editors add a newline.
         Ok(Zeroizing::new(text.trim_end_matches(['\n', '\r']).to_owned()))
     }
 
-    /// The one key pair of that label.
+    /// The only key pair with that label.
     fn find(&self, session: Session) -> Result<Open, TokenError> {
         let label = Attribute::Label(self.object.clone().into_bytes());
         let objects = |class: ObjectClass, by: Attribute| {
@@ -416,7 +416,7 @@ impl TokenPlace {
         }
         let public = match objects(ObjectClass::PUBLIC_KEY, by)?.as_slice() {
             [public] => *public,
-            [] => return Err(kind("has no public key beside it")),
+            [] => return Err(kind("has no public key")),
             several => return Err(self.twice("public keys", several.len())),
         };
         let (mut curve, mut point) = (Vec::new(), Vec::new());
@@ -435,7 +435,7 @@ impl TokenPlace {
         let public = point.strip_prefix(&[0x04, 0x41]).filter(|rest| rest.len() == 65).unwrap_or(&point).to_vec();
         match public.as_slice() {
             [0x04, coordinates @ ..] if coordinates.len() == 64 => Ok(Open { session, key, public }),
-            _ => Err(kind("has a public key that can't be read")),
+            _ => Err(kind("has an unreadable public key")),
         }
     }
 
@@ -457,7 +457,7 @@ impl TokenPlace {
                 &[&common[..], &public].concat(),
                 &[&common[..], &private].concat(),
             )
-            .map_err(|error| self.failed("make a key", &error))?;
+            .map_err(|error| self.failed("generate a key", &error))?;
         Ok(())
     }
 
@@ -470,22 +470,22 @@ impl TokenPlace {
     }
 }
 
-/// The name of a code; the library's own words for one are a whole paragraph of the standard.
+/// The name of a return code; the library's own text for it is a whole paragraph of the standard.
 fn describe(error: &Error) -> String {
     match error {
-        Error::Pkcs11(code, function) => format!("{function:?} says {code:?}"),
+        Error::Pkcs11(code, function) => format!("{function:?} returned {code:?}"),
         other => other.to_string(),
     }
 }
 
-/// 1.2.840.10045.3.1.7, encoded.
+/// The OID 1.2.840.10045.3.1.7, encoded.
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
-/// A loaded module. PKCS#11 initializes one once in a process, and all sessions of the process share its logins.
+/// A loaded module. PKCS#11 initializes a module once per process, and all sessions of the process share its logins.
 struct Module {
-    /// Written only by who restarts it.
+    /// Locked for writing only during a restart.
     context: RwLock<Pkcs11>,
-    /// What each token refused, each behind a lock of its own: one that hangs holds up no other.
+    /// The PIN that each token refused, each with a separate lock: a token that hangs does not block the others.
     refused: Mutex<BTreeMap<String, Arc<Mutex<Refused>>>>,
 }
 
@@ -498,14 +498,14 @@ impl Module {
         Ok(Self { context: RwLock::new(begun(path)?), refused: Mutex::default() })
     }
 
-    /// All sessions of the module end; who has one opens another.
+    /// Restarts the module, which ends all its sessions; whoever has one opens another.
     fn restart(&self, path: &Path) -> Result<(), TokenError> {
-        // Who would wait for a token that hangs would hold up all others of its module.
+        // Waiting for a token that hangs would block all other tokens of the module.
         let mut context = self.context.try_write().ok_or_else(|| {
-            let why = "it would have to begin anew, and another call of it is under way".to_owned();
+            let why = "it has to be restarted, but another call is in progress".to_owned();
             TokenError::Module { path: path.to_path_buf(), why }
         })?;
-        // What can't be ended is still there.
+        // If this fails, the module is still initialized, which `begun` accepts.
         let _ = context.clone().finalize();
         *context = begun(path)?;
         Ok(())
@@ -526,8 +526,8 @@ fn begun(path: &Path) -> Result<Pkcs11, TokenError> {
     }
 }
 
-/// The module of that path; loaded at the first call, and then for as long as the process lives. One that takes its time
-/// to load holds up only who needs it.
+/// The module at that path, loaded at the first call and kept until the process ends. A module that is slow to load blocks
+/// only those who need it.
 fn module(path: &Path) -> Result<Arc<Module>, TokenError> {
     type Place = Arc<Mutex<Option<Arc<Module>>>>;
     static LOADED: Mutex<BTreeMap<PathBuf, Place>> = Mutex::new(BTreeMap::new());
@@ -544,7 +544,7 @@ fn module(path: &Path) -> Result<Arc<Module>, TokenError> {
     Ok(module)
 }
 
-/// ECDSA-Sig-Value (RFC 5480 appendix A) of the two halves as PKCS#11 gives them.
+/// ECDSA-Sig-Value (RFC 5480 appendix A) of the two halves that PKCS#11 returns.
 fn der(raw: &[u8]) -> Option<Vec<u8>> {
     if raw.len() != 64 {
         return None;
@@ -559,7 +559,7 @@ fn integer(bytes: &[u8]) -> Vec<u8> {
     let digits = bytes.get(zeros..).unwrap_or_default();
     match digits.first() {
         Some(..0x80) => element(0x02, &[digits]),
-        // Its first bit would make it negative; and zero has one digit.
+        // Without the zero byte, its first bit would make it negative; and zero itself needs one digit.
         _ => element(0x02, &[&[0], digits]),
     }
 }

@@ -154,7 +154,7 @@ fn a_token_signs_as_long_as_it_is_there() {
     assert_eq!(after.0, before.0, "the same key");
     assert_ne!(after.1, before.1, "another certificate");
     taken_up(&token.bastion, &access.grant, &access.key, &after.1);
-    assert!(token.refusal(&["ca", "renew", "play", "--new-key"]).contains("stays in its token"));
+    assert!(token.refusal(&["ca", "renew", "play", "--new-key"]).contains("does not replace the key"));
 
     let away = token.dir.join("away");
     std::fs::rename(token.dir.join("tokens"), &away).unwrap();
@@ -209,11 +209,11 @@ fn a_wrong_pin_is_not_tried_again() {
     token.write_pin("wrong-pin");
     let refused = token.refusal(&["ca", "show", "play"]);
     assert!(refused.contains("the token `jit` refused the PIN in `"), "{refused}");
-    assert!(refused.contains("hint: mend the PIN"), "{refused}");
+    assert!(refused.contains("hint: correct the PIN"), "{refused}");
     for pin in ["wrong-pin", PIN] {
         token.write_pin(pin);
         let refused = token.refusal(&["serve"]);
-        assert!(refused.contains("counts a wrong PIN, so none is tried here"), "{refused}");
+        assert!(refused.contains("counts a wrong PIN, so none is tried automatically"), "{refused}");
     }
     token.done(&["ca", "show", "play"]);
     std::fs::set_permissions(token.dir.join("pin"), std::fs::Permissions::from_mode(0o640)).unwrap();
@@ -250,11 +250,11 @@ fn only_one_key_of_the_right_kind_is_taken() {
 
     token.bastion.rewrite_config("token: jit,", "token: other,");
     let missing = token.refusal(&["ca", "csr", "play"]);
-    assert!(missing.contains("no token `other` in a slot of") && missing.contains("`jit`"), "{missing}");
+    assert!(missing.contains("has a token `other`") && missing.contains("`jit`"), "{missing}");
     token.bastion.rewrite_config("token: other,", "token: jit,");
     token.softhsm(&["--init-token", "--free", "--label", "jit", "--pin", PIN, "--so-pin", "12345678"]);
     let doubled = token.refusal(&["ca", "csr", "play"]);
-    assert!(doubled.contains("2 tokens are labelled `jit`"), "{doubled}");
+    assert!(doubled.contains("2 tokens have the label `jit`"), "{doubled}");
     let module = token.dir.join("module.so");
     std::fs::write(&module, "no library").unwrap();
     token.bastion.rewrite_config(MODULE, module.to_str().unwrap());
@@ -388,25 +388,25 @@ fn a_credential_that_does_not_fit_is_refused() {
     // Another key in the file, as after a renewal: neither is removed.
     vault.done(&["ca", "renew", "play"]);
     let refused = vault.refusal(&["ca", "seal", "play"]);
-    assert!(refused.contains("holds another key than"), "{refused}");
+    assert!(refused.contains("does not contain the key of"), "{refused}");
     assert_eq!(std::fs::read(vault.credential()).unwrap(), sealed);
 
     vault.bastion.rewrite_config("{name: play, ", "{name: play, key: {credential: jitd-ca-play}, ");
     let refused = vault.refusal(&["ca", "seal", "play"]);
-    assert!(refused.contains("holds another key than"), "{refused}");
+    assert!(refused.contains("does not contain the key of"), "{refused}");
     assert!(vault.folder().join("issuing.pem").exists());
     let mut program = Command::new(root().join("bin/jitd"));
     let program = program.env("CREDENTIALS_DIRECTORY", scratch("empty"));
     let served = program.arg("--config").arg(vault.bastion.dir.join("config.yaml")).arg("serve").output().unwrap();
     assert_eq!(served.status.code(), Some(1));
-    assert!(text(&served.stderr).contains("systemd gave this service no credential `jitd-ca-play`"));
+    assert!(text(&served.stderr).contains("systemd did not pass the credential `jitd-ca-play` to this service"));
 
     std::fs::write(vault.credential(), &sealed[..sealed.len() / 2]).unwrap();
     let refused = vault.refusal(&["ca", "show", "play"]);
     assert!(refused.contains("`systemd-creds decrypt` failed for the credential `jitd-ca-play`"), "{refused}");
     std::fs::remove_file(vault.credential()).unwrap();
     let refused = vault.refusal(&["ca", "show", "play"]);
-    assert!(refused.contains("there is no `/etc/credstore.encrypted/jitd-ca-play`"), "{refused}");
+    assert!(refused.contains("neither `/etc/credstore.encrypted/jitd-ca-play` nor"), "{refused}");
 }
 
 /// A new authority can have its key in a credential from the start: no plain key is ever on the disk.
