@@ -1,4 +1,4 @@
-//! What only the trail can answer, passed on: grants that are over, lines, and counts over time.
+//! Answers that come from the trail: grants that are over, lines, and counts over time.
 //!
 //! It records nothing. `broker` and `api` call it.
 
@@ -11,7 +11,7 @@ use crate::rbac::ResolvedRole;
 use crate::trail::Page;
 
 impl Ledger {
-    /// The grant of this id, also when it is over; none when nobody ever asked for it.
+    /// The grant of this id, even if it is over; none if nobody ever requested it.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -19,7 +19,7 @@ impl Ledger {
         Ok(self.trail.grant(id).await?.map(|open| open.grant))
     }
 
-    /// What approvers of a grant are shown beside what is asked.
+    /// What approvers of a grant are shown in addition to the request.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -61,7 +61,7 @@ impl Ledger {
         Ok(self.trail.lines_after(after).await?)
     }
 
-    /// How often a person asked since that moment, counted up to `most`.
+    /// The number of the person's requests since `since`, counted up to `most`.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -69,7 +69,7 @@ impl Ledger {
         Ok(self.trail.asked_since(person, since, most).await?)
     }
 
-    /// What was denied to a person of what they asked for since that moment, with the role that was denied.
+    /// The person's requests since `since` that were denied, each with the role that was denied.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -81,7 +81,7 @@ impl Ledger {
         Ok(self.trail.denied_since(person, since).await?)
     }
 
-    /// Whether anybody but `person` asked with this key before.
+    /// Whether anybody but `person` made a request with this key.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].

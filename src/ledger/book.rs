@@ -1,5 +1,5 @@
-//! What the ledger keeps in memory, under one lock: the open grants by id and by person, their deadlines, the drain in
-//! force, and the number of the last change. It does no I/O and reads no clock.
+//! The ledger's memory, under one lock: the open grants by id and by person, their deadlines, the drain in force, and the
+//! number of the last change. It does no I/O and reads no clock.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,16 +18,16 @@ pub(super) struct Book {
     /// The drain in force, if any.
     pub(super) drain: Option<Arc<Draining>>,
     pub(super) open: BTreeMap<GrantId, Arc<OpenGrant>>,
-    /// The same by requester: each request counts what its person has.
+    /// The same by requester, because each request counts its person's grants.
     of_person: BTreeMap<PersonName, BTreeMap<GrantId, Arc<OpenGrant>>>,
     deadlines: BTreeSet<(Timestamp, GrantId)>,
-    /// By rule, for as long as a grant of it is open.
+    /// By rule, as long as a grant of the rule is open.
     of_rule: HashMap<String, OfRule>,
 }
 
 /// The open grants of one rule.
 struct OfRule {
-    /// The last one. What the next one has in common with it is kept once.
+    /// The last one. The next one shares the data that both have in common.
     last: Arc<Grant>,
     open: usize,
 }
@@ -76,12 +76,12 @@ impl Book {
         self.of_person.get(person).into_iter().flatten().map(|(_, open_grant)| open_grant.grant()).collect()
     }
 
-    /// Every open grant as it is now, by id.
+    /// The current state of every open grant, by id.
     pub(super) fn grants(&self) -> impl Iterator<Item = Arc<Grant>> {
         self.open.values().map(|open_grant| open_grant.grant())
     }
 
-    /// Replaces the deadline of a grant. Answers whether there is a new one.
+    /// Replaces the deadline of a grant. Returns whether there is a new one.
     pub(super) fn move_deadline(&mut self, before: &Grant, next: &Grant) -> bool {
         if before.deadline == next.deadline {
             return false;
@@ -99,7 +99,7 @@ impl Book {
         self.deadlines.insert((deadline, id));
     }
 
-    /// Takes the grants whose deadline has come, and says when the next one comes.
+    /// Takes the grants whose deadline has passed, and returns the next deadline.
     pub(super) fn take_due(&mut self, now: Timestamp) -> (Vec<GrantId>, Option<Timestamp>) {
         let mut due = Vec::new();
         while let Some((deadline, _)) = self.deadlines.first() {

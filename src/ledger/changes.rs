@@ -3,7 +3,8 @@
 //! ```text
 //!  subscribe() ─► Snapshot { number: 7, … }   then   Change 8, 9, 10 …   a receiver that is too slow: Gap
 //! ```
-//! A number belongs to one life of the daemon. Who reads a [`Gap`] subscribes again and gets a new snapshot.
+//! The numbers start again when the daemon restarts. A subscriber that receives a [`Gap`] subscribes again and gets a new
+//! snapshot.
 
 use std::sync::Arc;
 
@@ -13,10 +14,10 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::grant::Grant;
 use crate::grant::drain::Draining;
 
-/// How many changes a subscriber may lie behind.
+/// How many changes a subscriber may be behind.
 pub(super) const KEPT: usize = 4096;
 
-/// What the ledger holds, and the number of the last change that made it so.
+/// The content of the ledger, and the number of the last change in it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// The number of the last change.
@@ -30,7 +31,7 @@ pub struct Snapshot {
 /// One change.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// One more than that of the change before.
+    /// One more than the number of the previous change.
     pub number: u64,
     /// What changed.
     pub what: Changed,
@@ -39,16 +40,16 @@ pub struct Change {
 /// What changed.
 #[derive(Clone, Debug)]
 pub enum Changed {
-    /// This grant was requested, or became this.
+    /// A grant was requested or has changed; this is its new state.
     Grant(Arc<Grant>),
-    /// The drain in force, if any, became this.
+    /// The drain has changed; this is the drain in force, if any.
     Drain(Option<Arc<Draining>>),
 }
 
 /// The changes after a snapshot, in order.
 pub struct Changes(pub(super) broadcast::Receiver<Change>);
 
-/// Changes were lost: the subscriber was more than `KEPT` behind, or the ledger is gone.
+/// Changes were lost: the subscriber was more than `KEPT` changes behind, or the ledger is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Gap {
     /// Subscribe again.
@@ -60,7 +61,7 @@ pub enum Gap {
 }
 
 impl Changes {
-    /// Forgets what came meanwhile; for who looks at the present state anyway.
+    /// Skips all changes up to now, for a subscriber that reads the current state anyway.
     pub fn skip(&mut self) {
         self.0 = self.0.resubscribe();
     }

@@ -1,4 +1,4 @@
-//! Finding and listing: the grants that a person may see, in memory and in the trail as one list.
+//! Finds and lists the grants that a person may see, in memory and in the trail.
 //!
 //! It records nothing. `api` and `broker` call it.
 
@@ -16,12 +16,12 @@ use crate::grant::request::Person;
 use crate::grant::{Filter, Grant, GrantId};
 use crate::trail::Page;
 
-/// Where a grant stands in the list of all that somebody may see.
+/// The position of a grant in the list of those that a person may see.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// Over: the number of its request.
+    /// A grant that is over: the number of its request.
     Closed(i64),
-    /// Open, or owing a review: when it was asked for.
+    /// A grant that is open or owes a review: the time of its request, and its id.
     Open(Timestamp, GrantId),
 }
 
@@ -53,16 +53,16 @@ impl FromStr for Place {
     }
 }
 
-/// A text is no place in a list.
+/// A text that is not a position in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this is no place in a list; it begins with none")]
+#[error("this is not a position in a list; leave it out to begin at the first page")]
 pub struct NoPlace;
 
 impl Ledger {
-    /// The grant that `text`, an id or the beginning of one, names for this person.
+    /// The grant that `text`, an id or the beginning of one, means for this person.
     ///
     /// # Errors
-    /// [`LedgerError::NoSuchGrant`] also for what the person may not see; [`LedgerError::Ambiguous`].
+    /// [`LedgerError::NoSuchGrant`], also if the person may not see it; [`LedgerError::Ambiguous`].
     pub async fn find(&self, text: &str, person: &Person) -> Result<Arc<Grant>, LedgerError> {
         checked_beginning(text)?;
         let overseers = self.overseers();
@@ -79,27 +79,27 @@ impl Ledger {
         };
         if found.len() < CANDIDATES && !(found.len() == 1 && text.len() == GrantId::LENGTH) {
             let closed = self.trail.closed_beginning(person, overseers, text, CANDIDATES).await?;
-            // One that was over between the two looks is found by both.
+            // A grant that ended between the two searches is in both.
             let known: Vec<GrantId> = found.iter().map(|grant| grant.id.clone()).collect();
             found.extend(closed.into_iter().filter(|grant| !known.contains(&grant.id)).map(Arc::new));
         }
         only(text, found, |grant| &grant.id)
     }
 
-    /// The open grant that `text`, an id or the beginning of one, names for somebody who may see all of them.
+    /// The open grant that `text`, an id or the beginning of one, means for somebody who may see all grants.
     ///
     /// # Errors
-    /// [`LedgerError::NoSuchGrant`], also for one that is over; [`LedgerError::Ambiguous`].
+    /// [`LedgerError::NoSuchGrant`], also if the grant is over; [`LedgerError::Ambiguous`].
     pub fn find_open(&self, text: &str) -> Result<GrantId, LedgerError> {
         checked_beginning(text)?;
         let found = self.open(|grant| grant.id.as_str().starts_with(text));
         only(text, found.iter().map(|open_grant| open_grant.grant().id.clone()).collect(), |id| id)
     }
 
-    /// The grants this person may see and `filter` selects, each with its place in the list: first those that are open or owe
-    /// a review, and with `all` those that are over, each newest first. At most `limit` of those behind `after`, and behind
-    /// which place to continue; of a long trail one answer looks at a part only, so that there may be more behind an empty
-    /// one.
+    /// The grants that the person may see and `filter` selects, each with its position: first those that are open or owe a
+    /// review, and with `all` also those that are over, each newest first. At most `limit` after `after`, and the position
+    /// after which to continue. One call searches only a part of a long trail, so more can follow even if the result is
+    /// empty.
     ///
     /// # Errors
     /// [`LedgerError::Trail`].
@@ -149,7 +149,7 @@ impl Ledger {
     }
 }
 
-/// The limit for grants in the hint for an ambiguous id.
+/// The maximum number of grants in the hint for an ambiguous id.
 const CANDIDATES: usize = 5;
 
 /// Whether `text` can be an id or the beginning of one.
@@ -158,7 +158,7 @@ fn checked_beginning(text: &str) -> Result<(), LedgerError> {
     if GrantId::is_beginning(text) { Ok(()) } else { Err(LedgerError::NoSuchGrant(shown())) }
 }
 
-/// The one that was found for `text`.
+/// The only grant that was found for `text`.
 fn only<T>(text: &str, mut found: Vec<T>, id: impl Fn(&T) -> &GrantId) -> Result<T, LedgerError> {
     if found.len() > 1 {
         let candidates = found.iter().take(CANDIDATES).map(|one| id(one).clone()).collect();

@@ -1,10 +1,10 @@
-//! The ledger: the grants that are not over or owe a review, in memory, in step with the trail, which it owns.
+//! The ledger: the grants that are not over or owe a review, in memory, consistent with the trail, which it owns.
 //!
 //! ```text
-//!  record: may it follow? ─► trail (on the disk) ─► here ─► who waits, subscribers, the next deadline
+//!  record: may it follow? ─► trail (on the disk) ─► here ─► waiting calls, subscribers, the next deadline
 //! ```
-//! It decides nothing and does no effect. What is here is what the trail's events make; after a restart it
-//! is made from them again. The broker records, the API looks and waits, the sweep takes what is due.
+//! It decides nothing and has no effects. Its content is built from the trail's events, again after each restart. The
+//! broker records, the API reads and waits, the sweep takes the grants that are due.
 
 mod answers;
 mod book;
@@ -40,21 +40,21 @@ use crate::trail::{Open, Opened, Trail, TrailError};
 /// Why nothing was recorded or found.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// There is no such grant, or it is not the person's to see.
+    /// There is no such grant, or the person may not see it.
     #[error("no grant `{0}` that you may see")]
     NoSuchGrant(String),
     /// More than one grant begins like this.
     #[error("more than one grant begins with `{text}`")]
     Ambiguous {
-        /// The beginning.
+        /// The beginning of the id.
         text: String,
-        /// Some of them.
+        /// Some of the grants.
         candidates: Vec<GrantId>,
     },
-    /// The trail could not store or answer.
+    /// The trail failed to store or read.
     #[error(transparent)]
     Trail(#[from] TrailError),
-    /// The event may not follow: a fault of ours.
+    /// The event may not follow: a bug of the daemon.
     #[error(transparent)]
     InvalidTransition(#[from] InvalidTransition),
 }
@@ -72,10 +72,10 @@ impl Hint for LedgerError {
     }
 }
 
-/// Who may look at, and who may end, what is not theirs.
+/// Who may see, and who may revoke, the grants of others.
 #[derive(Clone, Debug)]
 pub struct Overseers {
-    /// Groups that may see every grant; the admins are among them.
+    /// Groups that may see every grant; the list includes the groups in `admins`.
     pub readers: Vec<String>,
     /// Groups that may also revoke every grant.
     pub admins: Vec<String>,
@@ -93,17 +93,17 @@ pub struct Ledger {
     keys: Locks<KeyHash>,
     /// Certificates signed for people since the start.
     signed: AtomicU64,
-    /// Glass broken since the start.
+    /// Uses of break-glass since the start.
     glass_broken: AtomicU64,
-    /// Notified when a deadline may have come nearer.
+    /// Notified when a deadline may have become earlier.
     due: Notify,
-    /// Whether the daemon is ending, so that nobody waits any more.
+    /// Whether the daemon is stopping, so that nobody should wait any more.
     stopping: watch::Sender<bool>,
     changes: broadcast::Sender<Change>,
 }
 
 impl Ledger {
-    /// Takes up where the trail stands.
+    /// Builds the ledger from the open grants of the trail.
     #[must_use]
     pub fn new(opened: Opened, overseers: Overseers, clock: fn() -> Timestamp) -> Self {
         let ledger = Self {
@@ -123,7 +123,7 @@ impl Ledger {
         let now = ledger.now();
         let mut book = ledger.book_mut();
         for Open { grant, last } in opened.open {
-            // Without a deadline it was cut off between two steps.
+            // A grant without a deadline was interrupted between two steps.
             let cut_off = (grant.phase.is_open() && grant.deadline.is_none()).then(|| grant.id.clone());
             book.insert(grant, last);
             if let Some(id) = cut_off {
@@ -134,7 +134,7 @@ impl Ledger {
         ledger
     }
 
-    /// Stops the trail after everything that was appended is stored.
+    /// Stops the trail when all appends are stored.
     pub fn close(&self) {
         self.trail.close();
     }
@@ -148,7 +148,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Why the last facts could not be stored; nothing as soon as others are.
+    /// Why the last facts could not be stored; none as soon as others are stored.
     #[must_use]
     pub fn store_fault(&self) -> Option<String> {
         self.trail.fault()
@@ -169,13 +169,13 @@ impl Ledger {
         self.book().drain.clone()
     }
 
-    /// Who may look at, and who may end, what is not theirs.
+    /// Who may see, and who may revoke, the grants of others.
     #[must_use]
     pub fn overseers(&self) -> Arc<Overseers> {
         Arc::clone(&self.overseers.read())
     }
 
-    /// From now on these do.
+    /// Replaces the overseers.
     pub fn use_overseers(&self, overseers: Overseers) {
         *self.overseers.write() = Arc::new(overseers);
     }
@@ -186,20 +186,20 @@ impl Ledger {
         self.signed.load(Ordering::Relaxed)
     }
 
-    /// How often glass was broken since the start.
+    /// How often break-glass was used since the start.
     #[must_use]
     pub fn glass_broken(&self) -> u64 {
         self.glass_broken.load(Ordering::Relaxed)
     }
 
-    /// Waits until the grant's phase or number of answers is another than given, `patience` is over or the
-    /// daemon ends.
+    /// Waits until the grant's phase or number of answers differs from the given ones, `patience` has passed, or the daemon
+    /// stops.
     pub async fn wait(&self, grant: Arc<Grant>, phase: &str, answers: u32, patience: Duration) -> Arc<Grant> {
         let Some(open_grant) = self.open_grant(&grant.id) else { return grant };
         let mut states = open_grant.state.subscribe();
         let changed = states.wait_for(|grant| grant.phase.as_str() != phase || grant.answers != answers);
         let mut stopping = self.stopping.subscribe();
-        // On time-out, and when the grant is dropped, the last state is the answer.
+        // On a time-out, and if the grant is dropped, the answer is the last state.
         tokio::select! {
             _ = tokio::time::timeout(patience, changed) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
@@ -207,7 +207,7 @@ impl Ledger {
         open_grant.grant()
     }
 
-    /// Who waits for a change is answered now.
+    /// Answers all calls that wait for a change.
     pub fn stop_waiting(&self) {
         self.stopping.send_replace(true);
     }
@@ -218,13 +218,13 @@ impl Ledger {
         self.book().of_person(person)
     }
 
-    /// How many grants stand in each open phase.
+    /// How many grants are in each open phase.
     #[must_use]
     pub fn count_by_phase(&self) -> BTreeMap<&'static str, usize> {
         let mut census: BTreeMap<&'static str, usize> =
             ["pending", "approved", "collecting", "live", "ending"].into_iter().map(|phase| (phase, 0)).collect();
         for grant in self.book().grants() {
-            // One that only owes a review is over.
+            // A grant that only owes a review is over, so it is not counted.
             census.entry(grant.phase.as_str()).and_modify(|count| *count += 1);
         }
         census
@@ -240,7 +240,7 @@ impl Ledger {
         (owing.len(), owing.iter().filter(is_overdue).count())
     }
 
-    /// Every grant that is not over and that `is_meant`, the oldest first.
+    /// All grants that are not over and for which `is_meant` is true, oldest first.
     #[must_use]
     pub fn open(&self, is_meant: impl Fn(&Grant) -> bool) -> Vec<Arc<OpenGrant>> {
         let is_meant = |open_grant: &&Arc<OpenGrant>| {
@@ -252,7 +252,7 @@ impl Ledger {
         meant
     }
 
-    /// The grants that may have a binding in this cluster.
+    /// The grants that can have a binding in this cluster.
     #[must_use]
     pub fn bound_in(&self, cluster: &ClusterName) -> Vec<Arc<Grant>> {
         let book = self.book();
@@ -261,13 +261,13 @@ impl Ledger {
             .collect()
     }
 
-    /// Takes the grants whose deadline has come, and says when the next one comes.
+    /// Takes the grants whose deadline has passed, and returns the next deadline.
     #[must_use]
     pub fn take_due(&self) -> (Vec<GrantId>, Option<Timestamp>) {
         self.book_mut().take_due(self.now())
     }
 
-    /// Returns when a deadline may have come nearer.
+    /// Waits until a deadline may have become earlier.
     pub async fn deadline_moved(&self) {
         self.due.notified().await;
     }
@@ -278,16 +278,16 @@ impl Ledger {
         self.book().open.get(id).cloned()
     }
 
-    /// The latest time that the trail knows.
+    /// The latest time in the trail.
     #[must_use]
     pub fn latest(&self) -> Timestamp {
         Timestamp::from_millisecond(self.latest.load(Ordering::Relaxed)).unwrap_or(Timestamp::MIN)
     }
 
-    /// The moment it is.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        // The trail keeps milliseconds; what is decided is decided on what is kept.
+        // The trail stores milliseconds, and decisions have to be based on the stored value.
         Timestamp::from_millisecond((self.clock)().as_millisecond()).unwrap_or(Timestamp::MAX)
     }
 

@@ -1,10 +1,10 @@
-//! One open grant: its present state for readers, and the lock of whoever changes it.
+//! One open grant: its current state for readers, and the lock for changing it.
 //!
 //! ```text
-//!  OpenGrant ── grant() ─► the present state (many readers)
+//!  OpenGrant ── grant() ─► the current state (many readers)
 //!            └─ lock()  ─► Locked ─► Ledger::record   (one writer, from the check to the recorded outcome)
 //! ```
-//! Only a [`Locked`] can be recorded to, so nobody can decide on one state and record on another.
+//! Recording requires a [`Locked`], so nobody can decide on one state and record on another.
 
 use std::sync::Arc;
 
@@ -12,23 +12,23 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 
 use crate::grant::{Author, EndCause, Grant};
 
-/// One open grant. Who reads takes the present state, and may wait for the next one; who changes it locks it first.
+/// One open grant. A reader takes the current state, and can wait for the next one; a writer locks it first.
 pub struct OpenGrant {
     writing: Mutex<Writing>,
     pub(super) state: watch::Sender<Arc<Grant>>,
 }
 
-/// What belongs to whoever holds the lock.
+/// The data that only the holder of the lock may use.
 struct Writing {
-    /// Number of the grant's last event in the trail: what the next one follows.
+    /// Number of the grant's last event in the trail, which the next one follows.
     last: i64,
     /// How often ending the grant failed in a row.
     failures: u32,
-    /// An end that was carried out as far as possible, and that the trail does not know of yet.
+    /// An end that was performed as far as possible, but that the trail could not record yet.
     deferred_end: Option<Ending>,
 }
 
-/// A locked grant: the only thing that [`Ledger::record`](super::Ledger::record) takes. Unlocked when dropped.
+/// A locked grant, which [`Ledger::record`](super::Ledger::record) requires. Dropping it unlocks the grant.
 pub struct Locked<'a> {
     open: &'a OpenGrant,
     writing: MutexGuard<'a, Writing>,
@@ -41,12 +41,12 @@ pub struct Ending {
     pub why: EndCause,
     /// Who ends it.
     pub by: Author,
-    /// What they said.
+    /// Their reason.
     pub reason: Option<String>,
 }
 
 impl Ending {
-    /// An end that nobody asked for.
+    /// An end that no person caused.
     #[must_use]
     pub fn by_daemon(why: EndCause) -> Self {
         Self { why, by: Author::Daemon, reason: None }
@@ -59,38 +59,38 @@ impl OpenGrant {
         Arc::new(Self { writing, state: watch::Sender::new(Arc::new(grant)) })
     }
 
-    /// The grant as it is now.
+    /// The current state of the grant.
     #[must_use]
     pub fn grant(&self) -> Arc<Grant> {
         Arc::clone(&self.state.borrow())
     }
 
-    /// Waits until nobody else changes the grant. Take it before [`Ledger::lock_person`](super::Ledger::lock_person),
-    /// never after, or two calls could wait for each other.
+    /// Waits until nobody else changes the grant. Call it before [`Ledger::lock_person`](super::Ledger::lock_person), never
+    /// after; otherwise two calls could wait for each other.
     pub async fn lock(&self) -> Locked<'_> {
         Locked { writing: self.writing.lock().await, open: self }
     }
 }
 
 impl Locked<'_> {
-    /// The grant as it is now; nobody else can change it.
+    /// The current state of the grant; nobody else can change it.
     #[must_use]
     pub fn grant(&self) -> Arc<Grant> {
         self.open.grant()
     }
 
-    /// Leaves an end for later whose intent the trail could not take.
+    /// Keeps an end for later whose intent the trail could not record.
     pub fn defer(&mut self, ending: Ending) {
         self.writing.deferred_end = Some(ending);
     }
 
-    /// Takes the end that was left for later.
+    /// Takes the end that was kept for later.
     #[must_use]
     pub fn take_deferred(&mut self) -> Option<Ending> {
         self.writing.deferred_end.take()
     }
 
-    /// Counts a failed end, and answers how many failed in a row before it.
+    /// Counts a failed end, and returns how many failed in a row before it.
     pub(super) fn count_failure(&mut self) -> u32 {
         let before = self.writing.failures;
         self.writing.failures = before.saturating_add(1);
@@ -101,7 +101,7 @@ impl Locked<'_> {
         self.writing.last
     }
 
-    /// What the grant is after the event of this number.
+    /// Replaces the state of the grant; `last` is the number of its last event.
     pub(super) fn replace(&mut self, next: Arc<Grant>, last: i64) {
         self.writing.last = last;
         self.open.state.send_replace(next);

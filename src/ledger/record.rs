@@ -1,6 +1,6 @@
-//! Recording: whether an event may follow, then the trail, then the memory, and who has to know.
+//! Records events: it checks that an event may follow, appends it to the trail, then updates the memory and notifies.
 //!
-//! An event that the trail did not store is nowhere. Only `broker` calls this.
+//! An event that the trail did not store has no effect here. Only `broker` calls this.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,21 +15,21 @@ use crate::grant::{Author, Event, Fact, Grant, GrantId};
 use crate::trail::{Open, Position};
 
 impl Ledger {
-    /// Waits until no other call counts or reserves for this person: from the count to what is recorded of it, limits,
-    /// owed reviews and live grants are one step. A grant is locked before its person, never after.
+    /// Waits until no other call counts or reserves for this person, so that counting limits, owed reviews and live grants
+    /// and recording the result are one step. Lock a grant before its person, never after.
     pub async fn lock_person(&self, person: &PersonName) -> NameLock {
         self.people.lock(person).await
     }
 
-    /// Waits until no other request has this key, so that two people can't both find it free.
+    /// Waits until no other request uses this key, so that two people cannot both find it unused.
     pub async fn lock_key(&self, key: &KeyHash) -> NameLock {
         self.keys.lock(key).await
     }
 
-    /// Records an event that is about no grant.
+    /// Records an event that belongs to no grant.
     ///
     /// # Errors
-    /// [`LedgerError::Trail`]; then everything is as before.
+    /// [`LedgerError::Trail`]; then nothing has changed.
     pub async fn note(&self, by: &Author, event: Event) -> Result<(), LedgerError> {
         let fact = by.fact(self.now(), None, event);
         self.append(vec![fact.clone()], None, None).await?;
@@ -42,7 +42,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Records the request that a grant begins with.
+    /// Records the request with which a grant begins.
     ///
     /// # Errors
     /// [`LedgerError`]; then there is no grant.
@@ -64,10 +64,10 @@ impl Ledger {
         Ok(open_grant)
     }
 
-    /// Records events about a grant: first whether they may follow, then on the disk, then here.
+    /// Records events of a grant: checks that they may follow, then stores them, then updates the memory.
     ///
     /// # Errors
-    /// [`LedgerError`]; then nothing of it is recorded.
+    /// [`LedgerError`]; then none of them is recorded.
     pub async fn record(
         &self,
         locked: &mut Locked<'_>,
@@ -100,21 +100,21 @@ impl Ledger {
         Ok(self.adopt(locked, next, last))
     }
 
-    /// After a write that failed: what the trail has of the grant is what it is. A disk may keep what it reported as failed,
-    /// and then nothing could follow what is here. While the trail can't be read either, the next write tries again.
+    /// After a failed write, takes the grant from the trail: a disk can keep a write that it reported as failed, and then no
+    /// event could follow the state in memory. If the trail cannot be read either, the next write tries again.
     async fn catch_up(&self, locked: &mut Locked<'_>, error: &LedgerError) {
         let id = locked.grant().id.clone();
         match self.trail.grant(&id).await {
             Ok(Some(Open { grant, last })) if last != locked.last() => {
-                tracing::warn!(grant = %id, %error, last, "the trail has more of this grant than it acknowledged");
+                tracing::warn!(grant = %id, %error, last, "the trail contains events of this grant whose write it reported as failed");
                 self.adopt(locked, grant, last);
             }
             Ok(_) => {}
-            Err(unread) => tracing::warn!(grant = %id, error = %unread, "the trail can't be read after a failed write"),
+            Err(unread) => tracing::warn!(grant = %id, error = %unread, "the trail cannot be read after a failed write"),
         }
     }
 
-    /// What a grant is after its event of number `last`.
+    /// Takes `next` as the state of the grant after its event `last`.
     fn adopt(&self, locked: &mut Locked<'_>, next: Grant, last: i64) -> Arc<Grant> {
         let (before, next) = (locked.grant(), Arc::new(next));
         let mut book = self.book_mut();
@@ -141,7 +141,7 @@ impl Ledger {
         Ok(position)
     }
 
-    /// Makes a grant due again after a failure: in a second, then in twice that, at most in a minute.
+    /// Makes a grant due again after a failure: in a second, then in twice that time, at most in a minute.
     pub fn retry_later(&self, locked: &mut Locked<'_>) {
         let wait = SignedDuration::from_secs((1_i64 << locked.count_failure().min(6)).min(60));
         self.book_mut().due_at(after(self.now(), wait), locked.grant().id.clone());
@@ -151,12 +151,12 @@ impl Ledger {
     /// Numbers a change and sends it. The book stays locked, so a snapshot and the changes after it have no gap.
     fn publish(&self, book: &mut Book, what: Changed) {
         book.number = book.number.saturating_add(1);
-        // Nobody has to listen.
+        // It is not an error if there are no subscribers.
         let _ = self.changes.send(Change { number: book.number, what });
     }
 }
 
-/// How many of these facts are certificates signed, and how many are broken glass.
+/// The number of issued certificates and of uses of break-glass among these facts.
 fn count(facts: &[Fact]) -> (u64, u64) {
     let of = |is: fn(&Event) -> bool| facts.iter().filter(|fact| is(&fact.event)).count() as u64;
     (of(|event| matches!(event, Event::Issued { .. })), of(|event| matches!(event, Event::GlassBroken { .. })))

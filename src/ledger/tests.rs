@@ -1,5 +1,4 @@
-//! The ledger by itself, on a trail that waits for nothing: who may record, who hears of it, and what holds after a write
-//! that failed.
+//! The ledger alone, on a trail that never waits: who may record, who is notified, and what is true after a failed write.
 
 use std::collections::BTreeSet;
 use std::future::ready;

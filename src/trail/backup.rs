@@ -1,10 +1,10 @@
-//! A copy of the trail while the daemon writes it: one moment of it, whole, in a file that was not there before.
+//! Copies the trail while the daemon writes it: a consistent snapshot in a new file.
 //!
 //! ```text
-//!  new file, 0600 ─► VACUUM INTO (one read transaction, nobody waits) ─► whole by itself ─► fsync file and folder ─► verify
+//!  new file, 0600 ─► VACUUM INTO (one read transaction, nobody waits) ─► complete without a log ─► fsync file and folder ─► verify
 //! ```
-//! It never writes over a file, and never says that a copy is good which it has not read again from its beginning.
-//! `jitd backup` calls it, beside a daemon or without one.
+//! It never overwrites a file, and never reports a copy as good before it has verified it from the beginning.
+//! `jitd backup` calls it, with or without a running daemon.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,24 +15,24 @@ use rusqlite::Connection;
 use super::sqlite::open_what_is_there;
 use super::{Fault, Position, Report, TrailError, log, verify_file};
 
-/// Copies the trail at `trail` to the new file `copy`, and proves the copy.
+/// Copies the trail at `trail` to the new file `copy`, and verifies the copy.
 ///
 /// # Errors
-/// [`TrailError::Unavailable`], when the copy could not be made; nothing is left of it then. [`TrailError::Damaged`],
-/// [`TrailError::Altered`] or [`TrailError::Incomplete`], when it was made and is so, as the trail is; then it stays, for it may
-/// be needed as evidence, and one that is only not complete can be gone on with.
+/// [`TrailError::Unavailable`] if the copy could not be made; then nothing of it remains. [`TrailError::Damaged`],
+/// [`TrailError::Altered`] or [`TrailError::Incomplete`] if the trail itself is; then the copy remains, because it may be
+/// needed as evidence, and a daemon can continue with one that is only incomplete.
 pub fn back_up(trail: &Path, copy: &Path, each: impl FnMut(&Position)) -> Result<Report, TrailError> {
     let failed = |why: String, hint| TrailError::Unavailable { path: copy.display().to_string(), why, hint };
     let reader = open_what_is_there(trail).map_err(|fault| fault.at(trail))?;
     let is_complete = log::is_complete(trail, &reader).map_err(|fault| fault.at(trail));
-    // Whoever made the file holds it: a name that is there already, also as a link, is refused.
+    // Fails if the name exists, also as a link, so the new file is certainly ours.
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy).map_err(|error| {
         let is_there = error.kind() == std::io::ErrorKind::AlreadyExists;
         failed(error.to_string(), is_there.then_some("name a new file"))
     })?;
     let written = (|| -> Result<(), Fault> {
-        let text = copy.to_str().ok_or_else(|| Fault::System("its name is no UTF-8".to_owned()))?;
-        // The connection may only read the trail; that it only reads at all would hold for the copy too.
+        let text = copy.to_str().ok_or_else(|| Fault::System("its name is not UTF-8".to_owned()))?;
+        // The connection is opened read-only for the trail; `query_only` would apply to the copy too.
         reader.pragma_update(None, "query_only", false)?;
         reader.execute("VACUUM INTO ?1", [text])?;
         log::mark_whole(&Connection::open(copy)?)?;

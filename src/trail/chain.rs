@@ -1,9 +1,9 @@
-//! The chain: what a line of the trail is, and which line may follow which.
+//! The chain: the form of a line, and which line may follow which.
 //!
 //! ```text
 //!  line 1 {seq, prev: 00…, fact} ◄─ SHA-256 ─ line 2 {seq, prev, fact} ◄─ SHA-256 ─ line 3 …
 //! ```
-//! It reads and writes nothing: the writer makes lines with it, an open trail and `verify` check them.
+//! It does no I/O: the writer creates lines with it, and opening a trail and `verify` check them.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -17,14 +17,14 @@ use crate::grant::digest::sha256_hex;
 pub struct Entry {
     /// 1 for the first, without gaps.
     pub seq: i64,
-    /// SHA-256 of the line before, hex; 64 zeros before the first.
+    /// SHA-256 of the previous line, hex; 64 zeros for the first.
     pub prev: String,
     /// The fact.
     #[serde(flatten)]
     pub fact: Fact,
 }
 
-/// Where a line stands in the trail. A trail that has another line there, or none, is not the same trail.
+/// The position of a line. A trail with another line there, or none, is another trail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
     /// Number of the line; 0 before the first.
@@ -36,8 +36,8 @@ pub struct Position {
 /// The hash before the first line.
 const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The end of the trail: where its last line stands, and the latest time in any of its lines. The last line need not
-/// have it: the clock may have been set back before.
+/// The end of the trail: the position of its last line, and the latest time in any line. That can be an earlier line, if
+/// the clock was set back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) position: Position,
@@ -45,17 +45,17 @@ pub(super) struct Head {
 }
 
 impl Head {
-    /// Before the first line.
+    /// The head of an empty trail.
     pub(super) fn beginning() -> Self {
         Self { position: Position { seq: 0, hash: BEGINNING.to_owned() }, at: Timestamp::MIN }
     }
 
-    /// After this line, whatever it says: where a check of a part begins.
+    /// The head after this line, which is not parsed: where the check of a part begins.
     pub(super) fn from_line(seq: i64, line: &str) -> Self {
         Self { position: Position { seq, hash: sha256_hex(line.as_bytes()) }, at: Timestamp::MIN }
     }
 
-    /// The line that records `fact` here, and the end that it makes.
+    /// The line that records `fact` here, and the new head.
     pub(super) fn append(&self, fact: &Fact) -> Result<(String, Self), Fault> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -70,15 +70,15 @@ impl Head {
         Ok((line, head))
     }
 
-    /// What a stored line says, and the end that it makes, if it is the one that has to come here.
+    /// Parses a stored line, checks that it is the one that has to follow, and returns the new head.
     pub(super) fn apply(&self, line: &str) -> Result<(Entry, Self), Fault> {
         let damaged = |why: String| Fault::Damaged { seq: self.next(), why };
         let entry = parse(line).map_err(|fault| damaged(fault.to_string()))?;
         if entry.seq != self.next() {
-            return Err(damaged(format!("is numbered {}", entry.seq)));
+            return Err(damaged(format!("its number is {}", entry.seq)));
         }
         if entry.prev != self.position.hash {
-            return Err(damaged("does not carry the hash of the line before it".to_owned()));
+            return Err(damaged("it does not contain the hash of the previous line".to_owned()));
         }
         let head = self.with(line, entry.fact.at);
         Ok((entry, head))
@@ -95,7 +95,7 @@ impl Head {
     }
 }
 
-/// What a line says, wherever it stands.
+/// Parses a line, without checking its position.
 pub(super) fn parse(line: &str) -> Result<Entry, Fault> {
-    serde_json::from_str(line).map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is no entry: {error}") })
+    serde_json::from_str(line).map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is not an entry: {error}") })
 }

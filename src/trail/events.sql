@@ -1,7 +1,7 @@
--- The trail, layout 4. `events` is the truth: one row a fact, never updated, never deleted, each line carrying
--- the hash of the line before it. The tables of `finding.sql` are projections of it, for finding things; they are
--- written in the same transaction and `jitd audit verify` rebuilds them and compares. The text of each statement is compared
--- with what a file has: another text is another layout.
+-- The trail, layout 4. `events` is the truth: one row for each fact, never updated, never deleted; each line contains the
+-- hash of the previous line. The tables of `finding.sql` are projections of it, for searching; they are written in the same
+-- transaction, and `jitd audit verify` rebuilds and compares them. The text of each statement is compared with the text in
+-- the file: a different text needs a new layout.
 
 CREATE TABLE events (
     seq      INTEGER PRIMARY KEY,
@@ -16,7 +16,7 @@ BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;
 
--- INSERT OR REPLACE deletes without asking the trigger above.
+-- INSERT OR REPLACE deletes without firing the trigger above.
 CREATE TRIGGER events_are_not_replaced BEFORE INSERT ON events
 WHEN NEW.seq <= (SELECT max(seq) FROM events)
 BEGIN SELECT RAISE(ABORT, 'the trail is append-only'); END;

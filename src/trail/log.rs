@@ -1,14 +1,15 @@
-//! Whether a trail's file is all of the trail. What was written last stands in SQLite's log beside it, until it is carried over.
+//! Detects whether a trail's file is complete. SQLite keeps the last commits in a log (WAL) next to the file until a
+//! checkpoint copies them into it.
 //!
 //! ```text
-//!  first commit ─► the file says that it is in use ─► …log… ─► close: all is carried over, the file says that it is whole
-//!  each commit ──► the lock beside the file says which event was the last
+//!  first commit ─► the file is marked as in use ─► …log… ─► close: checkpoint, the file is marked as complete
+//!  each commit ──► the lock next to the file names the last event
 //! ```
-//! So a copy that was made without the log, of a trail in use or of one whose daemon was killed, says so itself; it would read
-//! as a shorter trail, in which nothing is wrong. After a kill whoever opens the file for writing, as `sqlite3` does, carries the
-//! log over and takes it away, and the file still says that it is in use: then the lock tells whether the last event is in it.
-//! The file itself can't tell, for each of its states is one that was whole once. The store marks file and lock, and whoever
-//! opens the file asks first.
+//! So a copy without the log, of a trail in use or of one whose daemon was killed, shows that it is incomplete; otherwise it
+//! would pass as a shorter trail without faults. After a kill, any program that opens the file for writing, such as
+//! `sqlite3`, runs a checkpoint and deletes the log, while the file is still marked as in use: then the lock shows whether
+//! the file contains the last event. The file alone cannot show it, because each of its states was complete once. The store
+//! marks file and lock, and everybody who opens the file checks them first.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,48 +20,48 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Fault;
 use super::chain::{Head, Position};
 
-/// SQLite's `application_id` of a file in use: "jitd". That of a file that is whole, or of before, is 0.
+/// SQLite's `application_id` of a file in use: "jitd". It is 0 in a file that is complete, and in files of earlier versions.
 const IN_USE: i32 = 0x6a69_7464;
 
-/// Lets the transaction that is open say that the file is in use.
+/// Marks the file as in use, in the open transaction.
 pub(super) fn mark_in_use(connection: &Connection) -> Result<(), Fault> {
     Ok(connection.pragma_update(None, "application_id", IN_USE)?)
 }
 
-/// Carries the log over into the file, as far as nobody reads what was there before, and keeps the log.
+/// Runs a checkpoint as far as no reader needs the previous state, and keeps the log.
 pub(super) fn carry_over(connection: &Connection) -> Result<(), Fault> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
-/// Says of a file that it is whole by itself.
+/// Marks the file as complete without a log.
 pub(super) fn mark_whole(connection: &Connection) -> Result<(), Fault> {
     Ok(connection.pragma_update(None, "application_id", 0)?)
 }
 
-/// Makes the file whole by itself, and its log empty. Where somebody reads it meanwhile, the log goes on belonging to it.
+/// Makes the file complete and empties its log. If somebody is reading, the log still belongs to the file.
 pub(super) fn close(connection: &Connection) -> Result<(), Fault> {
     mark_whole(connection)?;
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
-/// The lock of the trail at `path`. It lies beside the file, for SQLite locks the file itself.
+/// The lock of the trail at `path`. It is a separate file, because SQLite locks the file itself.
 pub(super) fn lock_of(path: &Path) -> PathBuf {
     path.with_extension("lock")
 }
 
-/// Lets the lock say where the last event stands. Always as long as before, in one sector: after a loss of power it is this or
-/// what stood there.
+/// Writes the position of the last event into the lock. The text always has the same length and fits into one sector, so after
+/// a power failure it is either the new or the old one.
 pub(super) fn note_last(lock: &File, position: &Position) -> std::io::Result<()> {
     lock.write_all_at(format!("{:020} {}\n", position.seq, position.hash).as_bytes(), 0)
 }
 
-/// Whether what belongs into the log of the file at `path`, which was just opened, is there or was carried over.
+/// Checks that the log of the file at `path`, which was just opened, exists or was copied into the file.
 ///
-/// The file is asked through SQLite: a process that closes a file of its own making loses all locks on it
-/// (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and then another program takes the log away under the daemon.
+/// The file is read through SQLite: a process that closes any descriptor of a file loses all its locks on that file
+/// (<https://www.sqlite.org/howtocorrupt.html>, section 2.2), and then another program could delete the log under the daemon.
 pub(super) fn is_complete(path: &Path, connection: &Connection) -> Result<(), Fault> {
-    // The log has something before the file says that it is in use, and still has when the file says that it is whole: asked
-    // before and after, a daemon that starts or stops meanwhile does not matter.
+    // The log has content before the file is marked as in use, and still has when the file is marked as complete. Because the
+    // log is checked before and after the mark, a daemon that starts or stops in the meantime does not matter.
     if has_log(path) || !says_that_it_is_in_use(connection)? || has_log(path) || has_last(path, connection)? {
         return Ok(());
     }
@@ -82,7 +83,7 @@ fn says_that_it_is_in_use(connection: &Connection) -> Result<bool, Fault> {
     Ok(mark == IN_USE)
 }
 
-/// Whether the file has the event that the lock calls the last. Where the lock says nothing, it has not.
+/// Whether the file contains the event that the lock names as the last one; false if the lock names none.
 fn has_last(path: &Path, connection: &Connection) -> Result<bool, Fault> {
     let Ok(said) = std::fs::read_to_string(lock_of(path)) else { return Ok(false) };
     let Some((seq, hash)) = said.trim_end().split_once(' ') else { return Ok(false) };

@@ -1,11 +1,11 @@
-//! The trail: every fact, in order, in one SQLite file; the only store there is.
+//! The trail: every fact, in order, in one SQLite file; the only store.
 //!
 //! ```text
-//!  append(facts, after) ──► queue ──► writer thread: does it follow? chain, insert, one commit (one fsync) for all ──► position
-//!  question ──► a connection that only reads ──► index ──► events ──► answer
+//!  append(facts, after) ──► queue ──► writer thread: may they follow? chain, insert, one commit (one fsync) for all ──► position
+//!  query ──► a read-only connection ──► index ──► events ──► answer
 //! ```
-//! A line is the JSON of one entry and carries the SHA-256 of the line before it, so a copy of the lines is enough to check
-//! them. Nothing is updated or deleted. The ledger appends, and asks for what it does not have in memory.
+//! A line is the JSON of one entry and contains the SHA-256 of the previous line, so the lines alone are enough to verify
+//! them. Nothing is updated or deleted. The ledger appends, and queries what it does not have in memory.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -46,33 +46,33 @@ use store::{Append, Store};
 pub use verify::{Report, export, verify_file, verify_lines};
 use writer::Writer;
 
-/// Why the trail could not do its work.
+/// Why a call of the trail failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TrailError {
-    /// The file, the disk or SQLite failed; nothing of what was asked is stored.
+    /// The file, the disk or SQLite failed; nothing of the append is stored.
     #[error("the trail `{path}` is not available: {why}")]
     Unavailable {
         /// The file.
         path: String,
-        /// What SQLite or the system said.
+        /// The error of SQLite or the system.
         why: String,
-        /// What to do, where that is known.
+        /// What to do, if that is known.
         hint: Option<&'static str>,
     },
-    /// The fact stands already and may stand only once; nothing of what was asked is stored.
-    #[error("this was recorded before")]
+    /// The fact is recorded already and may be recorded only once; nothing of the append is stored.
+    #[error("this is already recorded")]
     Duplicate,
-    /// The grant's last event is not the one that was to be followed; nothing of what was asked is stored.
-    #[error("the last event of grant {grant} is not the one that this was decided on")]
+    /// The grant's last event is not `after`; nothing of the append is stored.
+    #[error("the last event of grant {grant} is not the one that this decision was based on")]
     Moved {
         /// The grant.
         grant: GrantId,
-        /// Number of the event that was to be followed.
+        /// Number of the event that the append should follow.
         after: Option<i64>,
-        /// Number of the grant's last event; none when nobody asked for it.
+        /// Number of the grant's last event; none if there is no such grant.
         last: Option<i64>,
     },
-    /// The trail's own content is not as we write it.
+    /// The content of the trail is not what we wrote.
     #[error("the trail is damaged at event {seq}: {why}")]
     Damaged {
         /// Sequence number of the first wrong event.
@@ -80,24 +80,24 @@ pub enum TrailError {
         /// What is wrong with it.
         why: String,
     },
-    /// The file has other tables, indexes or triggers than we make.
+    /// The file's tables, indexes or triggers are not the ones that we create.
     #[error("the trail `{path}` was altered: {what}")]
     Altered {
         /// The file.
         path: String,
-        /// What of it is missing or not ours.
+        /// What is missing, or is not ours.
         what: String,
     },
-    /// The file was copied without what was written last.
-    #[error("the trail `{path}` is not complete: a daemon had it open, and what was written last is not in `{log}`")]
+    /// The file was copied without its last events.
+    #[error("the trail `{path}` is incomplete: it was copied from a running daemon, and its last events are not in `{log}`")]
     Incomplete {
         /// The file.
         path: String,
-        /// Where its log should lie.
+        /// The expected path of its log.
         log: String,
     },
-    /// Another daemon writes this trail.
-    #[error("another jitd holds `{0}`")]
+    /// Another daemon is writing this trail.
+    #[error("another jitd has locked `{0}`")]
     InUse(String),
 }
 
@@ -106,25 +106,25 @@ impl Hint for TrailError {
         let hint = match self {
             Self::Unavailable { hint, .. } => return hint.map(Cow::Borrowed),
             Self::Duplicate | Self::Moved { .. } => return None,
-            Self::Damaged { .. } => "keep the file as it is and run `jitd audit verify`",
+            Self::Damaged { .. } => "keep the file unchanged and run `jitd audit verify`",
             Self::Altered { .. } => {
-                "keep the file as it is, as evidence, and go on with a copy that `jitd backup` made"
+                "keep the file unchanged as evidence, and continue with a backup from `jitd backup`"
             }
             Self::Incomplete { .. } => {
-                "put the log beside it that lay beside the original; if it is lost, go on with the copy that `jitd backup` makes all the same"
+                "copy the original's log next to the file; if the log is lost, continue with the copy that `jitd backup` makes in spite of this error"
             }
-            Self::InUse(_) => "one daemon per state folder; stop the other one",
+            Self::InUse(_) => "only one daemon can use a state folder; stop the other one",
         };
         Some(hint.into())
     }
 }
 
-/// How many questions are answered at a time, and how many lists. The API lets two of an account wait for either, so that
-/// nobody waits for more than a few of anybody's.
+/// The number of concurrent short queries, and of concurrent lists. The API allows an account two of each at a time, so
+/// nobody waits for more than a few calls of others.
 const QUESTIONS: usize = 4;
 const LISTS: usize = 2;
 
-/// The open trail. Cheap to clone; the last clone that goes stops the writer thread.
+/// The open trail. Cheap to clone; dropping the last clone stops the writer thread.
 #[derive(Clone)]
 pub struct Trail {
     way: Arc<Way>,
@@ -134,45 +134,45 @@ pub struct Trail {
     fault: Arc<Mutex<Option<String>>>,
 }
 
-/// How appends come to the store.
+/// How appends reach the store.
 enum Way {
     /// Through the queue of the writer's thread, as in the daemon.
     Thread(Writer),
-    /// At once, between two moments that a test holds.
+    /// Directly, between two hooks of a test.
     Simulation(Simulation),
 }
 
-/// A trail that was opened, and what it says at that moment.
+/// A trail that was just opened, and its state.
 pub struct Opened {
     /// The trail.
     pub trail: Trail,
     /// Every grant that is not over or owes a review, in the order of the requests.
     pub open: Vec<Open>,
-    /// The latest time in the trail's end.
+    /// The latest time in the last lines of the trail.
     pub latest: Timestamp,
-    /// That nothing is given.
+    /// The drain in force, if any.
     pub drain: Option<Draining>,
 }
 
-/// A grant as its events make it.
+/// A grant, built from its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
     /// The grant.
     pub grant: Grant,
-    /// Number of its last event: what the next one has to follow.
+    /// Number of its last event, which the next one has to follow.
     pub last: i64,
 }
 
 impl Trail {
-    /// Opens or makes the trail at `path` and checks its end.
+    /// Opens or creates the trail at `path` and checks its last lines.
     ///
     /// # Errors
-    /// [`TrailError`], when it is held, damaged, altered, not complete or can't be read. Nothing is repaired.
+    /// [`TrailError`] if it is in use, damaged, altered, incomplete or unreadable. Nothing is repaired.
     pub fn open(path: &Path) -> Result<Opened, TrailError> {
         Self::open_telling(path, |_| {})
     }
 
-    /// The same. Where the trail is brought to the present layout, `progress` is called now and then with the number of events
+    /// The same. During an upgrade to the current layout, `progress` is called from time to time with the number of events
     /// so far.
     ///
     /// # Errors
@@ -181,11 +181,11 @@ impl Trail {
         Self::opened(path, progress, |store| Ok(Way::Thread(Writer::start(store)?)))
     }
 
-    /// Opens the trail at `path` for a test that holds the clock: all work is done where it is asked for, without a thread
-    /// and without waiting for the disk.
+    /// Opens the trail at `path` for a test that controls the clock: all work runs in the calling task, without a thread and
+    /// without waiting for the disk.
     ///
-    /// `before` is awaited before each commit and may fail it, with what the disk would say; `after` is awaited between the
-    /// commit and the answer, and may make a failure of the answer, though what was appended stands.
+    /// `before` is awaited before each commit and can make it fail, with the disk's error; `after` is awaited between the
+    /// commit and the answer, and can turn the answer into a failure, although the append is stored.
     ///
     /// # Errors
     /// As [`Trail::open`].
@@ -228,19 +228,19 @@ impl Trail {
         Ok(Opened { trail, open, latest, drain })
     }
 
-    /// Appends `facts`, all or none, and returns when they are on the disk, with where the last of them stands.
+    /// Appends `facts`, all or none, and returns the position of the last one when they are on the disk.
     ///
-    /// Facts about a grant have to follow its last event, whose number is `after`. One append is about one grant that there
-    /// was before; a request, and what follows it in the same append, follows nothing, nor do facts about no grant.
+    /// Facts about a grant have to follow its last event, whose number is `after`. An append is about at most one existing
+    /// grant; a request and what follows it in the same append follow nothing, and neither do facts about no grant.
     ///
     /// # Errors
-    /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`], when the grant's last event is another.
+    /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`] if the grant's last event is not `after`.
     pub async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, TrailError> {
         self.put(Append { facts, after, over: None }).await
     }
 
-    /// The same of facts that end a grant, with what they make of it. It has to be what its events make, all of them: lists
-    /// show it, and `verify` compares.
+    /// The same for facts that end a grant; `over` is the grant after them. It must equal what all its events make, because
+    /// lists show it and `verify` compares it.
     ///
     /// # Errors
     /// As [`Trail::append`].
@@ -256,8 +256,8 @@ impl Trail {
         outcome.unwrap_or_else(|| Err(self.gone()))
     }
 
-    /// Returns when the writer had its turn and the store let it begin and end a transaction: everything that an
-    /// append goes through but its sync. Nothing is written. The position is that of the trail's last line.
+    /// Returns when the writer had its turn and the store could begin and end a transaction: every step of an append but its
+    /// sync. Nothing is written. The position is that of the trail's last line.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
@@ -265,7 +265,7 @@ impl Trail {
         self.append(Vec::new(), None).await
     }
 
-    /// Why the last facts could not be stored, as on a full disk; nothing as soon as others are.
+    /// Why the last facts could not be stored, for example a full disk; none as soon as others are stored.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         self.fault.lock().clone()
@@ -279,7 +279,7 @@ impl Trail {
         }
     }
 
-    /// Stops the writer after everything that was appended is stored.
+    /// Stops the writer when all appends are stored.
     pub fn close(&self) {
         match &*self.way {
             Way::Thread(writer) => writer.close(),
@@ -288,14 +288,14 @@ impl Trail {
     }
 }
 
-/// What goes wrong below, before it is known for which file.
+/// An error inside this module, before the path of the file is added.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
     #[error("{why}")]
     Damaged { seq: i64, why: String },
-    #[error("the last event of grant {grant} is another one")]
+    #[error("the last event of grant {grant} is not the expected one")]
     Moved { grant: GrantId, after: Option<i64>, last: Option<i64> },
     #[error("{0}")]
     Altered(String),
@@ -308,7 +308,7 @@ enum Fault {
 }
 
 impl Fault {
-    /// Whether it is about one append alone: the store works, and what was asked may not stand.
+    /// Whether it concerns one append only: the store works, but this append is not allowed.
     fn is_a_refusal(&self) -> bool {
         match self {
             Self::Sqlite(error) => is_of_unique(error),
@@ -340,7 +340,7 @@ impl Fault {
     }
 }
 
-/// Of the constraints only the unique index says that something stands already. Any other was broken by no fact.
+/// Of all constraints, only the unique index means that a fact is already recorded. Facts cannot violate any other one.
 fn is_of_unique(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_CONSTRAINT_UNIQUE)
 }

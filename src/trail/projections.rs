@@ -1,8 +1,8 @@
-//! The tables that find events, kept in step with them.
+//! The tables for searching, kept consistent with the events.
 //!
-//! The writer calls [`project`] for each fact that it inserts, in the same transaction. The layout calls it to make the
-//! tables of an earlier trail anew, and `verify` to make them beside the trail and compare. It must never know more than
-//! the facts say.
+//! The writer calls [`project`] for each fact that it inserts, in the same transaction. The layout calls it to rebuild the
+//! tables of an earlier trail, and `verify` to build them in a temporary database and compare. The tables must never contain
+//! more than the facts say.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use crate::grant::{Event, Fact, Grant, GrantId, InvalidTransition};
 /// Applies a fact to the grants that are not over, and returns the grant if the fact ends it.
 ///
 /// # Errors
-/// The fact may not follow; the grant is not among them any more.
+/// The fact may not follow; then the grant is no longer in `open`.
 pub(super) fn follow(
     open: &mut HashMap<GrantId, Grant>,
     id: &GrantId,
@@ -33,7 +33,7 @@ pub(super) fn follow(
     Ok(None)
 }
 
-/// Keeps the tables in step. Calls `over` after a fact that may end its grant; it returns the grant if the fact did.
+/// Updates the tables for a fact. Calls `over` after a fact that can end its grant; it returns the grant if it is over.
 pub(super) fn project<'a>(
     connection: &Connection,
     seq: i64,
@@ -69,14 +69,14 @@ pub(super) fn project<'a>(
     over().map_or(Ok(()), |over| keep(connection, &over))
 }
 
-/// Keeps what a grant is that is over.
+/// Stores a grant that is over.
 fn keep(connection: &Connection, over: &Grant) -> Result<(), Fault> {
     let made = serde_json::to_string(over).map_err(|error| Fault::System(error.to_string()))?;
     let insert = "INSERT INTO closed (seq, made) SELECT seq, ?2 FROM grants WHERE id = ?1";
     write_one(connection, insert, params![over.id.as_str(), made])
 }
 
-/// Number of a grant's last event; none when there is no such grant.
+/// Number of a grant's last event; none if there is no such grant.
 pub(super) fn last_of(connection: &Connection, grant: &GrantId) -> Result<Option<i64>, Fault> {
     let mut statement = connection.prepare_cached("SELECT last FROM grants WHERE id = ?1")?;
     Ok(statement.query_row([grant.as_str()], |row| row.get(0)).optional()?)

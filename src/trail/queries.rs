@@ -1,7 +1,7 @@
-//! Questions to the trail, each answered by an index.
+//! Queries of the trail, each answered by an index.
 //!
-//! They read on connections that can't write, outside the runtime's threads, and a list keeps nobody waiting but other
-//! lists. The broker and the ledger ask.
+//! They run on read-only connections, outside the runtime's threads, and a list blocks only other lists. The ledger calls
+//! them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName};
 use crate::grant::{Event, Filter, Grant, GrantId, Shown};
 use crate::rbac::ResolvedRole;
 
-/// Some of what is searched for, and from which place to continue; from none at the end.
+/// A part of the results, and the place from which to continue; none at the end.
 pub type Page<T, Place = i64> = (Vec<T>, Option<Place>);
 
 impl Trail {
-    /// The newest lines about a grant, of those before event `before` where it is given: at most `limit`, oldest first, and
-    /// whether there are older ones.
+    /// The newest lines about a grant, before event `before` if it is given: at most `limit`, oldest first, and whether
+    /// there are older ones.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
@@ -37,7 +37,7 @@ impl Trail {
         self.read(&self.lists, move |reader| lines_of(reader, &id, before, limit)).await
     }
 
-    /// The grant of this id, also when it is over; none when nobody ever requested it.
+    /// The grant of this id, even if it is over; none if nobody ever requested it.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -51,7 +51,7 @@ impl Trail {
         .await
     }
 
-    /// What approvers of a grant are shown beside what is asked.
+    /// What approvers of a grant are shown in addition to the request.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -60,7 +60,7 @@ impl Trail {
         self.read(&self.questions, move |reader| shown_of(reader, id.as_str())).await
     }
 
-    /// What was denied to a person of what they asked for since that moment, newest first, with the role that was denied.
+    /// The person's requests since `since` that were denied, newest first, each with the role that was denied.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -90,14 +90,14 @@ impl Trail {
         .await
     }
 
-    /// Whether anybody but `person` asked with this key before.
+    /// Whether anybody but `person` made a request with this key.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
     pub async fn is_key_of_another(&self, key: &KeyHash, person: &PersonName) -> Result<bool, TrailError> {
         let (key, person) = (key.as_str().to_owned(), person.to_string());
         self.read(&self.questions, move |reader| {
-            // Two ranges of one index: a person may have asked with this key any number of times.
+            // Two ranges of one index: the person may have made any number of requests with this key.
             let mut statement = reader.prepare_cached(
                 "SELECT EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester < ?2)
                      OR EXISTS (SELECT 1 FROM grants WHERE key = ?1 AND requester > ?2)",
@@ -107,7 +107,7 @@ impl Trail {
         .await
     }
 
-    /// How often a person asked since that moment, counted up to `most`.
+    /// The number of the person's requests since `since`, counted up to `most`.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
@@ -120,8 +120,8 @@ impl Trail {
     }
 
     /// Grants that are over, that `person` may see and that `filter` selects, newest first, each with the number of its
-    /// request: at most `limit` of those whose number is below `below`, and below which number to continue. Of a long trail
-    /// one answer looks at a part only, so that there may be more behind an empty one.
+    /// request: at most `limit` with numbers below `below`, and the number below which to continue. One call searches only a
+    /// part of a long trail, so more can follow even if the result is empty.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -138,8 +138,8 @@ impl Trail {
         self.read(&self.lists, move |reader| closed(reader, &viewer, &filter, below, limit)).await
     }
 
-    /// The newest lines of the trail that `filter` selects, of those before event `before` where it is given: at most
-    /// `limit`, oldest first, and before which event to continue. As in [`Trail::closed`] one answer looks at a part only.
+    /// The newest lines of the trail that `filter` selects, before event `before` if it is given: at most `limit`, oldest
+    /// first, and the event before which to continue. As in [`Trail::closed`], one call searches only a part.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -154,8 +154,8 @@ impl Trail {
         self.read(&self.lists, move |reader| lines_before(reader, &filter, before, limit)).await
     }
 
-    /// The lines of the trail after event `after`, as they are stored and in their order: about 512 KiB of them, and
-    /// after which event to continue; none at the end of the trail.
+    /// The lines of the trail after event `after`, as they are stored, in order: about 512 KiB of them, and the event after
+    /// which to continue; none at the end of the trail.
     ///
     /// # Errors
     /// [`TrailError::Unavailable`].
@@ -163,7 +163,7 @@ impl Trail {
         self.read(&self.lists, move |reader| lines_after(reader, after)).await
     }
 
-    /// Grants that are over, that `person` may see and whose ids begin with `prefix`: at most `limit`.
+    /// Grants that are over, that `person` may see and whose ids begin with `prefix`; at most `limit`.
     ///
     /// # Errors
     /// [`TrailError`].
@@ -200,35 +200,35 @@ impl Trail {
         if let Way::Simulation(_) = *self.way {
             return turn.await.map_or_else(|| Err(self.gone()), |turn| work(turn)());
         }
-        // As many threads as there are readers: a disk that hangs has those of nobody else.
+        // Only as many threads as there are readers: a disk that hangs cannot block the threads of others.
         let read = async {
             let Some(turn) = turn.await else { return Err(self.gone()) };
             tokio::task::spawn_blocking(work(turn)).await.unwrap_or_else(|_| Err(self.gone()))
         };
         let read = tokio::time::timeout(READ_WITHIN, read).await;
         read.unwrap_or_else(|_| {
-            Err(Fault::System("it can't be read: the disk does not answer".to_owned()).at(&self.path))
+            Err(Fault::System("it cannot be read: the disk does not answer".to_owned()).at(&self.path))
         })
     }
 }
 
-/// How long an answer of the store is waited for.
+/// How long to wait for an answer of the store.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 
-/// Somebody who looks at grants that are over.
+/// A person who lists grants that are over.
 struct Viewer {
     person: Person,
     sees_all: bool,
 }
 
-/// Grants by the number of their request, with the moment of it in milliseconds.
+/// Grants by the number of their request, each with the time of the request in milliseconds.
 type Found = BTreeMap<i64, (String, i64)>;
 
-/// The most rows that one answer looks at, and how many of them are read at once, where not all are wanted.
+/// The maximum number of rows that one call searches, and how many of them are read at a time if a filter selects.
 const LOOKED_AT: usize = 4096;
 const AT_ONCE: usize = 256;
 
-/// About how long the lines of one answer are, in bytes.
+/// The approximate size of the lines in one answer, in bytes.
 const LINES: usize = 512 * 1024;
 
 fn closed(
@@ -238,7 +238,7 @@ fn closed(
     mut below: i64,
     limit: usize,
 ) -> Result<Page<(i64, Grant)>, Fault> {
-    // One more than is asked for tells whether there are more.
+    // One more than requested, to see whether there are more.
     let batch = if filter.is_empty() { limit.saturating_add(1) } else { AT_ONCE };
     let (mut grants, mut looked_at) = (Vec::new(), 0);
     loop {
@@ -249,7 +249,7 @@ fn closed(
             }
             looked_at += 1;
             below = *seq;
-            // The row has the millisecond of the request.
+            // The row contains the time of the request in milliseconds.
             let [first, last] = [*at, at.saturating_add(1)].map(Timestamp::from_millisecond);
             if let (Ok(first), Ok(last)) = (first, last)
                 && !filter.may_select_requested(first, last)
@@ -268,7 +268,7 @@ fn closed(
 }
 
 impl Viewer {
-    /// The newest below `below` that they may see, of `requester` where one is given: `enough`, if there are so many.
+    /// The newest grants below `below` that the person may see, of `requester` if one is given: up to `enough`.
     fn newest(
         &self,
         reader: &Connection,
@@ -278,7 +278,7 @@ impl Viewer {
     ) -> Result<Found, Fault> {
         let most = i64::try_from(enough).unwrap_or(i64::MAX);
         let mut found = Found::new();
-        // Each of these is in order, and only what is newer than enough others has to be looked at.
+        // Each query is sorted, so only rows newer than `enough` others have to be read.
         let mut look = |query: &str, of: &str| -> Result<(), Fault> {
             let oldest = found.keys().rev().nth(enough.saturating_sub(1)).copied().unwrap_or(0);
             let mut statement = reader.prepare_cached(query)?;
@@ -305,7 +305,7 @@ impl Viewer {
         Ok(found)
     }
 
-    /// Those whose ids begin like this and that they may see, until there are `enough`.
+    /// Grants whose ids begin with `prefix` and that the person may see, up to `enough`.
     fn beginning(&self, reader: &Connection, prefix: &str, enough: usize) -> Result<Found, Fault> {
         let mut statement = reader.prepare_cached(CLOSED_BEGINNING)?;
         let mut rows = statement.query([prefix, &format!("{prefix}{}", char::MAX)])?;
@@ -332,19 +332,19 @@ impl Viewer {
     }
 }
 
-/// The newest requests of a person tell it; an index on the moments would be written at each request.
+/// Counts the newest requests of a person; an index on the time would have to be written for each request.
 pub(super) const ASKED_SINCE: &str = "SELECT count(*) FROM (
         SELECT at FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC LIMIT ?3
     ) WHERE at >= ?2";
 
-/// What a person asked for and when, newest first; who reads it stops where it is too old.
+/// A person's requests and their times, newest first; the caller stops at the first one that is too old.
 pub(super) const ASKED: &str =
     "SELECT id, at, seq FROM grants INDEXED BY grants_of_person WHERE requester = ?1 ORDER BY seq DESC";
 
 pub(super) const IS_DENIED: &str = "SELECT 1 FROM events INDEXED BY once WHERE grant_id = ?1 AND kind = 'denied'";
 
-/// What is over, newest first: all of it, that of a person, and what people of a group may see. Each numbers its
-/// parameters as the others do.
+/// Grants that are over, newest first: all of them, those of a person, and those that members of a group may see. All
+/// three number their parameters in the same way.
 pub(super) const CLOSED: &str = "SELECT seq, id, at FROM grants INDEXED BY grants_in_order
     WHERE open = 0 AND seq > ?2 AND seq < ?4 ORDER BY seq DESC LIMIT ?3";
 pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id, at FROM grants INDEXED BY grants_of_person
@@ -352,7 +352,7 @@ pub(super) const CLOSED_OF_PERSON: &str = "SELECT seq, id, at FROM grants INDEXE
 pub(super) const CLOSED_FOR_WATCHER: &str = "SELECT seq, id, at FROM watchers CROSS JOIN grants USING (seq)
     WHERE watcher = ?1 AND open = 0 AND watchers.seq > ?2 AND watchers.seq < ?4 ORDER BY watchers.seq DESC LIMIT ?3";
 
-/// What is over and has an id in a range.
+/// Grants that are over and whose id is in a range.
 pub(super) const CLOSED_BEGINNING: &str =
     "SELECT seq, id, requester, at FROM grants WHERE id BETWEEN ?1 AND ?2 AND open + 0 = 0";
 
@@ -370,7 +370,7 @@ pub(super) fn draining(connection: &Connection) -> Result<Option<Draining>, Faul
     Ok(entry.and_then(|entry| Draining::after(None, &entry.fact)))
 }
 
-/// The grants that are not over or owe a review. For `open > 0` SQLite would read all of them in their order.
+/// The grants that are not over or owe a review. For `open > 0`, SQLite would read all grants in order.
 pub(super) const OPEN: &str = "SELECT id FROM grants WHERE open IN (1, 2, 3) ORDER BY seq";
 
 pub(super) fn open_grants(connection: &Connection) -> Result<Vec<Open>, Fault> {
@@ -379,8 +379,8 @@ pub(super) fn open_grants(connection: &Connection) -> Result<Vec<Open>, Fault> {
     ids.iter().map(|id| fold(connection, id)).collect()
 }
 
-/// The events of a grant, `seq` and `line`, from its last one back. Links that don't lead back, which we don't write, end
-/// it. `CROSS JOIN` keeps SQLite from reading all events in their order, to spare the sorting of a few.
+/// The events of a grant, `seq` and `line`, from its last one backwards. A link that does not lead backwards, which we never
+/// write, ends it. `CROSS JOIN` keeps SQLite from reading all events in order just to avoid sorting a few.
 pub(super) const EVENTS_OF: &str = "WITH RECURSIVE own (at) AS (
         SELECT last FROM grants WHERE id = ?1
         UNION ALL SELECT before FROM own CROSS JOIN links ON seq = at WHERE before < seq
@@ -388,7 +388,7 @@ pub(super) const EVENTS_OF: &str = "WITH RECURSIVE own (at) AS (
 
 pub(super) const MADE: &str = "SELECT made FROM closed WHERE seq = ?1";
 
-/// A grant whose request has the number `seq`: as it was kept when it was over, or else as its events make it.
+/// The grant whose request has the number `seq`: as it was stored when it ended, or else built from its events.
 fn made(connection: &Connection, seq: i64, id: &str) -> Result<Grant, Fault> {
     let kept: Option<String> = connection.prepare_cached(MADE)?.query_row([seq], |row| row.get(0)).optional()?;
     match kept {
@@ -400,7 +400,7 @@ fn made(connection: &Connection, seq: i64, id: &str) -> Result<Grant, Fault> {
     }
 }
 
-/// The grant that its events make.
+/// Builds a grant from its events.
 pub(super) fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
     let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
     let mut rows = statement.query([id])?;
@@ -419,7 +419,7 @@ pub(super) fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
     open.ok_or_else(|| Fault::Damaged { seq: 0, why: format!("there is no event of grant {id}") })
 }
 
-/// What approvers of a grant were shown last.
+/// What approvers of a grant were shown last, in addition to the request.
 fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
     let line: Option<String> = connection
         .prepare_cached(&format!(
@@ -435,13 +435,13 @@ fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
     })
 }
 
-/// The event of a grant before another of it: the grant is asked for too, for the links lead through any.
+/// The event of a grant before another one of it. The grant is a parameter too, because any event has a link.
 pub(super) const BEFORE: &str =
     "SELECT before FROM events CROSS JOIN links USING (seq) WHERE seq = ?2 AND grant_id = ?1 AND before < seq";
 
 const LAST: &str = "SELECT last FROM grants WHERE id = ?1";
 
-/// So many events of a grant from one of them back, as [`EVENTS_OF`].
+/// A number of events of a grant, from one of them backwards, as [`EVENTS_OF`].
 pub(super) const EVENTS_FROM: &str = "WITH RECURSIVE own (at) AS (
         VALUES (?1)
         UNION ALL SELECT before FROM own CROSS JOIN links ON seq = at WHERE before < seq
@@ -460,7 +460,7 @@ fn lines_of(
     }
     .optional()?;
     let Some(newest) = newest else { return Ok((Vec::new(), false)) };
-    // One more than is asked for tells whether there are more.
+    // One more than requested, to see whether there are more.
     let most = i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX);
     let mut statement = connection.prepare_cached(EVENTS_FROM)?;
     let mut lines: Vec<String> = statement.query_map([newest, most], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -470,7 +470,7 @@ fn lines_of(
     Ok((lines, more))
 }
 
-/// The trail from one of its events back, and from one of its events on.
+/// The trail before one of its events, and after one of its events.
 pub(super) const LINES_BEFORE: &str = "SELECT seq, grant_id, line FROM events WHERE seq < ?1 ORDER BY seq DESC";
 pub(super) const LINES_AFTER: &str = "SELECT seq, line FROM events WHERE seq > ?1 ORDER BY seq";
 

@@ -1,7 +1,7 @@
-//! Connections that read, a few of them, used in turns.
+//! A small pool of read-only connections.
 //!
-//! Whoever waits for one waits in the runtime and holds no thread. A trail has some for short questions and some for
-//! lists, so that a long list holds up other lists only.
+//! A call that waits for a connection waits in the runtime and blocks no thread. A trail has one pool for short queries and
+//! one for lists, so that a long list delays only other lists.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Fault;
 use super::sqlite::open_for_reading;
 
-/// The connections, and as many turns.
+/// The connections, and the same number of turns.
 #[derive(Clone)]
 pub(super) struct Readers {
     connections: Arc<[Mutex<Connection>]>,
@@ -26,14 +26,14 @@ impl Readers {
         Ok(Self { connections, turns: Arc::new(Semaphore::new(count)) })
     }
 
-    /// Returns when one of the connections is free. Whoever reads keeps the turn until they have read.
+    /// Returns when a connection is free. The caller keeps the turn until it has read.
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
-    /// Reads on the connection that is free in a turn.
+    /// Reads on a free connection; the caller must have a turn.
     pub(super) fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, Fault> {
         let free = self.connections.iter().find_map(Mutex::try_lock);
-        work(&*free.ok_or_else(|| Fault::System("all that could read it is in use".to_owned()))?)
+        work(&*free.ok_or_else(|| Fault::System("all its connections are in use".to_owned()))?)
     }
 }

@@ -1,12 +1,13 @@
-//! What the tests run the daemon's core on: a store without a thread of its own, that does not wait for the disk.
+//! The store for tests of the daemon's core: it has no separate thread and does not wait for the disk.
 //!
 //! ```text
-//!  append ──► before (may fail it) ──► store: the commit of the daemon ──► after (may lie) ──► who waits is told
+//!  append ──► before (can make it fail) ──► store: the daemon's own commit ──► after (can lie) ──► answer
 //! ```
-//! What is stored, refused and answered is decided by the code that the daemon runs; only where it runs differs. On a clock
-//! that a test holds, two runs are the same. Whoever is dropped in `before` has stored nothing, and in `after` has stored it
-//! and was told nothing: the two ends of a crash. What fails in `after` is told as failed and stands all the same, as with a
-//! disk that fails in the midst of a sync. No daemon makes one: what it stores does not outlast a power loss.
+//! The daemon's own code decides what is stored, refused and answered; only the thread differs. With a clock that the test
+//! controls, two runs are identical. A call that is dropped in `before` has stored nothing; one that is dropped in `after`
+//! is stored but was never answered: these are the two outcomes of a crash. A failure in `after` is reported although the
+//! append is stored, as by a disk that fails during a sync. The daemon never uses it, because its commits do not survive a
+//! power failure.
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -15,12 +16,12 @@ use super::TrailError;
 use super::chain::Position;
 use super::store::{Append, Store};
 
-/// What a test does at a moment of each append.
+/// A hook that a test runs during each append.
 pub(super) type Hook<T> = Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>;
 
-/// A store, and what is awaited around each of its commits.
+/// A store, and the hooks around each commit.
 pub(super) struct Simulation {
-    /// None when it is closed.
+    /// None after it was closed.
     store: Mutex<Option<Store>>,
     before: Hook<Result<(), String>>,
     after: Hook<Result<(), String>>,
@@ -31,7 +32,7 @@ impl Simulation {
         Self { store: Mutex::new(Some(store)), before, after }
     }
 
-    /// Nothing when it is closed.
+    /// None if it is closed.
     pub(super) async fn append(&self, append: Append) -> Option<Result<Position, TrailError>> {
         let batch = [append];
         let outcome = self.store_unless((self.before)().await, &batch)?;

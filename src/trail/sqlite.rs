@@ -1,4 +1,4 @@
-//! Opening the file: the lock that keeps a second daemon out, the connection that writes and the one that reads.
+//! Opens the file: the lock against a second daemon, and the connections for writing and reading.
 //!
 //! Nothing is repaired here. [`Trail::open`](super::Trail::open), `verify` and `back_up` call it.
 
@@ -13,13 +13,13 @@ use super::chain::Head;
 use super::layout::{bring_up_to_date, check_schema, layout};
 use super::{Fault, TrailError, log};
 
-/// How many lines at the end are checked at every start. The whole is checked by `jitd audit verify`.
+/// How many of the last lines are checked at every start. `jitd audit verify` checks the whole trail.
 pub(super) const TAIL: i64 = 1_000;
 
-/// Whoever goes through all events tells of each so many.
+/// How often to report progress, in events.
 pub(super) const PROGRESS: i64 = 10_000;
 
-/// The lock that keeps a second daemon out.
+/// Takes the lock against a second daemon.
 pub(super) fn hold(path: &Path) -> Result<Flock<std::fs::File>, TrailError> {
     use std::os::unix::fs::OpenOptionsExt;
     let beside = log::lock_of(path);
@@ -45,10 +45,10 @@ pub(super) fn open_for_writing(path: &Path, progress: impl FnMut(i64)) -> Result
     )?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(path, mode).map_err(|error| Fault::System(error.to_string()))?;
-    // Only a log that was carried over whole may go, which the store sees to when it is closed.
+    // The log may be deleted only after a complete checkpoint, which the store runs when it is closed.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     log::is_complete(path, &connection)?;
-    // Before anything is written to a file that may be a newer jitd's.
+    // Checked before writing, because a newer jitd may have written the file.
     let found = layout(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -66,7 +66,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// The same of a file whose log may be lost: what was in there is not read.
+/// The same for a file whose log may be lost; the events in that log are not read then.
 pub(super) fn open_what_is_there(path: &Path) -> Result<Connection, Fault> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
@@ -76,7 +76,7 @@ pub(super) fn open_what_is_there(path: &Path) -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// Checks the last lines: numbered without gaps, each carrying the hash of the one before.
+/// Checks the last lines: numbered without gaps, each with the hash of the previous one.
 fn check_tail(connection: &Connection) -> Result<Head, Fault> {
     let before = last_seq(connection)?.saturating_sub(TAIL).max(0);
     let mut head = Head::beginning();
@@ -97,25 +97,25 @@ fn check_tail(connection: &Connection) -> Result<Head, Fault> {
 }
 
 fn missing(seq: i64) -> Fault {
-    Fault::Damaged { seq, why: "is missing".to_owned() }
+    Fault::Damaged { seq, why: "it is missing".to_owned() }
 }
 
-/// Number of the last event; 0 when there is none.
+/// Number of the last event; 0 if there is none.
 pub(super) fn last_seq(connection: &Connection) -> Result<i64, Fault> {
     let mut statement = connection.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
 
-/// A statement without parameters, parsed once.
+/// Runs a statement without parameters, which is parsed once.
 pub(super) fn run(connection: &Connection, statement: &str) -> Result<(), Fault> {
     connection.prepare_cached(statement)?.execute([])?;
     Ok(())
 }
 
-/// Inserts or updates one row. Where a trigger raises IGNORE, SQLite calls it done and has stored nothing.
+/// Inserts or updates exactly one row. If a trigger raises IGNORE, SQLite reports success although it stored nothing.
 pub(super) fn write_one(connection: &Connection, statement: &str, parameters: impl Params) -> Result<(), Fault> {
     match connection.prepare_cached(statement)?.execute(parameters)? {
         1 => Ok(()),
-        rows => Err(Fault::System(format!("SQLite stored {rows} rows, and not the one it was given"))),
+        rows => Err(Fault::System(format!("SQLite stored {rows} rows instead of one"))),
     }
 }

@@ -1,10 +1,10 @@
 //! The store: it chains facts, inserts their lines into the file and commits them.
 //!
 //! ```text
-//!  batch of appends ──► BEGIN ─► for each: does it follow what the file has? ─► line, projections ─► COMMIT ──► positions
+//!  batch of appends ──► BEGIN ─► for each: may it follow what is in the file? ─► line, projections ─► COMMIT ──► positions
 //! ```
-//! Whether an append may stand is decided by what the file has, never by what its caller remembers. It never stores a
-//! part of an append. The writer's thread has one, and a simulated trail has one without a thread.
+//! The content of the file decides whether an append is allowed, never what the caller remembers. A part of an append is
+//! never stored. The writer's thread has a store, and a simulated trail has one without a thread.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -22,44 +22,44 @@ use super::sqlite::{last_seq, run, write_one};
 use super::{Fault, TrailError, log};
 use crate::grant::{Event, Fact, Grant, GrantId};
 
-/// What somebody appends, all or none of it.
+/// Facts to append, all or none of them.
 pub(super) struct Append {
     pub(super) facts: Vec<Fact>,
-    /// The last event of the grant that the facts are about, as the caller knows it.
+    /// The last event of the grant, as the caller knows it.
     pub(super) after: Option<i64>,
-    /// The grant that the last of the facts ends, if the caller has it; else it is made from its events.
+    /// The grant that the last fact ends, if the caller has it; otherwise it is built from its events.
     pub(super) over: Option<Grant>,
 }
 
-/// The file, open for writing, and its end.
+/// The file, open for writing, and its head.
 pub(super) struct Store {
     pub(super) connection: Connection,
     pub(super) head: Head,
     pub(super) path: Arc<PathBuf>,
-    /// Whether the file says that it is in use.
+    /// Whether the file is marked as in use.
     pub(super) in_use: bool,
     /// Why the last batch could not be stored.
     pub(super) fault: Arc<Mutex<Option<String>>>,
-    /// Says which event is the last. Released when nothing is written any more.
+    /// Names the last event. Released when nothing is written any more.
     pub(super) lock: Flock<File>,
 }
 
 impl Store {
-    /// Stores a batch in one transaction and says of each append, in their order, where it ends or why it is refused.
-    /// One that is refused leaves the others as they are.
+    /// Stores a batch in one transaction. Returns the position or the refusal of each append, in order; a refused append does
+    /// not affect the others.
     pub(super) fn store(&mut self, batch: &[Append]) -> Vec<Result<Position, TrailError>> {
         match self.commit(batch) {
             Ok((head, outcomes)) => {
-                // A round trip shows nothing: what writes nothing works on a full disk too.
+                // A round trip proves nothing here, because it writes nothing and so works on a full disk too.
                 if head != self.head && self.fault.lock().take().is_some() {
-                    tracing::info!(trail = %self.path.display(), "the trail is written again");
+                    tracing::info!(trail = %self.path.display(), "the trail can be written again");
                 }
                 if head != self.head {
                     if let Err(error) = log::note_last(&self.lock, &head.position) {
                         tracing::warn!(trail = %self.path.display(), why = %error, "cannot record the last event in the lock file");
                     }
                     if !self.in_use {
-                        // Into the file itself, which is what is copied. It is tried again when the disk takes nothing now.
+                        // Copies the mark into the file itself, because people copy that file. Retried if it fails now.
                         self.in_use = log::carry_over(&self.connection).is_ok();
                     }
                 }
@@ -70,9 +70,9 @@ impl Store {
         }
     }
 
-    /// Says of each append that nothing is stored, and keeps why.
+    /// Fails every append of a batch, and keeps the reason.
     pub(super) fn fail(&self, batch: &[Append], why: &str) -> Vec<Result<Position, TrailError>> {
-        tracing::error!(trail = %self.path.display(), why, "nothing of {} appends is stored", batch.len());
+        tracing::error!(trail = %self.path.display(), why, "none of {} appends was stored", batch.len());
         *self.fault.lock() = Some(why.to_owned());
         let path = self.path.display().to_string();
         batch
@@ -81,12 +81,12 @@ impl Store {
             .collect()
     }
 
-    /// Leaves a file that is whole by itself.
+    /// Leaves a file that is complete without its log.
     pub(super) fn close(&self) {
         if self.in_use
             && let Err(fault) = log::close(&self.connection)
         {
-            tracing::warn!(trail = %self.path.display(), why = %fault, "what was written last stays in the trail's log");
+            tracing::warn!(trail = %self.path.display(), why = %fault, "the last events stay in the trail's log");
         }
     }
 
@@ -94,7 +94,7 @@ impl Store {
         run(&self.connection, "BEGIN IMMEDIATE")?;
         let committed = self.insert_all(batch).and_then(|stored| {
             if stored.0 != self.head && !self.in_use {
-                // Before the file says that it is in use, for then the lock is asked.
+                // Before the file is marked as in use, because from then on the lock is read.
                 log::note_last(&self.lock, &self.head.position)
                     .and_then(|()| self.lock.sync_data())
                     .map_err(|error| Fault::System(error.to_string()))?;
@@ -104,7 +104,7 @@ impl Store {
             Ok(stored)
         });
         if committed.is_err() {
-            // SQLite may have rolled back by itself; then there is nothing to roll back.
+            // SQLite may have rolled back already; then this fails.
             let _ = run(&self.connection, "ROLLBACK");
         }
         committed
@@ -116,7 +116,7 @@ impl Store {
         if found != head.position.seq {
             let known = head.position.seq;
             return Err(Fault::System(format!(
-                "its last event is {found}, and {known} was the last one that we wrote"
+                "its last event is {found}, but the last one that this daemon wrote is {known}"
             )));
         }
         let mut outcomes = Vec::with_capacity(batch.len());
@@ -142,7 +142,7 @@ impl Store {
                 self.insert_fact(&next, fact, over, append.after, head)
             })
         };
-        // A single one that is refused leaves nothing behind; several need a savepoint.
+        // A single fact that is refused leaves nothing behind; several need a savepoint.
         if append.facts.len() < 2 {
             return insert_each();
         }
@@ -167,7 +167,7 @@ impl Store {
             && !matches!(fact.event, Event::Requested(_))
         {
             let last = last_of(&self.connection, grant)?;
-            // What this append itself has written about the grant may be followed by the rest of it.
+            // Facts of the same append may follow one another.
             if last.is_none_or(|last| Some(last) != after && last <= begin.position.seq) {
                 return Err(Fault::Moved { grant: grant.clone(), after, last });
             }
@@ -176,8 +176,9 @@ impl Store {
         let seq = next.position.seq;
         let grant = fact.grant.as_ref().map(GrantId::as_str);
         write_one(&self.connection, INSERT, params![seq, grant, fact.event.kind(), line])?;
-        // By now the event may stand. What fails here is a fault, also where SQLite calls it a constraint.
-        // Without it the events make it; what may not follow is for the caller to know, and for `verify` to report.
+        // The event itself is accepted by now, so any failure here is a fault, even if SQLite reports a constraint. Without
+        // `over`, the grant is built from its events; an event that may not follow is the caller's error, and `verify`
+        // reports it.
         let made = |grant: &GrantId| fold(&self.connection, grant.as_str()).ok().map(|made| made.grant);
         let made = || fact.grant.as_ref().and_then(made).filter(Grant::is_over).map(Cow::Owned);
         project(&self.connection, seq, fact, || over.map(Cow::Borrowed).or_else(made))
@@ -186,7 +187,7 @@ impl Store {
     }
 }
 
-/// Where an append ends, or why it alone is refused.
+/// The position of an append, or why it was refused.
 type Outcome = Result<Position, Fault>;
 
 pub(super) const INSERT: &str = "INSERT INTO events (seq, grant_id, kind, line) VALUES (?1, ?2, ?3, ?4)";

@@ -1,9 +1,9 @@
-//! Checking a trail, here or elsewhere: the file of a daemon, or lines that were exported from it.
+//! Verifies a trail on any host: the file of a daemon, or lines that were exported from it.
 //!
-//! Three things are proved: every line carries the hash of the line before it, every event may follow the ones before it, and
-//! (for a file) the tables are those that we make, and their columns and projections say what the lines say. It only reads,
-//! also what an earlier jitd left, takes no more memory for a longer trail, and may run beside a daemon. `jitd audit verify`
-//! and `jitd audit export` call it.
+//! It proves that every line contains the hash of the previous line, that every event may follow the events before it, and
+//! (for a file) that the tables are ours and that their columns and projections match the lines. It only reads, also files
+//! of earlier versions, needs no more memory for a longer trail, and can run next to a daemon. `jitd audit verify` and
+//! `jitd audit export` call it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,36 +20,36 @@ use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
 use crate::grant::{Grant, GrantId};
 
-/// What a whole trail was found to be.
+/// The result of verifying a whole trail.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Number of events.
     pub events: i64,
-    /// Number of grants ever asked for.
+    /// Number of all grants ever requested.
     pub grants: u64,
     /// Grants that are not over.
     pub open: u64,
-    /// Access that nobody had agreed to and that is not reviewed yet.
+    /// Number of uses of break-glass that are not reviewed yet.
     pub reviews_owed: u64,
-    /// When the first event happened; none of an empty trail.
+    /// When the first event happened; none for an empty trail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Timestamp>,
     /// When the last event happened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Timestamp>,
-    /// SHA-256 of the last line, hex. Note it elsewhere: whoever has it can tell a trail that was cut.
+    /// SHA-256 of the last line, hex. Note it elsewhere: it shows later whether the trail was cut.
     pub head: String,
 }
 
-/// Checks the file at `path`. `each` is called with the place of every event that holds.
+/// Verifies the file at `path`. `each` is called with the position of every valid event.
 ///
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Altered`]; [`TrailError::Unavailable`].
 pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Report, TrailError> {
     let mut work = || -> Result<Report, Fault> {
         let reader = open_for_reading(path)?;
-        // One read transaction, so that a daemon that appends meanwhile doesn't matter.
+        // One read transaction, so that a daemon that appends in the meantime does not matter.
         reader.execute_batch("BEGIN")?;
         let found = layout(&reader)?;
         if found == PRESENT {
@@ -69,14 +69,14 @@ pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Repor
                 && entry.fact.event.kind() == kind
                 && entry.fact.grant.as_ref().map(GrantId::as_str) == grant.as_deref();
             if !same {
-                return Err(Fault::Damaged { seq, why: "its columns do not say what its line says".to_owned() });
+                return Err(Fault::Damaged { seq, why: "its columns do not match its line".to_owned() });
             }
             project(&rebuilt, seq, &entry.fact, || over.as_ref().map(Cow::Borrowed))?;
             each(&checker.head.position);
         }
         for (table, content) in projections(found) {
             if !is_same(&reader, &rebuilt, content)? {
-                let why = format!("the table `{table}` is not what the events make");
+                let why = format!("the table `{table}` does not match the events");
                 return Err(Fault::Damaged { seq: checker.head.position.seq, why });
             }
         }
@@ -85,7 +85,7 @@ pub fn verify_file(path: &Path, mut each: impl FnMut(&Position)) -> Result<Repor
     work().map_err(|fault| fault.at(path))
 }
 
-/// Checks exported lines, wherever they lie. `each` is called with the place of every event that holds.
+/// Verifies exported lines. `each` is called with the position of every valid event.
 ///
 /// # Errors
 /// [`TrailError::Damaged`] with the first event that is wrong; [`TrailError::Unavailable`].
@@ -99,10 +99,10 @@ pub fn verify_lines(lines: impl BufRead, name: &Path, mut each: impl FnMut(&Posi
     Ok(checker.report())
 }
 
-/// Writes every line, oldest first, as it is stored.
+/// Writes every line as it is stored, oldest first.
 ///
 /// # Errors
-/// [`TrailError::Unavailable`] when the file can't be read or `out` can't be written.
+/// [`TrailError::Unavailable`] if the file cannot be read or `out` cannot be written.
 pub fn export(path: &Path, mut out: impl Write) -> Result<(), TrailError> {
     let mut work = || -> Result<(), Fault> {
         let reader = open_for_reading(path)?;
@@ -124,7 +124,7 @@ struct Checker {
     to: Option<Timestamp>,
     grants: u64,
     open: HashMap<GrantId, Grant>,
-    /// The ids of those that are over.
+    /// The ids of the grants that are over.
     over: Connection,
 }
 
@@ -135,7 +135,7 @@ impl Checker {
         Ok(Self { head: Head::beginning(), from: None, to: None, grants: 0, open: HashMap::new(), over })
     }
 
-    /// What a line says, and the grant that it ends.
+    /// Checks the next line; returns its entry, and the grant that it ends.
     fn next(&mut self, line: &str) -> Result<(Entry, Option<Grant>), Fault> {
         let (entry, head) = self.head.apply(line)?;
         let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
@@ -143,7 +143,7 @@ impl Checker {
         if let Some(id) = &entry.fact.grant {
             if !self.open.contains_key(id) {
                 if self.is_over(id)? {
-                    return Err(damaged(format!("grant {id} is over already")));
+                    return Err(damaged(format!("grant {id} is already over")));
                 }
                 self.grants = self.grants.saturating_add(1);
             }
@@ -152,7 +152,7 @@ impl Checker {
                 self.over.prepare_cached("INSERT INTO over (id) VALUES (?1)")?.execute([id.as_str()])?;
             }
         } else if !entry.fact.is_of_the_daemon() {
-            return Err(damaged("names no grant".to_owned()));
+            return Err(damaged("it names no grant".to_owned()));
         }
         self.head = head;
         self.from = self.from.or(Some(entry.fact.at));
@@ -180,8 +180,8 @@ impl Checker {
     }
 }
 
-/// A database beside the trail, for what grows with it. SQLite has some of it in memory, and the rest in a file that has no
-/// name and goes with it.
+/// A temporary database for data that grows with the trail. SQLite keeps a part of it in memory, and the rest in a file
+/// without a name that disappears with it.
 fn beside() -> Result<Connection, Fault> {
     let connection = Connection::open("")?;
     connection.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -32768;")?;
@@ -189,7 +189,8 @@ fn beside() -> Result<Connection, Fault> {
     Ok(connection)
 }
 
-/// What is rebuilt from the events, and how it is read. In earlier layouts less of it is what it is now.
+/// The tables that are rebuilt from the events, and the queries that compare them. Earlier layouts share fewer of them
+/// with the current one.
 fn projections(layout: i64) -> &'static [(&'static str, &'static str)] {
     match layout {
         1 => &[("grants", "SELECT id, seq, requester, key, open FROM grants ORDER BY seq")],
@@ -205,7 +206,7 @@ const WATCHERS: (&str, &str) = ("watchers", "SELECT watcher, seq FROM watchers O
 
 const LINKS: (&str, &str) = ("links", "SELECT seq, before FROM links ORDER BY seq");
 
-/// Whether two files answer a query alike.
+/// Whether two databases give the same answer to a query.
 fn is_same(one: &Connection, other: &Connection, query: &str) -> Result<bool, Fault> {
     let (mut one, mut other) = (one.prepare(query)?, other.prepare(query)?);
     let columns = one.column_count();

@@ -1,9 +1,9 @@
-//! The writer: one thread that stores what everybody appends, and shares a commit among all who wait.
+//! The writer: one thread that stores all appends, and shares a commit among those that wait.
 //!
 //! ```text
-//!  append ──► queue ──► take: all that waits, at most a batch ──► store ──► who waits is told
+//!  append ──► queue ──► take: everything that waits, at most a batch ──► store ──► answers
 //! ```
-//! It answers nobody before the disk has what they appended. Only [`Trail`](super::Trail) calls it.
+//! It answers an append only when it is on the disk. Only [`Trail`](super::Trail) calls it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -16,20 +16,20 @@ use super::chain::Position;
 use super::store::{Append, Store};
 use super::{Fault, TrailError};
 
-/// At most so many appends share one commit, so that the first of them does not wait without end.
+/// The maximum number of appends that share a commit, so that the first one does not wait forever.
 const BATCH: usize = 512;
 
-/// At most so many appends wait. Whoever appends waits for the answer, but of those who ask the daemon some go, and their
-/// appends stay: on a disk that hangs there would be ever more of them.
+/// The maximum number of appends that wait. A call waits for its answer, but if the client disconnects, its append stays in
+/// the queue: on a disk that hangs, the queue would grow without limit.
 pub(super) const WAITING: usize = 16 * BATCH;
 
-/// From so many appends in one commit on, the writer waits for the next crowd.
+/// After a commit with at least this many appends, the writer waits for the next crowd.
 const CROWD: usize = 5;
 
-/// How long it waits at most, about two commits long. What shares a commit shares its sync and its pages.
+/// How long it waits at most, about as long as two commits. Appends that share a commit share its sync and its pages.
 const PATIENCE: Duration = Duration::from_millis(1);
 
-/// The thread, and the queue to it. The thread ends when this goes.
+/// The thread and its queue. Dropping this ends the thread.
 pub(super) struct Writer {
     queue: Arc<Queue>,
     path: Arc<PathBuf>,
@@ -50,15 +50,15 @@ impl Writer {
         Ok(Self { queue, path, thread: parking_lot::Mutex::new(Some(thread)) })
     }
 
-    /// Returns when it is on the disk; nothing when the writer has stopped.
+    /// Returns when the append is on the disk; none if the writer has stopped.
     pub(super) async fn append(&self, append: Append) -> Option<Result<Position, TrailError>> {
         match self.queue.put(append) {
             Some(outcome) => outcome.await.ok(),
-            None => Some(Err(Fault::System(format!("{WAITING} appends wait for the disk")).at(&self.path))),
+            None => Some(Err(Fault::System(format!("{WAITING} appends are waiting for the disk")).at(&self.path))),
         }
     }
 
-    /// Returns when everything that was appended is stored.
+    /// Returns when all appends are stored.
     pub(super) fn close(&self) {
         self.queue.close();
         if let Some(thread) = self.thread.lock().take() {
@@ -82,16 +82,16 @@ fn write(store: &mut Store, taker: &Taker) {
         }
         usual = batch.len();
         for (done, outcome) in waiting.into_iter().zip(store.store(&batch)) {
-            // Who does not wait any more finds it in the trail.
+            // A caller that no longer waits finds the outcome in the trail.
             let _ = done.send(outcome);
         }
     }
 }
 
-/// What waits for the writer, which is woken once for a crowd, not once for each append of it.
+/// The appends that wait for the writer, which is woken once for a crowd instead of once for each append.
 ///
-/// Its lock is the standard library's: parking_lot's may hand itself to a thread that it wakes, and would then be held by a writer
-/// that does not run, while everybody who appends waits for it on a thread of the runtime.
+/// It uses the standard library's lock: parking_lot's can pass itself to a thread that it wakes. Then a writer that is not
+/// running yet would hold it, while everybody who appends would wait for it on a thread of the runtime.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -101,7 +101,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct Waiting {
     appends: Vec<(Append, Done)>,
-    /// How many the writer sleeps for; none while it is awake.
+    /// The number of appends that wakes the writer; none while it is awake.
     wanted: Option<usize>,
     closed: bool,
 }
@@ -109,8 +109,8 @@ struct Waiting {
 type Done = oneshot::Sender<Result<Position, TrailError>>;
 
 impl Queue {
-    /// What comes of an append; nothing when too many wait. It is dropped when the queue is closed, and whoever waits for it is
-    /// told so.
+    /// Queues an append and returns the receiver of its outcome; none if too many wait. If the queue is closed, the sender is
+    /// dropped, which the receiver notices.
     pub(super) fn put(&self, append: Append) -> Option<oneshot::Receiver<Result<Position, TrailError>>> {
         let (done, outcome) = oneshot::channel();
         let mut waiting = self.lock();
@@ -137,13 +137,12 @@ impl Queue {
     }
 }
 
-/// The writer's end of the queue. With it goes what still waits, so that nobody waits for a writer that is gone.
+/// The writer's end of the queue. Dropping it drops all waiting appends, so that nobody waits for a writer that is gone.
 pub(super) struct Taker(pub(super) Arc<Queue>);
 
 impl Taker {
-    /// Everything that waits; nothing when the queue is closed and empty. Where the last batch was a large
-    /// one, as many are about to come again, and a moment's patience makes one commit of two; a single writer
-    /// never waits.
+    /// Everything that waits; empty when the queue is closed and empty. After a large batch, the next one will probably be as
+    /// large, so waiting for a moment makes one commit out of two; a single caller never waits.
     fn take(&self, usual: usize) -> Vec<(Append, Done)> {
         let mut waiting = self.0.lock();
         let end = Instant::now() + PATIENCE;

@@ -271,7 +271,7 @@ fn mistakes_in_the_state_are_found() {
         before
     };
     let line = alter("x");
-    examined(&bastion).finds("trail", &["damaged at event 1", "keep the file as it is"]);
+    examined(&bastion).finds("trail", &["damaged at event 1", "keep the file unchanged"]);
     alter(&line);
     bastion.serve();
     examined(&bastion).is_well();

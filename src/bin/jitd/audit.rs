@@ -58,7 +58,7 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
         // To everybody else its hint is to run this very command.
         Err(damaged @ TrailError::Damaged { .. }) => {
             return Err(Failure::ours(damaged.to_string())
-                .with_hint("keep the file as it is, as evidence, and continue with a copy that `jitd backup` made"));
+                .with_hint("keep the file unchanged as evidence, and continue with a backup from `jitd backup`"));
         }
         Err(other) => return Err(other.into()),
     };
@@ -69,7 +69,7 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
             (Some(found), _) => Ok(found),
         };
         let there = there.map_err(|why| {
-            Failure::ours(why).with_hint("keep the file as it is, as evidence, and compare it with a backup")
+            Failure::ours(why).with_hint("keep the file unchanged as evidence, and compare it with a backup")
         })?;
         show(&report, output)?;
         say!("the noted head is event {there} of this trail, so nothing up to it was cut or changed");

@@ -115,7 +115,7 @@ async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
         assert_eq!(connection.query_row("SELECT groups FROM grants", [], |row| row.get(0)), Ok("[]".to_owned()));
         connection.execute_batch("DROP TRIGGER events_are_not_deleted; DELETE FROM events WHERE seq = 3").unwrap();
         let error = verify_file(&old.trail(), |_| {}).unwrap_err().to_string();
-        assert!(error.contains("`grants` is not what the events make"), "{error}");
+        assert!(error.contains("`grants` does not match the events"), "{error}");
     }
 }
 
@@ -128,19 +128,19 @@ async fn an_altered_file_is_neither_written_nor_believed() {
         (
             "DROP TRIGGER events_are_not_updated;
              CREATE TRIGGER events_are_not_updated BEFORE UPDATE ON events WHEN NEW.seq < 0 BEGIN SELECT 1; END",
-            "the trigger `events_are_not_updated` is not ours",
+            "the trigger `events_are_not_updated` is not the one that jitd creates",
         ),
         (
             "CREATE TRIGGER \"a\u{1b}b\" AFTER INSERT ON events WHEN NEW.kind = 'ended' BEGIN SELECT RAISE(IGNORE); END",
-            "the trigger `a\\u{1b}b` is not ours",
+            "the trigger `a\\u{1b}b` is not the one that jitd creates",
         ),
         (
             "ALTER TABLE events RENAME TO elsewhere; CREATE VIEW events AS SELECT * FROM elsewhere WHERE kind <> 'refused'",
             "the table `events` is missing",
         ),
-        ("CREATE TABLE more (x)", "the table `more` is not ours"),
-        ("ALTER TABLE grants ADD COLUMN x TEXT", "the table `grants` is not ours"),
-        ("DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)", "the index `once` is not ours"),
+        ("CREATE TABLE more (x)", "the table `more` is not the one that jitd creates"),
+        ("ALTER TABLE grants ADD COLUMN x TEXT", "the table `grants` is not the one that jitd creates"),
+        ("DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)", "the index `once` is not the one that jitd creates"),
     ] {
         let folder = Folder::new();
         let trail = Trail::open(&folder.trail()).unwrap().trail;

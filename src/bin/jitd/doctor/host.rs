@@ -162,7 +162,7 @@ impl Report {
         if fs::symlink_metadata(&path).is_err() {
             return self.ok("trail", format!("{} does not exist yet; the daemon creates it", path.display()));
         }
-        let otherwise = "keep the file as it is, and look at the disk";
+        let otherwise = "keep the file unchanged, and check the disk";
         match trail::verify_file(&path, |_| {}) {
             Ok(report) => self.ok("trail", format!("{}, the chain holds", counted(report.events, "event"))),
             Err(error) => return self.failed("trail", &error, otherwise),
