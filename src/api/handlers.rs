@@ -143,7 +143,9 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Query { all, limit, from, person, cluster, namespace, role, since, until, at: live_at } = call.query()?;
         if live_at.is_some_and(|at| at > call.api.broker.ledger().now()) {
-            return Err(ApiError::malformed("`at` is in the future; it is unknown which grants will be live then".to_owned()));
+            return Err(ApiError::malformed(
+                "`at` is in the future; it is unknown which grants will be live then".to_owned(),
+            ));
         }
         let filter = Filter { person, cluster, namespace, role, since, until, live_at };
         let after = from.map(|from| from.parse::<Place>()).transpose();

@@ -100,8 +100,7 @@ struct Call<C = Caller> {
 impl<C> Call<C> {
     /// Parses the body as JSON of a known form.
     fn body<T: DeserializeOwned + Serialize>(&self) -> Result<T, ApiError> {
-        let not_so =
-            |why: &dyn std::fmt::Display| ApiError::malformed(format!("the body is malformed: {why}"));
+        let not_so = |why: &dyn std::fmt::Display| ApiError::malformed(format!("the body is malformed: {why}"));
         let body = serde_json::from_slice(&self.body).map_err(|error| not_so(&error))?;
         // serde also accepts a list for a struct, with the fields in order; the OpenAPI document does not.
         if self.body.contains(&b'[') {

@@ -160,7 +160,8 @@ impl ApiError {
     /// The daemon serves, but these dependencies do not answer.
     pub(super) fn silent(dependencies: &[&str]) -> Self {
         let why = dependencies.iter().map(|name| format!("the {name} does not answer")).collect::<Vec<_>>().join("; ");
-        Self::new(ErrorCode::DependencySilent, why).hint("calls that need none of them are served; the daemon's log has the details")
+        Self::new(ErrorCode::DependencySilent, why)
+            .hint("calls that need none of them are served; the daemon's log has the details")
     }
 
     fn no_trail(why: &str) -> Self {
@@ -185,7 +186,9 @@ impl ApiError {
             ErrorCode::Refused(Code::NotAllowed),
             "only members of the groups `auditors` and `admins` may read the whole audit trail",
         )
-        .hint("`auditors` in config.yaml lists these groups; to read the trail of a grant that you may see, give its id")
+        .hint(
+            "`auditors` in config.yaml lists these groups; to read the trail of a grant that you may see, give its id",
+        )
     }
 
     /// A bug of the daemon.

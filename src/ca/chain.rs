@@ -216,17 +216,26 @@ fn authority_rules(certificate: &X509Certificate<'_>, below: usize) -> Result<()
         Some(BasicConstraints { ca: true, .. }) => {
             return Err(fault(certificate, "allows fewer authorities below it than the chain has (pathlen)", None));
         }
-        _ => return Err(fault(certificate, "is not the certificate of an authority", "it needs basicConstraints CA:TRUE")),
+        _ => {
+            return Err(fault(
+                certificate,
+                "is not the certificate of an authority",
+                "it needs basicConstraints CA:TRUE",
+            ));
+        }
     }
     let usage = certificate.key_usage().map_err(|_| fault(certificate, "has an unreadable keyUsage", None))?;
     if !usage.is_some_and(|usage| KeyUsage::key_cert_sign(usage.value)) {
         return Err(fault(certificate, "may not sign certificates", "it needs keyUsage keyCertSign"));
     }
-    let purposes = certificate
-        .extended_key_usage()
-        .map_err(|_| fault(certificate, "has an unreadable extendedKeyUsage", None))?;
+    let purposes =
+        certificate.extended_key_usage().map_err(|_| fault(certificate, "has an unreadable extendedKeyUsage", None))?;
     if purposes.is_some_and(|purposes| !purposes.value.client_auth && !purposes.value.any) {
-        return Err(fault(certificate, "is not for client certificates", "extendedKeyUsage must be absent or contain clientAuth"));
+        return Err(fault(
+            certificate,
+            "is not for client certificates",
+            "extendedKeyUsage must be absent or contain clientAuth",
+        ));
     }
     // A verifier refuses a critical extension that it does not know (RFC 5280 section 4.2), and Go's verifier does not
     // support name constraints on directory names, the only names in our certificates.

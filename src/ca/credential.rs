@@ -207,7 +207,8 @@ fn run(
     arguments: &[&std::ffi::OsStr],
     input: &[u8],
 ) -> Result<Option<Zeroizing<String>>, CredentialError> {
-    let failed = |why: String| CredentialError::Tool {
+    let failed = |why: String| {
+        CredentialError::Tool {
         name: name.clone(),
         verb,
         why,
@@ -219,6 +220,7 @@ fn run(
             .into(),
             _ => "`systemd-creds setup` creates the host's key".into(),
         },
+    }
     };
     let spawned = Command::new("systemd-creds")
         .env_clear()

@@ -76,9 +76,9 @@ pub enum SignError {
 impl Hint for SignError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Expired { .. } => {
-                Some("run `jitd ca renew`, or `jitd ca csr` and `jitd ca import` if the root belongs to another PKI".into())
-            }
+            Self::Expired { .. } => Some(
+                "run `jitd ca renew`, or `jitd ca csr` and `jitd ca import` if the root belongs to another PKI".into(),
+            ),
             Self::NotYetValid { .. } => Some("check this host's clock".into()),
             Self::HostName { longest, .. } => Some(format!("use 1 to {longest} of A-Z a-z 0-9 . -").into()),
             Self::Token(error) => error.hint(),

@@ -235,7 +235,10 @@ pub fn seal(folder: &Path, place: &KeyPlace, cluster: &ClusterName) -> Result<Se
         KeyPlace::File => CredentialName::of(cluster),
         KeyPlace::Credential(name) => name.clone(),
         KeyPlace::Token(_) => {
-            return Err(CaError::NothingToSeal { why: format!("the issuing key is {place} and stays there"), hint: None });
+            return Err(CaError::NothingToSeal {
+                why: format!("the issuing key is {place} and stays there"),
+                hint: None,
+            });
         }
     };
     let path = folder.join(ISSUING);

@@ -185,9 +185,7 @@ impl Hint for TokenError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         Some(match self {
             Self::Module { .. } => "`module` must be the path of the token's library".into(),
-            Self::NoToken { found, .. } => {
-                format!("plug it in, or check the label; these were found: {found}").into()
-            }
+            Self::NoToken { found, .. } => format!("plug it in, or check the label; these were found: {found}").into(),
             Self::TokenTwice { .. } => "give each token a different label".into(),
             Self::PinRefused { .. } => "correct the PIN; `jitd ca show` then tries it once".into(),
             Self::PinDoubtful { pin, .. } => {

@@ -181,7 +181,10 @@ impl KeyFile {
         };
         // A token's label has 32 bytes, padded with blanks (PKCS#11 3.1 section 3.3.4).
         if token.is_empty() || token.len() > 32 || token.ends_with(' ') || object.is_empty() {
-            return Err("`token` must be a label of 1 to 32 bytes that does not end with a blank, and `object` a label".to_owned());
+            return Err(
+                "`token` must be a label of 1 to 32 bytes that does not end with a blank, and `object` a label"
+                    .to_owned(),
+            );
         }
         let pin = match (pin_credential, pin_file) {
             (Some(name), None) => PinPlace::Credential(name.parse()?),

@@ -116,7 +116,9 @@ impl Written<'_> {
         let unknown = |error| self.fault_with(format!("cannot read the host's name: {error}"), "set `host`");
         let name = self.file.host.clone().map_or_else(host_name, Ok).map_err(unknown)?;
         name.parse().map_err(|error| match error {
-            NoHostName::Label(error) => self.fault(format!("`host` must be the first label of the host's name: {error}")),
+            NoHostName::Label(error) => {
+                self.fault(format!("`host` must be the first label of the host's name: {error}"))
+            }
             NoHostName::Long => self.fault(error),
         })
     }
@@ -140,8 +142,9 @@ impl Written<'_> {
                     faults.push(self.fault(format!("person `{}`: uid {uid} cannot be a person", person.name)));
                 }
                 if !uids.insert(*uid) {
-                    faults
-                        .push(self.fault_with(format!("uid {uid} belongs to two people"), "an account belongs to one person"));
+                    faults.push(
+                        self.fault_with(format!("uid {uid} belongs to two people"), "an account belongs to one person"),
+                    );
                 }
             }
         }
@@ -152,7 +155,9 @@ impl Written<'_> {
     fn clusters(&self) -> (BTreeMap<ClusterName, ClusterConfig>, Vec<Fault>) {
         let (mut clusters, mut faults) = (BTreeMap::new(), Vec::new());
         if self.file.clusters.is_empty() {
-            faults.push(self.fault_with("`clusters` is empty", "add an entry for each cluster that jitd grants access to"));
+            faults.push(
+                self.fault_with("`clusters` is empty", "add an entry for each cluster that jitd grants access to"),
+            );
         }
         for cluster in &self.file.clusters {
             let name = &cluster.name;

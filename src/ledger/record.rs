@@ -110,7 +110,9 @@ impl Ledger {
                 self.adopt(locked, grant, last);
             }
             Ok(_) => {}
-            Err(unread) => tracing::warn!(grant = %id, error = %unread, "the trail cannot be read after a failed write"),
+            Err(unread) => {
+                tracing::warn!(grant = %id, error = %unread, "the trail cannot be read after a failed write")
+            }
         }
     }
 

@@ -120,9 +120,7 @@ impl Hint for Unknown {
     fn hint(&self) -> Option<Cow<'static, str>> {
         let hint = match self {
             Self::Root => "use your own account, without sudo",
-            Self::Unmapped => {
-                "run the daemon without PrivateUsers=yes, and the client outside of user namespaces"
-            }
+            Self::Unmapped => "run the daemon without PrivateUsers=yes, and the client outside of user namespaces",
             Self::Unlisted { .. } => "an administrator can add the uid under `people` in config.yaml",
             Self::SameName { .. } => {
                 "rename one of the accounts; if both belong to one person, an administrator can declare both uids under `people` in config.yaml"

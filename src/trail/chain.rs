@@ -97,5 +97,6 @@ impl Head {
 
 /// Parses a line, without checking its position.
 pub(super) fn parse(line: &str) -> Result<Entry, Fault> {
-    serde_json::from_str(line).map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is not an entry: {error}") })
+    serde_json::from_str(line)
+        .map_err(|error| Fault::Damaged { seq: 0, why: format!("a line is not an entry: {error}") })
 }

@@ -92,7 +92,10 @@ pub(super) fn check_schema(connection: &Connection) -> Result<(), Fault> {
     create(&ours)?;
     let (ours, found) = (schema(&ours)?, schema(connection)?);
     let missing = ours.keys().find(|one| !found.contains_key(*one)).map(|one| (one, "is missing"));
-    let other = found.iter().find(|(one, text)| ours.get(*one) != Some(*text)).map(|(one, _)| (one, "is not the one that jitd creates"));
+    let other = found
+        .iter()
+        .find(|(one, text)| ours.get(*one) != Some(*text))
+        .map(|(one, _)| (one, "is not the one that jitd creates"));
     match missing.or(other) {
         None => Ok(()),
         Some(((kind, name), what)) => Err(Fault::Altered(format!("the {kind} `{}` {what}", name.escape_default()))),

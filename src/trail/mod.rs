@@ -89,7 +89,9 @@ pub enum TrailError {
         what: String,
     },
     /// The file was copied without its last events.
-    #[error("the trail `{path}` is incomplete: it was copied from a running daemon, and its last events are not in `{log}`")]
+    #[error(
+        "the trail `{path}` is incomplete: it was copied from a running daemon, and its last events are not in `{log}`"
+    )]
     Incomplete {
         /// The file.
         path: String,

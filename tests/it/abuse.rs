@@ -638,7 +638,7 @@ fn a_running_daemon_keeps_its_state_and_its_socket() {
     let told = beside("same-state.yaml", "socket: run/api.sock", "socket: run/other.sock");
     assert!(told.contains("another jitd has locked") && told.contains("hint: "), "{told}");
     let told = beside("same-socket.yaml", "state: var\n", "state: var-other\n");
-    assert!(told.contains("another daemon answers on"), "{told}");
+    assert!(told.contains("another daemon is serving on"), "{told}");
     assert_eq!(bastion.show(ALICE, &grant)["phase"], "pending");
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }

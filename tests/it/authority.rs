@@ -106,7 +106,7 @@ fn each_cluster_has_its_own_authority() {
     let policy = std::fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
     bastion.write_policy(&policy.replace("clusters: [play]", "clusters: [play, other]"));
     let made = bastion.jitd(&["init"]);
-    assert!(text(&made.stderr).contains("cluster play: has its authority already"), "{}", text(&made.stderr));
+    assert!(text(&made.stderr).contains("cluster play: the authority exists already"), "{}", text(&made.stderr));
     other.trust(&bastion.dir.join("var/ca/other/root.crt"));
     other.admin().create("/api/v1/namespaces", &json!({ "metadata": { "name": bastion.ns } }));
     bastion.serve();

@@ -169,7 +169,7 @@ fn mistakes_in_the_files_are_found() {
     examined(&bastion).is_well();
 
     replaced(&config, "auditors:", "auditor:");
-    examined(&bastion).finds("configuration", &["auditor", "mend the file, then `jitd check`"]);
+    examined(&bastion).finds("configuration", &["auditor", "correct the file, then run `jitd check`"]);
     replaced(&config, "auditor:", "auditors:");
 
     replaced(&policy, "maxDuration: 10m", "maxDuration: 10x");
@@ -191,13 +191,13 @@ fn mistakes_in_the_files_are_found() {
     examined(&bastion).finds("files", &["mode 0666", &format!("chmod 640 {}", policy.display())]);
     mode(&policy, 0o640);
     chown(&config, Some(420_004), None).unwrap();
-    examined(&bastion).finds("files", &["uid 420004, who may change who gets access", "chown root "]);
+    examined(&bastion).finds("files", &["uid 420004, who can decide who gets access", "chown root "]);
     chown(&config, Some(0), None).unwrap();
     examined(&bastion).is_well();
 
     replaced(&policy, "[payments-leads]", "[no-such-leads]");
     examined(&bastion)
-        .finds("groups", &["`no-such-leads`, which the rule `payments` names", "`groupadd no-such-leads`"]);
+        .finds("groups", &["the rule `payments` names the group `no-such-leads`", "`groupadd no-such-leads`"]);
     replaced(&policy, "[no-such-leads]", "[payments-leads]");
     examined(&bastion).is_well();
 
@@ -231,12 +231,12 @@ fn mistakes_in_the_state_are_found() {
     examined(&bastion).is_well();
 
     fs::rename(bastion.dir.join("root.key"), state.join("ca/play/root.key")).unwrap();
-    examined(&bastion).finds("authority play", &["its root key is on this host", "move it to a place that is offline"]);
+    examined(&bastion).finds("authority play", &["its root key is on this host", "move it to an offline place"]);
     fs::rename(state.join("ca/play/root.key"), bastion.dir.join("root.key")).unwrap();
     examined(&bastion).is_well();
 
     fs::rename(state.join("ca/play"), bastion.dir.join("play")).unwrap();
-    examined(&bastion).finds("authority play", &["there is none in", "`jitd init` makes it"]);
+    examined(&bastion).finds("authority play", &["there is none in", "`jitd init` creates it"]);
     fs::rename(bastion.dir.join("play"), state.join("ca/play")).unwrap();
     examined(&bastion).is_well();
 
@@ -258,7 +258,7 @@ fn mistakes_in_the_state_are_found() {
         .unwrap();
     let mut held = [0; 5];
     std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut held).unwrap();
-    examined(&bastion).finds("daemon", &["(`flock`) holds the trail", "systemctl restart"]);
+    examined(&bastion).finds("daemon", &["(`flock`) has locked the trail", "systemctl restart"]);
     drop(holder.stdin.take());
     assert!(!holder.wait().unwrap().success());
 
@@ -278,7 +278,7 @@ fn mistakes_in_the_state_are_found() {
 
     fs::rename(&state, bastion.dir.join("elsewhere")).unwrap();
     let said = examined(&bastion);
-    said.finds("state", &["does not exist", "`jitd init` makes it"]);
+    said.finds("state", &["does not exist", "`jitd init` creates it"]);
     assert!(said.has_skipped("trail"));
     fs::rename(bastion.dir.join("elsewhere"), &state).unwrap();
     examined(&bastion).is_well();
@@ -293,7 +293,7 @@ fn an_authority_at_its_end_is_found() {
     let folder = bastion.dir.join("var/ca/play");
     for (days, hours_ago, words) in [
         (30_u16, 31 * 24, ["its issuing certificate ended", "`jitd ca renew play`"]),
-        (1, 20, ["its issuing certificate ends", "`jitd ca renew play`"]),
+        (1, 20, ["its issuing certificate expires", "`jitd ca renew play`"]),
     ] {
         fs::remove_dir_all(&folder).unwrap();
         let then = now.checked_sub(SignedDuration::from_hours(hours_ago)).unwrap();
@@ -326,14 +326,16 @@ fn mistakes_around_the_daemon_are_found() {
     let socket = bastion.socket();
 
     assert!(bastion.terminate());
-    examined(&bastion).finds("daemon", &["it does not run", "`systemctl enable --now jitd.socket`"]);
+    examined(&bastion).finds("daemon", &["it is not running", "`systemctl enable --now jitd.socket`"]);
     fs::write(&socket, "").unwrap();
     examined(&bastion).finds("daemon", &["is not a socket", "move it away"]);
     fs::remove_file(&socket).unwrap();
     bastion.serve();
     bastion.kill();
-    examined(&bastion)
-        .finds("daemon", &["it does not run", "nobody listens on it", "`systemctl restart jitd.socket jitd.service`"]);
+    examined(&bastion).finds(
+        "daemon",
+        &["it is not running", "nobody listens on it", "`systemctl restart jitd.socket jitd.service`"],
+    );
     bastion.serve();
     examined(&bastion).is_well();
 
@@ -341,7 +343,7 @@ fn mistakes_around_the_daemon_are_found() {
     examined(&bastion).finds("socket", &["mode 0600, so nobody may open it", "SocketMode=0660"]);
     mode(&socket, 0o660);
     mode(socket.parent().unwrap(), 0o700);
-    examined(&bastion).finds("socket", &["can't be entered by others", "chmod 755"]);
+    examined(&bastion).finds("socket", &["others may not enter", "chmod 755"]);
     mode(socket.parent().unwrap(), 0o755);
     let groups = |line: &str| instead_of("/etc/group", &format!("root:x:0:\n{line}"));
     examined_where(&bastion, &groups("")).finds("socket", &["there is no group jit-users", "`systemd-sysusers`"]);
@@ -349,7 +351,7 @@ fn mistakes_around_the_daemon_are_found() {
         .finds("socket", &["open to the group root, not to jit-users", "SocketGroup=jit-users"]);
     chown(&socket, None, Some(7777)).unwrap();
     examined_where(&bastion, &groups("jit-users:x:7777:\n"))
-        .finds("socket", &["nobody is listed in the group jit-users", "`gpasswd -a NAME jit-users`"]);
+        .finds("socket", &["the group jit-users, which may open", "`gpasswd -a NAME jit-users`"]);
     examined_where(&bastion, &groups("jit-users:x:7777:alice\n")).is_well();
     mode(&socket, 0o666);
 
@@ -359,14 +361,14 @@ fn mistakes_around_the_daemon_are_found() {
             format!("printf '[Service]\\nPrivateUsers={value}\\n' > /etc/systemd/system/jitd.service.d/hard.conf");
         examined_where(&bastion, &format!("{script}\n{drop_in}"))
     };
-    hidden("yes").finds("people", &["hard.conf has PrivateUsers=yes", "take the line out"]);
+    hidden("yes").finds("people", &["hard.conf sets PrivateUsers=yes", "remove the line"]);
     hidden("no").is_well();
     let protects = "mount -t tmpfs none /etc/systemd/system\nmkdir /etc/systemd/system/jitd.service.d\nprintf '[Service]\\nProtectProc=invisible\\n' > /etc/systemd/system/jitd.service.d/hard.conf";
-    examined_where(&bastion, protects).finds("people", &["hard.conf has ProtectProc=invisible", "take the line out"]);
+    examined_where(&bastion, protects).finds("people", &["hard.conf sets ProtectProc=invisible", "remove the line"]);
     let (subuid, alice, bob) = (|line: &str| instead_of("/etc/subuid", line), ALICE.uid, crate::bastion::BOB.uid);
     examined_where(&bastion, &subuid(&format!("{alice}:{bob}:65536\n"))).finds(
         "people",
-        &[&format!("`{alice}` may become uid {bob}, who is bob, without a password"), "usermod --del-subuids"],
+        &[&format!("`{alice}` can become uid {bob} (bob) without a password"), "usermod --del-subuids"],
     );
     examined_where(&bastion, &subuid(&format!("{alice}:500000:65536\n"))).is_well();
     examined(&bastion).is_well();
@@ -383,12 +385,12 @@ fn groups_that_nobody_would_be_in_are_found() {
     // Two names of one number: people come with the first.
     examined_where(&bastion, &groups("One:x:7001:\none:x:7001:\nouter:x:7002:\n")).finds(
         "groups",
-        &["the host spells the group `one`, which the rule `", "`One`, so nobody is in it", "write `One`"],
+        &["names the group `one`, but the host spells it", "`One`, so nobody is a member", "write `One`"],
     );
     // With nobody else in it nobody matches, and that is an error and not only worth a look.
     for (members, state, words) in [
-        ("inner", "fault", "lists only other groups, such as `inner`"),
-        ("inner,root", "warning", "has the group `inner` in it"),
+        ("inner", "fault", "which lists only other groups, such as `inner`"),
+        ("inner,root", "warning", "which contains the group `inner`"),
     ] {
         let said = examined_where(&bastion, &groups(&format!("one:x:7001:\ninner:x:7003:\nouter:x:7002:{members}\n")));
         said.finds("groups", &["`outer`", words, "name `inner`"]);
@@ -405,11 +407,11 @@ fn what_the_account_of_the_service_cannot_use_is_found() {
     let account = format!("{account}\n{}", instead_of("/etc/group", "root:x:0:\njitd:x:7001:\n"));
     let state = bastion.dir.join("var");
     examined_where(&bastion, &account)
-        .finds("state", &["belongs to root, and the daemon runs as jitd", "chown -R jitd: "]);
+        .finds("state", &["belongs to root, but the daemon runs as jitd", "chown -R jitd: "]);
     assert!(Command::new("chown").args(["-R", "7001:7001"]).arg(&state).status().unwrap().success());
     let policy = bastion.dir.join("policy.yaml");
     mode(&policy, 0o640);
-    examined_where(&bastion, &account).finds("files", &["policy.yaml can't be read by jitd", "chgrp jitd "]);
+    examined_where(&bastion, &account).finds("files", &["the daemon's account jitd cannot read", "chgrp jitd "]);
     chown(&policy, None, Some(7001)).unwrap();
     let said = examined_where(&bastion, &account);
     assert!(said.wrong().iter().all(|line| line.starts_with("daemon: ")), "{:?}", said.wrong());
@@ -429,7 +431,7 @@ fn a_disk_that_takes_nothing_is_found() {
         );
         examined_where(&bastion, &script)
     };
-    small("16m", "").finds("disk", &["MiB are left", "make room"]);
+    small("16m", "").finds("disk", &["MiB are free", "free some space"]);
     small("1g", &format!("mount -o remount,ro {}", state.display()))
         .finds("disk", &["is mounted read-only", "mount -o remount,rw"]);
     let said = small("1g", "");
@@ -493,7 +495,7 @@ fn a_wrong_clock_is_found() {
         Said::of(Command::new("faketime").args(["-f", shift]).arg(doctor.get_program()).args(doctor.get_args()))
     };
     at("+5m").finds("cluster play", &["its clock differs from ours by ", "synchronize both with NTP"]);
-    at("-1h").finds("clock", &["the trail was written until", "set the clock by NTP"]);
+    at("-1h").finds("clock", &["the trail contains events until", "set the clock by NTP"]);
     examined(&bastion).is_well();
 }
 

@@ -75,7 +75,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
 }
 
-/// From flags alone: files that pass `jitd check`, private, an authority, and what is left to do.
+/// From flags only: files that pass `jitd check`, private, an authority, and the next steps.
 #[test]
 fn init_makes_what_serving_needs() {
     let host = Host::new();
@@ -199,7 +199,7 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
         ("--server", "http://10.0.0.1", "is not a URL like https://10.0.0.1:6443"),
         ("--server-ca", "/nowhere", "No such file"),
         ("--server-ca", "/etc/hosts", "contains no certificate"),
-        ("--requesters", "a\nb", "can't be the name of a group"),
+        ("--requesters", "a\nb", "is not a valid group name"),
         ("--namespace", "kube-system", "no access is granted in `kube-system`"),
         ("--role", "cluster-admin", "`cluster-admin` is never granted"),
         ("--role", "system:node", "roles of the system itself are never granted"),
@@ -235,8 +235,8 @@ fn what_is_there_is_left_as_it_is() {
         || kept.map(|name| (fs::read(host.dir.join(name)).unwrap(), fs::metadata(host.dir.join(name)).unwrap().ino()));
     let before = all();
     let again = host.done(&["--distribution", "kubeadm"]);
-    assert!(text(&again.stderr).contains("config.yaml is there and is left as it is"), "{}", text(&again.stderr));
-    assert!(text(&again.stderr).contains("cluster prod: has its authority already"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("config.yaml exists and is unchanged"), "{}", text(&again.stderr));
+    assert!(text(&again.stderr).contains("cluster prod: the authority exists already"), "{}", text(&again.stderr));
     assert_eq!(all(), before);
 
     // Only the configuration is missing, and the answers for the policy are not needed.
@@ -265,7 +265,7 @@ fn what_is_there_is_left_as_it_is() {
     fs::write(host.dir.join("etc/policy.yaml"), other).unwrap();
     let output = host.jitd(&words);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("no cluster `other` in the configuration"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("cluster `other` is not in the configuration"), "{}", text(&output.stderr));
     assert_eq!(host.names("etc"), ["guardrails.yaml", "policy.yaml", "prod-ca.crt"]);
 }
 
@@ -286,7 +286,7 @@ fn a_folder_that_takes_nothing_gets_nothing() {
     let output = command.args(&flags).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        text(&output.stderr).contains("can't be written") && text(&output.stderr).contains("nothing was written"),
+        text(&output.stderr).contains("cannot write `") && text(&output.stderr).contains("nothing was written"),
         "{}",
         text(&output.stderr)
     );
@@ -436,10 +436,10 @@ fn on_a_terminal_it_asks() {
     for words in [
         "the cluster's name, as people will type it: ",
         "must be 1 to 63 characters (a-z 0-9 -)",
-        "who made the cluster: kubeadm, k3s, rke2",
+        "the cluster's distribution: kubeadm, k3s, rke2",
         "this bastion's name [",
-        "the ClusterRoles that are given, with spaces between [view]: ",
-        "what is left to do for prod:",
+        "the ClusterRoles that may be requested, separated by spaces [view]: ",
+        "next steps for prod:",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -458,7 +458,7 @@ fn a_cluster_that_can_never_trust_it_is_refused_early() {
         assert_eq!(output.status.code(), Some(1));
         let told = text(&output.stderr);
         assert!(
-            told.starts_with(&format!("jitd: jitd can't work on {name} today: ")) && told.contains("\nhint: "),
+            told.starts_with(&format!("jitd: jitd cannot work on {name} today: ")) && told.contains("\nhint: "),
             "{told}"
         );
         assert!(!host.dir.join("etc").exists() && !host.dir.join("state").exists());

@@ -356,9 +356,9 @@ fn a_key_moves_into_a_credential_and_works_from_there() {
     vault.bastion.rewrite_config("{name: play, ", "{name: play, key: {credential: jitd-ca-play}, ");
     let shown = text(&vault.done(&["ca", "show", "play"]).stderr);
     assert!(shown.contains("a plain issuing key is on this host too"), "{shown}");
-    assert!(text(&vault.done(&["ca", "seal", "play"]).stderr).contains("the plain key is removed"));
+    assert!(text(&vault.done(&["ca", "seal", "play"]).stderr).contains("the plain key was removed"));
     assert!(!plain.exists());
-    assert!(text(&vault.done(&["ca", "seal", "play"]).stderr).contains("nothing is left to do"));
+    assert!(text(&vault.done(&["ca", "seal", "play"]).stderr).contains("nothing remains to be done"));
 
     let program = vault.serving();
     vault.bastion.serve_as(program);

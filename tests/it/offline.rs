@@ -85,14 +85,14 @@ fn the_cases_of_a_policy_are_a_line_each() {
         "test --policy policy.yaml",
         3,
         "FAILED policy.yaml:20: on-call looks at payments: expected ask by `payments`, saying `1 of payments-leads`; \
-         came deny, saying `no rule allows this; the nearest is `payments`, but it allows at most 9m, not 10m`\n\
+         got deny, saying `no rule allows this; the nearest is `payments`, but it allows at most 9m, not 10m`\n\
          ok     policy.yaml:27: the freeze holds\ncases: 2, ok: 1, failed: 1\n",
     );
     let results = json(&broken, "test --policy policy.yaml -o json");
     assert_eq!((&results[0]["passed"], &results[0]["came"]["outcome"]), (&false.into(), &"deny".into()));
     assert_eq!((&results[1]["passed"], &results[1]["line"]), (&true.into(), &27.into()));
     let none = folder("rules: []\n");
-    says(&none, "test --policy policy.yaml", 0, "policy.yaml: no cases; hint: write some under `tests:`\n");
+    says(&none, "test --policy policy.yaml", 0, "policy.yaml: no cases; hint: add some under `tests:`\n");
     let faulty = folder("rules: 1\n");
     let told = says(&faulty, "test --policy policy.yaml", 2, "");
     assert!(told.contains("policy.yaml:1:8: rules: is a number"), "{told}");
@@ -160,7 +160,7 @@ fn the_files_of_the_configuration_are_asked_and_their_people_are_known() {
     assert_eq!((checked.status.code(), text(&checked.stdout).as_str()), (Some(3), ""));
     let told = text(&checked.stderr);
     assert!(
-        told.contains("alice looks: expected preApproved; came ask by `payments`") && told.contains("1 of 1"),
+        told.contains("alice looks: expected preApproved; got ask by `payments`") && told.contains("1 of 1"),
         "{told}"
     );
 }

@@ -34,8 +34,8 @@ fn reload(bastion: &Bastion<'_>, line: &str) {
     until(line, || (told() > before).then_some(()));
 }
 
-const TAKEN_UP: &str = "the policy was taken up";
-const KEPT: &str = "the policy before stays in force";
+const RELOADED: &str = "reloaded the policy";
+const KEPT: &str = "the previous policy stays in force";
 
 #[track_caller]
 fn refused(bastion: &Bastion<'_>, ask: &Value, code: &str, word: &str) {
@@ -55,7 +55,7 @@ fn a_changed_policy_decides_from_the_next_request_on() {
     let bastion = bastion();
     bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     bastion.write_policy(&rule("maxDuration: 1m, approval: [{groups: [payments-leads]}]"));
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     refused(&bastion, &bastion.ask("5m"), "policy-denied", "allows at most 1m, not 5m");
     bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
 
@@ -70,8 +70,8 @@ fn a_changed_policy_decides_from_the_next_request_on() {
     bastion.has_no_fault();
 }
 
-/// Who is who and who oversees is read again too; what else changed in `config.yaml` is named, for it is not taken up. Of a
-/// file with a fault nothing is.
+/// A reload also applies changed `people`, `admins` and `auditors`, and names the other changed keys of `config.yaml`, which
+/// need a restart. A file with a fault changes nothing.
 #[test]
 fn people_are_read_again_and_what_needs_a_restart_is_named() {
     let bastion = bastion();
@@ -85,9 +85,9 @@ fn people_are_read_again_and_what_needs_a_restart_is_named() {
         "{name: dave, uids: [420004, 420099], groups: [payments-oncall]}",
     );
     bastion.rewrite_config("admins: [admins]", "admins: [admins, auditors]");
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     assert_eq!((ask(DAVE), ask(STRANGER), revoke()), (201, 201, 200));
-    assert!(!bastion.log().contains("not taken up"), "{}", bastion.log());
+    assert!(!bastion.log().contains("need a restart"), "{}", bastion.log());
 
     bastion.rewrite_config("socket: run/api.sock", "socket: run/other.sock");
     bastion.rewrite_config(
@@ -97,7 +97,7 @@ fn people_are_read_again_and_what_needs_a_restart_is_named() {
             bastion.plane.ca.display()
         ),
     );
-    let named = "keys of config.yaml changed that are not taken up";
+    let named = "changed keys of config.yaml need a restart";
     reload(&bastion, named);
     let log = bastion.log();
     let line = log.lines().find(|line| line.contains(named)).unwrap();
@@ -125,7 +125,7 @@ fn live_access_keeps_its_own_terms() {
     let access = bastion.live(&bastion.ask("5m"));
     let before = bastion.show(BOB, &access.grant);
     bastion.write_policy("rules: []\n");
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     assert_eq!(bastion.show(BOB, &access.grant), before);
     assert_eq!(bastion.look(&access, &bastion.ns), 200);
     assert_eq!(bastion.certificate(ALICE, &access.grant, &access.key).0, 200, "it is renewed inside its window");
@@ -149,13 +149,13 @@ fn a_broken_file_keeps_the_policy_and_is_told_loudly() {
 
     // A rule for a cluster that the daemon does not serve is a fault too, as it is at the start.
     bastion.write_policy(&rule(USUAL).replace("[play]", "[play, other]"));
-    reload(&bastion, "no cluster `other` in the configuration");
+    reload(&bastion, "cluster `other` is not in the configuration");
     std::fs::remove_file(bastion.dir.join("policy.yaml")).unwrap();
     reload(&bastion, "No such file or directory");
     until("it is counted", || (bastion.metric("policy_reload_failed") == 1).then_some(()));
 
     bastion.write_policy(&rule(USUAL));
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     until("it is mended", || (bastion.metric("policy_reload_failed") == 0).then_some(()));
     let loaded = bastion.trail().iter().filter(|entry| entry["event"]["kind"] == "policy_loaded").count();
     assert_eq!(loaded, 1);
@@ -171,7 +171,7 @@ fn stricter_guardrails_take_effect() {
     bastion.request(ALICE, &ask, &Key::new());
     let never = format!("never: {{namespaces: [\"{}\"]}}\n", bastion.shop.replace("-shop", "-sh?p"));
     std::fs::write(bastion.dir.join("guardrails.yaml"), never).unwrap();
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     refused(&bastion, &ask, "guardrail", "`never.namespaces`");
     bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
 }
@@ -184,7 +184,7 @@ fn what_was_approved_is_not_given_once_its_rule_is_gone() {
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
     bastion.write_policy("rules: []\n");
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     assert_eq!(bastion.approve(BOB, &grant).0, 200);
     let (status, lost) = bastion.certificate(ALICE, &grant, &key);
     assert_eq!((status, &lost["code"]), (403, &json!("requester-lost-right")), "{lost}");
@@ -194,7 +194,7 @@ fn what_was_approved_is_not_given_once_its_rule_is_gone() {
 
     // Put back in time, the same approval is worth what it was.
     bastion.write_policy(&rule(USUAL));
-    reload(&bastion, TAKEN_UP);
+    reload(&bastion, RELOADED);
     assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
 }
 
@@ -218,7 +218,7 @@ fn a_signal_before_it_is_ready_is_kept_for_later() {
         } else {
             until("the reload is done", || {
                 assert!(bastion.is_running(), "the daemon ended: {}", bastion.log());
-                bastion.log().contains(TAKEN_UP).then_some(())
+                bastion.log().contains(RELOADED).then_some(())
             });
         }
     }
@@ -244,11 +244,11 @@ fn systemd_is_told_of_each_reload() {
     let mut last = 0_u64;
     for (policy, status) in [
         (rule(USUAL), well),
-        ("rules: 1\n".to_owned(), "STATUS=0 live, 0 waiting; the policy was not taken up (faults: 1), see the log"),
+        ("rules: 1\n".to_owned(), "STATUS=0 live, 0 waiting; the policy was not reloaded (faults: 1), see the log"),
         (rule(USUAL), well),
     ] {
         bastion.write_policy(&policy);
-        reload(&bastion, if status == well { TAKEN_UP } else { KEPT });
+        reload(&bastion, if status == well { RELOADED } else { KEPT });
         let reloading = told();
         let moment: u64 = reloading[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
         assert!(reloading[0] == "RELOADING=1" && moment > last, "{reloading:?}");

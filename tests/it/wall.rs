@@ -700,5 +700,5 @@ fn check_says_when_a_cluster_does_not_trust_or_answer() {
 
     let wrong = bastion.jitd(&["check", "--cluster", "plya"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong.stderr).contains("no cluster `plya` in the configuration; there is play"));
+    assert!(text(&wrong.stderr).contains("cluster `plya` is not in the configuration; it has play"));
 }

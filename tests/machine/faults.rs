@@ -41,10 +41,10 @@ pub(crate) fn a_broken_policy_changes_nothing_and_is_told(bastion: &mut Bastion)
     machine.write(POLICY, &policy.replace("\n    approval:\n", "\n    aproval:\n"));
     machine.root("systemctl reload jitd");
     until("the status line says it", || {
-        machine.property("jitd", "StatusText").contains("the policy was not taken up").then_some(())
+        machine.property("jitd", "StatusText").contains("the policy was not reloaded").then_some(())
     });
     let journal = machine.root("journalctl --quiet -u jitd -o cat -n 20");
-    assert!(journal.contains("not taken up") && journal.contains("aproval"), "{journal}");
+    assert!(journal.contains("not reloaded") && journal.contains("aproval"), "{journal}");
     assert_eq!(machine.root(&format!("stat -c '%U:%G %a' {POLICY}")), "root:jitd 640\n");
     let id = bastion.live("10m");
     machine.write(POLICY, &policy);
@@ -72,7 +72,7 @@ pub(crate) fn a_store_that_hangs_gets_the_daemon_ended_and_started(bastion: &mut
     serves_again(machine, &before);
     drop(other);
     let journal = machine.root("journalctl --quiet -u jitd -o cat -n 60");
-    for told in ["Watchdog timeout", "the watchdog is not fed", "6/ABRT"] {
+    for told in ["Watchdog timeout", "the watchdog was not notified", "6/ABRT"] {
         assert!(journal.contains(told), "`{told}` is not in\n{journal}");
     }
     bastion.works(&id);

@@ -59,7 +59,8 @@ fn set_up(bastion: &mut Bastion) {
     std::fs::write(&file, manifest).unwrap();
     bastion.kubectl(&["apply", "-f", file.to_str().unwrap()]);
     until("the cluster is as it has to be", || machine.run("root", "jitd check --cluster play").done());
-    let lacking = machine.run("root", "jitd doctor").must(1).says("it does not run: /run/jitd/api.sock does not exist");
+    let lacking =
+        machine.run("root", "jitd doctor").must(1).says("it is not running: /run/jitd/api.sock does not exist");
     assert!(lacking.err.contains("2 problems found"), "{}", lacking.err);
 
     machine.root("systemctl enable --now jitd.socket");

@@ -21,7 +21,7 @@ pub(crate) fn a_sealed_key_signs_and_no_plain_one_is_left(bastion: &mut Bastion)
     );
     machine.root("grep -Fx '    key: {credential: jitd-ca-play}' /etc/jitd/config.yaml");
     machine.root("systemctl daemon-reload && systemctl restart jitd");
-    machine.run("root", "jitd ca seal play").must(0).says("the plain key is removed");
+    machine.run("root", "jitd ca seal play").must(0).says("the plain key was removed");
     assert_eq!(machine.root("jitd ca show play"), before, "the key and its certificates are the same");
 
     let plain = machine.run("root", "grep -rl 'PRIVATE KEY' /var/lib/jitd /etc/jitd /etc/credstore.encrypted");
@@ -30,7 +30,7 @@ pub(crate) fn a_sealed_key_signs_and_no_plain_one_is_left(bastion: &mut Bastion)
     let id = bastion.live("10m");
     machine.does("alice", &format!("jit-login end {id}"));
     assert!(!bastion.is_bound(&id));
-    machine.run("root", "jitd ca seal play").must(0).says("nothing is left to do");
+    machine.run("root", "jitd ca seal play").must(0).says("nothing remains to be done");
 }
 
 /// A renewal makes another certificate for the same key, which the daemon takes up while it serves.

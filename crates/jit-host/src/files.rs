@@ -402,7 +402,10 @@ mod tests {
         assert!(matches!(check_place(&folder.0), Err(FileError::Writable { mode: 0o777, .. })));
         set(&folder.0, 0o1777);
         chown(&folder.0, Some(420_001), None).unwrap();
-        assert!(matches!(check_place(&folder.0), Err(FileError::Owner { .. })), "its owner can replace files even if it is sticky");
+        assert!(
+            matches!(check_place(&folder.0), Err(FileError::Owner { .. })),
+            "its owner can replace files even if it is sticky"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `jitd audit verify`: proves a trail, this host's own or a copy of it.
+//! `jitd audit verify`: verifies a trail, of this host or a copy.
 //!
-//! Reads only. What holds and what does not is the library's (`trail`). `main.rs` calls it, and `operate.rs` for a copy.
+//! It only reads. The library (`trail`) decides what is valid. `main.rs` calls it, and `operate.rs` for a copy.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, stdin};
 use std::path::Path;
@@ -11,7 +11,7 @@ use jitd::trail::{self, Position, Report, TrailError};
 use crate::print::{Output, say};
 use crate::{Failure, print, read};
 
-/// A head that somebody noted elsewhere: the hash of an event, and perhaps its number.
+/// A head that was noted elsewhere: the hash of an event, and possibly its number.
 #[derive(Clone, Debug)]
 pub(crate) struct Noted {
     hash: String,
@@ -55,7 +55,7 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
     };
     let report = match report {
         Ok(report) => report,
-        // To everybody else its hint is to run this very command.
+        // Elsewhere, the hint of this error is to run this command.
         Err(damaged @ TrailError::Damaged { .. }) => {
             return Err(Failure::ours(damaged.to_string())
                 .with_hint("keep the file unchanged as evidence, and continue with a backup from `jitd backup`"));
@@ -64,31 +64,35 @@ pub(crate) fn verify(config: &Path, file: Option<&Path>, noted: Option<&Noted>, 
     };
     if let Some(Noted { hash, seq }) = noted {
         let there = match (found, seq) {
-            (None, _) => Err(format!("no event of this trail has the hash {hash}: it was cut, or it is another trail")),
-            (Some(found), Some(seq)) if found != *seq => Err(format!("the hash {hash} is event {found}, not {seq}")),
+            (None, _) => {
+                Err(format!("no event of this trail has the hash {hash}: the trail was cut, or it is another trail"))
+            }
+            (Some(found), Some(seq)) if found != *seq => {
+                Err(format!("the hash {hash} belongs to event {found}, not {seq}"))
+            }
             (Some(found), _) => Ok(found),
         };
         let there = there.map_err(|why| {
             Failure::ours(why).with_hint("keep the file unchanged as evidence, and compare it with a backup")
         })?;
         show(&report, output)?;
-        say!("the noted head is event {there} of this trail, so nothing up to it was cut or changed");
+        say!("the noted head is event {there} of this trail, so nothing before it was cut or changed");
         return Ok(());
     }
     if report.events == 0 && file.is_some() {
-        return Err(Failure::ours("there is no event in this file, so it proves nothing"));
+        return Err(Failure::ours("this file contains no event, so it proves nothing"));
     }
     show(&report, output)?;
-    say!("nothing in a trail proves its end: `--head` checks that a head noted elsewhere is still in it");
+    say!("a trail cannot prove that its end was not cut: `--head` checks that a head noted elsewhere is still in it");
     Ok(())
 }
 
-/// Whether a file is a database of SQLite and not exported lines (<https://www.sqlite.org/fileformat2.html>, section 1.3).
+/// Whether a file is a SQLite database and not exported lines (<https://www.sqlite.org/fileformat2.html>, section 1.3).
 fn is_database(file: &mut BufReader<impl Read>) -> std::io::Result<bool> {
     Ok(file.fill_buf()?.starts_with(b"SQLite format 3\0"))
 }
 
-/// Tells a person who waits how far a check is.
+/// Shows the progress on a terminal.
 pub(crate) fn watched() -> impl FnMut(&Position) {
     let watched = std::io::stderr().is_terminal();
     move |position| {
@@ -98,7 +102,7 @@ pub(crate) fn watched() -> impl FnMut(&Position) {
     }
 }
 
-/// Prints what a trail was found to be.
+/// Prints the result of verifying a trail.
 pub(crate) fn show(report: &Report, output: Output) -> Result<(), Failure> {
     if matches!(output, Output::Json) {
         return print::json(report);

@@ -1,6 +1,6 @@
-//! `jitd ca`: looks at a cluster's certificate authority, renews it, or takes one from another PKI.
+//! `jitd ca`: shows a cluster's certificate authority, renews it, or imports one from another PKI.
 //!
-//! What it does to keys and certificates is the library's (`ca::store`). `main.rs` calls it.
+//! The library (`ca::store`) changes keys and certificates. `main.rs` calls this.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
         CaVerb::Csr { cluster } => {
             let (name, found) = cluster_named(&config, cluster)?;
             print::result(store::csr(&found.authority, &found.key, name)?)?;
-            say!("let your PKI sign this as a CA with path length 0, then `jitd ca import {name} CHAIN`");
+            say!("have your PKI sign this as a CA with path length 0, then run `jitd ca import {name} CHAIN`");
             return Ok(());
         }
         CaVerb::Import { cluster, file } => {
@@ -53,43 +53,43 @@ pub(crate) fn ca(path: &Path, verb: &CaVerb) -> Result<(), Failure> {
     });
     print::result(lines.collect::<String>())?;
     if shown.root_key_is_here {
-        print::notice("the root key is on this host", "move it away; only `jitd ca renew` needs it");
+        print::notice("the root key is on this host", "move it to an offline place; only `jitd ca renew` needs it");
     }
     if shown.plain_key_is_here {
-        print::notice("a plain issuing key is on this host too", "`jitd ca seal` removes the one that was sealed");
+        print::notice("a plain issuing key is on this host too", "`jitd ca seal` removes it if it was sealed");
     }
     if shown.key_is_pending {
-        print::notice("a key waits for its certificate", "`jitd ca import` takes the answer of your PKI");
+        print::notice("a key waits for its certificate", "`jitd ca import` imports the certificates from your PKI");
     }
     if !shown.root_file_is_current {
         print::notice(
             "`root.crt` is not the root of the issuing certificate",
-            "`jitd ca import` again, with the whole chain",
+            "run `jitd ca import` again with the whole chain",
         );
     }
     Ok(())
 }
 
-/// stdout is the line for the configuration, and nothing when there is none to write.
+/// stdout is the line for the configuration; empty if nothing has to be written.
 fn report_seal(sealed: Sealed, cluster: &ClusterName, config: &Path) -> Result<(), Failure> {
     match sealed {
         Sealed::ConfigurationIsLeft { name, drop_in } => {
             print::result(format!("key: {{credential: {name}}}"))?;
-            say!("cluster {cluster}: its issuing key is sealed as `{name}`; `{}` gives it to jitd", drop_in.display());
-            say!("  1. write the line above into `{}`, below cluster {cluster}", config.display());
+            say!("cluster {cluster}: the issuing key is sealed as `{name}`; `{}` passes it to jitd", drop_in.display());
+            say!("  1. add the line above to `{}`, in the entry of cluster {cluster}", config.display());
             say!("  2. systemctl daemon-reload && systemctl restart jitd");
-            say!("  3. jitd --config {} ca seal {cluster}, which then removes the plain key", config.display());
+            say!("  3. jitd --config {} ca seal {cluster}      # removes the plain key", config.display());
         }
         Sealed::Done { name, removed: true } => {
             print::notice(
                 &format!(
-                    "cluster {cluster}: the plain key is removed; the issuing key is in the credential `{name}` only"
+                    "cluster {cluster}: the plain key was removed; the issuing key is in the credential `{name}` only"
                 ),
-                &format!("a disk may keep what was removed; `jitd ca renew {cluster} --new-key` makes that worthless"),
+                &format!("a disk can keep deleted data; `jitd ca renew {cluster} --new-key` replaces the key"),
             );
         }
         Sealed::Done { name, removed: false } => {
-            say!("cluster {cluster}: the issuing key is in the credential `{name}` only, nothing is left to do");
+            say!("cluster {cluster}: the issuing key is in the credential `{name}` only; nothing remains to be done");
         }
     }
     Ok(())

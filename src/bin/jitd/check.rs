@@ -1,6 +1,6 @@
-//! `jitd check`: whether the files can be meant, and whether a cluster is as the manifest has it.
+//! `jitd check`: whether the files are valid, and whether a cluster matches the manifest.
 //!
-//! Changes nothing. What is looked at in a cluster is the library's (`check`). `main.rs` calls it.
+//! It changes nothing. The library (`check`) examines the clusters. `main.rs` calls it.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(crate) fn check_files(path: &Path) -> Result<(), Failure> {
     if failed > 0 {
         print::notice(
             &format!("jitd: {failed} of {} policy cases fail", results.len()),
-            "`jitd policy test` shows them",
+            "`jitd policy test` shows the cases",
         );
         return Err(Failure::No);
     }
@@ -66,22 +66,22 @@ pub(crate) fn check_clusters(path: &Path, only: Option<&str>, output: Output) ->
     }
 }
 
-/// How long the certificate without rights lasts that proves the trust.
+/// The validity of the certificate without rights that checks the trust.
 const PROBE: SignedDuration = SignedDuration::from_mins(2);
 
-/// The variables by which other programs find their way to an API server.
+/// The variables that make other programs use a proxy.
 const PROXIES: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 
-/// How much is asked of a cluster.
+/// What is checked in a cluster.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// Whether it trusts the authority; needs nothing of the policy.
+    /// Only whether it trusts the authority, which does not need the policy.
     Proof,
-    /// And if it does, the rest.
+    /// Everything, if it trusts the authority.
     Whole,
 }
 
-/// What there is to say about one cluster.
+/// Checks one cluster.
 pub(crate) fn examine(
     config: &Config,
     name: &ClusterName,
@@ -100,9 +100,9 @@ pub(crate) fn examine(
             let probe = Cluster::connect(site.cluster.endpoint().clone(), host, &credential)?;
             check::prove(&probe, &settings.authority, host, CLOCK).await
         };
-        // A kubeconfig gets the daemon in all the same, though not the people.
+        // With a kubeconfig the daemon has access anyway, although people do not.
         let gets_in = settings.kubeconfig.is_some() || results.iter().all(|found| found.verdict != Verdict::Fault);
-        // What kubectl takes to get there, and we don't.
+        // kubectl uses a proxy, jitd does not.
         let is_away = results.iter().any(|found| found.check == "connection" && found.verdict == Verdict::Fault);
         let proxy = PROXIES.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
         results.extend(proxy.filter(|_| is_away).map(|variable| CheckResult::proxy(name, variable)));

@@ -1,11 +1,11 @@
-//! `jitd doctor`: the usual mistakes on this host and in its clusters, each with what mends it.
+//! `jitd doctor`: finds common mistakes on this host and in its clusters, each with its fix.
 //!
 //! ```text
 //!  caller, clock ─► configuration, policy ─► files ─► state, disk, trail ─► groups ─► authorities ─► daemon ─► clusters
 //! ```
-//! It changes nothing, needs no daemon, and goes on where it can when something before was wrong; what it could not look
-//! at it names. A call over a socket starts a daemon that systemd holds ready, as any call would. `main.rs` calls
-//! it; what is looked at in a cluster is `check.rs`'s.
+//! It changes nothing and needs no daemon. After a mistake it continues where it can, and names the checks that it
+//! skipped. Its call over the socket starts the daemon if systemd listens for it, as any call does. `main.rs` calls it;
+//! `check.rs` checks the clusters.
 
 mod daemon;
 mod host;
@@ -27,10 +27,10 @@ use crate::policy::cases;
 use crate::print::{self, Output, counted};
 use crate::{CLOCK, Failure};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Serialize)]
 struct Diagnosis {
-    /// A word for what was looked at.
+    /// The name of the check.
     check: String,
     state: Verdict,
     found: String,
@@ -39,7 +39,7 @@ struct Diagnosis {
 }
 
 impl std::fmt::Display for Diagnosis {
-    /// One line, and a second with the fix.
+    /// One line, and a second one with the fix.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mark = match self.state {
             Verdict::Ok => "ok",
@@ -65,7 +65,7 @@ pub(crate) fn doctor(path: &Path, output: Output) -> Result<(), Failure> {
     }
 }
 
-/// What was found so far. People see each as it comes: a cluster that does not answer takes seconds.
+/// The results so far. Each one is printed at once, because a cluster that does not answer takes seconds.
 struct Report {
     output: Output,
     diagnoses: Vec<Diagnosis>,
@@ -106,7 +106,7 @@ impl Report {
     fn tell(&mut self, state: Verdict, check: &str, found: impl Into<String>, fix: Option<String>) {
         let diagnosis = Diagnosis { check: check.to_owned(), state, found: found.into(), fix };
         if matches!(self.output, Output::Text) {
-            // What can't be printed is still counted, and the exit code says so.
+            // A result that cannot be printed still counts for the exit code.
             let _ = print::result(diagnosis.to_string());
         }
         self.diagnoses.push(diagnosis);
@@ -124,7 +124,7 @@ impl Report {
         self.tell(Verdict::Fault, check, found, Some(fix.into()));
     }
 
-    /// An error of ours, which may know what mends it.
+    /// A fault from an error, which may have its own hint.
     fn failed(&mut self, check: &str, error: &impl Hint, otherwise: &'static str) {
         self.fault(check, error.to_string(), error.hint().unwrap_or(otherwise.into()));
     }
@@ -139,7 +139,7 @@ impl Report {
         if uid.is_root() {
             self.ok("caller", "root, which can check everything");
         } else if is_service() {
-            self.ok("caller", format!("{}, as which the daemon runs", Account::NAME));
+            self.ok("caller", format!("{}, the daemon's account", Account::NAME));
         } else {
             self.warning(
                 "caller",
@@ -149,7 +149,7 @@ impl Report {
         }
     }
 
-    /// The configuration as far as it can be meant, and whether the policy is in it.
+    /// The configuration as far as it is valid, and whether the policy could be read.
     fn configuration(&mut self, path: &Path) -> (Option<Config>, Policy) {
         let Faults(faults) = match Config::read(path) {
             Ok(config) => {
@@ -171,7 +171,8 @@ impl Report {
             self.ok("configuration", path.display().to_string());
         }
         for fault in faults {
-            let fix = if is_forbidden(&fault.why) { "run it as root" } else { "mend the file, then `jitd check`" };
+            let fix =
+                if is_forbidden(&fault.why) { "run it as root" } else { "correct the file, then run `jitd check`" };
             self.failed(check, &fault, fix);
         }
         (config, Policy::Wrong)
@@ -184,11 +185,11 @@ impl Report {
             self.fault(
                 "policy",
                 cases::failed_line(&config.policy_files.policy, case),
-                "mend the rule or the case, then `jitd policy test`",
+                "correct the rule or the case, then run `jitd policy test`",
             );
         }
         if config.policy.is_empty() {
-            self.warning("policy", "it has no rule, so nobody can get access", "write one, see jitd-policy(5)");
+            self.warning("policy", "it has no rule, so nobody can get access", "add one, see jitd-policy(5)");
         } else if failed.is_empty() {
             self.ok(
                 "policy",
@@ -203,34 +204,34 @@ impl Report {
             Ok(shown) => shown,
             Err(_) if !cluster.authority.join(cluster.key.certificates()).exists() && Uid::effective().is_root() => {
                 let folder = cluster.authority.display();
-                self.fault(&check, format!("there is none in {folder}"), "`jitd init` makes it");
+                self.fault(&check, format!("there is none in {folder}"), "`jitd init` creates it");
                 return Signs::No;
             }
             Err(error) => {
                 let is_forbidden = is_forbidden(&error.to_string());
-                let fix = if is_forbidden { "run it as root" } else { "put it back from a backup" };
+                let fix = if is_forbidden { "run it as root" } else { "restore it from a backup" };
                 self.failed(&check, &error, fix);
                 return Signs::No;
             }
         };
         let issuing = &shown.issuing;
         let end = moment(issuing.not_after);
-        // A third of a short life, so that one of a day is not warned of all day.
+        // At most a third of its life, so that a certificate of one day does not cause a warning all day.
         let soon = SignedDuration::from_hours(72).min(issuing.not_after.duration_since(issuing.not_before) / 3);
-        let renew = format!("`jitd ca renew {name}`, with --root-key FILE when the root key is elsewhere");
+        let renew = format!("`jitd ca renew {name}`, with --root-key FILE if the root key is elsewhere");
         if shown.rest <= SignedDuration::ZERO {
-            self.fault(&check, format!("its issuing certificate ended {end}, so nobody gets access"), renew);
+            self.fault(&check, format!("its issuing certificate expired {end}, so nobody gets access"), renew);
         } else if shown.rest < soon {
-            self.warning(&check, format!("its issuing certificate ends {end}"), renew);
+            self.warning(&check, format!("its issuing certificate expires {end}"), renew);
         } else {
-            self.ok(&check, format!("its issuing certificate lasts until {end}"));
+            self.ok(&check, format!("its issuing certificate is valid until {end}"));
         }
         if shown.root_key_is_here {
             let key = cluster.authority.join(store::ROOT_KEY);
             self.warning(
                 &check,
                 format!("its root key is on this host, in {}", key.display()),
-                format!("move it to a place that is offline; `jitd ca renew {name} --root-key FILE` needs it again"),
+                format!("move it to an offline place; `jitd ca renew {name} --root-key FILE` needs it again"),
             );
         }
         if shown.plain_key_is_here {
@@ -241,7 +242,7 @@ impl Report {
                     cluster.authority.join(store::ISSUING).display()
                 ),
                 format!(
-                    "`jitd ca seal {name}` removes the one that was sealed; after a move to a token remove it yourself"
+                    "`jitd ca seal {name}` removes it if it was sealed; if you moved the key to a token, remove it yourself"
                 ),
             );
         }
@@ -249,7 +250,7 @@ impl Report {
             self.fault(
                 &check,
                 "`root.crt` is not the root of the issuing certificate",
-                "`jitd ca import` again, with the whole chain",
+                "run `jitd ca import` again with the whole chain",
             );
         }
         if shown.rest > SignedDuration::ZERO { Signs::Yes } else { Signs::No }
@@ -283,9 +284,9 @@ impl Report {
             self.ok(&check, format!("{} passed at {}", counted(right, "check"), settings.server));
         }
         match policy {
-            Policy::Wrong => self.skipped(&check, "the daemon's rights need the policy"),
+            Policy::Wrong => self.skipped(&check, "checking the daemon's rights needs the policy"),
             Policy::Read if right == 0 && wrong > 0 => {
-                self.skipped(&check, "the daemon's rights, for it would not get in");
+                self.skipped(&check, "checking the daemon's rights needs access to the cluster");
             }
             Policy::Read => {}
         }
@@ -311,7 +312,7 @@ fn is_forbidden(why: &str) -> bool {
     why.contains("Permission denied")
 }
 
-/// A moment as people read it.
+/// A time for people to read.
 fn moment(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }

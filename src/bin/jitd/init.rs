@@ -1,11 +1,11 @@
-//! `jitd init`: the first run. Writes the files that a host needs before its daemon can serve, makes its authorities,
-//! and says what is left to do.
+//! `jitd init`: the first run. It writes the files that the daemon needs, creates the authorities, and lists the remaining
+//! steps.
 //!
 //! ```text
-//!  flags, questions ─► answers ─► drafts, read as the daemon reads them ─► files ─► authorities ─► what is left
+//!  flags, questions ─► answers ─► drafts, read as the daemon reads them ─► files ─► authorities ─► remaining steps
 //! ```
-//! What is there already it leaves as it is, and nothing of it is there in part. Of an administrator's kubeconfig it
-//! takes the server and its authority, never the credential. `main.rs` calls it.
+//! It does not change existing files, and writes each file completely or not at all. From an administrator's kubeconfig it
+//! takes the server and its CA, never the credential. `main.rs` calls it.
 
 mod answers;
 mod distribution;
@@ -33,7 +33,7 @@ use self::answers::Answers;
 use self::distribution::Distribution;
 use self::files::Fate;
 
-/// What may be said on the command line; what is not is asked on a terminal.
+/// The flags; on a terminal, `init` asks for missing values.
 #[derive(Args)]
 pub(crate) struct Wanted {
     /// The cluster's name, as people will type it.
@@ -86,7 +86,7 @@ pub(crate) struct Wanted {
     output: Output,
 }
 
-/// What was made and what was there.
+/// What was created and what existed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Made {
@@ -116,7 +116,7 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     }
     let account = Account::find()?;
     let (told, distribution) = if path.symlink_metadata().is_ok() {
-        say!("{} is there and is left as it is", path.display());
+        say!("{} exists and is unchanged", path.display());
         (vec![files::FileOutcome::left(path)], wanted.distribution.unwrap_or(Distribution::Other))
     } else {
         let answers = Answers::collect(path, wanted)?;
@@ -151,7 +151,7 @@ fn authorities(
     for (name, cluster) in &config.clusters {
         let root = cluster.authority.join(store::ROOT);
         let (fate, shown) = if root.exists() {
-            say!("cluster {name}: has its authority already");
+            say!("cluster {name}: the authority exists already");
             (Fate::Left, store::show(&cluster.authority, &cluster.key, CLOCK())?)
         } else {
             if let Some(parent) = cluster.authority.parent() {
@@ -159,9 +159,9 @@ fn authorities(
             }
             let shown =
                 store::init(&cluster.authority, &cluster.key, name, wanted.issuing_days, wanted.root_years, CLOCK())?;
-            say!("cluster {name}: made its authority, root certificate SHA-256 {}", shown.root.sha256);
+            say!("cluster {name}: created the authority; SHA-256 of its root certificate: {}", shown.root.sha256);
             if cluster.key != KeyPlace::File {
-                say!("cluster {name}: its issuing key is {}; one that was there already was taken", cluster.key);
+                say!("cluster {name}: the issuing key is {}; an existing key was used", cluster.key);
             }
             (Fate::Written, shown)
         };
@@ -180,7 +180,7 @@ fn authorities(
     Ok(made)
 }
 
-/// What nobody but the administrator can do, in its order.
+/// Lists the steps that only an administrator can do, in order.
 fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
     let usual = path == Path::new(USUAL_CONFIG);
     let jitd = if usual { "jitd".to_owned() } else { format!("jitd --config {}", path.display()) };
@@ -189,42 +189,42 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
     for cluster in clusters.iter().filter(|cluster| again || cluster.authority == Fate::Written) {
         told = true;
         let name = &cluster.cluster;
-        say!("\nwhat is left to do for {name}:");
-        say!("  1. let the API server trust the root certificate, see {}:", page("trust.md"));
+        say!("\nnext steps for {name}:");
+        say!("  1. make the API server trust the root certificate, see {}:", page("trust.md"));
         for line in &cluster.trust {
             say!("       {line}");
         }
-        say!("  2. give the daemon its rights, as an administrator of the cluster:");
+        say!("  2. give the daemon its permissions, as an administrator of the cluster:");
         say!("       {jitd} manifest {name} | kubectl apply -f -");
-        say!("  3. see that all of it is in place:");
+        say!("  3. check the cluster:");
         say!("       {jitd} check --cluster {name}");
         if let Some(key) = &cluster.root_key {
-            say!("  4. move {} to a place that is offline", key.display());
+            say!("  4. move {} to an offline place;", key.display());
             say!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
         }
     }
     if told {
-        say!("\nthen, on this host:");
+        say!("\nthen on this host:");
         if usual {
             say!("  systemctl enable --now jitd.socket");
-            say!("  gpasswd -a NAME jit-users       # each person who may ask or agree; they log in anew");
+            say!("  gpasswd -a NAME jit-users       # for each requester and approver; they have to log in again");
         } else {
             say!("  {jitd} serve");
         }
-        say!("  {jitd} doctor                     # what is still not right, and what mends it");
+        say!("  {jitd} doctor                     # finds what is still wrong, and how to fix it");
     }
 }
 
 const USUAL_CONFIG: &str = "/etc/jitd/config.yaml";
 
-/// The account that the daemon runs as. It counts when root calls, who could give files to it.
+/// The account that the daemon runs as. Only root can give files to it.
 pub(crate) struct Account {
     uid: Uid,
     gid: Gid,
 }
 
 impl Account {
-    /// Its name, as the package makes it.
+    /// Its name, as the packages create it.
     pub(crate) const NAME: &str = "jitd";
 
     fn find() -> Result<Option<Self>, Failure> {
@@ -235,8 +235,8 @@ impl Account {
     }
 }
 
-/// Makes a private folder with what is missing above it. It belongs to whom the folder above it does, and below a
-/// folder of root's to the daemon's account, which could not enter it otherwise.
+/// Creates a private folder, with missing folders above it. Its owner is the owner of the folder above it, or the daemon's
+/// account if that folder belongs to root, because the daemon could not enter it otherwise.
 fn service_folder(path: &Path, account: Option<&Account>) -> Result<(), Failure> {
     let missing: Vec<&Path> = path
         .ancestors()
@@ -257,7 +257,7 @@ fn service_folder(path: &Path, account: Option<&Account>) -> Result<(), Failure>
     Ok(private_folder(path)?)
 }
 
-/// Whether somebody is there to be asked.
+/// Whether a user can answer questions.
 fn on_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }

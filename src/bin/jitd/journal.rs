@@ -1,5 +1,5 @@
-//! The log as the journal wants it: a line that people read, and beside it each of its fields, so that
-//! `journalctl JITD_GRANT=…` finds everything about a grant. `serve.rs` chooses it when stderr is the journal.
+//! The log for the journal: a line for people, and each of its fields separately, so that `journalctl JITD_GRANT=…` finds
+//! everything about a grant. `serve.rs` uses it if stderr is the journal.
 
 use std::fmt::{Debug, Write};
 
@@ -9,7 +9,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Sends each event to the journal, its fields as `JITD_NAME=`.
+/// Sends each event to the journal, with its fields as `JITD_NAME=`.
 pub(crate) struct Journal;
 
 impl<S: Subscriber> Layer<S> for Journal {
@@ -19,7 +19,7 @@ impl<S: Subscriber> Layer<S> for Journal {
         let message = line.message + &line.rest;
         let fixed = [("SYSLOG_IDENTIFIER", "jitd"), ("JITD_TARGET", event.metadata().target())];
         let fields = line.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        // A failure has nowhere else to go.
+        // A failure cannot be reported anywhere else.
         let _ = journal_send(priority(*event.metadata().level()), &message, fixed.into_iter().chain(fields));
     }
 }
@@ -34,13 +34,13 @@ fn priority(level: Level) -> Priority {
     }
 }
 
-/// An event while it is read.
+/// An event while its fields are read.
 #[derive(Default)]
 struct Line {
     message: String,
-    /// ` name=value` of each field, as on a terminal.
+    /// ` name=value` for each field, as on a terminal.
     rest: String,
-    /// `JITD_NAME` and value of each field.
+    /// `JITD_NAME` and the value of each field.
     fields: Vec<(String, String)>,
 }
 
@@ -50,9 +50,9 @@ impl Line {
             self.message = value;
             return;
         }
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = write!(self.rest, " {}={value}", field.name());
-        // The journal takes capitals, digits and underscores (systemd.journal-fields(7)).
+        // The journal accepts capital letters, digits and underscores (systemd.journal-fields(7)).
         let name = field.name().to_ascii_uppercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
         self.fields.push((format!("JITD_{name}"), value));
     }

@@ -1,12 +1,12 @@
-//! `jitd`, the daemon and its administration: arguments, configuration, and what each verb prints.
+//! `jitd`, the daemon and its administration: arguments, configuration, and the output of each command.
 //!
-//! stdout is the result, stderr is everything else. Exit codes: 0 done, 1 our failure, 2 usage or a
-//! configuration that can't be meant, 3 the policy's own tests failed or its answer is no. `serve` runs until SIGTERM or SIGINT.
+//! stdout is the result, stderr is everything else. Exit codes: 0 success, 1 failure, 2 usage or an invalid configuration,
+//! 3 the policy's own tests failed or its answer is no. `serve` runs until SIGTERM or SIGINT.
 
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "they panic when the reader has gone away; `print` has what does not"
+    reason = "they panic if the reader has closed the pipe; the functions in `print` do not"
 )]
 
 mod arguments;
@@ -97,8 +97,8 @@ impl<E: std::error::Error + Hint> From<E> for Failure {
     }
 }
 
-/// The clock of the host; everything below `main` gets it, or a moment, from here.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+/// The host's clock; `main` passes it, or the current time, to everything else.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the clock")]
 const CLOCK: fn() -> Timestamp = Timestamp::now;
 
 fn main() -> ExitCode {
@@ -160,12 +160,12 @@ fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterNa
     config.clusters.iter().find(|(name, _)| name.as_str() == cluster).ok_or_else(|| {
         let names: Vec<&str> = config.clusters.keys().map(ClusterName::as_str).collect();
         let cluster = cluster.escape_default();
-        Failure::usage(format!("no cluster `{cluster}` in the configuration; there is {}", names.join(", ")))
+        Failure::usage(format!("cluster `{cluster}` is not in the configuration; it has {}", names.join(", ")))
     })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    // The one provider in the tree; a second install can't happen, and would change nothing.
+    // The only provider; a second installation cannot happen, and would change nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().max_blocking_threads(16).build()?)
 }

@@ -1,8 +1,8 @@
-//! `jitd man` and `jitd completion`: the prose of jitd(8), jitd-config(5), jitd-policy(5) and jitd-guardrails(5) around
-//! what the definitions say by themselves.
+//! `jitd man` and `jitd completion`: the prose of jitd(8), jitd-config(5), jitd-policy(5) and jitd-guardrails(5). The rest
+//! of these pages is generated from the definitions.
 //!
-//! No verb, option or key is listed here. `tests/it/manual.rs` runs the examples, checks the files in them, and compares
-//! the Markdown with `docs/`. `main.rs` calls it.
+//! No command, option or key is described here. `tests/it/manual.rs` runs the examples, checks the files in them, and
+//! compares the Markdown with `docs/`. `main.rs` calls it.
 
 use clap::CommandFactory;
 
@@ -14,7 +14,7 @@ use jitd::rbac::risk;
 use crate::arguments::{Arguments, Topic};
 use crate::{Failure, print};
 
-/// Set by the completion scripts, to the shell that asks.
+/// The completion scripts set it to the name of the shell.
 pub(crate) const COMPLETE_VARIABLE: &str = "JITD_COMPLETE";
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
@@ -44,8 +44,8 @@ fn jitd_8(date: &str) -> Page {
              that the API server answers `denied`.",
         )
         .text(
-            "Every step is recorded in the audit trail: the intent before it happens, and its outcome. A daemon that was \
-             killed in between removes at its next start what is incomplete.",
+            "The audit trail records every step: the intent before it happens, and its outcome. If the daemon is killed in \
+             between, it removes incomplete access at its next start.",
         )
         .text(
             "The same program is the daemon (`jitd serve`, run by systemd) and its administration. The other commands \
@@ -54,18 +54,18 @@ fn jitd_8(date: &str) -> Page {
     page.options(&command).verbs(&command);
     page.heading("SIGNALS")
         .item("`SIGHUP`", "Reads the policy and the guardrails again, as `systemctl reload jitd` does. A file with a fault changes nothing.")
-        .item("`SIGTERM`, `SIGINT`", "Stops. What is live goes on, and the next start takes it up; what ends meanwhile is taken away then.");
+        .item("`SIGTERM`, `SIGINT`", "Stops. Live access continues. The next start resumes it, and ends access whose window ended in the meantime.");
     page.heading("EXIT STATUS")
         .item("`0`", "Success.")
         .item("`1`", "Failure.")
         .item("`2`", "The command line or a file is invalid; all faults are reported at once.")
         .item("`3`", "Success, with a negative result: a test of the policy failed, a request would be denied, nobody may have the access, a cluster differs from what it should be, or two policies differ.");
     page.heading("ENVIRONMENT")
-        .item("`JITD_LOG`", "How much `jitd serve` logs, such as `info` or `jitd=debug`. The default is `info`.");
+        .item("`JITD_LOG`", "The log level of `jitd serve`, such as `info` or `jitd=debug`. The default is `info`.");
     page.heading("FILES")
         .item("/etc/jitd/config.yaml", "The configuration, `jitd-config`(5). The daemon does not start without it.")
         .item("/etc/jitd/policy.yaml", "Who may request what, `jitd-policy`(5).")
-        .item("/etc/jitd/guardrails.yaml", "What no rule can allow, `jitd-guardrails`(5).")
+        .item("/etc/jitd/guardrails.yaml", "The limits that no rule can lift, `jitd-guardrails`(5).")
         .item("/run/jitd/api.sock", "The socket for people and programs, open to the group `jit-users`.")
         .item("/run/jitd/admin.sock", "The admin socket, open to the group `jit-admins`.")
         .item("/var/lib/jitd/trail.db", "The audit trail. Removing the package leaves it in place.")
@@ -88,7 +88,7 @@ fn jitd_8(date: &str) -> Page {
          payments-oncall",
     );
     page.example(
-        "Show how long the issuing certificate is valid; `jitd ca renew prod` makes the next one.",
+        "Show how long the issuing certificate is valid; `jitd ca renew prod` issues the next one.",
         "root$ jitd ca show prod\n\
          issuing",
     );
@@ -115,12 +115,12 @@ fn jitd_config_5(date: &str) -> Page {
         page.key(Key { path: key.path, form: &with_need(key.form, key.need), about: key.about });
     }
     page.heading("EXAMPLES");
-    page.example("Two groups that see everything, one cluster, one person whom the host does not know:", CONFIG);
+    page.example("Two groups that see everything, one cluster, and one person whom the host does not know:", CONFIG);
     page.heading("SEE ALSO").text("`jitd`(8), `jitd-policy`(5), `jitd-guardrails`(5)");
     page
 }
 
-/// The form of a value, and what holds without it.
+/// The form of a value, and what applies without it.
 fn with_need(form: &str, need: Presence) -> String {
     match need {
         Presence::Must => format!("{form}, required"),
@@ -141,7 +141,7 @@ people:
   - {name: alice, uids: [4001], groups: [payments-oncall]}
 "#;
 
-/// What is true of both files of the policy.
+/// Applies to both files of the policy.
 const BOTH_FILES: [&str; 2] = [
     "The file is YAML, and `systemctl reload jitd` reads it again. A file with a fault changes nothing: the log has each \
      fault with its line and column, and the previous policy stays in force. Live grants keep their terms.",
@@ -162,7 +162,7 @@ fn jitd_policy_5(date: &str) -> Page {
     page.text("`jitd policy schema` prints the same keys as a JSON Schema, for editors.");
     keys(&mut page, Source::Policy);
     page.heading("EXAMPLES");
-    page.example("One rule, with a step that counts in office hours only, one denial, and a test:", POLICY);
+    page.example("One rule with an approval step that counts in office hours only, one denial, and a test:", POLICY);
     page.heading("SEE ALSO").text("`jitd`(8), `jitd-guardrails`(5), `jitd-config`(5), `jit-login`(1)");
     page
 }
@@ -171,8 +171,8 @@ fn jitd_guardrails_5(date: &str) -> Page {
     let about = "limits that no rule of the policy can lift";
     let mut page = Page::new("jitd-guardrails", Section::Files, about, &["/etc/jitd/guardrails.yaml"], date);
     page.heading("DESCRIPTION").text(
-        "`guardrails.yaml` holds limits that no rule of `policy.yaml` can lift. The defaults below are in force without \
-         the file too, for each key that it does not have. `cluster-admin` and the system namespaces are never granted, a \
+        "`guardrails.yaml` contains limits that no rule of `policy.yaml` can lift. The defaults below apply to each key that \
+         the file does not set, and to all keys if there is no file. `cluster-admin` and the system namespaces are never granted, a \
          request whose risk cannot be classified is refused, and access to a whole cluster needs two approvers and is \
          never pre-approved.",
     );
@@ -182,15 +182,15 @@ fn jitd_guardrails_5(date: &str) -> Page {
     page.text("`jitd policy schema guardrails` prints the same keys as a JSON Schema, for editors.");
     keys(&mut page, Source::Guardrails);
     page.heading("RISKS").text(
-        "What a role lets its holder do, or what is wrong with a binding, by the id that `risks[].ids` takes. The severity is the one in the whole \
-         cluster; in one namespace it is one class lower, unless a service account of the namespace has rights beyond \
-         it. An id is never used again for another risk.",
+        "What a role allows its holder to do, or what is wrong with a binding, by the id for `risks[].ids`. The severity \
+         applies to the whole cluster; in one namespace it is one class lower, unless a service account of the namespace \
+         has permissions beyond it. An id is never reused for another risk.",
     );
     for (id, severity, why) in risk::catalogue() {
         page.item(&format!("`{id}` ({severity})"), &jit_manual::sentence(why));
     }
     page.heading("EXAMPLES");
-    page.example("At most an hour, no risk above high, two approvers for a whole cluster:", GUARDRAILS);
+    page.example("Windows of at most an hour, no risk above high, and two approvers for a whole cluster:", GUARDRAILS);
     page.heading("SEE ALSO").text("`jitd`(8), `jitd-policy`(5), `jitd-config`(5)");
     page
 }

@@ -1,7 +1,7 @@
-//! `jitd drain`, `resume`, `revoke` and `backup`: what an operator does to a daemon that serves.
+//! `jitd drain`, `resume`, `revoke` and `backup`: what operators do with a running daemon.
 //!
-//! The first three go through the operators' socket and are decided by the daemon; nothing here knows the trail or a
-//! cluster. `backup` reads the trail's file, so that it also works without a daemon. `main.rs` calls it.
+//! The first three call the daemon through the admin socket, and the daemon decides; this module knows neither the trail
+//! nor a cluster. `backup` reads the trail's file, so that it also works without a daemon. `main.rs` calls it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal, stderr, stdin};
@@ -19,16 +19,16 @@ use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, Revocatio
 use crate::print::{self, Form, Output, counted, one_line, say};
 use crate::{Failure, audit, read, runtime};
 
-/// Where the daemon is operated.
+/// The socket of the daemon for operators.
 #[derive(Args)]
 pub(crate) struct AdminSocket {
-    // Not by clap's `env`: an option that the environment sets is shown as if it were required.
+    // Not clap's `env`, because it shows an option that the environment sets as if it were required.
     /// The admin socket [default: $JITD_ADMIN_SOCKET, or `adminSocket` of the configuration].
     #[arg(long, value_name = "FILE")]
     socket: Option<PathBuf>,
 }
 
-/// Whose grants are taken away, and why.
+/// Which grants to revoke, and why.
 #[derive(Args)]
 #[command(group(ArgGroup::new("whose").args(["grants", "person", "cluster", "all"]).required(true).multiple(true)))]
 pub(crate) struct Revoke {
@@ -73,7 +73,7 @@ pub(crate) fn resume(config: &Path, admin: &AdminSocket) -> Result<(), Failure> 
         Ok((before, client.resume().await?))
     })?;
     match before.draining {
-        Some(draining) => say!("resumed: it was drained {}", since(&draining)),
+        Some(draining) => say!("resumed; it was drained {}", since(&draining)),
         None => say!("jitd was not draining"),
     }
     print::result(describe(&state))
@@ -118,7 +118,7 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
     }
     let mut failed = Vec::new();
     if let Some(why) = &done.not_drained {
-        failed.push(format!("it could not be drained: {}", one_line(why)));
+        failed.push(format!("the drain failed: {}", one_line(why)));
     }
     if late > 0 {
         let why = done.grants.iter().filter(|grant| grant.proof.is_none());
@@ -126,21 +126,18 @@ pub(crate) fn revoke(config: &Path, revoke: &Revoke) -> Result<(), Failure> {
             let why = grant.why.as_deref().map_or(String::new(), |why| format!(": {}", one_line(why)));
             format!("{} of {} in {} is {}{why}", grant.id, grant.requester, grant.cluster, grant.phase.as_str())
         }));
-        failed.push(format!(
-            "not proved denied yet: {late} of {}; the daemon goes on with them by itself",
-            done.grants.len()
-        ));
+        failed.push(format!("not proved denied yet: {late} of {}; the daemon continues with them", done.grants.len()));
     }
     if failed.is_empty() {
         return Ok(());
     }
     let failure = Failure::ours(failed.join("\njitd: "));
-    Err(if late > 0 { failure.with_hint("the same command again tells how far it is") } else { failure })
+    Err(if late > 0 { failure.with_hint("run the same command again to see the progress") } else { failure })
 }
 
 pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     let trail = read(config)?.trail();
-    // SQLite opens the copy by its name, and whoever could put a link there would say what root writes.
+    // SQLite opens the copy by name, so anybody who could put a link there could choose which file root overwrites.
     files::check_place(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
     let report = trail::back_up(&trail, file, audit::watched())?;
     print::result(file.display().to_string())?;
@@ -148,7 +145,7 @@ pub(crate) fn backup(config: &Path, file: &Path) -> Result<(), Failure> {
     audit::show(&report, Output::Text)
 }
 
-/// Calls the daemon through the operators' socket.
+/// Calls the daemon through the admin socket.
 fn at<T>(
     config: &Path,
     admin: &AdminSocket,
@@ -166,19 +163,19 @@ fn at<T>(
             if problem.hint.is_empty() { failure } else { failure.with_hint(one_line(&problem.hint)) }
         }
         ClientError::Unreachable { .. } => Failure::ours(error.to_string())
-            .with_hint("is the daemon running, and are you root or in the socket's group"),
+            .with_hint("check that the daemon is running, and that you are root or in the socket's group"),
         error => Failure::ours(error.to_string()),
     })
 }
 
-/// Who is only in the socket's group may not read the configuration.
+/// The path of the socket. A member of the socket's group may be unable to read the configuration.
 fn socket(config: &Path, admin: &AdminSocket) -> PathBuf {
     let written = || Config::admin_socket_of(config).ok();
     let variable = || std::env::var_os("JITD_ADMIN_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from);
     admin.socket.clone().or_else(variable).or_else(written).unwrap_or_else(|| PathBuf::from(DEFAULT_ADMIN_SOCKET))
 }
 
-/// Shows on a terminal how many are left, again and again, until the caller drops it.
+/// Shows on a terminal how many grants are left, until the caller drops it.
 async fn progress(socket: &Path) -> std::convert::Infallible {
     let mut client = None;
     loop {
@@ -198,13 +195,13 @@ async fn progress(socket: &Path) -> std::convert::Infallible {
     }
 }
 
-/// How many grants stand where.
+/// The number of grants by phase.
 fn describe(state: &OperationsView) -> String {
     let OperationsView { pending, approved, collecting, live, ending, .. } = state;
     format!("pending {pending}, approved {approved}, being collected {collecting}, live {live}, ending {ending}")
 }
 
-/// How many, and whose: a line a person.
+/// The number of grants of each person, one line each.
 fn summary(grants: &[RevokedView]) -> String {
     let mut of_person: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
     for grant in grants {

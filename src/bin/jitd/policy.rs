@@ -1,7 +1,6 @@
-//! `jitd policy …`: what the policy of the configuration, or of other files, says. Everything here works on
-//! files alone; no daemon and no cluster is asked.
+//! `jitd policy …`: evaluates the configured policy, or other files. It uses only files, no daemon and no cluster.
 //!
-//! Reads words, calls `grant::policy`, prints. stdout is the result, stderr is everything else.
+//! It parses the arguments, calls `grant::policy` and prints. stdout is the result, stderr is everything else.
 
 pub(crate) mod cases;
 
@@ -36,9 +35,9 @@ Examples:
 
 Exit codes:
   0  yes, or everything is as expected
-  1  our failure
+  1  failure
   2  usage, or faults in the files
-  3  no: a test failed, it is denied, nobody may, there are differences")]
+  3  no: a test failed, the request is denied, nobody may, or there are differences")]
 pub(crate) enum PolicyVerb {
     /// Run the tests under `tests:` of a policy; exit code 3 when one fails.
     #[command(after_help = "\
@@ -128,7 +127,7 @@ pub(crate) enum SchemaOf {
     Guardrails,
 }
 
-/// Which files: those of the configuration, or others.
+/// The files: those of the configuration, or others.
 #[derive(Args)]
 pub(crate) struct Files {
     /// Use this policy instead of the configured one.
@@ -139,7 +138,7 @@ pub(crate) struct Files {
     guardrails: Option<PathBuf>,
 }
 
-/// A request as `jit-login request` has it, of somebody.
+/// A request of somebody, with the options of `jit-login request`.
 #[derive(Args)]
 pub(crate) struct Request {
     /// The requester.
@@ -179,7 +178,7 @@ pub(crate) struct Request {
     at: Option<Timestamp>,
 }
 
-/// Where access is to hold, and what is known about that.
+/// The scope of the access, and the labels that are known.
 #[derive(Args)]
 pub(crate) struct Place {
     /// The namespaces, separated by commas.
@@ -189,7 +188,7 @@ pub(crate) struct Place {
     /// The whole cluster instead of namespaces.
     #[arg(long)]
     cluster_wide: bool,
-    /// A label of a namespace, `NS:` alone when it has none; may be repeated. Labels that are not given count as unknown.
+    /// A label of a namespace, or `NS:` if it has none; may be repeated. The labels of other namespaces count as unknown.
     #[arg(long = "label", value_name = "NS:KEY=VALUE", value_parser = label)]
     labels: Vec<(Namespace, Option<(String, String)>)>,
 }
@@ -213,7 +212,7 @@ pub(crate) fn policy(config: &Path, verb: &PolicyVerb) -> Result<(), Failure> {
     }
 }
 
-/// A policy, where it lies, and who is known besides.
+/// A policy, its path, and the people of the configuration.
 struct Found {
     policy: Policy,
     path: PathBuf,
@@ -255,7 +254,7 @@ fn test(found: &Found, output: Output) -> Result<(), Failure> {
             };
             let mut lines: Vec<String> = results.iter().map(line).collect();
             lines.push(match results.len() {
-                0 => format!("{path}: no cases; hint: write some under `tests:`"),
+                0 => format!("{path}: no cases; hint: add some under `tests:`"),
                 all => format!("cases: {all}, ok: {}, failed: {failed}", all - failed),
             });
             print::result(lines.join("\n"))?;
@@ -312,7 +311,7 @@ impl Request {
         match people {
             Some(people) if self.groups.is_empty() => {
                 runtime()?.block_on(people.by_name(&self.person)).map_err(|unknown| {
-                    Failure::usage(unknown.to_string()).with_hint("`--group` says which groups somebody is in")
+                    Failure::usage(unknown.to_string()).with_hint("use `--group` to give the person's groups")
                 })
             }
             _ => Ok(Person { name: self.person.clone(), groups: self.groups.iter().cloned().collect(), login: None }),
@@ -358,7 +357,7 @@ impl Place {
 
 // ---- who-can ----
 
-/// Somebody who may ask, with the people of the configuration.
+/// A group that may request, with its declared people.
 #[derive(Serialize)]
 struct Listed<'a> {
     #[serde(flatten)]
@@ -401,7 +400,7 @@ impl Listed<'_> {
         let people = if people.is_empty() { String::new() } else { format!(" ({})", people.join(", ")) };
         let mut line = format!("{cluster}  {group}{people}  {}", describe_offer(offer));
         if *if_labels {
-            line.push_str("; only if the labels fit, hint: `--label` tells them");
+            line.push_str("; only if the labels match, hint: use `--label` to give them");
         }
         if let Some(closed) = closed {
             line = format!("{line}; CLOSED, {closed}");

@@ -1,7 +1,7 @@
-//! What `jitd` prints: results on stdout, words to people on stderr.
+//! The output of `jitd`: results on stdout, messages on stderr.
 //!
-//! stdout is the result and nothing else. A reader that has gone away, as `head` does, is no failure: nothing here panics
-//! for it, as `print!` and `eprint!` do, which clippy therefore keeps out of the program. Every verb is its caller.
+//! stdout is the result and nothing else. A reader that closes the pipe, as `head` does, is not a failure: nothing here
+//! panics, unlike `print!` and `eprint!`, which clippy therefore forbids. Every command calls it.
 
 use std::fmt;
 use std::io::{BufWriter, ErrorKind, StdoutLock, Write, stderr, stdout};
@@ -13,25 +13,25 @@ use serde::Serialize;
 
 use crate::Failure;
 
-/// In which form a result is printed.
+/// The format of a result.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Output {
     Text,
     Json,
 }
 
-/// In which form a result of the daemon's API is printed.
+/// The format of a result of the daemon's API.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Form {
     /// For people.
     Table,
-    /// As the API answers it.
+    /// The JSON of the API.
     Json,
-    /// Only the ids.
+    /// The ids only.
     Name,
 }
 
-/// Writes a result, and ends its last line.
+/// Writes a result, and a newline if its last line has none.
 pub(crate) fn result(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let text = text.as_ref();
     let newline: &[u8] = if text.is_empty() || text.ends_with(b"\n") { b"" } else { b"\n" };
@@ -43,11 +43,11 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     result(serde_json::to_string_pretty(value)?)
 }
 
-/// Lets `write` write a long result piece by piece. It fails, and so stops, when the reader has gone away.
+/// Lets `write` write a long result piece by piece. A write fails, and so ends it, if the reader has closed the pipe.
 pub(crate) fn in_pieces<E: std::error::Error + Hint>(
     write: impl FnOnce(&mut BufWriter<Watched>) -> Result<(), E>,
 ) -> Result<(), Failure> {
-    // By itself stdout is written line by line, also into a file.
+    // Without a buffer, stdout is written line by line, even to a file.
     let mut out = BufWriter::with_capacity(PIECE, Watched { out: stdout().lock(), reader_is_gone: false });
     match write(&mut out) {
         Err(error) if !out.get_ref().reader_is_gone => Err(error.into()),
@@ -60,10 +60,10 @@ pub(crate) fn counted<N: fmt::Display + PartialEq + From<u8>>(count: N, what: &s
     format!("{count} {what}{}", if count == N::from(1) { "" } else { "s" })
 }
 
-/// As much as a pipe holds (pipe(7)).
+/// The capacity of a pipe (pipe(7)).
 const PIECE: usize = 1 << 16;
 
-/// stdout, and whether anybody reads it.
+/// stdout, and whether its reader has closed the pipe.
 pub(crate) struct Watched {
     out: StdoutLock<'static>,
     reader_is_gone: bool,
@@ -88,24 +88,23 @@ impl Write for Watched {
     }
 }
 
-/// Says a line to whoever called; never part of the result.
+/// Prints a line on stderr; never part of the result.
 macro_rules! say {
     ($($words:tt)*) => { $crate::print::words(format_args!("{}\n", format_args!($($words)*))) };
 }
 pub(crate) use say;
 
-/// Says something to whoever called, and what to do about it on a separate line.
+/// Prints a message on stderr, and what to do about it on a separate line.
 pub(crate) fn notice(what: &str, hint: &str) {
     say!("{what}\nhint: {hint}");
 }
 
-/// Writes to stderr as it is: a question, or a count that the next one is written over. That nobody reads it is no
-/// failure.
+/// Writes to stderr unchanged: a question, or a count that the next one overwrites. A closed stderr is not a failure.
 pub(crate) fn words(words: fmt::Arguments<'_>) {
     let _ = stderr().write_fmt(words);
 }
 
-/// Rows in columns, without lines between them.
+/// A table without lines between rows and columns.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(headings.iter().map(ToString::to_string));
@@ -118,7 +117,7 @@ pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     table.trim_fmt()
 }
 
-/// What others said, without what a terminal would obey.
+/// Text from elsewhere on one line, without control characters.
 pub(crate) fn one_line(text: &str) -> String {
     text.trim().replace("\nhint: ", "; ").replace(char::is_control, " ")
 }

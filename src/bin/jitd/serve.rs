@@ -1,6 +1,6 @@
-//! `jitd serve`: what systemd and people want of the daemon's process: its log, sockets, signals, reloads and watchdog.
+//! `jitd serve`: the daemon's process: its log, sockets, signals, reloads and watchdog.
 //!
-//! The daemon itself is the library's ([`jitd::daemon`]). Nothing is decided here. `main.rs` calls it.
+//! The daemon itself is in the library ([`jitd::daemon`]). Nothing is decided here. `main.rs` calls it.
 
 use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -37,14 +37,14 @@ pub(crate) fn serve(config: &Path) -> Result<(), Failure> {
     service::can_tell_callers_apart()?;
     if service::callers_are_hidden() {
         tracing::error!(
-            "/proc hides the processes of others from the daemon, so the login of callers cannot be determined: nobody may request what needs an approval, and nobody may approve; hint: {}",
+            "/proc hides the processes of others from the daemon, so it cannot determine the login of callers: nobody may request what needs an approval, and nobody may approve; hint: {}",
             service::SHOW_CALLERS
         );
     }
-    // Before there are threads.
+    // Before the first thread starts.
     let sockets = Sockets::handed_over()?;
     runtime()?.block_on(async {
-        // Before anything that takes its time: a signal ends a daemon that does not wait for it.
+        // Before anything slow, because a signal without a handler kills the process.
         let (reload_requests, stop_requests) = (service::reload_requests()?, StopRequests::new()?);
         run(config, read(config)?, sockets, reload_requests, stop_requests).await
     })
@@ -56,7 +56,7 @@ fn log() {
         tracing_subscriber::registry().with(filter).with(Journal).init();
         return;
     }
-    // Of a line that can't be written it would tell by `eprintln!`, which panics when the reader has gone away.
+    // `log_internal_errors` uses `eprintln!`, which panics if the reader has closed the pipe.
     tracing_subscriber::fmt()
         .log_internal_errors(false)
         .with_env_filter(filter)
@@ -86,14 +86,14 @@ async fn run(
     let stop = async {
         stop_requests.come().await;
         service::stopping();
-        // From here on systemd waits for the end instead, and nobody is let in any more.
+        // From here on systemd waits for the end instead, and no connection is accepted.
         feeding.iter().for_each(JoinHandle::abort);
         telling.abort();
         tracing::info!("stopping");
     };
     let served = daemon.serve(doors, stop).await;
     reloading.abort();
-    // Only now: a client that finds no socket may ask the next daemon.
+    // Only now, because a client that finds no socket may call the next daemon.
     for path in ours {
         let _ = std::fs::remove_file(path);
     }
@@ -103,22 +103,22 @@ async fn run(
 /// Feeds systemd's watchdog, if there is one.
 fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(limit) = service::watchdog() else { return Ok(None) };
-    // Told now, and not by being ended again and again: an administrator may have changed the socket's group. Asked
-    // without a call, which systemd would take for one that has to start the daemon.
+    // Checked now, so that the watchdog does not kill the daemon again and again: an administrator may have changed the
+    // socket's group. Without a call, because systemd would start the daemon for it.
     access(socket, AccessFlags::W_OK).map_err(|error| {
         Failure::ours(format!(
-            "the watchdog wants the daemon to call its own socket `{}`, and it can't: {error}",
+            "the watchdog requires the daemon to call its own socket `{}`, but it cannot: {error}",
             socket.display()
         ))
-        .with_hint("`SupplementaryGroups=` of jitd.service has to name the socket's group")
+        .with_hint("`SupplementaryGroups=` of jitd.service must contain the socket's group")
     })?;
     let watchdog = Arc::clone(watchdog);
     Ok(Some(tokio::spawn(async move { watchdog.feed(limit).await })))
 }
 
-/// Reads all files again whenever it is asked to. The policy, the guardrails, the people and who oversees them are taken up;
-/// what else is new is named, for it needs a restart. What can't be taken up whole is not taken up at all: then everything
-/// stays as it was.
+/// Reads all files again for each request to reload. It applies the policy, the guardrails, the people, `admins` and
+/// `auditors`, and logs which other keys changed, because they need a restart. If it cannot apply everything, it applies
+/// nothing.
 async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, file: PathBuf, running: Config) {
     let disk = Dependency::new("disk with the policy", 1, POLICY_READ_WITHIN);
     while requests.recv().await.is_some() {
@@ -133,7 +133,7 @@ async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, fi
                     if !keys.is_empty() {
                         tracing::warn!(
                             keys = keys.join(", "),
-                            "keys of config.yaml changed that are not taken up; hint: `systemctl restart jitd`, access that is live goes on"
+                            "changed keys of config.yaml need a restart; hint: `systemctl restart jitd`; live access continues"
                         );
                     }
                     api.broker.note_needs_restart(keys);
@@ -144,21 +144,21 @@ async fn reload(mut requests: Signal, api: Arc<Api>, watchdog: Arc<Watchdog>, fi
             Err(error) => Some(vec![error.to_string()]),
         };
         for fault in faults.iter().flatten() {
-            tracing::error!("the policy was not taken up: {fault}");
+            tracing::error!("the policy was not reloaded: {fault}");
         }
         api.metrics.policy_reloaded(faults.is_some());
         let faults = faults.map_or(0, |faults| faults.len());
         if faults > 0 {
             tracing::error!(
                 faults,
-                "the policy before stays in force; hint: mend the files, `jitd check`, and reload again"
+                "the previous policy stays in force; hint: correct the files, run `jitd check`, and reload again"
             );
         }
         watchdog.ready(faults);
     }
 }
 
-/// How long the policy's files are waited for; they may lie on another host.
+/// How long to wait for the policy's files, which can be on another host.
 const POLICY_READ_WITHIN: Duration = Duration::from_secs(10);
 
 async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
@@ -167,35 +167,35 @@ async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
     let loaded = Loaded { policy, policy_sha256: read.policy_sha256, guardrails_sha256 };
     broker.use_policy(loaded).await.map_err(|error| error.in_full().to_string())?;
     broker.use_people(people, overseers);
-    tracing::info!("the people, `admins` and `auditors` of config.yaml were taken up");
-    tracing::info!(rules, policy_sha256, "the policy was taken up; `jitd manifest` prints what its clusters need now");
+    tracing::info!("reloaded the people, `admins` and `auditors` of config.yaml");
+    tracing::info!(rules, policy_sha256, "reloaded the policy; `jitd manifest` prints what its clusters need now");
     Ok(())
 }
 
-/// Where the daemon serves.
+/// The sockets on which the daemon serves.
 struct Doors {
     doors: Vec<(Listener, UnixListener)>,
-    /// The socket that people call.
+    /// The socket for people.
     path: PathBuf,
-    /// What we opened ourselves, and so remove.
+    /// The sockets that we created and have to remove.
     ours: Vec<PathBuf>,
 }
 
-/// The host's group whose members may open the operators' socket, where there is one; without it only root may.
+/// The group whose members may open the admin socket, if it exists; otherwise only root may.
 const OPERATORS_GROUP: &str = "jit-admins";
 
-/// The host's group whose members may ask, where there is one: nobody else, such as a web server that was broken into, can
-/// even call. As in jitd.socket.
+/// The group whose members may call the daemon, if it exists: nobody else, such as a compromised web server, can even
+/// connect. The same as in jitd.socket.
 const USERS_GROUP: &str = "jit-users";
 
-/// The sockets that systemd handed over, or else our own. Where systemd opens any of them it opens all that there are:
-/// the daemon of its unit may not make files beside them.
+/// The sockets that systemd passed, or else our own. If systemd opens one of them, it has to open both: the unit does not
+/// allow the daemon to create files next to them.
 fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
     let (users, operators) = match (users, operators) {
         (None, None) => {
-            // Who may do what is decided by who they are; where there is no group of people, everybody may ask. Who operates
-            // is held off by the file in any case. Theirs is first, so that whoever reaches the daemon finds both.
+            // The daemon authorizes each caller; without the group, everybody may connect. The file's mode protects the admin
+            // socket in any case. It is created first, so that anybody who reaches the daemon finds both.
             let operators = listen(&config.admin_socket, OPERATORS_GROUP, 0o660)?;
             let users = listen(&config.socket, USERS_GROUP, 0o666)?;
             let doors = vec![(Listener::Users, users), (Listener::Operators, operators)];
@@ -205,15 +205,15 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
         (Some(users), operators) => (users, operators),
         (None, Some(_)) => {
             return Err(Failure::ours(format!(
-                "systemd handed over `{}` and no `{}`, so nobody could ask",
+                "systemd passed `{}` but no `{}`, so nobody could request access",
                 service::ADMIN,
                 service::API
             ))
-            .with_hint("`Sockets=` of jitd.service names both `.socket` units"));
+            .with_hint("`Sockets=` of jitd.service must contain both `.socket` units"));
         }
     };
     if operators.is_none() {
-        tracing::warn!("systemd handed over no socket for operators; hint: `systemctl enable --now jitd-admin.socket`");
+        tracing::warn!("systemd passed no admin socket; hint: `systemctl enable --now jitd-admin.socket`");
     }
     let path = users.path.clone();
     let handed =
@@ -225,7 +225,7 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             tracing::warn!(
                 handed = %path.display(),
                 configured = %configured.display(),
-                "systemd opened the socket elsewhere than config.yaml has it; systemd's is served"
+                "systemd opened the socket at another path than config.yaml says; jitd serves on systemd's socket"
             );
         }
         doors.push((door, listener));
@@ -233,20 +233,20 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     Ok(Doors { doors, path, ours: Vec::new() })
 }
 
-/// A socket that only root and the group may open, or where it can't be given to that group, whom `otherwise` lets. A leftover
-/// of a daemon that was killed is removed; never one that still answers.
+/// Creates a socket that only root and the group may open; if it cannot be given to that group, `otherwise` is its mode. It
+/// removes the socket of a killed daemon, but never one that still answers.
 fn listen(path: &Path, group: &str, otherwise: u32) -> Result<UnixListener, Failure> {
     if let Some(folder) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
     }
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(Failure::ours(format!("another daemon answers on `{}`", path.display())));
+        return Err(Failure::ours(format!("another daemon is serving on `{}`", path.display())));
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
-    // Before there is a file, for the name service may take its time, and nobody can open it meanwhile.
+    // Before the file exists, because the name service can be slow, and nobody should be able to open it in the meantime.
     let group = if Uid::effective().is_root() { host::group_named(group)? } else { None };
     let listener = UnixListener::bind(path)?;
     if let Some(group) = &group {

@@ -1,11 +1,10 @@
-//! The watchdog: what has to be passed through before systemd's is fed, and the line that
-//! `systemctl status` shows.
+//! The watchdog: the checks before each notification of systemd's watchdog, and the line in `systemctl status`.
 //!
 //! ```text
 //!  a third of WatchdogSec ─► the trail's writer, its store ─► our own socket, the accept loop, an answer ─► WATCHDOG=1
 //! ```
-//! It never says that all is well without having passed through it: where anything hangs the watchdog starves, and
-//! systemd ends the daemon and starts another. `serve.rs` runs it beside the serving.
+//! It never notifies systemd without these checks: if anything hangs, the watchdog expires, and systemd kills the daemon
+//! and starts another one. `serve.rs` runs it next to the server.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -25,14 +24,14 @@ use jitd::service;
 /// The watchdog of one daemon.
 pub(crate) struct Watchdog {
     broker: Arc<Broker>,
-    /// Where the daemon serves.
+    /// The socket for people.
     socket: PathBuf,
-    /// Whether nobody's login can be read, which is so from the start of a process to its end.
+    /// Whether no login can be read, which does not change while the process runs.
     callers_are_hidden: bool,
     status: Mutex<Status>,
 }
 
-/// What systemd was told, and what it is made of beside the grants.
+/// The last status line, and the data for it besides the grants.
 #[derive(Default)]
 struct Status {
     line: String,
@@ -40,7 +39,7 @@ struct Status {
     stuck: Option<Stuck>,
 }
 
-/// What does not answer.
+/// The part that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 enum Stuck {
     #[error("the trail does not answer")]
@@ -49,26 +48,26 @@ enum Stuck {
     Trail(String),
     #[error("the daemon does not answer on its own socket")]
     Unanswered,
-    #[error("the daemon's own socket can't be called: {0}")]
+    #[error("the daemon cannot call its own socket: {0}")]
     Socket(String),
 }
 
-/// Between two tries to connect.
+/// The time between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// The shortest time between two lines for `systemctl status`: nobody reads faster, and counting thousands of grants
-/// at each of their steps is work.
+/// The minimum time between two lines for `systemctl status`: nobody reads faster, and counting thousands of grants at each
+/// of their steps would cost too much.
 const CALM: Duration = Duration::from_secs(1);
 
 impl Watchdog {
-    /// Of a daemon that serves at `socket`.
+    /// The watchdog of a daemon that serves at `socket`.
     pub(crate) fn new(broker: Arc<Broker>, socket: &Path) -> Arc<Self> {
         let callers_are_hidden = service::callers_are_hidden();
         Arc::new(Self { broker, socket: socket.to_owned(), callers_are_hidden, status: Mutex::default() })
     }
 
-    /// Tells systemd that the daemon serves, after its start and after each reload, with the number of faults for which
-    /// the policy was not taken up.
+    /// Tells systemd that the daemon is ready, after the start and after each reload, with the number of faults that
+    /// prevented a reload of the policy.
     pub(crate) fn ready(&self, policy_faults: usize) {
         let mut status = self.status();
         status.policy_faults = policy_faults;
@@ -76,10 +75,10 @@ impl Watchdog {
         service::ready(&status.line);
     }
 
-    /// Keeps the line for `systemctl status` true until it is dropped.
+    /// Keeps the line for `systemctl status` current until it is dropped.
     pub(crate) async fn tell(&self) {
         let (_, mut changes) = self.broker.ledger().subscribe();
-        // The line is of the present state: it has all that came meanwhile, and a gap does not matter.
+        // The line describes the current state, so a gap does not matter.
         while !matches!(changes.next().await, Err(Gap::Closed)) {
             changes.skip();
             self.tell_now();
@@ -87,19 +86,19 @@ impl Watchdog {
         }
     }
 
-    /// Feeds a watchdog that wants it within `limit`, until it is dropped.
+    /// Notifies a watchdog that expires after `limit`, until it is dropped.
     pub(crate) async fn feed(&self, limit: Duration) {
-        // Twice in time even if one beat is lost (sd_watchdog_enabled(3) asks for half of it).
+        // In time even if one notification is lost (sd_watchdog_enabled(3) recommends half of the limit).
         let every = limit / 3;
-        // The first one later: systemd counts from READY on, and until it has read that, it takes a call on the socket for
-        // one that has to start the daemon.
+        // The first one later: systemd counts from READY on, and before it has read READY, a call on the socket makes it
+        // start the daemon.
         let mut beats = tokio::time::interval_at(Instant::now() + every, every);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             beats.tick().await;
             let passed = self.pass(every).await;
             if let Err(stuck) = &passed {
-                tracing::error!(%stuck, "the watchdog is not fed; hint: systemd ends the daemon soon and starts another");
+                tracing::error!(%stuck, "the watchdog was not notified; systemd will soon kill the daemon and start another one");
             }
             if passed.is_ok() {
                 service::alive();
@@ -109,7 +108,7 @@ impl Watchdog {
         }
     }
 
-    /// Through the store and the accept loop, each within `limit`.
+    /// Checks the store and the accept loop, each within `limit`.
     async fn pass(&self, limit: Duration) -> Result<(), Stuck> {
         let store = tokio::time::timeout(limit, self.broker.ledger().store_answers()).await;
         store.map_err(|_| Stuck::Silent)?.map_err(|error| Stuck::Trail(error.in_full().to_string()))?;
@@ -117,20 +116,20 @@ impl Watchdog {
         call.map_err(|_| Stuck::Unanswered)?
     }
 
-    /// Calls the daemon as everybody does. Any answer will do, also that there is no place (`busy`) or a connection that
-    /// is closed: what is shown is that somebody accepts, and others who hold all places must not get the daemon ended.
+    /// Calls the daemon as any client does. Any answer is enough, even `busy` or a closed connection: it shows that the daemon
+    /// accepts connections. Clients that use all places must not get the daemon killed.
     async fn call(&self) -> Result<(), Stuck> {
         let mut stream = loop {
             match UnixStream::connect(&self.socket).await {
                 Ok(stream) => break stream,
-                // So many wait to be accepted that the kernel takes no more at the moment.
+                // The kernel's queue of connections is full at the moment.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(AGAIN).await,
                 Err(error) => return Err(Stuck::Socket(error.to_string())),
             }
         };
         let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: jitd\r\nconnection: close\r\n\r\n").await;
         if asked.is_ok() {
-            // Closed with or without an answer, by whoever accepted it.
+            // The daemon closes it, with or without an answer.
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
         Ok(())
@@ -145,20 +144,20 @@ impl Watchdog {
         }
     }
 
-    /// `3 live, 1 waiting`, whether nothing is given, and what is wrong.
+    /// `3 live, 1 waiting`, whether the daemon is drained, and what is wrong.
     fn line(&self, status: &Status) -> String {
         let census = self.broker.ledger().count_by_phase();
         let count = |phases: &[&str]| phases.iter().filter_map(|phase| census.get(phase)).sum::<usize>();
         let drained = if self.broker.draining().is_some() { "draining: " } else { "" };
-        // Access that is being taken away may still work; who has no access yet waits for an answer or collects.
+        // Access that is ending may still work; pending, approved and collecting grants have no access yet.
         let (live, waiting) = (count(&["live", "ending"]), count(&["pending", "approved", "collecting"]));
         let mut line = format!("{drained}{live} live, {waiting} waiting");
         if status.policy_faults > 0 {
-            line += &format!("; the policy was not taken up (faults: {}), see the log", status.policy_faults);
+            line += &format!("; the policy was not reloaded (faults: {}), see the log", status.policy_faults);
         }
         let keys = self.broker.needs_restart();
         if !keys.is_empty() {
-            line += &format!("; changed in config.yaml and not taken up: {}, restart jitd", keys.join(", "));
+            line += &format!("; restart jitd for the changed keys of config.yaml: {}", keys.join(", "));
         }
         if self.callers_are_hidden {
             line += "; /proc hides callers' logins, so nobody may approve, see the log";
@@ -169,7 +168,7 @@ impl Watchdog {
         }
         let fault = self.broker.ledger().store_fault().map(|why| format!("the trail could not be written: {why}"));
         for wrong in fault.into_iter().chain(status.stuck.as_ref().map(ToString::to_string)) {
-            // A status is one line.
+            // A status has only one line.
             line += &format!("; {}", wrong.replace('\n', "; "));
         }
         for silent in self.broker.silent() {

@@ -140,7 +140,10 @@ async fn an_altered_file_is_neither_written_nor_believed() {
         ),
         ("CREATE TABLE more (x)", "the table `more` is not the one that jitd creates"),
         ("ALTER TABLE grants ADD COLUMN x TEXT", "the table `grants` is not the one that jitd creates"),
-        ("DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)", "the index `once` is not the one that jitd creates"),
+        (
+            "DROP INDEX once; CREATE INDEX once ON events (grant_id, kind)",
+            "the index `once` is not the one that jitd creates",
+        ),
     ] {
         let folder = Folder::new();
         let trail = Trail::open(&folder.trail()).unwrap().trail;

@@ -1,6 +1,6 @@
-//! Whether the daemon runs, answers, can tell people apart, and can be reached by those who may.
+//! Whether the daemon runs, answers, can identify callers, and can be reached by the people who may call it.
 //!
-//! Asks one question over the socket, as anybody may. `doctor` calls it.
+//! It makes one call over the socket, as anybody may. `doctor` calls it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,15 +14,15 @@ use super::Report;
 use super::host::user;
 use crate::{Failure, runtime};
 
-/// Who may open the socket that systemd opens.
+/// The group that may open systemd's socket.
 const USERS: &str = "jit-users";
-const START: &str = "`systemctl enable --now jitd.socket`; without systemd `jitd serve`";
+const START: &str = "`systemctl enable --now jitd.socket`; without systemd run `jitd serve`";
 const RESTART: &str = "`systemctl restart jitd.socket jitd.service`; without systemd start `jitd serve` again";
 
-const TAKE_UP: &str = "`systemctl restart jitd`, access that is live goes on; without systemd start `jitd serve` again";
+const TAKE_UP: &str = "`systemctl restart jitd`; live access continues; without systemd start `jitd serve` again";
 
 impl Report {
-    /// `held` is the process that holds the trail.
+    /// `held` is the process that has locked the trail.
     pub(super) fn daemon(&mut self, config: &Config, held: Option<u32>) -> Result<(), Failure> {
         self.people(held);
         let socket = &config.socket;
@@ -31,8 +31,10 @@ impl Report {
         let by = held.map(|pid| format!("process {pid} (`{}`)", name.unwrap_or_default().trim().escape_default()));
         if socket.symlink_metadata().is_err() {
             match by {
-                Some(by) => self.fault("daemon", format!("{by} holds the trail, and {shown} does not exist"), RESTART),
-                None => self.fault("daemon", format!("it does not run: {shown} does not exist"), START),
+                Some(by) => {
+                    self.fault("daemon", format!("{by} has locked the trail, but {shown} does not exist"), RESTART)
+                }
+                None => self.fault("daemon", format!("it is not running: {shown} does not exist"), START),
             }
             return Ok(());
         }
@@ -44,18 +46,18 @@ impl Report {
             (Ok(server), Some(by)) => {
                 self.ok("daemon", format!("{by} answers at {shown} as {}", user(server)));
             }
-            // systemd opens the socket, and starts the daemon when somebody calls: it did just now.
+            // systemd listens on the socket, and started the daemon for this call.
             (Ok(server), None) => self.ok("daemon", format!("it answers at {shown} as {}", user(server))),
             (Err(why), Some(by)) => {
-                self.fault("daemon", format!("{by} holds the trail, and does not answer: {why}"), RESTART)
+                self.fault("daemon", format!("{by} has locked the trail, but does not answer: {why}"), RESTART)
             }
-            (Err(why), None) => self.fault("daemon", format!("it does not run: {why}"), RESTART),
+            (Err(why), None) => self.fault("daemon", format!("it is not running: {why}"), RESTART),
         }
         self.socket(socket);
         Ok(())
     }
 
-    /// Whether the configuration has what only a restart takes up. Who may not call as an operator is not told.
+    /// Whether changed keys of the configuration need a restart. Only an operator can see this.
     pub(super) fn restart(&mut self, operators: &Path) -> Result<(), Failure> {
         let state =
             runtime()?.block_on(async { Client::connect(operators, Trust::FolderOwner).await?.operations().await });
@@ -79,16 +81,16 @@ impl Report {
             let folder = folder.display();
             self.fault(
                 "socket",
-                format!("{folder} can't be entered by others, so nobody reaches the daemon"),
+                format!("others may not enter {folder}, so nobody reaches the daemon"),
                 format!("chmod 755 {folder}"),
             );
         } else if mode & 0o006 == 0o006 {
-            self.ok("socket", format!("{shown}, mode {mode:04o}: everybody on this host may ask"));
+            self.ok("socket", format!("{shown}, mode {mode:04o}: everybody on this host may call the daemon"));
         } else if mode & 0o060 != 0o060 {
             self.fault(
                 "socket",
                 format!("{shown} has mode {mode:04o}, so nobody may open it"),
-                format!("SocketMode=0660 in jitd.socket, or chmod 660 {shown}"),
+                format!("set SocketMode=0660 in jitd.socket, or run chmod 660 {shown}"),
             );
         } else {
             let group = host::group(found.gid()).ok().flatten();
@@ -98,26 +100,26 @@ impl Report {
                     "socket",
                     format!("there is no group {USERS}, and {shown} is open to {name} only"),
                     format!(
-                        "`systemd-sysusers`, or `groupadd --system {USERS}`; then SocketGroup={USERS} in jitd.socket"
+                        "run `systemd-sysusers` or `groupadd --system {USERS}`, then set SocketGroup={USERS} in jitd.socket"
                     ),
                 ),
                 Some(users) if users.gid != found.gid() => self.fault(
                     "socket",
                     format!("{shown} is open to the group {name}, not to {USERS}"),
-                    format!("SocketGroup={USERS} in jitd.socket and restart it, or chgrp {USERS} {shown}"),
+                    format!("set SocketGroup={USERS} in jitd.socket and restart it, or run chgrp {USERS} {shown}"),
                 ),
                 Some(users) if users.members.is_empty() => self.warning(
                     "socket",
-                    format!("nobody is listed in the group {USERS}, which may open {shown}"),
-                    format!("`gpasswd -a NAME {USERS}` for each person, also of a directory; they have to log in anew"),
+                    format!("the group {USERS}, which may open {shown}, lists no members"),
+                    format!("`gpasswd -a NAME {USERS}` for each person, also of a directory; they have to log in again"),
                 ),
                 Some(users) => self.ok("socket", format!("{shown}, open to {USERS} ({} listed)", users.members.len())),
             }
         }
     }
 
-    /// With `PrivateUsers=` every caller would be the same nobody, so the daemon does not start; with `ProtectProc=`, or a
-    /// /proc that hides processes, nobody's login can be known. A drop-in brings either.
+    /// With `PrivateUsers=` all callers would have the same uid (nobody), so the daemon does not start. With `ProtectProc=`,
+    /// or a /proc that hides processes, it cannot determine logins. A drop-in can set either.
     fn people(&mut self, held: Option<u32>) {
         let folders = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service.d"));
         let mut files: Vec<PathBuf> = folders
@@ -125,27 +127,27 @@ impl Report {
             .flatten()
             .map(|entry| entry.path())
             .collect();
-        // As systemd orders them: by name, whatever their folder; the last one counts (systemd.unit(5)).
+        // In systemd's order: by name, independent of the folder; the last one counts (systemd.unit(5)).
         files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
-        // One of the same name in a folder before takes its place.
+        // A file in an earlier folder replaces those of the same name.
         files.dedup_by(|next, kept| next.file_name() == kept.file_name());
         let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
         let files: Vec<PathBuf> = unit.into_iter().chain(files).collect();
         let mut well = true;
-        let fix = "take the line out, then `systemctl daemon-reload` and `systemctl restart jitd`";
+        let fix = "remove the line, then run `systemctl daemon-reload` and `systemctl restart jitd`";
         for (key, wrong, then) in [
-            ("PrivateUsers", &ONE_NOBODY[..], "with which every caller is the same nobody"),
-            ("ProtectProc", &HIDDEN[..], "with which the login of callers cannot be determined, so nobody may approve"),
+            ("PrivateUsers", &ONE_NOBODY[..], "so all callers have the same uid (nobody)"),
+            ("ProtectProc", &HIDDEN[..], "so the login of callers cannot be determined and nobody may approve"),
         ] {
             let last = files.iter().filter_map(|file| Some((setting(file, key)?, file))).next_back();
             if let Some((value, file)) = last
                 && wrong.contains(&value.as_str())
             {
                 well = false;
-                self.fault("people", format!("{} has {key}={value}, {then}", file.display()), fix);
+                self.fault("people", format!("{} sets {key}={value}, {then}", file.display()), fix);
             }
         }
-        // As the daemon sees it, or without one as it would: the unit gives it a /proc of its own, which hides nothing.
+        // The daemon's view, or the one that it would have: the unit gives it a separate /proc, which hides nothing.
         let has_its_own =
             || files.iter().filter_map(|file| setting(file, "ProcSubset")).next_back().as_deref() == Some("pid");
         let table = match held {
@@ -159,7 +161,7 @@ impl Report {
             self.fault(
                 "people",
                 format!(
-                    "the daemon's /proc is mounted with {hides}, so the login of callers cannot be determined, and nobody may approve"
+                    "the daemon's /proc is mounted with {hides}, so the login of callers cannot be determined and nobody may approve"
                 ),
                 service::SHOW_CALLERS,
             );
@@ -170,22 +172,22 @@ impl Report {
     }
 }
 
-/// What a unit's file sets a key to.
+/// The value that a unit file sets for a key.
 fn setting(file: &Path, key: &str) -> Option<String> {
     let text = std::fs::read_to_string(file).ok()?;
     let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
     values.next_back().map(|value| value.trim().to_lowercase())
 }
 
-/// Where units lie, the first that has one counts.
+/// The folders of units; the first one that contains a unit counts.
 const UNITS: [&str; 4] =
     ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Other values show the processes of other accounts (systemd.exec(5)).
 const HIDDEN: [&str; 3] = ["noaccess", "invisible", "ptraceable"];
-/// Other values leave the accounts their numbers (systemd.exec(5)).
+/// Other values keep the uids of accounts (systemd.exec(5)).
 const ONE_NOBODY: [&str; 6] = ["yes", "true", "on", "1", "y", "self"];
 
-/// The uid of who answers, or why nobody does. That it refuses us is an answer.
+/// The uid of the server, or why it does not answer. A refusal is an answer too.
 async fn answers(socket: &Path) -> Result<u32, String> {
     let told = |error: ClientError| error.to_string();
     let mut client = Client::connect(socket, Trust::FolderOwner).await.map_err(told)?;

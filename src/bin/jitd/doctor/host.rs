@@ -1,7 +1,6 @@
-//! What has to be right on the host beside the daemon: its files, whose they are, room, time, and the groups that the
-//! policy names.
+//! Checks of the host: files and their owners, disk space, time, and the groups that the policy names.
 //!
-//! Looks only. `doctor` calls it.
+//! It only reads. `doctor` calls it.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -21,12 +20,12 @@ use crate::CLOCK;
 use crate::init::Account;
 use crate::print::counted;
 
-/// Less room than this is soon used up: the log of the trail alone may grow to some megabytes between checkpoints.
+/// Less space than this is soon used up: the log of the trail alone can grow to some megabytes between checkpoints.
 const ROOM: u64 = 128 << 20;
 
 impl Report {
-    /// Who may write a file of the configuration decides who gets access; the daemon has to be able to read it.
-    /// Without a configuration that can be meant, the other files are looked for beside it.
+    /// Anybody who may write a file of the configuration decides who gets access; and the daemon has to be able to read it.
+    /// If the configuration is invalid, the other files are expected next to it.
     pub(super) fn files(&mut self, path: &Path, config: Option<&Config>) {
         let policy = config.map_or_else(
             || path.with_file_name(Source::Policy.file_name()),
@@ -50,14 +49,14 @@ impl Report {
             if mode & 0o022 != 0 {
                 self.fault(
                     "files",
-                    format!("{shown} has mode {mode:04o}: others may change who gets access"),
+                    format!("{shown} has mode {mode:04o}, so others can decide who gets access"),
                     format!("chmod {wanted} {shown}"),
                 );
             } else if ![0, Uid::effective().as_raw()].contains(&found.uid()) {
                 let owner = user(found.uid());
                 self.fault(
                     "files",
-                    format!("{shown} belongs to {owner}, who may change who gets access"),
+                    format!("{shown} belongs to {owner}, who can decide who gets access"),
                     format!("chown root {shown}"),
                 );
             } else if let Some(account) = account.as_ref().filter(|account| !may_read(account, &found)) {
@@ -65,7 +64,7 @@ impl Report {
                 let group = host::group(account.gid).ok().flatten().map_or(name.clone(), |group| group.name);
                 self.fault(
                     "files",
-                    format!("{shown} can't be read by {name}, as which the daemon runs"),
+                    format!("the daemon's account {name} cannot read {shown}"),
                     format!("chgrp {group} {shown} && chmod {wanted} {shown}"),
                 );
             } else {
@@ -74,23 +73,23 @@ impl Report {
             wrong += 1;
         }
         if seen > 0 && wrong == 0 {
-            self.ok("files", "those of the configuration can be changed by nobody else");
+            self.ok("files", "nobody else can change the files of the configuration");
         }
     }
 
-    /// The state folder and all in it. Answers with the process that holds the trail.
+    /// Checks the state folder and its content. Returns the process that has locked the trail.
     pub(super) fn state(&mut self, config: &Config) -> Option<u32> {
         let folder = &config.state;
         let shown = folder.display();
         let found = match fs::metadata(folder) {
             Ok(found) if found.is_dir() => found,
             Ok(_) => {
-                self.fault("state", format!("{shown} is not a folder"), "move it away; `jitd init` makes the folder");
+                self.fault("state", format!("{shown} is not a folder"), "move it away; `jitd init` creates the folder");
                 return None;
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.fault("state", format!("{shown} does not exist"), "`jitd init` makes it");
-                self.skipped("trail", "there is no folder for it");
+                self.fault("state", format!("{shown} does not exist"), "`jitd init` creates it");
+                self.skipped("trail", "needs the state folder");
                 return None;
             }
             Err(error) => {
@@ -105,25 +104,25 @@ impl Report {
         if mode & 0o077 != 0 {
             self.fault(
                 "state",
-                format!("{shown} has mode {mode:04o}, so it is open to others"),
+                format!("{shown} has mode {mode:04o}, so others can access it"),
                 format!("chmod 700 {shown}"),
             );
         } else if let (true, Some(account)) = (found.uid() == 0, &account) {
             let name = account.display_name();
             self.fault(
                 "state",
-                format!("{shown} belongs to root, and the daemon runs as {name}"),
+                format!("{shown} belongs to root, but the daemon runs as {name}"),
                 format!("chown -R {name}: {shown}"),
             );
         } else if let Some((path, entry)) = strangers.first() {
             let theirs = user(entry.uid());
             self.fault(
                 "state",
-                format!("{} belongs to {theirs}, and the daemon runs as {owner}", path.display()),
+                format!("{} belongs to {theirs}, but the daemon runs as {owner}", path.display()),
                 format!("chown -R {owner}: {shown}"),
             );
         } else {
-            self.ok("state", format!("{shown}, {owner}'s alone"));
+            self.ok("state", format!("{shown}, accessible only to {owner}"));
         }
         self.room(folder);
         self.trail(config);
@@ -134,9 +133,9 @@ impl Report {
         let shown = folder.display();
         let found = match statvfs(folder) {
             Ok(found) => found,
-            Err(error) => return self.fault("disk", format!("{shown}: {error}"), "look at the file system"),
+            Err(error) => return self.fault("disk", format!("{shown}: {error}"), "check the file system"),
         };
-        // Their width differs by platform.
+        // The integer types differ by platform.
         let (blocks, size): (u64, u64) = (found.blocks_available(), found.fragment_size());
         let left = blocks.saturating_mul(size);
         if found.flags().contains(FsFlags::ST_RDONLY) {
@@ -148,15 +147,15 @@ impl Report {
         } else if left < ROOM || found.files() > 0 && found.files_available() == 0 {
             self.fault(
                 "disk",
-                format!("{} MiB are left for {shown}; without room nothing is signed", left >> 20),
-                format!("make room: `df {shown}`, `du -x -d2 /var | sort -n`"),
+                format!("{} MiB are free for {shown}; on a full disk nothing is signed", left >> 20),
+                format!("free some space: `df {shown}`, `du -x -d2 /var | sort -n`"),
             );
         } else {
-            self.ok("disk", format!("{} MiB are left for {shown}", left >> 20));
+            self.ok("disk", format!("{} MiB are free for {shown}", left >> 20));
         }
     }
 
-    /// The trail is whole, was written under the same name, and not after now.
+    /// The trail is intact, was written under the same host name, and contains no time in the future.
     fn trail(&mut self, config: &Config) {
         let path = config.trail();
         if fs::symlink_metadata(&path).is_err() {
@@ -178,7 +177,7 @@ impl Report {
         {
             self.fault(
                 "clock",
-                format!("it is {} here, and the trail was written until {}", moment(now), moment(fact.at)),
+                format!("it is {} now, but the trail contains events until {}", moment(now), moment(fact.at)),
                 "set the clock by NTP, `timedatectl`; until then nothing is signed",
             );
         }
@@ -190,7 +189,7 @@ impl Report {
                 self.fault(
                     "host",
                     format!(
-                        "it served as `{}` before and is `{now}` now, so its rights and bindings have another name",
+                        "it served as `{}` before and is `{now}` now, so its permissions and bindings are under another name",
                         host.escape_default()
                     ),
                     format!(
@@ -205,15 +204,15 @@ impl Report {
     pub(super) fn clock(&mut self) {
         let now = CLOCK();
         let shown = moment(now);
-        // The beginning of 2026: no build is older.
+        // The beginning of 2026; every build is newer.
         if now.as_second() < 1_767_225_600 {
-            self.fault("clock", format!("it can't be {shown}"), "set the clock by NTP, `timedatectl`");
+            self.fault("clock", format!("{shown} cannot be right"), "set the clock by NTP, `timedatectl`");
         } else {
             self.ok("clock", shown);
         }
     }
 
-    /// Nobody has another person's account among their subordinate ones.
+    /// Nobody's subordinate uids include another person's account.
     pub(super) fn subordinates(&mut self, config: &Config) {
         let ranges = subordinates();
         if ranges.is_empty() {
@@ -239,14 +238,14 @@ impl Report {
             if let Some((uid, name)) = theirs {
                 self.fault(
                     "people",
-                    format!("`{owner}` may become uid {uid}, who is {name}, without a password: /etc/subuid gives {first} to {last}"),
+                    format!("`{owner}` can become uid {uid} ({name}) without a password: /etc/subuid gives them {first} to {last}"),
                     format!("give {owner} another range: `usermod --del-subuids {first}-{last} --add-subuids FIRST-LAST {owner}`"),
                 );
             }
         }
     }
 
-    /// Every group that the policy or the configuration names is one that somebody can be in.
+    /// People can be members of every group that the policy or the configuration names.
     pub(super) fn groups(&mut self, config: &Config) {
         let named = named(config);
         let mut unknown = 0;
@@ -259,8 +258,8 @@ impl Report {
                     unknown += 1;
                     self.fault(
                         "groups",
-                        format!("the host spells the group `{group}`, which {by} names, `{spelled}`, so nobody is in it"),
-                        format!("write `{spelled}`; upper and lower case and an `@DOMAIN` count"),
+                        format!("{by} names the group `{group}`, but the host spells it `{spelled}`, so nobody is a member"),
+                        format!("write `{spelled}`; case and `@DOMAIN` matter"),
                     );
                 }
                 Ok(Found::As(_)) => {}
@@ -268,38 +267,38 @@ impl Report {
                     unknown += 1;
                     self.fault(
                         "groups",
-                        format!("the group `{group}`, which {by} names, lists only other groups, such as `{inner}`; their members are not in it, so nobody is"),
-                        format!("name `{inner}` instead, or list its members; a directory may count them if it is told to"),
+                        format!("{by} names the group `{group}`, which lists only other groups, such as `{inner}`; their members do not count, so nobody is a member"),
+                        format!("name `{inner}` instead, or list its members; some directories can be configured to include nested groups"),
                     );
                 }
                 Ok(Found::Nested(inner)) => self.warning(
                     "groups",
-                    format!("the group `{group}`, which {by} names, has the group `{inner}` in it, and who is in that one is not in this one"),
-                    format!("name `{inner}` too, or list its members; a directory may count them if it is told to"),
+                    format!("{by} names the group `{group}`, which contains the group `{inner}`; the members of `{inner}` are not members of `{group}`"),
+                    format!("name `{inner}` too, or list its members; some directories can be configured to include nested groups"),
                 ),
                 Ok(Found::Nowhere) => {
                     unknown += 1;
                     self.fault(
                         "groups",
-                        format!("there is no group `{group}`, which {by} names"),
+                        format!("{by} names the group `{group}`, which does not exist"),
                         format!(
-                            "`groupadd {group}`, or correct the name; `getent group {group}` asks the name service"
+                            "create it with `groupadd {group}`, or correct the name; `getent group {group}` queries the name service"
                         ),
                     );
                 }
                 Err(error) => {
                     unknown += 1;
-                    self.fault("groups", format!("`{group}`: {error}"), "look at sssd or nsswitch.conf");
+                    self.fault("groups", format!("`{group}`: {error}"), "check sssd and nsswitch.conf");
                 }
             }
         }
         if unknown == 0 {
-            self.ok("groups", format!("all {} that the policy names are known", named.len()));
+            self.ok("groups", format!("all {} groups that the policy names exist", named.len()));
         }
     }
 }
 
-/// The groups that the policy or the configuration names, each with what names it.
+/// The groups that the policy or the configuration names, each with the rule or key.
 fn named(config: &Config) -> Vec<(&str, String)> {
     let mut named: Vec<(&str, String)> = Vec::new();
     for rule in config.policy.rules() {
@@ -316,20 +315,20 @@ fn named(config: &Config) -> Vec<(&str, String)> {
     named
 }
 
-/// What the host makes of a group's name.
+/// How the host resolves a group's name.
 enum Found {
-    /// There is one, and people come with this spelling of it.
+    /// The group exists, and the groups of people have this spelling.
     As(String),
-    /// There is one that lists this group beside accounts. The host takes it for an account's name.
+    /// The group lists this other group next to accounts. The host reads it as the name of an account.
     Nested(String),
-    /// There is one that lists groups, such as this one, and no account.
+    /// The group lists other groups, such as this one, and no account.
     OfGroups(String),
     Nowhere,
 }
 
 fn found(name: &str) -> Result<Found, host::Failed> {
     let Some(group) = host::group_named(name)? else { return Ok(Found::Nowhere) };
-    // People come with numbers, and this is what the number is called.
+    // The groups of people are resolved from gids, so this is the name that counts.
     let spelled = host::group(group.gid)?.map_or(group.name, |group| group.name);
     if spelled != name {
         return Ok(Found::As(spelled));
@@ -349,10 +348,10 @@ fn found(name: &str) -> Result<Found, host::Failed> {
     })
 }
 
-/// So many members of a group are looked at: a directory may have all of a company in one.
+/// The maximum number of members that are checked: a directory can have a whole company in one group.
 const LOOKED_AT: usize = 500;
 
-/// Accounts that others may become without a password, by a user namespace of theirs, as rootless containers do
+/// Accounts that others can become without a password, in their own user namespace, as rootless containers do
 /// (subuid(5)): `(owner, first, last)`.
 fn subordinates() -> Vec<(String, u32, u32)> {
     let text = fs::read_to_string("/etc/subuid").unwrap_or_default();
@@ -365,7 +364,7 @@ fn subordinates() -> Vec<(String, u32, u32)> {
     text.lines().filter_map(range).collect()
 }
 
-/// The account that the daemon runs as, where the state folder says so.
+/// The account that the daemon runs as, according to the owner of the state folder.
 fn service_account(config: &Config) -> Option<host::Account> {
     let owner = fs::metadata(&config.state).ok()?.uid();
     host::account(owner).ok().flatten().filter(|account| account.uid != 0)
@@ -388,7 +387,7 @@ fn in_group(account: &host::Account, gid: u32) -> bool {
         || host::group(gid).ok().flatten().is_some_and(|group| group.members.contains(&account.display_name()))
 }
 
-/// What lies in a folder, without following links.
+/// The content of a folder; links are not followed.
 fn entries(folder: &Path, depth: u32) -> Vec<(PathBuf, Metadata)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -401,12 +400,12 @@ fn entries(folder: &Path, depth: u32) -> Vec<(PathBuf, Metadata)> {
     found
 }
 
-/// An account's name, or its number where it has none.
+/// An account's name, or its uid if it has none.
 pub(super) fn user(uid: u32) -> String {
     host::account(uid).ok().flatten().map_or(format!("uid {uid}"), |account| account.display_name())
 }
 
-/// The process that holds a lock file by flock(2), as the kernel lists it in /proc/locks:
+/// The process that has locked a file with flock(2), as the kernel lists it in /proc/locks:
 /// `1: FLOCK  ADVISORY  WRITE 1234 fd:01:5678 0 EOF`.
 fn holder(lock: &Path) -> Option<u32> {
     let inode = fs::metadata(lock).ok()?.ino().to_string();
@@ -418,7 +417,7 @@ fn holder(lock: &Path) -> Option<u32> {
     })
 }
 
-/// Keeps of the exported lines the last, and the last that tells of a start.
+/// Keeps the last exported line, and the last one that records a start.
 #[derive(Default)]
 struct Last {
     rest: Vec<u8>,

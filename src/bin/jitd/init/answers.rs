@@ -1,7 +1,7 @@
-//! What has to be known to write the files: from the flags, and on a terminal from whoever sits there.
+//! The answers that the files are written from: the flags, and on a terminal also the user's answers.
 //!
-//! Each word is parsed by the type that will read it from the file. Nothing is written here; a cluster is asked for its
-//! version at most, without a credential. `init` calls it.
+//! The type that later reads a value from the file also parses it here. This module writes nothing, and at most queries the
+//! cluster's version, without a credential. `init` calls it.
 
 use std::io::stdin;
 use std::path::Path;
@@ -19,20 +19,20 @@ use super::{Wanted, on_terminal};
 use crate::print::{self, say};
 use crate::{Failure, runtime};
 
-/// All that the files are made of.
+/// Everything that the files are written from.
 pub(super) struct Answers {
     pub(super) cluster: ClusterName,
     pub(super) server: String,
     pub(super) ca_pem: String,
     pub(super) host: HostName,
-    /// None when there is a policy already.
+    /// None if a policy exists already.
     pub(super) policy: Option<PolicyAnswers>,
     pub(super) state: Option<String>,
     pub(super) socket: Option<String>,
     pub(super) distribution: Distribution,
 }
 
-/// What the first rule says.
+/// The content of the first rule.
 pub(super) struct PolicyAnswers {
     pub(super) requesters: String,
     pub(super) approvers: String,
@@ -41,20 +41,23 @@ pub(super) struct PolicyAnswers {
 }
 
 impl Answers {
-    /// From the flags; what they leave open is asked on a terminal, and elsewhere told all at once.
+    /// Reads the flags. On a terminal it asks for missing values; otherwise it reports all of them at once.
     pub(super) fn collect(path: &Path, wanted: &Wanted) -> Result<Self, Failure> {
         let policy_is_there = path.with_file_name(Source::Policy.file_name()).symlink_metadata().is_ok();
         if !on_terminal() {
             nothing_is_missing(wanted, policy_is_there)?;
         }
         if on_terminal() {
-            say!("{} is not there; it is written from these answers. Nothing is until all are given.", path.display());
+            say!(
+                "{} does not exist; it will be written from these answers. Nothing is written until you have given all of them.",
+                path.display()
+            );
         }
         let cluster = answer(wanted.cluster.as_deref(), "the cluster's name, as people will type it", None, parsed)?;
         let endpoint = endpoint(&cluster, wanted)?;
         let server = endpoint.server();
         if ["https://127.", "https://localhost", "https://[::1]"].iter().any(|here| server.starts_with(here)) {
-            say!("note: {server} is this host itself; a kubeconfig from another host names the wrong one");
+            say!("note: {server} is this host itself; a kubeconfig from another host would be wrong here");
         }
         let version = match wanted.distribution {
             Some(_) => None,
@@ -87,18 +90,21 @@ impl Answers {
 
 impl PolicyAnswers {
     fn collect(wanted: &Wanted) -> Result<Self, Failure> {
-        let requesters =
-            answer(wanted.requesters.as_deref(), "the group of this host whose members may ask", None, group)?;
+        let requesters = answer(
+            wanted.requesters.as_deref(),
+            "the group of this host whose members may request access",
+            None,
+            group,
+        )?;
         let approvers =
-            answer(wanted.approvers.as_deref(), "the group of this host whose members have to agree", None, group)?;
-        let namespaces =
-            answers(&wanted.namespace, "the namespaces that access is given in, with spaces between", None)?;
-        let roles = answers(&wanted.role, "the ClusterRoles that are given, with spaces between", Some("view"))?;
+            answer(wanted.approvers.as_deref(), "the group of this host whose members approve requests", None, group)?;
+        let namespaces = answers(&wanted.namespace, "the namespaces that may be requested, separated by spaces", None)?;
+        let roles = answers(&wanted.role, "the ClusterRoles that may be requested, separated by spaces", Some("view"))?;
         Ok(Self { requesters, approvers, namespaces, roles })
     }
 }
 
-/// All flags that are needed and missing, in one sentence.
+/// Reports all required flags that are missing, in one sentence.
 fn nothing_is_missing(wanted: &Wanted, policy_is_there: bool) -> Result<(), Failure> {
     let from_kubeconfig = wanted.kubeconfig.is_some();
     let needed = [
@@ -115,7 +121,7 @@ fn nothing_is_missing(wanted: &Wanted, policy_is_there: bool) -> Result<(), Fail
         return Ok(());
     }
     let instead = if missing.contains(&"--server") || missing.contains(&"--server-ca") {
-        "; --kubeconfig FILE gives the server and its authority"
+        "; --kubeconfig FILE provides the server and its CA"
     } else {
         ""
     };
@@ -134,21 +140,20 @@ fn endpoint(cluster: &ClusterName, wanted: &Wanted) -> Result<Endpoint, Failure>
         probe.map(|_| text).map_err(|error| format!("`{file}`: {}", error.why))
     };
     let is_url = |text: &str| {
-        // The form of the URL alone: its authority is asked for next.
+        // Checks only the URL; the CA is the next question.
         Endpoint::new(cluster.clone(), text, ANY_PEM).map(|_| text.to_owned()).map_err(|error| error.why)
     };
     let server =
         answer(wanted.server.as_deref(), "the URL of its API server, such as https://10.0.0.1:6443", None, is_url)?;
     let given = wanted.server_ca.as_deref().map(Path::to_string_lossy);
-    let ca =
-        answer(given.as_deref(), "the file with the authority of the API server's certificate, in PEM", None, read)?;
+    let ca = answer(given.as_deref(), "the file with the CA certificate of the API server, in PEM", None, read)?;
     Endpoint::new(cluster.clone(), &server, &ca).map_err(usage)
 }
 
-/// Stands for any authority where only the URL is looked at.
+/// A placeholder for a CA, if only the URL is checked.
 const ANY_PEM: &str = "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n";
 
-/// What the API server says to anybody; none when it can't be asked, which is no hindrance yet.
+/// The API server's version, which it usually shows to everybody; none if it does not answer, which is not an error yet.
 fn version(endpoint: &Endpoint) -> Option<String> {
     let asked = runtime().ok()?.block_on(async {
         let cluster = Cluster::connect(endpoint.clone(), "init", &Credential::Nobody).ok()?;
@@ -161,7 +166,7 @@ fn version(endpoint: &Endpoint) -> Option<String> {
             say!("note: {}", sentence.lines().next().unwrap_or_default());
             None
         }
-        // One that tells nothing to nobody.
+        // A server that does not show its version to anonymous users.
         Err(_) => None,
     }
 }
@@ -169,23 +174,23 @@ fn version(endpoint: &Endpoint) -> Option<String> {
 fn distribution(wanted: &Wanted, found: Option<Distribution>) -> Result<Distribution, Failure> {
     match (wanted.distribution, found) {
         (Some(given), _) => Ok(given),
-        // What it gave away needs no question.
+        // A recognized distribution needs no question.
         (None, Some(found)) => {
-            say!("note: the cluster is taken for {}; --distribution says otherwise", found.word());
+            say!("note: the cluster looks like {}; use --distribution to change that", found.word());
             Ok(found)
         }
         (None, None) if on_terminal() => {
             let words: Vec<&str> = Distribution::value_variants().iter().map(|one| one.word()).collect();
-            let question = format!("who made the cluster: {}", words.join(", "));
+            let question = format!("the cluster's distribution: {}", words.join(", "));
             answer(None, &question, Some("other"), |text| {
-                <Distribution as ValueEnum>::from_str(text, true).map_err(|_| format!("`{text}` is none of them"))
+                <Distribution as ValueEnum>::from_str(text, true).map_err(|_| format!("`{text}` is not one of them"))
             })
         }
         (None, None) => Ok(Distribution::Other),
     }
 }
 
-/// The flag's value, or what is answered; asked again until it can be meant.
+/// The flag's value, or the answer; the question is repeated until the answer is valid.
 fn answer<T>(
     given: Option<&str>,
     question: &str,
@@ -200,7 +205,7 @@ fn answer<T>(
         print::words(format_args!("{question}{choice}: "));
         let mut line = String::new();
         if stdin().read_line(&mut line)? == 0 {
-            return Err(Failure::ours("no more answers came; nothing was written"));
+            return Err(Failure::ours("the input ended before all questions were answered; nothing was written"));
         }
         let text = line.trim();
         let text = if text.is_empty() { usual.unwrap_or_default() } else { text };
@@ -212,7 +217,7 @@ fn answer<T>(
     }
 }
 
-/// The same for several words.
+/// The same for several values.
 fn answers<T: FromStr<Err: std::fmt::Display>>(
     given: &[String],
     question: &str,
@@ -230,7 +235,7 @@ fn parsed<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
 
-/// A group's name as the policy takes it. Whether the host knows it, `jitd doctor` says.
+/// A group's name that is valid in the policy. `jitd doctor` checks whether the host knows it.
 fn group(text: &str) -> Result<String, String> {
     let name = word(text);
     let policy = format!(
@@ -238,21 +243,21 @@ fn group(text: &str) -> Result<String, String> {
     );
     match Policy::read(&policy, None) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err(format!("`{}` can't be the name of a group", text.escape_default())),
+        Err(_) => Err(format!("`{}` is not a valid group name", text.escape_default())),
     }
 }
 
-/// A path as the file has it, which is read relative to the file's own folder.
+/// An absolute path, because a path in the file is relative to the file's folder.
 fn absolute(path: Option<&Path>) -> Result<Option<String>, Failure> {
     let Some(path) = path else { return Ok(None) };
     let whole = std::path::absolute(path)?;
     match whole.into_os_string().into_string() {
         Ok(text) => Ok(Some(text)),
-        Err(_) => Err(Failure::usage(format!("`{}` is no text", path.display()))),
+        Err(_) => Err(Failure::usage(format!("`{}` is not UTF-8", path.display()))),
     }
 }
 
-/// A word as YAML has it: bare where no reader could take it for something else, quoted as in JSON otherwise.
+/// A word in YAML: plain if no parser can read it as another type, otherwise quoted as in JSON.
 pub(super) fn word(text: &str) -> String {
     let plain = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/' | ':'))
@@ -266,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_read_back_as_it_was() {
+    fn a_word_is_read_back_unchanged() {
         for text in [
             "payments",
             "no",

@@ -1,6 +1,6 @@
-//! How a cluster is made to trust one more root, by who made the cluster; and where nobody can.
+//! The instructions for adding a root certificate to a cluster's trust, by Kubernetes distribution.
 //!
-//! Words only: nothing here is done. `docs/trust.md` has the same with its reasons. `init` prints it.
+//! Text only: it changes nothing. `docs/trust.md` has the same instructions with reasons. `init` prints them.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use jitd::hint::page;
 
 use crate::Failure;
 
-/// Who made the cluster.
+/// A Kubernetes distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Distribution {
     Kubeadm,
@@ -20,12 +20,12 @@ pub(crate) enum Distribution {
     Eks,
     Gke,
     Aks,
-    /// Any other whose kube-apiserver's flags can be set.
+    /// Any other one that allows setting the flags of kube-apiserver.
     Other,
 }
 
 impl Distribution {
-    /// As it is written behind `--distribution`.
+    /// The value for `--distribution`.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Kubeadm => "kubeadm",
@@ -40,7 +40,7 @@ impl Distribution {
         }
     }
 
-    /// What a version such as `v1.33.1+k3s1` gives away, and what the name of an API server does.
+    /// Recognizes the distribution by a version such as `v1.33.1+k3s1`, or by the API server's name.
     pub(crate) fn found_in(version: Option<&str>, server: &str) -> Option<Self> {
         const VERSIONS: [(&str, Distribution); 4] = [
             ("+k3s", Distribution::K3s),
@@ -58,39 +58,41 @@ impl Distribution {
         by_version.or(by_name).map(|(_, found)| *found)
     }
 
-    /// Why jitd can't work there, and what to do instead; none where it can.
+    /// Why jitd cannot work there, and what to use instead; none if it can.
     pub(crate) fn refusal(self) -> Option<Failure> {
         let (name, instead) = match self {
-            Self::Eks => ("EKS", "IAM roles for an hour, mapped to Kubernetes groups by access entries"),
-            Self::Gke => ("GKE", "Privileged Access Manager, which gives IAM roles for a time with an approval"),
-            Self::Aks => ("AKS", "Entra ID groups under Privileged Identity Management, for Kubernetes RBAC"),
+            Self::Eks => ("EKS", "IAM roles for an hour, which access entries map to Kubernetes groups"),
+            Self::Gke => {
+                ("GKE", "Privileged Access Manager, which grants IAM roles for a limited time after an approval")
+            }
+            Self::Aks => ("AKS", "Entra ID groups with Privileged Identity Management, bound by Kubernetes RBAC"),
             Self::Kubeadm | Self::K3s | Self::Rke2 | Self::Talos | Self::Openshift | Self::Other => return None,
         };
         Some(
             Failure::ours(format!(
-                "jitd can't work on {name} today: nobody can add a client certificate authority to its API servers; \
+                "jitd cannot work on {name} today: nobody can add a client certificate authority to its API servers; \
                  nothing was written"
             ))
-            .with_hint(format!("short access there is given by {instead}; see {}", page("trust.md"))),
+            .with_hint(format!("for short-lived access there, use {instead}; see {}", page("trust.md"))),
         )
     }
 
-    /// The commands that make the cluster trust `root`, a line each.
+    /// The commands that make the cluster trust `root`, one line each.
     pub(crate) fn steps(self, root: &Path) -> Vec<String> {
         let root = root.display();
         let text = match self {
             Self::Kubeadm => format!(
-                "copy {root} to each control plane node, as jitd-root.crt, and there:\n\
+                "copy {root} to each control plane node as jitd-root.crt, and run there:\n\
                  \x20 cat /etc/kubernetes/pki/ca.crt jitd-root.crt > /etc/kubernetes/pki/client-ca.crt\n\
                  \x20 in /etc/kubernetes/manifests/kube-apiserver.yaml: --client-ca-file=/etc/kubernetes/pki/client-ca.crt\n\
-                 then once, so that upgrades keep it: kubectl -n kube-system edit configmap kubeadm-config\n\
+                 then once, so that upgrades keep the flag: kubectl -n kube-system edit configmap kubeadm-config\n\
                  \x20 under apiServer.extraArgs: - {{name: client-ca-file, value: /etc/kubernetes/pki/client-ca.crt}}\n\
-                 \x20 (before kubeadm 1.31 that is a map: client-ca-file: /etc/kubernetes/pki/client-ca.crt)"
+                 \x20 (before kubeadm 1.31 it is a map: client-ca-file: /etc/kubernetes/pki/client-ca.crt)"
             ),
             Self::K3s => server_node(&root, "k3s", "k3s"),
             Self::Rke2 => server_node(&root, "rke2", "rke2-server"),
             Self::Talos => format!(
-                "make a patch of {root} and apply it to each control plane node:\n\
+                "create a patch from {root} and apply it to each control plane node:\n\
                  \x20 printf 'cluster:\\n  acceptedCAs:\\n    - crt: %s\\n' \"$(base64 -w0 {root})\" > jitd.yaml\n\
                  \x20 talosctl -n NODE patch machineconfig --patch @jitd.yaml"
             ),
@@ -101,10 +103,10 @@ impl Distribution {
                  \x20 oc get clusteroperator kube-apiserver      # until it is no longer progressing"
             ),
             Self::Eks | Self::Gke | Self::Aks => {
-                "it can't: nobody can add a client certificate authority there".to_owned()
+                "not possible: nobody can add a client certificate authority there".to_owned()
             }
             Self::Other => format!(
-                "add {root} to the file of kube-apiserver's --client-ca-file, beside what is in it,\n\
+                "append {root} to the file that kube-apiserver's --client-ca-file names,\n\
                  on each control plane node"
             ),
         };
@@ -112,11 +114,11 @@ impl Distribution {
     }
 }
 
-/// k3s and RKE2 are set up alike.
+/// k3s and RKE2 are set up in the same way.
 fn server_node(root: &dyn std::fmt::Display, name: &str, unit: &str) -> String {
     let folder = format!("/var/lib/rancher/{name}/server/tls");
     format!(
-        "copy {root} to each server node, as jitd-root.crt, and there:\n\
+        "copy {root} to each server node as jitd-root.crt, and run there:\n\
          \x20 cat {folder}/client-ca.crt jitd-root.crt > {folder}/client-ca-jitd.crt\n\
          \x20 in /etc/rancher/{name}/config.yaml: kube-apiserver-arg: [\"client-ca-file={folder}/client-ca-jitd.crt\"]\n\
          \x20 systemctl restart {unit}"
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_or_a_name_gives_the_distribution_away() {
+    fn a_version_or_a_name_shows_the_distribution() {
         for (version, server, expected) in [
             (Some("v1.33.1+k3s1"), "https://10.0.0.1:6443", Some(Distribution::K3s)),
             (Some("v1.31.4+rke2r1"), "https://10.0.0.1:9345", Some(Distribution::Rke2)),
@@ -142,9 +144,9 @@ mod tests {
         }
     }
 
-    /// Each word that people write is the one that we print.
+    /// Each distribution is printed as it is written on the command line.
     #[test]
-    fn words_are_those_of_the_command_line() {
+    fn words_match_the_command_line() {
         for distribution in Distribution::value_variants() {
             let written = distribution.to_possible_value().map(|value| value.get_name().to_owned());
             assert_eq!(written.as_deref(), Some(distribution.word()));

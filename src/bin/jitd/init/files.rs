@@ -1,10 +1,10 @@
-//! The files of the first run: drafts beside their place, read as the daemon will read them, then linked into it.
+//! The files of the first run: they are written as drafts, read as the daemon reads them, then linked into place.
 //!
 //! ```text
 //!  answers ─► /etc/jitd/.init-…/{config,policy,guardrails}.yaml ─► read, tests of the policy ─► linked, config.yaml last
 //! ```
-//! It never replaces a file: a link fails where the name is taken. `config.yaml` comes last because the service waits for
-//! it. `init` calls it.
+//! It never replaces a file, because a link fails if the name exists. `config.yaml` comes last, because the service starts
+//! only if it exists. `init` calls it.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -23,17 +23,17 @@ use crate::Failure;
 use crate::policy::cases;
 use crate::print::say;
 
-/// What became of something that is to be there.
+/// What happened to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Fate {
-    /// It was not there.
+    /// It was written.
     Written,
-    /// It was.
+    /// It existed and is unchanged.
     Left,
 }
 
-/// A file and what became of it.
+/// A file, and what happened to it.
 #[derive(Serialize)]
 pub(super) struct FileOutcome {
     path: PathBuf,
@@ -46,7 +46,7 @@ impl FileOutcome {
     }
 }
 
-/// Writes what is missing, all of it or none.
+/// Writes all missing files, or none.
 pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -> Result<Vec<FileOutcome>, Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_name(path))?;
@@ -71,7 +71,7 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
         Err(failure) => {
             drop(staged);
             if made_folder {
-                // Empty again; if it is not, somebody else's file is in it.
+                // This fails if somebody else's file is in it.
                 let _ = fs::remove_dir(folder);
             }
             return Err(failure);
@@ -80,17 +80,17 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     for file in &outcomes {
         match file.fate {
             Fate::Written => say!("wrote {}", file.path.display()),
-            Fate::Left => say!("{} is there and is left as it is", file.path.display()),
+            Fate::Left => say!("{} exists and is unchanged", file.path.display()),
         }
     }
     Ok(outcomes)
 }
 
 fn no_name(path: &Path) -> Failure {
-    Failure::usage(format!("`{}` can't be the configuration's name; nothing was written", path.display()))
+    Failure::usage(format!("`{}` is not allowed as the name of the configuration; nothing was written", path.display()))
 }
 
-/// Root's and the account's group's to enter, or the caller's alone.
+/// Creates the folder: accessible to root and the account's group, or to the caller only.
 fn make_folder(folder: &Path, account: Option<&Account>) -> Result<bool, Failure> {
     if folder.is_dir() {
         return Ok(false);
@@ -103,13 +103,13 @@ fn make_folder(folder: &Path, account: Option<&Account>) -> Result<bool, Failure
     Ok(true)
 }
 
-/// The drafts' folder; it goes with this value.
+/// The folder of the drafts; dropping this removes it.
 struct Staged(PathBuf);
 
 impl Staged {
     fn new(folder: &Path) -> Result<Self, Failure> {
         let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::ours("the host gives no random numbers"))?;
+        aws_lc_rs::rand::fill(&mut random).map_err(|_| Failure::ours("the host provides no random numbers"))?;
         let path = folder.join(format!(".init-{}", hex(&random)));
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| failed(folder, &error))?;
         Ok(Self(path))
@@ -118,12 +118,12 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        // What is left of it is seen by its name.
+        // If this fails, its name shows what it was.
         let _ = fs::remove_dir_all(&self.0);
     }
 }
 
-/// Writes each draft, or a copy of what is in its place already, so that all are read as one.
+/// Writes each draft, or a copy of the existing file, so that all can be read together.
 fn stage(
     staged: &Staged,
     folder: &Path,
@@ -164,7 +164,7 @@ fn draft(place: &Path, text: &str, account: Option<&Account>) -> io::Result<()> 
     file.sync_all()
 }
 
-/// Reads the drafts as the daemon will, and asks the policy's own tests.
+/// Reads the drafts as the daemon does, and runs the policy's tests.
 fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     let (from, to) = (staged.display().to_string(), folder.display().to_string());
     let invalid = |faults: Vec<String>| {
@@ -178,7 +178,7 @@ fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     if faults.is_empty() { Ok(()) } else { Err(invalid(faults)) }
 }
 
-/// Puts the drafts into their places; when one can't be, those before it go again.
+/// Links the drafts into place; if one fails, it removes those that it linked before.
 fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]) -> Result<Vec<FileOutcome>, Failure> {
     let mut outcomes: Vec<FileOutcome> = Vec::new();
     for ((name, _), fate) in texts.iter().zip(fates) {
@@ -202,11 +202,9 @@ fn link(staged: &Staged, folder: &Path, texts: &[(&str, String)], fates: &[Fate]
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
-    let failure = Failure::ours(format!("`{}` can't be written: {error}; nothing was written", path.display()));
+    let failure = Failure::ours(format!("cannot write `{}`: {error}; nothing was written", path.display()));
     match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            failure.with_hint("run it as root, or name a file of your own with --config")
-        }
+        io::ErrorKind::PermissionDenied => failure.with_hint("run it as root, or name another file with --config"),
         _ => failure,
     }
 }
@@ -253,7 +251,7 @@ fn of_policy(answers: &Answers, policy: &PolicyAnswers) -> Words {
     ]
 }
 
-/// In one pass, so that no answer is taken for a place of another.
+/// Replaces all placeholders in one pass, so that an answer is never read as a placeholder.
 fn filled(template: &str, words: &Words) -> String {
     let (mut text, mut rest) = (String::with_capacity(template.len()), template);
     while let Some(at) = rest.find('{') {
@@ -279,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_no_place_of_another() {
+    fn an_answer_is_not_read_as_a_placeholder() {
         let words = vec![("{a}", "{b}".to_owned()), ("{b}", "x".to_owned())];
         assert_eq!(filled("{a} {b} {c: {a}} {", &words), "{b} x {c: {b}} {");
     }

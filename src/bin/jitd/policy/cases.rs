@@ -1,17 +1,17 @@
-//! The cases that a policy is tested by, asked, and the line of one that fails.
+//! Runs the policy's test cases, and formats a failed one.
 //!
-//! Prints nothing. Called by `jitd policy test`, `check`, `doctor` and `init`.
+//! It prints nothing. `jitd policy test`, `check`, `doctor` and `init` call it.
 
 use std::path::Path;
 
 use jitd::grant::policy::{Case, Policy, Tested};
 
-/// Every case of a policy, asked.
+/// Runs every case of a policy.
 pub(crate) fn tested(policy: &Policy) -> Vec<Tested> {
     policy.cases().iter().map(|case: &Case| case.test(policy)).collect()
 }
 
-/// The line of a case that is not as expected.
+/// The line for a failed case.
 pub(crate) fn failed_line(path: &Path, Tested { name, line, expected, came, .. }: &Tested) -> String {
-    format!("FAILED {}:{line}: {name}: expected {expected}; came {came}", path.display())
+    format!("FAILED {}:{line}: {name}: expected {expected}; got {came}", path.display())
 }

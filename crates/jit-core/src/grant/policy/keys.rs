@@ -115,7 +115,9 @@ const FIELD_VALUE: Format = Format { name: "field value", pattern: "^.{1,200}$",
 const RISK_ID: Format = Format {
     name: "risk id",
     pattern: "^E[0-9]+$",
-    check: |text| text.parse::<RiskId>().map(drop).map_err(|_| "use an id of the risk catalogue, such as E25".to_owned()),
+    check: |text| {
+        text.parse::<RiskId>().map(drop).map_err(|_| "use an id of the risk catalogue, such as E25".to_owned())
+    },
 };
 const TIMESTAMP: Format = Format {
     name: "time",
@@ -426,7 +428,8 @@ const NEVER: Object = object(&[
     ),
 ]);
 
-const CLUSTER_WIDE: Object = object(&[key("approvers", Must, COUNT, "the minimum number of people who have to approve")]);
+const CLUSTER_WIDE: Object =
+    object(&[key("approvers", Must, COUNT, "the minimum number of people who have to approve")]);
 
 const RISK: Object = Object {
     keys: &[

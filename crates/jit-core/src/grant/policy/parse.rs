@@ -499,7 +499,14 @@ fn parse_case(node: &Node, path: &Path, rules: &[String], faults: &mut Faults) -
         && ask.get("at").is_some()
         && node.get("now").is_none()
     {
-        tell(faults, ask, &path.key("ask"), "at", "a start time is judged by the time of the request", "write that time under `now`");
+        tell(
+            faults,
+            ask,
+            &path.key("ask"),
+            "at",
+            "a start time is judged by the time of the request",
+            "write that time under `now`",
+        );
     }
     let labels = node.get("labels").map(Node::entries).unwrap_or_default();
     let labels = labels.iter().filter_map(|namespace| {

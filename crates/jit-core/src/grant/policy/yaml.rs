@@ -141,7 +141,11 @@ impl<'a> Reader<'a> {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::DocumentStart(..) if root.is_none() => {}
                 Event::DocumentStart(..) => {
-                    return Err(unread(place(&span), "a file contains one document only", "write the second one into a separate file"));
+                    return Err(unread(
+                        place(&span),
+                        "a file contains one document only",
+                        "write the second one into a separate file",
+                    ));
                 }
                 event => root = Some(self.node(event, &span)?),
             }
