@@ -334,7 +334,7 @@ fn mistakes_around_the_daemon_are_found() {
     bastion.kill();
     examined(&bastion).finds(
         "daemon",
-        &["it is not running", "nobody listens on it", "`systemctl restart jitd.socket jitd.service`"],
+        &["it is not running", "nothing listens on it", "`systemctl restart jitd.socket jitd.service`"],
     );
     bastion.serve();
     examined(&bastion).is_well();
@@ -644,7 +644,7 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
     let mut ready = [0; 6];
     std::io::Read::read_exact(posing.stdout.as_mut().unwrap(), &mut ready).unwrap();
     Said::of(desk.doctor().env("JITD_SOCKET", theirs.join("api.sock")))
-        .finds("server", &["is not served by jitd", "--server-user"]);
+        .finds("server", &["is not jitd", "--server-user"]);
     drop(posing.stdin.take());
     posing.wait().unwrap();
 

@@ -446,7 +446,7 @@ fn no_daemon_is_exit_code_8() {
     std::fs::remove_file(desk.folder.join("api.sock")).unwrap();
     let said = desk.says(&["ls"]);
     assert_eq!(said.code, 8, "{said:?}");
-    assert!(said.err.contains("there is no such socket"), "{said:?}");
+    assert!(said.err.contains("the socket does not exist"), "{said:?}");
 }
 
 /// From its file the plugin answers without a daemon.

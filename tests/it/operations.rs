@@ -156,7 +156,10 @@ fn an_admin_operates_by_name() {
     assert!(told.contains("this socket is not for operators\nhint: root and members of"), "{told}");
     let (code, told) = operate(&["resume", "--socket", "/nowhere/admin.sock"]);
     assert_eq!(code, Some(1));
-    assert!(told.contains("can't reach jitd at `/nowhere/admin.sock`: there is no such socket\nhint: is"), "{told}");
+    assert!(
+        told.contains("cannot reach jitd at `/nowhere/admin.sock`: the socket does not exist\nhint: check"),
+        "{told}"
+    );
 }
 
 /// A mistake in the configuration keeps nobody from stopping a daemon that serves.

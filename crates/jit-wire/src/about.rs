@@ -1,4 +1,4 @@
-//! Where access is used, and who the caller is: certificates, clusters, `whoami`.
+//! Certificates, clusters, and the caller's identity.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -6,23 +6,23 @@ use utoipa::ToSchema;
 
 use super::operate::DrainingView;
 
-/// A certificate that works now.
+/// A certificate for a live grant.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateView {
     /// Leaf and issuing certificate in PEM.
     pub certificate: String,
-    /// The last second in which the certificate is valid.
+    /// The last second of the certificate's validity.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
     /// The end of the window.
     #[schema(value_type = String, format = DateTime)]
     pub until: Timestamp,
-    /// Where to use it.
+    /// The cluster for which it is valid.
     pub cluster: ClusterView,
 }
 
-/// A cluster as a kubeconfig needs it.
+/// A cluster, with the data for a kubeconfig.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterView {
@@ -30,7 +30,7 @@ pub struct ClusterView {
     pub name: String,
     /// Its URL.
     pub server: String,
-    /// The certificate authority of its serving certificate, PEM.
+    /// The CA certificate of the API server, in PEM.
     pub certificate_authority: String,
 }
 
@@ -48,13 +48,13 @@ pub struct ClusterList {
 pub struct WhoamiView {
     /// The person's name.
     pub name: String,
-    /// Every group.
+    /// All groups of the person.
     pub groups: Vec<String>,
-    /// The uid the socket was opened by.
+    /// The uid that connected to the socket.
     pub uid: u32,
     /// The daemon's host.
     pub host: String,
-    /// That nothing is given at the moment.
+    /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
 }

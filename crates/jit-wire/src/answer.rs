@@ -1,4 +1,4 @@
-//! What is said to a grant: approve, deny, extend, break glass, review, revoke. The bodies as they are written.
+//! The bodies for changing a grant: approve, deny, extend, break-glass, review, revoke.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,34 +13,34 @@ use jit_core::rbac::role::Rule;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ApproveBody {
-    /// The digest of what was looked at.
+    /// The digest of what was shown.
     pub digest: String,
-    /// To what it is cut down; absent when all of it is agreed to.
+    /// What the request is narrowed to; absent to approve all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub less: Option<LessBody>,
 }
 
-/// What an approver leaves of a request; what is not said stays as it was asked.
+/// What an approver narrows a request to; absent fields stay as requested.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LessBody {
-    /// A shorter access.
+    /// A shorter window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
     /// Some of the namespaces.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
-    /// Some of what the role allows.
+    /// Some of the role's rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
 }
 
 impl LessBody {
-    /// What it means.
+    /// Parses the body.
     ///
     /// # Errors
-    /// Every word that is not of its form, all at once.
+    /// All malformed words at once.
     pub fn parse(&self) -> Result<Narrowing, Vec<Malformed>> {
         let mut wrong = Vec::new();
         let mut keep = |error: Malformed| wrong.push(error);
@@ -57,17 +57,17 @@ impl LessBody {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExtendBody {
-    /// How much more, such as `10m`.
+    /// The additional time, such as `10m`.
     pub duration: String,
     /// Why.
     pub reason: String,
 }
 
 impl ExtendBody {
-    /// What it means.
+    /// Parses the body.
     ///
     /// # Errors
-    /// Every word that is not of its form, all at once.
+    /// All malformed words at once.
     pub fn parse(&self) -> Result<(Window, Reason), Vec<Malformed>> {
         match (self.duration.parse(), self.reason.parse()) {
             (Ok(window), Ok(reason)) => Ok((window, reason)),
@@ -80,12 +80,12 @@ impl ExtendBody {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReviewBody {
-    /// The digest of what was looked at.
+    /// The digest of what was shown.
     pub digest: String,
     /// `justified` or `not-justified`.
     #[schema(value_type = String)]
     pub verdict: Verdict,
-    /// What was found, in words.
+    /// The reviewer's comment.
     pub words: String,
 }
 
@@ -93,6 +93,6 @@ pub struct ReviewBody {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ReasonBody {
-    /// Why; who asked, and who answers or reviews, read it.
+    /// The reason; the requester, approvers and reviewers can read it.
     pub reason: String,
 }

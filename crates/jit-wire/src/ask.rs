@@ -1,6 +1,6 @@
-//! Asking for access, and collecting it: the bodies as they are written.
+//! The bodies for requesting and collecting access.
 //!
-//! A body becomes an [`AccessRequest`] in one place, [`AskBody::parse`].
+//! Only [`AskBody::parse`] turns a body into an [`AccessRequest`].
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use jit_core::grant::policy::Words;
 use jit_core::grant::request::{Access, AccessRequest, ExactRules, Malformed, Namespaces, Scope};
 use jit_core::rbac::role::Rule;
 
-/// What is asked, as it is written.
+/// The requested access, as written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AskBody {
@@ -21,47 +21,46 @@ pub struct AskBody {
     /// The namespaces, at most twenty; absent when `clusterWide` is true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
-    /// Ask for the whole cluster.
+    /// Request the whole cluster.
     #[serde(default)]
     pub cluster_wide: bool,
-    /// `NAME` of a ClusterRole, or `role/NAME`; absent when `rules` are asked for.
+    /// `NAME` of a ClusterRole, or `role/NAME`; absent if `rules` are requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// Exactly these rules instead of a role: verbs, apiGroups, resources, resourceNames.
+    /// Exact rules instead of a role: verbs, apiGroups, resources, resourceNames.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
     /// How long the access lasts, such as `15m`.
     pub duration: String,
-    /// Why. Empty to `/v1/explain` where it is not known yet.
+    /// The reason. It may be empty in `/v1/explain` if it is not known yet.
     pub reason: String,
-    /// What else the policy's rule wants to know, such as a ticket.
+    /// Further fields that the policy's rule requires, such as a ticket.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
-    /// From when on it may be collected; at once when absent.
+    /// When the access may be collected at the earliest; at once if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub start: Option<Timestamp>,
 }
 
 impl AskBody {
-    /// The ask that it means, where the reason may be left empty: another one stands in its place then. And which of its
-    /// words are there.
+    /// Parses a draft, in which the reason may be empty; a placeholder replaces it then. Also returns which parts are given.
     ///
     /// # Errors
-    /// Every word that is not of its form, all at once.
+    /// All malformed words at once.
     pub fn parse_draft(&self) -> Result<(AccessRequest, Words), Vec<Malformed>> {
         if !self.reason.is_empty() {
             return Ok((self.parse()?, Words::Draft { reason: true }));
         }
-        let ask = Self { reason: "not told yet".to_owned(), ..self.clone() }.parse()?;
+        let ask = Self { reason: "not given yet".to_owned(), ..self.clone() }.parse()?;
         Ok((ask, Words::Draft { reason: false }))
     }
 
-    /// The ask that it means.
+    /// Parses the body.
     ///
     /// # Errors
-    /// Every word that is not of its form, all at once.
+    /// All malformed words at once.
     pub fn parse(&self) -> Result<AccessRequest, Vec<Malformed>> {
         let mut wrong = Vec::new();
         let mut keep = |error: Malformed| wrong.push(error);
@@ -111,10 +110,9 @@ impl AskBody {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RequestBody {
-    /// What is asked.
+    /// The requested access.
     pub ask: AskBody,
-    /// A PKCS#10 certificate request in PEM, signed with the key that the access is for. Only its
-    /// public key is used.
+    /// A PKCS#10 certificate request in PEM, signed with the key that the access is for. Only its public key is used.
     pub csr: String,
 }
 
@@ -128,7 +126,7 @@ pub struct CertificateBody {
 
 pub(super) fn namespaces(names: &[String], keep: &mut impl FnMut(Malformed)) -> Option<Namespaces> {
     let parsed: Vec<_> = names.iter().filter_map(|name| name.parse().map_err(&mut *keep).ok()).collect();
-    // A name that is none was told just now; without it the others are not what was meant.
+    // A malformed name was reported just now; without it, the list is not what was meant.
     let whole = parsed.len() == names.len();
     Namespaces::try_from(parsed).map_err(|error| whole.then(|| keep(error))).ok()
 }

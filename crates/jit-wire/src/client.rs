@@ -1,11 +1,11 @@
-//! A typed client of the daemon's API over its Unix socket: one method a route, bodies and views from
-//! this [crate].
+//! A typed client for the daemon's API over its Unix socket: one method for each route, with the bodies and views of this
+//! [crate].
 //!
 //! ```text
-//!  connect ─► who serves (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
+//!  connect ─► check the server (SO_PEERCRED against Trust) ─► HTTP/1.1 ─► view, or Problem
 //! ```
-//! It never sends a byte before it knows who serves, never reads more than a bounded answer, and never
-//! waits without a limit. `jit-login` is its caller; it decides nothing and prints nothing.
+//! It sends nothing before it has checked the server, reads answers of bounded size only, and never waits without a limit.
+//! It decides nothing and prints nothing. `jit-login` and `jitd` call it.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -32,78 +32,78 @@ use crate::{
     ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, WhoamiView,
 };
 
-/// Where the daemon listens when nobody says otherwise.
+/// The default socket of the daemon.
 pub const DEFAULT_SOCKET: &str = "/run/jitd/api.sock";
 
-/// Where it is operated when nobody says otherwise.
+/// The default admin socket of the daemon.
 pub const DEFAULT_ADMIN_SOCKET: &str = "/run/jitd/admin.sock";
 
-/// The longest that one `wait` may ask the daemon to hold its answer.
+/// The longest time for which one `wait` can ask the daemon to hold its answer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(20);
-/// Collecting binds the role and asks the API server until it says "allowed".
+/// Collecting binds the role and queries the API server until it answers "allowed".
 const COLLECT: Duration = Duration::from_secs(60);
-/// The daemon answers a revocation of many within a minute, whatever is left of it.
+/// The daemon answers a revocation of several grants within a minute, even if it is not finished.
 const REVOKE_MANY: Duration = Duration::from_secs(80);
-/// How often a page is asked for again that the daemon puts off, and the longest pause before that, in seconds.
+/// How often a page is requested again if the daemon says to retry later, and the longest pause, in seconds.
 const PATIENCE: u32 = 5;
 const LONGEST_PAUSE: u64 = 30;
 const ONE_VIEW: usize = 1024 * 1024;
 const LIST: usize = 16 * 1024 * 1024;
-/// What a uid without a mapping in this user namespace looks like: anybody.
+/// The uid of every account without a mapping in this user namespace.
 const NOBODY: u32 = 65534;
 
-/// Whom the client takes for the daemon. Root and the caller's own account are always taken: neither
-/// gains anything by posing as the daemon.
+/// Whom the client accepts as the daemon. Root and the caller's own account are always accepted, because neither gains
+/// anything by posing as the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Trust {
-    /// The owner of the socket's folder, when only root could have made that folder theirs: nobody else
-    /// may write in it, and every folder above it is root's and only root's to write.
+    /// The owner of the socket's folder, if only root could have given it to them: nobody else may write to it, and only
+    /// root owns and may write to the folders above it.
     #[default]
     FolderOwner,
-    /// The account with this uid, wherever the socket is.
+    /// The account with this uid, regardless of the folder.
     User(u32),
 }
 
-/// Why there is no answer that can be used.
+/// Why there is no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens, or nobody answered in time.
-    #[error("can't reach jitd at `{}`: {why}", socket.display())]
+    /// Nothing listens, or nothing answered in time.
+    #[error("cannot reach jitd at `{}`: {why}", socket.display())]
     Unreachable {
         /// The socket.
         socket: PathBuf,
         /// What went wrong.
         why: String,
     },
-    /// Somebody else than the daemon listens; nothing was sent.
-    #[error("`{}` is not served by jitd: {why}", socket.display())]
+    /// The server is not the daemon; nothing was sent.
+    #[error("the server at `{}` is not jitd: {why}", socket.display())]
     WrongServer {
         /// The socket.
         socket: PathBuf,
-        /// Who serves, and who should.
+        /// The actual and the expected server.
         why: String,
     },
-    /// The daemon refused or failed, and says so.
+    /// The daemon answered with a refusal or a failure.
     #[error("{}", .0.detail)]
     Problem(Problem),
-    /// The answer is none that this version understands.
-    #[error("jitd's answer can't be used: {why}")]
+    /// This version does not understand the answer.
+    #[error("the answer of jitd is not usable: {why}")]
     Protocol {
         /// What is wrong with it.
         why: String,
     },
-    /// The connection ended before the whole answer was there, as when the daemon stops.
-    #[error("jitd's answer broke off: {why}")]
+    /// The connection ended before the answer was complete, for example because the daemon stopped.
+    #[error("the answer of jitd is incomplete: {why}")]
     Broken {
         /// How it ended.
         why: String,
     },
 }
 
-/// A connection to the daemon. Made anew when the daemon closed it between two calls.
+/// A connection to the daemon. It reconnects if the daemon closed the connection between two calls.
 #[derive(Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -113,7 +113,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects, and checks who serves before anything is sent.
+    /// Connects, and checks the server before sending anything.
     ///
     /// # Errors
     /// [`ClientError::Unreachable`] or [`ClientError::WrongServer`].
@@ -122,16 +122,16 @@ impl Client {
         Ok(Self { socket: socket.to_owned(), trust, server, sender })
     }
 
-    /// The uid of who serves.
+    /// The uid of the server.
     #[must_use]
     pub fn server(&self) -> u32 {
         self.server
     }
 
-    /// Who the daemon takes the caller for.
+    /// The caller's identity as the daemon sees it.
     ///
     /// # Errors
-    /// See [`ClientError`]; so for every route.
+    /// See [`ClientError`], as for every route.
     pub async fn whoami(&mut self) -> Result<WhoamiView, ClientError> {
         self.read("/v1/whoami", ANSWER, ONE_VIEW).await
     }
@@ -152,7 +152,7 @@ impl Client {
         self.read("/v1/entitlements", ANSWER, LIST).await
     }
 
-    /// What policy would say to an ask, and when `dry_run` the API server to the objects.
+    /// How the policy would decide a request, and with `dry_run` how the API server would answer for the objects.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -160,16 +160,15 @@ impl Client {
         self.write(&format!("/v1/explain?dryRun={dry_run}"), Some(ask), ANSWER).await
     }
 
-    /// Asks.
+    /// Requests access.
     ///
     /// # Errors
-    /// See [`ClientError`]. After `Unreachable`, `Broken` or `Protocol` the request may stand nevertheless.
+    /// See [`ClientError`]. After `Unreachable`, `Broken` or `Protocol` the request may have been made.
     pub async fn request(&mut self, body: &RequestBody) -> Result<GrantView, ClientError> {
         self.write("/v1/grants", Some(body), ANSWER).await
     }
 
-    /// The newest `limit` grants that the caller may see and that are searched for, page by page; only open ones unless
-    /// `all`.
+    /// The newest `limit` grants that the caller may see and `filter` selects, page by page; only open ones unless `all`.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -182,7 +181,7 @@ impl Client {
             let left = most - list.grants.len();
             let path = format!("/v1/grants?all={all}&limit={left}&from={}{query}", segment(&next));
             let page: GrantList = self.page(&path).await?;
-            // One that was over between two pages stands in both.
+            // A grant that ended between two pages is in both.
             let known: HashSet<String> = list.grants.iter().map(|grant| grant.id.clone()).collect();
             if page.next.as_ref() == Some(&next) {
                 return Err(protocol("a page of the list does not lead to the next".to_owned()));
@@ -202,8 +201,7 @@ impl Client {
         self.read(&path(id, ""), ANSWER, ONE_VIEW).await
     }
 
-    /// The grant as soon as its phase or the number of answers is another than given, or as it
-    /// is after `hold`, at most [`LONGEST_WAIT`].
+    /// The grant as soon as its phase or number of answers differs from `seen`, or after `hold`, at most [`LONGEST_WAIT`].
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -213,7 +211,7 @@ impl Client {
         self.read(&path(&seen.id, &query), Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await
     }
 
-    /// Says yes to what has this digest.
+    /// Approves what has this digest.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -221,7 +219,7 @@ impl Client {
         self.write(&path(id, "/approve"), Some(&ApproveBody { digest: digest.to_owned(), less }), ANSWER).await
     }
 
-    /// Says no.
+    /// Denies the request.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -229,7 +227,7 @@ impl Client {
         self.write(&path(id, "/deny"), Some(&ReasonBody { reason: reason.to_owned() }), ANSWER).await
     }
 
-    /// Asks for more time.
+    /// Requests an extension.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -238,7 +236,7 @@ impl Client {
         self.write(&path(id, "/extend"), Some(&body), ANSWER).await
     }
 
-    /// Takes one's own access without an answer.
+    /// Uses break-glass.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -246,7 +244,7 @@ impl Client {
         self.write(&path(id, "/break-glass"), Some(&ReasonBody { reason: reason.to_owned() }), ANSWER).await
     }
 
-    /// Says what one found about access that nobody had agreed to.
+    /// Reviews a use of break-glass.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -254,7 +252,7 @@ impl Client {
         self.write(&path(id, "/review"), Some(body), ANSWER).await
     }
 
-    /// Takes one's own request back before it is collected.
+    /// Withdraws the caller's own request before it is collected.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -262,7 +260,7 @@ impl Client {
         self.write(&path(id, "/withdraw"), None::<&()>, ANSWER).await
     }
 
-    /// Gives one's own access back before its time.
+    /// Releases the caller's own access.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -270,7 +268,7 @@ impl Client {
         self.write(&path(id, "/end"), None::<&()>, COLLECT).await
     }
 
-    /// Takes somebody's access away.
+    /// Revokes the access.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -305,8 +303,8 @@ impl Client {
         Ok(list)
     }
 
-    /// The newest `limit` entries of the whole trail that are searched for, page by page, oldest first, and whether there may
-    /// be older ones. Auditors and admins only.
+    /// The newest `limit` entries of the whole trail that `filter` selects, page by page, oldest first, and whether there may
+    /// be older ones. For auditors and admins only.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -335,7 +333,7 @@ impl Client {
         }
     }
 
-    /// The lines of the trail after event `after`, a page of them. Auditors and admins only.
+    /// A page of the lines of the trail after event `after`. For auditors and admins only.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -348,7 +346,7 @@ impl Client {
         Ok(page)
     }
 
-    /// A page that is not the first: who reads something long may be asked to wait for the rest, and waits.
+    /// Reads a page after the first one, for which the daemon may ask the client to wait.
     async fn page<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
         for _ in 0..PATIENCE {
             match self.read(path, ANSWER, LIST).await {
@@ -361,7 +359,7 @@ impl Client {
         self.read(path, ANSWER, LIST).await
     }
 
-    /// Whether anything is given, and how many grants stand where; by the operators' socket only.
+    /// The drain in force, and the number of grants by phase; on the admin socket only.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -369,7 +367,7 @@ impl Client {
         self.read("/v1/operations", ANSWER, ONE_VIEW).await
     }
 
-    /// From here on nothing is given; by the operators' socket only.
+    /// Drains: no new access is granted; on the admin socket only.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -377,7 +375,7 @@ impl Client {
         self.write("/v1/drain", Some(body), ANSWER).await
     }
 
-    /// Things are given again; by the operators' socket only.
+    /// Ends the drain; on the admin socket only.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -385,12 +383,12 @@ impl Client {
         self.write("/v1/resume", None::<&()>, ANSWER).await
     }
 
-    /// Takes away every grant that is meant, or with `dry_run` says which; by the operators' socket only.
+    /// Revokes all matching grants, or with `dry_run` only lists them; on the admin socket only.
     ///
     /// # Errors
-    /// See [`ClientError`]. Whatever goes wrong with the answer, what has begun goes on.
+    /// See [`ClientError`]. If only the answer fails, a revocation that has begun continues.
     pub async fn revoke_many(&mut self, body: &RevokeBody, dry_run: bool) -> Result<RevocationView, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?;
+        let body = serde_json::to_vec(body).map_err(|error| protocol(format!("cannot encode the body: {error}")))?;
         let path = format!("/v1/revoke?dryRun={dry_run}");
         self.exchange(Method::POST, &path, Bytes::from(body), REVOKE_MANY, LIST).await
     }
@@ -407,7 +405,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let body = match body {
             Some(body) => {
-                serde_json::to_vec(body).map_err(|error| protocol(format!("can't write the body, {error}")))?
+                serde_json::to_vec(body).map_err(|error| protocol(format!("cannot encode the body: {error}")))?
             }
             None => Vec::new(),
         };
@@ -430,14 +428,14 @@ impl Client {
             request = request.header(CONTENT_TYPE, JSON);
         }
         let request =
-            request.body(Full::new(body)).map_err(|error| protocol(format!("can't write the request, {error}")))?;
+            request.body(Full::new(body)).map_err(|error| protocol(format!("cannot encode the request: {error}")))?;
         let sent = self.sender.send_request(request);
         let unreachable = |why: String| ClientError::Unreachable { socket: self.socket.clone(), why };
         let answered = timeout(limit, async {
-            // A daemon that has no place left closes without a word, and so does one that ends.
+            // A daemon without a free place closes the connection without an answer, and so does one that stops.
             let answered = sent
                 .await
-                .map_err(|error| unreachable(format!("it closed the connection without an answer, {error}")))?;
+                .map_err(|error| unreachable(format!("it closed the connection without an answer: {error}")))?;
             answer(answered, most).await
         });
         let answered = answered.await;
@@ -445,7 +443,7 @@ impl Client {
     }
 }
 
-/// Reads an answer to its end and takes it for a view or for a problem.
+/// Reads an answer completely, and parses it as a view or as a problem.
 async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) -> Result<T, ClientError> {
     let (head, body) = response.into_parts();
     let kind = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -454,7 +452,7 @@ async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) 
         .collect()
         .await
         .map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => protocol(format!("it is longer than {most} bytes")),
+            Some(_) => protocol(format!("it has more than {most} bytes")),
             None => ClientError::Broken { why: error.to_string() },
         })?
         .to_bytes();
@@ -467,7 +465,7 @@ async fn answer<T: DeserializeOwned>(response: Response<Incoming>, most: usize) 
     }
 }
 
-/// An answer in words that this version knows.
+/// Parses an answer; this version has to know all its words.
 fn understood<T: DeserializeOwned>(bytes: &[u8], status: StatusCode) -> Result<T, ClientError> {
     let status = status.as_u16();
     let mut text = serde_json::Deserializer::from_slice(bytes);
@@ -486,14 +484,14 @@ async fn open(socket: &Path, trust: Trust) -> Result<(u32, SendRequest<Full<Byte
     let unreachable = |why: String| ClientError::Unreachable { socket: socket.to_owned(), why };
     let stream = timeout(CONNECT, UnixStream::connect(socket))
         .await
-        .map_err(|_| unreachable("it doesn't accept connections".to_owned()))?
+        .map_err(|_| unreachable("it does not accept connections".to_owned()))?
         .map_err(|error| unreachable(why_not(&error)))?;
-    let peer = stream.peer_cred().map_err(|error| unreachable(format!("who serves is not known, {error}")))?;
+    let peer = stream.peer_cred().map_err(|error| unreachable(format!("the server's account is unknown: {error}")))?;
     let server = peer.uid();
     check_server(socket, server, trust).map_err(|why| ClientError::WrongServer { socket: socket.to_owned(), why })?;
     let (sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|error| unreachable(error.to_string()))?;
-    // It ends by itself when the sender is dropped; what goes wrong with it, the sender is told too.
+    // It ends when the sender is dropped; the sender also gets its errors.
     tokio::spawn(async move {
         let _ = connection.await;
     });
@@ -506,30 +504,30 @@ fn check_server(socket: &Path, server: u32, trust: Trust) -> Result<(), String> 
         return Ok(());
     }
     if server == NOBODY {
-        return Err("its server is of no account known here".to_owned());
+        return Err("it runs under an account that has no uid in this user namespace".to_owned());
     }
     match trust {
         Trust::User(expected) if server == expected => Ok(()),
-        Trust::User(expected) => Err(format!("its server runs as uid {server}, not as {expected}")),
+        Trust::User(expected) => Err(format!("it runs as uid {server}, not as {expected}")),
         Trust::FolderOwner => owns_folder(socket, server),
     }
 }
 
-/// Whether `server` owns the folder of the socket, and only root can have given it to them.
+/// Checks that `server` owns the folder of the socket, and that only root could have given it to them.
 fn owns_folder(socket: &Path, server: u32) -> Result<(), String> {
     let parent = socket.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let folder = parent.canonicalize().map_err(|error| format!("its folder can't be looked at, {error}"))?;
+    let folder = parent.canonicalize().map_err(|error| format!("cannot inspect its folder: {error}"))?;
     for (depth, place) in folder.ancestors().enumerate() {
         let found = std::fs::symlink_metadata(place)
-            .map_err(|error| format!("`{}` can't be looked at, {error}", place.display()))?;
+            .map_err(|error| format!("cannot inspect `{}`: {error}", place.display()))?;
         if found.permissions().mode() & 0o022 != 0 {
-            return Err(format!("others may write in `{}`, so anybody could listen there", place.display()));
+            return Err(format!("others may write to `{}`, so anybody could listen there", place.display()));
         }
         match (depth, found.uid()) {
             (0, owner) if owner == server => {}
-            (0, owner) => return Err(format!("its server runs as uid {server}, its folder is owned by uid {owner}")),
+            (0, owner) => return Err(format!("it runs as uid {server}, but uid {owner} owns its folder")),
             (_, 0) => {}
-            (_, owner) => return Err(format!("`{}` is owned by uid {owner}, not by root", place.display())),
+            (_, owner) => return Err(format!("uid {owner} owns `{}`, not root", place.display())),
         }
     }
     Ok(())
@@ -537,14 +535,14 @@ fn owns_folder(socket: &Path, server: u32) -> Result<(), String> {
 
 fn why_not(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such socket".to_owned(),
-        std::io::ErrorKind::ConnectionRefused => "nobody listens on it".to_owned(),
+        std::io::ErrorKind::NotFound => "the socket does not exist".to_owned(),
+        std::io::ErrorKind::ConnectionRefused => "nothing listens on it".to_owned(),
         std::io::ErrorKind::PermissionDenied => "this account may not open it".to_owned(),
         _ => error.to_string(),
     }
 }
 
-/// Whether there is a socket at `path`, without following a link at its end.
+/// Whether `path` is a socket; a link is not followed.
 #[must_use]
 pub fn is_socket(path: &Path) -> bool {
     std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
@@ -554,18 +552,18 @@ fn path(id: &str, rest: &str) -> String {
     format!("/v1/grants/{}{rest}", segment(id))
 }
 
-/// What is searched for, behind other parameters of a query.
+/// The parameters of a filter, for appending to a query.
 fn query(filter: &FilterQuery) -> String {
     filter.parts().map(|(name, value)| format!("&{name}={}", segment(&value))).collect()
 }
 
-/// `text` as one segment of a URL: letters, digits and `-` stand for themselves.
+/// `text` as one segment of a URL, percent-encoded except for letters, digits and `-`.
 fn segment(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut segment, byte| {
         if byte.is_ascii_alphanumeric() || byte == b'-' {
             segment.push(char::from(byte));
         } else {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = write!(segment, "%{byte:02X}");
         }
         segment
@@ -636,7 +634,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_word_of_another_version_is_refused_with_its_field() {
+    async fn an_unknown_word_is_refused_with_its_field() {
         let scratch = Scratch::new("word");
         let grant = |phase: &str| {
             json!({"id": "7k3m9x2q7k3m9x2q", "phase": phase, "requester": "alice", "cluster": "prod", "role": "view",
@@ -697,7 +695,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_end_is_not_read() {
+    async fn an_endless_answer_is_not_read() {
         let scratch = Scratch::new("large");
         let routes =
             Router::new().route("/v1/whoami", get(|| async { ([("content-type", JSON)], " ".repeat(ONE_VIEW + 1)) }));
@@ -723,21 +721,21 @@ mod tests {
     }
 
     #[test]
-    fn root_and_the_caller_itself_are_taken() {
+    fn root_and_the_callers_own_account_are_accepted() {
         let own = nix::unistd::Uid::effective().as_raw();
         assert_eq!(check_server(Path::new("/nowhere/api.sock"), 0, Trust::User(77)), Ok(()));
         assert_eq!(check_server(Path::new("/nowhere/api.sock"), own, Trust::User(77)), Ok(()));
     }
 
     #[test]
-    fn a_stranger_is_refused_in_a_folder_that_anybody_could_have_made() {
+    fn another_account_is_refused_in_a_folder_that_anybody_could_have_created() {
         let scratch = Scratch::new("squat");
         let socket = scratch.0.join("api.sock");
         if nix::unistd::Uid::effective().is_root() {
             chown(&scratch.0, Some(4321), None).unwrap();
         }
         let why = check_server(&socket, 4321, Trust::FolderOwner).unwrap_err();
-        assert!(why.contains("others may write in") || why.contains("its folder is owned"), "{why}");
+        assert!(why.contains("others may write to") || why.contains("owns its folder"), "{why}");
         assert!(check_server(&socket, 4321, Trust::User(4322)).is_err());
         assert_eq!(check_server(&socket, 4321, Trust::User(4321)), Ok(()));
         assert!(check_server(&socket, NOBODY, Trust::User(NOBODY)).is_err(), "unmapped");

@@ -1,11 +1,11 @@
-//! Every stable code of an error: its text, the HTTP status that it is answered with, and how `jit-login` ends on it.
+//! All stable error codes: their text, their HTTP status, and the exit of `jit-login`.
 //!
-//! This is the one table of them. The daemon answers no code that is not in it, and what was released keeps its text,
-//! its status and its exit code. `api` and `jit-login` look it up.
+//! This is the only table. The daemon answers only codes in it, and a released code keeps its text, its status and its exit
+//! code. `api` and `jit-login` use it.
 
 use jit_core::grant::refusal;
 
-/// How `jit-login` ends when the daemon answers an error. Its other exit codes are for what no error says.
+/// The exit of `jit-login` if the daemon answers with an error. Its other exit codes have other causes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The daemon, or something that it needs, failed.
@@ -19,7 +19,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The number that scripts compare.
+    /// The exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
@@ -31,19 +31,19 @@ impl Exit {
     }
 }
 
-/// Declares the codes as a table, so that the list of all of them lacks none.
+/// Declares the codes as a table, so that the list of all codes is complete.
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident: $text:literal, $status:literal, $exit:ident;)+) => {
-        /// Why there is no result.
+        /// Why a call was refused or failed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum ErrorCode {
-            /// The daemon could have done it, and may not.
+            /// The policy, or the state of the grant, does not allow it.
             Refused(refusal::Code),
             $($(#[$doc])* $code,)+
         }
 
         impl ErrorCode {
-            /// All of them, refusals first.
+            /// All codes, refusals first.
             pub fn all() -> impl Iterator<Item = Self> {
                 refusal::Code::ALL.iter().copied().map(Self::Refused).chain([$(Self::$code),+])
             }
@@ -129,20 +129,20 @@ fn refused(code: refusal::Code) -> (&'static str, u16, Exit) {
         | Code::NamespaceMissing => (422, Exit::Refused),
         Code::UnknownCluster | Code::UnknownPerson => (422, Exit::Usage),
         Code::Limit => (429, Exit::Refused),
-        // Who asks did nothing wrong, and may ask again later.
+        // The caller did nothing wrong and can try again later.
         Code::Draining => (503, Exit::Failed),
     };
     (code.as_str(), status, exit)
 }
 
 impl ErrorCode {
-    /// The code that has this text; where two have it, the first.
+    /// The code with this text; the first one if there are two.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         Self::all().find(|code| code.as_str() == text)
     }
 
-    /// The text that scripts compare.
+    /// The stable text for scripts.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.row().0
@@ -154,7 +154,7 @@ impl ErrorCode {
         self.row().1
     }
 
-    /// How `jit-login` ends on it.
+    /// The exit of `jit-login` for it.
     #[must_use]
     pub fn exit(self) -> Exit {
         self.row().2
@@ -165,7 +165,7 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    /// Written out once more: what stands here was released, and a change of it is one that scripts notice.
+    /// A copy of the table: these values are released, and scripts would notice a change.
     #[test]
     fn every_code_has_its_status_and_its_exit_code() {
         let told: Vec<_> = ErrorCode::all().map(|code| (code.as_str(), code.status(), code.exit().code())).collect();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_alone_says_the_exit_code() {
+    fn codes_with_one_text_have_one_exit_code() {
         for code in ErrorCode::all() {
             let found = ErrorCode::of(code.as_str()).unwrap();
             assert_eq!((found.as_str(), found.exit()), (code.as_str(), code.exit()));

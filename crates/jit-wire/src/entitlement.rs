@@ -1,4 +1,4 @@
-//! What the caller may request, without a request.
+//! What the caller may request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,19 +12,19 @@ use jit_core::rbac::role::Rule;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntitlementList {
-    /// What the rules let the caller request, in the order in which they are tried.
+    /// What the rules allow the caller to request, in the order of the rules.
     pub entitlements: Vec<EntitlementView>,
-    /// Rules for the caller that give nothing, for something closes them.
+    /// Rules for the caller that allow nothing, because denials or guardrails close them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closed: Vec<ClosedView>,
-    /// The caller's groups, which the rules are for.
+    /// The caller's groups, by which the rules are selected.
     pub groups: Vec<String>,
     /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
 }
 
-/// What one rule lets the caller request.
+/// What one rule allows the caller to request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntitlementView {
@@ -32,70 +32,70 @@ pub struct EntitlementView {
     pub rule: String,
     /// The clusters.
     pub clusters: Vec<String>,
-    /// Names, globs, or `labels` and a selector; absent is the whole cluster.
+    /// Names, globs, or `labels` and a selector; absent for the whole cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namespaces: Vec<String>,
     /// ClusterRoles, and Roles as `role/NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// Exact rules, and whatever lies below them.
+    /// The ceiling for exact rules.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     pub rules: Vec<Rule>,
-    /// The longest access, such as `15m`.
+    /// The longest window, such as `15m`.
     pub max_duration: String,
-    /// The longest access with extensions.
+    /// The longest window with extensions.
     pub max_total: String,
-    /// How far ahead it may begin; absent is at once only.
+    /// How far in the future it may begin; absent if it begins when it is collected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_within: Option<String>,
-    /// Who has to approve; absent is nobody.
+    /// Who has to approve; absent if no approval is needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
-    /// Who has to approve besides, if the role has the risk that the guardrail names.
+    /// Who has to approve in addition, if the role has the risk that the guardrail names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_risk: Vec<StepView>,
-    /// What a request has to say, or may.
+    /// The fields that a request must or may have.
     pub needs: Vec<NeedView>,
-    /// Access when nobody answers.
+    /// The terms of break-glass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<GlassTermsView>,
-    /// What denials and guardrails take away from it, a sentence each.
+    /// What denials and guardrails exclude, one sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub except: Vec<String>,
 }
 
-/// A rule for the caller that gives nothing.
+/// A rule for the caller that allows nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClosedView {
     /// The rule.
     pub rule: String,
-    /// What closes it, a sentence each.
+    /// What closes it, one sentence each.
     pub by: Vec<String>,
 }
 
-/// Something that a request has to say, or may.
+/// A field that a request must or may have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NeedView {
-    /// The field; absent for the reason.
+    /// The name of the field; absent for the reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Whether it has to.
+    /// Whether it is required.
     pub required: bool,
-    /// What it has to be like.
+    /// The form of its value.
     pub says: String,
 }
 
-/// Access when nobody answers.
+/// The terms of break-glass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GlassTermsView {
-    /// How long an answer is waited for first; absent is not at all.
+    /// How long the request has to wait for an answer first; absent if it need not wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// The longest access of this kind.
+    /// The longest window of break-glass.
     pub max_duration: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the policy would say to a request that nobody makes, and what the cluster would say to its objects.
+//! How the policy would decide a request, and how the cluster would answer for its objects, without making the request.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,41 +11,42 @@ use jit_core::grant::policy::Outcome;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionView {
-    /// `ask` when people would be asked, `preApproved` when nobody would, `deny` when it may not be asked.
+    /// `ask` if it would need approvals, `preApproved` if it would need none, `deny` if it would be denied.
     #[schema(value_type = String)]
     pub outcome: Outcome,
-    /// The rule that decided, or that came nearest; absent when no rule decided.
+    /// The rule that decided, or the nearest one; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Who would have to agree.
+    /// Who would have to approve.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepView>,
-    /// What the request has to say still; without `dryRun` it is no reason to deny.
+    /// What the request still lacks; without `dryRun` this is not a reason to deny.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<NeedView>,
-    /// What keeps it from being allowed, a sentence each.
+    /// Why it would be denied, one sentence each.
     pub missing: Vec<String>,
-    /// What it would reach; absent when it was denied before the cluster was asked.
+    /// What it would allow; absent if it was denied before the cluster was queried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
-    /// What would arise only together with what the requester has, was approved for or asked for in that cluster.
+    /// Findings that would arise only together with what the requester has, was approved for or has requested in that
+    /// cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together: Vec<FindingView>,
-    /// What the API server would say to the bindings; only with `dryRun=true`, and when it may be asked for.
+    /// How the API server would answer for the objects; only with `dryRun=true`, and if the request is allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<TriedView>,
 }
 
-/// An object that was tried without being stored.
+/// The result of a dry run for one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TriedView {
-    /// `RoleBinding`, `ClusterRoleBinding`, or `Role` where one would be made.
+    /// `RoleBinding`, `ClusterRoleBinding`, or `Role` if one would be created.
     pub kind: String,
-    /// Where; absent for the whole cluster.
+    /// The namespace; absent for the whole cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Why the API server would refuse it; absent when it would take it.
+    /// Why the API server would refuse it; absent if it would accept it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
 }

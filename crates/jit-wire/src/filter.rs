@@ -1,30 +1,30 @@
-//! What is searched for among grants and events, as it stands in a query.
+//! The filter for grants and events, as the parameters of a query.
 //!
-//! [`client`](crate::client) writes it; the daemon reads each part into a type of the core.
+//! [`client`](crate::client) writes it; the daemon parses each part into a type of the core.
 
 use jiff::Timestamp;
 
-/// What is searched for. Each part that is given has to hold.
+/// A filter. Each part that is given has to match.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterQuery {
-    /// The requester; of events also their author.
+    /// The requester; for events also their author.
     pub person: Option<String>,
     /// The cluster.
     pub cluster: Option<String>,
-    /// A namespace of the request; a request for the whole cluster is one for each.
+    /// A namespace of the request; a request for the whole cluster matches each namespace.
     pub namespace: Option<String>,
     /// The role.
     pub role: Option<String>,
-    /// Not before this moment: the request of a grant, an event itself.
+    /// Not before this time: for a grant its request, for an event the event itself.
     pub since: Option<Timestamp>,
-    /// Not after this moment.
+    /// Not after this time.
     pub until: Option<Timestamp>,
-    /// Access that was live at this moment; of grants only.
+    /// Access that was live at this time; for grants only.
     pub at: Option<Timestamp>,
 }
 
 impl FilterQuery {
-    /// The parts that are given, by their names in a query.
+    /// The parts that are given, by the names of their parameters.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, String)> {
         let Self { person, cluster, namespace, role, since, until, at } = self;
         let words = [("person", person), ("cluster", cluster), ("namespace", namespace), ("role", role)];

@@ -1,4 +1,4 @@
-//! A grant as its requester, its approvers and auditors see it.
+//! A grant as its requester, its approvers and reviewers, and auditors see it.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,11 @@ use jit_core::grant::{DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
-/// A grant as its requester, its approvers and auditors see it.
+/// A grant as its requester, its approvers and reviewers, and auditors see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantView {
-    /// Its identity.
+    /// The id.
     pub id: String,
     /// `pending`, `approved`, `collecting`, `live`, `ending`, `denied`, `withdrawn`, `lapsed`, `ended`.
     #[schema(value_type = String)]
@@ -27,122 +27,122 @@ pub struct GrantView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub end_cause: Option<EndCause>,
-    /// Who asked.
+    /// The requester.
     pub requester: String,
-    /// Who of those who asked or agreed had logged in with an account that is not theirs.
+    /// The requester and approvers who had logged in with an account that is not theirs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub came_in_as: Vec<CameInView>,
     /// The cluster.
     pub cluster: String,
-    /// The namespaces in which it is not over; empty for the whole cluster.
+    /// The namespaces in which the grant is not over; empty for the whole cluster.
     pub namespaces: Vec<String>,
-    /// The namespaces in which it is over, or being ended, while it goes on in others.
+    /// The namespaces in which the grant is over or ending, while it continues in others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostPartView>,
-    /// Why the cluster would not have it when it was to be collected last; the approval stands.
+    /// Why the last attempt to collect failed in the cluster; the approval remains valid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collection_failed: Option<String>,
-    /// The role, `NAME` or `role/NAME`; absent when exact rules were asked for.
+    /// The role, `NAME` or `role/NAME`; absent if exact rules were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-    /// What may be done, in words: `role view`, `exactly get pods`.
+    /// The access in words: `role view`, `exactly get pods`.
     pub access: String,
-    /// The asked length of the access.
+    /// The requested window.
     pub duration: String,
-    /// Why it was asked for.
+    /// The reason.
     pub reason: String,
-    /// What else the rule wanted to know.
+    /// The further fields of the request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
-    /// From when on it may be collected.
+    /// When the access may be collected at the earliest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub start: Option<Timestamp>,
-    /// The policy's rule that let it be asked.
+    /// The rule that allowed the request.
     pub rule: String,
-    /// Who has to agree: steps that all have to hold. None: nobody.
+    /// The approval steps, all of which are needed; empty if no approval is needed.
     pub steps: Vec<StepView>,
-    /// Who agreed so far.
+    /// Who has approved so far.
     pub agreed: Vec<String>,
-    /// What an approval has to carry.
+    /// The digest that an approval must contain.
     pub digest: String,
-    /// SHA-256 of the public key it is for, hex.
+    /// SHA-256 of the requester's public key, hex.
     pub key: String,
-    /// When it was asked.
+    /// When it was requested.
     #[schema(value_type = String, format = DateTime)]
     pub requested_at: Timestamp,
-    /// The end of the clock that runs now: to answer, to collect, or of the window.
+    /// The current deadline: to answer, to collect, or the end of the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub deadline: Option<Timestamp>,
-    /// When the access began to work.
+    /// When the access became live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub live_at: Option<Timestamp>,
-    /// When it was over.
+    /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-    /// How many certificates were signed.
+    /// The number of certificates that were signed.
     pub certificates: u32,
-    /// Who denied, withdrew, released or revoked it; absent when the daemon did.
+    /// Who denied, withdrew, released or revoked it; absent if the daemon ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_by: Option<String>,
-    /// What was said when it was denied or revoked.
+    /// The reason for which it was denied or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closing_words: Option<String>,
-    /// How many questions and answers there were; `…/wait` waits for another number.
+    /// A counter of questions and answers; `…/wait` waits until it changes.
     pub answers: u32,
-    /// More time that was asked for and not answered yet.
+    /// An extension that was requested and is not answered yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extension: Option<ExtensionView>,
-    /// From when on the requester may take the access without an answer; absent where the rule lets nobody, or
-    /// nobody has to answer any more.
+    /// When the requester may use break-glass at the earliest; absent if the rule does not allow it, or the request is no
+    /// longer pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub break_glass_from: Option<Timestamp>,
-    /// That nobody had agreed when the access was taken, and who looked at it since.
+    /// The use of break-glass, and its reviews.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlassView>,
-    /// What became of its role while it was live, where the rule only warns.
+    /// How the role changed while the grant was live, if the rule only warns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role_changed: Option<String>,
-    /// What was asked at first, in words, where an approver cut it down or broken glass gives less.
+    /// The original request in words, if an approver narrowed it or break-glass allows less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub narrowed_from: Option<String>,
-    /// The worst of what the access lets its holder reach: `low` to `critical`, `unclassified` above all; absent
-    /// when nothing was found.
+    /// The highest severity of what the access allows: `low` to `critical`, with `unclassified` above all; absent if nothing
+    /// was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub risk: Option<Severity>,
-    /// What it reaches, one by one; only in `GET /v1/grants/{id}`.
+    /// The findings in detail; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,
-    /// What arises only from it together with all that the requester has, was approved for or asked for in the same
+    /// Findings that arise only together with what the requester has, was approved for or has requested in the same
     /// cluster, worst first; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub together: Vec<FindingView>,
-    /// What the requester has, was approved for or asked for in the same cluster: now, while it waits for an answer, and
-    /// after that as it was shown. What works first, then the newest; only in `GET /v1/grants/{id}`.
+    /// What the requester has, was approved for or has requested in the same cluster: the current state while the request is
+    /// pending, later as it was shown. Live grants first, then the newest; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<OtherGrantView>,
-    /// How much more they had.
+    /// The number of further ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holds_more: Option<usize>,
-    /// That the same, or less, was denied to the requester a short while before; only in `GET /v1/grants/{id}`.
+    /// A recent denial of the same or lesser access; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied_before: Option<DeniedBeforeView>,
-    /// The uids of the namespaces when it was asked, by name; only in `GET /v1/grants/{id}`.
+    /// The uids of the namespaces at the time of the request, by name; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_uids: BTreeMap<String, String>,
-    /// The role's rules as they were when it was asked for; only in `GET /v1/grants/{id}`.
+    /// The role's rules at the time of the request; only in `GET /v1/grants/{id}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Object>>)]
     pub rules: Option<Vec<Rule>>,
 }
 
 impl GrantView {
-    /// The grant as it is at this moment.
+    /// The view of a grant at `now`.
     #[must_use]
     pub fn of(grant: &Grant, now: Timestamp) -> Self {
         Self {
@@ -206,7 +206,7 @@ impl GrantView {
         }
     }
 
-    /// The view with what approvers look at, and the digest of that.
+    /// The view with the details for approvers, and their digest.
     #[must_use]
     pub fn with(self, shown: Shown, digest: &str) -> Self {
         let held = |held: &OtherGrant| OtherGrantView {
@@ -230,35 +230,35 @@ impl GrantView {
     }
 }
 
-/// What access lets its holder reach.
+/// What the access allows its holder to reach.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RisksView {
-    /// The holder can make access that stays after the window.
+    /// The holder can create access that outlives the window.
     pub may_persist: bool,
-    /// A request may run on after the window: a watch, a log, a command, a forwarded port.
+    /// A request can continue after the window: a watch, a log, a command, a forwarded port.
     pub may_stream: bool,
-    /// Why a namespace of it counts like the whole cluster, where it does: what its service accounts may do.
+    /// Why one of its namespaces counts like the whole cluster: what the service accounts there may do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_ordinary: Option<String>,
     /// Worst first; `severity` as in `risk`.
     pub findings: Vec<FindingView>,
 }
 
-/// One thing that access reaches.
+/// One finding: something that the access allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FindingView {
-    /// Its stable id, such as `E25`.
+    /// The stable id of the risk, such as `E25`.
     pub id: String,
-    /// How bad it is in this scope.
+    /// The severity in this scope.
     #[schema(value_type = String)]
     pub severity: Severity,
-    /// The permission and what it gives, one sentence.
+    /// The permission and what it allows, in one sentence.
     pub why: String,
-    /// Access made with it stays after the window.
+    /// Access that is created with it outlives the window.
     pub persists: bool,
-    /// A request of this kind may run on after the window.
+    /// A request of this kind can continue after the window.
     pub streams: bool,
 }
 
@@ -285,7 +285,7 @@ impl From<Assessment> for RisksView {
     }
 }
 
-/// One of several namespaces of a grant in which it is over, or being ended.
+/// One of several namespaces of a grant in which it is over or ending.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LostPartView {
@@ -293,7 +293,7 @@ pub struct LostPartView {
     pub namespace: String,
     /// Why.
     pub why: String,
-    /// Whether the end is proven.
+    /// Whether the end is proved.
     pub over: bool,
 }
 
@@ -315,7 +315,7 @@ pub struct DeniedBeforeView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// Why, in their words.
+    /// The reason.
     pub reason: String,
 }
 
@@ -326,17 +326,17 @@ impl From<DeniedBefore> for DeniedBeforeView {
     }
 }
 
-/// Other access of the requester.
+/// Another grant of the requester.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OtherGrantView {
-    /// The grant.
+    /// The id.
     pub grant: String,
-    /// What may be done.
+    /// The access in words.
     pub access: String,
-    /// Where; empty for the whole cluster.
+    /// The namespaces; empty for the whole cluster.
     pub namespaces: Vec<String>,
-    /// How far it has come; absent, from an earlier daemon, for what works.
+    /// The phase; an earlier daemon leaves it out for live grants.
     #[serde(default = "live")]
     #[schema(value_type = String)]
     pub phase: Phase,
@@ -346,27 +346,27 @@ fn live() -> Phase {
     Phase::Live
 }
 
-/// Access that nobody had agreed to.
+/// A use of break-glass: access without an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakGlassView {
-    /// Why nobody could be waited for.
+    /// The reason for not waiting.
     pub reason: String,
-    /// When the glass was broken.
+    /// When break-glass was used.
     #[schema(value_type = String, format = DateTime)]
     pub broken_at: Timestamp,
-    /// Until when it has to be reviewed.
+    /// When the review is due.
     #[schema(value_type = String, format = DateTime)]
     pub review_until: Timestamp,
-    /// What a review has to carry.
+    /// The digest that a review must contain.
     pub digest: String,
-    /// Who has to review it.
+    /// The steps of the review.
     pub steps: Vec<StepView>,
     /// The reviews so far, in order.
     pub reviews: Vec<ReviewView>,
     /// Whether a review is still owed.
     pub owed: bool,
-    /// Whether it is owed and its time is over.
+    /// Whether a review is owed and overdue.
     pub overdue: bool,
 }
 
@@ -391,7 +391,7 @@ impl BreakGlassView {
     }
 }
 
-/// What one person found when they looked at it.
+/// The review of one person.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReviewView {
@@ -403,45 +403,45 @@ pub struct ReviewView {
     /// `justified` or `not-justified`.
     #[schema(value_type = String)]
     pub verdict: Verdict,
-    /// In their words.
+    /// The reviewer's comment.
     pub words: String,
 }
 
-/// More time that was asked for.
+/// A pending extension.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExtensionView {
-    /// How much more.
+    /// The additional time.
     pub duration: String,
     /// Why.
     pub reason: String,
-    /// What an approval has to carry.
+    /// The digest that an approval must contain.
     pub digest: String,
-    /// Until when an answer is waited for.
+    /// How long the extension waits for an answer.
     #[schema(value_type = String, format = DateTime)]
     pub pending_until: Timestamp,
-    /// Who has to agree.
+    /// The approval steps.
     pub steps: Vec<StepView>,
-    /// Who agreed so far.
+    /// Who has approved so far.
     pub agreed: Vec<String>,
 }
 
-/// Somebody who acts with another account than they had logged in with.
+/// A person who acts with another account than the one that logged in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CameInView {
-    /// Who acts.
+    /// The person who acts.
     pub who: String,
-    /// The login uid of the kernel's audit; absent where it can't be known.
+    /// The login uid of the kernel's audit; absent if it is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login_uid: Option<u32>,
-    /// Whose it is: a person, or `root`; absent when nobody known is behind it.
+    /// The owner of that account: a person, or `root`; absent if it belongs to no known person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<String>,
 }
 
 impl CameInView {
-    /// None when they came with an account of their own.
+    /// None if the person logged in with their own account.
     fn of(who: &PersonName, login: &Login) -> Option<Self> {
         let whose = match login.person() {
             Some(person) if person == who => return None,
@@ -452,26 +452,26 @@ impl CameInView {
     }
 }
 
-/// One step of an approval.
+/// One approval step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepView {
-    /// Groups whose members may agree.
+    /// Groups whose members may approve.
     pub groups: Vec<String>,
-    /// How many people have to; a person counts in one step only.
+    /// How many people have to approve; a person counts in one step only.
     pub count: u32,
-    /// How many are missing still.
+    /// How many approvals are still missing.
     pub missing: u32,
-    /// When a yes counts, such as `mon-fri 08:00-18:00 Europe/Berlin`; absent is always.
+    /// When an approval counts, such as `mon-fri 08:00-18:00 Europe/Berlin`; absent if it always counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<String>,
-    /// The guardrail that asks for the step; absent when the rule does.
+    /// The guardrail that requires the step; absent if the rule requires it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guardrail: Option<String>,
 }
 
 impl StepView {
-    /// The steps, and how many have agreed to each.
+    /// The steps, with the number of missing approvals of each.
     #[must_use]
     pub fn all(steps: &[Step], agreed: &[Yes]) -> Vec<Self> {
         let unmet = unmet(steps, agreed);
@@ -492,14 +492,14 @@ impl StepView {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantList {
-    /// The grants the caller may see that are selected, newest first.
+    /// The selected grants that the caller may see, newest first.
     pub grants: Vec<GrantView>,
     /// Whether there may be older ones that were not listed.
     pub more: bool,
-    /// What `from` has to say to get those, also where `grants` is empty; absent when there are none.
+    /// The value of `from` for the next page, which can exist even if `grants` is empty; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    /// That nothing is given at the moment.
+    /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
 }
@@ -508,10 +508,10 @@ pub struct GrantList {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventList {
-    /// The trail's newest entries about the grant, of those before `before`; oldest first, as they stand in the trail.
+    /// The trail's newest entries about the grant before `before`, oldest first, as the trail stores them.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<serde_json::Value>,
-    /// Whether there are older ones; `before` is the `seq` of the first of these then.
+    /// Whether there are older ones; to get them, set `before` to the `seq` of the first entry.
     #[serde(default)]
     pub more: bool,
 }
@@ -520,10 +520,10 @@ pub struct EventList {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventPage {
-    /// The newest entries of the trail that are selected, of those before `before`; oldest first, as they stand in the trail.
+    /// The newest selected entries of the trail before `before`, oldest first, as the trail stores them.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<serde_json::Value>,
-    /// What `before` has to say to get older ones, also where `events` is empty; absent when there are none.
+    /// The value of `before` for the next page, which can exist even if `events` is empty; absent at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<i64>,
 }
@@ -532,9 +532,9 @@ pub struct EventPage {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LinePage {
-    /// The lines after event `after`, each as it is stored: the next one carries its SHA-256.
+    /// The lines after event `after`, each as it is stored; the next line contains its SHA-256.
     pub lines: Vec<String>,
-    /// What `after` has to say to get more; absent at the end of the trail.
+    /// The value of `after` for the next page; absent at the end of the trail.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<i64>,
 }

@@ -1,11 +1,11 @@
-//! What goes over the socket, shared by the daemon and its client: bodies as they are written, and the
-//! views that are answered. JSON, camelCase; an unknown field in a body is refused.
+//! The data that the daemon and its client exchange over the socket: bodies and views. JSON, camelCase; an unknown field in
+//! a body is refused.
 //!
-//! A word of a known set, such as a phase, has its type on both sides: who does not know a word refuses it. Only
-//! [`Problem::code`] is text, so that every refusal reaches its reader.
+//! A word of a closed set, such as a phase, is typed on both sides, and an unknown word is refused. Only [`Problem::code`]
+//! is text, so that every refusal can be shown.
 //!
-//! Nothing here decides anything; of the core it knows the vocabulary, [`grant`](jit_core::grant) and
-//! [`rbac`](jit_core::rbac). The daemon's `api` and [`client`] are the callers.
+//! Nothing is decided here; it uses only the vocabulary of the core, [`grant`](jit_core::grant) and
+//! [`rbac`](jit_core::rbac). The daemon's `api` and [`client`] call it.
 
 mod about;
 mod answer;

@@ -1,4 +1,4 @@
-//! Operating the daemon: drain, resume, and revoke many.
+//! Operating the daemon: drain, resume, and revoke several grants.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,19 +11,19 @@ use jit_core::grant::{EndProof, Grant, Phase};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DrainBody {
-    /// Why; everybody who is refused meanwhile reads it.
+    /// The reason; everybody who is refused in the meantime can read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// That nothing is given at the moment.
+/// The drain in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DrainingView {
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub since: Timestamp,
-    /// Who said so.
+    /// Who drained.
     pub by: String,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,7 +40,7 @@ impl From<&Draining> for DrainingView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OperationsView {
-    /// That nothing is given at the moment.
+    /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
     /// Grants that wait for an answer.
@@ -49,97 +49,98 @@ pub struct OperationsView {
     pub approved: usize,
     /// Grants that are being collected.
     pub collecting: usize,
-    /// Grants whose access works.
+    /// Live grants.
     pub live: usize,
-    /// Grants whose access is being taken away.
+    /// Grants whose access is ending.
     pub ending: usize,
-    /// The keys of `config.yaml` that changed and that only a restart takes up, as the last reload found them.
+    /// The keys of `config.yaml` that had changed at the last reload and need a restart.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs_restart: Vec<String>,
 }
 
-/// `POST /v1/revoke`: some by their ids, those of a person, in a cluster or both, or all.
+/// `POST /v1/revoke`: grants by their ids, of a person, in a cluster or both, or all.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RevokeBody {
-    /// These grants, by their ids or unique beginnings of them.
+    /// Grants by their ids, or by unique beginnings of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
-    /// Every grant there is.
+    /// All grants.
     #[serde(default)]
     pub all: bool,
-    /// Whose grants.
+    /// The grants of this person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<String>,
     /// The grants in this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// Why; who had the access reads it.
+    /// The reason; those who lose access can read it.
     pub reason: String,
-    /// Drain first, so that nothing comes to be meanwhile.
+    /// Drain first, so that nothing new is granted in the meantime.
     #[serde(default)]
     pub drain: bool,
 }
 
-/// What became of the grants that were meant, or with `dryRun` what they are.
+/// The matching grants after the revocation, or with `dryRun` before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationView {
-    /// The grants, in the order in which they were asked for.
+    /// The grants, in the order of their requests.
     pub grants: Vec<RevokedView>,
-    /// That nothing is given at the moment.
+    /// The drain in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingView>,
-    /// Why it could not be drained, where that was asked for. The grants were taken away all the same.
+    /// Why the requested drain failed. The grants were revoked in spite of that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_drained: Option<String>,
 }
 
-/// One grant that was meant.
+/// One matching grant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedView {
-    /// Its identity.
+    /// The id.
     pub id: String,
-    /// Who asked.
+    /// The requester.
     pub requester: String,
     /// The cluster.
     pub cluster: String,
     /// The namespaces; empty for the whole cluster.
     pub namespaces: Vec<String>,
-    /// What may be done, in words.
+    /// The access in words.
     pub access: String,
-    /// Where it stood before.
+    /// The phase before.
     #[schema(value_type = String)]
     pub was: Phase,
-    /// Where it stands now.
+    /// The current phase.
     #[schema(value_type = String)]
     pub phase: Phase,
-    /// How it is known that it is over: `denied` when the API server said so, `group-denied` when it said so of the
-    /// grant's group and another's binding gives the same to the person's own user name, `never-bound` when nothing was
-    /// ever bound; absent while it is not over.
+    /// The proof that it is over: `denied` if the API server answered so; `group-denied` if it answered so for the grant's
+    /// group, but a binding of somebody else gives the same access to the person's own user name; `never-bound` if nothing
+    /// was ever bound; absent while it is not over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub proof: Option<Proof>,
-    /// Why it is not over yet; it is tried again.
+    /// Why it is not over yet; the daemon tries again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// How it is known that a grant is over.
+/// The proof that a grant is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Proof {
-    /// The API server said "denied".
+    /// The API server answered "denied".
     Denied,
-    /// It said so of the grant's group alone; another's binding gives the same to the person's own user name.
+    /// It answered so for the grant's group only; a binding of somebody else gives the same access to the person's own user
+    /// name.
     GroupDenied,
     /// Nothing was ever bound.
     NeverBound,
 }
 
 impl Proof {
-    /// The word for it, as in JSON.
+    /// The word for it in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -151,13 +152,13 @@ impl Proof {
 }
 
 impl RevokedView {
-    /// A grant that stood at `was` and is so now.
+    /// The view of a grant whose phase was `was` before.
     #[must_use]
     pub fn of(was: Phase, grant: &Grant, why: Option<String>) -> Self {
         let proof = (!grant.phase.is_open()).then_some(match grant.end_proof {
             Some(EndProof::Denied) => Proof::Denied,
             Some(EndProof::GroupDenied) => Proof::GroupDenied,
-            // One that was denied or lapsed has no end of its own.
+            // A denied or lapsed grant has no separate end.
             Some(EndProof::NeverBound) | None => Proof::NeverBound,
         });
         Self {

@@ -1,6 +1,6 @@
-//! A refusal or a failure, as it is answered.
+//! The answer for a refusal or a failure.
 //!
-//! What a code stands for, [`ErrorCode`] says.
+//! [`ErrorCode`] describes the codes.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -11,16 +11,16 @@ use super::code::{ErrorCode, Exit};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// The stable code; scripts compare this.
+    /// The stable code for scripts.
     pub code: String,
     /// The HTTP status.
     pub status: u16,
-    /// One sentence for a person.
+    /// One sentence for people.
     pub detail: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
-    /// After how many seconds another try may have another answer, as in the header `Retry-After`.
+    /// The seconds to wait before trying again, as in the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
 }
@@ -38,27 +38,27 @@ impl Problem {
         }
     }
 
-    /// The same with what to do about it.
+    /// The same problem, with what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self
     }
 
-    /// The same with the seconds after which to try again.
+    /// The same problem, with the seconds to wait before trying again.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// The code; none when it is one of a later version. Such an error has to reach its reader too.
+    /// The code; none if it belongs to a later version. Such an error still has to be shown.
     #[must_use]
     pub fn known(&self) -> Option<ErrorCode> {
         ErrorCode::of(&self.code)
     }
 
-    /// How `jit-login` ends on it. A code of a later version is placed by its status.
+    /// The exit of `jit-login` for it. For a code of a later version, the status decides.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match (self.known(), self.status) {
