@@ -119,7 +119,7 @@ fn a_search_finds_what_is_meant_and_may_be_seen() {
 
     for (wrong, why) in [
         (&["ls", "--limit", "0"][..], "0 is not in 1.."),
-        (&["ls", "--at", "soon"], "`--at soon` is no time"),
+        (&["ls", "--at", "soon"], "`--at soon` is not a time"),
         (&["ls", "--at", "2999-01-01T00:00:00Z"], "is in the future"),
         (&["ls", "--since", "1h", "--until", "2h"], "`--since` is after `--until`"),
         (&["ls", "-n", "UPPER"], "UPPER"),

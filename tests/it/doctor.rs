@@ -28,7 +28,7 @@ rules:
     maxDuration: 10m
     approval: [{groups: [payments-leads]}]
 tests:
-  - name: who is in the group asks
+  - name: members of the group may request
     person: alice
     groups: [payments-oncall]
     ask: {cluster: play, namespaces: [NS], role: view, for: 5m, reason: INC-42}
@@ -183,7 +183,7 @@ fn mistakes_in_the_files_are_found() {
     replaced(&policy, "maxDuration: 10x", "maxDuration: 10m");
 
     replaced(&policy, "outcome: ask", "outcome: deny");
-    examined(&bastion).finds("policy", &["who is in the group asks", "`jitd policy test`"]);
+    examined(&bastion).finds("policy", &["members of the group may request", "`jitd policy test`"]);
     replaced(&policy, "outcome: deny", "outcome: ask");
     examined(&bastion).is_well();
 
@@ -292,7 +292,7 @@ fn an_authority_at_its_end_is_found() {
     let now = Timestamp::now();
     let folder = bastion.dir.join("var/ca/play");
     for (days, hours_ago, words) in [
-        (30_u16, 31 * 24, ["its issuing certificate ended", "`jitd ca renew play`"]),
+        (30_u16, 31 * 24, ["its issuing certificate expired", "`jitd ca renew play`"]),
         (1, 20, ["its issuing certificate expires", "`jitd ca renew play`"]),
     ] {
         fs::remove_dir_all(&folder).unwrap();
@@ -666,9 +666,9 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
         Said::of(&mut command)
     };
     within(&desk, "bob", "--clear-groups")
-        .finds("socket", &["for the group jit-users, and you are not in it", "`gpasswd -a alice jit-users`"]);
+        .finds("socket", &["for the group jit-users, and you are not a member", "`gpasswd -a alice jit-users`"]);
     within(&desk, "alice", "--clear-groups")
-        .finds("socket", &["after this login began", "log in anew, or go on in `newgrp jit-users`"]);
+        .finds("socket", &["after this login began", "log in again, or continue in `newgrp jit-users`"]);
     within(&desk, "alice", "--groups 7777").is_well();
 }
 
@@ -698,11 +698,11 @@ fn mistakes_in_the_engineers_folders_are_found() {
     Said::of(desk.doctor().env_remove("XDG_RUNTIME_DIR"))
         .finds("runtime", &["is not set, so keys stay on the disk", "log in by ssh"]);
     Said::of(desk.doctor().env("XDG_RUNTIME_DIR", "/nowhere"))
-        .finds("runtime", &["is /nowhere, which is not there", "log in by ssh"]);
+        .finds("runtime", &["is /nowhere, which does not exist", "log in by ssh"]);
     desk.says().is_well();
     let private = desk.runtime.join("jit-login");
     mode(&private, 0o755);
-    desk.says().finds("folder", &["others may look into it, its mode has to be 0700", "yours alone"]);
+    desk.says().finds("folder", &["others may access it; its mode must be 0700", "only your account"]);
     mode(&private, 0o700);
     desk.says().is_well();
 
@@ -710,7 +710,7 @@ fn mistakes_in_the_engineers_folders_are_found() {
     let home = scratch("home");
     let mut without = desk.doctor();
     Said::of(without.env_remove("XDG_RUNTIME_DIR").env("HOME", &home))
-        .finds("folder", &["is not used: ", "set XDG_RUNTIME_DIR to a folder of your own"]);
+        .finds("folder", &["is not used: ", "set XDG_RUNTIME_DIR to your own folder"]);
     chown(&home, Some(ALICE.uid), Some(ALICE.uid)).unwrap();
     assert!(Said::of(&mut without).wrong().iter().all(|line| line.starts_with("runtime: ")));
     desk.says().is_well();
@@ -721,7 +721,7 @@ fn mistakes_in_the_engineers_folders_are_found() {
 fn mistakes_around_kubectl_are_found() {
     let desk = Desk::new();
     Said::of(desk.doctor().env("PATH", "/nowhere")).finds("kubectl", &["it is not on PATH", "install kubectl"]);
-    Said::of(desk.doctor().env("PATH", "/nowhere")).finds("plugin", &["`kubectl jit` is not known", "ln -s "]);
+    Said::of(desk.doctor().env("PATH", "/nowhere")).finds("plugin", &["`kubectl jit` is unknown", "ln -s "]);
     // No kubectl of before 2021 is at hand; this one only tells its version.
     let old = scratch("old");
     fs::write(old.join("kubectl"), "#!/bin/sh\necho '{\"clientVersion\": {\"gitVersion\": \"v1.21.14\"}}'\n").unwrap();
@@ -729,7 +729,7 @@ fn mistakes_around_kubectl_are_found() {
     let path = format!("{}:{}", old.display(), root().join("bin").display());
     Said::of(desk.doctor().env("PATH", path)).finds("kubectl", &["is 1.21", "install kubectl 1.22 or later"]);
     Said::of(desk.doctor().env("KUBECONFIG", "/nowhere/config"))
-        .finds("kubeconfig", &["names /nowhere/config, which is not there", "`unset KUBECONFIG`"]);
+        .finds("kubeconfig", &["names /nowhere/config, which does not exist", "`unset KUBECONFIG`"]);
 
     let id = desk.access();
     let own = desk.runtime.join(format!("jit-login/{id}.kubeconfig"));
@@ -739,14 +739,14 @@ fn mistakes_around_kubectl_are_found() {
     let moved = fs::read_to_string(&own).unwrap().replace(&root().join("bin").display().to_string(), "/opt/before");
     fs::write(&gone, moved).unwrap();
     Said::of(desk.doctor().env("KUBECONFIG", &gone))
-        .finds("kubeconfig", &["runs /opt/before/jit-login, which is not there", "jit-login kubeconfig"]);
+        .finds("kubeconfig", &["runs /opt/before/jit-login, which does not exist", "jit-login kubeconfig"]);
 
     // Taken away by somebody else: this client does not know yet.
     let revoked = desk.bastion.post(ADMIN, &path_of(&id, "/revoke"), &json!({ "reason": "over" }));
     assert_eq!(revoked.0, 200, "{}", revoked.1);
     let said = Said::of(desk.doctor().env("KUBECONFIG", &own));
-    said.finds("kubeconfig", &[&format!("points kubectl to the grant {id}, which is over"), "`unset KUBECONFIG`; "]);
-    said.finds("keys", &["1 of 1 here are of grants that are over", "`jit-login ls` removes them"]);
+    said.finds("kubeconfig", &[&format!("makes kubectl use the grant {id}, which is over"), "`unset KUBECONFIG`; "]);
+    said.finds("keys", &["1 of 1 here belong to grants that are over", "`jit-login ls` removes them"]);
     desk.login(&["ls"]);
     let said = desk.says();
     said.finds("kubeconfig", &["has a context of the grant", "kubectl config delete-context jit:play:"]);

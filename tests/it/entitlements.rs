@@ -73,7 +73,7 @@ fn can_lists_what_one_may_request_and_nothing_of_others() {
         "`payments`: the field `note`, text (optional)",
         "`payments`: may be extended to 20m",
         "`payments`: break-glass: after 1m, for at most 5m, reviewed afterwards",
-        "`look`: exact rules below: get, list pods, pods/log",
+        "`look`: ceiling for exact rules: get, list pods, pods/log",
     ] {
         assert!(out.contains(note), "{note}\n{out}");
     }

@@ -88,7 +88,7 @@ fn init_makes_what_serving_needs() {
         "kubeadm-config",
         "manifest prod | kubectl apply -f -",
         "check --cluster prod",
-        "root.key to a place that is offline",
+        "root.key to an offline place",
     ] {
         assert!(told.contains(words), "{words}: {told}");
     }
@@ -177,7 +177,7 @@ fn without_a_terminal_every_missing_flag_is_named_at_once() {
     assert_eq!(
         text(&output.stderr),
         "jitd: missing: --server, --server-ca, --requesters, --approvers, --namespace; nothing was written\n\
-         hint: on a terminal `jitd init` asks for them; --kubeconfig FILE gives the server and its authority\n"
+         hint: on a terminal `jitd init` asks for them; --kubeconfig FILE provides the server and its CA\n"
     );
     assert!(!host.dir.join("etc").exists());
 }

@@ -306,7 +306,7 @@ fn a_denial_keeps_the_glass_whole() {
         assert_eq!(told["reason"], "no, you must not");
     }
     let page = text(&bastion.login(BOB, &["show", again["id"].as_str().unwrap()]).stdout);
-    assert!(page.contains("bob denied this or less ") && page.contains("no, you must not"), "{page}");
+    assert!(page.contains("bob denied the same or less ") && page.contains("no, you must not"), "{page}");
     for other in [asked("view", &[ns]), asked("edit", &[shop])] {
         let (status, broken) = smash(&bastion, ALICE, &other);
         assert_eq!(status, 200, "{broken}");

@@ -136,6 +136,6 @@ fn a_lock_that_stays_is_told() {
     let merged = desk.merge(Some("dev.yaml"), &[]);
     assert_eq!(merged.status.code(), Some(1));
     let said = text(&merged.stderr);
-    assert!(said.contains("`dev.yaml` is left as it is") && said.contains("rm ./dev.yaml.lock"), "{said}");
+    assert!(said.contains("`dev.yaml` was not changed") && said.contains("rm ./dev.yaml.lock"), "{said}");
     assert_eq!(desk.contexts("dev.yaml"), Vec::<String>::new());
 }

@@ -117,7 +117,7 @@ fn a_shell_says_at_its_start_what_ends_it() {
     let said = text(&done.stderr);
     assert!(done.status.success(), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.starts_with("this will not be ended with the grant: "), "{said}");
+    assert!(said.starts_with("this does not end with the grant: "), "{said}");
     assert!(said.trim_end().ends_with("its access ends with your last login"), "{said}");
 }
 
@@ -135,5 +135,5 @@ fn a_request_that_a_logout_would_lose_says_so() {
     }
     let state = host.runtime.display().to_string();
     let asked = host.alice("jit-login", &words).env("XDG_STATE_HOME", state).output().unwrap();
-    assert!(text(&asked.stderr).contains("it goes with the login"), "{}", text(&asked.stderr));
+    assert!(text(&asked.stderr).contains("it is removed at logout"), "{}", text(&asked.stderr));
 }

@@ -275,7 +275,7 @@ fn what_arises_from_two_requests_is_shown_for_each() {
     }
     let said = text(&bastion.login(BOB, &["show", first["id"].as_str().unwrap()]).stdout);
     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-    for words in ["also asks", "TOGETHER WITH THEIR OTHER ACCESS", "can obtain a certificate for any name"] {
+    for words in ["also wants", "TOGETHER WITH THEIR OTHER ACCESS", "can obtain a certificate for any name"] {
         assert!(said.contains(words), "{words}: {said}");
     }
 
@@ -514,7 +514,7 @@ fn a_dry_run_asks_the_api_server_too() {
     let (code, said, error) = dry_run(&both, "view");
     assert_eq!(code, Some(0), "{said}{error}");
     for namespace in [&bastion.ns, &bastion.shop] {
-        assert!(said.contains(&format!("yes: the cluster would take the RoleBinding in {namespace}")), "{said}");
+        assert!(said.contains(&format!("yes: the cluster would accept the RoleBinding in {namespace}")), "{said}");
     }
     let (code, said, _) = dry_run(&bastion.ns, "cluster-admin");
     assert!(code == Some(4) && !said.contains("RoleBinding"), "{code:?} {said}");
@@ -535,7 +535,7 @@ fn a_dry_run_asks_the_api_server_too() {
         &json!({ "metadata": { "name": name }, "spec": { "policyName": name, "validationActions": ["Deny"] } }),
     );
     let said = until("the policy", || Some(dry_run(&both, "view")).filter(|(code, ..)| *code == Some(4))).1;
-    let yes = format!("yes: the cluster would take the RoleBinding in {}", bastion.ns);
+    let yes = format!("yes: the cluster would accept the RoleBinding in {}", bastion.ns);
     let no = format!("no: the cluster would refuse the RoleBinding in {}", bastion.shop);
     assert!(said.contains(&yes) && said.contains(&no) && said.contains("no bindings here today"), "{said}");
 

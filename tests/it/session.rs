@@ -137,7 +137,7 @@ fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
     let done = host.0.login(ALICE, &["run", &id, "--", "sh", "-c", script]);
     assert_eq!(done.status.code(), Some(7));
     assert_eq!(text(&done.stdout), format!("{id}\nconfigmap/seen\n"));
-    let why = "this will not be ended with the grant: this login has no systemd manager of its own\n";
+    let why = "this does not end with the grant: this login has no systemd manager of its own\n";
     assert_eq!(text(&done.stderr), why);
     let again = host.0.login(ALICE, &["run", &id, "--", "true"]);
     assert_eq!(text(&again.stderr), "", "once is enough");
@@ -159,7 +159,7 @@ fn the_watch_is_nobodys_verb() {
     assert!(help.contains("shell") && !help.contains("watch"), "{help}");
     let watch = host.0.login(ALICE, &["watch", "7k3m9x2q7k3m9x2q", "2026-11-23T18:00:00Z"]);
     assert_eq!(watch.status.code(), Some(1));
-    assert!(text(&watch.stderr).contains("it is started by `run` and `shell`"), "{}", text(&watch.stderr));
+    assert!(text(&watch.stderr).contains("`run` and `shell` start it"), "{}", text(&watch.stderr));
 }
 
 /// The banner is for who sits at a shell and has access.
@@ -210,7 +210,7 @@ fn what_is_not_ended_is_said() {
     let host = Host::new();
     for verb in ["run", "shell"] {
         let help = text(&host.0.login(ALICE, &[verb, "--help"]).stdout);
-        for words in ["SIGTERM", "This does not end", "The certificate ends by itself"] {
+        for words in ["SIGTERM", "This does not end", "The certificate expires"] {
             assert!(help.contains(words), "{words}: {help}");
         }
     }

@@ -35,7 +35,7 @@ pub(crate) fn an_operator_takes_everything_away_and_the_trail_knows_who_became_r
     let waiting = bastion.asked("10m");
     let machine = &bastion.machine;
     let revoke = "jitd revoke --all --drain --reason 'CHG-8 stolen laptop' --yes";
-    machine.run("alice", revoke).must(1).says("are you root or in the socket's group");
+    machine.run("alice", revoke).must(1).says("that you are root or in the socket's group");
     let done = machine.run("carol", &format!("sudo {revoke}")).must(0).says("revoked 3 grants").says("draining since");
     for id in [&one, &two, &waiting] {
         assert!(done.out.contains(id.as_str()), "{id} is not in\n{}", done.out);

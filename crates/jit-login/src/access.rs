@@ -1,10 +1,10 @@
-//! From an approved grant to a kubectl that works: key, certificate, credential and kubeconfig, in the
-//! order in which a crash between any two leaves something that can be gone on with.
+//! Sets up kubectl for an approved grant: key, certificate, credential and kubeconfig, in an order in which it can continue
+//! after a crash at any point.
 //!
 //! ```text
 //!  <grant>.key ─► certificate ─► <grant>.credential ─► <grant>.kubeconfig
 //! ```
-//! The verbs are its callers.
+//! The commands call it.
 
 use std::path::PathBuf;
 
@@ -20,24 +20,24 @@ use crate::issue::patiently;
 use crate::kubeconfig::Kubeconfig;
 use crate::now;
 
-/// Access that works.
+/// Access that kubectl can use.
 pub(crate) struct Access {
-    /// What kubectl gets.
+    /// The stored certificate.
     pub(crate) kept: Kept,
-    /// Where its kubeconfig is.
+    /// The path of its kubeconfig.
     pub(crate) path: PathBuf,
-    /// What is in it.
+    /// Its kubeconfig.
     pub(crate) kubeconfig: Kubeconfig,
 }
 
-/// Collects an approved grant, or renews a live one where that is due, and writes what kubectl needs.
+/// Collects an approved grant, or renews a live one if that is due, and writes the files for kubectl.
 pub(crate) async fn collect(client: &mut Client, daemon: &Daemon, grant: &GrantView) -> Result<Access, Failure> {
     let keys = holding_key(grant)?;
     let home = if keys.is_lasting() { Some(Folder::home()?) } else { None };
     let folder = home.as_ref().unwrap_or(&keys);
     let found = if grant.phase == Phase::Live { Kept::find(folder, &grant.id)? } else { None };
     let kept = match found {
-        // More time was given since: the new end has to be in what is kept.
+        // After an extension, the stored certificate has the old end and has to be replaced.
         Some(kept) if kept.is_good(now()) && grant.deadline.is_none_or(|end| end <= kept.until) => kept,
         _ => patiently(client, &keys, folder, grant).await?,
     };

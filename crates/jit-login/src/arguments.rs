@@ -1,7 +1,6 @@
-//! The command line as people write it. Words are parsed further by the types of the library, the same
-//! ones that the daemon uses.
+//! The command line. The types of the library, which the daemon uses too, parse the words further.
 //!
-//! What is here is an interface: a verb or a flag that was released keeps its meaning. `main` reads it.
+//! This is an interface: a released command or flag keeps its meaning. `main` reads it.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,18 +23,18 @@ use crate::output::Format;
 use crate::past::{FORMS, past};
 use crate::text::program;
 
-/// What `run` and `shell` end, and what not. A macro, for examples follow it.
+/// What `run` and `shell` end, and what they do not. A macro, because examples follow it.
 macro_rules! covers {
     () => {
         "\
-When the grant ends, what was started here gets SIGTERM and SIGHUP, and five seconds later SIGKILL: a watch, an exec \
-or a port-forward is cut. This does not end what was started elsewhere with the same kubeconfig, what you move to \
-another place of your own, streams that another program keeps open, or anything where a message says so. The \
-certificate ends by itself, wherever it was copied."
+When the grant ends, the processes that were started here get SIGTERM and SIGHUP, and SIGKILL five seconds later: a \
+watch, an exec or a port-forward is cut. This does not end processes that were started elsewhere with the same \
+kubeconfig, processes that you move out of the scope, or streams that another program keeps open; and it ends nothing \
+where a message says so. The certificate expires, wherever it was copied."
     };
 }
 
-/// The heading of what every verb takes, so that it stands apart from the verb's own options.
+/// The heading of the options of every command, to separate them from the command's own options.
 const GLOBAL: &str = "Global options";
 
 /// Request short-lived access to Kubernetes clusters, and answer the requests of others.
@@ -51,7 +50,7 @@ Examples:
 
 Exit codes:
   0    done
-  1    our failure
+  1    failure
   2    usage
   3    denied by an approver
   4    denied by policy
@@ -76,12 +75,12 @@ pub(crate) struct Arguments {
     pub(crate) verb: Verb,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// List what you may request: clusters, namespaces, roles, and who approves
     #[command(after_help = "\
-Each rule that applies to you is a row; the first that fits a request decides.
+Each rule that applies to you is a row; the first one that matches a request decides.
 
 Examples:
   jit-login can
@@ -101,10 +100,10 @@ Examples:
     --for 10m --reason \"INC-42\"
   jit-login request --again 7k3m")]
     Request {
-        /// What is asked.
+        /// The request.
         #[command(flatten)]
         ask: Ask,
-        /// Ask nobody; show what the policy and the cluster would answer
+        /// Do not make the request; show how the policy and the cluster would answer
         #[arg(long, conflicts_with_all = ["no_wait", "timeout"])]
         dry_run: bool,
         /// Do not wait for the approval; `wait` continues
@@ -125,7 +124,7 @@ Examples:
   jit-login ls --person alice --since 7d -o csv
 
 --since, --until and --at include grants that have ended. TIME is 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", \
-2026-11-29 or 14:30 in your time zone, or 2h or 7d for so long ago. Exit code 0 also when nothing is found."
+2026-11-29 or 14:30 in your time zone, or 2h or 7d ago. The exit code is 0 even if nothing is found."
     )]
     Ls {
         /// Include grants that have ended
@@ -134,7 +133,7 @@ Examples:
         /// Show no more than this many, the newest
         #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
-        /// What is searched for.
+        /// The filters.
         #[command(flatten)]
         filters: Filters,
         /// Only access that was live at this time
@@ -180,7 +179,7 @@ Examples:
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
     },
-    /// Approve a request, or a request for more time
+    /// Approve a request or an extension
     #[command(after_help = "\
 Examples:
   jit-login approve 7k3m
@@ -199,7 +198,7 @@ Examples:
         /// Show all findings, rules and the digest, as `show` does
         #[arg(long)]
         details: bool,
-        /// To what it is narrowed.
+        /// What the request is narrowed to.
         #[command(flatten)]
         less: Less,
     },
@@ -225,7 +224,7 @@ Examples:
         #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
     },
-    /// Request more time for access that is live
+    /// Request an extension of live access
     #[command(after_help = "\
 Examples:
   jit-login extend --for 10m --reason \"INC-42 not done\"
@@ -244,7 +243,7 @@ Examples:
         #[arg(long)]
         no_wait: bool,
     },
-    /// Take your access without an approval, where the policy allows it; it is reviewed afterwards
+    /// Use break-glass: take access without an approval, if the policy allows it; it is reviewed afterwards
     #[command(after_help = "\
 Examples:
   jit-login break-glass --reason \"nobody answers, payments are down\"
@@ -257,7 +256,7 @@ Examples:
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Review access that was taken without an approval
+    /// Review a use of break-glass
     #[command(after_help = "\
 Examples:
   jit-login review 7k3m --justified --words \"the outage was real\"
@@ -266,7 +265,7 @@ Examples:
         /// A grant's id
         #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: String,
-        /// What you found.
+        /// The verdict.
         #[command(flatten)]
         verdict: Found,
         /// What you found, in your own words; recorded in the audit trail
@@ -297,14 +296,14 @@ Examples:
     },
     /// Show how the policy would answer a request, without asking anybody
     #[command(after_help = "\
-Without --reason or a field that the policy requires the answer names what a request still has to say.
+Without --reason, or without a field that the policy requires, the answer names what the request still lacks.
 Exit code 0 if it may be requested, 4 if it is denied.
 
 Examples:
   jit-login explain prod -n payments --role view --for 10m
   jit-login explain prod --cluster-wide --role nodes --for 10m -o json")]
     Explain {
-        /// What would be asked.
+        /// The request.
         #[command(flatten)]
         ask: AskIf,
     },
@@ -316,7 +315,7 @@ Examples:
     Whoami,
     /// Print the certificate of a grant for kubectl (exec plugin)
     #[command(after_help = "\
-kubectl runs this by itself; it is in the kubeconfig of the grant.
+kubectl runs this command; the kubeconfig of the grant names it.
 
 Examples:
   jit-login credential --grant 7k3m9x2q7k3m9x2q")]
@@ -345,7 +344,7 @@ Examples:
         #[arg(short, long, value_name = "PATH", value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
     },
-    /// Run a command with access; it ends with the grant where your login has its own systemd manager
+    /// Run a command with access; it ends with the grant if your login has its own systemd manager
     #[command(after_help = concat!(covers!(), "\n\n\
 Examples:
   jit-login run -- kubectl get pods
@@ -368,37 +367,37 @@ Examples:
         #[arg(value_parser = id, add = offers(Kind::Grants))]
         id: Option<String>,
     },
-    /// End what was started with a grant when the grant ends (started by `run` and `shell`)
+    /// End the processes of a grant when the grant ends (`run` and `shell` start it)
     #[command(hide = true)]
     Watch {
         /// The grant
         grant: String,
-        /// The end of its window as it is known
+        /// The known end of its window
         until: Timestamp,
     },
-    /// Show the audit trail of a grant; without an id, that of all (auditors and admins)
+    /// Show the audit trail of a grant; without an id, the whole trail (auditors and admins)
     #[command(after_help = "\
 Examples:
   jit-login events 7k3m
   jit-login events --since 24h
   jit-login events --person alice -n payments -o csv
 
-Without an id it also shows what is about no grant, such as refused requests and restarts of the daemon. TIME is \
-2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d for so long ago.")]
+Without an id it also shows events that belong to no grant, such as refused requests and restarts of the daemon. TIME is \
+2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago.")]
     Events {
         /// A grant's id [default: the whole trail]
         #[arg(value_parser = id, add = offers(Kind::EarlierGrants), conflicts_with_all = ["person", "cluster", "namespace", "role", "since", "until", "limit"])]
         id: Option<String>,
-        /// What is searched for.
+        /// The filters.
         #[command(flatten)]
         filters: Filters,
         /// Without an id, show no more than this many, the newest
         #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
-    /// Write the whole audit trail, a line an event, to be verified elsewhere (auditors and admins)
+    /// Write the whole audit trail, one line per event, for verification elsewhere (auditors and admins)
     #[command(after_help = "\
-The lines are those that `jitd audit export` writes. `jitd audit verify --file trail.jsonl` checks them on any host.
+The lines are the same as those of `jitd audit export`. `jitd audit verify --file trail.jsonl` checks them on any host.
 
 Examples:
   jit-login export > trail.jsonl
@@ -424,20 +423,20 @@ Examples:
     Man,
 }
 
-/// The heading of what is searched for.
+/// The heading of the filters.
 const FILTERS: &str = "Filters";
 
-/// What is searched for.
+/// The filters of `ls` and `events`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = FILTERS)]
 pub(crate) struct Filters {
-    /// Only this requester; of events also this author
+    /// Only this requester; for events also this author
     #[arg(long, value_name = "NAME", value_parser = pasted)]
     person: Option<String>,
     /// Only this cluster
     #[arg(long, value_name = "NAME", value_parser = pasted, add = offers(Kind::Clusters))]
     cluster: Option<String>,
-    /// Only this namespace; access to the whole cluster is access to each
+    /// Only this namespace; access to the whole cluster matches each namespace
     #[arg(short, long, value_name = "NS", value_parser = pasted, add = offers(Kind::Namespaces))]
     namespace: Option<String>,
     /// Only this role, as in a request
@@ -452,7 +451,7 @@ pub(crate) struct Filters {
 }
 
 impl Filters {
-    /// What to ask the daemon for, if every word is of its form; `at` is when access was live.
+    /// The query, if all words are valid; `at` is the time at which the access was live.
     pub(crate) fn query(&self, at: Option<&String>, now: Timestamp) -> Result<FilterQuery, Failure> {
         let Self { person, cluster, namespace, role, since, until } = self;
         let mut wrong: Vec<Malformed> = Vec::new();
@@ -467,7 +466,7 @@ impl Filters {
         let zone = jiff::tz::TimeZone::system();
         let moment = |name: &str, text: Option<&String>| -> Result<Option<Timestamp>, Failure> {
             let read = |text: &String| {
-                past(text, now, &zone).ok_or_else(|| Failure::usage(format!("`--{name} {text}` is no time"), FORMS))
+                past(text, now, &zone).ok_or_else(|| Failure::usage(format!("`--{name} {text}` is not a time"), FORMS))
             };
             text.map(read).transpose()
         };
@@ -484,7 +483,7 @@ impl Filters {
     }
 }
 
-/// What a reviewer found.
+/// A reviewer's verdict.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct Found {
@@ -497,13 +496,13 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// What was said.
+    /// The verdict.
     pub(crate) fn meant(&self) -> Verdict {
         if self.justified { Verdict::Justified } else { Verdict::NotJustified }
     }
 }
 
-/// What is asked.
+/// A request.
 #[derive(Debug, Args)]
 #[command(mut_arg("cluster", |argument| argument.required_unless_present("again")))]
 #[command(group(ArgGroup::new("where").args(["namespaces", "cluster_wide", "again"]).required(true).multiple(true)))]
@@ -522,7 +521,7 @@ pub(crate) struct Ask {
     pub(crate) again: Option<Option<String>>,
 }
 
-/// What would be asked.
+/// A request for `explain`.
 #[derive(Debug, Args)]
 #[command(mut_arg("cluster", |argument| argument.required(true)))]
 #[command(group(ArgGroup::new("where").args(["namespaces", "cluster_wide"]).required(true)))]
@@ -576,7 +575,7 @@ struct Exactly {
     names: Vec<String>,
 }
 
-/// What an approver leaves of a request.
+/// What an approver narrows a request to.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Approve less than was requested")]
 pub(crate) struct Less {
@@ -591,7 +590,7 @@ pub(crate) struct Less {
 }
 
 impl Less {
-    /// The body, if every word is of its form; none when nothing is cut off.
+    /// The body, if all words are valid; none if nothing is narrowed.
     pub(crate) fn body(&self) -> Result<Option<LessBody>, Failure> {
         let Self { duration, namespaces, rules } = self;
         let body = LessBody { duration: duration.clone(), namespaces: namespaces.clone(), rules: rules.rules() };
@@ -618,7 +617,7 @@ impl Verb {
         matches!(self, Self::Ls { .. } | Self::Status { short: false, .. } | Self::Events { .. })
     }
 
-    /// Whether what would be asked is of its form, as far as that can be decided without the daemon.
+    /// Checks the words of a command, as far as that is possible without the daemon.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), Failure> {
         match self {
             Self::Request { ask, .. } if ask.again.is_none() => ask.body(None, now).map(drop),
@@ -632,7 +631,7 @@ impl Verb {
 }
 
 impl Ask {
-    /// The body, if every word is of its form; what is not said is as it was `before`.
+    /// The body, if all words are valid; missing values are taken from `before`.
     pub(crate) fn body(&self, before: Option<AskBody>, now: Timestamp) -> Result<AskBody, Failure> {
         let mut body = before.unwrap_or_else(nothing);
         for (to, from) in [(&mut body.duration, &self.duration), (&mut body.reason, &self.reason)] {
@@ -647,7 +646,7 @@ impl Ask {
 }
 
 impl AskIf {
-    /// The body, if every word is of its form.
+    /// The body, if all words are valid.
     pub(crate) fn body(&self, now: Timestamp) -> Result<AskBody, Failure> {
         let body = AskBody { duration: self.duration.clone(), reason: self.reason.clone(), ..nothing() };
         let body = self.place.put_into(body, now)?;
@@ -656,7 +655,7 @@ impl AskIf {
     }
 }
 
-/// A body in which nothing is said yet.
+/// An empty body.
 fn nothing() -> AskBody {
     AskBody {
         cluster: String::new(),
@@ -687,7 +686,7 @@ impl Place {
         body.fields.extend(self.fields.iter().cloned());
         if let Some(at) = &self.at {
             let start = moment(at, now).ok_or_else(|| {
-                Failure::usage(format!("`--at {at}` is no time"), "write 22:30, +2h or 2026-12-24T22:30:00Z")
+                Failure::usage(format!("`--at {at}` is not a time"), "write 22:30, +2h or 2026-12-24T22:30:00Z")
             })?;
             body.start = Some(start);
         }
@@ -701,13 +700,13 @@ impl Exactly {
     }
 }
 
-/// A word without what comes along when it is taken out of a message: spaces, backticks, quotes.
+/// A word without the spaces, backticks and quotes that come with it when it is copied from a message.
 fn pasted(text: &str) -> Result<String, Infallible> {
     let around = |c: char| c.is_whitespace() || "`'\"\u{2018}\u{2019}\u{201c}\u{201d}".contains(c);
     Ok(text.trim_matches(around).to_owned())
 }
 
-/// A grant's id, or the beginning of one, as people write it down.
+/// A grant's id or the beginning of one, in any common spelling.
 fn id(text: &str) -> Result<String, Infallible> {
     Ok(GrantId::as_written(text.trim_matches(|c: char| !c.is_alphanumeric())))
 }
@@ -717,8 +716,8 @@ fn field(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// A moment as people write it: an RFC 3339 time, `+` and a duration from now, or a time of day, whose next occurrence in the
-/// host's zone it is. In whole seconds, as the window.
+/// Parses a time: an RFC 3339 time, `+` and a duration from now, or a time of day, which means its next occurrence in the
+/// host's time zone. In whole seconds, like the window.
 fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(span) = text.strip_prefix('+') {
         let moment = now.checked_add(duration(span).ok()?).ok()?;
@@ -743,7 +742,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
+    fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 
@@ -757,7 +756,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_again_needs_no_more_words() {
+    fn a_repeated_request_needs_no_further_arguments() {
         let parse = |text: &str| Arguments::try_parse_from(text.split(' '));
         assert!(parse("jit-login request --again").is_ok() && parse("jit-login request --again 7k3m --for 5m").is_ok());
         assert!(parse("jit-login explain prod -n a --role view --for 5m").is_ok());
@@ -765,7 +764,7 @@ mod tests {
     }
 
     #[test]
-    fn every_example_of_a_help_can_be_meant() {
+    fn every_example_of_a_help_is_valid() {
         let command = Arguments::command();
         for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
             assert!(!jit_manual::examples(verb).is_empty(), "{} has no example", verb.get_name());
@@ -778,7 +777,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_to_run_stands_after_two_dashes() {
+    fn the_command_for_run_follows_two_dashes() {
         let parse = |text: &str| Arguments::try_parse_from(text.split(' ')).map(|found| found.verb);
         assert!(
             matches!(parse("jit-login run -- kubectl get pods"), Ok(Verb::Run { id: None, command }) if command.len() == 3)
@@ -808,7 +807,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_again_is_as_before_but_for_what_is_said() {
+    fn a_repeated_request_changes_only_what_is_given() {
         let before = asked("jit-login request prod -n a --role view --for 5m --reason x --field ticket=OPS-1", None);
         let before = before.unwrap();
         assert_eq!(asked("jit-login request --again", Some(before.clone())).unwrap(), before);
@@ -831,7 +830,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_pasted_is_read_as_it_is_meant() {
+    fn pasted_words_are_cleaned() {
         let parse = |words: &[&str]| Arguments::try_parse_from([&["jit-login"], words].concat()).unwrap().verb;
         for written in ["`7K3M-9X2Q`", " 7k3m9x2q.", "(7k3m9x2q)", "\u{201c}7k3m9x2q\u{201d}"] {
             assert!(matches!(parse(&["show", written]), Verb::Show { id } if id == "7k3m9x2q"), "{written}");

@@ -1,10 +1,10 @@
-//! What is kept in this account's folder about a grant: its key, its certificate, its kubeconfig, and for how long.
+//! The files of a grant in this account's folder: its key, its certificate, its kubeconfig, and how long they are kept.
 //!
 //! ```text
-//!  pending-<random>.key ─► <grant>.key ─► <grant>.credential · <grant>.kubeconfig ─► forgotten
+//!  pending-<random>.key ─► <grant>.key ─► <grant>.credential · <grant>.kubeconfig ─► removed
 //! ```
-//! It never removes a file of a grant that the daemon did not call over. `issue` fills it, the exec plugin and the prompt
-//! read it.
+//! It removes files of a grant only if the daemon said that the grant is over. `issue` writes the files, the exec plugin and
+//! the prompt read them.
 
 use std::path::Path;
 
@@ -22,12 +22,12 @@ use crate::text::ago;
 /// A certificate with less than this left is renewed.
 const SHORT: SignedDuration = SignedDuration::from_secs(10);
 
-/// kubectl is told to come back this long before a certificate ends.
+/// kubectl should ask again this long before a certificate expires.
 const MARGIN: SignedDuration = SignedDuration::from_secs(5);
 
 pub(crate) const API: &str = "client.authentication.k8s.io/v1";
 
-/// What is kept of a certificate: the finished answer, and what has to be known to hand it out.
+/// A stored certificate: the complete answer for kubectl, and the data for deciding whether to use it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Kept {
@@ -35,15 +35,15 @@ pub(crate) struct Kept {
     expires_at: Timestamp,
     /// The end of the window.
     pub(crate) until: Timestamp,
-    /// Where it may be used.
+    /// The cluster for which it is valid.
     pub(crate) cluster: ClusterView,
-    /// The namespace of the grant, the first where there are several.
+    /// The namespace of the grant; the first one if there are several.
     pub(crate) namespace: Option<String>,
     duration: String,
-    /// What it is, in a few letters; empty in a file of before it was kept.
+    /// The access in short; empty in files of earlier versions.
     #[serde(default)]
     pub(crate) what: String,
-    /// What kubectl gets.
+    /// The answer for kubectl.
     pub(crate) credential: ExecCredential,
 }
 
@@ -64,21 +64,21 @@ struct Status {
     client_key_data: String,
 }
 
-/// What a kept certificate is worth at a moment.
+/// The state of a stored certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worth {
-    /// Hand it out.
+    /// It can be used.
     Good,
-    /// It works, but should be renewed.
+    /// It is valid, but should be renewed.
     Low,
-    /// It does not work any more, the window goes on.
+    /// It has expired, but the window has not ended.
     Spent,
     /// The window is over.
     Over,
 }
 
 impl Kept {
-    /// What came from the daemon, as it is kept.
+    /// The daemon's answer in the stored form.
     pub(crate) fn new(view: CertificateView, key: &Key, grant: &Terms, now: Timestamp) -> Self {
         let life = view.expires_at.duration_since(now).max(SignedDuration::ZERO);
         let margin = MARGIN.min(life / 5);
@@ -95,7 +95,7 @@ impl Kept {
                 api_version: API.to_owned(),
                 kind: "ExecCredential".to_owned(),
                 status: Status {
-                    // RFC 3339 in whole seconds, as Kubernetes writes its times.
+                    // RFC 3339 in whole seconds, like all times in Kubernetes.
                     expiration_timestamp: Timestamp::from_second(expiration.as_second()).unwrap_or(expiration),
                     client_certificate_data: view.certificate,
                     client_key_data: key.pem().to_string(),
@@ -104,20 +104,20 @@ impl Kept {
         }
     }
 
-    /// Whether it can be handed out as it is.
+    /// Whether it can be used without a renewal.
     pub(crate) fn is_good(&self, now: Timestamp) -> bool {
         self.worth(now) == Worth::Good
     }
 
-    /// What it is worth now.
+    /// Its state at `now`.
     pub(crate) fn worth(&self, now: Timestamp) -> Worth {
         let left = self.expires_at.duration_since(now);
         let life = self.expires_at.duration_since(self.received_at);
         if left <= SignedDuration::ZERO {
             return if now >= self.until { Worth::Over } else { Worth::Spent };
         }
-        // The last certificate of a window ends with it; there is nothing to renew then. Its last valid
-        // second may be the one before the window's end.
+        // The last certificate of a window ends with the window and cannot be renewed. Its last valid second can be the one
+        // before the window's end.
         let last = self.expires_at.saturating_add(SignedDuration::from_secs(1)).unwrap_or(self.until) >= self.until;
         if last || (left >= SHORT && left.saturating_mul(5) >= life) { Worth::Good } else { Worth::Low }
     }
@@ -127,33 +127,33 @@ impl Kept {
         Terms { namespace: self.namespace.clone(), duration: self.duration.clone(), what: self.what.clone() }
     }
 
-    /// That its window is over.
+    /// The failure for a window that is over.
     pub(crate) fn over(&self, grant: &str) -> Failure {
         Failure::Over {
-            why: format!("`{grant}` is over, its {} ended {}", self.duration, ago(self.until)),
+            why: format!("`{grant}` is over: its {} ended {}", self.duration, ago(self.until)),
             hint: again(grant),
         }
     }
 
-    /// Keeps it in the folder.
+    /// Stores it in the folder.
     pub(crate) fn keep(&self, folder: &Folder, grant: &str) -> Result<(), Failure> {
         let text = serde_json::to_string(self)
-            .map_err(|error| Failure::own(format!("can't keep the credential, {error}"), ""))?;
+            .map_err(|error| Failure::own(format!("cannot store the credential: {error}"), ""))?;
         folder.write(&credential_file(grant), &text)
     }
 
-    /// What is kept for a grant; none when nothing is, or what is there can't be read as such.
+    /// The stored certificate of a grant; none if there is none, or it cannot be parsed.
     pub(crate) fn find(folder: &Folder, grant: &str) -> Result<Option<Self>, Failure> {
         Ok(folder.read(&credential_file(grant))?.and_then(|text| serde_json::from_str(&text).ok()))
     }
 }
 
-/// What of a grant is kept beside its certificate.
+/// The data of a grant that is stored with its certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    /// The namespace, the first where there are several; none for the whole cluster.
+    /// The namespace, the first one if there are several; none for the whole cluster.
     pub(crate) namespace: Option<String>,
-    /// The length of the access.
+    /// The window.
     pub(crate) duration: String,
     /// `prod/payments view`
     pub(crate) what: String,
@@ -174,13 +174,12 @@ impl From<&GrantView> for Terms {
     }
 }
 
-/// Where the credential of a grant is kept.
+/// The file for the credential of a grant.
 pub(crate) fn credential_file(grant: &str) -> String {
     format!("{grant}.credential")
 }
 
-/// The folder with the grant's key. A key whose request was sent but whose answer never came is known
-/// by its hash.
+/// The folder with the grant's key. A key whose request was never answered is recognized by its hash.
 pub(crate) fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     if let Some(folder) = Folder::holding(&key_file(&grant.id))? {
         return Ok(folder);
@@ -196,7 +195,7 @@ pub(crate) fn holding_key(grant: &GrantView) -> Result<Folder, Failure> {
     }
     Err(Failure::own(
         format!("the key of `{}` is not in this account's folder", grant.id),
-        format!("only where it was asked for it can be collected; else {}", again(&grant.id)),
+        format!("it can be collected only by the account that requested it; otherwise {}", again(&grant.id)),
     ))
 }
 
@@ -222,8 +221,8 @@ pub(crate) fn local_grants() -> Vec<String> {
     ids
 }
 
-/// Removes key and credential of a grant that is over. Its kubeconfig stays for a day: it holds no
-/// secret, and a shell that still points to it gets a clear sentence instead of `localhost:8080`.
+/// Removes key and credential of a grant that is over. The kubeconfig stays for a day: it contains no secret, and a shell
+/// that still uses it gets a clear message instead of a call to `localhost:8080`.
 pub(crate) fn forget(grant: &str) {
     for folder in Folder::every().unwrap_or_default() {
         folder.remove(&key_file(grant));
@@ -234,7 +233,7 @@ pub(crate) fn forget(grant: &str) {
     }
 }
 
-/// Removes the files of grants that the daemon says are over; `known` spares asking.
+/// Removes the files of grants that are over, according to the daemon; grants in `known` need no query.
 pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
     const MOST_QUESTIONS: usize = 20;
     let mut questions = 0;
@@ -260,38 +259,38 @@ pub(crate) async fn tidy(client: &mut Client, known: &[GrantView]) {
     }
 }
 
-/// Whether it is a key whose request may never have arrived.
+/// Whether it is a key whose request was possibly never received.
 fn is_draft(name: &str) -> bool {
     name.starts_with(DRAFT) && name.ends_with(KEY)
 }
 
-/// Where the key of a grant is kept.
+/// The file for the key of a grant.
 pub(crate) fn key_file(grant: &str) -> String {
     format!("{grant}{KEY}")
 }
 
-/// Marks that a person was warned that `run` does not end its commands.
+/// The file that marks that the person was warned that `run` does not end its commands.
 fn warned_file(grant: &str) -> String {
     format!("{grant}.warned")
 }
 
-/// Where the kubeconfig of a grant is kept.
+/// The file for the kubeconfig of a grant.
 pub(crate) fn kubeconfig_file(grant: &str) -> String {
     format!("{grant}.kubeconfig")
 }
 
-/// Whether a file is one that this program keeps.
+/// Whether a file is in one of this program's folders.
 pub(crate) fn is_ours(path: &Path) -> bool {
     Folder::every().unwrap_or_default().iter().any(|folder| folder.contains(path))
 }
 
-/// Before the name of a key whose request was not answered.
+/// The prefix of a key whose request was not answered.
 pub(crate) const DRAFT: &str = "pending-";
 
-/// An answer, a start and a collection are waited for at most a day each.
+/// A request waits at most a day each for the answer, the start and the collection.
 const LONGEST_DRAFT: SignedDuration = SignedDuration::from_hours(72);
 
-/// After the name of every key.
+/// The suffix of every key.
 pub(crate) const KEY: &str = ".key";
 
 #[cfg(test)]
@@ -302,7 +301,7 @@ pub(crate) mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    /// What is kept of a certificate that came at second 0.
+    /// A stored certificate that was received at second 0.
     pub(crate) fn kept(expires: i64, until: i64) -> Kept {
         let view = CertificateView {
             certificate: "C".into(),
@@ -346,7 +345,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn kubectl_is_told_to_come_back_before_the_end() {
+    fn kubectl_asks_again_before_the_certificate_expires() {
         assert_eq!(kept(300, 900).credential.status.expiration_timestamp, at(295));
         assert_eq!(kept(10, 900).credential.status.expiration_timestamp, at(8), "a short life has a short margin");
     }

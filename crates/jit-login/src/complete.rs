@@ -1,8 +1,7 @@
-//! What may follow a word that is being typed, out of the daemon: clusters, namespaces and roles that the caller may request,
-//! and grants.
+//! Candidates for completion from the daemon: clusters, namespaces and roles that the caller may request, and grants.
 //!
-//! It changes nothing and says nothing: without a daemon, or one that answers within [`PATIENCE`], nothing is offered. The
-//! definitions in `arguments.rs` say what goes where; clap's engine calls it at a TAB.
+//! It changes nothing and prints no errors: if the daemon does not answer within [`PATIENCE`], there are no candidates. The
+//! definitions in `arguments.rs` say which argument gets which candidates; clap's completion engine calls it.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -16,27 +15,27 @@ use crate::failure::Failure;
 use crate::text::safe;
 use crate::view::sentence;
 
-/// Set by the completion scripts, to the shell that asks.
+/// The completion scripts set it to the name of the shell.
 pub(crate) const COMPLETE_VARIABLE: &str = "JIT_LOGIN_COMPLETE";
 
-/// The longest that TAB may take.
+/// How long a completion may take.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// So many grants are offered; nobody reads more.
+/// The maximum number of grants; nobody reads more.
 const MOST_GRANTS: u32 = 50;
 
-/// What a word names.
+/// The kind of an argument.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     /// Clusters.
     Clusters,
-    /// Namespaces by name; those of a glob only the cluster knows.
+    /// Namespaces that are listed by name; only the cluster knows those of a glob.
     Namespaces,
     /// Roles.
     Roles,
     /// Open grants that the caller may see.
     Grants,
-    /// All of them, for what is repeated is over.
+    /// All grants, because a repeated request is usually over.
     EarlierGrants,
 }
 
@@ -48,7 +47,7 @@ pub(crate) fn offers(kind: Kind) -> ArgValueCandidates {
     })
 }
 
-/// What there is of a kind; none when it is not known, or not soon.
+/// The candidates of a kind; none if the daemon does not answer in time.
 fn found(kind: Kind, words: &[OsString]) -> Option<Vec<CompletionCandidate>> {
     let server_user = option(words, "--server-user").and_then(OsStr::to_str);
     let daemon = Daemon::new(option(words, "--socket").map(PathBuf::from), server_user).ok()?;
@@ -64,7 +63,7 @@ async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<Comp
         return Ok(list.grants.iter().filter_map(|grant| candidate(&grant.id, Some(described(grant)))).collect());
     }
     let entitlements = client.entitlements().await?.entitlements;
-    // A cluster that is on the line already leaves out what is elsewhere.
+    // If the line already names a cluster, candidates of other clusters are left out.
     let named = |one: &EntitlementView| words.iter().any(|word| one.clusters.iter().any(|name| word == name.as_str()));
     let is_named = entitlements.iter().any(named);
     let mut all: Vec<&String> = Vec::new();
@@ -80,7 +79,7 @@ async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<Comp
     Ok(all.into_iter().filter_map(|word| candidate(word, None)).collect())
 }
 
-/// A word that a shell takes for one word and for nothing else. Globs and selectors are none.
+/// A candidate, if a shell reads it as one plain word; globs and selectors are left out.
 fn candidate(word: &str, help: Option<String>) -> Option<CompletionCandidate> {
     let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-._/:".contains(c));
     plain.then(|| CompletionCandidate::new(word).help(help.map(Into::into)))

@@ -1,12 +1,12 @@
-//! kubectl's exec plugin: hands a credential to every kubectl call, from a file when it is still good.
+//! kubectl's exec plugin: passes a credential to every call of kubectl, from a file if it is still valid.
 //!
 //! ```text
 //!  KUBERNETES_EXEC_INFO ─► the grant's cluster? ─► file good ─────────────────────────────► stdout
 //!                                                  └─► lock ─► renew with the same key ─► file ─┘
 //! ```
-//! From the file it starts no runtime, opens no connection and parses no more than it has to: kubectl
-//! runs it each time. It gives nothing to another cluster than the grant's, nothing to a terminal, and
-//! never takes longer than [`LIMIT`]. `main` calls it before anything else.
+//! If the file is valid, it starts no runtime, opens no connection and parses only what it needs, because kubectl runs it
+//! for each call. It passes nothing to a cluster other than the grant's, writes nothing to a terminal, and never takes longer
+//! than [`LIMIT`]. `main` calls it before anything else.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -26,22 +26,22 @@ use crate::output::{result, say};
 use crate::terminal::is_taken;
 use crate::text::program;
 
-/// kubectl sets no limit of its own.
+/// kubectl itself sets no limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is asked for on the command line.
+/// The arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// The grant, or a prefix of it.
     pub(crate) grant: String,
-    /// Where the daemon is, for a renewal.
+    /// The daemon's socket, for a renewal.
     pub(crate) socket: Option<PathBuf>,
     /// The daemon's account, for a renewal.
     pub(crate) server_user: Option<String>,
 }
 
 impl Wanted {
-    /// The arguments as a kubeconfig of ours has them; anything else is left to the full parser.
+    /// Parses the arguments that our kubeconfigs contain; the full parser handles all others.
     pub(crate) fn in_short(arguments: &[OsString]) -> Option<Self> {
         let (verb, rest) = arguments.split_first()?;
         if verb != "credential" || rest.len() % 2 != 0 {
@@ -63,8 +63,8 @@ impl Wanted {
     }
 }
 
-/// Answers kubectl. Where a full-screen program has the terminal, the exit code says all: the program asked, and has a place
-/// for what went wrong.
+/// Answers kubectl. If a full-screen program uses the terminal, only the exit code is returned: that program called kubectl,
+/// and shows the failure itself.
 pub(crate) fn run(wanted: &Wanted) -> Result<(), Failure> {
     answer(wanted).map_err(|failure| if is_taken() { Failure::Unsaid(failure.exit_code()) } else { failure })
 }
@@ -80,7 +80,7 @@ fn answer(wanted: &Wanted) -> Result<(), Failure> {
         match kept.worth(now()) {
             Worth::Good => return hand_over(kept),
             Worth::Low | Worth::Spent => {}
-            // Somebody may have agreed to more time meanwhile, which only the daemon knows.
+            // An extension may have been approved in the meantime, which only the daemon knows.
             Worth::Over => {
                 let over = kept.over(&grant);
                 let renewed = renew(wanted, &grant, None, deadline).map_err(|_| over)?;
@@ -94,7 +94,7 @@ fn answer(wanted: &Wanted) -> Result<(), Failure> {
     hand_over(&kept)
 }
 
-/// A new certificate for the same key. One process does it, the others wait for its result.
+/// Renews the certificate for the same key. One process does it, the others wait for its result.
 fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) -> Result<Kept, Failure> {
     let usable = |kept: &Option<Kept>| kept.clone().filter(|kept| kept.worth(now()) == Worth::Low);
     let daemon = Daemon::new(wanted.socket.clone(), wanted.server_user.as_deref())?;
@@ -111,7 +111,7 @@ fn renew(wanted: &Wanted, grant: &str, kept: Option<Kept>, deadline: Instant) ->
         (_, Some(_)) => {}
         (_, None) => {
             return usable(&kept).ok_or_else(|| {
-                Failure::own("another process renews the certificate and does not come to an end", "try again")
+                Failure::own("another process is renewing the certificate, but does not finish", "try again")
             });
         }
     }
@@ -145,8 +145,8 @@ fn without_key(daemon: &Daemon, grant: &str, deadline: Instant) -> Failure {
     match found {
         Ok(view) if !view.phase.is_open() => Failure::Closed(Box::new(view)),
         Ok(view) => Failure::own(
-            format!("the key of `{grant}` is not here"),
-            format!("it is where it was asked for, until logout; else {}", failure::again(&view.id)),
+            format!("the key of `{grant}` is not in this account's folder"),
+            format!("the account that requested it has the key, until its logout; otherwise {}", failure::again(&view.id)),
         ),
         Err(failure) => failure,
     }
@@ -161,11 +161,11 @@ fn hand_over(kept: &Kept) -> Result<(), Failure> {
     if std::io::stdout().is_terminal() {
         return Err(Failure::usage(
             "a private key is not written to a terminal",
-            format!("this verb is for kubectl; `{} kubeconfig` gives it what it needs", program()),
+            format!("this command is for kubectl; `{} kubeconfig` sets it up", program()),
         ));
     }
     let text = serde_json::to_string(&kept.credential);
-    result(&text.map_err(|error| Failure::own(format!("can't write the credential, {error}"), ""))?)
+    result(&text.map_err(|error| Failure::own(format!("cannot encode the credential: {error}"), ""))?)
 }
 
 #[derive(Deserialize)]
@@ -185,16 +185,16 @@ struct AskedCluster {
     server: String,
 }
 
-/// The server for which kubectl asks; none when no kubectl asks.
+/// The server for which kubectl needs the credential; none if kubectl did not call.
 fn asked_server() -> Result<Option<String>, Failure> {
     let Some(text) = std::env::var_os("KUBERNETES_EXEC_INFO") else { return Ok(None) };
-    let again = || format!("write the kubeconfig anew with `{} kubeconfig`", program());
+    let again = || format!("write the kubeconfig again with `{} kubeconfig`", program());
     let info: ExecInfo = serde_json::from_slice(text.as_encoded_bytes())
-        .map_err(|error| Failure::usage(format!("KUBERNETES_EXEC_INFO is not understood, {error}"), again()))?;
+        .map_err(|error| Failure::usage(format!("KUBERNETES_EXEC_INFO cannot be parsed: {error}"), again()))?;
     if info.api_version != API {
-        return Err(Failure::usage(format!("kubectl asks for `{}`, this is `{API}`", info.api_version), again()));
+        return Err(Failure::usage(format!("kubectl requires `{}`, but this program provides `{API}`", info.api_version), again()));
     }
-    // Clients other than kubectl may name none, and may as well leave the whole variable out.
+    // Other clients may leave out the server or the whole variable.
     Ok(info.spec.cluster.map(|cluster| cluster.server))
 }
 
@@ -203,13 +203,13 @@ fn check_server(asked: Option<&str>, kept: &Kept, grant: &str) -> Result<(), Fai
     match asked {
         Some(asked) if bare(asked) != bare(&kept.cluster.server) => Err(Failure::usage(
             format!("`{grant}` is for the cluster `{}` at {}, not for {asked}", kept.cluster.name, kept.cluster.server),
-            format!("this entry of the kubeconfig names another server; write it anew with `{} kubeconfig`", program()),
+            format!("this entry of the kubeconfig names another server; write it again with `{} kubeconfig`", program()),
         )),
         _ => Ok(()),
     }
 }
 
-/// The id that a prefix means among the grants whose files are here.
+/// The id for a prefix, among the grants that have files here.
 fn full_id(text: &str) -> Result<String, Failure> {
     let text = GrantId::as_written(text);
     let text = text.as_str();
@@ -217,7 +217,7 @@ fn full_id(text: &str) -> Result<String, Failure> {
         && text.len() <= 16
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
     if !legal {
-        return Err(Failure::usage(format!("`{text}` is no grant's id"), format!("`{} ls` lists them", program())));
+        return Err(Failure::usage(format!("`{text}` is not a grant's id"), format!("`{} ls` lists them", program())));
     }
     if text.len() == 16 {
         return Ok(text.to_owned());
@@ -227,10 +227,10 @@ fn full_id(text: &str) -> Result<String, Failure> {
     match found.as_slice() {
         [id] => Ok(id.clone()),
         [] => Err(Failure::usage(
-            format!("there is no credential of `{text}` here"),
+            format!("this account has no credential of `{text}`"),
             format!("`{} ls` lists the grants", program()),
         )),
-        _ => Err(Failure::usage(format!("`{text}` can mean more than one grant"), "write more of its id")),
+        _ => Err(Failure::usage(format!("more than one grant begins with `{text}`"), "write more of its id")),
     }
 }
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_form_of_a_kubeconfig_is_parsed_in_short() {
+    fn only_the_arguments_of_our_kubeconfigs_are_parsed_in_short() {
         let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
         let short = Wanted::in_short(&words("credential --grant 7k3m9x2q7k3m9x2q --socket /s")).unwrap();
         assert_eq!((short.grant.as_str(), short.socket), ("7k3m9x2q7k3m9x2q", Some("/s".into())));

@@ -1,6 +1,6 @@
-//! Where the daemon is, who it has to be, and the connection to it.
+//! The daemon's socket, its expected account, and the connection.
 //!
-//! What was written on the command line goes before the environment. The verbs and the exec plugin are its callers.
+//! The command line has priority over the environment. The commands and the exec plugin call it.
 
 use std::path::PathBuf;
 
@@ -8,19 +8,19 @@ use jit_wire::client::{Client, DEFAULT_SOCKET, Trust};
 
 use crate::failure::Failure;
 
-/// Where the daemon is and who it has to be.
+/// The daemon's socket and its expected account.
 #[derive(Clone, Debug)]
 pub(crate) struct Daemon {
-    /// Its socket.
+    /// The socket.
     pub(crate) socket: PathBuf,
-    /// Whom to take for it.
+    /// Which server to accept.
     pub(crate) trust: Trust,
-    /// The account as it was written, for the kubeconfig.
+    /// The account as given, for the kubeconfig.
     pub(crate) server_user: Option<String>,
 }
 
 impl Daemon {
-    /// From what was written on the command line or in the environment.
+    /// From the command line or the environment.
     pub(crate) fn new(socket: Option<PathBuf>, server_user: Option<&str>) -> Result<Self, Failure> {
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let socket = socket
@@ -48,14 +48,14 @@ fn account(name: &str) -> Result<u32, Failure> {
     match nix::unistd::User::from_name(name) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),
         _ => Err(Failure::usage(
-            format!("there is no account `{name}`"),
-            "--server-user names the account that jitd runs as",
+            format!("the account `{name}` does not exist"),
+            "--server-user must be the account that jitd runs as",
         )),
     }
 }
 
-/// The runtime of the verbs that talk to the daemon: one thread, this one.
+/// The runtime of the commands that call the daemon; it uses only this thread.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    built.map_err(|error| Failure::own(format!("can't start, {error}"), ""))
+    built.map_err(|error| Failure::own(format!("cannot start: {error}"), ""))
 }

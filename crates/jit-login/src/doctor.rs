@@ -1,9 +1,9 @@
-//! `doctor`: one line for each thing that has to be right, with what to do where it is not.
+//! `doctor`: one line for each check, with the fix if it fails.
 //!
 //! ```text
 //!  caller ─► socket ─► server, whoami, clusters ─► folder ─► kubectl, its plugin, its kubeconfigs ─► clock
 //! ```
-//! It changes nothing except that it makes the private folder, as any request would. `main` calls it.
+//! It changes nothing, except that it creates the private folder, as any request does. `main` calls it.
 
 mod kubectl;
 
@@ -33,7 +33,7 @@ struct Diagnosis {
     fix: String,
 }
 
-/// Looks at everything, shows it, and fails when something is not right.
+/// Runs all checks, shows the results, and fails if a check failed.
 pub(crate) fn run(daemon: &Daemon, format: Format) -> Result<(), Failure> {
     let mut diagnoses = vec![caller(), socket(&daemon.socket)];
     let named = kubectl::named_grants();
@@ -80,7 +80,7 @@ fn caller() -> Diagnosis {
         match (uid.is_root(), name) {
             (true, _) => Err((
                 "you are root, and root is not a person".to_owned(),
-                "call it as your own account, without sudo".to_owned(),
+                "use your own account, without sudo".to_owned(),
             )),
             (false, Some(name)) => Ok(safe_name(&name)),
             (false, None) => Ok(format!("uid {uid}, an account that the name service does not know")),
@@ -90,7 +90,7 @@ fn caller() -> Diagnosis {
 
 fn socket(path: &Path) -> Diagnosis {
     let shown = safe(&path.display().to_string());
-    let start = "`systemctl start jitd.socket`, or name the socket with --socket";
+    let start = "run `systemctl start jitd.socket`, or name the socket with --socket";
     let found = match std::fs::symlink_metadata(path) {
         Ok(_) if !is_socket(path) => {
             Err((format!("{shown} is not a socket"), "name the daemon's socket with --socket".to_owned()))
@@ -99,20 +99,20 @@ fn socket(path: &Path) -> Diagnosis {
             Ok(_) => Ok(format!("{shown}, mode {:04o}", found.permissions().mode() & 0o7777)),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(outside(&shown, found.gid())),
             Err(error) => Err((
-                format!("{shown} is there, and nobody answers: {error}").to_lowercase(),
-                "an administrator: `systemctl restart jitd.socket jitd.service`, or `jitd doctor`".to_owned(),
+                format!("{shown} exists, but nothing answers: {error}").to_lowercase(),
+                "ask an administrator to run `systemctl restart jitd.socket jitd.service`, or `jitd doctor`".to_owned(),
             )),
         },
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err((
-            format!("{shown}: the folder can't be entered"),
-            "an administrator: `jitd doctor` says how its mode should be".to_owned(),
+            format!("{shown}: you may not enter the folder"),
+            "ask an administrator to run `jitd doctor`, which shows the right mode".to_owned(),
         )),
         Err(error) => Err((format!("{shown}: {error}").to_lowercase(), start.to_owned())),
     };
     diagnosis("socket", found)
 }
 
-/// Why the socket does not let us in: its group is not ours, or not yet in this login.
+/// Why this account may not open the socket: it is not in its group, or this login began before it was.
 fn outside(shown: &str, gid: u32) -> (String, String) {
     let group = Group::from_gid(Gid::from_raw(gid)).ok().flatten();
     let name = group.as_ref().map_or(format!("gid {gid}"), |group| safe_name(&group.name));
@@ -122,35 +122,35 @@ fn outside(shown: &str, gid: u32) -> (String, String) {
     let who = user.as_deref().map_or("NAME".to_owned(), safe_name);
     if !has && group.as_ref().is_some_and(listed) {
         (
-            format!("{shown} is for the group {name}, and you came into it after this login began"),
-            format!("log in anew, or go on in `newgrp {name}`"),
+            format!("{shown} is for the group {name}, and you were added to it after this login began"),
+            format!("log in again, or continue in `newgrp {name}`"),
         )
     } else if has || group.is_none() {
         (
             format!("{shown} is not open to this account"),
-            "an administrator: `jitd doctor` says how it should be".to_owned(),
+            "ask an administrator to run `jitd doctor`, which shows the right mode".to_owned(),
         )
     } else {
         (
-            format!("{shown} is for the group {name}, and you are not in it"),
-            format!("an administrator: `gpasswd -a {who} {name}`; then log in anew"),
+            format!("{shown} is for the group {name}, and you are not a member"),
+            format!("ask an administrator to run `gpasswd -a {who} {name}`; then log in again"),
         )
     }
 }
 
-/// What the daemon says of grants, those that it could not be asked about left out.
+/// The state of grants according to the daemon, without those for which the query failed.
 type Grants = BTreeMap<String, Standing>;
 
-/// Whether anything can still happen to a grant.
+/// Whether a grant is open.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Standing {
     Open,
     Over,
-    /// The daemon knows none of that name that we may see.
+    /// The daemon knows no such grant, or we may not see it.
     Unknown,
 }
 
-/// A folder may hold the files of many grants; kubectl is not waited for that long.
+/// A folder can contain files of many grants; querying all of them would take too long.
 const MOST_GRANTS: usize = 20;
 
 fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosis>, Grants) {
@@ -183,7 +183,7 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosi
     };
     let account = User::from_uid(server.into()).ok().flatten().map_or(server.to_string(), |user| user.name);
     let none =
-        || ("the daemon knows none".to_owned(), "an administrator names them in /etc/jitd/config.yaml".to_owned());
+        || ("the daemon has none".to_owned(), "an administrator adds them to /etc/jitd/config.yaml".to_owned());
     let clusters = clusters.map_err(|failure| why(&failure)).and_then(|list| {
         let names: Vec<String> = list.clusters.iter().map(|cluster| safe_name(&cluster.name)).collect();
         if names.is_empty() { Err(none()) } else { Ok(names.join(", ")) }
@@ -194,28 +194,28 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosi
             diagnosis("whoami", Ok(format!("{}, groups: {}", safe_name(&who.name), who.groups.len()))),
             diagnosis("clusters", clusters),
         ]),
-        // Whom the daemon does not know it answers nothing else.
+        // The daemon answers nothing else to an unknown caller.
         Err(failure) => diagnoses.push(diagnosis("whoami", Err(why(&failure)))),
     }
     (diagnoses, grants)
 }
 
-/// Keys belong into a folder that goes with the login.
+/// Keys belong into a folder that is removed at logout.
 fn runtime_folder() -> Diagnosis {
-    let login = "log in by ssh or on a console, which makes one; `su` and `sudo -u` do not".to_owned();
+    let login = "log in by ssh or on a console, which creates one; `su` and `sudo -u` do not".to_owned();
     diagnosis(
         "runtime",
         match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute()) {
             None => Err(("XDG_RUNTIME_DIR is not set, so keys stay on the disk after logout".to_owned(), login)),
             Some(path) if !path.is_dir() => {
-                Err((format!("XDG_RUNTIME_DIR is {}, which is not there", safe(&path.display().to_string())), login))
+                Err((format!("XDG_RUNTIME_DIR is {}, which does not exist", safe(&path.display().to_string())), login))
             }
             Some(path) => Ok(safe(&path.display().to_string())),
         },
     )
 }
 
-/// Keys of grants that are over, which somebody else ended; a kubeconfig without its key holds no secret.
+/// Keys of grants that somebody else ended; a kubeconfig without its key contains no secret.
 fn leftovers(grants: &Grants) -> Diagnosis {
     let names: Vec<String> = Folder::every().unwrap_or_default().iter().flat_map(Folder::names).collect();
     let held: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix(".key")).collect();
@@ -225,7 +225,7 @@ fn leftovers(grants: &Grants) -> Diagnosis {
         match over {
             0 => Ok(format!("{} here", held.len())),
             over => Err((
-                format!("{over} of {} here are of grants that are over", held.len()),
+                format!("{over} of {} here belong to grants that are over", held.len()),
                 format!("`{} ls` removes them", program()),
             )),
         },
@@ -241,7 +241,7 @@ fn folder() -> Diagnosis {
     )
 }
 
-/// The API server has no leeway, so a clock that nobody sets makes certificates that are not valid yet.
+/// The API server allows no clock skew, so certificates from a host with a wrong clock can be not valid yet.
 fn time() -> Diagnosis {
     let now = crate::now();
     let synchronised = Path::new("/run/systemd/timesync/synchronized").exists();
@@ -251,11 +251,11 @@ fn time() -> Diagnosis {
         match (plausible, synchronised) {
             (true, true) => Ok(format!("{}, set by systemd-timesyncd", now.strftime("%Y-%m-%d %H:%M:%S UTC"))),
             (true, false) => {
-                Ok(format!("{} (whether it is set by the network is not known)", now.strftime("%Y-%m-%d %H:%M:%S UTC")))
+                Ok(format!("{} (it is unknown whether NTP sets it)", now.strftime("%Y-%m-%d %H:%M:%S UTC")))
             }
             (false, _) => Err((
-                format!("{} can't be", now.strftime("%Y-%m-%d %H:%M:%S UTC")),
-                "set the clock, `timedatectl status`".to_owned(),
+                format!("{} cannot be right", now.strftime("%Y-%m-%d %H:%M:%S UTC")),
+                "set the clock; see `timedatectl status`".to_owned(),
             )),
         },
     )

@@ -1,7 +1,7 @@
-//! Why a verb failed: its code, sentence and hint, and the exit code that scripts compare.
+//! Why a command failed: its code, sentence and hint, and the exit code for scripts.
 //!
-//! [`ErrorCode`](jit_wire::ErrorCode) has the exit codes for the daemon's answers, [`Failure::exit_code`] the others. Nothing
-//! here writes to a terminal; `main` does. Every verb returns it.
+//! [`ErrorCode`](jit_wire::ErrorCode) defines the exit codes for the daemon's answers, [`Failure::exit_code`] the others.
+//! Nothing here writes to a terminal; `main` does. Every command returns it.
 
 use jit_core::grant::{EndCause, Phase};
 use jit_wire::client::ClientError;
@@ -9,7 +9,7 @@ use jit_wire::{GrantView, Problem};
 
 use crate::text::{ago, program, safe, safe_name, until};
 
-/// Anything but "done".
+/// Any outcome but success.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The daemon refused, failed, or cannot be reached.
@@ -18,16 +18,16 @@ pub(crate) enum Failure {
     Usage {
         /// What is wrong.
         why: String,
-        /// What would be right.
+        /// What to write instead.
         hint: String,
     },
-    /// The grant is denied, lapsed, withdrawn or over.
+    /// The grant was denied, lapsed, was withdrawn or is over.
     Closed(Box<GrantView>),
-    /// The grant's window is over; known from its credential, without asking.
+    /// The grant's window is over, according to its stored credential.
     Over {
-        /// What is said.
+        /// The message.
         why: String,
-        /// How to ask again.
+        /// How to request it again.
         hint: String,
     },
     /// An approver denied the extension.
@@ -39,23 +39,23 @@ pub(crate) enum Failure {
         /// The grant.
         id: String,
     },
-    /// The grant can't be used yet.
+    /// The grant cannot be used yet.
     StillPending(Box<GrantView>),
-    /// `explain` answered "deny"; that was the result and nothing is left to say.
+    /// `explain` answered "deny"; the result already says it.
     WouldBeDenied,
     /// Ctrl-C while waiting; the request stays open.
     Interrupted {
         /// The grant.
         id: String,
     },
-    /// Nobody would read it: the exit code alone.
+    /// Only an exit code, because nobody would read a message.
     Unsaid(u8),
     /// The person did not confirm an approval.
     Declined {
         /// The grant.
         id: String,
     },
-    /// Something on this side.
+    /// A failure of this program.
     Own {
         /// What is wrong.
         why: String,
@@ -71,7 +71,7 @@ impl From<ClientError> for Failure {
 }
 
 impl Failure {
-    /// Something on this side went wrong.
+    /// A failure of this program.
     pub(crate) fn own(why: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Own { why: why.into(), hint: hint.into() }
     }
@@ -81,7 +81,7 @@ impl Failure {
         Self::Usage { why: why.into(), hint: hint.into() }
     }
 
-    /// 0 done · 1 our failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out ·
+    /// 0 done · 1 failure · 2 usage · 3 denied by an approver · 4 denied by policy · 5 timed out ·
     /// 6 still pending · 7 grant ended · 8 cannot reach jitd · 130 Ctrl-C.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
@@ -106,7 +106,7 @@ impl Failure {
         }
     }
 
-    /// The code and the sentence; none when everything was printed already.
+    /// The code and the sentence; none if everything is already printed.
     pub(crate) fn sentence(&self) -> Option<(String, String)> {
         Some(match self {
             Self::Client(ClientError::Problem(Problem { code, detail, .. })) => (safe(code), safe(detail)),
@@ -135,7 +135,7 @@ impl Failure {
         })
     }
 
-    /// The HTTP status, where the daemon answered with one.
+    /// The HTTP status, if the daemon answered.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Client(ClientError::Problem(problem)) => Some(problem.status),
@@ -143,13 +143,13 @@ impl Failure {
         }
     }
 
-    /// What to do about it; empty when there is nothing.
+    /// What to do about it; empty if there is nothing to do.
     pub(crate) fn hint(&self) -> String {
         let program = program();
         match self {
             Self::Client(ClientError::Problem(problem)) => safe(&problem.hint),
             Self::Client(ClientError::Unreachable { .. }) => {
-                format!("`systemctl status jitd` on this host, or `{program} doctor`")
+                format!("run `systemctl status jitd` on this host, or `{program} doctor`")
             }
             Self::Client(ClientError::WrongServer { .. }) => {
                 "nothing was sent; if this is the right socket, name its account with --server-user".to_owned()
@@ -212,7 +212,7 @@ pub(crate) fn closed(grant: &GrantView) -> String {
     }
 }
 
-/// The command that makes the same request again.
+/// The command that repeats the request.
 pub(crate) fn again(grant: &str) -> String {
     format!("request it again with `{} request --again {}`", program(), safe_name(grant))
 }

@@ -1,15 +1,15 @@
-//! The client's private folder: keys, credentials and kubeconfigs of this account's grants.
+//! The client's private folders: keys, credentials and kubeconfigs of this account's grants.
 //!
 //! ```text
-//!  what waits for its certificate:  ${XDG_STATE_HOME:-~/.local/state}/jit-login      0700, ours, no link
+//!  keys without a certificate:      ${XDG_STATE_HOME:-~/.local/state}/jit-login      0700, ours, not a link
 //!    pending-<random>.key · <grant>.key                                                            0600
-//!  what works:                      $XDG_RUNTIME_DIR/jit-login, else the same folder
+//!  live grants:                     $XDG_RUNTIME_DIR/jit-login, else the same folder
 //!    <grant>.key · <grant>.credential · <grant>.kubeconfig · <grant>.lock · <grant>.warned         0600
 //! ```
-//! The first outlives a logout, the second goes with it.
-//! Every access goes through the folder's descriptor, checked once, so nothing can be swapped behind it.
-//! It never follows a link, never waits on a FIFO, never writes to a file that is not ours, and a file
-//! is there whole or not at all. Every verb that touches a key is its caller.
+//! The first one survives a logout, the second one does not.
+//! Every access uses the folder's descriptor, which is checked once, so nobody can replace the folder. It never follows a
+//! link, never waits for a FIFO, never writes to a file of another account, and writes each file completely or not at all.
+//! Every command that uses a key calls it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -27,24 +27,24 @@ use nix::unistd::{Uid, UnlinkatFlags, unlinkat};
 
 use crate::failure::Failure;
 
-/// An open folder that is ours alone, or (for a kubeconfig elsewhere) that only we or root may write.
+/// An open folder that only this account may access, or (for a kubeconfig elsewhere) that only it or root may write to.
 pub(crate) struct Folder {
     descriptor: OwnedFd,
     path: PathBuf,
 }
 
-/// Keys and credentials are a few kilobytes; a kubeconfig may hold many clusters.
+/// Keys and credentials have a few kilobytes; a kubeconfig can contain many clusters.
 const LARGEST: u64 = 4 * 1024 * 1024;
 const NAME: &str = "jit-login";
 
 impl Folder {
-    /// The folder that new files go to; made when it is missing.
+    /// The folder for new files; created if it is missing.
     pub(crate) fn home() -> Result<Self, Failure> {
         let parent = candidates().into_iter().next().ok_or_else(no_home)?;
-        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
+        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it cannot be created"))
     }
 
-    /// The folder for what has to outlive a logout; made when it is missing.
+    /// The folder for files that have to survive a logout; created if it is missing.
     ///
     /// # Errors
     /// Why this account has none.
@@ -52,22 +52,22 @@ impl Folder {
         let parent = state().ok_or_else(no_lasting)?;
         let of_login = runtime().into_iter().chain([logged_in()]).any(|folder| parent.starts_with(folder));
         if of_login {
-            return Err(refused(&parent.join(NAME), "it goes with the login"));
+            return Err(refused(&parent.join(NAME), "it is removed at logout"));
         }
-        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it can't be made"))
+        Self::private_in(&parent, true)?.ok_or_else(|| refused(&parent.join(NAME), "it cannot be created"))
     }
 
-    /// Whether it is the folder of [`Self::lasting`].
+    /// Whether this is the folder of [`Self::lasting`].
     pub(crate) fn is_lasting(&self) -> bool {
         state().is_some_and(|parent| self.path == parent.join(NAME))
     }
 
-    /// Whether it is not the same folder as `other`.
+    /// Whether this is another folder than `other`.
     pub(crate) fn is_another(&self, other: &Self) -> bool {
         self.path != other.path
     }
 
-    /// The folder that holds the file `name`, among all places where this account may have put it.
+    /// The folder that contains the file `name`, among all folders that this account may have used.
     pub(crate) fn holding(name: &str) -> Result<Option<Self>, Failure> {
         for parent in candidates() {
             if let Some(folder) = Self::private_in(&parent, false)?
@@ -79,7 +79,7 @@ impl Folder {
         Ok(None)
     }
 
-    /// Every folder of this account that is there.
+    /// All existing folders of this account.
     pub(crate) fn every() -> Result<Vec<Self>, Failure> {
         let mut folders = Vec::new();
         for parent in candidates() {
@@ -88,7 +88,8 @@ impl Folder {
         Ok(folders)
     }
 
-    /// A folder that is not the client's own, such as `~/.kube`: ours or root's, and not for others to write.
+    /// A folder that is not the client's own, such as `~/.kube`: it has to belong to this account or root, and others may not
+    /// write to it.
     pub(crate) fn foreign(path: &Path) -> Result<Self, Failure> {
         let descriptor = match open_folder(path) {
             Err(Errno::ENOENT) => {
@@ -134,22 +135,22 @@ impl Folder {
             return Err(refused(&path, "it belongs to another account"));
         }
         if found.st_mode & 0o077 != 0 {
-            return Err(refused(&path, "others may look into it, its mode has to be 0700"));
+            return Err(refused(&path, "others may access it; its mode must be 0700"));
         }
         Ok(Some(Self { descriptor, path }))
     }
 
-    /// Where a file of this folder is.
+    /// The path of a file in this folder.
     pub(crate) fn path_of(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Whether `path` is a file of this folder.
+    /// Whether `path` is in this folder.
     pub(crate) fn contains(&self, path: &Path) -> bool {
         path.parent() == Some(self.path.as_path())
     }
 
-    /// What is under `name`, when that is a file of ours that only we may read; none when nothing is.
+    /// The file `name`, if it is a regular file of this account; none if it does not exist.
     fn look(&self, name: &str) -> Result<Option<FileStat>, Failure> {
         match fstatat(&self.descriptor, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(found) => self.check(name, &found).map(|()| Some(found)),
@@ -169,7 +170,7 @@ impl Folder {
         Ok(())
     }
 
-    /// The file's text; none when there is no such file.
+    /// The file's text; none if it does not exist.
     pub(crate) fn read(&self, name: &str) -> Result<Option<String>, Failure> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let descriptor = match openat(&self.descriptor, name, flags, Mode::empty()) {
@@ -189,8 +190,8 @@ impl Folder {
         }
     }
 
-    /// Puts `text` under `name`, whole or not at all, and on disk before it returns. A file that is
-    /// there keeps its mode; a new one is 0600.
+    /// Writes `text` to `name` completely or not at all, and syncs it to the disk. An existing file keeps its mode; a new one
+    /// gets 0600.
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<(), Failure> {
         let mode = self.look(name)?.map_or(0o600, |found| found.st_mode & 0o777);
         let fail = |errno: Errno| refused(&self.path_of(name), errno.desc());
@@ -212,18 +213,18 @@ impl Folder {
         Ok(())
     }
 
-    /// Gives a file another name.
+    /// Renames a file.
     pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), Failure> {
         self.look(to)?;
         renameat(&self.descriptor, from, &self.descriptor, to).map_err(|errno| refused(&self.path_of(to), errno.desc()))
     }
 
-    /// Removes a file; that there is none is as good.
+    /// Removes a file, if it exists.
     pub(crate) fn remove(&self, name: &str) {
         let _ = unlinkat(&self.descriptor, name, UnlinkatFlags::NoRemoveDir);
     }
 
-    /// Removes a file that was last written longer ago than `age`.
+    /// Removes a file that was last written more than `age` ago.
     pub(crate) fn remove_older(&self, name: &str, age: SignedDuration, now: Timestamp) {
         let found = self.look(name).ok().flatten();
         let written = found.and_then(|found| Timestamp::from_second(found.st_mtime).ok());
@@ -232,15 +233,15 @@ impl Folder {
         }
     }
 
-    /// Names of the files here; drafts of an interrupted write are left out.
+    /// The names of the files here, without drafts of interrupted writes.
     pub(crate) fn names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.path).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| !name.starts_with('.')).collect()
     }
 
-    /// Makes the file `name`, which has not to be there, and removes it when what it returns is dropped: how client-go keeps
-    /// two from one file. None when another process had it until `deadline`.
-    #[expect(clippy::disallowed_methods, reason = "nothing tells when a file of another goes")]
+    /// Creates the file `name`, which must not exist, and removes it when the result is dropped: this is how client-go locks a
+    /// file. None if another process held it until `deadline`.
+    #[expect(clippy::disallowed_methods, reason = "there is no notification when the file of another process disappears")]
     pub(crate) fn claim(&self, name: &str, deadline: Instant) -> Result<Option<Claim<'_>>, Failure> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         loop {
@@ -253,9 +254,10 @@ impl Folder {
         }
     }
 
-    /// Holds the lock file `name` until what it returns is dropped; none when another process held it until `deadline`. On a
-    /// home without locks, as some NFS is, nothing is held: two may then do the same, and the last file to come is whole.
-    #[expect(clippy::disallowed_methods, reason = "flock has no time limit of its own")]
+    /// Holds the lock file `name` until the result is dropped; none if another process held it until `deadline`. On a file
+    /// system without locks, such as some NFS, nothing is locked: two processes may then do the same work, and the last
+    /// written file is complete.
+    #[expect(clippy::disallowed_methods, reason = "flock has no time limit")]
     pub(crate) fn lock(&self, name: &str, deadline: Instant) -> Result<Option<Lock>, Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         self.look(name)?;
@@ -277,12 +279,12 @@ impl Folder {
     }
 }
 
-/// A lock, where the folder has such a thing.
+/// A lock, if the file system supports it.
 pub(crate) struct Lock {
     _held: Option<Flock<File>>,
 }
 
-/// A file that stands for the right to change another one.
+/// A file that represents the right to change another one.
 pub(crate) struct Claim<'a> {
     folder: &'a Folder,
     name: String,
@@ -294,15 +296,15 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// Twelve characters that nobody can guess.
+/// Twelve unpredictable characters.
 pub(crate) fn random_word() -> Result<String, Failure> {
     let mut bytes = [0_u8; 6];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::own("the host gives no random numbers", ""))?;
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::own("the host provides no random numbers", ""))?;
     Ok(jit_core::grant::digest::hex(&bytes))
 }
 
-/// The folders that may hold ours, the one for new files first. A kubectl that was started without
-/// `XDG_RUNTIME_DIR`, by cron for one, still finds the grant.
+/// The folders that can contain ours, the one for new files first. A kubectl without `XDG_RUNTIME_DIR`, for example from
+/// cron, still finds the grant.
 fn candidates() -> Vec<PathBuf> {
     let mut places: Vec<PathBuf> = Vec::new();
     for place in [runtime(), state(), Some(logged_in())].into_iter().flatten() {
@@ -317,12 +319,12 @@ fn absolute(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
-/// What goes with this login. A folder of a login that is over is not made anew here; one that is there has to be right.
+/// The folder that is removed at logout. It is not created here if it is missing, because the login may be over.
 fn runtime() -> Option<PathBuf> {
     absolute("XDG_RUNTIME_DIR").filter(|path| path.symlink_metadata().is_ok())
 }
 
-/// What stays on the disk.
+/// The folder that stays on the disk.
 fn state() -> Option<PathBuf> {
     absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
 }
@@ -341,14 +343,14 @@ fn make_with_parents(path: &Path) -> Result<(), Failure> {
     made.map_err(|error| refused(path, &error.to_string()))
 }
 
-/// A folder that others may write in, as `/tmp`, is no place for ours: they could be there first.
+/// A folder that others may write to, such as `/tmp`, must not contain ours: they could have created it first.
 fn check_parent(descriptor: &OwnedFd, path: &Path) -> Result<(), Failure> {
     let found = fstat(descriptor).map_err(|errno| refused(path, errno.desc()))?;
     if found.st_uid != 0 && found.st_uid != Uid::effective().as_raw() {
         return Err(refused(path, "it belongs to another account"));
     }
     if found.st_mode & 0o002 != 0 {
-        return Err(refused(path, "everybody may write in it"));
+        return Err(refused(path, "everybody may write to it"));
     }
     Ok(())
 }
@@ -363,16 +365,16 @@ fn not_a_folder(errno: Errno) -> &'static str {
 fn refused(path: &Path, why: &str) -> Failure {
     Failure::own(
         format!("`{}` is not used: {}", path.display(), why.to_lowercase()),
-        "it has to be yours alone; see who made it and move it away, or set XDG_RUNTIME_DIR to a folder of your own",
+        "only your account may have access to it; find out who created it and move it away, or set XDG_RUNTIME_DIR to your own folder",
     )
 }
 
 fn no_home() -> Failure {
-    Failure::own("there is no folder for keys", "set HOME, XDG_RUNTIME_DIR or XDG_STATE_HOME to a folder of your own")
+    Failure::own("there is no folder for keys", "set HOME, XDG_RUNTIME_DIR or XDG_STATE_HOME to your own folder")
 }
 
 fn no_lasting() -> Failure {
-    Failure::own("neither HOME nor XDG_STATE_HOME is set", "set HOME to a folder of your own")
+    Failure::own("neither HOME nor XDG_STATE_HOME is set", "set HOME to your own folder")
 }
 
 /// The last part of a path as text.
@@ -427,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_others_may_look_into_is_refused() {
+    fn a_folder_that_others_may_access_is_refused() {
         let scratch = Scratch::new("open");
         std::fs::DirBuilder::new().mode(0o750).create(scratch.0.join(NAME)).unwrap();
         std::fs::set_permissions(scratch.0.join(NAME), std::fs::Permissions::from_mode(0o750)).unwrap();
@@ -460,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_is_held_is_not_given_twice() {
+    fn a_held_lock_is_not_granted_twice() {
         let scratch = Scratch::new("lock");
         let folder = Folder::private_in(&scratch.0, true).unwrap().unwrap();
         let held = folder.lock("a.lock", Instant::now()).unwrap();

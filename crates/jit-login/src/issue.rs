@@ -1,6 +1,6 @@
-//! Requests and certificates: a key is made and kept, the daemon is asked, and what it gives is kept beside the key.
+//! Requests and certificates: it generates and stores a key, calls the daemon, and stores the certificate with the key.
 //!
-//! The private key is never sent. `access` and the exec plugin are its callers.
+//! The private key is never sent. `access` and the exec plugin call it.
 
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use crate::now;
 use crate::output::say;
 use crate::text::program;
 
-/// Makes a key, keeps it, and asks. The key is on disk before anything is sent, and where a logout leaves it.
+/// Generates a key, stores it, and makes the request. The key is on the disk before anything is sent, in a folder that survives
+/// a logout.
 pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, Failure> {
-    // What is collected later has to have its place too.
+    // The folder for the later collection has to exist too.
     let of_login = Folder::home()?;
     let folder = match Folder::lasting() {
         Ok(folder) => folder,
@@ -44,13 +45,13 @@ pub(crate) async fn ask(client: &mut Client, ask: AskBody) -> Result<GrantView, 
             Err(error.into())
         }
         Err(error) => {
-            say(&format!("whether the request arrived is not known; `{} ls` tells", program()));
+            say(&format!("it is unknown whether the request arrived; `{} ls` shows it", program()));
             Err(error.into())
         }
     }
 }
 
-/// A collection may be repeated, so what passes by itself is waited for.
+/// Collects, and repeats it after temporary failures.
 pub(crate) async fn patiently(
     client: &mut Client,
     keys: &Folder,
@@ -75,7 +76,7 @@ pub(crate) async fn patiently(
     }
 }
 
-/// Whether another try may have another answer.
+/// Whether another attempt can succeed.
 fn passes(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -88,7 +89,7 @@ fn passes(code: ErrorCode) -> bool {
     )
 }
 
-/// Asks for a certificate with the grant's key, which is in `keys`, and keeps both in `folder`.
+/// Gets a certificate for the grant's key, which is in `keys`, and stores both in `folder`.
 pub(crate) async fn certify(
     client: &mut Client,
     keys: &Folder,
@@ -97,7 +98,7 @@ pub(crate) async fn certify(
     terms: Option<Terms>,
 ) -> Result<Kept, Failure> {
     let Some(pem) = keys.read(&key_file(grant))?.map(Zeroizing::new) else {
-        return Err(Failure::own(format!("the key of `{grant}` is not here"), "it is where it was asked for"));
+        return Err(Failure::own(format!("the key of `{grant}` is not in this account's folder"), "the account that requested it has the key"));
     };
     let key = Key::from_pem(&pem)?;
     let view = client.certificate(grant, &key.csr()?).await?;
@@ -116,7 +117,7 @@ pub(crate) async fn certify(
     Ok(kept)
 }
 
-/// A refusal to certify says little when the reason is that the grant is over; then that is said.
+/// Replaces a refused certificate by the real reason, if the grant is over or still pending.
 pub(crate) async fn explained(client: &mut Client, grant: &str, failure: Failure) -> Failure {
     if !matches!(failure, Failure::Client(ClientError::Problem(_))) {
         return failure;

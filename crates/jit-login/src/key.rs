@@ -1,7 +1,7 @@
-//! The key of one grant: a P-256 key that is made here and never leaves this account's folder.
+//! The key of one grant: a P-256 key that is generated here and never leaves this account's folder.
 //!
-//! What goes to the daemon is a certificate request with an empty subject, which says nothing but the
-//! public key. Requests, collections and renewals of one grant use the same key.
+//! The daemon gets a certificate request with an empty subject, which contains only the public key. The request, the
+//! collection and all renewals of a grant use the same key.
 
 use jit_core::grant::digest::sha256_hex;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
@@ -13,17 +13,17 @@ use crate::failure::Failure;
 pub(crate) struct Key(KeyPair);
 
 impl Key {
-    /// A new one.
+    /// Generates a new key.
     pub(crate) fn generate() -> Result<Self, Failure> {
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|error| failed("can't make a key", &error))
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|error| failed("cannot generate a key", &error))
     }
 
-    /// The one that was kept.
+    /// Reads a stored key.
     pub(crate) fn from_pem(pem: &str) -> Result<Self, Failure> {
-        KeyPair::from_pem(pem).map(Self).map_err(|error| failed("the key of this grant can't be read", &error))
+        KeyPair::from_pem(pem).map(Self).map_err(|error| failed("cannot read the key of this grant", &error))
     }
 
-    /// PKCS#8 in PEM, as it is kept and as kubectl takes it.
+    /// PKCS#8 in PEM, for storing and for kubectl.
     pub(crate) fn pem(&self) -> Zeroizing<String> {
         Zeroizing::new(self.0.serialize_pem())
     }
@@ -33,17 +33,17 @@ impl Key {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
         let csr = parameters.serialize_request(&self.0).and_then(|csr| csr.pem());
-        csr.map_err(|error| failed("can't write a certificate request", &error))
+        csr.map_err(|error| failed("cannot create a certificate request", &error))
     }
 
-    /// SHA-256 over its SubjectPublicKeyInfo, hex: the daemon's name for it.
+    /// SHA-256 of its SubjectPublicKeyInfo, hex, by which the daemon identifies it.
     pub(crate) fn hash(&self) -> String {
         sha256_hex(&self.0.subject_public_key_info())
     }
 }
 
 fn failed(what: &str, error: &rcgen::Error) -> Failure {
-    Failure::own(format!("{what}, {error}"), "")
+    Failure::own(format!("{what}: {error}"), "")
 }
 
 #[cfg(test)]
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kept_key_is_the_same_key() {
+    fn a_stored_key_is_read_back_unchanged() {
         let key = Key::generate().unwrap();
         let again = Key::from_pem(&key.pem()).unwrap();
         assert_eq!(key.hash(), again.hash());
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn the_certificate_request_says_nothing_but_the_public_key() {
+    fn the_certificate_request_contains_only_the_public_key() {
         let key = Key::generate().unwrap();
         let pem = key.csr().unwrap();
         let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();

@@ -1,9 +1,9 @@
-//! A kubeconfig for one grant, and how it is put into one that is already there.
+//! The kubeconfig of one grant, and how it is merged into an existing one.
 //!
-//! It holds no secret: the credential comes from this program, which kubectl runs. Merging touches only
-//! entries whose names begin `jit:`, never the current context unless asked, and writes nothing when the
-//! file that is there can't be read back as the same. Which file that is, and who may change it at a moment, is as
-//! client-go has it. The verbs `request`, `wait`, `kubeconfig` and `run` are its callers.
+//! It contains no secret: kubectl runs this program to get the credential. A merge changes only entries whose names begin
+//! with `jit:`, changes the current context only on request, and writes nothing if the file cannot be written back
+//! unchanged. The choice of the file and its lock follow client-go. The commands `request`, `wait`, `kubeconfig` and `run`
+//! call it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ const OURS: &str = "jit:";
 const LISTS: [&str; 3] = ["clusters", "contexts", "users"];
 
 impl Kubeconfig {
-    /// The one that makes kubectl ask this program.
+    /// The kubeconfig that makes kubectl run this program.
     pub(crate) fn of(grant: &str, kept: &Kept, daemon: &Daemon) -> Result<Self, Failure> {
         let short: String = grant.chars().take(8).collect();
         let name = format!("{OURS}{}:{short}", kept.cluster.name);
@@ -86,28 +86,28 @@ impl Kubeconfig {
         &self.value
     }
 
-    /// As it is written.
+    /// The kubeconfig as YAML.
     pub(crate) fn yaml(&self) -> Result<String, Failure> {
         yaml(&self.value)
     }
 
-    /// Writes it to a file of its own; replaces only what is a kubeconfig with nothing but entries of ours.
+    /// Writes it to a separate file; replaces only a kubeconfig that contains nothing but our entries.
     pub(crate) fn write_to(&self, path: &Path) -> Result<(), Failure> {
         let (folder, name) = place(path)?;
         if let Some(text) = folder.read(name)? {
             let ours = parse(&text).is_ok_and(|found| LISTS.iter().all(|list| entries(&found, list).all(is_our_entry)));
             if !ours {
                 return Err(Failure::usage(
-                    format!("`{}` is there and holds something else than grants", path.display()),
-                    "name another file, or put the grant into it with --merge",
+                    format!("`{}` exists and contains other entries than grants", path.display()),
+                    "name another file, or use --merge to add the grant to it",
                 ));
             }
         }
         folder.write(name, &self.yaml()?)
     }
 
-    /// Puts it into the kubeconfig `file`, else into the one that `kubectl config` would write to, in place of every entry
-    /// of ours with the same name; answers where the entries are.
+    /// Merges it into the kubeconfig `file`, or into the one that `kubectl config` would write to, replacing our entries of
+    /// the same name; returns the file that contains the entries.
     pub(crate) fn merge(&self, file: Option<PathBuf>, make_current: bool) -> Result<PathBuf, Failure> {
         let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
         let sources = match file {
@@ -130,21 +130,21 @@ impl Kubeconfig {
         Ok(holding.clone())
     }
 
-    /// Whether a file has a context of this name; one that can't be read has none.
+    /// Whether a file has a context of this name; false if it cannot be read.
     fn is_in(&self, path: &Path) -> bool {
-        // Only a file that is written gets its folder made.
+        // Read directly, because opening the folder would create it.
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let found = parse(&text).unwrap_or_default();
         entries(&found, "contexts").any(|entry| entry.get("name").and_then(Value::as_str) == Some(&self.name))
     }
 }
 
-/// The kubeconfigs that kubectl reads, the first that says something wins.
+/// The kubeconfigs that kubectl reads; the first one that sets a value wins.
 struct Sources(Vec<PathBuf>);
 
 impl Sources {
-    /// By the rules of client-go (`PathOptions` in tools/clientcmd/config.go), but that the kubeconfig of a single grant is
-    /// none to write other things into.
+    /// By the rules of client-go (`PathOptions` in tools/clientcmd/config.go), but without the kubeconfigs of single grants,
+    /// which must not get other entries.
     fn of(listed: &OsStr, home: Option<PathBuf>) -> Self {
         let mut paths: Vec<PathBuf> = Vec::new();
         for path in std::env::split_paths(listed) {
@@ -158,13 +158,13 @@ impl Sources {
         Self(paths)
     }
 
-    /// Where a new entry goes: the first that is there, else the last.
+    /// The file for a new entry: the first one that exists, else the last one.
     fn usual(&self) -> Option<&PathBuf> {
         self.0.iter().find(|path| path.exists()).or_else(|| self.0.last())
     }
 }
 
-/// Rewrites a kubeconfig, while no `kubectl config` and no other of us does.
+/// Rewrites a kubeconfig, while no `kubectl config` and no other `jit-login` does.
 fn change(path: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> Result<(), Failure> {
     let (folder, name) = place(path)?;
     let lock = format!("{name}.lock");
@@ -172,25 +172,25 @@ fn change(path: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> R
         let lock = folder.path_of(&lock);
         return Err(Failure::own(
             format!(
-                "`{}` is left as it is: another program changes it, for `{}` is there",
+                "`{}` was not changed: another program is changing it, because `{}` exists",
                 path.display(),
                 lock.display()
             ),
-            format!("when no `kubectl config` is running: `rm {}`", lock.display()),
+            format!("if no `kubectl config` is running: `rm {}`", lock.display()),
         ));
     };
     let text = folder.read(name)?.unwrap_or_default();
     let changed = change(&text).map_err(|why| {
         Failure::own(
-            format!("`{}` is left as it is: {why}", path.display()),
-            format!("use a file of its own with `{} kubeconfig`", program()),
+            format!("`{}` was not changed: {why}", path.display()),
+            format!("use a separate file with `{} kubeconfig`", program()),
         )
     })?;
     if has_comments(&text) {
         let backup = format!("{name}.bak");
         folder.write(&backup, &text)?;
         say(&format!(
-            "comments in `{}` are lost; the file as it was is `{}`",
+            "comments in `{}` are lost; the previous file is `{}`",
             path.display(),
             folder.path_of(&backup).display()
         ));
@@ -198,16 +198,16 @@ fn change(path: &Path, change: impl FnOnce(&str) -> Result<String, String>) -> R
     folder.write(name, &changed)
 }
 
-/// `kubectl config` holds its lock for moments.
+/// `kubectl config` holds its lock only briefly.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn place(path: &Path) -> Result<(Folder, &str), Failure> {
-    let name = file_name(path).ok_or_else(|| Failure::usage(format!("`{}` is no file's name", path.display()), ""))?;
+    let name = file_name(path).ok_or_else(|| Failure::usage(format!("`{}` is not a file name", path.display()), ""))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((Folder::foreign(parent)?, name))
 }
 
-/// `text` with the entries of `ours` in it, and everything else as it was.
+/// `text` with the entries of `ours`, and everything else unchanged.
 fn merged(text: &str, ours: &Value, make_current: bool) -> Result<String, String> {
     let mut merged = parse(text)?;
     let top = merged.as_object_mut().ok_or("it is not a kubeconfig")?;
@@ -230,10 +230,10 @@ fn merged(text: &str, ours: &Value, make_current: bool) -> Result<String, String
     } else {
         top.entry("current-context").or_insert_with(|| json!(""));
     }
-    let written = yaml(&merged).map_err(|_| "it can't be written back".to_owned())?;
+    let written = yaml(&merged).map_err(|_| "it cannot be written back".to_owned())?;
     match parse(&written) {
         Ok(again) if again == merged => Ok(written),
-        _ => Err("it can't be written back as the same".to_owned()),
+        _ => Err("it cannot be written back unchanged".to_owned()),
     }
 }
 
@@ -243,7 +243,7 @@ fn parse(text: &str) -> Result<Value, String> {
     }
     let value: Value = serde_saphyr::from_str(text).map_err(|error| {
         let first = error.to_string().lines().next().unwrap_or_default().to_owned();
-        format!("it can't be read, {first}")
+        format!("it cannot be parsed: {first}")
     })?;
     match &value {
         Value::Object(top) if top.get("kind").is_none_or(|kind| kind == "Config") => Ok(value),
@@ -259,17 +259,17 @@ fn is_our_entry(entry: &Value) -> bool {
     entry.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with(OURS))
 }
 
-/// Whether a reader would miss something: a `#` at the start of a line or after a space. In doubt, yes.
+/// Whether the text has comments: a `#` at the start of a line or after a space. In doubt, yes.
 fn has_comments(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #") || line.contains("\t#"))
 }
 
-/// This program's absolute path. A package that was renewed since the start leaves a name with
-/// ` (deleted)` behind; the path before it is the new program.
+/// This program's absolute path. If the package was upgraded since the start, the kernel appends ` (deleted)` to the path;
+/// without it, the path is that of the new program.
 pub(crate) fn own_path() -> Result<String, Failure> {
     let path = std::env::current_exe()
-        .map_err(|error| Failure::own(format!("this program's path is not known, {error}"), ""))?;
-    let text = path.to_str().ok_or_else(|| Failure::own("this program's path is no text", "install it elsewhere"))?;
+        .map_err(|error| Failure::own(format!("the path of this program is unknown: {error}"), ""))?;
+    let text = path.to_str().ok_or_else(|| Failure::own("the path of this program is not UTF-8", "install it at another path"))?;
     Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
 }
 
@@ -305,7 +305,7 @@ x-theirs: [1, 2.5, null, 'null']
 ";
 
     #[test]
-    fn merging_touches_nothing_but_our_entries() {
+    fn merging_changes_only_our_entries() {
         let before = parse(THEIRS).unwrap();
         let after = parse(&merged(THEIRS, &ours("jit:prod:new"), false).unwrap()).unwrap();
         assert_eq!(after["current-context"], "work");

@@ -1,17 +1,15 @@
-//! `jit-login`, or `kubectl jit`: asks `jitd` for access, answers requests, and gives kubectl its
-//! certificates.
+//! `jit-login`, or `kubectl jit`: requests access from `jitd`, answers requests, and provides kubectl with certificates.
 //!
 //! ```text
 //!  arguments ─► credential, from its file          (no runtime, no connection)
 //!          └──► clap ─► verbs ─► client ─► jitd ─► stdout: the result · stderr: words · exit code
 //! ```
-//! It decides nothing and holds no right of its own. Bad input ends in a sentence and an exit code, never
-//! in a panic.
+//! It decides nothing and has no rights of its own. Invalid input ends with a message and an exit code, never with a panic.
 
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "they panic when the reader has gone away; `output` has what does not"
+    reason = "they panic if the reader has closed the pipe; the functions in `output` do not"
 )]
 
 mod access;
@@ -82,13 +80,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// The command line; a mistake in it, and help, are said here and end the program.
+/// Parses the command line; a mistake in it, or help, is printed here and ends the program.
 fn parsed(words: Vec<OsString>, plugin: bool) -> Arguments {
     let command = Arguments::command();
     let command = if plugin { command.name("kubectl jit").bin_name("kubectl jit") } else { command };
     let (help, written) = (command.clone(), words.clone());
     let matches = command.try_get_matches_from(words).unwrap_or_else(|error| match error.kind() {
-        // Its own sentence lists every verb, also those that are not for people.
+        // clap's own message lists all commands, including hidden ones.
         ErrorKind::MissingSubcommand => no_verb(help),
         kind => {
             let hint = if matches!(kind, ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument) {
@@ -133,7 +131,7 @@ fn with_verb(arguments: Arguments) -> Result<(), Failure> {
     daemon::runtime()?.block_on(perform(verb, daemon, output))
 }
 
-/// How `run kubectl get pods` is written: without `--` its words look like a grant's id and something unknown.
+/// The hint for `run kubectl get pods`: without `--`, its words look like a grant's id and unknown arguments.
 fn forgotten_dashes(words: &[OsString]) -> Option<String> {
     let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str()).collect::<Option<_>>()?;
     let at = words.iter().position(|word| *word == "run")?;
@@ -146,20 +144,20 @@ fn forgotten_dashes(words: &[OsString]) -> Option<String> {
     Some(format!("write the command after `--`: `{} run -- {}`", text::program(), command.join(" ")))
 }
 
-/// What there is to say to somebody who named no verb.
+/// Prints the help if no command was given.
 fn no_verb(mut command: Command) -> ! {
     output::say(command.render_help().ansi().to_string().trim_end());
     std::process::exit(Failure::usage("", "").exit_code().into())
 }
 
 /// The client's only clock.
-#[expect(clippy::disallowed_methods, reason = "this is a main, it holds the clock")]
+#[expect(clippy::disallowed_methods, reason = "this is a main, which may read the clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
 
 async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failure> {
-    // What can't be meant is said before anything is connected.
+    // Invalid arguments are reported before connecting.
     verb.check(now())?;
     let client = daemon.connect().await?;
     let mut caller = Caller { daemon, client, format };
@@ -187,7 +185,7 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Events { id: Some(id), .. } => caller.events(&id).await,
         Verb::Events { id: None, filters, limit } => caller.all_events(limit, &filters.query(None, now())?).await,
         Verb::Export => caller.export().await,
-        // They were done before there was a connection.
+        // These were handled without a connection.
         Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),
     }
 }

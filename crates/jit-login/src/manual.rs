@@ -1,7 +1,7 @@
-//! `jit-login man` and `jit-login completion`: the prose of jit-login(1) around what the command line says by
-//! itself.
+//! `jit-login man` and `jit-login completion`: the prose of jit-login(1). The rest of the page is generated from the
+//! definition of the command line.
 //!
-//! No verb, option or exit code is listed here. The examples are run by `tests/it/manual.rs`. `main.rs` calls it.
+//! No command, option or exit code is described here. `tests/it/manual.rs` runs the examples. `main.rs` calls it.
 
 use std::io::{ErrorKind, Write, stdout};
 
@@ -15,7 +15,7 @@ use crate::failure::Failure;
 
 pub(crate) fn completion(shell: Shell) -> Result<(), Failure> {
     let script = jit_manual::completion("jit-login", COMPLETE_VARIABLE, shell);
-    print(&script.map_err(|error| Failure::own(format!("can't write the script, {error}"), ""))?)
+    print(&script.map_err(|error| Failure::own(format!("cannot write the script: {error}"), ""))?)
 }
 
 pub(crate) fn man() -> Result<(), Failure> {
@@ -25,9 +25,9 @@ pub(crate) fn man() -> Result<(), Failure> {
 
 fn print(text: &[u8]) -> Result<(), Failure> {
     match stdout().write_all(text) {
-        // A reader that has gone away, as `head` does, is no failure.
+        // A reader that closes the pipe, as `head` does, is not a failure.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::own(format!("stdout: {error}"), "send it somewhere else"))
+            Err(Failure::own(format!("stdout: {error}"), "write it somewhere else"))
         }
         _ => Ok(()),
     }
@@ -40,19 +40,19 @@ fn jit_login_1(date: &str) -> Page {
     let mut page = Page::new("jit-login", Section::Commands, about, &synopsis, date);
     page.heading("DESCRIPTION")
         .text(
-            "`jit-login` asks the daemon of this host, `jitd`(8), for access: to one cluster, in some namespaces, with \
-             one role, for some minutes, for a reason. Somebody else has to agree, as the policy says. Then `kubectl`(1) \
-             works until the window ends, and no longer.",
+            "`jit-login` requests access from the daemon of this host, `jitd`(8): to one cluster, in some namespaces, with \
+             one role, for some minutes, for a reason. Other people have to approve it, as the policy says. Then \
+             `kubectl`(1) works until the window ends.",
         )
         .text(
-            "The private key is made here and stays in a folder of your own. kubectl's exec plugin, which is this program \
-             too, renews the certificate inside the window. What is running when the window ends, such as an exec or a \
-             watch, ends with it if `run` or `shell` started it, and otherwise goes on until it is closed.",
+            "The private key is generated here and stays in your private folder. kubectl's exec plugin, which is also this \
+             program, renews the certificate inside the window. An exec or a watch that is open when the window ends is \
+             ended if `run` or `shell` started it; otherwise it continues until it is closed.",
         )
         .text(
-            "A grant is called by its id, which `request` prints; a unique beginning of any length is enough. Verbs about your \
-             own access take your only grant where no id is given. stdout has the result and \
-             nothing else, stderr everything that is for people.",
+            "A grant has an id, which `request` prints; a unique beginning of it is enough. Commands about your own access \
+             use your only grant if you give no id. stdout contains the result and nothing else; messages for people are on \
+             stderr.",
         );
     page.options(&command).verbs(&command);
     page.heading("EXIT STATUS");
@@ -61,30 +61,32 @@ fn jit_login_1(date: &str) -> Page {
         page.item(&format!("`{code}`"), &format!("{meaning}."));
     }
     page.heading("ENVIRONMENT")
-        .item("`JITD_SOCKET`", "The daemon's socket, as `--socket` names it.")
-        .item("`JITD_USER`", "The account that the daemon runs as, as `--server-user` names it.")
+        .item("`JITD_SOCKET`", "The daemon's socket, like `--socket`.")
+        .item("`JITD_USER`", "The account that the daemon runs as, like `--server-user`.")
         .item(
             "`KUBECONFIG`",
-            "The files that `kubeconfig --merge` writes to, as kubectl reads it; what `run` sets for its command.",
+            "The kubeconfigs that kubectl reads; `kubeconfig --merge` writes to one of them, and `run` sets the variable for its \
+             command.",
         )
-        .item("`NO_COLOR`", "No colours, also on a terminal.");
+        .item("`NO_COLOR`", "If it is set, no colours, even on a terminal.");
     page.heading("FILES")
         .item(
             "/run/jitd/api.sock",
-            "Where the daemon answers. Before anything is sent, the kernel is asked who serves there.",
+            "The daemon's socket. Before `jit-login` sends anything, it checks with the kernel which account serves there.",
         )
         .item(
             "$XDG_RUNTIME_DIR/jit-login",
-            "Keys, certificates and kubeconfigs of your live grants, for you alone. They go with the login; without that \
-             folder they are in the next one.",
+            "Keys, certificates and kubeconfigs of your live grants, readable only by you. They are removed at logout. If \
+             `XDG_RUNTIME_DIR` is not set, the next folder is used.",
         )
         .item(
             "$XDG_STATE_HOME/jit-login, ~/.local/state/jit-login",
-            "The key of a request until its first certificate, for you alone: an approval outlives the logout of who asked.",
+            "The key of a request until its first certificate, readable only by you, so that you can log out while the request \
+             waits.",
         );
     page.heading("EXAMPLES");
     page.example(
-        "Alice asks, and goes on with something else; `$ID` stands for what is printed.",
+        "Alice requests access and does not wait; `$ID` stands for the id that is printed.",
         "alice$ jit-login request prod -n payments --role view --for 10m \\\n\
          \x20   --reason \"INC-42 queue stuck\" --no-wait\n\
          requested: role view in namespace payments on cluster prod, for 10m\n\
@@ -100,13 +102,13 @@ fn jit_login_1(date: &str) -> Page {
          ended (released)",
     );
     page.example(
-        "What would be said, without asking anybody:",
+        "Show how the policy would decide, without making a request:",
         "alice$ jit-login explain prod -n payments --role edit --for 10m \\\n\
          \x20   --reason \"INC-43 is web-0 up\"\n\
          no: no rule allows it",
     );
     page.example(
-        "Exactly what is needed instead of a role:",
+        "Request exact rules instead of a role:",
         "alice$ jit-login request prod -n payments --verb get,list \\\n\
          \x20   --resource pods,pods/log --for 10m \\\n\
          \x20   --reason \"INC-43 is web-0 up\" --no-wait\n\
@@ -118,7 +120,7 @@ fn jit_login_1(date: &str) -> Page {
     page
 }
 
-/// The lines below `Exit codes:`, as the help has them.
+/// The lines below `Exit codes:` in the help.
 fn exit_codes(text: &str) -> Vec<(&str, String)> {
     let codes = text.split("Exit codes:").nth(1).unwrap_or_default().lines();
     codes

@@ -1,6 +1,7 @@
-//! What is written, and where: the result on stdout, words to people on stderr, tables.
+//! Output: results on stdout, messages on stderr, tables.
 //!
-//! stdout is the result and nothing else; colour is for terminals only and `NO_COLOR` is honoured. Every verb is its caller.
+//! stdout is the result and nothing else; colours are for terminals only, and `NO_COLOR` is respected. Every command calls
+//! it.
 
 use std::io::Write;
 
@@ -11,23 +12,23 @@ use crate::failure::Failure;
 use crate::terminal::width;
 use crate::text::{CYAN, RED, paint};
 
-/// In which form a result is written.
+/// The format of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
-    /// As the API answers it.
+    /// The JSON of the API.
     Json,
     /// The same as YAML.
     Yaml,
-    /// Rows of RFC 4180, of `ls`, `status` and `events`.
+    /// CSV (RFC 4180), for `ls`, `status` and `events`.
     Csv,
-    /// Only the id or the name.
+    /// The id or name only.
     Name,
 }
 
-/// Writes a result. A reader that has gone away, as `head` does, is no failure.
+/// Writes a result. A reader that closes the pipe, as `head` does, is not a failure.
 pub(crate) fn result(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
@@ -37,7 +38,7 @@ pub(crate) fn result(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a result in the asked form; `table` and `name` only when they are asked for.
+/// Writes a result in the given format; `table` and `name` are called only if they are needed.
 pub(crate) fn show<T: Serialize>(
     format: Format,
     value: &T,
@@ -49,7 +50,7 @@ pub(crate) fn show<T: Serialize>(
         Format::Name => result(&name()),
         Format::Json => result(&serde_json::to_string_pretty(value).map_err(unwritable)?),
         Format::Yaml => result(&yaml(value)?),
-        Format::Csv => Err(Failure::usage("there are no rows to write as CSV", "")),
+        Format::Csv => Err(Failure::usage("this result has no rows for CSV", "")),
     }
 }
 
@@ -64,13 +65,13 @@ pub(crate) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     result(&text)
 }
 
-/// A cell that no spreadsheet takes for a formula, which could send what is beside it elsewhere: one that begins like a
-/// formula gets an apostrophe before it (OWASP, "CSV Injection").
+/// Prevents a spreadsheet from evaluating a cell, because a formula could send other cells elsewhere: a cell that begins like
+/// a formula gets an apostrophe before it (OWASP, "CSV Injection").
 fn no_formula(cell: String) -> String {
     if cell.starts_with(['=', '+', '-', '@']) { format!("'{cell}") } else { cell }
 }
 
-/// Writes lines as they are, byte for byte. Whether anybody reads on.
+/// Writes lines unchanged, byte for byte. Returns whether the reader wants more.
 pub(crate) fn lines(lines: &[String]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     let written = lines.iter().try_for_each(|line| out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")));
@@ -81,7 +82,7 @@ pub(crate) fn lines(lines: &[String]) -> Result<bool, Failure> {
     }
 }
 
-/// `value` as YAML that every YAML reader takes for the same strings.
+/// `value` as YAML in which every parser reads the same strings.
 pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
     let mut options = serde_saphyr::SerializerOptions::default();
     options.prefer_block_scalars = false;
@@ -89,15 +90,15 @@ pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<String, Failure> {
 }
 
 fn unwritable(error: impl std::fmt::Display) -> Failure {
-    Failure::own(format!("can't write the result, {error}"), "")
+    Failure::own(format!("cannot write the result: {error}"), "")
 }
 
-/// A line for the person; never part of the result.
+/// Prints a line on stderr; never part of the result.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 
-/// Says why a verb failed, to a program as a problem document (RFC 9457) in one line.
+/// Prints why a command failed; with `-o json` as a problem document (RFC 9457) on one line.
 pub(crate) fn complain(failure: &Failure, format: Format) {
     let Some((code, sentence)) = failure.sentence() else { return };
     if matches!(format, Format::Json) {
@@ -116,12 +117,12 @@ pub(crate) fn complain(failure: &Failure, format: Format) {
     }
 }
 
-/// What to do about what was just said.
+/// Prints what to do about the last message.
 pub(crate) fn hint(text: &str) {
     say(&format!("{}: {text}", paint("hint", CYAN)));
 }
 
-/// A table as kubectl writes it: upper-case headings, no lines, two spaces between columns.
+/// A table in kubectl's style: upper-case headings, no lines, two spaces between columns.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>, wrap: bool) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING).set_header(headings.iter().map(ToString::to_string));
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cell_is_taken_for_a_formula() {
+    fn no_cell_is_evaluated_as_a_formula() {
         for (cell, written) in
             [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-1", "'-1"), ("INC-42", "INC-42"), ("", "")]
         {

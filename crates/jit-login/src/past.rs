@@ -1,21 +1,21 @@
-//! Moments of the past as people write them, for searching.
+//! Parses times in the past, for searching.
 //!
-//! It reads no clock. `arguments` is the caller.
+//! It reads no clock. `arguments` calls it.
 
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-/// What can be written, for the message about what can't be read.
-pub(crate) const FORMS: &str = "write 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d for so long ago";
+/// The accepted forms, for the error message.
+pub(crate) const FORMS: &str = "write 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago";
 
-/// The moment that `text` names: an RFC 3339 time, a date and a time of day or a date (its midnight) in `zone`, the last time
-/// that a clock there showed this, or a span before now. None when it is none of these.
+/// Parses `text`: an RFC 3339 time; a date with a time of day, or a date (its midnight), in `zone`; a time of day, which means
+/// its last occurrence there; or a span before now. None if it is none of these.
 pub(crate) fn past(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Some(at);
     }
-    // Hours alone could as well be a span without its unit.
+    // A number without a colon could also be a span without its unit.
     if let Some(time) = text.contains(':').then(|| text.parse::<Time>().ok()).flatten() {
         let here = now.to_zoned(zone.clone());
         let today = here.with().time(time).build().ok()?;
@@ -26,7 +26,7 @@ pub(crate) fn past(text: &str, now: Timestamp, zone: &TimeZone) -> Option<Timest
         return Some(at.to_zoned(zone.clone()).ok()?.timestamp());
     }
     let span: Span = text.parse().ok()?;
-    // What begins so is a moment to come where the start of access is written.
+    // `+` means a time in the future, as in `request --at`.
     if span.is_negative() || text.starts_with('+') {
         return None;
     }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_of_the_past_is_written_in_one_of_four_ways() {
+    fn a_time_in_the_past_has_one_of_four_forms() {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
         let now: Timestamp = "2026-11-29T14:00:00Z".parse().unwrap();
         for (text, expected) in [

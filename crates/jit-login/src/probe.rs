@@ -1,8 +1,7 @@
-//! Whether kubectl works with a grant, by running it as the person would: with their kuberc, their plugins' rules, and the
-//! questions that it asks a cluster before any other.
+//! Checks whether kubectl works with a grant, by running it as the person would: with their kuberc and their plugin rules.
 //!
-//! It asks the API server for `/api`, which everybody may who may discover anything. It judges by kubectl's exit code; its
-//! words are passed on, and looked at for a hint only. `verbs` says what it finds after "ready", and `doctor` too.
+//! It gets `/api`, which everybody with discovery rights may read. kubectl's exit code decides; its message is shown, and
+//! only used for choosing a hint. `verbs` shows the result after "ready", and so does `doctor`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,19 +13,19 @@ use tokio::time::timeout;
 use crate::kubeconfig::own_path;
 use crate::text::{program, safe};
 
-/// What kubectl did not do.
+/// Why kubectl failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
-    /// In kubectl's words.
+    /// kubectl's message.
     pub(crate) what: String,
     /// What to do.
     pub(crate) hint: String,
 }
 
-/// A server that does not answer for so long is no answer either.
+/// A server that takes longer counts as not answering.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// What goes wrong when kubectl is used with this kubeconfig; none when nothing does, or there is no kubectl.
+/// Why kubectl fails with this kubeconfig; none if it works, or is not installed.
 pub(crate) async fn trouble(kubeconfig: &Path) -> Option<Trouble> {
     let mut kubectl = Command::new("kubectl");
     kubectl.arg("--kubeconfig").arg(kubeconfig).args(["--request-timeout=5s", "get", "--raw", "/api"]);
@@ -35,10 +34,10 @@ pub(crate) async fn trouble(kubeconfig: &Path) -> Option<Trouble> {
         Ok(Ok(done)) if done.status.success() => None,
         Ok(Ok(done)) => {
             let said = String::from_utf8_lossy(&done.stderr);
-            Some(Trouble::of(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a word")))
+            Some(Trouble::of(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a message")))
         }
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Ok(Err(error)) => Some(Trouble::of(&format!("it can't be run, {error}"))),
+        Ok(Err(error)) => Some(Trouble::of(&format!("it cannot be run: {error}"))),
         Err(_) => Some(Trouble::of(&format!("no answer within {} s", LIMIT.as_secs()))),
     }
 }
@@ -47,13 +46,13 @@ impl Trouble {
     fn of(said: &str) -> Self {
         let own = || own_path().unwrap_or_else(|_| program().to_owned());
         let hint = if said.contains("plugin allowlist") || said.contains("policy set to") {
-            format!("your kuberc (~/.kube/kuberc) has to list it: `credentialPluginAllowlist: [{{name: {}}}]`", own())
+            format!("your kuberc (~/.kube/kuberc) must allow it: `credentialPluginAllowlist: [{{name: {}}}]`", own())
         } else if said.contains("(Forbidden)") {
-            "kubectl can't ask what the cluster has, so only `kubectl get --raw PATH` works; an administrator binds the \
-             ClusterRole `system:discovery` to the group `system:authenticated`"
+            "kubectl may not discover the cluster's API, so only `kubectl get --raw PATH` works; ask an administrator to bind \
+             the ClusterRole `system:discovery` to the group `system:authenticated`"
                 .to_owned()
         } else {
-            format!("`{} doctor` looks further", program())
+            format!("`{} doctor` checks more", program())
         };
         Self { what: safe(said), hint }
     }
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hint_is_of_what_kubectl_said() {
+    fn the_hint_depends_on_kubectls_message() {
         let hint = |said: &str| Trouble::of(said).hint;
         let plugin = "Unable to connect to the server: getting credentials: plugin path \"/x\" is not permitted by the \
                       credential plugin allowlist";

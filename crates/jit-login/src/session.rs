@@ -1,5 +1,4 @@
-//! A command that ends with its grant: in a scope of the person's own systemd manager, below a slice that only this
-//! grant has.
+//! Runs a command that ends with its grant: in a scope of the user's systemd manager, in a slice of this grant.
 //!
 //! ```text
 //!  run, shell ─┬─► jit-<grant>-end-<second>.timer ── the window is over ──┐
@@ -7,9 +6,9 @@
 //!              │      (`watch`, moves the timer with the window)          │   SIGHUP, five seconds later SIGKILL
 //!              └─► exec ─► jit-<grant>-<word>.scope in that slice ◄───────┘
 //! ```
-//! The end of the window needs no process of ours, only systemd. None of this is a wall: a person owns their manager
-//! and may move a process out of its scope. It keeps nobody from running a command; where it can't be done, that is
-//! said. The verbs `run` and `shell` call it, and `main` for `watch`.
+//! Ending the command with the window needs only systemd, no process of ours. This is not a security boundary: a person
+//! controls their own manager and can move a process out of its scope. It never prevents a command from running; if it
+//! cannot confine the command, a message says so. The commands `run` and `shell` call it, and `main` for `watch`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::FileTypeExt;
@@ -32,17 +31,17 @@ use crate::now;
 use crate::output::say;
 use crate::text::clock;
 
-/// How long a command may take to end by itself.
+/// How long a command may take to terminate.
 const TERMINATE_WITHIN: &str = "TimeoutStopSec=5s";
-/// Between two attempts to reach the daemon.
+/// The pauses between attempts to reach the daemon, the first and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// What was just being started when the grant ended is in the slice after so long.
+/// A process that was being started when the grant ended is in the slice after this time.
 const ONCE_MORE: Duration = Duration::from_secs(5);
 
-/// What has to stand before a command so that it ends with the grant.
+/// The command prefix that makes a command end with the grant.
 ///
 /// # Errors
-/// Why it can't be ended with it.
+/// Why the command cannot end with the grant.
 pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<Command, String> {
     let manager = Manager::own()?;
     let (watch, end) = (watch_unit(grant), end_unit(grant, until));
@@ -50,13 +49,13 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
         manager.arm(grant, until)?;
         manager.watch(daemon, grant, until)?;
     }
-    // Whether a process of this login may be moved there at all is only known once one was.
+    // Whether a process of this login can be moved there is known only after trying it.
     let mut probe = manager.scope(grant)?;
     finished(probe.arg("true"))?;
     manager.scope(grant)
 }
 
-/// What ends a shell: with a systemd manager the shell itself ends, without one only its access may.
+/// When a shell ends: with a systemd manager the shell itself ends, without one only its access.
 pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp) -> String {
     let of_login = !lingers();
     let keys_go = of_login
@@ -69,15 +68,15 @@ pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: 
         ),
         Ok(_) => format!("this shell ends with the grant, at {} at the latest", clock(until)),
         Err(why) if keys_go => {
-            format!("this will not be ended with the grant: {why}; its access ends with your last login")
+            format!("this does not end with the grant: {why}; its access ends with your last login")
         }
         Err(why) => not_ended(why),
     }
 }
 
-/// That a command continues after its grant.
+/// Says that a command continues after its grant.
 pub(crate) fn not_ended(why: &str) -> String {
-    format!("this will not be ended with the grant: {why}")
+    format!("this does not end with the grant: {why}")
 }
 
 /// Whether this account's manager and runtime folder outlive its logins (loginctl(1)).
@@ -86,9 +85,9 @@ fn lingers() -> bool {
     user.is_some_and(|user| Path::new("/var/lib/systemd/linger").join(user.name).exists())
 }
 
-/// Waits until the grant is over, moves the timer when its end moves, and ends what was started with it.
+/// Waits until the grant is over, moves the timer when the grant is extended, and ends the processes of the grant.
 pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<(), Failure> {
-    let manager = Manager::own().map_err(|why| Failure::own(why, "it is started by `run` and `shell`"))?;
+    let manager = Manager::own().map_err(|why| Failure::own(why, "`run` and `shell` start it"))?;
     let (mut until, mut pause) = (until, PAUSES.0);
     let called_over = loop {
         match follow(daemon, grant, &manager, &mut until, &mut pause).await {
@@ -96,7 +95,7 @@ pub(crate) async fn watch(daemon: &Daemon, grant: &str, until: Timestamp) -> Res
             Err(Failure::Client(ClientError::Problem(problem))) if problem.known() == Some(ErrorCode::NoSuchGrant) => {
                 break true;
             }
-            // Nobody says that it was extended, and the timer has ended what was started.
+            // No extension is known, and the timer has already ended the processes.
             Err(_) if until <= now() => break false,
             Err(_) => tokio::time::sleep(pause).await,
         }
@@ -126,7 +125,7 @@ async fn follow(
         if let Some(moved) = seen.deadline.filter(|deadline| *deadline > *until) {
             match manager.arm(grant, moved) {
                 Ok(()) => *until = moved,
-                Err(why) => say(&format!("the timer of `{grant}` stays as it was, {why}")),
+                Err(why) => say(&format!("the timer of `{grant}` was not changed: {why}")),
             }
         }
         seen = client.wait(&seen, LONGEST_WAIT).await?;
@@ -134,7 +133,7 @@ async fn follow(
     Ok(())
 }
 
-/// The shell of this account, and what it has to be told so that its prompt shows the grant.
+/// The shell of this account, with the arguments that make its prompt show the grant.
 pub(crate) fn shell() -> Result<Vec<OsString>, Failure> {
     let named = std::env::var_os("SHELL").filter(|shell| Path::new(shell).is_absolute());
     let of_account = || User::from_uid(Uid::effective()).ok().flatten().map(|user| user.shell.into_os_string());
@@ -147,7 +146,7 @@ pub(crate) fn shell() -> Result<Vec<OsString>, Failure> {
     Ok(vec![shell, "--rcfile".into(), folder.path_of(BASHRC).into()])
 }
 
-/// The person's own start-up file, and the time that is left before the prompt.
+/// Runs the user's own start-up file, and adds the remaining time to the prompt.
 fn bashrc(program: &str) -> String {
     let program = program.replace('\'', r"'\''");
     format!(
@@ -166,7 +165,7 @@ struct Manager {
 
 impl Manager {
     fn own() -> Result<Self, String> {
-        // Not XDG_RUNTIME_DIR: after su it is the folder of the account of before.
+        // Not XDG_RUNTIME_DIR, because after su it belongs to the previous account.
         let runtime = PathBuf::from(format!("/run/user/{}", Uid::effective()));
         let listens = std::fs::metadata(runtime.join("systemd/private"));
         if listens.is_ok_and(|found| found.file_type().is_socket()) {
@@ -182,9 +181,9 @@ impl Manager {
         command
     }
 
-    /// A scope of its own, ready for the command.
+    /// A separate scope, ready for the command.
     fn scope(&self, grant: &str) -> Result<Command, String> {
-        let word = random_word().map_err(|_| "the host gives no random numbers".to_owned())?;
+        let word = random_word().map_err(|_| "the host provides no random numbers".to_owned())?;
         let mut command = self.command("systemd-run");
         command
             .arg("--scope")
@@ -196,8 +195,8 @@ impl Manager {
         Ok(command)
     }
 
-    /// Lets systemd end the slice at that second by the clock on the wall, which goes on while the host sleeps, and
-    /// forgets the earlier ends of this grant.
+    /// Makes systemd stop the slice at that second of the wall clock, which continues while the host is suspended, and removes
+    /// earlier timers of this grant.
     fn arm(&self, grant: &str, until: Timestamp) -> Result<(), String> {
         let unit = end_unit(grant, until);
         let mut run = self.command("systemd-run");
@@ -215,9 +214,9 @@ impl Manager {
         Ok(())
     }
 
-    /// Starts what waits for an earlier end, once for each grant.
+    /// Starts the process that waits for an earlier end, once for each grant.
     fn watch(&self, daemon: &Daemon, grant: &str, until: Timestamp) -> Result<(), String> {
-        let program = own_path().map_err(|_| "the path of this program is not known".to_owned())?;
+        let program = own_path().map_err(|_| "the path of this program is unknown".to_owned())?;
         let mut run = self.command("systemd-run");
         run.arg("--collect")
             .arg(format!("--unit={}", watch_unit(grant)))
@@ -230,7 +229,7 @@ impl Manager {
         self.unless_active(&mut run, &watch_unit(grant))
     }
 
-    /// Two that start the same at once are one.
+    /// If two processes start the same unit at once, one of them is enough.
     fn unless_active(&self, run: &mut Command, unit: &str) -> Result<(), String> {
         match finished(run) {
             Err(why) if !self.are_active(&[unit]) => Err(why),
@@ -258,13 +257,13 @@ impl Manager {
         words.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
     }
 
-    /// What is not there is stopped.
+    /// Stops a unit; a unit that does not exist counts as stopped.
     fn stop(&self, unit: &str) {
         let _ = finished(self.command("systemctl").arg("stop").arg(unit));
     }
 }
 
-/// Runs it to its end, which says in its last line why it could not do it.
+/// Runs a command to completion; the error is its last line.
 fn finished(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     match command.stdin(Stdio::null()).stdout(Stdio::null()).output() {
@@ -273,7 +272,7 @@ fn finished(command: &mut Command) -> Result<(), String> {
             let said = String::from_utf8_lossy(&done.stderr);
             Err(format!("`{program}` says: {}", said.lines().last().unwrap_or("nothing").trim_end_matches('.')))
         }
-        Err(error) => Err(format!("`{program}` can't be run, {error}")),
+        Err(error) => Err(format!("cannot run `{program}`: {error}")),
     }
 }
 
@@ -299,7 +298,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timer_says_when_it_ends_its_slice() {
+    fn the_name_of_a_timer_contains_its_end() {
         let until: Timestamp = "2026-11-23T18:00:00Z".parse().unwrap();
         let unit = format!("{}.timer", end_unit("7k3m9x2q7k3m9x2q", until));
         assert_eq!(unit, "jit-7k3m9x2q7k3m9x2q-end-1795456800.timer");
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_can_not_leave_its_quotes_in_the_start_up_file() {
+    fn a_path_cannot_leave_its_quotes_in_the_start_up_file() {
         assert!(bashrc("/opt/it's/jit-login").contains(r"jit_login='/opt/it'\''s/jit-login'"));
     }
 }

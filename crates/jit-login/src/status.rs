@@ -1,8 +1,8 @@
-//! What access this account has at this moment, in one short line for a prompt or a login banner.
+//! This account's current access, in one short line for a prompt or a login banner.
 //!
-//! From this account's own files alone: it asks nobody, so it can't know of an end that came early unless something
-//! here noticed it, and it gives nobody access. It never fails and never says why it is silent: a prompt has to come.
-//! `main` calls it before anything else, for it is run at each prompt.
+//! It reads only this account's files and calls nobody, so it does not know of an early end unless a command on this host
+//! noticed it. It never fails and never prints an error, so that it cannot break a prompt. `main` calls it before anything
+//! else, because it runs for each prompt.
 
 use std::ffi::OsString;
 
@@ -16,10 +16,10 @@ use crate::now;
 use crate::output::{Format, show};
 use crate::text::{length, safe};
 
-/// Names the one grant that a shell is for.
+/// The variable that names the grant of a shell.
 pub(crate) const GRANT_VARIABLE: &str = "JIT_GRANT";
 
-/// Access that has not reached the end of its window.
+/// Access whose window has not ended.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Live {
@@ -30,23 +30,23 @@ struct Live {
     seconds_left: i64,
 }
 
-/// Whether the arguments are the ones that a prompt has; anything else is left to the full parser.
+/// Whether these are the arguments of a prompt; the full parser handles all others.
 pub(crate) fn is_all_of(arguments: &[OsString]) -> bool {
     arguments == ["status", "--short"]
 }
 
-/// Writes the line; nothing when there is no access.
+/// Writes the line; nothing if there is no access.
 pub(crate) fn run(format: Format) -> Result<(), Failure> {
     let only = std::env::var(GRANT_VARIABLE).ok();
     let mut live = found(now());
     live.retain(|live| only.as_ref().is_none_or(|only| live.grant == *only));
     let names = || live.iter().map(|live| live.grant.as_str()).collect::<Vec<_>>().join("\n");
-    // A terminal that has gone away is no reason to fail either.
+    // A closed terminal is not a failure either.
     let _ = show(format, &live, || line(&live), names);
     Ok(())
 }
 
-/// What is live, the first to end first.
+/// Live access, the one that ends first comes first.
 fn found(now: Timestamp) -> Vec<Live> {
     let mut live: Vec<Live> = local_grants()
         .into_iter()
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_is_of_what_ends_first() {
+    fn the_line_shows_the_access_that_ends_first() {
         let live = |what: &str, seconds_left| Live {
             grant: String::new(),
             what: what.to_owned(),

@@ -1,27 +1,27 @@
-//! What the terminal is that a person reads: how wide, and whether a full-screen program has it.
+//! The properties of the terminal: its width, and whether a full-screen program uses it.
 //!
-//! It writes nothing. `output` and `view` ask for the width, and the exec plugin whether anybody would read its words.
+//! It writes nothing. `output` and `view` need the width, and the exec plugin needs to know whether to print messages.
 
 use std::io::IsTerminal;
 
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
-/// How wide stdout is, in characters; none where it is no terminal, unless `COLUMNS` says.
+/// The width of stdout in characters, or `COLUMNS` if it is set; none if stdout is not a terminal.
 pub(crate) fn width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).filter(|width| *width >= LEAST);
     said.or_else(|| terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0)))
 }
 
-/// What is narrower is no width that anybody set.
+/// Smaller values of `COLUMNS` are ignored.
 const LEAST: usize = 40;
 
-/// Whether a program that draws the whole screen, such as k9s, has the terminal of stderr: it reads keys, not lines. What
-/// is written there stands across what it drew.
+/// Whether a full-screen program such as k9s uses the terminal of stderr, which then reads keys instead of lines. A message
+/// there would overwrite its screen.
 pub(crate) fn is_taken() -> bool {
     tcgetattr(std::io::stderr()).is_ok_and(|settings| !settings.local_flags.contains(LocalFlags::ICANON))
 }
 
-/// Whether a person reads stderr.
+/// Whether stderr is a terminal.
 pub(crate) fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
 }

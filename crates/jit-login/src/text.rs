@@ -1,7 +1,7 @@
-//! Words as people read them: what is safe on a terminal, times, lengths, colours, and what this program is called.
+//! Text for people: escaping for terminals, times, lengths, colours, and the name of this program.
 //!
-//! It prints nothing. No text of a daemon or of another person reaches a terminal but through [`safe`]. Whatever says
-//! something stands on it.
+//! It prints nothing. Text of the daemon or of another person reaches a terminal only through [`safe`]. Everything that
+//! produces messages uses it.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -13,17 +13,17 @@ use jit_core::grant::Phase;
 
 static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
-/// Fixes the words that start this program, as they stand in hints.
+/// Sets the command that started this program, for hints.
 pub(crate) fn called_as(name: &'static str) {
     let _ = PROGRAM.set(name);
 }
 
-/// `jit-login`, or `kubectl jit` when it was started as kubectl's plugin.
+/// `jit-login`, or `kubectl jit` if it was started as kubectl's plugin.
 pub(crate) fn program() -> &'static str {
     PROGRAM.get().copied().unwrap_or("jit-login")
 }
 
-/// `text` in a style; the style is dropped again where there is no terminal.
+/// `text` in a style, which is removed if the output is not a terminal.
 pub(crate) fn paint(text: &str, style: Style) -> String {
     format!("{style}{text}{style:#}")
 }
@@ -45,7 +45,7 @@ pub(crate) fn phase_style(phase: Phase) -> Style {
     }
 }
 
-/// `text` with everything escaped that a terminal would obey or not show.
+/// `text` with control characters and invisible characters escaped.
 pub(crate) fn safe(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -58,14 +58,14 @@ pub(crate) fn safe(text: &str) -> String {
     shown
 }
 
-/// The same for names, which have no reason to leave ASCII: a letter that only looks like another one
-/// is shown as what it is.
+/// The same for names, which have no reason to contain other characters than ASCII: a letter that only looks like another
+/// one is escaped.
 pub(crate) fn safe_name(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_graphic());
     if plain { text.to_owned() } else { format!("{} (not plain letters)", text.escape_default()) }
 }
 
-/// Characters that change direction or take no room.
+/// Characters that change the direction of the text or have no width.
 fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
@@ -73,7 +73,7 @@ fn is_invisible(c: char) -> bool {
         | '\u{E0000}'..='\u{E0FFF}')
 }
 
-/// `text` in lines of at most `width` characters, each two to the right. A word that is longer is left whole.
+/// `text` in lines of at most `width` characters, indented by two. A longer word is not split.
 pub(crate) fn folded(text: &str, width: usize) -> String {
     let mut folded = String::new();
     let mut column = 0;
@@ -92,7 +92,7 @@ pub(crate) fn folded(text: &str, width: usize) -> String {
     folded
 }
 
-/// `1h05m`, `58m`, `3m20s`, `42s`; from ten minutes on to the nearest minute.
+/// `1h05m`, `58m`, `3m20s`, `42s`; from ten minutes on rounded to the minute.
 pub(crate) fn length(seconds: i64) -> String {
     let seconds = seconds.max(0);
     let seconds = if seconds >= 570 { (seconds + 30) / 60 * 60 } else { seconds };
@@ -107,7 +107,7 @@ pub(crate) fn length(seconds: i64) -> String {
     }
 }
 
-/// Seconds from now to `at`; negative when it is past.
+/// Seconds from now to `at`; negative if it is in the past.
 pub(crate) fn seconds_to(at: Timestamp) -> i64 {
     at.duration_since(crate::now()).as_secs()
 }
@@ -125,7 +125,7 @@ pub(crate) fn ago(at: Timestamp) -> String {
     format!("{} ago", length(-seconds_to(at)))
 }
 
-/// The time of day in the host's zone, with the zone, and with the date when it is not today.
+/// The time of day in the host's time zone, with the zone, and with the date if it is not today.
 pub(crate) fn clock(at: Timestamp) -> String {
     let (then, now) = (at.to_zoned(TimeZone::system()), crate::now().to_zoned(TimeZone::system()));
     let pattern = if then.date() == now.date() { "%H:%M:%S %Z" } else { "%Y-%m-%d %H:%M:%S %Z" };
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn control_characters_are_escaped() {
         assert_eq!(safe("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{001b}[31mb\\u{000a}c\\u{202e}d");
         assert_eq!(safe("Größe ✓"), "Größe ✓");
     }

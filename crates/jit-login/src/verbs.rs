@@ -1,7 +1,7 @@
-//! What each verb does: ask the daemon, show what it says.
+//! What each command does: call the daemon, show the answer.
 //!
-//! No verb decides anything; the daemon does, and its refusals are passed on. What an approver agrees to
-//! is exactly what was just shown. `main` is the caller.
+//! No command decides anything; the daemon does, and its refusals are shown. An approver approves exactly what was just
+//! shown. `main` calls it.
 
 use std::ffi::OsString;
 use std::io::{BufRead, IsTerminal, Write};
@@ -39,10 +39,10 @@ use crate::view::{
 };
 use crate::wait::{interruptible, until_answered};
 
-/// So many grants are looked through for the last one that was asked for.
+/// How many grants are searched for the last request.
 const LOOK_BACK: u32 = 200;
 
-/// A grant that kubectl can use: everywhere a grant has the same form, and here its kubeconfig beside.
+/// A grant that kubectl can use: the usual form of a grant, with its kubeconfig.
 #[derive(Serialize)]
 struct Ready<'a> {
     #[serde(flatten)]
@@ -51,18 +51,18 @@ struct Ready<'a> {
     context: &'a str,
 }
 
-/// What every verb works with.
+/// What every command needs.
 pub(crate) struct Caller {
-    /// Where the daemon is.
+    /// The daemon's socket and account.
     pub(crate) daemon: Daemon,
     /// The connection to it.
     pub(crate) client: Client,
-    /// The form of the result.
+    /// The format of the result.
     pub(crate) format: Format,
 }
 
 impl Caller {
-    /// `can`: what nobody gives is said with the reason, and is no failure.
+    /// `can`: if the caller may request nothing, it says why; that is not a failure.
     pub(crate) async fn can(&mut self, cluster: Option<&str>) -> Result<(), Failure> {
         let mut list: EntitlementList = self.client.entitlements().await?;
         list.draining.iter().for_each(|draining| say(&draining_line(draining)));
@@ -83,7 +83,7 @@ impl Caller {
         put(self.format, &list, || view::entitlements(&list, terminal::width()), rules)
     }
 
-    /// `request`, also once more what was asked before.
+    /// `request`, also to repeat an earlier request.
     pub(crate) async fn request(&mut self, ask: &Ask, no_wait: bool, limit: Option<Duration>) -> Result<(), Failure> {
         let is_again = ask.again.is_some();
         let ask = self.asked(ask).await?;
@@ -106,7 +106,7 @@ impl Caller {
         interruptible(&id, self.deliver(&grant)).await
     }
 
-    /// A request of this person's that nobody answered yet and that asks for the same.
+    /// A pending request of this person for the same access.
     async fn pending_like(&mut self, ask: &AskBody) -> Result<Option<GrantView>, Failure> {
         let Ok(meant) = ask.parse() else { return Ok(None) };
         let (access, duration) = (meant.access.to_string(), meant.window.to_string());
@@ -135,7 +135,7 @@ impl Caller {
         Ok(FilterQuery { person: Some(self.client.whoami().await?.name), ..FilterQuery::default() })
     }
 
-    /// What this person asked for with that id, or last.
+    /// The request with that id, or the person's last one.
     async fn asked_before(&mut self, id: Option<&str>) -> Result<AskBody, Failure> {
         let grant = match id {
             Some(id) => self.client.show(id).await?,
@@ -176,7 +176,7 @@ impl Caller {
         put(self.format, &grant, || format!("{} {}", grant.id, grant.phase.as_str()), || grant.id.clone())
     }
 
-    /// The answer to a request. A "no" is a result too where a program reads it.
+    /// The answer to a request. For a program, a denial is a result too.
     async fn answer(&mut self, grant: GrantView, limit: Option<Duration>) -> Result<GrantView, Failure> {
         let answer = until_answered(&mut self.client, grant, limit).await;
         if let (Err(Failure::Closed(grant)), Format::Json | Format::Yaml) = (&answer, self.format) {
@@ -185,7 +185,7 @@ impl Caller {
         answer
     }
 
-    /// Makes kubectl work and says how.
+    /// Sets up kubectl and says how to use it.
     async fn deliver(&mut self, grant: &GrantView) -> Result<(), Failure> {
         let access = self.collect(grant).await?;
         let shown = self.client.show(&grant.id).await.unwrap_or_else(|_| grant.clone());
@@ -260,8 +260,8 @@ impl Caller {
         if let Some(digest) = &digest {
             if *digest != asked {
                 return Err(Failure::usage(
-                    "the request changed since you looked at it",
-                    "it is shown above as it is now; approve that, with its digest",
+                    "the request has changed since you looked at it",
+                    "its current state is shown above; approve that, with its digest",
                 ));
             }
         } else if !yes {
@@ -456,7 +456,7 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`: says once per grant that the command will not be ended with it.
+    /// `run`: says once for each grant if the command will not end with it.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
@@ -503,7 +503,7 @@ impl Caller {
     pub(crate) async fn export(&mut self) -> Result<(), Failure> {
         if std::io::stdout().is_terminal() {
             return Err(Failure::usage(
-                "the audit trail is not written to a terminal, which would obey what is in it",
+                "the audit trail is not written to a terminal, which would interpret control characters in it",
                 format!("`{} export > trail.jsonl`", program()),
             ));
         }
@@ -521,7 +521,7 @@ impl Caller {
         }
         say(&format!("{count} events; the head is {head}:{count}"));
         hint(
-            "note the head elsewhere; `jitd audit verify --file FILE --head HASH:NUMBER` checks the lines and finds it",
+            "note the head elsewhere; `jitd audit verify --file FILE --head HASH:NUMBER` checks the lines against it",
         );
         Ok(())
     }
@@ -563,7 +563,7 @@ impl Caller {
         }
     }
 
-    /// The named id, else that of the caller's only grant in one of `phases`.
+    /// The given id, or that of the caller's only grant in one of `phases`.
     async fn id_or_only(&mut self, id: Option<String>, phases: &[Phase]) -> Result<String, Failure> {
         match id {
             Some(id) => Ok(id),
@@ -571,7 +571,7 @@ impl Caller {
         }
     }
 
-    /// The named grant, else the caller's only one in one of `phases`.
+    /// The given grant, or the caller's only one in one of `phases`.
     async fn named_or_only(&mut self, id: Option<String>, phases: &[Phase]) -> Result<GrantView, Failure> {
         if let Some(id) = id {
             return Ok(self.client.show(&id).await?);
@@ -580,14 +580,14 @@ impl Caller {
     }
 }
 
-/// What the moments of a search were taken for.
+/// How the times of a search were understood.
 fn searched(filter: &FilterQuery) -> Vec<String> {
     let moment = |words: &str, at: Option<Timestamp>| Some(format!("{words} {}", clock(at?)));
     let moments = [moment("live at", filter.at), moment("since", filter.since), moment("until", filter.until)];
     moments.into_iter().flatten().collect()
 }
 
-/// The only one in one of `phases`. Several are never chosen from, and one that waits for its answer is named.
+/// The only grant in one of `phases`. It never chooses from several, and names a pending request.
 fn only(mine: Vec<GrantView>, phases: &[Phase]) -> Result<GrantView, Failure> {
     let (fitting, others): (Vec<_>, Vec<_>) = mine.into_iter().partition(|grant| phases.contains(&grant.phase));
     let fitting = one_of(fitting)?;
@@ -601,7 +601,7 @@ fn only(mine: Vec<GrantView>, phases: &[Phase]) -> Result<GrantView, Failure> {
     }
 }
 
-/// The one that there is, if there is one; of several the person has to name one.
+/// The only grant, if there is one; if there are several, the person has to name one.
 fn one_of(mut grants: Vec<GrantView>) -> Result<Option<GrantView>, Failure> {
     if grants.len() < 2 {
         return Ok(grants.pop());
@@ -610,7 +610,7 @@ fn one_of(mut grants: Vec<GrantView>) -> Result<Option<GrantView>, Failure> {
     Err(Failure::usage(format!("you have {} grants", grants.len()), format!("name one: {}", each.join("; "))))
 }
 
-/// Why somebody may request nothing, and what to do about it.
+/// Why the person may request nothing, and what to do about it.
 fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>) -> (String, String) {
     let groups: Vec<String> = list.groups.iter().map(|group| safe_name(group)).collect();
     let place = cluster.map_or(String::new(), |cluster| format!(" in cluster {}", safe_name(cluster)));
@@ -629,7 +629,7 @@ fn nothing_to_request(list: &EntitlementList, cluster: Option<&str>) -> (String,
     )
 }
 
-/// Becomes the command, so its exit code is the command's.
+/// Replaces this process with the command, so that its exit code is the command's.
 fn become_command(
     confined: Result<Command, String>,
     command: &[OsString],
@@ -650,7 +650,7 @@ fn become_command(
     let error = become_it.exec();
     Err(Failure::usage(
         format!("cannot run `{}`: {error}", program.to_string_lossy()),
-        "the command is what follows `--`",
+        "write the command after `--`",
     ))
 }
 
@@ -669,7 +669,7 @@ fn export(access: &Access) -> String {
     export_path(&access.path)
 }
 
-/// A line for `eval`, quoted where a shell would see more than a path.
+/// A line for `eval`, quoted if a shell would interpret the path.
 fn export_path(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+@:,".contains(c));
@@ -685,7 +685,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_that_a_shell_would_take_apart_is_quoted() {
+    fn a_path_that_a_shell_would_split_is_quoted() {
         assert_eq!(export_path("/run/user/7/a.kubeconfig".as_ref()), "export KUBECONFIG=/run/user/7/a.kubeconfig");
         assert_eq!(export_path("/a b/c'd$(x)".as_ref()), r"export KUBECONFIG='/a b/c'\''d$(x)'");
     }

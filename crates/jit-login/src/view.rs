@@ -1,7 +1,7 @@
-//! How a grant, a decision and the trail's entries look to a person.
+//! How grants, decisions and entries of the trail are shown to people.
 //!
-//! An approver has to see in five seconds who asks for what, why and for how long. Nothing of another
-//! person's text gets here unescaped. The verbs are the caller.
+//! An approver has to see within five seconds who requests what, why and for how long. All text of other people is
+//! escaped. The commands call it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,24 +24,24 @@ use crate::text::{
     seconds_to, until,
 };
 
-/// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may meet a step, when, and who asks for it.
+/// `leads (mon-fri 08:00-18:00 Europe/Berlin; risk high and worse)`: who may approve in a step, when, and what requires it.
 fn who(step: &StepView) -> String {
     let groups: Vec<String> = step.groups.iter().map(|group| safe_name(group)).collect();
     let more: Vec<String> = step.hours.iter().chain(&step.guardrail).map(|text| safe(text)).collect();
     if more.is_empty() { groups.join(", ") } else { format!("{} ({})", groups.join(", "), more.join("; ")) }
 }
 
-/// How many people are asked in all.
+/// How many approvals are needed in total.
 pub(crate) fn people(steps: &[StepView]) -> u32 {
     steps.iter().map(|step| step.count).sum()
 }
 
-/// `1 approval from leads and 2 approvals from security`: what is still missing; empty when nothing is.
+/// `1 approval from leads and 2 approvals from security`: the missing approvals; empty if there are none.
 pub(crate) fn missing_approvals(steps: &[StepView]) -> String {
     missing(steps, "approval")
 }
 
-/// `1 review from leads`: what is still missing; empty when nothing is.
+/// `1 review from leads`: the missing reviews; empty if there are none.
 pub(crate) fn missing_reviews(steps: &[StepView]) -> String {
     missing(steps, "review")
 }
@@ -59,7 +59,7 @@ fn missing(steps: &[StepView], noun: &str) -> String {
     missing.collect::<Vec<_>>().join(" and ")
 }
 
-/// `role view in namespace payments on cluster prod, for 15m`, with the start of one that begins later.
+/// `role view in namespace payments on cluster prod, for 15m`, with the start if it begins later.
 pub(crate) fn sentence(grant: &GrantView) -> String {
     let cluster = safe_name(&grant.cluster);
     let place = match grant.namespaces.as_slice() {
@@ -88,7 +88,7 @@ pub(crate) fn closed_word(grant: &GrantView) -> String {
     }
 }
 
-/// Which clock runs, in a few letters, and its end; of what is over, from when to when it was live.
+/// The current deadline in short; for a grant that is over, from when to when it was live.
 fn running_clock(grant: &GrantView) -> String {
     let until = |words: &str, at: Timestamp| format!("{words} {} (until {})", length(seconds_to(at)), clock(at));
     match (grant.phase, grant.deadline, grant.ended_at) {
@@ -105,7 +105,7 @@ fn running_clock(grant: &GrantView) -> String {
     }
 }
 
-/// That break-glass was used, and which reviews are still missing; nothing when none is.
+/// Says that break-glass was used, and which reviews are missing; none if no review is owed.
 pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
     let glass = grant.break_glass.as_ref().filter(|glass| glass.owed)?;
     let due = if glass.overdue { "overdue since" } else { "due at" };
@@ -122,19 +122,19 @@ pub(crate) fn glass_line(grant: &GrantView) -> Option<String> {
     Some(paint(&words, RED))
 }
 
-/// The command that reviews a grant, as it can be typed.
+/// The command for reviewing a grant.
 fn review_command(id: &str) -> String {
     format!("{} review {} --justified --words TEXT", program(), safe_name(id))
 }
 
-/// That jitd is draining, and why.
+/// Says that jitd is draining, and why.
 pub(crate) fn draining_line(draining: &DrainingView) -> String {
     let why = draining.reason.as_deref().map_or(String::new(), |reason| format!(": {}", safe(reason)));
     let since = clock(draining.since);
     paint(&format!("no new access since {since}{why}; live grants continue"), YELLOW)
 }
 
-/// What `ls` shows: a table that is as wide as the terminal, or where that is too narrow for one, some lines a grant.
+/// The output of `ls`: a table as wide as the terminal, or some lines for each grant if the terminal is too narrow.
 pub(crate) fn list(grants: &[GrantView], width: Option<usize>) -> String {
     const HEADINGS: [&str; 9] = ["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"];
     const LEAST_REASON: usize = 20;
@@ -163,7 +163,7 @@ fn lines(grant: &GrantView, width: usize) -> String {
     let [id, phase, who, .., clock, reason] = &row(grant)[..] else { return String::new() };
     let clock = if clock.is_empty() { String::new() } else { format!(", {clock}") };
     let [sentence, reason] = [&format!("{who}: {}", sentence(grant)), reason].map(|text| folded(text, width));
-    // The absolute time goes to a line of its own where it would be wider than the terminal.
+    // The absolute time goes to a separate line if it does not fit.
     let clock = match clock.rsplit_once(" (") {
         Some((left, at)) if id.len() + 2 + phase.chars().count() + clock.chars().count() > width => {
             format!("{left}\n  ({at}")
@@ -202,7 +202,7 @@ fn row(grant: &GrantView) -> Vec<String> {
     ]
 }
 
-/// The columns of a grant as CSV: those of `-o json` that a search is about.
+/// The columns of a grant in CSV: the fields of `-o json` that matter for a search.
 pub(crate) const GRANT_COLUMNS: [&str; 18] = [
     "id",
     "phase",
@@ -224,7 +224,7 @@ pub(crate) const GRANT_COLUMNS: [&str; 18] = [
     "reviews",
 ];
 
-/// A grant as CSV. Namespaces and names stand with blanks between them; the whole cluster is `*`.
+/// A grant as CSV. Namespaces and names are separated by blanks; the whole cluster is `*`.
 pub(crate) fn grant_cells(grant: &GrantView) -> Vec<String> {
     let at = |at: Option<Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let namespaces = if grant.namespaces.is_empty() { "*".to_owned() } else { grant.namespaces.join(" ") };
@@ -279,8 +279,8 @@ pub(crate) fn page(grant: &GrantView) -> String {
     parts.join("\n")
 }
 
-/// What an approver needs for a decision, on one screen of 80 by 24 with the question below it: the worst of what the role
-/// allows, and the command that shows the rest.
+/// What an approver needs for a decision, on one screen of 80 by 24 together with the question: the worst findings, and the
+/// command that shows the rest.
 pub(crate) fn summary(grant: &GrantView) -> String {
     const WORST: usize = 3;
     let mut all: Vec<&FindingView> =
@@ -288,7 +288,7 @@ pub(crate) fn summary(grant: &GrantView) -> String {
     all.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut parts = vec![decision(grant)];
     if all.is_empty() {
-        parts.push(line("allows", "nothing that the catalogue of risks has"));
+        parts.push(line("allows", "nothing that the risk catalogue lists"));
     }
     for finding in all.iter().take(WORST) {
         let words = format!("{} {}", finding.severity.as_str(), safe(&finding.why));
@@ -374,13 +374,13 @@ fn decision(grant: &GrantView) -> String {
     }
     if let Some(denied) = &grant.denied_before {
         let (by, id) = (safe_name(&denied.by), safe_name(&denied.grant));
-        let words = format!("{by} denied this or less {} ({id}): {}", ago(denied.at), safe(&denied.reason));
+        let words = format!("{by} denied the same or less {} ({id}): {}", ago(denied.at), safe(&denied.reason));
         line("warning", &paint(&words, RED));
     }
     for held in &grant.holds {
         let place = if held.namespaces.is_empty() { "the whole cluster".to_owned() } else { place(&held.namespaces) };
         let heading = match held.phase {
-            Phase::Pending => "also asks",
+            Phase::Pending => "also wants",
             _ => "also has",
         };
         let phase = if held.phase == Phase::Live { String::new() } else { format!(", {}", held.phase.as_str()) };
@@ -414,19 +414,19 @@ fn decision(grant: &GrantView) -> String {
 
 /// `bob logged in as carol, login uid 1003`, `bob has a login that cannot be determined`
 fn came_in_line(came_in: &CameInView) -> String {
-    let login = came_in.login.as_deref().map_or("nobody who is known".to_owned(), safe_name);
+    let login = came_in.login.as_deref().map_or("an unknown account".to_owned(), safe_name);
     match came_in.login_uid {
         Some(uid) => format!("{} logged in as {login}, login uid {uid}", safe_name(&came_in.who)),
         None => format!("{} has a login that cannot be determined", safe_name(&came_in.who)),
     }
 }
 
-/// What arises only together with what the requester has and asks for besides.
+/// Findings that arise only together with the requester's other access and requests.
 fn together(arising: &[FindingView]) -> String {
     findings("WHAT IT ALLOWS TOGETHER WITH THEIR OTHER ACCESS AND REQUESTS", arising)
 }
 
-/// What access reaches, worst first.
+/// A table of findings, worst first.
 fn findings(heading: &str, all: &[FindingView]) -> String {
     let row = |finding: &FindingView| {
         let marks = match (finding.persists, finding.streams) {
@@ -447,7 +447,7 @@ fn risk_style(severity: Severity) -> anstyle::Style {
     }
 }
 
-/// A column that says nothing takes no room from the others.
+/// The table of rules, without an empty last column.
 fn rule_table(mut rows: Vec<Vec<String>>) -> String {
     const HEADINGS: [&str; 4] = ["VERBS", "GROUP", "RESOURCES", "ONLY NAMED"];
     let columns = if rows.iter().all(|row| row.last().is_none_or(String::is_empty)) { 3 } else { 4 };
@@ -456,8 +456,7 @@ fn rule_table(mut rows: Vec<Vec<String>>) -> String {
     table(&headings, rows, true)
 }
 
-/// The rules, nothing left out: a row for each API group with the same verbs, subresources behind their
-/// resource.
+/// All rules: a row for each API group with the same verbs, with subresources after their resource.
 fn rule_rows(rules: &[Rule]) -> Vec<Vec<String>> {
     let join = |words: &[String]| words.iter().map(|word| safe(word)).collect::<Vec<_>>().join(", ");
     let mut rows: BTreeMap<[String; 3], BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
@@ -485,7 +484,7 @@ fn rule_rows(rules: &[Rule]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// `pods`, `pods (log, status)` for it and two of its subresources, `pods/log` for the subresource alone.
+/// `pods`; `pods (log, status)` for pods with two subresources; `pods/log` for a subresource only.
 fn with_subresources(name: &str, subs: &BTreeSet<String>) -> String {
     let under: Vec<&str> = subs.iter().map(String::as_str).filter(|sub| !sub.is_empty()).collect();
     match (subs.contains(""), under.as_slice()) {
@@ -495,7 +494,7 @@ fn with_subresources(name: &str, subs: &BTreeSet<String>) -> String {
     }
 }
 
-/// What the policy says to a request.
+/// How the policy decides a request.
 pub(crate) fn explained(decision: &DecisionView) -> String {
     let rule = decision.rule.as_deref().map(|rule| format!(" under rule `{}`", safe(rule))).unwrap_or_default();
     let needs: String = match decision.needs.as_slice() {
@@ -530,7 +529,7 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
     parts.join("\n\n")
 }
 
-/// A line of what a request has to say still, and by which option.
+/// A line about something that a request still lacks, with the option for it.
 fn needed(need: &NeedView) -> String {
     let option = match &need.field {
         Some(field) => format!("--field {}=VALUE", safe_name(field)),
@@ -539,8 +538,8 @@ fn needed(need: &NeedView) -> String {
     format!("\n- {} ({option})", safe(&need.says))
 }
 
-/// What `can` shows: a table, or where the terminal is too narrow for one, some lines an entitlement; below it what
-/// does not fit in a cell.
+/// The output of `can`: a table, or some lines for each entitlement if the terminal is too narrow; then the notes that do
+/// not fit into a cell.
 pub(crate) fn entitlements(list: &EntitlementList, width: Option<usize>) -> String {
     const HEADINGS: [&str; 7] = ["RULE", "CLUSTERS", "NAMESPACES", "ROLES", "LONGEST", "APPROVAL", "REQUIRED"];
     let rows: Vec<Vec<String>> = list.entitlements.iter().map(entitlement_row).collect();
@@ -597,35 +596,35 @@ fn entitlement_row(one: &EntitlementView) -> Vec<String> {
     ]
 }
 
-/// What a row of `can` has no cell for.
+/// Notes for which a row of `can` has no cell.
 fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
     let mut notes: Vec<String> = one.except.iter().map(|sentence| safe(sentence)).collect();
-    // That a reason is wanted stands in the table.
+    // The table already shows that a reason is required.
     let needs = one.needs.iter().filter(|need| need.field.is_some() || need.says != "a reason");
     notes.extend(needs.map(|need| format!("{}{}", safe(&need.says), if need.required { "" } else { " (optional)" })));
     if one.max_total != one.max_duration {
         notes.push(format!("may be extended to {}", safe(&one.max_total)));
     }
     if let Some(within) = &one.start_within {
-        notes.push(format!("may begin up to {} ahead", safe(within)));
+        notes.push(format!("may begin up to {} in the future", safe(within)));
     }
     if let Some(glass) = &one.break_glass {
         let after = glass.after.as_deref().map_or("at once".to_owned(), |after| format!("after {}", safe(after)));
         notes.push(format!("break-glass: {after}, for at most {}, reviewed afterwards", safe(&glass.max_duration)));
     }
     if !one.by_risk.is_empty() {
-        notes.push(format!("if the role has such a risk, also {}", approvers(&one.by_risk)));
+        notes.push(format!("if the role has that risk, also {}", approvers(&one.by_risk)));
     }
-    notes.extend(one.rules.iter().map(|rule| format!("exact rules below: {}", safe(&rule.to_string()))));
+    notes.extend(one.rules.iter().map(|rule| format!("ceiling for exact rules: {}", safe(&rule.to_string()))));
     notes
 }
 
-/// What the cluster would say to an object.
+/// How the cluster would answer for an object.
 fn tried(object: &TriedView) -> String {
     let place = object.namespace.as_deref().map(|name| format!(" in {}", safe_name(name))).unwrap_or_default();
     let what = format!("{}{place}", safe(&object.kind));
     match &object.refused {
-        None => format!("{} the cluster would take the {what}", paint("yes:", GREEN)),
+        None => format!("{} the cluster would accept the {what}", paint("yes:", GREEN)),
         Some(why) => format!("{} the cluster would refuse the {what}: {}", paint("no:", RED), safe(why)),
     }
 }
@@ -650,7 +649,7 @@ pub(crate) fn event_cells(entry: &Value) -> Vec<String> {
     event_parts(entry).into()
 }
 
-/// Number, time, grant, author, kind, and what is said of it.
+/// Number, time, grant, author, kind, and details of an event.
 fn event_parts(entry: &Value) -> [String; 6] {
     let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
     let event = part("event");
@@ -659,7 +658,7 @@ fn event_parts(entry: &Value) -> [String; 6] {
         .as_object()
         .into_iter()
         .flatten()
-        // Hashes, rules and the whole request are for programs; `-o json` has them.
+        // Hashes, rules and the whole request are for programs; `-o json` shows them.
         .filter(|(key, value)| {
             *key != "kind" && !value.is_object() && !key.ends_with("Sha256") && *key != "digest" && *key != "key"
         })
@@ -670,7 +669,7 @@ fn event_parts(entry: &Value) -> [String; 6] {
     [plain(part("seq")), plain(part("at")), plain(part("grant")), by, kind, rest.join(" ")]
 }
 
-/// `role view in namespace payments on cluster prod, for 10m: INC-42`; none of what is no request of this version.
+/// `role view in namespace payments on cluster prod, for 10m: INC-42`; none if this version cannot parse the request.
 fn request_sentence(ask: &Value) -> Option<String> {
     let AccessRequest { cluster, scope, access, window, reason, .. } = serde_json::from_value(ask.clone()).ok()?;
     let names: Vec<String> = scope.namespaces().iter().map(ToString::to_string).collect();
@@ -727,7 +726,7 @@ mod tests {
         );
     }
 
-    /// A role of 17 findings and 40 rules, asked for with a long reason: the decision and its question fit a small terminal.
+    /// A request for a role with 17 findings and 40 rules, with a long reason: summary and question fit a small terminal.
     #[test]
     fn a_decision_fits_one_screen() {
         let finding = |number: usize| {

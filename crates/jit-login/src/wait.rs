@@ -1,7 +1,7 @@
-//! Waiting for people: one held question to the daemon at a time, and a line for who waits.
+//! Waits for answers: one long poll of the daemon at a time, and a status line for the person who waits.
 //!
-//! On a terminal it is one line that changes; elsewhere one line a change. Ctrl-C and `--timeout` leave
-//! the request open. It never asks the daemon once a second. `request` and `wait` are its callers.
+//! On a terminal the line is updated in place; elsewhere each change is a new line. Ctrl-C and `--timeout` leave the request
+//! open. It never polls the daemon once a second. `request` and `wait` call it.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::terminal::on_terminal;
 use crate::text::{ago, clock, program, safe, safe_name, seconds_to, until};
 use crate::view::{missing_approvals, people, sentence};
 
-/// How long a daemon that went away is waited for.
+/// How long to wait for a daemon that is unreachable.
 const RECONNECT: Duration = Duration::from_secs(60);
 
-/// Waits until the request is answered, and returns the grant when it was approved.
+/// Waits until the request is answered, and returns the grant if it was approved.
 pub(crate) async fn until_answered(
     client: &mut Client,
     mut seen: GrantView,
@@ -52,7 +52,7 @@ pub(crate) async fn until_answered(
                 }
                 Err(error) if passes(&error) => {
                     let since = *lost.get_or_insert_with(|| {
-                        line.say(&format!("lost jitd, trying again for {} s", RECONNECT.as_secs()));
+                        line.say(&format!("lost the connection to jitd, trying again for {} s", RECONNECT.as_secs()));
                         Instant::now()
                     });
                     if since.elapsed() > RECONNECT {
@@ -86,7 +86,7 @@ pub(crate) async fn until_answered(
     done
 }
 
-/// Does the work unless Ctrl-C comes first; what stands at the daemon stays.
+/// Does the work unless Ctrl-C comes first; the request stays open.
 pub(crate) async fn interruptible<T>(id: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::select! {
         biased;
@@ -95,7 +95,7 @@ pub(crate) async fn interruptible<T>(id: &str, work: impl Future<Output = Result
     }
 }
 
-/// How long an answer is held: not past the moment from which there is more to say.
+/// How long the daemon may hold its answer: not beyond the time at which break-glass becomes available.
 fn patience(grant: &GrantView) -> Duration {
     match grant.break_glass_from {
         Some(from) if from > now() => {
@@ -105,22 +105,22 @@ fn patience(grant: &GrantView) -> Duration {
     }
 }
 
-/// Whether the requester may use break-glass by now.
+/// Whether the requester may use break-glass now.
 fn may_break_glass(grant: &GrantView) -> bool {
     grant.break_glass_from.is_some_and(|from| from <= now())
 }
 
-/// Whether a failure may go away while we wait: a daemon that restarts, or has too much to do.
+/// Whether a failure can be temporary: the daemon restarts, or is too busy.
 fn passes(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
         ClientError::Problem(problem) => problem.status == 503 || problem.known() == Some(ErrorCode::RateLimited),
-        // A daemon of another version says the same the next time.
+        // A daemon of another version would answer the same again.
         ClientError::WrongServer { .. } | ClientError::Protocol { .. } => false,
     }
 }
 
-/// Who approved, and what the approver narrowed.
+/// Who approved, and what the request was narrowed to.
 fn answered(grant: &GrantView) -> String {
     let names: Vec<String> = grant.agreed.iter().map(|name| safe_name(name)).collect();
     if grant.break_glass.is_some() {
@@ -183,7 +183,7 @@ impl Line {
     fn show(&self, grant: &GrantView) {
         if self.terminal {
             let grant = grant.clone();
-            // Written anew at each tick, so the times in it go on.
+            // Formatted again for each tick, so that its times are current.
             self.bar.set_style(style(move |_: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = out.write_str(&waiting(&grant));
             }));

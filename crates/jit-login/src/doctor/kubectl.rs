@@ -1,7 +1,7 @@
-//! Whether kubectl can use what this program gives it: there, new enough, with the plugin, and pointed at a grant that
-//! is not over.
+//! Whether kubectl works with this program: it is installed, new enough, has the plugin, and its kubeconfig names a grant
+//! that is not over.
 //!
-//! It reads kubeconfigs, asks kubectl for its version, and runs it with what is live; it writes nothing. `doctor` calls it.
+//! It reads kubeconfigs, queries kubectl's version, and runs kubectl with live grants; it writes nothing. `doctor` calls it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::folder::Folder;
 use crate::probe::{Trouble, trouble};
 use crate::text::{program, safe};
 
-/// The first kubectl that knows exec credentials of client.authentication.k8s.io/v1.
+/// The first kubectl that supports exec credentials of client.authentication.k8s.io/v1.
 const OLDEST_MINOR: u32 = 22;
 
 pub(super) fn diagnoses(grants: &Grants) -> Vec<Diagnosis> {
@@ -50,9 +50,9 @@ fn kubectl() -> Diagnosis {
     diagnosis(
         "kubectl",
         match version(&path) {
-            None => Err((format!("{shown} does not tell its version"), newer)),
+            None => Err((format!("{shown} does not report its version"), newer)),
             Some((1, minor)) if minor < OLDEST_MINOR => {
-                Err((format!("{shown} is 1.{minor}, which can't use this program's credentials"), newer))
+                Err((format!("{shown} is 1.{minor}, which does not support this program's credentials"), newer))
             }
             Some((major, minor)) => Ok(format!("{shown}, {major}.{minor}")),
         },
@@ -75,14 +75,14 @@ fn plugin() -> Diagnosis {
         match on_path("kubectl-jit") {
             Some(path) => Ok(format!("`kubectl jit` is {}", safe(&path.display().to_string()))),
             None => Err((
-                "`kubectl jit` is not known: there is no `kubectl-jit` on PATH".to_owned(),
-                format!("`ln -s {own} FOLDER/kubectl-jit`, in a folder of PATH"),
+                "`kubectl jit` is unknown: `kubectl-jit` is not on PATH".to_owned(),
+                format!("run `ln -s {own} FOLDER/kubectl-jit` for a folder on PATH"),
             )),
         },
     )
 }
 
-/// Whether kubectl works with what is live here.
+/// Whether kubectl works with the live grants of this account.
 fn access(grants: &Grants) -> Vec<Diagnosis> {
     let live = grants.iter().filter(|(_, standing)| **standing == Standing::Open).filter_map(|(id, _)| {
         let folder = Folder::holding(&credential_file(id)).ok()??;
@@ -100,14 +100,14 @@ fn access(grants: &Grants) -> Vec<Diagnosis> {
     tried.collect()
 }
 
-/// Each is a kubectl, and a call to an API server that may not answer.
+/// Each one runs kubectl, which calls an API server that may not answer.
 const MOST_TRIED: usize = 5;
 
-/// The files that kubectl reads, as it finds them.
+/// The files that kubectl reads.
 fn kubeconfigs() -> Vec<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let named: Vec<PathBuf> = std::env::split_paths(&listed).filter(|path| !path.as_os_str().is_empty()).collect();
-    // kubectl passes over a file that is not there, as long as another one is.
+    // kubectl ignores a missing file if another one exists.
     if named.iter().any(|path| path.exists()) {
         return named.into_iter().filter(|path| path.exists()).collect();
     }
@@ -125,11 +125,11 @@ fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Diagnosis> {
         Ok(Some(file)) => file,
         Ok(None) => {
             return one(Err((
-                format!("KUBECONFIG names {shown}, which is not there"),
+                format!("KUBECONFIG names {shown}, which does not exist"),
                 "`unset KUBECONFIG`, or set it to what the last request printed".to_owned(),
             )));
         }
-        Err(why) => return one(Err((format!("{shown} can't be read, {why}"), "mend it or move it away".to_owned()))),
+        Err(why) => return one(Err((format!("{shown} cannot be read: {why}"), "correct it or move it away".to_owned()))),
     };
     let mut diagnoses = Vec::new();
     for Entry { name, grant, command } in &file.entries {
@@ -139,19 +139,19 @@ fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Diagnosis> {
             diagnoses.push(diagnosis(
                 "kubeconfig",
                 Err((
-                    format!("{shown} runs {}, which is not there", safe(command)),
-                    format!("write it anew with `{} kubeconfig`", program()),
+                    format!("{shown} runs {}, which does not exist", safe(command)),
+                    format!("write it again with `{} kubeconfig`", program()),
                 )),
             ));
         } else if matches!(standing, Some(Standing::Over | Standing::Unknown)) {
-            let again = format!("`{} request --again {id}` asks again", program());
+            let again = format!("`{} request --again {id}` requests it again", program());
             let (found, fix) = if file.current == *name {
                 let away = if std::env::var_os("KUBECONFIG").is_some() {
                     "`unset KUBECONFIG`"
                 } else {
                     "`kubectl config use-context NAME`"
                 };
-                (format!("{shown} points kubectl to the grant {id}, which is over"), format!("{away}; {again}"))
+                (format!("{shown} makes kubectl use the grant {id}, which is over"), format!("{away}; {again}"))
             } else {
                 let remove =
                     ["context", "cluster", "user"].map(|kind| format!("kubectl config delete-{kind} {context}"));
@@ -171,7 +171,7 @@ struct Kubeconfig {
     entries: Vec<Entry>,
 }
 
-/// A user of ours in a kubeconfig; cluster, context and user have one name.
+/// One of our users in a kubeconfig; cluster, context and user have the same name.
 struct Entry {
     name: String,
     grant: String,
@@ -179,7 +179,7 @@ struct Entry {
 }
 
 impl Kubeconfig {
-    /// None when there is no such file.
+    /// None if the file does not exist.
     fn read(path: &Path) -> Result<Option<Self>, String> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
