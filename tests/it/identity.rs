@@ -321,7 +321,8 @@ fn a_name_that_is_two_peoples_or_too_long_is_refused_at_once() {
     let bastion = on_a_host(accounts.as_bytes(), "everybody:x:430000:\n", policy);
     let [first, second, third] = [430_001, 430_002, 430_003].map(|uid| Person { name: "somebody", uid });
     assert_eq!(whoami(&bastion, first)["name"], "corp.alice");
-    for (person, why) in [(second, "the name of uid 430002 and of uid 430001"), (third, "does not have 1 to 255 bytes")] {
+    for (person, why) in [(second, "the name of uid 430002 and of uid 430001"), (third, "does not have 1 to 255 bytes")]
+    {
         let (status, told) = bastion.get(person, "/v1/whoami");
         assert_eq!((status, &told["code"]), (403, &json!("unknown-caller")), "{told}");
         assert!(told["detail"].as_str().unwrap().contains(why), "{told}");

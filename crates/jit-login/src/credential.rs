@@ -146,7 +146,10 @@ fn without_key(daemon: &Daemon, grant: &str, deadline: Instant) -> Failure {
         Ok(view) if !view.phase.is_open() => Failure::Closed(Box::new(view)),
         Ok(view) => Failure::own(
             format!("the key of `{grant}` is not in this account's folder"),
-            format!("the account that requested it has the key, until its logout; otherwise {}", failure::again(&view.id)),
+            format!(
+                "the account that requested it has the key, until its logout; otherwise {}",
+                failure::again(&view.id)
+            ),
         ),
         Err(failure) => failure,
     }
@@ -192,7 +195,10 @@ fn asked_server() -> Result<Option<String>, Failure> {
     let info: ExecInfo = serde_json::from_slice(text.as_encoded_bytes())
         .map_err(|error| Failure::usage(format!("KUBERNETES_EXEC_INFO cannot be parsed: {error}"), again()))?;
     if info.api_version != API {
-        return Err(Failure::usage(format!("kubectl requires `{}`, but this program provides `{API}`", info.api_version), again()));
+        return Err(Failure::usage(
+            format!("kubectl requires `{}`, but this program provides `{API}`", info.api_version),
+            again(),
+        ));
     }
     // Other clients may leave out the server or the whole variable.
     Ok(info.spec.cluster.map(|cluster| cluster.server))
@@ -203,7 +209,10 @@ fn check_server(asked: Option<&str>, kept: &Kept, grant: &str) -> Result<(), Fai
     match asked {
         Some(asked) if bare(asked) != bare(&kept.cluster.server) => Err(Failure::usage(
             format!("`{grant}` is for the cluster `{}` at {}, not for {asked}", kept.cluster.name, kept.cluster.server),
-            format!("this entry of the kubeconfig names another server; write it again with `{} kubeconfig`", program()),
+            format!(
+                "this entry of the kubeconfig names another server; write it again with `{} kubeconfig`",
+                program()
+            ),
         )),
         _ => Ok(()),
     }

@@ -182,8 +182,7 @@ fn server(daemon: &Daemon, named: impl Iterator<Item = String>) -> (Vec<Diagnosi
         Ok(answers) => answers,
     };
     let account = User::from_uid(server.into()).ok().flatten().map_or(server.to_string(), |user| user.name);
-    let none =
-        || ("the daemon has none".to_owned(), "an administrator adds them to /etc/jitd/config.yaml".to_owned());
+    let none = || ("the daemon has none".to_owned(), "an administrator adds them to /etc/jitd/config.yaml".to_owned());
     let clusters = clusters.map_err(|failure| why(&failure)).and_then(|list| {
         let names: Vec<String> = list.clusters.iter().map(|cluster| safe_name(&cluster.name)).collect();
         if names.is_empty() { Err(none()) } else { Ok(names.join(", ")) }

@@ -241,7 +241,10 @@ impl Folder {
 
     /// Creates the file `name`, which must not exist, and removes it when the result is dropped: this is how client-go locks a
     /// file. None if another process held it until `deadline`.
-    #[expect(clippy::disallowed_methods, reason = "there is no notification when the file of another process disappears")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "there is no notification when the file of another process disappears"
+    )]
     pub(crate) fn claim(&self, name: &str, deadline: Instant) -> Result<Option<Claim<'_>>, Failure> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
         loop {

@@ -98,7 +98,10 @@ pub(crate) async fn certify(
     terms: Option<Terms>,
 ) -> Result<Kept, Failure> {
     let Some(pem) = keys.read(&key_file(grant))?.map(Zeroizing::new) else {
-        return Err(Failure::own(format!("the key of `{grant}` is not in this account's folder"), "the account that requested it has the key"));
+        return Err(Failure::own(
+            format!("the key of `{grant}` is not in this account's folder"),
+            "the account that requested it has the key",
+        ));
     };
     let key = Key::from_pem(&pem)?;
     let view = client.certificate(grant, &key.csr()?).await?;

@@ -15,7 +15,9 @@ pub(crate) struct Key(KeyPair);
 impl Key {
     /// Generates a new key.
     pub(crate) fn generate() -> Result<Self, Failure> {
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(Self).map_err(|error| failed("cannot generate a key", &error))
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .map(Self)
+            .map_err(|error| failed("cannot generate a key", &error))
     }
 
     /// Reads a stored key.

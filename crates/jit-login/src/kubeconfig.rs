@@ -269,7 +269,9 @@ fn has_comments(text: &str) -> bool {
 pub(crate) fn own_path() -> Result<String, Failure> {
     let path = std::env::current_exe()
         .map_err(|error| Failure::own(format!("the path of this program is unknown: {error}"), ""))?;
-    let text = path.to_str().ok_or_else(|| Failure::own("the path of this program is not UTF-8", "install it at another path"))?;
+    let text = path
+        .to_str()
+        .ok_or_else(|| Failure::own("the path of this program is not UTF-8", "install it at another path"))?;
     Ok(text.strip_suffix(" (deleted)").unwrap_or(text).to_owned())
 }
 

@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
 /// The accepted forms, for the error message.
-pub(crate) const FORMS: &str = "write 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago";
+pub(crate) const FORMS: &str =
+    "write 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago";
 
 /// Parses `text`: an RFC 3339 time; a date with a time of day, or a date (its midnight), in `zone`; a time of day, which means
 /// its last occurrence there; or a span before now. None if it is none of these.

@@ -34,7 +34,9 @@ pub(crate) async fn trouble(kubeconfig: &Path) -> Option<Trouble> {
         Ok(Ok(done)) if done.status.success() => None,
         Ok(Ok(done)) => {
             let said = String::from_utf8_lossy(&done.stderr);
-            Some(Trouble::of(said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a message")))
+            Some(Trouble::of(
+                said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it failed without a message"),
+            ))
         }
         Ok(Err(error)) if error.kind() == std::io::ErrorKind::NotFound => None,
         Ok(Err(error)) => Some(Trouble::of(&format!("it cannot be run: {error}"))),

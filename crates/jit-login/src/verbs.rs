@@ -520,9 +520,7 @@ impl Caller {
             after = page.next;
         }
         say(&format!("{count} events; the head is {head}:{count}"));
-        hint(
-            "note the head elsewhere; `jitd audit verify --file FILE --head HASH:NUMBER` checks the lines against it",
-        );
+        hint("note the head elsewhere; `jitd audit verify --file FILE --head HASH:NUMBER` checks the lines against it");
         Ok(())
     }
 
@@ -648,10 +646,7 @@ fn become_command(
     };
     become_it.args(arguments).env("KUBECONFIG", &access.path).env(GRANT_VARIABLE, &grant.id);
     let error = become_it.exec();
-    Err(Failure::usage(
-        format!("cannot run `{}`: {error}", program.to_string_lossy()),
-        "write the command after `--`",
-    ))
+    Err(Failure::usage(format!("cannot run `{}`: {error}", program.to_string_lossy()), "write the command after `--`"))
 }
 
 fn agreed_to(question: &str) -> Result<bool, Failure> {

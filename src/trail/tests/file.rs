@@ -94,9 +94,9 @@ async fn a_trail_of_an_earlier_layout_goes_on_as_one_of_the_present() {
     }
 }
 
-/// What can't be brought to the present layout is refused, and stays what it was.
+/// A trail that cannot be upgraded to the current layout is refused and not changed.
 #[tokio::test]
-async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
+async fn a_trail_that_cannot_be_upgraded_is_not_changed() {
     for (finding, layout) in LAYOUTS.into_iter().zip(1..) {
         let (new, old) = (Folder::new(), Folder::new());
         let trail = Trail::open(&new.trail()).unwrap().trail;
@@ -108,7 +108,7 @@ async fn a_trail_that_cannot_be_brought_up_to_date_stays_as_it_was() {
         let Err(error) = Trail::open(&old.trail()) else { panic!("it was opened") };
         let error = error.in_full().to_string();
         assert!(
-            error.contains("stays as it was") && error.contains("event 3") && error.contains("\nhint: "),
+            error.contains("and is unchanged") && error.contains("event 3") && error.contains("\nhint: "),
             "{error}"
         );
         assert_eq!(layout::layout(&connection).unwrap(), layout);

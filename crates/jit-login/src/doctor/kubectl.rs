@@ -129,7 +129,9 @@ fn kubeconfig(path: &Path, grants: &Grants) -> Vec<Diagnosis> {
                 "`unset KUBECONFIG`, or set it to what the last request printed".to_owned(),
             )));
         }
-        Err(why) => return one(Err((format!("{shown} cannot be read: {why}"), "correct it or move it away".to_owned()))),
+        Err(why) => {
+            return one(Err((format!("{shown} cannot be read: {why}"), "correct it or move it away".to_owned())));
+        }
     };
     let mut diagnoses = Vec::new();
     for Entry { name, grant, command } in &file.entries {
