@@ -310,7 +310,7 @@ fn an_authority_at_its_end_is_found() {
                 told.starts_with("fault   play credential: the authority's certificates were valid until"),
                 "{told}"
             );
-            assert!(told.contains("hint: `jitd ca renew`"), "{told}");
+            assert!(told.contains("hint: run `jitd ca renew`"), "{told}");
         }
         let renewed = bastion.jitd(&["ca", "renew", "play", "--root-key", away.to_str().unwrap()]);
         assert!(renewed.status.success(), "{}", text(&renewed.stderr));
@@ -626,7 +626,7 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
         .finds("socket", &["no such file", "systemctl start jitd.socket"]);
     Said::of(desk.doctor().env("JITD_SOCKET", "/etc/hosts")).finds("socket", &["is not a socket", "--socket"]);
     desk.bastion.kill();
-    desk.says().finds("socket", &["nobody answers: connection refused", "systemctl restart"]);
+    desk.says().finds("socket", &["nothing answers: connection refused", "systemctl restart"]);
     desk.bastion.serve();
     desk.says().is_well();
 
@@ -687,7 +687,7 @@ fn a_clock_that_cannot_be_is_found() {
     command.env_clear().envs(envs).env("XDG_RUNTIME_DIR", &desk.runtime);
     std::os::unix::process::CommandExt::uid(&mut command, ALICE.uid);
     std::os::unix::process::CommandExt::gid(&mut command, ALICE.uid);
-    Said::of(&mut command).finds("clock", &["2020-01-01", "can't be", "timedatectl"]);
+    Said::of(&mut command).finds("clock", &["2020-01-01", "cannot be right", "timedatectl"]);
     desk.says().is_well();
 }
 

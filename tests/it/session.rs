@@ -210,7 +210,7 @@ fn what_is_not_ended_is_said() {
     let host = Host::new();
     for verb in ["run", "shell"] {
         let help = text(&host.0.login(ALICE, &[verb, "--help"]).stdout);
-        for words in ["SIGTERM", "This does not end", "The certificate expires"] {
+        for words in ["SIGTERM", "This does not end", "wherever it was copied"] {
             assert!(help.contains(words), "{words}: {help}");
         }
     }
