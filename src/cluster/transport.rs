@@ -13,7 +13,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::Error as HttpError;
@@ -367,7 +367,11 @@ fn dialled(endpoint: &Endpoint, server: &ApiServer, limits: Limits) -> Result<Co
                 if let Some(value) = server.authorization().await? {
                     request.headers_mut().insert(AUTHORIZATION, value);
                 }
-                whole(http.request(request).await?).await
+                let answer = http.request(request).await?;
+                if answer.status() == StatusCode::UNAUTHORIZED {
+                    server.refused();
+                }
+                whole(answer).await
             }
         });
         let stack = ServiceBuilder::new()

@@ -157,6 +157,14 @@ impl ApiServer {
         }
     }
 
+    /// To be called when the API server answered 401: it does not know our credential, although that has not expired. A
+    /// credential plugin then runs again for the next connection or request, at most once in ten seconds.
+    pub fn refused(&self) {
+        if let Identity::Plugin(plugin) = &self.0.settings.read().identity {
+            plugin.refused();
+        }
+    }
+
     /// What the files say now, or what they said when they could last be used. One caller reads them; the others do not
     /// wait for it.
     async fn settings(&self) -> Arc<Settings> {

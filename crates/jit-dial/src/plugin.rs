@@ -40,9 +40,11 @@ use super::settings::{bearer, certified_key};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long before its expiry a credential is replaced, but never in the first three quarters of its life.
 const BEFORE_EXPIRY: SignedDuration = SignedDuration::from_secs(60);
-/// How long a credential without an expiry is kept. kubectl keeps it until the API server refuses it; we do not see the
-/// answers.
+/// How long a credential without an expiry is kept, unless the API server refuses it before.
 const WITHOUT_EXPIRY: SignedDuration = SignedDuration::from_mins(5);
+/// How old a credential has to be before a 401 replaces it: for a user whom the API server never knows, the plugin must not
+/// run with every request.
+const REFUSED_AFTER: Duration = Duration::from_secs(10);
 /// How long nobody asks again after a failure, which is what all get meanwhile.
 const REST: Duration = Duration::from_secs(2);
 /// The most that a plugin may print, in bytes.
@@ -136,6 +138,8 @@ pub(crate) struct Plugin {
 #[derive(Default)]
 struct State {
     given: Option<Arc<Given>>,
+    /// When it was given.
+    since: Option<Instant>,
     run: Option<Run>,
     failed: Option<(Instant, PluginError)>,
 }
@@ -183,6 +187,14 @@ impl Plugin {
         run.await
     }
 
+    /// The API server does not know the credential, whatever its expiry says, so the next caller gets a new one.
+    pub(crate) fn refused(&self) {
+        let mut state = self.state.lock();
+        if state.since.is_some_and(|since| since.elapsed() >= REFUSED_AFTER) {
+            state.given = None;
+        }
+    }
+
     /// Runs the plugin in a task of its own, which goes on if those who wait for it give up.
     fn begin(self: &Arc<Self>) -> Run {
         let (plugin, command) = (Arc::clone(self), self.definition.command.clone());
@@ -193,6 +205,7 @@ impl Plugin {
             match &ended {
                 Ok(given) => {
                     state.given = Some(Arc::clone(given));
+                    state.since = Some(Instant::now());
                     state.failed = None;
                 }
                 Err(why) => {
@@ -371,4 +384,33 @@ fn given(out: &[u8], version: &str, now: Timestamp) -> Result<Given, String> {
     let before = (until.duration_since(now) / 4).min(BEFORE_EXPIRY);
     let due = until.saturating_sub(before).map_err(|why| why.to_string())?;
     Ok(Given { token, certificate, due, until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_credential_that_the_api_server_does_not_know_is_replaced() {
+        let script =
+            r#"echo "{\"kind\": \"ExecCredential\", \"apiVersion\": \"v\", \"status\": {\"token\": \"t$$\"}}""#;
+        let plugin = Plugin::new(Definition {
+            command: "sh".to_owned(),
+            folder: PathBuf::new(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: Vec::new(),
+            version: "v",
+            info: String::new(),
+            install: None,
+        });
+        let first = plugin.credential().await.unwrap();
+        plugin.refused();
+        assert!(Arc::ptr_eq(&first, &plugin.credential().await.unwrap()), "it has just been given");
+        plugin.state.lock().since = Instant::now().checked_sub(REFUSED_AFTER);
+        plugin.refused();
+        let second = plugin.credential().await.unwrap();
+        assert_ne!(first.token, second.token);
+        plugin.refused();
+        assert!(Arc::ptr_eq(&second, &plugin.credential().await.unwrap()));
+    }
 }
