@@ -1,7 +1,34 @@
 //! `jit-gateway`: a TLS proxy in front of kube-apiserver that knows which grants are live, acts for their holders with
 //! its own credential, and ends every stream the instant a grant ends.
 //!
+//! ```text
+//!  jitd ══ feed ══► grants (what is live)
+//!                     │ admit, cut
+//!  kubectl ══ TLS ══► listener ─► caller ─► request ─► headers ─► upstream ══► kube-apiserver
+//!          (certificate)          (whose    (what it   (identity           └─► tunnel (exec, port-forward)
+//!                                  grant)    means)     added last)
+//! ```
+//! - [`config`]: the gateway's own file
+//! - [`serving`]: its serving certificate, under a root of its own
+//! - [`feed`]: the connection to `jitd`; [`grants`]: what is live, and cutting it
+//! - [`listener`]: connections, from the handshake to the cut
+//! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
+//! - [`upstream`]: connections to one API server for one client
+//! - [`tunnel`]: upgraded connections, byte by byte; [`socket`]: a stream that can be reset while it is in use
+//! - [`answer`]: the gateway's own answers
+//!
+//! It signs nothing and stores nothing. Who does not hold a certificate of a live grant gets nothing through.
 
+pub mod answer;
+pub mod caller;
+pub mod config;
+pub mod feed;
+pub mod grants;
 pub mod headers;
+pub mod listener;
 pub mod request;
+pub mod serving;
+pub mod socket;
+pub mod tunnel;
+pub mod upstream;

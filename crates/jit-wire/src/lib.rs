@@ -14,6 +14,7 @@ pub mod client;
 mod code;
 mod entitlement;
 mod explain;
+pub mod feed;
 mod filter;
 mod grant;
 mod operate;

@@ -1,0 +1,142 @@
+//! The gateway's own file, `/etc/jit-gateway/config.yaml`.
+//!
+//! ```yaml
+//! listen: 127.0.0.1:6444             # where it accepts connections, unless systemd hands the socket over
+//! server: https://127.0.0.1:6444     # the URL that people get; the serving certificate has its host name
+//! feed: /run/jitd/feed.sock          # the socket of jitd
+//! state: /var/lib/jit-gateway        # the root of the serving certificate
+//! clusters:
+//! - {name: managed, kubeconfig: /etc/jit-gateway/managed.kubeconfig}
+//! ```
+//! An unknown key is refused.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+use jit_core::grant::request::ClusterName;
+use serde::Deserialize;
+
+/// The configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it accepts connections, unless systemd hands the socket over.
+    pub listen: Option<SocketAddr>,
+    /// The URL that people get.
+    pub server: String,
+    /// The host name or address in `server`.
+    pub host: String,
+    /// The socket of the daemon.
+    pub feed: PathBuf,
+    /// The folder of the serving authority.
+    pub state: PathBuf,
+    /// The kubeconfigs of the clusters.
+    pub clusters: BTreeMap<ClusterName, ClusterConfig>,
+}
+
+/// How the gateway reaches a cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The kubeconfig.
+    pub kubeconfig: PathBuf,
+    /// Its context; the current one if absent.
+    pub context: Option<String>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}`: {why}", path.display())]
+pub struct ConfigError {
+    path: PathBuf,
+    why: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    server: String,
+    #[serde(default = "feed")]
+    feed: PathBuf,
+    #[serde(default = "state")]
+    state: PathBuf,
+    clusters: Vec<ClusterFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ClusterFile {
+    name: ClusterName,
+    kubeconfig: PathBuf,
+    context: Option<String>,
+}
+
+fn feed() -> PathBuf {
+    "/run/jitd/feed.sock".into()
+}
+
+fn state() -> PathBuf {
+    "/var/lib/jit-gateway".into()
+}
+
+impl Config {
+    /// Reads the file. Paths in it are relative to its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let fault = |why: String| ConfigError { path: path.to_owned(), why };
+        let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let host = host(&file.server)
+            .ok_or_else(|| fault(format!("`server` must be `https://HOST[:PORT]`, not `{}`", file.server)))?;
+        let mut clusters = BTreeMap::new();
+        for ClusterFile { name, kubeconfig, context } in file.clusters {
+            let cluster = ClusterConfig { kubeconfig: folder.join(kubeconfig), context };
+            if clusters.insert(name.clone(), cluster).is_some() {
+                return Err(fault(format!("cluster `{name}` is listed twice")));
+            }
+        }
+        if clusters.is_empty() {
+            return Err(fault("`clusters` is empty".to_owned()));
+        }
+        Ok(Self {
+            listen: file.listen,
+            server: file.server.trim_end_matches('/').to_owned(),
+            host,
+            feed: folder.join(file.feed),
+            state: folder.join(file.state),
+            clusters,
+        })
+    }
+}
+
+/// The host of an `https` URL without a path.
+fn host(server: &str) -> Option<String> {
+    let url: Uri = server.parse().ok()?;
+    let is_plain = url.scheme_str() == Some("https") && matches!(url.path(), "" | "/") && url.query().is_none();
+    let host = url.host().filter(|_| is_plain)?;
+    Some(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_host_and_nothing_more() {
+        for (server, expected) in [
+            ("https://127.0.0.1:6444", Some("127.0.0.1")),
+            ("https://bastion.example/", Some("bastion.example")),
+            ("https://[::1]:6444", Some("::1")),
+            ("http://127.0.0.1:6444", None),
+            ("https://bastion.example/k8s", None),
+            ("https://bastion.example?x", None),
+            ("bastion.example", None),
+        ] {
+            assert_eq!(host(server).as_deref(), expected, "{server}");
+        }
+    }
+}

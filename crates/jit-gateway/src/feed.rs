@@ -1,0 +1,182 @@
+//! The connection to `jitd`: what is live, what ended, and that the daemon is there.
+//!
+//! ```text
+//!  connect ─► hello ─► snapshot ─► live, ended, alive … ─► lost: connect again, a new snapshot
+//!                                        └► cut             silent past the lease: everything ends
+//! ```
+//! Between two connections access continues for the lease, so that a restart of the daemon cuts nothing.
+
+use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jit_core::grant::GrantId;
+use jit_core::grant::request::ClusterName;
+use jit_wire::feed::{self, Documents, FromDaemon, FromGateway, LEASE_SECONDS, LONGEST_OF_DAEMON, VERSION};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::grants::Grants;
+
+/// The pause before another attempt to connect.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// How often the windows and the lease are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The roots of the clusters' authorities, PEM, as the daemon said last; none before its first word.
+pub type Authorities = BTreeMap<ClusterName, String>;
+
+/// The gateway's end of the feed.
+pub struct Feed {
+    /// What is live.
+    pub grants: Arc<Grants>,
+    /// What the gateway says first.
+    pub hello: FromGateway,
+    /// Where the authorities are published.
+    pub authorities: watch::Sender<Authorities>,
+    clock: fn() -> Timestamp,
+    heard: Instant,
+    /// The lease is over, and everything was ended.
+    silent: bool,
+}
+
+impl Feed {
+    /// A feed that has heard nothing.
+    #[must_use]
+    pub fn new(
+        grants: Arc<Grants>,
+        hello: FromGateway,
+        authorities: watch::Sender<Authorities>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        Self { grants, hello, authorities, clock, heard: Instant::now(), silent: true }
+    }
+
+    /// Follows the daemon at `socket`. Never returns.
+    pub async fn follow(mut self, socket: &Path) {
+        let mut told = String::new();
+        loop {
+            let Err(error) = self.connect(socket).await;
+            // A daemon that is away is said once, not five times a second.
+            let why = error.to_string();
+            if why != told {
+                tracing::warn!(socket = %socket.display(), why, "no word from jitd");
+                told = why;
+            }
+            self.look();
+            sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Ends what is due, and everything when the lease is over.
+    fn look(&mut self) {
+        self.grants.end_due((self.clock)());
+        if !self.silent && self.heard.elapsed() >= Duration::from_secs(LEASE_SECONDS) {
+            self.silent = true;
+            let ended = self.grants.end_all();
+            tracing::error!(grants = ended, "cut everything: jitd has been silent for {LEASE_SECONDS} s");
+        }
+    }
+
+    async fn connect(&mut self, socket: &Path) -> Result<std::convert::Infallible, Error> {
+        let stream = UnixStream::connect(socket).await?;
+        let (reader, mut writer) = stream.into_split();
+        let mut documents = Documents::new(reader, LONGEST_OF_DAEMON);
+        feed::write(&mut writer, &self.hello).await?;
+        let mut next = self.snapshot(&mut documents).await?;
+        let (cut, mut cuts) = mpsc::unbounded_channel::<(GrantId, u32)>();
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                // An end first, whatever else there is to do.
+                biased;
+                document = documents.next() => {
+                    let document = document?.ok_or_else(|| gone("jitd closed the connection"))?;
+                    self.take(document, &mut next, &cut)?;
+                }
+                Some((grant, streams)) = cuts.recv() => {
+                    feed::write(&mut writer, &FromGateway::Cut { grant, streams }).await?;
+                }
+                _ = looks.tick() => {
+                    self.look();
+                    if self.silent {
+                        return Err(gone("jitd is silent"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the snapshot, and returns the number of the document after it.
+    async fn snapshot(&mut self, documents: &mut Documents<tokio::net::unix::OwnedReadHalf>) -> Result<u64, Error> {
+        let late = |_| gone("jitd sent no snapshot");
+        let document = timeout(Duration::from_secs(LEASE_SECONDS), documents.next()).await.map_err(late)??;
+        match document {
+            Some(FromDaemon::Snapshot { version: VERSION, number, clusters, grants }) => {
+                let known = clusters.into_iter().map(|cluster| (cluster.name, cluster.authority)).collect();
+                self.authorities.send_if_modified(|authorities| {
+                    let changed = *authorities != known;
+                    *authorities = known;
+                    changed
+                });
+                tracing::info!(grants = grants.len(), "jitd said what is live");
+                self.grants.replace(grants);
+                self.heard();
+                Ok(number.saturating_add(1))
+            }
+            Some(FromDaemon::Refused { why }) => Err(gone(&format!("jitd refuses this gateway: {why}"))),
+            Some(_) => Err(gone("jitd speaks another version of the feed")),
+            None => Err(gone("jitd closed the connection")),
+        }
+    }
+
+    fn take(
+        &mut self,
+        document: FromDaemon,
+        next: &mut u64,
+        cut: &mpsc::UnboundedSender<(GrantId, u32)>,
+    ) -> Result<(), Error> {
+        let number = match &document {
+            FromDaemon::Live { number, .. } | FromDaemon::Ended { number, .. } | FromDaemon::Alive { number } => {
+                *number
+            }
+            FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {
+                return Err(gone("jitd said something that does not belong there"));
+            }
+        };
+        if number != *next {
+            return Err(gone("something that jitd said was lost"));
+        }
+        *next = number.saturating_add(1);
+        self.heard();
+        match document {
+            FromDaemon::Live { grant, .. } => self.grants.set(grant),
+            FromDaemon::Ended { grant, .. } => {
+                let (grants, cut) = (Arc::clone(&self.grants), cut.clone());
+                // The next document does not wait until the last request of this grant is gone.
+                tokio::spawn(async move {
+                    let streams = grants.end(&grant).await;
+                    // The connection may be gone; jitd goes on without the number then.
+                    let _ = cut.send((grant, streams));
+                });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.silent = false;
+    }
+}
+
+fn gone(why: &str) -> Error {
+    Error::new(ErrorKind::ConnectionAborted, why)
+}

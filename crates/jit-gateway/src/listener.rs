@@ -1,0 +1,460 @@
+//! Connections: the handshake, the requests on it, and the cut.
+//!
+//! ```text
+//!  TCP ─► TLS, certificate checked ─► caller ─► live grant ─► requests, until it ends or the certificate is over ─► reset
+//! ```
+//! The grant in the certificate selects the cluster, so a client needs no server name and no path of its own. Who the
+//! caller is, is decided once per connection; there are no session tickets, so a resumed session cannot skip it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use jiff::Timestamp;
+use jit_core::grant::request::ClusterName;
+use jit_dial::ApiServer;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::answer::{Body, status};
+use crate::caller::Caller;
+use crate::feed::Authorities;
+use crate::grants::{Grants, Live, Running};
+use crate::headers::{self, Identity};
+use crate::request::{self, Refused};
+use crate::serving::Serving;
+use crate::socket::Socket;
+use crate::tunnel::{Ending, Tunnel};
+use crate::upstream::{Upstream, UpstreamError};
+
+/// The credit of one stream, in bytes: what a reader that stopped may keep in memory.
+pub(crate) const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Streams of one connection, which is what the API server allows on one of its own.
+const STREAMS: u32 = 100;
+
+/// The credit of a connection: so much that streams which nobody reads leave enough to the others.
+pub(crate) const WINDOW: u32 = STREAM_WINDOW * STREAMS;
+
+/// How often a silent peer is asked whether it is there, and how long it may take to answer. Together under 45 s.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(15);
+pub(crate) const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long the kernel waits for an acknowledgement of what was sent (TCP_USER_TIMEOUT, tcp(7)).
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(35);
+
+/// How long a handshake, or the head of a request, may take.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection without a request is kept.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// The largest head, in bytes: kube-apiserver's own (`http.DefaultMaxHeaderBytes`).
+const LARGEST_HEAD: usize = 1 << 20;
+
+/// Connections at a time, in all.
+const CONNECTIONS: usize = 4096;
+
+/// Handshakes at a time, in all: what somebody without a certificate can use up.
+const HANDSHAKES: usize = 256;
+
+/// Answers that are looked into, in bytes: a refusal takes under 1 KiB.
+const LARGEST_REFUSAL: usize = 64 * 1024;
+
+/// A gateway that serves.
+pub struct Gateway {
+    grants: Arc<Grants>,
+    clusters: BTreeMap<ClusterName, ApiServer>,
+    serving: Serving,
+    authorities: watch::Receiver<Authorities>,
+    trusted: parking_lot::Mutex<Option<Arc<Trusted>>>,
+    handshakes: Semaphore,
+    clock: fn() -> Timestamp,
+}
+
+/// What is made of the authorities that the daemon named last.
+struct Trusted {
+    authorities: Authorities,
+    /// Accepts a certificate of any of them.
+    tls: TlsAcceptor,
+    /// Accepts a certificate of one of them.
+    by_cluster: BTreeMap<ClusterName, Arc<dyn ClientCertVerifier>>,
+}
+
+/// Resets a connection instead of closing it: whatever it still has to send is discarded.
+pub(crate) fn reset(socket: &TcpStream) {
+    // It may be closed already.
+    let _ = socket.set_zero_linger();
+}
+
+impl Gateway {
+    /// A gateway for these clusters.
+    #[must_use]
+    pub fn new(
+        grants: Arc<Grants>,
+        clusters: BTreeMap<ClusterName, ApiServer>,
+        serving: Serving,
+        authorities: watch::Receiver<Authorities>,
+        clock: fn() -> Timestamp,
+    ) -> Self {
+        let (trusted, handshakes) = (parking_lot::Mutex::default(), Semaphore::new(HANDSHAKES));
+        Self { grants, clusters, serving, authorities, trusted, handshakes, clock }
+    }
+
+    /// Accepts connections. Never returns.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let gateway = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        let _place = place;
+                        gateway.connection(stream, peer).await;
+                    });
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: wait for some to come free.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let socket = Arc::new(stream);
+        if let Err(error) = tune(&socket) {
+            tracing::debug!(%error, %peer, "a connection ended before it began");
+            return;
+        }
+        let Some(trusted) = self.trusted() else {
+            tracing::warn!(%peer, "refused a connection: jitd has not said yet which authorities to trust");
+            return;
+        };
+        let handshake = async {
+            let _turn = self.handshakes.acquire().await;
+            trusted.tls.accept(Socket::new(Arc::clone(&socket))).await
+        };
+        let tls = match timeout(HEAD_WITHIN, handshake).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => {
+                tracing::info!(%error, %peer, "refused a connection at its handshake");
+                return;
+            }
+            Err(_) => return,
+        };
+        let session = tls.get_ref().1;
+        let is_http2 = session.alpn_protocol() == Some(b"h2");
+        let chain: Vec<CertificateDer<'static>> =
+            session.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect();
+        match self.admit(&chain, &trusted).await {
+            Ok((caller, live, upstream)) => {
+                let left = left(caller.not_after, (self.clock)());
+                let expires = Instant::now() + left;
+                let ended = live.ended().clone();
+                let connection = Arc::new(Connection { live, upstream, peer, socket: Arc::clone(&socket), expires });
+                let service = service_fn(move |request| {
+                    let connection = Arc::clone(&connection);
+                    async move { Ok::<_, Infallible>(connection.answer(request).await) }
+                });
+                tokio::select! {
+                    biased;
+                    () = ended.cancelled() => reset(&socket),
+                    () = sleep_until(expires) => reset(&socket),
+                    () = serve(tls, is_http2, service, peer) => {}
+                }
+            }
+            Err(why) => {
+                tracing::info!(why, %peer, "refused a connection");
+                let service = service_fn(move |_: Request<Incoming>| {
+                    let refused = status(StatusCode::FORBIDDEN, &why);
+                    async move { Ok::<_, Infallible>(refused) }
+                });
+                let _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service, peer)).await;
+            }
+        }
+    }
+
+    /// The caller, the live grant and the way to its cluster; or why not, as a sentence.
+    async fn admit(
+        &self,
+        chain: &[CertificateDer<'static>],
+        trusted: &Trusted,
+    ) -> Result<(Caller, Arc<Live>, Upstream), String> {
+        let (leaf, between) = chain.split_first().ok_or("there is no client certificate")?;
+        let caller = Caller::of(leaf).map_err(|error| error.to_string())?;
+        let not_live = || format!("grant {} is not live; request access with jit-login", caller.grant);
+        let live = self.grants.admit(&caller.grant).await.ok_or_else(not_live)?;
+        if live.user != caller.user {
+            return Err(format!("grant {} is not {}'s", caller.grant, caller.user));
+        }
+        // The authority of one cluster must not open another.
+        let verifier = trusted.by_cluster.get(&live.cluster).ok_or_else(not_live)?;
+        verifier
+            .verify_client_cert(leaf, between, UnixTime::now())
+            .map_err(|error| format!("the client certificate is not one of cluster {}: {error}", live.cluster))?;
+        let server = self
+            .clusters
+            .get(&live.cluster)
+            .ok_or_else(|| format!("the gateway is not configured for cluster {}", live.cluster))?;
+        let upstream = Upstream::new(server.clone(), Arc::clone(&live));
+        Ok((caller, live, upstream))
+    }
+
+    /// What is trusted now; `None` before the daemon has said anything that can be used.
+    fn trusted(&self) -> Option<Arc<Trusted>> {
+        let authorities = self.authorities.borrow();
+        let mut trusted = self.trusted.lock();
+        if trusted.as_ref().is_none_or(|trusted| trusted.authorities != *authorities) {
+            match Trusted::new(&authorities, &self.serving) {
+                Ok(new) => *trusted = Some(Arc::new(new)),
+                Err(why) => {
+                    tracing::error!(why, "the authorities that jitd named cannot be used");
+                    *trusted = None;
+                }
+            }
+        }
+        trusted.clone()
+    }
+}
+
+impl Trusted {
+    fn new(authorities: &Authorities, serving: &Serving) -> Result<Self, String> {
+        let mut by_cluster = BTreeMap::new();
+        let mut all = rustls::RootCertStore::empty();
+        for (cluster, pem) in authorities {
+            let mut own = rustls::RootCertStore::empty();
+            for root in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+                let root = root.map_err(|error| format!("cluster {cluster}: {error}"))?;
+                own.add(root.clone()).map_err(|error| format!("cluster {cluster}: {error}"))?;
+                all.add(root).map_err(|error| format!("cluster {cluster}: {error}"))?;
+            }
+            by_cluster.insert(cluster.clone(), verifier(own)?);
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_client_cert_verifier(verifier(all)?)
+            .with_single_cert(vec![serving.certificate.clone()], serving.key.clone_key())
+            .map_err(|error| error.to_string())?;
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        tls.send_tls13_tickets = 0;
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { authorities: authorities.clone(), tls: TlsAcceptor::from(Arc::new(tls)), by_cluster })
+    }
+}
+
+fn verifier(roots: rustls::RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|error| error.to_string())
+}
+
+/// Serves the requests of one connection.
+async fn serve<S>(tls: tokio_rustls::server::TlsStream<Socket>, is_http2: bool, service: S, peer: SocketAddr)
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let io = TokioIo::new(tls);
+    let ended = if is_http2 {
+        http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_header_list_size(LARGEST_HEAD as u32)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_ANSWERED_WITHIN)
+            .serve_connection(io, service)
+            .await
+    } else {
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .max_buf_size(LARGEST_HEAD)
+            .serve_connection(io, service)
+            .with_upgrades()
+            .await
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "a connection ended badly");
+    }
+}
+
+/// Small packets at once; a peer that vanished is noticed.
+fn tune(socket: &TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let socket = SockRef::from(socket);
+    let asked = TcpKeepalive::new().with_time(PING_EVERY).with_interval(Duration::from_secs(5)).with_retries(4);
+    socket.set_tcp_keepalive(&asked)?;
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
+}
+
+/// How long a certificate is valid, to the end of its last second.
+fn left(not_after: Timestamp, now: Timestamp) -> Duration {
+    let left = not_after.duration_since(now).as_millis().saturating_add(1000);
+    // At most a day at a time: a window is shorter, and an instant may not lie centuries ahead.
+    Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(Duration::from_secs(86_400))
+}
+
+/// One client connection of a live grant.
+struct Connection {
+    live: Arc<Live>,
+    upstream: Upstream,
+    peer: SocketAddr,
+    socket: Arc<TcpStream>,
+    /// The end of its certificate.
+    expires: Instant,
+}
+
+impl Connection {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let running = self.live.run();
+        match self.forward(request, running).await {
+            Ok(answer) => answer,
+            Err(Refused { status: code, why }) => status(code, &why),
+        }
+    }
+
+    async fn forward(&self, mut incoming: Request<Incoming>, running: Running) -> Result<Response<Body>, Refused> {
+        let meant = request::Request::parse(incoming.method(), incoming.uri(), incoming.headers())?;
+        let identity = Identity { user: &self.live.user, group: &self.live.id.group(), grant: self.live.id.as_str() };
+        let audit_id = audit_id();
+        let client = (meant.upgrade.is_some()).then(|| hyper::upgrade::on(&mut incoming));
+        let (parts, body) = incoming.into_parts();
+        let headers = headers::outgoing(&parts.headers, &identity, &audit_id, self.peer.ip(), meant.upgrade.as_ref())?;
+        let body: Body = body.map_err(Into::into).boxed_unsync();
+        let mut outgoing = Request::new(body);
+        *outgoing.method_mut() = parts.method;
+        *outgoing.uri_mut() = meant.target();
+        *outgoing.headers_mut() = headers;
+        tracing::debug!(grant = %self.live.id, audit_id, verb = meant.verb(), path = outgoing.uri().path(), "request");
+        let answer = match client {
+            Some(_) => self.upstream.upgrade(outgoing).await,
+            None => self.upstream.send(outgoing).await,
+        };
+        let mut answer = answer.map_err(|error| self.no_answer(&error))?;
+        if let (Some(client), StatusCode::SWITCHING_PROTOCOLS) = (client, answer.status()) {
+            return self.tunnel(client, answer, meant.upgrade.as_ref(), running);
+        }
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Refused::new(StatusCode::BAD_GATEWAY, "the API server upgraded without being asked"));
+        }
+        if let Some(refusal) = refused_redirect(answer.status(), answer.headers()) {
+            return Err(refusal);
+        }
+        headers::answer(answer.headers_mut());
+        let (parts, body) = answer.into_parts();
+        if matches!(parts.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) {
+            return self.refusal(parts, body).await;
+        }
+        // Counted until the last byte.
+        let counted = body.map_frame(move |frame| {
+            let _counted = &running;
+            frame
+        });
+        Ok(Response::from_parts(parts, counted.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// A refusal of the API server's, unless it refuses the gateway itself: that is never shown as the person's.
+    async fn refusal(&self, parts: http::response::Parts, body: Incoming) -> Result<Response<Body>, Refused> {
+        if parts.status == StatusCode::UNAUTHORIZED {
+            tracing::error!(cluster = %self.live.cluster, "the API server does not accept the gateway's credential");
+            let why = format!("cluster {} does not accept the gateway's credential", self.live.cluster);
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
+        let whole = Limited::new(body, LARGEST_REFUSAL).collect().await;
+        let whole = whole.map_err(|error| {
+            Refused::new(StatusCode::BAD_GATEWAY, format!("the API server's answer broke off: {error}"))
+        })?;
+        let bytes = whole.to_bytes();
+        if bytes.windows(IMPERSONATE.len()).any(|window| window == IMPERSONATE) {
+            tracing::error!(grant = %self.live.id, cluster = %self.live.cluster, "the gateway lacks the right to act for a live grant");
+            let why = format!("the gateway lacks a right for grant {}; jitd's log has the cause", self.live.id);
+            return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
+        }
+        let body = http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+        Ok(Response::from_parts(parts, body))
+    }
+
+    fn tunnel(
+        &self,
+        client: hyper::upgrade::OnUpgrade,
+        mut answer: Response<Incoming>,
+        upgrade: Option<&request::Upgrade>,
+        running: Running,
+    ) -> Result<Response<Body>, Refused> {
+        let chosen = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
+        let ending = headers::chosen(upgrade, chosen.as_ref())
+            .map(|is_channel| if is_channel { Ending::Channel } else { Ending::Reset })?;
+        let upstream = hyper::upgrade::on(&mut answer);
+        let (live, socket) = (Arc::clone(&self.live), Arc::clone(&self.socket));
+        let expires = self.expires;
+        tokio::spawn(async move {
+            // The client's side is there as soon as its 101 is written.
+            match tokio::try_join!(client, upstream) {
+                Ok((client, upstream)) => {
+                    Tunnel { client, socket, upstream, ending, live, running }.run(expires).await;
+                }
+                Err(error) => tracing::debug!(%error, "an upgrade ended before it began"),
+            }
+        });
+        let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        headers::switched(answer.headers(), response.headers_mut());
+        Ok(response)
+    }
+
+    fn no_answer(&self, error: &UpstreamError) -> Refused {
+        tracing::warn!(grant = %self.live.id, cluster = %self.live.cluster, %error, "no answer from the API server");
+        // 502 and no `Retry-After`: kubectl repeats a write that has one.
+        Refused::new(StatusCode::BAD_GATEWAY, format!("cluster {}: {error}", self.live.cluster))
+    }
+}
+
+/// What the API server writes when it refuses an impersonation, in JSON and in protobuf
+/// (`apiserver/pkg/endpoints/filters/impersonation`).
+const IMPERSONATE: &[u8] = b"cannot impersonate";
+
+/// Redirects are refused, because a client would follow them with its certificate; but for OpenAPI v3, which redirects an
+/// outdated hash to a relative URL.
+fn refused_redirect(code: StatusCode, headers: &HeaderMap) -> Option<Refused> {
+    if !code.is_redirection() || code == StatusCode::NOT_MODIFIED {
+        return None;
+    }
+    let location = headers.get(header::LOCATION).and_then(|location| location.to_str().ok()).unwrap_or_default();
+    let is_ours = location.starts_with("/openapi/v3/") && !location.contains("..") && !location.contains("//");
+    (!is_ours)
+        .then(|| Refused::new(StatusCode::BAD_GATEWAY, "the API server redirected, which the gateway does not follow"))
+}
+
+/// A random id, of the form of the API server's own (UUID version 4, RFC 9562 section 5.4).
+fn audit_id() -> String {
+    let mut bytes = [0_u8; 16];
+    // Without random numbers the id is not unique, and nothing else depends on it.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut bytes);
+    let number = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+    let text = format!("{number:032x}");
+    let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+}

@@ -1,0 +1,140 @@
+//! The program: its arguments, its log, its socket, and everything assembled.
+
+mod manual;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use jit_dial::ApiServer;
+use jit_gateway::config::Config;
+use jit_gateway::feed::{Authorities, Feed};
+use jit_gateway::grants::Grants;
+use jit_gateway::listener::Gateway;
+use jit_gateway::serving::Serving;
+use jit_wire::feed::{FromGateway, VERSION};
+use libsystemd::daemon::{NotifyState, notify};
+use listenfd::ListenFd;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// A TLS proxy in front of kube-apiserver that ends every stream of a grant when the grant ends
+#[derive(Parser)]
+#[command(name = "jit-gateway", version)]
+struct Arguments {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/jit-gateway/config.yaml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Serve,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man {
+        /// Print it as Markdown
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+/// Why the program ends, and with which exit code.
+enum Failure {
+    /// The configuration cannot be used.
+    Configuration(String),
+    /// Everything else.
+    Other(String),
+}
+
+/// The clock of the host; everything below `main` gets it, or a moment, from here.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+const CLOCK: fn() -> Timestamp = Timestamp::now;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.verb {
+        Verb::Serve => serve(&arguments.config),
+        Verb::Man { markdown } => {
+            let page = manual::page();
+            let text = if markdown { page.markdown() } else { page.render() };
+            std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
+        }
+    };
+    let (why, code) = match done {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Other(why)) => (why, 1),
+        Err(Failure::Configuration(why)) => (why, 2),
+    };
+    // Whoever started it may have closed its stderr.
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+    ExitCode::from(code)
+}
+
+fn serve(path: &Path) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JIT_GATEWAY_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let config = Config::read(path).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
+    let serving = Serving::prepare(&config.state, &config.host, CLOCK().into()).map_err(|error| other(&error))?;
+    let mut clusters = BTreeMap::new();
+    for (name, cluster) in &config.clusters {
+        let server = ApiServer::read(&cluster.kubeconfig, cluster.context.as_deref())
+            .map_err(|error| Failure::Configuration(format!("cluster `{name}`: {error}")))?;
+        clusters.insert(name.clone(), server);
+    }
+    // Before there are threads: it removes environment variables.
+    let handed = ListenFd::from_env().take_tcp_listener(0).map_err(|error| other(&error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| other(&error))?;
+    runtime.block_on(async {
+        let mut stop = signal(SignalKind::terminate()).map_err(|error| other(&error))?;
+        let listener = listener(handed, &config).await?;
+        let hello = FromGateway::Hello {
+            version: VERSION,
+            server: config.server.clone(),
+            certificate_authority: serving.root_pem.clone(),
+            clusters: clusters.keys().cloned().collect(),
+        };
+        let grants = Arc::new(Grants::default());
+        let (authorities, known) = watch::channel(Authorities::new());
+        let feed = Feed::new(Arc::clone(&grants), hello, authorities, CLOCK);
+        let gateway = Arc::new(Gateway::new(grants, clusters, serving, known, CLOCK));
+        tracing::info!(server = config.server, "ready");
+        // Without systemd nobody listens.
+        let _ = notify(false, &[NotifyState::Ready]);
+        tokio::select! {
+            () = feed.follow(&config.feed) => {}
+            () = gateway.serve(listener) => {}
+            _ = stop.recv() => {}
+        }
+        tracing::info!("stopping");
+        Ok(())
+    })
+}
+
+/// The socket that systemd handed over, or one at `listen`.
+async fn listener(handed: Option<std::net::TcpListener>, config: &Config) -> Result<TcpListener, Failure> {
+    let cannot = |error: std::io::Error| Failure::Other(format!("cannot use the socket from systemd: {error}"));
+    if let Some(handed) = handed {
+        handed.set_nonblocking(true).map_err(cannot)?;
+        return TcpListener::from_std(handed).map_err(cannot);
+    }
+    let Some(address) = config.listen else {
+        let why = "systemd handed over no socket, and the configuration has no `listen`";
+        return Err(Failure::Configuration(why.to_owned()));
+    };
+    TcpListener::bind(address).await.map_err(|error| Failure::Other(format!("cannot listen at {address}: {error}")))
+}

@@ -1,0 +1,221 @@
+//! The feed: what `jitd` and `jit-gateway` tell each other over a Unix socket of their own, one JSON document per line.
+//!
+//! ```text
+//!  jit-gateway ─► hello, then cut …                    (how people reach it, then how many streams an end cut)
+//!  jitd        ─► snapshot, then live, ended, alive …  (the grants that may be used, numbered; a heartbeat)
+//! ```
+//! A side that reads a version, a kind or a field that it does not know closes the connection. Numbers belong to one
+//! connection: the first document after the snapshot has the snapshot's number plus one, and a gap means that the reader
+//! must connect again and take a new snapshot.
+
+use std::io::{Error, ErrorKind};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+
+use jit_core::grant::GrantId;
+use jit_core::grant::request::ClusterName;
+
+/// The version of the feed. Both sides must have the same.
+pub const VERSION: u32 = 1;
+
+/// The longest document of the gateway, in bytes: a hello with a certificate takes under 4 KiB.
+pub const LONGEST_OF_GATEWAY: usize = 64 * 1024;
+
+/// The longest document of the daemon, in bytes: a snapshot of 10,000 grants takes under 4 MiB.
+pub const LONGEST_OF_DAEMON: usize = 32 << 20;
+
+/// How often the daemon sends a document, if only `alive`, in seconds.
+pub const HEARTBEAT_SECONDS: u64 = 2;
+
+/// How long the gateway lets access continue without hearing from the daemon, in seconds. Then everything ends.
+pub const LEASE_SECONDS: u64 = 10;
+
+/// A document of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum FromGateway {
+    /// The first document.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// The URL at which people reach the gateway.
+        server: String,
+        /// The authority of its serving certificate, PEM.
+        certificate_authority: String,
+        /// The clusters that it is configured for.
+        clusters: Vec<ClusterName>,
+    },
+    /// A grant ended here: nothing of it goes on.
+    Cut {
+        /// The grant.
+        grant: GrantId,
+        /// How many requests were still running.
+        streams: u32,
+    },
+}
+
+/// A document of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub enum FromDaemon {
+    /// The first document: everything that may be used now.
+    Snapshot {
+        /// [`VERSION`].
+        version: u32,
+        /// The number of this document.
+        number: u64,
+        /// The clusters behind the gateway.
+        clusters: Vec<GatewayCluster>,
+        /// The live grants in these clusters.
+        grants: Vec<LiveGrant>,
+    },
+    /// A grant became live, or its window has another end.
+    Live {
+        /// One more than that of the document before.
+        number: u64,
+        /// The grant.
+        grant: LiveGrant,
+    },
+    /// A grant ended. The gateway answers with [`FromGateway::Cut`], also for a grant that it does not know.
+    Ended {
+        /// One more than that of the document before.
+        number: u64,
+        /// The grant.
+        grant: GrantId,
+    },
+    /// Nothing changed.
+    Alive {
+        /// One more than that of the document before.
+        number: u64,
+    },
+    /// The daemon does not accept this gateway, and closes the connection.
+    Refused {
+        /// Why, for the gateway's log.
+        why: String,
+    },
+}
+
+/// A cluster behind the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GatewayCluster {
+    /// Its name.
+    pub name: ClusterName,
+    /// The roots that certificates of its grants chain to, PEM.
+    pub authority: String,
+}
+
+/// A grant that may be used now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LiveGrant {
+    /// The grant.
+    pub id: GrantId,
+    /// The user in its certificates, `jit:<person>`.
+    pub user: String,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// The end of its window.
+    pub until: Timestamp,
+}
+
+/// Reads documents, one per line.
+pub struct Documents<R>(FramedRead<R, LinesCodec>);
+
+impl<R: AsyncRead + Unpin> Documents<R> {
+    /// Reads from `from`; no document may be longer than `longest` bytes.
+    pub fn new(from: R, longest: usize) -> Self {
+        Self(FramedRead::new(from, LinesCodec::new_with_max_length(longest)))
+    }
+
+    /// The next document; `None` when the other side has closed. If this is cancelled, no byte is lost.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidData`] for a document that is too long or has another form; otherwise that of the socket.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        match self.0.next().await {
+            None => Ok(None),
+            Some(Ok(line)) => serde_json::from_str(&line)
+                .map(Some)
+                .map_err(|error| Error::new(ErrorKind::InvalidData, format!("a document has another form: {error}"))),
+            Some(Err(LinesCodecError::MaxLineLengthExceeded)) => {
+                Err(Error::new(ErrorKind::InvalidData, "a document is too long"))
+            }
+            Some(Err(LinesCodecError::Io(error))) => Err(error),
+        }
+    }
+}
+
+/// Writes one document.
+///
+/// # Errors
+/// That of the socket.
+pub async fn write(mut to: impl AsyncWrite + Unpin, document: &impl Serialize) -> Result<(), Error> {
+    let mut line = serde_json::to_vec(document)?;
+    line.push(b'\n');
+    to.write_all(&line).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documents as they stand on the wire: who changes one breaks a gateway of another version.
+    #[test]
+    fn documents_keep_their_form() {
+        let grant = LiveGrant {
+            id: GrantId::from_random([7; 10]),
+            user: "jit:alice".to_owned(),
+            cluster: "managed".parse().unwrap(),
+            until: "2026-11-29T21:00:00Z".parse().unwrap(),
+        };
+        let cluster = GatewayCluster { name: "managed".parse().unwrap(), authority: "PEM".to_owned() };
+        let of_daemon = [
+            FromDaemon::Snapshot { version: 1, number: 7, clusters: vec![cluster], grants: vec![grant.clone()] },
+            FromDaemon::Live { number: 8, grant: grant.clone() },
+            FromDaemon::Ended { number: 9, grant: grant.id.clone() },
+            FromDaemon::Alive { number: 10 },
+            FromDaemon::Refused { why: "version 2".to_owned() },
+        ];
+        let of_gateway = [
+            FromGateway::Hello {
+                version: 1,
+                server: "https://127.0.0.1:6444".to_owned(),
+                certificate_authority: "PEM".to_owned(),
+                clusters: vec!["managed".parse().unwrap()],
+            },
+            FromGateway::Cut { grant: grant.id, streams: 3 },
+        ];
+        let mut lines = String::new();
+        for document in &of_daemon {
+            let line = serde_json::to_string(document).unwrap();
+            assert_eq!(serde_json::from_str::<FromDaemon>(&line).unwrap(), *document);
+            lines += &format!("{line}\n");
+        }
+        for document in &of_gateway {
+            let line = serde_json::to_string(document).unwrap();
+            assert_eq!(serde_json::from_str::<FromGateway>(&line).unwrap(), *document);
+            lines += &format!("{line}\n");
+        }
+        assert_eq!(lines, include_str!("feed.golden.jsonl"));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        for line in [
+            r#"{"kind":"alive","number":1,"more":2}"#,
+            r#"{"kind":"paused","number":1}"#,
+            r#"{"kind":"ended","number":1,"grant":"x"}"#,
+        ] {
+            assert!(serde_json::from_str::<FromDaemon>(line).is_err(), "{line}");
+        }
+        assert!(
+            serde_json::from_str::<FromGateway>(r#"{"kind":"cut","grant":"0000000000000000","streams":-1}"#).is_err()
+        );
+    }
+}
