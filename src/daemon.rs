@@ -9,7 +9,7 @@
 //! an API server that is a function, a trail that fails and a simulated clock.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
 use crate::ca::{Authority, CaError};
 use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
 use crate::config::{ClusterConfig, Config};
+use crate::gateway;
 use crate::grant::GrantId;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
@@ -207,20 +208,47 @@ impl Running {
     pub async fn serve(
         self,
         listeners: Vec<(Listener, UnixListener)>,
+        feed: Option<FeedSocket>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
+        let feeding = feed.map(|feed| tokio::spawn(gateway::serve(feed.listener, source(&self.api, feed.accounts))));
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
         let served = Arc::new(Notify::new());
         let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
         api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
+        if let Some(feeding) = feeding {
+            feeding.abort();
+        }
         served.notify_one();
         // The task does not panic, and logs its own failures.
         let _ = counting.await;
         let stopped = self.api.broker.stopped().await;
         self.api.broker.ledger().close();
         Ok(stopped?)
+    }
+}
+
+/// The socket of `jit-gateway`.
+pub struct FeedSocket {
+    /// The socket.
+    pub listener: UnixListener,
+    /// The accounts that may connect.
+    pub accounts: BTreeSet<u32>,
+}
+
+/// What the gateway is told.
+fn source(api: &Arc<Api>, accounts: BTreeSet<u32>) -> gateway::Source {
+    let (clusters, changes) = (Arc::clone(&api.broker), Arc::clone(&api.broker));
+    gateway::Source {
+        gateway: Arc::clone(api.broker.gateway()),
+        accounts,
+        clusters: Box::new(move || {
+            let behind = clusters.sites().filter(|(_, site)| site.cluster.endpoint().gateway().is_some());
+            behind.map(|(name, site)| (name.clone(), site.authority().root_pem().to_owned())).collect()
+        }),
+        subscribe: Box::new(move || changes.ledger().subscribe()),
     }
 }
 

@@ -8,6 +8,7 @@
 //!   approver)                             may call) │  └─────► ca        signs for an Approved
 //!                                                   └────────► cluster   binds, unbinds, asks
 //!  deadlines, start ──► sweep ──► broker (ends only)
+//!  live grants ──► gateway ══ feed ══► jit-gateway (crates/jit-gateway): lets them through, cuts them at the end
 //!  jitd drain, revoke ─► client ══ admin socket ══► api ──► broker (drains and ends only)
 //!
 //!  requested ──► approved ──► live ──► ended(expired | released | revoked | drifted | failed)
@@ -32,6 +33,7 @@
 //!   a cluster matches the grants
 //! - [`rbac`]: roles, whether one rule covers another, and the risks of a role ([`risk`](rbac::risk)); it imports nothing
 //! - [`broker`]: the only module that orders the steps of a grant, one file per chapter
+//! - [`gateway`]: the link to `jit-gateway`, which lets live grants through and cuts them
 //! - [`ledger`]: the open grants in memory, consistent with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and access reviews on one API server
@@ -72,11 +74,12 @@
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail
-//! broker   → ca, cluster, dependency, grant, hint, ledger, people, rbac, trail
+//! gateway  → grant, ledger, wire
+//! broker   → ca, cluster, dependency, gateway, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, rbac
 //! metrics  → broker, sweep
-//! api      → broker, grant, hint, ledger, metrics, people, wire
-//! daemon   → api, broker, ca, cluster, config, grant, hint, ledger, metrics, sweep, trail
+//! api      → broker, gateway, grant, hint, ledger, metrics, people, wire
+//! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, ledger, metrics, sweep, trail
 //! ```
 //!
 //! # Invariants
@@ -105,6 +108,7 @@ pub mod cluster;
 pub mod config;
 pub mod daemon;
 pub mod dependency;
+pub mod gateway;
 pub mod ledger;
 pub mod locks;
 pub mod manifest;

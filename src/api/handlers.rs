@@ -19,13 +19,14 @@ use super::caller::Auditor;
 use super::problem::ApiError;
 use super::{Answer, Api, Call, views};
 use crate::broker::{Broker, Revoked, Site};
+use crate::gateway::Reached;
 use crate::grant::request::{ClusterName, Namespace, PersonName, Reason, RoleRef};
 use crate::grant::{Filter, Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
     DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage, OperationsView,
-    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, RisksView, WhoamiView,
 };
 
 /// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
@@ -106,13 +107,20 @@ pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let Trial { dry_run } = call.query()?;
         let (body, person): (AskBody, _) = (call.body()?, call.caller.person());
-        let explanation = if dry_run {
-            call.api.broker.explain(person, &body.parse()?, true).await?
+        let broker = &call.api.broker;
+        let (explanation, cluster) = if dry_run {
+            let ask = body.parse()?;
+            (broker.explain(person, &ask, true).await?, ask.cluster)
         } else {
             let (ask, words) = body.parse_draft()?;
-            call.api.broker.explain_draft(person, &ask, words).await?
+            (broker.explain_draft(person, &ask, words).await?, ask.cluster)
         };
-        Ok(Json(DecisionView::from(explanation)).into_response())
+        let mut view = DecisionView::from(explanation);
+        if broker.is_behind_the_gateway(&cluster) {
+            view.risks.iter_mut().for_each(RisksView::end_streams);
+            view.together.iter_mut().for_each(|finding| finding.streams = false);
+        }
+        Ok(Json(view).into_response())
     }
     .boxed()
 }
@@ -183,11 +191,12 @@ pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
 pub(super) fn show(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> {
     async move {
         let view = view(&call.api, &grant);
-        Ok(Json(match call.api.broker.shown_of(&grant).await? {
+        let view = match call.api.broker.shown_of(&grant).await? {
             Some((shown, digest)) => view.with(shown, &digest),
             None => view,
-        })
-        .into_response())
+        };
+        let is_behind = call.api.broker.is_behind_the_gateway(&grant.ask.cluster);
+        Ok(Json(if is_behind { view.behind_the_gateway() } else { view }).into_response())
     }
     .boxed()
 }
@@ -307,12 +316,20 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
         let CertificateBody { csr } = call.body()?;
         let broker = &call.api.broker;
         let handed_over = broker.certificate(&grant, call.caller.person(), &csr).await?;
-        let authority = handed_over.site.cluster.authority_pem(broker.ledger().now()).await;
+        let cluster = match handed_over.gateway {
+            Some(Reached { server, certificate_authority }) => {
+                ClusterView { server, certificate_authority, ..cluster_view(handed_over.site) }
+            }
+            None => {
+                let authority = handed_over.site.cluster.authority_pem(broker.ledger().now()).await;
+                ClusterView { certificate_authority: authority.to_string(), ..cluster_view(handed_over.site) }
+            }
+        };
         Ok(Json(CertificateView {
             certificate: handed_over.chain_pem,
             expires_at: handed_over.not_after,
             until: handed_over.until,
-            cluster: ClusterView { certificate_authority: authority.to_string(), ..cluster_view(handed_over.site) },
+            cluster,
         })
         .into_response())
     }

@@ -15,13 +15,14 @@ use std::collections::BTreeMap;
 
 use futures::TryFutureExt;
 use futures::future::{join_all, try_join_all};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::facts::{ClusterFacts, gather_facts, resolve, role_empty};
 use super::proof::ask_until;
 use super::{Broker, BrokerError, DrainGuard, Site};
 use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::{ClusterError, Probe};
+use crate::gateway::Reached;
 use crate::grant::approval::{self, Approved, Facts};
 use crate::grant::policy::Usage;
 use crate::grant::reconcile::namespace_drift;
@@ -42,6 +43,8 @@ pub struct IssuedAccess<'a> {
     pub until: Timestamp,
     /// The certificate's cluster.
     pub site: &'a Site,
+    /// How to reach it, if people reach it through the gateway.
+    pub gateway: Option<Reached>,
 }
 
 impl Broker {
@@ -108,6 +111,7 @@ impl Broker {
         }
         self.groups_are_known(requester)?;
         let site = self.site(&grant.ask.cluster)?;
+        self.gateway_of(site).await?;
         match self.ensure_user_name_is_unbound(site, requester).await {
             Err(BrokerError::Refused(refusal)) => {
                 return Err(self.refuse(locked, requester, "certificate", refusal).await);
@@ -159,7 +163,7 @@ impl Broker {
                 let ends = [Code::RoleDrift, Code::RoleMissing, Code::NamespaceDrift, Code::NamespaceMissing];
                 if ends.contains(&refusal.code) {
                     let (why, proof, reason) = (EndCause::Drifted, EndProof::NeverBound, Some(refusal.why));
-                    let event = Event::Ended { why, proof, reason };
+                    let event = Event::Ended { why, proof, reason, cut: None };
                     self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
                 }
                 return Err(refused);
@@ -213,6 +217,15 @@ impl Broker {
         }
     }
 
+    /// How people reach a cluster that is behind the gateway; `None` for one that they reach directly.
+    async fn gateway_of(&self, site: &Site) -> Result<Option<Reached>, BrokerError> {
+        if site.cluster.endpoint().gateway().is_none() {
+            return Ok(None);
+        }
+        let name = site.cluster.name();
+        self.gateway.reached(name).await.map(Some).ok_or_else(|| BrokerError::NoGateway(name.clone()))
+    }
+
     /// Signs for an approval: intent, signature, outcome; the events `then` are recorded with the outcome. Releases the
     /// locks as soon as the intent is recorded.
     async fn issue<'a>(
@@ -228,8 +241,15 @@ impl Broker {
         self.clock_is_sane(now)?;
         let site = self.site(&grant.ask.cluster)?;
         let authority = site.authority();
-        let longest = grant.terms.certificate.unwrap_or(self.times.certificate);
-        let prepared = authority.prepare(approved, csr, longest.duration(), now)?;
+        let gateway = self.gateway_of(site).await?;
+        let longest = match grant.terms.certificate {
+            Some(longest) => longest.duration(),
+            // The gateway ends the access whatever the certificate says, and clients that ask for one certificate only
+            // work for the whole window.
+            None if gateway.is_some() => SignedDuration::MAX,
+            None => self.times.certificate.duration(),
+        };
+        let prepared = authority.prepare(approved, csr, longest, now)?;
         let intent = Event::IssueIntended {
             serial: prepared.serial.clone(),
             tbs_sha256: prepared.tbs_sha256.clone(),
@@ -253,6 +273,7 @@ impl Broker {
             not_after: certificate.not_after,
             until: grant.deadline.unwrap_or(certificate.not_after),
             site,
+            gateway,
         })
     }
 

@@ -346,7 +346,7 @@ impl Broker {
         let Ending { why, by, reason } = ending.clone();
         let grant = locked.grant();
         if !grant.bind_intended {
-            let event = Event::Ended { why, proof: EndProof::NeverBound, reason };
+            let event = Event::Ended { why, proof: EndProof::NeverBound, reason, cut: None };
             return Ok(self.ledger.record(locked, &by, vec![event]).await?);
         }
         let intended = if grant.phase == Phase::Ending {
@@ -355,6 +355,11 @@ impl Broker {
             self.ledger.record(locked, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
         let site = self.site(&grant.ask.cluster)?;
+        // Before the binding goes, which takes longer: what runs through the gateway ends now.
+        let cut = match site.cluster.endpoint().gateway() {
+            Some(_) => self.gateway.cut(&grant.id).await,
+            None => None,
+        };
         let bindings = self.removable(site, &grant, grant.bindings());
         let of_gateway = self.removable(site, &grant, grant.gateway_bindings(site.cluster.host()));
         // The holder's first: they take effect at once. The gateway's are deleted even if one of them is kept alive.
@@ -369,7 +374,7 @@ impl Broker {
         if proof == EndProof::GroupDenied {
             tracing::warn!(grant = %grant.id, requester = %grant.requester, "the grant has ended, but somebody else's binding grants the same access to the requester's own user name");
         }
-        let ended = Event::Ended { why, proof, reason: None };
+        let ended = Event::Ended { why, proof, reason: None, cut };
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 

@@ -39,6 +39,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::ca::{Authority, SignError};
 use crate::cluster::{Cluster, ClusterError};
 use crate::dependency::{Dependency, NoAnswer, Watched};
+use crate::gateway::Gateway;
 use crate::grant::drain;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
@@ -102,6 +103,9 @@ pub enum BrokerError {
         /// What to do if it did not answer at all.
         hint: Option<Cow<'static, str>>,
     },
+    /// Nobody could use the access now.
+    #[error("jit-gateway is not connected, and cluster `{0}` is reached through it only")]
+    NoGateway(ClusterName),
     /// A finalizer keeps the deleted binding, and RBAC still honours it.
     #[error("a finalizer keeps binding `{0}` alive")]
     Terminating(String),
@@ -120,6 +124,7 @@ impl Hint for BrokerError {
             Self::ClockWentBack { .. } => Some("correct the host clock".into()),
             Self::NameService(error) => error.hint(),
             Self::Unsettled { hint, .. } => hint.clone(),
+            Self::NoGateway(_) => Some("an administrator finds the reason with `systemctl status jit-gateway`".into()),
             Self::Terminating(_) => Some("an administrator of the cluster has to remove the finalizer".into()),
             // A refusal carries its own hint to the caller.
             Self::Refused(_) | Self::Internal => None,
@@ -184,6 +189,7 @@ pub struct Broker {
     times: Times,
     ledger: Ledger,
     ids: fn() -> Option<GrantId>,
+    gateway: Arc<Gateway>,
     /// Held exclusively while a drain or resume is recorded, and shared by each step that grants access, from its last
     /// check for a drain until the step is recorded.
     drain_lock: tokio::sync::RwLock<()>,
@@ -221,6 +227,7 @@ impl Broker {
         Self {
             ledger: Ledger::new(parts.opened, parts.overseers, parts.clock),
             ids: parts.ids,
+            gateway: Arc::default(),
             sites: parts.sites,
             policy: RwLock::new(Arc::new(parts.policy)),
             people: RwLock::new(parts.people.clone()),
@@ -238,6 +245,12 @@ impl Broker {
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The link to the gateway, if one is connected.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
     }
 
     /// Records that the daemon starts to serve.
@@ -367,6 +380,12 @@ impl Broker {
     /// The clusters, by name.
     pub fn sites(&self) -> impl Iterator<Item = (&ClusterName, &Site)> {
         self.sites.iter()
+    }
+
+    /// Whether people reach this cluster through the gateway.
+    #[must_use]
+    pub fn is_behind_the_gateway(&self, cluster: &ClusterName) -> bool {
+        self.sites.get(cluster).is_some_and(|site| site.cluster.endpoint().gateway().is_some())
     }
 
     /// The names of the dependencies that do not answer now.

@@ -149,6 +149,12 @@ impl Config {
         keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
     }
 
+    /// Where the gateway connects, beside the users' socket; `None` if no cluster is behind it.
+    #[must_use]
+    pub fn feed_socket(&self) -> Option<PathBuf> {
+        self.clusters.values().any(|cluster| cluster.gateway.is_some()).then(|| self.socket.with_file_name("feed.sock"))
+    }
+
     /// The trail's file.
     #[must_use]
     pub fn trail(&self) -> PathBuf {

@@ -148,7 +148,7 @@ impl<'a> Bastion<'a> {
         let bastion = Self::empty(plane);
         let (host, dir) = (&bastion.host, &bastion.dir);
         let Options { config, cluster, policy, times, rates, server, ca } = options;
-        let cluster = cluster.replace("HOST", host);
+        let cluster = cluster.replace("HOST", host).replace("NS", &bastion.ns);
         let server = server.unwrap_or_else(|| plane.server.clone());
         let ca = ca.unwrap_or_else(|| plane.ca.clone());
         let ca = ca.display();

@@ -1,528 +1,335 @@
-//! What a grant gives the gateway where people go through it: the right to act as this grant's holder, in this grant's
-//! places, while the grant is live. The gateway's credential is used here as a thief would: directly against the API
-//! server.
+//! Access through `jit-gateway`: what real clients see of it, and that all of it ends with the grant.
 
-use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use http::Method;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
-use crate::crash::killed;
-use crate::middleman::{Middleman, Play};
-use crate::plane::{Admin, Answer, Plane, scratch, until};
-use crate::wall::{daemon, everywhere, refused, unbounded, until_checked, walled_with, with};
+use crate::bastion::{ALICE, BOB, Bastion, Options, Person, text};
+use crate::plane::{Plane, root, until, until_within};
 
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+/// What alice may request.
+const POLICY: &str = r#"
+rules:
+  - name: payments
+    who: [payments-oncall]
+    clusters: [play]
+    namespaces: [NS]
+    roles: [view, edit]
+    maxDuration: 10m
+    approval: [{groups: [payments-leads]}]
+"#;
 
-/// A daemon whose people go through a gateway that is the user `gw-HOST`.
-fn through_gateway() -> Options {
-    Options { cluster: ", access: gateway, gatewayUser: gw-HOST".to_owned(), ..Options::default() }
+/// A gateway in front of the shared control plane, and the daemon that it listens to.
+struct Front {
+    bastion: Bastion<'static>,
+    gateway: Option<Child>,
+    port: u16,
 }
 
-/// A client certificate of an authority of the tests for this user, in no group.
-fn credential(plane: &Plane, user: &str) -> Admin {
-    static AUTHORITY: OnceLock<(String, KeyPair)> = OnceLock::new();
-    let parameters = || {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, "authority of gateways");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters
-    };
-    let (root, key) = AUTHORITY.get_or_init(|| {
-        let key = KeyPair::generate().unwrap();
-        (parameters().self_signed(&key).unwrap().pem(), key)
-    });
-    let file = scratch("gateways").join("root.crt");
-    std::fs::write(&file, root).unwrap();
-    plane.trust(&file);
-    let mut leaf = CertificateParams::default();
-    leaf.distinguished_name = rcgen::DistinguishedName::new();
-    leaf.distinguished_name.push(DnType::CommonName, user);
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let own = KeyPair::generate().unwrap();
-    let chain = leaf.signed_by(&own, &Issuer::from_params(&parameters(), key)).unwrap().pem();
-    let client = Admin::with_certificate(plane, &chain, &own.serialize_pem());
-    until("the API server knows the authority", || (client.get("/version").0 == 200).then_some(()));
-    client
-}
-
-/// Somebody who has the gateway's credential.
-struct Thief<'a> {
-    client: Admin,
-    bastion: &'a Bastion<'a>,
-    user: String,
-}
-
-impl<'a> Thief<'a> {
-    fn of(bastion: &'a Bastion<'a>) -> Self {
-        let user = format!("gw-{}", bastion.host);
-        Self { client: credential(bastion.plane, &user), bastion, user }
-    }
-
-    /// What the API server answers to the configmaps of a namespace, asked as somebody.
-    fn looks_as(&self, user: &str, groups: &[&str], namespace: &str) -> u16 {
-        self.calls_as(user, groups, &[], &format!("/api/v1/namespaces/{namespace}/configmaps")).0
-    }
-
-    fn calls_as(&self, user: &str, groups: &[&str], more: &[(&str, &str)], path: &str) -> Answer {
-        let mut headers = vec![("Impersonate-User", user)];
-        headers.extend(groups.iter().map(|group| ("Impersonate-Group", *group)));
-        headers.extend(more);
-        self.client.call_with(&headers, Method::GET, path, &Value::Null)
-    }
-
-    /// Whether the API server would let the gateway act as a member of this group, and on something in the first namespace.
-    fn may_act(&self, group: &str) -> [bool; 2] {
-        let review = |attributes: Value| {
-            let body = json!({ "spec": { "user": self.user, "resourceAttributes": attributes } });
-            let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
-            self.bastion.admin.create(path, &body)["status"]["allowed"].as_bool().unwrap()
-        };
-        [
-            review(json!({
-                "verb": "impersonate:user-info", "group": "authentication.k8s.io", "resource": "groups", "name": group,
-            })),
-            review(json!({
-                "verb": "impersonate-on:user-info:list", "resource": "configmaps", "namespace": self.bastion.ns,
-            })),
-        ]
-    }
-}
-
-fn group(grant: &Value) -> String {
-    format!("jit:{}", grant["id"].as_str().unwrap())
-}
-
-/// The names of all bindings and ClusterRoles of this daemon's grants.
-fn objects(bastion: &Bastion<'_>) -> BTreeSet<String> {
-    let list = format!("{RBAC}/clusterroles?labelSelector=jitd.dev%2Fhost%3D{}", bastion.host);
-    let (status, list) = bastion.admin.get(&list);
-    assert_eq!(status, 200, "{list}");
-    let roles = list["items"].as_array().unwrap().iter().map(|role| role["metadata"]["name"].as_str().unwrap());
-    roles.map(|name| format!("role {name}")).chain(bastion.bindings()).collect()
-}
-
-/// What a live grant in the first namespace has.
-fn objects_of(grant: &Value) -> BTreeSet<String> {
-    let name = format!("jit-{}", grant["id"].as_str().unwrap());
-    [name.clone(), format!("{name}-gateway"), format!("{name}-gateway-on"), format!("role {name}-gateway")].into()
-}
-
-/// Before a grant is live, elsewhere, as somebody else and after its end the credential is worth nothing; while the grant
-/// lives it is worth the grant.
-#[test]
-fn a_stolen_credential_of_the_gateway_is_worth_the_live_grants() {
-    let bastion = Bastion::with(Plane::shared(), through_gateway());
-    let thief = Thief::of(&bastion);
-    let (ns, shop) = (bastion.ns.as_str(), bastion.shop.as_str());
-    let key = Key::new();
-    let grant = bastion.request(ALICE, &bastion.ask("10m"), &key);
-    assert_eq!(bastion.approve(BOB, &grant).0, 200);
-    let own = group(&grant);
-    assert_eq!(thief.looks_as("jit:alice", &[&own], ns), 403);
-    assert_eq!(thief.may_act(&own), [false, false]);
-
-    let access = bastion.collect(&grant, key);
-    // Live means that the gateway may: nobody waits here.
-    assert_eq!(thief.looks_as("jit:alice", &[&own], ns), 200);
-    assert_eq!(thief.may_act(&own), [true, true]);
-    assert_eq!(bastion.look(&access, ns), 200);
-    assert_eq!(objects(&bastion), objects_of(&grant));
-    let other = bastion.live(&json!({
-        "cluster": "play", "namespaces": [shop], "role": "view", "duration": "5m", "reason": "INC-42",
-    }));
-    let other = group(&other.grant);
-    assert_eq!(thief.looks_as("jit:alice", &[&other], shop), 200, "another grant of hers");
-    for (user, groups, namespace) in [
-        ("jit:alice", vec![own.as_str()], shop),
-        ("jit:alice", vec![own.as_str()], "kube-system"),
-        ("jit:alice", vec![other.as_str()], ns),
-        ("jit:alice", vec!["system:masters"], ns),
-        ("jit:alice", vec![own.as_str(), "system:masters"], ns),
-        ("jit:alice", vec![own.as_str(), "jit:0000000000000000"], ns),
-        ("jit:alice", vec![], ns),
-        ("jit:bob", vec![own.as_str()], ns),
-        ("admin", vec![own.as_str()], ns),
-        ("system:admin", vec![own.as_str()], ns),
-        ("system:serviceaccount:kube-system:default", vec![own.as_str()], ns),
-        ("system:node:n1", vec![own.as_str()], ns),
-        (&format!("jit:daemon:{}", bastion.host), vec![own.as_str()], ns),
-    ] {
-        assert_eq!(thief.looks_as(user, &groups, namespace), 403, "{user} {groups:?} {namespace}");
-    }
-    // Its own rights are none.
-    assert_eq!(thief.client.get(&format!("/api/v1/namespaces/{ns}/configmaps")).0, 403);
-    // What the holder's role does not contain, the holder may not do through the gateway.
-    assert_eq!(thief.calls_as("jit:alice", &[&own], &[], &format!("/api/v1/namespaces/{ns}/secrets")).0, 403);
-    // The grant's id may be added, and no other.
-    let (id, configmaps) = (grant["id"].as_str().unwrap(), format!("/api/v1/namespaces/{ns}/configmaps"));
-    let named = |id: &str| {
-        let more = [("Impersonate-Extra-Jitd.dev%2fgrant", id)];
-        thief.calls_as("jit:alice", &[&own], &more, &configmaps).0
-    };
-    assert_eq!((named(id), named("0000000000000000")), (200, 403));
-    let other_key = [("Impersonate-Extra-Scopes", "x")];
-    assert_eq!(thief.calls_as("jit:alice", &[&own], &other_key, &configmaps).0, 403);
-    let uid = [("Impersonate-Uid", "x")];
-    assert_eq!(thief.calls_as("jit:alice", &[&own], &uid, &configmaps).0, 403);
-    // Clients find their way.
-    for path in ["/api", "/api/v1", "/apis", "/apis/apps/v1", "/version", "/openapi/v3"] {
-        assert_eq!(thief.calls_as("jit:alice", &[&own], &[], path).0, 200, "{path}");
-    }
-    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
-    let headers = [("Impersonate-User", "jit:alice"), ("Impersonate-Group", own.as_str())];
-    let (status, answer) = thief.client.call_with(&headers, Method::POST, whoami, &json!({}));
-    let groups = json!([own, "system:authenticated"]);
-    assert_eq!((status, &answer["status"]["userInfo"]["groups"]), (200, &groups), "{answer}");
-
-    let (status, ended) = bastion.post(ALICE, &path(&grant, "/end"), &Value::Null);
-    assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
-    assert_eq!(thief.looks_as("jit:alice", &[&own], ns), 403, "at once");
-    until("the authorizer follows", || (thief.may_act(&own) == [false, false]).then_some(()));
-    assert_eq!(thief.looks_as("jit:alice", &[&other], shop), 200, "the other grant goes on");
-    assert!(objects(&bastion).is_disjoint(&objects_of(&grant)), "{:?}", objects(&bastion));
-    bastion.has_no_fault();
-}
-
-/// For the whole cluster the gateway gets its right in the whole cluster, and loses it there.
-#[test]
-fn a_grant_for_the_whole_cluster_works_through_the_gateway_too() {
-    let bastion = Bastion::with(Plane::shared(), through_gateway());
-    let thief = Thief::of(&bastion);
-    let role = format!("{}-nodes", bastion.ns);
-    let ask = json!({ "cluster": "play", "clusterWide": true, "role": role, "duration": "5m", "reason": "INC-42" });
-    let access = bastion.live(&ask);
-    let own = group(&access.grant);
-    let nodes = |groups: &[&str]| thief.calls_as("jit:alice", groups, &[], "/api/v1/nodes").0;
-    assert_eq!((nodes(&[&own]), nodes(&["system:masters"])), (200, 403));
-    assert_eq!(objects(&bastion), objects_of(&access.grant));
-    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
-    assert_eq!(nodes(&[&own]), 403);
-    assert_eq!(objects(&bastion), BTreeSet::new());
-}
-
-/// A grant that ends in one of its namespaces takes the gateway's right there with it, and no other.
-#[test]
-fn the_gateway_loses_its_right_where_a_part_of_a_grant_ends() {
-    let mut bastion = Bastion::with(Plane::shared(), through_gateway());
-    let (ns, shop) = (bastion.ns.clone(), bastion.shop.clone());
-    let mut ask = bastion.ask("5m");
-    ask["namespaces"] = json!([ns, shop]);
-    let access = bastion.live(&ask);
-    let (own, name) = (group(&access.grant), format!("jit-{}", access.grant["id"].as_str().unwrap()));
-    let works = |bastion: &Bastion<'_>, namespace: &str| Thief::of(bastion).looks_as("jit:alice", &[&own], namespace);
-    assert_eq!([&ns, &shop].map(|namespace| works(&bastion, namespace)), [200, 200]);
-    let on = |namespace: &str| format!("{RBAC}/namespaces/{namespace}/rolebindings/{name}-gateway-on");
-    assert!(bastion.terminate());
-    bastion.admin.delete(&on(&shop));
-    bastion.serve();
-    until("the part is over", || (bastion.kinds(&access.grant).last().unwrap() == "part_ended").then_some(()));
-    assert_eq!([&ns, &shop].map(|namespace| works(&bastion, namespace)), [200, 403]);
-    assert_eq!([&ns, &shop].map(|namespace| bastion.admin.get(&on(namespace)).0), [200, 404]);
-    assert_eq!(bastion.show(ERIN, &access.grant)["phase"], "live");
-    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
-    assert_eq!(objects(&bastion), BTreeSet::new());
-}
-
-/// Where people reach the cluster directly, nothing of the gateway's is made, and a grant keeps what it was made with.
-#[test]
-fn a_grant_ends_as_it_was_made_when_the_access_changes() {
-    let mut bastion = Bastion::with(Plane::shared(), through_gateway());
-    let through = bastion.live(&bastion.ask("5m"));
-    assert!(bastion.terminate());
-    let entry = format!(", access: gateway, gatewayUser: gw-{}", bastion.host);
-    bastion.rewrite_config(&entry, "");
-    bastion.serve();
-    let directly = bastion.live(&bastion.ask("5m"));
-    let name = format!("jit-{}", directly.grant["id"].as_str().unwrap());
-    let expected = objects_of(&through.grant).into_iter().chain([name]).collect();
-    assert_eq!(objects(&bastion), expected);
-    for access in [&through, &directly] {
-        assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
-    }
-    // Without a gateway the manifest has no right to delete ClusterRoles.
-    let left: Vec<String> = objects(&bastion).into_iter().collect();
-    assert_eq!(left, [format!("role jit-{}-gateway", through.grant["id"].as_str().unwrap())]);
-    // With one again, what was left goes too.
-    assert!(bastion.terminate());
-    let server = format!("certificateAuthority: \"{}\"", bastion.plane.ca.display());
-    bastion.rewrite_config(&server, &format!("{server}{entry}"));
-    bastion.serve();
-    until("nothing is left", || objects(&bastion).is_empty().then_some(()));
-}
-
-/// What somebody takes from the gateway is missing to the holder, so the grant ends; and so it does when somebody gives it
-/// more.
-#[test]
-fn a_grant_whose_gateway_lost_its_right_ends() {
-    let mut bastion = Bastion::with(Plane::shared(), through_gateway());
-    let accesses = [(); 4].map(|()| bastion.live(&bastion.ask("5m")));
-    assert!(bastion.terminate());
-    let place = |number: usize| format!("jit-{}", accesses[number].grant["id"].as_str().unwrap());
-    bastion.admin.delete(&format!("{RBAC}/clusterrolebindings/{}-gateway", place(0)));
-    bastion.admin.delete(&format!("{RBAC}/namespaces/{}/rolebindings/{}-gateway-on", bastion.ns, place(1)));
-    let more = json!({ "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "mallory" }] });
-    bastion.admin.patch(&format!("{RBAC}/clusterrolebindings/{}-gateway", place(2)), &more);
-    bastion.serve();
-    for (number, cause) in [(0, "revoked"), (1, "revoked"), (2, "drifted")] {
-        let ended = bastion.wait_for(&accesses[number].grant, &["ended"]);
-        assert_eq!(ended["endCause"], cause, "{number}");
-        assert_eq!(bastion.look(&accesses[number], &bastion.ns), 403, "{number}");
-    }
-    // A role that was altered is found while the daemon runs.
-    assert_eq!(bastion.show(ERIN, &accesses[3].grant)["phase"], "live");
-    let wide = json!({ "rules": [{
-        "apiGroups": ["authentication.k8s.io"], "resources": ["groups"], "verbs": ["impersonate:user-info"],
-    }] });
-    bastion.admin.patch(&format!("{RBAC}/clusterroles/{}-gateway", place(3)), &wide);
-    assert_eq!(bastion.wait_for(&accesses[3].grant, &["ended"])["endCause"], "drifted");
-    // What others changed is not ours to delete; it binds nobody of ours any more.
-    let left = [format!("role {}-gateway", place(3)), format!("{}-gateway", place(2))];
-    assert_eq!(objects(&bastion), BTreeSet::from(left));
-    for (kind, number) in [("clusterroles", 3), ("clusterrolebindings", 2)] {
-        bastion.admin.delete(&format!("{RBAC}/{kind}/{}-gateway", place(number)));
-    }
-}
-
-/// `kill -9` at each effect of the gateway's: nothing is left of a grant that did not become live, or that was ending.
-#[test]
-fn a_kill_at_each_effect_leaves_nothing_to_the_gateway() {
-    let middleman = Middleman::before(Plane::shared());
-    let options = Options { cluster: through_gateway().cluster, ..middleman.options() };
-    let mut bastion = Bastion::with(Plane::shared(), options);
-    for (part, play) in [
-        ("/v1/clusterroles", Play::Hold),
-        ("/v1/clusterroles", Play::LoseAnswer),
-        ("/v1/clusterrolebindings", Play::Hold),
-        ("/v1/clusterrolebindings", Play::LoseAnswer),
-    ] {
-        let key = Key::new();
-        let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
-        assert_eq!(bastion.approve(BOB, &grant).0, 200);
-        let body = json!({ "csr": key.csr() });
-        killed(&mut bastion, &middleman, ("POST", part, play), &path(&grant, "/certificate"), &body);
-        let ended = bastion.wait_for(&grant, &["ended"]);
-        assert_eq!(ended["endCause"], "failed", "{part} {play:?}");
-        assert_eq!(objects(&bastion), BTreeSet::new(), "{part} {play:?}");
-    }
-    for (part, play) in [
-        ("-gateway-on", Play::Hold),
-        ("/clusterrolebindings/", Play::Hold),
-        ("/clusterrolebindings/", Play::LoseAnswer),
-        ("/clusterroles/", Play::Hold),
-        ("/clusterroles/", Play::LoseAnswer),
-    ] {
-        let access = bastion.live(&bastion.ask("1m"));
-        killed(&mut bastion, &middleman, ("DELETE", part, play), &path(&access.grant, "/end"), &Value::Null);
-        let ended = bastion.wait_for(&access.grant, &["ended"]);
-        assert_eq!(ended["endCause"], "released", "{part} {play:?}");
-        assert_eq!(objects(&bastion), BTreeSet::new(), "{part} {play:?}");
-    }
-    let verified = bastion.jitd(&["audit", "verify"]);
-    assert!(verified.status.success(), "{}", text(&verified.stderr));
-}
-
-/// What arrives in the cluster after the end of its grant is taken away by the next comparison.
-#[test]
-fn what_came_late_for_the_gateway_is_taken_away() {
-    let mut bastion = Bastion::with(Plane::shared(), through_gateway());
-    let access = bastion.live(&bastion.ask("5m"));
-    let name = format!("jit-{}", access.grant["id"].as_str().unwrap());
-    let places = [
-        (format!("{RBAC}/clusterroles"), format!("{name}-gateway")),
-        (everywhere(), format!("{name}-gateway")),
-        (format!("{RBAC}/namespaces/{}/rolebindings", bastion.ns), format!("{name}-gateway-on")),
-    ];
-    let made = places.clone().map(|(path, name)| {
-        let mut object = bastion.admin.get(&format!("{path}/{name}")).1;
-        for key in ["uid", "resourceVersion", "creationTimestamp", "managedFields"] {
-            object["metadata"].as_object_mut().unwrap().remove(key);
-        }
-        (path, object)
-    });
-    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
-    assert!(bastion.terminate());
-    assert_eq!(objects(&bastion), BTreeSet::new());
-    for (path, object) in &made {
-        bastion.admin.create(path, object);
-    }
-    bastion.serve();
-    until("they are taken away", || objects(&bastion).is_empty().then_some(()));
-    assert_eq!(bastion.metric("unknown_bindings"), 0);
-}
-
-// ---- the manifest ----
-
-/// The manifest of a cluster with a gateway is complete, and `jitd check` says so; a gateway that may do more is a fault.
-#[test]
-fn check_knows_what_the_gateway_needs() {
-    let options = Options {
-        policy: "rules:\n- {name: payments, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [view], maxDuration: 10m, approval: [{groups: [payments-leads]}]}\n".to_owned(),
-        ..through_gateway()
-    };
-    let bastion = walled_with(options);
-    until_checked(&bastion, &[]);
-    for policy in ["fence", "roles", "gateway-roles", "holders", "deletions", "guard", "guard-roles"] {
-        let path =
-            format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/jitd-{}-{policy}", bastion.host);
-        let status = until("the expressions are checked", || {
-            let found = bastion.admin.get(&path).1;
-            found["status"]["observedGeneration"].is_number().then(|| found["status"].clone())
+impl Front {
+    fn start() -> Self {
+        let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
+        let policy = POLICY.to_owned();
+        let bastion = Bastion::prepared(Plane::shared(), Options { cluster, policy, ..Options::default() });
+        let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", bastion.ns);
+        bastion.admin.create(&accounts, &json!({ "metadata": { "name": "gateway" } }));
+        let asked = json!({ "spec": { "expirationSeconds": 3600 } });
+        let token = bastion.admin.create(&format!("{accounts}/gateway/token"), &asked);
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "play",
+            "clusters": [{ "name": "play", "cluster": {
+                "server": bastion.plane.server, "certificate-authority": bastion.plane.ca,
+            } }],
+            "users": [{ "name": "gateway", "user": { "token": token["status"]["token"] } }],
+            "contexts": [{ "name": "play", "context": { "cluster": "play", "user": "gateway" } }],
         });
-        assert_eq!(status["typeChecking"]["expressionWarnings"], Value::Null, "{policy}: {status}");
+        std::fs::write(bastion.dir.join("gateway.kubeconfig"), kubeconfig.to_string()).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let config = json!({
+            "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
+            "feed": "run/feed.sock", "state": "gateway",
+            "clusters": [{ "name": "play", "kubeconfig": "gateway.kubeconfig" }],
+        });
+        std::fs::write(bastion.dir.join("gateway.yaml"), config.to_string()).unwrap();
+        let mut front = Self { bastion, gateway: None, port };
+        front.bastion.serve();
+        front.serve();
+        front
     }
-    let name = format!("more-{}", bastion.host);
-    let rule = json!({ "apiGroups": [""], "resources": ["users", "groups"], "verbs": ["impersonate"] });
-    bastion.admin.create(&format!("{RBAC}/clusterroles"), &json!({ "metadata": { "name": name }, "rules": [rule] }));
-    bastion.admin.create(
-        &everywhere(),
-        &json!({
-            "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("gw-{}", bastion.host) }],
-        }),
-    );
-    let expected = [
-        format!("fault gateway: `{name}`"),
-        format!("fault gateway: the gateway's user `gw-{}` may impersonate users without any grant", bastion.host),
-        format!("fault gateway: the gateway's user `gw-{}` may impersonate groups without any grant", bastion.host),
-    ];
-    until_checked(&bastion, &expected.each_ref().map(String::as_str));
-    bastion.admin.delete(&format!("{}/{name}", everywhere()));
-    bastion.admin.delete(&format!("{RBAC}/clusterroles/{name}"));
-}
 
-/// Also where RBAC would let it do anything, the daemon lets the gateway act as exactly one grant's holder in a place that
-/// the policy has, and nobody else.
-#[test]
-fn the_fence_lets_the_daemon_give_the_gateway_one_grant_at_a_time() {
-    let bastion = walled_with(through_gateway());
-    let own = daemon(&bastion);
-    let (host, id) = (bastion.host.as_str(), "gggggggggggggggg");
-    let here = format!("{RBAC}/namespaces/{}/rolebindings", bastion.ns);
-    let roles = format!("{RBAC}/clusterroles");
-    let metadata = |name: &str| {
-        json!({
-            "name": name,
-            "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": host },
-            "annotations": { "jitd.dev/grant": id, "jitd.dev/user": "jit:alice@example.com" },
-        })
-    };
-    let rule = |resource: &str, name: &str| json!({ "apiGroups": ["authentication.k8s.io"], "resources": [resource], "resourceNames": [name], "verbs": ["impersonate:user-info"] });
-    let role = json!({
-        "metadata": metadata(&format!("jit-{id}-gateway")),
-        "rules": [
-            rule("groups", &format!("jit:{id}")),
-            rule("userextras/jitd.dev/grant", id),
-            rule("users", "jit:alice@example.com"),
-        ],
-    });
-    let binding = |name: &str, role: &str| {
-        json!({
-            "metadata": metadata(name),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("gw-{host}") }],
-        })
-    };
-    let name = format!("jit-{id}-gateway");
-    let (on_name, on_role) = (format!("{name}-on"), format!("jitd-{host}-gateway-on"));
-    let (whom, on) = (binding(&name, &name), binding(&on_name, &on_role));
+    /// Starts the gateway, and waits until the daemon knows it.
+    fn serve(&mut self) {
+        let connected = |front: &Self| front.bastion.log().matches("the gateway is connected").count();
+        let before = connected(self);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let mut gateway = Command::new(root().join("bin/jit-gateway"));
+        gateway
+            .arg("serve")
+            .arg("--config")
+            .arg(self.bastion.dir.join("gateway.yaml"))
+            .stdin(Stdio::null())
+            .stderr(log);
+        self.gateway = Some(gateway.spawn().unwrap());
+        until("the gateway is connected", || (connected(self) > before).then_some(()));
+    }
 
-    // With its own rights, which are the manifest's, it gets so far.
-    own.create(&roles, &role);
-    own.create(&everywhere(), &whom);
-    own.create(&here, &on);
-    for path in [format!("{here}/{on_name}"), format!("{}/{name}", everywhere()), format!("{roles}/{name}")] {
-        own.delete(&path);
-    }
-    let fenced = unbounded(&bastion);
-    let nothing = json!({ "metadata": metadata(&name), "rules": [] });
-    until("the policy of the gateway's roles is in force", || {
-        let (status, answer) = fenced.call(Method::POST, &format!("{roles}?dryRun=All"), &nothing);
-        (status == 403 && answer.to_string().contains("-gateway-roles")).then_some(())
-    });
-    fenced.create(&everywhere(), &on);
-    fenced.delete(&format!("{}/{on_name}", everywhere()));
-
-    let form = "must let it act as the holder of one grant";
-    let changed = |at: &str, value: Value| with(role.clone(), |role| *role.pointer_mut(at).unwrap() = value);
-    for other in [
-        changed("/rules/0/resourceNames", json!(["system:masters"])),
-        changed("/rules/0/resourceNames", json!([format!("jit:{id}"), "system:masters"])),
-        changed("/rules/0/resourceNames", json!([])),
-        changed("/rules/0/resources", json!(["*"])),
-        changed("/rules/0/apiGroups", json!(["*"])),
-        changed("/rules/0/verbs", json!(["impersonate"])),
-        changed("/rules/0/verbs", json!(["impersonate:user-info", "impersonate"])),
-        changed("/rules/1/resources", json!(["userextras/scopes"])),
-        changed("/rules/2/resourceNames", json!(["jit:bob"])),
-        changed("/rules/2/resourceNames", json!(["admin"])),
-        changed("/metadata/annotations/jitd.dev~1grant", json!("hhhhhhhhhhhhhhhh")),
-        changed("/rules", json!([])),
-        with(role.clone(), |role| role["rules"].as_array_mut().unwrap().push(rule("users", "jit:bob"))),
-        with(role.clone(), |role| {
-            role["aggregationRule"] = json!({ "clusterRoleSelectors": [{ "matchLabels": { "a": "b" } }] });
-        }),
-        with(changed("/rules/2/resourceNames", json!([format!("jit:daemon:{host}")])), |role| {
-            role["metadata"]["annotations"]["jitd.dev/user"] = json!(format!("jit:daemon:{host}"));
-        }),
-    ] {
-        refused(fenced.call(Method::POST, &roles, &other), form);
-    }
-    for other in ["wide", "jit-gggggggggggggggg", &on_name, &on_role] {
-        refused(fenced.call(Method::POST, &roles, &changed("/metadata/name", json!(other))), "must be named");
-    }
-    refused(fenced.call(Method::POST, &format!("{RBAC}/namespaces/{}/roles", bastion.ns), &role), "must be named");
-
-    let no_rule = "no rule of the policy";
-    for (path, object) in [
-        (&here, binding(&name, &name)),
-        (&here, binding(&on_name, "cluster-admin")),
-        (&here, binding(&on_name, &name)),
-        (&everywhere(), binding(&name, "cluster-admin")),
-        (&everywhere(), binding(&name, &on_role)),
-        (&format!("{RBAC}/namespaces/kube-system/rolebindings"), on.clone()),
-        (&here, binding(&format!("jit-{id}"), &on_role)),
-    ] {
-        let (status, answer) = fenced.call(Method::POST, path, &object);
-        let refused = answer["message"].as_str().unwrap_or_default();
-        assert!(status == 403 && (refused.contains(no_rule) || refused.contains("one subject")), "{object}: {answer}");
-    }
-    let user = |kind: &str, name: &str| json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
-    for subjects in [
-        json!([user("User", "mallory")]),
-        json!([user("User", &format!("jit:daemon:{host}"))]),
-        json!([user("Group", &format!("gw-{host}"))]),
-        json!([user("Group", &format!("jit:{id}"))]),
-        json!([user("User", &format!("gw-{host}")), user("User", "mallory")]),
-        json!([]),
-    ] {
-        for (path, object) in [(&here, &on), (&everywhere(), &whom)] {
-            let object = with(object.clone(), |object| object["subjects"] = subjects.clone());
-            refused(fenced.call(Method::POST, path, &object), "must have one subject");
+    fn kill(&mut self) {
+        if let Some(mut gateway) = self.gateway.take() {
+            drop(gateway.kill());
+            gateway.wait().unwrap();
         }
     }
-    // Nobody else makes or changes such objects.
-    refused(bastion.admin.call(Method::POST, &roles, &role), "only jitd creates roles");
-    refused(bastion.admin.call(Method::POST, &here, &on), "only jitd creates bindings");
+
+    fn log_path(&self) -> std::path::PathBuf {
+        self.bastion.dir.join("gateway.log")
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// A live grant of alice's in the namespace, by the real client.
+    fn live(&self, role: &str) -> String {
+        let ns = &self.bastion.ns;
+        let words = ["request", "play", "-n", ns, "--role", role, "--for", "5m", "--reason", "INC-1 x", "--no-wait"];
+        let id = text(&self.says(ALICE, &words)).trim().to_owned();
+        self.says(BOB, &["approve", &id, "--yes"]);
+        self.says(ALICE, &["wait", &id]);
+        id
+    }
+
+    fn says(&self, person: Person, words: &[&str]) -> Vec<u8> {
+        let done = self.bastion.login(person, words);
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
+        done.stdout
+    }
+
+    /// kubectl with a grant, as alice runs it.
+    fn kubectl(&self, grant: &str, words: &[&str]) -> Command {
+        let mut command = self.bastion.login_command(ALICE, "jit-login");
+        command.args(["run", grant, "--", "kubectl", "-n", &self.bastion.ns]).args(words);
+        command
+    }
+
+    /// What kubectl wrote.
+    fn kubectl_says(&self, grant: &str, words: &[&str]) -> String {
+        let done = self.kubectl(grant, words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    }
+
+    /// A kubectl that runs on, after its first line.
+    fn streams(&self, grant: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+        let mut command = self.kubectl(grant, words);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{words:?} wrote nothing");
+        (child, out)
+    }
+
+    /// The fact with which a grant ended.
+    fn end_of(&self, grant: &str) -> Value {
+        let ended = |entry: &Value| entry["grant"] == grant && entry["event"]["kind"] == "ended";
+        until("the trail has the end", || self.bastion.trail().into_iter().find(ended))
+    }
 }
 
-/// A holder gets no token that would outlive the grant, whatever the role contains.
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("---- log of the gateway\n{}", self.log());
+        }
+    }
+}
+
+/// kubectl works, in the name and in the group of the grant; the API server's audit log has both.
 #[test]
-fn a_holder_makes_no_token_and_reaches_no_node() {
-    let bastion = walled_with(through_gateway());
-    let holder = Admin::posing_as(bastion.plane, "jit:alice", &["system:masters"]);
-    let token = format!("/api/v1/namespaces/{}/serviceaccounts/default/token", bastion.ns);
-    let spec = json!({ "spec": {} });
-    let no_token = "no grant allows tokens of service accounts";
-    until("the policy is in force", || {
-        let (status, answer) = holder.call(Method::POST, &token, &spec);
-        (status == 403 && answer.to_string().contains(no_token)).then_some(())
+fn kubectl_works_through_the_gateway() {
+    let front = Front::start();
+    let grant = front.live("view");
+    assert!(front.kubectl_says(&grant, &["get", "configmaps", "-o", "name"]).contains("configmap/seen"));
+    let me: Value = serde_json::from_str(&front.kubectl_says(&grant, &["auth", "whoami", "-o", "json"])).unwrap();
+    let user = &me["status"]["userInfo"];
+    assert_eq!(user["username"], "jit:alice");
+    assert_eq!(user["groups"], json!([format!("jit:{grant}"), "system:authenticated"]));
+    let kubeconfig = text(&front.says(ALICE, &["kubeconfig", &grant]));
+    let path = kubeconfig.trim().trim_start_matches("export KUBECONFIG=").to_owned();
+    assert!(std::fs::read_to_string(path).unwrap().contains(&format!("https://127.0.0.1:{}", front.port)));
+    // Nothing runs on after the window, so approvers are not warned of it.
+    let shown: Value = serde_json::from_slice(&front.says(BOB, &["show", &grant, "-o", "json"])).unwrap();
+    assert_eq!(
+        (&shown["risks"]["mayStream"], &shown["risks"]["mayPersist"]),
+        (&json!(false), &json!(false)),
+        "{shown}"
+    );
+    let denied = front.kubectl(&grant, &["get", "secrets"]).output().unwrap();
+    let why = text(&denied.stderr);
+    assert!(!denied.status.success() && why.contains("User \"jit:alice\" cannot list resource \"secrets\""), "{why}");
+}
+
+/// A watch ends with its grant, at once; that of another grant continues.
+#[test]
+fn a_watch_ends_with_its_grant() {
+    let front = Front::start();
+    let (one, other) = (front.live("view"), front.live("view"));
+    let (mut watch, mut out) = front.streams(&one, &["get", "configmaps", "-w", "-o", "name"]);
+    let (mut stays, mut of_other) = front.streams(&other, &["get", "configmaps", "-w", "-o", "name"]);
+    front.says(ALICE, &["end", &one]);
+    let begun = Instant::now();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    watch.wait().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(3), "the watch ran on for {:?}", begun.elapsed());
+    assert_eq!(front.end_of(&one)["event"]["cut"], 1);
+
+    let path = format!("/api/v1/namespaces/{}/configmaps", front.bastion.ns);
+    front.bastion.admin.create(&path, &json!({ "metadata": { "name": "afterwards" } }));
+    let mut line = String::new();
+    while !line.contains("afterwards") {
+        line.clear();
+        assert_ne!(of_other.read_line(&mut line).unwrap(), 0, "the other watch ended");
+    }
+    drop(stays.kill());
+    stays.wait().unwrap();
+    let refused = front.kubectl(&one, &["get", "configmaps"]).output().unwrap();
+    assert!(!refused.status.success());
+}
+
+/// A watch ends when its window does, without anybody asking; and a restart of the daemon within the lease cuts nothing.
+#[test]
+fn a_restart_of_the_daemon_cuts_nothing_and_a_revocation_does() {
+    let mut front = Front::start();
+    let grant = front.live("view");
+    let (mut watch, mut out) = front.streams(&grant, &["get", "configmaps", "-w", "-o", "name"]);
+    let connected = |front: &Front| front.bastion.log().matches("the gateway is connected").count();
+    let before = connected(&front);
+    front.bastion.kill();
+    front.bastion.serve();
+    until("the gateway is back", || (connected(&front) > before).then_some(()));
+    let path = format!("/api/v1/namespaces/{}/configmaps", front.bastion.ns);
+    front.bastion.admin.create(&path, &json!({ "metadata": { "name": "afterwards" } }));
+    let mut line = String::new();
+    while !line.contains("afterwards") {
+        line.clear();
+        assert_ne!(out.read_line(&mut line).unwrap(), 0, "the watch ended with the daemon");
+    }
+    let revoked = front.bastion.jitd(&["revoke", &grant, "--reason", "enough", "--yes"]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    watch.wait().unwrap();
+    assert_eq!(front.end_of(&grant)["event"]["cut"], 1);
+}
+
+/// A daemon that stays away ends everything when the lease is over; an end while the gateway is away does not wait for it.
+#[test]
+fn silence_past_the_lease_ends_everything() {
+    let mut front = Front::start();
+    let grant = front.live("view");
+    let (mut watch, mut out) = front.streams(&grant, &["get", "configmaps", "-w", "-o", "name"]);
+    front.bastion.kill();
+    let begun = Instant::now();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    watch.wait().unwrap();
+    let lasted = begun.elapsed();
+    assert!(lasted > Duration::from_secs(5) && lasted < Duration::from_secs(25), "{lasted:?}");
+    assert!(front.log().contains("cut everything: jitd has been silent"), "{}", front.log());
+
+    front.kill();
+    front.bastion.serve();
+    let begun = Instant::now();
+    front.says(ALICE, &["end", &grant]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(front.end_of(&grant)["event"].get("cut"), None);
+    // Nobody could use it now.
+    let words = ["request", "play", "-n", &front.bastion.ns, "--role", "view", "--for", "5m", "--reason", "INC-1 x"];
+    let id = text(&front.says(ALICE, &[&words[..], &["--no-wait"]].concat())).trim().to_owned();
+    front.says(BOB, &["approve", &id, "--yes"]);
+    let refused = front.bastion.login(ALICE, &["wait", &id]);
+    let why = text(&refused.stderr);
+    assert!(!refused.status.success() && why.contains("jit-gateway is not connected"), "{why}");
+    front.serve();
+    until_within(Duration::from_secs(20), "the approval stood", || {
+        front.bastion.login(ALICE, &["wait", &id]).status.success().then_some(())
     });
-    refused(holder.get("/api/v1/nodes/n1/proxy/pods"), no_token);
-    let (status, answer) = bastion.admin.call(Method::POST, &token, &spec);
-    assert_ne!(status, 403, "others are not concerned: {answer}");
+}
+
+/// A pod that runs, and a grant that may do everything with it.
+fn with_a_pod(front: &Front, script: &str) -> String {
+    let ns = &front.bastion.ns;
+    let account = format!("/api/v1/namespaces/{ns}/serviceaccounts/default");
+    until("pods can be created", || (front.bastion.admin.get(&account).0 == 200).then_some(()));
+    let container = json!({ "name": "main", "image": "none", "command": ["sh", "-c", script] });
+    let spec = json!({ "nodeName": front.bastion.plane.node(), "restartPolicy": "Never", "containers": [container] });
+    let pods = format!("/api/v1/namespaces/{ns}/pods");
+    front.bastion.admin.create(&pods, &json!({ "metadata": { "name": "web-0" }, "spec": spec }));
+    until("web-0 runs", || {
+        let (_, pod) = front.bastion.admin.get(&format!("{pods}/web-0"));
+        (pod["status"]["phase"] == "Running").then_some(())
+    });
+    front.live("edit")
+}
+
+/// exec, over WebSocket and over SPDY: both outputs, the exit code and standard input are as they are without a gateway.
+#[test]
+fn exec_keeps_its_outputs_its_input_and_its_exit_code() {
+    let front = Front::start();
+    let grant = with_a_pod(&front, "exec sleep 300");
+    for way in ["true", "false"] {
+        let exec = |words: &[&str]| {
+            let mut command = front.kubectl(&grant, words);
+            command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", way);
+            command
+        };
+        let words = ["exec", "web-0", "--", "sh", "-c", "echo out; echo err >&2; exit 7"];
+        let done = exec(&words).output().unwrap();
+        assert_eq!((done.status.code(), text(&done.stdout)), (Some(7), "out\n".to_owned()), "{}", text(&done.stderr));
+        assert!(text(&done.stderr).contains("err\n"), "{}", text(&done.stderr));
+        // More than one window of a stream, and the last byte of it.
+        let words = ["exec", "-i", "web-0", "--", "sh", "-c", "head -c 3000000 | sha256sum"];
+        let input = vec![b'x'; 3_000_000];
+        let script = "head -c 3000000 /dev/zero | tr '\\0' x | sha256sum";
+        let sum = Command::new("sh").args(["-c", script]).output().unwrap();
+        let mut child = exec(&words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feeder = std::thread::spawn(move || stdin.write_all(&input));
+        let done = child.wait_with_output().unwrap();
+        feeder.join().unwrap().unwrap();
+        assert_eq!(text(&done.stdout), text(&sum.stdout), "{way}");
+        let words = ["exec", "web-0", "--", "sh", "-c", "head -c 20000000 /dev/zero"];
+        let whole = exec(&words).output().unwrap();
+        assert_eq!((whole.status.code(), whole.stdout.len()), (Some(0), 20_000_000), "{}", text(&whole.stderr));
+    }
+}
+
+/// At the end of its grant an exec says why, and its exit code is no success; logs and a forwarded port end too.
+#[test]
+fn a_shell_is_told_that_its_grant_has_ended() {
+    let front = Front::start();
+    let grant = with_a_pod(&front, "while :; do echo tick; sleep 0.1; done");
+    let script = "echo begun; while :; do sleep 0.1; done";
+    let (mut shell, mut out) = front.streams(&grant, &["exec", "web-0", "--", "sh", "-c", script]);
+    let (mut logs, mut log) = front.streams(&grant, &["logs", "-f", "web-0"]);
+    let (mut forward, mut ports) = front.streams(&grant, &["port-forward", "web-0", ":80"]);
+    let begun = Instant::now();
+    front.says(ALICE, &["end", &grant]);
+    let mut rest = String::new();
+    for ended in [&mut out, &mut log, &mut ports] {
+        ended.read_to_string(&mut rest).unwrap();
+    }
+    let mut why = String::new();
+    shell.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+    assert!(!shell.wait().unwrap().success());
+    assert!(why.contains(&format!("jit: grant {grant} has ended")), "{why}");
+    assert!(!logs.wait().unwrap().success());
+    assert!(!forward.wait().unwrap().success());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(front.end_of(&grant)["event"]["cut"], 3);
 }

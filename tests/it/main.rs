@@ -39,6 +39,7 @@ mod gateway;
 mod glass;
 mod hostile;
 mod identity;
+mod impersonation;
 mod keys;
 mod kubeconfig;
 mod kubelet;

@@ -35,22 +35,31 @@ fn analyze(arguments: &[&str], unit: &str) -> Output {
     Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output().unwrap()
 }
 
+const UNITS: [&str; 6] = [
+    "jitd.service",
+    "jitd.socket",
+    "jitd-admin.socket",
+    "jitd-feed.socket",
+    "jit-gateway.service",
+    "jit-gateway.socket",
+];
+
 /// systemd reads every line of the units and has no remark.
 #[test]
 fn systemd_has_no_remark_about_the_units() {
     let folder = scratch("units");
-    for unit in ["jitd.service", "jitd.socket", "jitd-admin.socket"] {
+    for unit in UNITS {
         let written = std::fs::read_to_string(repository().join("systemd").join(unit)).unwrap();
-        // The program is not installed on this machine.
-        let here = written.replace("/usr/bin/jitd", root().join("bin/jitd").to_str().unwrap());
+        // The programs are not installed on this machine.
+        let here = written.replace("/usr/bin/jit", root().join("bin/jit").to_str().unwrap());
         std::fs::write(folder.join(unit), here).unwrap();
     }
-    for unit in ["jitd.service", "jitd.socket", "jitd-admin.socket"] {
+    for unit in UNITS {
         let verified =
             Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(folder.join(unit)).output().unwrap();
         assert!(verified.status.success(), "{unit}: {}", text(&verified.stderr));
         let remarks = text(&verified.stderr);
-        let ours: Vec<&str> = remarks.lines().filter(|line| line.contains("jitd")).collect();
+        let ours: Vec<&str> = remarks.lines().filter(|line| line.contains("jit")).collect();
         assert!(ours.is_empty(), "{unit}: {remarks}");
     }
 }
@@ -172,7 +181,9 @@ fn systemd_socket_activate_starts_it_with_the_first_call() {
     std::fs::create_dir_all(bastion.dir.join("run")).unwrap();
     let mut program = Command::new("systemd-socket-activate");
     program.arg("--listen").arg(bastion.socket()).arg("--fdname=api").arg(root().join("bin/jitd"));
-    bastion.serve_as(program);
+    bastion.spawn_with(program, Stdio::null());
+    // It opens the socket to root only.
+    until("somebody listens", || UnixStream::connect(bastion.socket()).ok());
     assert_eq!(bastion.get(ROOT, "/healthz"), (200, json!("ok\n")));
     assert!(bastion.terminate());
     assert!(bastion.socket().exists());

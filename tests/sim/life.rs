@@ -13,6 +13,7 @@ use jitd::cluster::{Cluster, Endpoint};
 use jitd::config::{Config, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 
+use jitd::gateway::Reached;
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::{Rates, Times};
@@ -212,6 +213,9 @@ impl Stage {
         let daemon = Daemon::new(&self.config(), self.outside());
         let broker = Arc::clone(daemon.broker());
         Oracle::open(&self.trail());
+        if world(|world| world.has_gateway) {
+            attend(&broker);
+        }
         expect_remembered(&broker);
         world(World::oracle_saw_sweeping);
         daemon.start().await.ok()?;
@@ -255,4 +259,15 @@ impl Drop for Stage {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+/// A gateway that cuts whatever it is told to. What the real one does is not simulated.
+fn attend(broker: &Broker) {
+    let reached = Reached { server: "https://gateway.example".to_owned(), certificate_authority: String::new() };
+    let mut connection = broker.gateway().connect(reached, broker.sites().map(|(name, _)| name.clone()).collect());
+    tokio::spawn(async move {
+        while let Some(end) = connection.end().await {
+            end.cut(0);
+        }
+    });
 }

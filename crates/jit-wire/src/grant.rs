@@ -228,6 +228,14 @@ impl GrantView {
             ..self
         }
     }
+
+    /// The view of a grant in a cluster that people reach through the gateway: nothing runs on after the window.
+    #[must_use]
+    pub fn behind_the_gateway(mut self) -> Self {
+        self.risks.iter_mut().for_each(RisksView::end_streams);
+        self.together.iter_mut().for_each(|finding| finding.streams = false);
+        self
+    }
 }
 
 /// What the access allows its holder to reach.
@@ -271,6 +279,14 @@ impl From<&Finding> for FindingView {
             persists: finding.persists,
             streams: finding.streams,
         }
+    }
+}
+
+impl RisksView {
+    /// Behind the gateway nothing runs on after the window.
+    pub fn end_streams(&mut self) {
+        self.may_stream = false;
+        self.findings.iter_mut().for_each(|finding| finding.streams = false);
     }
 }
 

@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
 use jitd::config::Config;
-use jitd::daemon::{self, Daemon, Outside};
+use jitd::daemon::{self, Daemon, FeedSocket, Outside};
 use jitd::dependency::Dependency;
 use jitd::files;
 use jitd::grant::policy::Loaded;
@@ -75,11 +75,11 @@ async fn run(
     files::private_folder(&config.state)?;
     let daemon = Daemon::new(&config, Outside::of(&config, CLOCK, service::still_starting)?).start().await?;
     let (broker, api) = (Arc::clone(daemon.broker()), Arc::clone(daemon.api()));
-    let Doors { doors, path, ours } = doors(&mut sockets, &config)?;
+    let Doors { doors, feed, path, ours } = doors(&mut sockets, &config)?;
     let watchdog = Watchdog::new(broker, &path);
     let telling = Arc::clone(&watchdog);
     let telling = tokio::spawn(async move { telling.tell().await });
-    let feeding = feed(&watchdog, &path)?;
+    let feeding = feed_watchdog(&watchdog, &path)?;
     let reloading = tokio::spawn(reload(reload_requests, api, Arc::clone(&watchdog), file.to_owned(), config));
     tracing::info!(socket = %path.display(), "ready");
     watchdog.ready(0);
@@ -91,7 +91,7 @@ async fn run(
         telling.abort();
         tracing::info!("stopping");
     };
-    let served = daemon.serve(doors, stop).await;
+    let served = daemon.serve(doors, feed, stop).await;
     reloading.abort();
     // Only now, because a client that finds no socket may call the next daemon.
     for path in ours {
@@ -101,7 +101,7 @@ async fn run(
 }
 
 /// Feeds systemd's watchdog, if there is one.
-fn feed(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
+fn feed_watchdog(watchdog: &Arc<Watchdog>, socket: &Path) -> Result<Option<JoinHandle<()>>, Failure> {
     let Some(limit) = service::watchdog() else { return Ok(None) };
     // Checked now, so that the watchdog does not kill the daemon again and again: an administrator may have changed the
     // socket's group. Without a call, because systemd would start the daemon for it.
@@ -175,6 +175,8 @@ async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
 /// The sockets on which the daemon serves.
 struct Doors {
     doors: Vec<(Listener, UnixListener)>,
+    /// The socket of the gateway, if a cluster is behind it.
+    feed: Option<FeedSocket>,
     /// The socket for people.
     path: PathBuf,
     /// The sockets that we created and have to remove.
@@ -188,10 +190,14 @@ const OPERATORS_GROUP: &str = "jit-admins";
 /// connect. The same as in jitd.socket.
 const USERS_GROUP: &str = "jit-users";
 
-/// The sockets that systemd passed, or else our own. If systemd opens one of them, it has to open both: the unit does not
-/// allow the daemon to create files next to them.
+/// The host's account that the gateway runs as, and its group, whose members may open the gateway's socket.
+const GATEWAY: &str = "jit-gateway";
+
+/// The sockets that systemd passed, or else our own. If systemd opens one of them, it has to open all of them: the unit does
+/// not allow the daemon to create files next to them.
 fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
+    let handed = sockets.take(service::FEED)?.map(|feed| feed.listener);
     let (users, operators) = match (users, operators) {
         (None, None) => {
             // The daemon authorizes each caller; without the group, everybody may connect. The file's mode protects the admin
@@ -199,8 +205,16 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             let operators = listen(&config.admin_socket, OPERATORS_GROUP, 0o660)?;
             let users = listen(&config.socket, USERS_GROUP, 0o666)?;
             let doors = vec![(Listener::Users, users), (Listener::Operators, operators)];
-            let ours = vec![config.socket.clone(), config.admin_socket.clone()];
-            return Ok(Doors { doors, path: config.socket.clone(), ours });
+            let mut ours = vec![config.socket.clone(), config.admin_socket.clone()];
+            let feed = match config.feed_socket() {
+                Some(path) => {
+                    let listener = listen(&path, GATEWAY, 0o600)?;
+                    ours.push(path);
+                    Some(feed(listener)?)
+                }
+                None => None,
+            };
+            return Ok(Doors { doors, feed, path: config.socket.clone(), ours });
         }
         (Some(users), operators) => (users, operators),
         (None, Some(_)) => {
@@ -215,6 +229,14 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     if operators.is_none() {
         tracing::warn!("systemd passed no admin socket; hint: `systemctl enable --now jitd-admin.socket`");
     }
+    let feed = match (handed, config.feed_socket()) {
+        (Some(listener), Some(_)) => Some(feed(listener)?),
+        (None, Some(_)) => {
+            let why = "systemd handed over no socket for the gateway, and a cluster has `access: gateway`";
+            return Err(Failure::ours(why).with_hint("`systemctl enable --now jitd-feed.socket`"));
+        }
+        (_, None) => None,
+    };
     let path = users.path.clone();
     let handed =
         [(Listener::Users, &config.socket, Some(users)), (Listener::Operators, &config.admin_socket, operators)];
@@ -230,7 +252,13 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
         }
         doors.push((door, listener));
     }
-    Ok(Doors { doors, path, ours: Vec::new() })
+    Ok(Doors { doors, feed, path, ours: Vec::new() })
+}
+
+/// The gateway's socket, with who may connect: root, and the gateway's account where there is one.
+fn feed(listener: UnixListener) -> Result<FeedSocket, Failure> {
+    let account = host::account_named(GATEWAY.as_bytes())?.map(|account| account.uid);
+    Ok(FeedSocket { listener, accounts: account.into_iter().chain([0]).collect() })
 }
 
 /// Creates a socket that only root and the group may open; if it cannot be given to that group, `otherwise` is its mode. It

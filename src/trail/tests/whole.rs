@@ -40,7 +40,12 @@ fn events() -> Vec<Event> {
         closes,
     }));
     for why in [EndCause::Expired, EndCause::Released, EndCause::Revoked, EndCause::Drifted, EndCause::Failed] {
-        events.extend([EndProof::Denied, EndProof::NeverBound].map(|proof| Event::Ended { why, proof, reason: None }));
+        events.extend([EndProof::Denied, EndProof::NeverBound].map(|proof| Event::Ended {
+            why,
+            proof,
+            reason: None,
+            cut: None,
+        }));
     }
     events
 }

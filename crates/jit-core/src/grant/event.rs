@@ -242,6 +242,10 @@ pub enum Event {
         /// The reason given by the person who ended it before anything was bound; after that, `unbind_intended` has it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// How many requests were running in the gateway when it cut them; absent where people reach the cluster directly,
+        /// and where the gateway did not answer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<u32>,
     },
 }
 

@@ -375,15 +375,16 @@ impl Grant {
                 self.closed_by = fact.by().cloned();
                 self.closing_words = reason.clone();
             }
-            (P::Ending, E::Ended { why, proof: proof @ (EndProof::Denied | EndProof::GroupDenied), reason: None })
-                if self.end_cause == Some(*why) =>
-            {
+            (
+                P::Ending,
+                E::Ended { why, proof: proof @ (EndProof::Denied | EndProof::GroupDenied), reason: None, cut: _ },
+            ) if self.end_cause == Some(*why) => {
                 self.end_proof = Some(*proof);
                 let closed_by = self.closed_by.take();
                 self.close(P::Ended, fact);
                 self.closed_by = closed_by;
             }
-            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound, reason })
+            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound, reason, cut: None })
                 if !self.bind_intended =>
             {
                 self.end_cause = Some(*why);
@@ -392,7 +393,7 @@ impl Grant {
                 self.close(P::Ended, fact);
             }
             // It is not approved, so no approver can revoke it, but an operator can.
-            (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason })
+            (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason, cut: None })
                 if fact.is_by_operator() =>
             {
                 self.end_cause = Some(*why);

@@ -61,6 +61,12 @@ impl GrantId {
         format!("{SUBJECT}{self}")
     }
 
+    /// The grant whose group this is; `None` for any other name.
+    #[must_use]
+    pub fn of_group(name: &str) -> Option<Self> {
+        name.strip_prefix(SUBJECT)?.parse().ok()
+    }
+
     /// The name of this grant's binding.
     #[must_use]
     pub fn binding_name(&self) -> String {
@@ -113,6 +119,7 @@ mod tests {
         for name in [grant.binding_name(), grant.gateway_name(), grant.gateway_on_name()] {
             assert_eq!(GrantId::of_object(&name), Some(grant.clone()), "{name}");
         }
+        assert_eq!(GrantId::of_group(&grant.group()), Some(grant.clone()));
         assert_eq!(PersonName::of_user(&alice.user()), Some(alice.clone()));
         assert!([grant.group(), alice.user(), daemon("h"), probe("h")].iter().all(|name| is_ours(name)));
         assert!(!is_ours(&grant.binding_name()) && !is_ours("jit") && !is_ours("xjit:a"));
@@ -125,6 +132,7 @@ mod tests {
         let role = gateway_on_role("h");
         for name in ["", "jit-", "jit-x", "jit-jit-0000000000000000", &grant.group(), grant.as_str(), &twice, &role] {
             assert_eq!(GrantId::of_object(name), None, "{name}");
+            assert_eq!(GrantId::of_group(name).filter(|_| name != grant.group()), None, "{name}");
         }
         for name in ["", "jit:", "alice", "jit-alice", &daemon("h"), &probe("h"), "jit:jit:alice"] {
             assert_eq!(PersonName::of_user(name), None, "{name}");

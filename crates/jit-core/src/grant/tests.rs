@@ -173,8 +173,8 @@ fn every_event() -> Vec<Event> {
         Event::Bound { uids: vec!["u".into()] },
         Event::Live { until: at(600) },
         Event::UnbindIntended { why: EndCause::Expired, reason: None },
-        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None },
-        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None },
+        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None, cut: None },
+        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None, cut: None },
         Event::Narrowed(Box::new(Narrowed { ask: ask(), shown: shown("get"), digest: "e".repeat(64) })),
         Event::BindingAltered { found: "x".into() },
         Event::RoleChanged { found: "x".into() },
@@ -334,7 +334,7 @@ fn each_namespace_is_a_part_of_its_own() {
 /// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
 #[test]
 fn only_an_operator_takes_away_what_is_pending() {
-    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()) };
+    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()), cut: None };
     let operator = Author::Operator(Operator { name: PersonName::root(), uid: 0, login: None });
     let person = Author::Person { name: PersonName::root(), login: None };
     let by = |author: &Author, event| requested(1).apply(&author.fact(at(0), Some(id()), event));
@@ -414,7 +414,7 @@ fn a_request_only_ever_gets_less() {
 #[test]
 fn the_cause_of_an_end_stays() {
     let ending = brought_to("ending");
-    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None };
+    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None, cut: None };
     assert!(ending.apply(&fact(other)).is_err());
 }
 
