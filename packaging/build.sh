@@ -40,7 +40,7 @@ main() {
 programs() {
     local folder=target/$profile program
     [[ $profile != dev ]] || folder=target/debug
-    for program in jitd jit-login; do
+    for program in jitd jit-login jit-gateway; do
         # Names of functions stay: a report of a panic is of use only with them. Everything else goes.
         strip --strip-unneeded --remove-section=.comment -o "$stage/$program" "$folder/$program"
     done
@@ -54,6 +54,7 @@ documents() {
         "$stage/jitd" man "$page" >"$stage/$page.5"
     done
     "$stage/jit-login" man >"$stage/jit-login.1"
+    "$stage/jit-gateway" man >"$stage/jit-gateway.8"
     for page in kubectl-jit kubectl_complete-jit; do
         printf '.so man1/jit-login.1\n.\\" %s(1)\n' "$page" >"$stage/$page.1"
     done

@@ -7,7 +7,8 @@ if command -v aa-enabled >/dev/null && aa-enabled --quiet 2>/dev/null; then
 fi
 if [ "$1" -eq 1 ] && [ -x /usr/bin/systemctl ]; then
     # What 90-jitd.preset says: off.
-    systemctl --no-reload preset jitd.service jitd.socket jitd-admin.socket jitd-metrics.timer >/dev/null 2>&1 || :
+    systemctl --no-reload preset jitd.service jitd.socket jitd-admin.socket jitd-feed.socket jit-gateway.service \
+        jit-gateway.socket jitd-metrics.timer >/dev/null 2>&1 || :
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
