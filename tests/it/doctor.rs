@@ -1,5 +1,5 @@
-//! The usual mistakes, each really made on a bastion where all was right: `jitd doctor` and `jit-login doctor` find it,
-//! say what mends it, and find nothing when that was done.
+//! The usual mistakes, each really made on a correct bastion: `jitd doctor` and `jit-login doctor` find it,
+//! say how to correct it, and find nothing once that was done.
 //!
 //! What would change the machine of the tests (accounts, groups, mounts) is done in a mount namespace of the command's
 //! own.
@@ -43,7 +43,7 @@ fn well() -> Bastion<'static> {
     bastion
 }
 
-/// What a doctor says.
+/// The output of a doctor.
 struct Said {
     code: Option<i32>,
     findings: Vec<Value>,
@@ -57,7 +57,7 @@ impl Said {
         Self { code: output.status.code(), findings }
     }
 
-    /// What is not right, as `CHECK: FOUND; hint: FIX`.
+    /// The faults and warnings, as `CHECK: FOUND; hint: FIX`.
     fn wrong(&self) -> Vec<String> {
         let is_wrong = |finding: &&Value| {
             finding["ok"] == json!(false) || ["warning", "fault"].iter().any(|state| finding["state"] == *state)
@@ -133,9 +133,9 @@ fn replaced(file: &Path, from: &str, to: &str) {
 
 // ---- jitd doctor ----
 
-/// Where all is right there is nothing to say, and nothing was changed by asking.
+/// On a correct bastion the doctor finds nothing, and changes nothing.
 #[test]
-fn a_bastion_in_order_is_found_so() {
+fn nothing_is_found_on_a_correct_bastion() {
     let bastion = well();
     let files = || {
         let listed = Command::new("find").arg(&bastion.dir).args(["-printf", "%p %m %u %s\n"]).output().unwrap();
@@ -155,7 +155,7 @@ fn a_bastion_in_order_is_found_so() {
     }
 }
 
-/// The configuration: missing, wrong, with a wrong policy, open to others. What does not need it is still looked at.
+/// The configuration: missing, wrong, with a wrong policy, open to others. Checks that do not need it still run.
 #[test]
 fn mistakes_in_the_files_are_found() {
     let bastion = well();
@@ -212,7 +212,7 @@ fn mistakes_in_the_files_are_found() {
     said.finds("caller", &["uid 420001", "sudo jitd doctor"]);
 }
 
-/// The state folder, the authority in it, the trail, and who holds it.
+/// The state folder, the authority in it, the trail, and its owner.
 #[test]
 fn mistakes_in_the_state_are_found() {
     let mut bastion = well();
@@ -284,9 +284,9 @@ fn mistakes_in_the_state_are_found() {
     examined(&bastion).is_well();
 }
 
-/// An authority whose certificate is over or nearly so; what `jitd ca renew` says it needs is the fix.
+/// An authority whose certificate has expired or expires soon; `jitd ca renew` corrects it.
 #[test]
-fn an_authority_at_its_end_is_found() {
+fn an_authority_that_expires_is_found() {
     let bastion = well();
     #[expect(clippy::disallowed_methods, reason = "certificates are judged by the real clock")]
     let now = Timestamp::now();
@@ -319,7 +319,7 @@ fn an_authority_at_its_end_is_found() {
     }
 }
 
-/// No daemon, one that was killed, a socket that nobody may open, people that can't be told apart.
+/// No daemon, one that was killed, a socket that nobody may open, people that cannot be distinguished.
 #[test]
 fn mistakes_around_the_daemon_are_found() {
     let mut bastion = well();
@@ -374,9 +374,9 @@ fn mistakes_around_the_daemon_are_found() {
     examined(&bastion).is_well();
 }
 
-/// A group that is found by another spelling than people come with, and a group in a group.
+/// A group whose name the host spells differently, and a group in a group.
 #[test]
-fn groups_that_nobody_would_be_in_are_found() {
+fn groups_without_effective_members_are_found() {
     let bastion = well();
     let policy = fs::read_to_string(bastion.dir.join("policy.yaml")).unwrap();
     fs::write(bastion.dir.join("policy.yaml"), policy.replace("[payments-oncall]", "[payments-oncall, one, outer]"))
@@ -398,9 +398,9 @@ fn groups_that_nobody_would_be_in_are_found() {
     }
 }
 
-/// With the service's account on the host, what root made has to be given to it.
+/// If the service's account exists on the host, files that root created must belong to it.
 #[test]
-fn what_the_account_of_the_service_cannot_use_is_found() {
+fn files_that_the_service_account_cannot_use_are_found() {
     let mut bastion = well();
     assert!(bastion.terminate());
     let account = instead_of("/etc/passwd", "root:x:0:0::/:/bin/sh\njitd:x:7001:7001::/:/bin/false\n");
@@ -417,9 +417,9 @@ fn what_the_account_of_the_service_cannot_use_is_found() {
     assert!(said.wrong().iter().all(|line| line.starts_with("daemon: ")), "{:?}", said.wrong());
 }
 
-/// A disk without room, and one that can't be written.
+/// A full disk, and a read-only one.
 #[test]
-fn a_disk_that_takes_nothing_is_found() {
+fn a_disk_that_cannot_be_written_is_found() {
     let mut bastion = well();
     assert!(bastion.terminate());
     let state = bastion.dir.join("var");
@@ -438,9 +438,9 @@ fn a_disk_that_takes_nothing_is_found() {
     assert!(said.wrong().iter().all(|line| line.starts_with("daemon: ")), "{:?}", said.wrong());
 }
 
-/// The way to the API server, the trust there, and what `jitd manifest` prints.
+/// The connection to the API server, its trust, and the objects that `jitd manifest` prints.
 #[test]
-fn mistakes_towards_the_cluster_are_found() {
+fn mistakes_about_the_cluster_are_found() {
     let bastion = well();
     let server = bastion.plane.server.clone();
     for (wrong, words) in [
@@ -486,7 +486,7 @@ fn mistakes_towards_the_cluster_are_found() {
     until("the new root is trusted", || examined(&bastion).wrong().is_empty().then_some(()));
 }
 
-/// A clock ahead of the API server's makes certificates that are not valid yet; one behind the trail signs nothing.
+/// With a clock ahead of the API server's, certificates are not valid yet; with one behind the trail, none is signed.
 #[test]
 fn a_wrong_clock_is_found() {
     let bastion = well();
@@ -499,9 +499,9 @@ fn a_wrong_clock_is_found() {
     examined(&bastion).is_well();
 }
 
-/// A certificate that has no rights proves the trust, whatever the daemon may do, and says when it has some.
+/// A certificate without permissions proves the trust, whatever the daemon may do; it is reported if it has some.
 #[test]
-fn the_trust_is_proved_without_the_daemons_rights() {
+fn the_trust_is_proved_without_the_daemons_permissions() {
     let bastion = well();
     let checked = || text(&bastion.jitd(&["check", "--cluster", "play"]).stdout);
     let trusted =
@@ -602,15 +602,15 @@ impl Desk {
     }
 }
 
-/// Where all is right there is nothing to say.
+/// With a correct setup nothing is found.
 #[test]
-fn an_engineer_in_order_is_found_so() {
+fn nothing_is_found_in_a_correct_setup_of_an_engineer() {
     let desk = Desk::new();
     desk.access();
     desk.says().is_well();
 }
 
-/// Who calls, by which socket, and who serves there.
+/// The caller, the socket, and the daemon behind it.
 #[test]
 fn mistakes_on_the_way_to_the_daemon_are_found() {
     let mut desk = Desk::new();
@@ -674,7 +674,7 @@ fn mistakes_on_the_way_to_the_daemon_are_found() {
 
 const POSING: &str = "import os, socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.bind(sys.argv[1])\ns.listen()\nos.chmod(sys.argv[1], 0o666)\nprint('ready', flush=True)\nsys.stdin.read()";
 
-/// A clock that nobody ever set.
+/// A clock that was never set.
 #[test]
 fn a_clock_that_cannot_be_is_found() {
     let desk = Desk::new();
@@ -691,7 +691,7 @@ fn a_clock_that_cannot_be_is_found() {
     desk.says().is_well();
 }
 
-/// The folders that keys go to.
+/// The folders of the keys.
 #[test]
 fn mistakes_in_the_engineers_folders_are_found() {
     let desk = Desk::new();
@@ -764,7 +764,7 @@ fn path_of(id: &str, rest: &str) -> String {
     path(&json!({ "id": id }), rest)
 }
 
-/// Every hint that names a page names one that is there.
+/// Every page that a hint names exists.
 #[test]
 fn the_page_about_trust_is_there() {
     let page = fs::read_to_string(repository().join("docs/trust.md")).unwrap();

@@ -1,5 +1,5 @@
-//! Broken glass behind a real daemon: access when nobody answers, marked wherever it is seen, and the review that
-//! is owed for it until people have looked.
+//! Break-glass with a real daemon: access when nobody answers, marked wherever it is shown, and the review that is
+//! due until people have looked at it.
 
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Person, path, text};
 use crate::plane::{Answer, Plane, until, until_within};
 
-/// Two people of the leads and the auditors review what was taken; the rule beside it knows no broken glass.
+/// Two people of the leads and the auditors review break-glass; the other rule does not allow it.
 pub(crate) fn policy(after: &str, within: &str) -> String {
     format!(
         "rules:
@@ -50,10 +50,10 @@ fn pending(bastion: &Bastion<'_>, key: &Key) -> Value {
     bastion.request(ALICE, &bastion.ask("10m"), key)
 }
 
-/// Taken at once, shorter than asked, and marked in the certificate, the binding, the API server's audit log, the
-/// trail, the log of the daemon and its numbers.
+/// It is immediate, shorter than requested, and marked in the certificate, the binding, the API server's audit log,
+/// the trail, the daemon's log and its metrics.
 #[test]
-fn access_that_nobody_agreed_to_is_shorter_and_marked_everywhere() {
+fn break_glass_access_is_shorter_and_marked_everywhere() {
     let bastion = bastion("0s", "4h");
     let key = Key::new();
     let grant = pending(&bastion, &key);
@@ -102,10 +102,10 @@ fn access_that_nobody_agreed_to_is_shorter_and_marked_everywhere() {
     bastion.has_no_fault();
 }
 
-/// An answer is waited for first, only who asked breaks the glass, only where the rule lets it, and not any more
-/// when somebody answered; all of it stands in the trail.
+/// The requester must wait for an answer first; nobody else can use break-glass, no other rule allows it, and it is
+/// over once somebody answered. The trail records all of it.
 #[test]
-fn the_glass_stays_whole_where_it_may_not_be_broken() {
+fn break_glass_is_refused_where_it_is_not_allowed() {
     let bastion = bastion("6s", "4h");
     let key = Key::new();
     let grant = pending(&bastion, &key);
@@ -139,10 +139,10 @@ fn the_glass_stays_whole_where_it_may_not_be_broken() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
-/// Until two others have looked, also after the end and over a restart, it is owed: no more glass for this person,
-/// while asking people goes on.
+/// The review is due until two others have looked, also after the end and after a restart: until then this person
+/// cannot use break-glass again, but can request access.
 #[test]
-fn a_review_is_owed_until_two_others_have_looked() {
+fn a_review_is_due_until_two_others_have_looked() {
     let mut bastion = bastion("0s", "5s");
     let (first, second) = (Key::new(), Key::new());
     let (grant, waits) = (pending(&bastion, &first), pending(&bastion, &second));
@@ -191,9 +191,9 @@ fn a_review_is_owed_until_two_others_have_looked() {
     bastion.has_no_fault();
 }
 
-/// What let the glass be broken has to hold when it is collected; and of two that are broken at once, one is.
+/// The conditions of break-glass must still hold at the collection; of two concurrent uses one succeeds.
 #[test]
-fn two_panes_are_never_broken_at_once() {
+fn concurrent_break_glass_succeeds_once() {
     let mut bastion = bastion("0s", "4h");
     let key = Key::new();
     let grants: Vec<Value> = (0..4).map(|_| pending(&bastion, &key)).collect();
@@ -215,10 +215,10 @@ fn two_panes_are_never_broken_at_once() {
     assert!(bastion.bindings().is_empty());
 }
 
-/// The whole way with the real client: the request hints at it, `break-glass` makes kubectl work, everyone who has
-/// to look reads it first in `ls`, and `review` says what is missing.
+/// With the real client: the request mentions break-glass, `break-glass` makes kubectl work, every reviewer sees it
+/// first in `ls`, and `review` says what is missing.
 #[test]
-fn people_take_it_and_review_it_with_the_client() {
+fn people_use_and_review_break_glass_with_the_client() {
     let bastion = bastion("0s", "4h");
     let said = |output: &Output| (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr));
     let mut request = vec!["request", "play", "-n", &bastion.ns, "--role", "view", "--for", "10m"];
@@ -274,10 +274,10 @@ fn people_take_it_and_review_it_with_the_client() {
     assert!(out.contains("review      not-justified by erin: the queue was stuck"), "{out}");
 }
 
-/// A denial is an answer: for as long as the policy says, the glass of the same request, or of a wider one, stays whole, also
-/// of one that was asked before the denial, and who looks at it is shown it. A smaller one is another matter.
+/// A denial is an answer: for as long as the policy says, it prevents break-glass for the same request or a wider
+/// one, also for one that was made before the denial, and it is shown with the request. A narrower request may use it.
 #[test]
-fn a_denial_keeps_the_glass_whole() {
+fn a_denial_prevents_break_glass() {
     let policy = policy("0s", "4h")
         .replace("namespaces: [NS]", "namespaces: [NS, SHOP]")
         .replace("roles: [view]", "roles: [view, edit]");
@@ -321,9 +321,9 @@ fn a_denial_keeps_the_glass_whole() {
     bastion.has_no_fault();
 }
 
-/// What nobody is asked for is not given in spite of a denial either.
+/// A denial prevents pre-approved access too.
 #[test]
-fn a_denial_closes_what_is_pre_approved() {
+fn a_denial_prevents_pre_approved_access() {
     let rule = |name: &str, role: &str, how: &str| {
         format!(
             "- {{name: {name}, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [{role}], maxDuration: 10m, {how}}}\n"

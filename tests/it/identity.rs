@@ -1,5 +1,5 @@
-//! Who somebody is on the host: how they came in stands in the trail, and one human is not taken for two people.
-//! And several bastions on one cluster: each touches only its own.
+//! Identity on the host: the trail records the account that a person logged in with, and one human is not counted as
+//! two people. And several bastions on one cluster: each changes only its own objects.
 //!
 //! A login uid is set as pam_loginuid(8) sets it, by a root that then becomes the person, as sshd and sudo do.
 
@@ -63,9 +63,9 @@ fn refused((status, answer): (u16, Value), expected: u16, code: &str) -> String 
     answer["detail"].as_str().unwrap().to_owned()
 }
 
-/// How somebody came in stands beside what they did, in the chain; where nobody logged in, nothing does.
+/// The trail has the login account beside each action, covered by the chain; without a login it has none.
 #[test]
-fn the_trail_says_with_which_account_somebody_came_in() {
+fn the_trail_records_the_login_account() {
     let bastion = Bastion::start();
     let grant = request(&bastion, ALICE_TOO, ALICE, "view");
     assert_eq!(approve(&bastion, DAVE, BOB, &grant).0, 200);
@@ -94,9 +94,9 @@ fn the_trail_says_with_which_account_somebody_came_in() {
     assert!(events.contains(&format!("bob (came in as dave, {})", DAVE.uid)), "{events}");
 }
 
-/// Root, and who is nobody here, are told too; they are no reason to refuse.
+/// A login as root or as an unknown account is recorded too, and refuses nothing.
 #[test]
-fn a_login_that_is_no_persons_is_told_and_refuses_nothing() {
+fn a_login_of_no_person_is_recorded_and_refuses_nothing() {
     let bastion = Bastion::start();
     for (login, whose) in [(ROOT, json!("root")), (STRANGER, Value::Null)] {
         let grant = request(&bastion, login, ALICE, "view");
@@ -107,9 +107,9 @@ fn a_login_that_is_no_persons_is_told_and_refuses_nothing() {
     }
 }
 
-/// Who asked can't agree by becoming an approver, nor an approver ask by becoming somebody else.
+/// A requester cannot approve by becoming an approver, nor can an approver request by becoming somebody else.
 #[test]
-fn nobody_answers_their_own_request_as_somebody_else() {
+fn nobody_answers_their_own_request_as_another_account() {
     let bastion = Bastion::start();
     for (asks, asked_as, answers, answered_as, names) in [
         (ALICE, ALICE, ALICE, BOB, "`bob` logged in as `alice`"),
@@ -130,10 +130,10 @@ fn nobody_answers_their_own_request_as_somebody_else() {
     }
 }
 
-/// Who connects and goes hides their login: such a caller answers nothing and asks for nothing that others would have to
-/// answer, the trail says that the login was unknown, and giving back goes on.
+/// A caller that connects and exits hides its login: it can answer nothing and request nothing that others would have
+/// to answer, the trail records that the login was unknown, and releasing access works.
 #[test]
-fn whose_login_can_not_be_known_answers_nothing() {
+fn a_caller_with_an_unknown_login_answers_nothing() {
     let bastion = Bastion::start();
     let grant = request(&bastion, ALICE, ALICE, "view");
     let hidden = |person: Person, path: &str, body: &Value| {
@@ -196,9 +196,10 @@ print(head.split()[1].decode(), body.decode())
     assert_eq!(approve(&bastion, CAROL, CAROL, &grant).0, 200, "somebody else still may");
 }
 
-/// Where /proc hides everybody else from the daemon nobody answers; the log, the refusal and doctor say why, and what mends it.
+/// If /proc hides other processes from the daemon, nobody can answer; the log, the refusal and the doctor say why, and
+/// how to correct it.
 #[test]
-fn a_host_that_hides_processes_is_told_what_mends_it() {
+fn a_host_that_hides_processes_is_reported() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     let mut daemon = Command::new("unshare");
     // Who may trace everybody, or is in the group 0, sees all of them.
@@ -219,7 +220,7 @@ fn a_host_that_hides_processes_is_told_what_mends_it() {
     assert!(people["fix"].as_str().unwrap().contains("`hidepid=0`"), "{people}");
 }
 
-/// Where two people have to agree, one of them can't be both.
+/// Where two people have to approve, one person cannot be both.
 #[test]
 fn one_login_counts_as_one_person() {
     let bastion = Bastion::start();
@@ -258,10 +259,11 @@ fn on_a_host<'a>(passwd: &[u8], group: &str, policy: &str) -> Bastion<'a> {
     bastion
 }
 
-/// Any name that a host has asks, agrees and collects; the cluster's audit log names the person. RFC 5280 foresaw 64 characters
-/// for a common name (appendix A.1, `ub-common-name`), and neither Go nor OpenSSL holds anybody to them.
+/// A person can have any name that the host accepts, to request, approve and collect; the cluster's audit log has the
+/// name. RFC 5280 allows 64 characters for a common name (appendix A.1, `ub-common-name`), but neither Go nor OpenSSL
+/// enforces that.
 #[test]
-fn any_name_that_the_host_has_asks_and_agrees() {
+fn every_account_name_can_request_and_approve() {
     let long = format!("a.{}@corp.example.com", "very-".repeat(12));
     // As long as a name may be, and three times that when it is written; two that differ in their last byte only.
     let (longest, other) = ([vec![0xff; 254], vec![b'a']].concat(), [vec![0xff; 254], vec![b'b']].concat());
@@ -310,9 +312,9 @@ fn any_name_that_the_host_has_asks_and_agrees() {
     }
 }
 
-/// Whose name is nobody's alone, or can't be written, is told so at the first call.
+/// A person whose name is shared or too long is refused at the first call.
 #[test]
-fn a_name_that_is_two_peoples_or_too_long_is_refused_at_once() {
+fn a_shared_or_too_long_name_is_refused_at_once() {
     let long = "x".repeat(256);
     let accounts = format!(
         "corp.alice:x:430001:430000::/:/bin/sh\ncorp.alice:x:430002:430000::/:/bin/sh\n{long}:x:430003:430000::/:/bin/sh\n"
@@ -333,7 +335,7 @@ fn a_name_that_is_two_peoples_or_too_long_is_refused_at_once() {
     refused(approve(&bastion, second, first, &grant), 403, "self-approval");
 }
 
-/// The status that curl gets, which checks certificates by OpenSSL as Python's client does.
+/// The status that curl gets, which checks certificates with OpenSSL, as Python's client does.
 fn by_openssl(bastion: &Bastion<'_>, chain: &str, key: &Key, path: &str) -> String {
     let (cert, file) = (bastion.dir.join("client.crt"), bastion.dir.join("client.key"));
     std::fs::write(&cert, chain).unwrap();
@@ -345,9 +347,9 @@ fn by_openssl(bastion: &Bastion<'_>, chain: &str, key: &Key, path: &str) -> Stri
     text(&stdout) + &text(&stderr)
 }
 
-/// A group is one whatever its size, and one without a name is no reason to be let by what denies groups.
+/// A group counts whatever its size, and a group without a name does not avoid a denial for groups.
 #[test]
-fn groups_of_any_size_are_groups() {
+fn groups_of_any_size_count() {
     let company: String = (0..80_000).map(|number| format!("employee{number:05},")).collect();
     let accounts = "corp.carol:x:430001:430000::/:/bin/sh\ncorp.erin:x:430003:499999::/:/bin/sh\n";
     let groups =
@@ -363,10 +365,10 @@ fn groups_of_any_size_are_groups() {
     assert_eq!(whoami(&bastion, erin)["groups"], json!(["#499999"]));
 }
 
-/// A person in more than a thousand groups waits no longer than another, and is somebody too where a company is listed before
-/// them: each group would be looked for through all of it, longer than the name service is waited for.
+/// A person in more than a thousand groups does not wait longer than others, and is found also where a whole company is
+/// listed before the groups: a search through all of it for each group would exceed the timeout of the name service.
 #[test]
-fn groups_of_any_number_are_groups() {
+fn any_number_of_groups_counts() {
     let company: String = (0..80_000).map(|number| format!("employee{number:05},")).collect();
     let teams: String = (0..1_500).map(|number| format!("team{number}:x:{}:corp.dave\n", 440_000 + number)).collect();
     let accounts = "corp.dave:x:430002:430000::/:/bin/sh\n";
@@ -388,7 +390,7 @@ fn groups_of_any_number_are_groups() {
     }
 }
 
-/// What the daemon computed until now, whatever else the host has to do (proc_pid_stat(5)).
+/// The processor time of the daemon until now, independent of other load on the host (proc_pid_stat(5)).
 fn processor_time(bastion: &Bastion<'_>) -> std::time::Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", bastion.pid())).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
@@ -407,7 +409,7 @@ fn whoami(bastion: &Bastion<'_>, person: Person) -> Value {
 
 // ---- several bastions on one cluster ----
 
-/// Two daemons of two hosts on one API server: what is taken away, changed or due at one is nothing to the other.
+/// Two daemons of two hosts on one API server: neither acts on what is ended, changed or due at the other.
 #[test]
 fn each_bastion_ends_only_its_own() {
     let (one, other) = (Bastion::start(), Bastion::start());
@@ -442,10 +444,10 @@ fn each_bastion_ends_only_its_own() {
     }
 }
 
-/// A bastion that was copied with its host's name finds what the other one bound, says that another daemon may have
-/// this name, and takes nothing of it away.
+/// A bastion that was copied with its host's name finds the other one's bindings, reports that another daemon may have
+/// this name, and removes none of them.
 #[test]
-fn two_bastions_of_one_name_are_told_of() {
+fn two_bastions_with_one_name_are_reported() {
     let one = Bastion::start();
     let access = one.live(&one.ask("5m"));
     let mut other = Bastion::start();

@@ -53,7 +53,7 @@ impl Desk {
     }
 }
 
-/// Whatever `KUBECONFIG` says, the context is where `kubectl config` would have put it, and kubectl works with it.
+/// Whatever `KUBECONFIG` contains, the context is where `kubectl config` would have put it, and kubectl works with it.
 #[test]
 fn an_entry_goes_where_kubectl_would_write_it() {
     let desk = Desk::new();
@@ -83,9 +83,9 @@ fn an_entry_goes_where_kubectl_would_write_it() {
     }
 }
 
-/// An entry that stands in a later file is changed there, and only the current context in the first.
+/// An entry in a later file is changed there; only the current context is written to the first.
 #[test]
-fn an_entry_is_changed_where_it_stands() {
+fn an_entry_is_changed_in_its_own_file() {
     let desk = Desk::new();
     assert!(desk.merge(Some("later.yaml"), &[]).status.success());
     desk.write("first.yaml", "apiVersion: v1\nkind: Config\ncurrent-context: other\n");
@@ -96,11 +96,11 @@ fn an_entry_is_changed_where_it_stands() {
     assert_eq!(text(&current.stdout).trim(), desk.name());
 }
 
-/// Nothing that kubectl writes meanwhile is lost through us. The other way round it may be: `kubectl config` reads the
+/// We lose nothing that kubectl writes meanwhile. kubectl may lose what we write: `kubectl config` reads the
 /// file before it takes the lock (client-go's `ModifyConfig` deletes what its caller had not read), so kubectl has only
 /// one writer here, and our entry is looked for after a last merge.
 #[test]
-fn what_kubectl_writes_meanwhile_stays() {
+fn writes_of_kubectl_are_kept() {
     let desk = Desk::new();
     let theirs: Vec<String> = (0..8).map(|number| format!("theirs-{number}")).collect();
     let merge = || {
@@ -127,9 +127,9 @@ fn what_kubectl_writes_meanwhile_stays() {
     assert!(!desk.home.join(".kube/config.lock").exists());
 }
 
-/// A lock that nobody takes away is told with its name, and the file stays as it is.
+/// If a lock is never removed, the message names it, and the file is not changed.
 #[test]
-fn a_lock_that_stays_is_told() {
+fn a_lock_that_stays_is_reported() {
     let desk = Desk::new();
     desk.write("dev.yaml", "apiVersion: v1\nkind: Config\n");
     desk.write("dev.yaml.lock", "");

@@ -1,7 +1,7 @@
-//! `jit-login` as people and scripts meet it: what is on stdout, what is on stderr, which exit code, which
-//! files, against a daemon that is played by a few routes and does what the test says.
+//! `jit-login` as people and scripts use it: its stdout, stderr, exit codes and files, with a simulated daemon of a few
+//! routes that does what the test says.
 //!
-//! The daemon's own rules are tested elsewhere; here nothing is decided.
+//! The daemon's own rules are tested elsewhere.
 
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
@@ -25,7 +25,7 @@ use crate::plane::{longer_than, root};
 const ID: &str = "7k3m9x2q7k3m9x2q";
 const SERVER: &str = "https://prod.example:6443";
 
-/// The daemon's part: one grant, and what was asked of it.
+/// The simulated daemon: one grant, and the calls that it received.
 #[derive(Default)]
 struct Play {
     grant: Mutex<Value>,
@@ -148,7 +148,7 @@ fn routes(play: Arc<Play>) -> Router {
         .with_state(play)
 }
 
-/// A folder of its own, a daemon in it, and the environment of somebody who just logged in.
+/// A separate folder, a daemon in it, and the environment of somebody who has just logged in.
 struct Desk {
     folder: PathBuf,
     play: Arc<Play>,
@@ -204,7 +204,7 @@ impl Desk {
         self.folder.join("run/jit-login").join(name)
     }
 
-    /// Where a key waits for its certificate.
+    /// The folder of a key that waits for its certificate.
     fn waiting(&self, name: &str) -> PathBuf {
         self.folder.join("home/.local/state/jit-login").join(name)
     }
@@ -270,7 +270,7 @@ fn until_said(child: &mut std::process::Child, words: &str) -> String {
     String::from_utf8(said).unwrap()
 }
 
-/// The request's result is one line that a shell can take, everything else is on stderr.
+/// The request's result is one line for a shell; everything else is on stderr.
 #[test]
 fn request_waits_and_prints_only_the_export_line_on_stdout() {
     let desk = Desk::new("request");
@@ -298,9 +298,9 @@ fn request_waits_and_prints_only_the_export_line_on_stdout() {
     assert_eq!(left, 3, "no draft is left");
 }
 
-/// The kubeconfig holds no secret and makes kubectl run this program.
+/// The kubeconfig contains no secret and makes kubectl run this program.
 #[test]
-fn the_kubeconfig_holds_no_key() {
+fn the_kubeconfig_contains_no_key() {
     let desk = Desk::new("kubeconfig");
     desk.with_access();
     let text = std::fs::read_to_string(desk.private(&format!("{ID}.kubeconfig"))).unwrap();
@@ -316,7 +316,7 @@ fn the_kubeconfig_holds_no_key() {
     assert_eq!(config["current-context"], "jit:prod:7k3m9x2q");
 }
 
-/// A script reads the grant and the path, not sentences.
+/// A script gets the grant and the path as JSON.
 #[test]
 fn json_is_the_grant_and_where_its_kubeconfig_is() {
     let desk = Desk::new("json");
@@ -377,7 +377,7 @@ fn every_refusal_has_its_exit_code() {
     }
 }
 
-/// What can't be meant is said before anything is sent.
+/// A malformed request is refused before anything is sent.
 #[test]
 fn a_malformed_request_is_not_sent() {
     let desk = Desk::new("malformed");
@@ -426,7 +426,7 @@ fn ctrl_c_leaves_the_request_open_and_says_how_to_go_on() {
     assert!(desk.waiting(&format!("{ID}.key")).exists());
 }
 
-/// An answer in words of another version does not change by waiting, so it is told at once.
+/// An answer of another version does not change by waiting, so it is reported at once.
 #[test]
 fn an_answer_of_another_version_is_not_waited_for() {
     let desk = Desk::new("version");
@@ -438,7 +438,7 @@ fn an_answer_of_another_version_is_not_waited_for() {
     assert!(said.err.contains("different versions") && !said.err.contains("trying again"), "{said:?}");
 }
 
-/// A daemon that is gone is exit code 8.
+/// Without a daemon the exit code is 8.
 #[test]
 fn no_daemon_is_exit_code_8() {
     let mut desk = Desk::new("gone");
@@ -449,7 +449,7 @@ fn no_daemon_is_exit_code_8() {
     assert!(said.err.contains("the socket does not exist"), "{said:?}");
 }
 
-/// From its file the plugin answers without a daemon.
+/// The plugin answers from its file, without a daemon.
 #[test]
 fn a_kept_credential_needs_no_daemon() {
     let mut desk = Desk::new("cached");
@@ -465,7 +465,7 @@ fn a_kept_credential_needs_no_daemon() {
     assert!(credential["status"]["expirationTimestamp"].as_str().unwrap().ends_with('Z'));
 }
 
-/// The credential of one cluster is not given to another.
+/// The credential for one cluster is not given to another.
 #[test]
 fn another_cluster_gets_no_credential() {
     let desk = Desk::new("other");
@@ -475,7 +475,7 @@ fn another_cluster_gets_no_credential() {
     assert!(said.err.contains("is for the cluster `prod`"), "{said:?}");
 }
 
-/// Ten kubectl at once renew once.
+/// Ten concurrent kubectl renew the certificate once.
 #[test]
 fn ten_at_once_renew_once() {
     let desk = Desk::new("parallel");
@@ -492,7 +492,7 @@ fn ten_at_once_renew_once() {
     assert_eq!(desk.play.certificates.load(Ordering::SeqCst), 2);
 }
 
-/// A daemon that is down does not take away a certificate that is still valid.
+/// While the daemon is down, a certificate that is still valid is used.
 #[test]
 fn a_failed_renewal_falls_back_to_a_valid_certificate() {
     let desk = Desk::new("fallback");
@@ -507,7 +507,7 @@ fn a_failed_renewal_falls_back_to_a_valid_certificate() {
 
 /// The end of a grant is one clear sentence and exit code 7, and its key is gone.
 #[test]
-fn the_end_of_a_grant_is_one_sentence_and_takes_the_key_along() {
+fn the_end_of_a_grant_is_one_sentence_and_removes_the_key() {
     let desk = Desk::new("ended");
     *desk.play.life.lock().unwrap() = (5, 900);
     desk.with_access();
@@ -522,7 +522,7 @@ fn the_end_of_a_grant_is_one_sentence_and_takes_the_key_along() {
     assert_eq!(said.code, 7, "also without the files: {said:?}");
 }
 
-/// Giving access back removes the key.
+/// Releasing access removes the key.
 #[test]
 fn end_removes_the_key() {
     let desk = Desk::new("end");
@@ -532,7 +532,7 @@ fn end_removes_the_key() {
     assert!(!desk.private(&format!("{ID}.key")).exists());
 }
 
-/// A private folder that is a link, or others may look into, is refused before anything is sent.
+/// A private folder that is a link, or that others may access, is refused before anything is sent.
 #[test]
 fn a_foreign_runtime_folder_is_refused_and_nothing_is_sent() {
     let desk = Desk::new("squat");
@@ -545,7 +545,7 @@ fn a_foreign_runtime_folder_is_refused_and_nothing_is_sent() {
     assert_eq!(desk.play.asked.load(Ordering::SeqCst), 0);
 }
 
-/// An approval answers what was shown, and is not given by accident.
+/// An approval covers exactly what was shown, and is not given by accident.
 #[test]
 fn approve_shows_first_and_sends_the_digest_of_what_it_showed() {
     let desk = Desk::new("approve");
@@ -561,7 +561,7 @@ fn approve_shows_first_and_sends_the_digest_of_what_it_showed() {
     assert_eq!(desk.play.digest.lock().unwrap().as_deref(), Some("d1"));
 }
 
-/// What an approver sees in five seconds.
+/// The first things that an approver has to know.
 #[test]
 fn show_says_who_why_what_and_until_when() {
     let desk = Desk::new("show");
@@ -582,7 +582,7 @@ fn show_says_who_why_what_and_until_when() {
     assert!(!out.contains('\u{1b}') && !out.contains('\u{202e}') && out.contains("not plain letters"), "{out}");
 }
 
-/// A question to policy is answered on stdout, and "no" is exit code 4.
+/// The answer of the policy is on stdout, and "no" is exit code 4.
 #[test]
 fn explain_answers_no_with_what_is_missing() {
     let desk = Desk::new("explain");
@@ -601,7 +601,7 @@ fn run_becomes_the_command() {
     assert!(said.out.ends_with(".kubeconfig\n"), "{said:?}");
 }
 
-/// A grant that nobody approved yet gives no kubeconfig.
+/// A grant that nobody has approved yet has no kubeconfig.
 #[test]
 fn a_pending_grant_is_exit_code_6() {
     let desk = Desk::new("pending");
@@ -610,7 +610,7 @@ fn a_pending_grant_is_exit_code_6() {
     }
 }
 
-/// Merging leaves what is there, keeps the mode, and refuses what it can't read and what is a link.
+/// Merging keeps other entries and the mode, and refuses a file that it cannot read and a link.
 #[test]
 fn merge_touches_only_our_entries() {
     let desk = Desk::new("merge");
@@ -645,7 +645,7 @@ fn merge_touches_only_our_entries() {
     assert_eq!(std::fs::metadata(&target).unwrap().len(), 0);
 }
 
-/// As kubectl's plugin it calls itself what people type.
+/// As kubectl's plugin it calls itself `kubectl jit`, as people type it.
 #[test]
 fn as_a_plugin_it_is_called_kubectl_jit() {
     let desk = Desk::new("plugin");
@@ -656,7 +656,7 @@ fn as_a_plugin_it_is_called_kubectl_jit() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// The doctor names each thing and fails when one is wrong.
+/// The doctor names each check and fails if one of them finds a fault.
 #[test]
 fn doctor_says_what_is_wrong() {
     let desk = Desk::new("doctor");
@@ -675,7 +675,7 @@ fn doctor_says_what_is_wrong() {
     assert_eq!((said.code, said.out.as_str()), (1, "caller\nkubectl\nplugin\n"), "{said:?}");
 }
 
-/// kubectl waits for the plugin each time; the debug build may be slow, but not by a network's order.
+/// kubectl waits for the plugin each time; even the debug build must not take as long as a network call.
 #[test]
 fn a_kept_credential_is_handed_out_at_once() {
     let desk = Desk::new("fast");
@@ -690,8 +690,8 @@ fn a_kept_credential_is_handed_out_at_once() {
     );
 }
 
-/// The whole way with the real daemon, the real client and the real kubectl: ask, approve, `kubectl get`
-/// works through the plugin, give back, `kubectl get` is refused with a sentence.
+/// With the real daemon, client and kubectl: request, approve, `kubectl get` works through the plugin, release, and
+/// `kubectl get` is refused with a sentence.
 #[test]
 fn kubectl_works_from_the_approval_to_the_end() {
     let bastion = Bastion::start();

@@ -1,5 +1,5 @@
-//! What becomes of a request when who asked logs out: the runtime folder is emptied, as systemd-logind does it at the
-//! end of the last session. The files that wait for an answer have to be somewhere else.
+//! A requester logs out: the runtime folder is emptied, as systemd-logind does at the end of the last session. The
+//! files of a request that waits for an answer must be in another folder.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::bastion::{ALICE, BOB, Bastion, Options, text};
 use crate::plane::{Plane, until};
 
-/// A bastion on which alice is logged in, and may ask for access that begins later.
+/// A bastion on which alice is logged in, and may request access that begins later.
 struct Host {
     bastion: Bastion<'static>,
     runtime: PathBuf,
@@ -42,7 +42,7 @@ rules:
         command
     }
 
-    /// Asks and does not wait; the id, and what was said.
+    /// Requests without waiting; the id, and the text on stderr.
     fn asks(&self, more: &[&str]) -> (String, String) {
         let ns = &self.bastion.ns;
         let words = ["request", "play", "-n", ns, "--role", "view", "--for", "5m", "--reason", "INC-1 x", "--no-wait"];
@@ -57,7 +57,7 @@ rules:
         assert!(agreed.status.success(), "{}", text(&agreed.stderr));
     }
 
-    /// The keys that lie where a logout leaves them.
+    /// The keys in the folder that a logout does not empty.
     fn lasting(&self) -> Vec<String> {
         let folder = self.bastion.dir.join(format!("home/{}/.local/state/jit-login", ALICE.uid));
         let entries = std::fs::read_dir(folder).unwrap();
@@ -72,9 +72,9 @@ rules:
     }
 }
 
-/// Who asks, goes home, and comes back to an approval has access; what works then goes with the login again.
+/// A requester who logs out and comes back after the approval gets access, which is removed at the next logout.
 #[test]
-fn an_approval_outlives_the_logout_of_who_asked() {
+fn an_approval_survives_the_requesters_logout() {
     let host = Host::new();
     let (id, said) = host.asks(&[]);
     assert!(!said.contains("log out"), "{said}");
@@ -93,7 +93,7 @@ fn an_approval_outlives_the_logout_of_who_asked() {
 
 /// The same for access that begins later.
 #[test]
-fn a_start_outlives_the_logout_of_who_asked() {
+fn a_later_start_survives_the_requesters_logout() {
     let host = Host::new();
     let (id, _) = host.asks(&["--at", "+5s"]);
     host.agree(&id);
@@ -106,7 +106,7 @@ fn a_start_outlives_the_logout_of_who_asked() {
     host.kubectl_works(&kubeconfig);
 }
 
-/// Who begins a shell hears what ends it: here no systemd does, but its access goes with the last login.
+/// A shell says at its start what ends it: here systemd does not, but its access ends with the last login.
 #[test]
 fn a_shell_says_at_its_start_what_ends_it() {
     let host = Host::new();
@@ -121,7 +121,7 @@ fn a_shell_says_at_its_start_what_ends_it() {
     assert!(said.trim_end().ends_with("its access ends with your last login"), "{said}");
 }
 
-/// Where nothing outlives a logout, who asks hears so then, and not after the approval.
+/// If no folder survives a logout, the requester learns it at the request, not after the approval.
 #[test]
 fn a_request_that_a_logout_would_lose_says_so() {
     let host = Host::new();

@@ -1,7 +1,7 @@
-//! What access lets its holder reach, behind a real daemon: shown to approvers, part of what they agree to, and
-//! held against the guardrails before anybody is asked.
+//! What access allows its holder to do, with a real daemon: shown to approvers, part of what they approve, and
+//! compared with the guardrails before anybody is asked.
 //!
-//! What a set of rules reaches is shown in `crates/jit-core/src/rbac/risk/tests.rs` and `tests/it/risk.rs`.
+//! `crates/jit-core/src/rbac/risk/tests.rs` and `tests/it/risk.rs` test what a set of rules allows.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::middleman::{Middleman, Shown};
 use crate::plane::{Admin, Plane, root, until, until_within};
 use crate::wall::walled_with;
 
-/// What kubectl believes of an API server the daemon believes too: also a certificate that is pinned itself, whoever
-/// signed it. Where it is stricter, it says so in words that tell what to do.
+/// The daemon trusts the API servers that kubectl trusts, including one whose own certificate is pinned, whoever
+/// signed it. Where it is stricter, the message says so and what to do.
 #[test]
-fn a_pinned_certificate_is_believed_as_kubectl_believes_it() {
+fn a_pinned_certificate_is_trusted_as_by_kubectl() {
     for shown in
         [Shown::Signed, Shown::ItsOwnAuthority, Shown::Pinned, Shown::PinnedForAnotherName, Shown::AnAuthoritys]
     {
@@ -61,9 +61,9 @@ fn a_pinned_certificate_is_believed_as_kubectl_believes_it() {
     }
 }
 
-/// A proxy that ends TLS lets no certificate through: that is said, and not that a manifest has to be applied.
+/// A proxy that ends TLS passes no client certificate on: the message says that, and does not mention the manifest.
 #[test]
-fn who_ends_tls_in_front_of_the_api_server_is_told() {
+fn a_proxy_that_ends_tls_is_reported() {
     let between = Middleman::nameless(Plane::shared());
     let bastion = Bastion::with(Plane::shared(), between.options());
     let checked = text(&bastion.jitd(&["check", "--cluster"]).stdout);
@@ -76,9 +76,9 @@ fn who_ends_tls_in_front_of_the_api_server_is_told() {
     assert!(refused["hint"].as_str().unwrap().contains("terminates TLS"), "{refused}");
 }
 
-/// Where an administrator took away what everybody may do, the daemon still has all that it needs.
+/// The daemon has all permissions that it needs, also where an administrator removed those of everybody.
 #[test]
-fn a_cluster_that_tells_nobody_anything_tells_the_daemon() {
+fn the_daemon_works_without_the_permissions_of_everybody() {
     let plane = Plane::to_stop();
     let mut bastion = Bastion::prepared(&plane, Options::default());
     let bindings = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
@@ -104,9 +104,9 @@ fn a_cluster_that_tells_nobody_anything_tells_the_daemon() {
     }
 }
 
-/// The check tries every grant that the policy gives, and says which the cluster would refuse and why.
+/// The check tries every grant that the policy allows, and says which ones the cluster would refuse, and why.
 #[test]
-fn the_check_tries_what_people_will_ask_for() {
+fn the_check_tries_every_grant_of_the_policy() {
     let bastion = walled_with(Options::default());
     let grants = |checked: &str| {
         checked.lines().filter(|line| line.contains(" play grants: ")).map(str::to_owned).collect::<Vec<_>>()
@@ -149,9 +149,9 @@ fn the_check_tries_what_people_will_ask_for() {
     }
 }
 
-/// A proxy that other programs are told to use is named, where the daemon does not get there without.
+/// If the daemon cannot connect, the check names a proxy that the environment sets for other programs.
 #[test]
-fn a_proxy_that_is_not_used_is_named() {
+fn an_unused_proxy_is_named() {
     let bastion = Bastion::prepared(Plane::shared(), Options::default());
     bastion.rewrite_config(&bastion.plane.server, "https://127.0.0.1:1");
     for (value, told) in [("http://proxy.example:3128", true), ("", false)] {
@@ -166,7 +166,7 @@ fn a_proxy_that_is_not_used_is_named() {
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 
-/// A bastion whose rule gives the role `NS-missing`, which the test makes; `more` are keys of the file.
+/// A bastion whose rule allows the role `NS-missing`, which the test creates; `more` are keys of the file.
 fn bastion(keys: &str, more: &str, guardrails: &str) -> Bastion<'static> {
     let policy = format!(
         "{more}rules:\n- {{name: payments, who: [payments-oncall], clusters: [play], roles: [view, NS-missing, admin], maxDuration: 10m, approval: [{{groups: [payments-leads]}}], {keys}}}\n"
@@ -190,10 +190,10 @@ fn refused(bastion: &Bastion<'_>, ask: &Value, code: &str, word: &str) {
     assert_eq!(bastion.get(ERIN, "/v1/grants").1["grants"], json!([]), "nobody was asked");
 }
 
-/// An approver sees what the role reaches, with its marks, and what the requester has already; the digest that is
-/// agreed to covers both.
+/// An approver sees what the role allows, with its risks, and what the requester already has; the approved digest
+/// covers both.
 #[test]
-fn an_approver_sees_what_the_role_reaches() {
+fn an_approver_sees_what_the_role_allows() {
     let bastion = bastion("namespaces: [NS]", "", "{}");
     let role = make_role(
         &bastion,
@@ -232,11 +232,11 @@ fn an_approver_sees_what_the_role_reaches() {
     assert_ne!(second["digest"], grant["digest"]);
 }
 
-/// Two requests of one person that are nothing one by one show each other while they wait, and an approver is shown
-/// what arises from both before agreeing to either; who agreed before the other came has to look again. The guardrails
-/// judge the second by what it comes to.
+/// Two requests of one person that are harmless alone name each other while they wait, and an approver sees the risk
+/// of both together before approving either; an earlier approval must be repeated. The guardrails judge the second
+/// request by the total.
 #[test]
-fn what_arises_from_two_requests_is_shown_for_each() {
+fn the_risk_of_two_requests_together_is_shown_for_each() {
     const CERTIFICATES: &str = "certificates.k8s.io";
     let policy = "rules:\n- {name: certificates, who: [payments-oncall], clusters: [play], roles: [NS-ask, NS-approve], clusterWide: true, maxDuration: 10m, approval: [{groups: [payments-leads]}, {groups: [auditors]}]}\n";
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: policy.to_owned(), ..Options::default() });
@@ -296,8 +296,8 @@ fn what_arises_from_two_requests_is_shown_for_each() {
     assert_eq!(shown["holds"][0]["phase"], "approved");
 }
 
-/// Whoever runs commands in a namespace runs them as its service accounts: where one of them is bound beyond it, the
-/// namespace is no small matter, and the approver is told by which binding.
+/// Somebody who runs commands in a namespace runs them as its service accounts: if one of them has permissions beyond
+/// the namespace, the risk is higher, and the approver sees the binding.
 #[test]
 fn a_namespace_is_judged_by_its_service_accounts() {
     let policy = "rules:\n- {name: payments, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [NS-missing], maxDuration: 10m, approval: [{groups: [payments-leads]}]}\n";
@@ -331,9 +331,9 @@ fn a_namespace_is_judged_by_its_service_accounts() {
     assert!(said.contains("so it is rated like cluster-wide access"), "{said}");
 }
 
-/// The ceiling of the guardrails refuses before anybody is asked; a class of risk asks for one more step.
+/// A role above the guardrails' maximum risk is refused before anybody is asked; a class of risk adds an approval step.
 #[test]
-fn the_guardrails_know_what_the_role_reaches() {
+fn the_guardrails_judge_what_the_role_allows() {
     let bastion =
         bastion("namespaces: [NS]", "", "{maxRisk: medium, risks: [{ids: [E27], step: {groups: [auditors]}}]}");
     let role = make_role(&bastion, &json!([{ "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] }]));
@@ -348,9 +348,9 @@ fn the_guardrails_know_what_the_role_reaches() {
     assert!(grant["steps"][1]["guardrail"].is_string());
 }
 
-/// A role that could change its own binding is given to nobody, whatever policy and guardrails say.
+/// A role that could change its own binding is never granted, whatever policy and guardrails say.
 #[test]
-fn a_role_that_could_edit_our_guard_is_never_given() {
+fn a_role_that_could_change_its_own_binding_is_never_granted() {
     let bastion = bastion("namespaces: [NS]", "", "{maxRisk: unclassified}");
     let mut ask = bastion.ask("5m");
     ask["role"] = json!("admin");
@@ -359,7 +359,7 @@ fn a_role_that_could_edit_our_guard_is_never_given() {
     assert_eq!((explained.0, &explained.1["code"]), (403, &json!("guardrail")));
 }
 
-/// Where the rule only warns, access goes on with a role that changed, and each change is told once.
+/// If the rule only warns, access continues with a changed role, and each change is reported once.
 #[test]
 fn a_rule_may_only_warn_of_a_role_that_changes() {
     let bastion = bastion("namespaces: [NS], drift: warn", "", "{}");
@@ -384,10 +384,9 @@ fn a_rule_may_only_warn_of_a_role_that_changes() {
     assert!(shown["roleChanged"].as_str().unwrap().contains("changed since it was approved"), "{shown}");
 }
 
-/// However many grants have a role, they end side by side when it is edited: taking away has begun for most before
-/// the first is over.
+/// When a role is edited, all of its grants end concurrently: most have begun to end before the first is over.
 #[test]
-fn all_grants_of_an_edited_role_end_side_by_side() {
+fn all_grants_of_an_edited_role_end_concurrently() {
     const GRANTS: usize = 200;
     const AT_ONCE: usize = 4;
     let bastion = bastion("namespaces: [NS]", "", "{}");
@@ -418,9 +417,9 @@ fn all_grants_of_an_edited_role_end_side_by_side() {
     assert!(begun > GRANTS / 2, "{begun} of {}", GRANTS + 1);
 }
 
-/// A rule for namespaces with a label gives those that have it at that moment, and no others.
+/// A rule for namespaces with a label covers those that have it at that moment, and no others.
 #[test]
-fn a_label_selector_is_asked_of_the_cluster() {
+fn a_label_selector_is_resolved_by_the_cluster() {
     let bastion = bastion("namespaces: [{labels: \"tier=NS-x\"}]", "", "{}");
     let namespace = format!("/api/v1/namespaces/{}", bastion.ns);
     refused(&bastion, &bastion.ask("5m"), "policy-denied", "is not for namespace");
@@ -435,8 +434,8 @@ fn a_label_selector_is_asked_of_the_cluster() {
     assert_eq!((status, &lost["code"]), (403, &json!("requester-lost-right")), "{lost}");
 }
 
-/// One person has so many requests, so much access, and so many requests an hour; the next is refused until there
-/// is room.
+/// The numbers of open requests, of live grants and of requests per hour are limited for each person; the next request
+/// is refused until one of them ends.
 #[test]
 fn a_person_has_limits() {
     let bastion = bastion("namespaces: [NS]", "limits: {pending: 2, live: 1, perHour: 5}\n", "{}");
@@ -461,7 +460,7 @@ fn a_person_has_limits() {
     over("`perHour`");
 }
 
-/// A start that was asked for is waited for: an approval can't be collected before it.
+/// An approval cannot be collected before its requested start.
 #[test]
 fn access_begins_at_its_start_and_not_before() {
     let bastion = bastion("namespaces: [NS], startWithin: 1h", "", "{}");
@@ -482,9 +481,9 @@ fn access_begins_at_its_start_and_not_before() {
     assert_eq!((status, &late["code"]), (403, &json!("policy-denied")), "{late}");
 }
 
-/// What somebody has already is shown to the last twenty, so that a request does not grow with it.
+/// A request shows the latest twenty grants that the requester has, so that it stays small.
 #[test]
-fn of_what_somebody_has_the_newest_is_shown() {
+fn a_request_shows_the_newest_other_grants() {
     let bastion = bastion("namespaces: [NS]", "", "{}");
     let live = || bastion.live(&bastion.ask("5m")).grant;
     let first = live()["id"].clone();
@@ -498,8 +497,8 @@ fn of_what_somebody_has_the_newest_is_shown() {
     assert!(said.contains("also has    1 more"), "{said}");
 }
 
-/// `--dry-run` asks the API server about the very objects: it says yes where it would take them, and its own words
-/// where it would not; nobody is asked and nothing is left behind.
+/// `--dry-run` submits the same objects to the API server as a dry run: it prints yes if they would be accepted, and
+/// the API server's own message if not. Nobody is asked, and nothing is left behind.
 #[test]
 fn a_dry_run_asks_the_api_server_too() {
     let bastion = Bastion::start();

@@ -1,5 +1,5 @@
-//! What `jit-login` tells and does about a session on the host, as far as no systemd is needed for it: a bastion of
-//! these tests has no user managers. That scopes end with their grant is shown in the booted machine.
+//! `jit-login` in a session on the host, as far as systemd is not needed: a bastion of these tests has no user
+//! managers. tests/machine shows that scopes end with their grant.
 
 use std::io::Write;
 use std::process::{Output, Stdio};
@@ -36,7 +36,7 @@ impl Host {
         text(&status.stdout)
     }
 
-    /// What a shell of alice's writes.
+    /// The output of a shell of alice.
     fn sh(&self, shell: &[&str]) -> String {
         // `login_command` looks in the run's `bin`; an absolute path stays one.
         let mut command = self.0.login_command(ALICE, shell[0]);
@@ -44,13 +44,13 @@ impl Host {
     }
 }
 
-/// A prompt has to come whatever is wrong.
+/// A prompt must appear, whatever is wrong.
 #[track_caller]
 fn said_nothing_else(output: &Output) {
     assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
 }
 
-/// The line is there without the daemon, of the grant that ends first, and gone with the access.
+/// The line does not need the daemon, shows the grant that ends first, and disappears with the access.
 #[test]
 fn the_short_status_is_one_line_from_local_files() {
     let mut host = Host::new();
@@ -80,7 +80,7 @@ fn the_short_status_is_one_line_from_local_files() {
     assert_eq!(host.status(&[]), "");
 }
 
-/// A folder that is refused, or a file that is none, is no reason for words in a prompt.
+/// A refused folder or a damaged file prints nothing into a prompt.
 #[test]
 fn the_short_status_never_fails() {
     let host = Host::new();
@@ -98,9 +98,9 @@ fn the_short_status_never_fails() {
     mode(0o700);
 }
 
-/// It is run at each prompt; the debug build may be slow, but not by a connection's order.
+/// It runs at each prompt; even the debug build must not take as long as a connection.
 #[test]
-fn the_short_status_is_there_at_once() {
+fn the_short_status_is_fast() {
     let host = Host::new();
     host.live("5m");
     let start = || assert!(host.0.login(ALICE, &["--version"]).status.success());
@@ -108,7 +108,7 @@ fn the_short_status_is_there_at_once() {
     assert!(more < Duration::from_millis(50), "{more:?}");
 }
 
-/// More time shows at once, though the certificate of before was good still.
+/// An extension shows at once, although the earlier certificate is still valid.
 #[test]
 fn the_short_status_follows_an_extension() {
     // A certificate that lives as long as the window is not renewed in it.
@@ -128,9 +128,9 @@ rules:
     assert!(line.ends_with(" 9m\n") || line.ends_with(" 8m59s\n") || line.contains(" 8m5"), "{line}");
 }
 
-/// Without a systemd manager the command runs, with its own exit code, and one line says what it is not.
+/// Without a systemd manager the command runs, with its own exit code, and one line says that it does not end.
 #[test]
-fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
+fn a_command_that_cannot_be_ended_runs_with_a_notice() {
     let host = Host::new();
     let id = host.live("5m");
     let script = r#"echo "$JIT_GRANT"; kubectl get configmap seen -o name; exit 7"#;
@@ -151,9 +151,9 @@ fn a_command_that_can_not_be_ended_runs_and_is_told_of() {
     assert_eq!(text(&done.stderr), why);
 }
 
-/// What waits for the end of a grant is not for people, and says so.
+/// The verb that waits for the end of a grant is internal, and says so.
 #[test]
-fn the_watch_is_nobodys_verb() {
+fn people_cannot_start_the_watch() {
     let host = Host::new();
     let help = text(&host.0.login(ALICE, &["--help"]).stdout);
     assert!(help.contains("shell") && !help.contains("watch"), "{help}");
@@ -162,7 +162,7 @@ fn the_watch_is_nobodys_verb() {
     assert!(text(&watch.stderr).contains("`run` and `shell` start it"), "{}", text(&watch.stderr));
 }
 
-/// The banner is for who sits at a shell and has access.
+/// The banner appears in an interactive shell of somebody who has access.
 #[test]
 fn the_login_banner_is_one_line_for_people() {
     let host = Host::new();
@@ -179,9 +179,9 @@ fn the_login_banner_is_one_line_for_people() {
     }
 }
 
-/// The lines that the page on sessions gives for each shell's own file, as that shell reads them.
+/// The lines for each shell's startup file in the page on sessions, read by that shell.
 #[test]
-fn the_prompt_of_each_shell_begins_with_what_is_live() {
+fn the_prompt_of_each_shell_begins_with_the_live_access() {
     let page = std::fs::read_to_string(repository().join("docs/sessions.md")).unwrap();
     let lines = page.lines().skip_while(|line| !line.contains("# bash: in ~/.bashrc"));
     let [bash, zsh, fish, function] = lines.take(4).collect::<Vec<_>>().try_into().unwrap();
@@ -204,9 +204,9 @@ fn the_prompt_of_each_shell_begins_with_what_is_live() {
     assert_eq!(prompts(), [format!("{line} own> \n"), format!("{line} own> \n"), format!("{line}\nown> \n")]);
 }
 
-/// Approvers and requesters are told what is ended and what not.
+/// The help says what ends with the grant and what does not.
 #[test]
-fn what_is_not_ended_is_said() {
+fn the_help_says_what_does_not_end() {
     let host = Host::new();
     for verb in ["run", "shell"] {
         let help = text(&host.0.login(ALICE, &[verb, "--help"]).stdout);

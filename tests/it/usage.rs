@@ -1,4 +1,4 @@
-//! What is said to somebody who wrote a command wrong, and the examples in every help: they parse, and do what they say.
+//! Messages for wrong command lines, and the examples in every help: they parse, and do what they say.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -16,9 +16,9 @@ fn asked(bastion: &Bastion<'_>, namespace: &str) -> String {
     id.trim().to_owned()
 }
 
-/// Who names nothing to revoke is shown every way to name it, the one that takes most away last.
+/// A revocation that names nothing is shown every way to name it, the one that revokes most last.
 #[test]
-fn revoking_nothing_in_particular_does_not_lead_to_revoking_everything() {
+fn a_revocation_that_names_nothing_does_not_suggest_all() {
     for words in [&["revoke"][..], &["revoke", "--reason", "x"]] {
         let done = Command::new(root().join("bin/jitd")).args(words).env("JITD_ADMIN_SOCKET", "/x").output().unwrap();
         assert_eq!(done.status.code(), Some(2));
@@ -28,7 +28,7 @@ fn revoking_nothing_in_particular_does_not_lead_to_revoking_everything() {
     }
 }
 
-/// An operator revokes one grant by the beginning of its id, and no other; a beginning of several is refused with all of them.
+/// An administrator revokes one grant by the beginning of its id; a beginning of several ids is refused and lists them.
 #[test]
 fn an_operator_revokes_by_id() {
     let bastion = Bastion::start();
@@ -49,9 +49,9 @@ fn an_operator_revokes_by_id() {
     assert_eq!(both.status.code(), Some(2), "{}", text(&both.stderr));
 }
 
-/// What is missing is called by its name, and nothing that is there already is called missing.
+/// A message names each missing part by its flag, and nothing that was given.
 #[test]
-fn a_request_without_its_parts_is_told_which() {
+fn a_request_is_told_which_parts_are_missing() {
     let bastion = Bastion::start();
     let (code, _, err) = said(&bastion, ALICE, &["request"]);
     assert_eq!(code, Some(2));
@@ -73,7 +73,7 @@ fn a_request_without_its_parts_is_told_which() {
     assert!(err.contains("hint: `jit-login help request`") && !err.contains("nothing was sent"), "{err}");
 }
 
-/// `run` without `--` is told where the two dashes go.
+/// `run` without `--` shows where the two dashes go.
 #[test]
 fn a_command_without_dashes_is_told_where_they_go() {
     let bastion = Bastion::start();
@@ -102,9 +102,9 @@ fn help_is_a_command() {
     assert_eq!(said(&bastion, ALICE, &["help", "deny"]).1, said(&bastion, ALICE, &["deny", "--help"]).1);
 }
 
-/// One letter is enough where only one grant begins with it; of several each is named.
+/// One letter is enough if only one grant begins with it; if several do, each is listed.
 #[test]
-fn an_id_is_called_by_any_unique_beginning() {
+fn an_id_can_be_shortened_to_any_unique_beginning() {
     let bastion = Bastion::start();
     let mut ids = vec![asked(&bastion, &bastion.ns)];
     assert_eq!(said(&bastion, BOB, &["show", &ids[0][..1], "-o", "name"]).1.trim(), ids[0]);
@@ -128,9 +128,9 @@ fn an_id_is_called_by_any_unique_beginning() {
     assert!(err.contains("ambiguous-id") && err.contains(&one) && err.contains(&other), "{err}");
 }
 
-/// One rule for which grant is meant: the only one; of several none is taken, and each is named.
+/// Without an id the only grant is used; if there are several, none is used and each is listed.
 #[test]
-fn of_several_grants_none_is_taken_silently() {
+fn of_several_grants_none_is_used_silently() {
     let bastion = Bastion::start();
     let verbs: [&[&str]; 7] = [
         &["run", "--", "true"],
@@ -164,7 +164,7 @@ fn of_several_grants_none_is_taken_silently() {
     assert_eq!(said(&bastion, ALICE, &["end"]).0, Some(2));
 }
 
-/// A request that is pending already is not made a second time by `--again`.
+/// `--again` does not repeat a request that is still pending.
 #[test]
 fn again_does_not_repeat_what_is_pending() {
     let bastion = Bastion::start();
