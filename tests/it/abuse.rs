@@ -1,5 +1,5 @@
-//! What somebody would try who wants more than they were given, or wants others to have less: each try, what
-//! it is answered, and that nothing but the answer came of it.
+//! Attempts to get more than was granted, or to take access from others: each attempt, its answer, and that it has no
+//! other effect.
 
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn ask_with(bastion: &Bastion<'_>, fields: Fields<'_>) -> Value {
 
 /// Who may approve others may not approve themselves; nor may root, nor the same person by another account.
 #[test]
-fn nobody_agrees_to_their_own_request() {
+fn nobody_approves_their_own_request() {
     let bastion = Bastion::start();
     let own = bastion.request(CAROL, &bastion.ask("5m"), &Key::new());
     refused(bastion.approve(CAROL, &own), 403, "self-approval");
@@ -78,8 +78,7 @@ fn nobody_agrees_to_their_own_request() {
     assert_eq!(bastion.approve(BOB, &own).0, 200);
 }
 
-/// In strict mode an account of the host is nobody until it is declared; without it, it is who it is. Root is
-/// nobody in both.
+/// In strict mode an account of the host is no person until it is declared; otherwise it is. Root is never a person.
 #[test]
 fn strict_mode_knows_only_who_is_declared() {
     let account = Person { name: "daemon", uid: 1 };
@@ -94,9 +93,9 @@ fn strict_mode_knows_only_who_is_declared() {
     assert_eq!(bastion.get(ALICE_TOO, "/v1/whoami").1["name"], "alice");
 }
 
-/// An approval holds for what was looked at: with any other digest it is refused and counts for nothing.
+/// An approval covers what was shown: with any other digest it is refused and does not count.
 #[test]
-fn an_approval_of_something_else_counts_for_nothing() {
+fn an_approval_of_something_else_does_not_count() {
     let bastion = Bastion::start();
     let (one, other) = (
         bastion.request(ALICE, &bastion.ask("5m"), &Key::new()),
@@ -111,9 +110,9 @@ fn an_approval_of_something_else_counts_for_nothing() {
     assert_eq!(bastion.approve(BOB, &shown).1["phase"], "approved");
 }
 
-/// To another requester a grant is not there, whatever they try: the answer is that to an id that never was.
+/// For another requester a grant does not exist, whatever they try: the answer is that for an unknown id.
 #[test]
-fn the_grant_of_another_requester_is_not_there() {
+fn the_grant_of_another_requester_does_not_exist() {
     let bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(CAROL, &bastion.ask("5m"), &key);
@@ -152,7 +151,7 @@ fn the_grant_of_another_requester_is_not_there() {
 /// Whatever a certificate request says besides its key, the certificate is the template: the person, the one
 /// group and the grant, for clients only.
 #[test]
-fn a_certificate_has_nothing_of_its_request_but_the_key() {
+fn a_certificate_takes_only_the_key_from_its_request() {
     let bastion = Bastion::start();
     let folder = scratch("template");
     let root = bastion.dir.join("var/ca/play/root.crt");
@@ -192,7 +191,7 @@ fn a_certificate_has_nothing_of_its_request_but_the_key() {
 /// A certificate request with a wrong signature, an odd key or an odd form is refused where it is asked with
 /// and where it is collected with, and leaves nothing but the refusal.
 #[test]
-fn a_certificate_request_that_is_not_one_is_refused() {
+fn a_malformed_certificate_request_is_refused() {
     let bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -401,9 +400,9 @@ fn now() -> i64 {
 
 // ---- the role and the policy ----
 
-/// A role that changed, was made anew or is gone since it was agreed to is not bound: the grant ends as drifted.
+/// A role that changed, was recreated or is gone since the approval is not bound: the grant ends as drifted.
 #[test]
-fn a_role_that_is_not_the_agreed_one_is_not_bound() {
+fn a_role_that_is_not_the_approved_one_is_not_bound() {
     let bastion = Bastion::start();
     let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
     let role = format!("{roles}/{}-debug", bastion.ns);
@@ -434,10 +433,10 @@ fn a_role_that_is_not_the_agreed_one_is_not_bound() {
     }
 }
 
-/// What can't be bound, or what no rule gives, is refused before anyone is asked, and the answer names the rule
-/// and the word that kept it.
+/// A request that cannot be bound, or that no rule allows, is refused before anybody is asked, and the answer names the
+/// rule and the key that prevented it.
 #[test]
-fn what_can_not_be_given_is_not_asked_of_anyone() {
+fn an_impossible_request_is_refused_before_anybody_is_asked() {
     let policy = Options::default().policy.replace("[NS, SHOP]", "[NS, SHOP, NS-gone]");
     let bastion = Bastion::with(Plane::shared(), Options { policy, ..Options::default() });
     let ns = bastion.ns.clone();
@@ -511,10 +510,10 @@ fn what_can_not_be_given_is_not_asked_of_anyone() {
     assert_eq!(bastion.get(ERIN, "/v1/grants?all=true").1["grants"], json!([]));
 }
 
-/// Who lost the right to ask or to agree between the approval and the collection lost it for this grant too;
-/// nothing is signed and nothing bound. With the right comes back the approval, as long as it waits.
+/// If the requester or an approver lost the permission between the approval and the collection, nothing is signed or
+/// bound. If they get it back while the grant waits, the approval counts again.
 #[test]
-fn a_right_that_was_lost_is_lost_at_the_collection() {
+fn a_lost_permission_prevents_the_collection() {
     let mut bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -554,10 +553,10 @@ fn a_right_that_was_lost_is_lost_at_the_collection() {
 
 // ---- ends before the beginning ----
 
-/// What nobody answers and what nobody collects lapses by itself; what is withdrawn or revoked before it was
-/// collected was never bound.
+/// A request that nobody answers and an approval that nobody collects lapse; a grant that is withdrawn or revoked
+/// before its collection was never bound.
 #[test]
-fn what_did_not_begin_ends_without_a_binding() {
+fn a_grant_that_never_began_ends_without_a_binding() {
     let times = "{answer: 5s, collect: 5s, certificate: 5m}";
     let bastion = Bastion::with(Plane::shared(), Options { times, ..Options::default() });
     let key = Key::new();
@@ -662,10 +661,9 @@ fn ended(command: &mut Command) -> Output {
 
 // ---- behind our back ----
 
-/// A binding that somebody took away, or whose labels somebody took away, is the end of its grant, and no
-/// access is left.
+/// If somebody removes a binding or its labels, the grant ends, and no access is left.
 #[test]
-fn a_binding_that_is_not_found_is_the_end_of_its_grant() {
+fn a_missing_binding_ends_its_grant() {
     let mut bastion = Bastion::start();
     let (deleted, unlabelled, whole) =
         (bastion.live(&bastion.ask("5m")), bastion.live(&bastion.ask("5m")), bastion.live(&bastion.ask("5m")));
@@ -816,10 +814,10 @@ fn a_binding_of_a_persons_own_name_ends_their_grants_and_bars_others() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
-/// Another binding in the place of ours is left alone, and the grant ends all the same; one of ours that
-/// somebody wrote more people into goes with all of them.
+/// Another binding with the name of ours is not touched, and the grant ends anyway; one of ours that somebody added
+/// people to is removed.
 #[test]
-fn a_binding_in_the_place_of_ours_is_left_alone() {
+fn another_binding_with_the_name_of_ours_is_not_touched() {
     let mut bastion = Bastion::start();
     let (replaced, widened) = (bastion.live(&bastion.ask("5m")), bastion.live(&bastion.ask("5m")));
     let place = bastion.binding_path(&replaced.grant);

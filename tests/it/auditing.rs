@@ -1,4 +1,4 @@
-//! What an auditor can find out without root: the commands of `docs/auditing.md`, and who else may use them.
+//! The commands of `docs/auditing.md`, which an auditor uses without root, and who else may use them.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::bastion::{ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Key, Options, Perso
 use crate::console::{Console, blocks};
 use crate::plane::Plane;
 
-/// Access that was given back, and the moment at which it was live.
+/// Access that was released, and a time at which it was live.
 struct Past {
     bastion: Bastion<'static>,
     id: String,
@@ -37,9 +37,9 @@ impl Past {
     }
 }
 
-/// An auditor's questions are answered by the commands of the page.
+/// The commands of the page answer an auditor's questions.
 #[test]
-fn the_page_for_auditors_is_true() {
+fn the_commands_of_the_page_for_auditors_work() {
     let Past { bastion, id, at } = Past::new();
     let mut refused = bastion.ask("5m");
     (refused["role"], refused["reason"]) = (json!("cluster-admin"), json!("INC-42 more"));
@@ -64,7 +64,7 @@ fn the_page_for_auditors_is_true() {
     assert_eq!(commands, 13, "every command of the page was run");
 }
 
-/// What an auditor exports is the trail to the byte; who may not see every grant gets nothing of it.
+/// An auditor exports the trail byte for byte; people who may not see every grant cannot export it.
 #[test]
 fn auditors_export_the_trail_and_nobody_else_does() {
     let past = Past::new();
@@ -85,9 +85,9 @@ fn auditors_export_the_trail_and_nobody_else_does() {
     past.bastion.has_no_fault();
 }
 
-/// Each filter leaves out what is other, and none shows what the person may not see.
+/// Each filter shows only what matches, and none shows what the person may not see.
 #[test]
-fn a_search_finds_what_is_meant_and_may_be_seen() {
+fn a_search_finds_what_matches_and_may_be_seen() {
     let past = Past::new();
     let (id, at, ns, shop) = (&past.id, &*past.at, &*past.bastion.ns, &*past.bastion.shop);
     let open = past.bastion.request(ALICE, &past.bastion.ask("5m"), &Key::new());
@@ -136,9 +136,9 @@ fn a_search_finds_what_is_meant_and_may_be_seen() {
     }
 }
 
-/// Text of others stays in its cell, and is no formula.
+/// Text from other people stays in its cell, and is never a formula.
 #[test]
-fn a_table_for_a_spreadsheet_keeps_to_its_form() {
+fn a_table_for_a_spreadsheet_has_no_formulas() {
     let past = Past::new();
     let mut ask = past.bastion.ask("5m");
     ask["reason"] = json!("=1+1, \"INC-42\"");

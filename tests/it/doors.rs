@@ -1,5 +1,5 @@
-//! The two sockets of a daemon: who may open which, what goes with the daemon, and that a crowd at one keeps nobody
-//! out of the other. What each route answers at each stands in `callers`.
+//! The two sockets of a daemon: who may open which, their removal, and that many connections to one do not block the
+//! other. `callers` tests what each route answers at each.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
@@ -30,7 +30,7 @@ fn the_operators_socket_is_not_for_everybody() {
     assert_eq!(bastion.operate(ROOT, "GET", "/v1/operations", &Value::Null).0, 200);
 }
 
-/// A person asks, answers and ends at the operators' socket as at the other one.
+/// People can request, answer and end at the admin socket as at the other one.
 #[test]
 fn at_the_operators_socket_people_do_what_they_do_elsewhere() {
     let bastion = Bastion::start();
@@ -66,9 +66,9 @@ fn both_sockets_go_with_the_daemon() {
     assert!(!operators.exists() && !bastion.socket().exists());
 }
 
-/// One socket can't be both.
+/// One path cannot be both sockets.
 #[test]
-fn the_two_sockets_are_two() {
+fn the_two_sockets_must_differ() {
     let config = "adminSocket: run/api.sock\n".to_owned();
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     let file = bastion.dir.join("config.yaml");
@@ -129,9 +129,9 @@ impl Drop for Crowd {
     }
 }
 
-/// A connection that is open and silent is no operator; there is room for some of them, and they are cut off.
+/// Silent connections to the admin socket are limited in number, and are closed.
 #[test]
-fn silent_operators_are_cut_off_too() {
+fn silent_connections_to_the_admin_socket_are_closed() {
     let bastion = Bastion::start();
     let mut wires: Vec<UnixStream> = (0..40).map(|_| UnixStream::connect(bastion.admin_socket()).unwrap()).collect();
     until("there is no more room", || {

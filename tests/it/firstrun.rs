@@ -1,5 +1,4 @@
-//! The first run: `jitd init` on a host where nothing is yet, from flags, from a kubeconfig and on a terminal, and what
-//! it never does.
+//! The first run: `jitd init` on a new host, from flags, from a kubeconfig and on a terminal, and what it never does.
 
 use std::fs;
 use std::io::Write;
@@ -77,7 +76,7 @@ fn mode(path: &Path) -> u32 {
 
 /// From flags only: files that pass `jitd check`, private, an authority, and the next steps.
 #[test]
-fn init_makes_what_serving_needs() {
+fn init_creates_what_the_daemon_needs() {
     let host = Host::new();
     let output = host.done(&["--distribution", "kubeadm"]);
     assert_eq!(text(&output.stdout), format!("{}\n", host.dir.join("state/ca/prod/root.crt").display()));
@@ -112,9 +111,9 @@ fn init_makes_what_serving_needs() {
     );
 }
 
-/// For scripts: what was made and what was there, and how it is made trusted.
+/// For scripts: what was created, what existed, and how to make the authority trusted.
 #[test]
-fn init_tells_scripts_what_it_made() {
+fn init_reports_what_it_created_as_json() {
     let host = Host::new();
     let made: Value = serde_json::from_slice(&host.done(&["-o", "json", "--distribution", "k3s"]).stdout).unwrap();
     assert_eq!(made["files"].as_array().unwrap().len(), 4);
@@ -131,9 +130,9 @@ fn init_tells_scripts_what_it_made() {
     assert_eq!(again["clusters"][0]["rootSha256"], cluster["rootSha256"]);
 }
 
-/// Each key that is commented out can be taken up as it stands there, alone and with all others.
+/// Each key that is commented out works when it is uncommented, alone and with all others.
 #[test]
-fn every_optional_key_can_be_taken_up() {
+fn every_optional_key_can_be_uncommented() {
     let host = Host::new();
     host.done(&[]);
     // One of them names a file.
@@ -182,9 +181,9 @@ fn without_a_terminal_every_missing_flag_is_named_at_once() {
     assert!(!host.dir.join("etc").exists());
 }
 
-/// What can't be meant is refused with its reason, and nothing is written.
+/// An impossible answer is refused with its reason, and nothing is written.
 #[test]
-fn an_answer_that_cannot_be_meant_leaves_nothing() {
+fn an_impossible_answer_writes_nothing() {
     let plane = Plane::shared();
     let (ca, server) = (plane.ca.to_str().unwrap(), plane.server.as_str());
     let by_hand = |change: (&'static str, &'static str)| {
@@ -219,9 +218,9 @@ fn an_answer_that_cannot_be_meant_leaves_nothing() {
     assert!(!host.dir.join("etc").exists());
 }
 
-/// Nothing that is there is changed: not the configuration, not a policy beside a missing one, not an authority.
+/// No existing file is changed: not the configuration, not a policy without one, not an authority.
 #[test]
-fn what_is_there_is_left_as_it_is() {
+fn existing_files_are_not_changed() {
     let host = Host::new();
     host.done(&[]);
     let kept = [
@@ -269,9 +268,9 @@ fn what_is_there_is_left_as_it_is() {
     assert_eq!(host.names("etc"), ["guardrails.yaml", "policy.yaml", "prod-ca.crt"]);
 }
 
-/// A place that can't be written leaves nothing in part.
+/// If a folder cannot be written, no part of the files is left.
 #[test]
-fn a_folder_that_takes_nothing_gets_nothing() {
+fn an_unwritable_folder_gets_nothing() {
     let host = Host::new();
     fs::create_dir(host.dir.join("etc")).unwrap();
     let flags = host.flags();
@@ -294,9 +293,9 @@ fn a_folder_that_takes_nothing_gets_nothing() {
     assert!(!host.dir.join("state").exists());
 }
 
-/// Of an administrator's kubeconfig only the server and its authority are taken.
+/// Only the server and its CA are used from an administrator's kubeconfig.
 #[test]
-fn an_administrators_credential_is_never_taken() {
+fn an_administrators_credential_is_never_used() {
     let host = Host::new();
     host.done(&[]);
     let plane = Plane::shared();
@@ -337,10 +336,10 @@ fn an_administrators_credential_is_never_taken() {
     assert_eq!(fs::read(other.dir.join("etc/far-ca.crt")).unwrap(), fs::read(&plane.ca).unwrap());
 }
 
-/// A way to the cluster that kubectl would take and the daemon does not is refused by the name of its key, not passed
-/// over.
+/// A kubeconfig key that changes how kubectl connects, and that the daemon does not support, is refused by name, not
+/// ignored.
 #[test]
-fn a_kubeconfig_that_leads_another_way_is_refused() {
+fn a_kubeconfig_with_an_unsupported_connection_is_refused() {
     for (key, value) in [
         ("proxy-url", "https://proxy.example:3128"),
         ("tls-server-name", "kubernetes"),
@@ -404,7 +403,7 @@ fn root_makes_the_files_for_the_account_of_the_service() {
     assert!(shown.status.success(), "{}", text(&shown.stderr));
 }
 
-/// On a terminal what is missing is asked, and asked again until it can be meant.
+/// On a terminal it asks for missing values, and asks again until the answer is possible.
 #[test]
 fn on_a_terminal_it_asks() {
     let host = Host::new();
@@ -449,7 +448,7 @@ fn on_a_terminal_it_asks() {
     assert!(host.jitd(&["check"]).status.success());
 }
 
-/// Where no client authority can be added, that is said before anything is written.
+/// If a cluster cannot trust another client CA, init says so before it writes anything.
 #[test]
 fn a_cluster_that_can_never_trust_it_is_refused_early() {
     for (word, name) in [("eks", "EKS"), ("gke", "GKE"), ("aks", "AKS")] {
@@ -465,9 +464,9 @@ fn a_cluster_that_can_never_trust_it_is_refused_early() {
     }
 }
 
-/// What it printed, done: the API server trusts the authority, and the daemon serves.
+/// After the printed steps the API server trusts the authority, and the daemon serves.
 #[test]
-fn what_it_says_to_do_leads_to_a_daemon_that_serves() {
+fn the_printed_steps_lead_to_a_daemon_that_serves() {
     let host = Host::new();
     let output = host.done(&["--host", &format!("first-{}", std::process::id())]);
     let root_certificate = text(&output.stdout).trim().to_owned();

@@ -1,5 +1,5 @@
-//! What operators do: stop the giving, take everything away at once, copy the trail; and what holds when the cluster,
-//! the disk or the daemon itself fails meanwhile.
+//! The commands of administrators: stop granting, revoke everything at once, copy the trail; also while the cluster,
+//! the disk or the daemon itself fails.
 
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -13,12 +13,12 @@ use crate::middleman::{Middleman, Play};
 use crate::plane::{Plane, root, until, until_within};
 use crate::trail::past_the_triggers;
 
-/// The exit code, and everything that was said.
+/// The exit code, and all output.
 fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), format!("{}{}", text(&output.stdout), text(&output.stderr)))
 }
 
-/// Runs a verb that has to succeed, and answers what it said.
+/// Runs a verb that must succeed, and returns its output.
 #[track_caller]
 fn done(bastion: &Bastion<'_>, arguments: &[&str]) -> String {
     let (code, told) = said(&bastion.jitd(arguments));
@@ -38,7 +38,7 @@ fn verified(bastion: &Bastion<'_>) {
     done(bastion, &["audit", "verify"]);
 }
 
-/// A policy in which alice and carol may ask, bob agrees, glass can be broken and time made longer.
+/// A policy in which alice and carol may request, bob approves, and break-glass and extensions are allowed.
 fn open_policy() -> String {
     crate::glass::policy("0s", "4h").replace("  maxDuration: 10m\n", "  maxDuration: 10m\n  maxTotal: 1h\n")
 }
@@ -51,10 +51,10 @@ fn draining((status, refused): (u16, Value)) {
     assert!(refused["detail"].as_str().unwrap().ends_with(": kernel update"), "{refused}");
 }
 
-/// While it drains nothing is asked for, collected, taken without an answer or made longer, across restarts; what is
-/// live goes on, and everything that takes away or only looks does too.
+/// During a drain, also across restarts, there are no requests, collections, break-glass or extensions; live grants
+/// continue, and everything that ends access or only reads works.
 #[test]
-fn a_daemon_that_drains_gives_nothing_and_goes_on_with_the_rest() {
+fn a_daemon_that_drains_grants_nothing_and_does_everything_else() {
     let mut bastion = Bastion::with(Plane::shared(), Options { policy: open_policy(), ..Options::default() });
     let (live, ended) = (bastion.live(&bastion.ask("5m")), bastion.live(&bastion.ask("5m")));
     let key = Key::new();
@@ -121,9 +121,9 @@ fn login_uid() -> Option<Value> {
     written.trim().parse::<u32>().ok().filter(|uid| *uid != u32::MAX).map(Value::from)
 }
 
-/// More time that was asked for before can't be agreed to.
+/// An extension that was requested before the drain cannot be approved during it.
 #[test]
-fn a_yes_to_more_time_waits_for_the_resumption() {
+fn the_approval_of_an_extension_waits_for_the_end_of_the_drain() {
     let bastion = Bastion::with(Plane::shared(), Options { policy: open_policy(), ..Options::default() });
     let access = bastion.live(&bastion.ask("5m"));
     let more = json!({ "duration": "1m", "reason": "INC-42 not done" });
@@ -136,9 +136,9 @@ fn a_yes_to_more_time_waits_for_the_resumption() {
     assert_eq!(bastion.post(BOB, &path(&access.grant, "/approve"), &digest).0, 200);
 }
 
-/// A person of `admins` operates by name.
+/// A member of `admins` can use the admin socket, and the trail has the name.
 #[test]
-fn an_admin_operates_by_name() {
+fn an_admin_is_recorded_by_name() {
     let bastion = Bastion::start();
     std::fs::set_permissions(bastion.admin_socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
     // They may not read the configuration, and so have to say where.
@@ -162,9 +162,9 @@ fn an_admin_operates_by_name() {
     );
 }
 
-/// A mistake in the configuration keeps nobody from stopping a daemon that serves.
+/// A running daemon can be stopped although its configuration has a mistake.
 #[test]
-fn a_broken_configuration_keeps_nobody_from_operating() {
+fn a_broken_configuration_does_not_stop_administrators() {
     let bastion = Bastion::start();
     bastion.rewrite_config("times:", "timess:");
     bastion.write_policy("rules: 1\n");
@@ -176,9 +176,9 @@ fn a_broken_configuration_keeps_nobody_from_operating() {
 
 // ---- taking away ----
 
-/// Whatever a grant waits for, it is over afterwards, and nothing of it can be collected.
+/// Every grant, in any phase, is over afterwards, and cannot be collected.
 #[test]
-fn everything_that_is_open_is_taken_away() {
+fn every_open_grant_is_revoked() {
     let policy = format!(
         "{}- {{name: wide, who: [payments-oncall], clusters: [play], clusterWide: true, roles: [NS-nodes], maxDuration: 10m, approval: [{{groups: [payments-leads]}}]}}\n",
         open_policy()
@@ -246,9 +246,9 @@ fn everything_that_is_open_is_taken_away() {
     bastion.has_no_fault();
 }
 
-/// A person, a cluster, or both at once; a name that is wrong is told.
+/// By person, by cluster, or by both; an unknown name is reported.
 #[test]
-fn only_those_that_are_meant_are_taken_away() {
+fn only_matching_grants_are_revoked() {
     let bastion = Bastion::start();
     let of_alice = bastion.live(&bastion.ask("5m"));
     let of_carol = bastion.request(CAROL, &bastion.ask("5m"), &Key::new());
@@ -276,9 +276,9 @@ fn only_those_that_are_meant_are_taken_away() {
     assert_eq!((code, told), (Some(0), format!("{}\nrevoked 1 grant\n", of_carol["id"].as_str().unwrap())));
 }
 
-/// Without --yes somebody is asked, and where nobody can be, nothing is done.
+/// Without --yes it asks for confirmation, and without a terminal it does nothing.
 #[test]
-fn somebody_is_asked_before_anything_is_taken_away() {
+fn a_revocation_asks_for_confirmation() {
     let bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("5m"));
     bastion.request(CAROL, &bastion.ask("5m"), &Key::new());
@@ -319,9 +319,9 @@ fn somebody_is_asked_before_anything_is_taken_away() {
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
 }
 
-/// With --drain a collection that is under way when it is said is ended too, and none begins after it.
+/// With --drain a collection that is in progress is ended too, and none begins afterwards.
 #[test]
-fn nothing_slips_in_between_draining_and_revoking() {
+fn no_access_begins_between_drain_and_revocation() {
     let middleman = Middleman::before(Plane::shared());
     let bastion = Bastion::with(Plane::shared(), middleman.options());
     let key = Key::new();
@@ -351,10 +351,10 @@ fn draining_again(bastion: &Bastion<'_>) {
     assert_eq!((status, &refused["code"]), (503, &json!("draining")), "{refused}");
 }
 
-/// They are ended side by side: as many deletions are under way at once as a cluster gets at a time, and the intent
-/// of all stands in the trail before the first is done.
+/// They are ended concurrently: with as many deletions at once as the limit for a cluster allows, and the intent of
+/// all is in the trail before the first is done.
 #[test]
-fn many_are_taken_away_side_by_side() {
+fn many_grants_are_ended_concurrently() {
     const GRANTS: usize = 40;
     const AT_ONCE: usize = 32;
     let middleman = Middleman::before(Plane::shared());
@@ -376,10 +376,10 @@ fn many_are_taken_away_side_by_side() {
     assert!(bastion.bindings().is_empty());
 }
 
-/// A cluster that is down holds up only its own: the others' grants end, what is left is named with the reason, and
-/// ends by itself when the cluster is back, also when the daemon was killed meanwhile.
+/// A cluster that is down delays only its own grants: those of others end, the remaining ones are listed with the
+/// reason, and end when the cluster is back, also if the daemon was killed meanwhile.
 #[test]
-fn a_cluster_that_is_down_holds_up_only_its_own() {
+fn a_cluster_that_is_down_delays_only_its_own_grants() {
     let away = Plane::to_stop();
     let config =
         format!("- {{name: away, server: \"{}\", certificateAuthority: \"{}\"}}\n", away.server, away.ca.display());
@@ -436,8 +436,8 @@ fn a_cluster_that_is_down_holds_up_only_its_own() {
     verified(&bastion);
 }
 
-/// On a full disk access is taken away all the same, and it is said what the trail could not take; it gets to know
-/// all of it when there is room, and nothing that was approved can be collected then.
+/// On a full disk access is removed anyway, and the output says what could not be recorded. It is recorded when there
+/// is room again, and nothing that was approved before can be collected then.
 #[test]
 fn a_full_disk_does_not_keep_access_alive() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
@@ -465,10 +465,10 @@ fn a_full_disk_does_not_keep_access_alive() {
 
 // ---- copying ----
 
-/// A copy that is made while the daemon writes is one moment of the trail, whole; it is its maker's alone, and nothing
-/// is ever written over.
+/// A copy that is made while the daemon writes is a complete trail of one moment; only its creator can read it, and an
+/// existing file is never overwritten.
 #[test]
-fn a_copy_made_while_the_daemon_writes_is_whole() {
+fn a_copy_made_while_the_daemon_writes_is_complete() {
     let bastion = Bastion::start();
     bastion.live(&bastion.ask("5m"));
     let mut heads = Vec::new();
@@ -509,9 +509,9 @@ fn a_copy_made_while_the_daemon_writes_is_whole() {
     assert!(!bastion.dir.join("new.db").exists());
 }
 
-/// A copy that could not be finished is not there, and a copy of a damaged trail is not called good.
+/// An incomplete copy is removed, and a copy of a damaged trail is reported as damaged.
 #[test]
-fn a_bad_copy_is_not_called_good() {
+fn a_bad_copy_is_reported() {
     let mut bastion = Bastion::start();
     bastion.live(&bastion.ask("5m"));
     let copy = bastion.dir.join("copy.db");
@@ -538,9 +538,9 @@ fn a_bad_copy_is_not_called_good() {
     assert!(copy.exists(), "it may be needed as evidence");
 }
 
-/// A hundred are no matter of minutes.
+/// A hundred grants end within seconds.
 #[test]
-fn a_hundred_are_gone_within_seconds() {
+fn a_hundred_grants_end_within_seconds() {
     let bastion = Bastion::start();
     for _ in 0..100 {
         bastion.live(&bastion.ask("10m"));

@@ -1,5 +1,5 @@
-//! The API server is down, hangs, is busy or is not heard: nothing is given that can't be seen to work,
-//! and what has to end ends by itself as soon as it can.
+//! The API server is down, hangs, is busy, or its answer is lost: no access is granted that cannot be shown to work,
+//! and grants that are over end as soon as possible.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ use crate::plane::{Plane, until, until_within};
 /// How long the daemon may take to open its socket when a cluster does not answer, with some room.
 const OPENS_WITHIN: Duration = Duration::from_secs(25);
 
-/// Down when the window ends, and when the daemon starts anew: the grant is `ending`, everybody can see
-/// it, and it ends by itself when the API server is back. What waits to be collected still can be.
+/// Down when the window ends, and when the daemon restarts: the grant is `ending`, visible to everybody, and ends when
+/// the API server is back. An approved grant can still be collected.
 #[test]
-fn an_end_waits_for_the_api_server_and_for_nobody_else() {
+fn an_end_waits_for_the_api_server_only() {
     let plane = Plane::to_stop();
     let mut bastion = Bastion::with(&plane, Options::default());
     let (waiting, key) = approved(&bastion);
@@ -63,8 +63,8 @@ fn an_end_waits_for_the_api_server_and_for_nobody_else() {
     assert!(verified.status.success(), "{}", text(&verified.stderr));
 }
 
-/// What can't be looked at, a role of a live grant or the bindings, is counted as long as it can't, and told when that
-/// begins and when it is over; a role that changes afterwards is seen again. It runs from `a_minute.rs`.
+/// While a role of a live grant or the bindings cannot be read, that is counted, and logged when it begins and when it
+/// is over; afterwards a changed role is noticed again. It runs from `a_minute.rs`.
 pub(crate) fn what_cannot_be_looked_at_is_told() {
     let mut bastion = Bastion::start();
     let clusterroles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
@@ -99,7 +99,7 @@ pub(crate) fn what_cannot_be_looked_at_is_told() {
     assert_eq!(bastion.wait_for(&access.grant, &["ended"])["endCause"], "drifted");
 }
 
-/// A daemon that was dead when the window ended takes the access away before it answers anybody.
+/// A daemon that did not run when the window ended removes the access before it answers anybody.
 #[test]
 fn what_expired_without_a_daemon_is_gone_before_the_socket_opens() {
     let mut bastion = Bastion::start();
@@ -114,8 +114,8 @@ fn what_expired_without_a_daemon_is_gone_before_the_socket_opens() {
     assert!(matches!(bastion.look(&access, &bastion.ns), 401 | 403));
 }
 
-/// An API server that hangs when the daemon starts keeps the socket closed for a while, not for ever, and
-/// however many grants have to end then, none of them is forgotten.
+/// An API server that hangs when the daemon starts keeps the socket closed for a limited time, and however many grants
+/// have to end then, none of them is forgotten.
 #[test]
 fn a_hang_at_the_start_forgets_no_grant() {
     const GRANTS: u16 = 120;
@@ -138,8 +138,8 @@ fn a_hang_at_the_start_forgets_no_grant() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
-/// While a cluster hangs that has more to end than is ended at a time, another's grants end on time, and a change of their
-/// role is seen as soon as ever. It runs from `a_minute.rs`.
+/// While a cluster hangs that has more grants to end than the limit at one time, another cluster's grants end on time,
+/// and a change of their role is noticed without delay. It runs from `a_minute.rs`.
 pub(crate) fn a_cluster_that_hangs_holds_up_no_end_of_another() {
     const WINDOW: SignedDuration = SignedDuration::from_secs(30);
     let middleman = Middleman::before(Plane::shared());
@@ -202,10 +202,10 @@ fn a_hang_at_the_binding_is_bounded_and_undone() {
     assert!(bastion.bindings().is_empty());
 }
 
-/// "Too many requests" at the binding is told at once, and nothing stays; at the end it is asked again
-/// until it is done.
+/// "Too many requests" at the binding is reported at once, and no object is left; at the end the call is retried until
+/// it succeeds.
 #[test]
-fn a_busy_api_server_gives_nothing_and_keeps_nothing() {
+fn a_busy_api_server_grants_nothing_and_leaves_nothing() {
     let middleman = Middleman::before(Plane::shared());
     let bastion = Bastion::with(Plane::shared(), middleman.options());
     let (grant, key) = approved(&bastion);
@@ -229,7 +229,7 @@ fn a_busy_api_server_gives_nothing_and_keeps_nothing() {
     assert_eq!(bastion.look(&access, &bastion.ns), 403);
 }
 
-/// The binding was made and the answer lost: it is looked for, found, and used.
+/// The binding was created but the answer lost: it is found and used.
 #[test]
 fn a_binding_whose_answer_was_lost_is_found_and_used() {
     let middleman = Middleman::before(Plane::shared());
@@ -248,10 +248,10 @@ fn a_binding_whose_answer_was_lost_is_found_and_used() {
     assert!(bastion.bindings().is_empty());
 }
 
-/// The binding was made, the answer lost, and then nobody there: the grant is ended as failed, and the
-/// binding goes as soon as somebody is there again.
+/// The binding was created, the answer lost, and then the API server was down: the grant ends as failed, and the
+/// binding is removed as soon as the API server is back.
 #[test]
-fn a_binding_that_nobody_could_look_for_is_taken_away_later() {
+fn a_binding_that_could_not_be_looked_up_is_removed_later() {
     let middleman = Middleman::before(Plane::shared());
     let bastion = Bastion::with(Plane::shared(), middleman.options());
     let (grant, key) = approved(&bastion);
@@ -266,10 +266,10 @@ fn a_binding_that_nobody_could_look_for_is_taken_away_later() {
     assert!(bastion.bindings().is_empty());
 }
 
-/// An API server that does not trust the authority gets nobody a request, but a sentence about what to
-/// do; when that is done, nobody has to restart anything.
+/// If an API server does not trust the authority, a request is refused with a sentence about what to do; once that is
+/// done, no restart is needed.
 #[test]
-fn an_untrusted_authority_is_told_with_what_to_do() {
+fn an_untrusted_authority_is_reported_with_what_to_do() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     std::fs::remove_dir_all(bastion.dir.join("var/ca/play")).unwrap();
     assert!(bastion.jitd(&["init"]).status.success());
@@ -283,10 +283,10 @@ fn an_untrusted_authority_is_told_with_what_to_do() {
     until("the API server reads its file again", || (ask(&Key::new()).0 == 201).then_some(()));
 }
 
-/// What somebody in between has forgotten is asked once more on a connection of its own, and nobody hears of it: not who
-/// asks, not who collects, not who gives back. Nor does a connection lie around until somebody forgets it.
+/// If the network dropped an idle connection, the call is repeated on a new one, and no request, collection or release
+/// fails. Idle connections are also closed before that happens.
 #[test]
-fn a_connection_that_the_network_forgot_is_nobodys_trouble() {
+fn a_connection_that_the_network_dropped_causes_no_failure() {
     let between = Forgetful::before(Plane::shared());
     let options = Options { server: Some(between.server.clone()), ..Options::default() };
     let bastion = Bastion::with(Plane::shared(), options);

@@ -1,5 +1,5 @@
-//! The policy and the guardrails read again under a running daemon (SIGHUP): what is taken up decides from
-//! then on, what can't be taken up whole changes nothing and is told loudly.
+//! A running daemon reloads the policy and the guardrails (SIGHUP): correct files apply from then on, a file with any
+//! fault changes nothing and is reported.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
@@ -25,7 +25,7 @@ fn bastion() -> Bastion<'static> {
     Bastion::with(Plane::shared(), Options { policy: rule(USUAL), ..Options::default() })
 }
 
-/// SIGHUP, and how often the log has `line` then, which has to be once more.
+/// Sends SIGHUP, and waits until the log has `line` once more.
 #[track_caller]
 fn reload(bastion: &Bastion<'_>, line: &str) {
     let told = || bastion.log().matches(line).count();
@@ -118,9 +118,9 @@ fn people_are_read_again_and_what_needs_a_restart_is_named() {
     assert_eq!((ask(DAVE), bastion.metric("policy_reload_failed")), (201, 1));
 }
 
-/// Access that works goes on as it was approved; only new decisions are made by the new policy.
+/// Live access continues as it was approved; the new policy applies to new decisions only.
 #[test]
-fn live_access_keeps_its_own_terms() {
+fn live_access_continues_as_approved() {
     let bastion = bastion();
     let access = bastion.live(&bastion.ask("5m"));
     let before = bastion.show(BOB, &access.grant);
@@ -132,9 +132,9 @@ fn live_access_keeps_its_own_terms() {
     refused(&bastion, &bastion.ask("5m"), "policy-denied", "no rule is for any group");
 }
 
-/// Of a broken file nothing is taken up: each fault is told where it stands, until the file is mended.
+/// A broken file changes nothing: each fault is reported with its position until the file is corrected.
 #[test]
-fn a_broken_file_keeps_the_policy_and_is_told_loudly() {
+fn a_broken_file_keeps_the_policy_and_is_reported() {
     let bastion = bastion();
     assert_eq!(bastion.metric("policy_reload_failed"), 0);
     bastion.write_policy(&format!("{}colour: red\n", rule("maxDuration: soon")));
@@ -162,7 +162,7 @@ fn a_broken_file_keeps_the_policy_and_is_told_loudly() {
     verified(&bastion);
 }
 
-/// Guardrails are read along with the policy, also when only they changed.
+/// Guardrails are reloaded with the policy, also if only they changed.
 #[test]
 fn stricter_guardrails_take_effect() {
     let bastion = bastion();
@@ -176,10 +176,10 @@ fn stricter_guardrails_take_effect() {
     bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
 }
 
-/// A request that waited while its rule was taken away can still be answered, and is not given: when it is
-/// collected, the policy of that moment is asked again.
+/// A request whose rule was removed while it waited can still be answered, but not collected: the collection asks the
+/// current policy again.
 #[test]
-fn what_was_approved_is_not_given_once_its_rule_is_gone() {
+fn an_approval_cannot_be_collected_once_its_rule_is_gone() {
     let bastion = bastion();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -198,8 +198,8 @@ fn what_was_approved_is_not_given_once_its_rule_is_gone() {
     assert_eq!(bastion.certificate(ALICE, &grant, &key).0, 200);
 }
 
-/// A daemon that is still starting, here because a cluster does not answer, already waits for the signals that would
-/// end any other program.
+/// A daemon that is still starting, here because a cluster does not answer, already handles the signals that would
+/// end another program.
 #[test]
 fn a_signal_before_it_is_ready_is_kept_for_later() {
     // An API server that takes calls and answers none.
@@ -224,9 +224,9 @@ fn a_signal_before_it_is_ready_is_kept_for_later() {
     }
 }
 
-/// systemd's protocol for `Type=notify-reload`: RELOADING with the moment, then READY with how it went.
+/// systemd's protocol for `Type=notify-reload`: RELOADING with the time, then READY with the result.
 #[test]
-fn systemd_is_told_of_each_reload() {
+fn systemd_is_notified_of_each_reload() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options { policy: rule(USUAL), ..Options::default() });
     let path = bastion.dir.join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

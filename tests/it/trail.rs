@@ -1,5 +1,5 @@
-//! The trail in the hands of others: edited, cut, full, unwritable, of another time. What was altered is
-//! found, what can't be recorded is not given, and what has to end goes on ending.
+//! A trail that was edited or cut, cannot be written, or has a wrong time. Alterations are found, access that cannot be
+//! recorded is not granted, and grants still end.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -31,7 +31,7 @@ use crate::requested::requested;
 
 // ---- altered ----
 
-/// Each way to alter a trail is found, with the number of the first event that is not what it was.
+/// Each kind of alteration is found, with the number of the first altered event.
 #[test]
 fn every_alteration_is_found_with_its_event() {
     for (what, number, told, alteration) in ALTERATIONS {
@@ -44,7 +44,7 @@ fn every_alteration_is_found_with_its_event() {
     }
 }
 
-/// What an alteration of its last lines says is said at the start too, and nobody is served.
+/// An alteration of the last lines is also found at the start, and the daemon serves nobody.
 #[test]
 fn an_altered_end_is_refused_at_the_start() {
     for (what, number, _, alteration) in ALTERATIONS.iter().filter(|(what, ..)| what.starts_with("line")) {
@@ -58,7 +58,7 @@ fn an_altered_end_is_refused_at_the_start() {
     }
 }
 
-/// What was done, the event that tells, a word of the sentence, and the SQL of somebody who owns the file.
+/// The alteration, the event that shows it, a word of the message, and the SQL of somebody who owns the file.
 const ALTERATIONS: &[(&str, u32, &str, &str)] = &[
     (
         "line edited",
@@ -89,8 +89,8 @@ const ALTERATIONS: &[(&str, u32, &str, &str)] = &[
     ("link deleted", 8, "`links`", "DELETE FROM links WHERE seq = (SELECT max(seq) FROM links)"),
 ];
 
-/// The head is what tells a trail that was cut at its end, or written anew from somewhere on: nothing in
-/// such a trail contradicts itself, but its last line is another one.
+/// Only the head shows that a trail was cut at its end, or rewritten from some event on: such a trail is consistent,
+/// but its last line differs.
 #[test]
 fn a_consistent_forgery_has_another_head() {
     let desk = Desk::new();
@@ -140,8 +140,8 @@ fn an_event_is_neither_updated_nor_deleted() {
     assert!(desk.jitd(&["audit", "verify"]).status.success());
 }
 
-/// What holds the events in their place belongs to the trail: without it, or with something beside it, the file is
-/// neither written nor called good.
+/// The triggers that protect the events belong to the trail: if one is missing, or something else was added, the file
+/// is neither written nor accepted.
 #[test]
 fn a_trail_without_its_triggers_is_refused() {
     let desk = Desk::new();
@@ -155,7 +155,7 @@ fn a_trail_without_its_triggers_is_refused() {
     }
 }
 
-/// An export is the stored lines, byte for byte, and says the same head wherever it is checked.
+/// An export is the stored lines, byte for byte, and has the same head wherever it is verified.
 #[test]
 fn an_export_is_the_lines_and_has_the_same_head() {
     let desk = Desk::new();
@@ -185,7 +185,7 @@ fn an_export_is_the_lines_and_has_the_same_head() {
     assert!(text(&beheaded.stderr).contains("damaged at event 1: "), "{}", text(&beheaded.stderr));
 }
 
-/// A trail of a layout that this program does not know is neither written nor judged.
+/// A trail with a layout that this program does not know is neither written nor verified.
 #[test]
 fn a_newer_layout_is_refused() {
     let desk = Desk::new();
@@ -200,7 +200,7 @@ fn a_newer_layout_is_refused() {
     assert_eq!(std::fs::read(desk.trail()).unwrap(), before);
 }
 
-/// The auditor does not have to wait until nobody works.
+/// A trail can be verified while the daemon writes it.
 #[test]
 fn verify_runs_beside_a_daemon_that_writes() {
     let bastion = Bastion::start();
@@ -229,10 +229,10 @@ fn verify_runs_beside_a_daemon_that_writes() {
 
 // ---- full, unwritable ----
 
-/// When the disk takes nothing any more, nothing is asked, approved or issued, and what is given is taken
-/// away all the same; when there is room again, the trail gets to know it without anybody's help.
+/// While the disk is full, nothing is requested, approved or issued, but access still ends; when there is room again,
+/// the ends are recorded automatically.
 #[test]
-fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
+fn a_full_disk_grants_nothing_and_still_ends_access() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     bastion.serve_on_a_small_disk();
     let key = Key::new();
@@ -281,9 +281,9 @@ fn a_full_disk_gives_nothing_and_goes_on_taking_away() {
     assert!(verified.status.success(), "{}", text(&verified.stderr));
 }
 
-/// A daemon that starts on a full disk serves nobody and says why, but takes away first what is over.
+/// A daemon that starts on a full disk serves nobody and says why, but first ends the grants that are over.
 #[test]
-fn a_full_disk_at_the_start_takes_away_what_is_over() {
+fn a_full_disk_at_the_start_still_ends_what_is_over() {
     let mut bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("5s"));
     bastion.kill();
@@ -311,7 +311,7 @@ fn a_full_disk_at_the_start_takes_away_what_is_over() {
     assert_eq!(bastion.show(ALICE, &access.grant)["endCause"], "expired");
 }
 
-/// A daemon that can't write its trail does not start, and says which file and why.
+/// A daemon that cannot write its trail does not start, and names the file and the reason.
 #[test]
 fn an_unwritable_state_is_refused_at_the_start() {
     // As root every file is writable, so it is somebody else who tries: in a folder that takes nothing new,
@@ -340,10 +340,10 @@ fn clock() -> Timestamp {
     Timestamp::now() + SignedDuration::from_secs(CLOCK_IS_OFF.load(Ordering::SeqCst))
 }
 
-/// With the clock set back nothing is signed, beyond a few seconds of tolerance and however often the
-/// daemon is started anew meanwhile; ending goes on.
+/// With a clock that was set back by more than a few seconds nothing is signed, however often the daemon restarts;
+/// grants still end.
 #[test]
-fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
+fn with_a_clock_set_back_nothing_is_signed_and_access_still_ends() {
     let bastion = Bastion::prepared(Plane::shared(), Options::default());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -404,7 +404,7 @@ fn a_clock_that_went_back_signs_nothing_and_goes_on_ending() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
-/// A broker as the daemon makes it, but for the clock.
+/// A broker like the daemon's, except for the clock.
 fn broker(config: &Config) -> (Arc<Broker>, Trail) {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let opened = Trail::open(&config.trail()).unwrap();
@@ -474,7 +474,7 @@ impl Desk {
         self.command(arguments).output().unwrap()
     }
 
-    /// The head of a trail in which nothing contradicts itself.
+    /// The head of a consistent trail.
     fn head(&self) -> String {
         let verified = self.jitd(&["audit", "verify"]);
         assert!(verified.status.success(), "{}", text(&verified.stderr));
@@ -502,7 +502,7 @@ pub(crate) fn past_the_triggers(trail: &Path, alteration: impl FnOnce(&Connectio
     }
 }
 
-/// Two requests, one of them withdrawn, the other answered by people who may not.
+/// Two requests: one is withdrawn, the other answered by people who may not.
 fn story() -> Vec<Fact> {
     let at = |second| Timestamp::from_second(1_800_000_000 + second).unwrap();
     let id = |number| GrantId::from_random([number; 10]);

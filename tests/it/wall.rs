@@ -1,4 +1,4 @@
-//! The second wall on a real API server: what `jitd manifest` prints, applied as it is printed, and what
+//! The admission policies on a real API server: the output of `jitd manifest`, applied unchanged, and what
 //! `jitd check --cluster` says about it.
 //!
 //! The guard acts on everybody, so these tests share a control plane of their own. A policy takes a moment
@@ -176,7 +176,7 @@ fn the_manifest_can_be_applied_again_and_beside_another_hosts() {
     }
 }
 
-/// Every document says in a comment why it is there, and carries labels, none of which makes it a grant's.
+/// Every document explains itself in a comment and has labels, none of which makes it a grant's object.
 #[test]
 fn each_object_of_the_manifest_says_why_it_is_there() {
     let bastion = Bastion::prepared(plane(), Options::default());
@@ -406,8 +406,8 @@ fn the_fence_reads_globs_and_label_selectors() {
 
 // ---- everybody else ----
 
-/// Neither a person with cluster-admin nor one whom RBAC does not even ask gives rights to names of jitd's, or
-/// changes what is jitd's; taking away is free.
+/// Neither cluster-admin nor system:masters can bind permissions to jitd's names or change jitd's objects; deleting
+/// them is allowed.
 #[test]
 fn nobody_else_writes_the_bindings_of_jitd() {
     let bastion = walled();
