@@ -1,4 +1,4 @@
-//! What the authority promises, against real folders and real certificates.
+//! The authority's promises, with real folders and real certificates.
 //!
 //! `certs/` holds the profiles as text, golden samples and hostile requests; with `UPDATE_GOLDEN=1` the
 //! profiles, the samples and the sentences are written anew, to be looked at in the diff.
@@ -47,7 +47,7 @@ fn cluster() -> ClusterName {
     "prod".parse().unwrap()
 }
 
-/// A folder of its own that is removed when the test is over.
+/// A separate folder that is removed after the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -76,7 +76,7 @@ fn made(folder: &Folder) -> Authority {
     Authority::open(&folder.path(), &KeyPlace::File).unwrap()
 }
 
-/// An approval for a key as only the grant itself gives one.
+/// An approval for a key, which only the grant itself can create.
 fn approved(key: &KeyHash, until: Timestamp) -> Approved {
     renewed(&live(key, until), key, until)
 }
@@ -158,7 +158,7 @@ fn moment(text: &str) -> Timestamp {
 
 // What is signed.
 
-/// The trail's intent names the very bytes that are signed afterwards.
+/// The intent in the trail names exactly the bytes that are signed afterwards.
 #[test]
 fn what_is_signed_is_what_was_prepared() {
     let folder = Folder::new();
@@ -183,7 +183,7 @@ fn what_is_signed_is_what_was_prepared() {
 
 /// A seal that was made for other bytes does not sign.
 #[test]
-fn other_bytes_than_the_prepared_are_not_signed() {
+fn only_the_prepared_bytes_are_signed() {
     let folder = Folder::new();
     let authority = made(&folder);
     let csr = some_csr();
@@ -253,7 +253,7 @@ fn an_approval_for_another_key_signs_nothing() {
     assert!(matches!(authority.prepare(other, some_csr(), seconds(900), now()), Err(SignError::OtherKey)));
 }
 
-/// A certificate for the authority's own key would let its holder in where only the authority signs.
+/// A certificate for the authority's own key would give its holder access with the key that signs for everybody.
 #[test]
 fn the_authoritys_own_keys_are_never_certified() {
     let folder = Folder::new();
@@ -301,7 +301,7 @@ fn the_daemon_is_a_user_in_no_group() {
     }
 }
 
-/// The probe is nobody: it differs from the daemon in its name alone, and has no group.
+/// The probe has no permissions: it differs from the daemon only in its name, and has no group.
 #[test]
 fn the_probe_is_a_user_in_no_group() {
     let folder = Folder::new();
@@ -384,7 +384,7 @@ fn an_issuing_certificate_outlives_neither_root_nor_its_days() {
 }
 
 #[test]
-fn a_key_that_others_can_get_at_is_not_used() {
+fn a_key_that_others_can_access_is_not_used() {
     let folder = Folder::new();
     drop(made(&folder));
     let path = folder.path().join(store::ISSUING);
@@ -658,7 +658,7 @@ fn a_request_that_waits_is_asked_again_with_the_same_key() {
 }
 
 #[test]
-fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
+fn an_issuing_certificate_with_other_permissions_is_not_imported() {
     let folder = Folder::new();
     drop(made(&folder));
     let before = fs::read(folder.path().join(store::ISSUING)).unwrap();
@@ -718,7 +718,7 @@ fn an_issuing_certificate_that_could_do_more_or_less_is_not_imported() {
 
 /// The encoder knows each attribute once. A name that it would write otherwise never gets that far.
 #[test]
-fn a_subject_that_cant_be_written_again_is_refused() {
+fn a_subject_that_cannot_be_encoded_again_is_refused() {
     let dc = |value: &str| {
         vec![0x31, (value.len() + 16) as u8, 0x30, (value.len() + 14) as u8]
             .into_iter()
@@ -919,7 +919,7 @@ fn is_made_again(name: &str, issuer: &str) -> bool {
 
 /// The profiles make the samples again, byte for byte but for the signature, which is random.
 #[test]
-fn the_samples_are_made_again_to_the_byte() {
+fn the_samples_are_reproduced_byte_for_byte() {
     let all = |name: &str, issuer: &str| {
         sample_path(name).exists() && sample_path(issuer).exists() && is_made_again(name, issuer)
     };
@@ -952,9 +952,9 @@ fn user_profile(der: &[u8], serial: &str, authority: &Authority) -> String {
         .replace(&public_key_line(&leaf), "<the key of the request: P-256 or Ed25519>")
 }
 
-/// Where nobody had agreed, the uid says so, and nothing else is another.
+/// Break-glass changes only the uid of a certificate.
 #[test]
-fn broken_glass_is_marked_in_the_uid_alone() {
+fn break_glass_is_marked_in_the_uid_alone() {
     let folder = Folder::new();
     let authority = made(&folder);
     let (until, csr) = (now().checked_add(seconds(900)).unwrap(), some_csr());
@@ -976,7 +976,7 @@ fn broken_glass_is_marked_in_the_uid_alone() {
 
 /// `certs/*.profile` are what is made: only the values in angle brackets differ from one to the next.
 #[test]
-fn the_profiles_are_what_is_made() {
+fn certificates_match_the_profiles() {
     let folder = Folder::new();
     let Shown { issuing, root, .. } = store::init(&folder.path(), &KeyPlace::File, &cluster(), 30, 10, now()).unwrap();
     let authority = Authority::open(&folder.path(), &KeyPlace::File).unwrap();

@@ -65,7 +65,7 @@ fn lines_and_a_backup_are_verified_alike() {
     );
 }
 
-/// A trail that was cut holds by itself, and not against a head that was noted before.
+/// A trail that was cut verifies alone, but not against a head that was noted before.
 #[test]
 fn a_noted_head_finds_a_trail_that_was_cut() {
     let copies = Copies::new();
@@ -94,7 +94,7 @@ fn a_noted_head_finds_a_trail_that_was_cut() {
 
 /// An empty file proves nothing, and a damaged one is refused whatever head was noted.
 #[test]
-fn a_file_without_events_does_not_hold() {
+fn a_file_without_events_does_not_verify() {
     let copies = Copies::new();
     assert!(refusal(&copies.verify("", &[])).contains("this file contains no event"));
     let changed = copies.lines.replacen("alice", "carol", 1);

@@ -33,7 +33,7 @@ fn renewed_under_another(bastion: &Bastion<'_>, grant: &Value, key: &Key, before
 /// `jitd ca renew` makes a new issuing certificate under the same root; the daemon takes it up without a
 /// restart, and what the old one issued works on. The root key can be elsewhere meanwhile.
 #[test]
-fn a_renewed_authority_is_taken_up_by_itself() {
+fn a_renewed_authority_is_used_without_a_restart() {
     let bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("5m"));
     let folder = bastion.dir.join("var/ca/play");
@@ -91,7 +91,7 @@ fn another_pki_can_issue() {
     assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "the daemon's own credential comes from it too");
 }
 
-/// Two clusters in one configuration have an authority each, and a certificate of one is nobody in the other.
+/// Two clusters in one configuration have separate authorities, and a certificate for one is not valid in the other.
 #[test]
 fn each_cluster_has_its_own_authority() {
     let other = Plane::to_stop();
@@ -146,9 +146,9 @@ fn each_cluster_has_its_own_authority() {
     assert!(text(&bastion.jitd(&["serve"]).stderr).contains(shared));
 }
 
-/// The daemon reaches the cluster as `jit:daemon:<host>` with a certificate of minutes that it made itself.
+/// The daemon uses the cluster as `jit:daemon:<host>`, with a certificate of a few minutes that it issued itself.
 #[test]
-fn the_daemon_has_no_credential_that_lasts() {
+fn the_daemon_has_no_long_lived_credential() {
     let bastion = Bastion::start();
     let access = bastion.live(&bastion.ask("1m"));
     let name = access.grant["id"].as_str().unwrap();

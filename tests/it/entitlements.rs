@@ -1,4 +1,4 @@
-//! What one may request, before one requests it: `jit-login can`, `explain` without a reason, and TAB.
+//! What a person may request, before a request: `jit-login can`, `explain` without a reason, and TAB.
 
 use std::process::Command;
 use std::time::Instant;
@@ -46,9 +46,9 @@ fn bastion() -> Bastion<'static> {
     Bastion::with(Plane::shared(), Options { policy: POLICY.to_owned(), ..Options::default() })
 }
 
-/// The rules of one's groups and nothing of others, with what denials and guardrails take away.
+/// Only the rules for the person's groups, with the limits of denials and guardrails.
 #[test]
-fn can_lists_what_one_may_request_and_nothing_of_others() {
+fn can_lists_only_what_the_person_may_request() {
     let bastion = bastion();
     let (code, out, err) = said(&bastion, ALICE, &["can"]);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{out}");
@@ -86,7 +86,7 @@ fn can_lists_what_one_may_request_and_nothing_of_others() {
     assert_eq!(said(&bastion, ALICE, &["can", "-o", "name"]).1, "payments\nlook\n");
 }
 
-/// Who may request nothing is told why, and programs get an empty list.
+/// If a person may request nothing, the output says why, and programs get an empty list.
 #[test]
 fn can_says_why_there_is_nothing() {
     let bastion = bastion();
@@ -129,7 +129,7 @@ fn what_is_listed_is_what_may_be_requested() {
     assert_eq!(allowed, 3);
 }
 
-/// The table is as wide as the terminal, and where it would be torn there are lines.
+/// The table is as wide as the terminal; if it does not fit, lines are printed instead.
 #[test]
 fn can_fits_the_terminal() {
     let bastion = bastion();
@@ -143,9 +143,9 @@ fn can_fits_the_terminal() {
     }
 }
 
-/// A reason or a field that is not told yet is no reason for "no": the answer names it. What is denied is denied.
+/// A missing reason or field does not make the answer "no": the answer names it. A denial does.
 #[test]
-fn explain_tells_what_is_missing_from_what_is_denied() {
+fn explain_distinguishes_missing_from_denied() {
     let bastion = bastion();
     let ns = bastion.ns.as_str();
     let explain = |more: &[&str]| {
@@ -177,7 +177,7 @@ fn explain_tells_what_is_missing_from_what_is_denied() {
     assert!(code == Some(4) && out.contains("- requires the field `ticket`"), "{out}");
 }
 
-/// A rule of the right place that gives exact rules is nearer to exact rules than one that gives roles only.
+/// For exact rules, a rule for the right place with a ceiling is nearer than one with roles only.
 #[test]
 fn the_nearest_rule_is_the_one_that_lacks_least() {
     let bastion = bastion();
@@ -187,7 +187,7 @@ fn the_nearest_rule_is_the_one_that_lacks_least() {
     assert_eq!(out, "no: no rule allows it; the nearest is `look`\n- does not allow `get, list secrets`\n");
 }
 
-/// What the shell offers behind these words, the last of which is being typed.
+/// The completions of the shell after these words, of which the last is incomplete.
 fn offered(bastion: &Bastion<'_>, person: Person, shell: &str, words: &[&str]) -> Vec<String> {
     let line = words.join(" ");
     let count = words.len() - 1;
@@ -213,7 +213,7 @@ fn offered(bastion: &Bastion<'_>, person: Person, shell: &str, words: &[&str]) -
     words
 }
 
-/// What is on a terminal of zsh's after somebody typed this and TAB twice, with the script where packages put it.
+/// The screen of zsh after somebody typed this and TAB twice, with the script in the package's place.
 fn typed_in_zsh(bastion: &Bastion<'_>, person: Person, line: &str) -> String {
     let folder = bastion.home(person).join("zsh");
     std::fs::create_dir_all(folder.join("files")).unwrap();
@@ -236,7 +236,7 @@ fn typed_in_zsh(bastion: &Bastion<'_>, person: Person, line: &str) -> String {
     text(&done.stdout)
 }
 
-/// TAB offers the clusters, namespaces, roles and grants that there are for this person, and never a file.
+/// TAB offers the clusters, namespaces, roles and grants of this person, and never a file.
 #[test]
 fn shells_offer_what_the_daemon_knows() {
     let bastion = bastion();
@@ -270,7 +270,7 @@ fn shells_offer_what_the_daemon_knows() {
     assert!(!registered.contains("-o default") && !registered.contains("-o filenames"), "{registered}");
 }
 
-/// Without a daemon, and with one that does not answer, TAB offers nothing, says nothing and does not last.
+/// Without a daemon, and with one that does not answer, TAB offers nothing, prints nothing and returns soon.
 #[test]
 fn shells_offer_nothing_without_a_daemon() {
     let mut bastion = bastion();

@@ -107,7 +107,7 @@ fn exact_rules_work_and_end_within_the_wall() {
 
 /// An approver leaves some rules of a role, and only they work.
 #[test]
-fn a_role_that_was_cut_down_works_within_the_wall() {
+fn a_narrowed_role_works_within_the_wall() {
     let mut bastion = walled_with(options());
     bastion.serve();
     let mut whole = bastion.ask("5m");
@@ -187,7 +187,7 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
 /// An administrator neither changes the role of a grant nor puts another in its place; one that could all the same is
 /// noticed, and so is one who takes it away: the grant ends.
 #[test]
-fn nobody_else_touches_the_role_of_a_grant() {
+fn nobody_else_changes_the_role_of_a_grant() {
     let mut bastion = walled_with(options());
     bastion.serve();
     let rules = json!([rule(&["configmaps"], &["get", "list"])]);
@@ -267,7 +267,7 @@ fn a_kill_between_role_and_binding_converges() {
 
 /// A policy that makes no roles any more takes the daemon's right on them: a grant of before ends all the same.
 #[test]
-fn a_grant_ends_when_the_policy_makes_no_roles_any_more() {
+fn a_grant_ends_if_the_policy_no_longer_creates_roles() {
     let mut bastion = walled_with(options());
     bastion.serve();
     let access = bastion.live(&ask(&bastion.ns, &json!([rule(&["configmaps"], &["get", "list"])])));
@@ -287,7 +287,7 @@ fn a_grant_ends_when_the_policy_makes_no_roles_any_more() {
 
 /// Nothing of a ceiling holds in the whole cluster, and a policy without any gives no right on roles.
 #[test]
-fn ceilings_hold_in_namespaces_and_rights_on_roles_only_where_they_are_needed() {
+fn ceilings_apply_in_namespaces_and_permissions_on_roles_only_where_needed() {
     let bastion = Bastion::prepared(Plane::shared(), options());
     let printed = bastion.manifest();
     let documents =
@@ -384,7 +384,7 @@ pub(crate) fn check_compares_the_ceilings() {
 /// Namespaces that a glob fits are not in the manifest; the check names each with the command that makes its binding,
 /// and from then on exact rules work there.
 #[test]
-fn check_names_the_namespaces_that_a_glob_fits() {
+fn check_names_the_namespaces_that_a_glob_matches() {
     let mut bastion = walled_with(Options {
         policy: POLICY.replace("[NS]", r#"["NS-*", {labels: "exact=NS"}]"#),
         ..Options::default()

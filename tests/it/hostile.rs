@@ -1,5 +1,5 @@
-//! One member, or a script that ran away, does not stop the others: what one account may take of the daemon, how it is
-//! told so, and what it leaves in the trail.
+//! One person, or a runaway script, does not stop the others: the limits of one account, its messages, and the entries in
+//! the trail.
 //!
 //! How fast the others are served meanwhile shows `make hostile`, on a release build and for a minute.
 
@@ -28,7 +28,7 @@ fn answer(bastion: &Bastion<'_>, person: Person, arguments: &[&str]) -> (String,
 /// Who calls more often than an account may is answered 429 with the time after which to try again, as a problem document
 /// and by `jit-login`; it is counted, others are served, and access can still be taken away.
 #[test]
-fn who_calls_too_often_is_told_when_to_try_again() {
+fn a_limited_caller_is_told_when_to_try_again() {
     let bastion = bastion("{calls: 12}");
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     for _ in 0..12 {
@@ -64,7 +64,7 @@ fn who_calls_too_often_is_told_when_to_try_again() {
 
 /// Requests, questions what would be said to one, and certificates have their own limits, which no other call takes from.
 #[test]
-fn requests_and_certificates_have_limits_of_their_own() {
+fn requests_and_certificates_have_separate_limits() {
     let bastion = bastion("{requests: 3, certificates: 2}");
     let key = Key::new();
     let ask = bastion.ask("5m");
@@ -85,8 +85,8 @@ fn requests_and_certificates_have_limits_of_their_own() {
     bastion.has_no_fault();
 }
 
-/// Of refusals of one kind the first is written and the others are only counted; a long request is kept by its hash and its
-/// beginning. All of it is in the trail at the end, which is whole.
+/// The first refusal of a kind is recorded and the others are only counted; of a long request the hash and the beginning
+/// are kept. At the end all of it is in the trail, which verifies.
 #[test]
 fn many_refusals_are_one_line() {
     let mut bastion = Bastion::start();
@@ -123,9 +123,9 @@ fn many_refusals_are_one_line() {
     bastion.has_no_fault();
 }
 
-/// The limits of a person hold however many calls come at once: what is counted and what is recorded of it are one step.
+/// The limits of a person apply to concurrent calls too: counting and recording are one step.
 #[test]
-fn a_persons_limits_hold_for_calls_at_once() {
+fn a_persons_limits_apply_to_concurrent_calls() {
     let rule =
         |more: &str| format!("who: [payments-oncall], clusters: [play], roles: [view], maxDuration: 10m, {more}");
     let asked = rule("name: payments, namespaces: [NS], approval: [{groups: [payments-leads]}]");
@@ -163,7 +163,7 @@ fn a_persons_limits_hold_for_calls_at_once() {
     bastion.has_no_fault();
 }
 
-/// What is listed comes in pages, each of which says how to get the next; all of them are what one page would be.
+/// Lists come in pages, each of which says how to get the next; together they equal one large page.
 #[test]
 fn lists_and_events_come_in_pages() {
     let bastion = Bastion::start();
@@ -204,7 +204,7 @@ fn lists_and_events_come_in_pages() {
     bastion.has_no_fault();
 }
 
-/// A body that comes byte by byte is cut off, whoever sends it and however steadily.
+/// A body that arrives byte by byte is cut off, whoever sends it and however steadily.
 #[test]
 fn a_body_that_trickles_in_is_cut_off() {
     let bastion = Bastion::start();
@@ -231,10 +231,10 @@ for _ in range(300):
         wire.sendall(b" ")
 "#;
 
-/// Whose every place is taken is told so by `jit-login`, also where the connection is closed without a word; others are
-/// served.
+/// If an account has all its connections in use, `jit-login` says so, also if the connection is closed without an answer;
+/// others are served.
 #[test]
-fn who_has_no_place_left_is_told_so_by_jit_login() {
+fn jit_login_reports_that_no_connection_is_free() {
     let bastion = Bastion::start();
     let mut hog = python(&bastion, ALICE, HOLDS);
     let mut ready = [0; 1];

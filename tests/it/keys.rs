@@ -1,4 +1,4 @@
-//! Where the issuing key lies: a real SoftHSM token, a real sealing by `systemd-creds`, the real memory of the daemon.
+//! The places of the issuing key: a real SoftHSM token, real sealing by `systemd-creds`, the real memory of the daemon.
 //!
 //! What `jitd ca seal` writes below `/etc` goes to a copy of it, in a mount namespace of the test's own. What systemd
 //! does with a drop-in (decrypt, and put the text into `$CREDENTIALS_DIRECTORY`) is done by the test with the same tool
@@ -135,7 +135,7 @@ fn taken_up(bastion: &Bastion<'_>, grant: &Value, key: &Key, issuing: &[u8]) {
 /// takes that up by itself. Without the token nothing is issued, access is still taken away, and when it is back, so is
 /// issuing.
 #[test]
-fn a_token_signs_as_long_as_it_is_there() {
+fn a_token_signs_while_it_is_present() {
     let mut token = Token::new();
     token.done(&["init"]);
     let chain = token.folder().join("issuing.crt");
@@ -171,9 +171,9 @@ fn a_token_signs_as_long_as_it_is_there() {
     assert_eq!(token.bastion.live(&token.bastion.ask("1m")).client.get("/api").0, 200, "{}", token.bastion.log());
 }
 
-/// What the token itself says of the key that was made in it.
+/// The attributes that the token reports for the key that was generated in it.
 #[test]
-fn a_key_made_in_a_token_can_not_be_taken_out() {
+fn a_key_generated_in_a_token_cannot_be_extracted() {
     let token = Token::new();
     token.done(&["init"]);
     // The module reads its settings from the environment, so this is a process of its own.
@@ -201,7 +201,7 @@ fn attributes_of_the_key() {
     );
 }
 
-/// A wrong PIN is told as one; whoever types a command tries once, the daemon not at all while the token counts one.
+/// A wrong PIN is reported as such; a command tries it once, the daemon never while the token has counted a wrong one.
 #[test]
 fn a_wrong_pin_is_not_tried_again() {
     let token = Token::new();
@@ -221,9 +221,9 @@ fn a_wrong_pin_is_not_tried_again() {
     assert!(refused.contains("hint: chmod 600 '"), "{refused}");
 }
 
-/// Everything else that can be wrong with a token and what is in it, each with its sentence.
+/// Every other fault of a token and its objects, each with its message.
 #[test]
-fn only_one_key_of_the_right_kind_is_taken() {
+fn only_one_key_of_the_right_kind_is_accepted() {
     let token = Token::new();
     let mut last = "object: issuing".to_owned();
     let mut refusal = |label: &str| {
@@ -379,7 +379,7 @@ fn a_key_moves_into_a_credential_and_works_from_there() {
     assert_eq!(vault.bastion.live(&vault.bastion.ask("1m")).client.get("/api").0, 200);
 }
 
-/// The daemon gets its credential from systemd only, and what is damaged or another's is not taken.
+/// The daemon gets its credential from systemd only, and refuses a damaged one and one of another authority.
 #[test]
 fn a_credential_that_does_not_fit_is_refused() {
     let vault = Vault::new();
@@ -423,7 +423,7 @@ fn an_authority_begins_with_a_sealed_key() {
     assert_eq!(vault.bastion.live(&vault.bastion.ask("1m")).client.get("/api").0, 200);
 }
 
-/// Of a key in a file, the daemon's memory holds the number that it signs with, as it must, and nothing of the text.
+/// For a key in a file, the daemon's memory contains the number that it signs with, and no part of the file's text.
 #[test]
 fn the_text_of_a_key_does_not_stay_in_memory() {
     let bastion = Bastion::start();

@@ -45,9 +45,9 @@ fn is_problem(what: &str, output: &std::process::Output, status: u16, code: &str
     }
 }
 
-/// A body that is too long, too deep, of another form or of another kind is refused.
+/// A body that is too long, too deeply nested, malformed or of another content type is refused.
 #[test]
-fn a_body_that_is_not_of_its_form_is_refused() {
+fn a_malformed_body_is_refused() {
     let bastion = Bastion::start();
     let key = Key::new();
     let good = json!({ "ask": bastion.ask("5m"), "csr": key.csr() });
@@ -122,7 +122,7 @@ fn a_body_that_is_not_of_its_form_is_refused() {
 /// Each word of a request is of its form or refused; what a terminal would obey is never taken, and told back
 /// only in its escaped form.
 #[test]
-fn a_word_that_is_not_of_its_form_is_refused() {
+fn a_malformed_word_is_refused() {
     let bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -201,9 +201,9 @@ fn a_word_that_is_not_of_its_form_is_refused() {
     bastion.has_no_fault();
 }
 
-/// Odd ids, paths, methods and queries lead to no grant and to no route.
+/// Malformed ids, paths, methods and queries match no grant and no route.
 #[test]
-fn a_path_that_is_not_a_route_is_none() {
+fn a_malformed_path_matches_no_route() {
     let bastion = Bastion::start();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     let id = grant["id"].as_str().unwrap();
@@ -313,7 +313,7 @@ fn a_path_that_is_not_a_route_is_none() {
 /// HEAD is GET without the body; HTTP/1.0 is served, and pipelined requests are answered in their order, each
 /// by itself.
 #[test]
-fn other_manners_of_http_1_are_served() {
+fn other_forms_of_http_1_are_served() {
     let bastion = Bastion::start();
     let head = bastion.curl(ALICE, &["--head", "http://jitd/v1/whoami"], b"");
     assert!(text(&head.stdout).starts_with("HTTP/1.1 200 OK\r\n"));
@@ -342,7 +342,7 @@ fn other_manners_of_http_1_are_served() {
 
 /// A head that is too long, has too many lines or is no HTTP at all is cut off by itself.
 #[test]
-fn a_head_that_is_not_of_its_form_is_cut_off() {
+fn a_malformed_head_is_cut_off() {
     let bastion = Bastion::start();
     let before = bastion.trail();
     let get = |lines: &str| format!("GET /healthz HTTP/1.1\r\nhost: jitd\r\n{lines}\r\n");
@@ -433,7 +433,7 @@ fn idle_connections_of_one_account_keep_nobody_else_out() {
 /// A daemon that is told to stop answers who waits, lets a collection come to its end, writes `stopped` as its
 /// last word, takes its socket away and ends well.
 #[test]
-fn a_stop_lets_what_has_begun_come_to_its_end() {
+fn a_stop_waits_for_calls_in_progress() {
     let plane = Plane::shared();
     let gate = Gate::before(&plane.server);
     let mut bastion =

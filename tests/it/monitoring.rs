@@ -1,6 +1,6 @@
-//! The alerts, the dashboard and their page speak of numbers that there are, against a daemon that serves.
+//! The alerts, the dashboard and their page use only metrics that a running daemon has.
 //!
-//! What the alerts do is shown by promtool (tests/packages); here, that nothing they ask for is missing.
+//! promtool tests what the alerts do (tests/packages).
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::bastion::{ALICE, Bastion, repository, text};
 use crate::plane::{scratch, until};
 
-/// Each name of a number that is written somewhere, and each word of a label, is one that `/metrics` has.
+/// Each metric and each label value that a file names is one of `/metrics`.
 #[test]
-fn every_number_that_is_spoken_of_is_there() {
+fn every_named_metric_exists() {
     let bastion = Bastion::start();
     // A call that is counted, for the labels of answers come with the first one.
     assert_eq!(bastion.call(ALICE, "GET", "/v1/whoami", &Value::Null).0, 200);
@@ -40,9 +40,9 @@ fn every_number_that_is_spoken_of_is_there() {
     assert_eq!(there.iter().filter(|name| !page.contains(**name)).collect::<Vec<_>>(), Vec::<&&str>::new());
 }
 
-/// What jitd-metrics.service writes is what node_exporter shows, all of it, with the age that an alert asks for.
+/// node_exporter shows everything that jitd-metrics.service writes, with the age that an alert uses.
 #[test]
-fn node_exporter_shows_what_the_daemon_says() {
+fn node_exporter_shows_the_metrics_of_the_daemon() {
     let bastion = Bastion::start();
     let folder = scratch("textfile");
     for command in collector(&bastion) {
@@ -102,7 +102,7 @@ impl Drop for Ended {
     }
 }
 
-/// The dashboard is one: panels that don't lie on each other, each with a question for the chosen source.
+/// The dashboard is valid: its panels do not overlap, and each has a query for the chosen data source.
 #[test]
 fn the_dashboard_can_be_imported() {
     let written = std::fs::read_to_string(repository().join("packaging/grafana/jitd.json")).unwrap();

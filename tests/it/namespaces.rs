@@ -48,7 +48,7 @@ fn label(bastion: &Bastion<'_>, name: &str, env: Value) {
 
 /// An approver sees the uid, and what is made in the place of that namespace afterwards is not given.
 #[test]
-fn an_approval_is_for_the_namespace_that_was_there_and_for_no_other_of_its_name() {
+fn an_approval_is_for_one_namespace_and_not_for_its_successor() {
     let bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -69,7 +69,7 @@ fn an_approval_is_for_the_namespace_that_was_there_and_for_no_other_of_its_name(
 /// A label is what the rule, or a denial, gave the access by: when it is another one, the access ends, and an approval that
 /// was not collected yet is worth nothing.
 #[test]
-fn access_that_was_given_by_labels_ends_when_they_no_longer_fit() {
+fn access_by_labels_ends_when_they_no_longer_match() {
     let bastion = by_labels();
     let ask = |name: &str| {
         let mut ask = bastion.ask("10m");

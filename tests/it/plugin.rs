@@ -44,7 +44,7 @@ fn short_of_the_end(bastion: &Bastion<'_>, id: &str) -> i64 {
 /// A client that asks once works to the end of a window of minutes; of a longer one where its rule says so. The
 /// certificate's time runs from its issue, the window's from the binding: the seconds between are those of one collection.
 #[test]
-fn one_certificate_lasts_for_the_window_where_that_is_short_or_the_rule_says_so() {
+fn one_certificate_lasts_for_a_short_window_or_if_the_rule_says_so() {
     let rule = |name: &str, role: &str, more: &str| {
         format!(
             "  - {{name: {name}, who: [payments-oncall], clusters: [play], namespaces: [NS], roles: [{role}], maxDuration: 1h,\n    \
@@ -106,7 +106,7 @@ fn bundle(plane: &Plane, path: &Path) {
 
 /// kubectl works where the configuration trusts a bundle of 220 kB, and trusts no more of it than it has to.
 #[test]
-fn a_large_bundle_of_authorities_does_not_keep_kubectl_from_its_plugin() {
+fn a_large_bundle_of_authorities_does_not_break_the_plugin() {
     let plane = Plane::shared();
     let path = crate::plane::scratch("bundle").join("ca.crt");
     bundle(plane, &path);

@@ -72,7 +72,7 @@ fn the_plugin_does_not_write_across_the_screen_of_another_program() {
     assert!(!taken.contains("revoked") && !taken.contains("error[") && taken.contains("exit code 7"), "{taken}");
 }
 
-/// Who names no verb gets the help, and no other list of verbs.
+/// Without a verb it prints the help.
 #[test]
 fn without_a_verb_there_is_the_help() {
     let bastion = Bastion::start();

@@ -1,4 +1,4 @@
-//! Appending: what is stored together, what is refused alone, and what its author is told.
+//! Appending: facts that are stored together, facts that are refused alone, and the answer to their author.
 
 use std::sync::atomic::AtomicBool;
 
@@ -38,7 +38,7 @@ async fn a_round_trip_writes_nothing_and_fails_without_a_writer() {
 /// 500 that wait share a few commits, so that a disk which is asked to sync does not decide how many
 /// people can be served.
 #[tokio::test]
-async fn appends_that_wait_share_a_commit() {
+async fn waiting_appends_share_a_commit() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     // After the first commit a new log begins.
@@ -56,9 +56,9 @@ async fn appends_that_wait_share_a_commit() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 502);
 }
 
-/// Of appends that share a commit, the one that may not stand is refused, and the others are stored.
+/// Of several appends in one commit, only the invalid one is refused; the others are stored.
 #[tokio::test]
-async fn what_may_stand_only_once_is_refused_alone() {
+async fn a_duplicate_is_refused_alone() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     let appends =
@@ -71,9 +71,9 @@ async fn what_may_stand_only_once_is_refused_alone() {
     assert_eq!((report.events, report.grants, report.open), (4, 3, 3));
 }
 
-/// Several facts of one append are all there or none, also when the last of them is refused.
+/// All facts of one append are stored or none, also if the last of them is refused.
 #[tokio::test]
-async fn facts_of_one_append_stand_together_or_not_at_all() {
+async fn facts_of_one_append_are_stored_together_or_not_at_all() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1), refused(1)], None).await.unwrap();
@@ -113,9 +113,9 @@ async fn of_two_that_follow_one_event_the_second_is_refused() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 5);
 }
 
-/// Nobody can forget to say what they follow.
+/// A fact about a grant must name the event that it follows.
 #[tokio::test]
-async fn what_follows_nothing_is_refused() {
+async fn a_fact_that_follows_nothing_is_refused() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1), requested(2)], None).await.unwrap();
@@ -135,7 +135,7 @@ async fn what_follows_nothing_is_refused() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 7);
 }
 
-/// Whoever appends is told where the last line of it lies, and with which hash.
+/// The answer to an append has the position of its last line, and the hash.
 #[tokio::test]
 async fn a_position_is_that_of_the_line_on_the_disk() {
     let folder = Folder::new();
@@ -163,9 +163,9 @@ async fn a_position_is_that_of_the_line_on_the_disk() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().head, told[3].hash);
 }
 
-/// What SQLite calls done is believed when a row came of it: a trigger can make it keep nothing and say nothing.
+/// An insert counts only if it created a row: a trigger can make SQLite drop it without an error.
 #[tokio::test]
-async fn nothing_is_told_as_stored_that_a_trigger_swallowed() {
+async fn an_insert_that_a_trigger_drops_is_not_reported_as_stored() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1)], None).await.unwrap();
@@ -193,9 +193,9 @@ async fn nothing_is_told_as_stored_that_a_trigger_swallowed() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap().events, 2);
 }
 
-/// A file that somebody else appends to is left to them: what we know of its end is not so any more.
+/// If somebody else appends to the file, nothing more is appended: our knowledge of its end is outdated.
 #[tokio::test]
-async fn nothing_is_appended_beside_another_writer() {
+async fn nothing_is_appended_after_another_writer() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1)], None).await.unwrap();
@@ -208,7 +208,7 @@ async fn nothing_is_appended_beside_another_writer() {
     assert!(trail.round_trip().await.is_err());
 }
 
-/// An approval that is spent is spent for the next daemon too.
+/// A used approval is used for the next daemon too.
 #[tokio::test]
 async fn once_is_once_across_restarts() {
     let folder = Folder::new();
@@ -239,7 +239,7 @@ fn an_insert_fills_no_table_of_its_own() {
     assert!(!steps.iter().any(|step| step == "OpenEphemeral"), "{steps:?}");
 }
 
-/// An append is answered, also when the writer goes before or after it came.
+/// An append is answered, also if the writer ends before or after it arrived.
 #[tokio::test]
 async fn nobody_waits_for_a_writer_that_is_gone() {
     let queue = Arc::new(Queue::default());
@@ -327,9 +327,9 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
     assert_eq!(verify_file(&folder.trail(), |_| {}).unwrap(), verify_file(&other.trail(), |_| {}).unwrap());
 }
 
-/// While the disk hangs no more wait than have room; the next one is told so at once.
+/// While the disk hangs, a limited number of appends waits; the next one is refused at once.
 #[tokio::test]
-async fn not_ever_more_wait_for_a_disk_that_hangs() {
+async fn a_limited_number_waits_for_a_disk_that_hangs() {
     let queue = Arc::new(Queue::default());
     let put = || queue.put(Append { facts: vec![], after: None, over: None });
     let waiting: Vec<_> = (0..WAITING).map_while(|_| put()).collect();

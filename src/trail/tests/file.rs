@@ -1,9 +1,9 @@
-//! The file: of this daemon, of an earlier one, held by another, damaged or altered.
+//! The file: of this daemon, of an earlier one, locked by another, damaged or altered.
 
 use super::super::sqlite::TAIL;
 use super::*;
 
-/// What files of earlier layouts had beside the events.
+/// The tables that files of earlier layouts had in addition to the events.
 const LAYOUTS: [&str; 3] = [
     "CREATE INDEX events_of_grant ON events (grant_id, seq) WHERE grant_id IS NOT NULL;
      CREATE TABLE grants (id TEXT PRIMARY KEY, seq INTEGER NOT NULL, requester TEXT NOT NULL, key TEXT NOT NULL,
@@ -53,9 +53,9 @@ fn as_earlier(new: &Folder, old: &Folder, finding: &str) {
         .unwrap();
 }
 
-/// A trail of before is verified as it is, and becomes at its next start what a new one with the same events is.
+/// An earlier trail is verified unchanged, and at the next start it becomes equal to a new one with the same events.
 #[tokio::test]
-async fn a_trail_of_an_earlier_layout_goes_on_as_one_of_the_present() {
+async fn a_trail_of_an_earlier_layout_is_upgraded() {
     for finding in LAYOUTS {
         let (new, old) = (Folder::new(), Folder::new());
         let trail = Trail::open(&new.trail()).unwrap().trail;
@@ -119,9 +119,9 @@ async fn a_trail_that_cannot_be_upgraded_is_not_changed() {
     }
 }
 
-/// A file whose tables, indexes or triggers are not ours is neither written nor believed, and the sentence names what it is.
+/// A file with other tables, indexes or triggers is neither written nor accepted, and the message names the difference.
 #[tokio::test]
-async fn an_altered_file_is_neither_written_nor_believed() {
+async fn an_altered_file_is_neither_written_nor_accepted() {
     for (alteration, told) in [
         ("DROP INDEX once", "the index `once` is missing"),
         ("DROP TRIGGER events_are_not_deleted", "the trigger `events_are_not_deleted` is missing"),
@@ -162,8 +162,8 @@ async fn an_altered_file_is_neither_written_nor_believed() {
     }
 }
 
-/// A copy that was made without the log, while the trail is in use or after its daemon was killed, is told from a whole trail,
-/// and only what `jitd backup` makes of it can be gone on with.
+/// A copy that was made without the log, while the trail is in use or after its daemon was killed, is distinguished from
+/// a complete trail and refused; a copy that `jitd backup` makes can be used.
 #[tokio::test]
 async fn a_file_without_its_log_is_refused() {
     let (folder, copy) = (Folder::new(), Folder::new());
@@ -194,7 +194,7 @@ async fn a_file_without_its_log_is_refused() {
     assert_eq!(back_up(&folder.trail(), &copy.0.join("of-the-living.db"), |_| {}).unwrap().events, 3);
 }
 
-/// Opens a file for writing in another process and closes it, as somebody does who looks at it with `sqlite3`.
+/// Opens a file for writing in another process and closes it, as `sqlite3` does.
 fn look(trail: &std::path::Path) {
     let script =
         "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM events').fetchone())";
@@ -234,9 +234,9 @@ async fn a_file_whose_log_was_carried_over_is_whole() {
     }
 }
 
-/// While a daemon has the file open, nobody else who closes it is the last and takes the log away.
+/// While a daemon has the file open, another process that closes it does not remove the log.
 #[tokio::test]
-async fn nobody_takes_the_log_of_a_daemon_away() {
+async fn nobody_removes_the_log_of_a_daemon() {
     let folder = Folder::new();
     for number in [1, 3] {
         let trail = Trail::open(&folder.trail()).unwrap().trail;
@@ -249,9 +249,9 @@ async fn nobody_takes_the_log_of_a_daemon_away() {
     }
 }
 
-/// Whoever stops the daemon and copies the one file has all of the trail.
+/// After the daemon stops, the one file contains the complete trail.
 #[tokio::test]
-async fn a_trail_that_was_closed_is_whole_in_its_file() {
+async fn the_file_of_a_closed_trail_is_complete() {
     let (folder, copy) = (Folder::new(), Folder::new());
     for number in 1..=2 {
         let trail = Trail::open(&folder.trail()).unwrap().trail;
@@ -264,7 +264,7 @@ async fn a_trail_that_was_closed_is_whole_in_its_file() {
 
 /// One trail, one daemon.
 #[test]
-fn a_held_trail_is_not_opened() {
+fn a_locked_trail_is_not_opened() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     let second = Trail::open(&folder.trail());
@@ -286,9 +286,9 @@ async fn the_latest_moment_is_the_greatest() {
     assert_eq!(Trail::open(&folder.trail()).unwrap().latest, at(3600));
 }
 
-/// Damage in an open grant is told with the event's number, however far back it lies.
+/// Damage in an open grant is reported with the event's number, however old the event is.
 #[tokio::test]
-async fn damage_is_told_with_its_number_however_old() {
+async fn damage_is_reported_with_its_number_however_old() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1), refused(1), requested(2)], None).await.unwrap();

@@ -1,4 +1,4 @@
-//! Questions: who is shown what, and that no answer takes longer in a longer trail.
+//! Queries: what each person may see, and that no answer takes longer in a longer trail.
 
 use super::super::queries::{
     ASKED, ASKED_SINCE, BEFORE, CLOSED, CLOSED_BEGINNING, CLOSED_FOR_WATCHER, CLOSED_OF_PERSON, EVENTS_FROM, EVENTS_OF,
@@ -7,9 +7,9 @@ use super::super::queries::{
 use super::*;
 use crate::grant::approval;
 
-/// However many events and grants there are, what is looked for is found by its key, and lists are found in their order.
+/// Whatever the number of events and grants, single entries are found by key, and lists in the order of an index.
 #[test]
-fn nothing_is_found_by_reading_all_there_is() {
+fn no_query_reads_the_whole_trail() {
     let connection = Connection::open_in_memory().unwrap();
     layout::create(&connection).unwrap();
     let latest = format!("{EVENTS_OF} WHERE kind IN ('requested', 'narrowed', 'reassessed') ORDER BY seq DESC LIMIT 1");
@@ -169,9 +169,9 @@ async fn requests_are_counted_since_a_moment() {
     assert_eq!(trail.asked_since(&"carol".parse().unwrap(), Timestamp::MIN, 1).await.unwrap(), 0);
 }
 
-/// A list that takes long keeps nobody waiting who asks about one grant.
+/// A long list does not delay a query for one grant.
 #[tokio::test]
-async fn a_long_list_holds_up_no_question() {
+async fn a_long_list_delays_no_other_query() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1)], None).await.unwrap();
@@ -212,9 +212,9 @@ async fn events_of_a_grant_come_in_pages() {
     }
 }
 
-/// Links that lead in a circle, which somebody else wrote, are damage and no trap.
+/// A cycle of links, which somebody else wrote, is reported as damage and does not loop.
 #[tokio::test]
-async fn a_circle_of_links_ends() {
+async fn a_cycle_of_links_ends() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
     trail.append(vec![requested(1), refused(1), refused(1)], None).await.unwrap();

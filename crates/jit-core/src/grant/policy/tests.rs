@@ -1,4 +1,4 @@
-//! The policy as tables: each key both ways, each mistake where it stands, and what holds for every policy.
+//! The policy in tables: each key with a request that matches and one that does not, and properties of every policy.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -94,7 +94,7 @@ fn labels(written: &[(&str, &[(&str, &str)])]) -> Labels {
     written.iter().map(each).collect()
 }
 
-/// What is known, to be changed by a test.
+/// The known facts, for a test to change.
 struct Moment {
     now: Timestamp,
     labels: Labels,
@@ -133,7 +133,7 @@ impl Moment {
 // ---- the rules ----
 
 #[test]
-fn a_rule_that_fits_says_its_name_and_who_has_to_agree() {
+fn a_matching_rule_gives_its_name_and_its_approvers() {
     let terms = Moment::usual().terms(&read(&with("")), &ask());
     assert_eq!((terms.rule.as_str(), terms.groups()), ("payments", vec!["leads"]));
     assert_eq!(terms.max_total.to_string(), "10m");
@@ -151,10 +151,10 @@ fn a_person_in_no_group_of_any_rule_is_denied() {
     assert_eq!((denial.nearest(), denial.refusal().code), (None, Code::PolicyDenied));
 }
 
-/// Each key of a rule: an ask that it gives, and one beside it that it does not, with the word that is named.
-/// What is denied whatever the cluster says is denied before the cluster is asked.
+/// Each key of a rule: a request that it allows, and a similar one that it does not, with the named key. A request that
+/// is denied whatever the cluster says is denied before the cluster is asked.
 #[test]
-fn each_key_of_a_rule_gives_and_denies() {
+fn each_key_of_a_rule_allows_and_denies() {
     type Change = fn(&mut AccessRequest);
     fn field(ask: &mut AccessRequest, name: &str, value: &str) {
         ask.fields.insert(name.parse().unwrap(), value.parse().unwrap());
@@ -252,10 +252,10 @@ fn each_key_of_a_rule_gives_and_denies() {
     }
 }
 
-/// A selector fits by what the labels are; where nobody knows them it fits nothing, also when it says what
-/// must not be there. Before the cluster was asked, it could fit.
+/// A selector is compared with the labels; if they are unknown it matches nothing, not even a negative selector.
+/// Before the cluster was asked, it could match.
 #[test]
-fn unknown_labels_fit_no_selector() {
+fn unknown_labels_match_no_selector() {
     type There<'a> = &'a [(&'a str, &'a str)];
     let table: &[(&str, There<'_>, bool)] = &[
         ("team=payments", &[("team", "payments")], true),
@@ -283,9 +283,9 @@ fn unknown_labels_fit_no_selector() {
     }
 }
 
-/// The namespaces of one ask fit one rule, not each its own.
+/// One rule must match all namespaces of a request.
 #[test]
-fn an_ask_fits_one_rule_as_a_whole() {
+fn one_rule_must_match_the_whole_request() {
     let rule = |name, namespace| {
         format!(
             "- {{name: {name}, who: [oncall], clusters: [prod], namespaces: [{namespace}], roles: [view], maxDuration: 10m, preApproved: true}}\n"
@@ -298,7 +298,7 @@ fn an_ask_fits_one_rule_as_a_whole() {
 }
 
 #[test]
-fn the_first_rule_that_fits_decides() {
+fn the_first_matching_rule_decides() {
     let open = with("preApproved: true\napproval: -").replace("payments\n", "open\n");
     let closed = with("").replace("rules:\n", "");
     let policy = read(&format!("{open}{closed}"));
@@ -306,7 +306,7 @@ fn the_first_rule_that_fits_decides() {
 }
 
 #[test]
-fn terms_are_what_the_rule_says_and_go_into_the_trail_unchanged() {
+fn terms_are_those_of_the_rule_and_unchanged_in_the_trail() {
     let policy = read(&with(
         "maxTotal: 1h\npending: 5m\ncollect: 2m\ncertificate: 1h\nnarrow: true\ndrift: warn\n\
          breakGlass: {after: 2m, maxDuration: 5m, review: {groups: [security], count: 2, within: 4h}}\n\
@@ -334,16 +334,16 @@ fn terms_are_what_the_rule_says_and_go_into_the_trail_unchanged() {
 }
 
 #[test]
-fn a_pre_approved_rule_asks_nobody() {
+fn a_pre_approved_rule_needs_no_approval() {
     let terms = Moment::usual().terms(&read(&with("preApproved: true\napproval: -")), &ask());
     assert_eq!((terms.steps.as_slice(), terms.groups()), ([].as_slice(), Vec::new()));
 }
 
 // ---- denials and limits ----
 
-/// Each selector of a denial: an ask that it denies, and one that it leaves alone.
+/// Each selector of a denial: a request that it denies, and one that it does not match.
 #[test]
-fn each_selector_of_a_denial_denies_and_lets() {
+fn each_selector_of_a_denial_denies_and_allows() {
     let everything = with(
         "namespaces: [\"*\"]\nclusterWide: true\nclusters: [prod, test]\nroles: [view, edit]\nrules: [{apiGroups: [\"\"], resources: [pods], verbs: [get]}]",
     );
@@ -403,14 +403,14 @@ fn limits_count_what_a_person_has_open() {
 
 // ---- guardrails ----
 
-/// Everything that only guardrails can keep back.
+/// A policy that only guardrails limit.
 fn generous() -> String {
     with("namespaces: [\"*\"]\nclusterWide: true\nroles: [view, edit]\nmaxDuration: 24h")
 }
 
-/// Without a file the defaults hold, and a file replaces only the keys that it has.
+/// Without a file the defaults apply, and a file replaces only the keys that it sets.
 #[test]
-fn guardrails_hold_without_a_file_and_key_by_key() {
+fn guardrails_apply_without_a_file_and_key_by_key() {
     let moment = Moment::usual();
     let system = AccessRequest { scope: namespaces(&["kube-system"]), ..ask() };
     for policy in [read(&generous()), guarded(&generous(), ""), guarded(&generous(), "maxRisk: low\n")] {
@@ -432,7 +432,7 @@ fn guardrails_hold_without_a_file_and_key_by_key() {
 }
 
 #[test]
-fn each_guardrail_refuses_and_lets() {
+fn each_guardrail_refuses_and_allows() {
     let policy = guarded(
         &with("namespaces: [\"*\"]\nroles: [view, edit]"),
         "maxDuration: 1h\nnever: {roles: [\"*admin*\"], namespaces: [\"kube-*\"]}\n",
@@ -452,9 +452,9 @@ fn each_guardrail_refuses_and_lets() {
     assert_eq!(risky.terms(&guarded(&with(""), "maxRisk: unclassified\n"), &ask()).rule, "payments");
 }
 
-/// A class of risk adds its step, once, and also where nobody would be asked and to the review of broken glass.
+/// A class of risk adds its step once, also to a pre-approved rule and to the review of break-glass.
 #[test]
-fn a_risk_asks_for_its_step() {
+fn a_risk_adds_its_step() {
     let exec = Moment { rules: vec![rbac(&["pods/exec"], &["create"])], ..Moment::usual() };
     let by_id = "risks: [{ids: [E25], step: {groups: [security]}}]\n";
     let by_severity = "risks: [{severity: low, step: {groups: [security]}}]\n";
@@ -486,7 +486,7 @@ fn yes(by: &str, groups: &[&str]) -> Yes {
     Yes { by: by.parse().unwrap(), login: None, groups: groups.iter().map(ToString::to_string).collect(), at: now() }
 }
 
-/// One person is one pair of eyes, wherever they count; who could sit elsewhere makes room.
+/// A person counts in one step only, and in another one if that satisfies more steps.
 #[test]
 fn a_person_counts_in_one_step_only() {
     let (leads, security) = (step(&["leads"], 1), step(&["security"], 1));
@@ -541,7 +541,7 @@ fn seat_most(steps: &[Step], agreed: &[Yes], free: &mut Vec<u32>) -> u32 {
     best
 }
 
-/// By the wall clock of the zone, also on the days on which it is put forward and back, and over midnight.
+/// Hours follow the wall clock of the zone, also on days with a change of daylight saving time, and over midnight.
 #[test]
 fn hours_are_those_of_the_wall_clock() {
     let hours = |days: &str, from: &str, to: &str, zone: &str| -> Hours {
@@ -583,7 +583,7 @@ fn hours_are_those_of_the_wall_clock() {
 }
 
 #[test]
-fn a_glob_is_the_whole_name() {
+fn a_glob_matches_the_whole_name() {
     let table = [
         ("*", "", true),
         ("*", "a", true),
@@ -606,7 +606,7 @@ fn a_glob_is_the_whole_name() {
 
 // ---- what holds for every policy ----
 
-/// Rules, denials and asks over a small vocabulary, so that they often meet.
+/// Rules, denials and requests with a small vocabulary, so that they often match.
 fn arbitrary_rules() -> impl Strategy<Value = String> {
     let rule = (
         proptest::sample::subsequence(vec!["oncall", "other"], 1..=2),

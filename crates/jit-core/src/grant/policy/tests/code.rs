@@ -1,11 +1,11 @@
-//! The policy as code: its own cases, who may ask for what, and what changes between two policies.
+//! The policy as code: its own test cases, who may request what, and the differences between two policies.
 
 use proptest::prelude::*;
 
 use super::super::pattern::witness;
 use super::*;
 
-/// A case of these keys besides the usual ones, and what came of it.
+/// The result of a case with these keys in addition to the usual ones.
 fn tested(policy: &str, keys: &str) -> Tested {
     let case = format!(
         "tests:\n- name: c\n  person: alice\n  groups: [oncall]\n  ask: {{cluster: prod, namespaces: [payments], role: view, for: 10m, reason: INC-42}}\n{keys}"
@@ -14,9 +14,9 @@ fn tested(policy: &str, keys: &str) -> Tested {
     policy.cases()[0].test(&policy)
 }
 
-/// Each key of a case is compared, and what is not there is not.
+/// Each key of a case is compared; absent keys are not.
 #[test]
-fn a_case_passes_when_all_that_it_says_comes() {
+fn a_case_passes_if_everything_it_expects_happens() {
     let denied = format!("{}deny: [{{name: freeze, why: not now}}]\n", with(""));
     let free = with("approval: -\npreApproved: true");
     let table = [
@@ -47,7 +47,7 @@ fn a_case_passes_when_all_that_it_says_comes() {
     }
 }
 
-/// A case reaches every term that `jitd policy explain` prints.
+/// A case can expect every term that `jitd policy explain` prints.
 #[test]
 fn a_case_can_expect_every_term() {
     let glass = "breakGlass: {after: 0s, maxDuration: 5m, review: {groups: [security], count: 2, within: 60h}}";
@@ -73,9 +73,9 @@ fn a_case_can_expect_every_term() {
     assert!(!tested(&with(""), "  outcome: ask\n  says: break-glass\n").passed);
 }
 
-/// A case whose start is compared with no moment would have another answer tomorrow.
+/// Without `now`, a case with a start time would have another result tomorrow.
 #[test]
-fn a_start_needs_its_moment() {
+fn a_start_needs_the_time_of_the_request() {
     let case = "tests: [{name: c, person: alice, groups: [oncall], ask: {cluster: prod, namespaces: [payments], role: view, for: 10m, reason: x, at: 2026-11-24T12:00:00Z}, NOW outcome: ask}]\n";
     let policy = with("startWithin: 2h");
     let faults = Policy::read(&format!("{policy}{}", case.replace("NOW", "")), None).unwrap_err();
@@ -84,9 +84,9 @@ fn a_start_needs_its_moment() {
     assert!(policy.cases()[0].test(&policy).passed);
 }
 
-/// Of every rule that came near it is told why it did not decide; of others nothing.
+/// An answer says why each similar rule did not decide, and nothing about others.
 #[test]
-fn an_answer_tells_every_rule_that_came_near() {
+fn an_answer_names_every_similar_rule() {
     let rule =
         |name: &str, keys: &str| with(keys).replace("rules:\n", "").replace("name: payments", &format!("name: {name}"));
     let written = format!(
@@ -117,7 +117,7 @@ fn an_answer_tells_every_rule_that_came_near() {
 }
 
 #[test]
-fn a_witness_is_about_all_patterns() {
+fn a_witness_matches_all_patterns() {
     let selector = |text: &str| NamespacePattern::Labels(text.parse().unwrap());
     let name = |text: &str| text.parse::<NamespacePattern>().unwrap();
     let table: &[(&[NamespacePattern], Option<&str>)] = &[
@@ -143,7 +143,7 @@ fn a_witness_is_about_all_patterns() {
     }
 }
 
-/// What changes when the keys of one rule do, a line each.
+/// The differences after a change of one rule's keys, one per line.
 #[test]
 fn a_change_is_a_gain_a_loss_or_other_terms() {
     let table = [
@@ -207,7 +207,7 @@ fn a_change_is_a_gain_a_loss_or_other_terms() {
 
 /// A rule that no request reaches changes nothing, and neither does another name.
 #[test]
-fn a_rule_behind_a_wider_one_is_no_change() {
+fn a_rule_behind_a_wider_one_changes_nothing() {
     let second = with("maxDuration: 5m\napproval: [{groups: [security]}]")
         .replace("rules:\n", "")
         .replace("name: payments", "name: later");
@@ -222,7 +222,7 @@ fn a_rule_behind_a_wider_one_is_no_change() {
 }
 
 #[test]
-fn who_can_ask_is_told_with_what_closes_it() {
+fn who_can_lists_the_denials_too() {
     let policy = read(&format!(
         "{}deny: [{{name: freeze, why: not now, namespaces: [shop]}}, {{name: guests, why: no, who: [guests]}}]\n",
         with("who: [oncall, leads]\nnamespaces: [payments, shop, {labels: team=a}]")

@@ -1,4 +1,4 @@
-//! What a person may request, against what is decided.
+//! What a person may request, compared with the decisions.
 
 use super::*;
 use crate::grant::policy::pattern::Overlap;
@@ -17,9 +17,9 @@ fn told(policy: &Policy, person: &Person) -> Vec<String> {
     open.chain(closed.into_iter().map(|one| format!("closed {}: {}", one.rule, one.by.join("; ")))).collect()
 }
 
-/// Of denials only those that are about the person and what the rule gives are told; whatever they close is left out.
+/// Only denials that match the person and the rule are listed; whatever they deny completely is omitted.
 #[test]
-fn a_denial_takes_away_what_it_denies_and_no_more() {
+fn a_denial_removes_exactly_what_it_denies() {
     let rule = with("clusters: [prod, lab]\nnamespaces: [payments, \"team-*\"]\nroles: [view, edit]");
     let open = "payments,team-* view,edit |";
     for (deny, expected) in [
@@ -47,9 +47,9 @@ fn a_denial_takes_away_what_it_denies_and_no_more() {
     assert_eq!(told(&read(&rule), &stranger), [""; 0]);
 }
 
-/// How much of a pattern another one is about; what can't be told is some of it.
+/// How much of a pattern another one matches; if that is unknown, it is a part.
 #[test]
-fn patterns_overlap_as_far_as_it_can_be_told() {
+fn patterns_overlap_as_far_as_known() {
     let pattern = |text: &str| -> NamespacePattern {
         match text.strip_prefix("labels ") {
             Some(selector) => NamespacePattern::Labels(selector.parse().unwrap()),
@@ -77,7 +77,7 @@ fn patterns_overlap_as_far_as_it_can_be_told() {
     }
 }
 
-/// A rule of the right place is nearer than any of another place, whatever it lacks in words.
+/// A rule for the right place is nearer than any rule for another place, whatever fields are missing.
 #[test]
 fn the_nearest_rule_lacks_least() {
     let rule = |name: &str, keys: &str| with(keys).replacen("name: payments", &format!("name: {name}"), 1);
@@ -88,9 +88,9 @@ fn the_nearest_rule_lacks_least() {
     assert_eq!(denied.nearest(), Some("here"));
 }
 
-/// What is not told yet is asked for, what is told is held to the rule.
+/// Fields that are not given yet are asked for; given fields must satisfy the rule.
 #[test]
-fn a_draft_lacks_what_is_not_told() {
+fn a_draft_lacks_the_fields_that_are_not_given() {
     let policy =
         read(&with("reason: ^INC\nfields: [{name: ticket, type: text, required: true}, {name: note, type: text}]"));
     let draft = |ask: &AccessRequest, reason: bool| {

@@ -29,7 +29,7 @@ fn every_key_is_read() {
 
 /// The daemon creates roles only in namespaces of a rule with a ceiling, except those that a guardrail excludes.
 #[test]
-fn roles_are_made_only_in_namespaces_of_a_ceiling_that_no_guardrail_excludes() {
+fn roles_are_created_only_in_namespaces_of_a_ceiling_that_no_guardrail_excludes() {
     let read = |keys: &str| {
         let rule = "name: a, who: [oncall], clusters: [prod], maxDuration: 5m, approval: [{groups: [leads]}]";
         Policy::read(&format!("rules: [{{{rule}, {keys}}}]"), None).unwrap()
@@ -122,7 +122,7 @@ fn a_guardrails_file_with_faults_is_not_ignored() {
     assert!(fault.at("/etc/jitd/p.yaml").starts_with("/etc/jitd/p.yaml:1:8: is a number"));
 }
 
-/// A key of a file that no test uses could be read wrong without anybody seeing it.
+/// A key that no test uses could be parsed wrong without anybody noticing.
 #[test]
 fn the_whole_files_use_every_key() {
     fn unused(object: &'static Object, nodes: &[&Node], path: &str, found: &mut Vec<String>) {
@@ -154,9 +154,9 @@ fn the_whole_files_use_every_key() {
     }
 }
 
-/// The schema has the keys of the reader, all of them and no other, with what they are for.
+/// The schema has exactly the keys of the parser, with their descriptions.
 #[test]
-fn the_schema_has_the_keys_that_are_read() {
+fn the_schema_has_the_keys_of_the_parser() {
     fn same(shape: &Shape, schema: &Json, path: &str) {
         match shape {
             Shape::Object(object) => {
@@ -186,9 +186,9 @@ fn the_schema_has_the_keys_that_are_read() {
     }
 }
 
-/// An editor that knows the schema never marks a word that is read.
+/// The schema accepts every value that the parser accepts.
 #[test]
-fn the_schema_lets_every_word_that_is_read() {
+fn the_schema_accepts_every_value_of_the_parser() {
     fn formats(shape: &'static Shape, found: &mut Vec<Format>) {
         match shape {
             Shape::Text(format) => found.push(*format),
