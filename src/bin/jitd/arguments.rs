@@ -290,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_example_of_a_help_can_be_meant() {
+    fn every_example_in_the_help_parses() {
         for (example, words) in jit_manual::examples(&Arguments::command()) {
             let parsed = Arguments::try_parse_from(words);
             assert!(parsed.is_ok(), "{example}: {}", parsed.err().unwrap());
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_contradicts_itself_nowhere() {
+    fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
     }
 }
