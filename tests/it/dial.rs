@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::bastion::{ALICE, Bastion, Options, path};
+use crate::impersonation::attend_feed;
 use crate::plane::{Admin, Plane, scratch, until};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -158,14 +159,16 @@ fn proxy() -> (String, Arc<AtomicUsize>) {
 }
 
 /// Gives the daemon a kubeconfig with a certificate of the cluster's own authority, and a proxy.
-fn give_kubeconfig(bastion: &Bastion, proxy: &str) {
+pub(crate) fn give_kubeconfig(bastion: &Bastion, proxy: Option<&str>) {
     let (chain, key) = bastion.plane.certificate(&format!("jit:daemon:{}", bastion.host));
+    let mut cluster = json!({ "server": bastion.plane.server, "certificate-authority": bastion.plane.ca });
+    if let Some(proxy) = proxy {
+        cluster["proxy-url"] = json!(proxy);
+    }
     let file = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "none",
         "contexts": [{ "name": "daemon", "context": { "cluster": "play", "user": "daemon" } }],
-        "clusters": [{ "name": "play", "cluster": {
-            "server": bastion.plane.server, "certificate-authority": bastion.plane.ca, "proxy-url": proxy,
-        } }],
+        "clusters": [{ "name": "play", "cluster": cluster }],
         "users": [{ "name": "daemon", "user": {
             "client-certificate-data": STANDARD.encode(chain), "client-key-data": STANDARD.encode(key),
         } }],
@@ -188,7 +191,7 @@ fn checked(bastion: &Bastion) -> String {
 fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
     let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
     let (proxy, opened) = proxy();
-    give_kubeconfig(&bastion, &proxy);
+    give_kubeconfig(&bastion, Some(&proxy));
     let said = checked(&bastion);
     assert!(said.contains("play authority: it is trusted"), "people need that: {said}");
     let before = opened.load(Ordering::SeqCst);
@@ -210,12 +213,12 @@ fn a_daemon_with_a_kubeconfig_gives_access_by_its_proxy() {
 fn a_managed_cluster_needs_no_trust_in_the_authority() {
     let through = ", access: gateway, gatewayUser: gw-HOST".to_owned();
     let mut bastion = Bastion::prepared(Plane::managed(), Options { cluster: through, ..Options::default() });
-    let (proxy, _) = proxy();
-    give_kubeconfig(&bastion, &proxy);
+    give_kubeconfig(&bastion, None);
     let said = checked(&bastion);
     assert!(said.contains("skipped play authority: need not be trusted"), "{said}");
 
     bastion.serve();
+    attend_feed(&bastion);
     let access = bastion.live(&bastion.ask("5m"));
     assert_eq!(bastion.look(&access, &bastion.ns), 401, "the person's certificate is for the gateway only");
     let binding = bastion.binding_path(&access.grant);

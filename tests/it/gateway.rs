@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, Options, Person, text};
+use crate::dial::give_kubeconfig;
 use crate::plane::{Plane, root, until, until_within};
 
 /// What alice may request.
@@ -22,7 +23,7 @@ rules:
     approval: [{groups: [payments-leads]}]
 "#;
 
-/// A gateway in front of the shared control plane, and the daemon that it listens to.
+/// A gateway in front of a cluster, and the daemon that it listens to.
 struct Front {
     bastion: Bastion<'static>,
     gateway: Option<Child>,
@@ -30,10 +31,18 @@ struct Front {
 }
 
 impl Front {
+    /// Of a provider's cluster, whose API server does not trust the daemon's authority.
     fn start() -> Self {
+        Self::of(Plane::managed())
+    }
+
+    fn of(plane: &'static Plane) -> Self {
         let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
         let policy = POLICY.to_owned();
-        let bastion = Bastion::prepared(Plane::shared(), Options { cluster, policy, ..Options::default() });
+        let bastion = Bastion::prepared(plane, Options { cluster, policy, ..Options::default() });
+        if plane.is_managed() {
+            give_kubeconfig(&bastion, None);
+        }
         let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", bastion.ns);
         bastion.admin.create(&accounts, &json!({ "metadata": { "name": "gateway" } }));
         let asked = json!({ "spec": { "expirationSeconds": 3600 } });
@@ -148,10 +157,15 @@ impl Drop for Front {
     }
 }
 
-/// kubectl works, in the name and in the group of the grant; the API server's audit log has both.
+/// kubectl works, in the name and in the group of the grant, whether the API server trusts the authority or not.
 #[test]
 fn kubectl_works_through_the_gateway() {
-    let front = Front::start();
+    for plane in [Plane::shared(), Plane::managed()] {
+        kubectl_works(&Front::of(plane));
+    }
+}
+
+fn kubectl_works(front: &Front) {
     let grant = front.live("view");
     assert!(front.kubectl_says(&grant, &["get", "configmaps", "-o", "name"]).contains("configmap/seen"));
     let me: Value = serde_json::from_str(&front.kubectl_says(&grant, &["auth", "whoami", "-o", "json"])).unwrap();
@@ -332,4 +346,72 @@ fn a_shell_is_told_that_its_grant_has_ended() {
     assert!(!forward.wait().unwrap().success());
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(front.end_of(&grant)["event"]["cut"], 3);
+}
+
+/// What a client may try with headers and paths to be somebody else or somewhere else. The identity stays that of the grant.
+#[test]
+fn nothing_that_a_client_sends_changes_who_it_is() {
+    let front = Front::start();
+    let grant = front.live("edit");
+    let folder = crate::plane::scratch("curl");
+    let credential: Value = serde_json::from_slice(&front.says(ALICE, &["credential", "--grant", &grant])).unwrap();
+    for (name, part) in [("crt", "clientCertificateData"), ("key", "clientKeyData")] {
+        std::fs::write(folder.join(name), credential["status"][part].as_str().unwrap()).unwrap();
+    }
+    let root = front.bastion.dir.join("gateway/serving-root.crt");
+    let curl = |http: &str, path: &str, more: &[&str]| {
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-i", "--max-time", "20", "--path-as-is", http, "--cacert"]).arg(&root);
+        curl.arg("--cert").arg(folder.join("crt")).arg("--key").arg(folder.join("key"));
+        let done = curl.args(more).arg(format!("https://127.0.0.1:{}{path}", front.port)).output().unwrap();
+        let answer = text(&done.stdout);
+        let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0_u16);
+        (code, answer)
+    };
+    let admin = format!("Authorization: Bearer {}", front.bastion.plane.token("admin"));
+    let review = r#"{"kind":"SelfSubjectReview","apiVersion":"authentication.k8s.io/v1"}"#;
+    let whoami = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    for http in ["--http1.1", "--http2"] {
+        for tricks in [
+            &[][..],
+            &["Connection: close, Impersonate-User, Impersonate-Group"],
+            &["X-Remote-User: admin", "X-Remote-Group: system:masters"],
+            &[admin.as_str()],
+            &["Forwarded: for=192.0.2.1", "X-Forwarded-For: 192.0.2.1", "Cookie: a=b"],
+            &["Audit-ID: same-as-bob"],
+        ] {
+            // HTTP/2 has no `Connection`.
+            if http == "--http2" && tricks.iter().any(|trick| trick.starts_with("Connection")) {
+                continue;
+            }
+            let mut more = vec!["-H", "content-type: application/json", "-d", review];
+            tricks.iter().for_each(|trick| more.extend(["-H", trick]));
+            let (code, answer) = curl(http, whoami, &more);
+            assert_eq!(code, 201, "{tricks:?}: {answer}");
+            // The API server writes it with indents for curl.
+            let answer: String = answer.split_whitespace().collect();
+            assert!(answer.contains(r#""username":"jit:alice""#), "{tricks:?}: {answer}");
+            assert!(answer.contains(&format!(r#""groups":["jit:{grant}","system:authenticated"]"#)), "{answer}");
+            assert!(!answer.contains("same-as-bob"), "{answer}");
+        }
+        let ns = &front.bastion.ns;
+        for (path, header, expected) in [
+            ("/api", "Impersonate-User: admin", 403),
+            ("/api", "impersonate-group: system:masters", 403),
+            ("/api", "Impersonate_Uid: 0", 403),
+            ("/version/", "", 200),
+            ("//api/v1", "", 400),
+            ("/api/v1/namespaces/default/../../../version", "", 400),
+            ("/api/v1/namespaces/default/%2e%2e/pods", "", 400),
+            ("/api/v1/namespaces/default%2fpods", "", 400),
+            ("/api/v1/namespaces/default/pods%00", "", 400),
+            ("/api/v1/nodes/n1/proxy/run/default/web-0/main?cmd=id", "", 403),
+            (&format!("/api/v1/namespaces/{ns}/serviceaccounts/default/token"), "", 403),
+        ] {
+            let header: Vec<&str> = if header.is_empty() { Vec::new() } else { vec!["-H", header] };
+            let (code, answer) = curl(http, path, &header);
+            assert_eq!(code, expected, "{path} {header:?}: {answer}");
+            assert!(expected == 200 || answer.contains(r#""message":"jit: "#), "{path}: {answer}");
+        }
+    }
 }

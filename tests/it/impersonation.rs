@@ -30,6 +30,12 @@ fn through_gateway() -> Options {
 /// gateway's user, whatever the gateway does.
 fn attended(options: Options) -> Bastion<'static> {
     let bastion = Bastion::with(Plane::shared(), options);
+    attend_feed(&bastion);
+    bastion
+}
+
+/// Stands for a gateway that cuts nothing, at each daemon of this bastion.
+pub(crate) fn attend_feed(bastion: &Bastion<'_>) {
     let socket = bastion.dir.join("run/feed.sock");
     std::thread::spawn(move || {
         // Until the daemon's folder goes, with the run.
@@ -40,7 +46,6 @@ fn attended(options: Options) -> Bastion<'static> {
             std::thread::park_timeout(Duration::from_millis(50));
         }
     });
-    bastion
 }
 
 fn attend(mut stream: UnixStream) -> std::io::Result<()> {

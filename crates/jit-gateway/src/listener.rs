@@ -379,6 +379,7 @@ impl Connection {
     /// A refusal of the API server's, unless it refuses the gateway itself: that is never shown as the person's.
     async fn refusal(&self, parts: http::response::Parts, body: Incoming) -> Result<Response<Body>, Refused> {
         if parts.status == StatusCode::UNAUTHORIZED {
+            self.upstream.refused();
             tracing::error!(cluster = %self.live.cluster, "the API server does not accept the gateway's credential");
             let why = format!("cluster {} does not accept the gateway's credential", self.live.cluster);
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));

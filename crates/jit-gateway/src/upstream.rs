@@ -88,6 +88,11 @@ impl Upstream {
         sender.send_request(request).await.map_err(UpstreamError::Broken)
     }
 
+    /// To be called when the API server answered 401.
+    pub fn refused(&self) {
+        self.server.refused();
+    }
+
     /// The request with the address of the API server and the gateway's own credential.
     async fn addressed(&self, mut request: Request<Body>, is_http2: bool) -> Result<Request<Body>, UpstreamError> {
         let authorization = self.server.authorization().await?;
