@@ -4,9 +4,9 @@
 //!  ledger ──► snapshot, numbered changes ──► jit-gateway
 //!  broker ──► cut(grant) ──► `ended` ──► jit-gateway ──► `cut`, n streams ──► broker: unbind
 //! ```
-//! It decides nothing: a grant is live when the ledger says so. A gateway that is silent delays an end by
-//! [`CUT_WITHIN`] and changes nothing about it. One gateway is connected at a time; a new connection replaces the one
-//! before, which may be dead already.
+//! It decides nothing: a grant is live when the ledger says so. A gateway that is silent delays an end by a second, and
+//! changes nothing about it. One gateway is connected at a time; a new connection replaces the one before, which may be
+//! dead already.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
