@@ -15,8 +15,11 @@ use jit_core::grant::GrantId;
 use jit_core::grant::request::ClusterName;
 use jit_wire::feed::LiveGrant;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+
+/// Connections of one grant at a time, which must not take those of others. kubectl opens one, and one for each stream.
+const CONNECTIONS: usize = 1024;
 
 /// How long a connection waits for its grant to become known: the client may be quicker than the feed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -44,6 +47,7 @@ pub struct Live {
     until: Mutex<Timestamp>,
     ended: CancellationToken,
     running: watch::Sender<u32>,
+    connections: Arc<Semaphore>,
 }
 
 /// A request that runs; it counts until this is dropped.
@@ -65,6 +69,7 @@ impl Live {
             until: Mutex::new(grant.until),
             ended: CancellationToken::new(),
             running: watch::Sender::new(0),
+            connections: Arc::new(Semaphore::new(CONNECTIONS)),
         }
     }
 
@@ -72,6 +77,12 @@ impl Live {
     #[must_use]
     pub fn ended(&self) -> &CancellationToken {
         &self.ended
+    }
+
+    /// A place for one more connection, which is free again when it is dropped; `None` if the grant has too many.
+    #[must_use]
+    pub fn connect(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.connections).try_acquire_owned().ok()
     }
 
     /// Counts a request.
@@ -211,6 +222,19 @@ mod tests {
         assert!(grants.admit(&one.id).await.is_none());
         assert_eq!(grants.end_all(), 1);
         assert!(second.ended().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_grant_has_a_limit_of_its_own() {
+        let grants = Grants::default();
+        let (one, other) = (grant(1, "2026-01-01T00:00:00Z"), grant(2, "2026-01-01T00:00:00Z"));
+        grants.replace(vec![one.clone(), other.clone()]);
+        let (first, second) = (grants.admit(&one.id).await.unwrap(), grants.admit(&other.id).await.unwrap());
+        let mut places: Vec<_> = std::iter::from_fn(|| first.connect()).collect();
+        assert_eq!(places.len(), CONNECTIONS);
+        assert!(first.connect().is_none() && second.connect().is_some());
+        places.pop();
+        assert!(first.connect().is_some());
     }
 
     #[tokio::test]

@@ -28,7 +28,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -166,12 +166,23 @@ impl Gateway {
         let is_http2 = session.alpn_protocol() == Some(b"h2");
         let chain: Vec<CertificateDer<'static>> =
             session.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect();
-        match self.admit(&chain, &trusted).await {
-            Ok((caller, live, upstream)) => {
+        let admitted = self.admit(&chain, &trusted).await.and_then(|(caller, live, upstream)| {
+            let place = live.connect().ok_or_else(|| format!("grant {} has too many connections", live.id))?;
+            Ok((caller, live, upstream, place))
+        });
+        match admitted {
+            Ok((caller, live, upstream, place)) => {
                 let left = left(caller.not_after, (self.clock)());
                 let expires = Instant::now() + left;
                 let ended = live.ended().clone();
-                let connection = Arc::new(Connection { live, upstream, peer, socket: Arc::clone(&socket), expires });
+                let connection = Arc::new(Connection {
+                    live,
+                    upstream,
+                    peer,
+                    socket: Arc::clone(&socket),
+                    expires,
+                    place: Arc::new(place),
+                });
                 let service = service_fn(move |request| {
                     let connection = Arc::clone(&connection);
                     async move { Ok::<_, Infallible>(connection.answer(request).await) }
@@ -325,6 +336,8 @@ struct Connection {
     socket: Arc<TcpStream>,
     /// The end of its certificate.
     expires: Instant,
+    /// Its place among those of the grant, which an upgrade keeps.
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -410,8 +423,9 @@ impl Connection {
             .map(|is_channel| if is_channel { Ending::Channel } else { Ending::Reset })?;
         let upstream = hyper::upgrade::on(&mut answer);
         let (live, socket) = (Arc::clone(&self.live), Arc::clone(&self.socket));
-        let expires = self.expires;
+        let (expires, place) = (self.expires, Arc::clone(&self.place));
         tokio::spawn(async move {
+            let _place = place;
             // The client's side is there as soon as its 101 is written.
             match tokio::try_join!(client, upstream) {
                 Ok((client, upstream)) => {
