@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rcgen::{CertificateParams, KeyPair};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::http::{Connection, Target, request};
@@ -45,20 +45,37 @@ impl Daemon {
     /// Makes configuration and authority in `folder`, and lets the cluster trust and allow it. Grants can
     /// be asked for in `namespaces`.
     pub(crate) fn prepare(plane: &Plane, folder: &Path, host: &str, namespaces: &[String]) -> Result<Self, Failure> {
-        // Alice and bob stand for everybody.
-        let rates = json!({ "calls": u32::MAX, "requests": u32::MAX, "certificates": u32::MAX });
-        Self::prepare_with(plane, folder, host, namespaces, &rates)
+        Self::prepare_with(plane, folder, host, namespaces, &unlimited(), json!({}))
     }
 
-    /// The same with `rates:` of the configuration.
+    /// The same, with people going through a gateway, which is the user `jit-gateway` of the control plane.
+    pub(crate) fn behind_gateway(
+        plane: &Plane,
+        folder: &Path,
+        host: &str,
+        namespaces: &[String],
+    ) -> Result<Self, Failure> {
+        let more = json!({ "access": "gateway", "gatewayUser": "jit-gateway" });
+        Self::prepare_with(plane, folder, host, namespaces, &unlimited(), more)
+    }
+
+    /// The same with `rates:` of the configuration, and with more in the cluster's entry.
     pub(crate) fn prepare_with(
         plane: &Plane,
         folder: &Path,
         host: &str,
         namespaces: &[String],
-        rates: &serde_json::Value,
+        rates: &Value,
+        mut cluster: Value,
     ) -> Result<Self, Failure> {
         open_folder(folder)?;
+        for (key, value) in [
+            ("name", json!("bench")),
+            ("server", json!(plane.server)),
+            ("certificateAuthority", json!(plane.folder.join("ca.crt"))),
+        ] {
+            cluster[key] = value;
+        }
         let config = json!({
             "host": host,
             "socket": "run/api.sock",
@@ -73,9 +90,7 @@ impl Daemon {
                 { "name": "carol", "uids": [CAROL], "groups": ["oncall"] },
                 { "name": "dave", "uids": [DAVE], "groups": [] },
             ],
-            "clusters": [
-                { "name": "bench", "server": plane.server, "certificateAuthority": plane.folder.join("ca.crt") },
-            ],
+            "clusters": [cluster],
         });
         let policy = json!({
             "rules": [{
@@ -194,6 +209,11 @@ impl Daemon {
         alice.exchange(&certificate).await?.json()?;
         Ok(certificate)
     }
+}
+
+/// Alice and bob stand for everybody.
+fn unlimited() -> Value {
+    json!({ "calls": u32::MAX, "requests": u32::MAX, "certificates": u32::MAX })
 }
 
 /// An error with the end of the log.

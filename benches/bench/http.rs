@@ -150,6 +150,25 @@ impl Connection {
         Ok(Answer { status: head.status, body })
     }
 
+    /// Sends a request, and reads the head of an answer whose body never ends.
+    pub(crate) async fn begin(&mut self, request: &[u8]) -> Result<(), Failure> {
+        self.send(request).await?;
+        while find(&self.read, b"\r\n\r\n").is_none() {
+            tokio::time::timeout(LONGEST, self.more())
+                .await
+                .map_err(|_| format!("no answer within {} s", LONGEST.as_secs()))??;
+        }
+        let status = Head::of(&self.read)?.status;
+        if status == 200 { Ok(()) } else { Err(format!("answer {status}").into()) }
+    }
+
+    /// Reads until the server closes or resets the connection.
+    pub(crate) async fn until_closed(&mut self) {
+        while let Ok(Ok(())) = tokio::time::timeout(LONGEST, self.more()).await {
+            self.read.clear();
+        }
+    }
+
     /// Sends bytes and reads nothing.
     pub(crate) async fn send_only(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.send(bytes).await

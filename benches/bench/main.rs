@@ -4,6 +4,7 @@
 //! ```text
 //!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
+//!  gateway ─ a GET through it, against direct access; how soon an end is felt
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //!  hostile ─ what two members can do to the others
 //! ```
@@ -26,6 +27,7 @@ mod authority;
 mod client;
 mod credential;
 mod daemon;
+mod gateway;
 mod hostile;
 mod http;
 mod load;
@@ -52,7 +54,7 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 7] = ["signing", "access", "credential", "policy", "many", "trail", "hostile"];
+const PARTS: [&str; 8] = ["signing", "access", "gateway", "credential", "policy", "many", "trail", "hostile"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
@@ -120,6 +122,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("access") {
         rows.append(&mut access::measure(&plane, &folder.join("access"), &settings).await?);
+    }
+    if wanted("gateway") {
+        rows.append(&mut gateway::measure(&plane, &folder.join("gateway"), &settings).await?);
     }
     if wanted("credential") {
         rows.append(&mut credential::measure(&plane, &settings).await?);

@@ -1,0 +1,190 @@
+//! What the gateway costs, and how soon an end is felt.
+//!
+//! ```text
+//!  direct:  the same person, certificate and group ══► kube-apiserver      in turns with
+//!  gateway: … ══► jit-gateway ══► kube-apiserver
+//!  ends:    a watch is open ─► POST end ─► the client's connection is reset
+//! ```
+//! Both ways are HTTP/1.1 with TLS for the client. The API server trusts the authority here, so that there is something to
+//! compare with.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::json;
+
+use crate::client::jit_login;
+use crate::daemon::Daemon;
+use crate::http::{Target, request};
+use crate::load::{Requests, connect, load, median};
+use crate::plane::{Plane, tls};
+use crate::process::Running;
+use crate::table::{Row, number};
+use crate::{Failure, Settings, progress};
+
+const NAMESPACE: &str = "gateway";
+
+pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
+    plane.namespace(NAMESPACE).await?;
+    let mut daemon = Daemon::behind_gateway(plane, folder, "gateway", &[NAMESPACE.to_owned()])?;
+    daemon.start().await?;
+    let gateway = Gateway::start(plane, folder)?;
+    let mut admin = plane.admin.connect().await?;
+    let small = json!({ "metadata": { "name": "small" }, "data": { "key": "value" } });
+    let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
+    admin.exchange(&request("POST", &path, Some(&small))).await?.json()?;
+
+    let access = Access::of(&daemon).await?;
+    let ways = [plane.client(&access.chain, &access.key)?, gateway.client(&access)?];
+    let get = request("GET", &format!("{path}/small"), None);
+    let mut rows = Vec::new();
+    for clients in [1, 32] {
+        let rounds = settings.shorter(7, 2);
+        progress(&format!("gateway: {clients} clients, {rounds} rounds in turns with direct access"));
+        let (mut latencies, mut rates) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+        for _ in 0..rounds {
+            for (way, target) in ways.iter().enumerate() {
+                let requests = Requests::Same(Rc::new(vec![get.clone(); clients]));
+                let time = settings.shorter(Duration::from_secs(3), Duration::from_millis(500));
+                let measured = load(connect(target, clients).await?, &requests, time).await?;
+                latencies[way].push(measured.median().as_secs_f64() * 1e3);
+                rates[way].push(measured.rate());
+            }
+        }
+        let [direct, through] = &latencies;
+        if clients == 1 {
+            let more = median(through.iter().zip(direct).map(|(through, direct)| through - direct));
+            let (through, direct) = (median(through.iter().copied()), median(direct.iter().copied()));
+            rows.push(
+                Row::new("a small GET through the gateway, median", number(through, "ms"))
+                    .against(format!("direct {}", number(direct, "ms")))
+                    .at_most(more, 1.0, "ms more"),
+            );
+        } else {
+            let [direct, through] = &rates;
+            let ratio = median(through.iter().zip(direct).map(|(through, direct)| through / direct));
+            let (through, direct) = (median(through.iter().copied()), median(direct.iter().copied()));
+            rows.push(
+                Row::new(format!("small GETs a second, {clients} clients"), number(through, "/s"))
+                    .against(format!("direct {}", number(direct, "/s")))
+                    .at_least(ratio, 0.8, "×"),
+            );
+        }
+    }
+    rows.append(&mut ends(&daemon, &gateway, settings).await?);
+    drop(gateway);
+    daemon.stop()?;
+    Ok(rows)
+}
+
+/// From the request that ends a grant to the client's seeing its watches end.
+async fn ends(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result<Vec<Row>, Failure> {
+    let watch = request("GET", &format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=1"), None);
+    let (grants, many) = (settings.shorter(20, 3), settings.shorter(1000, 50));
+    progress(&format!("gateway: {grants} grants with a watch each, and one with {many}, come to their end"));
+    let mut each = Vec::new();
+    for _ in 0..grants {
+        each.push(end_with(daemon, gateway, &watch, 1).await?);
+    }
+    let last = end_with(daemon, gateway, &watch, many).await?;
+    let middle = median(each.iter().copied());
+    Ok(vec![
+        Row::new("end of a grant, until its watch is cut, median", number(middle, "ms")).at_most(middle, 5.0, "ms"),
+        Row::new(format!("the same with {many} watches, until the last"), number(last, "ms"))
+            .at_most(last, 300.0, "ms"),
+    ])
+}
+
+/// Ends a grant with so many watches, and says after how many milliseconds the last of them was cut.
+async fn end_with(daemon: &Daemon, gateway: &Gateway, watch: &[u8], streams: usize) -> Result<f64, Failure> {
+    let access = Access::of(daemon).await?;
+    let mut watches = connect(&gateway.client(&access)?, streams).await?;
+    for connection in &mut watches {
+        connection.begin(watch).await?;
+    }
+    let end = request("POST", &format!("/v1/grants/{}/end", access.id), None);
+    // Anew, because the daemon closes a connection that is idle for long.
+    let mut alice = daemon.alice().connect().await?;
+    let begun = Instant::now();
+    let cut = watches.into_iter().map(|mut watch| {
+        tokio::task::spawn_local(async move {
+            watch.until_closed().await;
+            begun.elapsed().as_secs_f64() * 1e3
+        })
+    });
+    let cut: Vec<_> = cut.collect();
+    alice.exchange(&end).await?.json()?;
+    let mut last = 0.0;
+    for cut in cut {
+        last = f64::max(last, cut.await?);
+    }
+    Ok(last)
+}
+
+/// A live grant of alice's.
+struct Access {
+    id: String,
+    chain: String,
+    key: String,
+}
+
+impl Access {
+    async fn of(daemon: &Daemon) -> Result<Self, Failure> {
+        let (mut alice, mut bob) = (daemon.alice().connect().await?, daemon.bob().connect().await?);
+        let pending = daemon.request(&mut alice, NAMESPACE, "1h").await?;
+        bob.exchange(&pending.approve()).await?.json()?;
+        let collected = alice.exchange(&pending.certificate()).await?.json()?;
+        let chain = collected["certificate"].as_str().ok_or("no certificate")?.to_owned();
+        Ok(Self { id: pending.id.clone(), chain, key: pending.key_pem() })
+    }
+}
+
+/// The built gateway, with a token of the control plane's.
+struct Gateway {
+    _running: Running,
+    port: u16,
+    root: std::path::PathBuf,
+}
+
+impl Gateway {
+    fn start(plane: &Plane, folder: &Path) -> Result<Self, Failure> {
+        let tokens = std::fs::read_to_string(plane.folder.join("tokens.csv"))?;
+        let token = tokens.lines().find_map(|line| {
+            let (token, rest) = line.split_once(',')?;
+            rest.starts_with("jit-gateway,").then_some(token)
+        });
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "bench",
+            "contexts": [{ "name": "bench", "context": { "cluster": "bench", "user": "gateway" } }],
+            "clusters": [{ "name": "bench", "cluster": {
+                "server": plane.server, "certificate-authority": plane.folder.join("ca.crt"),
+            } }],
+            "users": [{ "name": "gateway", "user": { "token": token.ok_or("no token for jit-gateway")? } }],
+        });
+        std::fs::write(folder.join("gateway.kubeconfig"), kubeconfig.to_string())?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let config = json!({
+            "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
+            "feed": "run/feed.sock", "state": "gateway",
+            "clusters": [{ "name": "bench", "kubeconfig": "gateway.kubeconfig" }],
+        });
+        std::fs::write(folder.join("gateway.yaml"), config.to_string())?;
+        let mut serve = Command::new(jit_login()?.with_file_name("jit-gateway"));
+        serve.arg("serve").arg("--config").arg(folder.join("gateway.yaml"));
+        let running = Running::start("jit-gateway", &mut serve, &folder.join("gateway.log"))?;
+        Ok(Self { _running: running, port, root: folder.join("gateway/serving-root.crt") })
+    }
+
+    fn client(&self, access: &Access) -> Result<Target, Failure> {
+        let chain = CertificateDer::pem_slice_iter(access.chain.as_bytes()).collect::<Result<_, _>>()?;
+        let key = PrivateKeyDer::from_pem_slice(access.key.as_bytes())?;
+        let config = tls(&self.root)?.with_client_auth_cert(chain, key)?;
+        Ok(Target::Tls { address: ([127, 0, 0, 1], self.port).into(), config: Arc::new(config) })
+    }
+}
