@@ -1,4 +1,4 @@
-//! The map in `src/lib.rs`, held to the `use` lines: who may name whom.
+//! The map of modules in `src/lib.rs`, compared with the `use` lines.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn arrows() -> BTreeMap<String, BTreeSet<String>> {
 /// Every `crate::MODULE` that stands in a module's files is an arrow of the map, and every arrow is used. Of `jit-core`
 /// and `jit-host` each module is one of the map's, and of `jit-wire` all but `client` are `wire`.
 #[test]
-fn modules_name_only_whom_the_map_lets_them() {
+fn modules_use_only_the_modules_of_the_map() {
     let map = arrows();
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (krate, source) in [
@@ -62,9 +62,9 @@ fn modules_name_only_whom_the_map_lets_them() {
     assert_eq!(found, map);
 }
 
-/// The client's files stand one above the other: none names one that, over however many others, names it.
+/// The client's files have no cyclic dependency, over any number of files.
 #[test]
-fn no_ring_of_files_is_in_the_client() {
+fn the_files_of_the_client_have_no_cycle() {
     let source = repository().join("crates/jit-login/src");
     let mut above: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for file in files(&source) {
@@ -97,7 +97,7 @@ fn no_ring_of_files_is_in_the_client() {
 /// What the manifests of the crates prove: a decision has no runtime, no socket and no store below it, and what reaches a
 /// person's account neither stores nor signs for others.
 #[test]
-fn the_crates_stand_on_what_they_may() {
+fn the_crates_have_only_allowed_dependencies() {
     let below = |krate: &str| -> BTreeSet<String> {
         let text = std::fs::read_to_string(repository().join("crates").join(krate).join("Cargo.toml")).unwrap();
         let (_, list) = text.split_once("[dependencies]\n").unwrap();
@@ -132,9 +132,9 @@ fn grant_and_rbac_do_no_io_and_read_no_clock() {
     }
 }
 
-/// Every file says what it is for before anything else.
+/// Every file begins with its purpose.
 #[test]
-fn every_file_opens_with_what_it_is_for() {
+fn every_file_begins_with_its_purpose() {
     for folder in ["src", "crates", "tests", "benches"] {
         for file in files(&repository().join(folder)) {
             let text = std::fs::read_to_string(&file).unwrap();

@@ -1,5 +1,5 @@
-//! The life of the authorities on a bastion that serves meanwhile: renewed, taken from another PKI, one for
-//! each cluster; and the daemon's own credential.
+//! Authorities under a running daemon: a renewal, an issuing certificate of another PKI, one authority for each
+//! cluster; and the daemon's own credential.
 
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ fn renewed_under_another(bastion: &Bastion<'_>, grant: &Value, key: &Key, before
     })
 }
 
-/// `jitd ca renew` makes a new issuing certificate under the same root; the daemon takes it up without a
-/// restart, and what the old one issued works on. The root key can be elsewhere meanwhile.
+/// `jitd ca renew` creates a new issuing certificate under the same root; the daemon uses it without a restart, and
+/// earlier certificates still work. The root key can be elsewhere meanwhile.
 #[test]
 fn a_renewed_authority_is_used_without_a_restart() {
     let bastion = Bastion::start();
@@ -52,8 +52,8 @@ fn a_renewed_authority_is_used_without_a_restart() {
     assert_eq!(bastion.live(&bastion.ask("1m")).client.get("/api").0, 200, "a new grant, bound by a new credential");
 }
 
-/// An issuing certificate from a company's own PKI: asked for, signed, imported, taken up. And again, though the root
-/// ends first, so that the end of the chain is the same as before.
+/// An issuing certificate from a company's own PKI: requested, signed, imported, used. And again, although the root
+/// expires first, so that the chain expires at the same time as before.
 #[test]
 fn another_pki_can_issue() {
     let bastion = Bastion::start();

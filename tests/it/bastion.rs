@@ -1,7 +1,7 @@
 //! One daemon with its own state, authority, namespaces and people, on the shared control plane.
 //!
-//! A person is a uid without an account, declared in the configuration; what a person does is done by a
-//! process with that uid, so that the daemon learns who it is from the kernel as it does in earnest.
+//! A person is a uid without an account, declared in the configuration; a process with that uid acts for the person,
+//! so that the daemon gets the caller from the kernel as it does in production.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 
 use crate::plane::{Admin, Answer, Plane, root, scratch, until, until_within};
 
-/// Somebody on the bastion.
+/// A person on the bastion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Person {
     pub(crate) name: &'static str,
     pub(crate) uid: u32,
 }
 
-/// Asks for access to payments and shop.
+/// Requests access to payments and shop.
 pub(crate) const ALICE: Person = Person { name: "alice", uid: 420_001 };
-/// Agrees.
+/// Approves.
 pub(crate) const BOB: Person = Person { name: "bob", uid: 420_002 };
-/// Agrees too.
+/// Approves too.
 pub(crate) const CAROL: Person = Person { name: "carol", uid: 420_003 };
 /// Is in no group.
 pub(crate) const DAVE: Person = Person { name: "dave", uid: 420_004 };
@@ -37,14 +37,14 @@ pub(crate) const ERIN: Person = Person { name: "erin", uid: 420_005 };
 pub(crate) const ADMIN: Person = Person { name: "admin", uid: 420_006 };
 /// Another account of alice.
 pub(crate) const ALICE_TOO: Person = Person { name: "alice", uid: 420_011 };
-/// Nobody that the daemon knows.
+/// Unknown to the daemon.
 pub(crate) const STRANGER: Person = Person { name: "stranger", uid: 420_099 };
 /// Not a person.
 pub(crate) const ROOT: Person = Person { name: "root", uid: 0 };
-/// Everyone whom the kernel has no number for.
+/// Every account without a uid in this user namespace.
 pub(crate) const UNMAPPED: Person = Person { name: "unmapped", uid: 65_534 };
 
-/// What a test may want otherwise.
+/// The settings that a test can change.
 pub(crate) struct Options {
     /// More of `config.yaml`.
     pub(crate) config: String,
@@ -56,9 +56,9 @@ pub(crate) struct Options {
     pub(crate) times: &'static str,
     /// `rates:` of the configuration; the people of the tests act at the speed of a machine.
     pub(crate) rates: &'static str,
-    /// Where the daemon believes the API server to be.
+    /// The address of the API server in the daemon's configuration.
     pub(crate) server: Option<String>,
-    /// The authority of what it finds there.
+    /// The CA of that server.
     pub(crate) ca: Option<PathBuf>,
 }
 
@@ -106,11 +106,11 @@ rules:
     approval: [{groups: [payments-leads]}]
 "#;
 
-/// A daemon and all that belongs to it.
+/// A daemon with everything that belongs to it.
 pub(crate) struct Bastion<'a> {
     pub(crate) plane: &'a Plane,
     pub(crate) admin: Admin,
-    /// Two namespaces of this test alone.
+    /// Two namespaces that only this test uses.
     pub(crate) ns: String,
     pub(crate) shop: String,
     /// The daemon's host name, unique on the shared cluster.
@@ -120,7 +120,7 @@ pub(crate) struct Bastion<'a> {
 }
 
 impl Bastion<'static> {
-    /// A daemon that serves, on the shared control plane.
+    /// A running daemon on the shared control plane.
     pub(crate) fn start() -> Self {
         Self::with(Plane::shared(), Options::default())
     }
@@ -133,7 +133,7 @@ impl<'a> Bastion<'a> {
         bastion
     }
 
-    /// A host that has nothing of ours yet, and namespaces for it in the cluster.
+    /// A host without any file of jitd, and its namespaces in the cluster.
     pub(crate) fn empty(plane: &'a Plane) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let tag = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
@@ -143,7 +143,7 @@ impl<'a> Bastion<'a> {
         bastion
     }
 
-    /// Everything but the running daemon.
+    /// Everything except the running daemon.
     pub(crate) fn prepared(plane: &'a Plane, options: Options) -> Self {
         let bastion = Self::empty(plane);
         let (host, dir) = (&bastion.host, &bastion.dir);
@@ -175,13 +175,13 @@ impl<'a> Bastion<'a> {
         bastion
     }
 
-    /// Writes the policy; a running daemon reads it again when it gets SIGHUP.
+    /// Writes the policy; a running daemon reloads it at SIGHUP.
     pub(crate) fn write_policy(&self, policy: &str) {
         let written = policy.replace("SHOP", &self.shop).replace("NS", &self.ns);
         std::fs::write(self.dir.join("policy.yaml"), written).unwrap();
     }
 
-    /// Namespaces, roles and an object to look at.
+    /// Namespaces, roles and an object to read.
     fn furnish(&self) {
         for namespace in [&self.ns, &self.shop] {
             self.admin.create("/api/v1/namespaces", &json!({ "metadata": { "name": namespace } }));
@@ -217,21 +217,21 @@ impl<'a> Bastion<'a> {
         assert!(count >= 2, "{printed}");
     }
 
-    /// What `jitd manifest` prints.
+    /// The output of `jitd manifest`.
     pub(crate) fn manifest(&self) -> String {
         let printed = self.jitd(&["manifest", "play"]);
         assert!(printed.status.success(), "{}", text(&printed.stderr));
         text(&printed.stdout)
     }
 
-    /// `kubectl apply` as the administrator, and what it said.
+    /// `kubectl apply` as the administrator, and its output.
     pub(crate) fn apply(&self, documents: &str) -> String {
         let file = self.dir.join("applied.yaml");
         std::fs::write(&file, documents).unwrap();
         self.kubectl(&["apply", "-f", file.to_str().unwrap()])
     }
 
-    /// kubectl as the administrator, and what it said.
+    /// kubectl as the administrator, and its output.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
         let mut kubectl = Command::new(root().join("bin/kubectl"));
         let kubectl = kubectl.arg("--kubeconfig").arg(&self.plane.kubeconfig).args(arguments).output().unwrap();
@@ -266,7 +266,7 @@ impl<'a> Bastion<'a> {
         });
     }
 
-    /// The same on a disk that can be filled and that can be made room on.
+    /// The same on a disk that can be filled and emptied.
     pub(crate) fn serve_on_a_small_disk(&mut self) {
         let mut daemon = Command::new("env");
         daemon.arg(SURVIVES_A_FULL_DISK).arg(root().join("bin/jitd"));
@@ -322,14 +322,14 @@ impl<'a> Bastion<'a> {
         }
     }
 
-    /// SIGTERM, and whether it ended in good order.
+    /// Sends SIGTERM; whether it ended with success.
     pub(crate) fn terminate(&mut self) -> bool {
         let mut daemon = self.daemon.take().unwrap();
         assert!(Command::new("kill").arg(daemon.id().to_string()).status().unwrap().success());
         daemon.wait().unwrap().success()
     }
 
-    /// Waits for a daemon that was told to end; whether it did in good order.
+    /// Waits for a daemon that was told to end; whether it ended with success.
     pub(crate) fn ended_well(&mut self) -> bool {
         let mut daemon = self.daemon.take().unwrap();
         until_within(Duration::from_secs(20), "the daemon ends", || daemon.try_wait().unwrap()).success()
@@ -351,21 +351,21 @@ impl<'a> Bastion<'a> {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// No fault of the daemon's own stands in its log.
+    /// The daemon's log contains no fault of its own.
     pub(crate) fn has_no_fault(&self) {
         let log = self.log();
         let fault = log.lines().find(|line| line.contains(" ERROR ") || line.contains("panicked"));
         assert_eq!(fault, None, "{log}");
     }
 
-    /// The whole trail as it is exported, a value a line.
+    /// The whole exported trail, one value per line.
     pub(crate) fn trail(&self) -> Vec<Value> {
         let exported = self.jitd(&["audit", "export"]);
         assert!(exported.status.success(), "{}", text(&exported.stderr));
         text(&exported.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// Writes the configuration anew with one piece of it replaced; for the next start.
+    /// Replaces one piece of the configuration, for the next start.
     pub(crate) fn rewrite_config(&self, from: &str, to: &str) {
         let file = self.dir.join("config.yaml");
         let written = std::fs::read_to_string(&file).unwrap();
@@ -385,7 +385,7 @@ impl<'a> Bastion<'a> {
         Self::attempt_at(&self.socket(), person, method, path, body)
     }
 
-    /// A call through the operators' socket.
+    /// A call through the admin socket.
     pub(crate) fn operate(&self, person: Person, method: &str, path: &str, body: &Value) -> Answer {
         Self::attempt_at(&self.admin_socket(), person, method, path, body).unwrap()
     }
@@ -439,19 +439,19 @@ impl<'a> Bastion<'a> {
         self.call(person, "POST", path, body)
     }
 
-    /// What alice usually asks for: `view` in the first namespace.
+    /// Alice's usual request: `view` in the first namespace.
     pub(crate) fn ask(&self, duration: &str) -> Value {
         json!({ "cluster": "play", "namespaces": [self.ns], "role": "view", "duration": duration, "reason": "INC-42 queue stuck" })
     }
 
-    /// Asks; the request has to stand.
+    /// Requests access; this must succeed.
     pub(crate) fn request(&self, person: Person, ask: &Value, key: &Key) -> Value {
         let (status, grant) = self.post(person, "/v1/grants", &json!({ "ask": ask, "csr": key.csr() }));
         assert_eq!(status, 201, "{grant}");
         grant
     }
 
-    /// Approves what is there to be seen.
+    /// Approves the grant as it is shown.
     pub(crate) fn approve(&self, person: Person, grant: &Value) -> Answer {
         self.post(person, &path(grant, "/approve"), &json!({ "digest": grant["digest"] }))
     }
@@ -461,7 +461,7 @@ impl<'a> Bastion<'a> {
         self.post(person, &path(grant, "/certificate"), &json!({ "csr": key.csr() }))
     }
 
-    /// From nothing to access that works, as alice with bob's agreement.
+    /// All steps from the request to working access, as alice, with bob's approval.
     pub(crate) fn live(&self, ask: &Value) -> Access {
         let key = Key::new();
         let grant = self.request(ALICE, ask, &key);
@@ -531,7 +531,7 @@ impl<'a> Bastion<'a> {
         names
     }
 
-    /// What this person's access answers for the configmaps of a namespace.
+    /// The answer for the configmaps of a namespace with this access.
     pub(crate) fn look(&self, access: &Access, namespace: &str) -> u16 {
         access.client.get(&format!("/api/v1/namespaces/{namespace}/configmaps")).0
     }

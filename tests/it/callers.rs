@@ -1,7 +1,7 @@
-//! Every route by every kind of caller, in every phase of a grant and by both doors: what each is answered, and that
-//! who may not do something changes nothing by trying.
+//! Every route by every kind of caller, in every phase of a grant and at both sockets: the answers, and that a refused
+//! call changes nothing.
 //!
-//! The table is held to the daemon's own OpenAPI document, so a new route has to say here who may call it.
+//! The table is compared with the daemon's own OpenAPI document, so a new route must be added here.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -13,9 +13,8 @@ use crate::bastion::{
 };
 use crate::plane::Answer;
 
-/// Who calls, in the order of the table's columns: who asked and her other account; who may answer, and one who
-/// may too but is also in the group that asks; an auditor; an admin; a person in no group; and three who are
-/// nobody to the daemon.
+/// The callers, in the order of the table's columns: the requester and her other account; an approver, and one who is
+/// also in the requesters' group; an auditor; an admin; a person in no group; and three whom the daemon does not know.
 const CALLERS: [Person; 10] = [ALICE, ALICE_TOO, BOB, CAROL, ERIN, ADMIN, DAVE, STRANGER, ROOT, UNMAPPED];
 
 /// A letter a caller; the letters are told below. A row without a door is the same at both.
@@ -80,7 +79,7 @@ const TABLE: &str = "
     POST /v1/revoke             admins   any      nnnnnyn uyu
 ";
 
-/// What a letter of the table stands for.
+/// The meaning of a letter in the table.
 const LETTERS: [(char, u16, &str); 9] = [
     ('y', 200, ""),
     ('-', 404, "no-such-grant"),
@@ -149,7 +148,7 @@ fn no_route_is_without_a_row() {
     assert_eq!(told, routes);
 }
 
-/// What the table says is what each caller gets; who is refused changes nothing, and the trail says who tried.
+/// Each caller gets the answer of the table; a refused call changes nothing, and the trail records the caller.
 #[test]
 fn every_caller_of_every_route_is_answered_as_the_table_says() {
     let desk = Desk::new();

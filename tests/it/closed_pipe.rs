@@ -1,4 +1,4 @@
-//! A reader that has gone away, as `head` does, is no failure to any verb: it does what it does, and ends as it would have.
+//! A reader that closes its pipe early, as `head` does, is not a failure for any verb: it does its work and exits as usual.
 
 use std::collections::BTreeSet;
 use std::io::PipeWriter;
@@ -133,7 +133,7 @@ fn ended(what: &str, read: &Output, status: ExitStatus) {
 
 /// `jitd` on files, and through the operators' socket.
 #[test]
-fn no_verb_of_jitd_minds_that_its_reader_has_gone_away() {
+fn no_verb_of_jitd_fails_because_of_a_closed_pipe() {
     let bastion = Bastion::start();
     let folder = scratch("closed-pipe");
     let written = |name: &str, text: &[u8]| {
@@ -181,7 +181,7 @@ fn no_verb_of_jitd_minds_that_its_reader_has_gone_away() {
 
 /// `jit-login` of people, with a daemon and a cluster.
 #[test]
-fn no_verb_of_jit_login_minds_that_its_reader_has_gone_away() {
+fn no_verb_of_jit_login_fails_because_of_a_closed_pipe() {
     let policy = glass::policy("0s", "4h").replace("count: 2", "count: 1");
     let options = Options { policy, ..Options::default() };
     let bastion = Bastion::with(Plane::shared(), options);
@@ -270,7 +270,7 @@ fn collect_verbs(program: &str, above: &str, verbs: &mut BTreeSet<String>) {
     }
 }
 
-/// The daemon goes on also when nobody reads its log.
+/// The daemon continues if nobody reads its log.
 #[test]
 fn the_daemon_serves_on_when_nobody_reads_its_log() {
     let bastion = Bastion::prepared(Plane::shared(), Options::default());

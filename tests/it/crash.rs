@@ -1,5 +1,5 @@
-//! Cut off at any point, the daemon converges at its next start, without anybody's help: no binding
-//! stands but for a live grant, nothing is signed twice for one approval, and what was answered is kept.
+//! Killed at any point, the daemon converges at its next start without help: only live grants have a binding, nothing
+//! is signed twice for one approval, and every acknowledged fact is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
@@ -19,8 +19,8 @@ use crate::bastion::{ALICE, Access, BOB, Bastion, ERIN, Key, path, text};
 use crate::middleman::{Middleman, Play};
 use crate::plane::{Admin, Plane, until};
 
-/// One whole story is taken apart: a trail that ends after each of its events, with the binding there and
-/// not there where both can be, is what a crash at that moment leaves.
+/// A complete story is cut after each of its events, with and without the binding where both are possible: a crash at
+/// that moment leaves such a trail.
 #[test]
 fn every_beginning_of_a_story_converges() {
     let mut bastion = Bastion::start();
@@ -106,7 +106,7 @@ fn a_kill_at_each_effect_converges() {
     }
 }
 
-/// `kill -9` at moments that nobody chose, from before the collection until after the end.
+/// `kill -9` at random moments, from before the collection until after the end.
 #[test]
 fn a_kill_at_any_moment_converges() {
     const ROUNDS: u32 = 10;
@@ -141,7 +141,7 @@ fn a_kill_at_any_moment_converges() {
     assert!(found.len() > 1, "the moments are all alike: {found:?}");
 }
 
-/// SIGTERM lets a collection that has begun come to its end, and the next daemon goes on with it.
+/// At SIGTERM a collection in progress is completed, and the next daemon continues with the grant.
 #[test]
 fn a_sigterm_cuts_nothing_off() {
     let middleman = Middleman::before(Plane::shared());
@@ -165,9 +165,9 @@ fn a_sigterm_cuts_nothing_off() {
     assert_eq!(converged(&bastion, &access.grant, &access.key), "live");
 }
 
-/// Who was let in a moment before a SIGTERM and has asked nothing yet is answered too, for the last time.
+/// A connection that was accepted just before SIGTERM and has sent nothing yet is answered once more.
 #[test]
-fn a_sigterm_answers_who_was_just_let_in() {
+fn a_sigterm_answers_a_connection_that_was_just_accepted() {
     let mut bastion = Bastion::start();
     let mut early = UnixStream::connect(bastion.socket()).unwrap();
     // Who came before is let in before.
@@ -181,7 +181,7 @@ fn a_sigterm_answers_who_was_just_let_in() {
     assert!(bastion.ended_well(), "it ends in good order");
 }
 
-/// Whoever was told "201" finds the request after a kill in the middle of a crowd.
+/// A request that was answered with 201 exists after a kill under load.
 #[test]
 fn what_was_answered_survives_a_kill() {
     const CROWD: usize = 64;
@@ -220,7 +220,7 @@ fn what_was_answered_survives_a_kill() {
 
 // ---- what is told again and again ----
 
-/// A request that bob has agreed to.
+/// A request that bob has approved.
 fn approved(bastion: &Bastion) -> (Value, Key) {
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("1m"), &key);
@@ -228,7 +228,7 @@ fn approved(bastion: &Bastion) -> (Value, Key) {
     (grant, key)
 }
 
-/// Collects and gives back, with a daemon that may be killed meanwhile.
+/// Collects and releases, with a daemon that may be killed meanwhile.
 fn story(bastion: &Bastion, grant: &Value, key: &Key) {
     let collected = bastion.attempt(ALICE, "POST", &path(grant, "/certificate"), &json!({ "csr": key.csr() }));
     if collected.is_ok() {
@@ -333,10 +333,10 @@ fn rewrite(trail: &Path, facts: Vec<Fact>) {
     written.close();
 }
 
-/// A creation that was on its way when the daemon gave up on it, or died, may come to be after the end of its grant. Then it
-/// is taken away, by its uid and only while it is the very binding that the trail announced.
+/// A creation that was in transit when the daemon gave up on it, or died, may be carried out after the end of its grant.
+/// Then the binding is removed, by its uid and only if it is the one that the trail announced.
 #[test]
-fn a_binding_that_came_late_is_taken_away() {
+fn a_binding_that_arrived_late_is_removed() {
     let mut bastion = Bastion::start();
     let [late, unlabelled, altered] = [(); 3].map(|()| {
         let access = bastion.live(&bastion.ask("5m"));

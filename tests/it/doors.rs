@@ -13,10 +13,10 @@ use crate::bastion::{
 };
 use crate::plane::{Plane, until};
 
-/// The users' socket is everybody's, the operators' root's and its group's: another account does not get as far as
-/// to be asked who it is.
+/// Everybody can open the users' socket; only root and its group can open the admin socket: the kernel refuses other
+/// accounts before the daemon sees them.
 #[test]
-fn the_operators_socket_is_not_for_everybody() {
+fn the_admin_socket_is_not_for_everybody() {
     let bastion = Bastion::start();
     let is = |socket: std::path::PathBuf| {
         let found = std::fs::metadata(socket).unwrap();
@@ -32,7 +32,7 @@ fn the_operators_socket_is_not_for_everybody() {
 
 /// People can request, answer and end at the admin socket as at the other one.
 #[test]
-fn at_the_operators_socket_people_do_what_they_do_elsewhere() {
+fn people_can_use_the_admin_socket_like_the_other_one() {
     let bastion = Bastion::start();
     std::fs::set_permissions(bastion.admin_socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
     let key = Key::new();
@@ -48,10 +48,10 @@ fn at_the_operators_socket_people_do_what_they_do_elsewhere() {
     assert_eq!((&last["by"], last.get("operator")), (&json!("admin"), None), "as a person, not as an operator");
 }
 
-/// Both are made where the configuration says, also over what a daemon left behind that was killed, and both go with
-/// the daemon.
+/// Both are created where the configuration says, replace those of a daemon that was killed, and are removed with the
+/// daemon.
 #[test]
-fn both_sockets_go_with_the_daemon() {
+fn both_sockets_are_removed_with_the_daemon() {
     let config = "adminSocket: run/operators/door.sock\n".to_owned();
     let mut bastion = Bastion::with(Plane::shared(), Options { config, ..Options::default() });
     let operators = bastion.dir.join("run/operators/door.sock");
@@ -80,10 +80,9 @@ fn the_two_sockets_must_differ() {
     assert!(!bastion.is_running());
 }
 
-/// As many users as get in at all, and more at the gate: the operators' socket answers at once, and takes everything
-/// away.
+/// With all connections for users in use, and more waiting, the admin socket answers at once, and can revoke everything.
 #[test]
-fn a_crowd_of_users_keeps_no_operator_out() {
+fn many_users_do_not_block_the_admin_socket() {
     let bastion = Bastion::start();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &Key::new());
     let waits = |grant: &Value| format!("{}?phase=pending&answers=0&timeout=60", path(grant, "/wait"));

@@ -1,5 +1,5 @@
-//! Exact rules and roles that were cut down, with the whole manifest in force: a grant owns a role then, and that the
-//! daemon can make no more of it than the policy's ceiling is Kubernetes' own refusal.
+//! Exact rules and narrowed roles, with the whole manifest in force: such a grant owns a role, and Kubernetes itself
+//! refuses a role beyond the policy's ceiling.
 //!
 //! On the control plane of `wall`, except where the daemon is killed: a middleman speaks as the administrator, whom the
 //! guard keeps off.
@@ -18,7 +18,7 @@ use crate::wall::{
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 const ESCALATES: &str = "attempting to grant RBAC permissions not currently held";
 
-/// Exact rules in the first namespace, a role that may be cut down in the second.
+/// Exact rules in the first namespace, a role that may be narrowed in the second.
 const POLICY: &str = r#"
 rules:
   - name: exact
@@ -63,7 +63,7 @@ fn made(bastion: &Bastion<'_>) -> Vec<Value> {
     list["items"].as_array().unwrap().clone()
 }
 
-/// A role as the daemon makes it for a grant.
+/// A role as the daemon creates it for a grant.
 fn role(bastion: &Bastion<'_>, id: &str, rules: Value) -> Value {
     with(bastion_binding(bastion, id), |object| {
         *object = json!({ "metadata": object["metadata"], "rules": rules });
@@ -80,7 +80,7 @@ fn ended(bastion: &Bastion<'_>, access: &Access) {
     assert_eq!((status, &ended["phase"]), (200, &json!("ended")), "{ended}");
 }
 
-/// Asked, agreed, and then these rules work and nothing beside them; at the end neither binding nor role is left.
+/// After the approval these rules work and nothing else; at the end neither binding nor role is left.
 #[test]
 fn exact_rules_work_and_end_within_the_wall() {
     let mut bastion = walled_with(options());
@@ -105,7 +105,7 @@ fn exact_rules_work_and_end_within_the_wall() {
     bastion.has_no_fault();
 }
 
-/// An approver leaves some rules of a role, and only they work.
+/// An approver keeps some rules of a role, and only those work.
 #[test]
 fn a_narrowed_role_works_within_the_wall() {
     let mut bastion = walled_with(options());
@@ -127,10 +127,10 @@ fn a_narrowed_role_works_within_the_wall() {
     bastion.has_no_fault();
 }
 
-/// Whoever has the daemon's credential makes no role beyond a ceiling: Kubernetes itself refuses it, whatever the
-/// policy or the admission policies say. Where a role may be and how it is named is the fence's.
+/// The daemon's credential cannot create a role beyond a ceiling: Kubernetes itself refuses it, whatever the policy or
+/// the admission policies say. The fence limits the namespace and the name of a role.
 #[test]
-fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
+fn the_daemons_credential_creates_no_role_beyond_the_ceiling() {
     let bastion = walled_with(options());
     let (daemon, id) = (daemon(&bastion), grant('a'));
     let (here, shop) = (roles(&bastion.ns), roles(&bastion.shop));
@@ -184,8 +184,8 @@ fn the_daemons_credential_makes_no_role_beyond_the_ceiling() {
     }
 }
 
-/// An administrator neither changes the role of a grant nor puts another in its place; one that could all the same is
-/// noticed, and so is one who takes it away: the grant ends.
+/// An administrator can neither change nor replace the role of a grant; if one can anyway, or removes it, the daemon
+/// notices and the grant ends.
 #[test]
 fn nobody_else_changes_the_role_of_a_grant() {
     let mut bastion = walled_with(options());
@@ -265,7 +265,7 @@ fn a_kill_between_role_and_binding_converges() {
     }
 }
 
-/// A policy that makes no roles any more takes the daemon's right on them: a grant of before ends all the same.
+/// A policy without ceilings removes the daemon's permission on roles: an earlier grant ends anyway.
 #[test]
 fn a_grant_ends_if_the_policy_no_longer_creates_roles() {
     let mut bastion = walled_with(options());
@@ -285,7 +285,7 @@ fn a_grant_ends_if_the_policy_no_longer_creates_roles() {
 
 // ---- what is printed and checked ----
 
-/// Nothing of a ceiling holds in the whole cluster, and a policy without any gives no right on roles.
+/// A ceiling never applies to the whole cluster, and a policy without one gives no permission on roles.
 #[test]
 fn ceilings_apply_in_namespaces_and_permissions_on_roles_only_where_needed() {
     let bastion = Bastion::prepared(Plane::shared(), options());
@@ -310,7 +310,7 @@ fn ceilings_apply_in_namespaces_and_permissions_on_roles_only_where_needed() {
     assert_eq!(self::daemon(&plain).get(&list).0, 403);
 }
 
-/// What is missing, altered or wider than the policy is named, each with its place. It runs from `a_minute.rs`.
+/// Objects that are missing, altered or wider than the policy are listed with their places. It runs from `a_minute.rs`.
 pub(crate) fn check_compares_the_ceilings() {
     let bastion = walled_with(options());
     let host = bastion.host.as_str();
@@ -381,8 +381,8 @@ pub(crate) fn check_compares_the_ceilings() {
     expect(format!("warning RoleBinding {narrow} in namespace {}: the namespace does not exist", bastion.shop));
 }
 
-/// Namespaces that a glob fits are not in the manifest; the check names each with the command that makes its binding,
-/// and from then on exact rules work there.
+/// Namespaces that a glob matches are not in the manifest; the check names each with the command that creates its
+/// binding, and after that exact rules work there.
 #[test]
 fn check_names_the_namespaces_that_a_glob_matches() {
     let mut bastion = walled_with(Options {

@@ -1,4 +1,4 @@
-//! The pages of `docs/runbooks`: each brought about for real, and each command of it run.
+//! The pages of `docs/runbooks`: each situation is created for real, and each command is run.
 
 use std::time::Duration;
 

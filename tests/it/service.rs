@@ -1,6 +1,6 @@
-//! The daemon as a service: what systemd's own tools say about its units, the sockets that it is handed, the
-//! watchdog that starves when anything hangs, and the journal. A real journald and real descriptors; what systemd itself
-//! would do with the units is shown in a booted machine.
+//! The daemon as a service: its units in systemd's own tools, the sockets that it gets, the watchdog, which starves when
+//! anything hangs, and the journal. With a real journald and real descriptors; tests/machine tests the units in a booted
+//! machine.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -44,9 +44,9 @@ const UNITS: [&str; 6] = [
     "jit-gateway.socket",
 ];
 
-/// systemd reads every line of the units and has no remark.
+/// systemd parses every line of the units without a warning.
 #[test]
-fn systemd_has_no_remark_about_the_units() {
+fn systemd_has_no_warning_about_the_units() {
     let folder = scratch("units");
     for unit in UNITS {
         let written = std::fs::read_to_string(repository().join("systemd").join(unit)).unwrap();
@@ -64,9 +64,9 @@ fn systemd_has_no_remark_about_the_units() {
     }
 }
 
-/// The exposure is at most 1.5, and what is left of it is explained point by point.
+/// The exposure is at most 1.5, and each remaining point is explained.
 #[test]
-fn what_the_service_is_exposed_to_is_little_and_explained() {
+fn the_exposure_of_the_service_is_low_and_explained() {
     let told = analyze(&["security", "--offline=true", "--no-pager", EXPOSURE], "jitd.service");
     let table = text(&told.stdout);
     assert!(told.status.success(), "{table}");
@@ -86,9 +86,9 @@ fn what_the_service_is_exposed_to_is_little_and_explained() {
     assert_eq!(points, left, "docs/hardening.md explains every remaining point, and no other");
 }
 
-/// The accounts and the folders come out as the units need them, on an empty root.
+/// The accounts and the folders are created as the units need them, on an empty root.
 #[test]
-fn accounts_and_folders_are_made_as_the_units_need_them() {
+fn accounts_and_folders_are_created_as_the_units_need_them() {
     let folder = scratch("accounts");
     let run = |program: &str, file: &str| {
         let mut command = Command::new(program);
@@ -189,9 +189,9 @@ fn systemd_socket_activate_starts_it_with_the_first_call() {
     assert!(bastion.socket().exists());
 }
 
-/// What was handed over and can't be served ends the daemon with a sentence; it does not open something else instead.
+/// An unsuitable descriptor ends the daemon with a message; it does not open another socket instead.
 #[test]
-fn what_is_handed_over_has_to_be_a_listening_socket_of_a_known_name() {
+fn a_given_descriptor_must_be_a_listening_socket_with_a_known_name() {
     let mut bastion = prepared();
     let listener = opened(&bastion);
     let (connected, _other) = UnixStream::pair().unwrap();
@@ -299,8 +299,8 @@ fn the_status_counts_who_has_access_and_who_waits() {
     notices.until("STATUS=0 live, 0 waiting");
 }
 
-/// A start that has to make anew what finds the events of a long trail tells systemd that it goes on, which would end it
-/// otherwise after `TimeoutStartSec=`, and at the next start again.
+/// A start that has to rebuild the tables of a long trail extends its timeout; otherwise systemd would end it after
+/// `TimeoutStartSec=`, and at the next start again.
 #[test]
 fn a_long_upgrade_of_the_trail_is_given_its_time() {
     let mut bastion = prepared();
@@ -334,9 +334,9 @@ fn the_status_says_that_it_drains() {
     notices.until("STATUS=0 live, 0 waiting");
 }
 
-/// A healthy daemon feeds the watchdog more than twice in its time; one that has none, or another process's, feeds nothing.
+/// A healthy daemon feeds the watchdog more than twice per timeout; without a watchdog, or with another process's, never.
 #[test]
-fn the_watchdog_is_fed_while_all_is_well() {
+fn a_healthy_daemon_feeds_the_watchdog() {
     let mut bastion = prepared();
     let notices = watched(&mut bastion);
     notices.until(FED);
@@ -377,10 +377,10 @@ fn the_watchdog_starves_while_the_store_is_locked() {
     assert_eq!(bastion.get(ROOT, "/healthz").0, 200);
 }
 
-/// A disk that takes nothing must not get the daemon ended, which takes access away still; `systemctl status` says what is
-/// wrong, until something is recorded again.
+/// A full disk must not get the daemon killed, because it still removes access; `systemctl status` shows the fault until
+/// something is recorded again.
 #[test]
-fn a_full_disk_is_told_and_does_not_starve_the_watchdog() {
+fn a_full_disk_is_shown_and_does_not_starve_the_watchdog() {
     let mut bastion = prepared();
     let notices = watched(&mut bastion);
     bastion.fill_disk();
@@ -440,7 +440,7 @@ fn the_watchdog_starves_while_the_writer_hangs() {
     notices.until("STATUS=0 live, 0 waiting");
 }
 
-/// Nobody accepts any more, while the rest of the daemon goes on: calls would wait for ever.
+/// The daemon accepts no connection any more, while the rest of it runs: calls would wait for ever.
 #[test]
 fn the_watchdog_starves_while_nobody_accepts() {
     let mut bastion = prepared();
@@ -458,7 +458,7 @@ fn the_watchdog_starves_while_nobody_accepts() {
 
 // ---- the process ----
 
-/// In a user namespace that knows two accounts everybody would be the same person; the daemon says so and ends.
+/// In a user namespace with two accounts everybody would be the same person; the daemon says so and exits.
 #[test]
 fn a_user_namespace_without_the_hosts_accounts_is_refused() {
     let mut bastion = prepared();
@@ -552,7 +552,7 @@ fn the_journal_finds_a_grant_by_its_fields() {
     assert_eq!(bastion.log(), "", "it is told once");
 }
 
-/// Whoever inherits the variable and has another stderr logs there, as ever.
+/// A daemon that inherits the variable but has another stderr logs to stderr.
 #[test]
 fn another_stderr_than_the_journals_gets_the_log() {
     let mut bastion = prepared();

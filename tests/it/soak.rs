@@ -1,5 +1,5 @@
-//! A daemon that is killed again and again at moments that nobody chose, under load, before a real API server. A minute of it
-//! here, and as long as you like with `make soak`.
+//! A daemon that is repeatedly killed at random moments, under load, with a real API server: for a minute here, and as long
+//! as you like with `make soak`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Mutex;
@@ -28,7 +28,7 @@ type Acknowledged = (String, &'static str);
 
 /// Nothing that was acknowledged is missing, no binding is left that no grant has, and the trail is whole, after each start.
 #[test]
-fn what_was_acknowledged_outlives_every_kill() {
+fn acknowledged_facts_survive_every_kill() {
     let minutes = std::env::var("JITD_SOAK_MINUTES").map_or(1, |minutes| minutes.parse().unwrap());
     let end = Instant::now() + Duration::from_secs(60 * minutes);
     let mut bastion = Bastion::start();

@@ -1,14 +1,14 @@
-//! The main story on a real API server, and what does not happen beside it.
+//! The main story on a real API server, and that nothing else happens.
 
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, CAROL, ERIN, Key, path};
 use crate::plane::{Admin, until};
 
-/// Ask, approve, collect: access where it was asked for, nowhere else; then it expires, and the API server
-/// says no while the certificate would still be valid for nothing.
+/// Request, approve, collect: access to what was requested and nothing else; then it expires, and the API server
+/// refuses, although the certificate is still valid.
 #[test]
-fn access_works_for_minutes_and_then_it_does_not() {
+fn access_works_for_its_window_only() {
     let bastion = Bastion::start();
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("8s"), &key);
@@ -49,7 +49,7 @@ fn access_works_for_minutes_and_then_it_does_not() {
     assert!(verified.status.success());
 }
 
-/// The API server sees the person and the grant, and nothing that the person could have chosen.
+/// The API server sees the person and the grant, and nothing that the person could choose.
 #[test]
 fn the_api_server_sees_who_and_which_grant() {
     let bastion = Bastion::start();
@@ -69,7 +69,7 @@ fn the_api_server_sees_who_and_which_grant() {
     assert_eq!(user["extra"]["authentication.kubernetes.io/credential-id"], json!([credential]));
 }
 
-/// What is done with the access stands in the API server's audit log under the hash that the trail has.
+/// The API server's audit log has each use of the access, with the certificate hash that the trail has.
 #[test]
 fn the_audit_log_names_the_certificate() {
     let bastion = Bastion::start();
@@ -84,7 +84,7 @@ fn the_audit_log_names_the_certificate() {
     });
 }
 
-/// Inside the window the same key gets a new certificate without anybody being asked; another key does not.
+/// During the window the same key gets a new certificate without another approval; another key does not.
 #[test]
 fn a_renewal_keeps_the_key_and_the_window() {
     let bastion = Bastion::start();
@@ -116,7 +116,7 @@ fn the_end_of_one_grant_leaves_the_other() {
     assert_eq!(bastion.bindings(), [format!("jit-{}", second.grant["id"].as_str().unwrap())]);
 }
 
-/// A certificate that was handed over is worth nothing from the moment its grant is revoked.
+/// A certificate gives no access from the moment that its grant is revoked.
 #[test]
 fn revoking_is_effective_when_it_returns() {
     let bastion = Bastion::start();
@@ -130,7 +130,7 @@ fn revoking_is_effective_when_it_returns() {
     assert_eq!(refused["detail"], "the grant is ended (revoked)");
 }
 
-/// Two people have to agree where the rule says two, and one of them twice is one.
+/// If the rule requires two approvers, one person who approves twice counts once.
 #[test]
 fn two_approvers_are_two_people() {
     let bastion = Bastion::start();
@@ -147,7 +147,7 @@ fn two_approvers_are_two_people() {
     assert_eq!(bastion.kinds(&grant)[..4], ["requested", "agreed", "refused", "refused"]);
 }
 
-/// For the whole cluster it is a ClusterRoleBinding, and it goes like every other.
+/// Access to the whole cluster is a ClusterRoleBinding, which is removed like every other binding.
 #[test]
 fn cluster_wide_access_is_a_cluster_role_binding() {
     let bastion = Bastion::start();
@@ -163,7 +163,7 @@ fn cluster_wide_access_is_a_cluster_role_binding() {
     assert_eq!(bastion.admin.get(&path_of).0, 404);
 }
 
-/// A Role of the namespace can be asked for by its kind.
+/// A Role of the namespace can be requested by its kind.
 #[test]
 fn a_role_of_the_namespace_is_bound_as_such() {
     let bastion = Bastion::start();
