@@ -30,7 +30,7 @@ fn asked(bastion: &Bastion<'_>) -> String {
 fn a_list_fits_the_terminal() {
     let bastion = Bastion::start();
     let id = asked(&bastion);
-    let wide = sees(&bastion, BOB, "stty cols 190 rows 40; jit-login ls");
+    let wide = sees(&bastion, BOB, "stty cols 210 rows 40; jit-login ls");
     let lines: Vec<&str> = wide.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("ID ") && lines[1].ends_with(REASON), "{wide}");
     let usual = sees(&bastion, BOB, "stty cols 130 rows 40; jit-login ls");
