@@ -33,9 +33,9 @@ fn a_list_fits_the_terminal() {
     let wide = sees(&bastion, BOB, "stty cols 210 rows 40; jit-login ls");
     let lines: Vec<&str> = wide.lines().collect();
     assert!(lines.len() == 2 && lines[0].starts_with("ID ") && lines[1].ends_with(REASON), "{wide}");
-    let usual = sees(&bastion, BOB, "stty cols 130 rows 40; jit-login ls");
+    let usual = sees(&bastion, BOB, "stty cols 142 rows 40; jit-login ls");
     let lines: Vec<&str> = usual.lines().collect();
-    assert!(lines.len() == 2 && lines[1].ends_with('…') && lines[1].chars().count() == 130, "{usual}");
+    assert!(lines.len() == 2 && lines[1].ends_with('…') && lines[1].chars().count() == 142, "{usual}");
     let narrow = sees(&bastion, BOB, "stty cols 60 rows 40; jit-login ls");
     let (first, rest) = narrow.split_once('\n').unwrap();
     assert!(first.starts_with(&format!("{id}  pending, answer within ")), "{narrow}");
