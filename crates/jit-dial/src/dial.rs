@@ -175,7 +175,7 @@ pub(crate) async fn tcp(host: &str, port: u16, peer: &str, resolver: &Blocking) 
         let share = until.saturating_duration_since(Instant::now()) / left;
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                watch(&stream).map_err(unreachable)?;
+                notice_silence(&stream).map_err(unreachable)?;
                 return Ok(stream);
             }
             Ok(Err(why)) => last = Some(unreachable(why)),
@@ -195,7 +195,12 @@ async fn resolve(host: &str, port: u16, resolver: &Blocking) -> Result<Vec<Socke
     asked.unwrap_or_else(|why| Err(why.into())).map_err(|why| unresolved(host, why))
 }
 
-fn watch(stream: &TcpStream) -> io::Result<()> {
+/// Sends small packets at once, and breaks a connection whose peer is silent for 35 s (tcp(7)); for those that are accepted
+/// too.
+///
+/// # Errors
+/// The connection has ended already.
+pub fn notice_silence(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_FOR).with_interval(ASK_EVERY))?;

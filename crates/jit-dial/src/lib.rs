@@ -41,9 +41,9 @@ use tokio_rustls::client::TlsStream;
 use jit_host::hint::Hint;
 
 use self::blocking::Blocking;
-pub use self::dial::DialError;
+pub use self::dial::{DialError, notice_silence};
 pub use self::kubeconfig::KubeconfigError;
-pub use self::pinned::Pinned;
+pub use self::pinned::{Pinned, provider};
 pub use self::plugin::PluginError;
 use self::proxy::Environment;
 use self::settings::{Identity, Settings, Source};

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use http::Uri;
 use jit_core::grant::request::ClusterName;
+use jit_host::files::read_configuration;
 use serde::Deserialize;
 
 /// The configuration.
@@ -87,7 +88,7 @@ impl Config {
     /// [`ConfigError`].
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let fault = |why: String| ConfigError { path: path.to_owned(), why };
-        let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
         let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         let host = host(&file.server)

@@ -20,13 +20,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use jit_core::grant::request::ClusterName;
-use jit_dial::ApiServer;
+use jit_dial::{ApiServer, notice_silence, provider};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -55,9 +54,6 @@ pub(crate) const WINDOW: u32 = STREAM_WINDOW * STREAMS;
 /// How often a silent peer is asked whether it is there, and how long it may take to answer. Together under 45 s.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(15);
 pub(crate) const PING_ANSWERED_WITHIN: Duration = Duration::from_secs(20);
-
-/// How long the kernel waits for an acknowledgement of what was sent (TCP_USER_TIMEOUT, tcp(7)).
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(35);
 
 /// How long a handshake, or the head of a request, may take.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
@@ -142,7 +138,7 @@ impl Gateway {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let socket = Arc::new(stream);
-        if let Err(error) = tune(&socket) {
+        if let Err(error) = notice_silence(&socket) {
             tracing::debug!(%error, %peer, "a connection ended before it began");
             return;
         }
@@ -261,8 +257,7 @@ impl Trusted {
             }
             by_cluster.insert(cluster.clone(), verifier(own)?);
         }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut tls = ServerConfig::builder_with_provider(provider)
+        let mut tls = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(verifier(all)?)
@@ -276,8 +271,7 @@ impl Trusted {
 }
 
 fn verifier(roots: rustls::RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, String> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(|error| error.to_string())
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|error| error.to_string())
 }
 
 /// Serves the requests of one connection.
@@ -310,15 +304,6 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, %peer, "a connection ended badly");
     }
-}
-
-/// Small packets at once; a peer that vanished is noticed.
-fn tune(socket: &TcpStream) -> std::io::Result<()> {
-    socket.set_nodelay(true)?;
-    let socket = SockRef::from(socket);
-    let asked = TcpKeepalive::new().with_time(PING_EVERY).with_interval(Duration::from_secs(5)).with_retries(4);
-    socket.set_tcp_keepalive(&asked)?;
-    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
 }
 
 /// How long a certificate is valid, to the end of its last second.
@@ -467,7 +452,7 @@ fn refused_redirect(code: StatusCode, headers: &HeaderMap) -> Option<Refused> {
 fn audit_id() -> String {
     let mut bytes = [0_u8; 16];
     // Without random numbers the id is not unique, and nothing else depends on it.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut bytes);
+    let _ = provider().secure_random.fill(&mut bytes);
     let number = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let text = format!("{number:032x}");
     let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();

@@ -77,14 +77,7 @@ impl Upstream {
         let request = self.addressed(request, false).await?;
         let stream = self.server.connect(Protocol::Http1).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
-        let ended = self.live.ended().clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = ended.cancelled() => {}
-                // Its failure is the request's, or the tunnel's.
-                _ = connection.with_upgrades() => {}
-            }
-        });
+        self.drive(connection.with_upgrades());
         sender.send_request(request).await.map_err(UpstreamError::Broken)
     }
 
@@ -130,15 +123,14 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(UpstreamError::Broken)?;
-        let ended = self.live.ended().clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = ended.cancelled() => {}
-                // Its failure is that of the requests on it.
-                _ = connection => {}
-            }
-        });
+        self.drive(connection);
         *kept = Some(sender.clone());
         Ok(sender)
+    }
+
+    /// Runs a connection until it or the grant ends. Its failure is that of the requests and tunnels on it.
+    fn drive(&self, connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static) {
+        let ended = self.live.ended().clone();
+        tokio::spawn(async move { ended.run_until_cancelled(connection).await });
     }
 }
