@@ -26,7 +26,7 @@ use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
     DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage, OperationsView,
-    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, RisksView, WhoamiView,
+    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
 /// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
@@ -115,12 +115,8 @@ pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
             let (ask, words) = body.parse_draft()?;
             (broker.explain_draft(person, &ask, words).await?, ask.cluster)
         };
-        let mut view = DecisionView::from(explanation);
-        if broker.is_behind_the_gateway(&cluster) {
-            view.risks.iter_mut().for_each(RisksView::end_streams);
-            view.together.iter_mut().for_each(|finding| finding.streams = false);
-        }
-        Ok(Json(view).into_response())
+        let (view, is_behind) = (DecisionView::from(explanation), broker.is_behind_the_gateway(&cluster));
+        Ok(Json(if is_behind { view.behind_the_gateway() } else { view }).into_response())
     }
     .boxed()
 }

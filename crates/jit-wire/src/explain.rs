@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::entitlement::NeedView;
-use super::grant::{FindingView, RisksView, StepView};
+use super::grant::{FindingView, RisksView, StepView, end_streams};
 use jit_core::grant::policy::Outcome;
 
 /// `POST /v1/explain`
@@ -35,6 +35,15 @@ pub struct DecisionView {
     /// How the API server would answer for the objects; only with `dryRun=true`, and if the request is allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tried: Vec<TriedView>,
+}
+
+impl DecisionView {
+    /// The view of a request in a cluster that people reach through the gateway: nothing runs on after the window.
+    #[must_use]
+    pub fn behind_the_gateway(mut self) -> Self {
+        end_streams(self.risks.as_mut(), &mut self.together);
+        self
+    }
 }
 
 /// The result of a dry run for one object.

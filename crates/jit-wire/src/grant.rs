@@ -232,8 +232,7 @@ impl GrantView {
     /// The view of a grant in a cluster that people reach through the gateway: nothing runs on after the window.
     #[must_use]
     pub fn behind_the_gateway(mut self) -> Self {
-        self.risks.iter_mut().for_each(RisksView::end_streams);
-        self.together.iter_mut().for_each(|finding| finding.streams = false);
+        end_streams(self.risks.as_mut(), &mut self.together);
         self
     }
 }
@@ -282,12 +281,13 @@ impl From<&Finding> for FindingView {
     }
 }
 
-impl RisksView {
-    /// Behind the gateway nothing runs on after the window.
-    pub fn end_streams(&mut self) {
-        self.may_stream = false;
-        self.findings.iter_mut().for_each(|finding| finding.streams = false);
+/// Behind the gateway nothing runs on after the window.
+pub(super) fn end_streams(risks: Option<&mut RisksView>, together: &mut [FindingView]) {
+    if let Some(risks) = risks {
+        risks.may_stream = false;
+        risks.findings.iter_mut().for_each(|finding| finding.streams = false);
     }
+    together.iter_mut().for_each(|finding| finding.streams = false);
 }
 
 impl From<Assessment> for RisksView {
