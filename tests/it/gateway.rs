@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, Options, Person, text};
 use crate::dial::give_kubeconfig;
+use crate::kubelet::Pods;
 use crate::plane::{Plane, root, until, until_within};
 
 /// What alice may request.
@@ -277,17 +278,9 @@ fn silence_past_the_lease_ends_everything() {
 
 /// A pod that runs, and a grant that may do everything with it.
 fn with_a_pod(front: &Front, script: &str) -> String {
-    let ns = &front.bastion.ns;
-    let account = format!("/api/v1/namespaces/{ns}/serviceaccounts/default");
-    until("pods can be created", || (front.bastion.admin.get(&account).0 == 200).then_some(()));
-    let container = json!({ "name": "main", "image": "none", "command": ["sh", "-c", script] });
-    let spec = json!({ "nodeName": front.bastion.plane.node(), "restartPolicy": "Never", "containers": [container] });
-    let pods = format!("/api/v1/namespaces/{ns}/pods");
-    front.bastion.admin.create(&pods, &json!({ "metadata": { "name": "web-0" }, "spec": spec }));
-    until("web-0 runs", || {
-        let (_, pod) = front.bastion.admin.get(&format!("{pods}/web-0"));
-        (pod["status"]["phase"] == "Running").then_some(())
-    });
+    let pods = Pods::within(front.bastion.plane, front.bastion.ns.clone());
+    pods.run("web-0", script, &json!({}));
+    pods.reaches("web-0", &["Running"]);
     front.live("edit")
 }
 

@@ -6,17 +6,15 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::Method;
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
 use crate::crash::killed;
 use crate::middleman::{Middleman, Play};
-use crate::plane::{Admin, Answer, Plane, scratch, until};
+use crate::plane::{Admin, Answer, Plane, until};
 use crate::wall::{daemon, everywhere, refused, unbounded, until_checked, walled_with, with};
 
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
@@ -64,33 +62,6 @@ fn attend(mut stream: UnixStream) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A client certificate of an authority of the tests for this user, in no group.
-fn credential(plane: &Plane, user: &str) -> Admin {
-    static AUTHORITY: OnceLock<(String, KeyPair)> = OnceLock::new();
-    let parameters = || {
-        let mut parameters = CertificateParams::default();
-        parameters.distinguished_name.push(DnType::CommonName, "authority of gateways");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters
-    };
-    let (root, key) = AUTHORITY.get_or_init(|| {
-        let key = KeyPair::generate().unwrap();
-        (parameters().self_signed(&key).unwrap().pem(), key)
-    });
-    let file = scratch("gateways").join("root.crt");
-    std::fs::write(&file, root).unwrap();
-    plane.trust(&file);
-    let mut leaf = CertificateParams::default();
-    leaf.distinguished_name = rcgen::DistinguishedName::new();
-    leaf.distinguished_name.push(DnType::CommonName, user);
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    let own = KeyPair::generate().unwrap();
-    let chain = leaf.signed_by(&own, &Issuer::from_params(&parameters(), key)).unwrap().pem();
-    let client = Admin::with_certificate(plane, &chain, &own.serialize_pem());
-    until("the API server knows the authority", || (client.get("/version").0 == 200).then_some(()));
-    client
-}
-
 /// Somebody who has the gateway's credential.
 struct Thief<'a> {
     client: Admin,
@@ -101,7 +72,8 @@ struct Thief<'a> {
 impl<'a> Thief<'a> {
     fn of(bastion: &'a Bastion<'a>) -> Self {
         let user = format!("gw-{}", bastion.host);
-        Self { client: credential(bastion.plane, &user), bastion, user }
+        let (chain, key) = bastion.plane.certificate(&user);
+        Self { client: Admin::with_certificate(bastion.plane, &chain, &key), bastion, user }
     }
 
     /// What the API server answers to the configmaps of a namespace, asked as somebody.

@@ -35,8 +35,13 @@ impl<'a> Pods<'a> {
     pub(crate) fn on(plane: &'a Plane) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let ns = format!("pods-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        plane.admin().create("/api/v1/namespaces", &json!({ "metadata": { "name": ns } }));
+        Self::within(plane, ns)
+    }
+
+    /// The pods of a namespace that exists already.
+    pub(crate) fn within(plane: &'a Plane, ns: String) -> Self {
         let admin = plane.admin();
-        admin.create("/api/v1/namespaces", &json!({ "metadata": { "name": ns } }));
         let account = format!("/api/v1/namespaces/{ns}/serviceaccounts/default");
         until("pods can be created", || (admin.get(&account).0 == 200).then_some(()));
         Self { plane, admin, ns, home: scratch("kubectl") }

@@ -440,7 +440,7 @@ fn the_watchdog_starves_while_the_writer_hangs() {
     notices.until("STATUS=0 live, 0 waiting");
 }
 
-/// The daemon accepts no connection any more, while the rest of it runs: calls would wait for ever.
+/// The daemon accepts no connection any more, while the rest of it runs: calls would wait forever.
 #[test]
 fn the_watchdog_starves_while_nobody_accepts() {
     let mut bastion = prepared();

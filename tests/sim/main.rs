@@ -19,7 +19,7 @@
 //!     intent is on the disk: when a request leaves the daemon.
 //!  5. A binding in the cluster has an open grant: at `ended`, and after each comparison that saw it; while nothing fails
 //!     also by the clock. What is not the daemon's is never deleted: at the API server.
-//!  6. When the window is over access ends: within ten seconds while nothing fails; else it is tried for ever.
+//!  6. When the window is over access ends: within ten seconds while nothing fails; else it is tried forever.
 //!  7. No agreement of the requester, of one human twice, or of somebody out of the group at collection: at `agreed`,
 //!     `approved` and the first `issue_intended`.
 //!  8. Limits, one key one person, one owed review, in the order of the trail: at `requested`, the first
