@@ -104,7 +104,7 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
 }
 
 /// How long after the last comparison the next one begins. A comparison reads every binding, which costs the API server
-/// more than many ends, so it waits for those in progress; but not for ever, because if a cluster is down, some always
+/// more than many ends, so it waits for those in progress; but not forever, because if a cluster is down, some always
 /// are.
 fn compare_after(idle: bool) -> Duration {
     if idle { COMPARE_EVERY } else { COMPARE_EVERY * 2 }
