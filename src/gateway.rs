@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::grant::request::ClusterName;
-use crate::grant::{Grant, GrantId, Phase};
+use crate::grant::{Grant, GrantId, Phase, SessionTerms};
 use crate::ledger::{Changed, Changes, Gap, Snapshot};
 use crate::wire::feed::{
     self, Documents, FromDaemon, FromGateway, GatewayCluster, HEARTBEAT_SECONDS, LONGEST_OF_GATEWAY, LiveGrant, VERSION,
@@ -253,7 +253,8 @@ impl Feed {
                     Err(Gap::Closed) => return Ok("the daemon stops"),
                 },
                 document = reader.next() => match document? {
-                    Some(FromGateway::Cut { grant, streams }) => {
+                    Some(FromGateway::Logged { .. }) => {}
+                    Some(FromGateway::Cut { grant, streams, log: _ }) => {
                         self.cut.entry(grant.clone()).and_modify(|cut| *cut = Some(streams));
                         let done = self.waiting.extract_if(.., |end| end.grant == grant);
                         done.for_each(|end| end.cut(streams));
@@ -305,6 +306,7 @@ impl Feed {
             user: grant.requester.user(),
             cluster: grant.ask.cluster.clone(),
             until,
+            sessions: SessionTerms::default(),
         })
     }
 }

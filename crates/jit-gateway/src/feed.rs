@@ -101,7 +101,7 @@ impl Feed {
                     self.take(document, &mut next, &cut)?;
                 }
                 Some((grant, streams)) = cuts.recv() => {
-                    feed::write(&mut writer, &FromGateway::Cut { grant, streams }).await?;
+                    feed::write(&mut writer, &FromGateway::Cut { grant, streams, log: None }).await?;
                 }
                 _ = looks.tick() => {
                     self.look();

@@ -180,6 +180,8 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
+    use jit_core::grant::SessionTerms;
+
     use super::*;
 
     fn grant(byte: u8, until: &str) -> LiveGrant {
@@ -188,6 +190,7 @@ mod tests {
             user: "jit:alice".to_owned(),
             cluster: "managed".parse().unwrap(),
             until: until.parse().unwrap(),
+            sessions: SessionTerms::default(),
         }
     }
 

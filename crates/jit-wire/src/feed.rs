@@ -1,7 +1,7 @@
 //! The feed: what `jitd` and `jit-gateway` tell each other over a Unix socket of their own, one JSON document per line.
 //!
 //! ```text
-//!  jit-gateway ─► hello, then cut …                    (how people reach it, then how many streams an end cut)
+//!  jit-gateway ─► hello, then logged, cut …            (how people reach it, then where its logs stand, what an end cut)
 //!  jitd        ─► snapshot, then live, ended, alive …  (the grants that may be used, numbered; a heartbeat)
 //! ```
 //! A side that reads a version, a kind or a field that it does not know closes the connection. Numbers belong to one
@@ -17,11 +17,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 
-use jit_core::grant::GrantId;
 use jit_core::grant::request::ClusterName;
+use jit_core::grant::{GrantId, LogHead, SessionTerms};
 
 /// The version of the feed. Both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest document of the gateway, in bytes: a hello with a certificate takes under 4 KiB.
 pub const LONGEST_OF_GATEWAY: usize = 64 * 1024;
@@ -50,12 +50,22 @@ pub enum FromGateway {
         /// The clusters that it is configured for.
         clusters: Vec<ClusterName>,
     },
+    /// The log of a grant has grown. After a connection, the heads of all logs that it still writes are sent again.
+    Logged {
+        /// The grant, which may have ended.
+        grant: GrantId,
+        /// Where its log stands.
+        log: LogHead,
+    },
     /// A grant ended here: nothing of it goes on.
     Cut {
         /// The grant.
         grant: GrantId,
         /// How many requests were still running.
         streams: u32,
+        /// Where its log stands, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<LogHead>,
     },
 }
 
@@ -122,6 +132,8 @@ pub struct LiveGrant {
     pub cluster: ClusterName,
     /// The end of its window.
     pub until: Timestamp,
+    /// What is kept of what is done through it.
+    pub sessions: SessionTerms,
 }
 
 /// Reads documents, one per line.
@@ -173,23 +185,26 @@ mod tests {
             user: "jit:alice".to_owned(),
             cluster: "managed".parse().unwrap(),
             until: "2026-11-29T21:00:00Z".parse().unwrap(),
+            sessions: SessionTerms::default(),
         };
+        let log = LogHead { lines: 5, sha256: "ab".repeat(32) };
         let cluster = GatewayCluster { name: "managed".parse().unwrap(), authority: "PEM".to_owned() };
         let of_daemon = [
-            FromDaemon::Snapshot { version: 1, number: 7, clusters: vec![cluster], grants: vec![grant.clone()] },
+            FromDaemon::Snapshot { version: VERSION, number: 7, clusters: vec![cluster], grants: vec![grant.clone()] },
             FromDaemon::Live { number: 8, grant: grant.clone() },
             FromDaemon::Ended { number: 9, grant: grant.id.clone() },
             FromDaemon::Alive { number: 10 },
-            FromDaemon::Refused { why: "version 2".to_owned() },
+            FromDaemon::Refused { why: "version 3".to_owned() },
         ];
         let of_gateway = [
             FromGateway::Hello {
-                version: 1,
+                version: VERSION,
                 server: "https://127.0.0.1:6444".to_owned(),
                 certificate_authority: "PEM".to_owned(),
                 clusters: vec!["managed".parse().unwrap()],
             },
-            FromGateway::Cut { grant: grant.id, streams: 3 },
+            FromGateway::Logged { grant: grant.id.clone(), log: log.clone() },
+            FromGateway::Cut { grant: grant.id, streams: 3, log: Some(log) },
         ];
         let mut lines = String::new();
         for document in &of_daemon {

@@ -19,6 +19,7 @@ mod filter;
 mod grant;
 mod operate;
 mod problem;
+pub mod session;
 
 pub use self::about::{CertificateView, ClusterList, ClusterView, WhoamiView};
 pub use self::answer::{ApproveBody, ExtendBody, LessBody, ReasonBody, ReviewBody};

@@ -28,6 +28,7 @@ pub mod names;
 pub mod narrow;
 pub mod policy;
 pub mod reconcile;
+mod recording;
 pub mod refusal;
 pub mod request;
 pub mod scope;
@@ -44,6 +45,7 @@ pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::gateway::GatewayUser;
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
+pub use self::recording::{LogHead, Record, SessionTerms};
 
 #[cfg(test)]
 mod tests;
