@@ -116,7 +116,7 @@ demo: build plane ## the story in half a minute, each step checked, in an enviro
 	@tests/play/demo.sh target/demo
 
 .PHONY: play
-play: build plane ## a control plane, a jitd and five people to play with, in target/play
+play: build plane ## two clusters, a jitd and five people to play with, in target/play
 	@tests/play/play.sh target/play up
 
 .PHONY: stop

@@ -45,6 +45,8 @@ for_build() {
     has make || echo make
     # tests/play: one machine, many people. tests/controlplane: one build at a time.
     { has setpriv && has nsenter && has unshare && has flock; } || echo util-linux
+    # tests/play, tests/it: a terminal.
+    has script || echo bsdutils
     ((EUID == 0)) || has newuidmap || echo uidmap
 }
 
@@ -67,8 +69,6 @@ for_tests() {
     has curl || echo curl
     # tests/it: a host whose clock is wrong.
     has faketime || echo faketime
-    # tests/it: a terminal to be asked on.
-    has script || echo bsdutils
     has shellcheck || echo shellcheck
     # tests/packages: what a distribution would say about the packages.
     has lintian || echo lintian

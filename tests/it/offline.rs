@@ -248,7 +248,7 @@ fn the_schemas_are_printed() {
 fn the_policy_of_the_play_is_tested() {
     let done = run(repository(), "test --policy tests/play/policy.yaml");
     assert!(
-        done.status.success() && text(&done.stdout).ends_with("cases: 5, ok: 5, failed: 0\n"),
+        done.status.success() && text(&done.stdout).ends_with("cases: 6, ok: 6, failed: 0\n"),
         "{}",
         text(&done.stdout)
     );

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The whole story in half a minute, in a playground of its own: alice requests, bob approves, kubectl works, the window
-# ends. Every command is run for real, and its exit code and its output are checked, so this is a test too:
-# it exits with 1 at the first step that differs.
+# The whole story in less than a minute, in a playground of its own: alice requests, bob approves, kubectl works, the
+# window ends; and on a managed cluster, the gateway ends a shell in a pod with the access. Every command is run for real,
+# and its exit code and its output are checked, so this is a test too: it exits with 1 at the first step that differs.
 #
 #   demo.sh FOLDER
 set -euo pipefail
@@ -50,9 +50,7 @@ story() {
     run bob 0 "^$id approved" -- jit-login approve "$id" --yes
 
     chapter "Alice collects the access. Her $window begin when it works."
-    run alice 0 '^export KUBECONFIG=' -- jit-login wait "$id"
-    KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' <<<"$output" | tr -d \')
-    export KUBECONFIG
+    collect "$id"
     run alice 0 '^queue-0 ' -- kubectl get pods -n payments
     tell 'The cluster knows her by a group that only this grant has.'
     run alice 0 "jit:$id" -- kubectl auth whoami
@@ -70,16 +68,88 @@ story() {
     eventually admin 1 '^no' -- kubectl auth can-i list pods -n payments --as jit:alice --as-group "jit:$id"
     run admin 0 'No resources found' -- kubectl get rolebindings -n payments
 
-    tell 'The policy carries its own tests.'
-    run host 0 '^cases: 5, ok: 5, failed: 0' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" policy test
-    tell 'The daemon itself has no more rights than the policy needs.'
-    run host 0 '^ok +play admission: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
+    through_the_gateway
+
+    chapter 'The policy has tests, and the clusters limit the daemon.'
+    run host 0 '^cases: 6, ok: 6, failed: 0' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" policy test
+    tell 'The daemon has no more rights than the policy needs, and admission policies refuse what it must not do with them.'
+    filter=' admission: ' run host 0 '^ok +play admission: ' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" check --cluster
 
     chapter 'Every step is in the audit trail, which erin reads.'
     run erin 0 '^ended' -- jit-login events "$id" -o name
     run erin 0 '\(expired\)' -- jit-login ls --all
+    tell 'It also says how many requests the gateway cut.'
+    filter=' ended ' run erin 0 ' cut=1 ' -- jit-login events "$cut"
     run host 0 'the chain holds' -- jitd --config "$(realpath --relative-base="$PWD" "$dir")/config.yaml" audit verify
 }
+
+# A managed cluster, and a shell that ends with its grant. The grant's id goes into `cut`.
+through_the_gateway() {
+    chapter 'The second cluster does not trust the authority of jitd, as EKS, GKE and AKS do not. jit-gateway is in front of it.'
+    run alice 0 '^requested: role debug in namespace payments on cluster managed' -- \
+        jit-login request managed -n payments --role debug --for 5m --reason 'INC-43 web is slow' --no-wait
+    cut=$(tail -n 1 <<<"$output")
+    run bob 0 "^$cut approved" -- jit-login approve "$cut" --yes
+    collect "$cut"
+    run alice 0 '^web-0 .* Running ' -- kubectl get pods -n payments
+
+    chapter 'Alice runs a loop in the pod. kube-apiserver alone would never end it, because it authorizes an exec only at its start.'
+    # shellcheck disable=SC2016 # the pod's shell expands it
+    begin alice 2 -- kubectl exec -it web-0 -- sh -c 'echo $$ >pid; while sleep 0.5; do date -u +%T; done'
+    tell 'She gives the access back, four minutes early.'
+    run alice 0 "^$cut ended \(released\)" -- jit-login end "$cut"
+    tell 'So the gateway cuts her exec, and kubectl says why:'
+    ended 1 "jit: grant $cut has ended"
+    tell 'The loop has ended in the pod too, because its terminal was closed.'
+    # shellcheck disable=SC2016
+    eventually managed-admin 1 'No such process' -- kubectl exec web-0 -n payments -- sh -c 'kill -0 "$(cat pid)"'
+    tell 'And she cannot start it again.'
+    run alice 1 ' ended|released' -- kubectl exec web-0 -- date
+}
+
+# collect GRANT, as alice, whose kubectl uses it from now on.
+collect() {
+    run alice 0 '^export KUBECONFIG=' -- jit-login wait "$1"
+    KUBECONFIG=$(sed -n 's/^export KUBECONFIG=//p' <<<"$output" | tr -d \')
+    export KUBECONFIG
+}
+
+# begin WHO LINES -- COMMAND...: starts it at a terminal of its own, and goes on when it has written that many lines.
+begin() {
+    local who=$1 lines=$2 end=$((SECONDS + 40)) command
+    shift 3
+    show "$who" "$@"
+    printf -v command '%q ' "$dir/as" "$who" "$@"
+    # Nobody types, but the terminal must not see the end of its input.
+    rm -f "$dir/keyboard" && mkfifo "$dir/keyboard" && exec 7<>"$dir/keyboard"
+    script --quiet --return --command "$command" /dev/null <&7 >"$dir/terminal" 2>&1 7<&- 8>&- &
+    began=$!
+    exec 7<&-
+    until (($(wc -l <"$dir/terminal") >= lines)); do
+        if ! kill -0 "$began" 2>/dev/null || ((SECONDS >= end)); then
+            wrong "$lines lines within 40 s, not: $(<"$dir/terminal")"
+        fi
+        sleep 0.1
+    done
+    head -n "$lines" "$dir/terminal" | as_text
+    began_with=$lines
+}
+
+# ended CODE PATTERN, of what `begin` started; shows what it has written since.
+ended() {
+    local status=0 end=$((SECONDS + 10))
+    while kill -0 "$began" 2>/dev/null; do
+        ((SECONDS < end)) || wrong 'the end of the command within 10 s'
+        sleep 0.1
+    done
+    wait "$began" || status=$?
+    shown=$(tail -n "+$((began_with + 1))" "$dir/terminal" | as_text)
+    output=$shown
+    judge "$status" "$1" "$2"
+}
+
+# as_text ends lines as a file does, not as a terminal does.
+as_text() { tr -d '\r'; }
 
 # run WHO CODE PATTERN -- COMMAND...: shows the command, runs it, shows what it says (into `output` too), and
 # goes on only with that exit code and a line that matches. `filter` shows the lines with that text only.
@@ -126,6 +196,7 @@ as() {
     shift
     case $who in
         admin) HOME=$dir/plane KUBECONFIG=$dir/admin.kubeconfig PATH=$dir/bin:$PATH "$@" ;;
+        managed-admin) HOME=$dir/managed KUBECONFIG=$dir/managed-admin.kubeconfig PATH=$dir/bin:$PATH "$@" ;;
         host) PATH=$dir/bin:$PATH "$@" ;;
         *) "$dir/as" "$who" "$@" ;;
     esac 8>&-
@@ -149,7 +220,10 @@ show() {
     local who=$1 word line=''
     shift
     for word in "$@"; do
-        [[ $word != *[!a-zA-Z0-9_./:=@%+,-]* ]] || word="\"$word\""
+        case $word in
+            *[\"\$]*) word="'$word'" ;;
+            *[!a-zA-Z0-9_./:=@%+,-]*) word="\"$word\"" ;;
+        esac
         line+=" $word"
     done
     [[ -z ${filter-} ]] || line+=" | grep \"$filter\""
@@ -172,7 +246,7 @@ colours() {
 finish() {
     trap '' INT TERM
     # It outlives a demo that failed only as logs and a trail.
-    if (($1)) && [[ -d $dir ]]; then tail -n 5 "$dir/jitd.log" 2>/dev/null >&2 || true; fi
+    if (($1)) && [[ -d $dir ]]; then tail -n 5 "$dir/jitd.log" "$dir/jit-gateway.log" 2>/dev/null >&2 || true; fi
     "$here/play.sh" "$dir" down >/dev/null 2>&1 || true
     if (($1)); then
         printf '%s\n' "demo: not finished (exit code $1); logs and trail are in $dir" >&2

@@ -1,16 +1,23 @@
 #!/usr/bin/env bash
-# A bastion to play on: a real control plane, a jitd for it, and five people who are really five uids.
+# A bastion to play on: two real control planes, a jitd for both, and five people who are really five uids.
 #
 #   play.sh FOLDER up [--certificate DURATION]   start it in the background, return when it works
 #   play.sh FOLDER down                          end what `up` started; logs and trail stay to be read
 #   play.sh FOLDER as NAME [COMMAND...]          run a command, or a shell, as one of the people
 #
-#   as alice ─► uid 42001 ─► FOLDER/run/api.sock ─► jitd ─► kube-apiserver ◄─ kubectl ◄─ as alice
+#   as alice ─► uid 42001 ─► FOLDER/run/api.sock ─► jitd ─► kube-apiserver `play` ◄─ kubectl ◄─ as alice
+#                                                    │
+#                                                    └────► kube-apiserver `managed` ◄─ jit-gateway ◄─ kubectl ◄─ as alice
+#                                                                    └─► kubelet ─► web-0
+#
+# `managed` stands for a provider's cluster: its API server does not trust jitd's authority, and jitd and the gateway log in
+# with tokens.
 #
 # Each `up` begins afresh. FOLDER holds all of it, the programs too, so a build does not disturb a play:
 #
-#   as  admin.kubeconfig  config.yaml  policy.yaml  jitd.log  jitd.pid  audit.log
-#   run/api.sock  var/ (the daemon's)  home/NAME/ (the people's)  bin/  plane/ (the API server's)
+#   as  admin.kubeconfig  managed-admin.kubeconfig  config.yaml  policy.yaml  gateway.yaml  jitd.log  jit-gateway.log
+#   audit.log  run/api.sock  var/ (the daemon's)  home/NAME/ (the people's)  bin/  node/ (the kubelet's)
+#   plane/, managed/ (the API servers')  NAME.pid of each program
 #
 # jitd learns who calls from the socket, so the people need uids of their own. Root takes them as it
 # likes. An ordinary user gets them from /etc/subuid: everything runs in one user namespace then, as
@@ -23,6 +30,10 @@ set -euo pipefail
 declare -rA people=([alice]=42001 [bob]=42002 [carol]=42003 [dave]=42004 [erin]=42005)
 declare -rA groups=([alice]=payments-oncall [bob]=payments-leads [carol]=payments-leads [erin]=auditors)
 readonly names=(alice bob carol dave erin)
+# The kubelet runs what people exec in pods as processes of this host, so not as root.
+readonly node_uid=42006
+# In the order in which they are ended: the daemon says goodbye in its trail, and needs nobody for that.
+readonly programs=(jitd jit-gateway kubelet managed plane)
 
 self=$(realpath "${BASH_SOURCE[0]}")
 here=${self%/*}
@@ -55,7 +66,7 @@ up() {
     [[ -e $dir/as || -z $(ls -A --ignore=lock "$dir") ]] || fail "\`$dir\` is no play and not empty" "name another folder"
     exec 9>"$dir/lock"
     flock --nonblock 9 || fail "another \`up\` is at work in \`$dir\`" "wait for it to end"
-    if [[ -n $(pid_of launch) && -n $(pid_of jitd) ]]; then
+    if all_run; then
         say "it runs already; \`make stop\` ends it"
         return
     fi
@@ -63,7 +74,7 @@ up() {
     set_inside
     "${inside[@]}" find "$dir" -mindepth 1 -maxdepth 1 ! -name lock -exec rm -rf {} +
     fill
-    say "starting the control plane and jitd in $(relative "$dir")"
+    say "starting two control planes, jitd and jit-gateway in $(relative "$dir")"
     trap 'failed_up' EXIT
     "${inside[@]}" bash "$self" "$dir" start-inside "$certificate"
     trap - EXIT
@@ -75,19 +86,28 @@ what_next() {
     here=$(relative "$dir")
     cat <<END
 
-It runs. There are ${names[*]}; the cluster is \`play\`, its namespaces are payments and shop.
+It runs. There are two clusters, \`play\` and \`managed\`, and five people: ${names[*]}.
 
-  alice, on call for payments, requests access:
-    $here/as alice jit-login request play -n payments --role view --for 5m --reason "INC-42 queue stuck"
-  bob and carol, who lead payments, see the request, and one of them approves it in another terminal:
-    $here/as bob jit-login ls
-    $here/as bob jit-login approve ID
-  alice types the line that jit-login printed (export KUBECONFIG=...), and then
-    $here/as alice kubectl get pods
+  Alice is on call for payments. She requests access in one terminal:
+    $here/as alice
+    jit-login request play -n payments --role view --for 5m --reason "INC-42 queue stuck"
+  Bob leads payments. He sees the request and approves it in another terminal:
+    $here/as bob
+    jit-login ls
+    jit-login approve ID
+  Alice's terminal prints \`export KUBECONFIG=...\`. She runs that line, and then
+    kubectl get pods
+
+  \`managed\` does not trust the authority of jitd, as EKS, GKE and AKS do not. kubectl reaches it through jit-gateway, which
+  ends everything that is open when the access ends. Alice requests a shell in the pod web-0; Bob approves as before:
+    jit-login request managed -n payments --role debug --for 5m --reason "INC-43 web is slow"
+    kubectl exec -it web-0 -- sh
+  In a third terminal she gives the access back, and her shell ends:
+    $here/as alice jit-login end ID
 
   In $here:
     as alice                  opens a shell as alice; dave is in no group, erin is an auditor
-    jitd.log, audit.log       are the logs of the daemon and of the API server
+    jitd.log, audit.log       are the logs of the daemon and of the API server of \`play\`
     config.yaml, policy.yaml  define the people, and who may request what
   \`make stop\` ends it; \`make demo\` tells the whole story by itself.
 END
@@ -95,7 +115,7 @@ END
 
 failed_up() {
     local log
-    for log in plane/launch.log jitd.log; do
+    for log in plane/launch.log managed/launch.log kubelet.log jitd.log jit-gateway.log; do
         [[ ! -s $dir/$log ]] || { printf '%s\n' "--- the end of $(relative "$dir/$log")"; tail -n 20 "$dir/$log"; } >&2
     done
     end_all || true
@@ -105,19 +125,24 @@ failed_up() {
 # fill copies what the play needs into its folder, where everybody can reach it.
 fill() {
     local built=${CARGO_TARGET_DIR:-$root/target}/debug plane program
-    [[ -x $built/jitd && -x $built/jit-login ]] || fail "no \`jitd\` and \`jit-login\` in \`$built\`" "build them with \`make build\`"
+    for program in jitd jit-login jit-gateway; do
+        [[ -x $built/$program ]] || fail "no \`$program\` in \`$built\`" "build it with \`make build\`"
+    done
     plane=$("$root/tests/controlplane/build.sh")
     chmod 755 "$dir"
-    mkdir -p "$dir"/{bin,home,run} && mkdir -m 700 "$dir/plane" "$dir/plane/bin"
-    cp "$built/jitd" "$built/jit-login" "$dir/bin/"
+    mkdir -p "$dir"/{bin,home,run,node} && mkdir -m 700 "$dir/plane" "$dir/plane/bin" "$dir/managed"
+    cp "$built/jitd" "$built/jit-login" "$built/jit-gateway" "$dir/bin/"
     ln -s jit-login "$dir/bin/kubectl-jit"
     for program in etcd kube-apiserver kube-controller-manager launch; do
         link "$plane/$program" "$dir/plane/bin/$program"
     done
     link "$plane/kubectl" "$dir/bin/kubectl"
+    link "$plane/kubelet" "$dir/node/kubelet"
     cp "$here/policy.yaml" "$dir/policy.yaml"
     cp "$here/objects.yaml" "$dir/plane/objects.yaml"
+    cp "$here/managed.yaml" "$dir/managed/objects.yaml"
     ln -s plane/admin.kubeconfig plane/audit.log "$dir/"
+    ln -s managed/admin.kubeconfig "$dir/managed-admin.kubeconfig"
     printf '#!/usr/bin/env bash\n# Runs a command, or a shell, as one of the people of this play: as NAME [COMMAND...]\nexec bash %q %q as "$@"\n' \
         "$self" "$dir" >"$dir/as"
     chmod 755 "$dir/as"
@@ -191,27 +216,58 @@ start() {
         chown -R "${people[$name]}:${people[$name]}" "home/$name"
     done
 
-    background launch plane/launch.log plane/bin/launch --bin "$dir/plane/bin" --dir "$dir/plane"
-    # The last file that it makes; then jitd's root is in it before the API server reads it first.
-    await launch 20 test -s plane/client-ca.crt
+    # Before its API server reads them.
+    (umask 077 && write_tokens >managed/tokens.csv)
+    background plane plane/launch.log plane/bin/launch --bin "$dir/plane/bin" --dir "$dir/plane"
+    background managed managed/launch.log plane/bin/launch --bin "$dir/plane/bin" --dir "$dir/managed"
+    # The last file that each makes; then jitd's root is in that of `plane` before its API server reads it first.
+    await plane 20 test -s plane/client-ca.crt
+    await managed 20 test -s managed/client-ca.crt
+    (umask 077 && write_kubeconfig "jit:daemon:play" >managed/jitd.kubeconfig && write_kubeconfig jit-gateway >managed/gateway.kubeconfig)
     write_config "$certificate" >config.yaml
+    write_gateway_config >gateway.yaml
     bin/jitd --config config.yaml init --issuing-days 1 --root-years 1 >plane/init.log 2>&1 || { cat plane/init.log >&2; exit 1; }
     cat var/ca/play/root.crt >>plane/client-ca.crt
-    await launch 100 grep -qs '"pid"' plane/launch.log
+    await managed 100 grep -qs '"pid"' managed/launch.log
+    start_node
+    await plane 100 grep -qs '"pid"' plane/launch.log
 
     # The namespaces first: the manifest binds something in them.
     { cat plane/objects.yaml; bin/jitd --config config.yaml manifest play; } >plane/applied.yaml
-    await launch 20 apply
+    { cat managed/objects.yaml; bin/jitd --config config.yaml manifest managed; } >managed/applied.yaml
+    await plane 20 apply plane
+    await kubelet 20 grep -qs '"node"' kubelet.log
+    await managed 20 apply managed
     background jitd jitd.log bin/jitd --config "$dir/config.yaml" serve
     await jitd 20 answers
+    background jit-gateway jit-gateway.log bin/jit-gateway --config "$dir/gateway.yaml" serve
+    await jit-gateway 20 grep -qs 'the gateway is connected' jitd.log
+    await kubelet 20 web_runs
 }
 
-# background NAME LOG PROGRAM...: it outlives this script and the terminal, and NAME.pid has its pid.
+# start_node starts the kubelet of `managed`, with copies of the keys that it needs.
+start_node() {
+    local file
+    mkdir -m 700 node/state
+    for file in server-url ca.crt admin.crt admin.key kubelet.crt kubelet.key own-client-ca.crt; do
+        cp "managed/$file" node/state/
+    done
+    chown -R "$node_uid:$node_uid" node/state
+    background kubelet kubelet.log setpriv --reuid "$node_uid" --regid "$node_uid" --clear-groups -- \
+        env --ignore-environment PATH=/usr/local/bin:/usr/bin:/bin "$dir/node/kubelet" --dir "$dir/node/state"
+}
+
+# background NAME LOG PROGRAM...: it outlives this script and the terminal, and NAME.pid has its pid. Its input is a pipe
+# that it holds open itself, because the kubelet ends with its input.
 background() {
     local name=$1 log=$2
     shift 2
-    setsid "$@" </dev/null >"$log" 2>&1 9>&- &
+    mkfifo "$name.in"
+    exec 7<>"$name.in"
+    setsid "$@" <&7 >"$log" 2>&1 7<&- 9>&- &
     printf '%s\n' "$!" >"$name.pid"
+    exec 7<&-
+    rm "$name.in"
 }
 
 # await NAME SECONDS CONDITION...: until the condition holds, no longer than the program or the time lasts.
@@ -225,8 +281,20 @@ await() {
     done
 }
 
+# apply FOLDER: what is in the cluster from the beginning.
 apply() {
-    bin/kubectl --kubeconfig admin.kubeconfig --cache-dir plane/kubectl apply -f plane/applied.yaml >plane/apply.log 2>&1
+    administer "$1" apply -f "$1/applied.yaml" >"$1/apply.log" 2>&1
+}
+
+web_runs() {
+    [[ $(administer managed get pod web-0 -n payments -o 'jsonpath={.status.phase}' 2>/dev/null) == Running ]]
+}
+
+# administer FOLDER ARGUMENTS...: kubectl as the administrator of that cluster.
+administer() {
+    local folder=$1
+    shift
+    bin/kubectl --kubeconfig "$folder/admin.kubeconfig" --cache-dir "$folder/kubectl" "$@"
 }
 
 answers() {
@@ -250,6 +318,56 @@ clusters:
   - name: play
     server: $(<plane/server-url)
     certificateAuthority: plane/ca.crt
+  - name: managed
+    server: $(<managed/server-url)
+    certificateAuthority: managed/ca.crt
+    kubeconfig: managed/jitd.kubeconfig
+    access: gateway
+    gatewayUser: jit-gateway
+END
+}
+
+write_gateway_config() {
+    local port
+    port=$(free_port)
+    cat <<END
+# The gateway's configuration, made by \`make play\`; paths are relative to this file.
+listen: 127.0.0.1:$port
+server: https://127.0.0.1:$port
+feed: run/feed.sock
+state: var/gateway
+clusters:
+  - { name: managed, kubeconfig: managed/gateway.kubeconfig }
+END
+}
+
+# free_port: one at which nobody listens, below those of outgoing connections.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 12000))
+        (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}
+
+# write_tokens: the users of `managed`. A line is a token, a name and a uid.
+write_tokens() {
+    local user
+    for user in jit:daemon:play jit-gateway; do
+        printf '%s,%s,%s\n' "$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" "$user" "$user"
+    done
+}
+
+# write_kubeconfig USER, for `managed` with the token of that user.
+write_kubeconfig() {
+    cat <<END
+apiVersion: v1
+kind: Config
+current-context: managed
+contexts: [{ name: managed, context: { cluster: managed, user: "$1" } }]
+clusters: [{ name: managed, cluster: { server: "$(<managed/server-url)", certificate-authority: ca.crt } }]
+users: [{ name: "$1", user: { token: "$(grep ",$1,$1\$" managed/tokens.csv | cut -d, -f1)" } }]
 END
 }
 
@@ -264,8 +382,7 @@ down() {
 # end_all puts into `ended` what ran.
 end_all() {
     local name pid
-    # The daemon first: it says goodbye in its trail, and needs nobody for that.
-    for name in jitd launch; do
+    for name in "${programs[@]}"; do
         pid=$(pid_of "$name")
         if [[ -n $pid ]]; then
             end "$name" "$pid"
@@ -273,10 +390,11 @@ end_all() {
         fi
         rm -f "$dir/$name.pid"
     done
-    # Keys and credentials of people belong to their uids, and nobody else could remove them later.
+    # Keys and credentials of people belong to their uids, and the pods' files to the node's. Nobody else could remove them
+    # later.
     if [[ -d $dir/home ]]; then
         set_inside
-        "${inside[@]}" rm -rf "$dir/home"
+        "${inside[@]}" rm -rf "$dir/home" "$dir/node"
     fi
 }
 
@@ -293,10 +411,20 @@ end() {
     done
 }
 
+all_run() {
+    local name
+    for name in "${programs[@]}"; do
+        [[ -n $(pid_of "$name") ]] || return 1
+    done
+}
+
 # pid_of NAME: its pid if it runs. A pid that came to be another process's has another program.
 pid_of() {
     local pid program=$dir/bin/$1
-    [[ $1 != launch ]] || program=$dir/plane/bin/launch
+    case $1 in
+        plane | managed) program=$dir/plane/bin/launch ;;
+        kubelet) program=$dir/node/kubelet ;;
+    esac
     if pid=$(cat "$dir/$1.pid" 2>/dev/null) && [[ -n $pid && /proc/$pid/exe -ef $program ]]; then
         printf '%s\n' "$pid"
     fi
