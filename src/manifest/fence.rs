@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::place::{
     Reach, binding_in_cluster, binding_in_namespace, list, quoted, where_grants_are, where_roles_are_made,
 };
-use super::{Object, document};
+use super::{Object, document, holders};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 use crate::grant::names::{self, DAEMON, GATEWAY, GATEWAY_ON, GRANT_EXTRA, OBJECT, SUBJECT};
 use crate::grant::{ACT_AS, ACT_AS_GROUP, GatewayUser};
@@ -173,16 +173,17 @@ pub fn fence(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Ve
         ],
         ..Policy::default()
     };
-    let mut policies = vec![bindings, roles, deletions, guard, guard_of_roles];
+    let mut policies =
+        vec![bindings, roles, deletions, guard, guard_of_roles, holders::policy(host, gateway.is_some())];
     if gateway.is_some() {
-        policies.extend(of_gateway(host));
+        policies.push(of_gateway(host));
     }
     policies.iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
-/// The policies that are needed only where people go through the gateway.
-fn of_gateway(host: &str) -> [Policy; 2] {
-    let roles = Policy {
+/// The policy that is needed only where people go through the gateway.
+fn of_gateway(host: &str) -> Policy {
+    Policy {
         name: fence_of_gateway_roles_name(host),
         why: "limits the daemon: the only ClusterRole that it may create lets the gateway act as the holder of one grant, \
               with exactly that grant's user and group. RBAC alone cannot limit which ones",
@@ -197,28 +198,7 @@ fn of_gateway(host: &str) -> [Policy; 2] {
         ],
         validations: gateway_roles_of(host),
         ..Policy::default()
-    };
-    let holders = Policy {
-        name: format!("jitd-{host}-holders"),
-        why: "keeps holders of grants from what would outlive their grants or pass by the gateway, whatever their roles \
-              contain: tokens of service accounts, and requests to a node",
-        who: format!(
-            "request.userInfo.username.startsWith({}) && !request.userInfo.username.startsWith({})",
-            quoted(SUBJECT),
-            quoted(DAEMON)
-        ),
-        operations: &["CREATE", "CONNECT"],
-        groups: &[""],
-        resources: &["serviceaccounts/token", "nodes/proxy"],
-        validations: vec![(
-            "false".to_owned(),
-            "no grant allows tokens of service accounts or requests to a node in this cluster; hint: a token would \
-             outlive the grant"
-                .to_owned(),
-        )],
-        ..Policy::default()
-    };
-    [roles, holders]
+    }
 }
 
 fn annotation(key: &str) -> String {
@@ -446,19 +426,20 @@ fn guarded() -> Vec<(&'static str, String)> {
     ]
 }
 
+/// An admission policy and its binding.
 #[derive(Default)]
-struct Policy {
-    name: String,
-    why: &'static str,
-    who: String,
-    operations: &'static [&'static str],
+pub(super) struct Policy {
+    pub(super) name: String,
+    pub(super) why: &'static str,
+    pub(super) who: String,
+    pub(super) operations: &'static [&'static str],
     /// The API groups of `resources`; none for those of RBAC.
-    groups: &'static [&'static str],
-    resources: &'static [&'static str],
+    pub(super) groups: &'static [&'static str],
+    pub(super) resources: &'static [&'static str],
     /// Names and expressions; each may use those before it.
-    variables: Vec<(&'static str, String)>,
+    pub(super) variables: Vec<(&'static str, String)>,
     /// Expressions, each with the message if it is false.
-    validations: Vec<(String, String)>,
+    pub(super) validations: Vec<(String, String)>,
 }
 
 impl Policy {

@@ -8,6 +8,7 @@
 mod ceiling;
 mod fence;
 mod gateway;
+mod holders;
 mod place;
 
 use serde_json::{Value, json};

@@ -25,8 +25,8 @@ rules:
 "#;
 
 /// A gateway in front of a cluster, and the daemon that it listens to.
-struct Front {
-    bastion: Bastion<'static>,
+pub(crate) struct Front {
+    pub(crate) bastion: Bastion<'static>,
     gateway: Option<Child>,
     port: u16,
 }
@@ -37,7 +37,7 @@ impl Front {
         Self::of(Plane::managed())
     }
 
-    fn of(plane: &'static Plane) -> Self {
+    pub(crate) fn of(plane: &'static Plane) -> Self {
         let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
         let policy = POLICY.to_owned();
         let bastion = Bastion::prepared(plane, Options { cluster, policy, ..Options::default() });
@@ -102,7 +102,7 @@ impl Front {
     }
 
     /// A live grant of alice's in the namespace, by the real client.
-    fn live(&self, role: &str) -> String {
+    pub(crate) fn live(&self, role: &str) -> String {
         let ns = &self.bastion.ns;
         let words = ["request", "play", "-n", ns, "--role", role, "--for", "5m", "--reason", "INC-1 x", "--no-wait"];
         let id = text(&self.says(ALICE, &words)).trim().to_owned();
@@ -118,7 +118,7 @@ impl Front {
     }
 
     /// kubectl with a grant, as alice runs it.
-    fn kubectl(&self, grant: &str, words: &[&str]) -> Command {
+    pub(crate) fn kubectl(&self, grant: &str, words: &[&str]) -> Command {
         let mut command = self.bastion.login_command(ALICE, "jit-login");
         command.args(["run", grant, "--", "kubectl", "-n", &self.bastion.ns]).args(words);
         command

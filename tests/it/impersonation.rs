@@ -536,7 +536,7 @@ fn a_holder_makes_no_token_and_reaches_no_node() {
         let (status, answer) = holder.call(Method::POST, &token, &spec);
         (status == 403 && answer.to_string().contains(no_token)).then_some(())
     });
-    refused(holder.get("/api/v1/nodes/n1/proxy/pods"), no_token);
+    refused(holder.get("/api/v1/nodes/n1/proxy/pods"), "no grant allows requests to a node");
     let (status, answer) = bastion.admin.call(Method::POST, &token, &spec);
     assert_ne!(status, 403, "others are not concerned: {answer}");
 }

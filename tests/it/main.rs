@@ -43,6 +43,7 @@ mod impersonation;
 mod keys;
 mod kubeconfig;
 mod kubelet;
+mod leftover;
 mod less;
 mod limits;
 mod login;

@@ -342,6 +342,18 @@ impl Admin {
     pub(crate) fn call_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: &Value) -> Answer {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
         let body = if body.is_null() { Vec::new() } else { serde_json::to_vec(body).unwrap() };
+        self.send(method, path, kind, headers, body)
+    }
+
+    /// The same with a body of any kind.
+    pub(crate) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Answer {
         let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let request = request.body(body).unwrap();

@@ -22,7 +22,7 @@ const ADMISSION: &str = "/apis/admissionregistration.k8s.io/v1";
 const NO_RULE: &str = "no rule of the policy";
 const ONE_SUBJECT: &str = "must have one subject";
 
-fn plane() -> &'static Plane {
+pub(crate) fn plane() -> &'static Plane {
     static OWN: OnceLock<Plane> = OnceLock::new();
     OWN.get_or_init(Plane::start)
 }
@@ -163,10 +163,10 @@ fn the_manifest_can_be_applied_again_and_beside_another_hosts() {
     for bastion in [&one, &other, &one] {
         let said = bastion.apply(&bastion.manifest());
         let lines: Vec<&str> = said.lines().collect();
-        assert_eq!(lines.len(), 12, "{said}");
+        assert_eq!(lines.len(), 14, "{said}");
         assert!(lines.iter().all(|line| line.ends_with(" unchanged") && line.contains(&bastion.host)), "{said}");
     }
-    for policy in ["fence", "roles", "deletions", "guard", "guard-roles"] {
+    for policy in ["fence", "roles", "deletions", "guard", "guard-roles", "holders"] {
         let path = format!("{ADMISSION}/validatingadmissionpolicies/jitd-{}-{policy}", one.host);
         let status = until("the expressions are checked", || {
             let found = one.admin.get(&path).1;
@@ -182,7 +182,7 @@ fn each_object_of_the_manifest_says_why_it_is_there() {
     let bastion = Bastion::prepared(plane(), Options::default());
     let printed = bastion.manifest();
     let documents: Vec<&str> = printed.split("---\n").skip(1).collect();
-    assert_eq!(documents.len(), 12);
+    assert_eq!(documents.len(), 14);
     for document in documents {
         assert!(document.starts_with("# "), "{document}");
         assert!(document.contains(&format!("app.kubernetes.io/instance: {}\n", bastion.host)), "{document}");

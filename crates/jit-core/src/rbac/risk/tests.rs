@@ -849,9 +849,12 @@ fn a_finding_names_the_permission() {
     };
     assert_eq!(
         why(&[("core", "pods/exec", "create", "")]),
-        "create pods/exec: can run commands in a pod, with the access of its service account"
+        "create pods/exec: can run commands in a pod, and take the token of its service account"
     );
-    assert_eq!(why(&[("core", "secrets", "get", "db")]), "get secrets named `db`: can read tokens, keys and passwords");
+    assert_eq!(
+        why(&[("core", "secrets", "get", "db")]),
+        "get secrets named `db`: can read tokens, keys and passwords, which outlive the grant"
+    );
     assert_eq!(
         why(&[(RBAC, "clusterroles", "bind", "view"), (RBAC, "rolebindings", "create", "")]),
         "bind clusterroles named `view` + create rolebindings: can grant itself or anyone else any role that it may bind, such as cluster-admin"

@@ -163,7 +163,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         // deletecollection with dryRun=All returns the data of every secret, and so does delete with foreground
         // propagation; neither deletes anything. Measured on 1.36.
         &[&[on("", &["secrets"], READ | REMOVE)]],
-        "can read tokens, keys and passwords",
+        "can read tokens, keys and passwords, which outlive the grant",
     )
     .leaves(Leaves::Credential),
     row(
@@ -171,7 +171,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         Critical,
         // The response to an update or patch that changes nothing contains the secret.
         &[&[on("", &["secrets"], WRITE)]],
-        "can create a long-lived service account token and read it",
+        "can create a service account token without an end and read it",
     ),
     row(
         "E18",
@@ -202,7 +202,8 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         "E21",
         Critical,
         &[&[on("", &["pods"], CREATE)]],
-        "can mount any secret and run as any service account of the namespace; a privileged pod controls its node",
+        "can mount any secret and take the token of any service account of the namespace; a privileged pod controls its \
+         node",
     ),
     row(
         "E22",
@@ -217,10 +218,25 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         ]],
         "can have a controller run any pod, which keeps running after the grant",
     ),
-    row("E23", High, &[&[on("", &["pods"], CHANGE)]], "can replace the image of a running pod"),
-    row("E24", High, &[&[on("", &["pods/ephemeralcontainers"], CHANGE)]], "can run its own code inside another pod"),
-    row("E25", High, &[STREAM_EXEC], "can run commands in a pod, with the access of its service account"),
-    row("E26", High, &[STREAM_ATTACH], "can interact with a process in a pod, with the access of its service account"),
+    row(
+        "E23",
+        High,
+        &[&[on("", &["pods"], CHANGE)]],
+        "can replace the image of a running pod, and take the token of its service account",
+    ),
+    row(
+        "E24",
+        High,
+        &[&[on("", &["pods/ephemeralcontainers"], CHANGE)]],
+        "can run its own code inside another pod, and take the token of its service account",
+    ),
+    row("E25", High, &[STREAM_EXEC], "can run commands in a pod, and take the token of its service account"),
+    row(
+        "E26",
+        High,
+        &[STREAM_ATTACH],
+        "can interact with a process in a pod, which may give away the token of its service account",
+    ),
     row("E27", Medium, &[STREAM_FORWARD], "can reach services that listen only on a pod's loopback interface"),
     row(
         "E28",
@@ -233,7 +249,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         Critical,
         // The kubelet checks only get, even when a websocket runs a command.
         &[&[on("", &["nodes/proxy"], PASS)]],
-        "can run commands in every pod of a node without a trace in the audit log",
+        "can run commands in every pod of a node, and take their tokens, without a trace in the audit log",
     ),
     row(
         "E30",
