@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
+use jitd::wire::feed::VERSION;
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
@@ -50,7 +51,7 @@ fn attend(mut stream: UnixStream) -> std::io::Result<()> {
     let mut tell = |document: Value| stream.write_all(format!("{document}\n").as_bytes());
     let (server, pem) = ("https://127.0.0.1:1", "-");
     tell(
-        json!({ "kind": "hello", "version": 1, "server": server, "certificateAuthority": pem, "clusters": ["play"] }),
+        json!({ "kind": "hello", "version": VERSION, "server": server, "certificateAuthority": pem, "clusters": ["play"] }),
     )?;
     for line in BufReader::new(stream.try_clone()?).lines() {
         let document: Value = serde_json::from_str(&line?)?;
