@@ -35,7 +35,7 @@ pub struct Entitlement {
     pub start_within: Option<Window>,
     /// Who has to approve; none at all is pre-approved.
     pub steps: Vec<Step>,
-    /// Who has to approve besides, if the role has such a risk.
+    /// Who has to approve besides, if the role has such a risk; without steps that `steps` satisfy anyway.
     pub by_risk: Vec<Step>,
     /// What a request has to say, or may: the reason first.
     pub needs: Vec<Need>,
@@ -204,7 +204,7 @@ impl Policy {
             max_total: rule.max_total,
             start_within: rule.start_within,
             steps,
-            by_risk: self.guardrails.risks.iter().map(|risk| risk.step.clone()).collect(),
+            by_risk: self.guardrails.by_risk(&rule.steps),
             needs: rule.needs(),
             break_glass: rule.break_glass.clone(),
             except: Vec::new(),

@@ -112,6 +112,12 @@ impl Guardrails {
         self.tighten_scope(steps, ask.scope.namespaces().is_empty());
     }
 
+    /// The steps that [`tighten`](Self::tighten) may add to these, depending on the risks.
+    pub(super) fn by_risk(&self, steps: &[Step]) -> Vec<Step> {
+        let added = self.risks.iter().map(|risk| &risk.step);
+        added.filter(|step| !steps.iter().any(|there| is_as_strict(there, step))).cloned().collect()
+    }
+
     /// Adds the step that the whole cluster requires, unless the steps already need enough approvers.
     pub(super) fn tighten_scope(&self, steps: &mut Vec<Step>, whole_cluster: bool) {
         let people = steps.iter().fold(0_u32, |people, step| people.saturating_add(step.count));

@@ -47,6 +47,19 @@ fn a_denial_removes_exactly_what_it_denies() {
     assert_eq!(told(&read(&rule), &stranger), [""; 0]);
 }
 
+/// A step of the guardrails is listed unless the rule's own steps satisfy it, as in the decision.
+#[test]
+fn a_step_that_a_risk_adds_is_listed_unless_the_rule_has_it() {
+    let guardrails = "risks: [{ids: [E25], step: {groups: [security]}}, {severity: high, step: {groups: [leads, security], count: 2}}]\n";
+    let listed = |approval: &str| {
+        let (entitlements, _) = guarded(&with(approval), guardrails).entitlements(&alice());
+        entitlements[0].by_risk.iter().map(|step| step.groups.join("+")).collect::<Vec<_>>()
+    };
+    assert_eq!(listed("approval: [{groups: [leads]}]"), ["security", "leads+security"]);
+    assert_eq!(listed("approval: [{groups: [security]}]"), ["leads+security"]);
+    assert_eq!(listed("approval: [{groups: [security], count: 2}]"), [""; 0]);
+}
+
 /// How much of a pattern another one matches; if that is unknown, it is a part.
 #[test]
 fn patterns_overlap_as_far_as_known() {
