@@ -251,11 +251,16 @@ fn shells_offer_what_the_daemon_knows() {
         assert_eq!(offers(ALICE, &["jit-login", "request", "pl"]), ["play"], "{shell}");
         assert_eq!(offers(ALICE, &["jit-login", "request", "play", "-n", ""]), [ns, shop], "{shell}");
         assert_eq!(offers(ALICE, &["jit-login", "explain", "play", "--role", ""]), ["edit", "view"], "{shell}");
+        assert_eq!(offers(ALICE, &["jit-login", "ls", "--cluster", "play", "-n", ""]), [ns, shop], "{shell}");
         assert_eq!(offers(BOB, &["jit-login", "approve", ""]), [id], "{shell}");
         assert_eq!(offers(BOB, &["jit-login", "approve", &id[..1]]), [id], "{shell}");
         assert_eq!(offers(DAVE, &["jit-login", "approve", ""]), [""; 0], "{shell}");
         assert_eq!(offers(DAVE, &["jit-login", "request", "play", "-n", ""]), [""; 0], "{shell}");
         assert_eq!(offers(ALICE, &["jit-login", "deny", id, "--reason", ""]), [""; 0], "{shell}");
+        // The option wins over the environment. bash makes three words of it.
+        let elsewhere = if shell == "bash" { vec!["--socket", "=", "/nowhere"] } else { vec!["--socket=/nowhere"] };
+        let line = [&["jit-login"][..], &elsewhere, &["request", "pl"]].concat();
+        assert_eq!(offers(ALICE, &line), [""; 0], "{shell}");
     }
     let seen = typed_in_zsh(&bastion, ALICE, "jit-login request pl");
     assert!(seen.contains("jit-login request play") && !seen.contains("a-file"), "{seen}");

@@ -4,6 +4,7 @@
 //! definitions in `arguments.rs` say which argument gets which candidates; clap's completion engine calls it.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ async fn ask(kind: Kind, daemon: &Daemon, words: &[OsString]) -> Result<Vec<Comp
     }
     let entitlements = client.entitlements().await?.entitlements;
     // If the line already names a cluster, candidates of other clusters are left out.
-    let named = |one: &EntitlementView| words.iter().any(|word| one.clusters.iter().any(|name| word == name.as_str()));
+    let names = |word: &OsString, name: &str| word.to_str().and_then(|word| word.rsplit('=').next()) == Some(name);
+    let named = |one: &EntitlementView| words.iter().any(|word| one.clusters.iter().any(|name| names(word, name)));
     let is_named = entitlements.iter().any(named);
     let mut all: Vec<&String> = Vec::new();
     for one in entitlements.iter().filter(|one| matches!(kind, Kind::Clusters) || !is_named || named(one)) {
@@ -85,8 +87,36 @@ fn candidate(word: &str, help: Option<String>) -> Option<CompletionCandidate> {
     plain.then(|| CompletionCandidate::new(word).help(help.map(Into::into)))
 }
 
-/// The value of an option on the line.
+/// The value of an option on the line: `--name VALUE`, or `--name=VALUE`, which bash gives us as three words.
 fn option<'a>(words: &'a [OsString], name: &str) -> Option<&'a OsStr> {
-    let at = words.iter().position(|word| word == name)?;
-    words.get(at.checked_add(1)?).map(OsString::as_os_str)
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        match word.as_bytes().strip_prefix(name.as_bytes()) {
+            Some([]) => return words.find(|word| *word != "=").map(OsString::as_os_str),
+            Some([b'=', value @ ..]) => return Some(OsStr::from_bytes(value)),
+            _ => {}
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_has_its_value_behind_a_blank_or_an_equals_sign() {
+        for (line, value) in [
+            ("jit-login --socket /run/a.sock ls", Some("/run/a.sock")),
+            ("jit-login --socket=/run/a.sock ls", Some("/run/a.sock")),
+            ("jit-login --socket = /run/a.sock ls", Some("/run/a.sock")),
+            ("jit-login --socket-of=/run/b.sock --socket=/run/a=b", Some("/run/a=b")),
+            ("jit-login --socket=", Some("")),
+            ("jit-login ls --socket", None),
+            ("jit-login ls", None),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(option(&words, "--socket").and_then(OsStr::to_str), value, "{line}");
+        }
+    }
 }
