@@ -188,6 +188,21 @@ fn kubectl_works(front: &Front) {
     assert!(!denied.status.success() && why.contains("User \"jit:alice\" cannot list resource \"secrets\""), "{why}");
 }
 
+/// Without a systemd manager nothing ends a command with its grant, but the gateway ends all that it has open: `run` says
+/// nothing, and `shell` says what ends.
+#[test]
+fn a_command_through_the_gateway_runs_without_a_warning() {
+    let front = Front::start();
+    let grant = front.live("view");
+    let done = front.kubectl(&grant, &["get", "configmap", "seen", "-o", "name"]).output().unwrap();
+    assert_eq!((text(&done.stdout), text(&done.stderr)), ("configmap/seen\n".to_owned(), String::new()));
+    let mut shell = front.bastion.login_command(ALICE, "jit-login");
+    let done = shell.args(["shell", &grant]).env("SHELL", "/bin/sh").output().unwrap();
+    let said =
+        "this shell does not end with the grant: this login has no systemd manager of its own; its access does\n";
+    assert_eq!(text(&done.stderr), said);
+}
+
 /// A watch ends with its grant, at once; that of another grant continues.
 #[test]
 fn a_watch_ends_with_its_grant() {

@@ -30,7 +30,8 @@ macro_rules! covers {
 When the grant ends, the processes that were started here get SIGTERM and SIGHUP, and SIGKILL five seconds later: a \
 watch, an exec or a port-forward is cut. This does not end processes that were started elsewhere with the same \
 kubeconfig, processes that you move out of the scope, or streams that another program keeps open; and it ends nothing \
-where a message says so. The certificate expires, wherever it was copied."
+where a message says so. Through the gateway, every stream ends with the grant in any case. The certificate expires, \
+wherever it was copied."
     };
 }
 

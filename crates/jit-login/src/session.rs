@@ -55,8 +55,9 @@ pub(crate) fn confine(daemon: &Daemon, grant: &str, until: Timestamp) -> Result<
     manager.scope(grant)
 }
 
-/// When a shell ends: with a systemd manager the shell itself ends, without one only its access.
-pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp) -> String {
+/// When a shell ends: with a systemd manager the shell itself ends, without one only its access; streams that are open then
+/// may continue if the grant `may_stream`.
+pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: Timestamp, may_stream: bool) -> String {
     let of_login = !lingers();
     let keys_go = of_login
         && Folder::holding(&credential_file(grant)).is_ok_and(|folder| folder.is_some_and(|f| !f.is_lasting()));
@@ -70,7 +71,8 @@ pub(crate) fn ends_when(confined: &Result<Command, String>, grant: &str, until: 
         Err(why) if keys_go => {
             format!("this does not end with the grant: {why}; its access ends with your last login")
         }
-        Err(why) => not_ended(why),
+        Err(why) if may_stream => not_ended(why),
+        Err(why) => format!("this shell does not end with the grant: {why}; its access does"),
     }
 }
 

@@ -456,13 +456,14 @@ impl Caller {
         put(self.format, access.kubeconfig.value(), || export_path(&path), || path.display().to_string())
     }
 
-    /// `run`: says once for each grant if the command will not end with it.
+    /// `run`: says once for each grant if the command, and what it has open, may continue after the grant.
     pub(crate) async fn run(&mut self, id: Option<String>, command: &[OsString]) -> Result<(), Failure> {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
         let confined = session::confine(&self.daemon, &grant.id, access.kept.until);
         if let Err(why) = &confined
             && is_first_time(&grant.id)?
+            && view::may_stream(&self.client.show(&grant.id).await?)
         {
             say(&session::not_ended(why));
         }
@@ -475,7 +476,8 @@ impl Caller {
         let grant = self.usable(id).await?;
         let access = self.collect(&grant).await?;
         let confined = session::confine(&self.daemon, &grant.id, access.kept.until);
-        say(&session::ends_when(&confined, &grant.id, access.kept.until));
+        let may_stream = view::may_stream(&self.client.show(&grant.id).await?);
+        say(&session::ends_when(&confined, &grant.id, access.kept.until, may_stream));
         become_command(confined, &shell, &grant, &access)
     }
 

@@ -302,6 +302,12 @@ pub(crate) fn summary(grant: &GrantView) -> String {
     parts.join("\n")
 }
 
+/// Whether a stream that is open when the grant ends may continue: not through the gateway, and not if the role allows none.
+/// Without the details of `GET /v1/grants/{id}` it may.
+pub(crate) fn may_stream(grant: &GrantView) -> bool {
+    grant.risks.as_ref().is_none_or(|risks| risks.may_stream) || grant.together.iter().any(|finding| finding.streams)
+}
+
 fn line(heading: &str, text: &str) -> String {
     format!("  {heading:<12}{text}")
 }
@@ -322,7 +328,7 @@ fn decision(grant: &GrantView) -> String {
     let marks = grant.risks.iter().flat_map(|risks| {
         let also = |mark: fn(&FindingView) -> bool| grant.together.iter().any(mark);
         let persists = risks.may_persist || also(|finding| finding.persists);
-        let streams = risks.may_stream || also(|finding| finding.streams);
+        let streams = may_stream(grant);
         let persists = persists.then_some("may persist after the window");
         let streams = streams.then_some("streams may outlive it");
         [persists, streams].into_iter().flatten()
@@ -613,7 +619,7 @@ fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
         notes.push(format!("break-glass: {after}, for at most {}, reviewed afterwards", safe(&glass.max_duration)));
     }
     if !one.by_risk.is_empty() {
-        notes.push(format!("if the role has that risk, also {}", approvers(&one.by_risk)));
+        notes.push(format!("depending on the role, also {}", approvers(&one.by_risk)));
     }
     notes.extend(one.rules.iter().map(|rule| format!("ceiling for exact rules: {}", safe(&rule.to_string()))));
     notes
