@@ -267,7 +267,7 @@ pub fn site(name: &ClusterName, cluster: &ClusterConfig, host: &str, now: Timest
     let authority = Authority::open(&cluster.authority, &cluster.key)?;
     let credential = credential(cluster, &authority, host, now)?;
     let endpoint = Endpoint::new(name.clone(), &cluster.server, &cluster.certificate_authority)?;
-    let endpoint = endpoint.through(cluster.gateway.clone());
+    let endpoint = endpoint.known_as(cluster.daemon.clone()).through(cluster.gateway.clone());
     let cluster = Cluster::connect(endpoint, host, &credential)?;
     Ok(Site::new(cluster, authority))
 }

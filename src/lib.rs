@@ -93,8 +93,8 @@
 //!    cannot be recorded, the sweep settles it.
 //! 5. The daemon never has a user's private key: it uses only the public key of a certificate request, after
 //!    checking the signature.
-//! 6. No type can hold a name, user or group that begins with `system:`, except [`GatewayUser`](grant::GatewayUser), which
-//!    may be a service account.
+//! 6. No type can hold a name, user or group that begins with `system:`, except [`GatewayUser`](grant::GatewayUser) and
+//!    [`DaemonUser`](grant::DaemonUser), which may be service accounts.
 //! 7. The kernel identifies the caller; a request body never does.
 //! 8. The sweep only removes, and only objects that the trail knows, by uid. It never signs and never binds.
 //! 9. Everything unknown is refused: an unknown field, state, caller, rule or answer.

@@ -17,8 +17,8 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
-use crate::grant::GatewayUser;
 use crate::grant::request::ClusterName;
+use crate::grant::{DaemonUser, GatewayUser};
 use crate::hint::Hint;
 
 /// A cluster's entry in the configuration cannot be used; an administrator has to change it.
@@ -47,6 +47,7 @@ pub struct Endpoint {
     uri: Uri,
     ca_pem: String,
     ca_der: Vec<Vec<u8>>,
+    daemon: Option<DaemonUser>,
     gateway: Option<GatewayUser>,
 }
 
@@ -73,13 +74,27 @@ impl Endpoint {
         if ca_der.is_empty() {
             return Err("contains no certificate in PEM".to_owned());
         }
-        Ok(Self { name, server: server.to_owned(), uri, ca_pem: ca_pem.to_owned(), ca_der, gateway: None })
+        Ok(Self {
+            name,
+            server: server.to_owned(),
+            uri,
+            ca_pem: ca_pem.to_owned(),
+            ca_der,
+            daemon: None,
+            gateway: None,
+        })
     }
 
     /// The same endpoint, which people reach through the gateway, if `gateway` is its user in the cluster.
     #[must_use]
     pub fn through(self, gateway: Option<GatewayUser>) -> Self {
         Self { gateway, ..self }
+    }
+
+    /// The same endpoint, where the API server knows the daemon by the name `daemon`, if it is not that of its certificate.
+    #[must_use]
+    pub fn known_as(self, daemon: Option<DaemonUser>) -> Self {
+        Self { daemon, ..self }
     }
 
     /// The endpoint of the current context of a kubeconfig file.
@@ -143,6 +158,12 @@ impl Endpoint {
     #[must_use]
     pub fn gateway(&self) -> Option<&GatewayUser> {
         self.gateway.as_ref()
+    }
+
+    /// The daemon's user in the cluster, if it is not that of its certificate.
+    #[must_use]
+    pub fn daemon(&self) -> Option<&DaemonUser> {
+        self.daemon.as_ref()
     }
 
     pub(super) fn uri(&self) -> &Uri {

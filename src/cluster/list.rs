@@ -48,9 +48,10 @@ impl Cluster {
         mut keep: impl FnMut(&Found) -> bool,
         reach: &mut AccountReach,
     ) -> Result<Vec<Found>, ClusterError> {
-        let gateway = self.endpoint().gateway();
+        let (daemon, gateway) = (self.endpoint().daemon(), self.endpoint().gateway());
         let names_us = |found: &Found| {
             found.subjects.iter().any(|subject| names::is_ours(&subject.name))
+                || daemon.is_some_and(|daemon| found.names_user(daemon.as_str()))
                 || gateway.is_some_and(|gateway| found.names_user(gateway.as_str()))
         };
         let mut all = Vec::new();

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
-use crate::grant::GatewayUser;
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::times::{Rates, Times};
+use crate::grant::{DaemonUser, GatewayUser};
 use crate::people::Declared;
 
 use super::Config;
@@ -81,6 +81,7 @@ pub(super) struct ClusterFile {
     pub(super) authority: Option<PathBuf>,
     pub(super) kubeconfig: Option<PathBuf>,
     pub(super) context: Option<String>,
+    pub(super) daemon_user: Option<DaemonUser>,
     pub(super) key: Option<KeyFile>,
     #[serde(default)]
     pub(super) access: AccessFile,

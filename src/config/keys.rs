@@ -168,15 +168,22 @@ pub const KEYS: &[Key] = &[
         Presence::May,
         "how the daemon itself reaches the API server, and as whom: for a cluster that does not trust the authority, such \
          as a managed one. It may have a certificate, a token or a credential plugin, and a proxy; `server` and \
-         `certificateAuthority` are then only for people. The API server has to know its user as `jit:daemon:HOST`. Without \
-         it the daemon signs a certificate of ten minutes for \
-         itself",
+         `certificateAuthority` are then only for people. The API server has to know its user as `daemonUser`. Without it \
+         the daemon signs a certificate of ten minutes for itself",
     ),
     key(
         "clusters[].context",
         "a name",
         Presence::May,
         "the context of `kubeconfig` to use; without it the current one",
+    ),
+    key(
+        "clusters[].daemonUser",
+        "a user name",
+        Presence::Default("jit:daemon:HOST"),
+        "the user that the API server knows the user of `kubeconfig` by, such as `system:serviceaccount:NAMESPACE:NAME`, an \
+         e-mail address or an object id; `jitd check --cluster` says which. The admission policies limit exactly this user. \
+         No other bastion and nothing else may have it, the gateway neither",
     ),
     key(
         "clusters[].access",

@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use jit_dial::{ApiServer, KubeconfigError};
 
 use crate::ca::KeyPlace;
-use crate::grant::GatewayUser;
 use crate::grant::policy::{self, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::times::{Rates, Times};
+use crate::grant::{DaemonUser, GatewayUser};
 use crate::hint::Hint;
 use crate::people::People;
 
@@ -75,6 +75,8 @@ pub struct ClusterConfig {
     pub key: KeyPlace,
     /// A kubeconfig to reach it with, instead of `server` and the daemon's own short-lived certificate.
     pub kubeconfig: Option<KubeconfigAt>,
+    /// The daemon's user in the cluster, if the kubeconfig's is not `jit:daemon:HOST` there.
+    pub daemon: Option<DaemonUser>,
     /// The gateway's user in the cluster, if people reach the cluster through the gateway.
     pub gateway: Option<GatewayUser>,
 }

@@ -7,9 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::ca::KeyPlace;
-use crate::grant::GatewayUser;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
+use crate::grant::{DaemonUser, GatewayUser};
 use crate::hint::Hint;
 use crate::people::{Declared, People};
 
@@ -177,6 +177,7 @@ impl Written<'_> {
         let key = key.clone().map_or(Ok(KeyPlace::File), |key| key.place(self.folder()));
         let key = key.map_err(|why| faults.push(self.fault(format!("cluster `{name}`: `key`: {why}"))));
         let gateway = self.gateway(written).map_err(|fault| faults.push(fault));
+        let daemon = self.daemon(written).map_err(|fault| faults.push(fault));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
         let certificate_authority = read(&self.at(certificate_authority));
         if kubeconfig.is_none() && context.is_some() {
@@ -198,6 +199,7 @@ impl Written<'_> {
             },
             key: key.unwrap_or_default(),
             kubeconfig,
+            daemon: daemon.unwrap_or_default(),
             gateway: gateway.unwrap_or_default(),
         }
     }
@@ -219,6 +221,27 @@ impl Written<'_> {
                 "add `access: gateway`, or remove `gatewayUser`",
             )),
         }
+    }
+
+    /// The daemon's user, if it is not the one of its own certificate.
+    fn daemon(
+        &self,
+        ClusterFile { name, kubeconfig, daemon_user, gateway_user, .. }: &ClusterFile,
+    ) -> Result<Option<DaemonUser>, Fault> {
+        let Some(user) = daemon_user else { return Ok(None) };
+        if kubeconfig.is_none() {
+            return Err(self.fault_with(
+                format!("cluster `{name}`: `daemonUser` is set, but the daemon signs a certificate for itself"),
+                "name the kubeconfig whose user that is, or remove `daemonUser`",
+            ));
+        }
+        if gateway_user.as_ref().is_some_and(|gateway| gateway.as_str() == user.as_str()) {
+            return Err(self.fault_with(
+                format!("cluster `{name}`: `daemonUser` and `gatewayUser` are the same"),
+                "give the daemon and the gateway a user each: a stolen credential of the gateway could create grants",
+            ));
+        }
+        Ok(Some(user.clone()))
     }
 
     fn policy_files(&self) -> PolicyFiles {
@@ -250,6 +273,8 @@ clusters:
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, context: blue}
   - {name: lab, server: "https://10.0.0.3", certificateAuthority: none.crt, access: gateway}
   - {name: old, server: "https://10.0.0.4", certificateAuthority: none.crt, gatewayUser: gw}
+  - {name: own, server: "https://10.0.0.5", certificateAuthority: none.crt, daemonUser: a@example.com}
+  - {name: one, server: "https://10.0.0.6", certificateAuthority: none.crt, kubeconfig: none.yaml, daemonUser: gw, gatewayUser: gw, access: gateway}
 "#;
 
     /// In the order of the file, the policy's faults last; no fault hides another.
@@ -283,6 +308,11 @@ clusters:
             ("none.crt", "No such file"),
             ("config.yaml", "cluster `old`: `gatewayUser` is set"),
             ("none.crt", "No such file"),
+            ("config.yaml", "cluster `own`: `daemonUser` is set"),
+            ("none.crt", "No such file"),
+            ("config.yaml", "cluster `one`: `daemonUser` and `gatewayUser` are the same"),
+            ("none.crt", "No such file"),
+            ("none.yaml", "No such file"),
             ("policy.yaml", "rules: is a number"),
         ];
         for (fault, (file, why)) in faults.iter().zip(wanted) {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Binding;
+use super::gateway::service_account;
 use super::request::{Namespace, RoleRef};
 
 /// A binding as it exists in a cluster.
@@ -97,10 +98,17 @@ impl Found {
         matches!(self.subjects.as_slice(), [only] if only.kind == kind && only.name == name)
     }
 
-    /// Whether the user of this name is one of its subjects.
+    /// Whether the user of this name is one of its subjects; a service account may be named in two ways.
     #[must_use]
     pub fn names_user(&self, user: &str) -> bool {
-        self.subjects.iter().any(|subject| subject.kind == "User" && subject.name == user)
+        let account = service_account(user);
+        self.subjects.iter().any(|subject| match subject.kind.as_str() {
+            "User" => subject.name == user,
+            "ServiceAccount" => account.is_some_and(|(namespace, name)| {
+                subject.namespace.as_deref() == Some(namespace) && subject.name == name
+            }),
+            _ => false,
+        })
     }
 
     /// Whether it binds this role.

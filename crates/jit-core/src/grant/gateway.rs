@@ -12,22 +12,7 @@ word!(
     /// `system:serviceaccount:NAMESPACE:NAME`. 1 to 253 characters, without spaces and control characters. It begins
     /// neither with `jit:` nor with `system:`, except as a service account.
     GatewayUser,
-    |text| {
-        let refused = |why: &str| Err(Malformed::new("gateway user", text, why));
-        if text.is_empty() || text.len() > 253 || text.chars().any(|c| !c.is_ascii_graphic()) {
-            return refused("must be 1 to 253 characters of ASCII, without spaces and control characters");
-        }
-        if is_ours(text) {
-            return refused("names that begin with `jit:` belong to people, grants and daemons");
-        }
-        if text.to_ascii_lowercase().starts_with("system:") && service_account(text).is_none() {
-            return refused(
-                "a user of the system itself cannot be the gateway; write a service account as \
-                 system:serviceaccount:NAMESPACE:NAME",
-            );
-        }
-        Ok(())
-    }
+    |text| user_of_a_cluster("gateway user", text)
 );
 
 impl GatewayUser {
@@ -45,8 +30,30 @@ impl GatewayUser {
     }
 }
 
+/// Checks that `text` can be the name of a user whom we did not name: none of ours, and none of the system's own but a
+/// service account.
+///
+/// # Errors
+/// [`Malformed`] for the field `field`.
+pub(super) fn user_of_a_cluster(field: &'static str, text: &str) -> Result<(), Malformed> {
+    let refused = |why: &str| Err(Malformed::new(field, text, why));
+    if text.is_empty() || text.len() > 253 || text.chars().any(|c| !c.is_ascii_graphic()) {
+        return refused("must be 1 to 253 characters of ASCII, without spaces and control characters");
+    }
+    if is_ours(text) {
+        return refused("names that begin with `jit:` belong to people, grants and daemons");
+    }
+    if text.to_ascii_lowercase().starts_with("system:") && service_account(text).is_none() {
+        return refused(
+            "of the users of the system itself only service accounts are allowed, as \
+             system:serviceaccount:NAMESPACE:NAME",
+        );
+    }
+    Ok(())
+}
+
 /// The namespace and the name of the service account with this user name; `None` for any other name.
-fn service_account(user: &str) -> Option<(&str, &str)> {
+pub(super) fn service_account(user: &str) -> Option<(&str, &str)> {
     let legal = |name: &str| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.'))
     };

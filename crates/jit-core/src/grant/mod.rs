@@ -10,6 +10,7 @@
 
 pub mod approval;
 mod binding;
+mod daemon;
 mod denial;
 pub mod digest;
 pub mod drain;
@@ -35,6 +36,7 @@ pub mod scope;
 pub mod times;
 
 pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, acting_on, bindings, gateway_bindings, on};
+pub use self::daemon::DaemonUser;
 pub use self::denial::DeniedBefore;
 pub use self::event::{
     Clock, DecidedOn, EndCause, EndProof, Event, Narrowed, OtherGrant, Reassessed, RequestRefused, Requested, Shown,
