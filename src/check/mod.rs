@@ -23,11 +23,11 @@ use serde::Serialize;
 use std::borrow::Cow;
 
 use crate::cluster::{Cluster, ClusterError, UserInfo};
-use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::grant::request::ClusterName;
+use crate::grant::{DaemonUser, names};
 use crate::hint::Hint;
-use crate::manifest;
+use crate::manifest::{self, Users};
 
 pub use self::proof::prove;
 
@@ -210,14 +210,15 @@ impl Check<'_> {
 
         let reaches = manifest::reaches(policy, self.cluster.name());
         let gateway = self.cluster.endpoint().gateway();
-        let objects = manifest::objects(policy, self.cluster.name(), host, gateway);
+        let users = users(self.cluster, host);
+        let objects = manifest::objects(policy, self.cluster.name(), users);
         self.needed_permissions(&objects).await?;
         self.excess_permissions(policy).await?;
         self.roles(&reaches).await?;
         for object in &objects {
             self.object(object, APPLY).await;
         }
-        self.daemon_bindings(policy, host, &objects).await?;
+        self.daemon_bindings(policy, users, &objects).await?;
         self.admission(&reaches, host, &objects).await?;
         self.grants(policy).await?;
         match gateway {
@@ -227,17 +228,47 @@ impl Check<'_> {
     }
 
     async fn trust(&mut self, host: &str) -> Result<(), ClusterError> {
-        let (UserInfo { name, .. }, expected) = (self.cluster.identity().await?, names::daemon(host));
+        let UserInfo { name, .. } = self.cluster.identity().await?;
+        let expected = users(self.cluster, host).daemon();
         if name == expected {
             self.ok("trust", format!("our credential is accepted as `{name}`"));
-        } else {
-            self.fault(
-                "trust",
-                format!("the API server knows us as `{}`, but the manifest is for `{expected}`", name.escape_default()),
-                "give the user of `kubeconfig` that name in the cluster, or remove `kubeconfig` from the cluster's entry, so that \
-                 the daemon issues its own credential",
-            );
+            return Ok(());
         }
+        let hint = self.name_for(&name, host);
+        self.fault(
+            "trust",
+            format!("the API server knows us as `{}`, but the manifest is for `{expected}`", name.escape_default()),
+            &hint,
+        );
         Ok(())
     }
+
+    /// What to write for a daemon that the API server knows as `name`.
+    fn name_for(&self, name: &str, host: &str) -> String {
+        let cluster = self.cluster.name();
+        if users(self.cluster, host).gateway.is_some_and(|gateway| gateway.as_str() == name) {
+            return "`kubeconfig` has the credential of the gateway: name a kubeconfig with a user of the daemon's own"
+                .to_owned();
+        }
+        if name == names::daemon(host) {
+            return format!("remove `daemonUser` from the entry of `{cluster}` in config.yaml");
+        }
+        match name.parse::<DaemonUser>() {
+            Ok(user) => format!(
+                "if that is the user that the daemon is to be, write `daemonUser: {}` into the entry of `{cluster}` in \
+                 config.yaml, and apply the output of `jitd manifest {cluster}`",
+                serde_json::Value::from(user.as_str())
+            ),
+            Err(_) => {
+                "give the user of `kubeconfig` a name of its own in the cluster, or remove `kubeconfig` from the \
+                       cluster's entry, so that the daemon issues its own credential"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// Who the bastion is to be in the cluster.
+fn users<'a>(cluster: &'a Cluster, host: &'a str) -> Users<'a> {
+    Users { host, daemon: cluster.endpoint().daemon(), gateway: cluster.endpoint().gateway() }
 }

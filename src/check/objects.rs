@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 use super::difference::differences;
 use super::{Check, GATEWAY, Verdict};
 use crate::cluster::ClusterError;
-use crate::grant::names;
 use crate::grant::policy::Policy;
 use crate::grant::reconcile::people_named;
 use crate::grant::{Found, GrantId};
-use crate::manifest::{self, Object};
+use crate::manifest::{self, Object, Users};
 
 impl Check<'_> {
     /// Compares an object in the cluster with the manifest; `hint` says how to create or correct it.
@@ -52,7 +51,7 @@ impl Check<'_> {
     pub(super) async fn daemon_bindings(
         &mut self,
         policy: &Policy,
-        host: &str,
+        users: Users<'_>,
         objects: &[Object],
     ) -> Result<(), ClusterError> {
         let mut known: BTreeSet<(Option<String>, String)> = BTreeSet::new();
@@ -60,16 +59,15 @@ impl Check<'_> {
         // Only bindings: a ceiling's ClusterRole and a ClusterRoleBinding of it would have the same name.
         let is_binding = |object: &&Object| matches!(object.kind(), "RoleBinding" | "ClusterRoleBinding");
         known.extend(objects.iter().filter(is_binding).map(place));
-        let gateway = self.cluster.endpoint().gateway();
+        let gateway = users.gateway;
         if manifest::is_open(&manifest::reaches(policy, self.cluster.name())) {
             let namespaces = self.cluster.namespaces().await?;
-            for (wanted, command) in manifest::matched_bindings(policy, self.cluster.name(), host, gateway, &namespaces)
-            {
+            for (wanted, command) in manifest::matched_bindings(policy, self.cluster.name(), users, &namespaces) {
                 self.object(&wanted, &format!("create it: `{command}`")).await;
                 known.insert(place(&wanted));
             }
         }
-        let daemon = names::daemon(host);
+        let daemon = users.daemon();
         let mut more = 0;
         let is_daemons = |found: &Found| found.names_user(&daemon);
         // Those of a grant are the sweep's to judge.

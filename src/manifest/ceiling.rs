@@ -8,10 +8,9 @@
 use serde_json::json;
 
 use super::place::Reach;
-use super::{Object, RBAC_V1, document};
+use super::{Object, RBAC_V1, Users, document};
 use crate::cluster::RBAC_GROUP;
 use crate::grant::digest::sha256_hex;
-use crate::grant::names;
 use crate::grant::request::Namespace;
 
 /// A ClusterRole for each ceiling; it grants nothing until it is bound.
@@ -28,7 +27,8 @@ pub(super) fn roles(host: &str, reaches: &[Reach]) -> Vec<Object> {
 
 /// The bindings that grant the daemon in `namespace` what it may grant there: the ceiling, and roles that approvers may
 /// narrow.
-pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<Object> {
+pub(super) fn bindings(users: Users<'_>, reach: &Reach, namespace: &Namespace) -> Vec<Object> {
+    let host = users.host;
     let mut held: Vec<(String, &str, String)> = Vec::new();
     if !reach.ceiling.is_empty() {
         held.push((name(host, reach), "ClusterRole", name(host, reach)));
@@ -40,7 +40,7 @@ pub(super) fn bindings(host: &str, reach: &Reach, namespace: &Namespace) -> Vec<
     let bound = held.into_iter().map(|(name, kind, role)| {
         let binding = json!({
             "roleRef": { "apiGroup": RBAC_GROUP, "kind": kind, "name": role },
-            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": names::daemon(host) }],
+            "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": users.daemon() }],
         });
         document(
             "lets the daemon grant these rights to others, in this namespace only",

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::place::{
     Reach, binding_in_cluster, binding_in_namespace, list, quoted, where_grants_are, where_roles_are_made,
 };
-use super::{Object, document, holders};
+use super::{Object, REPRESENT, Users, document, holders};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 use crate::grant::names::{self, DAEMON, GATEWAY, GATEWAY_ON, GRANT_EXTRA, OBJECT, SUBJECT};
-use crate::grant::{ACT_AS, ACT_AS_GROUP, GatewayUser};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, DaemonUser, GatewayUser};
 
 /// The pattern for the name of a grant's binding, and of a role that a grant owns, quoted; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
@@ -62,18 +62,12 @@ pub fn fence_of_deletions_name(host: &str) -> String {
     format!("jitd-{host}-deletions")
 }
 
-/// The admission policies with their bindings, for a host whose policy has these reaches. `gateway` is the gateway's user,
-/// if people reach the cluster through the gateway.
+/// The admission policies with their bindings, for a host whose policy has these reaches.
 #[must_use]
-pub fn fence(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Vec<Object> {
-    let daemon = format!("request.userInfo.username == {}", quoted(&names::daemon(host)));
-    // The groups count too: whoever may impersonate users could combine the daemon's name with privileged groups, but a
-    // daemon's certificate has no group.
-    let others = format!(
-        "!(request.userInfo.username.startsWith({}) && request.userInfo.?groups.orValue([]) == {})",
-        quoted(DAEMON),
-        list(&["system:authenticated"])
-    );
+pub fn fence(users: Users<'_>, reaches: &[Reach]) -> Vec<Object> {
+    let Users { host, gateway, .. } = users;
+    let daemon = is_daemon(users);
+    let others = others();
     let bindings = Policy {
         name: fence_name(host),
         why: "limits the daemon: it may only create bindings for grants, of a role and in a place that the policy on its \
@@ -115,13 +109,19 @@ pub fn fence(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Ve
         who: others.clone(),
         operations: WRITES,
         resources: BINDINGS,
-        variables: guarded(),
+        variables: guarded(users),
         validations: vec![
             (
                 "variables.isLeaving || variables.isInstalled || !variables.namesOurs".to_owned(),
-                "only jitd grants rights to names that begin with `jit:`; hint: use `jit-login request`, or bind a \
-                 different name"
-                    .to_owned(),
+                match users.daemon {
+                    None => "only jitd grants rights to names that begin with `jit:`; hint: use `jit-login request`, or \
+                             bind a different name"
+                        .to_owned(),
+                    Some(daemon) => format!(
+                        "only jitd grants rights to names that begin with `jit:`, and nobody grants more to its own user \
+                         `{daemon}`; hint: use `jit-login request`, or bind a different name"
+                    ),
+                },
             ),
             (
                 "variables.isLeaving || !variables.isMarked".to_owned(),
@@ -176,18 +176,19 @@ pub fn fence(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Ve
     let mut policies =
         vec![bindings, roles, deletions, guard, guard_of_roles, holders::policy(host, gateway.is_some())];
     if gateway.is_some() {
-        policies.push(of_gateway(host));
+        policies.push(of_gateway(users));
     }
     policies.iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
 /// The policy that is needed only where people go through the gateway.
-fn of_gateway(host: &str) -> Policy {
+fn of_gateway(users: Users<'_>) -> Policy {
+    let host = users.host;
     Policy {
         name: fence_of_gateway_roles_name(host),
         why: "limits the daemon: the only ClusterRole that it may create lets the gateway act as the holder of one grant, \
               with exactly that grant's user and group. RBAC alone cannot limit which ones",
-        who: format!("request.userInfo.username == {}", quoted(&names::daemon(host))),
+        who: is_daemon(users),
         operations: WRITES,
         resources: &["clusterroles"],
         variables: vec![
@@ -199,6 +200,33 @@ fn of_gateway(host: &str) -> Policy {
         validations: gateway_roles_of(host),
         ..Policy::default()
     }
+}
+
+/// Whether the request is this host's daemon's.
+fn is_daemon(users: Users<'_>) -> String {
+    format!("request.userInfo.username == {}", quoted(&users.daemon()))
+}
+
+/// Whether the request is nobody's whom the policies of some host limit.
+fn others() -> String {
+    // The groups count too: whoever may impersonate users could combine a daemon's name with privileged groups, but a
+    // daemon's certificate has no group.
+    let by_name = format!(
+        "(request.userInfo.username.startsWith({}) && request.userInfo.?groups.orValue([]) == {})",
+        quoted(DAEMON),
+        list(&["system:authenticated"])
+    );
+    // A daemon whose name we did not choose is known by a right that its manifest gives it, for its own objects. Whoever
+    // has that right for every host has all rights, and is an administrator.
+    let (verb, group, resource) = REPRESENT;
+    let right = format!("authorizer.group({}).resource({})", quoted(group), quoted(resource));
+    let host = format!("object.metadata.?labels[?{}].orValue(\"\")", quoted(HOST_LABEL));
+    let verb = quoted(verb);
+    let by_right = format!(
+        "(request.operation == \"CREATE\" && {host} != \"\" && {right}.name({host}).check({verb}).allowed() \
+         && !{right}.check({verb}).allowed())"
+    );
+    format!("!({by_name} || {by_right})")
 }
 
 fn annotation(key: &str) -> String {
@@ -382,32 +410,41 @@ fn is_grants_role(of: &str) -> String {
 }
 
 /// The guard's variables about a binding, before and after the change.
-fn guarded() -> Vec<(&'static str, String)> {
+fn guarded(users: Users<'_>) -> Vec<(&'static str, String)> {
     let (ours, daemon) = (quoted(SUBJECT), quoted(DAEMON));
-    let names = |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith({ours}))");
-    let own = |of: &str| format!("{of}.subjects[0].name.replace({daemon}, \"jitd-\", 1)");
-    // The bindings that some host's manifest has for its own daemon. The name contains the host, so several hosts can
-    // share a cluster.
-    let installed = |of: &str| {
+    let names_daemon = users.daemon.map_or_else(String::new, |user| format!(" || {}", is_subject(user)));
+    let names =
+        |of: &str| format!("{of}.?subjects.orValue([]).exists(subject, subject.name.startsWith({ours}){names_daemon})");
+    // The bindings that the manifest of the host `own` has for its daemon.
+    let installed_for = |of: &str, is_daemon: &str, own: &str| {
         format!(
             "{of}.?subjects.orValue([]).size() == 1 && {of}.subjects[0].kind == \"User\" \
-             && {of}.subjects[0].name.startsWith({daemon}) \
+             && {of}.subjects[0].name{is_daemon} \
              && (request.resource.resource == \"clusterrolebindings\" ? ({whole}) : ({ceiling} || {narrow}))",
             whole = format_args!(
                 "{of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
-                 && {of}.metadata.name == {}",
-                own(of)
+                 && {of}.metadata.name == {own}"
             ),
             ceiling = format_args!(
                 "({of}.roleRef.kind == \"ClusterRole\" && {of}.roleRef.name == {of}.metadata.name \
-                 && {of}.metadata.name.startsWith({} + \"-ceiling-\"))",
-                own(of)
+                 && {of}.metadata.name.startsWith({own} + \"-ceiling-\"))"
             ),
             narrow = format_args!(
-                "{of}.metadata.name == {} + \"-narrow-\" + {of}.roleRef.kind.lowerAscii() + \"-\" + {of}.roleRef.name",
-                own(of)
+                "{of}.metadata.name == {own} + \"-narrow-\" + {of}.roleRef.kind.lowerAscii() + \"-\" + {of}.roleRef.name"
             ),
         )
+    };
+    let installed = |of: &str| {
+        // The name contains the host, so several hosts can share a cluster.
+        let own = format!("{of}.subjects[0].name.replace({daemon}, \"jitd-\", 1)");
+        let some_hosts = installed_for(of, &format!(".startsWith({daemon})"), &own);
+        match users.daemon {
+            None => some_hosts,
+            Some(user) => {
+                let is = format!(" == {}", quoted(user.as_str()));
+                format!("({some_hosts}) || ({})", installed_for(of, &is, &quoted(&super::own_name(users.host))))
+            }
+        }
     };
     vec![
         ("namesOurs", names("object")),
@@ -424,6 +461,20 @@ fn guarded() -> Vec<(&'static str, String)> {
                 .to_owned(),
         ),
     ]
+}
+
+/// Whether `subject` is the daemon's user, in either form that RBAC has for a service account.
+fn is_subject(user: &DaemonUser) -> String {
+    let by_name = format!("(subject.kind == \"User\" && subject.name == {})", quoted(user.as_str()));
+    match user.service_account() {
+        None => by_name,
+        Some((namespace, name)) => format!(
+            "{by_name} || (subject.kind == \"ServiceAccount\" && subject.name == {} \
+             && subject.?namespace.orValue(\"\") == {})",
+            quoted(name),
+            quoted(namespace)
+        ),
+    }
 }
 
 /// An admission policy and its binding.

@@ -16,11 +16,30 @@ use serde_json::{Value, json};
 use crate::cluster::RBAC_GROUP;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
-use crate::grant::{ACT_AS, ACT_AS_GROUP, GatewayUser, names};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, DaemonUser, GatewayUser, names};
 
 pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_gateway_roles_name, fence_of_roles_name};
 pub use self::gateway::name as gateway_name;
 pub use self::place::{Place, Reach};
+
+/// Who a bastion is in a cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Users<'a> {
+    /// The bastion's name.
+    pub host: &'a str,
+    /// The daemon's user, if it is not `jit:daemon:HOST`.
+    pub daemon: Option<&'a DaemonUser>,
+    /// The gateway's user, if people reach the cluster through the gateway.
+    pub gateway: Option<&'a GatewayUser>,
+}
+
+impl Users<'_> {
+    /// The name of the daemon's user.
+    #[must_use]
+    pub fn daemon(&self) -> String {
+        self.daemon.map_or_else(|| names::daemon(self.host), ToString::to_string)
+    }
+}
 
 /// One object to apply.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,16 +65,16 @@ pub fn reaches(policy: &Policy, cluster: &ClusterName) -> Vec<Reach> {
         .collect()
 }
 
-/// All objects that have to exist in `cluster`; the daemon's ClusterRole comes first. `gateway` is the gateway's user, if
-/// people reach the cluster through the gateway.
+/// All objects that have to exist in `cluster`; the daemon's ClusterRole comes first.
 #[must_use]
-pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str, gateway: Option<&GatewayUser>) -> Vec<Object> {
+pub fn objects(policy: &Policy, cluster: &ClusterName, users: Users<'_>) -> Vec<Object> {
+    let Users { host, gateway, .. } = users;
     let reaches = reaches(policy, cluster);
-    let policies = fence(host, &reaches, gateway);
+    let policies = fence(users, &reaches);
     let of_gateway: Vec<Object> = gateway.map_or_else(Vec::new, |user| gateway::rights(host, user));
     let ceilings = ceiling::roles(host, &reaches);
     let compared: Vec<&Object> = ceilings.iter().chain(&of_gateway).collect();
-    let rights = rights(&policy.roles(cluster), host, &reaches, &compared, &policies, gateway);
+    let rights = rights(&policy.roles(cluster), users, &reaches, &compared, &policies);
     let name = own_name(host);
     let why = "what the daemon needs: creating and deleting bindings, access reviews to check that they work, and `bind` \
                on the policy's roles by name";
@@ -69,20 +88,23 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str, gateway: Opti
             json!({ "rules": rights }),
         ),
         document(
-            "grants it to the user in the daemon's own certificate, which is valid for minutes",
+            match users.daemon {
+                None => "grants it to the user in the daemon's own certificate, which is valid for minutes",
+                Some(_) => "grants it to the user that the API server knows the daemon by",
+            },
             RBAC_V1,
             "ClusterRoleBinding",
             &name,
             host,
             json!({
                 "roleRef": { "apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": name },
-                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": names::daemon(host) }],
+                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": users.daemon() }],
             }),
         ),
     ];
     objects.extend(ceilings);
     for reach in &reaches {
-        add(&mut objects, reach.names().flat_map(|namespace| ceiling::bindings(host, reach, namespace)));
+        add(&mut objects, reach.names().flat_map(|namespace| ceiling::bindings(users, reach, namespace)));
     }
     objects.extend(of_gateway);
     objects.extend(policies);
@@ -95,18 +117,17 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, host: &str, gateway: Opti
 pub fn matched_bindings(
     policy: &Policy,
     cluster: &ClusterName,
-    host: &str,
-    gateway: Option<&GatewayUser>,
+    users: Users<'_>,
     namespaces: &Labels,
 ) -> Vec<(Object, String)> {
     let mut held = Vec::new();
     for (rule, reach) in policy.reach(cluster).iter().zip(reaches(policy, cluster)) {
         let fits = |namespace: &&Namespace| rule.is_for(namespace, namespaces);
         for namespace in namespaces.keys().filter(fits) {
-            add(&mut held, ceiling::bindings(host, &reach, namespace).into_iter());
+            add(&mut held, ceiling::bindings(users, &reach, namespace).into_iter());
         }
     }
-    let printed = objects(policy, cluster, host, gateway);
+    let printed = objects(policy, cluster, users);
     held.retain(|object| !printed.contains(object));
     held.into_iter()
         .map(|object| {
@@ -145,11 +166,10 @@ pub fn printed(objects: &[Object]) -> String {
 /// (<https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping>).
 fn rights(
     roles: &[RoleRef],
-    host: &str,
+    Users { host, daemon, gateway }: Users<'_>,
     reaches: &[Reach],
     compared: &[&Object],
     policies: &[Object],
-    gateway: Option<&GatewayUser>,
 ) -> Vec<Value> {
     // `jitd check --cluster` lists the namespaces that globs and labels match.
     let namespaces: &[&str] = if is_open(reaches) { &["get", "list"] } else { &["get"] };
@@ -171,6 +191,11 @@ fn rights(
     }
     if gateway.is_some() {
         rules.extend(gateway_rights(host));
+    }
+    // By it the guards of other bastions in this cluster know the daemon, whose name does not show what it is.
+    if daemon.is_some() {
+        let (verb, group, resource) = REPRESENT;
+        rules.push(json!({ "apiGroups": [group], "resources": [resource], "resourceNames": [host], "verbs": [verb] }));
     }
     // A rule without names would apply to every role, so a kind that the policy does not use gets no rule.
     for (resource, kind) in [("clusterroles", "ClusterRole"), ("roles", "Role")] {
@@ -207,6 +232,10 @@ fn gateway_rights(host: &str) -> [Value; 3] {
         json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [names::gateway_on_role(host)], "verbs": ["bind"] }),
     ]
 }
+
+/// The verb, the API group and the resource of the right to be the daemon of a host, whose name is the resource's. No API
+/// has this resource: the API server only says who has the right.
+const REPRESENT: (&str, &str, &str) = ("represent", "jitd.dev", "hosts");
 
 fn own_name(host: &str) -> String {
     format!("jitd-{host}")

@@ -11,7 +11,7 @@ use http::Method;
 use jiff::SignedDuration;
 use jitd::ca::{Authority, KeyPlace};
 use jitd::grant::policy::Requirement;
-use jitd::manifest::{Place, Reach, fence, fence_name, printed};
+use jitd::manifest::{Place, Reach, Users, fence, fence_name, printed};
 use serde_json::{Value, json};
 
 use crate::bastion::{Bastion, Options, text};
@@ -28,7 +28,7 @@ pub(crate) fn plane() -> &'static Plane {
 }
 
 /// A daemon's host with the whole manifest in force, and nobody serving.
-fn walled() -> Bastion<'static> {
+pub(crate) fn walled() -> Bastion<'static> {
     walled_with(Options::default())
 }
 
@@ -42,19 +42,28 @@ pub(crate) fn walled_with(options: Options) -> Bastion<'static> {
 pub(crate) fn in_force(bastion: &Bastion<'_>) {
     let role = format!("{RBAC}/clusterroles/jitd-{}", bastion.host);
     let rules = bastion.admin.get(&role).1["rules"].clone();
-    let (fenced, mut wrong) = (unbounded(bastion), bastion_binding(bastion, "wrong"));
+    let fenced = unbounded(bastion);
+    in_force_for(bastion, &fenced);
+    bastion.admin.patch(&role, &json!({ "rules": rules }));
+    until("its rights are its own again", || (fenced.get("/api/v1/secrets").0 == 403).then_some(()));
+}
+
+/// The same, tried by the daemon `fenced`, whom RBAC refuses nothing of bindings and roles.
+pub(crate) fn in_force_for(bastion: &Bastion<'_>, fenced: &Admin) {
+    let mut wrong = bastion_binding(bastion, "wrong");
     wrong["subjects"][0]["name"] = json!("jit:nobody");
     let dry = format!("{}?dryRun=All", in_namespace(&bastion.ns));
-    for (who, policy) in [(&fenced, fence_name(&bastion.host)), (&bastion.admin, "-guard".to_owned())] {
+    for (who, policy) in [(fenced, fence_name(&bastion.host)), (&bastion.admin, "-guard".to_owned())] {
         until("the policies are in force", || {
             let (status, answer) = who.call(Method::POST, &dry, &wrong);
             (status == 403 && answer.to_string().contains(&policy)).then_some(())
         });
     }
-    let (made, dry) = (json!({ "metadata": { "name": "jit-0000000000000000" } }), "roles?dryRun=All");
-    let dry = format!("{RBAC}/namespaces/{}/{dry}", bastion.ns);
-    for (who, policy) in
-        [(&fenced, format!("jitd-{}-roles", bastion.host)), (&bastion.admin, "-guard-roles".to_owned())]
+    // With the labels, without which other bastions' policies would be asked about a daemon that they know by them.
+    let labels = wrong["metadata"]["labels"].clone();
+    let made = json!({ "metadata": { "name": "jit-0000000000000000", "labels": labels } });
+    let dry = format!("{RBAC}/namespaces/{}/roles?dryRun=All", bastion.ns);
+    for (who, policy) in [(fenced, format!("jitd-{}-roles", bastion.host)), (&bastion.admin, "-guard-roles".to_owned())]
     {
         until("the policies of roles are in force", || {
             let (status, answer) = who.call(Method::POST, &dry, &made);
@@ -65,8 +74,6 @@ pub(crate) fn in_force(bastion: &Bastion<'_>) {
     until("the policy of deletions is in force", || {
         (fenced.call(Method::DELETE, &own, &Value::Null).0 == 403).then_some(())
     });
-    bastion.admin.patch(&role, &json!({ "rules": rules }));
-    until("its rights are its own again", || (fenced.get("/api/v1/secrets").0 == 403).then_some(()));
 }
 
 /// The daemon with the credential that it makes for itself.
@@ -376,7 +383,7 @@ fn the_fence_reads_globs_and_label_selectors() {
         reach("exists", Place::Labels(vec![Requirement::Exists(key()), Requirement::DoesNotExist("frozen".into())])),
         reach("nothing", Place::Labels(vec![])),
     ];
-    bastion.apply(&printed(&fence(&bastion.host, &reaches, None)));
+    bastion.apply(&printed(&fence(Users { host: &bastion.host, daemon: None, gateway: None }, &reaches)));
     in_force(&bastion);
     let fenced = unbounded(&bastion);
     let allowed = |namespace: &str| -> Vec<&str> {

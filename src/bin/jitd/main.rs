@@ -36,7 +36,7 @@ use jiff::Timestamp;
 use jitd::config::{ClusterConfig, Config, Faults};
 use jitd::grant::request::ClusterName;
 use jitd::hint::Hint;
-use jitd::manifest;
+use jitd::manifest::{self, Users};
 use jitd::trail;
 
 use crate::arguments::{Arguments, AuditVerb, Verb};
@@ -152,8 +152,9 @@ fn not_meant(faults: &Faults) -> Failure {
 fn print_manifest(path: &Path, cluster: &str) -> Result<(), Failure> {
     let config = read(path)?;
     let (name, settings) = cluster_named(&config, cluster)?;
-    let gateway = settings.gateway.as_ref();
-    print::result(manifest::printed(&manifest::objects(&config.policy, name, config.host.as_str(), gateway)))
+    let users =
+        Users { host: config.host.as_str(), daemon: settings.daemon.as_ref(), gateway: settings.gateway.as_ref() };
+    print::result(manifest::printed(&manifest::objects(&config.policy, name, users)))
 }
 
 fn cluster_named<'a>(config: &'a Config, cluster: &str) -> Result<(&'a ClusterName, &'a ClusterConfig), Failure> {
