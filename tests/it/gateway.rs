@@ -13,7 +13,7 @@ use crate::kubelet::Pods;
 use crate::plane::{Plane, root, until, until_within};
 
 /// What alice may request.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 rules:
   - name: payments
     who: [payments-oncall]
@@ -44,6 +44,11 @@ impl Front {
         if plane.is_managed() {
             give_kubeconfig(&bastion, None);
         }
+        Self::before(bastion)
+    }
+
+    /// Of the cluster of a daemon that does not serve yet. The gateway is the service account `gateway`.
+    pub(crate) fn before(bastion: Bastion<'static>) -> Self {
         let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", bastion.ns);
         bastion.admin.create(&accounts, &json!({ "metadata": { "name": "gateway" } }));
         let asked = json!({ "spec": { "expirationSeconds": 3600 } });
@@ -111,7 +116,7 @@ impl Front {
         id
     }
 
-    fn says(&self, person: Person, words: &[&str]) -> Vec<u8> {
+    pub(crate) fn says(&self, person: Person, words: &[&str]) -> Vec<u8> {
         let done = self.bastion.login(person, words);
         assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
         done.stdout
@@ -125,7 +130,7 @@ impl Front {
     }
 
     /// What kubectl wrote.
-    fn kubectl_says(&self, grant: &str, words: &[&str]) -> String {
+    pub(crate) fn kubectl_says(&self, grant: &str, words: &[&str]) -> String {
         let done = self.kubectl(grant, words).output().unwrap();
         assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
         text(&done.stdout)
@@ -143,7 +148,7 @@ impl Front {
     }
 
     /// The fact with which a grant ended.
-    fn end_of(&self, grant: &str) -> Value {
+    pub(crate) fn end_of(&self, grant: &str) -> Value {
         let ended = |entry: &Value| entry["grant"] == grant && entry["event"]["kind"] == "ended";
         until("the trail has the end", || self.bastion.trail().into_iter().find(ended))
     }

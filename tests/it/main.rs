@@ -48,6 +48,7 @@ mod less;
 mod limits;
 mod login;
 mod logout;
+mod managed;
 mod manual;
 mod middleman;
 mod monitoring;
