@@ -13,20 +13,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_core::grant::GrantId;
 use jit_core::grant::request::ClusterName;
+use jit_core::grant::{GrantId, LogHead};
 use jit_wire::feed::{self, Documents, FromDaemon, FromGateway, LEASE_SECONDS, LONGEST_OF_DAEMON, VERSION};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::grants::Grants;
+use crate::record::Recorder;
 
 /// The pause before another attempt to connect.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// How often the windows and the lease are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often jitd hears of one log that grows.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// The roots of the clusters' authorities, PEM, as the daemon said last; none before its first word.
 pub type Authorities = BTreeMap<ClusterName, String>;
@@ -39,6 +43,7 @@ pub struct Feed {
     pub hello: FromGateway,
     /// Where the authorities are published.
     pub authorities: watch::Sender<Authorities>,
+    recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
     heard: Instant,
     /// The lease is over, and everything was ended.
@@ -52,9 +57,10 @@ impl Feed {
         grants: Arc<Grants>,
         hello: FromGateway,
         authorities: watch::Sender<Authorities>,
+        recorder: Arc<Recorder>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        Self { grants, hello, authorities, clock, heard: Instant::now(), silent: true }
+        Self { grants, hello, authorities, recorder, clock, heard: Instant::now(), silent: true }
     }
 
     /// Follows the daemon at `socket`. Never returns.
@@ -89,7 +95,8 @@ impl Feed {
         let mut documents = Documents::new(reader, LONGEST_OF_DAEMON);
         feed::write(&mut writer, &self.hello).await?;
         let mut next = self.snapshot(&mut documents).await?;
-        let (cut, mut cuts) = mpsc::unbounded_channel::<(GrantId, u32)>();
+        let (cut, mut cuts) = mpsc::unbounded_channel::<FromGateway>();
+        let mut told = BTreeMap::new();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -100,17 +107,46 @@ impl Feed {
                     let document = document?.ok_or_else(|| gone("jitd closed the connection"))?;
                     self.take(document, &mut next, &cut)?;
                 }
-                Some((grant, streams)) = cuts.recv() => {
-                    feed::write(&mut writer, &FromGateway::Cut { grant, streams, log: None }).await?;
+                Some(cut) = cuts.recv() => {
+                    feed::write(&mut writer, &cut).await?;
+                    if let FromGateway::Cut { grant, log: Some(log), .. } = cut {
+                        told.insert(grant, (log, Instant::now()));
+                    }
                 }
                 _ = looks.tick() => {
                     self.look();
                     if self.silent {
                         return Err(gone("jitd is silent"));
                     }
+                    for document in self.logged(&mut told) {
+                        feed::write(&mut writer, &document).await?;
+                    }
                 }
             }
         }
+    }
+
+    /// The logs that have grown since `told`, each at most once in [`TELL_EVERY`] while its grant is live.
+    fn logged(&self, told: &mut BTreeMap<GrantId, (LogHead, Instant)>) -> Vec<FromGateway> {
+        let now = Instant::now();
+        let mut documents = Vec::new();
+        for (grant, log) in self.recorder.heads() {
+            let is_live = self.grants.is_live(&grant);
+            match told.get(&grant) {
+                Some((known, _)) if *known == log => {
+                    if !is_live {
+                        self.recorder.forget(&grant, &log);
+                        told.remove(&grant);
+                    }
+                }
+                Some((_, when)) if is_live && now.duration_since(*when) < TELL_EVERY => {}
+                _ => {
+                    told.insert(grant.clone(), (log.clone(), now));
+                    documents.push(FromGateway::Logged { grant, log });
+                }
+            }
+        }
+        documents
     }
 
     /// Reads the snapshot, and returns the number of the document after it.
@@ -140,7 +176,7 @@ impl Feed {
         &mut self,
         document: FromDaemon,
         next: &mut u64,
-        cut: &mpsc::UnboundedSender<(GrantId, u32)>,
+        cut: &mpsc::UnboundedSender<FromGateway>,
     ) -> Result<(), Error> {
         let number = match &document {
             FromDaemon::Live { number, .. } | FromDaemon::Ended { number, .. } | FromDaemon::Alive { number } => {
@@ -158,12 +194,13 @@ impl Feed {
         match document {
             FromDaemon::Live { grant, .. } => self.grants.set(grant),
             FromDaemon::Ended { grant, .. } => {
-                let (grants, cut) = (Arc::clone(&self.grants), cut.clone());
+                let (grants, recorder, cut) = (Arc::clone(&self.grants), Arc::clone(&self.recorder), cut.clone());
                 // The next document does not wait until the last request of this grant is gone.
                 tokio::spawn(async move {
                     let streams = grants.end(&grant).await;
+                    let log = recorder.head(&grant).await;
                     // The connection may be gone; jitd goes on without the number then.
-                    let _ = cut.send((grant, streams));
+                    let _ = cut.send(FromGateway::Cut { grant, streams, log });
                 });
             }
             _ => {}

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jit_core::grant::GrantId;
 use jit_core::grant::request::ClusterName;
+use jit_core::grant::{GrantId, SessionTerms};
 use jit_wire::feed::LiveGrant;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
@@ -44,6 +44,8 @@ pub struct Live {
     pub user: String,
     /// Its cluster.
     pub cluster: ClusterName,
+    /// What is kept of what is done through it.
+    pub sessions: SessionTerms,
     until: Mutex<Timestamp>,
     ended: CancellationToken,
     running: watch::Sender<u32>,
@@ -66,11 +68,16 @@ impl Live {
             id: grant.id,
             user: grant.user,
             cluster: grant.cluster,
+            sessions: grant.sessions,
             until: Mutex::new(grant.until),
             ended: CancellationToken::new(),
             running: watch::Sender::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
         }
+    }
+
+    fn is(&self, grant: &LiveGrant) -> bool {
+        (&self.user, &self.cluster, &self.sessions) == (&grant.user, &grant.cluster, &grant.sessions)
     }
 
     /// Cancelled when the grant ends.
@@ -122,10 +129,10 @@ impl Grants {
     pub fn set(&self, grant: LiveGrant) {
         let mut live = self.live.lock();
         match live.get(&grant.id) {
-            Some(known) if known.user == grant.user && known.cluster == grant.cluster => {
+            Some(known) if known.is(&grant) => {
                 *known.until.lock() = grant.until;
             }
-            // Never the same grant: the holder and the cluster of one do not change.
+            // Never the same grant: holder, cluster and terms of one do not change.
             Some(other) => other.ended.cancel(),
             None => {
                 live.insert(grant.id.clone(), Arc::new(Live::new(grant)));
@@ -170,6 +177,12 @@ impl Grants {
         });
     }
 
+    /// Whether a grant may be used now.
+    #[must_use]
+    pub fn is_live(&self, id: &GrantId) -> bool {
+        self.live.lock().contains_key(id)
+    }
+
     /// Ends everything. Returns how many grants there were.
     pub fn end_all(&self) -> usize {
         let ended = std::mem::take(&mut *self.live.lock());
@@ -180,8 +193,6 @@ impl Grants {
 
 #[cfg(test)]
 mod tests {
-    use jit_core::grant::SessionTerms;
-
     use super::*;
 
     fn grant(byte: u8, until: &str) -> LiveGrant {

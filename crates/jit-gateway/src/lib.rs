@@ -15,18 +15,22 @@
 //! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
 //! - [`upstream`]: connections to one API server for one client
-//! - [`tunnel`]: upgraded connections, byte by byte; [`socket`]: a stream that can be reset while it is in use
+//! - [`tunnel`]: upgraded connections, byte by byte; [`frames`]: the frames of a WebSocket as they pass; [`socket`]: a stream
+//!   that can be reset while it is in use
+//! - [`record`]: what is kept of what is done: a log for each grant, and recordings of exec and attach
 //! - [`answer`]: the gateway's own answers
 //!
-//! It signs nothing and stores nothing. Who does not hold a certificate of a live grant gets nothing through.
+//! It signs nothing. Who does not hold a certificate of a live grant gets nothing through.
 
 pub mod answer;
 pub mod caller;
 pub mod config;
 pub mod feed;
+mod frames;
 pub mod grants;
 pub mod headers;
 pub mod listener;
+pub mod record;
 pub mod request;
 pub mod serving;
 pub mod socket;

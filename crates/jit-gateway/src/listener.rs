@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -34,9 +34,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::answer::{Body, status};
 use crate::caller::Caller;
 use crate::feed::Authorities;
-use crate::grants::{Grants, Live, Running};
+use crate::grants::{Grants, Live};
 use crate::headers::{self, Identity};
-use crate::request::{self, Refused};
+use crate::record::{self, Entry, Recorder, Session, Wanted};
+use crate::request::{self, Protocol, Refused};
 use crate::serving::Serving;
 use crate::socket::Socket;
 use crate::tunnel::{Ending, Tunnel};
@@ -81,6 +82,7 @@ pub struct Gateway {
     authorities: watch::Receiver<Authorities>,
     trusted: parking_lot::Mutex<Option<Arc<Trusted>>>,
     handshakes: Semaphore,
+    recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
 }
 
@@ -107,10 +109,11 @@ impl Gateway {
         clusters: BTreeMap<ClusterName, ApiServer>,
         serving: Serving,
         authorities: watch::Receiver<Authorities>,
+        recorder: Arc<Recorder>,
         clock: fn() -> Timestamp,
     ) -> Self {
         let (trusted, handshakes) = (parking_lot::Mutex::default(), Semaphore::new(HANDSHAKES));
-        Self { grants, clusters, serving, authorities, trusted, handshakes, clock }
+        Self { grants, clusters, serving, authorities, trusted, handshakes, recorder, clock }
     }
 
     /// Accepts connections. Never returns.
@@ -174,6 +177,7 @@ impl Gateway {
                 let connection = Arc::new(Connection {
                     live,
                     upstream,
+                    recorder: Arc::clone(&self.recorder),
                     peer,
                     socket: Arc::clone(&socket),
                     expires,
@@ -317,6 +321,7 @@ fn left(not_after: Timestamp, now: Timestamp) -> Duration {
 struct Connection {
     live: Arc<Live>,
     upstream: Upstream,
+    recorder: Arc<Recorder>,
     peer: SocketAddr,
     socket: Arc<TcpStream>,
     /// The end of its certificate.
@@ -327,33 +332,75 @@ struct Connection {
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let answer = match self.forward(request).await {
+            Ok(answer) => Ok(answer),
+            Err((refused, None)) => Err(refused),
+            Err((refused, Some(mut entry))) => {
+                entry.refuse(Some(refused.status), &refused.why);
+                Err(refused)
+            }
+        };
+        answer.unwrap_or_else(|Refused { status: code, why }| status(code, &why))
+    }
+
+    async fn forward(&self, incoming: Request<Incoming>) -> Result<Response<Body>, (Refused, Option<Entry>)> {
         let running = self.live.run();
-        match self.forward(request, running).await {
-            Ok(answer) => answer,
-            Err(Refused { status: code, why }) => status(code, &why),
+        let from = self.peer.ip();
+        let meant = request::Request::parse(incoming.method(), incoming.uri(), incoming.headers());
+        let query = incoming.uri().query();
+        let wanted = match &meant {
+            Ok(meant) => Wanted {
+                id: audit_id(),
+                asked: record::asked(meant, query, incoming.headers(), from),
+                is_durable: meant.is_durable(),
+                is_console: meant.is_console(),
+            },
+            Err(_) => Wanted::unread(audit_id(), incoming.method(), incoming.uri().path(), from),
+        };
+        let logged = self.recorder.open(&self.live, running, wanted, self.expires).await;
+        let mut entry =
+            logged.map_err(|error| (Refused::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()), None))?;
+        let meant = match meant {
+            Ok(meant) => meant,
+            Err(refused) => return Err((refused, Some(entry))),
+        };
+        match self.send(&meant, incoming, &mut entry).await {
+            Ok(Sent::Answer(parts, body)) => Ok(Response::from_parts(parts, record::answer_body(body, entry))),
+            Ok(Sent::Upgraded { client, answer, ending }) => {
+                Ok(self.tunnel(client, answer, ending, meant.is_console(), entry))
+            }
+            Err(refused) => Err((refused, Some(entry))),
         }
     }
 
-    async fn forward(&self, mut incoming: Request<Incoming>, running: Running) -> Result<Response<Body>, Refused> {
-        let meant = request::Request::parse(incoming.method(), incoming.uri(), incoming.headers())?;
+    /// Sends a request on, and returns what came back, if it may pass.
+    async fn send(
+        &self,
+        meant: &request::Request,
+        mut incoming: Request<Incoming>,
+        entry: &mut Entry,
+    ) -> Result<Sent, Refused> {
+        let upgrade = meant.upgrade.as_ref().filter(|_| !self.is_blind(meant));
         let identity = Identity { user: &self.live.user, group: &self.live.id.group(), grant: self.live.id.as_str() };
-        let audit_id = audit_id();
-        let client = (meant.upgrade.is_some()).then(|| hyper::upgrade::on(&mut incoming));
+        let client = (upgrade.is_some()).then(|| hyper::upgrade::on(&mut incoming));
         let (parts, body) = incoming.into_parts();
-        let headers = headers::outgoing(&parts.headers, &identity, &audit_id, self.peer.ip(), meant.upgrade.as_ref())?;
-        let body: Body = body.map_err(Into::into).boxed_unsync();
-        let mut outgoing = Request::new(body);
+        let headers = headers::outgoing(&parts.headers, &identity, &entry.id, self.peer.ip(), upgrade)?;
+        let mut outgoing = Request::new(record::request_body(body, Arc::clone(&entry.meter)));
         *outgoing.method_mut() = parts.method;
         *outgoing.uri_mut() = meant.target();
         *outgoing.headers_mut() = headers;
-        tracing::debug!(grant = %self.live.id, audit_id, verb = meant.verb(), path = outgoing.uri().path(), "request");
+        tracing::debug!(grant = %self.live.id, id = entry.id, verb = meant.verb(), path = outgoing.uri().path(), "request");
         let answer = match client {
             Some(_) => self.upstream.upgrade(outgoing).await,
             None => self.upstream.send(outgoing).await,
         };
         let mut answer = answer.map_err(|error| self.no_answer(&error))?;
+        entry.answered(answer.status());
         if let (Some(client), StatusCode::SWITCHING_PROTOCOLS) = (client, answer.status()) {
-            return self.tunnel(client, answer, meant.upgrade.as_ref(), running);
+            let chosen = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL);
+            let is_channel = headers::chosen(upgrade, chosen)?;
+            let ending = if is_channel { Ending::Channel } else { Ending::Reset };
+            return Ok(Sent::Upgraded { client, answer, ending });
         }
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Refused::new(StatusCode::BAD_GATEWAY, "the API server upgraded without being asked"));
@@ -363,49 +410,48 @@ impl Connection {
         }
         headers::answer(answer.headers_mut());
         let (parts, body) = answer.into_parts();
+        if upgrade.is_none() && meant.upgrade.is_some() {
+            return unfollowed(parts, body).await;
+        }
         if matches!(parts.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) {
             return self.refusal(parts, body).await;
         }
-        // Counted until the last byte.
-        let counted = body.map_frame(move |frame| {
-            let _counted = &running;
-            frame
-        });
-        Ok(Response::from_parts(parts, counted.map_err(Into::into).boxed_unsync()))
+        Ok(Sent::Answer(parts, body.map_err(Into::into).boxed_unsync()))
+    }
+
+    /// Whether what this request becomes could not be followed, though the grant's terms need it: SPDY has no frames that the
+    /// gateway reads.
+    fn is_blind(&self, meant: &request::Request) -> bool {
+        let is_spdy = meant.upgrade.as_ref().is_some_and(|upgrade| upgrade.protocol == Protocol::Spdy);
+        is_spdy && meant.is_console() && self.live.sessions.follows_consoles()
     }
 
     /// A refusal of the API server's, unless it refuses the gateway itself: that is never shown as the person's.
-    async fn refusal(&self, parts: http::response::Parts, body: Incoming) -> Result<Response<Body>, Refused> {
+    async fn refusal(&self, parts: http::response::Parts, body: Incoming) -> Result<Sent, Refused> {
         if parts.status == StatusCode::UNAUTHORIZED {
             self.upstream.refused();
             tracing::error!(cluster = %self.live.cluster, "the API server does not accept the gateway's credential");
             let why = format!("cluster {} does not accept the gateway's credential", self.live.cluster);
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
         }
-        let whole = Limited::new(body, LARGEST_REFUSAL).collect().await;
-        let whole = whole.map_err(|error| {
-            Refused::new(StatusCode::BAD_GATEWAY, format!("the API server's answer broke off: {error}"))
-        })?;
-        let bytes = whole.to_bytes();
-        if bytes.windows(IMPERSONATE.len()).any(|window| window == IMPERSONATE) {
+        let bytes = whole(body).await?;
+        if contains(&bytes, IMPERSONATE) {
             tracing::error!(grant = %self.live.id, cluster = %self.live.cluster, "the gateway lacks the right to act for a live grant");
             let why = format!("the gateway lacks a right for grant {}; jitd's log has the cause", self.live.id);
             return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
         }
-        let body = http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
-        Ok(Response::from_parts(parts, body))
+        Ok(Sent::whole(parts, bytes))
     }
 
     fn tunnel(
         &self,
         client: hyper::upgrade::OnUpgrade,
         mut answer: Response<Incoming>,
-        upgrade: Option<&request::Upgrade>,
-        running: Running,
-    ) -> Result<Response<Body>, Refused> {
-        let chosen = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL).cloned();
-        let ending = headers::chosen(upgrade, chosen.as_ref())
-            .map(|is_channel| if is_channel { Ending::Channel } else { Ending::Reset })?;
+        ending: Ending,
+        is_console: bool,
+        entry: Entry,
+    ) -> Response<Body> {
+        let session = is_console.then(|| self.recorder.session(&entry)).filter(Session::is_followed);
         let upstream = hyper::upgrade::on(&mut answer);
         let (live, socket) = (Arc::clone(&self.live), Arc::clone(&self.socket));
         let (expires, place) = (self.expires, Arc::clone(&self.place));
@@ -414,7 +460,7 @@ impl Connection {
             // The client's side is there as soon as its 101 is written.
             match tokio::try_join!(client, upstream) {
                 Ok((client, upstream)) => {
-                    Tunnel { client, socket, upstream, ending, live, running }.run(expires).await;
+                    Tunnel { client, socket, upstream, ending, live, entry, session }.run(expires).await;
                 }
                 Err(error) => tracing::debug!(%error, "an upgrade ended before it began"),
             }
@@ -422,7 +468,7 @@ impl Connection {
         let mut response = Response::new(http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         headers::switched(answer.headers(), response.headers_mut());
-        Ok(response)
+        response
     }
 
     fn no_answer(&self, error: &UpstreamError) -> Refused {
@@ -435,6 +481,50 @@ impl Connection {
 /// What the API server writes when it refuses an impersonation, in JSON and in protobuf
 /// (`apiserver/pkg/endpoints/filters/impersonation`).
 const IMPERSONATE: &[u8] = b"cannot impersonate";
+
+/// What came back of a request.
+enum Sent {
+    /// An answer.
+    Answer(http::response::Parts, Body),
+    /// A stream, which begins once the client has its 101.
+    Upgraded { client: hyper::upgrade::OnUpgrade, answer: Response<Incoming>, ending: Ending },
+}
+
+impl Sent {
+    /// An answer whose body was looked into.
+    fn whole(parts: http::response::Parts, bytes: Bytes) -> Self {
+        Self::Answer(parts, http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync())
+    }
+}
+
+/// The answer to a request for a stream that could not be followed, which was sent on as one for no stream: so the API server
+/// says whether the pod exists and whether the person may, and nothing begins.
+async fn unfollowed(parts: http::response::Parts, body: Incoming) -> Result<Sent, Refused> {
+    let bytes = whole(body).await?;
+    if parts.status.is_client_error() && !contains(&bytes, UPGRADE_REQUIRED) {
+        return Ok(Sent::whole(parts, bytes));
+    }
+    let why = "sessions of this grant are recorded, or end when they are not used, which needs a WebSocket: use kubectl 1.31 or \
+               later, without KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false";
+    Err(Refused::new(StatusCode::BAD_REQUEST, why))
+}
+
+/// A short body.
+async fn whole(body: Incoming) -> Result<Bytes, Refused> {
+    let whole = Limited::new(body, LARGEST_REFUSAL).collect().await;
+    let whole = whole.map_err(|error| {
+        Refused::new(StatusCode::BAD_GATEWAY, format!("the API server's answer broke off: {error}"))
+    })?;
+    Ok(whole.to_bytes())
+}
+
+fn contains(bytes: &[u8], words: &[u8]) -> bool {
+    bytes.windows(words.len()).any(|window| window == words)
+}
+
+/// What the API server writes when it is asked for a stream without an upgrade
+/// (`apimachinery/pkg/util/proxy/upgradeaware.go`).
+const UPGRADE_REQUIRED: &[u8] = b"Upgrade request required";
 
 /// Redirects are refused, because a client would follow them with its certificate; but for OpenAPI v3, which redirects an
 /// outdated hash to a relative URL.

@@ -15,6 +15,7 @@ use jit_gateway::config::Config;
 use jit_gateway::feed::{Authorities, Feed};
 use jit_gateway::grants::Grants;
 use jit_gateway::listener::Gateway;
+use jit_gateway::record::Recorder;
 use jit_gateway::serving::Serving;
 use jit_wire::feed::{FromGateway, VERSION};
 use libsystemd::daemon::{NotifyState, notify};
@@ -90,6 +91,10 @@ fn serve(path: &Path) -> Result<(), Failure> {
     let config = Config::read(path).map_err(|error| Failure::Configuration(error.to_string()))?;
     let other = |error: &dyn std::fmt::Display| Failure::Other(error.to_string());
     let serving = Serving::prepare(&config.state, &config.host, CLOCK().into()).map_err(|error| other(&error))?;
+    let sessions = config.state.join("sessions");
+    let recorder = Recorder::start(sessions.clone(), CLOCK)
+        .map_err(|error| Failure::Other(format!("`{}`: {error}", sessions.display())))?;
+    let recorder = Arc::new(recorder);
     let mut clusters = BTreeMap::new();
     for (name, cluster) in &config.clusters {
         let server = ApiServer::read(&cluster.kubeconfig, cluster.context.as_deref())
@@ -110,14 +115,15 @@ fn serve(path: &Path) -> Result<(), Failure> {
         };
         let grants = Arc::new(Grants::default());
         let (authorities, known) = watch::channel(Authorities::new());
-        let feed = Feed::new(Arc::clone(&grants), hello, authorities, CLOCK);
-        let gateway = Arc::new(Gateway::new(grants, clusters, serving, known, CLOCK));
+        let feed = Feed::new(Arc::clone(&grants), hello, authorities, Arc::clone(&recorder), CLOCK);
+        let gateway = Arc::new(Gateway::new(grants, clusters, serving, known, Arc::clone(&recorder), CLOCK));
         tracing::info!(server = config.server, "ready");
         // Without systemd nobody listens.
         let _ = notify(false, &[NotifyState::Ready]);
         tokio::select! {
             () = feed.follow(&config.feed) => {}
             () = gateway.serve(listener) => {}
+            () = recorder.tick() => {}
             _ = stop.recv() => {}
         }
         tracing::info!("stopping");

@@ -16,6 +16,7 @@ mod upgrade;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+pub(crate) use self::query::values;
 pub(crate) use self::upgrade::connection_options;
 pub use self::upgrade::{Protocol, Stream, Upgrade};
 
@@ -168,6 +169,23 @@ impl Request {
     #[must_use]
     pub fn is_watch(&self) -> bool {
         matches!(&self.kind, Kind::Resource(resource) if resource.verb == Verb::Watch)
+    }
+
+    /// Whether it becomes an exec or attach.
+    #[must_use]
+    pub fn is_console(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(|upgrade| matches!(upgrade.stream, Stream::Exec | Stream::Attach))
+    }
+
+    /// Whether it changes something, or becomes a stream that reaches into a pod.
+    #[must_use]
+    pub fn is_durable(&self) -> bool {
+        let is_read = match &self.kind {
+            Kind::Resource(resource) => matches!(resource.verb, Verb::Get | Verb::List | Verb::Watch),
+            Kind::NonResource { verb, .. } => matches!(*verb, "get" | "head"),
+        };
+        let reaches_in = |upgrade: &Upgrade| !matches!(upgrade.stream, Stream::Log | Stream::Watch);
+        !is_read || self.upgrade.as_ref().is_some_and(reaches_in)
     }
 }
 

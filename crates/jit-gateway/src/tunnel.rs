@@ -3,7 +3,7 @@
 //! ```text
 //!  upstream ends ─► all its bytes, FIN ─► the client's FIN, or 5 s
 //!  upstream breaks ─► the client's connection is reset, so that nobody takes it for an end
-//!  the grant ends ─► exec, attach: a Status and a close frame between two frames ─► reset
+//!  the grant ends, or its session must ─► exec, attach: a Status and a close frame between two frames ─► reset
 //! ```
 //! No message is held: a frame of 100 MB passes in pieces, at the pace of its reader.
 
@@ -13,13 +13,17 @@ use std::time::Duration;
 use http::StatusCode;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use jit_wire::session::End as Ended;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::answer::status_document;
-use crate::grants::{Live, Running};
+use crate::frames::Frames;
+use crate::grants::Live;
 use crate::listener::reset;
+use crate::record::{Entry, Session, Stop, Way, Writer};
 
 /// How long a side may take to end after the other one has.
 const TAIL: Duration = Duration::from_secs(5);
@@ -38,87 +42,191 @@ pub enum Ending {
 }
 
 /// Both ends of a tunnel.
-pub struct Tunnel {
+pub(crate) struct Tunnel {
     /// The client.
-    pub client: Upgraded,
+    pub(crate) client: Upgraded,
     /// The client's socket, to reset it.
-    pub socket: Arc<TcpStream>,
+    pub(crate) socket: Arc<TcpStream>,
     /// The API server.
-    pub upstream: Upgraded,
+    pub(crate) upstream: Upgraded,
     /// What the client is told when the grant ends.
-    pub ending: Ending,
+    pub(crate) ending: Ending,
     /// The grant.
-    pub live: Arc<Live>,
-    /// Its count as a running request.
-    pub running: Running,
+    pub(crate) live: Arc<Live>,
+    /// Its line in the log.
+    pub(crate) entry: Entry,
+    /// What is looked at of it, if anything.
+    pub(crate) session: Option<Session>,
 }
 
-impl Tunnel {
-    /// Runs to the end, which is at `expires` at the latest: when the certificate of the connection is over.
-    pub async fn run(self, expires: Instant) {
-        let Self { client, socket, upstream, ending, live, running } = self;
-        let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-        let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
-        let mut frames = Frames::default();
-        let is_cut = {
-            let down = pass(&mut from_upstream, &mut to_client, |bytes| frames.take(bytes));
-            let up = pass(&mut from_client, &mut to_upstream, |_| ());
-            let relay = relay(down, up);
-            tokio::select! {
-                biased;
-                () = live.ended().cancelled() => true,
-                () = sleep_until(expires) => true,
-                end = relay => {
-                    if end == End::Broken {
-                        reset(&socket);
-                    }
-                    false
-                }
-            }
-        };
-        drop((from_upstream, to_upstream));
-        if is_cut {
-            if ending == Ending::Channel && frames.is_between() {
-                // The client may not read it in time; it is cut all the same.
-                let why = format!("grant {} has ended", live.id);
-                let said = async {
-                    to_client.write_all(&farewell(&why)).await?;
-                    to_client.flush().await?;
-                    drop(running);
-                    to_client.shutdown().await?;
-                    // What is unread when the connection is reset takes the farewell with it.
-                    tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await
-                };
-                let _ = timeout(FAREWELL, said).await;
-            }
-            reset(&socket);
-        }
-    }
-}
-
-/// How a tunnel ended by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
     /// The last byte arrived.
     Whole,
     /// The upstream broke off.
     Broken,
+    /// The grant ended, or the certificate.
+    Cut,
+    /// The gateway ended the session.
+    Stopped(Stop),
+}
+
+/// Why bytes pass no more.
+enum Trouble {
+    /// A side is gone.
+    Gone,
+    /// They must not pass.
+    Stop(Stop),
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(_: std::io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+impl Tunnel {
+    /// Runs to the end, which is at `expires` at the latest: when the certificate of the connection is over.
+    pub(crate) async fn run(self, expires: Instant) {
+        let Self { client, socket, upstream, ending, live, mut entry, session } = self;
+        let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+        let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+        let (mut frames, mut is_followed) = (Frames::default(), true);
+        let watched = Watched::new(session);
+        let end = {
+            let meter = &entry.meter;
+            let down = pass(&mut from_upstream, &mut to_client, (&watched, Way::Down), |bytes| {
+                meter.sent(bytes.len());
+                // What cannot be followed gets no farewell.
+                is_followed &= frames.take(bytes, |_| ()).is_ok();
+            });
+            let up = pass(&mut from_client, &mut to_upstream, (&watched, Way::Up), |bytes| meter.received(bytes.len()));
+            tokio::select! {
+                biased;
+                () = live.ended().cancelled() => End::Cut,
+                () = sleep_until(expires) => End::Cut,
+                stop = watched.stopped() => End::Stopped(stop),
+                end = relay(down, up) => end,
+            }
+        };
+        drop((from_upstream, to_upstream));
+        let why = match &end {
+            End::Whole => {
+                entry.whole();
+                None
+            }
+            End::Broken => {
+                reset(&socket);
+                None
+            }
+            End::Cut if live.ended().is_cancelled() => Some(format!("grant {} has ended", live.id)),
+            End::Cut => Some(format!("the certificate of grant {} has expired", live.id)),
+            End::Stopped(stop) => Some(stop.to_string()),
+        };
+        // A recording that cannot be written has ended already.
+        let _ = timeout(FAREWELL, watched.end()).await;
+        let Some(why) = why else { return };
+        entry.finish(if end == End::Cut { Ended::Cut } else { Ended::Stopped }, Some(&why));
+        if ending == Ending::Channel && is_followed && frames.is_between() {
+            // The client may not read it in time; it is cut all the same.
+            let said = async {
+                to_client.write_all(&farewell(&why)).await?;
+                to_client.flush().await?;
+                drop(entry);
+                to_client.shutdown().await?;
+                // What is unread when the connection is reset takes the farewell with it.
+                tokio::io::copy(&mut from_client, &mut tokio::io::sink()).await
+            };
+            let _ = timeout(FAREWELL, said).await;
+        }
+        reset(&socket);
+    }
+}
+
+/// A session that both directions look at.
+struct Watched {
+    session: Option<Mutex<Session>>,
+    writer: Option<Writer>,
+}
+
+impl Watched {
+    fn new(session: Option<Session>) -> Self {
+        let writer = session.as_ref().and_then(Session::writer);
+        Self { session: session.map(Mutex::new), writer }
+    }
+
+    /// Looks at bytes that are about to pass. What is seen is written before the next look, so that a recording has
+    /// everything in its order.
+    async fn look(&self, way: Way, bytes: &[u8]) -> Result<(), Stop> {
+        let Some(session) = &self.session else { return Ok(()) };
+        let mut session = session.lock().await;
+        let lines = session.see(way, bytes)?;
+        self.write(lines).await
+    }
+
+    async fn write(&self, lines: Vec<u8>) -> Result<(), Stop> {
+        match &self.writer {
+            Some(writer) => writer.write(lines).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what a recording still has to have: characters that never became whole.
+    async fn end(&self) -> Result<(), Stop> {
+        let Some(session) = &self.session else { return Ok(()) };
+        let lines = session.lock().await.end();
+        self.write(lines).await
+    }
+
+    /// Until the session has to end by itself.
+    async fn stopped(&self) -> Stop {
+        let unwritable = async {
+            match &self.writer {
+                Some(writer) => writer.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = unwritable => Stop::Unwritable,
+            stop = self.idle() => stop,
+        }
+    }
+
+    async fn idle(&self) -> Stop {
+        let Some(session) = &self.session else { return std::future::pending().await };
+        loop {
+            let Some((until, stop)) = session.lock().await.idle() else { return std::future::pending().await };
+            if Instant::now() >= until {
+                return stop;
+            }
+            sleep_until(until).await;
+        }
+    }
 }
 
 /// Runs both directions. The upstream's end is the end; the client's is passed on, and the upstream has a moment to answer.
-async fn relay(down: impl Future<Output = std::io::Result<()>>, up: impl Future<Output = std::io::Result<()>>) -> End {
+async fn relay(down: impl Future<Output = Result<(), Trouble>>, up: impl Future<Output = Result<(), Trouble>>) -> End {
     let (mut down, mut up) = (std::pin::pin!(down), std::pin::pin!(up));
-    let whole = |result: std::io::Result<()>| if result.is_ok() { End::Whole } else { End::Broken };
+    let end = |result: Result<(), Trouble>| match result {
+        Ok(()) => End::Whole,
+        Err(Trouble::Gone) => End::Broken,
+        Err(Trouble::Stop(stop)) => End::Stopped(stop),
+    };
     tokio::select! {
         ended = &mut down => {
-            let end = whole(ended);
+            let end = end(ended);
             if end == End::Whole {
                 // Until the client closes: closing first, with bytes of it unread, would reset what it has not read yet.
                 let _ = timeout(TAIL, up).await;
             }
             end
         }
-        _ = &mut up => timeout(TAIL, down).await.map_or(End::Broken, whole),
+        ended = &mut up => match ended {
+            Err(Trouble::Stop(stop)) => End::Stopped(stop),
+            _ => timeout(TAIL, down).await.map_or(End::Broken, end),
+        },
     }
 }
 
@@ -126,94 +234,28 @@ async fn relay(down: impl Future<Output = std::io::Result<()>>, up: impl Future<
 async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
+    (watched, way): (&Watched, Way),
     mut note: impl FnMut(&[u8]),
-) -> std::io::Result<()> {
+) -> Result<(), Trouble> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
         if read == 0 {
-            return to.shutdown().await;
+            return Ok(to.shutdown().await?);
         }
         let mut left = buffer.get(..read).unwrap_or_default();
+        watched.look(way, left).await.map_err(Trouble::Stop)?;
         while !left.is_empty() {
             // One write at a time, because a cut in between must know how far it came.
             let written = to.write(left).await?;
             if written == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
+                return Err(Trouble::Gone);
             }
             let (done, rest) = left.split_at_checked(written).unwrap_or((left, &[]));
             note(done);
             left = rest;
         }
         to.flush().await?;
-    }
-}
-
-/// Where a stream of WebSocket frames stands (RFC 6455 section 5.2). It keeps no payload.
-#[derive(Debug, Default)]
-struct Frames {
-    /// What is left of the payload of the present frame.
-    payload: u64,
-    /// The bytes of the present frame's header.
-    header: [u8; 14],
-    /// How many of them have come.
-    length: usize,
-    /// Fragments of a message follow.
-    is_fragmented: bool,
-    /// A close frame has begun: nothing may follow it.
-    is_closing: bool,
-}
-
-impl Frames {
-    /// Whether another message may begin here.
-    fn is_between(&self) -> bool {
-        self.payload == 0 && self.length == 0 && !self.is_fragmented && !self.is_closing
-    }
-
-    fn take(&mut self, mut bytes: &[u8]) {
-        while let Some((first, rest)) = bytes.split_first() {
-            if self.payload > 0 {
-                let taken = usize::try_from(self.payload).unwrap_or(usize::MAX).min(bytes.len());
-                self.payload -= taken as u64;
-                bytes = bytes.get(taken..).unwrap_or_default();
-                continue;
-            }
-            if let Some(place) = self.header.get_mut(self.length) {
-                *place = *first;
-            }
-            self.length += 1;
-            bytes = rest;
-            self.begin();
-        }
-    }
-
-    /// Reads the header as soon as it is whole.
-    fn begin(&mut self) {
-        let [first, second, extended @ ..] = self.header;
-        if self.length < 2 {
-            return;
-        }
-        let (size, mask) = (second & 0x7f, if second & 0x80 == 0 { 0 } else { 4 });
-        let more = match size {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        if self.length < 2 + more + mask {
-            return;
-        }
-        let [a, b, c, d, e, f, g, h, ..] = extended;
-        self.payload = match size {
-            126 => u64::from(u16::from_be_bytes([a, b])),
-            127 => u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-            size => u64::from(size),
-        };
-        self.length = 0;
-        let (is_last, opcode) = (first & 0x80 != 0, first & 0x0f);
-        if opcode < 8 {
-            self.is_fragmented = !is_last;
-        }
-        self.is_closing |= opcode == 8;
     }
 }
 
@@ -240,48 +282,14 @@ fn farewell(why: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// Frames of a server, cut into pieces of every size: each end of a message is seen, and nothing else.
-    #[test]
-    fn the_ends_of_messages_are_seen() {
-        let long = [&[0x82, 126, 1, 0][..], &[7; 256]].concat();
-        let huge = [&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0][..], &[7; 65_536]].concat();
-        let fragments = [&[0x02, 1, 9][..], &[0x89, 0], &[0x80, 2, 9, 9]].concat();
-        let messages = [&[0x82, 0][..], &[0x82, 3, 1, 2, 3], &long, &huge, &fragments, &[0x82, 1, 5]];
-        let stream = messages.concat();
-        let ends: Vec<usize> = messages
-            .iter()
-            .scan(0, |at, message| {
-                *at += message.len();
-                Some(*at)
-            })
-            .collect();
-        let mut frames = Frames::default();
-        for (at, byte) in stream.iter().enumerate() {
-            frames.take(&[*byte]);
-            assert_eq!(frames.is_between(), ends.contains(&(at + 1)), "after byte {at}");
-        }
-        for size in [2, 3, 7, 1000, 70_000] {
-            let mut frames = Frames::default();
-            stream.chunks(size).for_each(|piece| frames.take(piece));
-            assert!(frames.is_between(), "{size}");
-        }
-    }
-
-    #[test]
-    fn nothing_follows_a_close_frame() {
-        let mut frames = Frames::default();
-        frames.take(&[0x88, 2, 3, 0xe8]);
-        assert!(!frames.is_between());
-    }
-
     #[test]
     fn a_farewell_is_a_message_and_a_close() {
         let said = farewell("grant 0123456789abcdef has ended");
         let mut frames = Frames::default();
-        frames.take(&said[..said.len() - 4]);
+        frames.take(&said[..said.len() - 4], |_| ()).unwrap();
         assert!(frames.is_between());
-        frames.take(&said[said.len() - 4..]);
-        assert!(frames.is_closing && frames.payload == 0);
+        frames.take(&said[said.len() - 4..], |_| ()).unwrap();
+        assert!(!frames.is_between());
         let text = String::from_utf8_lossy(&said);
         assert!(text.contains("\"message\":\"jit: grant 0123456789abcdef has ended\""), "{text}");
     }

@@ -34,6 +34,14 @@ pub struct SessionTerms {
     pub idle: Option<Window>,
 }
 
+impl SessionTerms {
+    /// Whether an exec or attach may pass only if its content can be followed.
+    #[must_use]
+    pub fn follows_consoles(&self) -> bool {
+        self.record == Record::Required || self.idle.is_some()
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value

@@ -56,6 +56,12 @@ impl ListOptions {
     }
 }
 
+/// The values of a key, in their order; bytes that are no UTF-8 are replaced.
+pub(crate) fn values(query: &str, key: &str) -> Vec<String> {
+    let values = pairs(query).filter(|(found, _)| found == key.as_bytes());
+    values.map(|(_, value)| String::from_utf8_lossy(&value).into_owned()).collect()
+}
+
 /// Would Go's `url.ParseQuery` leave out nothing of it?
 pub(super) fn is_well_formed(query: &str) -> bool {
     !query.contains(';') && is_percent_encoded(query)

@@ -1,0 +1,292 @@
+//! What is kept of what is done through a grant: a log of its requests, and recordings of exec and attach.
+//!
+//! ```text
+//!  open ──► `opened` is on the disk ──► the request is sent on ──► its end ──► `closed`        streams and changes
+//!           (a recording has its file)       └► pieces ─► channels ─► cast ─┐
+//!  open ──────────────────────────────► the request is sent on ──► its end ─┼─► `served`       reads
+//!                                                                           ▼
+//!                                                   disk: one thread, one fsync for many
+//! ```
+//! Nothing is sent on that could not be logged, and nothing passes that could not be recorded. What is kept depends on the
+//! terms of the grant and on what the API server is asked for, never on how a client writes it.
+
+mod asked;
+mod body;
+mod cast;
+mod disk;
+mod session;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jit_core::grant::{GrantId, LogHead, Record};
+use jit_wire::session::{Asked, End, Outcome};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use self::asked::asked;
+pub(crate) use self::body::{answer_body, request_body};
+use self::disk::{Disk, Heads, Job, NewRecording};
+pub(crate) use self::session::{Session, Stop, Way, Writer};
+use crate::grants::{Live, Running};
+
+/// Jobs that may wait: each request that runs has a place for its end.
+const JOBS: usize = 32 * 1024;
+
+/// How long a request waits until it is logged. A disk that takes longer stops what must be logged.
+const LOGGED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a cut waits for the log of its grant.
+const HEAD_WITHIN: Duration = Duration::from_millis(300);
+
+/// Writes logs and recordings.
+pub struct Recorder {
+    jobs: mpsc::Sender<Job>,
+    heads: Heads,
+    clock: fn() -> Timestamp,
+}
+
+/// Why nothing may be done: what could not be kept.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The disk refused.
+    #[error("the log of the grant cannot be written: {0}")]
+    Refused(String),
+    /// The disk does not answer.
+    #[error("the log of the grant cannot be written: the disk has not answered within {} s", LOGGED_WITHIN.as_secs())]
+    Silent,
+}
+
+/// What a request is to leave behind.
+pub(crate) struct Wanted {
+    /// The request's id.
+    pub(crate) id: String,
+    /// What it asks for.
+    pub(crate) asked: Asked,
+    /// It changes something or becomes a stream, so it is on the disk before it is sent on.
+    pub(crate) is_durable: bool,
+    /// It becomes an exec or attach.
+    pub(crate) is_console: bool,
+}
+
+impl Wanted {
+    /// A request that the gateway refuses to read: what it is, nobody says.
+    pub(crate) fn unread(id: String, method: &http::Method, path: &str, from: std::net::IpAddr) -> Self {
+        Self { id, asked: asked::unread(method, path, from), is_durable: false, is_console: false }
+    }
+}
+
+impl Recorder {
+    /// Starts the thread that writes below `folder`.
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    pub fn start(folder: PathBuf, clock: fn() -> Timestamp) -> io::Result<Self> {
+        let (jobs, waiting) = mpsc::channel(JOBS);
+        let heads = Heads::default();
+        let disk = Disk::open(folder, clock, Arc::clone(&heads))?;
+        std::thread::Builder::new().name("recorder".to_owned()).spawn(move || disk.run(waiting))?;
+        Ok(Self { jobs, heads, clock })
+    }
+
+    /// Has the thread look after what is due, each second. Never returns.
+    pub async fn tick(&self) {
+        let mut seconds = interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            // When so much waits, the thread is not idle.
+            let _ = self.jobs.try_send(Job::Tick);
+        }
+    }
+
+    /// Begins a request. It counts as running until what is returned is dropped, and its end is logged then.
+    ///
+    /// # Errors
+    /// [`RecordError`]; nothing may be sent on.
+    pub(crate) async fn open(
+        &self,
+        live: &Arc<Live>,
+        running: Running,
+        wanted: Wanted,
+        expires: Instant,
+    ) -> Result<Entry, RecordError> {
+        let mut entry = Entry {
+            live: Arc::clone(live),
+            place: None,
+            id: wanted.id,
+            asked: None,
+            meter: Arc::default(),
+            began: Instant::now(),
+            expires,
+            code: None,
+            end: None,
+            why: None,
+            recording: None,
+            _running: running,
+        };
+        if live.sessions.record == Record::Off {
+            return Ok(entry);
+        }
+        let place = timeout(LOGGED_WITHIN, self.jobs.clone().reserve_owned()).await;
+        let place = place.map_err(|_| RecordError::Silent)?.map_err(|_| stopped())?;
+        if !wanted.is_durable {
+            (entry.place, entry.asked) = (Some(place), Some(Box::new(wanted.asked)));
+            return Ok(entry);
+        }
+        let recording = (wanted.is_console && live.sessions.record == Record::Required).then(|| {
+            let now = (self.clock)();
+            let title = format!("{} {}", live.user, asked::title(&wanted.asked));
+            (CancellationToken::new(), Instant::now(), cast::header(now, &title))
+        });
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let new = recording
+            .as_ref()
+            .map(|(failed, _, header)| NewRecording { header: header.clone(), failed: failed.clone() });
+        let job = Job::Open {
+            live: Arc::clone(live),
+            id: entry.id.clone(),
+            asked: Box::new(wanted.asked),
+            recording: new,
+            done,
+        };
+        self.jobs.send(job).await.map_err(|_| stopped())?;
+        // It may be written after all, later; its end follows then, so that nobody takes it for running.
+        entry.place = Some(place);
+        let answer = match timeout(LOGGED_WITHIN, is_done).await {
+            Err(_) => Err(RecordError::Silent),
+            Ok(Err(_)) => Err(stopped()),
+            Ok(Ok(answer)) => answer.map_err(RecordError::Refused),
+        };
+        if let Err(error) = answer {
+            if error != RecordError::Silent {
+                entry.place = None;
+            }
+            entry.refuse(None, &error.to_string());
+            return Err(error);
+        }
+        if let Some((failed, began, header)) = recording {
+            entry.recording = Some((failed, began, header.len()));
+        }
+        Ok(entry)
+    }
+
+    /// Where the log of a grant stands, once everything before is on the disk; `None` without a log, and if the disk is
+    /// too slow.
+    pub(crate) async fn head(&self, grant: &GrantId) -> Option<LogHead> {
+        let (head, told) = tokio::sync::oneshot::channel();
+        let ask = async {
+            self.jobs.send(Job::Head { grant: grant.clone(), head }).await.ok()?;
+            told.await.ok()?
+        };
+        timeout(HEAD_WITHIN, ask).await.ok()?
+    }
+
+    /// Where all logs stand that are or were written since the start.
+    pub(crate) fn heads(&self) -> BTreeMap<GrantId, LogHead> {
+        self.heads.lock().clone()
+    }
+
+    /// Forgets where the log of a grant that is over stands, unless it has grown since.
+    pub(crate) fn forget(&self, grant: &GrantId, head: &LogHead) {
+        let mut heads = self.heads.lock();
+        if heads.get(grant) == Some(head) {
+            heads.remove(grant);
+        }
+    }
+
+    /// The recording of an exec or attach, if it has one.
+    pub(crate) fn session(&self, entry: &Entry) -> Session {
+        Session::new(entry, self.jobs.clone())
+    }
+}
+
+fn stopped() -> RecordError {
+    RecordError::Refused("the thread that writes has stopped".to_owned())
+}
+
+/// How much a request moved.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// A request that runs. Its end is logged when this is dropped.
+pub(crate) struct Entry {
+    live: Arc<Live>,
+    /// For the line about its end; `None` where nothing is kept.
+    place: Option<mpsc::OwnedPermit<Job>>,
+    pub(crate) id: String,
+    /// What it asked for, if it has no line yet.
+    asked: Option<Box<Asked>>,
+    pub(crate) meter: Arc<Meter>,
+    began: Instant,
+    /// The end of its connection's certificate.
+    expires: Instant,
+    code: Option<u16>,
+    end: Option<End>,
+    why: Option<String>,
+    /// Cancelled when the recording failed; its beginning; the length of its header.
+    recording: Option<(CancellationToken, Instant, usize)>,
+    /// Counted until after the line about its end is on its way: fields are dropped after [`Drop`].
+    _running: Running,
+}
+
+impl Entry {
+    /// The API server answered.
+    pub(crate) fn answered(&mut self, code: http::StatusCode) {
+        self.code = Some(code.as_u16());
+    }
+
+    /// The last byte passed.
+    pub(crate) fn whole(&mut self) {
+        self.end.get_or_insert(End::Whole);
+    }
+
+    /// The gateway answers itself.
+    pub(crate) fn refuse(&mut self, code: Option<http::StatusCode>, why: &str) {
+        self.code = code.map(|code| code.as_u16());
+        self.finish(End::Refused, Some(why));
+    }
+
+    /// It ends like this, whatever comes afterwards.
+    pub(crate) fn finish(&mut self, end: End, why: Option<&str>) {
+        self.end = Some(end);
+        self.why = why.map(str::to_owned);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let Some(place) = self.place.take() else { return };
+        let is_cut = self.live.ended().is_cancelled() || Instant::now() >= self.expires;
+        let end = self.end.unwrap_or(if is_cut { End::Cut } else { End::Broken });
+        let outcome = Outcome {
+            end,
+            code: self.code,
+            received: self.meter.received.load(Ordering::Relaxed),
+            sent: self.meter.sent.load(Ordering::Relaxed),
+            milliseconds: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            why: self.why.take(),
+        };
+        let id = std::mem::take(&mut self.id);
+        place.send(Job::Close { live: Arc::clone(&self.live), id, asked: self.asked.take(), outcome });
+    }
+}
