@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::facts::{role_empty, surroundings};
+use super::facts::{last_surroundings, role_empty};
 use super::request::would_bind;
 use super::{Broker, BrokerError, DrainGuard};
 use crate::cluster::Probe;
@@ -88,7 +88,7 @@ impl Broker {
             would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
-        let around = surroundings(self.site(&ask.cluster)?).await?;
+        let around = last_surroundings(self.site(&ask.cluster)?).await;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, &around);
         let others = self.other_grants(&grant.requester, &ask.cluster, Some(&grant.id));
         shown.together = self.together(shown.role.rules(), &ask.scope, &others, &around).await?;

@@ -1,6 +1,7 @@
 //! The facts about a request from its cluster, gathered for the decision in `grant/`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use jiff::Timestamp;
@@ -81,6 +82,22 @@ pub(super) async fn surroundings(site: &Site) -> Result<Surroundings, ClusterErr
     };
     Ok(Surroundings { version, accounts: site.cluster.accounts() })
 }
+
+/// The same for a request that was made before, which people read and answer even while the API server does not answer:
+/// then the last known version counts. If there is none, the most dangerous one is assumed, and the findings say so.
+pub(super) async fn last_surroundings(site: &Site) -> Surroundings {
+    match tokio::time::timeout(VERSION_WITHIN, surroundings(site)).await {
+        Ok(Ok(known)) => known,
+        Ok(Err(_)) | Err(_) => {
+            let version = site.cluster.last_version().and_then(|version| version.parse().ok());
+            Surroundings { version, accounts: site.cluster.accounts() }
+        }
+    }
+}
+
+/// How long somebody who reads a request waits for the API server's version. An API server answers in milliseconds, and
+/// a distant one in less than a second.
+const VERSION_WITHIN: Duration = Duration::from_secs(2);
 
 /// The requested role as it is in the cluster now; `None` if it does not exist.
 pub(super) async fn resolve(site: &Site, ask: &AccessRequest) -> Result<Option<ResolvedRole>, ClusterError> {

@@ -173,6 +173,12 @@ impl Cluster {
         Ok(version)
     }
 
+    /// The last answer to [`version`](Cluster::version), however old; `None` if there was none since the daemon started.
+    #[must_use]
+    pub fn last_version(&self) -> Option<String> {
+        self.0.version.lock().as_ref().map(|(_, version)| version.clone())
+    }
+
     /// Checks that the API server can limit the gateway to live grants, if people go through the gateway. An older one
     /// ignores the limits: it knows only the right to be somebody everywhere.
     ///

@@ -404,14 +404,21 @@ async fn many_calls_share_few_connections() {
 /// Each request and each collection needs the version.
 #[tokio::test]
 async fn the_version_is_cached() {
-    let (cluster, seen) =
-        fake(|number, _| Play::Answer(200, format!(r#"{{"gitVersion":"v1.{}.0"}}"#, 33 + number))).await;
+    let (cluster, seen) = fake(|number, _| match number {
+        3.. => Play::Answer(503, r#"{"kind":"Status"}"#.to_owned()),
+        _ => Play::Answer(200, format!(r#"{{"gitVersion":"v1.{}.0"}}"#, 33 + number)),
+    })
+    .await;
+    assert_eq!(cluster.last_version(), None);
     assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
     assert_eq!(cluster.version().await.unwrap(), "v1.34.0");
     assert_eq!(seen.requests().len(), 1);
     let long_ago = Instant::now() - VERSION_KEPT;
     *cluster.0.version.lock() = Some((long_ago, "v1.34.0".to_owned()));
     assert_eq!(cluster.version().await.unwrap(), "v1.35.0");
+    *cluster.0.version.lock() = Some((long_ago, "v1.35.0".to_owned()));
+    assert!(cluster.version().await.unwrap_err().is_transient());
+    assert_eq!(cluster.last_version().unwrap(), "v1.35.0", "the last one stays known");
 }
 
 /// A deletion by uid reads nothing first.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use jitd::grant::{Fact, GrantId};
 use jitd::trail::{Entry, Trail};
 
-use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, text};
+use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, path, said, text};
 use crate::middleman::{Forgetful, Middleman, Play};
 use crate::plane::{Plane, until, until_within};
 
@@ -61,6 +61,38 @@ fn an_end_waits_for_the_api_server_only() {
     assert_eq!(bastion.post(ALICE, &path(&waiting, "/end"), &Value::Null).0, 200);
     let verified = bastion.jitd(&["audit", "verify"]);
     assert!(verified.status.success(), "{}", text(&verified.stderr));
+}
+
+/// The API server is down and the daemon was restarted, so it knows nothing about the cluster: approvers still read what
+/// was requested, at once, and can answer it.
+#[test]
+fn a_pending_request_is_read_and_answered_without_the_api_server() {
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let plane = Plane::to_stop();
+    let mut bastion = Bastion::with(&plane, Options::default());
+    let pending = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    // A later request by the same person, with which the first one is assessed again.
+    let mut later = bastion.ask("1m");
+    later["role"] = json!(format!("{}-debug", bastion.ns));
+    let later = bastion.request(ALICE, &later, &Key::new());
+    plane.stop_api_server();
+    bastion.kill();
+    bastion.spawn();
+    answers(&mut bastion, OPENS_WITHIN);
+
+    let asked = Instant::now();
+    let shown = bastion.show(BOB, &pending);
+    assert_eq!((&shown["phase"], &shown["holds"][0]["grant"]), (&json!("pending"), &later["id"]), "{shown}");
+    let id = pending["id"].as_str().unwrap();
+    for words in [&["show", id][..], &["ls"]] {
+        let (code, out, problem) = said(&bastion, BOB, words);
+        assert!(code == Some(0) && out.contains(id), "{words:?}: {out}{problem}");
+    }
+    let took = asked.elapsed();
+    assert!(took < AT_ONCE, "{took:?}");
+    let (status, answer) = bastion.approve(BOB, &shown);
+    assert_eq!((status, &answer["phase"]), (200, &json!("approved")), "{answer}");
+    plane.start_api_server();
 }
 
 /// While a role of a live grant or the bindings cannot be read, that is counted, and logged when it begins and when it

@@ -479,6 +479,9 @@ impl<'a> HeldPermissions<'a> {
         if more > 0 {
             text.push_str(&format!(" (and {more} more)"));
         }
+        if self.version.is_none() && !matches!(want.versions, Versions::Always) {
+            text.push_str(" (assumed, because the API server's version is unknown)");
+        }
         Some(Evidence { text, verbs: every, runs_on, in_anothers_place })
     }
 

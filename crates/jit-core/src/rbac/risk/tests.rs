@@ -827,6 +827,12 @@ fn an_unknown_version_counts_as_every_version() {
         let found = assess(&constrained, &Scope::Cluster, &Surroundings::ordinary(known)).findings().len();
         assert_eq!(found, usize::from(constrained_matches), "{known:?}");
     }
+    let says_why = |known: Option<&str>| {
+        let found = assess(&exec, &Scope::Cluster, &Surroundings::ordinary(known.map(version)));
+        let assumed = "(assumed, because the API server's version is unknown)";
+        found.findings().iter().filter(|finding| finding.why.contains(assumed)).count()
+    };
+    assert_eq!((says_why(None), says_why(Some("v1.34.9"))), (3, 0), "an approver reads what was assumed");
 }
 
 #[test]
