@@ -76,7 +76,7 @@
 //! ledger   → grant, hint, locks, rbac, trail
 //! gateway  → grant, ledger, wire
 //! broker   → ca, cluster, dependency, gateway, grant, hint, ledger, people, rbac, trail
-//! sweep    → broker, cluster, grant, hint, rbac
+//! sweep    → broker, cluster, grant, hint, ledger, rbac
 //! metrics  → broker, sweep
 //! api      → broker, gateway, grant, hint, ledger, metrics, people, wire
 //! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, ledger, metrics, sweep, trail

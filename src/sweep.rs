@@ -26,6 +26,7 @@ use crate::grant::reconcile::{self, Comparison, Deviation};
 use crate::grant::request::{Access, ClusterName, Namespace, PersonName, RoleRef};
 use crate::grant::{Binding, Found, FoundNamespace, Grant, GrantId, Phase};
 use crate::hint::Hint;
+use crate::ledger::Late;
 use crate::rbac::role::ResolvedRole;
 
 /// The limit for grants of one cluster that are settled at a time. It is far above the limit for calls, so that all
@@ -98,10 +99,26 @@ pub async fn run(broker: Arc<Broker>, findings: Arc<SweepStats>) {
             () = tokio::time::sleep(sleep) => {}
             () = broker.ledger().deadline_moved() => {}
             () = tokio::time::sleep_until(compare) => {}
+            Some(late) = broker.ledger().late() => {
+                let broker = Arc::clone(&broker);
+                settling.spawn(async move { take_up(&broker, &late).await });
+            }
             Some(_) = settling.join_next() => {}
         }
     }
 }
+
+/// Continues with what the trail stored after its author had been told that this is unknown.
+async fn take_up(broker: &Broker, late: &Late) {
+    tracing::warn!(?late, "the trail stored events after their author had been told that it does not answer");
+    while let Err(error) = broker.take_up(late).await {
+        tracing::warn!(?late, error = %error.in_full(), "the events that were stored late cannot be read yet");
+        tokio::time::sleep(TAKE_UP_EVERY).await;
+    }
+}
+
+/// How often reading what was stored late is tried.
+const TAKE_UP_EVERY: Duration = Duration::from_secs(5);
 
 /// How long after the last comparison the next one begins. A comparison reads every binding, which costs the API server
 /// more than many ends, so it waits for those in progress; but not forever, because if a cluster is down, some always

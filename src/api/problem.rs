@@ -12,7 +12,7 @@ use crate::broker::BrokerError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
 use crate::hint::Hint;
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, TrailError};
 use crate::people::Unknown;
 use crate::wire::{ErrorCode, Problem};
 
@@ -108,6 +108,14 @@ impl From<LedgerError> for ApiError {
                 Self::new(ErrorCode::NoSuchGrant, error.to_string()).hint("`jit-login ls --all` lists yours")
             }
             LedgerError::Ambiguous { .. } => Self::of(ErrorCode::AmbiguousId, &error),
+            LedgerError::Trail(TrailError::Silent { .. }) => {
+                Self::no_trail("the audit trail does not answer, so nothing was recorded")
+            }
+            LedgerError::Trail(TrailError::Unknown { .. }) => Self::new(
+                ErrorCode::TrailUnavailable,
+                "the audit trail does not answer, and it is unknown whether this was recorded",
+            )
+            .hint("look at the grant before you repeat it, with `jit-login show` or `jit-login ls`"),
             LedgerError::Trail(_) => {
                 tracing::warn!(error = %error.in_full(), "a call failed");
                 Self::unwritable_trail()

@@ -78,7 +78,7 @@ impl Broker {
             Phase::Live if over => return self.finish(locked, Ending::by_daemon(EndCause::Expired)).await.map(drop),
             // Its lock was free, so nobody is working on it: an earlier step was interrupted.
             Phase::Collecting => {
-                let reason = Some("the daemon stopped before it had finished".to_owned());
+                let reason = Some("the collection was interrupted".to_owned());
                 let ending = Ending { reason, ..Ending::by_daemon(EndCause::Failed) };
                 return self.finish(locked, ending).await.map(drop);
             }
@@ -349,17 +349,22 @@ impl Broker {
             let event = Event::Ended { why, proof: EndProof::NeverBound, reason, cut: None };
             return Ok(self.ledger.record(locked, &by, vec![event]).await?);
         }
-        let intended = if grant.phase == Phase::Ending {
-            Ok(())
-        } else {
+        let site = self.site(&grant.ask.cluster)?;
+        let intend = async {
+            if grant.phase == Phase::Ending {
+                return Ok(());
+            }
             self.ledger.record(locked, &by, vec![Event::UnbindIntended { why, reason }]).await.map(drop)
         };
-        let site = self.site(&grant.ask.cluster)?;
-        // Before the binding goes, which takes longer: what runs through the gateway ends now.
-        let cut = match site.cluster.endpoint().gateway() {
-            Some(_) => self.gateway.cut(&grant.id).await,
-            None => None,
+        // Before the binding goes, which takes longer: what runs through the gateway ends now, whatever the trail's disk
+        // does.
+        let cut = async {
+            match site.cluster.endpoint().gateway() {
+                Some(_) => self.gateway.cut(&grant.id).await,
+                None => None,
+            }
         };
+        let (intended, cut) = tokio::join!(intend, cut);
         let bindings = self.removable(site, &grant, grant.bindings());
         let of_gateway = self.removable(site, &grant, grant.gateway_bindings(site.cluster.host()));
         // The holder's first: they take effect at once. The gateway's are deleted even if one of them is kept alive.

@@ -13,7 +13,7 @@ use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Login, Person, PersonName, Reason};
 use crate::grant::{Author, EndCause, Event, Grant, GrantId, Operator, Phase};
 use crate::hint::Hint;
-use crate::ledger::{Ending, OpenGrant};
+use crate::ledger::{Ending, Late, OpenGrant};
 
 /// The limit for names in the hint for an unknown person.
 const NAMED: usize = 20;
@@ -104,6 +104,18 @@ impl Broker {
             tracing::warn!(by = %by.name, login_uid = by.login.as_ref().and_then(Login::uid), "resumed: requests are accepted again");
         }
         Ok(())
+    }
+
+    /// Takes what the trail stored late, see [`Ledger::take_up`](crate::ledger::Ledger::take_up). Called only by the sweep.
+    ///
+    /// # Errors
+    /// [`BrokerError::Ledger`]; the sweep tries again.
+    pub async fn take_up(&self, late: &Late) -> Result<(), BrokerError> {
+        let _alone = match late {
+            Late::Drain => Some(self.drain_lock.write().await),
+            Late::Grant(_) => None,
+        };
+        Ok(self.ledger.take_up(late).await?)
     }
 
     /// The drain in force, if any.

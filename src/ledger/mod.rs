@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{Notify, broadcast, watch};
 
 use self::book::Book;
@@ -35,7 +36,8 @@ use crate::grant::{Grant, GrantId, InvalidTransition};
 use crate::hint::Hint;
 use crate::locks::Locks;
 pub use crate::locks::NameLock;
-use crate::trail::{Open, Opened, Trail, TrailError};
+pub use crate::trail::{Late, TrailError};
+use crate::trail::{Open, Opened, Trail};
 
 /// Why nothing was recorded or found.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +86,7 @@ pub struct Overseers {
 /// The grants that are not over or owe a review.
 pub struct Ledger {
     trail: Trail,
+    late: tokio::sync::Mutex<UnboundedReceiver<Late>>,
     clock: fn() -> Timestamp,
     overseers: RwLock<Arc<Overseers>>,
     /// The time of the newest entry, in milliseconds.
@@ -110,6 +113,7 @@ impl Ledger {
             latest: AtomicI64::new(opened.latest.as_millisecond()),
             book: RwLock::new(Book::new(opened.drain)),
             trail: opened.trail,
+            late: opened.late.into(),
             clock,
             overseers: RwLock::new(Arc::new(overseers)),
             people: Locks::default(),

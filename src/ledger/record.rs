@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use jiff::{SignedDuration, Timestamp};
 
 use super::book::Book;
-use super::{Change, Changed, Ledger, LedgerError, Locked, NameLock, OpenGrant};
+use super::{Change, Changed, Late, Ledger, LedgerError, Locked, NameLock, OpenGrant};
 use crate::grant::drain::Draining;
 use crate::grant::request::{KeyHash, Person, PersonName, after};
 use crate::grant::{Author, Event, Fact, Grant, GrantId};
@@ -114,6 +114,48 @@ impl Ledger {
                 tracing::warn!(grant = %id, error = %unread, "the trail cannot be read after a failed write")
             }
         }
+    }
+
+    /// Waits for something that the trail stored after its author had been told that this is unknown; none if the trail is
+    /// closed.
+    pub async fn late(&self) -> Option<Late> {
+        self.late.lock().await.recv().await
+    }
+
+    /// Takes what was stored late from the trail. A grant becomes due, because nobody works on it any more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`]; then nothing has changed.
+    pub async fn take_up(&self, late: &Late) -> Result<(), LedgerError> {
+        let id = match late {
+            Late::Grant(id) => id,
+            Late::Drain => {
+                let drain = self.trail.draining().await?.map(Arc::new);
+                let mut book = self.book_mut();
+                book.drain.clone_from(&drain);
+                self.publish(&mut book, Changed::Drain(drain));
+                return Ok(());
+            }
+        };
+        let now = self.now();
+        if let Some(open_grant) = self.open_grant(id) {
+            let mut locked = open_grant.lock().await;
+            if let Some(Open { grant, last }) = self.trail.grant(id).await?
+                && last != locked.last()
+            {
+                self.adopt(&mut locked, grant, last);
+            }
+            self.book_mut().due_at(now, id.clone());
+        } else if let Some(Open { grant, last }) = self.trail.grant(id).await?
+            && !grant.is_over()
+        {
+            let mut book = self.book_mut();
+            let open_grant = book.insert(grant, last);
+            book.due_at(now, id.clone());
+            self.publish(&mut book, Changed::Grant(open_grant.grant()));
+        }
+        self.due.notify_one();
+        Ok(())
     }
 
     /// Takes `next` as the state of the grant after its event `last`.

@@ -110,3 +110,32 @@ async fn what_the_trail_has_is_adopted_after_a_write_that_failed() {
     let failed = ledger.record(&mut locked, &Author::Daemon, vec![refusal()]).await;
     assert!(matches!(failed, Err(LedgerError::InvalidTransition(_))), "{failed:?}");
 }
+
+/// What the trail stores after its author was told that this is unknown reaches the memory: a request of which the memory
+/// knows nothing, an event of a grant, and a drain.
+#[tokio::test]
+async fn what_is_stored_late_is_taken_up() {
+    let folder = Folder::new();
+    let (ledger, trail) = ledger(&folder);
+    let known = begin(&ledger, 1).await;
+    trail.append(vec![withdrawn(1)], Some(1)).await.unwrap();
+    trail.append(vec![requested(2)], None).await.unwrap();
+    let operator = crate::grant::Operator { name: PersonName::root(), uid: 0, login: None };
+    let drained = Author::Operator(operator).fact(at(0), None, Event::Drained { reason: None });
+    trail.append(vec![drained], None).await.unwrap();
+    assert!(
+        known.grant().phase == Phase::Pending && ledger.open_grant(&id(2)).is_none() && ledger.draining().is_none()
+    );
+
+    for late in [Late::Grant(id(1)), Late::Grant(id(2)), Late::Drain] {
+        ledger.take_up(&late).await.unwrap();
+    }
+    assert_eq!(known.grant().phase, Phase::Withdrawn);
+    assert!(ledger.open_grant(&id(1)).is_none(), "it is over");
+    assert!(ledger.draining().is_some());
+    let new = ledger.open_grant(&id(2)).unwrap();
+    assert_eq!(ledger.take_due().0, [id(1), id(2)], "nobody works on them any more");
+    let by = Author::from(&alice());
+    ledger.record(&mut new.lock().await, &by, vec![Event::Withdrawn]).await.unwrap();
+    assert!(ledger.open_grant(&id(2)).is_none(), "the next event follows the late one");
+}

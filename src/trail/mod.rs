@@ -15,6 +15,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use rusqlite::ffi;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::grant::drain::Draining;
 use crate::grant::{Fact, Grant, GrantId};
@@ -45,6 +46,7 @@ use sqlite::{hold, open_for_writing};
 use store::{Append, Store};
 pub use verify::{Report, export, verify_file, verify_lines};
 use writer::Writer;
+pub use writer::{ANSWERS_WITHIN, Late};
 
 /// Why a call of the trail failed.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,21 @@ pub enum TrailError {
         why: String,
         /// What to do, if that is known.
         hint: Option<&'static str>,
+    },
+    /// The disk does not answer; nothing of the append is stored.
+    #[error("the audit trail does not answer: the disk of `{path}` takes longer than {} s", ANSWERS_WITHIN.as_secs())]
+    Silent {
+        /// The file.
+        path: String,
+    },
+    /// The disk does not answer, and may still store the append. If it does, [`Opened::late`] reports it.
+    #[error(
+        "the audit trail does not answer: the disk of `{path}` takes longer than {} s; it is unknown whether this is recorded",
+        ANSWERS_WITHIN.as_secs()
+    )]
+    Unknown {
+        /// The file.
+        path: String,
     },
     /// The fact is recorded already and may be recorded only once; nothing of the append is stored.
     #[error("this is already recorded")]
@@ -108,6 +125,9 @@ impl Hint for TrailError {
         let hint = match self {
             Self::Unavailable { hint, .. } => return hint.map(Cow::Borrowed),
             Self::Duplicate | Self::Moved { .. } => return None,
+            Self::Silent { .. } | Self::Unknown { .. } => {
+                "check the disk of the state folder; the daemon needs no restart"
+            }
             Self::Damaged { .. } => "keep the file unchanged and run `jitd audit verify`",
             Self::Altered { .. } => {
                 "keep the file unchanged as evidence, and continue with a backup from `jitd backup`"
@@ -154,6 +174,8 @@ pub struct Opened {
     pub latest: Timestamp,
     /// The drain in force, if any.
     pub drain: Option<Draining>,
+    /// What was stored after its author had been told [`TrailError::Unknown`].
+    pub late: UnboundedReceiver<Late>,
 }
 
 /// A grant, built from its events.
@@ -180,7 +202,7 @@ impl Trail {
     /// # Errors
     /// As [`Trail::open`].
     pub fn open_telling(path: &Path, progress: impl FnMut(i64)) -> Result<Opened, TrailError> {
-        Self::opened(path, progress, |store| Ok(Way::Thread(Writer::start(store)?)))
+        Self::opened(path, progress, |store, late| Ok(Way::Thread(Writer::start(store, late)?)))
     }
 
     /// Opens the trail at `path` for a test that controls the clock: all work runs in the calling task, without a thread and
@@ -203,7 +225,7 @@ impl Trail {
         Self::opened(
             path,
             |_| {},
-            |store| {
+            |store, _| {
                 store.connection.pragma_update(None, "synchronous", "OFF")?;
                 let before = Box::new(move || before().boxed());
                 Ok(Way::Simulation(Simulation::new(store, before, Box::new(move || after().boxed()))))
@@ -214,7 +236,7 @@ impl Trail {
     fn opened(
         path: &Path,
         progress: impl FnMut(i64),
-        way: impl FnOnce(Store) -> Result<Way, Fault>,
+        way: impl FnOnce(Store, UnboundedSender<Late>) -> Result<Way, Fault>,
     ) -> Result<Opened, TrailError> {
         let lock = hold(path)?;
         let (connection, head) = open_for_writing(path, progress).map_err(|fault| fault.at(path))?;
@@ -225,9 +247,10 @@ impl Trail {
 
         let (latest, path, fault) = (head.at, Arc::new(path.to_owned()), Arc::default());
         let store = Store { connection, head, path: Arc::clone(&path), in_use: false, fault: Arc::clone(&fault), lock };
-        let way = Arc::new(way(store).map_err(|fault| fault.at(&path))?);
+        let (sender, late) = unbounded_channel();
+        let way = Arc::new(way(store, sender).map_err(|fault| fault.at(&path))?);
         let trail = Self { way, questions, lists, path, fault };
-        Ok(Opened { trail, open, latest, drain })
+        Ok(Opened { trail, open, latest, drain, late })
     }
 
     /// Appends `facts`, all or none, and returns the position of the last one when they are on the disk.
@@ -236,7 +259,8 @@ impl Trail {
     /// grant; a request and what follows it in the same append follow nothing, and neither do facts about no grant.
     ///
     /// # Errors
-    /// [`TrailError`]; then none of them is stored. [`TrailError::Moved`] if the grant's last event is not `after`.
+    /// [`TrailError`]; then none of them is stored, except after [`TrailError::Unknown`]. [`TrailError::Moved`] if the
+    /// grant's last event is not `after`.
     pub async fn append(&self, facts: Vec<Fact>, after: Option<i64>) -> Result<Position, TrailError> {
         self.put(Append { facts, after, over: None }).await
     }
@@ -267,10 +291,16 @@ impl Trail {
         self.append(Vec::new(), None).await
     }
 
-    /// Why the last facts could not be stored, for example a full disk; none as soon as others are stored.
+    /// Why the last facts could not be stored, for example a full disk, or that the disk does not answer now; none as soon
+    /// as others are stored.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        self.fault.lock().clone()
+        match &*self.way {
+            Way::Thread(writer) if writer.is_silent() => {
+                Some(format!("its disk takes longer than {} s", ANSWERS_WITHIN.as_secs()))
+            }
+            _ => self.fault.lock().clone(),
+        }
     }
 
     fn gone(&self) -> TrailError {
@@ -281,7 +311,7 @@ impl Trail {
         }
     }
 
-    /// Stops the writer when all appends are stored.
+    /// Stops the writer when all appends are stored, or when the disk does not answer in time.
     pub fn close(&self) {
         match &*self.way {
             Way::Thread(writer) => writer.close(),

@@ -51,6 +51,14 @@ impl Trail {
         .await
     }
 
+    /// The drain in force, if any.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn draining(&self) -> Result<Option<Draining>, TrailError> {
+        self.read(&self.questions, draining).await
+    }
+
     /// What approvers of a grant are shown in addition to the request.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::bastion::{ALICE, Bastion, DAVE, ERIN, Key, Options, Person, ROOT, text};
+use crate::bastion::{ALICE, BOB, Bastion, DAVE, ERIN, Key, Options, Person, ROOT, path, repository, text};
 use crate::plane::{Plane, root, scratch, until};
 
 /// An account of every host, that nobody declared.
@@ -160,4 +160,99 @@ fn a_name_service_that_hangs_does_not_keep_the_daemon_from_ending() {
     assert_eq!(refused.0, 503);
     let (took, ended) = timed(|| held.bastion.terminate());
     assert!(ended && took < Duration::from_secs(12), "{took:?}");
+}
+
+/// The daemon's disk, whose syncs hang while a file exists.
+struct HangingDisk {
+    bastion: Bastion<'static>,
+    hangs: PathBuf,
+}
+
+impl HangingDisk {
+    fn new() -> Self {
+        let folder = scratch("disk");
+        let (library, hangs) = (folder.join("hang.so"), folder.join("hangs"));
+        let mut compiler = Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library);
+        assert!(compiler.arg(repository().join("tests/support/hang.c")).status().unwrap().success());
+        let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+        let mut daemon = Command::new(root().join("bin/jitd"));
+        daemon.env("LD_PRELOAD", &library).env("HANG", &hangs);
+        bastion.serve_as(daemon);
+        Self { bastion, hangs }
+    }
+
+    fn hang(&self) {
+        std::fs::write(&self.hangs, "").unwrap();
+    }
+
+    fn answer(&self) {
+        std::fs::remove_file(&self.hangs).unwrap();
+    }
+}
+
+/// A disk that hangs in a sync: nothing is granted and everybody is told why, reads are answered, access is taken away,
+/// and what the disk stores after all is taken up when it answers again.
+#[test]
+fn a_disk_that_hangs_holds_up_no_reads_and_no_ends() {
+    const SILENT: &str = "the audit trail does not answer, so nothing was recorded";
+    let disk = HangingDisk::new();
+    let bastion = &disk.bastion;
+    let pending = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
+    let released = bastion.live(&bastion.ask("5m"));
+    let expired = bastion.live(&bastion.ask("12s"));
+    let request = || json!({ "ask": bastion.ask("2m"), "csr": Key::new().csr() });
+    let known = bastion.get(ALICE, "/v1/grants").1["grants"].as_array().unwrap().len();
+
+    disk.hang();
+    scope(|threads| {
+        let asking = threads.spawn(|| timed(|| bastion.post(ALICE, "/v1/grants", &request())));
+        for path in [path(&pending, ""), path(&pending, "/events"), "/v1/grants".to_owned(), "/v1/whoami".to_owned()] {
+            let (took, (status, answer)) = timed(|| bastion.get(BOB, &path));
+            assert!(status == 200 && took < AT_ONCE, "{path}: {took:?} {answer}");
+        }
+        let (took, (status, refused)) = asking.join().unwrap();
+        assert_eq!((status, &refused["code"]), (503, &json!("trail-unavailable")), "{refused}");
+        let unknown = "the audit trail does not answer, and it is unknown whether this was recorded";
+        assert_eq!(refused["detail"], unknown);
+        assert!(took < Duration::from_secs(13), "{took:?}");
+    });
+
+    // By now it is known that it hangs, and nobody waits for it.
+    let (took, (status, refused)) = timed(|| bastion.post(ALICE, "/v1/grants", &request()));
+    assert!(status == 503 && refused["detail"] == SILENT && took < AT_ONCE, "{took:?} {refused}");
+    let (took, (status, refused)) = timed(|| bastion.approve(BOB, &pending));
+    assert!(status == 503 && refused["detail"] == SILENT && took < AT_ONCE, "{took:?} {refused}");
+    assert_eq!((bastion.get(ERIN, "/healthz").0, bastion.metric("trail_unwritable")), (503, 1));
+    let (took, (status, refused)) = timed(|| bastion.post(ALICE, &path(&released.grant, "/end"), &json!(null)));
+    assert!(status == 503 && took < Duration::from_secs(5), "{took:?} {refused}");
+    assert_eq!(bastion.look(&released, &bastion.ns), 403, "it is taken away, though this cannot be recorded");
+    until("the other is taken away at the end of its window", || bastion.bindings().is_empty().then_some(()));
+
+    disk.answer();
+    for grant in [&released.grant, &expired.grant] {
+        bastion.wait_for(grant, &["ended"]);
+    }
+    let late = until("the request that was stored late is known", || {
+        let grants = bastion.get(ALICE, "/v1/grants?all=true").1["grants"].as_array().unwrap().clone();
+        (grants.len() > known).then_some(grants)
+    });
+    assert_eq!(late.len(), known + 1, "the request that was refused at once is not stored");
+    assert_eq!(late.iter().filter(|grant| grant["phase"] == "pending").count(), 2, "{late:?}");
+    for grant in late.iter().filter(|grant| grant["phase"] == "pending") {
+        assert_eq!(bastion.approve(BOB, &bastion.show(BOB, grant)).0, 200);
+    }
+    assert_eq!((bastion.get(ERIN, "/healthz").0, bastion.metric("trail_unwritable")), (200, 0));
+    assert!(bastion.jitd(&["audit", "verify"]).status.success());
+}
+
+/// A daemon whose disk hangs ends when it is told to.
+#[test]
+fn a_disk_that_hangs_does_not_keep_the_daemon_from_ending() {
+    let mut disk = HangingDisk::new();
+    disk.hang();
+    let asked = json!({ "ask": disk.bastion.ask("2m"), "csr": Key::new().csr() });
+    assert_eq!(disk.bastion.post(ALICE, "/v1/grants", &asked).0, 503);
+    let (took, _) = timed(|| disk.bastion.terminate());
+    assert!(took < Duration::from_secs(12), "{took:?}");
 }

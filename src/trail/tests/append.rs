@@ -6,7 +6,7 @@ use rusqlite::{ErrorCode, params};
 use tokio::sync::Semaphore;
 
 use super::super::store::INSERT;
-use super::super::writer::{Queue, Taker, WAITING};
+use super::super::writer::{NotQueued, Queue, Taker, WAITING};
 use super::*;
 use crate::grant::digest::sha256_hex;
 
@@ -247,8 +247,8 @@ async fn nobody_waits_for_a_writer_that_is_gone() {
     let taker = Taker(Arc::clone(&queue));
     let before = put();
     drop(taker);
-    assert!(before.unwrap().await.is_err());
-    assert!(put().unwrap().await.is_err());
+    assert!(before.unwrap().outcome.await.is_err());
+    assert!(put().unwrap().outcome.await.is_err());
 }
 
 /// On a clock that the test holds: an append waits for both moments around its commit, is stored when whoever waits for it
@@ -332,7 +332,20 @@ async fn a_simulated_trail_stores_what_the_daemons_does() {
 async fn a_limited_number_waits_for_a_disk_that_hangs() {
     let queue = Arc::new(Queue::default());
     let put = || queue.put(Append { facts: vec![], after: None, over: None });
-    let waiting: Vec<_> = (0..WAITING).map_while(|_| put()).collect();
+    let waiting: Vec<_> = (0..WAITING).map_while(|_| put().ok()).collect();
     assert_eq!(waiting.len(), WAITING);
-    assert!(put().is_none());
+    assert_eq!(put().err(), Some(NotQueued::Full));
+}
+
+/// An append that the writer has not taken can be withdrawn, and then it is never stored.
+#[tokio::test]
+async fn an_append_is_withdrawn_until_the_writer_takes_it() {
+    let queue = Arc::new(Queue::default());
+    let put = || queue.put(Append { facts: vec![started(0)], after: None, over: None }).unwrap();
+    let (first, second) = (put(), put());
+    assert!(queue.withdraw(first.number));
+    assert!(first.outcome.await.is_err());
+    let taker = Taker(Arc::clone(&queue));
+    assert_eq!(taker.take(1).len(), 1, "the second only");
+    assert!(!queue.withdraw(second.number));
 }
