@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use jit_dial::{ApiServer, KubeconfigError};
 
-use crate::ca::KeyPlace;
+use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::policy::{self, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::times::{Rates, Times};
@@ -69,6 +69,8 @@ pub struct ClusterConfig {
     pub server: String,
     /// The CA of its serving certificate, PEM.
     pub certificate_authority: String,
+    /// The file of that CA.
+    pub certificate_authority_path: PathBuf,
     /// The folder of the authority that signs for it.
     pub authority: PathBuf,
     /// The place of the authority's issuing key.
@@ -155,6 +157,25 @@ impl Config {
     #[must_use]
     pub fn feed_socket(&self) -> Option<PathBuf> {
         self.clusters.values().any(|cluster| cluster.gateway.is_some()).then(|| self.socket.with_file_name("feed.sock"))
+    }
+
+    /// The files that the daemon reads besides the configuration and the state folder: certificates, kubeconfigs, and what
+    /// belongs to keys in tokens. Files that a kubeconfig names are not among them.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.policy_files.policy.clone()];
+        files.extend(self.policy_files.guardrails.clone());
+        for cluster in self.clusters.values() {
+            files.push(cluster.certificate_authority_path.clone());
+            files.extend(cluster.kubeconfig.as_ref().map(|kubeconfig| kubeconfig.path.clone()));
+            if let KeyPlace::Token(TokenPlace { module, pin, .. }) = &cluster.key {
+                files.push(module.clone());
+                if let PinPlace::File(file) = pin {
+                    files.push(file.clone());
+                }
+            }
+        }
+        files
     }
 
     /// The trail's file.

@@ -179,7 +179,8 @@ impl Written<'_> {
         let gateway = self.gateway(written).map_err(|fault| faults.push(fault));
         let daemon = self.daemon(written).map_err(|fault| faults.push(fault));
         let mut read = |path: &Path| strictly(path).map_err(|error| faults.push(error.at(path)));
-        let certificate_authority = read(&self.at(certificate_authority));
+        let certificate_authority_path = self.at(certificate_authority);
+        let certificate_authority = read(&certificate_authority_path);
         if kubeconfig.is_none() && context.is_some() {
             let why = format!("cluster `{name}`: `context` is set, but `kubeconfig` is not");
             faults.push(self.fault_with(why, "name the kubeconfig that has the context, or remove `context`"));
@@ -193,6 +194,7 @@ impl Written<'_> {
         ClusterConfig {
             server: server.clone(),
             certificate_authority: certificate_authority.unwrap_or_default(),
+            certificate_authority_path,
             authority: match authority {
                 Some(folder) => self.at(folder),
                 None => self.at(&self.file.state).join("ca").join(name.as_str()),

@@ -374,6 +374,60 @@ fn mistakes_around_the_daemon_are_found() {
     examined(&bastion).is_well();
 }
 
+/// What root can read and write, but the service of systemd cannot, and a group that may be unknown at boot.
+#[test]
+fn what_the_units_keep_from_the_daemon_is_found() {
+    let bastion = well();
+    let unit = |name: &str, lines: &str| {
+        let script = "mount -t tmpfs none /etc/systemd/system";
+        format!("{script}\nprintf '%s\\n' {lines} > /etc/systemd/system/{name}\n")
+    };
+    let service = |lines: &str| unit("jitd.service", &format!("'[Service]' ProtectSystem=strict {lines}"));
+    let state = bastion.dir.join("var");
+    let (shown, ca) = (state.display(), bastion.plane.ca.clone());
+    examined_where(&bastion, &service("StateDirectory=jitd"))
+        .finds("state", &["does not let the daemon write to", "ReadWritePaths="]);
+    let may = |lines: &str| service(&format!("'ReadWritePaths=/nowhere -{shown}' {lines}"));
+    examined_where(&bastion, &may("ProtectHome=no")).is_well();
+
+    // Below /root, as an administrator's own kubeconfig is, and behind a link.
+    let config = fs::read_to_string(bastion.dir.join("config.yaml")).unwrap();
+    let link = bastion.dir.join("server-ca.crt");
+    std::os::unix::fs::symlink("/root/server-ca.crt", &link).unwrap();
+    let written = config.replace(ca.to_str().unwrap(), link.to_str().unwrap());
+    assert_ne!(written, config);
+    fs::write(bastion.dir.join("config.yaml"), written).unwrap();
+    let home = format!(
+        "cp {} /tmp/server-ca.$$\nmount -t tmpfs -o mode=700 none /root\ncp /tmp/server-ca.$$ /root/server-ca.crt\nrm /tmp/server-ca.$$\n",
+        ca.display()
+    );
+    for (value, is_found) in [("yes", true), ("tmpfs", true), ("read-only", false), ("no", false)] {
+        let said = examined_where(&bastion, &(home.clone() + &may(&format!("ProtectHome={value}"))));
+        if is_found {
+            let is_real = "which is /root/server-ca.crt: /etc/systemd/system/jitd.service sets ProtectHome=";
+            said.finds("files", &["the service cannot read", is_real, "move the file to /etc/jitd"]);
+        } else {
+            said.is_well();
+        }
+    }
+    fs::write(bastion.dir.join("config.yaml"), config).unwrap();
+
+    let linked = "mount -t tmpfs none /var/lib\nmkdir /var/lib/elsewhere\nln -s elsewhere /var/lib/jitd\n";
+    examined_where(&bastion, &(linked.to_owned() + &may("StateDirectory=jitd")))
+        .finds("state", &["/var/lib/jitd is a symbolic link", "none bind` in /etc/fstab"]);
+
+    let directory = "mount -t tmpfs none /etc/systemd/system\nmkdir -p /run/userdb\nmount -t tmpfs none /run/userdb\n\
+        echo '{\"groupName\":\"jit-users\",\"gid\":7777}' > /run/userdb/jit-users.group\n\
+        ln -s jit-users.group /run/userdb/7777.group\n";
+    let known_by = instead_of("/etc/nsswitch.conf", "passwd: files\ngroup: files systemd\n");
+    let socket = |group: &str| {
+        format!("{directory}{known_by}\nprintf '[Socket]\\nSocketGroup={group}\\n' > /etc/systemd/system/jitd.socket\n")
+    };
+    examined_where(&bastion, &socket("jit-users"))
+        .finds("socket", &["jit-users is not in /etc/group", "`systemctl edit jitd.socket`", "SocketGroup=7777"]);
+    examined_where(&bastion, &socket("7777")).is_well();
+}
+
 /// A group whose name the host spells differently, and a group in a group.
 #[test]
 fn groups_without_effective_members_are_found() {

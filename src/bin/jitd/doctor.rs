@@ -9,6 +9,7 @@
 
 mod daemon;
 mod host;
+mod unit;
 
 use std::path::Path;
 
@@ -84,6 +85,7 @@ impl Report {
             return Ok(());
         };
         let held = self.state(&config);
+        self.units(&config);
         match policy {
             Policy::Read => {
                 self.groups(&config);

@@ -3,7 +3,7 @@
 //! It makes one call over the socket, as anybody may. `doctor` calls it.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jitd::client::{Client, ClientError, Trust, is_socket};
 use jitd::config::Config;
@@ -12,6 +12,7 @@ use jitd::service;
 
 use super::Report;
 use super::host::user;
+use super::unit::Unit;
 use crate::{Failure, runtime};
 
 /// The group that may open systemd's socket.
@@ -121,35 +122,22 @@ impl Report {
     /// With `PrivateUsers=` all callers would have the same uid (nobody), so the daemon does not start. With `ProtectProc=`,
     /// or a /proc that hides processes, it cannot determine logins. A drop-in can set either.
     fn people(&mut self, held: Option<u32>) {
-        let folders = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service.d"));
-        let mut files: Vec<PathBuf> = folders
-            .flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten())
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        // In systemd's order: by name, independent of the folder; the last one counts (systemd.unit(5)).
-        files.sort_by(|one, other| one.file_name().cmp(&other.file_name()));
-        // A file in an earlier folder replaces those of the same name.
-        files.dedup_by(|next, kept| next.file_name() == kept.file_name());
-        let unit = UNITS.iter().map(|folder| Path::new(folder).join("jitd.service")).find(|file| file.exists());
-        let files: Vec<PathBuf> = unit.into_iter().chain(files).collect();
+        let unit = Unit::named("jitd.service");
         let mut well = true;
         let fix = "remove the line, then run `systemctl daemon-reload` and `systemctl restart jitd`";
         for (key, wrong, then) in [
             ("PrivateUsers", &ONE_NOBODY[..], "so all callers have the same uid (nobody)"),
             ("ProtectProc", &HIDDEN[..], "so the login of callers cannot be determined and nobody may approve"),
         ] {
-            let last = files.iter().filter_map(|file| Some((setting(file, key)?, file))).next_back();
-            if let Some((value, file)) = last
-                && wrong.contains(&value.as_str())
+            if let Some((value, file)) = unit.setting(key)
+                && wrong.contains(&value.to_lowercase().as_str())
             {
                 well = false;
                 self.fault("people", format!("{} sets {key}={value}, {then}", file.display()), fix);
             }
         }
         // The daemon's view, or the one that it would have: the unit gives it a separate /proc, which hides nothing.
-        let has_its_own =
-            || files.iter().filter_map(|file| setting(file, "ProcSubset")).next_back().as_deref() == Some("pid");
+        let has_its_own = || unit.setting("ProcSubset").is_some_and(|(value, _)| value.eq_ignore_ascii_case("pid"));
         let table = match held {
             Some(pid) => Some(format!("/proc/{pid}/mounts")),
             None if has_its_own() => None,
@@ -172,16 +160,6 @@ impl Report {
     }
 }
 
-/// The value that a unit file sets for a key.
-fn setting(file: &Path, key: &str) -> Option<String> {
-    let text = std::fs::read_to_string(file).ok()?;
-    let mut values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.trim_start().strip_prefix('='));
-    values.next_back().map(|value| value.trim().to_lowercase())
-}
-
-/// The folders of units; the first one that contains a unit counts.
-const UNITS: [&str; 4] =
-    ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 /// Other values show the processes of other accounts (systemd.exec(5)).
 const HIDDEN: [&str; 3] = ["noaccess", "invisible", "ptraceable"];
 /// Other values keep the uids of accounts (systemd.exec(5)).
