@@ -15,6 +15,8 @@ mod body;
 mod cast;
 mod disk;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
