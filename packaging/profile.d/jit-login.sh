@@ -1,5 +1,6 @@
-# Says at login what access is live, in one line. Silent where there is none, in shells that nobody sits at, and
-# where jit-login is not there; it reads this account's own files and asks nobody. Remove this file to be without it.
+# Says at login what access is live, and how many requests wait for an approval of this person, a line each. Silent where
+# there is nothing to say, in shells that nobody sits at, and where jit-login or the daemon is not there: the first line is
+# from this account's own files, and the daemon has 0.3 s for the second. Remove this file to be without it.
 # shellcheck shell=sh
 case $- in
 *i*)
@@ -7,6 +8,10 @@ case $- in
         jit_login_status=$(jit-login status --short 2>/dev/null)
         if [ -n "$jit_login_status" ]; then
             printf 'access: %s left\n' "$jit_login_status"
+        fi
+        jit_login_status=$(jit-login status --waiting 2>/dev/null)
+        if [ -n "$jit_login_status" ]; then
+            printf '%s: jit-login ls\n' "$jit_login_status"
         fi
         unset jit_login_status
     fi

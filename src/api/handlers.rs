@@ -24,9 +24,9 @@ use crate::grant::request::{ClusterName, Namespace, PersonName, Reason, RoleRef}
 use crate::grant::{Filter, Grant, Operator, Phase};
 use crate::ledger::Place;
 use crate::wire::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, ClusterView, DecisionView, DrainBody,
-    DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage, OperationsView,
-    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, ClusterView, DecisionView,
+    DrainBody, DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage,
+    OperationsView, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
 };
 
 /// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
@@ -175,6 +175,31 @@ pub(super) fn list(call: Call) -> BoxFuture<'static, Answer> {
     .boxed()
 }
 
+pub(super) fn changes(call: Call) -> BoxFuture<'static, Answer> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Query {
+        since: Option<u64>,
+        #[serde(default = "usual_patience")]
+        timeout: u64,
+    }
+    async move {
+        let Query { since, timeout } = call.query()?;
+        let (ledger, patience) = (call.api.broker.ledger(), Duration::from_secs(timeout.min(60)));
+        let number = match since {
+            Some(since) => ledger.change_after(since, call.caller.person(), patience).await,
+            None => ledger.last_change(),
+        };
+        Ok(Json(ChangesView { number }).into_response())
+    }
+    .boxed()
+}
+
+/// How long a call waits for a change if it does not say so, in seconds.
+fn usual_patience() -> u64 {
+    30
+}
+
 pub(super) fn request(call: Call) -> BoxFuture<'static, Answer> {
     async move {
         let RequestBody { ask, csr } = call.body()?;
@@ -205,11 +230,8 @@ pub(super) fn wait(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, Answer> 
         phase: String,
         #[serde(default)]
         answers: u32,
-        #[serde(default = "usual")]
+        #[serde(default = "usual_patience")]
         timeout: u64,
-    }
-    fn usual() -> u64 {
-        30
     }
     async move {
         let Query { phase, answers, timeout } = call.query()?;

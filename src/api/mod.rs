@@ -224,6 +224,17 @@ fn routes() -> Vec<Route> {
             ..route(get(), "/v1/grants", Person(handlers::list), "the grants you may see", None, "GrantList")
         },
         Route {
+            query: &["since", "timeout"],
+            ..route(
+                get(),
+                "/v1/changes",
+                Person(handlers::changes),
+                "wait until a grant that you may see, or the drain, changes after the change with this number",
+                None,
+                "ChangesView",
+            )
+        },
+        Route {
             answer: (StatusCode::CREATED, "GrantView"),
             cost: Cost::Request,
             ..route(post(), "/v1/grants", Person(handlers::request), "request access", Some("RequestBody"), "GrantView")

@@ -10,11 +10,12 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::{May, Route, routes};
 use crate::wire::{
-    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ClosedView, ClusterList,
-    ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList, EntitlementView, EventList,
-    EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList, GrantView, LessBody, LinePage,
-    LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody, RequestBody, ReviewBody, ReviewView,
-    RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView, WhoamiView,
+    ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ChangesView, ClosedView,
+    ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
+    EntitlementView, EventList, EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList,
+    GrantView, LessBody, LinePage, LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody,
+    RequestBody, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, StepView, TriedView,
+    WhoamiView,
 };
 
 /// Generated once: it never changes, and generating it takes longer than most calls.
@@ -109,6 +110,7 @@ fn schemas() -> Map<String, Value> {
         schema::<AskBody>(),
         schema::<CertificateBody>(),
         schema::<CertificateView>(),
+        schema::<ChangesView>(),
         schema::<ClusterList>(),
         schema::<ClusterView>(),
         schema::<ClosedView>(),

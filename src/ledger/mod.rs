@@ -31,8 +31,8 @@ pub use self::changes::{Change, Changed, Changes, Gap, Snapshot};
 pub use self::find::{NoPlace, Place};
 pub use self::open_grant::{Ending, Locked, OpenGrant};
 use crate::grant::drain::Draining;
-use crate::grant::request::{ClusterName, KeyHash, PersonName};
-use crate::grant::{Grant, GrantId, InvalidTransition};
+use crate::grant::request::{ClusterName, KeyHash, Person, PersonName};
+use crate::grant::{Grant, GrantId, InvalidTransition, approval};
 use crate::hint::Hint;
 use crate::locks::Locks;
 pub use crate::locks::NameLock;
@@ -209,6 +209,53 @@ impl Ledger {
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
         open_grant.grant()
+    }
+
+    /// Waits until something that the person may see has changed after the change with the number `since`, `patience` has
+    /// passed, or the daemon stops. Returns the number of the last change; at once if that is not `since`, because the caller
+    /// has missed some then, or has the number of an earlier daemon.
+    pub async fn change_after(&self, since: u64, person: &Person, patience: Duration) -> u64 {
+        let (mut number, mut changes) = {
+            let book = self.book();
+            (book.number, Changes(self.changes.subscribe()))
+        };
+        if number != since {
+            return number;
+        }
+        let overseers = self.overseers();
+        let concerns = |changed: &Changed| match changed {
+            Changed::Grant(grant) => approval::may_see(grant, person, &overseers.readers),
+            Changed::Drain(_) => true,
+        };
+        let mut stopping = self.stopping.subscribe();
+        let seen = async {
+            loop {
+                match changes.next().await {
+                    Ok(change) => {
+                        number = change.number;
+                        if concerns(&change.what) {
+                            break;
+                        }
+                    }
+                    // Some of those that were missed may concern the person.
+                    Err(Gap::Missed(_) | Gap::Closed) => {
+                        number = self.last_change();
+                        break;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(patience, seen) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        number
+    }
+
+    /// The number of the last change; the numbers start again when the daemon restarts.
+    #[must_use]
+    pub fn last_change(&self) -> u64 {
+        self.book().number
     }
 
     /// Answers all calls that wait for a change.

@@ -80,6 +80,27 @@ async fn a_subscriber_that_is_too_slow_reads_a_gap() {
     assert_eq!(changes.next().await.unwrap_err(), Gap::Missed(missed as u64));
 }
 
+/// Who waits for changes wakes up for what they may see and for nothing else, and is answered at once if they missed some.
+#[tokio::test]
+async fn only_a_change_that_a_person_may_see_ends_their_wait() {
+    let folder = Folder::new();
+    let (ledger, _) = ledger(&folder);
+    let stranger = Person { name: "dave".parse().unwrap(), groups: BTreeSet::new(), ..alice() };
+    let long = Duration::from_secs(600);
+    let before = ledger.last_change();
+    let (own, of_others) = (alice(), stranger);
+    let mut hers = Box::pin(ledger.change_after(before, &own, long));
+    let mut theirs = Box::pin(ledger.change_after(before, &of_others, long));
+    assert!(futures::poll!(&mut hers).is_pending() && futures::poll!(&mut theirs).is_pending());
+    begin(&ledger, 1).await;
+    assert_eq!(hers.await, before + 1);
+    assert!(futures::poll!(&mut theirs).is_pending(), "the grant is none of theirs");
+    assert_eq!(ledger.change_after(before, &of_others, long).await, before + 1, "they missed one");
+    assert_eq!(ledger.change_after(before + 1, &own, Duration::ZERO).await, before + 1, "nothing has changed");
+    ledger.stop_waiting();
+    assert_eq!(theirs.await, before + 1);
+}
+
 #[tokio::test]
 async fn a_grant_is_changed_by_one_at_a_time() {
     let folder = Folder::new();

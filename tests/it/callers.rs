@@ -27,6 +27,7 @@ const TABLE: &str = "
     GET  /v1/entitlements                any      yyyyyyy uuu
     POST /v1/explain                     any      yyyyyyy uuu
     GET  /v1/grants                      any      yyyyyyy uuu
+    GET  /v1/changes                     any      yyyyyyy uuu
     GET  /v1/events                      any      nnnnyyn uuu
     GET  /v1/trail                       any      nnnnyyn uuu
     POST /v1/grants                      any      yypyppp uuu

@@ -81,3 +81,4 @@ mod trail;
 mod tutorial;
 mod usage;
 mod wall;
+mod watching;

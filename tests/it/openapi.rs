@@ -132,6 +132,7 @@ fn every_answer_is_as_the_document_says() {
     sample.call(ERIN, "get", "/v1/grants", "/v1/grants?all=true&limit=3", &null);
     sample.call(ERIN, "get", "/v1/events", "/v1/events?person=alice&limit=9", &null);
     sample.call(ERIN, "get", "/v1/trail", "/v1/trail?after=3", &null);
+    sample.call(ALICE, "get", "/v1/changes", "/v1/changes?since=0&timeout=1", &null);
 
     sample.call(ROOT, "get", "/v1/operations", "/v1/operations", &null);
     sample.call(ROOT, "post", "/v1/drain", "/v1/drain", &json!({ "reason": "kernel update" }));

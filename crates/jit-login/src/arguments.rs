@@ -123,6 +123,7 @@ Examples:
   jit-login ls --all --limit 20
   jit-login ls -n payments --at \"2026-11-29 14:30\"
   jit-login ls --person alice --since 7d -o csv
+  jit-login ls --watch --bell
 
 --since, --until and --at include grants that have ended. TIME is 2026-11-29T14:30:00Z, \"2026-11-29 14:30\", \
 2026-11-29 or 14:30 in your time zone, or 2h or 7d ago. The exit code is 0 even if nothing is found."
@@ -140,16 +141,26 @@ Examples:
         /// Only access that was live at this time
         #[arg(long, value_name = "TIME", help_heading = FILTERS)]
         at: Option<String>,
+        /// After listing, print each grant again when it changes, until Ctrl-C
+        #[arg(short, long, conflicts_with = "at")]
+        watch: bool,
+        /// With --watch, ring the bell when a request or a review begins to wait for you
+        #[arg(long, requires = "watch")]
+        bell: bool,
     },
-    /// Show your active access; --short prints one line for a shell prompt
+    /// Show your active access; --short and --waiting print one line for a shell prompt
     #[command(after_help = "\
 Examples:
   jit-login status
-  jit-login status --short")]
+  jit-login status --short
+  jit-login status --waiting")]
     Status {
         /// Print one line, such as `prod/payments view 7m`, or nothing; reads your own files only and never fails
         #[arg(long, conflicts_with_all = ["all", "limit"])]
         short: bool,
+        /// Print one line, such as `2 requests wait for you`, or nothing; asks jitd for a moment only and never fails
+        #[arg(long, conflicts_with_all = ["short", "all", "limit"])]
+        waiting: bool,
         /// Include grants that have ended
         #[arg(long)]
         all: bool,
@@ -615,7 +626,7 @@ fn malformed_request(wrong: &[Malformed]) -> Failure {
 impl Verb {
     /// Whether its result has rows.
     pub(crate) fn has_rows(&self) -> bool {
-        matches!(self, Self::Ls { .. } | Self::Status { short: false, .. } | Self::Events { .. })
+        matches!(self, Self::Ls { .. } | Self::Status { short: false, waiting: false, .. } | Self::Events { .. })
     }
 
     /// Checks the words of a command, as far as that is possible without the daemon.

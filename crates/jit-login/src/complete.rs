@@ -19,8 +19,8 @@ use crate::view::sentence;
 /// The completion scripts set it to the name of the shell.
 pub(crate) const COMPLETE_VARIABLE: &str = "JIT_LOGIN_COMPLETE";
 
-/// How long a completion may take.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a completion may take, and whatever else nobody asked for.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 
 /// The maximum number of grants; nobody reads more.
 const MOST_GRANTS: u32 = 50;

@@ -21,6 +21,7 @@ mod daemon;
 mod doctor;
 mod failure;
 mod folder;
+mod follow;
 mod issue;
 mod key;
 mod kubeconfig;
@@ -35,6 +36,7 @@ mod text;
 mod verbs;
 mod view;
 mod wait;
+mod waiting;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -117,6 +119,7 @@ fn with_verb(arguments: Arguments) -> Result<(), Failure> {
     }
     match verb {
         Verb::Status { short: true, .. } => return status::run(output),
+        Verb::Status { waiting: true, .. } => return waiting::run(socket, server_user.as_deref(), output),
         Verb::Completion { shell } => return manual::completion(shell),
         Verb::Man => return manual::man(),
         _ => {}
@@ -166,7 +169,10 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Request { ask, dry_run: true, .. } => caller.try_request(&ask).await,
         Verb::Request { ask, no_wait, timeout, .. } => caller.request(&ask, no_wait, timeout).await,
         Verb::Explain { ask } => caller.explain(&ask.body(now())?, false).await,
-        Verb::Ls { all, limit, filters, at } => caller.list(all, limit, &filters.query(at.as_ref(), now())?).await,
+        Verb::Ls { all, limit, filters, at, watch, bell } => {
+            let filter = filters.query(at.as_ref(), now())?;
+            if watch { caller.follow(all, limit, &filter, bell).await } else { caller.list(all, limit, &filter).await }
+        }
         Verb::Status { all, limit, .. } => caller.list(all, limit, &FilterQuery::default()).await,
         Verb::Show { id } => caller.show(&id).await,
         Verb::Wait { id, timeout } => caller.wait(id, timeout).await,

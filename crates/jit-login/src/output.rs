@@ -3,7 +3,7 @@
 //! stdout is the result and nothing else; colours are for terminals only, and `NO_COLOR` is respected. Every command calls
 //! it.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
@@ -30,11 +30,25 @@ pub(crate) enum Format {
 
 /// Writes a result. A reader that closes the pipe, as `head` does, is not a failure.
 pub(crate) fn result(text: &str) -> Result<(), Failure> {
+    written(text).map(drop)
+}
+
+/// Writes a part of a result. Returns whether the reader wants more.
+pub(crate) fn written(text: &str) -> Result<bool, Failure> {
     let mut out = anstream::stdout();
     let newline = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     match write!(out, "{text}{newline}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(error)),
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(unwritable(error)),
+    }
+}
+
+/// Rings the bell of a terminal.
+pub(crate) fn ring() {
+    let mut err = std::io::stderr();
+    if err.is_terminal() {
+        let _ = err.write_all(b"\x07").and_then(|()| err.flush());
     }
 }
 
@@ -54,15 +68,24 @@ pub(crate) fn show<T: Serialize>(
     }
 }
 
-/// Rows as CSV: RFC 4180, with a first row that names the columns.
+/// Writes rows as CSV, with a first row that names the columns.
 pub(crate) fn csv(headings: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Result<(), Failure> {
+    result(&csv_rows(Some(headings), rows)?)
+}
+
+/// Rows as CSV (RFC 4180).
+pub(crate) fn csv_rows(
+    headings: Option<&[&str]>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> Result<String, Failure> {
     let mut table = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    table.write_record(headings).map_err(unwritable)?;
+    if let Some(headings) = headings {
+        table.write_record(headings).map_err(unwritable)?;
+    }
     for row in rows {
         table.write_record(row.into_iter().map(no_formula)).map_err(unwritable)?;
     }
-    let text = String::from_utf8(table.into_inner().map_err(unwritable)?).map_err(unwritable)?;
-    result(&text)
+    String::from_utf8(table.into_inner().map_err(unwritable)?).map_err(unwritable)
 }
 
 /// Prevents a spreadsheet from evaluating a cell, because a formula could send other cells elsewhere: a cell that begins like

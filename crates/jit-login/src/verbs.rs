@@ -212,7 +212,7 @@ impl Caller {
 
     /// `ls`
     pub(crate) async fn list(&mut self, all: bool, limit: u32, filter: &FilterQuery) -> Result<(), Failure> {
-        let all = all || filter.since.is_some() || filter.until.is_some() || filter.at.is_some();
+        let all = includes_ended(all, filter);
         let list: GrantList = self.client.list(all, limit, filter).await?;
         searched(filter).iter().for_each(|line| say(line));
         tidy(&mut self.client, &list.grants).await;
@@ -580,8 +580,13 @@ impl Caller {
     }
 }
 
+/// Whether a search includes grants that have ended.
+pub(crate) fn includes_ended(all: bool, filter: &FilterQuery) -> bool {
+    all || filter.since.is_some() || filter.until.is_some() || filter.at.is_some()
+}
+
 /// How the times of a search were understood.
-fn searched(filter: &FilterQuery) -> Vec<String> {
+pub(crate) fn searched(filter: &FilterQuery) -> Vec<String> {
     let moment = |words: &str, at: Option<Timestamp>| Some(format!("{words} {}", clock(at?)));
     let moments = [moment("live at", filter.at), moment("since", filter.since), moment("until", filter.until)];
     moments.into_iter().flatten().collect()

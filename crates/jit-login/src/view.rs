@@ -4,6 +4,7 @@
 //! escaped. The commands call it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jit_core::grant::Phase;
@@ -136,26 +137,57 @@ pub(crate) fn draining_line(draining: &DrainingView) -> String {
 
 /// The output of `ls`: a table as wide as the terminal, or some lines for each grant if the terminal is too narrow.
 pub(crate) fn list(grants: &[GrantView], width: Option<usize>) -> String {
+    Rows::default().of(grants, width)
+}
+
+/// The rows of `ls`, which `ls --watch` prints in parts: the headings once, and columns that become only wider.
+#[derive(Default)]
+pub(crate) struct Rows {
+    /// Of every column but the last, once the headings are printed.
+    widths: Vec<usize>,
+}
+
+impl Rows {
     const HEADINGS: [&str; 9] = ["ID", "PHASE", "WHO", "CLUSTER", "NAMESPACE", "ROLE", "FOR", "CLOCK", "REASON"];
     const LEAST_REASON: usize = 20;
-    let mut rows: Vec<Vec<String>> = grants.iter().map(row).collect();
-    let widest = |column: usize, heading: &str| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([heading.len()]).max().unwrap_or_default()
-    };
-    let columns = HEADINGS.iter().enumerate().take(HEADINGS.len() - 1);
-    let before: usize = columns.map(|(column, heading)| widest(column, heading) + 2).sum();
-    let room = width.map_or(40, |width| width.saturating_sub(before));
-    if room < LEAST_REASON {
-        let width = width.unwrap_or_default();
-        return grants.iter().map(|grant| lines(grant, width)).collect::<Vec<_>>().join("\n");
-    }
-    for reason in rows.iter_mut().filter_map(|row| row.last_mut()) {
-        if reason.chars().count() > room {
-            *reason = reason.chars().take(room - 1).chain(['…']).collect();
+
+    /// The next rows. A narrow terminal has some lines for each grant instead.
+    pub(crate) fn of(&mut self, grants: &[GrantView], width: Option<usize>) -> String {
+        let mut rows: Vec<Vec<String>> = grants.iter().map(row).collect();
+        if rows.is_empty() {
+            return String::new();
         }
+        if self.widths.is_empty() {
+            rows.insert(0, Self::HEADINGS.map(str::to_owned).into());
+            self.widths = vec![0; Self::HEADINGS.len() - 1];
+        }
+        for row in &rows {
+            for (widest, cell) in self.widths.iter_mut().zip(row) {
+                *widest = cell.chars().count().max(*widest);
+            }
+        }
+        let before: usize = self.widths.iter().map(|width| width + 2).sum();
+        let room = width.map_or(40, |width| width.saturating_sub(before));
+        if room < Self::LEAST_REASON {
+            let width = width.unwrap_or_default();
+            return grants.iter().map(|grant| lines(grant, width)).collect::<Vec<_>>().join("\n");
+        }
+        let drawn = rows.into_iter().map(|row| {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&self.widths) {
+                let _ = write!(line, "{cell:<width$}  ");
+            }
+            let reason = row.last().map(String::as_str).unwrap_or_default();
+            if reason.chars().count() > room {
+                line.extend(reason.chars().take(room - 1).chain(['…']));
+            } else {
+                line.push_str(reason);
+            }
+            line.truncate(line.trim_end().len());
+            line
+        });
+        drawn.collect::<Vec<_>>().join("\n")
     }
-    table(&HEADINGS, rows, false)
 }
 
 /// A grant of `ls` on a narrow terminal.

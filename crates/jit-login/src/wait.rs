@@ -18,7 +18,7 @@ use crate::text::{ago, clock, program, safe, safe_name, seconds_to, until};
 use crate::view::{missing_approvals, people, sentence};
 
 /// How long to wait for a daemon that is unreachable.
-const RECONNECT: Duration = Duration::from_secs(60);
+pub(crate) const RECONNECT: Duration = Duration::from_secs(60);
 
 /// Waits until the request is answered, and returns the grant if it was approved.
 pub(crate) async fn until_answered(
@@ -111,7 +111,7 @@ fn may_break_glass(grant: &GrantView) -> bool {
 }
 
 /// Whether a failure can be temporary: the daemon restarts, or is too busy.
-fn passes(error: &ClientError) -> bool {
+pub(crate) fn passes(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } | ClientError::Broken { .. } => true,
         ClientError::Problem(problem) => problem.status == 503 || problem.known() == Some(ErrorCode::RateLimited),

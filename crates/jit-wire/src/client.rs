@@ -27,9 +27,9 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use crate::{
-    ApproveBody, AskBody, CertificateBody, CertificateView, ClusterList, DecisionView, DrainBody, EntitlementList,
-    EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage, OperationsView, Problem,
-    ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, WhoamiView,
+    ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
+    EntitlementList, EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage,
+    OperationsView, Problem, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, WhoamiView,
 };
 
 /// The default socket of the daemon.
@@ -209,6 +209,19 @@ impl Client {
         let seconds = hold.min(LONGEST_WAIT).as_secs().max(1);
         let query = format!("/wait?phase={}&answers={}&timeout={seconds}", seen.phase.as_str(), seen.answers);
         self.read(&path(&seen.id, &query), Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await
+    }
+
+    /// The number of the last change, at once without `since`; otherwise as soon as something that the caller may see has
+    /// changed after the change with that number, or after `hold`, at most [`LONGEST_WAIT`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn changes(&mut self, since: Option<u64>, hold: Duration) -> Result<u64, ClientError> {
+        let seconds = hold.min(LONGEST_WAIT).as_secs().max(1);
+        let since = since.map_or_else(String::new, |since| format!("&since={since}"));
+        let path = format!("/v1/changes?timeout={seconds}{since}");
+        let view: ChangesView = self.read(&path, Duration::from_secs(seconds) + ANSWER, ONE_VIEW).await?;
+        Ok(view.number)
     }
 
     /// Approves what has this digest.

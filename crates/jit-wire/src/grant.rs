@@ -520,6 +520,14 @@ pub struct GrantList {
     pub draining: Option<DrainingView>,
 }
 
+/// `GET /v1/changes`
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ChangesView {
+    /// The number of the last change; the numbers start again when the daemon restarts.
+    pub number: u64,
+}
+
 /// `GET /v1/grants/{id}/events` and the trail's own lines.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

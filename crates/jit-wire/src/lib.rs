@@ -29,8 +29,8 @@ pub use self::entitlement::{ClosedView, EntitlementList, EntitlementView, GlassT
 pub use self::explain::{DecisionView, TriedView};
 pub use self::filter::FilterQuery;
 pub use self::grant::{
-    BreakGlassView, CameInView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView, GrantList,
-    GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, StepView,
+    BreakGlassView, CameInView, ChangesView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView,
+    GrantList, GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;
