@@ -162,7 +162,7 @@ impl Feed {
                     changed
                 });
                 tracing::info!(grants = grants.len(), "jitd said what is live");
-                self.grants.replace(grants);
+                self.grants.replace(grants, (self.clock)());
                 self.heard();
                 Ok(number.saturating_add(1))
             }
@@ -192,7 +192,7 @@ impl Feed {
         *next = number.saturating_add(1);
         self.heard();
         match document {
-            FromDaemon::Live { grant, .. } => self.grants.set(grant),
+            FromDaemon::Live { grant, .. } => self.grants.set(grant, (self.clock)()),
             FromDaemon::Ended { grant, .. } => {
                 let (grants, recorder, cut) = (Arc::clone(&self.grants), Arc::clone(&self.recorder), cut.clone());
                 // The next document does not wait until the last request of this grant is gone.

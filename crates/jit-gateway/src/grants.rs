@@ -5,17 +5,21 @@
 //!  listener: admit ───────────► Live.running: counted from a request's head to the end of its answer
 //! ```
 //! A connection takes its token under the same lock under which a grant ends, so that none slips in between.
+//!
+//! A window ends by the host's clock or by the time that has passed, whichever comes first: a clock that is set back
+//! lengthens no window. So a grant whose window is over is kept here, ended, until the daemon says that it ended too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, SessionTerms};
 use jit_wire::feed::LiveGrant;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Connections of one grant at a time, which must not take those of others. kubectl opens one, and one for each stream.
@@ -27,7 +31,7 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 /// How long an end waits until all its requests are gone.
 const GONE_WITHIN: Duration = Duration::from_millis(500);
 
-/// The grants that may be used now.
+/// The grants that may be used now, and those that were cut while the daemon has them as live.
 #[derive(Default)]
 pub struct Grants {
     live: Mutex<HashMap<GrantId, Arc<Live>>>,
@@ -46,10 +50,41 @@ pub struct Live {
     pub cluster: ClusterName,
     /// What is kept of what is done through it.
     pub sessions: SessionTerms,
-    until: Mutex<Timestamp>,
+    window: Mutex<Window>,
     ended: CancellationToken,
     running: watch::Sender<u32>,
     connections: Arc<Semaphore>,
+}
+
+/// When a window ends, by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    until: Timestamp,
+    at: Instant,
+}
+
+impl Window {
+    /// One that ends at `until`, if the host's clock is right.
+    fn new(until: Timestamp, now: Timestamp) -> Self {
+        Self { until, at: after(Instant::now(), until.duration_since(now)) }
+    }
+
+    /// The same with another end. The time that it gains is the difference of the ends, whatever the clock says now.
+    fn moved(self, until: Timestamp, now: Timestamp) -> Self {
+        let new = Self::new(until, now);
+        Self { at: new.at.min(after(self.at, until.duration_since(self.until))), ..new }
+    }
+
+    fn is_over(self, now: Timestamp) -> bool {
+        self.until <= now || self.at <= Instant::now()
+    }
+}
+
+/// So long after `from`, or before it; at most a year, because an instant may not lie centuries ahead.
+fn after(from: Instant, span: SignedDuration) -> Instant {
+    let time = span.unsigned_abs().min(Duration::from_secs(365 * 86_400));
+    let moved = if span.is_negative() { from.checked_sub(time) } else { from.checked_add(time) };
+    moved.unwrap_or(from)
 }
 
 /// A request that runs; it counts until this is dropped.
@@ -63,13 +98,13 @@ impl Drop for Running {
 }
 
 impl Live {
-    fn new(grant: LiveGrant) -> Self {
+    fn new(grant: LiveGrant, window: Window) -> Self {
         Self {
             id: grant.id,
             user: grant.user,
             cluster: grant.cluster,
             sessions: grant.sessions,
-            until: Mutex::new(grant.until),
+            window: Mutex::new(window),
             ended: CancellationToken::new(),
             running: watch::Sender::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
@@ -116,7 +151,7 @@ impl Grants {
         let known = async {
             loop {
                 let added = self.added.notified();
-                if let Some(live) = self.live.lock().get(id) {
+                if let Some(live) = self.live.lock().get(id).filter(|live| !live.ended.is_cancelled()) {
                     return Arc::clone(live);
                 }
                 added.await;
@@ -126,16 +161,27 @@ impl Grants {
     }
 
     /// A grant is live, or its window has another end.
-    pub fn set(&self, grant: LiveGrant) {
+    pub fn set(&self, grant: LiveGrant, now: Timestamp) {
         let mut live = self.live.lock();
-        match live.get(&grant.id) {
-            Some(known) if known.is(&grant) => {
-                *known.until.lock() = grant.until;
-            }
-            // Never the same grant: holder, cluster and terms of one do not change.
-            Some(other) => other.ended.cancel(),
+        let known = live.get(&grant.id);
+        // Never the same grant: holder, cluster and terms of one do not change.
+        if let Some(other) = known.filter(|known| !known.is(&grant)) {
+            other.ended.cancel();
+            return;
+        }
+        let window = match known {
+            Some(known) => known.window.lock().moved(grant.until, now),
+            None => Window::new(grant.until, now),
+        };
+        match known.filter(|known| !known.ended.is_cancelled()) {
+            Some(known) => *known.window.lock() = window,
             None => {
-                live.insert(grant.id.clone(), Arc::new(Live::new(grant)));
+                let id = grant.id.clone();
+                let new = Live::new(grant, window);
+                if window.is_over(now) {
+                    new.ended.cancel();
+                }
+                live.insert(id, Arc::new(new));
             }
         }
         drop(live);
@@ -143,17 +189,17 @@ impl Grants {
     }
 
     /// Exactly these grants are live; everything else ends.
-    pub fn replace(&self, grants: Vec<LiveGrant>) {
+    pub fn replace(&self, grants: Vec<LiveGrant>, now: Timestamp) {
         self.live.lock().retain(|id, live| {
             let stays = grants.iter().any(|grant| grant.id == *id);
-            if !stays {
+            if !stays && !live.ended.is_cancelled() {
                 tracing::info!(grant = %id, "cut: the daemon does not know it as live");
                 live.ended.cancel();
             }
             stays
         });
         for grant in grants {
-            self.set(grant);
+            self.set(grant, now);
         }
     }
 
@@ -167,27 +213,25 @@ impl Grants {
 
     /// Ends the grants whose window is over. The daemon ends them at the same time; this holds without it too.
     pub fn end_due(&self, now: Timestamp) {
-        self.live.lock().retain(|id, live| {
-            let stays = *live.until.lock() > now;
-            if !stays {
-                tracing::info!(grant = %id, "cut: its window is over");
+        for live in self.live.lock().values() {
+            if !live.ended.is_cancelled() && live.window.lock().is_over(now) {
+                tracing::info!(grant = %live.id, "cut: its window is over");
                 live.ended.cancel();
             }
-            stays
-        });
+        }
     }
 
     /// Whether a grant may be used now.
     #[must_use]
     pub fn is_live(&self, id: &GrantId) -> bool {
-        self.live.lock().contains_key(id)
+        self.live.lock().get(id).is_some_and(|live| !live.ended.is_cancelled())
     }
 
-    /// Ends everything. Returns how many grants there were.
+    /// Ends everything, until the daemon says again what is live. Returns how many grants there were.
     pub fn end_all(&self) -> usize {
-        let ended = std::mem::take(&mut *self.live.lock());
-        ended.values().for_each(|live| live.ended.cancel());
-        ended.len()
+        let live = self.live.lock();
+        let ended = live.values().filter(|live| !live.ended.is_cancelled());
+        ended.map(|live| live.ended.cancel()).count()
     }
 }
 
@@ -205,11 +249,16 @@ mod tests {
         }
     }
 
+    /// Ten minutes before the windows of these tests end.
+    fn early() -> Timestamp {
+        "2025-12-31T23:50:00Z".parse().unwrap()
+    }
+
     #[tokio::test]
     async fn an_end_cuts_its_grant_and_no_other() {
         let grants = Grants::default();
         let (one, other) = (grant(1, "2026-01-01T00:00:00Z"), grant(2, "2026-01-01T00:00:00Z"));
-        grants.replace(vec![one.clone(), other.clone()]);
+        grants.replace(vec![one.clone(), other.clone()], early());
         let (first, second) = (grants.admit(&one.id).await.unwrap(), grants.admit(&other.id).await.unwrap());
         let running = first.run();
         let ended = tokio::spawn({
@@ -229,9 +278,9 @@ mod tests {
     async fn a_snapshot_ends_what_it_does_not_have() {
         let grants = Grants::default();
         let (one, other) = (grant(1, "2026-01-01T00:00:00Z"), grant(2, "2026-01-01T00:00:00Z"));
-        grants.replace(vec![one.clone(), other.clone()]);
+        grants.replace(vec![one.clone(), other.clone()], early());
         let (first, second) = (grants.admit(&one.id).await.unwrap(), grants.admit(&other.id).await.unwrap());
-        grants.replace(vec![other.clone()]);
+        grants.replace(vec![other.clone()], early());
         assert!(first.ended().is_cancelled() && !second.ended().is_cancelled());
         assert!(grants.admit(&one.id).await.is_none());
         assert_eq!(grants.end_all(), 1);
@@ -242,7 +291,7 @@ mod tests {
     async fn a_grant_has_a_limit_of_its_own() {
         let grants = Grants::default();
         let (one, other) = (grant(1, "2026-01-01T00:00:00Z"), grant(2, "2026-01-01T00:00:00Z"));
-        grants.replace(vec![one.clone(), other.clone()]);
+        grants.replace(vec![one.clone(), other.clone()], early());
         let (first, second) = (grants.admit(&one.id).await.unwrap(), grants.admit(&other.id).await.unwrap());
         let mut places: Vec<_> = std::iter::from_fn(|| first.connect()).collect();
         assert_eq!(places.len(), CONNECTIONS);
@@ -255,12 +304,56 @@ mod tests {
     async fn a_window_ends_without_the_daemon() {
         let grants = Grants::default();
         let one = grant(1, "2026-01-01T00:00:00Z");
-        grants.set(one.clone());
+        grants.set(one.clone(), early());
         let live = grants.admit(&one.id).await.unwrap();
-        grants.set(LiveGrant { until: "2026-01-01T00:10:00Z".parse().unwrap(), ..one });
+        grants.set(LiveGrant { until: "2026-01-01T00:10:00Z".parse().unwrap(), ..one }, early());
         grants.end_due("2026-01-01T00:05:00Z".parse().unwrap());
         assert!(!live.ended().is_cancelled(), "it was extended");
         grants.end_due("2026-01-01T00:10:00Z".parse().unwrap());
+        assert!(live.ended().is_cancelled());
+    }
+
+    /// Whatever the host's clock says, and also if the daemon says again that the grant is live.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_lengthens_no_window() {
+        let grants = Grants::default();
+        let one = grant(1, "2026-01-01T00:00:00Z");
+        let back: Timestamp = "2025-12-31T00:00:00Z".parse().unwrap();
+        grants.set(one.clone(), early());
+        let live = grants.admit(&one.id).await.unwrap();
+        tokio::time::advance(Duration::from_secs(599)).await;
+        grants.end_due(back);
+        assert!(!live.ended().is_cancelled());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        grants.end_due(back);
+        assert!(live.ended().is_cancelled(), "ten minutes have passed");
+        grants.set(one.clone(), back);
+        grants.replace(vec![one.clone()], back);
+        assert!(grants.admit(&one.id).await.is_none());
+        // An extension lasts as long as the daemon says.
+        let longer = LiveGrant { until: "2026-01-01T00:05:00Z".parse().unwrap(), ..one.clone() };
+        grants.replace(vec![longer], back);
+        let live = grants.admit(&one.id).await.unwrap();
+        tokio::time::advance(Duration::from_secs(298)).await;
+        grants.end_due(back);
+        assert!(!live.ended().is_cancelled());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        grants.end_due(back);
+        assert!(live.ended().is_cancelled());
+    }
+
+    /// What the silence of the daemon ended is live again when the daemon says so, for what is left of its window.
+    #[tokio::test(start_paused = true)]
+    async fn what_silence_ended_may_be_used_again() {
+        let grants = Grants::default();
+        let one = grant(1, "2026-01-01T00:00:00Z");
+        grants.set(one.clone(), early());
+        assert_eq!((grants.end_all(), grants.end_all()), (1, 0));
+        assert!(grants.admit(&one.id).await.is_none());
+        grants.replace(vec![one.clone()], early());
+        let live = grants.admit(&one.id).await.unwrap();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        grants.end_due(early());
         assert!(live.ended().is_cancelled());
     }
 
@@ -273,7 +366,7 @@ mod tests {
             async move { grants.admit(&id).await.is_some() }
         });
         tokio::task::yield_now().await;
-        grants.set(one);
+        grants.set(one, early());
         assert!(waiting.await.unwrap());
     }
 }

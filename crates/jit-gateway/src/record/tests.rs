@@ -51,9 +51,9 @@ impl Drop for Folder {
 
 async fn live(sessions: SessionTerms) -> Arc<Live> {
     let (grants, id) = (Grants::default(), GrantId::from_random([3; 10]));
-    let until = "2026-11-30T02:00:00Z".parse().unwrap();
+    let (now, until) = ("2026-11-30T01:00:00Z".parse().unwrap(), "2026-11-30T02:00:00Z".parse().unwrap());
     let (user, cluster) = ("jit:alice".to_owned(), "managed".parse().unwrap());
-    grants.set(LiveGrant { id: id.clone(), user, cluster, until, sessions });
+    grants.set(LiveGrant { id: id.clone(), user, cluster, until, sessions }, now);
     grants.admit(&id).await.unwrap()
 }
 
