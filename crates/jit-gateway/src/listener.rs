@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::answer::{Body, status};
+use crate::answer::{Body, refusal};
 use crate::caller::Caller;
 use crate::feed::Authorities;
 use crate::grants::{Grants, Live};
@@ -196,8 +196,8 @@ impl Gateway {
             }
             Err(why) => {
                 tracing::info!(why, %peer, "refused a connection");
-                let service = service_fn(move |_: Request<Incoming>| {
-                    let refused = status(StatusCode::FORBIDDEN, &why);
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let refused = refusal(StatusCode::FORBIDDEN, &why, request.uri().path());
                     async move { Ok::<_, Infallible>(refused) }
                 });
                 let _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service, peer)).await;
@@ -332,6 +332,7 @@ struct Connection {
 
 impl Connection {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path().to_owned();
         let answer = match self.forward(request).await {
             Ok(answer) => Ok(answer),
             Err((refused, None)) => Err(refused),
@@ -340,7 +341,7 @@ impl Connection {
                 Err(refused)
             }
         };
-        answer.unwrap_or_else(|Refused { status: code, why }| status(code, &why))
+        answer.unwrap_or_else(|Refused { status: code, why }| refusal(code, &why, &path))
     }
 
     async fn forward(&self, incoming: Request<Incoming>) -> Result<Response<Body>, (Refused, Option<Entry>)> {
