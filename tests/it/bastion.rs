@@ -203,7 +203,12 @@ impl<'a> Bastion<'a> {
     /// The daemon's rights only: the admission policies act on everybody in the cluster, and other tests make
     /// what they forbid. Not by kubectl, which takes most of a second and would be started by nearly every test.
     fn apply_rights(&self) {
-        let printed = self.manifest();
+        self.apply_rights_in("play", &self.admin);
+    }
+
+    /// The same in any cluster of the configuration.
+    pub(crate) fn apply_rights_in(&self, cluster: &str, admin: &Admin) {
+        let printed = self.manifest_of(cluster);
         let documents = printed.split("---\n").map(|document| serde_saphyr::from_str::<Value>(document).unwrap());
         let rights = documents.filter(|document| document["apiVersion"] == "rbac.authorization.k8s.io/v1");
         let mut count = 0;
@@ -211,15 +216,30 @@ impl<'a> Bastion<'a> {
             let kind = format!("{}s", right["kind"].as_str().unwrap().to_lowercase());
             let place = right["metadata"]["namespace"].as_str();
             let place = place.map_or(String::new(), |namespace| format!("/namespaces/{namespace}"));
-            self.admin.create(&format!("/apis/rbac.authorization.k8s.io/v1{place}/{kind}"), &right);
+            admin.create(&format!("/apis/rbac.authorization.k8s.io/v1{place}/{kind}"), &right);
             count += 1;
         }
         assert!(count >= 2, "{printed}");
     }
 
+    /// Removes what [`apply_rights_in`](Self::apply_rights_in) made.
+    pub(crate) fn remove_rights(&self, admin: &Admin) {
+        for kind in ["clusterroles", "clusterrolebindings"] {
+            let path = format!(
+                "/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=app.kubernetes.io%2Finstance%3D{}",
+                self.host
+            );
+            admin.call(http::Method::DELETE, &path, &Value::Null);
+        }
+    }
+
     /// The output of `jitd manifest`.
     pub(crate) fn manifest(&self) -> String {
-        let printed = self.jitd(&["manifest", "play"]);
+        self.manifest_of("play")
+    }
+
+    fn manifest_of(&self, cluster: &str) -> String {
+        let printed = self.jitd(&["manifest", cluster]);
         assert!(printed.status.success(), "{}", text(&printed.stderr));
         text(&printed.stdout)
     }
@@ -583,13 +603,7 @@ impl Drop for Bastion<'_> {
             let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{}-{name}", self.ns);
             self.admin.call(http::Method::DELETE, &path, &Value::Null);
         }
-        for kind in ["clusterroles", "clusterrolebindings"] {
-            let path = format!(
-                "/apis/rbac.authorization.k8s.io/v1/{kind}?labelSelector=app.kubernetes.io%2Finstance%3D{}",
-                self.host
-            );
-            self.admin.call(http::Method::DELETE, &path, &Value::Null);
-        }
+        self.remove_rights(&self.admin);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,73 +26,108 @@ rules:
 "#;
 
 /// A gateway in front of a cluster, and the daemon that it listens to.
-pub(crate) struct Front {
-    pub(crate) bastion: Bastion<'static>,
+pub(crate) struct Front<'a> {
+    pub(crate) bastion: Bastion<'a>,
+    away: Option<&'static Plane>,
     gateway: Option<Child>,
-    port: u16,
+    pub(crate) port: u16,
 }
 
-impl Front {
+impl Front<'static> {
     /// Of a provider's cluster, whose API server does not trust the daemon's authority.
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::of(Plane::managed())
     }
+}
 
-    pub(crate) fn of(plane: &'static Plane) -> Self {
+impl<'a> Front<'a> {
+    pub(crate) fn of(plane: &'a Plane) -> Self {
+        Self::with(plane, None, Options::default().times)
+    }
+
+    /// The same with other times, and with a second cluster, `away`, which trusts the daemon's authority.
+    pub(crate) fn with(plane: &'a Plane, away: Option<&'static Plane>, times: &'static str) -> Self {
         let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
-        let policy = POLICY.to_owned();
-        let bastion = Bastion::prepared(plane, Options { cluster, policy, ..Options::default() });
+        let policy = POLICY.replace("[play]", if away.is_some() { "[play, away]" } else { "[play]" });
+        let config = away.map_or(String::new(), |away| {
+            let (server, ca) = (&away.server, away.ca.display());
+            format!(
+                "- {{name: away, server: \"{server}\", certificateAuthority: \"{ca}\", access: gateway, gatewayUser: jit-gateway}}\n"
+            )
+        });
+        let bastion = Bastion::prepared(plane, Options { config, cluster, policy, times, ..Options::default() });
         if plane.is_managed() {
             give_kubeconfig(&bastion, None);
         }
-        Self::before(bastion)
+        Self::before_both(bastion, away)
     }
 
     /// Of the cluster of a daemon that does not serve yet. The gateway is the service account `gateway`.
-    pub(crate) fn before(bastion: Bastion<'static>) -> Self {
+    pub(crate) fn before(bastion: Bastion<'a>) -> Self {
+        Self::before_both(bastion, None)
+    }
+
+    fn before_both(bastion: Bastion<'a>, away: Option<&'static Plane>) -> Self {
         let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", bastion.ns);
         bastion.admin.create(&accounts, &json!({ "metadata": { "name": "gateway" } }));
         let asked = json!({ "spec": { "expirationSeconds": 3600 } });
-        let token = bastion.admin.create(&format!("{accounts}/gateway/token"), &asked);
-        let kubeconfig = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "play",
-            "clusters": [{ "name": "play", "cluster": {
-                "server": bastion.plane.server, "certificate-authority": bastion.plane.ca,
-            } }],
-            "users": [{ "name": "gateway", "user": { "token": token["status"]["token"] } }],
-            "contexts": [{ "name": "play", "context": { "cluster": "play", "user": "gateway" } }],
-        });
-        std::fs::write(bastion.dir.join("gateway.kubeconfig"), kubeconfig.to_string()).unwrap();
+        let token = bastion.admin.create(&format!("{accounts}/gateway/token"), &asked)["status"]["token"].clone();
+        let mut clusters = vec![json!({ "name": "play", "kubeconfig": "gateway.kubeconfig" })];
+        write_kubeconfig(&bastion.dir.join("gateway.kubeconfig"), bastion.plane, &token);
+        if let Some(away) = away {
+            let admin = away.admin();
+            away.trust(&bastion.dir.join("var/ca/away/root.crt"));
+            admin.create("/api/v1/namespaces", &json!({ "metadata": { "name": bastion.ns } }));
+            bastion.apply_rights_in("away", &admin);
+            write_kubeconfig(&bastion.dir.join("away.kubeconfig"), away, &json!(away.token("jit-gateway")));
+            clusters.push(json!({ "name": "away", "kubeconfig": "away.kubeconfig" }));
+        }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = json!({
             "listen": format!("127.0.0.1:{port}"), "server": format!("https://127.0.0.1:{port}"),
-            "feed": "run/feed.sock", "state": "gateway",
-            "clusters": [{ "name": "play", "kubeconfig": "gateway.kubeconfig" }],
+            "feed": "run/feed.sock", "state": "gateway", "clusters": clusters,
         });
         std::fs::write(bastion.dir.join("gateway.yaml"), config.to_string()).unwrap();
-        let mut front = Self { bastion, gateway: None, port };
+        let mut front = Self { bastion, away, gateway: None, port };
         front.bastion.serve();
         front.serve();
         front
     }
 
     /// Starts the gateway, and waits until the daemon knows it.
-    fn serve(&mut self) {
-        let connected = |front: &Self| front.bastion.log().matches("the gateway is connected").count();
-        let before = connected(self);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
-        let mut gateway = Command::new(root().join("bin/jit-gateway"));
-        gateway
-            .arg("serve")
-            .arg("--config")
-            .arg(self.bastion.dir.join("gateway.yaml"))
-            .stdin(Stdio::null())
-            .stderr(log);
-        self.gateway = Some(gateway.spawn().unwrap());
-        until("the gateway is connected", || (connected(self) > before).then_some(()));
+    pub(crate) fn serve(&mut self) {
+        self.serve_as(Command::new(root().join("bin/jit-gateway")));
     }
 
-    fn kill(&mut self) {
+    /// The same by a command of the test's.
+    pub(crate) fn serve_as(&mut self, program: Command) {
+        let before = self.connections();
+        self.spawn_as(program);
+        self.connected_after(before);
+    }
+
+    /// Starts the gateway without waiting.
+    pub(crate) fn spawn_as(&mut self, mut program: Command) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        program.arg("serve").arg("--config").arg(self.bastion.dir.join("gateway.yaml"));
+        self.gateway = Some(program.stdin(Stdio::null()).stderr(log).spawn().unwrap());
+    }
+
+    /// How often the gateway has connected to the daemon.
+    pub(crate) fn connections(&self) -> usize {
+        self.bastion.log().matches("the gateway is connected").count()
+    }
+
+    /// Waits until it has connected again.
+    pub(crate) fn connected_after(&self, before: usize) {
+        until("the gateway is connected", || (self.connections() > before).then_some(()));
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.gateway.as_ref().unwrap().id()
+    }
+
+    pub(crate) fn kill(&mut self) {
         if let Some(mut gateway) = self.gateway.take() {
             drop(gateway.kill());
             gateway.wait().unwrap();
@@ -102,18 +138,39 @@ impl Front {
         self.bastion.dir.join("gateway.log")
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     /// A live grant of alice's in the namespace, by the real client.
     pub(crate) fn live(&self, role: &str) -> String {
-        let ns = &self.bastion.ns;
-        let words = ["request", "play", "-n", ns, "--role", role, "--for", "5m", "--reason", "INC-1 x", "--no-wait"];
-        let id = text(&self.says(ALICE, &words)).trim().to_owned();
-        self.says(BOB, &["approve", &id, "--yes"]);
+        self.live_in("play", role, "5m")
+    }
+
+    pub(crate) fn live_in(&self, cluster: &str, role: &str, window: &str) -> String {
+        let id = self.approved(cluster, role, window);
         self.says(ALICE, &["wait", &id]);
         id
+    }
+
+    /// A grant that only has to be collected.
+    pub(crate) fn approved(&self, cluster: &str, role: &str, window: &str) -> String {
+        let words =
+            ["request", cluster, "-n", &self.bastion.ns, "--role", role, "--for", window, "--reason", "INC-1 x"];
+        let id = text(&self.says(ALICE, &[&words[..], &["--no-wait"]].concat())).trim().to_owned();
+        self.says(BOB, &["approve", &id, "--yes"]);
+        id
+    }
+
+    /// The certificate and the key of a grant, PEM.
+    pub(crate) fn credential(&self, grant: &str) -> [String; 2] {
+        let said: Value = serde_json::from_slice(&self.says(ALICE, &["credential", "--grant", grant])).unwrap();
+        ["clientCertificateData", "clientKeyData"].map(|part| said["status"][part].as_str().unwrap().to_owned())
+    }
+
+    /// The root of the gateway's serving certificate.
+    pub(crate) fn serving_root(&self) -> std::path::PathBuf {
+        self.bastion.dir.join("gateway/serving-root.crt")
     }
 
     pub(crate) fn says(&self, person: Person, words: &[&str]) -> Vec<u8> {
@@ -137,7 +194,7 @@ impl Front {
     }
 
     /// A kubectl that runs on, after its first line.
-    fn streams(&self, grant: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
+    pub(crate) fn streams(&self, grant: &str, words: &[&str]) -> (Child, BufReader<ChildStdout>) {
         let mut command = self.kubectl(grant, words);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
@@ -154,9 +211,25 @@ impl Front {
     }
 }
 
-impl Drop for Front {
+/// A kubeconfig with the credential of the gateway.
+fn write_kubeconfig(path: &Path, plane: &Plane, token: &Value) {
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "play",
+        "clusters": [{ "name": "play", "cluster": {
+            "server": plane.server, "certificate-authority": plane.ca,
+        } }],
+        "users": [{ "name": "gateway", "user": { "token": token } }],
+        "contexts": [{ "name": "play", "context": { "cluster": "play", "user": "gateway" } }],
+    });
+    std::fs::write(path, kubeconfig.to_string()).unwrap();
+}
+
+impl Drop for Front<'_> {
     fn drop(&mut self) {
         self.kill();
+        if let Some(away) = self.away {
+            self.bastion.remove_rights(&away.admin());
+        }
         if std::thread::panicking() {
             eprintln!("---- log of the gateway\n{}", self.log());
         }
@@ -171,7 +244,7 @@ fn kubectl_works_through_the_gateway() {
     }
 }
 
-fn kubectl_works(front: &Front) {
+fn kubectl_works(front: &Front<'_>) {
     let grant = front.live("view");
     assert!(front.kubectl_says(&grant, &["get", "configmaps", "-o", "name"]).contains("configmap/seen"));
     let me: Value = serde_json::from_str(&front.kubectl_says(&grant, &["auth", "whoami", "-o", "json"])).unwrap();
@@ -242,11 +315,10 @@ fn a_restart_of_the_daemon_cuts_nothing_and_a_revocation_does() {
     let mut front = Front::start();
     let grant = front.live("view");
     let (mut watch, mut out) = front.streams(&grant, &["get", "configmaps", "-w", "-o", "name"]);
-    let connected = |front: &Front| front.bastion.log().matches("the gateway is connected").count();
-    let before = connected(&front);
+    let before = front.connections();
     front.bastion.kill();
     front.bastion.serve();
-    until("the gateway is back", || (connected(&front) > before).then_some(()));
+    front.connected_after(before);
     let path = format!("/api/v1/namespaces/{}/configmaps", front.bastion.ns);
     front.bastion.admin.create(&path, &json!({ "metadata": { "name": "afterwards" } }));
     let mut line = String::new();
@@ -284,9 +356,7 @@ fn silence_past_the_lease_ends_everything() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(front.end_of(&grant)["event"].get("cut"), None);
     // Nobody could use it now.
-    let words = ["request", "play", "-n", &front.bastion.ns, "--role", "view", "--for", "5m", "--reason", "INC-1 x"];
-    let id = text(&front.says(ALICE, &[&words[..], &["--no-wait"]].concat())).trim().to_owned();
-    front.says(BOB, &["approve", &id, "--yes"]);
+    let id = front.approved("play", "view", "5m");
     let refused = front.bastion.login(ALICE, &["wait", &id]);
     let why = text(&refused.stderr);
     assert!(!refused.status.success() && why.contains("jit-gateway is not connected"), "{why}");
@@ -296,11 +366,16 @@ fn silence_past_the_lease_ends_everything() {
     });
 }
 
-/// A pod that runs, and a grant that may do everything with it.
-fn with_a_pod(front: &Front, script: &str) -> String {
+/// A pod `web-0` that runs.
+pub(crate) fn run_pod(front: &Front<'_>, script: &str) {
     let pods = Pods::within(front.bastion.plane, front.bastion.ns.clone());
     pods.run("web-0", script, &json!({}));
     pods.reaches("web-0", &["Running"]);
+}
+
+/// The same, and a grant that may do everything with it.
+pub(crate) fn with_a_pod(front: &Front<'_>, script: &str) -> String {
+    run_pod(front, script);
     front.live("edit")
 }
 
@@ -367,11 +442,10 @@ fn nothing_that_a_client_sends_changes_who_it_is() {
     let front = Front::start();
     let grant = front.live("edit");
     let folder = crate::plane::scratch("curl");
-    let credential: Value = serde_json::from_slice(&front.says(ALICE, &["credential", "--grant", &grant])).unwrap();
-    for (name, part) in [("crt", "clientCertificateData"), ("key", "clientKeyData")] {
-        std::fs::write(folder.join(name), credential["status"][part].as_str().unwrap()).unwrap();
+    for (name, part) in ["crt", "key"].iter().zip(front.credential(&grant)) {
+        std::fs::write(folder.join(name), part).unwrap();
     }
-    let root = front.bastion.dir.join("gateway/serving-root.crt");
+    let root = front.serving_root();
     let curl = |http: &str, path: &str, more: &[&str]| {
         let mut curl = Command::new("curl");
         curl.args(["-s", "-i", "--max-time", "20", "--path-as-is", http, "--cacert"]).arg(&root);
