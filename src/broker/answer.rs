@@ -88,7 +88,7 @@ impl Broker {
             would_bind(self.site(&ask.cluster)?, &bindings).await?;
         }
         shown.namespaces.retain(|name, _| ask.scope.namespaces().contains(name));
-        let around = last_surroundings(self.site(&ask.cluster)?).await;
+        let around = last_surroundings(self.site(&ask.cluster)?, &self.policy()).await;
         shown.assessment = risk::assess(shown.role.rules(), &ask.scope, &around);
         let others = self.other_grants(&grant.requester, &ask.cluster, Some(&grant.id));
         shown.together = self.together(shown.role.rules(), &ask.scope, &others, &around).await?;

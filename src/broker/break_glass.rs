@@ -69,7 +69,7 @@ impl Broker {
             return could.map(drop);
         }
         let asked = grant.asked();
-        let known = gather_facts(self.site(&grant.ask.cluster)?, &asked).await?.again(grant);
+        let known = gather_facts(self.site(&grant.ask.cluster)?, &self.policy(), &asked).await?.again(grant);
         let role = known.requested_role(&asked)?;
         let decision =
             policy::decide(&self.policy(), requester, &asked, &known.with(Usage::default(), self.ledger.now()));

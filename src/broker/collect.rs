@@ -24,7 +24,7 @@ use crate::ca::{self, CheckedCsr, Signing};
 use crate::cluster::{ClusterError, Probe};
 use crate::gateway::Reached;
 use crate::grant::approval::{self, Approved, Facts};
-use crate::grant::policy::Usage;
+use crate::grant::policy::{Policy, Usage};
 use crate::grant::reconcile::namespace_drift;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, Namespace, Person, PersonName};
@@ -122,7 +122,8 @@ impl Broker {
         if let Err(error) = site.cluster.limits_gateway().await {
             return Err(self.not_collected(locked, error).await);
         }
-        let (known, tried) = tokio::join!(gather_facts_of(site, grant), tried(site, grant));
+        let policy = self.policy();
+        let (known, tried) = tokio::join!(gather_facts_of(site, &policy, grant), tried(site, grant));
         let known = known?;
         let lost = lost_parts(grant, &known.namespaces, &tried);
         let events: Vec<Event> = lost.into_iter().map(|(namespace, why)| never_bound(namespace, why)).collect();
@@ -358,8 +359,8 @@ async fn tried(site: &Site, grant: &Grant) -> Tried {
 }
 
 /// The facts for what is left of a grant.
-async fn gather_facts_of(site: &Site, grant: &Grant) -> Result<ClusterFacts, ClusterError> {
-    Ok(gather_facts(site, &grant.asked()).await?.again(grant))
+async fn gather_facts_of(site: &Site, policy: &Policy, grant: &Grant) -> Result<ClusterFacts, ClusterError> {
+    Ok(gather_facts(site, policy, &grant.asked()).await?.again(grant))
 }
 
 /// The namespaces that the grant loses, with the reasons: those that have drifted from the approved ones, and those in

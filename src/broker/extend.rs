@@ -100,7 +100,7 @@ impl Broker {
         reason: Reason,
     ) -> Result<(), BrokerError> {
         let ask = AccessRequest { reason, ..grant.asked().into_owned() };
-        let known = gather_facts(self.site(&ask.cluster)?, &ask).await?.again(grant);
+        let known = gather_facts(self.site(&ask.cluster)?, &self.policy(), &ask).await?.again(grant);
         let denied = match &known.role {
             Some(role) => self.denied_before(&requester.name, &ask, role).await?.is_some(),
             None => false,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::Site;
 use crate::cluster::{ClusterError, Probe};
-use crate::grant::policy::{Circumstances, Labels, Usage};
+use crate::grant::policy::{Circumstances, Labels, Policy, Usage};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{Access, AccessRequest, Namespace};
 use crate::grant::{FoundNamespace, Grant};
@@ -59,10 +59,14 @@ impl ClusterFacts {
 }
 
 /// Gathers the facts with concurrent requests.
-pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<ClusterFacts, ClusterError> {
+pub(super) async fn gather_facts(
+    site: &Site,
+    policy: &Policy,
+    ask: &AccessRequest,
+) -> Result<ClusterFacts, ClusterError> {
     let namespaces = ask.scope.namespaces();
     let found = try_join_all(namespaces.iter().map(|namespace| site.cluster.namespace(namespace)));
-    let (found, role, around) = tokio::try_join!(found, resolve(site, ask), surroundings(site))?;
+    let (found, role, around) = tokio::try_join!(found, resolve(site, ask), surroundings(site, policy))?;
     let namespaces: BTreeMap<_, _> =
         namespaces.iter().cloned().zip(found).filter_map(|(name, found)| Some((name, found?))).collect();
     let labels = namespaces.iter().map(|(name, found)| (name.clone(), found.labels.clone())).collect();
@@ -73,24 +77,24 @@ pub(super) async fn gather_facts(site: &Site, ask: &AccessRequest) -> Result<Clu
 
 /// The facts about the cluster that change what rights allow there. If the version or the service accounts are unknown,
 /// the most dangerous case is assumed.
-pub(super) async fn surroundings(site: &Site) -> Result<Surroundings, ClusterError> {
+async fn surroundings(site: &Site, policy: &Policy) -> Result<Surroundings, ClusterError> {
     let version = match site.cluster.version().await {
         Ok(version) => version.parse().ok(),
         // Not every user may read it here, and an older manifest does not grant the daemon that right.
         Err(ClusterError::Forbidden { .. }) => None,
         Err(error) => return Err(error),
     };
-    Ok(Surroundings { version, accounts: site.cluster.accounts() })
+    Ok(Surroundings { version, accounts: site.cluster.accounts(), classified: policy.classified() })
 }
 
 /// The same for a request that was made before, which people read and answer even while the API server does not answer:
 /// then the last known version counts. If there is none, the most dangerous one is assumed, and the findings say so.
-pub(super) async fn last_surroundings(site: &Site) -> Surroundings {
-    match tokio::time::timeout(VERSION_WITHIN, surroundings(site)).await {
+pub(super) async fn last_surroundings(site: &Site, policy: &Policy) -> Surroundings {
+    match tokio::time::timeout(VERSION_WITHIN, surroundings(site, policy)).await {
         Ok(Ok(known)) => known,
         Ok(Err(_)) | Err(_) => {
             let version = site.cluster.last_version().and_then(|version| version.parse().ok());
-            Surroundings { version, accounts: site.cluster.accounts() }
+            Surroundings { version, accounts: site.cluster.accounts(), classified: policy.classified() }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Broker {
         if grant.phase != Phase::Pending || others.iter().all(|other| other.requested_at < grant.requested_at) {
             return Ok(None);
         }
-        let around = last_surroundings(self.site(&grant.ask.cluster)?).await;
+        let around = last_surroundings(self.site(&grant.ask.cluster)?, &self.policy()).await;
         let together = self.together(shown.role.rules(), &grant.ask.scope, others, &around).await?;
         let was_shown = |finding: &Finding| shown.together.iter().any(|known| known.covers(finding));
         if together.iter().all(was_shown) {

@@ -108,7 +108,7 @@ impl Broker {
             });
         }
         scope::access_fits_scope(ask)?;
-        let known = gather_facts(site, ask).await?;
+        let known = gather_facts(site, &self.policy(), ask).await?;
         let role = known.requested_role(ask)?;
         scope::leaves_the_guard(ask, role)?;
         let usage = Usage { denied: self.denied_before(&requester.name, ask, role).await?.is_some(), ..usage };
@@ -160,7 +160,7 @@ impl Broker {
         let key = ca::read_csr(csr)?.key().clone();
         self.key_is_free(&key, requester, site).await?;
         self.ensure_user_name_is_unbound(site, requester).await?;
-        let known = gather_facts(site, ask).await?;
+        let known = gather_facts(site, &self.policy(), ask).await?;
         let role = known.requested_role(ask)?.clone();
         scope::leaves_the_guard(ask, &role)?;
         let id = self.new_id()?;

@@ -247,4 +247,10 @@ clusterWide: {approvers: 2}
 never:
   roles: [cluster-admin]
   namespaces: [kube-system, kube-public, kube-node-lease]
+classify:
+  - group: example.com
+    resources: [widgets]
+    verbs: [get, list, watch]
+    severity: low
+    reason: they hold no secrets
 "#;

@@ -130,7 +130,8 @@ impl Policy {
             scope::leaves_the_guard(ask, &role).map_err(|refusal| (None, refusal))?;
         }
         // Without a version, every right counts with its most dangerous meaning.
-        let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, &risk::Surroundings::ordinary(None)));
+        let around = risk::Surroundings { classified: self.classified(), ..risk::Surroundings::ordinary(None) };
+        let assessment = rules.map(|rules| risk::assess(rules, &ask.scope, &around));
         let known = Known {
             now,
             usage,

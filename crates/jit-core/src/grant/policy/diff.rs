@@ -255,6 +255,7 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
             ("guardrails.maxRisk", guardrails.max_risk.as_str().to_owned()),
             ("guardrails.clusterWide.approvers", guardrails.cluster_wide_approvers.to_string()),
             ("guardrails.risks", all(&mut risks.into_iter())),
+            ("guardrails.classify", all(&mut guardrails.classified.iter().map(ToString::to_string))),
         ]
     };
     let pairs = listed(old).into_iter().zip(listed(new));

@@ -3,11 +3,13 @@
 //! Guardrails can only refuse a request or add steps to it: they never allow what the rules deny. The decision in
 //! `mod.rs` applies them after it has found a rule.
 
+use std::sync::Arc;
+
 use super::pattern::Glob;
 use super::step::Step;
 use super::without_repeats;
 use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
-use crate::rbac::risk::{Assessment, RiskId, Severity};
+use crate::rbac::risk::{Assessment, Classified, RiskId, Severity};
 
 /// The guardrails in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub struct Guardrails {
     pub(super) max_risk: Severity,
     pub(super) cluster_wide_approvers: u32,
     pub(super) risks: Vec<RiskStep>,
+    pub(super) classified: Arc<[Classified]>,
 }
 
 /// A stricter step for a class of risks.
@@ -46,6 +49,7 @@ impl Default for Guardrails {
     /// - `maxRisk: critical`: unclassified access is refused, because approvers could not know what they approve.
     /// - `clusterWide.approvers: 2`: one mistake or one stolen account does not open the whole cluster.
     /// - `risks: []`: the rules define the steps.
+    /// - `classify: []`: what the catalogue does not know is unclassified.
     fn default() -> Self {
         let globs = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
         Self {
@@ -56,6 +60,7 @@ impl Default for Guardrails {
             max_risk: Severity::Critical,
             cluster_wide_approvers: 2,
             risks: Vec::new(),
+            classified: Arc::default(),
         }
     }
 }

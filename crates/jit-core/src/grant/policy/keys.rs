@@ -126,8 +126,42 @@ const TIMESTAMP: Format = Format {
         text.parse::<jiff::Timestamp>().map(drop).map_err(|_| "write it like 2026-11-23T18:00:00Z".to_owned())
     },
 };
+const API_GROUP: Format = Format {
+    name: "qualified API group",
+    pattern: "^[a-z0-9-]+(\\.[a-z0-9-]+)+$",
+    check: |text| {
+        let is_label = |label: &str| {
+            !label.is_empty() && label.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        };
+        if text.contains('.') && text.split('.').all(is_label) {
+            Ok(())
+        } else {
+            Err("write it like `widgets.example.com`".to_owned())
+        }
+    },
+};
+const RESOURCE: Format = Format {
+    name: "resource",
+    pattern: "^([a-z0-9]+(/[a-z0-9]+)?|\\*)$",
+    check: |text| {
+        let is_name =
+            |name: &str| !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9'));
+        let (base, below) = text.split_once('/').map_or((text, None), |(base, below)| (base, Some(below)));
+        if text == "*" || (is_name(base) && below.is_none_or(is_name)) {
+            Ok(())
+        } else {
+            Err("write the plural name, such as `widgets` or `widgets/status`, or `*`".to_owned())
+        }
+    },
+};
 const WORD: Format = Format { name: "word", pattern: "", check: |_| Ok(()) };
 const LABEL: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+/// The severities that an administrator can choose: nothing else is classified.
+const CLASSES: &[&str] = &["low", "medium", "high", "critical"];
+
+/// The verbs that every kind can have.
+const COMMON_VERBS: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 const TEXT: &Shape = &Shape::Text(WORD);
 const WORDS: &Shape = &Shape::List(TEXT, 0);
@@ -416,7 +450,31 @@ const GUARDRAILS: Shape = Shape::Object(&object(&[
         &Shape::List(&Shape::Object(&RISK), 0),
         "additional approval steps for classes of risk",
     ),
+    key(
+        "classify",
+        Default("[]"),
+        &Shape::List(&Shape::Object(&CLASSIFY), 0),
+        "the severity of rights that the catalogue does not know (risk E60 becomes E78); the first entry that names one counts",
+    ),
 ]));
+
+const CLASSIFY: Object = object(&[
+    key("group", Must, &Shape::Text(API_GROUP), "an API group that is not one of Kubernetes itself"),
+    key(
+        "resources",
+        Must,
+        &Shape::List(&Shape::Text(RESOURCE), 1),
+        "resources, with subresources such as `widgets/status`; `\"*\"` is all of the group",
+    ),
+    key("verbs", Must, &Shape::List(&Shape::Word(COMMON_VERBS), 1), "verbs"),
+    key(
+        "severity",
+        Must,
+        &Shape::Word(CLASSES),
+        "the severity in the whole cluster; in an ordinary namespace one class lower",
+    ),
+    key("reason", Must, &Shape::Text(SENTENCE), "why, for approvers"),
+]);
 
 const NEVER: Object = object(&[
     key("roles", Default("[cluster-admin]"), &Shape::List(&Shape::Text(GLOB), 0), "names and globs of roles"),
@@ -476,10 +534,13 @@ mod tests {
             (Source::Guardrails, "maxRisk", usual.max_risk.to_string()),
             (Source::Guardrails, "clusterWide", format!("{{approvers: {}}}", usual.cluster_wide_approvers)),
             (Source::Guardrails, "risks", written(String::new())),
+            (Source::Guardrails, "classify", written(String::new())),
             // A step of a guardrail has the same form as a step of a rule.
             (Source::Guardrails, "risks[].step.count", rule.steps.first().unwrap().count.to_string()),
         ];
-        assert!(policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty());
+        assert!(
+            policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty() && usual.classified.is_empty()
+        );
         assert_eq!((limits.pending, limits.live, limits.per_hour), (None, None, None));
         let documented: Vec<(Source, String, String)> = [Source::Policy, Source::Guardrails]
             .into_iter()

@@ -26,13 +26,14 @@ mod yaml;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
-use crate::rbac::risk::Assessment;
+use crate::rbac::risk::{Assessment, Classified};
 use crate::rbac::role;
 
 pub use self::answer::{Answer, Near, Outcome, Question};
@@ -148,6 +149,12 @@ impl Reach<'_> {
 }
 
 impl Policy {
+    /// What an administrator says about rights that the catalogue of risks does not know.
+    #[must_use]
+    pub fn classified(&self) -> Arc<[Classified]> {
+        Arc::clone(&self.guardrails.classified)
+    }
+
     /// Parses the two files. Without guardrails, their defaults apply.
     ///
     /// # Errors

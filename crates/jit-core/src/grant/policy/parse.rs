@@ -19,7 +19,7 @@ use super::{Fault, Policy, Source, keys};
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
-use crate::rbac::risk::Severity;
+use crate::rbac::risk::{Classified, Severity};
 use crate::rbac::role;
 
 /// Parses both files.
@@ -622,6 +622,27 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
             .and_then(|wide| count(wide, "approvers"))
             .unwrap_or(usual.cluster_wide_approvers),
         risks,
+        classified: items(node, "classify")
+            .iter()
+            .enumerate()
+            .filter_map(|(number, item)| parse_classified(item, &path.key("classify").item(number), faults))
+            .collect(),
+    }
+}
+
+fn parse_classified(node: &Node, path: &Path, faults: &mut Faults) -> Option<Classified> {
+    let severity = severity(node, "severity")?;
+    let (group, reason) = (text(node, "group")?, text(node, "reason")?);
+    if !group.contains('.') {
+        return None;
+    }
+    match Classified::new(group, each(node, "resources"), &each(node, "verbs"), severity, reason) {
+        Ok(classified) => Some(classified),
+        Err(wrong) => {
+            let (key, why) = (wrong.field, format!("{} is not one that can be classified", wrong.value));
+            tell(faults, node, path, key, why, wrong.why);
+            None
+        }
     }
 }
 

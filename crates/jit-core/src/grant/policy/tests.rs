@@ -452,6 +452,29 @@ fn each_guardrail_refuses_and_allows() {
     assert_eq!(risky.terms(&guarded(&with(""), "maxRisk: unclassified\n"), &ask()).rule, "payments");
 }
 
+/// What an administrator has classified is no longer refused as unclassified, and counts with that severity.
+#[test]
+fn classified_rights_are_granted_up_to_their_severity() {
+    let asked = |severity: &str, max_risk: &str, verbs: &[&str]| {
+        let guardrails = format!(
+            "maxRisk: {max_risk}\nclassify: [{{group: example.com, resources: [widgets], verbs: [get], severity: {severity}, reason: no secrets}}]\n"
+        );
+        let policy = guarded(&with(""), &guardrails);
+        let widgets = role::Rule { api_groups: vec!["example.com".to_owned()], ..rbac(&["widgets"], verbs) };
+        let around = risk::Surroundings { classified: policy.classified(), ..risk::Surroundings::ordinary(None) };
+        let assessment = risk::assess(&[widgets], &ask().scope, &around);
+        let labels = Labels::new();
+        let known = Circumstances { now: now(), labels: &labels, assessment: &assessment, usage: Usage::default() };
+        match decide(&policy, &alice(), &ask(), &known) {
+            Decision::Ask(_) => None,
+            Decision::Deny(denial) => Some(denial.refusal().code),
+        }
+    };
+    assert_eq!(asked("low", "critical", &["get"]), None);
+    assert_eq!(asked("critical", "medium", &["get"]), Some(Code::Guardrail));
+    assert_eq!(asked("low", "critical", &["get", "list"]), Some(Code::Guardrail), "nobody classified list");
+}
+
 /// A class of risk adds its step once, also to a pre-approved rule and to the review of break-glass.
 #[test]
 fn a_risk_adds_its_step() {

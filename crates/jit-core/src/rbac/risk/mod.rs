@@ -7,6 +7,7 @@
 
 mod accounts;
 mod catalogue;
+mod classified;
 mod reach;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{AccountReach, BindingSubject};
 use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WRITE};
-use self::reach::{Evidence, HeldPermissions, shown};
+pub use self::classified::Classified;
+use self::reach::{Evidence, HeldPermissions, Judged, shown};
 use super::{Malformed, Namespace, Rule, Scope};
 
 /// How severe a right is in the wrong hands. An unclassified right ranks above all others.
@@ -280,6 +282,8 @@ pub struct Surroundings {
     pub version: Option<ServerVersion>,
     /// How far the service accounts reach.
     pub accounts: Accounts,
+    /// What an administrator says about resources that the catalogue does not know; the first entry that names one counts.
+    pub classified: Arc<[Classified]>,
 }
 
 impl Surroundings {
@@ -287,7 +291,7 @@ impl Surroundings {
     /// queried.
     #[must_use]
     pub fn ordinary(version: Option<ServerVersion>) -> Self {
-        Self { version, accounts: Accounts::Known(Arc::default()) }
+        Self { version, accounts: Accounts::Known(Arc::default()), classified: Arc::default() }
     }
 }
 
@@ -377,7 +381,7 @@ fn places(requested: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
 const MOST_PLACES: usize = 64;
 
 fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Assessment {
-    let reach = HeldPermissions::of(bound, around.version);
+    let reach = HeldPermissions::of(bound, around);
     let mut findings: Vec<Finding> = reach
         .rows()
         .map(|(row, held)| Finding {
@@ -404,6 +408,20 @@ fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Asse
         let more = if *more > 0 { format!(" (and {more} more)") } else { String::new() };
         let unknown = finding_of("E60", &format!("{first}{more}"));
         findings.extend(unknown.map(|finding| Finding { streams: reach.unknown_runs_on, ..finding }));
+    }
+    // The worst of them; the approver reads how many others there are.
+    let worst = reach.classified.iter().max_by_key(|one| (one.severity, std::cmp::Reverse(&one.text)));
+    if let Some(Judged { severity, text, reason, verbs }) = worst {
+        let others = reach.classified.iter().filter(|one| one.text != *text).count();
+        let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+        let all = reach.classified.iter().fold(*verbs, |all, one| all | one.verbs);
+        findings.extend(finding_of("E78", text).map(|finding| Finding {
+            severity: *severity,
+            why: format!("{text}{more}: {} according to guardrails.yaml: {reason}", severity.as_str()),
+            persists: all & WRITE != 0,
+            streams: all & WATCH != 0,
+            ..finding
+        }));
     }
     Assessment::of(findings, reach.streams(), place, &around.accounts)
 }
@@ -440,7 +458,7 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
 /// enough, because the grant's own binding is one of them.
 #[must_use]
 pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
-    let held = HeldPermissions::of(&[Bound { rules, scope }], None).guard()?;
+    let held = HeldPermissions::of(&[Bound { rules, scope }], &Surroundings::default()).guard()?;
     Some(format!("{}: could change its own binding or role, or the policies that protect them", held.text))
 }
 

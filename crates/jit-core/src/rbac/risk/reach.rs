@@ -12,7 +12,7 @@ use super::catalogue::{
     ON_WORDS, OTHER, Permission, READ, READ_LIKE_ITS_OBJECT, READABLE, REMOVE, ROWS, RUNS_ON, Row, SERVED, STAR,
     STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS, in_its_own_namespace, may_be_named_star,
 };
-use super::{Bound, ServerVersion};
+use super::{Bound, Classified, ServerVersion, Severity, Surroundings};
 use crate::rbac::{Rule, Scope};
 
 /// A resource, or one object of it, that some row needs.
@@ -194,8 +194,18 @@ pub(super) struct HeldPermissions<'a> {
     pub(super) inside: Option<&'a str>,
     /// The permissions that no row classifies: the first, and the number of others.
     pub(super) unplaced: Option<(String, usize)>,
+    /// The permissions that no row classifies, but an administrator does.
+    pub(super) classified: Vec<Judged>,
     /// A request for a permission that no row classifies may keep running.
     pub(super) unknown_runs_on: bool,
+}
+
+/// A permission that an administrator classified.
+pub(super) struct Judged {
+    pub(super) severity: Severity,
+    pub(super) text: String,
+    pub(super) reason: String,
+    pub(super) verbs: Verbs,
 }
 
 /// A held permission in words, with the verbs that matter.
@@ -244,16 +254,17 @@ impl<'a> Names<'a> {
 
 impl<'a> HeldPermissions<'a> {
     /// The permissions that all of `bound` grant together.
-    pub(super) fn of(bound: &[Bound<'a>], version: Option<ServerVersion>) -> Self {
+    pub(super) fn of(bound: &[Bound<'a>], around: &Surroundings) -> Self {
         let index = &*INDEX;
         let mut reach = Self {
             held: vec![HeldVerbs::default(); index.targets.len()],
-            version,
+            version: around.version,
             everything: false,
             reads_all: 0,
             removes_all: 0,
             inside: None,
             unplaced: None,
+            classified: Vec::new(),
             unknown_runs_on: false,
         };
         let placing = reach.placing(index);
@@ -269,7 +280,8 @@ impl<'a> HeldPermissions<'a> {
                     let families = index.families_of(group);
                     for resource in &rule.resources {
                         let word = Word { group, families: &families, resource, verbs, names: &names };
-                        reach.add(index, &limits, &placing, scope, word);
+                        let rest = reach.add(index, &limits, &placing, scope, word);
+                        reach.report(rest, word, &around.classified);
                     }
                 }
             }
@@ -303,7 +315,8 @@ impl<'a> HeldPermissions<'a> {
         }
     }
 
-    fn add(&mut self, index: &Index, limits: &[Verbs], placing: &[Verbs], scope: &Scope, word: Word<'a, '_>) {
+    /// Returns the verbs that no row classifies.
+    fn add(&mut self, index: &Index, limits: &[Verbs], placing: &[Verbs], scope: &Scope, word: Word<'a, '_>) -> Verbs {
         let Word { group, families, resource, verbs, names } = word;
         let all_groups = group == EVERY;
         let all_resources = resource == EVERY;
@@ -311,13 +324,13 @@ impl<'a> HeldPermissions<'a> {
         let extras = resource == USER_EXTRAS || resource.starts_with("userextras/");
         if resource.contains('*') && !all_resources && subresource.is_none() && !extras {
             // RBAC takes `pods/*` literally, and no resource has that name.
-            return;
+            return 0;
         }
         let exact = !all_groups && !all_resources && subresource.is_none();
         let in_scope = if exact && !scope.namespaces().is_empty() { index.local(group, resource) } else { ALL };
         let (any, named) = names.split(verbs & in_scope, nameless(resource), group, At::Anywhere);
         if any | named == 0 {
-            return;
+            return 0;
         }
         if let Some(held) = self.held.get_mut(index.whatever) {
             held.any |= any;
@@ -384,10 +397,6 @@ impl<'a> HeldPermissions<'a> {
         } else {
             0
         };
-        if rest != 0 {
-            let reported = if verbs & STAR == 0 { rest } else { verbs };
-            self.add_unplaced(|| format!("{} {}", words(reported), shown_resource(group, resource)));
-        }
         let below = resource.split_once('/').map(|(_, below)| below);
         let may_run_on = match below {
             Some(below) => RUNS_ON.contains(&below),
@@ -395,6 +404,24 @@ impl<'a> HeldPermissions<'a> {
         };
         let runs_on = may_run_on && !is_served && held & !REMOVE != 0;
         self.unknown_runs_on |= runs_on || rest & WATCH != 0;
+        rest
+    }
+
+    /// Keeps the verbs of a word that no row classifies: those that an administrator does, and the rest.
+    fn report(&mut self, mut rest: Verbs, Word { group, resource, verbs, .. }: Word<'a, '_>, known: &[Classified]) {
+        for one in known {
+            let judged = rest & one.verbs_on(group, resource);
+            if judged != 0 {
+                rest &= !judged;
+                let text = format!("{} {}", words(judged), shown_resource(group, resource));
+                let (severity, reason) = (one.severity, one.reason.clone());
+                self.classified.push(Judged { severity, text, reason, verbs: judged });
+            }
+        }
+        if rest != 0 {
+            let reported = if verbs & STAR == 0 { rest } else { verbs };
+            self.add_unplaced(|| format!("{} {}", words(reported), shown_resource(group, resource)));
+        }
     }
 
     fn add_paths(&mut self, index: &Index, rule: &'a Rule, verbs: Verbs) {
@@ -550,7 +577,7 @@ fn verb(word: &str) -> Verbs {
 }
 
 /// The verbs in words, for a sentence.
-fn words(verbs: Verbs) -> String {
+pub(super) fn words(verbs: Verbs) -> String {
     if verbs & STAR != 0 {
         return "every verb on".to_owned();
     }

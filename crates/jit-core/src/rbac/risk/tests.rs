@@ -688,13 +688,17 @@ fn every_row_matches_its_roles_and_not_similar_ones() {
     }
 }
 
+/// The row that `guardrails.yaml` produces.
+const OF_ADMINISTRATORS: &str = "E78";
+
 #[test]
 fn every_row_of_the_catalogue_is_in_the_table() {
     let catalogue: BTreeSet<&str> = ROWS.iter().map(|row| row.id).collect();
-    let tested: BTreeSet<&str> = TABLE.iter().map(|(id, ..)| *id).chain(OF_BINDINGS).collect();
+    let tested: BTreeSet<&str> =
+        TABLE.iter().map(|(id, ..)| *id).chain(OF_BINDINGS).chain([OF_ADMINISTRATORS]).collect();
     assert_eq!(catalogue, tested);
     // E17, E47 to E49, E52, E53 and E59 were never assigned.
-    let numbers = (1..=77).filter(|number| !matches!(number, 17 | 47..=49 | 52 | 53 | 59));
+    let numbers = (1..=78).filter(|number| !matches!(number, 17 | 47..=49 | 52 | 53 | 59));
     assert_eq!(
         catalogue,
         numbers.map(|number| format!("E{number:02}")).collect::<BTreeSet<_>>().iter().map(String::as_str).collect()
@@ -729,7 +733,7 @@ fn a_namespace_counts_like_the_cluster_if_its_service_accounts_reach_beyond_it()
     let mut reach = AccountReach::default();
     let account = BindingSubject { kind: "ServiceAccount", name: "flux", namespace: Some("team-flux") };
     reach.add(None, "cluster-admin", account, || "ClusterRoleBinding `flux`".to_owned());
-    let known = Surroundings { version: None, accounts: Accounts::Known(Arc::new(reach)) };
+    let known = Surroundings { accounts: Accounts::Known(Arc::new(reach)), ..Surroundings::default() };
     let exec = rules(&[("core", "pods/exec", "create", "")]);
     let of = |at: &str, around: &Surroundings| {
         let found = assess(&exec, &scope(at), around);
@@ -801,6 +805,55 @@ fn system_objects_count_only_in_their_namespace() {
     assert_eq!(ids(&all, "kube-system"), ["E42", "E43", "E50", "E67"]);
     assert_eq!(ids(&all, "kube-public"), ["E43", "E50", "E67"]);
     assert_eq!(ids(&all, "payments"), ["E50", "E67"]);
+}
+
+/// An administrator can say what a right is worth that no row knows, verb by verb, and nothing about a right that one does.
+#[test]
+fn an_administrator_classifies_only_what_the_catalogue_does_not_know() {
+    let classified = |group: &str, resources: &[&str], verbs: &[&str], severity: Severity| {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        Classified::new(group.to_owned(), owned(resources), &owned(verbs), severity, "no secrets inside".to_owned())
+    };
+    let around = Surroundings {
+        classified: [
+            classified("example.com", &["widgets"], &["get", "list", "watch"], Severity::Low),
+            classified("example.com", &["*"], &["list", "delete"], Severity::High),
+            classified("argoproj.io", &["*"], &["create"], Severity::Low),
+        ]
+        .into_iter()
+        .map(Result::unwrap)
+        .collect(),
+        ..Surroundings::ordinary(Some(version("v1.36.3")))
+    };
+    let of = |words: &[Words]| {
+        let found = assess(&rules(words), &Scope::Cluster, &around);
+        let findings: Vec<(&str, Severity)> =
+            found.findings().iter().map(|finding| (finding.id.as_str(), finding.severity)).collect();
+        (findings, found.findings().first().map(|finding| finding.why.clone()).unwrap_or_default())
+    };
+    let (found, why) = of(&[("example.com", "widgets", "get list", "")]);
+    assert_eq!(found, [("E78", Severity::Low)]);
+    assert_eq!(why, "get, list `widgets` in `example.com`: low according to guardrails.yaml: no secrets inside");
+    assert_eq!(of(&[("example.com", "gadgets widgets", "list", "")]).0, [("E78", Severity::High)], "the worst");
+    assert_eq!(of(&[("example.com", "*", "list", "")]).0, [("E78", Severity::High)]);
+    for rest in [
+        ("example.com", "widgets", "get update", ""),
+        ("example.com", "widgets/exec", "get", ""),
+        ("example.com", "widgets", "*", ""),
+        ("example.com", "*", "get", ""),
+        ("other.com", "widgets", "get", ""),
+        ("*", "widgets", "get", ""),
+    ] {
+        assert_eq!(of(&[rest]).0.first(), Some(&("E60", Severity::Unclassified)), "{rest:?}");
+    }
+    assert_eq!(of(&[("argoproj.io", "applications", "create", "")]).0.first().unwrap().0, "E58", "a row knows it");
+    let watched = assess(&rules(&[("example.com", "widgets", "watch", "")]), &Scope::Cluster, &around);
+    assert!(watched.may_stream() && !watched.may_persist());
+
+    for (group, verb) in [("", "get"), ("apps", "get"), ("*", "get"), ("rbac.authorization.k8s.io", "get")] {
+        assert!(classified(group, &["widgets"], &[verb], Severity::Low).is_err(), "{group}");
+    }
+    assert!(classified("example.com", &["widgets"], &["*"], Severity::Low).is_err());
 }
 
 #[test]

@@ -577,6 +577,12 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         "can mislead controllers and people with a false status",
     )
     .leaves(Leaves::Nothing),
+    row(
+        "E78",
+        Low,
+        &[],
+        "is classified by an administrator in `guardrails.yaml`, with the severity that is written there",
+    ),
 ];
 
 const fn until_1_34(resource: &'static [&'static str]) -> Permission {
