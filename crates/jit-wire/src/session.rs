@@ -77,7 +77,7 @@ pub enum Entry {
         id: String,
         /// How it ended.
         outcome: Outcome,
-        /// The whole recording, if there is one.
+        /// The whole recording; absent if there was none, or nothing began that could be recorded.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recording: Option<RecordingHead>,
     },

@@ -40,6 +40,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Logs that are older than this when the gateway starts have nothing open: it is longer than any window.
 const OLDEST_OPEN: Duration = Duration::from_secs(2 * 86_400);
 
+/// The status of an answer with which a stream begins.
+const SWITCHING_PROTOCOLS: u16 = http::StatusCode::SWITCHING_PROTOCOLS.as_u16();
+
 /// What the thread is asked to do.
 pub(super) enum Job {
     /// A request begins: its line is on the disk before `done` is answered.
@@ -241,11 +244,16 @@ impl Disk {
             tracing::error!(grant = %live.id, %error, "the log of a grant cannot be written");
             return;
         }
-        let recording = self.recordings.remove(&id).map(|recording| {
+        let recording = self.recordings.remove(&id).and_then(|recording| {
+            // Nothing began, so there is nothing to keep.
+            if outcome.code != Some(SWITCHING_PROTOCOLS) {
+                self.discard(&live.id, &id);
+                return None;
+            }
             if let Err(error) = recording.file.sync_data() {
                 tracing::error!(grant = %live.id, %error, "the end of a recording may be lost");
             }
-            recording.head()
+            Some(recording.head())
         });
         let Some(log) = self.logs.get_mut(&live.id) else { return };
         let entry = match asked {
@@ -337,9 +345,15 @@ impl Disk {
         }
         for id in refused {
             if let Some(recording) = self.recordings.remove(&id) {
-                let _ =
-                    std::fs::remove_file(self.folder.join(recording.grant.as_str()).join(format!("{id}{RECORDING}")));
+                self.discard(&recording.grant, &id);
             }
+        }
+    }
+
+    /// Removes a recording without a session.
+    fn discard(&self, grant: &GrantId, id: &str) {
+        if let Err(error) = std::fs::remove_file(self.folder.join(grant.as_str()).join(format!("{id}{RECORDING}"))) {
+            tracing::warn!(%grant, id, %error, "a recording without a session cannot be removed");
         }
     }
 
