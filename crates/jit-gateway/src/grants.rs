@@ -18,12 +18,15 @@ use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, SessionTerms};
 use jit_wire::feed::LiveGrant;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Connections of one grant at a time, which must not take those of others. kubectl opens one, and one for each stream.
 const CONNECTIONS: usize = 1024;
+
+/// Bodies of one grant that are read into memory at a time, of at most 1 MiB each.
+const BODIES: usize = 8;
 
 /// How long a connection waits for its grant to become known: the client may be quicker than the feed.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
@@ -54,6 +57,7 @@ pub struct Live {
     ended: CancellationToken,
     running: watch::Sender<u32>,
     connections: Arc<Semaphore>,
+    bodies: Semaphore,
 }
 
 /// When a window ends, by both clocks.
@@ -108,6 +112,7 @@ impl Live {
             ended: CancellationToken::new(),
             running: watch::Sender::new(0),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            bodies: Semaphore::new(BODIES),
         }
     }
 
@@ -125,6 +130,12 @@ impl Live {
     #[must_use]
     pub fn connect(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
+    }
+
+    /// A turn to read a body into memory, after those that the grant is reading already.
+    pub(crate) async fn turn_to_read(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed.
+        self.bodies.acquire().await.ok()
     }
 
     /// Counts a request.

@@ -19,6 +19,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
+use jit_core::grant::Record;
 use jit_core::grant::request::ClusterName;
 use jit_dial::{ApiServer, notice_silence, provider};
 use rustls::ServerConfig;
@@ -348,11 +349,24 @@ impl Connection {
         let running = self.live.run();
         let from = self.peer.ip();
         let meant = request::Request::parse(incoming.method(), incoming.uri(), incoming.headers());
+        let _turn;
+        let (incoming, content) = match &meant {
+            Ok(meant) if self.live.sessions.record != Record::Off && record::has_power(meant) => {
+                _turn = self.live.turn_to_read().await;
+                let (parts, body) = incoming.into_parts();
+                let broke_off = |error| {
+                    (Refused::new(StatusCode::BAD_REQUEST, format!("the body of the request broke off: {error}")), None)
+                };
+                let (body, content) = record::read_content(body, &parts.headers).await.map_err(broke_off)?;
+                (Request::from_parts(parts, body), Some(content))
+            }
+            _ => (incoming.map(|body| body.map_err(Into::into).boxed_unsync()), None),
+        };
         let query = incoming.uri().query();
         let wanted = match &meant {
             Ok(meant) => Wanted {
                 id: audit_id(),
-                asked: record::asked(meant, query, incoming.headers(), from),
+                asked: record::asked(meant, query, incoming.headers(), content, from),
                 is_durable: meant.is_durable(),
                 is_console: meant.is_console(),
             },
@@ -378,7 +392,7 @@ impl Connection {
     async fn send(
         &self,
         meant: &request::Request,
-        mut incoming: Request<Incoming>,
+        mut incoming: Request<Body>,
         entry: &mut Entry,
     ) -> Result<Sent, Refused> {
         let upgrade = meant.upgrade.as_ref().filter(|_| !self.is_blind(meant));

@@ -119,6 +119,9 @@ pub struct Asked {
     /// The stream that it becomes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<StreamAsked>,
+    /// What of the body gives power; absent for bodies that are not looked into.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
     /// The address of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<IpAddr>,
@@ -154,6 +157,55 @@ pub struct StreamAsked {
     /// Whether it has an input.
     #[serde(default)]
     pub input: bool,
+}
+
+/// What of the body of a pod or a Secret gives power. Nothing else of a body is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Content {
+    /// Why it, or a part of it, was not read: nothing may be concluded from what is missing here then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
+    /// The containers of a pod, init and ephemeral ones included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<ContainerAsked>,
+    /// What of a pod reaches its node, such as `hostPID`, `hostPath /var/run` and `nodeName n1`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub node: Vec<String>,
+    /// The service account of a pod, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// The type of a Secret, if it names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_type: Option<String>,
+}
+
+/// A container of a pod that a request creates or changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ContainerAsked {
+    /// Its name.
+    pub name: String,
+    /// Its image; absent in a patch that does not change it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Its command and arguments, if the request has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// The container whose processes an ephemeral one sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Whether it is privileged.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged: bool,
+    /// The capabilities that it gets in addition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// What a stream carries.
@@ -314,6 +366,23 @@ mod tests {
             query: Some("limit=500".to_owned()),
             ..Asked::default()
         };
+        let container = ContainerAsked {
+            name: "debugger".to_owned(),
+            image: Some("busybox".to_owned()),
+            command: vec!["sh".to_owned()],
+            target: Some("app".to_owned()),
+            privileged: true,
+            capabilities: vec!["SYS_PTRACE".to_owned()],
+        };
+        let debug = Asked {
+            verb: "patch".to_owned(),
+            api_version: Some("v1".to_owned()),
+            resource: Some("pods/ephemeralcontainers".to_owned()),
+            namespace: Some("payments".to_owned()),
+            name: Some("web-0".to_owned()),
+            content: Some(Content { containers: vec![container], ..Content::default() }),
+            ..Asked::default()
+        };
         let recording = RecordingHead { bytes: 7, sha256: "ab".repeat(32) };
         vec![
             Entry::Began {
@@ -325,6 +394,7 @@ mod tests {
             },
             Entry::Opened { id: "01".to_owned(), asked: Box::new(exec), recorded: true },
             Entry::Recorded { id: "01".to_owned(), recording: recording.clone() },
+            Entry::Opened { id: "03".to_owned(), asked: Box::new(debug), recorded: false },
             Entry::Served {
                 id: "02".to_owned(),
                 asked: Box::new(list),

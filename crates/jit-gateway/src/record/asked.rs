@@ -3,12 +3,18 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, header};
-use jit_wire::session::{Asked, Carries, LONGEST_AGENT, LONGEST_QUERY, StreamAsked};
+use jit_wire::session::{Asked, Carries, Content, LONGEST_AGENT, LONGEST_QUERY, StreamAsked};
 
 use crate::request::{Kind, Request, Stream};
 
-/// What `meant` asks for, with the query and the headers that it came with.
-pub(crate) fn asked(meant: &Request, query: Option<&str>, headers: &HeaderMap, from: IpAddr) -> Asked {
+/// What `meant` asks for, with the query, the headers and what was read of the body that it came with.
+pub(crate) fn asked(
+    meant: &Request,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    content: Option<Content>,
+    from: IpAddr,
+) -> Asked {
     let stream = stream(meant, query.unwrap_or_default());
     let console = stream.as_ref().is_some_and(|stream| matches!(stream.carries, Carries::Exec | Carries::Attach));
     let asked = match &meant.kind {
@@ -33,7 +39,7 @@ pub(crate) fn asked(meant: &Request, query: Option<&str>, headers: &HeaderMap, f
     let agent =
         headers.get(header::USER_AGENT).map(|agent| cut(&String::from_utf8_lossy(agent.as_bytes()), LONGEST_AGENT));
     let query = query.filter(|query| !query.is_empty() && !console).map(|query| cut(query, LONGEST_QUERY));
-    Asked { query, stream, from: Some(from), agent, ..asked }
+    Asked { query, stream, content, from: Some(from), agent, ..asked }
 }
 
 /// What a request asks for that was refused unread.
@@ -90,7 +96,7 @@ fn stream(meant: &Request, query: &str) -> Option<StreamAsked> {
 }
 
 /// At most so many bytes of a text; `…` says that there was more.
-fn cut(text: &str, longest: usize) -> String {
+pub(super) fn cut(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
     }

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 
 use super::{Entry, Meter};
 use crate::answer::{Body, BoxError};
 
 /// The body of a request, counted.
-pub(crate) fn request_body(body: Incoming, meter: Arc<Meter>) -> Body {
+pub(crate) fn request_body<B>(body: B, meter: Arc<Meter>) -> Body
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let counted = body.map_frame(move |frame| {
         meter.received(frame.data_ref().map_or(0, Bytes::len));
         frame

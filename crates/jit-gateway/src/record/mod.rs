@@ -13,6 +13,7 @@
 mod asked;
 mod body;
 mod cast;
+mod content;
 mod disk;
 mod session;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::asked::asked;
 pub(crate) use self::body::{answer_body, request_body};
+pub(crate) use self::content::{has_power, read as read_content};
 use self::disk::{Disk, Heads, Job, NewRecording};
 pub(crate) use self::session::{Session, Stop, Way, Writer};
 use crate::grants::{Live, Running};
