@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::grant::request::ClusterName;
-use crate::grant::{Grant, GrantId, Phase, SessionTerms};
+use crate::grant::{Grant, GrantId, Phase};
 use crate::ledger::{Changed, Changes, Gap, Snapshot};
 use crate::wire::feed::{
     self, Documents, FromDaemon, FromGateway, GatewayCluster, HEARTBEAT_SECONDS, LONGEST_OF_GATEWAY, LiveGrant, VERSION,
@@ -306,7 +306,7 @@ impl Feed {
             user: grant.requester.user(),
             cluster: grant.ask.cluster.clone(),
             until,
-            sessions: SessionTerms::default(),
+            sessions: grant.terms.sessions.clone(),
         })
     }
 }

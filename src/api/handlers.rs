@@ -116,7 +116,8 @@ pub(super) fn explain(call: Call) -> BoxFuture<'static, Answer> {
             (broker.explain_draft(person, &ask, words).await?, ask.cluster)
         };
         let (view, is_behind) = (DecisionView::from(explanation), broker.is_behind_the_gateway(&cluster));
-        Ok(Json(if is_behind { view.behind_the_gateway() } else { view }).into_response())
+        let directly = |view| DecisionView { sessions: None, ..view };
+        Ok(Json(if is_behind { view.behind_the_gateway() } else { directly(view) }).into_response())
     }
     .boxed()
 }
@@ -455,7 +456,8 @@ fn answer(call: &Call, grant: &Arc<Grant>) -> Answer {
 }
 
 fn view(api: &Api, grant: &Grant) -> GrantView {
-    GrantView::of(grant, api.broker.ledger().now())
+    let sessions = api.broker.goes_through_the_gateway(grant).then(|| (&grant.terms.sessions).into());
+    GrantView { sessions, ..GrantView::of(grant, api.broker.ledger().now()) }
 }
 
 fn reason(call: &Call) -> Result<Reason, ApiError> {

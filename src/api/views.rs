@@ -29,6 +29,10 @@ impl From<Explanation> for DecisionView {
             steps,
             needs: needs.iter().map(Into::into).collect(),
             missing,
+            sessions: match &decision {
+                Decision::Ask(terms) => Some((&terms.sessions).into()),
+                Decision::Deny(_) => None,
+            },
             risks: assessment.map(Into::into),
             together: together.iter().map(Into::into).collect(),
             tried: tried.into_iter().map(Into::into).collect(),

@@ -82,6 +82,9 @@ impl Broker {
             Ok(csr) => csr,
             Err(refusal) => return Err(self.refuse(locked, requester, "certificate", refusal).await),
         };
+        if let Some(denial) = self.site(&grant.ask.cluster)?.breaks(&grant.terms.sessions) {
+            return Err(self.refuse(locked, requester, "certificate", denial.refusal()).await);
+        }
         if grant.phase == Phase::Live {
             match approval::renew(&grant, csr.key(), self.ledger.now()) {
                 Ok(approved) => self.issue(locked, approved, csr, &[], None).await,

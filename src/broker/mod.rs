@@ -41,11 +41,11 @@ use crate::cluster::{Cluster, ClusterError};
 use crate::dependency::{Dependency, NoAnswer, Watched};
 use crate::gateway::Gateway;
 use crate::grant::drain;
-use crate::grant::policy::{Loaded, Policy};
+use crate::grant::policy::{Decision, Denial, Loaded, Policy};
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::{ClusterName, Person, PersonName};
 use crate::grant::times::Times;
-use crate::grant::{self, Author, Binding, Event, Found, Grant, GrantId};
+use crate::grant::{self, Author, Binding, Event, Found, Grant, GrantId, SessionTerms};
 use crate::hint::Hint;
 use crate::ledger::{Ledger, LedgerError, Locked, OpenGrant, Overseers};
 use crate::people::{People, Unknown, or_nobody};
@@ -388,6 +388,12 @@ impl Broker {
         self.sites.get(cluster).is_some_and(|site| site.cluster.endpoint().gateway().is_some())
     }
 
+    /// Whether people use this grant through the gateway: as it was bound, or as it would be bound now.
+    #[must_use]
+    pub fn goes_through_the_gateway(&self, grant: &Grant) -> bool {
+        if grant.bind_intended { grant.gateway.is_some() } else { self.is_behind_the_gateway(&grant.ask.cluster) }
+    }
+
     /// The names of the dependencies that do not answer now.
     pub fn silent(&self) -> impl Iterator<Item = &str> {
         self.dependencies().filter(|of| of.overdue() > 0).map(|of| of.name())
@@ -465,6 +471,26 @@ impl Broker {
 }
 
 impl Site {
+    /// Why access on these terms cannot exist here: the gateway would have to keep them, and people go past it.
+    fn breaks(&self, sessions: &SessionTerms) -> Option<Denial> {
+        (sessions.need_gateway() && self.cluster.endpoint().gateway().is_none()).then(|| Denial::Guardrail {
+            name: "record",
+            why: format!(
+                "the gateway has to record what is done with it, but people reach cluster `{}` directly",
+                self.cluster.name()
+            ),
+        })
+    }
+
+    /// The decision, unless its terms cannot be kept here. A rule that says so itself is not loaded; this is about
+    /// guardrails that go by the risk, and about clusters whose way changed since.
+    fn keeps(&self, decision: Decision) -> Decision {
+        match &decision {
+            Decision::Ask(terms) => self.breaks(&terms.sessions).map_or(decision, Decision::Deny),
+            Decision::Deny(_) => decision,
+        }
+    }
+
     /// A cluster and its authority.
     #[must_use]
     pub fn new(cluster: Cluster, authority: Authority) -> Self {

@@ -117,6 +117,7 @@ impl Broker {
         let assessment = known.assessment.with(&together);
         let known_here = Circumstances { assessment: &assessment, ..known.with(usage, self.ledger.now()) };
         let (decision, needs) = policy::decide_draft(&self.policy(), requester, ask, words, &known_here);
+        let decision = site.keeps(decision);
         let bindings = match &decision {
             Decision::Ask(_) if dry_run => grant::bindings(&self.new_id()?, ask, &requester.name, false),
             _ => Vec::new(),
@@ -176,7 +177,7 @@ impl Broker {
         let assessment = known.assessment.with(&together);
         let now = self.ledger.now();
         let circumstances = Circumstances { assessment: &assessment, ..known.with(usage, now) };
-        let terms = match policy::decide(&self.policy(), requester, ask, &circumstances) {
+        let terms = match site.keeps(policy::decide(&self.policy(), requester, ask, &circumstances)) {
             Decision::Ask(terms) => terms,
             Decision::Deny(denial) => return Err(denial.refusal().into()),
         };
@@ -188,7 +189,7 @@ impl Broker {
         let shown = Shown { role, assessment: known.assessment, together, holds, holds_more, namespaces, denied };
 
         let event = Event::Requested(Box::new(Requested {
-            digest: digest::of_request(&id, &requester.name, ask, &key, &shown),
+            digest: digest::of_request(&id, &requester.name, ask, &key, &shown, &terms.sessions),
             ask: ask.clone(),
             key,
             shown,

@@ -2,12 +2,12 @@
 //!
 //! `grant::policy` parses them. The mains call this, and `read.rs` for the whole configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::files::{self, FileError};
 use crate::grant::digest::sha256_hex;
-use crate::grant::policy::{self, Loaded, Policy, Source};
+use crate::grant::policy::{self, Loaded, Policy, Source, Way};
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
 
@@ -70,9 +70,13 @@ impl PolicyFiles {
     /// # Errors
     /// As [`PolicyFiles::read`].
     pub(super) fn read_for(&self, clusters: Option<&BTreeMap<ClusterName, ClusterConfig>>) -> Result<Loaded, Faults> {
-        let names: Option<BTreeSet<ClusterName>> = clusters.map(|known| known.keys().cloned().collect());
-        self.read_by(strictly, |policy, guardrails| match &names {
-            Some(names) => Policy::read_for(policy, guardrails, names),
+        let way = |(name, cluster): (&ClusterName, &ClusterConfig)| match cluster.gateway {
+            Some(_) => (name.clone(), Way::ThroughGateway),
+            None => (name.clone(), Way::Directly),
+        };
+        let ways: Option<BTreeMap<ClusterName, Way>> = clusters.map(|known| known.iter().map(way).collect());
+        self.read_by(strictly, |policy, guardrails| match &ways {
+            Some(ways) => Policy::read_for(policy, guardrails, ways),
             None => Policy::read(policy, guardrails),
         })
     }

@@ -108,7 +108,8 @@ fn a_request_is_explained_with_every_rule_that_came_near() {
         "alice (payments-oncall) requests role view in namespace payments on cluster prod, for 5m\n\
          ask          by rule `payments`\napproval     1 of payments-leads\nat most      10m, extensions included\npending      as config.yaml says\n\
          collect      as config.yaml says\ncertificate  as config.yaml says\n\
-         narrow       to the role as it is\ndrift        a changed role ends the grant\n",
+         narrow       to the role as it is\ndrift        a changed role ends the grant\n\
+         record       each request, without content, of clusters behind the gateway\n",
     );
     assert!(told.contains("the risk of role view is not judged here") && told.contains("hint: "), "{told}");
     says(
@@ -173,14 +174,14 @@ fn who_can_ask_is_a_line_each_with_what_closes_it() {
         "who-can view --policy policy.yaml -n team-prod",
         0,
         "prod  payments-oncall  rule `payments`: approval 1 of payments-leads; maxDuration 10m; maxTotal 10m; \
-         reason like `^INC-[0-9]+`; not for contractors (denied by `freeze`)\n",
+         reason like `^INC-[0-9]+`; record metadata; not for contractors (denied by `freeze`)\n",
     );
     says(
         &here,
         "who-can view --policy policy.yaml --cluster-wide --cluster test",
         0,
         "test  security  rule `look`: approval 1 of security, and 1 of security (guardrail: cluster-wide access needs 2 approvers); \
-         maxDuration 5m; maxTotal 5m\n",
+         maxDuration 5m; maxTotal 5m; record metadata\n",
     );
     let told = says(&here, "who-can edit --policy policy.yaml -n payments", 3, "");
     assert!(told.contains("no rule allows anybody to request role edit there"), "{told}");
@@ -202,8 +203,7 @@ fn two_policies_are_compared_by_who_gains_and_who_loses() {
         .replace("who: [contractors], namespaces: [\"*-prod\"]", "namespaces: [\"*-prod\"]");
     std::fs::write(here.join("new.yaml"), new).unwrap();
     std::fs::write(here.join("strict.yaml"), "clusterWide: {approvers: 3}\n").unwrap();
-    let terms =
-        "rule `payments`: approval 1 of payments-leads; maxDuration 10m; maxTotal 10m; reason like `^INC-[0-9]+`";
+    let terms = "rule `payments`: approval 1 of payments-leads; maxDuration 10m; maxTotal 10m; reason like `^INC-[0-9]+`; record metadata";
     says(
         &here,
         "diff policy.yaml new.yaml --new-guardrails strict.yaml",
@@ -219,6 +219,13 @@ fn two_policies_are_compared_by_who_gains_and_who_loses() {
             LOOK.replace("CLUSTER", "test"),
         ),
     );
+    // Who records less gives other terms.
+    let recorded = POLICY.replacen("maxDuration: 10m", "maxDuration: 10m\n    record: required\n    idle: 5m", 1);
+    std::fs::write(here.join("recorded.yaml"), recorded).unwrap();
+    let told = text(&run(&here, "diff recorded.yaml policy.yaml").stdout);
+    let line =
+        "~ prod  payments-oncall  payments  role view  rule `payments`: idle 5m -> none; record required -> metadata";
+    assert!(told.lines().any(|told| told == line), "{told}");
     says(&here, "diff policy.yaml policy.yaml", 0, "");
     assert_eq!(json(&here, "diff policy.yaml policy.yaml -o json")["cells"], serde_json::json!([]));
     let renamed = POLICY.replace("{name: freeze", "{name: winter");

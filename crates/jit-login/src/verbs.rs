@@ -94,6 +94,9 @@ impl Caller {
         let grant = issue::ask(&mut self.client, ask).await?;
         tidy(&mut self.client, std::slice::from_ref(&grant)).await;
         say(&format!("requested: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
+        if let Some(sessions) = &grant.sessions {
+            say(&format!("recorded: {}", safe(&sessions.says)));
+        }
         if no_wait {
             if grant.phase == Phase::Pending {
                 let needed = missing_approvals(&grant.steps);

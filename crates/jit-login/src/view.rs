@@ -372,6 +372,9 @@ fn decision(grant: &GrantView) -> String {
     if let Some(why) = grant.risks.as_ref().and_then(|risks| risks.not_ordinary.as_ref()) {
         line("", &format!("{}, so it is rated like cluster-wide access", safe(why)));
     }
+    if let Some(sessions) = &grant.sessions {
+        line("recorded", &safe(&sessions.says));
+    }
     if let Some(extension) = &grant.extension {
         let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
         line("extension", &paint(&words, BOLD));
@@ -554,7 +557,8 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
             format!("{} {no}{missing}", paint("no:", RED))
         }
     };
-    let mut parts = vec![answer];
+    let recorded = decision.sessions.as_ref().map(|sessions| format!("\nrecorded: {}", safe(&sessions.says)));
+    let mut parts = vec![answer + &recorded.unwrap_or_default()];
     if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
         parts.push(findings("WHAT IT ALLOWS", &risks.findings).trim_end().to_owned());
     }
@@ -649,6 +653,9 @@ fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
     if let Some(glass) = &one.break_glass {
         let after = glass.after.as_deref().map_or("at once".to_owned(), |after| format!("after {}", safe(after)));
         notes.push(format!("break-glass: {after}, for at most {}, reviewed afterwards", safe(&glass.max_duration)));
+    }
+    if let Some(sessions) = &one.sessions {
+        notes.push(format!("recorded: {}", safe(&sessions.says)));
     }
     if !one.by_risk.is_empty() {
         notes.push(format!("depending on the role, also {}", approvers(&one.by_risk)));

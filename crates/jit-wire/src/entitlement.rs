@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::grant::StepView;
+use super::grant::{SessionsView, StepView};
 use super::operate::DrainingView;
 use jit_core::grant::policy::{Closed, Entitlement, Need};
 use jit_core::rbac::role::Rule;
@@ -57,6 +57,9 @@ pub struct EntitlementView {
     pub by_risk: Vec<StepView>,
     /// The fields that a request must or may have.
     pub needs: Vec<NeedView>,
+    /// What is recorded of what is done; absent for `metadata`, which is recorded only where people go through the gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsView>,
     /// The terms of break-glass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<GlassTermsView>,
@@ -126,6 +129,7 @@ impl From<Entitlement> for EntitlementView {
             steps: StepView::all(&found.steps, &[]),
             by_risk: StepView::all(&found.by_risk, &[]),
             needs: found.needs.iter().map(Into::into).collect(),
+            sessions: (!found.sessions.is_usual()).then(|| (&found.sessions).into()),
             break_glass: found.break_glass.map(|glass| GlassTermsView {
                 after: glass.after.map(|after| after.to_string()),
                 max_duration: glass.max_duration.to_string(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::entitlement::NeedView;
-use super::grant::{FindingView, RisksView, StepView, end_streams};
+use super::grant::{FindingView, RisksView, SessionsView, StepView, end_streams};
 use jit_core::grant::policy::Outcome;
 
 /// `POST /v1/explain`
@@ -25,6 +25,10 @@ pub struct DecisionView {
     pub needs: Vec<NeedView>,
     /// Why it would be denied, one sentence each.
     pub missing: Vec<String>,
+    /// What would be recorded of what is done with it; absent if it would be denied, and where people reach the cluster
+    /// directly, because nothing records there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsView>,
     /// What it would allow; absent if it was denied before the cluster was queried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub risks: Option<RisksView>,

@@ -10,7 +10,7 @@ use super::operate::DrainingView;
 use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
-use jit_core::grant::{DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Shown};
+use jit_core::grant::{DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Record, SessionTerms, Shown};
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
@@ -64,6 +64,10 @@ pub struct GrantView {
     pub steps: Vec<StepView>,
     /// Who has approved so far.
     pub agreed: Vec<String>,
+    /// What is recorded of what is done with it; absent where people reach the cluster directly, because nothing records
+    /// there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions: Option<SessionsView>,
     /// The digest that an approval must contain.
     pub digest: String,
     /// SHA-256 of the requester's public key, hex.
@@ -170,6 +174,7 @@ impl GrantView {
             rule: grant.terms.rule.clone(),
             steps: StepView::all(&grant.terms.steps, &grant.agreed),
             agreed: grant.agreed.iter().map(|yes| yes.by.to_string()).collect(),
+            sessions: None,
             digest: grant.digest.to_string(),
             key: grant.key.as_str().to_owned(),
             requested_at: grant.requested_at,
@@ -234,6 +239,35 @@ impl GrantView {
     pub fn behind_the_gateway(mut self) -> Self {
         end_streams(self.risks.as_mut(), &mut self.together);
         self
+    }
+}
+
+/// What is recorded of what is done, and when a session ends because nobody does anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionsView {
+    /// `off`: nothing; `metadata`: each request, without content; `required`: also what exec and attach print, or they are
+    /// not possible.
+    #[schema(value_type = String)]
+    pub record: Record,
+    /// Whether a recording also has what is typed.
+    pub record_input: bool,
+    /// How long a session may go on without a byte from or to the person; absent: as long as the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<String>,
+    /// The same for people.
+    pub says: String,
+}
+
+impl From<&SessionTerms> for SessionsView {
+    fn from(terms: &SessionTerms) -> Self {
+        let SessionTerms { record, record_input, idle } = terms;
+        Self {
+            record: *record,
+            record_input: *record_input,
+            idle: idle.map(|idle| idle.to_string()),
+            says: terms.describe(),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ pub use self::explain::{DecisionView, TriedView};
 pub use self::filter::FilterQuery;
 pub use self::grant::{
     BreakGlassView, CameInView, ChangesView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView,
-    GrantList, GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, StepView,
+    GrantList, GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, SessionsView, StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -98,7 +98,7 @@ pub fn approve(
 /// The same approval for a narrowed request. Returns `narrowed`, and then the approval with the new digest.
 #[must_use]
 pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> Vec<Event> {
-    let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown);
+    let digest = digest::of_request(&grant.id, &grant.requester, &ask, &grant.key, &shown, &grant.terms.sessions);
     let answered = digest.clone();
     let yes = match yes {
         Event::Agreed { groups, .. } => Event::Agreed { digest: answered, groups },
@@ -111,7 +111,7 @@ pub fn to_less(grant: &Grant, yes: Event, ask: AccessRequest, shown: Shown) -> V
 /// A pending request with a new assessment: its digest changes, so earlier approvers have to approve again.
 #[must_use]
 pub fn reassess(grant: &Grant, shown: Shown) -> Reassessed {
-    let digest = digest::of_request(&grant.id, &grant.requester, &grant.ask, &grant.key, &shown);
+    let digest = digest::of_request(&grant.id, &grant.requester, &grant.ask, &grant.key, &shown, &grant.terms.sessions);
     Reassessed { shown, digest }
 }
 

@@ -19,6 +19,18 @@ pub enum Record {
     Required,
 }
 
+impl Record {
+    /// The word for it, as in the files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Metadata => "metadata",
+            Self::Required => "required",
+        }
+    }
+}
+
 /// The terms for what is done through the gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -39,6 +51,36 @@ impl SessionTerms {
     #[must_use]
     pub fn follows_consoles(&self) -> bool {
         self.record == Record::Required || self.idle.is_some()
+    }
+
+    /// Whether these are the terms of a rule that says nothing about sessions, and of every grant of earlier trails.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether somebody was promised what only the gateway can keep: a recording, or an end when nobody does anything.
+    #[must_use]
+    pub fn need_gateway(&self) -> bool {
+        self.record == Record::Required || self.record_input || self.idle.is_some()
+    }
+
+    /// What is recorded, for people: `each request, and what exec and attach print, but not what is typed`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut says = match (self.record, self.record_input) {
+            (Record::Off, _) => "nothing of what is done",
+            (Record::Metadata, _) => "each request, without content",
+            (Record::Required, false) => "each request, and what exec and attach print, but not what is typed",
+            (Record::Required, true) => {
+                "each request, what exec and attach print, and what is typed, passwords included"
+            }
+        }
+        .to_owned();
+        if let Some(idle) = self.idle {
+            says.push_str(&format!("; a session without a byte for {idle} ends"));
+        }
+        says
     }
 }
 

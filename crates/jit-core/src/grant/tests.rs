@@ -145,7 +145,7 @@ fn glass_policy(most: &str) -> Policy {
 fn with_terms(terms: Terms) -> Grant {
     let requester = person("alice", &["oncall"]);
     Grant::begin(&fact(Event::Requested(Box::new(Requested {
-        digest: digest::of_request(&id(), &requester.name, &ask(), &key(), &shown("get")),
+        digest: digest::of_request(&id(), &requester.name, &ask(), &key(), &shown("get"), &SessionTerms::default()),
         ask: ask(),
         key: key(),
         shown: shown("get"),
@@ -506,7 +506,7 @@ fn a_login_that_can_not_be_known_is_not_another_humans() {
 #[test]
 fn the_digest_covers_what_is_shown() {
     let alice = person("alice", &[]).name;
-    let usual = digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"));
+    let usual = digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"), &SessionTerms::default());
     let changes: [fn(&mut AccessRequest); 5] = [
         |ask| ask.cluster = "other".parse().unwrap(),
         |ask| ask.scope = Scope::Cluster,
@@ -517,11 +517,26 @@ fn the_digest_covers_what_is_shown() {
     for change in changes {
         let mut changed = ask();
         change(&mut changed);
-        assert_ne!(digest::of_request(&id(), &alice, &changed, &key(), &shown("get")), usual);
+        assert_ne!(digest::of_request(&id(), &alice, &changed, &key(), &shown("get"), &SessionTerms::default()), usual);
     }
-    assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list")), usual);
-    assert_ne!(digest::of_request(&id(), &alice, &ask(), &KeyHash::of(b"another"), &shown("get")), usual);
-    assert_ne!(digest::of_request(&GrantId::from_random([8; 10]), &alice, &ask(), &key(), &shown("get")), usual);
+    assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("list"), &SessionTerms::default()), usual);
+    assert_ne!(
+        digest::of_request(&id(), &alice, &ask(), &KeyHash::of(b"another"), &shown("get"), &SessionTerms::default()),
+        usual
+    );
+    let recorded = SessionTerms { record: Record::Required, ..SessionTerms::default() };
+    assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"), &recorded), usual);
+    assert_ne!(
+        digest::of_request(
+            &GrantId::from_random([8; 10]),
+            &alice,
+            &ask(),
+            &key(),
+            &shown("get"),
+            &SessionTerms::default()
+        ),
+        usual
+    );
     let others: [fn(&mut Shown); 6] = [
         |shown| {
             let (grant, by) = (GrantId::from_random([8; 10]), "bob".parse().unwrap());
@@ -541,7 +556,7 @@ fn the_digest_covers_what_is_shown() {
     for change in others {
         let mut changed = shown("get");
         change(&mut changed);
-        assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &changed), usual);
+        assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &changed, &SessionTerms::default()), usual);
     }
 }
 

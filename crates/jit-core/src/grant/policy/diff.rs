@@ -9,7 +9,7 @@
 //! - namespaces that three or more patterns match, or patterns of two rules; it tries one name for each pattern, with
 //!   only the labels that the pattern requires;
 //! - which texts two regular expressions accept: it compares them as text;
-//! - the approvals that guardrails require by the risk of a role: it compares those keys as text.
+//! - the approvals and recordings that guardrails require by the risk of a role: it compares those keys as text.
 //!
 //! If the rules differ and no line shows it, the result says so. `jitd policy diff` is the caller.
 
@@ -243,6 +243,8 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
         let risks = guardrails.risks.iter().map(|risk| {
             format!("{}: {}", risk.of.describe(), super::offer::describe(std::slice::from_ref(&risk.step)))
         });
+        let recorded = guardrails.risks_recorded.iter();
+        let recorded = recorded.map(|(of, record)| format!("{}: record {}", of.describe(), record.as_str()));
         [
             ("limits.pending", number(policy.limits.pending)),
             ("limits.live", number(policy.limits.live)),
@@ -254,8 +256,9 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
             ("guardrails.never.namespaces", all(&mut guardrails.never_namespaces.iter().map(ToString::to_string))),
             ("guardrails.maxRisk", guardrails.max_risk.as_str().to_owned()),
             ("guardrails.clusterWide.approvers", guardrails.cluster_wide_approvers.to_string()),
-            ("guardrails.risks", all(&mut risks.into_iter())),
+            ("guardrails.risks", all(&mut risks.into_iter().chain(recorded))),
             ("guardrails.classify", all(&mut guardrails.classified.iter().map(ToString::to_string))),
+            ("guardrails.record", guardrails.record.as_str().to_owned()),
         ]
     };
     let pairs = listed(old).into_iter().zip(listed(new));

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use super::pattern::{NamespacePattern, Overlap};
 use super::rule::{BreakGlass, Need, Rule};
 use super::{Policy, Step};
+use crate::grant::SessionTerms;
 use crate::grant::request::{ClusterName, Person, RoleRef, Window};
 use crate::rbac::role;
 
@@ -39,6 +40,8 @@ pub struct Entitlement {
     pub by_risk: Vec<Step>,
     /// What a request has to say, or may: the reason first.
     pub needs: Vec<Need>,
+    /// What is recorded of what is done with it.
+    pub sessions: SessionTerms,
     /// Access when nobody answers.
     pub break_glass: Option<BreakGlass>,
     /// What denials and guardrails take away from the rule, a sentence each.
@@ -206,6 +209,10 @@ impl Policy {
             steps,
             by_risk: self.guardrails.by_risk(&rule.steps),
             needs: rule.needs(),
+            sessions: SessionTerms {
+                record: rule.sessions.record.max(self.guardrails.record_of(None)),
+                ..rule.sessions.clone()
+            },
             break_glass: rule.break_glass.clone(),
             except: Vec::new(),
         }

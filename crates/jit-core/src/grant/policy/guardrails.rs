@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::pattern::Glob;
 use super::step::Step;
 use super::without_repeats;
+use crate::grant::Record;
 use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
 use crate::rbac::risk::{Assessment, Classified, RiskId, Severity};
 
@@ -22,6 +23,8 @@ pub struct Guardrails {
     pub(super) cluster_wide_approvers: u32,
     pub(super) risks: Vec<RiskStep>,
     pub(super) classified: Arc<[Classified]>,
+    pub(super) record: Record,
+    pub(super) risks_recorded: Vec<(RiskClass, Record)>,
 }
 
 /// A stricter step for a class of risks.
@@ -50,6 +53,7 @@ impl Default for Guardrails {
     /// - `clusterWide.approvers: 2`: one mistake or one stolen account does not open the whole cluster.
     /// - `risks: []`: the rules define the steps.
     /// - `classify: []`: what the catalogue does not know is unclassified.
+    /// - `record: off`: the rules define what is recorded.
     fn default() -> Self {
         let globs = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
         Self {
@@ -61,6 +65,8 @@ impl Default for Guardrails {
             cluster_wide_approvers: 2,
             risks: Vec::new(),
             classified: Arc::default(),
+            record: Record::Off,
+            risks_recorded: Vec::new(),
         }
     }
 }
@@ -104,6 +110,12 @@ impl Guardrails {
             let sentence = format!("its risk is {}, but the maximum is {}", worst.as_str(), self.max_risk.as_str());
             ("maxRisk", sentence)
         })
+    }
+
+    /// The least that is recorded of what is done with access of these risks. Without an assessment, the risk does not count.
+    pub(super) fn record_of(&self, assessment: Option<&Assessment>) -> Record {
+        let of_risks = self.risks_recorded.iter().filter(|(of, _)| assessment.is_some_and(|found| of.is_about(found)));
+        of_risks.map(|(_, record)| *record).fold(self.record, Record::max)
     }
 
     /// Adds the steps that the risks and the scope require, unless the request already has such a step.

@@ -8,6 +8,7 @@ use super::pattern::{Glob, NamespacePattern, Selector, regex};
 use super::schema::Presence::{Default, May, Must};
 use super::schema::{Format, Key, KeyDoc, Object, Path, Presence, Shape};
 use super::step::{Day, TimeOfDay, Zone};
+use crate::grant::Record;
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, ReviewTime, RoleRef, Window,
 };
@@ -188,6 +189,10 @@ pub(super) const SEVERITIES: &[Severity] =
     &[Severity::Low, Severity::Medium, Severity::High, Severity::Critical, Severity::Unclassified];
 const SEVERITY: &Shape = &Shape::Word(&["low", "medium", "high", "critical", "unclassified"]);
 
+/// What a rule can have recorded.
+pub(super) const RECORDS: &[Record] = &[Record::Required, Record::Metadata, Record::Off];
+const RECORD: &Shape = &Shape::Word(&["required", "metadata", "off"]);
+
 // ---- policy.yaml ----
 
 const POLICY: Shape = Shape::Object(&object(&[
@@ -278,6 +283,27 @@ const RULE: Object = Object {
             Default("revoke"),
             &Shape::Word(&["revoke", "warn"]),
             "what happens when the role changes during a live grant: end the grant, or only record and log it",
+        ),
+        key(
+            "record",
+            Default("metadata"),
+            RECORD,
+            "what the gateway keeps of what is done: nothing, each request without its content, or also what exec and \
+             attach print. With `required` there is no exec and no attach without a recording. In clusters that people \
+             reach directly nothing is recorded, and `required` is a mistake",
+        ),
+        key(
+            "recordInput",
+            Default("false"),
+            &Shape::Flag,
+            "whether a recording also has what is typed, passwords included; only with `record: required`",
+        ),
+        key(
+            "idle",
+            May,
+            LONG,
+            "how long an exec, attach or port-forward may go on without a byte from or to the person; without it as long \
+             as the grant. Only where people go through the gateway",
         ),
         key(
             "breakGlass",
@@ -448,7 +474,7 @@ const GUARDRAILS: Shape = Shape::Object(&object(&[
         "risks",
         Default("[]"),
         &Shape::List(&Shape::Object(&RISK), 0),
-        "additional approval steps for classes of risk",
+        "additional approval steps, and recordings, for classes of risk",
     ),
     key(
         "classify",
@@ -456,6 +482,7 @@ const GUARDRAILS: Shape = Shape::Object(&object(&[
         &Shape::List(&Shape::Object(&CLASSIFY), 0),
         "the severity of rights that the catalogue does not know (risk E60 becomes E78); the first entry that names one counts",
     ),
+    key("record", Default("off"), RECORD, "the least that is recorded, whatever `record` of a rule says"),
 ]));
 
 const CLASSIFY: Object = object(&[
@@ -493,7 +520,8 @@ const RISK: Object = Object {
     keys: &[
         key("severity", May, SEVERITY, "this severity and higher ones"),
         key("ids", May, &Shape::List(&Shape::Text(RISK_ID), 1), "any of these risks, listed in RISKS below"),
-        key("step", Must, &Shape::Object(&STEP), "who has to approve in addition"),
+        key("step", May, &Shape::Object(&STEP), "who has to approve in addition; either this or `record` is required"),
+        key("record", May, RECORD, "the least that is recorded of such access, whatever `record` of a rule says"),
     ],
     one_of: &[&["severity", "ids"]],
 };
@@ -522,6 +550,8 @@ mod tests {
             (Source::Policy, "rules[].clusterWide", rule.cluster_wide.to_string()),
             (Source::Policy, "rules[].narrow", rule.narrow.to_string()),
             (Source::Policy, "rules[].drift", if rule.drift == Drift::Revoke { "revoke" } else { "warn" }.to_owned()),
+            (Source::Policy, "rules[].record", rule.sessions.record.as_str().to_owned()),
+            (Source::Policy, "rules[].recordInput", rule.sessions.record_input.to_string()),
             (Source::Policy, "rules[].reason.minLength", rule.reason.as_ref().unwrap().min_length.max(1).to_string()),
             (Source::Policy, "rules[].fields[].required", rule.fields.iter().any(|field| field.required).to_string()),
             (Source::Policy, "rules[].approval[].count", rule.steps.first().unwrap().count.to_string()),
@@ -535,12 +565,14 @@ mod tests {
             (Source::Guardrails, "clusterWide", format!("{{approvers: {}}}", usual.cluster_wide_approvers)),
             (Source::Guardrails, "risks", written(String::new())),
             (Source::Guardrails, "classify", written(String::new())),
+            (Source::Guardrails, "record", usual.record.as_str().to_owned()),
             // A step of a guardrail has the same form as a step of a rule.
             (Source::Guardrails, "risks[].step.count", rule.steps.first().unwrap().count.to_string()),
         ];
         assert!(
             policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty() && usual.classified.is_empty()
         );
+        assert!(usual.risks_recorded.is_empty() && rule.sessions.is_usual());
         assert_eq!((limits.pending, limits.live, limits.per_hour), (None, None, None));
         let documented: Vec<(Source, String, String)> = [Source::Policy, Source::Guardrails]
             .into_iter()

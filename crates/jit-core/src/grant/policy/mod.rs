@@ -24,13 +24,14 @@ mod schema;
 mod step;
 mod yaml;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::SessionTerms;
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
 use crate::rbac::risk::{Assessment, Classified};
@@ -60,6 +61,15 @@ pub struct Policy {
     limits: Limits,
     cases: Vec<Case>,
     guardrails: Guardrails,
+}
+
+/// How people reach a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Past the gateway, so that nothing sees what they do.
+    Directly,
+    /// Through the gateway.
+    ThroughGateway,
 }
 
 /// One of the two files.
@@ -164,14 +174,14 @@ impl Policy {
     }
 
     /// Like [`Policy::read`], for a daemon with these clusters: a rule, a denial or a case for any other cluster is a
-    /// mistake.
+    /// mistake, and so is a rule that promises a recording where nothing records.
     ///
     /// # Errors
     /// The same as [`Policy::read`].
     pub fn read_for(
         policy: &str,
         guardrails: Option<&str>,
-        clusters: &BTreeSet<ClusterName>,
+        clusters: &BTreeMap<ClusterName, Way>,
     ) -> Result<Self, Vec<Fault>> {
         parse::read(policy, guardrails, Some(clusters))
     }
@@ -313,6 +323,9 @@ pub struct Terms {
     pub narrow: bool,
     /// What happens when the role changes.
     pub drift: Drift,
+    /// What is kept of what is done through the gateway.
+    #[serde(default, skip_serializing_if = "SessionTerms::is_usual")]
+    pub sessions: SessionTerms,
     /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelTerms>,
@@ -353,11 +366,18 @@ impl Terms {
                 }
                 .to_owned(),
             ),
+            ("record", self.recorded()),
         ];
         if let Some(glass) = &self.break_glass {
             sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
         }
         sentences
+    }
+
+    /// What is recorded, where nobody said yet whether people go through the gateway.
+    fn recorded(&self) -> String {
+        let says = self.sessions.describe();
+        if self.sessions.is_usual() { format!("{says}, of clusters behind the gateway") } else { says }
     }
 
     /// The groups that may see the grant: those that may answer it, and those that review break-glass.
@@ -538,6 +558,8 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         let why = "you were recently denied the same access, and this rule needs no approval".to_owned();
         return Err(Denial::Limit { name: "afterDenial", why });
     }
+    let mut sessions = rule.sessions.clone();
+    sessions.record = sessions.record.max(guardrails.record_of(known.assessment));
     let is_closed = known.usage.review_owed || known.usage.denied;
     let break_glass = rule.break_glass.clone().filter(|_| !is_closed).map(|mut glass| {
         guardrails.tighten(&mut glass.review.steps, ask, known.assessment);
@@ -553,6 +575,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         certificate: rule.certificate,
         narrow: rule.narrow,
         drift: rule.drift,
+        sessions,
         labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
         break_glass,
     })

@@ -15,10 +15,11 @@ use super::rule::{BreakGlass, Deny, Drift, Field, FieldType, Limits, ReasonRule,
 use super::schema::{Faults, Path, nearest};
 use super::step::{Hours, Step};
 use super::yaml::{Node, Unread};
-use super::{Fault, Policy, Source, keys};
+use super::{Fault, Policy, Source, Way, keys};
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
+use crate::grant::{Record, SessionTerms};
 use crate::rbac::risk::{Classified, Severity};
 use crate::rbac::role;
 
@@ -26,7 +27,7 @@ use crate::rbac::role;
 pub(super) fn read(
     policy: &str,
     guardrails: Option<&str>,
-    clusters: Option<&BTreeSet<ClusterName>>,
+    clusters: Option<&BTreeMap<ClusterName, Way>>,
 ) -> Result<Policy, Vec<Fault>> {
     let mut told = Vec::new();
     let guardrails = match guardrails {
@@ -42,6 +43,7 @@ pub(super) fn read(
     let meant = root(policy, &mut faults).map(|node| {
         if let Some(clusters) = clusters {
             clusters_exist(&node, clusters, &mut faults);
+            recordings_are_possible(&node, clusters, &guardrails, &mut faults);
         }
         parse_policy(&node, guardrails, &mut faults)
     });
@@ -155,11 +157,11 @@ fn named_once(node: &Node, list: &str, faults: &mut Faults) {
 }
 
 /// Reports each cluster of a rule, a denial or a case that is not one of `known`.
-fn clusters_exist(node: &Node, known: &BTreeSet<ClusterName>, faults: &mut Faults) {
-    let names: Vec<&str> = known.iter().map(ClusterName::as_str).collect();
+fn clusters_exist(node: &Node, known: &BTreeMap<ClusterName, Way>, faults: &mut Faults) {
+    let names: Vec<&str> = known.keys().map(ClusterName::as_str).collect();
     let mut check = |written: &Node, path: &Path| {
         if let Some(name) = written.text()
-            && name.parse::<ClusterName>().is_ok_and(|name| !known.contains(&name))
+            && name.parse::<ClusterName>().is_ok_and(|name| !known.contains_key(&name))
         {
             let why = format!("cluster `{name}` is not in the configuration");
             faults.tell(written.place, path, why, nearest(name, &names));
@@ -178,6 +180,62 @@ fn clusters_exist(node: &Node, known: &BTreeSet<ClusterName>, faults: &mut Fault
             check(cluster, &Path::default().key("tests").item(number).key("ask").key("cluster"));
         }
     }
+}
+
+/// Reports each rule that promises what only the gateway can keep, for a cluster that people reach directly.
+fn recordings_are_possible(
+    node: &Node,
+    known: &BTreeMap<ClusterName, Way>,
+    guardrails: &Guardrails,
+    faults: &mut Faults,
+) {
+    for (number, rule) in items(node, "rules").iter().enumerate() {
+        let path = Path::default().key("rules").item(number);
+        for (place, written) in items(rule, "clusters").iter().enumerate() {
+            let cluster = written.text().and_then(|name| name.parse::<ClusterName>().ok());
+            let Some(cluster) = cluster.filter(|cluster| known.get(cluster) == Some(&Way::Directly)) else { continue };
+            let hint = "set `access: gateway` for the cluster in `config.yaml`, or write a rule of its own for it";
+            if guardrails.record == Record::Required {
+                let why = format!("the guardrails require recordings, but nothing records in cluster `{cluster}`");
+                faults.tell(written.place, &path.key("clusters").item(place), why, hint);
+            }
+            let promises = [
+                ("record", text(rule, "record").as_deref() == Some(Record::Required.as_str())),
+                ("recordInput", is_true(rule, "recordInput")),
+                ("idle", rule.get("idle").is_some()),
+            ];
+            for (key, _) in promises.into_iter().filter(|(_, is_written)| *is_written) {
+                let why = format!("people reach cluster `{cluster}` directly, where nothing could carry this out");
+                tell(faults, rule, &path, key, why, hint);
+            }
+        }
+    }
+}
+
+fn parse_sessions(node: &Node, path: &Path, faults: &mut Faults) -> SessionTerms {
+    let record_input = is_true(node, "recordInput");
+    let record = match record(node) {
+        Some(record) => record,
+        None if node.get("record").is_none() => Record::default(),
+        // The form has already reported it.
+        None => Record::Required,
+    };
+    if record_input && record != Record::Required {
+        tell(
+            faults,
+            node,
+            path,
+            "recordInput",
+            "only a recording can contain what is typed",
+            "write `record: required`, or remove it",
+        );
+    }
+    SessionTerms { record, record_input, idle: parsed(node, "idle") }
+}
+
+fn record(node: &Node) -> Option<Record> {
+    let written = text(node, "record")?;
+    keys::RECORDS.iter().copied().find(|record| record.as_str() == written)
 }
 
 fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> Option<Rule> {
@@ -292,6 +350,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         }
         parse_break_glass(written, longest)
     });
+    let sessions = parse_sessions(node, path, faults);
     Some(Rule {
         name: text(node, "name")?,
         who: each(node, "who"),
@@ -311,6 +370,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         certificate: parsed(node, "certificate"),
         start_within: parsed(node, "startWithin"),
         drift: if text(node, "drift").as_deref() == Some("warn") { Drift::Warn } else { Drift::Revoke },
+        sessions,
         break_glass,
     })
 }
@@ -588,7 +648,7 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
         tell(faults, node, &path, "maxTotal", "is shorter than `maxDuration`", "it includes the first window");
     }
     let max_risk = severity(node, "maxRisk").unwrap_or(usual.max_risk);
-    let mut risks = Vec::new();
+    let (mut risks, mut risks_recorded) = (Vec::new(), Vec::new());
     for (number, item) in items(node, "risks").iter().enumerate() {
         let path = path.key("risks").item(number);
         let of = match severity(item, "severity") {
@@ -607,6 +667,11 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
                 "remove it",
             );
         }
+        let record = record(item);
+        if item.get("step").is_none() && item.get("record").is_none() {
+            faults.tell(item.place, &path, "requires nothing", "write `step`, `record`, or both");
+        }
+        risks_recorded.extend(record.map(|record| (of.clone(), record)));
         if let Some(step) = item.get("step").and_then(|step| parse_step(step, &path.key("step"), faults)) {
             risks.push(RiskStep { step: Step { guardrail: Some(of.describe()), ..step }, of });
         }
@@ -622,6 +687,8 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
             .and_then(|wide| count(wide, "approvers"))
             .unwrap_or(usual.cluster_wide_approvers),
         risks,
+        record: record(node).unwrap_or(usual.record),
+        risks_recorded,
         classified: items(node, "classify")
             .iter()
             .enumerate()

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pattern::{Fit, Labels, NamespacePattern};
 use super::step::Step;
+use crate::grant::SessionTerms;
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, FieldName, FieldValue, Namespace, Person, ReviewTime, RoleRef, Window,
 };
@@ -40,6 +41,7 @@ pub struct Rule {
     pub certificate: Option<Window>,
     pub start_within: Option<Window>,
     pub drift: Drift,
+    pub sessions: SessionTerms,
     pub break_glass: Option<BreakGlass>,
 }
 

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::grant::Record;
 use crate::grant::request::{Access, ExactRules, Namespace, Namespaces, Scope};
 use crate::rbac::risk;
 
@@ -429,6 +430,68 @@ fn guardrails_apply_without_a_file_and_key_by_key() {
     let lifted = guarded(&generous(), "never: {namespaces: []}\nclusterWide: {approvers: 1}\n");
     assert_eq!(moment.terms(&lifted, &system).rule, "payments");
     assert_eq!(moment.terms(&lifted, &AccessRequest { scope: Scope::Cluster, ..ask() }).steps.len(), 1);
+}
+
+/// What is recorded: as the rule says, but never less than a guardrail requires for everything or for the risk.
+#[test]
+fn a_guardrail_only_makes_the_recording_stricter() {
+    let risky = Moment { rules: vec![rbac(&["*"], &["*"])], ..Moment::usual() };
+    let of_risk = "risks: [{severity: high, record: required}]\n";
+    for (rule, guardrails, usual, at_risk) in [
+        ("", "", Record::Metadata, Record::Metadata),
+        ("record: off", "", Record::Off, Record::Off),
+        ("record: required", "record: off\n", Record::Required, Record::Required),
+        ("record: off", "record: metadata\n", Record::Metadata, Record::Metadata),
+        ("record: off", of_risk, Record::Off, Record::Required),
+        ("", of_risk, Record::Metadata, Record::Required),
+    ] {
+        let policy = guarded(&with(rule), guardrails);
+        let recorded = [Moment::usual(), Moment { rules: risky.rules.clone(), ..Moment::usual() }]
+            .map(|moment| moment.terms(&policy, &ask()).sessions.record);
+        assert_eq!(recorded, [usual, at_risk], "{rule} {guardrails}");
+    }
+}
+
+/// Grants of earlier trails have no such terms, and those of rules that say nothing are written as before.
+#[test]
+fn usual_terms_of_sessions_are_not_written() {
+    let terms = Moment::usual().terms(&read(&with("")), &ask());
+    let written = serde_json::to_value(&terms).unwrap();
+    assert_eq!(written.get("sessions"), None);
+    assert_eq!(serde_json::from_value::<Terms>(written).unwrap(), terms);
+    let terms = Moment::usual().terms(&read(&with("record: required\nidle: 10m")), &ask());
+    let written = serde_json::to_value(&terms).unwrap();
+    assert_eq!(written["sessions"], json!({ "record": "required", "idle": "10m" }));
+    let says = terms.sentences().into_iter().find(|(word, _)| *word == "record").unwrap().1;
+    assert_eq!(
+        says,
+        "each request, and what exec and attach print, but not what is typed; a session without a byte for 10m ends"
+    );
+}
+
+/// A promise that nothing could keep is a mistake of the file, and so is one of a guardrail.
+#[test]
+fn a_rule_promises_no_recording_where_nothing_records() {
+    let ways =
+        BTreeMap::from([("prod".parse().unwrap(), Way::Directly), ("managed".parse().unwrap(), Way::ThroughGateway)]);
+    let told = |keys: &str, guardrails: Option<&str>| -> Vec<String> {
+        let faults = Policy::read_for(&with(keys), guardrails, &ways).err().unwrap_or_default();
+        faults.iter().map(|fault| format!("{}: {}", fault.path, fault.why)).collect()
+    };
+    let directly =
+        |key: &str| format!("rules[0].{key}: people reach cluster `prod` directly, where nothing could carry this out");
+    assert_eq!(told("record: metadata", None), [""; 0]);
+    assert_eq!(told("record: off", None), [""; 0]);
+    let all = told("record: required\nrecordInput: true\nidle: 5m\nclusters: [managed, prod]", None);
+    let mut expected = ["record", "recordInput", "idle"].map(directly);
+    expected.sort();
+    let mut all = all;
+    all.sort();
+    assert_eq!(all, expected);
+    assert_eq!(told("record: required\nrecordInput: true\nidle: 5m\nclusters: [managed]", None), [""; 0]);
+    let required = "rules[0].clusters[0]: the guardrails require recordings, but nothing records in cluster `prod`";
+    assert_eq!(told("", Some("record: required\n")), [required]);
+    assert_eq!(told("clusters: [managed]", Some("record: required\n")), [""; 0]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 
 use super::super::schema::{Format, Key, Object, Shape};
 use super::super::yaml::Node;
-use super::super::{Fault, Policy, Source, keys, schema};
+use super::super::{Fault, Policy, Source, Way, keys, schema};
 
 /// Files that use every key correctly.
 const WHOLE: &str = include_str!("whole.yaml");
@@ -62,7 +62,7 @@ fn a_cluster_that_is_not_configured_is_reported_with_the_other_faults() {
     let policy = "rules:\n- {name: a, who: [a], clusters: [prod, prdo], namespaces: [a], roles: [view], maxDuration: 1x, preApproved: true}\n\
         deny: [{name: d, clusters: [dev], why: x}]\n\
         tests: [{name: t, person: alice, groups: [], outcome: deny, ask: {cluster: tset, namespaces: [a], role: view, for: 1m, reason: x}}]\n";
-    let clusters = ["prod", "test"].map(|name| name.parse().unwrap()).into();
+    let clusters = ["prod", "test"].map(|name| (name.parse().unwrap(), Way::Directly)).into();
     let found = Policy::read_for(policy, None, &clusters).unwrap_err();
     let found: Vec<(usize, &str, &str)> =
         found.iter().map(|fault| (fault.line, fault.path.as_str(), fault.hint.as_str())).collect();
