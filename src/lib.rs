@@ -21,7 +21,7 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `files` and `hint` are `jit-host`, which every program on a bastion can use.
+//! prove what the map promises. `files`, `hint` and `placeholder` are `jit-host`, which every program on a bastion can use.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says. `crates/jit-login` is the client, and
 //! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
 //! files. Everything else is in this crate.
@@ -50,7 +50,7 @@
 //! - [`manifest`]: the objects that an administrator applies to a cluster: the daemon's rights, the ceilings for roles of
 //!   grants, and the admission policies
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
-//! - [`hint`]: what to do about an error, separate from what is wrong
+//! - [`hint`]: what to do about an error, separate from what is wrong; [`placeholder`]: what an administrator has to fill in
 //! - [`metrics`], [`service`]: Prometheus metrics, systemd
 //!
 //! # The arrows
@@ -59,6 +59,7 @@
 //! ```text
 //! rbac     → nothing
 //! hint     → nothing
+//! placeholder → nothing
 //! locks    → nothing
 //! dependency → hint, locks
 //! grant    → rbac
@@ -70,7 +71,7 @@
 //! people   → dependency, grant, hint
 //! cluster  → dependency, grant, hint, rbac
 //! ca       → files, grant, hint
-//! config   → ca, files, grant, hint, people
+//! config   → ca, files, grant, hint, people, placeholder
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail
@@ -119,5 +120,5 @@ pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
-pub use jit_host::{files, hint};
+pub use jit_host::{files, hint, placeholder};
 pub use jit_wire::{self as wire, client};

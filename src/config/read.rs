@@ -6,12 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use jit_dial::KubeconfigError;
+
 use crate::ca::KeyPlace;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::{DaemonUser, GatewayUser};
-use crate::hint::Hint;
+use crate::hint::{Hint, page};
 use crate::people::{Declared, People};
+use crate::placeholder;
 
 use super::file::{AccessFile, ClusterFile, ConfigFile, beside};
 use super::policy_files::strictly;
@@ -23,7 +26,16 @@ impl Config {
     /// # Errors
     /// All faults of these files.
     pub fn read(path: &Path) -> Result<Self, Faults> {
-        Self::read_with(path, PolicyFiles::read_for)
+        Self::read_with(path, Placeholders::Refused, PolicyFiles::read_for)
+    }
+
+    /// The same for `jitd init`, which writes placeholders itself: they are no faults, and a kubeconfig that has some is not
+    /// read.
+    ///
+    /// # Errors
+    /// All other faults of these files.
+    pub fn read_with_placeholders(path: &Path) -> Result<Self, Faults> {
+        Self::read_with(path, Placeholders::Allowed, PolicyFiles::read_for)
     }
 
     /// The same with an empty policy instead of the policy's files, to examine the rest if those files have faults.
@@ -31,7 +43,7 @@ impl Config {
     /// # Errors
     /// All faults of `path` itself.
     pub fn read_without_policy(path: &Path) -> Result<Self, Faults> {
-        Self::read_with(path, |_, _| {
+        Self::read_with(path, Placeholders::Refused, |_, _| {
             let policy = Policy::read("rules: []", None).map_err(|faults| {
                 Faults(faults.iter().map(|fault| Fault::of_policy(fault, Path::new("no policy"))).collect())
             })?;
@@ -41,13 +53,15 @@ impl Config {
 
     fn read_with(
         path: &Path,
+        placeholders: Placeholders,
         read_policy: impl FnOnce(&PolicyFiles, Option<&BTreeMap<ClusterName, ClusterConfig>>) -> Result<Loaded, Faults>,
     ) -> Result<Self, Faults> {
         let text = strictly(path).map_err(|error| Faults(vec![error.at(path)]))?;
         let unread = |error| Fault { why: format!("`{}`: {error}", path.display()), hint: None };
         let file = serde_saphyr::from_str(&text).map_err(|error: serde_saphyr::Error| Faults(vec![unread(error)]))?;
-        let written = Written { path, file };
-        let mut faults = written.sockets();
+        let written = Written { path, file, placeholders };
+        let mut faults = written.unfilled(&text);
+        faults.extend(written.sockets());
         let host = written.host().map_err(|fault| faults.push(fault)).ok();
         faults.extend(written.people());
         let (clusters, wrong) = written.clusters();
@@ -84,6 +98,14 @@ impl Config {
 struct Written<'a> {
     path: &'a Path,
     file: ConfigFile,
+    placeholders: Placeholders,
+}
+
+/// What to do about placeholders of `jitd init`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placeholders {
+    Refused,
+    Allowed,
 }
 
 impl Written<'_> {
@@ -102,6 +124,17 @@ impl Written<'_> {
 
     fn folder(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new("."))
+    }
+
+    /// The placeholders in the file itself.
+    fn unfilled(&self, text: &str) -> Vec<Fault> {
+        if self.placeholders == Placeholders::Allowed {
+            return Vec::new();
+        }
+        let hint = format!("write the value in its place, see {}", page("managed.md"));
+        let fault =
+            |found| Fault { why: format!("`{}`, {found}", self.path.display()), hint: Some(hint.clone().into()) };
+        placeholder::in_text(text).map(fault).collect()
     }
 
     fn sockets(&self) -> Vec<Fault> {
@@ -187,9 +220,13 @@ impl Written<'_> {
         }
         let kubeconfig =
             kubeconfig.as_deref().map(|path| KubeconfigAt { path: self.at(path), context: context.clone() });
-        if let Some(Err(error)) = kubeconfig.as_ref().map(KubeconfigAt::read) {
-            let why = format!("cluster `{name}`: {error}");
-            faults.push(Fault { hint: error.hint(), ..self.fault(why) });
+        match kubeconfig.as_ref().map(KubeconfigAt::read) {
+            Some(Err(KubeconfigError::Unfilled { .. })) if self.placeholders == Placeholders::Allowed => {}
+            Some(Err(error)) => {
+                let why = format!("cluster `{name}`: {error}");
+                faults.push(Fault { hint: error.hint(), ..self.fault(why) });
+            }
+            Some(Ok(_)) | None => {}
         }
         ClusterConfig {
             server: server.clone(),

@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use jit_host::files::FileError;
-use jit_host::hint::Hint;
+use jit_host::hint::{Hint, page};
+use jit_host::placeholder::Placeholder;
 
 /// A kubeconfig, or a file that it names, cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,14 @@ pub enum KubeconfigError {
         path: PathBuf,
         /// What is wrong, and where.
         why: String,
+    },
+    /// `jitd init` left a value to an administrator, who has not filled it in yet.
+    #[error("`{}`, {placeholder}", path.display())]
+    Unfilled {
+        /// The kubeconfig.
+        path: PathBuf,
+        /// The first placeholder.
+        placeholder: Placeholder,
     },
     /// No context was chosen, and the file has no current one.
     #[error("`{}` has no `current-context`", path.display())]
@@ -77,6 +86,7 @@ impl Hint for KubeconfigError {
         match self {
             Self::File(error) => error.hint(),
             Self::NoContext { .. } => Some("name a context".into()),
+            Self::Unfilled { .. } => Some(format!("write the value in its place, see {}", page("managed.md")).into()),
             Self::Unsupported { instead, .. } => Some((*instead).into()),
             Self::Malformed { .. } | Self::Missing { .. } | Self::Unusable { .. } => None,
         }

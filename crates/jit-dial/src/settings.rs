@@ -18,7 +18,7 @@ use rustls::sign::CertifiedKey;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use jit_host::files;
+use jit_host::{files, placeholder};
 
 use super::kubeconfig::{self, Cluster, Entry, Exec, KubeconfigError, User, text};
 use super::pinned::{Pinned, provider};
@@ -109,6 +109,9 @@ impl Settings {
         let folder = source.kubeconfig.parent().unwrap_or(Path::new("."));
         let mut reader = Reader { folder, digest: digest::Context::new(&digest::SHA256), exposed: None };
         let contents = reader.read(&source.kubeconfig)?;
+        if let Some(placeholder) = placeholder::in_text(&contents).next() {
+            return Err(KubeconfigError::Unfilled { path: source.kubeconfig.clone(), placeholder });
+        }
         let chosen = kubeconfig::choose(&source.kubeconfig, &contents, source.context.as_deref())?;
         let cluster = &chosen.cluster;
         let server = text(&cluster.form.server).ok_or_else(|| cluster.unusable("server", "is not set"))?;

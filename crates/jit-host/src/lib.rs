@@ -1,7 +1,9 @@
-//! What the programs of a bastion share: [`files`] reads files that only trusted accounts could have written, and
-//! [`hint`] keeps what to do about an error apart from what is wrong.
+//! What the programs of a bastion share: [`files`] reads files that only trusted accounts could have written,
+//! [`hint`] keeps what to do about an error apart from what is wrong, and [`placeholder`] finds what an administrator has
+//! not filled in yet.
 //!
 //! It knows no cluster and no grant. The daemon and everything that connects to an API server use it.
 
 pub mod files;
 pub mod hint;
+pub mod placeholder;
