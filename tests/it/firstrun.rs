@@ -1,7 +1,7 @@
 //! The first run: `jitd init` on a new host, from flags, from a kubeconfig and on a terminal, and what it never does.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -448,19 +448,91 @@ fn on_a_terminal_it_asks() {
     assert!(host.jitd(&["check"]).status.success());
 }
 
-/// If a cluster cannot trust another client CA, init says so before it writes anything.
+/// A provider's cluster is set up behind the gateway. What only an administrator knows is a placeholder that the daemon and
+/// the gateway refuse, with its line.
 #[test]
-fn a_cluster_that_can_never_trust_it_is_refused_early() {
-    for (word, name) in [("eks", "EKS"), ("gke", "GKE"), ("aks", "AKS")] {
+fn a_providers_cluster_is_set_up_behind_the_gateway() {
+    for (word, plugin, of_config, of_kubeconfig) in [
+        ("eks", "aws", 0, ["FILL_IN_REGION", "FILL_IN_EKS_CLUSTER", "FILL_IN_ACCOUNT_ID"].as_slice()),
+        ("gke", "gke-gcloud-auth-plugin", 2, &[]),
+        ("aks", "kubelogin", 2, &["FILL_IN_DAEMON_CLIENT_ID"]),
+    ] {
         let host = Host::new();
-        let output = host.init(&["--distribution", word]);
-        assert_eq!(output.status.code(), Some(1));
+        let output = host.done(&["--distribution", word, "--host", "b1"]);
         let told = text(&output.stderr);
+        let written = |name: &str| fs::read_to_string(host.dir.join("etc").join(name)).unwrap();
+        let [config, kubeconfig] = [written("config.yaml"), written("prod.kubeconfig")];
+        let of_gateway = written("jit-gateway.prod.kubeconfig");
+        assert!(kubeconfig.contains(&format!("command: {plugin}\n")) && config.contains("access: gateway\n"), "{word}");
         assert!(
-            told.starts_with(&format!("jitd: jitd cannot work on {name} today: ")) && told.contains("\nhint: "),
+            told.contains("/etc/jit-gateway/prod.kubeconfig")
+                && told.contains("managed.md")
+                && !told.contains("trust.md"),
             "{told}"
         );
-        assert!(!host.dir.join("etc").exists() && !host.dir.join("state").exists());
+
+        let lines = |text: &str| text.lines().filter(|line| line.contains("FILL_IN_")).count();
+        assert_eq!(lines(&config), of_config, "{config}");
+        let refused = |output: &Output| {
+            assert!(!output.status.success());
+            text(&output.stderr)
+        };
+        let said = if of_config + of_kubeconfig.len() > 0 { refused(&host.jitd(&["check"])) } else { String::new() };
+        let places = |name: &str, text: &str| -> Vec<String> {
+            let numbered = text.lines().enumerate().filter(|(_, line)| line.contains("FILL_IN_"));
+            numbered
+                .map(|(before, _)| format!("{name}`, line {} still has the placeholder `FILL_IN_", before + 1))
+                .collect()
+        };
+        // Of a kubeconfig the first is named.
+        let expected = places("config.yaml", &config).into_iter().chain(places("prod.kubeconfig", &kubeconfig));
+        for place in expected {
+            assert!(said.contains(&place), "{place}: {said}");
+        }
+        for word in of_kubeconfig {
+            assert!(kubeconfig.contains(word) && told.contains(word), "{word}: {told}");
+        }
+        // Again, before anything is filled in: init leaves everything.
+        host.done(&["--distribution", word]);
+        assert_eq!(written("config.yaml"), config);
+
+        // The gateway reads its files where they are installed.
+        let installed = host.dir.join("gateway");
+        fs::create_dir(&installed).unwrap();
+        let place = installed.to_str().unwrap();
+        let gateway_config =
+            format!("feed: {place}/feed.sock\nstate: {place}\nlisten: 127.0.0.1:0\n{}", written("jit-gateway.yaml"));
+        fs::write(installed.join("config.yaml"), gateway_config).unwrap();
+        fs::write(installed.join("prod.kubeconfig"), &of_gateway).unwrap();
+        let mut gateway = Command::new(root().join("bin/jit-gateway"));
+        gateway.arg("--config").arg(installed.join("config.yaml")).arg("serve").stdin(Stdio::null());
+        if of_gateway.contains("FILL_IN_") {
+            let said = refused(&gateway.output().unwrap());
+            assert!(said.contains(&places("prod.kubeconfig", &of_gateway)[0]), "{said}");
+        }
+        let filled = |name: &str, text: &str| {
+            let text =
+                text.replace("FILL_IN_DAEMON_", "d-").replace("FILL_IN_GATEWAY_", "g-").replace("FILL_IN_", "x-");
+            fs::write(host.dir.join(name), text).unwrap();
+        };
+        filled("etc/config.yaml", &config);
+        filled("etc/prod.kubeconfig", &kubeconfig);
+        filled("gateway/prod.kubeconfig", &of_gateway);
+        let checked = host.jitd(&["check"]);
+        assert!(checked.status.success(), "{}", text(&checked.stderr));
+        let manifest = text(&host.jitd(&["manifest", "prod"]).stdout);
+        let user = match word {
+            "eks" => "jitd-b1",
+            "gke" => "d-EMAIL",
+            _ => "d-OBJECT_ID",
+        };
+        assert!(manifest.contains(&format!("name: {user}\n")), "{manifest}");
+        let mut serving = gateway.stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(serving.stderr.take().unwrap()).lines();
+        let ready = log.by_ref().map_while(Result::ok).any(|line| line.contains("ready"));
+        drop(serving.kill());
+        serving.wait().unwrap();
+        assert!(ready, "{word}");
     }
 }
 

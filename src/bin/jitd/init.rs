@@ -10,6 +10,7 @@
 mod answers;
 mod distribution;
 mod files;
+mod managed;
 
 use std::io::IsTerminal;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -24,14 +25,16 @@ use jitd::ca::{KeyPlace, store};
 use jitd::config::Config;
 use jitd::files::{new_folder, private_folder};
 use jitd::hint::page;
+use jitd::placeholder;
 use jitd::service;
 
 use crate::print::{self, Output, say};
-use crate::{CLOCK, Failure, read};
+use crate::{CLOCK, Failure, not_meant};
 
 use self::answers::Answers;
 use self::distribution::Distribution;
 use self::files::Fate;
+use self::managed::Provider;
 
 /// The flags; on a terminal, `init` asks for missing values.
 #[derive(Args)]
@@ -51,7 +54,7 @@ pub(crate) struct Wanted {
     /// The context of that kubeconfig, if it is not the current one.
     #[arg(long, value_name = "NAME", requires = "kubeconfig")]
     context: Option<String>,
-    /// The Kubernetes distribution, for the instructions about trust.
+    /// The Kubernetes distribution, for the instructions about trust; for eks, gke and aks a set-up behind jit-gateway.
     #[arg(long, value_enum)]
     distribution: Option<Distribution>,
     /// This bastion's name [default: the host's name].
@@ -111,9 +114,6 @@ struct MadeAuthority {
 
 pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
     service::keep_memory_private()?;
-    if let Some(refusal) = wanted.distribution.and_then(Distribution::refusal) {
-        return Err(refusal);
-    }
     let account = Account::find()?;
     let (told, distribution) = if path.symlink_metadata().is_ok() {
         say!("{} exists and is unchanged", path.display());
@@ -122,7 +122,7 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
         let answers = Answers::collect(path, wanted)?;
         (files::write(path, &answers, account.as_ref())?, answers.distribution)
     };
-    let config = read(path)?;
+    let config = Config::read_with_placeholders(path).map_err(|faults| not_meant(&faults))?;
     service_folder(&config.state, account.as_ref())?;
     let made = Made {
         config: path.to_owned(),
@@ -137,7 +137,7 @@ pub(crate) fn init(path: &Path, wanted: &Wanted) -> Result<(), Failure> {
             }
         }
     }
-    tell_what_is_left(path, wanted, &made.clusters);
+    tell_what_is_left(path, wanted, &made.clusters, Provider::of(distribution))?;
     Ok(())
 }
 
@@ -169,7 +169,10 @@ fn authorities(
         made.push(MadeAuthority {
             cluster: name.to_string(),
             authority: fate,
-            trust: distribution.steps(&root),
+            trust: match Provider::of(distribution) {
+                Some(provider) => provider.steps(config.host.as_str(), name.as_str()),
+                None => distribution.steps(&root),
+            },
             root_certificate: root,
             issuing_ends: shown.issuing.not_after,
             root_sha256: shown.root.sha256,
@@ -181,7 +184,12 @@ fn authorities(
 }
 
 /// Lists the steps that only an administrator can do, in order.
-fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
+fn tell_what_is_left(
+    path: &Path,
+    wanted: &Wanted,
+    clusters: &[MadeAuthority],
+    provider: Option<Provider>,
+) -> Result<(), Failure> {
     let usual = path == Path::new(USUAL_CONFIG);
     let jitd = if usual { "jitd".to_owned() } else { format!("jitd --config {}", path.display()) };
     let again = wanted.distribution.is_some();
@@ -190,16 +198,32 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         told = true;
         let name = &cluster.cluster;
         say!("\nnext steps for {name}:");
-        say!("  1. make the API server trust the root certificate, see {}:", page("trust.md"));
+        let mut steps = Steps(0);
+        if provider.is_some() {
+            steps.say(format_args!("at the provider, see {}; the gateway needs Kubernetes 1.36:", page("managed.md")));
+        } else {
+            steps.say(format_args!("make the API server trust the root certificate, see {}:", page("trust.md")));
+        }
         for line in &cluster.trust {
             say!("       {line}");
         }
-        say!("  2. give the daemon its permissions, as an administrator of the cluster:");
+        if provider.is_some() {
+            steps.say(format_args!("fill in; `{jitd} check` and jit-gateway refuse what is not filled in:"));
+            for line in unfilled(path, name)? {
+                say!("       {line}");
+            }
+            steps.say(format_args!("then give the gateway its files:"));
+            let [config, kubeconfig] = managed::gateway_files(name).map(|file| path.with_file_name(file));
+            say!("       install -d -m 750 -g jit-gateway /etc/jit-gateway");
+            say!("       install -m 640 -g jit-gateway {} /etc/jit-gateway/config.yaml", config.display());
+            say!("       install -m 640 -g jit-gateway {} /etc/jit-gateway/{name}.kubeconfig", kubeconfig.display());
+        }
+        steps.say(format_args!("give the daemon its permissions, as an administrator of the cluster:"));
         say!("       {jitd} manifest {name} | kubectl apply -f -");
-        say!("  3. check the cluster:");
+        steps.say(format_args!("check the cluster:"));
         say!("       {jitd} check --cluster {name}");
         if let Some(key) = &cluster.root_key {
-            say!("  4. move {} to an offline place;", key.display());
+            steps.say(format_args!("move {} to an offline place;", key.display()));
             say!("     `{jitd} ca renew {name} --root-key FILE` needs it before {}", cluster.issuing_ends);
         }
     }
@@ -207,12 +231,42 @@ fn tell_what_is_left(path: &Path, wanted: &Wanted, clusters: &[MadeAuthority]) {
         say!("\nthen on this host:");
         if usual {
             say!("  systemctl enable --now jitd.socket");
+            if provider.is_some() {
+                say!("  systemctl enable --now jitd-feed.socket jit-gateway.socket jit-gateway.service");
+            }
             say!("  gpasswd -a NAME jit-users       # for each requester and approver; they have to log in again");
         } else {
             say!("  {jitd} serve");
         }
         say!("  {jitd} doctor                     # finds what is still wrong, and how to fix it");
     }
+    Ok(())
+}
+
+/// Numbers the steps.
+struct Steps(u8);
+
+impl Steps {
+    fn say(&mut self, words: std::fmt::Arguments<'_>) {
+        self.0 += 1;
+        say!("  {}. {words}", self.0);
+    }
+}
+
+/// The placeholders in the files of a provider's cluster, with their places.
+fn unfilled(path: &Path, cluster: &str) -> Result<Vec<String>, Failure> {
+    let [_, of_gateway] = managed::gateway_files(cluster);
+    let files =
+        [path.to_owned(), path.with_file_name(format!("{cluster}.kubeconfig")), path.with_file_name(of_gateway)];
+    let mut lines = Vec::new();
+    // A file that is not there was not written by us, or has been installed already.
+    for file in files.iter().filter(|file| file.exists()) {
+        let text = std::fs::read_to_string(file)?;
+        lines.extend(
+            placeholder::in_text(&text).map(|found| format!("{}:{}: {}", file.display(), found.line, found.word)),
+        );
+    }
+    Ok(lines)
 }
 
 const USUAL_CONFIG: &str = "/etc/jitd/config.yaml";

@@ -5,9 +5,6 @@
 use std::path::Path;
 
 use clap::ValueEnum;
-use jitd::hint::page;
-
-use crate::Failure;
 
 /// A Kubernetes distribution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -58,25 +55,6 @@ impl Distribution {
         by_version.or(by_name).map(|(_, found)| *found)
     }
 
-    /// Why jitd cannot work there, and what to use instead; none if it can.
-    pub(crate) fn refusal(self) -> Option<Failure> {
-        let (name, instead) = match self {
-            Self::Eks => ("EKS", "IAM roles for an hour, which access entries map to Kubernetes groups"),
-            Self::Gke => {
-                ("GKE", "Privileged Access Manager, which grants IAM roles for a limited time after an approval")
-            }
-            Self::Aks => ("AKS", "Entra ID groups with Privileged Identity Management, bound by Kubernetes RBAC"),
-            Self::Kubeadm | Self::K3s | Self::Rke2 | Self::Talos | Self::Openshift | Self::Other => return None,
-        };
-        Some(
-            Failure::ours(format!(
-                "jitd cannot work on {name} today: nobody can add a client certificate authority to its API servers; \
-                 nothing was written"
-            ))
-            .with_hint(format!("for short-lived access there, use {instead}; see {}", page("trust.md"))),
-        )
-    }
-
     /// The commands that make the cluster trust `root`, one line each.
     pub(crate) fn steps(self, root: &Path) -> Vec<String> {
         let root = root.display();
@@ -102,9 +80,8 @@ impl Distribution {
                  \x20 oc patch apiserver cluster --type=merge -p '{{\"spec\":{{\"clientCA\":{{\"name\":\"jitd-client-ca\"}}}}}}'\n\
                  \x20 oc get clusteroperator kube-apiserver      # until it is no longer progressing"
             ),
-            Self::Eks | Self::Gke | Self::Aks => {
-                "not possible: nobody can add a client certificate authority there".to_owned()
-            }
+            // Nobody can add a client certificate authority there, and with the gateway nobody has to.
+            Self::Eks | Self::Gke | Self::Aks => String::new(),
             Self::Other => format!(
                 "append {root} to the file that kube-apiserver's --client-ca-file names,\n\
                  on each control plane node"
@@ -127,6 +104,7 @@ fn server_node(root: &dyn std::fmt::Display, name: &str, unit: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::managed::Provider;
     use super::*;
 
     #[test]
@@ -151,7 +129,7 @@ mod tests {
             let written = distribution.to_possible_value().map(|value| value.get_name().to_owned());
             assert_eq!(written.as_deref(), Some(distribution.word()));
             let root = Path::new("/var/lib/jitd/ca/prod/root.crt");
-            assert!(!distribution.steps(root).is_empty());
+            assert_eq!(distribution.steps(root).is_empty(), Provider::of(*distribution).is_some());
         }
     }
 }

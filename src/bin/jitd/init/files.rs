@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  answers ─► /etc/jitd/.init-…/{config,policy,guardrails}.yaml ─► read, tests of the policy ─► linked, config.yaml last
+//!             (for a provider's cluster also two kubeconfigs, and the gateway's configuration)
 //! ```
 //! It never replaces a file, because a link fails if the name exists. `config.yaml` comes last, because the service starts
 //! only if it exists. `init` calls it.
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use super::Account;
 use super::answers::{Answers, PolicyAnswers, word};
+use super::managed::{self, Program, Provider};
 use crate::Failure;
 use crate::policy::cases;
 use crate::print::say;
@@ -51,7 +53,14 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| no_name(path))?;
     let authority = format!("{}-ca.crt", answers.cluster);
-    if [Source::Policy.file_name(), Source::Guardrails.file_name(), authority.as_str()].contains(&name) {
+    let kubeconfig = format!("{}.kubeconfig", answers.cluster);
+    let [gateway_config, gateway_kubeconfig] = managed::gateway_files(answers.cluster.as_str());
+    let mut taken = vec![Source::Policy.file_name(), Source::Guardrails.file_name(), authority.as_str()];
+    let provider = Provider::of(answers.distribution);
+    if provider.is_some() {
+        taken.extend([kubeconfig.as_str(), &gateway_config, &gateway_kubeconfig]);
+    }
+    if taken.contains(&name) {
         return Err(no_name(path));
     }
     let made_folder = make_folder(folder, account)?;
@@ -61,7 +70,13 @@ pub(super) fn write(path: &Path, answers: &Answers, account: Option<&Account>) -
         texts.push((Source::Guardrails.file_name(), filled(GUARDRAILS_TEXT, &of_policy(answers, policy))));
         texts.push((Source::Policy.file_name(), filled(POLICY_TEXT, &of_policy(answers, policy))));
     }
-    texts.push((name, filled(CONFIG_TEXT, &of_config(answers, folder, &authority))));
+    if let Some(provider) = provider {
+        texts.push((&kubeconfig, provider.kubeconfig(Program::Daemon, answers)));
+        texts.push((&gateway_kubeconfig, provider.kubeconfig(Program::Gateway, answers)));
+        texts.push((&gateway_config, managed::gateway_config(answers)));
+    }
+    let access = if provider.is_some() { MANAGED_TEXT } else { OWN_TEXT };
+    texts.push((name, filled(&format!("{CONFIG_TEXT}{access}"), &of_config(answers, folder, &authority))));
 
     let written = stage(&staged, folder, &texts, account)
         .and_then(|fates| check(&staged.0, folder, name).map(|()| fates))
@@ -164,14 +179,14 @@ fn draft(place: &Path, text: &str, account: Option<&Account>) -> io::Result<()> 
     file.sync_all()
 }
 
-/// Reads the drafts as the daemon does, and runs the policy's tests.
+/// Reads the drafts as the daemon does, except for placeholders, and runs the policy's tests.
 fn check(staged: &Path, folder: &Path, name: &str) -> Result<(), Failure> {
     let (from, to) = (staged.display().to_string(), folder.display().to_string());
     let invalid = |faults: Vec<String>| {
         let faults: Vec<String> = faults.iter().map(|fault| fault.replace(&from, &to)).collect();
         Failure::usage(format!("{}; nothing was written", faults.join("\njitd: ")))
     };
-    let config = Config::read(&staged.join(name)).map_err(|faults| invalid(faults.lines()))?;
+    let config = Config::read_with_placeholders(&staged.join(name)).map_err(|faults| invalid(faults.lines()))?;
     let failed = cases::tested(&config.policy);
     let failed = failed.iter().filter(|tested| !tested.passed);
     let faults: Vec<String> = failed.map(|tested| cases::failed_line(&config.policy_files.policy, tested)).collect();
@@ -210,6 +225,9 @@ fn failed(path: &Path, error: &io::Error) -> Failure {
 }
 
 const CONFIG_TEXT: &str = include_str!("config.yaml");
+/// The end of it: the daemon's own access.
+const OWN_TEXT: &str = include_str!("own.yaml");
+const MANAGED_TEXT: &str = include_str!("managed.yaml");
 const POLICY_TEXT: &str = include_str!("policy.yaml");
 const GUARDRAILS_TEXT: &str = include_str!("guardrails.yaml");
 
@@ -219,6 +237,8 @@ fn of_config(answers: &Answers, folder: &Path, authority: &str) -> Words {
     let state = answers.state.as_deref().unwrap_or("/var/lib/jitd");
     let socket = answers.socket.as_deref().unwrap_or("/run/jitd/api.sock");
     let unset = |given: &Option<String>| if given.is_some() { "" } else { "#" }.to_owned();
+    let provider = Provider::of(answers.distribution);
+    let user = |program| provider.map_or_else(String::new, |provider| provider.user(program, answers.host.as_str()));
     let requesters = answers.policy.as_ref().map_or("payments-oncall", |policy| policy.requesters.as_str());
     vec![
         ("{keys}", page("keys.md")),
@@ -226,6 +246,8 @@ fn of_config(answers: &Answers, folder: &Path, authority: &str) -> Words {
         ("{cluster}", word(answers.cluster.as_str())),
         ("{server}", word(&answers.server)),
         ("{ca}", word(authority)),
+        ("{daemonUser}", word(&user(Program::Daemon))),
+        ("{gatewayUser}", word(&user(Program::Gateway))),
         ("{requesters}", word(requesters)),
         ("{#state}", unset(&answers.state)),
         ("{#socket}", unset(&answers.socket)),
@@ -252,7 +274,7 @@ fn of_policy(answers: &Answers, policy: &PolicyAnswers) -> Words {
 }
 
 /// Replaces all placeholders in one pass, so that an answer is never read as a placeholder.
-fn filled(template: &str, words: &Words) -> String {
+pub(super) fn filled(template: &str, words: &[(&'static str, String)]) -> String {
     let (mut text, mut rest) = (String::with_capacity(template.len()), template);
     while let Some(at) = rest.find('{') {
         let (before, from) = rest.split_at(at);
