@@ -27,7 +27,7 @@ use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::issue;
 use crate::now;
-use crate::output::{self, Format, csv, hint, say, show as put, table};
+use crate::output::{self, Format, csv, hint, say, show as put};
 use crate::probe;
 use crate::session;
 use crate::status::GRANT_VARIABLE;
@@ -540,12 +540,8 @@ impl Caller {
                 .collect::<Vec<_>>()
                 .join("\n")
         };
-        put(
-            self.format,
-            list,
-            || table(headings, list.events.iter().map(row).collect(), terminal::width().is_some()),
-            names,
-        )
+        let rows = || list.events.iter().map(row).collect();
+        put(self.format, list, || view::events(headings, rows(), terminal::width()), names)
     }
 
     async fn collect(&mut self, grant: &GrantView) -> Result<Access, Failure> {

@@ -674,6 +674,28 @@ fn tried(object: &TriedView) -> String {
     }
 }
 
+/// The output of `events`: a table, or a line and the details below it for each event if the terminal is too narrow for a
+/// hash or a uid in the last column.
+pub(crate) fn events(headings: &[&str], rows: Vec<Vec<String>>, width: Option<usize>) -> String {
+    const LEAST_DETAILS: usize = 50;
+    let widest = |column: usize, heading: &str| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain([heading.len()]).max().unwrap_or_default()
+    };
+    let columns = headings.iter().enumerate().take(headings.len().saturating_sub(1));
+    let before: usize = columns.map(|(column, heading)| widest(column, heading) + 2).sum();
+    let Some(width) = width.filter(|width| before + LEAST_DETAILS > *width) else {
+        return table(headings, rows, width.is_some());
+    };
+    let lines = rows.iter().filter_map(|row| {
+        let (details, cells) = row.split_last()?;
+        let cells: Vec<&str> = cells.iter().map(String::as_str).filter(|cell| !cell.is_empty()).collect();
+        let details = if details.is_empty() { String::new() } else { format!("\n{}", folded(details, width)) };
+        Some(format!("{}{details}", cells.join("  ")))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A line of `events` of one grant.
 pub(crate) fn event_row(entry: &Value) -> Vec<String> {
     let [seq, at, _, by, kind, with] = event_parts(entry);
@@ -750,6 +772,24 @@ mod tests {
 
     fn rows(rules: Value) -> Vec<Vec<String>> {
         rule_rows(&serde_json::from_value::<Vec<Rule>>(rules).unwrap())
+    }
+
+    /// On a narrow terminal the details are below their event, and no word is split.
+    #[test]
+    fn events_fit_the_terminal() {
+        let headings = ["SEQ", "AT", "BY", "EVENT", "WITH"];
+        let rows = || {
+            let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+            let serial = "serial=6e661a5c46e64bb1f229487d2d872b96 notAfter=2026-11-30T00:32:03Z";
+            vec![row(["4", "00:27:04 UTC", "", "issued", serial]), row(["5", "00:27:04 UTC", "bob", "agreed", ""])]
+        };
+        let narrow = "4  00:27:04 UTC  issued\n  serial=6e661a5c46e64bb1f229487d2d872b96\n  notAfter=2026-11-30T00:32:03Z\n\
+                      5  00:27:04 UTC  bob  agreed";
+        assert_eq!(events(&headings, rows(), Some(60)), narrow);
+        assert!(
+            events(&headings, rows(), None)
+                .starts_with("SEQ  AT            BY   EVENT   WITH\n4    00:27:04 UTC       issued  serial=")
+        );
     }
 
     #[test]
