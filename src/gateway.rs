@@ -121,6 +121,12 @@ impl Gateway {
         link.as_ref().map(|link| link.reached.clone())
     }
 
+    /// The same as it is now.
+    #[must_use]
+    pub fn reached_now(&self, cluster: &ClusterName) -> Option<Reached> {
+        self.0.borrow().as_ref().filter(|link| link.clusters.contains(cluster)).map(|link| link.reached.clone())
+    }
+
     /// Ends a grant in the gateway, and returns how many of its requests were running; `None` if no gateway is connected
     /// or it did not answer in time. It then ends the grant itself, when its lease is over at the latest.
     pub async fn cut(&self, grant: &GrantId) -> Option<u32> {

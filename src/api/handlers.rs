@@ -74,7 +74,14 @@ pub(super) fn whoami(call: Call) -> BoxFuture<'static, Answer> {
 
 pub(super) fn clusters(call: Call) -> BoxFuture<'static, Answer> {
     async move {
-        let clusters = call.api.broker.sites().map(|(_, site)| cluster_view(site)).collect();
+        let gateway = call.api.broker.gateway();
+        let behind =
+            |site: &Site| site.cluster.endpoint().gateway().and_then(|_| gateway.reached_now(site.cluster.name()));
+        let view = |site: &Site| match behind(site) {
+            Some(reached) => through(reached, site),
+            None => cluster_view(site),
+        };
+        let clusters = call.api.broker.sites().map(|(_, site)| view(site)).collect();
         Ok(Json(ClusterList { clusters }).into_response())
     }
     .boxed()
@@ -336,9 +343,7 @@ pub(super) fn certificate(call: Call, grant: Arc<Grant>) -> BoxFuture<'static, A
         let broker = &call.api.broker;
         let handed_over = broker.certificate(&grant, call.caller.person(), &csr).await?;
         let cluster = match handed_over.gateway {
-            Some(Reached { server, certificate_authority }) => {
-                ClusterView { server, certificate_authority, ..cluster_view(handed_over.site) }
-            }
+            Some(reached) => through(reached, handed_over.site),
             None => {
                 let authority = handed_over.site.cluster.authority_pem(broker.ledger().now()).await;
                 ClusterView { certificate_authority: authority.to_string(), ..cluster_view(handed_over.site) }
@@ -462,6 +467,11 @@ fn view(api: &Api, grant: &Grant) -> GrantView {
 
 fn reason(call: &Call) -> Result<Reason, ApiError> {
     call.body::<ReasonBody>()?.reason.parse().map_err(|wrong| ApiError::from(vec![wrong]))
+}
+
+/// The cluster as people reach it through the gateway.
+fn through(Reached { server, certificate_authority }: Reached, site: &Site) -> ClusterView {
+    ClusterView { server, certificate_authority, ..cluster_view(site) }
 }
 
 fn cluster_view(site: &Site) -> ClusterView {

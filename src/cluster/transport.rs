@@ -105,6 +105,8 @@ struct Connections {
     kept: Exchange,
     /// Opens a new connection for each request.
     fresh: Exchange,
+    /// What both ask for the credential, if that may take time.
+    dialler: Option<ApiServer>,
 }
 
 /// Why there is no answer.
@@ -172,17 +174,22 @@ impl Transport {
             return Err(self.timed_out(self.limits.turn));
         };
         drop(waiting);
-        let answered = match &self.route {
+        let (answered, dialler) = match &self.route {
             Route::Network(current) => {
                 let connections = current.read().clone();
-                self.over_network(connections, request).await
+                let dialler = connections.dialler.clone();
+                (self.over_network(connections, request).await, dialler)
             }
-            Route::Given(exchange) => attempt(exchange.clone(), request, self.limits.answer).await,
+            Route::Given(exchange) => (attempt(exchange.clone(), request, self.limits.answer).await, None),
         };
         match answered {
             Ok(answer) => Ok(Reply::from(answer)),
             Err(Lost::Failed(why)) => Err(self.unreachable(why.as_ref())),
-            Err(Lost::TimedOut(after)) => Err(self.timed_out(after)),
+            Err(Lost::TimedOut(after)) => match dialler.and_then(|dialler| dialler.awaited()) {
+                // The request was not even sent.
+                Some(plugin) => Err(self.unreachable(&DialError::from(plugin))),
+                None => Err(self.timed_out(after)),
+            },
         }
     }
 
@@ -192,7 +199,7 @@ impl Transport {
     /// fresh one.
     async fn over_network(
         &self,
-        Connections { kept, fresh }: Connections,
+        Connections { kept, fresh, .. }: Connections,
         request: Request<Vec<u8>>,
     ) -> Result<Response<Bytes>, Lost> {
         let heard = *self.heard.lock();
@@ -355,8 +362,9 @@ fn dialled(endpoint: &Endpoint, server: &ApiServer, limits: Limits) -> Result<Co
     let mut config = Config::new(server.server().parse().map_err(|_| wrong("its server is not a URL".to_owned()))?);
     config.headers = vec![(USER_AGENT, AGENT)];
     let dialler = server.clone();
+    let connecting = server.clone();
     let connector = tower::service_fn(move |_: Uri| {
-        let dialler = dialler.clone();
+        let dialler = connecting.clone();
         Box::pin(async move { dialler.connect(Protocol::Http1).await.map(TokioIo::new) })
     });
     let stack = |kept: usize| {
@@ -380,7 +388,7 @@ fn dialled(endpoint: &Endpoint, server: &ApiServer, limits: Limits) -> Result<Co
             .service(authorized);
         Ok(BoxCloneSyncService::new(stack))
     };
-    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)? })
+    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)?, dialler: Some(dialler) })
 }
 
 /// A client that keeps `kept` connections.
@@ -440,5 +448,5 @@ fn direct(
             .and_then(whole);
         Ok(BoxCloneSyncService::new(stack))
     };
-    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)? })
+    Ok(Connections { kept: stack(limits.at_once)?, fresh: stack(0)?, dialler: None })
 }

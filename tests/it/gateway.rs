@@ -127,6 +127,11 @@ impl<'a> Front<'a> {
         self.gateway.as_ref().unwrap().id()
     }
 
+    /// The URL that people get.
+    pub(crate) fn server(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn kill(&mut self) {
         if let Some(mut gateway) = self.gateway.take() {
             drop(gateway.kill());

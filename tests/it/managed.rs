@@ -1,10 +1,13 @@
 //! Managed clusters: the API server does not trust the authority, and it knows the daemon by a name that we did not
 //! choose, here that of a service account.
 
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::bastion::{ALICE, Bastion, Options, path, text};
+use crate::bastion::{ALICE, Bastion, Key, Options, path, text};
 use crate::gateway::{Front, POLICY};
 use crate::plane::{Admin, Plane, until, until_within};
 use crate::wall::{self, bastion_binding, everywhere, grant, in_force_for, in_namespace, refused, walled, with};
@@ -79,7 +82,7 @@ fn a_service_account_whose_token_rotates_gives_access_through_the_gateway() {
     let first = token(&bastion, "daemon", "first");
     be_service_account(&bastion, &first, &user);
     bastion.apply(&bastion.manifest());
-    until_within(std::time::Duration::from_secs(30), "the check finds no fault", || {
+    until_within(Duration::from_secs(30), "the check finds no fault", || {
         let checked = bastion.jitd(&["check", "--cluster"]);
         let said = text(&checked.stdout);
         assert!(said.contains(&format!("ok      play trust: our credential is accepted as `{user}`")), "{said}");
@@ -88,13 +91,16 @@ fn a_service_account_whose_token_rotates_gives_access_through_the_gateway() {
 
     let front = Front::before(bastion);
     let bastion = &front.bastion;
+    let (status, list) = bastion.get(ALICE, "/v1/clusters");
+    assert_eq!((status, &list["clusters"][0]["server"]), (200, &json!(front.server())), "{list}");
+    assert_ne!(list["clusters"][0]["certificateAuthority"], std::fs::read_to_string(&bastion.plane.ca).unwrap());
     let one = front.live("view");
     assert!(front.kubectl_says(&one, &["get", "configmaps", "-o", "name"]).contains("configmap/seen"));
 
     write_token(bastion, &token(bastion, "daemon", "second"));
     bastion.admin.delete(&format!("/api/v1/namespaces/{}/secrets/first", bastion.ns));
     let before = with_token(bastion, &first);
-    until_within(std::time::Duration::from_secs(30), "the first token is over", || {
+    until_within(Duration::from_secs(30), "the first token is over", || {
         (before.get("/version").0 == 401).then_some(())
     });
     let other = front.live("view");
@@ -188,4 +194,47 @@ fn a_service_account_is_fenced_and_no_other_passes_for_it() {
     for kind in ["clusterrolebindings", "clusterroles"] {
         bastion.admin.delete(&format!("{RBAC}/{kind}/{name}"));
     }
+}
+
+/// A credential plugin that hangs holds up the calls to its own cluster for seconds, and is named to those who wait; other
+/// clusters go on.
+#[test]
+fn a_plugin_that_hangs_holds_up_only_its_own_cluster() {
+    let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+    let exec = json!({ "exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": "sleep", "args": ["600"], "interactiveMode": "Never",
+    } });
+    write_kubeconfig(&bastion, "slow.kubeconfig", &exec);
+    let (server, ca) = (&bastion.plane.server, bastion.plane.ca.display());
+    let slow = format!(
+        "- {{name: slow, server: \"{server}\", certificateAuthority: \"{ca}\", kubeconfig: slow.kubeconfig}}\n"
+    );
+    bastion.rewrite_config("clusters:\n", &format!("clusters:\n{slow}"));
+    bastion.write_policy(&POLICY.replace("[play]", "[play, slow]"));
+    assert!(bastion.jitd(&["init"]).status.success());
+    bastion.spawn();
+    // The first comparison of all clusters is waited for, but not for long.
+    until_within(Duration::from_secs(40), "the daemon answers", || {
+        let mode = std::fs::metadata(bastion.socket()).ok()?.permissions().mode();
+        std::os::unix::net::UnixStream::connect(bastion.socket()).ok().filter(|_| mode & 0o020 != 0)
+    });
+
+    let access = bastion.live(&bastion.ask("5m"));
+    assert_eq!(bastion.look(&access, &bastion.ns), 200);
+    let mut ask = bastion.ask("5m");
+    ask["cluster"] = json!("slow");
+    let body = json!({ "ask": ask, "csr": Key::new().csr() });
+    let (begun, (status, refused)) = (Instant::now(), bastion.post(ALICE, "/v1/grants", &body));
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let why = refused["detail"].as_str().unwrap_or_default();
+    assert_eq!((status, &refused["code"]), (503, &json!("cluster-unreachable")), "{refused}");
+    assert!(why.contains("the credential plugin `sleep`"), "{refused}");
+    // Meanwhile an end is not held up either.
+    let begun = Instant::now();
+    assert_eq!(bastion.post(ALICE, &path(&access.grant, "/end"), &Value::Null).0, 200);
+    bastion.wait_for(&access.grant, &["ended"]);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    until_within(Duration::from_secs(40), "the log says that the plugin was ended", || {
+        bastion.log().contains("the credential plugin `sleep` did not finish within 20s and was ended").then_some(())
+    });
 }

@@ -157,6 +157,15 @@ impl ApiServer {
         }
     }
 
+    /// Why a call waits that has waited too long, if it waits for a credential plugin: a plugin may take longer than a call.
+    #[must_use]
+    pub fn awaited(&self) -> Option<PluginError> {
+        match &self.0.settings.read().identity {
+            Identity::Plugin(plugin) => plugin.awaited(),
+            Identity::Nobody | Identity::Certificate(_) | Identity::Token(_) => None,
+        }
+    }
+
     /// To be called when the API server answered 401: it does not know our credential, although that has not expired. A
     /// credential plugin then runs again for the next connection or request, at most once in ten seconds.
     pub fn refused(&self) {

@@ -69,6 +69,12 @@ pub enum PluginError {
         /// `installHint` of the kubeconfig.
         install: Option<String>,
     },
+    /// It has not finished yet, and no credential is left meanwhile.
+    #[error("the credential plugin `{command}` has not finished yet")]
+    Running {
+        /// The command in the kubeconfig.
+        command: String,
+    },
     /// It did not finish in time, and was killed.
     #[error("the credential plugin `{command}` did not finish within {after:?} and was ended{said}")]
     Hung {
@@ -103,7 +109,7 @@ impl Hint for PluginError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::NotRun { install, .. } => install.clone().map(Cow::Owned),
-            Self::Hung { .. } | Self::Failed { .. } => Some(
+            Self::Running { .. } | Self::Hung { .. } | Self::Failed { .. } => Some(
                 "run it as this program's user, without a terminal, and see what it waits for or complains about"
                     .into(),
             ),
@@ -185,6 +191,14 @@ impl Plugin {
             run
         };
         run.await
+    }
+
+    /// The error for those who cannot wait any longer, if there is nothing to do but to wait for a run.
+    pub(crate) fn awaited(&self) -> Option<PluginError> {
+        let (state, now) = (self.state.lock(), now());
+        let is_without = state.given.as_ref().is_none_or(|given| now >= given.until);
+        let command = || self.definition.command.clone();
+        (is_without && state.run.is_some()).then(|| PluginError::Running { command: command() })
     }
 
     /// The API server does not know the credential, whatever its expiry says, so the next caller gets a new one.

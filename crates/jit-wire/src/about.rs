@@ -28,9 +28,9 @@ pub struct CertificateView {
 pub struct ClusterView {
     /// Its name.
     pub name: String,
-    /// Its URL.
+    /// The URL that people reach it at: that of its API server, or of the gateway in front of it while that is connected.
     pub server: String,
-    /// The CA certificate of the API server, in PEM.
+    /// The CA certificate of the server at this URL, in PEM.
     pub certificate_authority: String,
 }
 
