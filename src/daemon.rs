@@ -212,12 +212,15 @@ impl Running {
         stop: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
         let feeding = feed.map(|feed| tokio::spawn(gateway::serve(feed.listener, source(&self.api, feed.accounts))));
+        let logs = Arc::clone(&self.api.broker);
+        let logging = tokio::spawn(async move { logs.record_logs().await });
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
         let served = Arc::new(Notify::new());
         let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
         api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
+        logging.abort();
         if let Some(feeding) = feeding {
             feeding.abort();
         }
@@ -240,7 +243,7 @@ pub struct FeedSocket {
 
 /// What the gateway is told.
 fn source(api: &Arc<Api>, accounts: BTreeSet<u32>) -> gateway::Source {
-    let (clusters, changes) = (Arc::clone(&api.broker), Arc::clone(&api.broker));
+    let [clusters, changes, logs] = [(); 3].map(|()| Arc::clone(&api.broker));
     gateway::Source {
         gateway: Arc::clone(api.broker.gateway()),
         accounts,
@@ -249,6 +252,7 @@ fn source(api: &Arc<Api>, accounts: BTreeSet<u32>) -> gateway::Source {
             behind.map(|(name, site)| (name.clone(), site.authority().root_pem().to_owned())).collect()
         }),
         subscribe: Box::new(move || changes.ledger().subscribe()),
+        logged: Box::new(move |grant, log| logs.log_stands(grant, log)),
     }
 }
 

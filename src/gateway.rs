@@ -3,6 +3,7 @@
 //! ```text
 //!  ledger ──► snapshot, numbered changes ──► jit-gateway
 //!  broker ──► cut(grant) ──► `ended` ──► jit-gateway ──► `cut`, n streams ──► broker: unbind
+//!  broker ◄── where the logs stand ◄── `logged`, `cut` ◄── jit-gateway
 //! ```
 //! It decides nothing: a grant is live when the ledger says so. A gateway that is silent delays an end by a second, and
 //! changes nothing about it. One gateway is connected at a time; a new connection replaces the one before, which may be
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::grant::request::ClusterName;
-use crate::grant::{Grant, GrantId, Phase};
+use crate::grant::{Grant, GrantId, LogHead, Phase};
 use crate::ledger::{Changed, Changes, Gap, Snapshot};
 use crate::wire::feed::{
     self, Documents, FromDaemon, FromGateway, GatewayCluster, HEARTBEAT_SECONDS, LONGEST_OF_GATEWAY, LiveGrant, VERSION,
@@ -61,18 +62,27 @@ struct Link {
     ends: mpsc::UnboundedSender<End>,
 }
 
+/// What the gateway cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// How many requests were running.
+    pub streams: u32,
+    /// Where the grant's log stood, if there is one.
+    pub log: Option<LogHead>,
+}
+
 /// A grant to cut.
 pub struct End {
     /// The grant.
     pub grant: GrantId,
-    streams: oneshot::Sender<u32>,
+    done: oneshot::Sender<Cut>,
 }
 
 impl End {
-    /// Reports that the grant was cut, and how many of its requests were running.
-    pub fn cut(self, streams: u32) {
+    /// Reports that the grant was cut.
+    pub fn cut(self, cut: Cut) {
         // The end may have gone on without it.
-        let _ = self.streams.send(streams);
+        let _ = self.done.send(cut);
     }
 }
 
@@ -127,11 +137,11 @@ impl Gateway {
         self.0.borrow().as_ref().filter(|link| link.clusters.contains(cluster)).map(|link| link.reached.clone())
     }
 
-    /// Ends a grant in the gateway, and returns how many of its requests were running; `None` if no gateway is connected
-    /// or it did not answer in time. It then ends the grant itself, when its lease is over at the latest.
-    pub async fn cut(&self, grant: &GrantId) -> Option<u32> {
-        let (streams, told) = oneshot::channel();
-        let sent = self.0.borrow().as_ref().map(|link| link.ends.send(End { grant: grant.clone(), streams }));
+    /// Ends a grant in the gateway, and returns what it cut; `None` if no gateway is connected or it did not answer in time.
+    /// It then ends the grant itself, when its lease is over at the latest.
+    pub async fn cut(&self, grant: &GrantId) -> Option<Cut> {
+        let (done, told) = oneshot::channel();
+        let sent = self.0.borrow().as_ref().map(|link| link.ends.send(End { grant: grant.clone(), done }));
         sent?.ok()?;
         timeout(CUT_WITHIN, told).await.ok()?.ok()
     }
@@ -147,6 +157,8 @@ pub struct Source {
     pub clusters: Box<dyn Fn() -> BTreeMap<ClusterName, String> + Send + Sync>,
     /// Subscribes to the ledger.
     pub subscribe: Box<dyn Fn() -> (Snapshot, Changes) + Send + Sync>,
+    /// Takes where the log of a grant stands. It does not wait.
+    pub logged: Box<dyn Fn(GrantId, LogHead) + Send + Sync>,
 }
 
 /// Serves the gateway's socket. Never returns.
@@ -212,8 +224,8 @@ struct Feed {
     behind: BTreeMap<ClusterName, String>,
     /// The grants that it lets through, with the ends of their windows.
     announced: BTreeMap<GrantId, jiff::Timestamp>,
-    /// The grants that it was told to cut and that are not over yet, with how many of their requests were running.
-    cut: HashMap<GrantId, Option<u32>>,
+    /// The grants that it was told to cut and that are not over yet, with what was cut.
+    cut: HashMap<GrantId, Option<Cut>>,
     /// Who waits for a cut.
     waiting: Vec<End>,
 }
@@ -242,7 +254,7 @@ impl Feed {
                 end = connection.end() => match end {
                     Some(end) => match self.cut.get(&end.grant) {
                         // The ledger was quicker, or the end is tried again.
-                        Some(Some(streams)) => end.cut(*streams),
+                        Some(Some(cut)) => end.cut(cut.clone()),
                         Some(None) => self.waiting.push(end),
                         None => {
                             let grant = end.grant.clone();
@@ -259,11 +271,16 @@ impl Feed {
                     Err(Gap::Closed) => return Ok("the daemon stops"),
                 },
                 document = reader.next() => match document? {
-                    Some(FromGateway::Logged { .. }) => {}
-                    Some(FromGateway::Cut { grant, streams, log: _ }) => {
-                        self.cut.entry(grant.clone()).and_modify(|cut| *cut = Some(streams));
+                    Some(FromGateway::Logged { grant, log }) => (source.logged)(grant, log),
+                    Some(FromGateway::Cut { grant, streams, log }) => {
+                        // First, in the order of the reports: the end may be recorded without it, or contradict one before.
+                        if let Some(log) = &log {
+                            (source.logged)(grant.clone(), log.clone());
+                        }
+                        let cut = Cut { streams, log };
+                        self.cut.entry(grant.clone()).and_modify(|known| *known = Some(cut.clone()));
                         let done = self.waiting.extract_if(.., |end| end.grant == grant);
-                        done.for_each(|end| end.cut(streams));
+                        done.for_each(|end| end.cut(cut.clone()));
                     }
                     Some(FromGateway::Hello { .. }) => return Ok("it introduced itself twice"),
                     None => return Ok("it closed the connection"),
@@ -273,7 +290,7 @@ impl Feed {
                         return Ok("an authority was replaced, and it must take a new snapshot");
                     }
                     self.writer.write(|number| FromDaemon::Alive { number }).await?;
-                    self.waiting.retain(|end| !end.streams.is_closed());
+                    self.waiting.retain(|end| !end.done.is_closed());
                 }
             }
         }

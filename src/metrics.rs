@@ -62,6 +62,7 @@ pub struct Metrics {
     policy_reload_failed: Gauge,
     draining: Gauge,
     trail_unwritable: Gauge,
+    log_contradictions: Counter,
     unanswered: Family<OfDependency, Gauge>,
     findings: Arc<SweepStats>,
 }
@@ -87,6 +88,7 @@ impl Metrics {
             policy_reload_failed: Gauge::default(),
             draining: Gauge::default(),
             trail_unwritable: Gauge::default(),
+            log_contradictions: Counter::default(),
             unanswered: Family::default(),
             findings,
             registry: Registry::default(),
@@ -156,6 +158,11 @@ impl Metrics {
             metrics.trail_unwritable.clone(),
         );
         registry.register(
+            "log_contradictions",
+            "Times that the gateway's log of a grant contradicted what it had said before: lines were changed or removed",
+            metrics.log_contradictions.clone(),
+        );
+        registry.register(
             "unanswered_calls",
             "Calls of the name service, DNS or an authority that exceed their time limit; above 0 it does not answer",
             metrics.unanswered.clone(),
@@ -188,6 +195,7 @@ impl Metrics {
         // The ledger counts these when it records them.
         self.signed.inner().fetch_max(broker.ledger().signed(), Ordering::Relaxed);
         self.glass_broken.inner().fetch_max(broker.ledger().glass_broken(), Ordering::Relaxed);
+        self.log_contradictions.inner().fetch_max(broker.log_contradictions(), Ordering::Relaxed);
         self.draining.set(broker.draining().is_some().into());
         self.trail_unwritable.set(broker.ledger().store_fault().is_some().into());
         let (owed, overdue) = broker.ledger().reviews();

@@ -153,7 +153,10 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         facts.extend(issue(random).map(|event| (None, event)));
     }
     facts.push((None, Event::UnbindIntended { why: EndCause::Expired, reason: None }));
-    facts.push((None, Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None, cut: None }));
+    facts.push((
+        None,
+        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None, cut: None, log: None },
+    ));
     Ok(facts
         .into_iter()
         .map(|(by, event)| {

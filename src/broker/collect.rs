@@ -167,7 +167,7 @@ impl Broker {
                 let ends = [Code::RoleDrift, Code::RoleMissing, Code::NamespaceDrift, Code::NamespaceMissing];
                 if ends.contains(&refusal.code) {
                     let (why, proof, reason) = (EndCause::Drifted, EndProof::NeverBound, Some(refusal.why));
-                    let event = Event::Ended { why, proof, reason, cut: None };
+                    let event = Event::Ended { why, proof, reason, cut: None, log: None };
                     self.ledger.record(locked, &Author::Daemon, vec![event]).await?;
                 }
                 return Err(refused);

@@ -346,7 +346,7 @@ impl Broker {
         let Ending { why, by, reason } = ending.clone();
         let grant = locked.grant();
         if !grant.bind_intended {
-            let event = Event::Ended { why, proof: EndProof::NeverBound, reason, cut: None };
+            let event = Event::Ended { why, proof: EndProof::NeverBound, reason, cut: None, log: None };
             return Ok(self.ledger.record(locked, &by, vec![event]).await?);
         }
         let site = self.site(&grant.ask.cluster)?;
@@ -379,7 +379,8 @@ impl Broker {
         if proof == EndProof::GroupDenied {
             tracing::warn!(grant = %grant.id, requester = %grant.requester, "the grant has ended, but somebody else's binding grants the same access to the requester's own user name");
         }
-        let ended = Event::Ended { why, proof, reason: None, cut };
+        let (cut, log) = cut.map_or((None, None), |cut| (Some(cut.streams), cut.log));
+        let ended = Event::Ended { why, proof, reason: None, cut, log };
         Ok(self.ledger.record(locked, &Author::Daemon, vec![ended]).await?)
     }
 

@@ -6,6 +6,7 @@
 //!               ─► Bound, ask until allowed ─► Live ─► hand over;  inside the window: IssueIntended ─► sign ─► Issued
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
+//!  logs: where the gateway's logs stand, whenever it says so, even after Ended
 //!  drain: only ends and renewals until resume;  revoke_many: end, concurrently
 //! ```
 //! It makes no decisions (`grant/` does), never talks to the outside world itself (`ca`, `cluster` and `trail` do), and
@@ -18,6 +19,7 @@ mod collect;
 mod end;
 mod extend;
 mod facts;
+mod logs;
 mod operate;
 mod other_access;
 mod proof;
@@ -53,6 +55,7 @@ use crate::rbac::role::ResolvedRole;
 use crate::trail::{Opened, TrailError};
 
 pub use self::collect::IssuedAccess;
+use self::logs::Logs;
 pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
 use self::refusals::{About, Kind, Refusals};
@@ -198,6 +201,7 @@ pub struct Broker {
     /// Roles of recently ended grants, by the hash of their rules.
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
     refusals: Refusals,
+    logs: Logs,
 }
 
 /// The parts of a broker.
@@ -238,6 +242,7 @@ impl Broker {
             bound_user_names: Mutex::default(),
             roles: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
+            logs: Logs::default(),
         }
     }
 

@@ -17,8 +17,8 @@ use tower::util::BoxCloneSyncService;
 use super::*;
 use crate::ca::{KeyPlace, store};
 use crate::cluster::Endpoint;
-use crate::grant::Operator;
 use crate::grant::request::{Access, AccessRequest, Namespace};
+use crate::grant::{LogHead, Operator};
 use crate::people::Declared;
 use crate::trail::Trail;
 use crate::trail::tests::{Folder, at, id};
@@ -189,4 +189,42 @@ async fn a_drain_waits_for_what_is_being_given() {
     assert_eq!(kinds, ["extension_asked", "extended", "drained"]);
     let refused = broker.extend(&open, alice, "5m".parse().unwrap(), reason()).await.unwrap_err();
     assert!(matches!(&refused, BrokerError::Refused(refusal) if refusal.code == Code::Draining), "{refused:?}");
+}
+
+/// A grant that is being ended, by a cluster that does not answer, keeps no other log from the trail, and the feed does not
+/// wait for anything.
+#[tokio::test]
+async fn a_locked_grant_delays_no_other_log() {
+    let scene = Scene::new();
+    let Scene { broker, alice, csr, .. } = &scene;
+    let (one, other) = (scene.request("payments").await, scene.request("payments").await);
+    for grant in [&one, &other] {
+        broker.certificate(grant, alice, csr).await.unwrap();
+    }
+    let head = |lines| LogHead { lines, sha256: "a".repeat(64) };
+    let before = scene.kinds().len();
+    let kinds = || scene.kinds().split_off(before);
+    let open_grant = broker.ledger().open_grant(&one.id).unwrap();
+    let locked = open_grant.lock().await;
+    for grant in [&one, &other] {
+        broker.log_stands(grant.id.clone(), head(3));
+    }
+    assert!(broker.record_due_logs().await, "one waits");
+    assert_eq!(kinds(), ["logged"]);
+    drop(locked);
+    assert!(!broker.record_due_logs().await);
+    assert_eq!(kinds(), ["logged", "logged"]);
+    // What is known is no event, and neither is what nobody can know.
+    broker.log_stands(id(99), head(1));
+    assert!(!broker.record_due_logs().await);
+    assert_eq!((kinds().len(), broker.log_contradictions()), (2, 0));
+
+    // A grant rests for ten seconds after each event.
+    tokio::time::pause();
+    broker.log_stands(other.id.clone(), head(2));
+    assert!(broker.record_due_logs().await, "it rests");
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert!(!broker.record_due_logs().await);
+    assert_eq!(kinds(), ["logged", "logged", "log_contradicted"]);
+    assert_eq!(broker.log_contradictions(), 1);
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Ledger, LedgerError};
 use crate::grant::request::{KeyHash, PersonName};
-use crate::grant::{Filter, Grant, GrantId, Shown};
+use crate::grant::{Filter, Grant, GrantId, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
 use crate::trail::Page;
 
@@ -25,6 +25,14 @@ impl Ledger {
     /// [`LedgerError::Trail`].
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, LedgerError> {
         Ok(self.trail.shown_of(id).await?)
+    }
+
+    /// What the trail has about the log of a grant, see [`Trail::log_of`](crate::trail::Trail::log_of).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn log_of(&self, id: &GrantId) -> Result<Option<(LogHistory, i64)>, LedgerError> {
+        Ok(self.trail.log_of(id).await?)
     }
 
     /// The newest lines of the trail about a grant, see [`Trail::lines_of`](crate::trail::Trail::lines_of).

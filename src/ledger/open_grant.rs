@@ -70,6 +70,12 @@ impl OpenGrant {
     pub async fn lock(&self) -> Locked<'_> {
         Locked { writing: self.writing.lock().await, open: self }
     }
+
+    /// Locks the grant if nobody is changing it now.
+    #[must_use]
+    pub fn try_lock(&self) -> Option<Locked<'_>> {
+        self.writing.try_lock().ok().map(|writing| Locked { writing, open: self })
+    }
 }
 
 impl Locked<'_> {

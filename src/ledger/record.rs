@@ -100,6 +100,16 @@ impl Ledger {
         Ok(self.adopt(locked, next, last))
     }
 
+    /// Records events about the log of a grant that is over, whose last event is `last`. Nothing in memory changes.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`]; then none of them is recorded.
+    pub async fn record_late(&self, id: &GrantId, last: i64, events: Vec<Event>) -> Result<(), LedgerError> {
+        let at = self.now();
+        let facts = events.into_iter().map(|event| Author::Daemon.fact(at, Some(id.clone()), event));
+        self.append(facts.collect(), Some(last), None).await.map(drop)
+    }
+
     /// After a failed write, takes the grant from the trail: a disk can keep a write that it reported as failed, and then no
     /// event could follow the state in memory. If the trail cannot be read either, the next write tries again.
     async fn catch_up(&self, locked: &mut Locked<'_>, error: &LedgerError) {

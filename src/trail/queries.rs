@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName};
-use crate::grant::{Event, Filter, Grant, GrantId, Shown};
+use crate::grant::{Event, Filter, Grant, GrantId, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
 
 /// A part of the results, and the place from which to continue; none at the end.
@@ -66,6 +66,16 @@ impl Trail {
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, TrailError> {
         let id = id.clone();
         self.read(&self.questions, move |reader| shown_of(reader, id.as_str())).await
+    }
+
+    /// What the trail has about the log of a grant, and the number of the grant's last event; none if nobody ever requested
+    /// it.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn log_of(&self, id: &GrantId) -> Result<Option<(LogHistory, i64)>, TrailError> {
+        let id = id.clone();
+        self.read(&self.questions, move |reader| log_of(reader, id.as_str())).await
     }
 
     /// The person's requests since `since` that were denied, newest first, each with the role that was denied.
@@ -441,6 +451,32 @@ fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
         Some(Event::Reassessed(reassessed)) => Some(reassessed.shown),
         _ => None,
     })
+}
+
+/// Reads a grant's events from the last one back to a head before its end: a grant in use has a head every ten seconds.
+fn log_of(connection: &Connection, id: &str) -> Result<Option<(LogHistory, i64)>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT last, open & 1 FROM grants WHERE id = ?1")?;
+    let Some((last, mut is_before_the_end)) =
+        statement.query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?))).optional()?
+    else {
+        return Ok(None);
+    };
+    let mut events = Vec::new();
+    let mut statement = connection.prepare_cached(EVENTS_OF)?;
+    let mut rows = statement.query([id])?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)
+            .map_err(|fault| Fault::Damaged { seq, why: fault.to_string() })?;
+        let event = entry.fact.event;
+        let is_the_last_needed = is_before_the_end && event.is_about_its_log();
+        is_before_the_end |= matches!(event, Event::Ended { .. });
+        events.push(event);
+        if is_the_last_needed {
+            break;
+        }
+    }
+    Ok(Some((events.iter().rev().fold(LogHistory::default(), LogHistory::after), last)))
 }
 
 /// The event of a grant before another one of it. The grant is a parameter too, because any event has a link.

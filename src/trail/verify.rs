@@ -11,7 +11,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::{Entry, Head, Position};
 use super::layout::{PRESENT, check_schema, create, layout};
@@ -131,7 +131,9 @@ struct Checker {
 impl Checker {
     fn new() -> Result<Self, Fault> {
         let over = beside()?;
-        over.execute_batch("CREATE TABLE over (id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID; BEGIN;")?;
+        over.execute_batch(
+            "CREATE TABLE over (id TEXT PRIMARY KEY, was_live INTEGER NOT NULL) STRICT, WITHOUT ROWID; BEGIN;",
+        )?;
         Ok(Self { head: Head::beginning(), from: None, to: None, grants: 0, open: HashMap::new(), over })
     }
 
@@ -141,15 +143,21 @@ impl Checker {
         let damaged = |why: String| Fault::Damaged { seq: entry.seq, why };
         let mut over = None;
         if let Some(id) = &entry.fact.grant {
-            if !self.open.contains_key(id) {
-                if self.is_over(id)? {
-                    return Err(damaged(format!("grant {id} is already over")));
+            let was_over = if self.open.contains_key(id) { None } else { self.over(id)? };
+            match was_over {
+                // Its state does not change.
+                Some(was_live) if was_live && entry.fact.event.is_about_its_log() => {}
+                Some(_) => return Err(damaged(format!("grant {id} is already over"))),
+                None => {
+                    if !self.open.contains_key(id) {
+                        self.grants = self.grants.saturating_add(1);
+                    }
+                    over = follow(&mut self.open, id, &entry.fact).map_err(|error| damaged(error.to_string()))?;
                 }
-                self.grants = self.grants.saturating_add(1);
             }
-            over = follow(&mut self.open, id, &entry.fact).map_err(|error| damaged(error.to_string()))?;
-            if over.is_some() {
-                self.over.prepare_cached("INSERT INTO over (id) VALUES (?1)")?.execute([id.as_str()])?;
+            if let Some(over) = &over {
+                let insert = "INSERT INTO over (id, was_live) VALUES (?1, ?2)";
+                self.over.prepare_cached(insert)?.execute(params![id.as_str(), over.live_at.is_some()])?;
             }
         } else if !entry.fact.is_of_the_daemon() {
             return Err(damaged("it names no grant".to_owned()));
@@ -160,8 +168,10 @@ impl Checker {
         Ok((entry, over))
     }
 
-    fn is_over(&self, id: &GrantId) -> Result<bool, Fault> {
-        Ok(self.over.prepare_cached("SELECT 1 FROM over WHERE id = ?1")?.exists([id.as_str()])?)
+    /// Whether a grant that is over was live; none if it is not over.
+    fn over(&self, id: &GrantId) -> Result<Option<bool>, Fault> {
+        let mut statement = self.over.prepare_cached("SELECT was_live FROM over WHERE id = ?1")?;
+        Ok(statement.query_row([id.as_str()], |row| row.get(0)).optional()?)
     }
 
     fn report(self) -> Report {

@@ -264,12 +264,14 @@ fn the_page_of_the_trail_has_every_event() {
     assert_eq!(kinds, source.matches(" => \"").count() - 5, "every kind of `Event::kind` is in the table");
     is_golden_part("trail.md", "events", &table);
 
+    let recording = read(Path::new("crates/jit-core/src/grant/recording.rs"));
     let mut objects = String::new();
     for (title, source, head) in [
         ("`ask`", &request, "pub struct AccessRequest {"),
         ("`shown`", &source, "pub struct Shown {"),
         ("`decidedOn`", &source, "pub struct DecidedOn {"),
         ("an entry of `holds`", &source, "pub struct OtherGrant {"),
+        ("`log` and `before`", &recording, "pub struct LogHead {"),
     ] {
         objects += &format!("\n{title}:\n\n| field | value | meaning |\n|---|---|---|\n");
         for [name, of, said] in fields(item(source, head)) {

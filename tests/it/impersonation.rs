@@ -21,7 +21,7 @@ use crate::wall::{daemon, everywhere, refused, unbounded, until_checked, walled_
 const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// A daemon whose people go through a gateway that is the user `gw-HOST`.
-fn through_gateway() -> Options {
+pub(crate) fn through_gateway() -> Options {
     Options { cluster: ", access: gateway, gatewayUser: gw-HOST".to_owned(), ..Options::default() }
 }
 

@@ -47,6 +47,7 @@ mod kubelet;
 mod leftover;
 mod less;
 mod limits;
+mod logged;
 mod login;
 mod logout;
 mod managed;

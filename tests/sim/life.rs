@@ -13,7 +13,8 @@ use jitd::cluster::{Cluster, Endpoint};
 use jitd::config::{Config, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 
-use jitd::gateway::Reached;
+use jitd::gateway::{Cut, Reached};
+use jitd::grant::LogHead;
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::{Rates, Times};
@@ -267,7 +268,7 @@ fn attend(broker: &Broker) {
     let mut connection = broker.gateway().connect(reached, broker.sites().map(|(name, _)| name.clone()).collect());
     tokio::spawn(async move {
         while let Some(end) = connection.end().await {
-            end.cut(0);
+            end.cut(Cut { streams: 0, log: Some(LogHead { lines: 1, sha256: "a".repeat(64) }) });
         }
     });
 }

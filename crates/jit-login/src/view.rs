@@ -720,20 +720,45 @@ pub(crate) fn event_cells(entry: &Value) -> Vec<String> {
 fn event_parts(entry: &Value) -> [String; 6] {
     let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
     let event = part("event");
-    let request = event.get("ask").and_then(request_sentence);
+    let request = event.get("ask").and_then(request_sentence).or_else(|| log_sentence(event));
+    let of_log = |key: &str| request.is_some() && ["lines", "sha256"].contains(&key);
     let others = event
         .as_object()
         .into_iter()
         .flatten()
         // Hashes, rules and the whole request are for programs; `-o json` shows them.
         .filter(|(key, value)| {
-            *key != "kind" && !value.is_object() && !key.ends_with("Sha256") && *key != "digest" && *key != "key"
+            *key != "kind"
+                && !value.is_object()
+                && !key.ends_with("Sha256")
+                && *key != "digest"
+                && *key != "key"
+                && !of_log(key)
         })
         .map(|(key, value)| format!("{}={}", safe(key), plain(value)));
+    let others: Vec<String> = others.collect();
     let rest: Vec<String> = request.into_iter().chain(others).collect();
     let kind = plain(event.get("kind").unwrap_or(&Value::Null));
     let by = author(part("by"), part("login"));
     [plain(part("seq")), plain(part("at")), plain(part("grant")), by, kind, rest.join(" ")]
+}
+
+/// `the gateway's log has 5 lines`, of the events that say where the log stands; none of other events.
+fn log_sentence(event: &Value) -> Option<String> {
+    let part = |name: &str| plain(event.get(name).unwrap_or(&Value::Null));
+    let head = |of: &Value| of.get("lines").and_then(Value::as_u64).map(|lines| format!("{lines} lines"));
+    match part("kind").as_str() {
+        "logged" => Some(format!("the gateway's log has {}", head(event)?)),
+        "log_contradicted" => {
+            let before = head(event.get("before")?)?;
+            Some(format!(
+                "the gateway's log has {}, which contradicts {before} before: lines were changed or removed",
+                head(event)?
+            ))
+        }
+        "ended" => Some(format!("the gateway's log has {};", head(event.get("log")?)?)),
+        _ => None,
+    }
 }
 
 /// `role view in namespace payments on cluster prod, for 10m: INC-42`; none if this version cannot parse the request.
@@ -809,6 +834,24 @@ mod tests {
                 ["get, list", "core", "pods (log), secrets", ""],
             ]
         );
+    }
+
+    /// An auditor reads what the trail has about a log, and no hash.
+    #[test]
+    fn where_a_log_stands_is_a_sentence() {
+        let with = |event: Value| event_row(&json!({ "seq": 1, "at": "x", "event": event })).pop().unwrap();
+        let hash = "a".repeat(64);
+        let logged = json!({ "kind": "logged", "lines": 5, "sha256": hash });
+        assert_eq!(with(logged), "the gateway's log has 5 lines");
+        let contradicted = json!({
+            "kind": "log_contradicted", "lines": 3, "sha256": hash, "before": { "lines": 5, "sha256": hash },
+        });
+        let says = "the gateway's log has 3 lines, which contradicts 5 lines before: lines were changed or removed";
+        assert_eq!(with(contradicted), says);
+        let ended = json!({
+            "kind": "ended", "why": "expired", "proof": "denied", "cut": 2, "log": { "lines": 7, "sha256": hash },
+        });
+        assert_eq!(with(ended), "the gateway's log has 7 lines; cut=2 proof=denied why=expired");
     }
 
     /// A request for a role with 17 findings and 40 rules, with a long reason: summary and question fit a small terminal.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::grant::glass::Verdict;
-use crate::grant::{Clock, EndCause, EndProof};
+use crate::grant::{Clock, EndCause, EndProof, LogHead};
 
 /// Every event that a grant can have; which of them may follow is for the fold to say.
 fn events() -> Vec<Event> {
@@ -23,6 +23,12 @@ fn events() -> Vec<Event> {
         Event::BindIntended { binding: text(), gateway: None },
         Event::Bound { uids: vec![text()] },
         Event::Live { until: at(300) },
+        Event::Logged { lines: 1, sha256: "a".repeat(64) },
+        Event::LogContradicted {
+            lines: 1,
+            sha256: "a".repeat(64),
+            before: LogHead { lines: 2, sha256: "b".repeat(64) },
+        },
         Event::UnbindIntended { why: EndCause::Revoked, reason: Some(text()) },
         Event::GlassBroken {
             reason: "x".parse().unwrap(),
@@ -45,6 +51,7 @@ fn events() -> Vec<Event> {
             proof,
             reason: None,
             cut: None,
+            log: None,
         }));
     }
     events

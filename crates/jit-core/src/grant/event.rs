@@ -12,7 +12,7 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GatewayUser, GrantId, Phase};
+use super::{DeniedBefore, GatewayUser, GrantId, LogHead, Phase};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
@@ -162,6 +162,22 @@ pub enum Event {
         /// What proves it.
         proof: EndProof,
     },
+    /// The gateway's log of what is done with the grant has grown; a gateway that was away reports it after the end.
+    Logged {
+        /// How many lines the log had.
+        lines: u64,
+        /// SHA-256 of the last one, hex; each line contains that of the line before.
+        sha256: String,
+    },
+    /// The gateway's log contradicts an earlier head: lines that it had are missing or changed.
+    LogContradicted {
+        /// How many lines the log has, as the gateway says.
+        lines: u64,
+        /// SHA-256 of the last one, hex.
+        sha256: String,
+        /// Where it stood before.
+        before: LogHead,
+    },
     /// The role of a live grant changed since it was approved, and the rule has `drift: warn`.
     RoleChanged {
         /// What was found.
@@ -246,10 +262,19 @@ pub enum Event {
         /// and where the gateway did not answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut: Option<u32>,
+        /// Where the gateway's log stood then, as in `logged`; absent if `cut` is, and if nothing was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<LogHead>,
     },
 }
 
 impl Event {
+    /// Whether it may also follow the end of a grant that was live.
+    #[must_use]
+    pub fn is_about_its_log(&self) -> bool {
+        matches!(self, Self::Logged { .. } | Self::LogContradicted { .. })
+    }
+
     /// The event's name in the trail, as in its `kind`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -279,6 +304,8 @@ impl Event {
             Self::BindingAltered { .. } => "binding_altered",
             Self::PartUnbindIntended { .. } => "part_unbind_intended",
             Self::PartEnded { .. } => "part_ended",
+            Self::Logged { .. } => "logged",
+            Self::LogContradicted { .. } => "log_contradicted",
             Self::RoleChanged { .. } => "role_changed",
             Self::ExtensionAsked { .. } => "extension_asked",
             Self::ExtensionAgreed { .. } => "extension_agreed",

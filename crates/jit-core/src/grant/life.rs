@@ -352,6 +352,8 @@ impl Grant {
                 self.extension = None;
                 self.answers = self.answers.saturating_add(1);
             }
+            // The state of the log is the trail's alone; the gateway may report it late.
+            (P::Live | P::Ending | P::Ended, event) if event.is_about_its_log() && self.live_at.is_some() => {}
             (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
             (P::Collecting, E::BindIntended { gateway, .. }) if !self.bind_intended => {
@@ -377,25 +379,33 @@ impl Grant {
             }
             (
                 P::Ending,
-                E::Ended { why, proof: proof @ (EndProof::Denied | EndProof::GroupDenied), reason: None, cut: _ },
+                E::Ended {
+                    why,
+                    proof: proof @ (EndProof::Denied | EndProof::GroupDenied),
+                    reason: None,
+                    cut: _,
+                    log: _,
+                },
             ) if self.end_cause == Some(*why) => {
                 self.end_proof = Some(*proof);
                 let closed_by = self.closed_by.take();
                 self.close(P::Ended, fact);
                 self.closed_by = closed_by;
             }
-            (P::Approved | P::Collecting, E::Ended { why, proof: EndProof::NeverBound, reason, cut: None })
-                if !self.bind_intended =>
-            {
+            (
+                P::Approved | P::Collecting,
+                E::Ended { why, proof: EndProof::NeverBound, reason, cut: None, log: None },
+            ) if !self.bind_intended => {
                 self.end_cause = Some(*why);
                 self.end_proof = Some(EndProof::NeverBound);
                 self.closing_words = reason.clone();
                 self.close(P::Ended, fact);
             }
             // It is not approved, so no approver can revoke it, but an operator can.
-            (P::Pending, E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason, cut: None })
-                if fact.is_by_operator() =>
-            {
+            (
+                P::Pending,
+                E::Ended { why: why @ EndCause::Revoked, proof: EndProof::NeverBound, reason, cut: None, log: None },
+            ) if fact.is_by_operator() => {
                 self.end_cause = Some(*why);
                 self.end_proof = Some(EndProof::NeverBound);
                 self.closing_words = reason.clone();

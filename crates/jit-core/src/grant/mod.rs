@@ -47,7 +47,7 @@ pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::gateway::GatewayUser;
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
-pub use self::recording::{LogHead, Record, SessionTerms};
+pub use self::recording::{LogHead, LogHistory, NotLogged, Record, SessionTerms};
 
 #[cfg(test)]
 mod tests;

@@ -173,8 +173,8 @@ fn every_event() -> Vec<Event> {
         Event::Bound { uids: vec!["u".into()] },
         Event::Live { until: at(600) },
         Event::UnbindIntended { why: EndCause::Expired, reason: None },
-        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None, cut: None },
-        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None, cut: None },
+        Event::Ended { why: EndCause::Expired, proof: EndProof::Denied, reason: None, cut: None, log: None },
+        Event::Ended { why: EndCause::Failed, proof: EndProof::NeverBound, reason: None, cut: None, log: None },
         Event::Narrowed(Box::new(Narrowed { ask: ask(), shown: shown("get"), digest: "e".repeat(64) })),
         Event::BindingAltered { found: "x".into() },
         Event::RoleChanged { found: "x".into() },
@@ -201,7 +201,13 @@ fn every_event() -> Vec<Event> {
         part_ended("payments", EndProof::NeverBound),
         part_ended("payments", EndProof::Denied),
         Event::Reassessed(Box::new(approval::reassess(&requested(1), shown_together()))),
+        Event::Logged { lines: 1, sha256: "a".repeat(64) },
+        Event::LogContradicted { lines: 1, sha256: "a".repeat(64), before: log_head(2) },
     ]
+}
+
+fn log_head(lines: u64) -> LogHead {
+    LogHead { lines, sha256: "a".repeat(64) }
 }
 
 fn part_unbind_intended(namespace: &str) -> Event {
@@ -267,20 +273,20 @@ fn only_these_events_may_follow() {
         ("collecting", &[6, 8, 9, 12, 14]),
         ("bind intended", &[6, 8, 10, 12]),
         ("bound", &[6, 8, 11, 12]),
-        ("live", &[6, 7, 8, 12, 16, 17, 18]),
-        ("asked for more", &[6, 7, 8, 12, 16, 17, 18, 19, 20, 21]),
-        ("extended", &[6, 7, 8, 12, 16, 17, 18]),
-        ("ending", &[6, 13]),
-        ("ended", &[]),
+        ("live", &[6, 7, 8, 12, 16, 17, 18, 30, 31]),
+        ("asked for more", &[6, 7, 8, 12, 16, 17, 18, 19, 20, 21, 30, 31]),
+        ("extended", &[6, 7, 8, 12, 16, 17, 18, 30, 31]),
+        ("ending", &[6, 13, 30, 31]),
+        ("ended", &[30, 31]),
         ("denied", &[]),
         ("withdrawn", &[]),
         ("lapsed", &[]),
         ("broken", &[2, 3, 5, 6, 7, 14, 23, 25]),
-        ("broken live", &[6, 7, 8, 12, 16, 17, 18, 23]),
-        ("broken ended", &[6, 23]),
+        ("broken live", &[6, 7, 8, 12, 16, 17, 18, 23, 30, 31]),
+        ("broken ended", &[6, 23, 30, 31]),
         ("broken denied", &[6, 23]),
-        ("reviewed live", &[6, 7, 8, 12, 16, 17, 18]),
-        ("reviewed ended", &[]),
+        ("reviewed live", &[6, 7, 8, 12, 16, 17, 18, 30, 31]),
+        ("reviewed ended", &[30, 31]),
     ];
     for (point, legal) in may {
         let followed: Vec<usize> = every_event()
@@ -334,7 +340,7 @@ fn each_namespace_is_a_part_of_its_own() {
 /// What nobody has agreed to yet is taken away by an operator, as revoked, and by nobody else.
 #[test]
 fn only_an_operator_takes_away_what_is_pending() {
-    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()), cut: None };
+    let ended = |why, proof| Event::Ended { why, proof, reason: Some("stolen laptop".into()), cut: None, log: None };
     let operator = Author::Operator(Operator { name: PersonName::root(), uid: 0, login: None });
     let person = Author::Person { name: PersonName::root(), login: None };
     let by = |author: &Author, event| requested(1).apply(&author.fact(at(0), Some(id()), event));
@@ -414,7 +420,7 @@ fn a_request_only_ever_gets_less() {
 #[test]
 fn the_cause_of_an_end_stays() {
     let ending = brought_to("ending");
-    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None, cut: None };
+    let other = Event::Ended { why: EndCause::Revoked, proof: EndProof::Denied, reason: None, cut: None, log: None };
     assert!(ending.apply(&fact(other)).is_err());
 }
 
