@@ -449,7 +449,7 @@ impl Desk {
         std::fs::create_dir(desk.0.join("var")).unwrap();
         std::fs::set_permissions(desk.0.join("var"), std::fs::Permissions::from_mode(0o700)).unwrap();
         let trail = Trail::open(&desk.trail()).unwrap().trail;
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut last = BTreeMap::new();
         for fact in story() {
             let grant = fact.grant.clone();
