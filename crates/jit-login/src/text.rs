@@ -3,13 +3,13 @@
 //! It prints nothing. Text of the daemon or of another person reaches a terminal only through [`safe`]. Everything that
 //! produces messages uses it.
 
-use std::fmt::Write as _;
 use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use jit_core::grant::Phase;
+pub(crate) use jit_host::escape::escaped as safe;
 
 static PROGRAM: OnceLock<&'static str> = OnceLock::new();
 
@@ -45,32 +45,11 @@ pub(crate) fn phase_style(phase: Phase) -> Style {
     }
 }
 
-/// `text` with control characters and invisible characters escaped.
-pub(crate) fn safe(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            let _ = write!(shown, "\\u{{{:04x}}}", u32::from(c));
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-/// The same for names, which have no reason to contain other characters than ASCII: a letter that only looks like another
+/// [`safe`] for names, which have no reason to contain other characters than ASCII: a letter that only looks like another
 /// one is escaped.
 pub(crate) fn safe_name(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_ascii_graphic());
     if plain { text.to_owned() } else { format!("{} (not plain letters)", text.escape_default()) }
-}
-
-/// Characters that change the direction of the text or have no width.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{00AD}' | '\u{061C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
-        | '\u{2060}'..='\u{206F}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}'
-        | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// `text` in lines of at most `width` characters, indented by two. A longer word is not split.
@@ -135,12 +114,6 @@ pub(crate) fn clock(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn control_characters_are_escaped() {
-        assert_eq!(safe("a\u{1b}[31mb\nc\u{202e}d"), "a\\u{001b}[31mb\\u{000a}c\\u{202e}d");
-        assert_eq!(safe("Größe ✓"), "Größe ✓");
-    }
 
     #[test]
     fn a_letter_that_looks_like_another_is_flagged() {
