@@ -21,7 +21,8 @@
 //!
 //! # The map
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
-//! prove what the map promises. `files`, `hint` and `placeholder` are `jit-host`, which every program on a bastion can use.
+//! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
+//! can use.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says. `crates/jit-login` is the client, and
 //! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
 //! files. Everything else is in this crate.
@@ -47,10 +48,12 @@
 //! - [`files`]: reads files that only trusted accounts could have written
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation
+//! - [`sessions`]: reads and verifies what the gateway kept of requests and sessions, and plays recordings
 //! - [`manifest`]: the objects that an administrator applies to a cluster: the daemon's rights, the ceilings for roles of
 //!   grants, and the admission policies
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
-//! - [`hint`]: what to do about an error, separate from what is wrong; [`placeholder`]: what an administrator has to fill in
+//! - [`hint`]: what to do about an error, separate from what is wrong; [`escape`]: text of others on a terminal;
+//!   [`placeholder`]: what an administrator has to fill in
 //! - [`metrics`], [`service`]: Prometheus metrics, systemd
 //!
 //! # The arrows
@@ -59,6 +62,7 @@
 //! ```text
 //! rbac     → nothing
 //! hint     → nothing
+//! escape   → nothing
 //! placeholder → nothing
 //! locks    → nothing
 //! dependency → hint, locks
@@ -67,6 +71,7 @@
 //! service  → hint
 //! wire     → grant, rbac
 //! client   → wire
+//! sessions → escape, grant, hint, wire
 //! trail    → grant, hint, rbac
 //! people   → dependency, grant, hint
 //! cluster  → dependency, grant, hint, rbac
@@ -116,9 +121,10 @@ pub mod manifest;
 pub mod metrics;
 pub mod people;
 pub mod service;
+pub mod sessions;
 pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
-pub use jit_host::{files, hint, placeholder};
+pub use jit_host::{escape, files, hint, placeholder};
 pub use jit_wire::{self as wire, client};

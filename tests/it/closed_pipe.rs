@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, path, text};
 use crate::glass;
 use crate::plane::{Plane, root, scratch, until};
+use crate::playback::Kept;
 
 /// Every verb of `jitd`, called so that it prints something. `NS` stands for a namespace, `NEW` for a file that is not there.
 const JITD: &[&str] = &[
@@ -42,6 +43,9 @@ const JITD: &[&str] = &[
     "audit verify",
     "audit verify --file EXPORT",
     "audit export",
+    "audit sessions --folder SESSIONS",
+    "audit sessions --folder SESSIONS -o json",
+    "audit play 0198 --folder SESSIONS",
     "completion bash",
     "man",
     "man jitd-config",
@@ -145,6 +149,8 @@ fn no_verb_of_jitd_fails_because_of_a_closed_pipe() {
     let export = written("export.jsonl", &bastion.jitd(&["audit", "export"]).stdout);
     let chain = written("chain.pem", &std::fs::read(bastion.dir.join("var/ca/play/root.crt")).unwrap());
     let policy = bastion.dir.join("policy.yaml").display().to_string();
+    let mut kept = Kept::new();
+    kept.session(&[(0.0, "o", "hello\r\n")]);
     let next = AtomicU32::new(0);
     let command = |verb: &str| {
         let new = folder.join(format!("new-{}", next.fetch_add(1, Ordering::Relaxed))).display().to_string();
@@ -155,6 +161,7 @@ fn no_verb_of_jitd_fails_because_of_a_closed_pipe() {
             "NOTHING" => nothing.clone(),
             "EXPORT" => export.clone(),
             "CHAIN" => chain.clone(),
+            "SESSIONS" => kept.folder.display().to_string(),
             word => word.to_owned(),
         };
         let words: Vec<String> = verb.split_whitespace().map(meant).collect();

@@ -62,6 +62,7 @@ mod outage;
 mod parts;
 mod pasted;
 mod plane;
+mod playback;
 mod plugin;
 mod policy;
 mod reach;

@@ -9,6 +9,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use jit_manual::Shell;
 
 use crate::audit::Noted;
+use crate::audit::play::Play;
+use crate::audit::sessions::List;
 use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
@@ -155,11 +157,13 @@ Examples:
         /// The copy, in a folder that nobody else can write, or one like /tmp; the file must not exist.
         file: PathBuf,
     },
-    /// Verify or export the audit trail.
+    /// Verify or export the audit trail; list, verify and play sessions that the gateway recorded.
     #[command(after_help = "\
 Examples:
   jitd audit verify
-  jitd audit export > trail.jsonl")]
+  jitd audit export > trail.jsonl
+  jitd audit sessions
+  jitd audit play 0198c2f3")]
     Audit {
         #[command(subcommand)]
         verb: AuditVerb,
@@ -281,6 +285,30 @@ Examples:
 Examples:
   jitd audit export > trail.jsonl")]
     Export,
+    /// List and verify what was done through the gateway: sessions of all grants, or every request of one.
+    ///
+    /// Compares each log with its chain of hashes, and each recording with its log. Exit code 1 when something does not
+    /// verify; VERIFIED then says `BROKEN`. It says `open` for what has no end yet: it goes on, or the gateway was killed.
+    /// For root.
+    #[command(after_help = "\
+Examples:
+  jitd audit sessions
+  jitd audit sessions 7k3m --reads
+  jitd audit sessions --folder ./copy -o json")]
+    Sessions(List),
+    /// Play the recording of a session, as far as it verifies.
+    ///
+    /// On a terminal: space pauses, the arrows skip 5 seconds, `.` shows the next output, `+` and `-` change the speed, `/`
+    /// searches and `n` searches on, `q` quits. Elsewhere it prints all that the session printed as plain text. Nothing
+    /// of a recording reaches the terminal but characters, colours and their places. Exit code 1 when a part does not
+    /// verify. For root.
+    #[command(after_help = "\
+Examples:
+  jitd audit play 0198c2f3
+  jitd audit play 0198c2f3 --speed 4 --idle-limit 2s --from 1m
+  jitd audit play 0198c2f3 | grep -n password
+  jitd audit play 0198c2f3 --export incident.cast")]
+    Play(Play),
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
-//! `jitd audit verify`: verifies a trail, of this host or a copy.
+//! `jitd audit`: verifies a trail, of this host or a copy; what was done through the gateway is in files of its own.
 //!
-//! It only reads. The library (`trail`) decides what is valid. `main.rs` calls it, and `operate.rs` for a copy.
+//! It only reads. The library (`trail`, `sessions`) decides what is valid. `main.rs` calls it, and `operate.rs` for a copy.
+
+pub(crate) mod play;
+mod screen;
+pub(crate) mod sessions;
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, stdin};
 use std::path::Path;

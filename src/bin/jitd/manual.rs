@@ -69,6 +69,10 @@ fn jitd_8(date: &str) -> Page {
         .item("/run/jitd/api.sock", "The socket for people and programs, open to the group `jit-users`.")
         .item("/run/jitd/admin.sock", "The admin socket, open to the group `jit-admins`.")
         .item("/var/lib/jitd/trail.db", "The audit trail. Removing the package leaves it in place.")
+        .item(
+            "/var/lib/jit-gateway/sessions",
+            "What was done through the gateway, for `jitd audit sessions` and `play`.",
+        )
         .item("/var/lib/jitd/ca/CLUSTER", "The authority of a cluster. Keep the root key elsewhere.")
         .item("/usr/share/doc/jitd/docs", "Tutorial, guides, runbooks and reference.");
     page.heading("EXAMPLES");

@@ -1,0 +1,155 @@
+//! `jitd audit play`: plays a recording, prints it as text, or copies it.
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::SignedDuration;
+
+use jitd::escape::escaped;
+use jitd::files;
+use jitd::sessions::{CastFault, Found, GrantLog, Plain, Recording, Request, Sessions, SessionsError, What, words};
+
+use super::screen::{self, Pace};
+use super::sessions::{Folder, length};
+use crate::Failure;
+use crate::print::{self, say};
+
+/// What to play, and how.
+#[derive(Args)]
+pub(crate) struct Play {
+    /// The session; the beginning of its id is enough.
+    #[arg(value_name = "SESSION")]
+    id: String,
+    /// Begin here.
+    #[arg(long, value_name = "TIME", default_value = "0s", conflicts_with = "export")]
+    from: Time,
+    /// How fast to play on a terminal, from 0.1 to 100.
+    #[arg(long, value_name = "TIMES", default_value = "1", value_parser = speed)]
+    speed: f64,
+    /// Wait at most so long where nothing happens.
+    #[arg(long, value_name = "TIME")]
+    idle_limit: Option<Time>,
+    /// Copy what verifies to this new file, for asciinema, and play nothing.
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    #[command(flatten)]
+    folder: Folder,
+}
+
+/// The slowest and the fastest speed.
+pub(super) const SLOWEST: f64 = 0.1;
+pub(super) const FASTEST: f64 = 100.0;
+
+fn speed(text: &str) -> Result<f64, String> {
+    let read = text.parse().ok().filter(|read| (SLOWEST..=FASTEST).contains(read));
+    read.ok_or_else(|| format!("write a number from {SLOWEST} to {FASTEST}"))
+}
+
+/// A time since the beginning, or a length, such as `90s` or `1m30s`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Time(Duration);
+
+impl FromStr for Time {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read: Option<SignedDuration> = text.parse().ok();
+        read.and_then(|read| read.try_into().ok()).map(Self).ok_or("write it as `90s` or `1m30s`")
+    }
+}
+
+pub(crate) fn play(play: &Play) -> Result<(), Failure> {
+    let mut sessions = Sessions::open(&play.folder.path)?;
+    let (grant, session) = match sessions.find(&play.id)? {
+        Found::Session(grant, session) => (grant, session),
+        Found::Grant(grant) => {
+            return Err(Failure::usage(format!("{grant} is a grant"))
+                .with_hint(format!("`jitd audit sessions {grant}` lists its sessions")));
+        }
+    };
+    let (log, request, recording) = sessions.recording(&grant, &session)?;
+    if let Some(file) = &play.export {
+        export(&recording, file)?;
+    } else if stdin().is_terminal() && stdout().is_terminal() {
+        let length = request.outcome.as_ref().map(|outcome| Duration::from_millis(outcome.milliseconds));
+        let idle_limit = play.idle_limit.map(|limit| limit.0);
+        let pace = Pace { from: play.from.0, speed: play.speed, idle_limit, length };
+        if let Some(fault) = screen::show(&recording, &title(&log, &request), &pace)? {
+            return Err(Failure::ours(escaped(&fault)));
+        }
+    } else {
+        say!("{}", title(&log, &request));
+        print(&recording, play.from.0)?;
+    }
+    rest(&log, &recording)
+}
+
+/// What the session is, on one line.
+fn title(log: &GrantLog, request: &Request) -> String {
+    let lasted = request.outcome.as_ref().map_or("no end yet".to_owned(), |outcome| length(outcome.milliseconds));
+    let cluster = log.cluster.as_ref().map_or("-", |cluster| cluster.as_str());
+    let (who, what) = (escaped(log.person()), escaped(&words(&request.asked)));
+    format!("{who} on {cluster}, {:.0}, {lasted}: {what}", request.at)
+}
+
+/// Says what was not shown, because nothing proves it.
+fn rest(log: &GrantLog, recording: &Recording) -> Result<(), Failure> {
+    let checked = recording.checked();
+    let faults: Vec<&str> = checked.fault.iter().chain(&log.fault).map(String::as_str).collect();
+    if faults.is_empty() {
+        let more = checked.bytes.saturating_sub(checked.verified);
+        if more > 0 {
+            say!("there is more of it, {more} bytes, about which the log says nothing yet");
+        }
+        return Ok(());
+    }
+    let so_far = format!("only the first {} bytes of the recording verify", checked.verified);
+    let faults: Vec<String> = std::iter::once(so_far).chain(faults.into_iter().map(escaped)).collect();
+    Err(Failure::ours(faults.join("\njitd: ")).with_hint("keep the files unchanged as evidence"))
+}
+
+/// Prints the text of a session.
+fn print(recording: &Recording, from: Duration) -> Result<(), Failure> {
+    let mut cast = recording.events()?;
+    let mut faulty: Option<CastFault> = None;
+    print::in_pieces(|out| {
+        let mut plain = Plain::default();
+        loop {
+            match cast.next_event() {
+                Ok(Some(event)) => {
+                    if let What::Output(output) = event.what
+                        && event.at >= from
+                    {
+                        plain.feed(&output, out)?;
+                    }
+                }
+                Ok(None) => break,
+                Err(fault) => {
+                    faulty = Some(fault);
+                    break;
+                }
+            }
+        }
+        plain.end(out)?;
+        out.flush()
+    })?;
+    faulty.map_or(Ok(()), |fault| Err(fault.into()))
+}
+
+/// Copies what verifies to a new file that only its owner can read.
+fn export(recording: &Recording, file: &Path) -> Result<(), Failure> {
+    files::check_place(file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))?;
+    let failed = |doing| move |source| SessionsError::Io { path: file.to_owned(), doing, source };
+    let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed("create"))?;
+    let copied = recording.copy(&mut out).and_then(|()| out.flush().map_err(failed("write")));
+    if copied.is_err() {
+        // It is ours, and of no use to anybody.
+        let _ = std::fs::remove_file(file);
+    }
+    copied?;
+    print::result(file.display().to_string())
+}
