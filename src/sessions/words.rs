@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::wire::session::{Asked, Carries};
+use crate::wire::session::{Asked, Carries, ContainerAsked, Content};
 
 /// Such as `exec -it payments/web-0 -c app -- sh -c 'id; ls'`, or `delete pods payments/web-0`.
 #[must_use]
@@ -16,7 +16,8 @@ pub fn words(asked: &Asked) -> String {
     let Some(stream) = &asked.stream else {
         let what = asked.resource.as_deref().or(asked.path.as_deref()).unwrap_or("-");
         let what = with_group(what, asked.api_version.as_deref());
-        return format!("{} {what}{place}", asked.verb);
+        let content = asked.content.as_ref().map(of_content).unwrap_or_default();
+        return format!("{} {what}{place}{content}", asked.verb);
     };
     let mut words = match stream.carries {
         Carries::Exec => "exec".to_owned(),
@@ -49,6 +50,41 @@ pub fn words(asked: &Asked) -> String {
     words
 }
 
+/// What of a body gives power, in words that none of it can imitate: each of its own words is quoted.
+fn of_content(content: &Content) -> String {
+    let Content { unread, containers, node, service_account, secret_type } = content;
+    let mut words: Vec<String> = containers.iter().map(of_container).collect();
+    words.extend(node.iter().map(|reaches| quoted(reaches)));
+    words.extend(service_account.iter().map(|name| format!("serviceAccount {}", quoted(name))));
+    words.extend(secret_type.iter().map(|name| format!("type {}", quoted(name))));
+    words.extend(unread.iter().map(|why| format!("not read: {}", quoted(why))));
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+fn of_container(container: &ContainerAsked) -> String {
+    let ContainerAsked { name, image, command, target, privileged, capabilities } = container;
+    let mut words = format!("container {}", quoted(name));
+    if let Some(image) = image {
+        let _ = write!(words, " of {}", quoted(image));
+    }
+    if let Some(target) = target {
+        let _ = write!(words, " in {}", quoted(target));
+    }
+    if *privileged {
+        words.push_str(" privileged");
+    }
+    for capability in capabilities {
+        let _ = write!(words, " with {}", quoted(capability));
+    }
+    if !command.is_empty() {
+        words.push_str(" --");
+    }
+    for word in command {
+        let _ = write!(words, " {}", quoted(word));
+    }
+    words
+}
+
 /// `deployments.apps/scale` of `deployments/scale` in `apps/v1`, as kubectl writes it.
 fn with_group(resource: &str, api_version: Option<&str>) -> String {
     let Some((group, _)) = api_version.and_then(|version| version.split_once('/')) else { return resource.to_owned() };
@@ -72,6 +108,46 @@ fn quoted(word: &str) -> String {
 mod tests {
     use super::*;
     use crate::wire::session::StreamAsked;
+
+    #[test]
+    fn what_of_a_body_gives_power_is_said() {
+        let debugger = ContainerAsked {
+            name: "debugger".to_owned(),
+            image: Some("busybox:1".to_owned()),
+            command: vec!["sh".to_owned(), "-c".to_owned(), "a b)".to_owned()],
+            target: Some("app".to_owned()),
+            privileged: true,
+            capabilities: vec!["SYS_PTRACE".to_owned()],
+        };
+        let asked = |content| Asked {
+            verb: "patch".to_owned(),
+            resource: Some("pods/ephemeralcontainers".to_owned()),
+            namespace: Some("payments".to_owned()),
+            name: Some("web-0".to_owned()),
+            content: Some(content),
+            ..Asked::default()
+        };
+        let patch = "patch pods/ephemeralcontainers payments/web-0";
+        for (content, said) in [
+            (
+                Content { containers: vec![debugger], ..Content::default() },
+                " (container debugger of busybox:1 in app privileged with SYS_PTRACE -- sh -c 'a b)')",
+            ),
+            (
+                Content {
+                    unread: Some("it is too long".to_owned()),
+                    node: vec!["hostPath /var/run".to_owned()],
+                    service_account: Some("deployer".to_owned()),
+                    secret_type: Some("Opaque".to_owned()),
+                    ..Content::default()
+                },
+                " ('hostPath /var/run', serviceAccount deployer, type Opaque, not read: 'it is too long')",
+            ),
+            (Content::default(), ""),
+        ] {
+            assert_eq!(words(&asked(content)), format!("{patch}{said}"));
+        }
+    }
 
     #[test]
     fn requests_read_as_commands() {
