@@ -114,7 +114,7 @@ impl GrantLog {
     }
 }
 
-/// Reads a log to its end, or to its first line that does not verify. `room` is how many bytes of lines may be held; those of
+/// Reads a log to its end, or to its first line that does not verify or is not what the trail has: `known`. `room` is how many bytes of lines may be held; those of
 /// the requests that are kept are taken from it.
 ///
 /// # Errors
@@ -122,6 +122,7 @@ impl GrantLog {
 pub(super) fn read(
     grant: &GrantId,
     input: impl BufRead,
+    known: &[LogHead],
     room: &mut usize,
     keep: impl Fn(&str, &Asked, bool) -> bool,
 ) -> io::Result<GrantLog> {
@@ -136,9 +137,18 @@ pub(super) fn read(
                 if let Err(why) = reading.take(line, room, &keep) {
                     break Some(why);
                 }
+                let head = reading.chain.head();
+                if known.iter().any(|known| known.lines == head.lines && known.sha256 != head.sha256) {
+                    break Some(format!(
+                        "line {number} of {LOG} is not the one that the audit trail has: it was changed"
+                    ));
+                }
             }
             Ok(None) if number == 1 => break Some(format!("{LOG} is empty")),
-            Ok(None) => break None,
+            Ok(None) => {
+                let lines = known.iter().map(|known| known.lines).max().filter(|lines| *lines >= number);
+                break lines.map(|lines| format!("{LOG} had {lines} lines, by the audit trail: its end was cut"));
+            }
             Err(LineFault::Io(error)) => return Err(error),
             Err(fault) => break Some(format!("line {number} of {LOG}: {fault}")),
         }

@@ -9,6 +9,7 @@
 //! It only reads. `jitd audit` calls it.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
-use crate::grant::GrantId;
+use crate::grant::{GrantId, LogHead};
 use crate::hint::Hint;
 use crate::wire::session::{Asked, LOG, RECORDING};
 
@@ -121,6 +122,7 @@ pub struct Sessions {
     folder: OwnedFd,
     /// How much more may be held.
     room: usize,
+    known: BTreeMap<GrantId, Vec<LogHead>>,
 }
 
 /// What somebody means by an id.
@@ -140,7 +142,13 @@ impl Sessions {
     pub fn open(path: &Path) -> Result<Self, SessionsError> {
         let folder = open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| refused(path, "a folder", errno))?;
-        Ok(Self { path: path.to_owned(), folder, room: HELD })
+        Ok(Self { path: path.to_owned(), folder, room: HELD, known: BTreeMap::new() })
+    }
+
+    /// Compares each log with where it stood by the audit trail, too.
+    #[must_use]
+    pub fn with_trail(self, known: BTreeMap<GrantId, Vec<LogHead>>) -> Self {
+        Self { known, ..self }
     }
 
     /// The grants that have a folder.
@@ -266,7 +274,8 @@ impl Sessions {
             Err(kind @ SessionsError::Kind { .. }) => return Ok(GrantLog::faulty(grant, kind.to_string())),
             Err(error) => return Err(error),
         };
-        log::read(grant, io::BufReader::new(file), &mut self.room, keep).map_err(|source| SessionsError::Io {
+        let known = self.known.get(grant).map_or(&[][..], Vec::as_slice);
+        log::read(grant, io::BufReader::new(file), known, &mut self.room, keep).map_err(|source| SessionsError::Io {
             path,
             doing: "read",
             source,

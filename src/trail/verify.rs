@@ -6,19 +6,20 @@
 //! `jitd audit export` call it.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, Write};
 use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
 
 use super::chain::{Entry, Head, Position};
 use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::{follow, project};
 use super::sqlite::open_for_reading;
 use super::{Fault, TrailError};
-use crate::grant::{Grant, GrantId};
+use crate::grant::{Grant, GrantId, LogHead};
 
 /// The result of verifying a whole trail.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -116,6 +117,46 @@ pub fn export(path: &Path, mut out: impl Write) -> Result<(), TrailError> {
         out.flush().map_err(failed)
     };
     work().map_err(|fault| fault.at(path))
+}
+
+/// Where the gateway's logs of grants stood, as the trail at `path` says, oldest first. The trail itself is not verified.
+///
+/// # Errors
+/// [`TrailError`] if the file cannot be read.
+pub fn log_heads(path: &Path) -> Result<BTreeMap<GrantId, Vec<LogHead>>, TrailError> {
+    let work = || -> Result<_, Fault> {
+        let reader = open_for_reading(path)?;
+        let mut heads: BTreeMap<GrantId, Vec<LogHead>> = BTreeMap::new();
+        let mut statement = reader
+            .prepare("SELECT line FROM events WHERE kind IN ('logged', 'log_contradicted', 'ended') ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let line: AboutLog = serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+                .map_err(|error| Fault::System(format!("a line about a log has another form: {error}")))?;
+            let AboutLog { grant, event: Logged { lines, sha256, log } } = line;
+            let head = lines.zip(sha256).map(|(lines, sha256)| LogHead { lines, sha256 }).or(log);
+            if let (Some(grant), Some(head)) = (grant, head) {
+                heads.entry(grant).or_default().push(head);
+            }
+        }
+        Ok(heads)
+    };
+    work().map_err(|fault| fault.at(path))
+}
+
+/// A line of the trail, as far as it says where a log stood.
+#[derive(Deserialize)]
+struct AboutLog {
+    grant: Option<GrantId>,
+    event: Logged,
+}
+
+/// `logged` and `log_contradicted` are a head, and `ended` has one in its field `log`.
+#[derive(Deserialize)]
+struct Logged {
+    lines: Option<u64>,
+    sha256: Option<String>,
+    log: Option<LogHead>,
 }
 
 struct Checker {

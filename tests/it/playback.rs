@@ -3,6 +3,7 @@
 //!
 //! The recordings are made here, from the forms that the gateway uses, so that they contain what no honest pod prints.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jitd::grant::digest::sha256_hex;
-use jitd::grant::{GrantId, Record, SessionTerms};
+use jitd::grant::{GrantId, LogHead, Record, SessionTerms};
 use jitd::sessions::{Replay, Sessions};
 use jitd::wire::session::{Asked, Carries, Chain, End, Entry, Outcome, RecordingHead, StreamAsked, VERSION};
 use regex::Regex;
@@ -582,4 +583,37 @@ fn any_mixture_of_codes_is_drawn_harmlessly() {
         }
         assert!(replay.fault().is_none(), "{round}");
     }
+}
+
+/// A log that was cut at its end, or written anew, has a chain without a fault; the trail has its head.
+#[test]
+fn a_log_is_compared_with_the_trail() {
+    let mut kept = Kept::new();
+    kept.session(&[(0.1, "o", "hello\r\n")]);
+    let whole = std::fs::read_to_string(kept.path("log.jsonl")).unwrap();
+    let heads: Vec<LogHead> = {
+        let mut chain = Chain::default();
+        let lines = whole.lines().map(|line| chain.take(line).map(|_| chain.head().clone()).unwrap());
+        lines.collect()
+    };
+    let fault = |log: &str| {
+        std::fs::write(kept.path("log.jsonl"), log).unwrap();
+        let known = BTreeMap::from([(kept.grant.clone(), vec![heads[1].clone(), heads[2].clone()])]);
+        let mut sessions = Sessions::open(&kept.folder).unwrap().with_trail(known);
+        sessions.read(&kept.grant, |_, _, _| true).unwrap().fault
+    };
+    assert_eq!(fault(&whole), None);
+    let cut: String = whole.lines().take(2).map(|line| format!("{line}\n")).collect();
+    assert_eq!(fault(&cut).unwrap(), "log.jsonl had 3 lines, by the audit trail: its end was cut");
+    let mut anew = Chain::default();
+    let entries = |log: &str| -> Vec<Entry> {
+        let mut chain = Chain::default();
+        log.lines().map(|line| chain.take(line).unwrap().entry).collect()
+    };
+    let anew: Vec<u8> = entries(&whole)
+        .into_iter()
+        .flat_map(|entry| anew.append("2026-11-30T09:00:00Z".parse().unwrap(), entry))
+        .collect();
+    let found = fault(&String::from_utf8(anew).unwrap()).unwrap();
+    assert_eq!(found, "line 2 of log.jsonl is not the one that the audit trail has: it was changed");
 }

@@ -128,8 +128,8 @@ fn main() -> ExitCode {
         Verb::Audit { verb: AuditVerb::Export } => {
             read(&arguments.config).and_then(|config| print::in_pieces(|out| trail::export(&config.trail(), out)))
         }
-        Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(list),
-        Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(play),
+        Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(&arguments.config, list),
+        Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };

@@ -12,7 +12,7 @@ use jiff::SignedDuration;
 
 use jitd::escape::escaped;
 use jitd::files;
-use jitd::sessions::{CastFault, Found, GrantLog, Plain, Recording, Request, Sessions, SessionsError, What, words};
+use jitd::sessions::{CastFault, Found, GrantLog, Plain, Recording, Request, SessionsError, What, words};
 
 use super::screen::{self, Pace};
 use super::sessions::{Folder, length};
@@ -62,8 +62,8 @@ impl FromStr for Time {
     }
 }
 
-pub(crate) fn play(play: &Play) -> Result<(), Failure> {
-    let mut sessions = Sessions::open(&play.folder.path)?;
+pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
+    let mut sessions = play.folder.open(config)?;
     let (grant, session) = match sessions.find(&play.id)? {
         Found::Session(grant, session) => (grant, session),
         Found::Grant(grant) => {

@@ -1,6 +1,6 @@
 //! `jitd audit sessions`: what was done through the gateway, as a table or as JSON, and what of it does not verify.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jiff::Timestamp;
@@ -8,10 +8,11 @@ use serde::Serialize;
 
 use jitd::escape::escaped;
 use jitd::sessions::{FOLDER, Found, GrantLog, Request, Sessions, Standing, words};
+use jitd::trail;
 use jitd::wire::session::{Asked, Carries, End};
 
-use crate::Failure;
 use crate::print::{self, Output, counted, say};
+use crate::{Failure, read};
 
 /// Which requests, and from where.
 #[derive(Args)]
@@ -34,7 +35,26 @@ pub(crate) struct List {
 pub(super) struct Folder {
     /// The gateway's folder of sessions, or a copy of it.
     #[arg(long = "folder", value_name = "FOLDER", default_value = FOLDER)]
-    pub(super) path: PathBuf,
+    path: PathBuf,
+    /// Compare the logs with this trail or backup [default: the trail of the configuration, if there is one].
+    #[arg(long, value_name = "FILE")]
+    trail: Option<PathBuf>,
+}
+
+impl Folder {
+    /// Opens it, and reads from the trail where the logs stood.
+    pub(super) fn open(&self, config: &Path) -> Result<Sessions, Failure> {
+        let sessions = Sessions::open(&self.path)?;
+        let trail = match &self.trail {
+            Some(trail) => trail.clone(),
+            None if config.exists() => read(config)?.trail(),
+            None => {
+                say!("not compared with an audit trail: there is no `{}`, and no --trail", config.display());
+                return Ok(sessions);
+            }
+        };
+        Ok(sessions.with_trail(trail::log_heads(&trail)?))
+    }
 }
 
 /// The JSON.
@@ -43,8 +63,8 @@ struct Listed<'a> {
     grants: &'a [GrantLog],
 }
 
-pub(crate) fn list(list: &List) -> Result<(), Failure> {
-    let mut sessions = Sessions::open(&list.folder.path)?;
+pub(crate) fn list(config: &Path, list: &List) -> Result<(), Failure> {
+    let mut sessions = list.folder.open(config)?;
     let logs = match &list.id {
         None => {
             let mut logs = Vec::new();
