@@ -128,7 +128,7 @@ async fn end_with(daemon: &Daemon, gateway: &Gateway, watch: &[u8], streams: usi
 }
 
 /// A live grant of alice's.
-struct Access {
+pub(crate) struct Access {
     id: String,
     chain: String,
     key: String,
@@ -136,8 +136,12 @@ struct Access {
 
 impl Access {
     async fn of(daemon: &Daemon) -> Result<Self, Failure> {
+        Self::with(daemon, NAMESPACE, "view").await
+    }
+
+    pub(crate) async fn with(daemon: &Daemon, namespace: &str, role: &str) -> Result<Self, Failure> {
         let (mut alice, mut bob) = (daemon.alice().connect().await?, daemon.bob().connect().await?);
-        let pending = daemon.request(&mut alice, NAMESPACE, "1h").await?;
+        let pending = daemon.request_role(&mut alice, namespace, role, "1h").await?;
         bob.exchange(&pending.approve()).await?.json()?;
         let collected = alice.exchange(&pending.certificate()).await?.json()?;
         let chain = collected["certificate"].as_str().ok_or("no certificate")?.to_owned();
@@ -146,14 +150,14 @@ impl Access {
 }
 
 /// The built gateway, with a token of the control plane's.
-struct Gateway {
-    _running: Running,
+pub(crate) struct Gateway {
+    pub(crate) running: Running,
     port: u16,
     root: std::path::PathBuf,
 }
 
 impl Gateway {
-    fn start(plane: &Plane, folder: &Path) -> Result<Self, Failure> {
+    pub(crate) fn start(plane: &Plane, folder: &Path) -> Result<Self, Failure> {
         let tokens = std::fs::read_to_string(plane.folder.join("tokens.csv"))?;
         let token = tokens.lines().find_map(|line| {
             let (token, rest) = line.split_once(',')?;
@@ -178,10 +182,10 @@ impl Gateway {
         let mut serve = Command::new(jit_login()?.with_file_name("jit-gateway"));
         serve.arg("serve").arg("--config").arg(folder.join("gateway.yaml"));
         let running = Running::start("jit-gateway", &mut serve, &folder.join("gateway.log"))?;
-        Ok(Self { _running: running, port, root: folder.join("gateway/serving-root.crt") })
+        Ok(Self { running, port, root: folder.join("gateway/serving-root.crt") })
     }
 
-    fn client(&self, access: &Access) -> Result<Target, Failure> {
+    pub(crate) fn client(&self, access: &Access) -> Result<Target, Failure> {
         let chain = CertificateDer::pem_slice_iter(access.chain.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(access.key.as_bytes())?;
         let config = tls(&self.root)?.with_client_auth_cert(chain, key)?;

@@ -169,6 +169,36 @@ impl Connection {
         }
     }
 
+    /// Sends a request for a stream, and reads until the server closes the connection. Returns how many bytes came after the
+    /// head of the answer.
+    pub(crate) async fn stream(&mut self, request: &[u8]) -> Result<usize, Failure> {
+        self.begin_stream(request).await?;
+        let mut bytes = std::mem::take(&mut self.read).len();
+        while let Ok(Ok(())) = tokio::time::timeout(LONGEST, self.more()).await {
+            bytes += std::mem::take(&mut self.read).len();
+        }
+        Ok(bytes)
+    }
+
+    /// Sends a request for a stream, and reads the head of the answer.
+    pub(crate) async fn begin_stream(&mut self, request: &[u8]) -> Result<(), Failure> {
+        self.send(request).await?;
+        let end = loop {
+            if let Some(end) = find(&self.read, b"\r\n\r\n") {
+                break end;
+            }
+            tokio::time::timeout(LONGEST, self.more())
+                .await
+                .map_err(|_| format!("no answer within {} s", LONGEST.as_secs()))??;
+        };
+        let status = Head::of(&self.read[..end])?.status;
+        if status != 101 {
+            return Err(format!("answer {status} instead of a stream").into());
+        }
+        self.read.drain(..end + 4);
+        Ok(())
+    }
+
     /// Sends bytes and reads nothing.
     pub(crate) async fn send_only(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.send(bytes).await

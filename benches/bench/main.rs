@@ -5,6 +5,7 @@
 //!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
 //!  gateway ─ a GET through it, against direct access; how soon an end is felt
+//!  sessions ─ what the log of requests and recordings cost
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //!  hostile ─ what two members can do to the others
 //! ```
@@ -35,6 +36,7 @@ mod many;
 mod plane;
 mod policy;
 mod process;
+mod sessions;
 mod signing;
 mod step_ca;
 mod table;
@@ -54,7 +56,8 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 8] = ["signing", "access", "gateway", "credential", "policy", "many", "trail", "hostile"];
+const PARTS: [&str; 9] =
+    ["signing", "access", "gateway", "sessions", "credential", "policy", "many", "trail", "hostile"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
@@ -125,6 +128,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("gateway") {
         rows.append(&mut gateway::measure(&plane, &folder.join("gateway"), &settings).await?);
+    }
+    if wanted("sessions") {
+        rows.append(&mut sessions::measure(&plane, &folder.join("sessions"), &settings).await?);
     }
     if wanted("credential") {
         rows.append(&mut credential::measure(&plane, &settings).await?);

@@ -102,6 +102,34 @@ impl Plane {
     }
 }
 
+/// The node of a control plane, whose pods are processes of this host. It ends them when this is dropped.
+pub(crate) struct Node {
+    // Before its stdin, as above.
+    _stdin: ChildStdin,
+    _kubelet: Running,
+    pub(crate) name: String,
+}
+
+impl Node {
+    pub(crate) fn start(plane: &Plane) -> Result<Self, Failure> {
+        let mut child = Command::new(plane.programs.join("kubelet"))
+            .arg("--dir")
+            .arg(&plane.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(plane.folder.join("kubelet.log"))?)
+            .spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let stdout = child.stdout.take().ok_or("no stdout")?;
+        let kubelet = Running::of("kubelet", child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let told: Value = serde_json::from_str(&line).map_err(|_| "the kubelet says not which node it is")?;
+        let name = told["node"].as_str().ok_or("the kubelet names no node")?.to_owned();
+        Ok(Self { _stdin: stdin, _kubelet: kubelet, name })
+    }
+}
+
 fn client(folder: &Path, server: &str, chain: &str, key: &str) -> Result<Target, Failure> {
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes())?;
