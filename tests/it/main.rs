@@ -68,6 +68,7 @@ mod policy;
 mod reach;
 mod readme;
 mod ready;
+mod recording;
 mod reload;
 #[path = "../support/requested.rs"]
 mod requested;

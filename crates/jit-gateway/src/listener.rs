@@ -438,7 +438,7 @@ impl Connection {
     /// gateway reads.
     fn is_blind(&self, meant: &request::Request) -> bool {
         let is_spdy = meant.upgrade.as_ref().is_some_and(|upgrade| upgrade.protocol == Protocol::Spdy);
-        is_spdy && meant.is_console() && self.live.sessions.follows_consoles()
+        is_spdy && meant.is_console() && self.live.sessions.need_gateway()
     }
 
     /// A refusal of the API server's, unless it refuses the gateway itself: that is never shown as the person's.

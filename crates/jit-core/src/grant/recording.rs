@@ -49,19 +49,14 @@ pub struct SessionTerms {
 }
 
 impl SessionTerms {
-    /// Whether an exec or attach may pass only if its content can be followed.
-    #[must_use]
-    pub fn follows_consoles(&self) -> bool {
-        self.record == Record::Required || self.idle.is_some()
-    }
-
     /// Whether these are the terms of a rule that says nothing about sessions, and of every grant of earlier trails.
     #[must_use]
     pub fn is_usual(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether somebody was promised what only the gateway can keep: a recording, or an end when nobody does anything.
+    /// Whether somebody was promised what only the gateway can keep: a recording, or an end when nobody does anything. An
+    /// exec or attach may pass then only if the gateway can follow it.
     #[must_use]
     pub fn need_gateway(&self) -> bool {
         self.record == Record::Required || self.record_input || self.idle.is_some()
