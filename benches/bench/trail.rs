@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use jitd::grant::request::{Access, AccessRequest, KeyHash, Namespace, PersonName, Scope};
-use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Requested, Shown};
+use jitd::grant::{Author, DecidedOn, EndCause, EndProof, Event, Fact, GrantId, Impersonation, Requested, Shown};
 use jitd::rbac::risk::{Surroundings, assess};
 use jitd::rbac::role::{ResolvedRole, Rule};
 use jitd::trail::Trail;
@@ -146,7 +146,10 @@ fn ended_grant(random: &mut Random, at: Timestamp, role: &ResolvedRole) -> Resul
         (Some(bob), Event::Approved { digest, groups: ["leads".to_owned()].into(), collect_until: until }),
     ];
     facts.extend(issue(random).map(|event| (None, event)));
-    facts.push((None, Event::BindIntended { binding: id.binding_name(), gateway: None }));
+    facts.push((
+        None,
+        Event::BindIntended { binding: id.binding_name(), gateway: None, impersonation: Impersonation::default() },
+    ));
     facts.push((None, Event::Bound { uids: vec![random.uid()] }));
     facts.push((None, Event::Live { until }));
     if random.next().is_multiple_of(2) {

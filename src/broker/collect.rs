@@ -188,8 +188,12 @@ impl Broker {
         if !events.is_empty() {
             self.ledger.record(locked, &Author::Daemon, events).await?;
         }
-        let gateway = site.cluster.endpoint().gateway().cloned();
-        let intent = Event::BindIntended { binding: grant.id.binding_name(), gateway };
+        let gateway = site.cluster.endpoint().gateway();
+        let intent = Event::BindIntended {
+            binding: grant.id.binding_name(),
+            gateway: gateway.map(|gateway| gateway.user.clone()),
+            impersonation: gateway.map(|gateway| gateway.impersonation).unwrap_or_default(),
+        };
         let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, guard))).await;
         let live = match handed_over {
             Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),

@@ -28,7 +28,7 @@ use crate::grant::approval;
 use crate::grant::glass::BreakGlassRecord;
 use crate::grant::refusal::Code;
 use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, PersonName};
-use crate::grant::{Grant, GrantId, Phase};
+use crate::grant::{Grant, GrantId, Impersonation, Phase};
 use crate::hint::Hint;
 
 const PEM_FORM: ::pem::EncodeConfig = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
@@ -122,6 +122,7 @@ fn live(key: &KeyHash, until: Timestamp) -> Grant {
         answers: 0,
         bind_intended: true,
         gateway: None,
+        impersonation: Impersonation::default(),
         binding_uids: Arc::default(),
         certificates: 0,
         end_cause: None,

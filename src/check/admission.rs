@@ -32,7 +32,7 @@ impl Check<'_> {
         };
         let mut attempt = Binding::new(GrantId::from_random([0; 10]), nobody, Some(namespace), role);
         if !given.contains(&&attempt.role) {
-            match self.cluster.would_bind(&attempt).await {
+            match until_refused(|| self.cluster.would_bind(&attempt)).await {
                 Err(ClusterError::Forbidden { .. }) => self.ok("admission", "binding `cluster-admin` is refused"),
                 Err(error) => self.failed("admission", &error),
                 Ok(()) => self.fault("admission", "binding `cluster-admin` is not refused", APPLY),

@@ -202,7 +202,7 @@ impl Check<'_> {
         self.clock(server, before, clock());
         self.trust(host).await?;
         match self.cluster.limits_gateway().await {
-            Err(error @ ClusterError::TooOldForGateway { .. }) => self.failed(GATEWAY, &error),
+            Err(error @ ClusterError::GatewayUnlimited { .. }) => self.failed(GATEWAY, &error),
             // That is reported already.
             Err(ClusterError::Forbidden { .. }) => {}
             limited => limited?,
@@ -246,7 +246,7 @@ impl Check<'_> {
     /// What to write for a daemon that the API server knows as `name`.
     fn name_for(&self, name: &str, host: &str) -> String {
         let cluster = self.cluster.name();
-        if users(self.cluster, host).gateway.is_some_and(|gateway| gateway.as_str() == name) {
+        if users(self.cluster, host).gateway.is_some_and(|gateway| gateway.user.as_str() == name) {
             return "`kubeconfig` has the credential of the gateway: name a kubeconfig with a user of the daemon's own"
                 .to_owned();
         }

@@ -72,7 +72,7 @@ impl Check<'_> {
         let is_daemons = |found: &Found| found.names_user(&daemon);
         // Those of a grant are the sweep's to judge.
         let is_gateways = |found: &Found| {
-            gateway.is_some_and(|gateway| found.names_user(gateway.as_str()))
+            gateway.is_some_and(|gateway| found.names_user(gateway.user.as_str()))
                 && GrantId::of_object(&found.name).is_none()
         };
         let related = |found: &Found| is_daemons(found) || is_gateways(found) || people_named(found).next().is_some();

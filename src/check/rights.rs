@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{APPLY, Check, RIGHTS};
 use crate::cluster::{Answer, ClusterError, RBAC_GROUP, Right};
 use crate::grant::policy::Policy;
-use crate::grant::{ACT_AS, ACT_AS_GROUP};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, ActingGateway, Impersonation};
 use crate::manifest::Object;
 
 impl Check<'_> {
@@ -46,7 +46,7 @@ impl Check<'_> {
     pub(super) async fn excess_permissions(&mut self, policy: &Policy) -> Result<(), ClusterError> {
         let roles = policy.roles(self.cluster.name());
         let makes_roles = policy.makes_roles(self.cluster.name());
-        let has_gateway = self.cluster.endpoint().gateway().is_some();
+        let for_gateway = for_gateway(self.cluster.endpoint().gateway());
         let of_policy: BTreeSet<&str> = roles.iter().map(|role| role.name().as_str()).collect();
         let (mut checked, mut excessive) = (0, false);
         for (verb, group, resource, name) in EXCESSIVE {
@@ -54,7 +54,7 @@ impl Check<'_> {
             // The policy allows this role, so the daemon may bind it.
             if of_policy.contains(name.as_str())
                 || makes_roles && (verb.as_str(), resource.as_str()) == ("create", "roles")
-                || has_gateway && FOR_GATEWAY.contains(&(verb.as_str(), resource.as_str()))
+                || for_gateway.contains(&(verb.as_str(), resource.as_str()))
             {
                 continue;
             }
@@ -77,8 +77,17 @@ impl Check<'_> {
     }
 }
 
-/// Verbs and resources of those below that the daemon needs where people go through the gateway.
-const FOR_GATEWAY: [(&str, &str); 2] = [("create", "clusterroles"), (ACT_AS, "users")];
+/// Verbs and resources of those below that the daemon needs where people go through the gateway. Without limits for
+/// impersonation only the admission policies limit which ClusterRoles it creates and binds.
+fn for_gateway(gateway: Option<&ActingGateway>) -> &'static [(&'static str, &'static str)] {
+    match gateway.map(|gateway| gateway.impersonation) {
+        None => &[],
+        Some(Impersonation::Constrained) => &[("create", "clusterroles"), (ACT_AS, "users")],
+        Some(Impersonation::Unconstrained) => {
+            &[("create", "clusterroles"), ("bind", "clusterroles"), ("escalate", "clusterroles")]
+        }
+    }
+}
 
 /// Verb, API group, resource and name of rights that would let the daemon, or somebody who stole its credential, bypass
 /// the admission policies. An empty name means every name.

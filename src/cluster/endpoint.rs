@@ -18,7 +18,7 @@ use rustls::pki_types::pem::PemObject;
 use zeroize::Zeroizing;
 
 use crate::grant::request::ClusterName;
-use crate::grant::{DaemonUser, GatewayUser};
+use crate::grant::{ActingGateway, DaemonUser};
 use crate::hint::Hint;
 
 /// A cluster's entry in the configuration cannot be used; an administrator has to change it.
@@ -48,7 +48,7 @@ pub struct Endpoint {
     ca_pem: String,
     ca_der: Vec<Vec<u8>>,
     daemon: Option<DaemonUser>,
-    gateway: Option<GatewayUser>,
+    gateway: Option<ActingGateway>,
 }
 
 impl Endpoint {
@@ -85,9 +85,9 @@ impl Endpoint {
         })
     }
 
-    /// The same endpoint, which people reach through the gateway, if `gateway` is its user in the cluster.
+    /// The same endpoint, which people reach through `gateway`, if there is one.
     #[must_use]
-    pub fn through(self, gateway: Option<GatewayUser>) -> Self {
+    pub fn through(self, gateway: Option<ActingGateway>) -> Self {
         Self { gateway, ..self }
     }
 
@@ -156,7 +156,7 @@ impl Endpoint {
 
     /// The gateway's user in the cluster, if people reach the cluster through the gateway.
     #[must_use]
-    pub fn gateway(&self) -> Option<&GatewayUser> {
+    pub fn gateway(&self) -> Option<&ActingGateway> {
         self.gateway.as_ref()
     }
 

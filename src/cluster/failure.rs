@@ -100,12 +100,14 @@ pub enum ClusterError {
         /// The API server's message.
         why: String,
     },
-    /// The API server could not limit what the gateway may do, so nobody gets access through it.
+    /// The API server does not limit what the gateway may do as the holder of a grant, and the configuration demands it, so
+    /// nobody gets access through the gateway.
     #[error(
-        "cluster `{cluster}` runs Kubernetes {version}, and access through the gateway needs {} or later",
+        "cluster `{cluster}` runs Kubernetes {version} and does not limit where the gateway may act as a holder \
+         (constrained impersonation, since {})",
         ServerVersion::LIMITS_IMPERSONATION
     )]
-    TooOldForGateway {
+    GatewayUnlimited {
         /// The cluster.
         cluster: ClusterName,
         /// Its version, escaped.
@@ -144,8 +146,9 @@ impl Hint for ClusterError {
             Self::NotFound { .. } => return None,
             Self::Conflict { .. } => "inspect it with kubectl; jitd never changes objects that it did not create",
             Self::Rejected { .. } => "if an admission policy rejects it, allow jitd's bindings in that policy",
-            Self::TooOldForGateway { .. } => {
-                "upgrade the cluster, or set `access: direct` in the cluster's entry of config.yaml"
+            Self::GatewayUnlimited { .. } => {
+                "set `impersonation: unconstrained` in the cluster's entry of config.yaml and apply `jitd manifest` again; \
+                 docs/gateway.md says what is weaker then"
             }
             Self::Unreadable { .. } => "check that `server` is a Kubernetes API server, with no proxy in between",
         };

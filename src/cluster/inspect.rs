@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::failure::unless_missing;
 use super::names::{bindings, roles};
 use super::{Cluster, ClusterError};
-use crate::grant::Binding;
+use crate::grant::names::SUBJECT;
+use crate::grant::{ACT_AS, Binding, on};
 use crate::rbac::role::Rule;
 
 impl Cluster {
@@ -37,20 +38,20 @@ impl Cluster {
         }
     }
 
-    /// Why the API server does not let us act as `user`, found by asking for its version in that user's name; `None` if it
-    /// does.
+    /// What the API server does when we try to act as somebody who does not exist, by asking for its version.
     ///
     /// # Errors
     /// [`ClusterError`], except [`ClusterError::Forbidden`], which is an answer.
-    pub async fn refuses_to_act_as(&self, user: &str) -> Result<Option<String>, ClusterError> {
-        let user = HeaderValue::from_str(user).map_err(|why| self.0.transport.unreadable(why.to_string()))?;
+    pub async fn tries_to_act(&self) -> Result<Impersonating, ClusterError> {
+        let user = HeaderValue::from_str(&format!("{SUBJECT}{TRIED}"))
+            .map_err(|why| self.0.transport.unreadable(why.to_string()))?;
         let request = Path::new("/version").list(&ListParams::default()).map(|mut request| {
             request.headers_mut().insert("impersonate-user", user);
             request
         });
         match self.0.transport.call::<Value>(request).await {
-            Ok(_) => Ok(None),
-            Err(ClusterError::Forbidden { why, .. }) => Ok(Some(why)),
+            Ok(_) => Ok(Impersonating::Allowed),
+            Err(ClusterError::Forbidden { why, .. }) => Ok(Impersonating::refused(why)),
             Err(error) => Err(error),
         }
     }
@@ -96,5 +97,59 @@ impl Cluster {
     async fn dry_run(&self, path: Path, body: Vec<u8>) -> Result<(), ClusterError> {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
         self.0.transport.call::<Value>(path.create(&dry, body)).await.map(drop)
+    }
+}
+
+/// What an API server does with somebody who tries to act as another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Impersonating {
+    /// It allows it.
+    Allowed,
+    /// It refuses it, and knows limits for it (constrained impersonation).
+    Limited,
+    /// It refuses it for lack of the verb `impersonate`, the only one that it knows.
+    Unlimited,
+    /// It refuses it for another reason.
+    Refused {
+        /// Its message.
+        why: String,
+    },
+}
+
+impl Impersonating {
+    /// It tries the unlimited right last, but where it knows limits its message is about the first right that was missing
+    /// (k8s.io/apiserver `endpoints/filters/impersonation`).
+    fn refused(why: String) -> Self {
+        if why.contains(ACT_AS) || why.contains(&on("")) {
+            Self::Limited
+        } else if why.contains("cannot impersonate resource \"users\"") {
+            Self::Unlimited
+        } else {
+            Self::Refused { why }
+        }
+    }
+}
+
+/// The name that is tried; no person has it.
+const TRIED: &str = "tried-by-jitd";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_shows_whether_the_limits_are_known() {
+        let forbidden = |verb: &str, what: &str| format!(r#"{what} is forbidden: User "jit:daemon:h" cannot {verb}"#);
+        for why in [
+            forbidden(r#"impersonate-on:user-info:get path "/version""#, "jit:x"),
+            forbidden(r#"impersonate:user-info resource "users""#, r#"users "jit:x""#),
+        ] {
+            assert_eq!(Impersonating::refused(why), Impersonating::Limited);
+        }
+        let old = forbidden(r#"impersonate resource "users" in API group "" at the cluster scope"#, r#"users "jit:x""#);
+        assert_eq!(Impersonating::refused(old), Impersonating::Unlimited);
+        for why in ["", "denied by a proxy", "jit:x cannot impersonate"] {
+            assert_eq!(Impersonating::refused(why.to_owned()), Impersonating::Refused { why: why.to_owned() });
+        }
     }
 }

@@ -52,7 +52,7 @@ impl Cluster {
         let names_us = |found: &Found| {
             found.subjects.iter().any(|subject| names::is_ours(&subject.name))
                 || daemon.is_some_and(|daemon| found.names_user(daemon.as_str()))
-                || gateway.is_some_and(|gateway| found.names_user(gateway.as_str()))
+                || gateway.is_some_and(|gateway| found.names_user(gateway.user.as_str()))
         };
         let mut all = Vec::new();
         for kind in ["rolebindings", "clusterrolebindings"] {

@@ -44,6 +44,7 @@ pub use self::cause::Cause;
 use self::deletions::Count;
 pub use self::endpoint::{Credential, Endpoint, EndpointError};
 pub use self::failure::ClusterError;
+pub use self::inspect::Impersonating;
 use self::names::is_label_value;
 pub(crate) use self::names::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 pub use self::probe::Probe;
@@ -65,6 +66,8 @@ struct Inner {
     unanswered: Count,
     /// The last answer to [`version`](Cluster::version), and when it arrived.
     version: Mutex<Option<(Instant, String)>>,
+    /// When it was last found to limit impersonation.
+    limits: Mutex<Option<Instant>>,
     /// The last result of [`authority_pem`](Cluster::authority_pem), and when it was found.
     verifies: Mutex<Option<(Instant, Arc<str>)>>,
     /// What the last list of all bindings revealed about the service accounts.
@@ -110,9 +113,10 @@ impl Cluster {
             return Err(EndpointError { cluster: transport.endpoint().name().clone(), field: "host", why });
         }
         let (waiting, unanswered) = (Count::new(), Count::new());
-        let (version, verifies, accounts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (version, limits) = (Mutex::default(), Mutex::default());
+        let (verifies, accounts) = (Mutex::default(), Mutex::default());
         let host = host.to_owned();
-        Ok(Self(Arc::new(Inner { transport, host, waiting, unanswered, version, verifies, accounts })))
+        Ok(Self(Arc::new(Inner { transport, host, waiting, unanswered, version, limits, verifies, accounts })))
     }
 
     /// Uses `credential` for every request from now on, in all clones.
@@ -179,22 +183,41 @@ impl Cluster {
         self.0.version.lock().as_ref().map(|(_, version)| version.clone())
     }
 
-    /// Checks that the API server can limit the gateway to live grants, if people go through the gateway. An older one
-    /// ignores the limits: it knows only the right to be somebody everywhere.
+    /// Checks that the API server limits the gateway as the configuration demands, if people go through the gateway. An
+    /// older one, or one whose feature gate is off, ignores the limits: it knows only the right to be somebody everywhere.
+    /// Tried at most every five minutes.
     ///
     /// # Errors
-    /// [`ClusterError::TooOldForGateway`], or the same as [`Cluster::about`].
+    /// [`ClusterError::GatewayUnlimited`], or the same as [`Cluster::about`].
     pub async fn limits_gateway(&self) -> Result<(), ClusterError> {
-        if self.endpoint().gateway().is_none() {
+        if self.endpoint().gateway().is_none_or(|gateway| !gateway.impersonation.is_constrained()) {
             return Ok(());
         }
         let version = self.version().await?;
-        match version.parse::<ServerVersion>() {
-            Ok(known) if known >= ServerVersion::LIMITS_IMPERSONATION => Ok(()),
-            _ => Err(ClusterError::TooOldForGateway {
-                cluster: self.name().clone(),
-                version: version.chars().take(60).flat_map(char::escape_default).collect(),
-            }),
+        let knows_limits = version.parse::<ServerVersion>().is_ok_and(|it| it >= ServerVersion::LIMITS_IMPERSONATION);
+        if knows_limits && self.limits_impersonation().await? {
+            return Ok(());
+        }
+        Err(ClusterError::GatewayUnlimited {
+            cluster: self.name().clone(),
+            version: version.chars().take(60).flat_map(char::escape_default).collect(),
+        })
+    }
+
+    /// Whether the API server limits impersonation, found by trying it: a feature gate that is turned off is not told in
+    /// any other way that everybody may read. Only a yes is kept.
+    async fn limits_impersonation(&self) -> Result<bool, ClusterError> {
+        let found = *self.0.limits.lock();
+        if found.is_some_and(|at| at.elapsed() < VERSION_KEPT) {
+            return Ok(true);
+        }
+        match self.tries_to_act().await? {
+            Impersonating::Limited => {
+                *self.0.limits.lock() = Some(Instant::now());
+                Ok(true)
+            }
+            Impersonating::Unlimited | Impersonating::Allowed => Ok(false),
+            Impersonating::Refused { why } => Err(ClusterError::Forbidden { cluster: self.name().clone(), why }),
         }
     }
 }

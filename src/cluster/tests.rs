@@ -19,7 +19,7 @@ use tower::util::BoxCloneSyncService;
 use super::binding::LOOK_AGAIN;
 use super::transport::{LARGEST_ANSWER, whole};
 use super::*;
-use crate::grant::{Binding, Found, FoundRole, GrantId, Subject};
+use crate::grant::{ACT_AS, ActingGateway, Binding, Found, FoundRole, GrantId, IMPERSONATE, Impersonation, Subject};
 use crate::hint::Hint;
 
 enum Play {
@@ -220,28 +220,44 @@ async fn an_api_server_can_be_a_function() {
     );
 }
 
-/// An older API server would let the gateway act as a holder everywhere, so nobody gets access through it.
+/// An API server that is too old, or whose feature gate is off, would let the gateway act as a holder everywhere, so nobody
+/// gets access through it, unless the configuration says so.
 #[tokio::test]
-async fn the_gateway_needs_an_api_server_that_limits_it() {
+async fn the_gateway_needs_an_api_server_that_limits_it_as_configured() {
     let endpoint = Endpoint::new("fake".parse().unwrap(), "https://10.0.0.1:6443", &certificate().0.pem()).unwrap();
-    let cluster = |endpoint: &Endpoint, version: &'static str| {
-        let answer = move |_: Request<Body>| async move {
-            Ok::<_, BoxError>(Response::new(Bytes::from(format!(r#"{{"gitVersion":"{version}"}}"#))))
+    let cluster = |endpoint: &Endpoint, version: &'static str, missing: &'static str| {
+        let answer = move |request: Request<Body>| async move {
+            let is_tried = request.headers().contains_key("impersonate-user");
+            let Play::Answer(code, body) = (if is_tried {
+                status(403, &format!(r#"cannot {missing} resource "users" in API group"#))
+            } else {
+                Play::Answer(200, format!(r#"{{"gitVersion":"{version}"}}"#))
+            }) else {
+                panic!("it answers");
+            };
+            Ok::<_, BoxError>(Response::builder().status(code).body(Bytes::from(body)).unwrap())
         };
         Cluster::over(endpoint.clone(), "bastion-1", BoxCloneSyncService::new(tower::service_fn(answer))).unwrap()
     };
-    let gateway = endpoint.clone().through(Some("gw".parse().unwrap()));
+    let through =
+        |impersonation| endpoint.clone().through(Some(ActingGateway { user: "gw".parse().unwrap(), impersonation }));
+    let (limited, unlimited) = (through(Impersonation::Constrained), through(Impersonation::Unconstrained));
     for version in ["v1.36.0", "v1.37.1-gke.100"] {
-        assert!(cluster(&gateway, version).limits_gateway().await.is_ok(), "{version}");
+        assert!(cluster(&limited, version, ACT_AS).limits_gateway().await.is_ok(), "{version}");
     }
-    for version in ["v1.35.9", "v1.30.0-eks-1", "soon"] {
-        let error = cluster(&gateway, version).limits_gateway().await.unwrap_err();
-        let said =
-            format!("cluster `fake` runs Kubernetes {version}, and access through the gateway needs v1.36 or later");
-        assert_eq!(error.to_string(), said);
-        assert!(!error.may_pass());
-        assert!(cluster(&endpoint, version).limits_gateway().await.is_ok(), "people reach it directly");
+    for (version, missing) in
+        [("v1.35.9", ACT_AS), ("v1.30.0-eks-1", IMPERSONATE), ("soon", ACT_AS), ("v1.36.3", IMPERSONATE)]
+    {
+        let error = cluster(&limited, version, missing).limits_gateway().await.unwrap_err();
+        let said = format!("cluster `fake` runs Kubernetes {version} and does not limit where the gateway may act");
+        assert!(error.to_string().starts_with(&said), "{error}");
+        assert!(error.hint().unwrap().contains("`impersonation: unconstrained`") && !error.may_pass());
+        for other in [&endpoint, &unlimited] {
+            assert!(cluster(other, version, missing).limits_gateway().await.is_ok(), "{version}");
+        }
     }
+    let error = cluster(&limited, "v1.36.3", "do anything to").limits_gateway().await.unwrap_err();
+    assert!(matches!(&error, ClusterError::Forbidden { why, .. } if why.contains("do anything")), "{error}");
 }
 
 /// The exact objects that admission policies and people see in a cluster.

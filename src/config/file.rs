@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::request::{ClusterName, PersonName, Window};
 use crate::grant::times::{Rates, Times};
-use crate::grant::{DaemonUser, GatewayUser};
+use crate::grant::{DaemonUser, GatewayUser, Impersonation};
 use crate::people::Declared;
 
 use super::Config;
@@ -86,6 +86,7 @@ pub(super) struct ClusterFile {
     #[serde(default)]
     pub(super) access: AccessFile,
     pub(super) gateway_user: Option<GatewayUser>,
+    pub(super) impersonation: Option<Impersonation>,
 }
 
 /// How people reach the API server.

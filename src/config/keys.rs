@@ -190,7 +190,7 @@ pub const KEYS: &[Key] = &[
         "`direct` or `gateway`",
         Presence::Default("direct"),
         "how people reach the API server: directly with their certificates, or through `jit-gateway`, which acts in their \
-         name while their grants live. `gateway` needs Kubernetes 1.36 and `gatewayUser`",
+         name while their grants live. `gateway` needs `gatewayUser`, and before Kubernetes 1.36 `impersonation`",
     ),
     key(
         "clusters[].gatewayUser",
@@ -198,6 +198,14 @@ pub const KEYS: &[Key] = &[
         Presence::May,
         "the user that the API server knows the gateway by: the CN of its certificate, or \
          `system:serviceaccount:NAMESPACE:NAME`. Each grant lets it act as that grant's holder, and only there",
+    ),
+    key(
+        "clusters[].impersonation",
+        "`constrained` or `unconstrained`",
+        Presence::Default("constrained"),
+        "how a grant lets the gateway act as its holder. `constrained` needs Kubernetes 1.36. `unconstrained` uses the verb \
+         `impersonate`, which every version knows, and is weaker: Kubernetes does not limit it to the places of the grant, \
+         and only the admission policies limit what the daemon can give. Apply `jitd manifest` again after a change",
     ),
 ];
 

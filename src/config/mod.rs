@@ -21,7 +21,7 @@ use crate::ca::{KeyPlace, PinPlace, TokenPlace};
 use crate::grant::policy::{self, Policy};
 use crate::grant::request::ClusterName;
 use crate::grant::times::{Rates, Times};
-use crate::grant::{DaemonUser, GatewayUser};
+use crate::grant::{ActingGateway, DaemonUser};
 use crate::hint::Hint;
 use crate::people::People;
 
@@ -79,8 +79,8 @@ pub struct ClusterConfig {
     pub kubeconfig: Option<KubeconfigAt>,
     /// The daemon's user in the cluster, if the kubeconfig's is not `jit:daemon:HOST` there.
     pub daemon: Option<DaemonUser>,
-    /// The gateway's user in the cluster, if people reach the cluster through the gateway.
-    pub gateway: Option<GatewayUser>,
+    /// The gateway in the cluster, if people reach the cluster through it.
+    pub gateway: Option<ActingGateway>,
 }
 
 /// A context of a kubeconfig.

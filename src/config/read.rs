@@ -11,7 +11,7 @@ use jit_dial::KubeconfigError;
 use crate::ca::KeyPlace;
 use crate::grant::policy::{Loaded, Policy};
 use crate::grant::request::ClusterName;
-use crate::grant::{DaemonUser, GatewayUser};
+use crate::grant::{ActingGateway, DaemonUser};
 use crate::hint::{Hint, page};
 use crate::people::{Declared, People};
 use crate::placeholder;
@@ -243,14 +243,21 @@ impl Written<'_> {
         }
     }
 
-    /// The gateway's user, if people reach the cluster through the gateway.
+    /// The gateway, if people reach the cluster through it.
     fn gateway(
         &self,
-        ClusterFile { name, access, gateway_user, .. }: &ClusterFile,
-    ) -> Result<Option<GatewayUser>, Fault> {
+        ClusterFile { name, access, gateway_user, impersonation, .. }: &ClusterFile,
+    ) -> Result<Option<ActingGateway>, Fault> {
         match (access, gateway_user) {
+            (AccessFile::Direct, None) if impersonation.is_some() => Err(self.fault_with(
+                format!("cluster `{name}`: `impersonation` is set, but people reach the cluster directly"),
+                "add `access: gateway`, or remove `impersonation`",
+            )),
             (AccessFile::Direct, None) => Ok(None),
-            (AccessFile::Gateway, Some(user)) => Ok(Some(user.clone())),
+            (AccessFile::Gateway, Some(user)) => {
+                let (user, impersonation) = (user.clone(), impersonation.unwrap_or_default());
+                Ok(Some(ActingGateway { user, impersonation }))
+            }
             (AccessFile::Gateway, None) => Err(self.fault_with(
                 format!("cluster `{name}`: `access: gateway` needs `gatewayUser`"),
                 "set it to the user name that the API server knows the gateway by",
@@ -312,6 +319,7 @@ clusters:
   - {name: test, server: "https://10.0.0.2", certificateAuthority: none.crt, context: blue}
   - {name: lab, server: "https://10.0.0.3", certificateAuthority: none.crt, access: gateway}
   - {name: old, server: "https://10.0.0.4", certificateAuthority: none.crt, gatewayUser: gw}
+  - {name: new, server: "https://10.0.0.4", certificateAuthority: none.crt, impersonation: constrained}
   - {name: own, server: "https://10.0.0.5", certificateAuthority: none.crt, daemonUser: a@example.com}
   - {name: one, server: "https://10.0.0.6", certificateAuthority: none.crt, kubeconfig: none.yaml, daemonUser: gw, gatewayUser: gw, access: gateway}
 "#;
@@ -346,6 +354,8 @@ clusters:
             ("config.yaml", "cluster `lab`: `access: gateway` needs `gatewayUser`"),
             ("none.crt", "No such file"),
             ("config.yaml", "cluster `old`: `gatewayUser` is set"),
+            ("none.crt", "No such file"),
+            ("config.yaml", "cluster `new`: `impersonation` is set"),
             ("none.crt", "No such file"),
             ("config.yaml", "cluster `own`: `daemonUser` is set"),
             ("none.crt", "No such file"),

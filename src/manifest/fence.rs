@@ -13,7 +13,7 @@ use super::place::{
 use super::{Object, REPRESENT, Users, document, holders};
 use crate::cluster::{GRANT, HOST_LABEL, MANAGED_BY, OURS, RBAC_GROUP, USER};
 use crate::grant::names::{self, DAEMON, GATEWAY, GATEWAY_ON, GRANT_EXTRA, OBJECT, SUBJECT};
-use crate::grant::{ACT_AS, ACT_AS_GROUP, DaemonUser, GatewayUser};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, ActingGateway, DaemonUser, IMPERSONATE, Impersonation};
 
 /// The pattern for the name of a grant's binding, and of a role that a grant owns, quoted; the letters are those of
 /// [`GrantId`](crate::grant::GrantId).
@@ -24,6 +24,15 @@ fn name() -> String {
 /// The same for all objects of a grant, the gateway's too.
 fn any_name() -> String {
     name_with(&format!("({GATEWAY}|{GATEWAY_ON})?"))
+}
+
+/// The same for the bindings of a grant that the daemon creates now.
+fn of_bindings(gateway: Option<&ActingGateway>) -> String {
+    match gateway.map(|gateway| gateway.impersonation) {
+        None => name(),
+        Some(Impersonation::Constrained) => any_name(),
+        Some(Impersonation::Unconstrained) => name_with(&format!("({GATEWAY})?")),
+    }
 }
 
 fn name_with(suffix: &str) -> String {
@@ -175,14 +184,12 @@ pub fn fence(users: Users<'_>, reaches: &[Reach]) -> Vec<Object> {
     };
     let mut policies =
         vec![bindings, roles, deletions, guard, guard_of_roles, holders::policy(host, gateway.is_some())];
-    if gateway.is_some() {
-        policies.push(of_gateway(users));
-    }
+    policies.extend(gateway.map(|gateway| of_gateway(users, gateway.impersonation)));
     policies.iter().flat_map(|policy| policy.objects(host)).collect()
 }
 
 /// The policy that is needed only where people go through the gateway.
-fn of_gateway(users: Users<'_>) -> Policy {
+fn of_gateway(users: Users<'_>, impersonation: Impersonation) -> Policy {
     let host = users.host;
     Policy {
         name: fence_of_gateway_roles_name(host),
@@ -197,7 +204,7 @@ fn of_gateway(users: Users<'_>) -> Policy {
             // Kubernetes keeps the order of rules, and jitd writes them sorted.
             ("rules", "object.?rules.orValue([])".to_owned()),
         ],
-        validations: gateway_roles_of(host),
+        validations: gateway_roles_of(host, impersonation),
         ..Policy::default()
     }
 }
@@ -236,12 +243,12 @@ fn annotation(key: &str) -> String {
 /// The labels of the request's namespace. Evaluated only for namespaced requests, which have one.
 const NAMESPACE_LABELS: &str = "namespaceObject.metadata.?labels.orValue({})";
 
-fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> Vec<(String, String)> {
-    let mut validations = common(host, "binding", &if gateway.is_some() { any_name() } else { name() });
+fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&ActingGateway>) -> Vec<(String, String)> {
+    let mut validations = common(host, "binding", &of_bindings(gateway));
     // The gateway's bindings differ from a grant's own in subject and role.
-    let or_gateway = |own: String, of_gateway: &dyn Fn(&GatewayUser) -> String| match gateway {
+    let or_gateway = |own: String, of_gateway: &dyn Fn(&ActingGateway) -> String| match gateway {
         None => own,
-        Some(user) => format!("object.metadata.name.matches({}) ? ({own}) : ({})", name(), of_gateway(user)),
+        Some(gateway) => format!("object.metadata.name.matches({}) ? ({own}) : ({})", name(), of_gateway(gateway)),
     };
     let one_subject = |kind: &str| {
         format!(
@@ -258,14 +265,14 @@ fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> 
         quoted(SUBJECT)
     );
     validations.push((
-        or_gateway(own_group, &|user| {
-            format!("{} && object.subjects[0].name == {}", one_subject("User"), quoted(user.as_str()))
+        or_gateway(own_group, &|gateway| {
+            format!("{} && object.subjects[0].name == {}", one_subject("User"), quoted(gateway.user.as_str()))
         }),
         match gateway {
             None => {
                 "a grant's binding must have one subject: the group of that grant, named like the binding".to_owned()
             }
-            Some(user) => format!(
+            Some(ActingGateway { user, .. }) => format!(
                 "a grant's binding must have one subject: the group of that grant, named like the binding, or for a \
                  binding of the gateway the user `{user}`"
             ),
@@ -277,15 +284,18 @@ fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> 
         binding_in_cluster(reaches)
     );
     validations.push((
-        or_gateway(own_role, &|_| {
-            format!(
-                "object.roleRef.kind == \"ClusterRole\" && (object.metadata.name.endsWith({}) \
-                 ? (object.roleRef.name == {} && {}) \
-                 : (request.resource.resource == \"clusterrolebindings\" && object.roleRef.name == object.metadata.name))",
-                quoted(GATEWAY_ON),
-                quoted(&names::gateway_on_role(host)),
-                where_grants_are(reaches)
-            )
+        or_gateway(own_role, &|gateway| {
+            let whom = "request.resource.resource == \"clusterrolebindings\" && object.roleRef.name == object.metadata.name";
+            let role = match gateway.impersonation {
+                Impersonation::Unconstrained => whom.to_owned(),
+                Impersonation::Constrained => format!(
+                    "object.metadata.name.endsWith({}) ? (object.roleRef.name == {} && {}) : ({whom})",
+                    quoted(GATEWAY_ON),
+                    quoted(&names::gateway_on_role(host)),
+                    where_grants_are(reaches)
+                ),
+            };
+            format!("object.roleRef.kind == \"ClusterRole\" && ({role})")
         }),
         format!(
             "no rule of the policy on `{host}` allows this role here; hint: if the policy has changed, apply the output \
@@ -295,12 +305,24 @@ fn bindings_of(host: &str, reaches: &[Reach], gateway: Option<&GatewayUser>) -> 
     validations
 }
 
-fn gateway_roles_of(host: &str) -> Vec<(String, String)> {
+fn gateway_roles_of(host: &str, impersonation: Impersonation) -> Vec<(String, String)> {
     let mut validations = common(host, "role for the gateway", &name_with(GATEWAY));
-    let rule = |number: usize, resource: &str, name: &str| {
+    let (verb, group, [first, second, third]) = match impersonation {
+        Impersonation::Constrained => (ACT_AS, ACT_AS_GROUP, [GROUP, GRANT_ID, HOLDER]),
+        Impersonation::Unconstrained => (IMPERSONATE, "", [GROUP, HOLDER, GRANT_ID]),
+    };
+    let extra = format!("userextras/{GRANT_EXTRA}");
+    let rule = |number: usize, of: &str| {
+        let (group, resource, name) = match of {
+            GROUP => (group, "groups", format!("{} + variables.grant", quoted(SUBJECT))),
+            HOLDER => (group, "users", "variables.user".to_owned()),
+            _ => (ACT_AS_GROUP, extra.as_str(), "variables.grant".to_owned()),
+        };
+        let rule = format!("variables.rules[{number}]");
         format!(
-            "variables.rules[{number}].?resources.orValue([]) == {} \
-             && variables.rules[{number}].?resourceNames.orValue([]) == [{name}]",
+            "{rule}.?apiGroups.orValue([]) == {} && {rule}.?resources.orValue([]) == {} \
+             && {rule}.?resourceNames.orValue([]) == [{name}]",
+            list(&[group]),
             list(&[resource])
         )
     };
@@ -311,14 +333,12 @@ fn gateway_roles_of(host: &str) -> Vec<(String, String)> {
             format!("variables.user.matches({})", quoted(&format!("^{SUBJECT}[^:]+$"))),
             "!object.?aggregationRule.hasValue() && variables.rules.size() == 3".to_owned(),
             format!(
-                "variables.rules.all(rule, rule.verbs == {} && rule.?apiGroups.orValue([]) == {} \
-                 && rule.?nonResourceURLs.orValue([]).size() == 0)",
-                list(&[ACT_AS]),
-                list(&[ACT_AS_GROUP])
+                "variables.rules.all(rule, rule.verbs == {} && rule.?nonResourceURLs.orValue([]).size() == 0)",
+                list(&[verb])
             ),
-            rule(0, "groups", &format!("{} + variables.grant", quoted(SUBJECT))),
-            rule(1, &format!("userextras/{GRANT_EXTRA}"), "variables.grant"),
-            rule(2, "users", "variables.user"),
+            rule(0, first),
+            rule(1, second),
+            rule(2, third),
         ]
         .join(" && "),
         format!(
@@ -328,6 +348,11 @@ fn gateway_roles_of(host: &str) -> Vec<(String, String)> {
     ));
     validations
 }
+
+/// What the three rules of such a role are about.
+const GROUP: &str = "group";
+const HOLDER: &str = "holder";
+const GRANT_ID: &str = "grant";
 
 fn roles_of(host: &str, reaches: &[Reach]) -> Vec<(String, String)> {
     let mut validations = common(host, "role", &name());

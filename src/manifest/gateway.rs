@@ -1,13 +1,15 @@
 //! The gateway's standing rights, and the role that each grant binds to it. With these alone the gateway may act as
 //! nobody: `broker` creates, for each live grant, a role that says as whom.
 //!
-//! Nothing here may contain the legacy verb `impersonate`, which nothing limits.
+//! Nothing here may contain the legacy verb `impersonate`, which nothing limits but the names in the role of a grant.
+//! Where a cluster knows no other verb (`impersonation: unconstrained`), the gateway needs no standing rights at all: a
+//! holder has discovery already.
 
 use serde_json::json;
 
 use super::{Object, RBAC_V1, document};
 use crate::cluster::RBAC_GROUP;
-use crate::grant::{GatewayUser, acting_on, names, on};
+use crate::grant::{ActingGateway, acting_on, names, on};
 
 /// The name of the ClusterRole and the ClusterRoleBinding of the gateway's standing rights.
 #[must_use]
@@ -15,8 +17,11 @@ pub fn name(host: &str) -> String {
     format!("jitd-{host}-gateway")
 }
 
-/// The role that each grant binds, the standing rights and their binding.
-pub(super) fn rights(host: &str, user: &GatewayUser) -> Vec<Object> {
+/// The role that each grant binds, the standing rights and their binding; nothing where impersonation is unconstrained.
+pub(super) fn rights(host: &str, gateway: &ActingGateway) -> Vec<Object> {
+    if !gateway.impersonation.is_constrained() {
+        return Vec::new();
+    }
     let own = name(host);
     let discovery = json!([
         { "nonResourceURLs": PATHS, "verbs": [on("get")] },
@@ -55,7 +60,7 @@ pub(super) fn rights(host: &str, user: &GatewayUser) -> Vec<Object> {
             host,
             json!({
                 "roleRef": { "apiGroup": RBAC_GROUP, "kind": "ClusterRole", "name": own },
-                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": user.as_str() }],
+                "subjects": [{ "apiGroup": RBAC_GROUP, "kind": "User", "name": gateway.user.as_str() }],
             }),
         ),
     ]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::cluster::RBAC_GROUP;
 use crate::grant::policy::{Labels, Policy};
 use crate::grant::request::{ClusterName, Namespace, RoleRef};
-use crate::grant::{ACT_AS, ACT_AS_GROUP, DaemonUser, GatewayUser, names};
+use crate::grant::{ACT_AS, ACT_AS_GROUP, ActingGateway, DaemonUser, Impersonation, names};
 
 pub use self::fence::{fence, fence_name, fence_of_deletions_name, fence_of_gateway_roles_name, fence_of_roles_name};
 pub use self::gateway::name as gateway_name;
@@ -29,8 +29,8 @@ pub struct Users<'a> {
     pub host: &'a str,
     /// The daemon's user, if it is not `jit:daemon:HOST`.
     pub daemon: Option<&'a DaemonUser>,
-    /// The gateway's user, if people reach the cluster through the gateway.
-    pub gateway: Option<&'a GatewayUser>,
+    /// The gateway, if people reach the cluster through it.
+    pub gateway: Option<&'a ActingGateway>,
 }
 
 impl Users<'_> {
@@ -71,7 +71,7 @@ pub fn objects(policy: &Policy, cluster: &ClusterName, users: Users<'_>) -> Vec<
     let Users { host, gateway, .. } = users;
     let reaches = reaches(policy, cluster);
     let policies = fence(users, &reaches);
-    let of_gateway: Vec<Object> = gateway.map_or_else(Vec::new, |user| gateway::rights(host, user));
+    let of_gateway: Vec<Object> = gateway.map_or_else(Vec::new, |gateway| gateway::rights(host, gateway));
     let ceilings = ceiling::roles(host, &reaches);
     let compared: Vec<&Object> = ceilings.iter().chain(&of_gateway).collect();
     let rights = rights(&policy.roles(cluster), users, &reaches, &compared, &policies);
@@ -189,9 +189,7 @@ fn rights(
             json!({ "apiGroups": [RBAC_GROUP], "resources": ["roles"], "verbs": ["create", "get", "list", "delete"] }),
         );
     }
-    if gateway.is_some() {
-        rules.extend(gateway_rights(host));
-    }
+    rules.extend(gateway.into_iter().flat_map(|gateway| gateway_rights(host, gateway.impersonation)));
     // By it the guards of other bastions in this cluster know the daemon, whose name does not show what it is.
     if daemon.is_some() {
         let (verb, group, resource) = REPRESENT;
@@ -222,15 +220,28 @@ fn rights(
 }
 
 /// The daemon's rights for the gateway's bindings. It can write the right to act as somebody into a role only if it holds
-/// that right itself. That is worth nothing without a right to act on something, which it does not hold: it may only bind
-/// the role with that right by name.
-fn gateway_rights(host: &str) -> [Value; 3] {
-    let names = ["users", "groups", &format!("userextras/{}", names::GRANT_EXTRA)];
-    [
-        json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "verbs": ["create", "get", "list", "delete"] }),
-        json!({ "apiGroups": [ACT_AS_GROUP], "resources": names, "verbs": [ACT_AS] }),
-        json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [names::gateway_on_role(host)], "verbs": ["bind"] }),
-    ]
+/// that right itself. Where there are limits, that is worth nothing without a right to act on something, which it does
+/// not hold: it may only bind the role with that right by name.
+///
+/// Without limits, whoever holds that right is everybody, and no admission policy sees what it does. So the daemon gets
+/// the rights to write and bind any ClusterRole instead, every use of which an admission policy sees.
+fn gateway_rights(host: &str, impersonation: Impersonation) -> Vec<Value> {
+    let made = json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "verbs": ["create", "get", "list", "delete"] });
+    match impersonation {
+        Impersonation::Constrained => {
+            let names = ["users", "groups", &format!("userextras/{}", names::GRANT_EXTRA)];
+            let on = names::gateway_on_role(host);
+            vec![
+                made,
+                json!({ "apiGroups": [ACT_AS_GROUP], "resources": names, "verbs": [ACT_AS] }),
+                json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "resourceNames": [on], "verbs": ["bind"] }),
+            ]
+        }
+        Impersonation::Unconstrained => vec![
+            made,
+            json!({ "apiGroups": [RBAC_GROUP], "resources": ["clusterroles"], "verbs": ["escalate", "bind"] }),
+        ],
+    }
 }
 
 /// The verb, the API group and the resource of the right to be the daemon of a host, whose name is the resource's. No API

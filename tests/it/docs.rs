@@ -220,7 +220,7 @@ fn json_type(of: &str) -> String {
         "Window" => "duration",
         "i64" | "u64" | "usize" => "number",
         "bool" => "true or false",
-        "Clock" | "EndCause" | "EndProof" | "Verdict" | "Phase" => "word",
+        "Clock" | "EndCause" | "EndProof" | "Impersonation" | "Verdict" | "Phase" => "word",
         _ => "object",
     }
     .to_owned()

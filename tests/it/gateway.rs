@@ -62,6 +62,13 @@ impl<'a> Front<'a> {
         Self::before_both(bastion, away)
     }
 
+    /// With more of the cluster's entry in the daemon's configuration.
+    pub(crate) fn told(plane: &'a Plane, more: &str) -> Self {
+        let cluster = format!(", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"{more}");
+        let policy = POLICY.to_owned();
+        Self::before(Bastion::prepared(plane, Options { cluster, policy, ..Options::default() }))
+    }
+
     /// Of the cluster of a daemon that does not serve yet. The gateway is the service account `gateway`.
     pub(crate) fn before(bastion: Bastion<'a>) -> Self {
         Self::before_both(bastion, None)
@@ -249,7 +256,7 @@ fn kubectl_works_through_the_gateway() {
     }
 }
 
-fn kubectl_works(front: &Front<'_>) {
+pub(crate) fn kubectl_works(front: &Front<'_>) {
     let grant = front.live("view");
     assert!(front.kubectl_says(&grant, &["get", "configmaps", "-o", "name"]).contains("configmap/seen"));
     let me: Value = serde_json::from_str(&front.kubectl_says(&grant, &["auth", "whoami", "-o", "json"])).unwrap();

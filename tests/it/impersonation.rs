@@ -18,7 +18,7 @@ use crate::middleman::{Middleman, Play};
 use crate::plane::{Admin, Answer, Plane, until};
 use crate::wall::{daemon, everywhere, refused, unbounded, until_checked, walled_with, with};
 
-const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+pub(crate) const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
 
 /// A daemon whose people go through a gateway that is the user `gw-HOST`.
 pub(crate) fn through_gateway() -> Options {
@@ -64,25 +64,25 @@ fn attend(mut stream: UnixStream) -> std::io::Result<()> {
 }
 
 /// Somebody who has the gateway's credential.
-struct Thief<'a> {
-    client: Admin,
+pub(crate) struct Thief<'a> {
+    pub(crate) client: Admin,
     bastion: &'a Bastion<'a>,
     user: String,
 }
 
 impl<'a> Thief<'a> {
-    fn of(bastion: &'a Bastion<'a>) -> Self {
+    pub(crate) fn of(bastion: &'a Bastion<'a>) -> Self {
         let user = format!("gw-{}", bastion.host);
         let (chain, key) = bastion.plane.certificate(&user);
         Self { client: Admin::with_certificate(bastion.plane, &chain, &key), bastion, user }
     }
 
     /// What the API server answers to the configmaps of a namespace, asked as somebody.
-    fn looks_as(&self, user: &str, groups: &[&str], namespace: &str) -> u16 {
+    pub(crate) fn looks_as(&self, user: &str, groups: &[&str], namespace: &str) -> u16 {
         self.calls_as(user, groups, &[], &format!("/api/v1/namespaces/{namespace}/configmaps")).0
     }
 
-    fn calls_as(&self, user: &str, groups: &[&str], more: &[(&str, &str)], path: &str) -> Answer {
+    pub(crate) fn calls_as(&self, user: &str, groups: &[&str], more: &[(&str, &str)], path: &str) -> Answer {
         let mut headers = vec![("Impersonate-User", user)];
         headers.extend(groups.iter().map(|group| ("Impersonate-Group", *group)));
         headers.extend(more);
@@ -107,12 +107,12 @@ impl<'a> Thief<'a> {
     }
 }
 
-fn group(grant: &Value) -> String {
+pub(crate) fn group(grant: &Value) -> String {
     format!("jit:{}", grant["id"].as_str().unwrap())
 }
 
 /// The names of all bindings and ClusterRoles of this daemon's grants.
-fn objects(bastion: &Bastion<'_>) -> BTreeSet<String> {
+pub(crate) fn objects(bastion: &Bastion<'_>) -> BTreeSet<String> {
     let list = format!("{RBAC}/clusterroles?labelSelector=jitd.dev%2Fhost%3D{}", bastion.host);
     let (status, list) = bastion.admin.get(&list);
     assert_eq!(status, 200, "{list}");

@@ -70,6 +70,7 @@ mod readme;
 mod ready;
 mod recording;
 mod reload;
+mod replicas;
 #[path = "../support/requested.rs"]
 mod requested;
 mod requestinfo;
@@ -83,6 +84,7 @@ mod story;
 mod stuck;
 mod trail;
 mod tutorial;
+mod unconstrained;
 mod usage;
 mod wall;
 mod watching;

@@ -71,6 +71,8 @@ pub(crate) fn programs() -> &'static Path {
 pub(crate) struct Plane {
     /// `https://127.0.0.1:PORT`.
     pub(crate) server: String,
+    /// A second API server on the same etcd, if there is one.
+    pub(crate) second: String,
     /// The administrator's kubeconfig.
     pub(crate) kubeconfig: PathBuf,
     /// The authority of the serving certificate.
@@ -116,8 +118,19 @@ impl Plane {
         })
     }
 
+    /// The shared one whose API server knows only the verb `impersonate`, like every one before 1.36.
+    pub(crate) fn unconstrained() -> &'static Self {
+        static OLD: OnceLock<Plane> = OnceLock::new();
+        OLD.get_or_init(|| Self::start_with(&["--feature-gates", "ConstrainedImpersonation=false"]))
+    }
+
     /// One of its own, for a test that leaves it in disorder.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more flags for the launcher.
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
         let dir = scratch("plane");
         let mut child = Command::new(programs().join("launch"))
             .arg("--bin")
@@ -125,6 +138,7 @@ impl Plane {
             .arg("--dir")
             .arg(&dir)
             .arg("--until-stdin-closes")
+            .args(flags)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -136,6 +150,7 @@ impl Plane {
         let path = |name: &str| PathBuf::from(told[name].as_str().unwrap());
         Self {
             server: told["server"].as_str().unwrap().to_owned(),
+            second: told["second"].as_str().unwrap().to_owned(),
             kubeconfig: path("kubeconfig"),
             ca: path("ca"),
             client_ca: path("clientCA"),
@@ -386,7 +401,7 @@ impl Admin {
     }
 }
 
-fn base64(text: &str) -> String {
+pub(crate) fn base64(text: &str) -> String {
     // A kubeconfig holds base64; the PEM body of any block is just that.
     let block = pem::Pem::new("X", text.as_bytes());
     pem::encode(&block).lines().filter(|line| !line.starts_with('-')).collect()

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use jitd::grant::{ACT_AS, IMPERSONATE};
 use serde_json::{Value, json};
 
+use crate::network::IMPERSONATING;
 use crate::world::World;
 
 /// Who put an object where it is.
@@ -162,9 +164,15 @@ impl World {
     pub(crate) fn serve(&mut self, method: &str, path: &str, query: &[(String, String)], body: &Value) -> Answer {
         let said = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (method, Target::of(path)) {
+            ("GET", Target::Version) if said(IMPERSONATING).is_some() => {
+                let right = if self.impersonation.is_constrained() { ACT_AS } else { IMPERSONATE };
+                let (code, mut status) = failure(403, "Forbidden");
+                status["message"] = json!(format!("cannot {right} resource \"users\""));
+                (code, status)
+            }
             ("GET", Target::Version) => {
-                // The first one that limits a gateway.
-                let version = if self.has_gateway { "v1.36.0" } else { "v1.33.0" };
+                // The first one that limits a gateway, and an older one.
+                let version = if self.impersonation.is_constrained() { "v1.36.0" } else { "v1.33.0" };
                 (200, json!({ "gitVersion": version }))
             }
             ("POST", Target::Review) => self.review(body),

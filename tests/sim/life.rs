@@ -14,7 +14,7 @@ use jitd::config::{Config, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 
 use jitd::gateway::{Cut, Reached};
-use jitd::grant::LogHead;
+use jitd::grant::{ActingGateway, LogHead};
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::{Rates, Times};
@@ -78,7 +78,9 @@ impl Stage {
         let opened = Trail::simulated(&self.trail(), disk::before, disk::after).unwrap();
         let name: ClusterName = "play".parse().unwrap();
         let endpoint = Endpoint::new(name.clone(), "https://127.0.0.1:6443", &self.ca_pem).unwrap();
-        let endpoint = endpoint.through(world(|world| world.has_gateway).then(|| GATEWAY.parse().unwrap()));
+        let (has_gateway, impersonation) = world(|world| (world.has_gateway, world.impersonation));
+        let gateway = ActingGateway { user: GATEWAY.parse().unwrap(), impersonation };
+        let endpoint = endpoint.through(has_gateway.then_some(gateway));
         let exchange = BoxCloneSyncService::new(service_fn(network::exchange));
         let cluster = Cluster::over(endpoint, HOST, exchange).unwrap();
         let authority = Authority::open(&self.folder.join("ca"), &KeyPlace::File).unwrap();

@@ -31,7 +31,8 @@
 //! 12. A quarter of an hour after the last fault nothing is collecting or ending, no clock is in the past, and nothing of
 //!     the daemon's is left of what is over; ten minutes later nothing is open.
 //!
-//! In every other seed people go through the gateway, whose bindings and roles count like a grant's own.
+//! In every other seed people go through the gateway, whose bindings and roles count like a grant's own; in half of those
+//! the API server is one before 1.36.
 //!
 //! Not simulated: the authority signs with real chance, so certificates and the trail's hashes differ between two runs of a
 //! seed; nothing that happens depends on them.

@@ -129,6 +129,9 @@ impl World {
     }
 }
 
+/// A header that counts here as a part of the query.
+pub(crate) const IMPERSONATING: &str = "impersonate-user";
+
 /// Brings a request to the API server, and its answer back.
 pub(crate) async fn exchange(request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
     crossing("a request").await;
@@ -136,7 +139,8 @@ pub(crate) async fn exchange(request: Request<Body>) -> Result<Response<Bytes>, 
     let body = body.collect_bytes().await?;
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body)? };
     let (method, path) = (head.method.to_string(), head.uri.path().to_owned());
-    let query: Vec<(String, String)> = serde_urlencoded::from_str(head.uri.query().unwrap_or(""))?;
+    let mut query: Vec<(String, String)> = serde_urlencoded::from_str(head.uri.query().unwrap_or(""))?;
+    query.extend(head.headers.contains_key(IMPERSONATING).then(|| (IMPERSONATING.to_owned(), String::new())));
     let (turned_away, number) = world(|world| {
         world.network.calls += 1;
         world.count("API calls");

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use jitd::grant::GrantId;
+use jitd::grant::{GrantId, Impersonation};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -42,6 +42,8 @@ pub(crate) struct World {
     chance: u64,
     /// Whether people go through the gateway: in every other seed.
     pub(crate) has_gateway: bool,
+    /// What the API server knows: limits in every other one of those seeds.
+    pub(crate) impersonation: Impersonation,
     /// When the current runtime began, on its clock, and which moment that was.
     began: Option<Instant>,
     base: i64,
@@ -88,6 +90,7 @@ impl World {
         Self {
             chance: seed,
             has_gateway: !seed.is_multiple_of(2),
+            impersonation: if seed % 4 == 1 { Impersonation::Constrained } else { Impersonation::Unconstrained },
             began: None,
             base: BEGINNING,
             quiet: false,

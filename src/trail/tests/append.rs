@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use super::super::store::INSERT;
 use super::super::writer::{NotQueued, Queue, Taker, WAITING};
 use super::*;
+use crate::grant::Impersonation;
 use crate::grant::digest::sha256_hex;
 
 /// How many transactions the write-ahead log of a trail holds: a frame that ends one carries the size of the file after it, and
@@ -213,7 +214,14 @@ async fn nothing_is_appended_after_another_writer() {
 async fn once_is_once_across_restarts() {
     let folder = Folder::new();
     let trail = Trail::open(&folder.trail()).unwrap().trail;
-    let intent = || fact(Some(1), None, 2, Event::BindIntended { binding: "jit-x".to_owned(), gateway: None });
+    let intent = || {
+        fact(
+            Some(1),
+            None,
+            2,
+            Event::BindIntended { binding: "jit-x".to_owned(), gateway: None, impersonation: Impersonation::default() },
+        )
+    };
     trail.append(vec![requested(1), intent()], None).await.unwrap();
     trail.close();
     drop(trail);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::grant::glass::Verdict;
-use crate::grant::{Clock, EndCause, EndProof, LogHead};
+use crate::grant::{Clock, EndCause, EndProof, Impersonation, LogHead};
 
 /// Every event that a grant can have; which of them may follow is for the fold to say.
 fn events() -> Vec<Event> {
@@ -20,7 +20,7 @@ fn events() -> Vec<Event> {
         Event::Refused { action: text(), code: text() },
         Event::IssueIntended { serial: text(), tbs_sha256: text(), not_before: at(0), not_after: at(9) },
         Event::Issued { serial: text(), leaf_sha256: text() },
-        Event::BindIntended { binding: text(), gateway: None },
+        Event::BindIntended { binding: text(), gateway: None, impersonation: Impersonation::default() },
         Event::Bound { uids: vec![text()] },
         Event::Live { until: at(300) },
         Event::Logged { lines: 1, sha256: "a".repeat(64) },

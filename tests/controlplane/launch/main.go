@@ -22,6 +22,11 @@
 //
 // DIR/tokens.csv holds the users that log in with a token.
 //
+// --feature-gates are those of the API server, for a cluster that lacks what is on
+// by default. --second starts another API server on the same etcd, whose address is
+// `second` in the line of JSON: what one of them knows, the other learns a moment
+// later. It is neither stopped nor started by a signal.
+//
 // It must never be used for a cluster that anybody relies on: etcd listens on
 // loopback without authentication and does not sync to disk.
 package main
@@ -51,6 +56,8 @@ func main() {
 	bin := flag.String("bin", "", "`DIR` with etcd, kube-apiserver and kube-controller-manager")
 	dir := flag.String("dir", "", "state `DIR`, made if missing; its content is reused")
 	port := flag.Int("port", 0, "the API server's port; 0 is the one used before in DIR, or a free one")
+	featureGates := flag.String("feature-gates", "", "the API server's feature gates, as `NAME=BOOL,…`")
+	second := flag.Bool("second", false, "start a second API server")
 	untilStdinCloses := flag.Bool("until-stdin-closes", false, "stop at the end of stdin")
 	flag.Func("client-ca", "PEM `FILE` of roots to accept client certificates from (repeatable)", func(file string) error {
 		clientCAs = append(clientCAs, file)
@@ -74,26 +81,32 @@ func main() {
 		}()
 	}
 
-	if err := run(alive, end, *bin, *dir, *port, clientCAs); err != nil && !errors.Is(err, errAsked) {
+	if err := run(alive, end, *bin, *dir, *port, clientCAs, *featureGates, *second); err != nil && !errors.Is(err, errAsked) {
 		fmt.Fprintf(os.Stderr, "launch: %v\n", err)
 		os.Exit(1)
 	}
 }
 
 // run returns when alive ends, with its cause, or when a start failed.
-func run(alive context.Context, end context.CancelCauseFunc, bin, dir string, port int, clientCAs []string) error {
+func run(alive context.Context, end context.CancelCauseFunc, bin, dir string, port int, clientCAs []string, featureGates string, second bool) error {
 	stopServer, startServer := arrival(syscall.SIGUSR1), arrival(syscall.SIGUSR2)
 	p, err := prepare(bin, dir, port, clientCAs)
 	if err != nil {
 		return err
 	}
-	p.died = end
+	p.died, p.featureGates = end, featureGates
 	defer p.stop()
 	if err := p.start(alive); err != nil {
 		return err
 	}
+	if second {
+		if err := p.startSecond(alive); err != nil {
+			return err
+		}
+	}
 	announce(map[string]any{
 		"server":     p.server,
+		"second":     p.secondServer,
 		"kubeconfig": p.path("admin.kubeconfig"),
 		"clientCA":   p.path("client-ca.crt"),
 		"ca":         p.path("ca.crt"),

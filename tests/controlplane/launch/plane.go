@@ -25,11 +25,14 @@ type plane struct {
 	bin, dir string
 	port     int
 	server   string
-	etcdURL  string
-	died     func(error)
+	// Empty if there is none.
+	secondServer string
+	etcdURL      string
+	featureGates string
+	died         func(error)
 
-	etcd, apiserver, controllers *child
-	client                       *http.Client
+	etcd, apiserver, second, controllers *child
+	client                               *http.Client
 }
 
 func (p *plane) path(name string) string { return filepath.Join(p.dir, name) }
@@ -71,7 +74,7 @@ func (p *plane) startServer(alive context.Context) (err error) {
 	if p.apiserver.running() {
 		return nil
 	}
-	if p.apiserver, err = p.spawn("kube-apiserver", p.serverFlags()); err != nil {
+	if p.apiserver, err = p.spawn("kube-apiserver", p.serverFlags(p.port, "audit.log")); err != nil {
 		return err
 	}
 	return until(alive, p.apiserver, func(ctx context.Context) bool {
@@ -80,10 +83,27 @@ func (p *plane) startServer(alive context.Context) (err error) {
 	})
 }
 
+// startSecond starts another API server on the same etcd.
+func (p *plane) startSecond(alive context.Context) error {
+	port, err := freePort()
+	if err != nil {
+		return err
+	}
+	if p.second, err = p.spawn("kube-apiserver", p.serverFlags(port, "second-audit.log")); err != nil {
+		return err
+	}
+	p.secondServer = fmt.Sprintf("https://127.0.0.1:%d", port)
+	return until(alive, p.second, func(ctx context.Context) bool {
+		_, err := p.get(ctx, p.secondServer+"/readyz")
+		return err == nil
+	})
+}
+
 // stop ends the API server before etcd, and by SIGKILL: without etcd its
 // graceful stop hangs for minutes and keeps the port.
 func (p *plane) stop() {
 	p.controllers.kill()
+	p.second.kill()
 	p.apiserver.kill()
 	p.etcd.kill()
 }
@@ -159,12 +179,12 @@ func (p *plane) etcdFlags() []string {
 	}
 }
 
-func (p *plane) serverFlags() []string {
-	return []string{
+func (p *plane) serverFlags(port int, audit string) []string {
+	flags := []string{
 		"--etcd-servers=" + p.etcdURL,
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
-		"--secure-port=" + strconv.Itoa(p.port),
+		"--secure-port=" + strconv.Itoa(port),
 		// The endpoints of a Service must not be loopback addresses.
 		"--endpoint-reconciler-type=none",
 		"--tls-cert-file=" + p.path("server.crt"),
@@ -190,7 +210,7 @@ func (p *plane) serverFlags() []string {
 		"--service-account-key-file=" + p.path("service-account.key"),
 		"--service-account-signing-key-file=" + p.path("service-account.key"),
 		"--audit-policy-file=" + p.path("audit-policy.yaml"),
-		"--audit-log-path=" + p.path("audit.log"),
+		"--audit-log-path=" + p.path(audit),
 		// In megabytes. Rotating would take the file from under a test that reads it.
 		"--audit-log-maxsize=10000",
 		// Benchmarks measure the caller, not the default limits of 400 and 200.
@@ -199,6 +219,10 @@ func (p *plane) serverFlags() []string {
 		"--profiling=false",
 		"--v=1",
 	}
+	if p.featureGates != "" {
+		flags = append(flags, "--feature-gates="+p.featureGates)
+	}
+	return flags
 }
 
 // controllerFlags leaves out what needs nodes, volumes or a cloud: those

@@ -9,9 +9,10 @@
 //! ```
 //! Kubernetes lets the gateway act as the holder only if both of its rights fit, and then the holder's own right
 //! decides (constrained impersonation, <https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/>).
+//! Before 1.36 it knows only the first, by the verb `impersonate`, so there are no bindings `jit-<grant>-gateway-on`.
 
 use super::request::{Access, AccessRequest, Namespace, PersonName, RoleName, RoleRef, Scope};
-use super::{GatewayUser, GrantId, names};
+use super::{ActingGateway, GatewayUser, GrantId, Impersonation, names};
 use crate::rbac::canonical;
 use crate::rbac::role::Rule;
 
@@ -82,21 +83,21 @@ pub fn bindings(id: &GrantId, ask: &AccessRequest, requester: &PersonName, broke
 }
 
 /// The bindings that let the gateway act as the holder of `bindings`, which are those of one grant: one that says as
-/// whom, and one in each of their places. `host` is the daemon's, whose manifest has the role for the places.
+/// whom, and, unless impersonation is unconstrained, one in each of their places. `host` is the daemon's, whose manifest has the role for the places.
 #[must_use]
-pub fn gateway_bindings(bindings: &[Binding], gateway: &GatewayUser, host: &str) -> Vec<Binding> {
+pub fn gateway_bindings(bindings: &[Binding], gateway: &ActingGateway, host: &str) -> Vec<Binding> {
     let Some(first) = bindings.first() else { return Vec::new() };
     let whom = Binding {
         name: first.grant.gateway_name(),
-        gateway: Some(gateway.clone()),
+        gateway: Some(gateway.user.clone()),
         namespace: None,
         role: RoleRef::ClusterRole(RoleName::of_gateway(&first.grant)),
-        rules: Some(acting_as(&first.grant, &first.person)),
+        rules: Some(acting_as(&first.grant, &first.person, gateway.impersonation)),
         ..first.clone()
     };
-    let places = bindings.iter().map(|binding| Binding {
+    let places = bindings.iter().filter(|_| gateway.impersonation.is_constrained()).map(|binding| Binding {
         name: binding.grant.gateway_on_name(),
-        gateway: Some(gateway.clone()),
+        gateway: Some(gateway.user.clone()),
         role: RoleRef::ClusterRole(RoleName::gateway_on(host)),
         rules: None,
         ..binding.clone()
@@ -108,24 +109,31 @@ pub fn gateway_bindings(bindings: &[Binding], gateway: &GatewayUser, host: &str)
 /// (k8s.io/apiserver `endpoints/filters/impersonation`).
 pub const ACT_AS: &str = "impersonate:user-info";
 
-/// The API group of those names.
+/// The verb with which one user may act as another everywhere: the only one before Kubernetes 1.36.
+pub const IMPERSONATE: &str = "impersonate";
+
+/// The API group of the names for [`ACT_AS`], and of extra fields for both verbs.
 pub const ACT_AS_GROUP: &str = "authentication.k8s.io";
 
 /// The rules with which the gateway may act as the holder of a grant, in canonical order: with exactly this user name,
 /// group and grant id. Only what never changes during a grant is in them, because each value is checked.
 #[must_use]
-pub(super) fn acting_as(grant: &GrantId, person: &PersonName) -> Vec<Rule> {
-    let rule = |resource: String, name: String| Rule {
-        api_groups: vec![ACT_AS_GROUP.to_owned()],
+pub(super) fn acting_as(grant: &GrantId, person: &PersonName, impersonation: Impersonation) -> Vec<Rule> {
+    let (verb, group) = match impersonation {
+        Impersonation::Constrained => (ACT_AS, ACT_AS_GROUP),
+        Impersonation::Unconstrained => (IMPERSONATE, ""),
+    };
+    let rule = |group: &str, resource: String, name: String| Rule {
+        api_groups: vec![group.to_owned()],
         resources: vec![resource],
         resource_names: vec![name],
-        verbs: vec![ACT_AS.to_owned()],
+        verbs: vec![verb.to_owned()],
         ..Rule::default()
     };
     let mut rules = vec![
-        rule("users".to_owned(), person.user()),
-        rule("groups".to_owned(), grant.group()),
-        rule(format!("userextras/{}", names::GRANT_EXTRA), grant.to_string()),
+        rule(group, "users".to_owned(), person.user()),
+        rule(group, "groups".to_owned(), grant.group()),
+        rule(ACT_AS_GROUP, format!("userextras/{}", names::GRANT_EXTRA), grant.to_string()),
     ];
     canonical(&mut rules);
     rules
@@ -161,10 +169,11 @@ mod tests {
     fn the_gateway_may_act_as_the_holder_of_a_grant_where_the_grant_is_and_as_nobody_else() {
         let grant = brought_to("live");
         let (id, own) = (&grant.id, grant.bindings());
-        let gateway: GatewayUser = "system:serviceaccount:jitd:gateway".parse().unwrap();
+        let user: GatewayUser = "system:serviceaccount:jitd:gateway".parse().unwrap();
+        let gateway = ActingGateway { user: user.clone(), impersonation: Impersonation::Constrained };
         let made = gateway_bindings(&own, &gateway, "h");
         assert_eq!(made.len(), own.len() + 1);
-        assert!(made.iter().all(|binding| binding.subject() == ("User", gateway.as_str())));
+        assert!(made.iter().all(|binding| binding.subject() == ("User", user.as_str())));
         let [whom, places @ ..] = made.as_slice() else { panic!("{made:?}") };
         assert_eq!((whom.name.clone(), &whom.namespace), (id.gateway_name(), &None));
         assert_eq!(whom.role.to_string(), whom.name);
@@ -187,12 +196,34 @@ mod tests {
         assert_eq!(gateway_bindings(&[], &gateway, "h"), []);
     }
 
-    /// The legacy verb has no limits: whoever has it on a group may become `system:masters`.
+    /// Before 1.36 the names are the only limit, so none may be missing.
     #[test]
-    fn the_legacy_verb_is_never_granted() {
+    fn without_constraints_the_verb_impersonate_is_granted_for_these_names_alone() {
         let grant = brought_to("live");
-        let rules = [acting_as(&grant.id, &grant.requester), acting_on()].concat();
+        let gateway = ActingGateway { user: "gw".parse().unwrap(), impersonation: Impersonation::Unconstrained };
+        let made = gateway_bindings(&grant.bindings(), &gateway, "h");
+        let [whom] = made.as_slice() else { panic!("{made:?}") };
+        assert_eq!((whom.subject(), whom.name.clone()), (("User", "gw"), grant.id.gateway_name()));
+        let rules: Vec<String> = whom.rules.iter().flatten().map(|rule| serde_json::to_string(rule).unwrap()).collect();
+        let rule = |group: &str, resource: &str, name: &str| {
+            format!(
+                r#"{{"apiGroups":["{group}"],"resources":["{resource}"],"resourceNames":["{name}"],"verbs":["impersonate"]}}"#
+            )
+        };
+        let wanted = [
+            rule("", "groups", &grant.id.group()),
+            rule("", "users", &grant.requester.user()),
+            rule("authentication.k8s.io", "userextras/jitd.dev/grant", grant.id.as_str()),
+        ];
+        assert_eq!(rules, wanted);
+    }
+
+    /// The legacy verb has no limits, so where there are better ones it is never granted.
+    #[test]
+    fn with_constraints_the_legacy_verb_is_never_granted() {
+        let grant = brought_to("live");
+        let rules = [acting_as(&grant.id, &grant.requester, Impersonation::Constrained), acting_on()].concat();
         let verbs: Vec<&str> = rules.iter().flat_map(|rule| &rule.verbs).map(String::as_str).collect();
-        assert!(verbs.iter().all(|verb| !["impersonate", "*"].contains(verb)), "{verbs:?}");
+        assert!(verbs.iter().all(|verb| ![IMPERSONATE, "*"].contains(verb)), "{verbs:?}");
     }
 }

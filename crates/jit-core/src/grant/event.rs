@@ -12,7 +12,7 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GatewayUser, GrantId, LogHead, Phase};
+use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
@@ -130,6 +130,9 @@ pub enum Event {
         /// The gateway's user, if it gets the right to act as the holder.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         gateway: Option<GatewayUser>,
+        /// `unconstrained` if the gateway gets that right by the verb `impersonate`, as before Kubernetes 1.36.
+        #[serde(default, skip_serializing_if = "Impersonation::is_constrained")]
+        impersonation: Impersonation,
     },
     /// The API server stored the bindings.
     Bound {

@@ -1,7 +1,9 @@
-//! The user that the gateway is to an API server.
+//! The user that the gateway is to an API server, and the right by which it acts as holders.
 //!
-//! It is the one name here that may belong to the cluster itself, because a gateway inside the cluster is a service
+//! The user is the one name here that may belong to the cluster itself, because a gateway inside the cluster is a service
 //! account. It must never be one of ours: then the gateway could be taken for a person, or a person for the gateway.
+
+use serde::{Deserialize, Serialize};
 
 use super::names::is_ours;
 use crate::rbac::Malformed;
@@ -14,6 +16,46 @@ word!(
     GatewayUser,
     |text| user_of_a_cluster("gateway user", text)
 );
+
+/// The gateway in one cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActingGateway {
+    /// Its user.
+    pub user: GatewayUser,
+    /// How it gets the right to act as the holder of a grant.
+    pub impersonation: Impersonation,
+}
+
+/// The right by which the gateway acts as the holder of a grant
+/// (<https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/>).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum Impersonation {
+    /// As exactly this user, in the places of the grant only: constrained impersonation, since Kubernetes 1.36.
+    #[default]
+    Constrained,
+    /// As exactly this user, anywhere: the verb `impersonate`. What the grant's group may do is still the limit.
+    Unconstrained,
+}
+
+impl TryFrom<String> for Impersonation {
+    type Error = Malformed;
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        match text.as_str() {
+            "constrained" => Ok(Self::Constrained),
+            "unconstrained" => Ok(Self::Unconstrained),
+            _ => Err(Malformed::new("impersonation", &text, "must be constrained or unconstrained")),
+        }
+    }
+}
+
+impl Impersonation {
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_constrained(&self) -> bool {
+        *self == Self::Constrained
+    }
+}
 
 impl GatewayUser {
     /// The groups that the API server puts such a user into by itself
@@ -90,5 +132,16 @@ mod tests {
         ] {
             assert!(name.parse::<GatewayUser>().is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn impersonation_is_written_as_it_is_read() {
+        for (impersonation, text) in
+            [(Impersonation::Constrained, "\"constrained\""), (Impersonation::Unconstrained, "\"unconstrained\"")]
+        {
+            assert_eq!(serde_json::to_string(&impersonation).unwrap(), text);
+            assert_eq!(serde_json::from_str::<Impersonation>(text).unwrap(), impersonation);
+        }
+        assert!(serde_json::from_str::<Impersonation>("\"legacy\"").is_err());
     }
 }

@@ -24,7 +24,8 @@ use super::glass::{self, BreakGlassRecord};
 use super::policy::{Terms, Yes};
 use super::request::{AccessRequest, KeyHash, Login, Namespace, Namespaces, PersonName, Scope, Window, after};
 use super::{
-    Binding, Clock, EndCause, EndProof, Event, Fact, GatewayUser, GrantId, Shown, bindings, gateway_bindings, narrow,
+    ActingGateway, Binding, Clock, EndCause, EndProof, Event, Fact, GatewayUser, GrantId, Impersonation, Shown,
+    bindings, gateway_bindings, narrow,
 };
 use crate::rbac::risk::{Assessment, Finding, Severity};
 
@@ -137,6 +138,9 @@ pub struct Grant {
     /// The gateway's user, if the gateway may act as the holder while the grant is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<GatewayUser>,
+    /// How the gateway gets that right.
+    #[serde(default, skip_serializing_if = "Impersonation::is_constrained")]
+    pub impersonation: Impersonation,
     /// The uids of its bindings, once all of them exist; those of the gateway's bindings are not recorded.
     pub binding_uids: Arc<[String]>,
     /// How many certificates were signed.
@@ -224,6 +228,7 @@ impl Grant {
             ended_at: None,
             bind_intended: false,
             gateway: None,
+            impersonation: Impersonation::default(),
             binding_uids: Arc::default(),
             certificates: 0,
             end_cause: None,
@@ -356,9 +361,10 @@ impl Grant {
             (P::Live | P::Ending | P::Ended, event) if event.is_about_its_log() && self.live_at.is_some() => {}
             (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
-            (P::Collecting, E::BindIntended { gateway, .. }) if !self.bind_intended => {
+            (P::Collecting, E::BindIntended { gateway, impersonation, .. }) if !self.bind_intended => {
                 self.bind_intended = true;
                 self.gateway.clone_from(gateway);
+                self.impersonation = *impersonation;
             }
             (P::Collecting, E::Bound { uids })
                 if self.bind_intended && self.binding_uids.is_empty() && uids.len() == self.places() =>
@@ -560,12 +566,17 @@ impl Grant {
     /// `host` is the daemon's.
     #[must_use]
     pub fn held_gateway_bindings(&self, host: &str) -> Vec<Binding> {
-        self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway_bindings(&self.held_bindings(), gateway, host))
+        self.of_gateway(&self.held_bindings(), host)
     }
 
     /// The gateway's bindings that this grant may ever have.
     #[must_use]
     pub fn gateway_bindings(&self, host: &str) -> Vec<Binding> {
-        self.gateway.as_ref().map_or_else(Vec::new, |gateway| gateway_bindings(&self.bindings(), gateway, host))
+        self.of_gateway(&self.bindings(), host)
+    }
+
+    fn of_gateway(&self, bindings: &[Binding], host: &str) -> Vec<Binding> {
+        let Some(user) = self.gateway.clone() else { return Vec::new() };
+        gateway_bindings(bindings, &ActingGateway { user, impersonation: self.impersonation }, host)
     }
 }

@@ -35,7 +35,7 @@ pub mod request;
 pub mod scope;
 pub mod times;
 
-pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, acting_on, bindings, gateway_bindings, on};
+pub use self::binding::{ACT_AS, ACT_AS_GROUP, Binding, IMPERSONATE, acting_on, bindings, gateway_bindings, on};
 pub use self::daemon::DaemonUser;
 pub use self::denial::DeniedBefore;
 pub use self::event::{
@@ -44,7 +44,7 @@ pub use self::event::{
 pub use self::fact::{Author, Fact, Operator};
 pub use self::filter::Filter;
 pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
-pub use self::gateway::GatewayUser;
+pub use self::gateway::{ActingGateway, GatewayUser, Impersonation};
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 pub use self::recording::{LogHead, LogHistory, NotLogged, Record, SessionTerms};

@@ -169,7 +169,7 @@ fn every_event() -> Vec<Event> {
         Event::Refused { action: "approve".into(), code: "self-approval".into() },
         Event::IssueIntended { serial: "01".into(), tbs_sha256: "02".into(), not_before: at(0), not_after: at(60) },
         Event::Issued { serial: "01".into(), leaf_sha256: "03".into() },
-        Event::BindIntended { binding: "jit-x".into(), gateway: None },
+        Event::BindIntended { binding: "jit-x".into(), gateway: None, impersonation: Impersonation::default() },
         Event::Bound { uids: vec!["u".into()] },
         Event::Live { until: at(600) },
         Event::UnbindIntended { why: EndCause::Expired, reason: None },
