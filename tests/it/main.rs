@@ -70,7 +70,6 @@ mod readme;
 mod ready;
 mod recording;
 mod reload;
-mod replicas;
 #[path = "../support/requested.rs"]
 mod requested;
 mod requestinfo;

@@ -53,6 +53,8 @@ pub struct Live {
     pub cluster: ClusterName,
     /// What is kept of what is done through it.
     pub sessions: SessionTerms,
+    /// When the gateway heard of it.
+    pub(crate) since: Instant,
     window: Mutex<Window>,
     ended: CancellationToken,
     running: watch::Sender<u32>,
@@ -108,6 +110,7 @@ impl Live {
             user: grant.user,
             cluster: grant.cluster,
             sessions: grant.sessions,
+            since: Instant::now(),
             window: Mutex::new(window),
             ended: CancellationToken::new(),
             running: watch::Sender::new(0),

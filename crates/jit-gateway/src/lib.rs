@@ -14,7 +14,7 @@
 //! - [`listener`]: connections, from the handshake to the cut
 //! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
-//! - [`upstream`]: connections to one API server for one client
+//! - [`upstream`]: connections to one API server for one client; [`settling`]: asks again while a grant is new
 //! - [`tunnel`]: upgraded connections, byte by byte; [`frames`]: the frames of a WebSocket as they pass; [`socket`]: a stream
 //!   that can be reset while it is in use
 //! - [`record`]: what is kept of what is done: a log for each grant, and recordings of exec and attach
@@ -33,6 +33,7 @@ pub mod listener;
 pub mod record;
 pub mod request;
 pub mod serving;
+mod settling;
 pub mod socket;
 pub mod tunnel;
 pub mod upstream;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -40,6 +40,7 @@ use crate::headers::{self, Identity};
 use crate::record::{self, Entry, Recorder, Session, Wanted};
 use crate::request::{self, Protocol, Refused};
 use crate::serving::Serving;
+use crate::settling;
 use crate::socket::Socket;
 use crate::tunnel::{Ending, Tunnel};
 use crate::upstream::{Upstream, UpstreamError};
@@ -400,15 +401,17 @@ impl Connection {
         let client = (upgrade.is_some()).then(|| hyper::upgrade::on(&mut incoming));
         let (parts, body) = incoming.into_parts();
         let headers = headers::outgoing(&parts.headers, &identity, &entry.id, self.peer.ip(), upgrade)?;
+        let is_repeatable = settling::is_repeatable(&parts.method, !body.is_end_stream());
         let mut outgoing = Request::new(record::request_body(body, Arc::clone(&entry.meter)));
         *outgoing.method_mut() = parts.method;
         *outgoing.uri_mut() = meant.target();
         *outgoing.headers_mut() = headers;
         tracing::debug!(grant = %self.live.id, id = entry.id, verb = meant.verb(), path = outgoing.uri().path(), "request");
-        let answer = match client {
-            Some(_) => self.upstream.upgrade(outgoing).await,
-            None => self.upstream.send(outgoing).await,
+        let is_upgrade = client.is_some();
+        let send = |outgoing| async move {
+            if is_upgrade { self.upstream.upgrade(outgoing).await } else { self.upstream.send(outgoing).await }
         };
+        let answer = settling::unless_new(self.live.since, is_repeatable, outgoing, send).await;
         let mut answer = answer.map_err(|error| self.no_answer(&error))?;
         entry.answered(answer.status());
         if let (Some(client), StatusCode::SWITCHING_PROTOCOLS) = (client, answer.status()) {
