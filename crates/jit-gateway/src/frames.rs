@@ -154,10 +154,22 @@ pub(crate) const STDIN: u8 = 0;
 pub(crate) const STDOUT: u8 = 1;
 /// What a process prints as errors.
 pub(crate) const STDERR: u8 = 2;
+/// How the command ended, as a `Status` in JSON.
+pub(crate) const STATUS: u8 = 3;
 /// The size of the terminal, as JSON.
 pub(crate) const RESIZE: u8 = 4;
 
 impl Channels {
+    /// Whether a close frame begins with this byte, between two messages.
+    pub(crate) fn is_closed_by(&self, first: u8) -> bool {
+        self.frames.is_between() && first & 0x0f == 8
+    }
+
+    /// How many bytes of payload follow before the next frame, whose header is to be taken byte by byte to see it begin.
+    pub(crate) fn payload(&self) -> usize {
+        usize::try_from(self.frames.payload).unwrap_or(usize::MAX)
+    }
+
     /// Takes what passes, and shows each piece with its channel, and whether its message ends with it.
     ///
     /// # Errors

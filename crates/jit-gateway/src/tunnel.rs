@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!  upstream ends ─► all its bytes, FIN ─► the client's FIN, or 5 s
+//!  upstream closes an exec and does not say how it ended ─► a Status that says so
 //!  upstream breaks ─► the client's connection is reset, so that nobody takes it for an end
 //!  the grant ends, or its session must ─► exec, attach: a Status and a close frame between two frames ─► reset
 //! ```
 //! No message is held: a frame of 100 MB passes in pieces, at the pace of its reader.
+
+mod conclusion;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +22,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use self::conclusion::Concluded;
 use crate::answer::status_document;
-use crate::frames::Frames;
+use crate::frames::{Frames, STATUS};
 use crate::grants::Live;
 use crate::listener::reset;
 use crate::record::{Entry, Session, Stop, Way, Writer};
@@ -91,7 +95,8 @@ impl Tunnel {
     pub(crate) async fn run(self, expires: Instant) {
         let Self { client, socket, upstream, ending, live, mut entry, session } = self;
         let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-        let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+        let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+        let mut from_upstream = Concluded::new(from_upstream, ending == Ending::Channel);
         let (mut frames, mut is_followed) = (Frames::default(), true);
         let watched = Watched::new(session);
         let end = {
@@ -261,21 +266,30 @@ async fn pass(
 
 /// A `Status` on channel 3 and a close frame with code 1000: with another code kubectl does not show the Status.
 fn farewell(why: &str) -> Vec<u8> {
-    let status = status_document(StatusCode::FORBIDDEN, why);
-    let mut frames = vec![0x82];
-    let length = status.len() + 1;
-    match u8::try_from(length) {
-        Ok(short) if short < 126 => frames.push(short),
-        _ => {
-            frames.push(126);
-            frames.extend(u16::try_from(length).unwrap_or(u16::MAX).to_be_bytes());
-        }
-    }
-    frames.push(3);
-    frames.extend_from_slice(&status);
+    let mut frames = message(STATUS, &status_document(StatusCode::FORBIDDEN, why));
     frames.extend([0x88, 2]);
     frames.extend(1000_u16.to_be_bytes());
     frames
+}
+
+/// A message of a server on a channel, in one frame.
+fn message(channel: u8, text: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0x82];
+    let length = text.len() + 1;
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short), _) if short < 126 => frame.push(short),
+        (_, Ok(middle)) => {
+            frame.push(126);
+            frame.extend(middle.to_be_bytes());
+        }
+        _ => {
+            frame.push(127);
+            frame.extend((length as u64).to_be_bytes());
+        }
+    }
+    frame.push(channel);
+    frame.extend_from_slice(text);
+    frame
 }
 
 #[cfg(test)]
