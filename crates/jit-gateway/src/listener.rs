@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -65,7 +65,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(90);
 
 /// The largest head, in bytes: kube-apiserver's own (`http.DefaultMaxHeaderBytes`).
-const LARGEST_HEAD: usize = 1 << 20;
+pub(crate) const LARGEST_HEAD: usize = 1 << 20;
 
 /// Connections at a time, in all.
 const CONNECTIONS: usize = 4096;
@@ -398,6 +398,8 @@ impl Connection {
     ) -> Result<Sent, Refused> {
         let upgrade = meant.upgrade.as_ref().filter(|_| !self.is_blind(meant));
         let identity = Identity { user: &self.live.user, group: &self.live.id.group(), grant: self.live.id.as_str() };
+        // A client of HTTP/1.0 takes every end of the connection for the end of the answer, except a reset.
+        let unframed = (incoming.version() < Version::HTTP_11).then(|| Arc::clone(&self.socket));
         let client = (upgrade.is_some()).then(|| hyper::upgrade::on(&mut incoming));
         let (parts, body) = incoming.into_parts();
         let headers = headers::outgoing(&parts.headers, &identity, &entry.id, self.peer.ip(), upgrade)?;
@@ -434,7 +436,13 @@ impl Connection {
         if matches!(parts.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) {
             return self.refusal(parts, body).await;
         }
-        Ok(Sent::Answer(parts, body.map_err(Into::into).boxed_unsync()))
+        let body = body.map_err(move |error| {
+            if let Some(socket) = &unframed {
+                reset(socket);
+            }
+            error.into()
+        });
+        Ok(Sent::Answer(parts, body.boxed_unsync()))
     }
 
     /// Whether what this request becomes could not be followed, though the grant's terms need it: SPDY has no frames that the

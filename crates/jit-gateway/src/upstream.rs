@@ -2,8 +2,12 @@
 //!
 //! Each client connection has one HTTP/2 connection of its own: the API server allows 100 streams on one, and 100 idle
 //! watches of one person on a shared one would stop everybody else. An upgrade gets an HTTP/1.1 connection of its own.
-//! All of them are dialled by [`ApiServer::connect`]. A request is sent a second time only if nothing of it left.
+//! All of them are dialled by [`ApiServer::connect`]. A request is sent again only if the API server has certainly not
+//! processed it.
 
+mod kept;
+
+use std::error::Error as _;
 use std::sync::Arc;
 
 use http::{Request, Response, Uri, header};
@@ -13,9 +17,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jit_dial::{ApiServer, DialError, Protocol};
 use tokio::sync::Mutex;
 
+use self::kept::Kept;
 use crate::answer::Body;
 use crate::grants::Live;
-use crate::listener::{PING_ANSWERED_WITHIN, PING_EVERY, STREAM_WINDOW, WINDOW};
+use crate::listener::{LARGEST_HEAD, PING_ANSWERED_WITHIN, PING_EVERY, STREAM_WINDOW, WINDOW};
+
+/// How often a request is sent at most. Each attempt fails only if the API server ends its connection at that very moment.
+const ATTEMPTS: usize = 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +32,7 @@ pub enum UpstreamError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// The connection broke; the request may have been processed.
-    #[error("the connection to the API server broke: {0}")]
+    #[error("the connection to the API server broke: {}", because(.0))]
     Broken(#[source] hyper::Error),
     /// The request cannot be sent as it is.
     #[error("the request cannot be sent on: {0}")]
@@ -45,27 +53,29 @@ impl Upstream {
         Self { server, live, sender: Mutex::default() }
     }
 
-    /// Sends a request, and returns the head of its answer; the body follows as it comes.
+    /// Sends a request, and returns the head of its answer; the body follows as it comes. What the API server has certainly
+    /// not processed is sent again, if its body can be.
     ///
     /// # Errors
     /// [`UpstreamError`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
-        let mut request = self.addressed(request, true).await?;
-        let mut is_first = true;
+        let (head, body) = self.addressed(request, true).await?.into_parts();
+        let (kept, mut body) = Kept::new(body);
+        let mut attempts = 1;
         loop {
-            let mut sender = self.sender().await?;
-            let mut failed = match sender.try_send_request(request).await {
+            let request = Request::from_parts(head.clone(), body);
+            let mut failed = match self.sender().await?.try_send_request(request).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
-            match failed.take_message() {
-                // The connection went away before anything of it was sent, say by a GOAWAY.
-                Some(unsent) if is_first => {
-                    is_first = false;
-                    request = unsent;
-                }
-                _ => return Err(UpstreamError::Broken(failed.into_error())),
-            }
+            let is_unsent = failed.take_message().is_some();
+            let error = failed.into_error();
+            let may_repeat = (is_unsent || is_unprocessed(&error)) && attempts < ATTEMPTS;
+            attempts += 1;
+            body = match kept.again().filter(|_| may_repeat) {
+                Some(body) => body,
+                None => return Err(UpstreamError::Broken(error)),
+            };
         }
     }
 
@@ -117,6 +127,7 @@ impl Upstream {
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(WINDOW)
+            .max_header_list_size(LARGEST_HEAD as u32)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWERED_WITHIN)
             .keep_alive_while_idle(true)
@@ -133,4 +144,19 @@ impl Upstream {
         let ended = self.live.ended().clone();
         tokio::spawn(async move { ended.run_until_cancelled(connection).await });
     }
+}
+
+/// What broke it: hyper says that something did, and its cause says what.
+fn because(error: &hyper::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Has the API server certainly done nothing with the request? It says so of streams after the last one of a GOAWAY, and of
+/// those that it refused (RFC 9113, sections 6.8 and 8.7).
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| {
+        let is_refused = cause.is_reset() && cause.reason() == Some(h2::Reason::REFUSED_STREAM);
+        cause.is_remote() && (cause.is_go_away() || is_refused)
+    })
 }

@@ -1,0 +1,97 @@
+//! Answers to requests: what broke off is broken for the client too, and everything else passes as it is.
+
+use std::sync::atomic::Ordering;
+
+use http::Method;
+use hyper::body::Bytes;
+use tokio::time::timeout;
+
+use crate::client::{End, Http1, Http2, is_whole, read, until};
+use crate::fake::{ANSWERED, Fake, LARGE};
+use crate::front::{Front, LONG};
+
+/// Half an answer never ends as a whole one, over either protocol.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_broke_off_is_broken() {
+    let front = Front::before(Fake::start().await).await;
+    for mode in ["reset", "fin", "short", "long"] {
+        let http2 = Http2::of(&front, 1).await;
+        let answer = http2.get(&format!("/fake/{mode}")).await;
+        assert!(answer.is_err(), "{mode}: {answer:?}");
+        let mut http1 = Http1::of(&front, 1).await;
+        http1.ask("GET", &format!("/fake/{mode}")).await;
+        let (answer, _) = http1.rest().await;
+        assert!(!is_whole(&answer), "{mode}: {} bytes", answer.len());
+        // The same client goes on, once the gateway knows that the connection is gone.
+        timeout(LONG, async { while http2.get("/fake/ok").await.unwrap().0 != 200 {} }).await.expect(mode);
+    }
+    let http2 = Http2::of(&front, 1).await;
+    assert_eq!(http2.get("/fake/large").await.unwrap(), (200, LARGE));
+}
+
+/// A client of HTTP/1.0 takes the end of the connection for the end of the answer, so it is reset.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_without_chunks_sees_a_broken_answer_too() {
+    let front = Front::before(Fake::start().await).await;
+    let mut client = Http1::of(&front, 1).await;
+    client.send("GET /fake/reset HTTP/1.0\r\nhost: gateway\r\n\r\n").await;
+    assert_eq!(client.rest().await.1, End::Broken);
+}
+
+/// An answer that asks to be repeated is the API server's own, and is asked for once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_pass_as_they_are() {
+    let front = Front::before(Fake::start().await).await;
+    let client = Http2::of(&front, 1).await;
+    for (mode, code, retry) in [("unavailable", 503, Some("1")), ("bad-gateway", 502, None)] {
+        let path = format!("/fake/{mode}");
+        let answer = client.ask(Method::POST, &path, Some(Bytes::from_static(b"{}"))).await.unwrap();
+        assert_eq!(answer.status(), code);
+        assert_eq!(answer.headers().get("retry-after").map(|value| value.to_str().unwrap()), retry);
+        assert_eq!(front.fake.count(&format!("POST {path}")), 1);
+    }
+}
+
+/// Headers that clients and API servers live by pass both ways, as often as they were sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn repeated_headers_stay_repeated() {
+    let front = Front::before(Fake::start().await).await;
+    let client = Http2::of(&front, 1).await;
+    let sent = ["accept", "accept-encoding", "if-none-match", "kubectl-command", "origin", "user-agent"];
+    let mut request = http::Request::get("https://gateway/fake/headers");
+    for name in sent {
+        request = request.header(name, "one").header(name, "two");
+    }
+    let (answer, _) = client.0.clone().ready().await.unwrap().send_request(request.body(()).unwrap(), true).unwrap();
+    let answer = answer.await.unwrap();
+    for (name, value) in ANSWERED {
+        let found: Vec<_> = answer.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!(found, [value.to_owned(), format!("{value}2")], "{name}");
+    }
+    let seen: Vec<(String, String)> = serde_json::from_slice(&read(answer.into_body()).await.unwrap()).unwrap();
+    for name in sent {
+        let found: Vec<_> = seen.iter().filter(|(seen, _)| seen == name).map(|(_, value)| value.as_str()).collect();
+        assert_eq!(found, ["one", "two"], "{name}");
+    }
+}
+
+/// An end cuts all that runs through its grant, and nothing of another one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_cuts_its_grant_and_no_other() {
+    let front = Front::before(Fake::start().await).await;
+    let (one, other) = (Http2::of(&front, 1).await, Http2::of(&front, 2).await);
+    let mut cut = Vec::new();
+    for number in 0..10 {
+        cut.push(one.ask(Method::GET, &format!("/fake/watch/{number}"), None).await.unwrap().into_body());
+    }
+    let mut stays = other.ask(Method::GET, "/fake/watch/other", None).await.unwrap().into_body();
+    assert_eq!(front.end(1).await, 10);
+    for watch in cut {
+        assert!(read(watch).await.is_err());
+    }
+    until("the API server is rid of them", || front.fake.streams.load(Ordering::SeqCst) == 1).await;
+    // More events than can have been on their way.
+    for _ in 0..20 {
+        assert!(stays.data().await.unwrap().is_ok());
+    }
+}
