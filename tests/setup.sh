@@ -57,7 +57,7 @@ for_packages() {
 }
 
 for_tests() {
-    # tests/certs: an independent linter, in a Python environment of its own.
+    # tests/certs: an independent linter, in a Python environment of its own. tests/clients: the client for Python.
     has openssl || echo openssl
     { compgen -G '/usr/lib/python3*/ensurepip' || python3 -IS -c 'import ensurepip'; } >/dev/null 2>&1 || echo python3-venv
     # tests/it: what systemd says about the units, its journal, and a socket that it hands over.

@@ -28,6 +28,11 @@ fn host_rebuilt() {
 }
 
 #[test]
+fn the_python_client_works_for_a_whole_window() {
+    crate::gateway_clients::the_python_client_works_for_a_whole_window();
+}
+
+#[test]
 fn the_tutorial_is_true() {
     crate::tutorial::the_tutorial_is_true();
 }

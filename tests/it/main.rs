@@ -36,6 +36,7 @@ mod exact;
 mod extend;
 mod firstrun;
 mod gateway;
+mod gateway_clients;
 mod gateway_failures;
 mod glass;
 mod hostile;

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Prints the folder with a client that tests/it/gateway_clients.rs drives, and makes it first if need be:
+#
+#   tests/clients/build.sh python   the official client for Python; seconds
+#
+# Its program is `run`. The folder can be copied to wherever other accounts may start it.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${JITD_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/jitd-test}
+# The one that every account can start.
+python=/usr/bin/python3
+
+main() {
+    local client=${1-} folder
+    [[ $client =~ ^python$ ]] || fail "no client \`$client\`" python
+    folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
+    if [[ ! -e $folder ]]; then
+        mkdir -p "$cache"
+        exec 9>"$cache/client-$client.lock"
+        flock --nonblock 9 || { say "waiting for another build"; flock 9; }
+        [[ -e $folder ]] || build "$client" "$folder"
+    fi
+    printf '%s\n' "$folder"
+}
+
+# build CLIENT FOLDER: into a folder beside, renamed when it is whole.
+build() {
+    fresh=$(mktemp -d "$cache/building.XXXXXX")
+    trap 'rm -rf "$fresh"' EXIT
+    chmod 755 "$fresh"
+    say "making $1, once"
+    "build_$1" >&2
+    mv -T "$fresh" "$2"
+    say "made in ${SECONDS} s"
+}
+
+# What a client has to be made with, for its name; or why not.
+has_python() { "$python" --version || fail "no \`$python\`" 'apt-get install python3'; }
+
+build_python() {
+    # `--target` takes what pip finds for this Python; the environment is only there for its pip.
+    "$python" -m venv "$fresh/venv" || fail "can't make a Python environment" 'apt-get install python3-venv'
+    "$fresh/venv/bin/pip" --quiet --disable-pip-version-check install --no-deps --target "$fresh/modules" \
+        --requirement "$here/python/requirements.txt"
+    rm -r "$fresh/venv"
+    cp "$here/python/client.py" "$fresh/"
+    start "PYTHONPATH=\$here/modules PYTHONDONTWRITEBYTECODE=1 exec $python \"\$here/client.py\" \"\$@\""
+}
+
+# start COMMAND: as what is run.
+start() {
+    # shellcheck disable=SC2016 # It is for the script that is written.
+    printf '#!/bin/sh\nhere=$(dirname "$0")\n%s\n' "$1" >"$fresh/run"
+    chmod 755 "$fresh/run"
+}
+
+say() { printf '%s: %s\n' "${0##*/}" "$1" >&2; }
+
+fail() {
+    printf '%s: %s\nhint: %s\n' "${0##*/}" "$1" "$2" >&2
+    exit 1
+}
+
+main "$@"

@@ -1,0 +1,107 @@
+//! Clients other than kubectl, driven through the gateway over a whole window. They ask for a credential once, or once for
+//! each command, so it has to last as long as the window; and they are cut and refused when that ends.
+//!
+//! `tests/clients` has the clients.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::bastion::{ALICE, repository, text};
+use crate::gateway::{Front, run_pod};
+use crate::plane::{Plane, root, until_within};
+
+/// The window of these tests. A certificate without the gateway would live for a third of it.
+const WINDOW: Duration = Duration::from_secs(75);
+
+/// When something happens that a client has to notice, long after a certificate of its own would have expired.
+const LATE: Duration = Duration::from_secs(60);
+
+const TIMES: &str = "{answer: 1h, collect: 10m, certificate: 25s}";
+
+/// The folder of a client, where every account can start it.
+fn made(client: &str) -> PathBuf {
+    static EACH: Once = Once::new();
+    EACH.call_once(|| std::fs::create_dir_all(root().join("clients")).unwrap());
+    let folder = root().join("clients").join(client);
+    let script = repository().join("tests/clients/build.sh");
+    let made = Command::new(script).arg(client).stderr(Stdio::inherit()).output().unwrap();
+    assert!(made.status.success(), "the client could not be made");
+    let copied = Command::new("cp").args(["-a", text(&made.stdout).trim()]).arg(&folder).status().unwrap();
+    assert!(copied.success());
+    folder.join("run")
+}
+
+/// A client, which prints a line for each of its steps.
+struct Client {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+    said: String,
+}
+
+impl Client {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { lines: BufReader::new(child.stdout.take().unwrap()), child, said: String::new() }
+    }
+
+    /// The next line that begins with this word, without it.
+    fn says(&mut self, word: &str) -> String {
+        loop {
+            let mut line = String::new();
+            if self.lines.read_line(&mut line).unwrap() == 0 {
+                let mut why = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+                panic!("it never said `{word}`:\n{}{why}", self.said);
+            }
+            self.said.push_str(&line);
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A library's client lists, runs a command and holds a watch for the whole window, lists again near its end, and is cut
+/// and refused with it.
+fn works_for_a_whole_window(client: &str) {
+    let run = made(client);
+    let front = Front::with(Plane::managed(), None, TIMES);
+    run_pod(&front, "exec sleep 300");
+    let begun = Instant::now();
+    let grant = front.live_in("play", "edit", &format!("{}s", WINDOW.as_secs()));
+    let mut command = front.bastion.login_command(ALICE, "jit-login");
+    let mut client = Client::start(command.args(["run", &grant, "--"]).arg(run).arg(&front.bastion.ns));
+    assert!(client.says("listed").split(',').any(|name| name == "seen"), "{}", client.said);
+    assert_eq!(client.says("exec"), "3 out");
+    client.says("saw seen");
+    until_within(LATE, "it is late", || (begun.elapsed() > LATE).then_some(()));
+    let path = format!("/api/v1/namespaces/{}/configmaps", front.bastion.ns);
+    front.bastion.admin.create(&path, &json!({ "metadata": { "name": "late" } }));
+    client.says("saw late");
+    assert!(client.says("listed").contains("late"), "{}", client.said);
+    assert!(begun.elapsed() < WINDOW, "the machine is too slow for this window: {:?}", begun.elapsed());
+    client.says("ended");
+    let lasted = begun.elapsed();
+    // A window ends at a whole second.
+    assert!(lasted > WINDOW - Duration::from_secs(2) && lasted < WINDOW + Duration::from_secs(10), "{lasted:?}");
+    let why = client.says("refused");
+    assert!(!why.is_empty());
+    assert_eq!(front.end_of(&grant)["event"]["kind"], "ended");
+}
+
+/// It runs from `a_minute.rs`.
+pub(crate) fn the_python_client_works_for_a_whole_window() {
+    works_for_a_whole_window("python");
+}
