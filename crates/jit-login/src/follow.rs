@@ -71,7 +71,7 @@ impl Caller {
                     say(&format!("showing the newest {} only; use --limit for more", news.len()));
                 }
                 if news.is_empty() && self.format == Format::Table {
-                    say("no such grants yet; changes are shown as they happen");
+                    say("nothing to list yet; changes are shown as they happen");
                 }
             } else {
                 // The newest at the bottom.
