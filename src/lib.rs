@@ -45,7 +45,7 @@
 //! - [`client`]: the client side of the same routes
 //! - [`dependency`]: calls that may never be answered, isolated from each other; [`locks`]: locks by name
 //! - [`people`]: the person behind a uid, and the groups of a person
-//! - [`files`]: reads files that only trusted accounts could have written
+//! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation
 //! - [`sessions`]: reads and verifies what the gateway kept of requests and sessions, and plays recordings

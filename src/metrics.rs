@@ -41,8 +41,40 @@ struct OfDependency {
     dependency: String,
 }
 
-/// The limits that an account can exceed.
-const LIMITS: [&str; 6] = ["answers", "calls", "certificates", "connections", "ends", "requests"];
+/// A limit that an account can exceed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// Answers in progress or unread.
+    Answers,
+    /// Calls a minute.
+    Calls,
+    /// Certificates a minute.
+    Certificates,
+    /// Connections.
+    Connections,
+    /// Ends a minute.
+    Ends,
+    /// Requests a minute.
+    Requests,
+}
+
+impl Limit {
+    const ALL: [Self; 6] =
+        [Self::Answers, Self::Calls, Self::Certificates, Self::Connections, Self::Ends, Self::Requests];
+
+    /// Its name in the metrics and in answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::Calls => "calls",
+            Self::Certificates => "certificates",
+            Self::Connections => "connections",
+            Self::Ends => "ends",
+            Self::Requests => "requests",
+        }
+    }
+}
 
 /// The registry and its metrics.
 pub struct Metrics {
@@ -100,8 +132,8 @@ impl Metrics {
             metrics.rate_limited.clone(),
         );
         // Without a zero, a limit that was never exceeded looks like one that does not exist.
-        for limit in LIMITS {
-            drop(metrics.rate_limited.get_or_create(&Beyond { limit }));
+        for limit in Limit::ALL {
+            drop(metrics.rate_limited.get_or_create(&Beyond { limit: limit.as_str() }));
         }
         registry.register("certificates_signed", "Certificates signed for people", metrics.signed.clone());
         registry.register("break_glass", "Times that break-glass was used", metrics.glass_broken.clone());
@@ -176,8 +208,8 @@ impl Metrics {
     }
 
     /// Counts a call or connection that exceeded a limit of one account.
-    pub fn rate_limited(&self, limit: &'static str) {
-        self.rate_limited.get_or_create(&Beyond { limit }).inc();
+    pub fn rate_limited(&self, limit: Limit) {
+        self.rate_limited.get_or_create(&Beyond { limit: limit.as_str() }).inc();
     }
 
     /// Records whether the last reload of the policy files failed.

@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::caller::Peer;
 use super::problem::ApiError;
 use crate::grant::times::Rates;
+use crate::metrics::Limit;
 use crate::wire::ErrorCode;
 
 /// What a call costs of its account's allowance.
@@ -39,13 +40,12 @@ pub(super) enum Cost {
 impl Cost {
     const ALL: [Self; 4] = [Self::Call, Self::Request, Self::Certificate, Self::End];
 
-    /// Its name in the metrics.
-    fn as_str(self) -> &'static str {
+    fn limit(self) -> Limit {
         match self {
-            Self::Call => "calls",
-            Self::Request => "requests",
-            Self::Certificate => "certificates",
-            Self::End => "ends",
+            Self::Call => Limit::Calls,
+            Self::Request => Limit::Requests,
+            Self::Certificate => Limit::Certificates,
+            Self::End => Limit::Ends,
         }
     }
 
@@ -59,9 +59,9 @@ impl Cost {
     }
 }
 
-/// A call that is not served now: the limit's name in the metrics, and the answer.
+/// A call that is not served now: the limit, and the answer.
 pub(super) struct Exceeded {
-    pub(super) limit: &'static str,
+    pub(super) limit: Limit,
     pub(super) error: ApiError,
 }
 
@@ -126,9 +126,9 @@ impl Allowances {
         }
         tokio::time::sleep(HELD_FOR).await;
         self.take(uid, cost, Instant::now()).map_err(|wait| {
-            let (what, most) = (cost.as_str(), cost.per_minute(&self.rates));
-            let detail = format!("this account made too many {what}; the limit is {most} a minute");
-            Exceeded { limit: what, error: ApiError::too_many(detail, wait) }
+            let (limit, most) = (cost.limit(), cost.per_minute(&self.rates));
+            let detail = format!("this account made too many {}; the limit is {most} a minute", limit.as_str());
+            Exceeded { limit, error: ApiError::too_many(detail, wait) }
         })
     }
 
@@ -152,7 +152,7 @@ impl Allowances {
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => {
                 let detail = format!("{AT_A_TIME} answers to this account are in progress or unread");
-                Err(Exceeded { limit: "answers", error: ApiError::too_many(detail, HELD_FOR) })
+                Err(Exceeded { limit: Limit::Answers, error: ApiError::too_many(detail, HELD_FOR) })
             }
         }
     }

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 use super::caller::{Listener, Peer};
 use super::problem::ApiError;
 use super::{Api, router};
+use crate::metrics::Limit;
 use crate::wire::ErrorCode;
 
 /// The limits of the server.
@@ -101,7 +102,7 @@ pub async fn serve(
         };
         let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { continue };
         let Some(place) = Place::take(open, uid, limits.at(*door), limits.per_account) else {
-            api.metrics.rate_limited("connections");
+            api.metrics.rate_limited(Limit::Connections);
             if let Some(place) = Place::take(turned_away, uid, TURNED_AWAY, TURNED_AWAY_OF_ACCOUNT) {
                 tokio::spawn(async move {
                     let _place = place;

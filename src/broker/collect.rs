@@ -87,7 +87,10 @@ impl Broker {
         }
         if grant.phase == Phase::Live {
             match approval::renew(&grant, csr.key(), self.ledger.now()) {
-                Ok(approved) => self.issue(locked, approved, csr, &[], None).await,
+                Ok(approved) => {
+                    let gateway = self.gateway_of(self.site(&grant.ask.cluster)?).await?;
+                    self.issue(locked, approved, csr, gateway, &[], None).await
+                }
                 Err(refusal) => Err(self.refuse(locked, requester, "certificate", refusal).await),
             }
         } else {
@@ -114,7 +117,7 @@ impl Broker {
         }
         self.groups_are_known(requester)?;
         let site = self.site(&grant.ask.cluster)?;
-        self.gateway_of(site).await?;
+        let reached = self.gateway_of(site).await?;
         match self.ensure_user_name_is_unbound(site, requester).await {
             Err(BrokerError::Refused(refusal)) => {
                 return Err(self.refuse(locked, requester, "certificate", refusal).await);
@@ -194,7 +197,7 @@ impl Broker {
             gateway: gateway.map(|gateway| gateway.user.clone()),
             impersonation: gateway.map(|gateway| gateway.impersonation).unwrap_or_default(),
         };
-        let handed_over = self.issue(locked, approved, csr, &[intent], Some((person, guard))).await;
+        let handed_over = self.issue(locked, approved, csr, reached, &[intent], Some((person, guard))).await;
         let live = match handed_over {
             Ok(handed_over) => self.bind(locked, site, &bound).await.map(|until| IssuedAccess { until, ..handed_over }),
             Err(error) => Err(error),
@@ -241,6 +244,7 @@ impl Broker {
         locked: &mut Locked<'_>,
         approved: Approved,
         csr: CheckedCsr,
+        gateway: Option<Reached>,
         then: &[Event],
         locks: Option<(NameLock, DrainGuard<'_>)>,
     ) -> Result<IssuedAccess<'a>, BrokerError> {
@@ -249,7 +253,6 @@ impl Broker {
         self.clock_is_sane(now)?;
         let site = self.site(&grant.ask.cluster)?;
         let authority = site.authority();
-        let gateway = self.gateway_of(site).await?;
         let longest = match grant.terms.certificate {
             Some(longest) => longest.duration(),
             // The gateway ends the access whatever the certificate says, and clients that ask for one certificate only

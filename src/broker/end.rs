@@ -269,13 +269,13 @@ impl Broker {
             let event = Event::PartUnbindIntended { namespace: namespace.clone(), why };
             if let Err(error) = self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await {
                 // A removed binding cannot be misused; the next check finds the difference again and records it.
-                let _ = self.unbind_part(&grant, &namespace).await;
+                let _ = self.unbind_in(&grant, &namespace).await;
                 return Err(error.into());
             }
         }
         let grant = locked.grant();
         for part in grant.lost.iter().filter(|part| !part.is_over) {
-            let proof = self.unbind_part(&grant, &part.namespace).await?;
+            let proof = self.unbind_in(&grant, &part.namespace).await?;
             let (namespace, why) = (part.namespace.clone(), part.why.clone());
             let event = Event::PartEnded { namespace, why, proof };
             self.ledger.record(&mut locked, &Author::Daemon, vec![event]).await?;
@@ -283,19 +283,30 @@ impl Broker {
         Ok(())
     }
 
-    /// Deletes the binding in one namespace, and waits until the API server answers "denied" there.
-    async fn unbind_part(&self, grant: &Grant, namespace: &Namespace) -> Result<EndProof, BrokerError> {
+    /// Deletes the bindings in one namespace, and waits until the API server answers "denied" there.
+    async fn unbind_in(&self, grant: &Grant, namespace: &Namespace) -> Result<EndProof, BrokerError> {
         let site = self.site(&grant.ask.cluster)?;
-        let is_there = |binding: &Binding| binding.namespace.as_ref() == Some(namespace);
-        let bindings: Vec<Binding> =
-            self.removable(site, grant, grant.bindings()).into_iter().filter(is_there).collect();
-        let of_gateway: Vec<Binding> =
-            grant.gateway_bindings(site.cluster.host()).into_iter().filter(is_there).collect();
+        self.unbind_where(site, grant, |binding| binding.namespace.as_ref() == Some(namespace)).await
+    }
+
+    /// Deletes the bindings of a grant for which `is_meant` is true, and waits until the API server answers "denied".
+    async fn unbind_where(
+        &self,
+        site: &Site,
+        grant: &Grant,
+        is_meant: impl Fn(&Binding) -> bool,
+    ) -> Result<EndProof, BrokerError> {
+        let removable =
+            |bindings: Vec<Binding>| self.removable(site, grant, bindings.into_iter().filter(&is_meant).collect());
+        let (bindings, of_gateway) =
+            (removable(grant.bindings()), removable(grant.gateway_bindings(site.cluster.host())));
+        // The holder's first: they take effect at once. The gateway's are deleted even if one of them is kept alive.
         let unbound = self.unbind_all(site, grant, &bindings).await;
         let of_gateway = self.unbind_all(site, grant, &of_gateway).await;
         unbound?;
+        let proof = self.ask_until_denied(site, grant, bindings).await;
         of_gateway?;
-        self.ask_until_denied(site, grant, bindings).await
+        proof
     }
 
     /// Ends a grant if it is live and `reason` returns a reason. Records `event` first, which says what was found.
@@ -365,15 +376,8 @@ impl Broker {
             }
         };
         let (intended, cut) = tokio::join!(intend, cut);
-        let bindings = self.removable(site, &grant, grant.bindings());
-        let of_gateway = self.removable(site, &grant, grant.gateway_bindings(site.cluster.host()));
-        // The holder's first: they take effect at once. The gateway's are deleted even if one of them is kept alive.
-        let unbound = self.unbind_all(site, &grant, &bindings).await;
-        let of_gateway = self.unbind_all(site, &grant, &of_gateway).await;
-        unbound?;
         // Even if the intent could not be recorded: the caller gets an answer only when the access is gone.
-        let proof = self.ask_until_denied(site, &grant, bindings).await;
-        of_gateway?;
+        let proof = self.unbind_where(site, &grant, |_| true).await;
         intended?;
         let proof = proof?;
         if proof == EndProof::GroupDenied {

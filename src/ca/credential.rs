@@ -19,11 +19,9 @@ use std::str::FromStr;
 use nix::unistd::geteuid;
 use zeroize::Zeroizing;
 
-use crate::files::{self, FileError};
+use crate::files::{self, Existing, FileError};
 use crate::grant::request::ClusterName;
 use crate::hint::{Hint, page};
-
-use super::disk::{self, Existing};
 
 const SEALED: &str = "/etc/credstore.encrypted";
 const PLAIN: &str = "/etc/credstore";
@@ -197,7 +195,7 @@ fn put(folder: &str, name: &str, contents: &[u8], mode: u32) -> Result<(), Crede
         doing: "create",
         source,
     })?;
-    Ok(disk::write(folder, name, contents, mode, Existing::Replaced)?)
+    Ok(files::write(folder, name, contents, mode, Existing::Replaced)?)
 }
 
 /// Runs `systemd-creds` and returns its output; none if this systemd does not have the command.

@@ -14,12 +14,11 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::{self, FileError};
+use crate::files::{self, Existing, FileError};
 use crate::hint::Hint;
 
 use super::chain::ChainError;
 use super::credential::CredentialError;
-use super::disk::{self, Existing};
 use super::key::{CaKey, SignError};
 use super::pem;
 use super::token::TokenError;
@@ -142,7 +141,7 @@ pub(super) fn read_chain(folder: &Path) -> Result<Vec<Vec<u8>>, CaError> {
 
 /// Writes the chain that is stored without its key.
 pub(super) fn write_chain(folder: &Path, certificates: &[Vec<u8>], existing: Existing) -> Result<(), CaError> {
-    Ok(disk::write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)?)
+    Ok(files::write(folder, CHAIN, pem::chain(certificates).as_bytes(), 0o644, existing)?)
 }
 
 /// Reads the root certificate.

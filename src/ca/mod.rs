@@ -17,7 +17,6 @@ mod chain;
 mod credential;
 mod csr;
 mod der;
-mod disk;
 mod folder;
 mod key;
 mod pem;

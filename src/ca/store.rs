@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, Existing, make_folder, remove, write};
 use crate::grant::request::ClusterName;
 
 use super::chain::{self, Chain};
 use super::credential::{self, CredentialError, CredentialName};
 use super::der::whole_second;
-use super::disk::{Existing, make_folder, remove, write};
 use super::folder::{CaError, malformed, private_key, read_chain, read_key, read_root, write_chain};
 use super::key::{self, CaKey, SignError};
 use super::place::{Bundle, KeyChange, KeyPlace};

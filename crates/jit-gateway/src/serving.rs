@@ -3,9 +3,8 @@
 //! The root is in the kubeconfigs of people, so it stays; the certificate below it is made anew at each start and lives
 //! only in memory. The daemon's authorities have nothing to do with it: they sign for clients only.
 
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +14,8 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use jit_host::files::{self, Existing, FileError};
 
 /// How long the root lasts. It is replaced by removing its files, and people get the new one with their next
 /// certificate.
@@ -40,7 +41,10 @@ pub struct Serving {
 /// Why there is no serving certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum ServingError {
-    /// A file cannot be read or written.
+    /// A file cannot be written.
+    #[error(transparent)]
+    Written(#[from] FileError),
+    /// A file cannot be read, or the folder cannot be created.
     #[error("`{path}`: {error}")]
     File {
         /// The file.
@@ -98,8 +102,8 @@ fn make_root(state: &Path, now: SystemTime) -> Result<(), ServingError> {
     let root = params.self_signed(&key)?.pem();
     let folder = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(state);
     folder.map_err(|error| ServingError::File { path: state.display().to_string(), error })?;
-    write(&state.join(KEY), &key.serialize_pem(), 0o600)?;
-    write(&state.join(ROOT), &root, 0o644)
+    files::write(state, KEY, key.serialize_pem().as_bytes(), 0o600, Existing::Replaced)?;
+    Ok(files::write(state, ROOT, root.as_bytes(), 0o644, Existing::Replaced)?)
 }
 
 fn named(name: String) -> DistinguishedName {
@@ -116,18 +120,6 @@ fn lasting(params: &mut CertificateParams, lasts: Duration, now: SystemTime) {
 
 fn read(path: &Path) -> Result<String, ServingError> {
     std::fs::read_to_string(path).map_err(|error| ServingError::File { path: path.display().to_string(), error })
-}
-
-/// Writes a new file, whole and on disk before it has its name.
-fn write(path: &Path, text: &str, mode: u32) -> Result<(), ServingError> {
-    let new = path.with_extension("new");
-    let written = || {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    written().map_err(|error| ServingError::File { path: path.display().to_string(), error })
 }
 
 #[cfg(test)]

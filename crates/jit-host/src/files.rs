@@ -24,6 +24,10 @@ use zeroize::Zeroizing;
 
 use crate::hint::Hint;
 
+mod whole;
+
+pub use self::whole::{Existing, make_folder, remove, write};
+
 /// The account that the daemon runs as if it was installed from a package.
 pub const ACCOUNT: &str = "jitd";
 

@@ -1,7 +1,6 @@
-//! Writes the files of an authority: completely or not at all, also after a power failure, and owned by the account that
-//! has to read them.
+//! Writes files completely or not at all, also after a power failure, owned by the account that has to read them.
 //!
-//! It does not interpret what it writes. The authority's folder, its store and the credentials call it.
+//! It does not interpret what it writes. The daemon's authorities and the gateway's certificate are written with it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,11 +10,14 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use nix::unistd::geteuid;
 
-use crate::files::{self, FileError};
-use crate::grant::digest::hex;
+use super::{FileError, check_folder, new_folder};
 
-pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
-    match files::new_folder(folder) {
+/// Creates a folder that only the owner of the folder above it can access. An existing folder must be trusted.
+///
+/// # Errors
+/// It cannot be created, or others could write to it.
+pub fn make_folder(folder: &Path) -> Result<(), FileError> {
+    match new_folder(folder) {
         Ok(made) => {
             if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 give_to_owner_of(parent, &made).map_err(io_error(folder, "change the owner of"))?;
@@ -23,34 +25,30 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {
             }
             Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::check_folder(folder),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => check_folder(folder),
         Err(source) => Err(FileError::Io { path: folder.to_path_buf(), doing: "create", source }),
     }
 }
 
 /// What happens to an existing file of the same name.
-#[derive(Clone, Copy)]
-pub(super) enum Existing {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and the new one is not written.
     Refused,
+    /// The new one takes its place.
     Replaced,
 }
 
-/// Writes a file completely or not at all, also after a power failure.
+/// Writes a file completely or not at all, also after a power failure. `mode` is its permissions, whatever the umask.
 ///
 /// # Errors
 /// It cannot be written; it exists already and `existing` refuses that ([`io::ErrorKind::AlreadyExists`]).
-pub(super) fn write(
-    folder: &Path,
-    name: &str,
-    contents: &[u8],
-    mode: u32,
-    existing: Existing,
-) -> Result<(), FileError> {
+pub fn write(folder: &Path, name: &str, contents: &[u8], mode: u32, existing: Existing) -> Result<(), FileError> {
     let mut random = [0; 8];
     let path = folder.join(name);
     let no_random = |_| io::Error::other("the cryptographic library failed to give random bytes");
     rand::fill(&mut random).map_err(no_random).map_err(io_error(&path, "write"))?;
-    let new = folder.join(format!(".{name}.{}.new", hex(&random)));
+    let new = folder.join(format!(".{name}.{:016x}.new", u64::from_be_bytes(random)));
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(mode).open(&new).map_err(io_error(&new, "create"))?;
     // The mode is set again, because the umask removed bits from the first one.
@@ -80,7 +78,11 @@ fn give_to_owner_of(folder: &Path, file: &File) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn remove(folder: &Path, name: &str) -> Result<(), FileError> {
+/// Removes a file, also after a power failure.
+///
+/// # Errors
+/// It cannot be removed.
+pub fn remove(folder: &Path, name: &str) -> Result<(), FileError> {
     let path = folder.join(name);
     fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
     sync_folder(folder)
