@@ -4,6 +4,7 @@
 //! The name service hangs as it does when a disk or a directory does: in the mount namespace of the daemon a FIFO that
 //! nobody writes to stands for `/etc/passwd`.
 
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread::scope;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::bastion::{ALICE, BOB, Bastion, DAVE, ERIN, Key, Options, Person, ROOT, path, repository, text};
+use crate::gateway::Front;
 use crate::plane::{Plane, root, scratch, until};
 
 /// An account of every host, that nobody declared.
@@ -162,24 +164,32 @@ fn a_name_service_that_hangs_does_not_keep_the_daemon_from_ending() {
     assert!(ended && took < Duration::from_secs(12), "{took:?}");
 }
 
-/// The daemon's disk, whose syncs hang while a file exists.
-struct HangingDisk {
-    bastion: Bastion<'static>,
+/// A disk whose syncs hang while a file exists, for a daemon.
+struct Disk {
+    library: PathBuf,
     hangs: PathBuf,
 }
 
-impl HangingDisk {
+impl Disk {
     fn new() -> Self {
         let folder = scratch("disk");
         let (library, hangs) = (folder.join("hang.so"), folder.join("hangs"));
         let mut compiler = Command::new("cc");
         compiler.args(["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]).arg(&library);
         assert!(compiler.arg(repository().join("tests/support/hang.c")).status().unwrap().success());
-        let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+        Self { library, hangs }
+    }
+
+    fn daemon(&self) -> Command {
         let mut daemon = Command::new(root().join("bin/jitd"));
-        daemon.env("LD_PRELOAD", &library).env("HANG", &hangs);
-        bastion.serve_as(daemon);
-        Self { bastion, hangs }
+        daemon.env("LD_PRELOAD", &self.library).env("HANG", &self.hangs);
+        daemon
+    }
+
+    fn serve(&self) -> Bastion<'static> {
+        let mut bastion = Bastion::prepared(Plane::shared(), Options::default());
+        bastion.serve_as(self.daemon());
+        bastion
     }
 
     fn hang(&self) {
@@ -196,8 +206,8 @@ impl HangingDisk {
 #[test]
 fn a_disk_that_hangs_holds_up_no_reads_and_no_ends() {
     const SILENT: &str = "the audit trail does not answer, so nothing was recorded";
-    let disk = HangingDisk::new();
-    let bastion = &disk.bastion;
+    let disk = Disk::new();
+    let bastion = &disk.serve();
     let pending = bastion.request(ALICE, &bastion.ask("1m"), &Key::new());
     let released = bastion.live(&bastion.ask("5m"));
     let expired = bastion.live(&bastion.ask("12s"));
@@ -249,10 +259,34 @@ fn a_disk_that_hangs_holds_up_no_reads_and_no_ends() {
 /// A daemon whose disk hangs ends when it is told to.
 #[test]
 fn a_disk_that_hangs_does_not_keep_the_daemon_from_ending() {
-    let mut disk = HangingDisk::new();
+    let disk = Disk::new();
+    let mut bastion = disk.serve();
     disk.hang();
-    let asked = json!({ "ask": disk.bastion.ask("2m"), "csr": Key::new().csr() });
-    assert_eq!(disk.bastion.post(ALICE, "/v1/grants", &asked).0, 503);
-    let (took, _) = timed(|| disk.bastion.terminate());
+    let asked = json!({ "ask": bastion.ask("2m"), "csr": Key::new().csr() });
+    assert_eq!(bastion.post(ALICE, "/v1/grants", &asked).0, 503);
+    let (took, _) = timed(|| bastion.terminate());
     assert!(took < Duration::from_secs(12), "{took:?}");
+}
+
+/// An end cuts what runs through the gateway at once, although the disk hangs and the end cannot be recorded.
+#[test]
+fn a_disk_that_hangs_does_not_delay_a_cut() {
+    let disk = Disk::new();
+    let mut front = Front::of(Plane::shared());
+    let before = front.connections();
+    front.bastion.kill();
+    front.bastion.serve_as(disk.daemon());
+    front.connected_after(before);
+    let grant = front.live("view");
+    let (mut watch, mut out) = front.streams(&grant, &["get", "configmaps", "-w", "-o", "name"]);
+    disk.hang();
+    scope(|threads| {
+        let ending = threads.spawn(|| front.bastion.login(ALICE, &["end", &grant]));
+        let (took, _) = timed(|| out.read_to_string(&mut String::new()).unwrap());
+        assert!(took < Duration::from_secs(4), "the watch ran on for {took:?}");
+        watch.wait().unwrap();
+        assert!(!ending.join().unwrap().status.success(), "the end is not recorded");
+    });
+    disk.answer();
+    assert_eq!(front.end_of(&grant)["event"]["cut"], 1);
 }
