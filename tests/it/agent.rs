@@ -1,8 +1,8 @@
-//! Processes of other accounts that call the daemon, so that it learns from the kernel who calls.
+//! Processes of other accounts that call the daemon, so that it gets the caller from the kernel.
 //!
-//! Tests make some ten thousand calls, and a new process for each costs more than the daemon's work. So an agent lives on
-//! after its call and makes the next one of its account, on a new connection. A test that needs a new process, or headers
-//! and bodies of its own, takes [`Bastion::curl`].
+//! Tests make about ten thousand calls, and a new process for each would cost more than the daemon's work. Therefore an
+//! agent keeps running after its call and makes the next one of its account, on a new connection. A test that needs a new
+//! process, or special headers and bodies, uses [`Bastion::curl`].
 //!
 //! [`Bastion::curl`]: crate::bastion::Bastion::curl
 
@@ -17,13 +17,13 @@ use serde_json::{Value, json};
 use crate::bastion::{Person, as_person};
 use crate::plane::Answer;
 
-/// Those that wait for their next call, by account. They end with this process, which closes their input.
+/// The idle agents, by account. They end with this process, which closes their input.
 static IDLE: Mutex<BTreeMap<u32, Vec<Agent>>> = Mutex::new(BTreeMap::new());
 
-/// Calls, as a process of this person.
+/// Makes a call as a process of this person.
 ///
 /// # Errors
-/// What became of the connection: nobody listens, or the daemon was killed meanwhile.
+/// The connection failed: nothing listens, or the daemon was killed meanwhile.
 pub(crate) fn call(person: Person, socket: &Path, method: &str, path: &str, body: &Value) -> Result<Answer, String> {
     let idle = IDLE.lock().unwrap().entry(person.uid).or_default().pop();
     let mut agent = idle.unwrap_or_else(|| Agent::start(person));
@@ -41,7 +41,7 @@ struct Agent {
 impl Agent {
     fn start(person: Person) -> Self {
         let mut python = Command::new("python3");
-        // The system's own, which every account may start.
+        // The system's own Python, which every account can run.
         python.env_clear().env("PATH", "/usr/bin:/bin").args(["-ISc", include_str!("agent.py")]);
         python.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = as_person(&mut python, person).spawn().unwrap();

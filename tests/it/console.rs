@@ -1,13 +1,13 @@
-//! The console blocks of a page, run: each command does what is written below it.
+//! Runs the console blocks of a page: the output of each command must contain the lines below it.
 //!
 //! ```text
 //!  alice$ …, bob$ …   jit-login, as that person, on the bastion; a backslash continues a line
 //!  root$ …            a shell on the bastion: `jitd`, `systemctl` and `journalctl` of this test's own daemon
 //!  admin$ …           a shell with the kubeconfig of the cluster's administrator
-//!  control$ …         a shell where the API server's files are
+//!  control$ …         a shell in the folder of the API server's files
 //! ```
-//! The names of the pages stand for the test's own: its cluster, namespaces, folders, sockets and grant. systemd is
-//! played by starting and ending the daemon as it would; everything else is the real thing.
+//! The names on the pages are replaced by the test's own: its cluster, namespaces, folders, sockets and grant. Instead of
+//! systemd, the test starts and ends the daemon; everything else is real.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -16,21 +16,21 @@ use std::time::Duration;
 use crate::bastion::{ALICE, BOB, Bastion, CAROL, ERIN, text};
 use crate::plane::{root, until_within};
 
-/// The console blocks of a page, in their order.
+/// The console blocks of a page, in order.
 pub(crate) fn blocks(page: &str) -> Vec<&str> {
     page.split("```console\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
-/// Somebody at the keyboard of a bastion.
+/// Runs the commands of a page on a bastion.
 pub(crate) struct Console<'a> {
     pub(crate) bastion: Bastion<'a>,
-    /// The cluster's own client authority, where the page needs it.
+    /// The cluster's own client CA, if the page needs it.
     pub(crate) cluster_ca: Option<PathBuf>,
-    /// The grant of the page, `$ID`: the one that was requested last, or one that there was before.
+    /// The grant of the page, `$ID`: the one that was requested last, or an earlier one.
     pub(crate) id: String,
-    /// The moment that stands on the page as 2026-11-29T14:30:00Z.
+    /// The time that the page writes as 2026-11-29T14:30:00Z.
     pub(crate) at: String,
-    /// The head that an export named last, `$HEAD`.
+    /// The head that the last export printed, `$HEAD`.
     head: String,
 }
 
@@ -39,7 +39,7 @@ impl<'a> Console<'a> {
         Self { bastion, cluster_ca: None, id: String::new(), at: String::new(), head: String::new() }
     }
 
-    /// Runs a block, and answers how many commands it has.
+    /// Runs a block, and returns the number of its commands.
     pub(crate) fn is_true(&mut self, block: &str) -> usize {
         let block: String = block.split("\\\n").map(str::trim_start).collect();
         let mut commands: Vec<(&str, &str, Vec<&str>)> = Vec::new();
@@ -57,8 +57,8 @@ impl<'a> Console<'a> {
             if is_said(&output) {
                 continue;
             }
-            // Who looks at something that comes to be by itself looks again.
-            assert!(looks_only(command), "{expected:?} is not in what `{command}` said:\n{output}");
+            // A command that only reads is repeated, because what it shows may appear a moment later.
+            assert!(looks_only(command), "{expected:?} is not in the output of `{command}`:\n{output}");
             until_within(Duration::from_secs(75), &format!("`{command}` says {expected:?}"), || {
                 is_said(&self.run(who, command)).then_some(())
             });
@@ -76,7 +76,7 @@ impl<'a> Console<'a> {
             ("bob", "jit-login") => self.bastion.login(BOB, &arguments),
             ("carol", "jit-login") => self.bastion.login(CAROL, &arguments),
             ("erin", "jit-login") if !meant.contains('>') => self.bastion.login(ERIN, &arguments),
-            // A shell of her own, where she is not root and there is no configuration.
+            // A shell of that person, who is not root and has no configuration.
             ("erin", _) => self.bastion.login_command(ERIN, "/usr/bin/bash").args(["-c", &meant]).output().unwrap(),
             ("root", "systemctl") => return self.systemctl(arguments[0]),
             ("root", "journalctl") => return self.bastion.log(),
@@ -93,7 +93,7 @@ impl<'a> Console<'a> {
         said
     }
 
-    /// A shell in which `jitd` and `kubectl` are this test's.
+    /// A shell in which `jitd` and `kubectl` are those of this test.
     fn shell(&self, command: &str) -> Output {
         let prelude = format!(
             "jitd() {{ local own=(); [[ $1 != init ]] || own=(--state {0}/var --socket {0}/run/api.sock)\n\
@@ -123,7 +123,7 @@ impl<'a> Console<'a> {
         String::new()
     }
 
-    /// The names of this test instead of those of the page.
+    /// Replaces the page's names by those of this test.
     fn here(&self, written: &str) -> String {
         let Bastion { ns, shop, host, dir, plane, .. } = &self.bastion;
         let mut here = written
@@ -145,14 +145,14 @@ impl<'a> Console<'a> {
     }
 }
 
-/// Whether a command changes nothing, so that it may be asked again.
+/// Whether a command changes nothing, so that it can be repeated.
 fn looks_only(command: &str) -> bool {
     ["curl ", "journalctl ", "jit-login ls", "jit-login show", "jitd ca show", "kubectl get ", "jitd check"]
         .iter()
         .any(|looks| command.starts_with(looks))
 }
 
-/// A command as a shell splits it; double quotes keep words together.
+/// The words of a command as a shell splits it, with double quotes.
 fn words(command: &str) -> Vec<String> {
     let quoted = command.split('"').enumerate();
     quoted
@@ -163,7 +163,7 @@ fn words(command: &str) -> Vec<String> {
         .collect()
 }
 
-/// Columns are for people; what counts are the words.
+/// The text with single spaces, because the widths of columns do not matter.
 fn squeezed(said: &str) -> String {
     said.split_whitespace().collect::<Vec<_>>().join(" ")
 }

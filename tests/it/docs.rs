@@ -1,4 +1,4 @@
-//! The pages of `docs/`: in the index, with links that lead somewhere, and equal to the code where they list what it has.
+//! The pages of `docs/`: each is in the index, its links are valid, and its tables equal what the code defines.
 //!
 //! `readme.rs`, `runbooks.rs` and `tutorial.rs` run the commands in them.
 
@@ -13,14 +13,14 @@ use crate::console::blocks;
 use crate::plane::{root, scratch};
 use crate::readme::is_true;
 
-/// Compares a page of `docs/` with what it is made from; `UPDATE_GOLDEN=1` writes it.
+/// Compares a page of `docs/` with the generated one; `UPDATE_GOLDEN=1` writes it.
 pub(crate) fn is_golden(name: &str, made: &str) {
     let path = repository().join("docs").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, made).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == made, "docs/{name} is not what the code says; UPDATE_GOLDEN=1 writes it:\n{made}");
+    assert!(written == made, "docs/{name} differs from the code; UPDATE_GOLDEN=1 writes it:\n{made}");
 }
 
 /// The pages in a folder of the repository, as paths from its root.
@@ -38,12 +38,12 @@ fn read(page: &Path) -> String {
     std::fs::read_to_string(repository().join(page)).unwrap()
 }
 
-/// The page without its blocks of code, where nothing is a link or a heading.
+/// The page without its code blocks, which contain neither links nor headings.
 fn prose(page: &str) -> String {
     page.split("```").step_by(2).collect()
 }
 
-/// Where the relative links of a page lead: a file and perhaps an anchor.
+/// The targets of the relative links of a page: a file, and an anchor if there is one.
 fn links(page: &str) -> Vec<(String, Option<String>)> {
     prose(page)
         .split("](")
@@ -57,7 +57,7 @@ fn links(page: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
-/// The anchors that GitHub gives the headings of a page.
+/// The anchors that GitHub generates for a page's headings.
 fn anchors(page: &str) -> BTreeSet<String> {
     prose(page)
         .lines()
@@ -84,7 +84,7 @@ fn every_page_is_in_the_index() {
 }
 
 #[test]
-fn every_link_leads_to_a_page_and_a_heading() {
+fn every_link_has_a_page_and_a_heading() {
     let pages: Vec<PathBuf> = ["", "docs", "docs/runbooks"].into_iter().flat_map(pages).collect();
     let mut wrong = Vec::new();
     let mut seen = 0;
@@ -102,7 +102,7 @@ fn every_link_leads_to_a_page_and_a_heading() {
     assert!(seen > 20, "only {seen} links");
 }
 
-/// Programs, units and files of the package name pages that exist.
+/// The pages that programs, units and files of the package mention exist.
 #[test]
 fn every_page_that_the_code_cites_exists() {
     let mut cited = BTreeSet::new();
@@ -122,11 +122,11 @@ fn cited_in(folder: &Path, cited: &mut BTreeSet<String>) {
             continue;
         }
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
-        // `jitd::hint::page`, which finds the page on a host.
+        // `jitd::hint::page`, which knows where the page is on a host.
         let by_name = text.split("page(\"").skip(1).filter_map(|rest| rest.split('"').next());
         cited.extend(by_name.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}")));
         for (at, _) in text.match_indices("docs/") {
-            // A longer path, such as that of another project's pages.
+            // A longer path, such as that of a page of another project.
             if text[..at].ends_with(|before: char| before.is_alphanumeric() || "/.-_".contains(before))
                 && !text[..at].ends_with("/usr/share/doc/jitd/")
             {
@@ -157,7 +157,7 @@ fn row(cells: &[&str]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-/// The items of a source file that have a comment: the comment in one line without links of rustdoc, and the item's own line.
+/// The items of a source file that have a doc comment: the comment in one line, without rustdoc's links, and the item's line.
 fn documented(source: &str) -> Vec<(String, String)> {
     let mut items = Vec::new();
     let mut comment: Vec<&str> = Vec::new();
@@ -178,7 +178,7 @@ fn documented(source: &str) -> Vec<(String, String)> {
     items
 }
 
-/// The part of a source file from a line to the next `}` at its margin.
+/// The part of a source file from a line to the next `}` without indentation.
 fn item<'a>(source: &'a str, head: &str) -> &'a str {
     let at = source.find(head).unwrap_or_else(|| panic!("no `{head}`"));
     source[at..].split("\n}\n").next().unwrap()
@@ -202,7 +202,7 @@ fn snake(name: &str) -> String {
     snake
 }
 
-/// What JSON has for a type of Rust.
+/// The JSON type of a Rust type.
 fn json_type(of: &str) -> String {
     let of = of.trim_end_matches(',');
     let inner = |outer: &str| of.strip_prefix(outer).and_then(|rest| rest.strip_suffix('>'));
@@ -226,7 +226,7 @@ fn json_type(of: &str) -> String {
     .to_owned()
 }
 
-/// The rows of the fields of a `struct`, or of the fields in a variant.
+/// A row for each field of a `struct` or of a variant.
 fn fields(source: &str) -> Vec<[String; 3]> {
     documented(source)
         .into_iter()
@@ -237,7 +237,7 @@ fn fields(source: &str) -> Vec<[String; 3]> {
         .collect()
 }
 
-/// The kinds of events with their fields, from the type that the trail is written with.
+/// The kinds of events with their fields, from the type that the trail stores.
 #[test]
 fn the_page_of_the_trail_has_every_event() {
     let source = read(Path::new("crates/jit-core/src/grant/event.rs"));
@@ -245,7 +245,7 @@ fn the_page_of_the_trail_has_every_event() {
     let events = item(&source, "pub enum Event {");
     let mut table = String::from("| kind | field | value | meaning |\n|---|---|---|---|\n");
     let mut kinds = 0;
-    // Variants are one step from the margin, their fields two.
+    // Variants are indented once, their fields twice.
     for variant in events.split("\n    /// ").skip(1) {
         let variant = format!("    /// {variant}");
         let outer: Vec<&str> = variant.lines().filter(|line| !line.starts_with("        ")).collect();
@@ -293,7 +293,7 @@ fn the_page_of_the_trail_has_every_event() {
     is_golden_part("trail.md", "words", &words);
 }
 
-/// The ten lines of Python on the page check an export without a line of ours: they agree on its head, and find a change.
+/// The ten lines of Python on the page verify an export without our code: they compute the same head, and detect a change.
 #[test]
 fn the_hash_rule_on_the_page_is_enough_to_check_a_trail() {
     let bastion = Bastion::start();
@@ -324,7 +324,7 @@ fn the_hash_rule_on_the_page_is_enough_to_check_a_trail() {
     assert!(!checked.status.success() && text(&checked.stderr).contains("line 2"), "{}", text(&checked.stderr));
 }
 
-/// Every code with its status and exit code, from the one table of them, and every route, from the document that is served.
+/// Every code with its status and exit code, from their only table, and every route, from the OpenAPI document that is served.
 #[test]
 fn the_page_of_the_api_has_every_route_and_every_code() {
     let comments: Vec<(String, String)> = ["crates/jit-core/src/grant/refusal.rs", "crates/jit-wire/src/code.rs"]

@@ -1,4 +1,4 @@
-//! More time for access that works, behind a real daemon: one grant, one binding, no gap, and never past the rule.
+//! Extensions of live access: one grant, one binding, no gap, and never longer than the rule allows.
 
 use serde_json::{Value, json};
 
@@ -31,9 +31,9 @@ fn deadline(grant: &Value) -> jiff::Timestamp {
     grant["deadline"].as_str().unwrap().parse().unwrap()
 }
 
-/// The same binding all the time, a certificate beyond the first end, and the new end is kept.
+/// The binding stays the same, certificates are valid beyond the first end, and the grant ends at the new one.
 #[test]
-fn access_goes_on_without_a_gap() {
+fn access_continues_without_a_gap() {
     let bastion = bastion("approval: [{groups: [payments-leads]}]");
     let access = bastion.live(&bastion.ask("8s"));
     let before = bastion.show(ALICE, &access.grant);
@@ -41,7 +41,7 @@ fn access_goes_on_without_a_gap() {
 
     let (status, asked) = extend(&bastion, &access.grant, "8s");
     assert_eq!((status, &asked["phase"]), (200, &json!("live")), "{asked}");
-    assert_eq!(deadline(&asked), deadline(&before), "nothing is given yet");
+    assert_eq!(deadline(&asked), deadline(&before), "nothing is granted yet");
     refused(&extend(&bastion, &access.grant, "5s"), 409, "wrong-phase", "already");
     let stale = bastion.post(BOB, &path(&access.grant, "/approve"), &json!({ "digest": access.grant["digest"] }));
     refused(&stale, 409, "digest-mismatch", "changed since you looked");
@@ -60,7 +60,7 @@ fn access_goes_on_without_a_gap() {
     let chain = certificate["certificate"].as_str().unwrap();
     let renewed = Admin::with_certificate(bastion.plane, chain, &access.key.pem());
 
-    // All the way over the first end the API server has the very same binding.
+    // Until after the first end, the API server has the same binding.
     #[expect(clippy::disallowed_methods, reason = "the daemon under test has the real clock")]
     while jiff::Timestamp::now() < deadline(&before).saturating_add(jiff::SignedDuration::from_secs(1)).unwrap() {
         let (status, now) = bastion.admin.get(&bastion.binding_path(&access.grant));
@@ -68,7 +68,7 @@ fn access_goes_on_without_a_gap() {
         assert_eq!(bastion.show(ALICE, &access.grant)["phase"], "live");
     }
     let look = || renewed.get(&format!("/api/v1/namespaces/{}/configmaps", bastion.ns)).0;
-    assert_eq!((look(), bastion.look(&access, &bastion.ns)), (200, 401), "the first certificate is over");
+    assert_eq!((look(), bastion.look(&access, &bastion.ns)), (200, 401), "the first certificate has expired");
     let ended = bastion.wait_for(&access.grant, &["ended"]);
     assert_eq!(ended["endCause"], "expired");
     assert_ne!(look(), 200);
@@ -78,9 +78,9 @@ fn access_goes_on_without_a_gap() {
     assert!(bastion.jitd(&["audit", "verify"]).status.success());
 }
 
-/// The rule's total, its reason and the rights of the moment hold for more time as for a request.
+/// The rule's total, its reason and the current rights apply to an extension as to a request.
 #[test]
-fn never_past_what_the_rule_gives() {
+fn an_extension_never_exceeds_the_rule() {
     let bastion = bastion("approval: [{groups: [payments-leads]}]");
     let access = bastion.live(&bastion.ask("10m"));
     refused(&extend(&bastion, &access.grant, "3m"), 403, "policy-denied", "allows 12m in total");
@@ -94,9 +94,9 @@ fn never_past_what_the_rule_gives() {
     assert_eq!(extend(&bastion, &access.grant, "1m").0, 200);
     let (status, denied) = bastion.post(BOB, &path(&access.grant, "/deny"), &json!({ "reason": "enough" }));
     assert_eq!((status, &denied["phase"], &denied["extension"]), (200, &json!("live"), &Value::Null), "{denied}");
-    assert_eq!(bastion.look(&access, &bastion.ns), 200, "a no to more time takes nothing away");
+    assert_eq!(bastion.look(&access, &bastion.ns), 200, "a refused extension takes nothing away");
 
-    // Twice a minute is the two minutes that the rule has left.
+    // Two extensions of a minute use up the two minutes that the rule has left.
     for _ in 0..2 {
         assert_eq!(extend(&bastion, &access.grant, "1m").0, 200);
         assert_eq!(agree(&bastion, &access.grant).0, 200);
@@ -106,9 +106,9 @@ fn never_past_what_the_rule_gives() {
     refused(&extend(&bastion, &access.grant, "5s"), 410, "too-late", "ended");
 }
 
-/// Two have to agree where two had to at first, and a restart between them forgets nothing.
+/// An extension needs as many approvals as the request did, also across a restart.
 #[test]
-fn as_many_agree_as_to_the_request() {
+fn an_extension_needs_as_many_approvals_as_the_request() {
     let mut bastion = bastion("approval: [{groups: [payments-leads], count: 2}]");
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -132,9 +132,9 @@ fn as_many_agree_as_to_the_request() {
     assert_eq!(bastion.look(&access, &bastion.ns), 200);
 }
 
-/// Where nobody is asked for access, nobody is asked for more of it.
+/// Pre-approved access is extended without an approval.
 #[test]
-fn what_is_given_without_asking_goes_on_without_asking() {
+fn pre_approved_access_is_extended_without_an_approval() {
     let bastion = bastion("preApproved: true");
     let key = Key::new();
     let grant = bastion.request(ALICE, &bastion.ask("5m"), &key);
@@ -145,9 +145,9 @@ fn what_is_given_without_asking_goes_on_without_asking() {
     refused(&extend(&bastion, &grant, "9m"), 403, "policy-denied", "12m in total");
 }
 
-/// A question that nobody answers is over with its clock; the access ends when it would have.
+/// An extension that nobody answers lapses; the access ends when it would have ended anyway.
 #[test]
-fn a_question_without_an_answer_changes_nothing() {
+fn an_unanswered_extension_changes_nothing() {
     let bastion = bastion("approval: [{groups: [payments-leads]}]");
     let access = bastion.live(&bastion.ask("5s"));
     let before = bastion.show(ALICE, &access.grant);
@@ -160,10 +160,10 @@ fn a_question_without_an_answer_changes_nothing() {
     refused(&agree(&bastion, &access.grant), 410, "too-late", "ended");
 }
 
-/// `jit-login extend` waits, says what came of it, and the next `kubectl` has a certificate to the new end; the
+/// `jit-login extend` waits and prints the answer, and the next `kubectl` gets a certificate until the new end. The
 /// exit codes are those of a request.
 #[test]
-fn the_client_waits_for_more_time() {
+fn the_client_waits_for_an_extension() {
     let bastion = bastion("approval: [{groups: [payments-leads]}]");
     let output = bastion.login(
         ALICE,

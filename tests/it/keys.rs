@@ -1,8 +1,8 @@
 //! The places of the issuing key: a real SoftHSM token, real sealing by `systemd-creds`, the real memory of the daemon.
 //!
-//! What `jitd ca seal` writes below `/etc` goes to a copy of it, in a mount namespace of the test's own. What systemd
-//! does with a drop-in (decrypt, and put the text into `$CREDENTIALS_DIRECTORY`) is done by the test with the same tool
-//! and the same modes; a booted machine shows the rest.
+//! `jitd ca seal` writes to a copy of `/etc`, in a mount namespace of the test. In place of systemd, the test decrypts the
+//! credential and puts it into `$CREDENTIALS_DIRECTORY`, with the same tool and the same modes; `tests/machine` tests the
+//! rest.
 
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ impl Token {
         refusal(arguments, &self.jitd(arguments))
     }
 
-    /// Makes a key with openssl and puts it into the token.
+    /// Creates a key with openssl and imports it into the token.
     fn import(&self, label: &str, id: &str, kind: &[&str]) {
         let file = self.dir.join(format!("{label}-{id}.pem"));
         let made = Command::new("openssl").arg("genpkey").args(kind).arg("-out").arg(&file).output().unwrap();
@@ -104,7 +104,7 @@ fn done(arguments: &[&str], output: Output) -> Output {
     output
 }
 
-/// What it says when it refuses.
+/// The message of a command that fails.
 fn refusal(arguments: &[&str], output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", text(&output.stdout));
     text(&output.stderr)
@@ -119,7 +119,7 @@ fn issuing(chain: &Path) -> (Vec<u8>, Vec<u8>) {
     (certificate.public_key().raw.to_vec(), blocks[0].contents().to_vec())
 }
 
-/// Waits until certificates are issued under this issuing certificate, and one of them works.
+/// Waits until the daemon signs with this issuing certificate, and such a certificate works.
 fn taken_up(bastion: &Bastion<'_>, grant: &Value, key: &Key, issuing: &[u8]) {
     let chain = until_within(TAKEN_UP, "the daemon takes up the new certificate", || {
         let (status, renewed) = bastion.certificate(ALICE, grant, key);
@@ -131,9 +131,9 @@ fn taken_up(bastion: &Bastion<'_>, grant: &Value, key: &Key, issuing: &[u8]) {
     assert_eq!(client.get(&format!("/api/v1/namespaces/{}/configmaps", bastion.ns)).0, 200);
 }
 
-/// The key is made in the token and stays there; the API server takes what it signed. A renewal keeps it, and the daemon
-/// takes that up by itself. Without the token nothing is issued, access is still taken away, and when it is back, so is
-/// issuing.
+/// The key is created in the token and stays there; the API server accepts what it signed. A renewal keeps the key, and the
+/// daemon uses the new certificate without a restart. Without the token nothing is signed, but access still ends; once the
+/// token is back, signing works again.
 #[test]
 fn a_token_signs_while_it_is_present() {
     let mut token = Token::new();
@@ -316,7 +316,7 @@ impl Vault {
         text(&opened.stdout)
     }
 
-    /// A daemon that is given the credential as systemd 252 gives it where there are no access lists.
+    /// A daemon that gets the credential as systemd 252 passes it on a file system without access lists.
     fn serving(&self) -> Command {
         let folder = scratch("credentials");
         let file = folder.join("jitd-ca-play");
@@ -329,7 +329,7 @@ impl Vault {
     }
 }
 
-/// The plain key goes last, when the configuration names the sealed one and that one was read; each step can be made again.
+/// The plain key is removed last, after the configuration names the sealed one and that one was read; each step can be repeated.
 #[test]
 fn a_key_moves_into_a_credential_and_works_from_there() {
     let mut vault = Vault::new();
@@ -439,10 +439,10 @@ fn the_text_of_a_key_does_not_stay_in_memory() {
 
     let memory = memory(bastion.pid());
     let times = |what: &[u8]| memory.iter().map(|part| part.windows(what.len()).filter(|at| *at == what).count()).sum();
-    // The chain is there as text: the search finds what there is to find.
+    // The chain is in memory as text, so the search works.
     let certificate: usize = times(chain.lines().nth(2).unwrap().as_bytes());
     assert!(certificate > 0);
-    // The middle of the text, in which the number is written.
+    // The middle of the text, which contains the number.
     let (text, line): (usize, usize) = (times(&encoded.as_bytes()[44..88]), times(&encoded.as_bytes()[64..108]));
     assert_eq!((text, line), (0, 0), "the key's text");
     assert_eq!(times(&der[..begin + 32]), 0_usize, "the key as it is encoded");
@@ -450,7 +450,7 @@ fn the_text_of_a_key_does_not_stay_in_memory() {
     assert!(forwards + backwards > 0, "a key that signs is in memory");
 }
 
-/// What the process can write to, as root reads it.
+/// The writable memory of a process, read as root.
 fn memory(pid: u32) -> Vec<Vec<u8>> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();

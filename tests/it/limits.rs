@@ -1,8 +1,8 @@
-//! What a caller may send, how much of it and how slowly: everything else is refused with a problem document,
-//! leaves no trace in the trail, and keeps nobody else from being served.
+//! What a caller can send, how much and how slowly. Everything else is refused with a problem document, leaves nothing in
+//! the trail, and does not delay other callers.
 //!
-//! What is below HTTP is said by connections of this process itself, which is root: to the daemon an account
-//! like others, until it asks who that is.
+//! For what is below HTTP, this process connects itself. It is root, which the daemon treats like any other account until
+//! it identifies the caller.
 
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read, Write};
@@ -24,8 +24,7 @@ const LONGEST_BODY: usize = 32 * 1024;
 /// How long a head may take to arrive.
 const HEAD: Duration = Duration::from_secs(10);
 
-/// A refusal that is a problem document and nothing else: its fields, its content type, its status, and no
-/// character in it that a terminal would obey.
+/// Checks that a refusal is a problem document: its fields, its content type, its status, and no control characters.
 #[track_caller]
 fn is_problem(what: &str, output: &std::process::Output, status: u16, code: &str) {
     assert!(output.status.success(), "{what}: {}", text(&output.stderr));
@@ -112,15 +111,15 @@ fn a_malformed_body_is_refused() {
     send("invalid UTF-8", &as_json, &broken, 400, "malformed");
     assert_eq!(bastion.trail(), before);
 
-    // The longest body is one that is taken.
+    // A body of the maximum length is accepted.
     let all = [&["--request", "POST", "--data-binary", "@-", "http://jitd/v1/grants"], &as_json[..]].concat();
     let taken = bastion.curl(ALICE, &all, padded(LONGEST_BODY).as_bytes());
     assert!(String::from_utf8_lossy(&taken.stdout).ends_with("\n201 application/json"));
     bastion.has_no_fault();
 }
 
-/// Each word of a request is of its form or refused; what a terminal would obey is never taken, and told back
-/// only in its escaped form.
+/// Each word of a request has the required form or is refused. Control characters are never accepted, and are shown only
+/// escaped.
 #[test]
 fn a_malformed_word_is_refused() {
     let bastion = Bastion::start();
@@ -180,7 +179,7 @@ fn a_malformed_word_is_refused() {
             ask[field] = if field == "namespaces" { json!([value]) } else { json!(value) };
             let what = format!("{field} {value:?}");
             send(&what, "/v1/grants", &json!({ "ask": ask, "csr": key.csr() }));
-            // What may be asked for is asked before one knows why.
+            // An explanation may be requested before there is a reason.
             if (field, *value) != ("reason", "") {
                 send(&what, "/v1/explain", &ask);
             }
@@ -246,7 +245,7 @@ fn a_malformed_path_matches_no_route() {
         try_path("GET", &format!("/v1/grants/{id}"), 404, "no-such-grant");
         try_path("POST", &format!("/v1/grants/{id}/end"), 404, "no-such-grant");
     }
-    // Spelt in another way it is the same id, and nothing more than that.
+    // Another spelling is the same id, and nothing else.
     let spelt = format!("http://jitd/v1/grants/%{:02x}{}", id.as_bytes()[0], &id[1..]);
     assert!(text(&bastion.curl(ALICE, &[&spelt], b"").stdout).ends_with("\n200 application/json"));
     for path in [
@@ -310,8 +309,7 @@ fn a_malformed_path_matches_no_route() {
     bastion.has_no_fault();
 }
 
-/// HEAD is GET without the body; HTTP/1.0 is served, and pipelined requests are answered in their order, each
-/// by itself.
+/// HEAD is GET without the body; HTTP/1.0 is served, and pipelined requests are answered separately, in order.
 #[test]
 fn other_forms_of_http_1_are_served() {
     let bastion = Bastion::start();
@@ -340,7 +338,7 @@ fn other_forms_of_http_1_are_served() {
     bastion.has_no_fault();
 }
 
-/// A head that is too long, has too many lines or is no HTTP at all is cut off by itself.
+/// A connection whose head is too long, has too many lines or is not HTTP is closed, and no other one is.
 #[test]
 fn a_malformed_head_is_cut_off() {
     let bastion = Bastion::start();
@@ -359,13 +357,13 @@ fn a_malformed_head_is_cut_off() {
     ];
     for (what, head, status) in heads {
         let mut wire = connect(&bastion);
-        // It may be cut off before all of it is said.
+        // It may be closed before everything is sent.
         drop(wire.write_all(head.as_bytes()));
         let told = until_closed(wire);
         let told = told.lines().next().unwrap_or_default();
         assert_eq!(told.split(' ').nth(1).unwrap_or_default(), status, "{what}: {told}");
     }
-    // With a chunked body a length is not looked at (RFC 9112 section 6.3), and the rest is no second request.
+    // With a chunked body, the length is ignored (RFC 9112 section 6.3), and the rest is not a second request.
     let mut wire = connect(&bastion);
     let smuggled = "GET /metrics HTTP/1.1\r\nhost: jitd\r\n\r\n";
     let head = format!(
@@ -381,8 +379,8 @@ fn a_malformed_head_is_cut_off() {
     bastion.has_no_fault();
 }
 
-/// Two thousand connections of one account that say nothing, or one byte, are turned away but for a few; that
-/// account is told so, everybody else is served at once, and the few are cut off after a while.
+/// Of two thousand connections of one account that send nothing, or one byte, all but a few are refused, with the reason.
+/// Everybody else is served at once, and the few are closed after a while.
 #[test]
 fn idle_connections_of_one_account_keep_nobody_else_out() {
     let bastion = Bastion::start();
@@ -407,7 +405,7 @@ fn idle_connections_of_one_account_keep_nobody_else_out() {
         assert_eq!((status, &told["name"]), (200, &json!("alice")));
         assert!(asked.elapsed() < Duration::from_secs(2), "others are served at once: {:?}", asked.elapsed());
     };
-    // 128 is the bound of one account.
+    // 128 is the limit of one account.
     until("all but a few are turned away", || {
         wires.retain_mut(is_open);
         (wires.len() <= 128).then_some(())
@@ -430,8 +428,8 @@ fn idle_connections_of_one_account_keep_nobody_else_out() {
     bastion.has_no_fault();
 }
 
-/// A daemon that is told to stop answers who waits, lets a collection come to its end, writes `stopped` as its
-/// last word, takes its socket away and ends well.
+/// A daemon that is told to stop answers waiting calls, completes a collection in progress, records `stopped` as the last
+/// event, removes its socket and exits with success.
 #[test]
 fn a_stop_waits_for_calls_in_progress() {
     let plane = Plane::shared();
@@ -455,7 +453,7 @@ fn a_stop_waits_for_calls_in_progress() {
         let told = Instant::now();
         let (status, waited) = waiting.join().unwrap();
         assert_eq!((status, &waited["phase"]), (200, &json!("pending")));
-        assert!(told.elapsed() < Duration::from_secs(5), "who waits is answered at once");
+        assert!(told.elapsed() < Duration::from_secs(5), "a waiting call is answered at once");
         assert!(!collecting.is_finished());
         gate.open();
         let (status, collected) = collecting.join().unwrap();
@@ -469,7 +467,7 @@ fn a_stop_waits_for_calls_in_progress() {
     assert_eq!(kinds.iter().filter(|kind| **kind == "stopped").count(), 1);
 }
 
-/// The sockets that a process has open.
+/// The open sockets of a process.
 fn sockets(pid: u32) -> BTreeSet<String> {
     let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
     // One may close while they are listed.
@@ -484,19 +482,19 @@ fn connect(bastion: &Bastion<'_>) -> UnixStream {
     wire
 }
 
-/// Everything that is said until the other side closes.
+/// Everything that arrives until the other side closes.
 fn until_closed(mut wire: UnixStream) -> String {
     let mut told = Vec::new();
     match wire.read_to_end(&mut told) {
         Ok(_) => {}
-        // It closed without having read all that was said.
+        // It closed before it had read everything.
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         Err(error) => panic!("{error}: {}", text(&told)),
     }
     text(&told)
 }
 
-/// Whether the other side has not closed yet; what it says is passed over.
+/// Whether the other side has not closed yet; what it sends is ignored.
 fn is_open(wire: &mut UnixStream) -> bool {
     let mut told = [0; 1024];
     loop {
@@ -509,10 +507,10 @@ fn is_open(wire: &mut UnixStream) -> bool {
     }
 }
 
-/// A way to the API server that can be closed: what is said meanwhile is held, and goes on later.
+/// A network path to the API server that can be closed: what is sent meanwhile is held back, and passed on later.
 struct Gate {
     address: String,
-    /// How many times something was held.
+    /// How often something was held back.
     held: Arc<AtomicUsize>,
     state: Arc<(Mutex<bool>, Condvar)>,
     over: Arc<AtomicBool>,
@@ -570,7 +568,7 @@ impl Drop for Gate {
     }
 }
 
-/// Carries what one side says to the other until one of them closes.
+/// Passes on what one side sends to the other, until one of them closes.
 fn carry(mut from: TcpStream, mut to: TcpStream, before_each: impl Fn()) {
     let mut said = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut said) {

@@ -1,8 +1,8 @@
-//! The risk catalogue against a real API server: random roles, and what the server says to each dangerous
-//! question about them. A right that it grants and no finding names is a failure with the role printed.
+//! The risk catalogue, compared with a real API server: random roles, and the server's answer to each dangerous
+//! question about them. The test fails if the server grants a right that no finding names, and prints the role.
 //!
-//! Each role is bound for a user of its own; the rules that the server resolves for that user are read back,
-//! judged here by a second reading of RBAC, and some answers are asked of the server itself.
+//! Each role is bound for its own user. The test reads back the rules that the server resolves for that user,
+//! evaluates them with its own implementation of RBAC, and compares some answers with the server's.
 
 use std::collections::BTreeSet;
 
@@ -22,16 +22,16 @@ const ADMISSION: &str = "admissionregistration.k8s.io";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const CERTIFICATES: &str = "certificates.k8s.io";
 
-/// Roles in all, and how many of them exist at once: every request in the cluster is held against them.
+/// The number of roles, and how many of them exist at a time: the authorizer reads them all for every request.
 const ROLES: usize = 1500;
 const AT_ONCE: usize = 250;
 const CONNECTIONS: usize = 24;
 
-/// Verbs, group and resources, each list in one word; a part of a row is met by any of them.
+/// Verbs, group and resources, each list in one string. Any of them is enough for this part of a row.
 type Part = &'static [(&'static str, &'static str, &'static str)];
 
-/// The dangerous questions, written from the catalogue of facts and not from the engine's table. All parts
-/// have to be allowed.
+/// The dangerous questions, written from the facts about Kubernetes and not from the engine's table. All parts of a
+/// question must be allowed.
 const DANGERS: &[(&str, &[Part])] = &[
     ("E01", &[&[("*", "*", "*")]]),
     (
@@ -317,7 +317,7 @@ const DANGERS: &[(&str, &[Part])] = &[
     ),
 ];
 
-/// One object and its row: id, verbs, group, resource, name (or any), and the namespace that it is in.
+/// An object and its row: id, verbs, group, resource, name (or any), and its namespace.
 const OBJECTS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("E02", "impersonate", "", "groups", "system:masters", ""),
     ("E42", "create update patch", "", "configmaps", "aws-auth", "kube-system"),
@@ -325,8 +325,7 @@ const OBJECTS: &[(&str, &str, &str, &str, &str, &str)] = &[
     ("E43", "create update patch delete deletecollection", "", "configmaps", "cluster-info", "kube-public"),
 ];
 
-/// What the server keeps once for the cluster, as its discovery tells; filled from there, and with what only
-/// the authorizer knows.
+/// The resources without a namespace: those of the server's discovery, and those that only the authorizer knows.
 const VIRTUAL: &[(&str, &str)] = &[
     ("", "users"),
     ("", "groups"),
@@ -383,7 +382,7 @@ const RESOURCES: &[&str] = &[
 const VERBS: &[&str] = &["*", "get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 const NAMES: &[&str] = &["web", "aws-auth", "coredns", "cluster-info", "system:masters", "*", ""];
 
-/// SplitMix64: the same roles for the same seed.
+/// SplitMix64, so that a seed always gives the same roles.
 struct Random(u64);
 
 impl Random {
@@ -407,7 +406,7 @@ impl Random {
         (0..=self.below(most)).map(|_| self.one_of(words).to_owned()).collect()
     }
 
-    /// Half of the rules are near a danger: its group, one of its resources and verbs. The others are wild.
+    /// Half of the rules resemble a dangerous one: its group, and some of its resources and verbs. The others are arbitrary.
     fn rule(&mut self) -> Rule {
         let mut rule = if self.below(30) == 0 {
             let urls = self.some(&["*", "/*", "/debug/*", "/logs", "/healthz", "/met*", "/widgets"], 2);
@@ -443,7 +442,7 @@ impl Random {
         rule
     }
 
-    /// A role, also with both halves of a combination more often than chance would have it.
+    /// A role. Both halves of a combination are in it more often than by chance.
     fn role(&mut self) -> Vec<Rule> {
         let mut rules: Vec<Rule> = (0..=self.below(3)).map(|_| self.rule()).collect();
         if self.below(4) == 0 {
@@ -472,19 +471,19 @@ fn all_resources() -> impl Iterator<Item = &'static str> {
         .flat_map(|(_, _, resources)| resources.split(' '))
 }
 
-/// One question to the authorizer.
+/// A question to the authorizer.
 #[derive(Clone, Debug)]
 struct Question {
     verb: String,
     group: String,
     resource: String,
-    /// Empty when the request names nothing.
+    /// Empty if the request names no object.
     name: String,
-    /// Empty for what the cluster keeps once.
+    /// Empty for a resource without a namespace.
     namespace: String,
 }
 
-/// A second reading of `evaluation_helpers.go`, held to the server's answers below.
+/// Our own implementation of `evaluation_helpers.go`, compared with the server's answers below.
 fn allows(rules: &[Rule], scope: &Scope, question: &Question) -> bool {
     let in_scope = match scope.namespaces() {
         [] => true,
@@ -497,7 +496,7 @@ fn allows(rules: &[Rule], scope: &Scope, question: &Question) -> bool {
         })
 }
 
-/// Whether a rule is about this, apart from names.
+/// Whether a rule applies, apart from its names.
 fn matches(rule: &Rule, verb: &str, group: &str, resource: &str) -> bool {
     let word = |list: &[String], wanted: &str| list.iter().any(|one| one == "*" || one == wanted);
     let any_parent = |one: &String| {
@@ -508,7 +507,7 @@ fn matches(rule: &Rule, verb: &str, group: &str, resource: &str) -> bool {
         && (word(&rule.resources, resource) || rule.resources.iter().any(any_parent))
 }
 
-/// What the requests behind a verb ask: which names they carry, and in which namespace.
+/// The questions behind a verb: the names in its requests, and their namespace.
 struct Asker {
     cluster_wide: BTreeSet<(String, String)>,
 }
@@ -519,15 +518,15 @@ impl Asker {
         let mut names: Vec<&str> = if nameless { vec![""] } else { NAMES.to_vec() };
         if !nameless {
             names.push("other");
-            // Escalate is asked without a name when a role is created; list and watch name with a selector.
+            // The server checks escalate without a name when a role is created; list and watch have a name with a selector.
             if !matches!(verb, "list" | "watch" | "escalate") {
                 names.retain(|name| !name.is_empty());
             }
-            // Everything at once has no name; E15 and others ask for the one object.
+            // A request for all objects has no name; E15 and others ask about one object.
             if resource == "*" && matches!(verb, "list" | "watch" | "*") {
                 names = vec![""];
             }
-            // No object is called so, but a role can be.
+            // No object can have this name, but a role can list it.
             if group != RBAC {
                 names.retain(|name| *name != "*");
             }
@@ -549,7 +548,7 @@ impl Asker {
             .collect()
     }
 
-    /// The questions of a part that are allowed; create by name counts with a change by the same name.
+    /// The allowed questions of a part. Create by name counts together with a change by the same name.
     fn allowed(&self, rules: &[Rule], scope: &Scope, home: &str, part: Part) -> Vec<Question> {
         let words = part.iter().flat_map(|(verbs, group, resources)| {
             verbs.split(' ').flat_map(move |verb| resources.split(' ').map(move |resource| (verb, *group, resource)))
@@ -585,7 +584,7 @@ fn around() -> Surroundings {
     Surroundings::ordinary(Some("v1.36.3".parse().unwrap()))
 }
 
-/// What the server grants and the engine misses, or the engine says and the server denies.
+/// What the server grants and the engine misses, or what the engine reports and the server denies.
 fn disagreements(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str) -> Vec<String> {
     let found = assess(rules, scope, &around());
     let speaks = |id: &str| found.findings().iter().any(|finding| finding.id.as_str() == id);
@@ -593,14 +592,14 @@ fn disagreements(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str) -> Ve
     for (id, parts) in DANGERS {
         let held: Vec<Vec<Question>> = parts.iter().map(|part| asker.allowed(rules, scope, home, part)).collect();
         let granted = held.iter().all(|questions| !questions.is_empty());
-        // With bind beside it, the worse row speaks in place of E07; and of a word that only other people's
-        // groups may know, the strictest.
+        // With bind, the worse row is reported instead of E07; for a resource that only a third-party group may have,
+        // the strictest row is.
         let family = matches!(*id, "E46" | "E58");
         let said = speaks(id) || (*id == "E07" && speaks("E06")) || (family && speaks("E60"));
         if granted && !said {
             wrong.push(format!("{id} is missed: the server allows {held:?}"));
         }
-        // A family of groups speaks for resources and verbs that no question here knows.
+        // The row of a family of groups also covers resources and verbs that are in no question here.
         let families = ["argoproj.io", "gateway.networking.k8s.io", "*"];
         let in_family = |rule: &Rule| rule.api_groups.iter().any(|group| families.contains(&group.as_str()));
         let family = family && rules.iter().any(in_family);
@@ -655,7 +654,7 @@ fn disagreements(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str) -> Ve
     wrong
 }
 
-/// The administrator, also in another's name.
+/// The administrator, who can also impersonate others.
 #[derive(Clone)]
 struct Server {
     client: Client,
@@ -669,7 +668,7 @@ impl Server {
         Self { client: Client::try_from(config).unwrap() }
     }
 
-    /// The body, or the status code of a refusal.
+    /// The body, or the status code if the request was refused.
     async fn call(&self, user: &str, method: Method, path: &str, body: &Value) -> Result<Value, u16> {
         let kind = match method {
             Method::PATCH if body["kind"].is_string() => "application/apply-patch+yaml",
@@ -693,7 +692,7 @@ impl Server {
         assert!(made.is_ok(), "{path}: {made:?}: {body}");
     }
 
-    /// Makes the role, and binds it for `user`.
+    /// Creates the role, and binds it for `user`.
     async fn bind(&self, tag: &str, user: &str, rules: &[Rule], scope: &Scope) {
         let labels = json!({ "it-risk": tag });
         let role = json!({
@@ -748,7 +747,7 @@ impl Server {
         }
     }
 
-    /// What discovery tells of every version of every group: the group, the resource, and the verbs that it serves.
+    /// The resources of discovery, over all versions of all groups: group, resource and verb.
     async fn served(&self) -> BTreeSet<(String, String, String)> {
         let groups = self.call("", Method::GET, "/apis", &Value::Null).await.unwrap();
         let versions = groups["groups"].as_array().unwrap().iter().flat_map(|group| {
@@ -760,7 +759,7 @@ impl Server {
         for (group, path) in versions.chain([("", "/api/v1".to_owned())]) {
             let list = self.call("", Method::GET, &path, &Value::Null).await.unwrap();
             for resource in list["resources"].as_array().unwrap() {
-                // A scale of another group is still a subresource of this one.
+                // `scale` has a kind of another group, but is a subresource of this one.
                 let name = resource["name"].as_str().unwrap();
                 for verb in resource["verbs"].as_array().unwrap() {
                     found.insert((group.to_owned(), name.to_owned(), verb.as_str().unwrap().to_owned()));
@@ -770,7 +769,7 @@ impl Server {
         found
     }
 
-    /// What discovery says is kept once for the cluster.
+    /// The resources without a namespace, according to discovery.
     async fn cluster_wide(&self) -> BTreeSet<(String, String)> {
         let mut found: BTreeSet<(String, String)> =
             VIRTUAL.iter().map(|(group, resource)| ((*group).to_owned(), (*resource).to_owned())).collect();
@@ -804,27 +803,27 @@ fn bindings_path(namespace: &str) -> String {
     format!("/apis/{RBAC}/v1/namespaces/{namespace}/rolebindings")
 }
 
-/// Polls until `met` holds, for at most ten seconds.
+/// Polls until `met` is true, for at most ten seconds.
 async fn until<F: Future<Output = bool>>(what: &str, mut met: impl FnMut() -> F) {
     let begun = std::time::Instant::now();
     while !met().await {
-        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "not within ten seconds: {what}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "not true within ten seconds: {what}");
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 
-/// The rules as a review shows them: only those for resources.
+/// The rules as a SelfSubjectRulesReview lists them: only those for resources.
 fn of_resources(rules: &[Rule]) -> BTreeSet<Rule> {
     rules.iter().filter(|rule| !rule.resources.is_empty()).cloned().collect()
 }
 
-/// The same roles in every run, so that a red run is about the change; `RISK_SEED=$RANDOM` looks for new ones.
+/// The same roles in every run, so that a failure comes from the change under test; `RISK_SEED=$RANDOM` tries other roles.
 fn seed() -> u64 {
     std::env::var("RISK_SEED").map_or(7_624_355_926_594_928_274, |seed| seed.parse().unwrap())
 }
 
-/// The one claim that everything else rests on: no right that the API server grants is missed, and none is
-/// made up. It runs from `a_minute.rs`.
+/// The claim that everything else depends on: the catalogue misses no right that the API server grants, and invents
+/// none. It runs from `a_minute.rs`.
 pub(crate) async fn what_the_api_server_grants_is_found() {
     let seed = seed();
     println!("RISK_SEED={seed}");
@@ -893,7 +892,7 @@ pub(crate) async fn what_the_api_server_grants_is_found() {
         wrong.len(),
         wrong[..wrong.len().min(30)].join("\n")
     );
-    // The roles have to be worth the asking: most rows spoke, and the server said yes to many questions.
+    // The roles must be useful: most rows matched, and the server allowed many questions.
     assert!(findings.len() > 40 && allowed_answers > ROLES / 4, "{findings:?} {allowed_answers}");
 }
 
@@ -905,7 +904,7 @@ fn is_everybodys(rules: &BTreeSet<Rule>, question: &Question) -> bool {
     allows(&rules.iter().cloned().collect::<Vec<_>>(), &Scope::Cluster, question)
 }
 
-/// One question of any row, and two of those that should be allowed.
+/// A question of any row, and two that should be allowed.
 fn some_questions(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str, random: &mut Random) -> Vec<Question> {
     let parts: Vec<Part> = DANGERS.iter().flat_map(|(_, parts)| parts.iter().copied()).collect();
     let (verbs, group, resources) = {
@@ -923,10 +922,9 @@ fn some_questions(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str, rand
     questions
 }
 
-/// The roles that every cluster has hold nothing that nobody has looked at; an approver would be told so of
-/// each request otherwise.
+/// The roles that every cluster has contain nothing unclassified; otherwise approvers would read that in every request.
 #[tokio::test]
-async fn built_in_roles_are_placed() {
+async fn built_in_roles_are_classified() {
     let server = Server::connect().await;
     for (name, worst) in [("view", None), ("edit", Some("critical")), ("admin", Some("critical"))] {
         let role = server.call("", Method::GET, &format!("{}/{name}", roles_path()), &Value::Null).await.unwrap();
@@ -938,7 +936,7 @@ async fn built_in_roles_are_placed() {
     }
 }
 
-/// What the server asks about and discovery does not tell: the verbs of RBAC, certificates and impersonation, and the
+/// What the server checks and discovery does not list: the verbs of RBAC, certificates and impersonation, and the
 /// kubelet's own API (`pkg/kubelet/server/auth.go`). Verbs, group, resources.
 const ASKED_BESIDES: &[(&str, &str, &str)] = &[
     ("bind escalate", RBAC, "roles clusterroles"),
@@ -957,14 +955,14 @@ const ASKED_BESIDES: &[(&str, &str, &str)] = &[
         "nodes/proxy nodes/log nodes/stats nodes/metrics nodes/configz nodes/healthz nodes/pods nodes/checkpoint nodes/statusz",
     ),
     ("update", "apps", "deployments/finalizers"),
-    // Of older versions, of admission plugins, and of other authorizers.
+    // Checked by older versions, by admission plugins, and by other authorizers.
     ("use", "policy", "podsecuritypolicies"),
     ("use", "security.openshift.io", "securitycontextconstraints"),
     ("proxy", "", "nodes pods services"),
     ("request-serviceaccounts-token-audience", "", "vault"),
 ];
 
-/// What may be held without a finding, and why: verbs, group, resources, where `*` is all of the group.
+/// Rights without a finding, and why they are harmless: verbs, group, resources, where `*` is every resource of the group.
 const HARMLESS: &[(&str, &str, &str, &str)] = &[
     (
         "get list watch",
@@ -1036,8 +1034,8 @@ const HARMLESS: &[(&str, &str, &str, &str)] = &[
     ("impersonate-on:user-info:list impersonate-on:serviceaccount:get", "", "secrets pods", "the other half of it"),
 ];
 
-/// Every right that the API server may be asked about makes a finding, or is harmless for a reason that stands above; a
-/// kind that somebody adds makes one for each of its verbs.
+/// Every right that the API server can check has a finding, or is harmless for a reason in the list above. A kind that
+/// somebody adds has a finding for each of its verbs.
 #[tokio::test]
 async fn every_right_is_in_a_finding_or_harmless_for_a_reason() {
     let server = Server::connect().await;
@@ -1070,7 +1068,7 @@ async fn every_right_is_in_a_finding_or_harmless_for_a_reason() {
 
     let (mut wrong, mut used, mut unknown) = (Vec::new(), BTreeSet::new(), 0);
     for (group, resource, verb) in &rights {
-        // Groups of other tests that run beside this one are as unknown as ours.
+        // Groups of other tests that run at the same time are as unknown as ours.
         let foreign = group.contains("example");
         let rule = Rule {
             api_groups: vec![group.clone()],
@@ -1099,19 +1097,19 @@ async fn every_right_is_in_a_finding_or_harmless_for_a_reason() {
     assert!(unknown > 10, "{unknown}");
     let unused: Vec<_> =
         (0..HARMLESS.len()).filter(|place| !used.contains(place)).map(|place| HARMLESS[place]).collect();
-    assert!(unused.is_empty(), "reasons for nothing: {unused:?}");
+    assert!(unused.is_empty(), "unused reasons: {unused:?}");
 }
 
 fn pairs<'a>(verbs: &'a str, resources: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     verbs.split_whitespace().flat_map(move |verb| resources.split_whitespace().map(move |resource| (verb, resource)))
 }
 
-/// The rules, the request, and what has to stand in the answer; nothing is a refusal.
+/// The rules, the request, and what the answer must contain; without it, the request must be refused.
 type Case<'a> = (Vec<Rule>, Method, String, &'a Value, Option<&'a str>);
 
-/// The facts about requests that the catalogue rests on, each by doing it.
+/// The facts about requests that the catalogue depends on, each tried on the server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rights_do_on_the_server_what_the_catalogue_says() {
+async fn rights_allow_on_the_server_what_the_catalogue_says() {
     let server = Server::connect().await;
     let tag = format!("fact-{:x}", seed());
     let ours = format!("it-risk-{tag}");

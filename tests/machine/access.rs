@@ -1,11 +1,11 @@
-//! Who gets access, and who does not even get to ask.
+//! Who gets access, and who cannot even call the daemon.
 
 use crate::bastion::{Bastion, PAYMENTS};
 use crate::machine::{Machine, free_port};
 use crate::plane::{until, until_within};
 use std::time::Duration;
 
-/// Alice asks, bob agrees, kubectl works in that namespace and in no other; the window ends, and it does not.
+/// Alice requests, bob approves, kubectl works in that namespace and in no other; after the window it no longer does.
 pub(crate) fn access_works_for_minutes_and_then_it_does_not(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let id = bastion.asked("20s");
@@ -15,11 +15,11 @@ pub(crate) fn access_works_for_minutes_and_then_it_does_not(bastion: &mut Bastio
     assert!(!bastion.is_bound(&id), "nothing is bound before it is collected");
     let told = machine.run("alice", &format!("jit-login wait {id}")).must(0).out;
     let export = told.lines().find(|line| line.starts_with("export KUBECONFIG=")).unwrap().to_owned();
-    // As people do: the line that they were told, and kubectl.
+    // As people do: the printed line, and kubectl.
     let kubectl = |namespace: &str| machine.run("alice", &format!("{export}; kubectl get configmaps -n {namespace}"));
     kubectl(PAYMENTS).must(0).says("seen");
     kubectl("shop").must(1).says("Forbidden");
-    // It is told at most once a second.
+    // It is printed at most once a second.
     let status = || (machine.property("jitd", "StatusText") == "1 live, 0 waiting").then_some(());
     until_within(Duration::from_secs(5), "the status line says so", status);
 
@@ -31,7 +31,7 @@ pub(crate) fn access_works_for_minutes_and_then_it_does_not(bastion: &mut Bastio
     assert!(journal.lines().count() > 1, "the journal finds what was said about one grant: {journal}");
 }
 
-/// Dave has an account and is in no group: the socket does not open for him. Root may open it, and is no person.
+/// Dave has an account and is in no group: he cannot open the socket. Root can open it, but is not a person.
 pub(crate) fn who_is_not_in_the_group_does_not_even_get_to_ask(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     machine.run("dave", "jit-login whoami").must(8).says("this account may not open it");
@@ -40,13 +40,13 @@ pub(crate) fn who_is_not_in_the_group_does_not_even_get_to_ask(bastion: &mut Bas
     machine.run("dave", "cat /var/lib/jitd/trail.db").must(1).says("Permission denied");
     machine.run("dave", "cat /etc/jitd/policy.yaml").must(1).says("Permission denied");
     machine.run("root", ask).must(4).says("root");
-    // The admin socket is another one.
+    // The admin socket is a different one.
     machine.run("alice", "jit-login --socket /run/jitd/admin.sock whoami").must(8).says("this account may not open it");
-    // Bob may call and is not on call.
+    // Bob may call, but is not on call.
     machine.run("bob", ask).must(4).says("policy-denied");
 }
 
-/// PAM gives each login the uid that it came with, which becoming root does not change.
+/// PAM sets the login uid of each login, and becoming root does not change it.
 pub(crate) fn a_login_is_known_by_its_login_uid(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let uid = machine.does("carol", "id -u");
@@ -55,7 +55,7 @@ pub(crate) fn a_login_is_known_by_its_login_uid(bastion: &mut Bastion) {
     assert_eq!(machine.does("carol", "sudo cat /proc/self/loginuid").trim(), uid.trim());
 }
 
-/// Alice, who may become bob by sudo, is not bob: her login gives her away, and the trail says so.
+/// Alice, who may become bob by sudo, is not bob: the daemon sees her login, and the trail records it.
 pub(crate) fn sudo_makes_nobody_another_human(bastion: &mut Bastion) {
     let id = bastion.asked("5m");
     let machine = &bastion.machine;
@@ -70,9 +70,10 @@ pub(crate) fn sudo_makes_nobody_another_human(bastion: &mut Bastion) {
     machine.does("alice", &format!("jit-login withdraw {id}"));
 }
 
-/// Dave's account moves to a directory, LDAP by way of sssd, and is in no file of the host any more. The groups that it
-/// gives him are his; one that he loses is lost as soon as sssd knows; while the directory is away sssd answers for it;
-/// while sssd is away he is nobody; and so is always who is in none of them. The daemon is the same one all the time.
+/// Dave's account moves to a directory, LDAP through sssd, and is in no file of the host any more. He has the groups of
+/// the directory; a group that he loses is lost as soon as sssd knows; while the directory is unreachable, sssd answers
+/// from its cache; while sssd is down, he is unknown, and so is anybody who is in no file. The daemon runs all the
+/// time.
 pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
@@ -88,7 +89,7 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
 
     let loses = "dn: cn=security,dc=bastion\nchangetype: modify\ndelete: memberUid\nmemberUid: dave\n";
     machine.root(&format!("printf '{loses}' | ldapmodify -Q -Y EXTERNAL -H {LDAPI}"));
-    // Or he has it for as long as sssd's cache is told to believe it.
+    // Or he has it for as long as sssd's cache may be used.
     machine.root("sss_cache --user=dave");
     machine
         .run("dave", "jit-login whoami")
@@ -110,15 +111,15 @@ pub(crate) fn who_somebody_is_comes_from_the_directory_at_each_call(bastion: &mu
     assert_eq!(machine.property("jitd", "MainPID"), pid);
 }
 
-/// Dave, whom only the directory knows, agrees, and then sssd is away. He has lost no right by that: the collection waits for
-/// it to come back, and an operator who means him is not told that there is no such person. Nor does he pass for nobody: who
-/// came in as him under another account can't answer meanwhile, for he may be who asked.
+/// Dave, whom only the directory knows, approves, and then sssd stops. He loses no right: the collection waits until
+/// sssd is back, and an operator who names him is not told that there is no such person. Nor does he count as nobody: a
+/// caller who logged in as him under another account cannot answer meanwhile, because the caller may be the requester.
 pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut Bastion) {
     let (id, other) = (bastion.asked("5m"), bastion.asked("5m"));
     let machine = &bastion.machine;
     machine.does("dave", &format!("jit-login approve {id} --yes"));
     let uid = machine.does("dave", "id -u");
-    // A service has no login yet, so root may give it one.
+    // A service has no login yet, so root may set one.
     let come_in_as_dave = format!(
         "systemd-run --quiet --wait --pipe sh -c 'echo {} > /proc/self/loginuid && exec setpriv --reuid bob --regid bob --init-groups -- jit-login approve {other} --yes'",
         uid.trim()
@@ -149,10 +150,10 @@ pub(crate) fn nobody_loses_a_right_while_the_name_service_is_away(bastion: &mut 
     machine.does("alice", &format!("jit-login withdraw {other}"));
 }
 
-/// Where the directory knows root as its administrator.
+/// The directory's entry that knows root as its administrator.
 const LDAPI: &str = "ldapi://%2Frun%2Fdirectory%2Fldapi";
 
-/// An LDAP server with dave and his groups `security` and `payments-leads`, and sssd that asks it.
+/// An LDAP server with dave and his groups `security` and `payments-leads`, and sssd that queries it.
 fn directory(machine: &Machine, uid: &str, gid: &str) {
     machine.root("mkdir -p /etc/directory /var/lib/directory");
     machine.write(
@@ -177,13 +178,13 @@ fn directory(machine: &Machine, uid: &str, gid: &str) {
     );
     machine.write("/etc/directory/entries.ldif", &entries);
     machine.root("slapadd -q -f /etc/directory/slapd.conf -l /etc/directory/entries.ldif");
-    // sssd can't ask at a Unix socket.
+    // sssd cannot query over a Unix socket.
     let ldap = format!("ldap://127.0.0.1:{}", free_port());
     let slapd = format!("slapd -d none -f /etc/directory/slapd.conf -h '{ldap} {LDAPI}'");
     machine.root(&format!("systemd-run --quiet --unit directory -p RuntimeDirectory=directory {slapd}"));
     machine.write(
         "/etc/sssd/sssd.conf",
-        // Without a password to ask for, PAM lets who has a key in without sssd.
+        // Without a password to check, PAM lets a caller with a key in without sssd.
         &format!(
             "[sssd]\ndomains = directory\n\n[nss]\npwfield = *\n\n[domain/directory]\n\
              id_provider = ldap\nldap_uri = {ldap}\nldap_search_base = dc=bastion\n"

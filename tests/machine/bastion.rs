@@ -1,7 +1,7 @@
-//! The machine, the control plane, and what people do with both, as each scenario needs it.
+//! The machine, the control plane, and what people do with both, for all scenarios.
 //!
-//! Alice is on call for payments; bob leads it; carol leads it too and operates the bastion; dave has an account and no
-//! group; erin is an auditor.
+//! Alice is on call for payments; bob leads it; carol leads it too and operates the bastion; dave has an account and is
+//! in no group; erin is an auditor.
 
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -11,25 +11,25 @@ use serde_json::json;
 use crate::machine::{Done, Machine};
 use crate::plane::{Admin, Plane, until};
 
-/// All that a scenario acts on.
+/// Everything that a scenario acts on.
 pub(crate) struct Bastion {
     pub(crate) machine: Machine,
     pub(crate) plane: Plane,
     pub(crate) admin: Admin,
-    /// The package that is installed.
+    /// The installed package.
     pub(crate) deb: PathBuf,
-    /// The package that is installed over it.
+    /// The package for the upgrade.
     pub(crate) next: PathBuf,
     /// The same for rpm.
     pub(crate) rpm: PathBuf,
-    /// Alice's terminal: while somebody is logged in, what is in their runtime folder stays.
+    /// Alice's terminal: while a person is logged in, the content of their runtime folder stays.
     terminal: Option<Child>,
 }
 
-/// The namespace that the policy gives; `shop` is the other one.
+/// The namespace of the policy; `shop` is the other one.
 pub(crate) const PAYMENTS: &str = "payments";
 
-/// Somebody's groups, beside their own.
+/// A person's groups, besides their own.
 pub(crate) const PEOPLE: [(&str, &str); 5] = [
     ("alice", "jit-users,payments-oncall"),
     ("bob", "jit-users,payments-leads"),
@@ -39,7 +39,7 @@ pub(crate) const PEOPLE: [(&str, &str); 5] = [
 ];
 
 impl Bastion {
-    /// A cluster with two namespaces, and a machine that has booted and has nothing of jitd.
+    /// A cluster with two namespaces, and a machine that has booted without anything of jitd.
     pub(crate) fn new([deb, next, rpm]: [PathBuf; 3]) -> Self {
         let plane = Plane::start();
         let admin = plane.admin();
@@ -53,7 +53,7 @@ impl Bastion {
         Self { machine, plane, admin, deb, next, rpm, terminal: None }
     }
 
-    /// kubectl outside, as the cluster's administrator.
+    /// kubectl outside of the machine, as the cluster's administrator.
     pub(crate) fn kubectl(&self, arguments: &[&str]) -> String {
         let mut kubectl = Command::new(crate::plane::programs().join("kubectl"));
         let done = kubectl.arg("--kubeconfig").arg(&self.plane.kubeconfig).args(arguments).output().unwrap();
@@ -75,14 +75,14 @@ impl Bastion {
         }
     }
 
-    /// Alice asks for `view` in payments; the id.
+    /// Alice requests `view` in payments; returns the id.
     pub(crate) fn asked(&self, window: &str) -> String {
         let request =
             format!("jit-login request play -n payments --role view --for {window} --reason 'INC-42 stuck' --no-wait");
         self.machine.does("alice", &request).lines().last().unwrap().to_owned()
     }
 
-    /// From nothing to access that works: alice asks, bob agrees, alice collects.
+    /// All steps to working access: alice requests, bob approves, alice collects.
     pub(crate) fn live(&self, window: &str) -> String {
         let id = self.asked(window);
         self.machine.does("bob", &format!("jit-login approve {id} --yes"));
@@ -96,7 +96,7 @@ impl Bastion {
         self.machine.run("alice", &format!("jit-login run {id} -- kubectl get configmaps -n {namespace}"))
     }
 
-    /// Alice's access works where it was asked for.
+    /// Alice's access works where it was requested.
     #[track_caller]
     pub(crate) fn works(&self, id: &str) {
         self.looks(id, PAYMENTS).must(0).says("seen");
@@ -115,7 +115,7 @@ impl Bastion {
         shown["phase"].as_str().unwrap().to_owned()
     }
 
-    /// Alice calls without a pause while `act` is done. No call may fail, and there have to be some.
+    /// Alice calls without a pause while `act` runs. No call may fail, and there must be some.
     #[track_caller]
     pub(crate) fn no_call_fails_while(&self, act: impl FnOnce(&Machine)) {
         self.machine.does("alice", "rm -f stop calls");

@@ -1,5 +1,5 @@
-//! The daemon dies, is restarted, gets a broken policy, or has a store that hangs: access that is live goes on, and who
-//! calls waits.
+//! The daemon is killed or restarted, gets a broken policy, or has a store that hangs: live access continues, and
+//! callers wait.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use crate::install::POLICY;
 use crate::machine::Machine;
 use crate::plane::{until, until_within};
 
-/// `kill -9`: systemd starts another one. Who calls while there is none waits on the socket that systemd kept.
+/// After `kill -9`, systemd starts another daemon. Meanwhile callers wait on the socket that systemd kept.
 pub(crate) fn a_daemon_that_was_killed_comes_back_and_no_call_is_refused(bastion: &mut Bastion) {
     let id = bastion.live("10m");
     let machine = &bastion.machine;
     let (before, restarts) = (machine.property("jitd", "MainPID"), restarts(machine));
-    // In one breath, so that the call comes before the next daemon does.
+    // In one command, so that the call comes before the next daemon starts.
     machine.root(&format!("kill -9 {before}; ! kill -0 {before} 2>/dev/null; runuser -u alice -- jit-login whoami"));
     serves_again(machine, &before);
     assert_eq!(self::restarts(machine), restarts + 1);
@@ -23,7 +23,7 @@ pub(crate) fn a_daemon_that_was_killed_comes_back_and_no_call_is_refused(bastion
     assert!(!bastion.is_bound(&id));
 }
 
-/// A restart ends the calls that have begun in good order, and the others wait.
+/// A restart completes the calls in progress, and the others wait.
 pub(crate) fn a_restart_refuses_no_call(bastion: &mut Bastion) {
     let before = bastion.machine.property("jitd", "MainPID");
     bastion.no_call_fails_while(|machine| {
@@ -32,8 +32,8 @@ pub(crate) fn a_restart_refuses_no_call(bastion: &mut Bastion) {
     serves_again(&bastion.machine, &before);
 }
 
-/// A policy with a fault is not taken up: what was allowed stays allowed, the status line and the journal tell, and the
-/// next reload of a mended one clears it.
+/// A policy with a fault is not used: the previous one stays in force, the status line and the journal report it, and
+/// the reload of a corrected one clears that.
 pub(crate) fn a_broken_policy_changes_nothing_and_is_told(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
@@ -54,15 +54,15 @@ pub(crate) fn a_broken_policy_changes_nothing_and_is_told(bastion: &mut Bastion)
     machine.does("alice", &format!("jit-login end {id}"));
 }
 
-/// The store does not answer: the watchdog is not fed, systemd ends the daemon with SIGABRT and starts another, and what
-/// was live is live.
+/// The store does not answer: the watchdog is not notified, systemd ends the daemon with SIGABRT and starts another
+/// one, and live access stays live.
 pub(crate) fn a_store_that_hangs_gets_the_daemon_ended_and_started(bastion: &mut Bastion) {
     let id = bastion.live("10m");
     let machine = &bastion.machine;
     let before = machine.property("jitd", "MainPID");
     let patience = Duration::from_secs(60);
-    // Whoever holds the lock for writing lets nobody else write, which is all that a daemon sees of a disk that hangs. It
-    // stays connected, as a disk does: the last one who closes the file would carry the log over in the daemon's place.
+    // A process that holds the write lock looks to the daemon like a disk that hangs. It stays connected, as a disk
+    // does: the last process that closes the file would write the log back into it, in the daemon's place.
     let other = rusqlite::Connection::open(machine.root.join("var/lib/jitd/trail.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     until_within(patience, "the watchdog has ended it", || {
@@ -84,7 +84,7 @@ fn restarts(machine: &Machine) -> u32 {
     machine.property("jitd", "NRestarts").parse().unwrap()
 }
 
-/// Another daemon than `before` serves.
+/// A daemon other than `before` serves.
 #[track_caller]
 fn serves_again(machine: &Machine, before: &str) {
     machine.does("alice", "jit-login whoami");

@@ -1,4 +1,4 @@
-//! From the package to the service and back: install, set up, upgrade, purge, and what the service may do.
+//! From the package to the service and back: install, set up, upgrade, purge, and the limits of the service.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,8 +9,8 @@ use crate::plane::until;
 
 const UNITS: [&str; 3] = ["jitd.service", "jitd.socket", "jitd-admin.socket"];
 
-/// `apt install` brings accounts, groups and folders. Nothing runs, nothing is enabled, and who starts it is told why
-/// not.
+/// `apt install` creates accounts, groups and folders. Nothing runs, nothing is enabled, and whoever starts it is told
+/// why it does not run.
 pub(crate) fn nothing_runs_before_init(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     machine.bring(&bastion.deb, "jitd_under_test.deb");
@@ -36,7 +36,7 @@ fn is_there_and_off(machine: &Machine) {
     assert!(machine.root("getent passwd jitd").trim_end().ends_with(":/usr/sbin/nologin"));
 }
 
-/// Accounts and groups, the two files, the authority, the cluster's trust and rights, and the socket that people call.
+/// Accounts and groups, the two files, the authority, the cluster's trust and rights, and the socket for people.
 pub(crate) fn an_administrator_sets_it_up(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     machine.root("for group in payments-oncall payments-leads auditors platform; do groupadd $group; done");
@@ -80,8 +80,8 @@ fn set_up(bastion: &mut Bastion) {
     bastion.alice_sits_down();
 }
 
-/// `jitd init` as root, with flags. What it writes is root's to change and the daemon's to read, and the daemon's alone
-/// where it keeps keys; nobody has to lend a hand. Then the two groups that it has left open are named.
+/// `jitd init` as root, with flags. Root can change what it writes, the daemon can read it, and only the daemon can
+/// read the keys; no further command is needed. Then the two groups that it left open are named.
 fn initialise(bastion: &Bastion) {
     let (machine, plane) = (&bastion.machine, &bastion.plane);
     machine.bring(&plane.ca, "server-ca.crt");
@@ -110,10 +110,10 @@ fn initialise(bastion: &Bastion) {
 }
 
 const CONFIG: &str = "/etc/jitd/config.yaml";
-/// What the people here may ask for.
+/// What people may request here.
 pub(crate) const POLICY: &str = "/etc/jitd/policy.yaml";
 
-/// Only the root key is not where it should be. It is moved away as told, and then all is well.
+/// Only the root key is in the wrong place. After it was moved as the doctor says, the doctor finds nothing.
 pub(crate) fn the_doctor_finds_nothing_once_the_root_key_is_elsewhere(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let told = machine.run("root", "jitd doctor").must(1).says("1 problem found");
@@ -124,10 +124,11 @@ pub(crate) fn the_doctor_finds_nothing_once_the_root_key_is_elsewhere(bastion: &
     assert!(told.out.lines().all(|line| line.starts_with("ok ")), "{}", told.out);
 }
 
-/// Stands for the medium in a safe.
+/// In place of an offline medium.
 pub(crate) const ROOT_KEY: &str = "/root/root.key";
 
-/// No capability, no new privileges, a filter on system calls, and one folder to write in, seen from the process itself.
+/// No capability, no new privileges, a filter for system calls, and one writable folder, as the process itself sees
+/// them.
 pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let pid = machine.property("jitd", "MainPID");
@@ -135,14 +136,14 @@ pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
     for wanted in ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
         assert!(status.contains(wanted), "{wanted} is not in\n{status}");
     }
-    // Whoever is in its place, root even, writes nowhere else.
+    // In its mount namespace, even root can write nowhere else.
     let inside = format!("nsenter --target {pid} --mount --");
     for folder in ["/etc/jitd", "/usr", "/var", "/home", "/root", "/sys", "/boot"] {
         let done = machine.run("root", &format!("{inside} touch {folder}/written"));
         assert_ne!(done.code, 0, "{folder} can be written");
     }
     machine.root(&format!("{inside} touch /var/lib/jitd/written && rm /var/lib/jitd/written"));
-    // As itself it can't make another socket either.
+    // Nor can the daemon's account create another socket.
     let itself = format!("{inside} setpriv --reuid jitd --regid jitd --clear-groups --");
     machine.run("root", &format!("{itself} touch /run/jitd/written")).must(1).says("Permission denied");
     assert_eq!(machine.root(&format!("{inside} ls -A /home")), "", "homes are out of its sight");
@@ -154,8 +155,8 @@ pub(crate) fn the_service_can_do_nothing_else(bastion: &mut Bastion) {
     machine.root("systemd-analyze security --no-pager --threshold=15 jitd.service");
 }
 
-/// The next build of the package is installed over this one while alice has access and calls without a pause. It is
-/// given a later version, for between two releases many builds have one; what apt does is the same.
+/// The next build of the package is installed over this one while alice has access and calls without a pause. It gets a
+/// later version, because many builds between two releases have the same one; apt does the same in both cases.
 pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     machine.bring(&bastion.next, "next.deb");
@@ -166,7 +167,7 @@ pub(crate) fn an_upgrade_keeps_live_grants_and_refuses_no_call(bastion: &mut Bas
     assert!(machine.root("dpkg-query --show jitd").trim_end().ends_with("+next"));
 }
 
-/// Live access goes on while this replaces the programs, no call fails, and another daemon has the same socket.
+/// Live access continues while the programs are replaced, no call fails, and another daemon has the same socket.
 fn goes_on_over(bastion: &Bastion, upgrade: impl FnOnce(&Machine)) {
     let id = bastion.live("10m");
     let machine = &bastion.machine;
@@ -195,7 +196,7 @@ pub(crate) fn a_purge_keeps_the_trail_and_says_so(bastion: &mut Bastion) {
     is_gone_but_for_the_trail(machine);
     machine.run("root", "test -e /etc/jitd").must(1);
     bastion.machine.power_off();
-    // The trail as it lies there, with the programs of an auditor.
+    // The trail as it was left, with an auditor's own programs.
     let state = bastion.machine.root.join("var/lib/jitd");
     let config = state.with_file_name("auditor.yaml");
     let written = format!(
@@ -226,12 +227,12 @@ fn verified(jitd: &mut Command) {
     assert!(done.status.success() && said.contains("the chain holds"), "{said}");
 }
 
-/// The .rpm brings the same service. The rpm of a Debian knows nothing of what is installed there, so what the package
-/// needs is not looked at; everything else is as on a host of its own kind, from an empty one to an empty one.
+/// The .rpm installs the same service. The rpm of a Debian does not know what is installed there, so the package's
+/// dependencies are not checked; everything else is as on a host with rpm, from an empty one to an empty one.
 pub(crate) fn the_rpm_brings_the_same_service(bastion: &mut Bastion) {
     bastion.machine.boot();
     let machine = &bastion.machine;
-    // As the purge said, and what `jitd ca seal` had made.
+    // What the purge said remains, and what `jitd ca seal` created.
     machine.root("rm -r /var/lib/jitd && userdel jitd");
     machine.root("rm -r /etc/credstore.encrypted/jitd-ca-* /etc/systemd/system/jitd.service.d");
     machine.bring(&bastion.rpm, "jitd.rpm");

@@ -1,5 +1,5 @@
-//! Where the authority's key lies: out of its file into a credential that systemd opens for the service, and renewed
-//! from a root key that is elsewhere.
+//! The places of the authority's key: moved from its file into a credential that systemd decrypts for the service, and
+//! renewed with a root key that is elsewhere.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::install::ROOT_KEY;
 use crate::machine::Machine;
 use crate::plane::until_within;
 
-/// `jitd ca seal` as it tells: the line for the configuration, a restart, and again; then there is no plain key, and
-/// access works.
+/// `jitd ca seal`, as it instructs: the line for the configuration, a restart, and the command again; then there is no
+/// plain key, and access works.
 pub(crate) fn a_sealed_key_signs_and_no_plain_one_is_left(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let before = machine.root("jitd ca show play");
     let line = machine.root("jitd ca seal play");
     assert_eq!(line, "key: {credential: jitd-ca-play}\n");
-    // What `jitd init` has written already, without its #.
+    // `jitd init` wrote this line already, behind a #.
     machine.root(
         "sed -i 's/^#    key: {credential: jitd-ca-play}$/    key: {credential: jitd-ca-play}/' /etc/jitd/config.yaml",
     );
@@ -33,7 +33,7 @@ pub(crate) fn a_sealed_key_signs_and_no_plain_one_is_left(bastion: &mut Bastion)
     machine.run("root", "jitd ca seal play").must(0).says("nothing remains to be done");
 }
 
-/// A renewal makes another certificate for the same key, which the daemon takes up while it serves.
+/// A renewal creates another certificate for the same key, which the daemon uses without a restart.
 pub(crate) fn a_renewed_certificate_of_the_same_key_is_taken_up_by_itself(bastion: &mut Bastion) {
     let machine = &bastion.machine;
     let (before, key) = (issuing(machine), public_key(machine));
@@ -51,7 +51,7 @@ pub(crate) fn a_renewed_certificate_of_the_same_key_is_taken_up_by_itself(bastio
     machine.root("jitd doctor");
 }
 
-/// What `jitd ca show` says of the issuing certificate.
+/// The output of `jitd ca show` about the issuing certificate.
 fn issuing(machine: &Machine) -> String {
     let shown = machine.root("jitd ca show play");
     shown.split("root").next().unwrap().to_owned()

@@ -1,10 +1,10 @@
-//! One machine: a copy of the base, booted, with people who come in by ssh.
+//! One machine: a copy of the base, booted, with people who log in by ssh.
 //!
 //! ```text
 //!  alice ── ssh ─► sshd ─► PAM: a login session, a login uid, a systemd of her own ─► bash -c COMMAND
 //! ```
-//! Nothing is done to it by another way, except that its files are looked at from outside while it is off, and its
-//! journal when a test has failed. It ends with this process, for `boot.sh` watches its standard input.
+//! Nothing else acts on it, except that a test reads its files from outside while it is off, and its journal after a
+//! failure. It ends with this process, because `boot.sh` watches its standard input.
 
 use std::fs::{File, Permissions};
 use std::net::{Ipv4Addr, TcpListener};
@@ -26,15 +26,15 @@ pub(crate) struct Machine {
     running: Option<Child>,
 }
 
-/// Somebody at a terminal, which is there as long as this value.
+/// A person at a terminal, which exists as long as this value.
 pub(crate) struct Terminal {
     pub(crate) ssh: Child,
     screen: PathBuf,
 }
 
-/// What a command of somebody's came to.
+/// The result of a person's command.
 pub(crate) struct Done {
-    /// Who did it and what it was.
+    /// The person, and the command.
     what: String,
     /// The exit code.
     pub(crate) code: i32,
@@ -45,12 +45,12 @@ pub(crate) struct Done {
 }
 
 impl Machine {
-    /// One that is off; what was left of the last one is removed.
+    /// One that is off; the remains of the last one are removed.
     pub(crate) fn new() -> Self {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine");
         drop(std::fs::remove_dir_all(&dir));
         std::fs::create_dir_all(&dir).unwrap();
-        // There are programs in it that anybody could become root with, in versions that nobody looks after.
+        // It contains programs through which anybody could become root, in versions that nobody updates.
         std::fs::set_permissions(&dir, Permissions::from_mode(0o700)).unwrap();
         let machine = Self { root: dir.join("root"), port: free_port(), dir, running: None };
         machine.furnish();
@@ -65,7 +65,7 @@ impl Machine {
         outside(Command::new("cp").args(["--archive", "--reflink=auto"]).arg(&base).arg(&self.root));
         outside(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(self.dir.join("key")));
         std::fs::copy(self.dir.join("key.pub"), self.root.join("etc/ssh/people.pub")).unwrap();
-        // One key for everybody: who is who is told by the account, as always.
+        // One key for everybody: the account says who it is, as always.
         let sshd = format!(
             "Port {}\nListenAddress 127.0.0.1\nAuthorizedKeysFile /etc/ssh/people.pub\nMaxStartups 100\nUseDNS no\n",
             self.port
@@ -75,12 +75,12 @@ impl Machine {
         std::fs::write(self.dir.join("known"), format!("[127.0.0.1]:{} {host_key}", self.port)).unwrap();
     }
 
-    /// Switches it on, and waits until it has booted and everything that should run does.
+    /// Boots it, and waits until everything that should run does.
     pub(crate) fn boot(&mut self) {
         let kubectl = std::fs::canonicalize(programs().join("kubectl")).unwrap();
         let mut boot = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machine/boot.sh"));
         boot.arg(&self.root).arg("bastion").arg(format!("--bind-ro={}:/usr/local/bin/kubectl", kubectl.display()));
-        // Ctrl-C is for us; the machine goes because we do.
+        // Ctrl-C is for us; the machine ends because we do.
         self.running = Some(boot.stdin(Stdio::piped()).process_group(0).spawn().unwrap());
         self.has_booted();
     }
@@ -115,30 +115,30 @@ impl Machine {
         assert!(ended.success(), "it was switched off in good order");
     }
 
-    /// What this account does, whatever comes of it.
+    /// Runs a command as this account, whatever its result.
     pub(crate) fn run(&self, account: &str, command: &str) -> Done {
         let output = self.ssh(account, command).output().unwrap();
         Done::new(account, command, &output)
     }
 
-    /// What this account does; it has to be done.
+    /// Runs a command as this account; it must succeed.
     #[track_caller]
     pub(crate) fn does(&self, account: &str, command: &str) -> String {
         self.run(account, command).must(0).out
     }
 
-    /// What the administrator does; it has to be done.
+    /// Runs a command as the administrator; it must succeed.
     #[track_caller]
     pub(crate) fn root(&self, command: &str) -> String {
         self.does("root", command)
     }
 
-    /// The command that does it, not started yet.
+    /// The command for that, not started yet.
     pub(crate) fn ssh(&self, account: &str, command: &str) -> Command {
         self.login("no", account, command)
     }
 
-    /// Starts it at a terminal of its own; only one at a time can be looked at.
+    /// Starts it at a separate terminal; the output of only one at a time can be read.
     pub(crate) fn at_a_terminal(&self, account: &str, command: &str) -> Terminal {
         let screen = self.dir.join("screen");
         let mut ssh = self.login("force", account, command);
@@ -148,7 +148,7 @@ impl Machine {
 
     fn login(&self, terminal: &str, account: &str, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
-        // Nothing of whoever runs the tests: no configuration, no agent, no other keys.
+        // Nothing of the person who runs the tests: no configuration, no agent, no other keys.
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none"])
             .args(["-o", "ConnectTimeout=10", "-o", "LogLevel=ERROR", "-o", &format!("RequestTTY={terminal}")])
             .arg("-o")
@@ -181,7 +181,7 @@ impl Machine {
         self.root(&format!("systemctl show --value -p {name} {unit}")).trim_end().to_owned()
     }
 
-    /// The end of what the machine's journal has of the daemon, also when it is off.
+    /// The end of the machine's journal about the daemon, also when it is off.
     pub(crate) fn journal(&self) -> String {
         let mut journal = Command::new("journalctl");
         journal.arg("--directory").arg(self.root.join("var/log/journal"));
@@ -190,7 +190,7 @@ impl Machine {
         shown.map(|shown| String::from_utf8_lossy(&shown.stdout).into_owned()).unwrap_or_default()
     }
 
-    /// What the machine said while it booted.
+    /// The console output of the boot.
     pub(crate) fn console(&self) -> String {
         std::fs::read_to_string(self.dir.join("root.console")).unwrap_or_default()
     }
@@ -223,19 +223,19 @@ impl Done {
         }
     }
 
-    /// Something if it was done, for who waits for that.
+    /// Something if it succeeded, for those who wait for that.
     pub(crate) fn done(self) -> Option<()> {
         (self.code == 0).then_some(())
     }
 
-    /// It has to have ended with this exit code.
+    /// It must have ended with this exit code.
     #[track_caller]
     pub(crate) fn must(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n{}{}", self.what, self.out, self.err);
         self
     }
 
-    /// It has to have said this, on either stream.
+    /// It must have printed this, on either stream.
     #[track_caller]
     pub(crate) fn says(self, words: &str) -> Self {
         assert!(
@@ -253,7 +253,7 @@ fn outside(command: &mut Command) {
     assert!(command.status().unwrap().success(), "{command:?}");
 }
 
-/// Below 32768, where no outgoing connection takes it while the machine is off.
+/// Below 32768, so that no outgoing connection takes it while the machine is off.
 pub(crate) fn free_port() -> u16 {
     (22_000..32_768).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
 }

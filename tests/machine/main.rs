@@ -1,13 +1,13 @@
 //! The bastion as its users have it: a Debian 12 that boots, the package installed on it, real accounts, and a real
-//! control plane outside. `make bastion` runs it as root, with the two packages as its arguments; with a third, an
-//! earlier .deb, only the way from that one to this is gone (`make upgrade`).
+//! control plane outside. `make bastion` runs it as root, with the two packages as its arguments; with a third one, an
+//! earlier .deb, only the upgrade from that one to this one is tested (`make upgrade`).
 //!
 //! ```text
 //!  this process ─┬─ boot.sh ─► the machine: systemd, sshd, jitd from the package, alice, bob, carol, dave, erin
 //!                └─ launch ──► kube-apiserver on 127.0.0.1, which is the machine's loopback too
 //! ```
-//! The scenarios are one story in one order, so the first that fails ends it. Each prints a line with its time. All
-//! that was started ends with this process, whatever ends it.
+//! The scenarios are one story in a fixed order, so the first one that fails ends it. Each prints a line with its time.
+//! Everything that was started ends with this process, however it ends.
 
 #![allow(
     missing_docs,
@@ -77,7 +77,7 @@ const STORY: &[Scenario] = scenarios![
     install::the_rpm_brings_the_same_service,
 ];
 
-/// With an earlier build, that one is installed first. The trail that both have written is verified at the end.
+/// If there is an earlier build, it is installed first. The trail that both have written is verified at the end.
 const UPGRADE: &[Scenario] = scenarios![
     install::nothing_runs_before_init,
     install::an_administrator_sets_it_up,
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     if let Some(why) = impossible() {
         let names: Vec<String> = story.iter().map(|(name, _)| words(name)).collect();
         println!("bastion: not tested, for {why}: {}", names.join("; "));
-        // Where checks decide, what was not tested has not passed.
+        // In CI, a skipped test is a failure.
         return if std::env::var_os("CI").is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let mut bastion = Bastion::new(packages.map(Clone::clone));
@@ -125,7 +125,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Why no machine can be booted here, if none can.
+/// Why no machine can be booted here; none if one can.
 fn impossible() -> Option<String> {
     if !nix::unistd::Uid::effective().is_root() {
         return Some("booting a machine takes root".to_owned());

@@ -1,4 +1,4 @@
-//! What operators do to a daemon that serves: drain it, take everything away, copy its trail.
+//! What operators do to a running daemon: drain it, revoke everything, copy its trail.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use crate::bastion::Bastion;
 use crate::machine::Machine;
 use crate::plane::until;
 
-/// While it drains alice is refused with the reason and keeps what she has, also over a restart; everybody who looks at
-/// the service sees it.
+/// While it drains, alice is refused with the reason and keeps her live access, also across a restart; everybody who
+/// looks at the service sees it.
 pub(crate) fn draining_refuses_with_the_reason_and_live_access_goes_on(bastion: &mut Bastion) {
     let id = bastion.live("10m");
     let machine = &bastion.machine;
@@ -28,8 +28,8 @@ pub(crate) fn draining_refuses_with_the_reason_and_live_access_goes_on(bastion: 
     machine.does("alice", &format!("jit-login withdraw {next} && jit-login end {id}"));
 }
 
-/// Carol becomes root and takes everything away. The trail says that it was root, who came in as carol. Carol herself,
-/// an admin, lets things be given again.
+/// Carol becomes root and revokes everything. The trail says that it was root, logged in as carol. Carol herself, an
+/// admin, resumes.
 pub(crate) fn an_operator_takes_everything_away_and_the_trail_knows_who_became_root(bastion: &mut Bastion) {
     let (one, two) = (bastion.live("10m"), bastion.live("10m"));
     let waiting = bastion.asked("10m");
@@ -64,8 +64,8 @@ pub(crate) fn an_operator_takes_everything_away_and_the_trail_knows_who_became_r
     assert_eq!((&last["by"], &last["event"]["kind"]), (&json!("carol"), &json!("resumed")), "{last}");
 }
 
-/// The trail is copied while alice calls without a pause. The copy is root's alone, it holds, and nothing of root's is
-/// left in the daemon's folder.
+/// The trail is copied while alice calls without a pause. Only root can read the copy, it verifies, and no file of root
+/// is left in the daemon's folder.
 pub(crate) fn a_backup_while_it_serves_refuses_no_call(bastion: &mut Bastion) {
     bastion.no_call_fails_while(|machine| {
         machine.run("root", "jitd backup /root/trail.db").must(0).says("the chain holds");

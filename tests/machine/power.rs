@@ -1,13 +1,13 @@
-//! The machine itself goes down, with access that is live: before its end, and past it.
+//! The machine itself goes down with live access: before its end, and until after it.
 
 use std::time::{Duration, Instant};
 
 use crate::bastion::{Bastion, PAYMENTS};
 use crate::plane::until_within;
 
-/// What is live before a reboot is live after it, without anybody's help.
+/// Access that was live before a reboot is live after it, without any command.
 pub(crate) fn access_outlives_a_reboot(bastion: &mut Bastion) {
-    // In her home, for the runtime folder of a login is gone with the machine.
+    // In her home, because the runtime folder of a login does not survive a reboot.
     bastion.machine.does("alice", "printf 'unset XDG_RUNTIME_DIR\\n' | cat - .bashrc > new && mv new .bashrc");
     let id = bastion.live("10m");
     bastion.machine.reboot();
@@ -19,7 +19,7 @@ pub(crate) fn access_outlives_a_reboot(bastion: &mut Bastion) {
     bastion.looks(&id, PAYMENTS).must(7);
 }
 
-/// The window ends while the machine is off. The first thing that the next daemon does is to take it away.
+/// The window ends while the machine is off. The next daemon first removes the access.
 pub(crate) fn what_ended_while_the_machine_was_off_is_taken_away_before_the_first_answer(bastion: &mut Bastion) {
     let window = Duration::from_secs(20);
     let id = bastion.live("20s");
@@ -28,7 +28,7 @@ pub(crate) fn what_ended_while_the_machine_was_off_is_taken_away_before_the_firs
     until_within(window * 2, "the window is over", || (lives.elapsed() > window).then_some(()));
     assert!(bastion.is_bound(&id), "nobody was there to take it away");
     bastion.machine.boot();
-    // It may be the first call, and then it waits.
+    // This may be the first call, and then it waits.
     let phase = bastion.phase(&id);
     assert!(!bastion.is_bound(&id), "it answered before it had taken away what is over");
     assert_eq!(phase, "ended");

@@ -1,7 +1,8 @@
-//! What `jit-login run` and `shell` start ends with its grant, by the systemd of alice's own login, and only that.
+//! What `jit-login run` and `shell` start ends with its grant, by the systemd of alice's own login, and nothing else
+//! does.
 //!
-//! A stream that kube-apiserver goes on with is the point of all of them: `kubectl get --watch`, which nothing but its
-//! end on this side ends.
+//! All of them use a stream that kube-apiserver does not end: `kubectl get --watch`, which ends only when its process
+//! on this side ends.
 
 use std::process::Child;
 use std::time::Duration;
@@ -28,8 +29,8 @@ pub(crate) fn the_end_of_the_window_ends_a_stream_without_anybody(bastion: &mut 
     assert_eq!(machine.does("alice", "jit-login status --short"), "");
 }
 
-/// A revocation ends a stream, a shell at a terminal, and what takes no notice of signals; not what another grant
-/// started. Giving that back ends it too.
+/// A revocation ends a stream, a shell at a terminal, and a process that ignores signals, but nothing that another
+/// grant started. Releasing that one ends it too.
 pub(crate) fn a_revocation_ends_what_was_started_with_it_and_nothing_else(bastion: &mut Bastion) {
     let (id, other) = (bastion.live("5m"), bastion.live("5m"));
     let machine = &bastion.machine;
@@ -56,7 +57,7 @@ pub(crate) fn a_revocation_ends_what_was_started_with_it_and_nothing_else(bastio
     nothing_is_left(machine, &other);
 }
 
-/// An extension moves the timer: the stream outlives the first end and ends at the second.
+/// An extension moves the timer: the stream survives the first end and ends at the second.
 pub(crate) fn more_time_moves_the_end_of_a_session(bastion: &mut Bastion) {
     let id = bastion.live("20s");
     let machine = &bastion.machine;
@@ -73,7 +74,7 @@ pub(crate) fn more_time_moves_the_end_of_a_session(bastion: &mut Bastion) {
     nothing_is_left(machine, &id);
 }
 
-/// A restart of the daemon ends no stream, and a revocation after it is heard of.
+/// A restart of the daemon ends no stream, and a revocation after it arrives.
 pub(crate) fn a_session_outlives_a_restart_of_the_daemon_and_hears_of_its_end(bastion: &mut Bastion) {
     let id = bastion.live("5m");
     let machine = &bastion.machine;
@@ -82,12 +83,12 @@ pub(crate) fn a_session_outlives_a_restart_of_the_daemon_and_hears_of_its_end(ba
     assert_eq!(bastion.phase(&id), "live");
     assert!(ended(&mut stream).is_none(), "a restart of the daemon ended the stream");
     machine.does("bob", &format!("jit-login revoke {id} --reason 'enough'"));
-    // The watch asks again after half a minute at most.
+    // The watch calls again after half a minute at most.
     until_within(Duration::from_secs(35), "the stream ends", || ended(&mut stream));
     nothing_is_left(machine, &id);
 }
 
-/// Alice's `kubectl get --watch` in a login of its own, once it is in the slice of its grant.
+/// Alice's `kubectl get --watch` in a separate login, once it is in the slice of its grant.
 fn watching(machine: &Machine, id: &str) -> Child {
     let watch = format!("jit-login run {id} -- kubectl get configmaps -n {PAYMENTS} --watch");
     let stream = machine.ssh("alice", &watch).spawn().unwrap();
@@ -118,7 +119,7 @@ fn nothing_is_left(machine: &Machine, id: &str) {
     assert_eq!(scopes(machine, id), "", "something of {id} is left");
 }
 
-// ---- time, as the machine has it ----
+// ---- the machine's time ----
 
 fn second(machine: &Machine) -> i64 {
     machine.root("date +%s").trim().parse().unwrap()

@@ -1,5 +1,5 @@
-//! Who there is, and what the policy lets them: four engineers, two leads, and an operator, who is root. `dora` is a lead
-//! too, so there is somebody who could agree to what she asked herself.
+//! The people and their policy: four engineers, two leads, and an operator, who is root. `dora` is also a lead, so one
+//! person could approve her own request.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::world::{below, clock, happens, one_of, world};
 pub(crate) const ENGINEERS: [&str; 4] = ["alice", "bea", "carl", "dora"];
 pub(crate) const LEADS: [&str; 3] = ["lea", "max", "dora"];
 
-/// What the policy lets one person have at a time.
+/// The policy's limits for one person at a time.
 pub(crate) struct Limits {
     pub(crate) pending: usize,
     pub(crate) live: usize,
@@ -74,7 +74,7 @@ pub(crate) fn policy() -> Policy {
     Policy::read(&format!("{POLICY}{limits}"), None).unwrap()
 }
 
-/// The groups that somebody has in this life of the daemon, in which one may have lost theirs.
+/// A person's groups in this life of the daemon, in which one person may have lost theirs.
 pub(crate) fn groups_of(name: &PersonName, lost: Option<&str>) -> BTreeSet<String> {
     if lost == Some(name.as_str()) {
         return BTreeSet::new();
@@ -83,7 +83,7 @@ pub(crate) fn groups_of(name: &PersonName, lost: Option<&str>) -> BTreeSet<Strin
     of.iter().filter(|(people, _)| people.contains(&name.as_str())).map(|(_, group)| (*group).to_owned()).collect()
 }
 
-/// Everybody, as the configuration declares them, so that the host is never asked.
+/// All people, as the configuration declares them, so that the host is never asked.
 pub(crate) fn people() -> People {
     let names: BTreeSet<&str> = ENGINEERS.into_iter().chain(LEADS).collect();
     let lost = world(|world| world.lost);
@@ -94,7 +94,7 @@ pub(crate) fn people() -> People {
     People::new(declared.collect(), true)
 }
 
-/// Somebody who calls. Mostly as they logged in, now and then by an account that they only became.
+/// A caller: usually with the account that they logged in with, sometimes with one that they only became.
 pub(crate) fn caller(name: &str) -> Person {
     let name: PersonName = name.parse().unwrap();
     let login = if happens(50) { one_of(&["alice", "lea", "max", "carl"]).parse().unwrap() } else { name.clone() };
@@ -106,7 +106,7 @@ pub(crate) fn operator() -> Operator {
     Operator { name: PersonName::root(), uid: 0, login: None }
 }
 
-/// Something to ask for; now and then what nobody is given.
+/// A request; sometimes one that no rule allows.
 pub(crate) fn ask() -> AccessRequest {
     let longest = one_of(&[20, 60, 120, 290]);
     let view = || Access::Role("view".parse().unwrap());

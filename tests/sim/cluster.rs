@@ -1,8 +1,8 @@
-//! The API server: a function from a request to an answer, on objects in memory. Only what the daemon calls is there,
-//! with the meaning that it has on a real one: preconditions, finalizers, terminating namespaces, pages of a list that
-//! may expire, and an authorizer that follows what is stored a little later.
+//! The API server: a function from a request to an answer, on objects in memory. It implements only what the daemon
+//! calls, with the meaning of the real one: preconditions, finalizers, terminating namespaces, pages of a list that may
+//! expire, and an authorizer that follows the stored objects with a delay.
 //!
-//! Strangers change the objects beside it, through [`Server::store`] and [`Server::remove`].
+//! Strangers change the objects directly, through [`Server::store`] and [`Server::remove`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::network::IMPERSONATING;
 use crate::world::World;
 
-/// Who put an object where it is.
+/// Who created an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum By {
     Daemon,
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// Where an object is; the namespace is empty for what has none.
+/// The place of an object; the namespace is empty for an object without one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) kind: Kind,
@@ -73,9 +73,9 @@ impl Place {
 pub(crate) struct Object {
     pub(crate) value: Value,
     pub(crate) by: By,
-    /// Whether somebody else changed it since.
+    /// Whether somebody else has changed it since.
     pub(crate) is_altered: bool,
-    /// When it came to be.
+    /// When it was created.
     pub(crate) since: i64,
 }
 
@@ -84,7 +84,7 @@ impl Object {
         self.value["metadata"]["uid"].as_str().unwrap()
     }
 
-    /// Whether it is marked for deletion and a finalizer holds it.
+    /// Whether it is marked for deletion, but kept by a finalizer.
     pub(crate) fn is_held(&self) -> bool {
         !self.value["metadata"]["deletionTimestamp"].is_null()
     }
@@ -93,7 +93,7 @@ impl Object {
         self.value["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
     }
 
-    /// Whether its only subject is this group, or the gateway.
+    /// Whether its only subject is this group or the gateway.
     pub(crate) fn has_only_ours(&self, group: &str) -> bool {
         let is = |kind: &str, name: &str| {
             let subjects = self.value["subjects"].as_array();
@@ -106,20 +106,20 @@ impl Object {
 #[derive(Default)]
 pub(crate) struct Server {
     pub(crate) objects: BTreeMap<Place, Object>,
-    /// Bindings and roles as the authorizer knows them, and what it will know when.
+    /// The bindings and roles that the authorizer knows, and when it learns of later ones.
     known: BTreeMap<Place, Object>,
     coming: VecDeque<(i64, Place, Option<Object>)>,
-    /// What was asked about each group.
+    /// The questions that were asked about each group.
     asked: BTreeMap<String, BTreeSet<String>>,
     uids: u64,
-    /// What is left of the lists that were begun, by their token.
+    /// The rest of each list in progress, by its token.
     rest: BTreeMap<String, Vec<(Place, Value)>>,
     tokens: u64,
 }
 
 pub(crate) type Answer = (u16, Value);
 
-/// A request's path, taken apart.
+/// The parts of a request's path.
 #[derive(Debug)]
 pub(crate) enum Target {
     Version,
@@ -156,11 +156,11 @@ pub(crate) fn failure(code: u16, reason: &str) -> Answer {
     (code, status)
 }
 
-/// What one page of a list has at most here, whatever was asked: the tests have few objects.
+/// The most objects on a page, whatever limit was requested: the tests have few objects.
 const PAGE: usize = 4;
 
 impl World {
-    /// What kube-apiserver does when a request has arrived.
+    /// What kube-apiserver does with a request.
     pub(crate) fn serve(&mut self, method: &str, path: &str, query: &[(String, String)], body: &Value) -> Answer {
         let said = |name: &str| query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
         match (method, Target::of(path)) {
@@ -171,7 +171,7 @@ impl World {
                 (code, status)
             }
             ("GET", Target::Version) => {
-                // The first one that limits a gateway, and an older one.
+                // The first version that limits a gateway, and an older one.
                 let version = if self.impersonation.is_constrained() { "v1.36.0" } else { "v1.33.0" };
                 (200, json!({ "gitVersion": version }))
             }
@@ -249,7 +249,7 @@ impl World {
             Some(token) => {
                 let rest = self.server.rest.remove(token).expect("a token that was given out");
                 if self.fails(60, "a list expired") {
-                    // What comes now comes of another moment.
+                    // The rest would come from another moment.
                     let before = rest.first().map(|(place, _)| place.clone());
                     let mut newer = all(&self.server, before.as_ref());
                     newer.splice(0..0, rest.into_iter().take(1));
@@ -273,7 +273,7 @@ impl World {
 
     // ---- what strangers may do too ----
 
-    /// Puts an object there and answers with its uid.
+    /// Stores an object and returns its uid.
     pub(crate) fn store(&mut self, place: Place, mut value: Value, by: By) -> String {
         self.server.uids += 1;
         let uid = format!("uid-{}", self.server.uids);
@@ -304,7 +304,7 @@ impl World {
         self.authorizer_follows(place);
     }
 
-    /// Takes the finalizers of an object away, and the object if it only waited for that.
+    /// Removes the finalizers of an object, and the object if it only waited for that.
     pub(crate) fn release(&mut self, place: &Place) {
         let Some(object) = self.server.objects.get_mut(place) else { return };
         object.value["metadata"]["finalizers"] = json!([]);
@@ -326,7 +326,7 @@ impl World {
         self.server.coming.push_back((at, place.clone(), object));
     }
 
-    /// What the authorizer knows by now.
+    /// What the authorizer knows now.
     fn authorizer_catches_up(&mut self) {
         let now = self.now();
         while self.server.coming.front().is_some_and(|(at, ..)| *at <= now) {
@@ -362,7 +362,7 @@ impl World {
 }
 
 impl World {
-    /// Whether the API server still allows what was ever asked about this group, by a binding that the daemon made.
+    /// Whether the API server still allows anything that was ever asked about this group, by a binding of the daemon.
     pub(crate) fn still_allows(&mut self, group: &str) -> bool {
         self.authorizer_catches_up();
         let asked = self.server.asked.get(group).into_iter().flatten().map(|spec| serde_json::from_str(spec).unwrap());
@@ -382,7 +382,7 @@ impl Server {
         token
     }
 
-    /// Whether a binding lets the subject of a review do what it asks, as Kubernetes' `rbac/validation` has it.
+    /// Whether a binding allows the subject of a review what it asks, as in Kubernetes' `rbac/validation`.
     fn lets(&self, place: &Place, binding: &Object, spec: &Value) -> bool {
         let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
         let namespace = resource["namespace"].as_str().unwrap_or("");

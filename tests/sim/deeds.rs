@@ -1,7 +1,7 @@
-//! What people do, with everything that may go side by side: each verb at any grant in any phase, mostly by who may and at
-//! a moment that makes sense, now and then by anybody at any moment.
+//! What people do, concurrently where possible: each verb on any grant in any phase, mostly by people who may do it and
+//! at a sensible moment, sometimes by anybody at any moment.
 //!
-//! A call is a task of its own, as the API makes it: it goes on when the caller has lost patience.
+//! Each call is a separate task, as in the API: it continues after the caller has lost patience.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ const TO_A_GRANT: [Verb; 11] = [
 ];
 
 impl Verb {
-    /// What happens in the grant's phase, so that collecting and renewing are told apart, and more time from a request.
+    /// The verb in the grant's phase, so that collecting and renewing are distinct, and so are requests and extensions.
     fn told(self, grant: Option<&Grant>) -> &'static str {
         let phase = grant.map(|grant| grant.phase);
         let more = grant.is_some_and(|grant| grant.extension.is_some());
@@ -77,7 +77,7 @@ impl Verb {
         }
     }
 
-    /// As the oracle counts it by the trail; none for what leaves no event of its author.
+    /// The verb as the oracle counts it in the trail; none if no event names its author.
     fn family(self) -> Option<&'static str> {
         Some(match self {
             Self::Request => "request",
@@ -97,7 +97,7 @@ impl Verb {
     }
 }
 
-/// Every verb as it is told, and whether a rule can refuse it.
+/// Every verb by its name in the output, and whether a rule can refuse it.
 pub(crate) const TOLD: [(&str, bool); 18] = [
     ("request", true),
     ("explain", true),
@@ -119,19 +119,19 @@ pub(crate) const TOLD: [(&str, bool); 18] = [
     ("resume", false),
 ];
 
-/// The verbs of a pair, as it is counted.
+/// A pair of verbs by its name in the count.
 pub(crate) fn pair(one: Verb, other: Verb) -> String {
     let (one, other) = (one.min(other), one.max(other));
     format!("pair: {one:?} + {other:?}")
 }
 
-/// Every pair of verbs at one grant.
+/// Every pair of verbs on one grant.
 pub(crate) fn pairs() -> impl Iterator<Item = String> {
     let others = |at: usize| TO_A_GRANT.into_iter().skip(at);
     TO_A_GRANT.into_iter().enumerate().flat_map(move |(at, one)| others(at).map(move |other| pair(one, other)))
 }
 
-/// The certificate requests of everybody, and one that several use, each with its key.
+/// The certificate requests of each person, and one that several people use, each with its key.
 pub(crate) struct Requests {
     pub(crate) of: Vec<(&'static str, Vec<(String, KeyHash)>)>,
     pub(crate) shared: (String, KeyHash),
@@ -141,12 +141,12 @@ pub(crate) struct Requests {
 pub(crate) struct Scene {
     pub(crate) broker: Arc<Broker>,
     pub(crate) requests: Arc<Requests>,
-    /// Where the trail lies.
+    /// The path of the trail.
     pub(crate) folder: Arc<str>,
 }
 
 impl Scene {
-    /// Everybody comes to work.
+    /// Starts everybody.
     pub(crate) fn begins(&self) {
         for name in ENGINEERS {
             tokio::spawn(self.clone().engineer(name));
@@ -166,7 +166,7 @@ impl Scene {
             if open.is_empty() || happens(250) {
                 let again = happens(80);
                 let asked = self.attempt(Verb::Request, caller(name), None);
-                // Two shells of one person, of which each thinks that it is the only one.
+                // Two shells of one person, each unaware of the other.
                 if again {
                     tokio::join!(asked, self.attempt(Verb::Request, caller(name), None));
                 } else {
@@ -192,7 +192,7 @@ impl Scene {
                 .flatten();
             let first = self.attempt(verb, caller(name), Some(Arc::clone(&grant)));
             match other {
-                // The same with two grants of theirs at once.
+                // The same with two grants of that person at the same time.
                 Some(other) => {
                     tokio::join!(first, self.attempt(verb, caller(name), Some(Arc::clone(other))));
                 }
@@ -245,7 +245,7 @@ impl Scene {
                 _ => self.attempt(Verb::Drain, root(), None).await,
             }
             sleep(below(15_000)).await;
-            // A drain whose answer never came may hold all the same.
+            // A drain may be in force although its answer never arrived.
             while self.broker.draining().is_some() {
                 self.attempt(Verb::Resume, root(), None).await;
                 sleep(1_000).await;
@@ -253,7 +253,7 @@ impl Scene {
         }
     }
 
-    /// Two at one grant, at once or nearly.
+    /// Two people act on one grant, at the same time or nearly so.
     async fn side_by_side(self) {
         loop {
             sleep(below(8_000)).await;
@@ -273,7 +273,7 @@ impl Scene {
         }
     }
 
-    /// Who mostly does that.
+    /// Who usually does that.
     fn who(&self, verb: Verb, grant: &Grant) -> Person {
         match verb {
             Verb::OperatorsRevoke => root(),
@@ -325,7 +325,7 @@ impl Scene {
                     }
                 }
                 Err(error) => {
-                    // Another run is to tell the same, and has its trail in another folder.
+                    // Another run must print the same, but has its trail in another folder.
                     let error = error.to_string().replace('\n', "; ").replace(&*self.folder, "");
                     world.note(format!("{} could not {told}{of}, by a failure: {error}", who.name));
                     world.count(format!("failed: {told}"));
@@ -334,7 +334,7 @@ impl Scene {
         });
     }
 
-    /// The call itself, and what the caller is told of the grant.
+    /// The call itself, and what the caller learns about the grant.
     async fn done(&self, verb: Verb, who: &Person, grant: Option<&Grant>) -> Result<Option<Arc<Grant>>, BrokerError> {
         let broker = &self.broker;
         let words = || "so it is".parse().unwrap();
@@ -418,7 +418,7 @@ impl Scene {
         Ok(None)
     }
 
-    /// A key of one's own, now and then one that others have too, or none at all.
+    /// The person's own key, sometimes one that others have too, or none.
     fn csr(&self, who: &Person) -> String {
         match below(50) {
             0 => "no request".to_owned(),
@@ -430,7 +430,7 @@ impl Scene {
         }
     }
 
-    /// The request that a grant was asked with, which is known by its key; now and then another one.
+    /// The certificate request of a grant, found by its key; sometimes another one.
     fn csr_of(&self, grant: &Grant) -> String {
         let shared = &self.requests.shared;
         let mut all = self.requests.of.iter().flat_map(|(_, all)| all);
@@ -444,7 +444,7 @@ fn root() -> Person {
     Person { name, groups: std::collections::BTreeSet::new(), login: None }
 }
 
-/// What an approver was shown, now and then what was shown before.
+/// What an approver was shown, sometimes what was shown before.
 fn digest(grant: &Grant) -> String {
     if happens(20) {
         return "0".repeat(64);
@@ -453,7 +453,7 @@ fn digest(grant: &Grant) -> String {
     open.map_or_else(|| grant.digest.to_string(), |extension| extension.digest.clone())
 }
 
-/// Less than what is asked, now and then more.
+/// Less than what was requested, sometimes more.
 fn less(grant: &Grant) -> Narrowing {
     let namespaces = grant.ask.scope.namespaces();
     let mut less = Narrowing::default();
@@ -475,7 +475,7 @@ fn less(grant: &Grant) -> Narrowing {
     less
 }
 
-/// Whether the daemon remembers what the trail says.
+/// Whether the daemon's memory is what the trail says.
 pub(crate) fn expect_remembered(broker: &Broker) {
     let wrong = world(|world: &mut World| {
         let open = world.oracle.grants().filter(|grant| !grant.is_over());

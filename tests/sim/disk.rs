@@ -1,7 +1,8 @@
-//! The disk under the trail: slow, sometimes full, and sometimes a liar about one commit.
+//! The disk under the trail: slow, sometimes full, and sometimes wrong about one commit.
 //!
-//! What SQLite tells as failed after its frames reached the file is there after a restart, unless the next commit has
-//! overwritten it. So a commit that is told as failed here and stands is the last one of its daemon.
+//! If SQLite reports a commit as failed after its frames reached the file, the commit exists after a restart, unless
+//! the next one has overwritten it. Therefore a commit that is stored but reported as failed is the last one of its
+//! daemon.
 
 use crate::world::{World, crossing, sleep, world};
 
@@ -24,7 +25,7 @@ pub(crate) async fn before() -> Result<(), String> {
 }
 
 pub(crate) async fn after() -> Result<(), String> {
-    // Right behind the commit.
+    // Right after the commit.
     world(World::oracle_reads);
     sleep(world(|world| 1 + world.below(2))).await;
     crossing("an acknowledged commit").await;

@@ -1,4 +1,4 @@
-//! One seed: some lives of the daemon, each cut off at any moment, and one last life without faults in which everything
+//! One seed: several lives of the daemon, each ended at any moment, and a last life without faults in which everything
 //! comes to its end.
 
 use std::collections::BTreeMap;
@@ -14,10 +14,10 @@ use jitd::config::{Config, PolicyFiles};
 use jitd::daemon::{Daemon, Outside};
 
 use jitd::gateway::{Cut, Reached};
-use jitd::grant::{ActingGateway, LogHead};
 use jitd::grant::policy::Policy;
 use jitd::grant::request::{ClusterName, Window};
 use jitd::grant::times::{Rates, Times};
+use jitd::grant::{ActingGateway, LogHead};
 use jitd::trail::{Trail, verify_file};
 use tower::service_fn;
 use tower::util::BoxCloneSyncService;
@@ -27,16 +27,16 @@ use crate::oracle::Oracle;
 use crate::world::{World, below, clock, happens, id, sleep, world};
 use crate::{cast, disk, network, oracle, strangers};
 
-/// The daemon's name for itself, as on each of its bindings.
+/// The daemon's host name, as in the labels of its bindings.
 pub(crate) const HOST: &str = "sim";
 
 /// The gateway's user, in the seeds that have a gateway.
 pub(crate) const GATEWAY: &str = "gw";
 
-/// So long nothing fails before nothing may be left half done.
+/// How long nothing fails before nothing may be half done.
 const QUARTER: u64 = 900_000;
 
-/// After that nothing at all may be open: the longest window is 10 minutes, and two clocks of 5 run before it.
+/// After this time nothing may be open: the longest window is 10 minutes, and two time limits of 5 minutes precede it.
 const REST: u64 = 600_000;
 
 /// What all seeds have in common.
@@ -73,7 +73,7 @@ impl Stage {
         self.folder.join("trail.db")
     }
 
-    /// What the daemon meets outside of itself.
+    /// The daemon's environment.
     fn outside(&self) -> Outside {
         let opened = Trail::simulated(&self.trail(), disk::before, disk::after).unwrap();
         let name: ClusterName = "play".parse().unwrap();
@@ -88,7 +88,7 @@ impl Stage {
         Outside { opened, sites: [(name, site)].into(), clock, ids: id }
     }
 
-    /// Nothing is read or served by it: the files and sockets that it names are not there.
+    /// The daemon does not read or serve the files and sockets that this names; they do not exist.
     fn config(&self) -> Config {
         let five = Window::FIVE_MINUTES;
         let leads = || vec!["leads".to_owned()];
@@ -111,13 +111,13 @@ impl Stage {
         }
     }
 
-    /// Plays a seed; what came of it stands in the world.
+    /// Plays a seed; the world contains the result.
     pub(crate) fn play(&self, seed: u64) {
         world(|world| *world = World::new(seed));
         for name in ["trail.db", "trail.db-wal", "trail.db-shm", "trail.lock"] {
             let _ = std::fs::remove_file(self.folder.join(name));
         }
-        // In some seeds nothing ever fails, so that every limit of time can be held to the second.
+        // In some seeds nothing ever fails, so that every time limit can be checked to the second.
         let is_calm = seed.is_multiple_of(8);
         let lives = if is_calm { 1 } else { 2 + below(4) };
         world(|world| {
@@ -131,7 +131,7 @@ impl Stage {
                 world(|world| {
                     world.begin();
                     world.life = life;
-                    // What the life before was told at its end is nothing to this one.
+                    // What the previous life was told at its end does not concern this one.
                     world.over = Arc::new(tokio::sync::Notify::new());
                 });
                 let outside = [tokio::spawn(network::go_on()), tokio::spawn(oracle::watch())];
@@ -159,7 +159,7 @@ impl Stage {
         let calm = world(|world| world.calm);
         let length = if calm { 400_000 } else { 10_000 + below(230_000) };
         let over = world(|world| {
-            // Half of them die by the clock, the others at the edge of something that the daemon does.
+            // Half of them are killed by the clock, the others at something that the daemon does.
             world.fuse = (!calm && world.happens(500)).then(|| 1 + world.below(4_000));
             world.lost = world.happens(250).then(|| world.one_of(&["max", "dora", "bea"]));
             Arc::clone(&world.over)
@@ -184,9 +184,9 @@ impl Stage {
             return;
         }
         match broker {
-            // In good order: whatever people wait for is cut off all the same.
+            // A proper stop: waiting calls are cut off all the same.
             Some(broker) if calm || happens(250) => {
-                // It may die of that too.
+                // The stop itself can kill it.
                 tokio::select! {
                     biased;
                     () = over.notified() => return,
@@ -203,7 +203,7 @@ impl Stage {
         }
     }
 
-    /// Opens what is there, and sweeps before anybody is served. None when it could not say so in the trail.
+    /// Opens the trail, and sweeps before anybody is served. None if it could not record its start.
     async fn begin(&self) -> Option<Arc<Broker>> {
         world(|world| {
             world.alive = true;
@@ -230,7 +230,7 @@ impl Stage {
             world.calm = true;
             world.lost = None;
             world.fuse = None;
-            // What failed before is tried again within a minute.
+            // What failed before is retried within a minute.
             world.calm_since = world.now() + if was_calm { 0 } else { 75_000 };
             world.put_right();
             Arc::clone(&world.over)
@@ -264,7 +264,7 @@ impl Drop for Stage {
     }
 }
 
-/// A gateway that cuts whatever it is told to. What the real one does is not simulated.
+/// A gateway that cuts everything it is told to cut. The real one is not simulated.
 fn attend(broker: &Broker) {
     let reached = Reached { server: "https://gateway.example".to_owned(), certificate_authority: String::new() };
     let mut connection = broker.gateway().connect(reached, broker.sites().map(|(name, _)| name.clone()).collect());

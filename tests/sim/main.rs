@@ -1,41 +1,41 @@
-//! The daemon's core in simulation: the real broker, ledger, sweep and trail, on a clock that is paused, an API server that
-//! is a function and a disk that fails, with people and strangers who do everything at once, by the thousand. `make sim`
-//! runs it; CONTRIBUTING.md says how to read a seed that fails.
+//! The daemon's core in simulation: the real broker, ledger, sweep and trail, on a clock that is paused, an API server
+//! that is a function and a disk that fails, with people and strangers who act concurrently, in thousands of seeds.
+//! `make sim` runs it; CONTRIBUTING.md says how to read a failing seed.
 //!
 //! ```text
-//!  seed ─► chance ─┬─► people: every verb, side by side ──► Broker ◄── sweep
+//!  seed ─► chance ─┬─► people: every verb, concurrently ──► Broker ◄── sweep
 //!                  ├─► faults: late, lost, refused, 429, down     │
 //!                  ├─► strangers in the cluster                   ├──► cluster  (requests arrive after a death too)
-//!                  └─► deaths, at any await                       └──► disk     (the trail's file)
+//!                  └─► kills, at any await                        └──► disk     (the trail's file)
 //!                                 oracle: reads the file after each commit, and the API server's objects
 //! ```
-//! The invariants, and where each is held (`oracle.rs`, but for 1 and 10):
+//! The invariants, and where each is checked (in `oracle.rs`, except 1 and 10):
 //!  0. Nothing panics.
-//!  1. The chain is whole, the projections are what the events make, every event may follow: after each commit, and
+//!  1. The chain is unbroken, the projections equal the events, and every event may follow: after each commit, and with
 //!     `verify_file` at the end.
-//!  2. What was acknowledged is there; what was refused never is: at each answer, and by counting at the end.
-//!  3. No certificate is handed over before `live` is on the disk: at each that is.
-//!  4. A grant is intended to be bound once, its object is asked for once in each place, and no effect is sent before its
-//!     intent is on the disk: when a request leaves the daemon.
-//!  5. A binding in the cluster has an open grant: at `ended`, and after each comparison that saw it; while nothing fails
-//!     also by the clock. What is not the daemon's is never deleted: at the API server.
-//!  6. When the window is over access ends: within ten seconds while nothing fails; else it is tried forever.
-//!  7. No agreement of the requester, of one human twice, or of somebody out of the group at collection: at `agreed`,
-//!     `approved` and the first `issue_intended`.
+//!  2. What was acknowledged is stored; what was refused never is: at each answer, and by counting at the end.
+//!  3. No certificate is handed over before `live` is on the disk: at each certificate.
+//!  4. A grant is intended to be bound once, its object is requested once in each place, and no effect is sent before
+//!     its intent is on the disk: when a request leaves the daemon.
+//!  5. A binding in the cluster has an open grant: at `ended`, and after each comparison that saw it; while nothing
+//!     fails also by the clock. An object that is not the daemon's is never deleted: at the API server.
+//!  6. When the window is over, access ends: within ten seconds while nothing fails; otherwise it is retried forever.
+//!  7. No approval by the requester, twice by one human, or by somebody who is not in the group at the collection: at
+//!     `agreed`, `approved` and the first `issue_intended`.
 //!  8. Limits, one key one person, one owed review, in the order of the trail: at `requested`, the first
 //!     `issue_intended`, `glass_broken`.
-//!  9. While it is drained nothing is given: from the answer to the drain on.
-//! 10. What was told never goes back, over restarts: the file has all that it had, and the daemon remembers what the file
-//!     makes (`deeds::expect_remembered`).
-//! 11. Epochs of several daemons on one trail don't interleave: there is only one daemon yet.
-//! 12. A quarter of an hour after the last fault nothing is collecting or ending, no clock is in the past, and nothing of
-//!     the daemon's is left of what is over; ten minutes later nothing is open.
+//!  9. While a drain is in force, nothing is granted: from the answer to the drain on.
+//! 10. What was told never goes back, across restarts: the file keeps all its events, and the daemon's memory equals
+//!     what the file says (`deeds::expect_remembered`).
+//! 11. The epochs of several daemons on one trail do not interleave: so far there is only one daemon.
+//! 12. A quarter of an hour after the last fault, nothing is collecting or ending, no deadline is in the past, and
+//!     nothing of the daemon's is left of ended grants; ten minutes later nothing is open.
 //!
 //! In every other seed people go through the gateway, whose bindings and roles count like a grant's own; in half of those
 //! the API server is one before 1.36.
 //!
-//! Not simulated: the authority signs with real chance, so certificates and the trail's hashes differ between two runs of a
-//! seed; nothing that happens depends on them.
+//! Not simulated: the authority signs with real random numbers, so certificates and the trail's hashes differ between
+//! two runs of a seed; nothing else depends on them.
 
 #![allow(
     missing_docs,
@@ -71,16 +71,16 @@ use crate::life::Stage;
 use crate::numbers::numbers;
 use crate::world::{Violation, panicked, take_note_of_panics, world};
 
-/// So many are played by `cargo test` alone.
+/// How many seeds `cargo test` plays.
 const A_FEW: u64 = 20;
 
-/// So many seeds cover everything that has to be covered.
+/// How many seeds cover everything that must be covered.
 const ENOUGH: u64 = 300;
 
-/// One of so many is played twice.
+/// One of this many seeds is played twice.
 const TWICE: u64 = 50;
 
-/// How much of the history is printed with a violation, and how much before and after.
+/// How much of the history is printed with a violation, and how much of what came before and after.
 const LINES: usize = 150;
 const AROUND: i64 = 120_000;
 
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays one seed and tells all of it.
+/// Plays one seed and prints everything.
 fn one(seed: u64) -> ExitCode {
     let failed = played(&Stage::new(0), seed);
     world(|world| world.history().for_each(|line| println!("{}", shown(line))));
@@ -107,7 +107,7 @@ fn one(seed: u64) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Plays seeds on every core: a seed has its thread for itself, and all of its world is on it.
+/// Plays seeds on every core: a seed has a thread for itself, with its whole world.
 fn many(from: u64, seeds: u64) -> ExitCode {
     let began = Instant::now();
     let next = Mutex::new(from..from.saturating_add(seeds));
@@ -126,7 +126,7 @@ fn many(from: u64, seeds: u64) -> ExitCode {
             *all.counts.entry(what).or_default() += count;
         }
     }
-    // The same one each time, whichever thread was first.
+    // The same seed each time, whichever thread finished first.
     if let Some((_, told)) = all.failed.first_key_value() {
         println!("{told}");
         return ExitCode::FAILURE;
@@ -146,18 +146,18 @@ fn many(from: u64, seeds: u64) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What came of the seeds of one thread, or of all.
+/// The result of the seeds of one thread, or of all.
 #[derive(Default)]
 struct Tally {
     counts: BTreeMap<String, u64>,
     /// In milliseconds.
     simulated: i64,
     digests: BTreeMap<u64, u64>,
-    /// What there is to say of each seed that failed.
+    /// The report of each failed seed.
     failed: BTreeMap<u64, String>,
 }
 
-/// Plays what nobody plays yet, until there is nothing more or something failed.
+/// Plays seeds that no thread has taken, until there are no more or one failed.
 fn play(thread: usize, next: &Mutex<Range<u64>>) -> Tally {
     let stage = Stage::new(thread);
     let mut tally = Tally::default();
@@ -165,7 +165,7 @@ fn play(thread: usize, next: &Mutex<Range<u64>>) -> Tally {
     while let Some(seed) = take() {
         if let Some(told) = tally.play(&stage, seed) {
             tally.failed.insert(seed, told);
-            // Those before it go on to their end, so that the first that fails is found.
+            // Earlier seeds are completed, so that the first one that fails is found.
             *next.lock().unwrap() = 0..0;
         }
     }
@@ -173,7 +173,7 @@ fn play(thread: usize, next: &Mutex<Range<u64>>) -> Tally {
 }
 
 impl Tally {
-    /// Plays one seed, and answers with what is wrong.
+    /// Plays one seed, and returns what is wrong.
     fn play(&mut self, stage: &Stage, seed: u64) -> Option<String> {
         if let Some(violation) = played(stage, seed) {
             let near = |at: i64| (violation.at - AROUND..=violation.at + AROUND).contains(&at);
@@ -200,7 +200,7 @@ impl Tally {
 }
 
 fn played(stage: &Stage, seed: u64) -> Option<Violation> {
-    // What panics in the daemon's tasks the runtime keeps to itself.
+    // The runtime swallows panics of the daemon's tasks.
     let _ = catch_unwind(AssertUnwindSafe(|| stage.play(seed)));
     if let Some(panic) = panicked() {
         world(|world| world.violated(0, panic));
@@ -241,7 +241,7 @@ fn tell_statistics(seeds: u64, simulated: i64, took: f64, counts: &BTreeMap<Stri
     );
 }
 
-/// What has to have happened, or the run proves less than it says.
+/// What must have happened; otherwise the run proves less than it claims.
 fn wanted() -> impl Iterator<Item = String> {
     let verbs = deeds::TOLD.iter().flat_map(|(verb, can_be_refused)| {
         [Some(format!("verb: {verb}")), can_be_refused.then(|| format!("refused: {verb}"))].into_iter().flatten()

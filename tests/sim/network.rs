@@ -1,7 +1,7 @@
-//! The network between the daemon and the API server: requests that are late or lost, answers that are, an API server that
-//! is down, busy or refuses. What is on its way arrives whether the daemon that sent it lives or not.
+//! The network between the daemon and the API server: late and lost requests and answers, an API server that is down,
+//! busy or refuses. A request in flight arrives whether the daemon that sent it lives or not.
 //!
-//! Everything that happens by itself at a later moment, here and among strangers, waits in one agenda.
+//! Everything that happens later without a caller, here and among strangers, is in one agenda.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,14 +40,14 @@ struct Sent {
     path: String,
     query: Vec<(String, String)>,
     body: Value,
-    /// In which life of the daemon, and when.
+    /// In which life of the daemon it was sent, and when.
     life: u32,
     at: i64,
     tell: oneshot::Sender<Option<Answer>>,
 }
 
 impl World {
-    /// Something that happens by itself, so many milliseconds from now, whether the daemon lives or not.
+    /// Something that happens in this many milliseconds, whether the daemon lives or not.
     pub(crate) fn later(&mut self, after: u64, chore: impl FnOnce(&mut World) + 'static) {
         self.enter(after, Entry::Chore(Box::new(chore)));
     }
@@ -59,7 +59,7 @@ impl World {
         self.network.news.notify_one();
     }
 
-    /// Does what has come, and says when the next of it comes.
+    /// Does what is due, and returns when the next is due.
     fn proceed(&mut self) -> Option<i64> {
         loop {
             let next = self.network.agenda.first_key_value()?.0.0;
@@ -106,7 +106,7 @@ impl World {
         let _ = sent.tell.send(Some(answer));
     }
 
-    /// Everything that can go wrong before the request has left: an answer at once, or nobody there.
+    /// Everything that can fail before the request leaves: an immediate answer, or no connection.
     fn turned_away(&mut self) -> Option<Result<(Answer, Option<u64>), &'static str>> {
         if self.network.down_until > self.now() {
             return Some(Err("no route to host"));
@@ -132,7 +132,7 @@ impl World {
 /// A header that counts here as a part of the query.
 pub(crate) const IMPERSONATING: &str = "impersonate-user";
 
-/// Brings a request to the API server, and its answer back.
+/// Passes a request to the API server, and its answer back.
 pub(crate) async fn exchange(request: Request<Body>) -> Result<Response<Bytes>, BoxError> {
     crossing("a request").await;
     let (head, body) = request.into_parts();
@@ -172,7 +172,7 @@ pub(crate) async fn exchange(request: Request<Body>) -> Result<Response<Bytes>, 
         Some(_) if answer_is_lost => {
             let is_told = world(|world| world.happens(300));
             world(|world| world.note(format!("   #{number} its answer is lost")));
-            // A proxy says so, or nobody.
+            // From a proxy, or from nobody.
             if is_told { respond((failure(504, "Timeout"), None)) } else { Err("connection reset".into()) }
         }
         Some(answer) => {
@@ -193,7 +193,7 @@ fn respond(((code, body), retry_after): (Answer, Option<u64>)) -> Result<Respons
     Ok(response.body(Bytes::from(body.to_string()))?)
 }
 
-/// The world goes on, whether the daemon lives or not.
+/// Time passes, whether the daemon lives or not.
 pub(crate) async fn go_on() {
     let news = world(|world| Arc::clone(&world.network.news));
     loop {

@@ -1,5 +1,5 @@
-//! What has to hold. It reads the trail's file after every commit, with a connection of its own, and the API server's
-//! objects; the daemon's word is only ever compared with them.
+//! The checks. They read the trail's file after every commit, on a separate connection, and the API server's objects;
+//! what the daemon says is only compared with them.
 //!
 //! The numbers are those of the list in `main.rs`.
 
@@ -18,17 +18,17 @@ use crate::cast;
 use crate::cluster::{By, Kind, Object, Place, Target};
 use crate::world::{World, sleep, world};
 
-/// How long after its end access may still be there while nothing fails.
+/// How long access may last after its end while nothing fails.
 const ENDS_WITHIN: i64 = 10_000;
 
-/// How long after the end of its grant a binding may stand while nothing fails: the sweep compares every minute, and every
-/// two while ends are under way.
+/// How long a binding may exist after the end of its grant while nothing fails: the sweep compares every minute, and
+/// every two while ends are in progress.
 const CLEAN_WITHIN: i64 = 130_000;
 
-/// An end is tried again at least so often while the API server is up, in seconds.
+/// An end is retried at least this often while the API server is up, in seconds.
 const TRIED_EVERY: u64 = 90;
 
-/// A comparison begins at least so often.
+/// A comparison begins at least this often.
 const COMPARED_EVERY: i64 = 130_000;
 
 #[derive(Default)]
@@ -37,15 +37,15 @@ pub(crate) struct Oracle {
     /// The last line that was read.
     last: (i64, String),
     grants: BTreeMap<GrantId, Seen>,
-    /// Whose each key is, and when everybody asked.
+    /// The owner of each key, and the times of each person's requests.
     keys: BTreeMap<String, PersonName>,
     asked: BTreeMap<PersonName, Vec<i64>>,
     certificates: BTreeSet<String>,
-    /// Whether the trail says that nothing is given, and when the daemon said so.
+    /// Whether a drain is in force according to the trail, and when the daemon acknowledged it.
     is_drained: bool,
     drained: Option<i64>,
     failed_append: Option<i64>,
-    /// What the daemon asked the API server to make, and what it made.
+    /// What the daemon asked the API server to create, and what was created.
     asked_for: BTreeSet<Place>,
     made: BTreeMap<String, Place>,
     /// Bindings that outlived their grant: how many comparisons saw each since the daemon last tried to delete it.
@@ -60,10 +60,10 @@ pub(crate) struct Oracle {
 struct Seen {
     grant: Grant,
     bind_intended: u32,
-    /// The end of its window, also when it ends before.
+    /// The end of its window, also if it ends before.
     window_end: Option<i64>,
-    /// When, in seconds of `up`, it was first seen to have access after that, and the daemon last tried to delete a binding
-    /// of it.
+    /// When, in seconds of `up`, its access was first seen after that, and when the daemon last tried to delete one of
+    /// its bindings.
     overdue: Option<u64>,
     tried: u64,
 }
@@ -84,7 +84,7 @@ struct Tally {
     recorded: u32,
 }
 
-/// What a person's event in the trail is an answer to.
+/// The call that a person's event in the trail answers.
 fn family(event: &Event) -> Option<&'static str> {
     Some(match event {
         Event::Requested(_) => "request",
@@ -114,13 +114,13 @@ fn rank(phase: Phase) -> u8 {
     }
 }
 
-/// The names of the human behind somebody, as far as they are known.
+/// The accounts of the human behind a caller, as far as they are known.
 fn human<'a>(name: &'a PersonName, login: Option<&'a Login>) -> BTreeSet<&'a PersonName> {
     [Some(name), login.and_then(Login::person)].into_iter().flatten().collect()
 }
 
 impl Oracle {
-    /// The daemon has opened the trail, maybe once more.
+    /// The daemon has opened the trail, possibly again.
     pub(crate) fn open(trail: &Path) {
         let reader = Connection::open_with_flags(trail, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
         world(|world| {
@@ -197,7 +197,7 @@ impl World {
             Err(error) => return self.violated(1, format!("event {seq}: {error}")),
         };
         let is_over = matches!(fact.event, Event::Ended { proof: EndProof::Denied, .. });
-        // What never worked may still come to be: its creation is on its way.
+        // A binding that never worked may still be created: its request is in flight.
         let still_allows = is_over && grant.live_at.is_some() && self.still_allows(&grant.id.group());
         let lost = self.lost;
         let others = || self.oracle.grants.values().filter(|other| other.grant.requester == grant.requester);
@@ -221,8 +221,8 @@ impl World {
                         ));
                     }
                 }
-                // Only requests and collections of the same person add to these counts, and one is recorded before the next
-                // is counted; meanwhile others may only have made them smaller.
+                // Only requests and collections of the same person add to these counts, one at a time; others may only
+                // have made them smaller meanwhile.
                 let counted = requested.decided_on.usage;
                 for (counted, had, what) in
                     [(counted.pending, waits, "requests pending"), (counted.live, works, "grants live")]
@@ -307,7 +307,7 @@ impl World {
                     let is_its = place.name.ends_with("-gateway") || place.name.ends_with("-gateway-on");
                     is_its && GrantId::of_object(&place.name).as_ref() == Some(id) && object.by == By::Daemon
                 };
-                // What never worked may still come to be, and what others altered is not ours to delete.
+                // What never worked may still be created, and what others altered is not ours to delete.
                 let stands = self.server.objects.iter().filter(of_gateway).find(|(_, object)| !object.is_altered);
                 if let Some((place, _)) = stands.filter(|_| grant.live_at.is_some()) {
                     wrong.push((5, format!("{id} is told as ended while the gateway's {place:?} stands")));
@@ -327,7 +327,7 @@ impl World {
         let overdue = before.and_then(|seen| seen.overdue).filter(|_| !matches!(fact.event, Event::Extended { .. }));
         let window_end = match grant.phase {
             Phase::Live => grant.deadline,
-            // It is being taken away.
+            // It is being removed.
             Phase::Ending => was_ending.or(Some(fact.at)),
             _ => None,
         };
@@ -345,12 +345,12 @@ impl World {
 
     // ---- the cluster ----
 
-    /// Whether access may be taken away at this moment without that standing in the trail: it could not be written.
+    /// Whether access may be removed now although the trail does not say so: it could not be written.
     fn oracle_excuses(&self) -> bool {
         self.oracle.failed_append.is_some_and(|at| self.now() - at < 60_000)
     }
 
-    /// Called when the daemon sends a request: its intent has to be on the disk.
+    /// Called when the daemon sends a request: its intent must be on the disk.
     pub(crate) fn oracle_saw_sent(&mut self, method: &str, path: &str, query: &[(String, String)], body: &Value) {
         let says = |name: &str| query.iter().any(|(key, _)| key == name);
         match (method, &Target::of(path)) {
@@ -404,7 +404,7 @@ impl World {
         }
     }
 
-    /// The daemon has read every binding, and began at that moment.
+    /// The daemon has read every binding, and began at this time.
     pub(crate) fn oracle_saw_compared(&mut self) {
         let Some(began) = self.oracle.compare_began.take() else { return };
         self.count("comparisons that came to their end");
@@ -422,7 +422,7 @@ impl World {
         }
     }
 
-    /// Looks at what stands in the cluster, once a second.
+    /// Checks the cluster, once a second.
     fn oracle_looks(&mut self) {
         let now = self.now();
         let is_up = self.alive && self.network.down_until <= now;
@@ -479,7 +479,7 @@ impl World {
         }
     }
 
-    /// For how many milliseconds since then nothing has failed any more, nor follows from what failed before.
+    /// For how many milliseconds nothing has failed, nor followed from an earlier failure.
     fn calm_for(&self, since: i64) -> i64 {
         if self.calm && self.alive { self.now() - since.max(self.calm_since) } else { 0 }
     }
@@ -494,7 +494,7 @@ impl World {
         self.oracle.deeds.entry(deed.clone()).or_default().refused += 1;
     }
 
-    /// Somebody was told that this is so: the trail has it.
+    /// Somebody was told this: the trail must contain it.
     pub(crate) fn oracle_saw_told(&mut self, deed: &Deed, told: &Grant) {
         self.oracle.deeds.entry(deed.clone()).or_default().acknowledged += 1;
         let known = self.oracle.grant(&told.id);
@@ -505,12 +505,12 @@ impl World {
         }
     }
 
-    /// The daemon sweeps from here on.
+    /// The daemon sweeps from now on.
     pub(crate) fn oracle_saw_sweeping(&mut self) {
         self.is_sweeping = true;
         self.oracle.compared = self.now();
         self.oracle.compare_began = None;
-        // What the life before saw it could not act on any more.
+        // The previous life can no longer act on what it saw.
         self.oracle.left.values_mut().for_each(|left| left.seen = 0);
     }
 
@@ -518,7 +518,7 @@ impl World {
         self.oracle.drained = until.filter(|_| self.oracle.is_drained);
     }
 
-    /// Somebody has a certificate in their hands.
+    /// Somebody holds a certificate.
     pub(crate) fn oracle_saw_handed_over(&mut self, id: &GrantId, handed: &IssuedAccess) {
         let leaf = pem::parse(handed.chain_pem.split_inclusive("-----END CERTIFICATE-----").next().unwrap()).unwrap();
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, leaf.contents());
@@ -563,7 +563,7 @@ impl World {
         }
     }
 
-    /// When every clock has run out.
+    /// After every deadline.
     pub(crate) fn oracle_expects_nothing(&mut self) {
         self.oracle_expects_peace();
         let open = self.oracle.grants().find(|grant| grant.phase.is_open());
@@ -583,7 +583,7 @@ impl World {
     }
 }
 
-/// What is wrong with who agreed to a grant: the requester themselves, or one human twice.
+/// What is wrong with the approvers of a grant: the requester is one of them, or one human is two.
 fn agreements(grant: &Grant) -> Option<String> {
     let requester = human(&grant.requester, grant.requester_login.as_ref());
     let mut before: Vec<BTreeSet<&PersonName>> = vec![requester];
@@ -597,7 +597,7 @@ fn agreements(grant: &Grant) -> Option<String> {
     None
 }
 
-/// Whether those who agreed are enough with the groups of now, and the requester may still ask.
+/// Whether the approvers are enough with their current groups, and the requester may still request.
 fn enough(grant: &Grant, lost: Option<&str>) -> Option<String> {
     let groups = cast::groups_of(&grant.requester, lost);
     if !groups.contains("oncall") {
@@ -613,7 +613,7 @@ fn enough(grant: &Grant, lost: Option<&str>) -> Option<String> {
     (people < usize::try_from(needed).unwrap()).then(|| format!("{people} of {needed} people who agreed still may"))
 }
 
-/// Looks at the cluster, whether the daemon lives or not.
+/// Checks the cluster, whether the daemon lives or not.
 pub(crate) async fn watch() {
     loop {
         sleep(1000).await;

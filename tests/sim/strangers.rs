@@ -1,7 +1,7 @@
-//! What others do in the cluster: roles that change or go, bindings that are altered or deleted, a binding of theirs that
-//! names our group or carries our labels, finalizers, namespaces that are made anew, and an API server that is down.
+//! What others do in the cluster: they change or delete roles, alter or delete bindings, create bindings that name our
+//! group or have our labels, add finalizers, recreate namespaces, and stop the API server.
 //!
-//! An administrator puts things right again after a while, and at the end all of it ([`World::put_right`]).
+//! An administrator repairs things after a while, and everything at the end ([`World::put_right`]).
 
 use jitd::grant::{acting_on, names};
 use serde_json::{Value, json};
@@ -169,7 +169,7 @@ fn meddle(world: &mut World) {
             world.note(format!("-- the API server is down for {length} ms"));
             world.network.down_until = world.now() + i64::try_from(length).unwrap();
         }
-        // Others are more fun than these, but need something of ours.
+        // Others are more interesting than these, but need something of ours.
         14.. if !bindings.is_empty() => return meddle_again(world),
         _ => {}
     }
@@ -186,7 +186,7 @@ fn did(world: &mut World, what: &str, place: &Place) {
     world.note(format!("-- {what}: {:?} {}/{}", place.kind, place.namespace, place.name));
 }
 
-/// An administrator looks at it and takes it away.
+/// An administrator finds it and removes it.
 fn tidied(world: &mut World, place: Place) {
     let wait = 10_000 + world.below(100_000);
     let uid = world.server.objects[&place].uid().to_owned();
@@ -198,7 +198,7 @@ fn tidied(world: &mut World, place: Place) {
     });
 }
 
-/// A role is not what it was; later it is again.
+/// A role changes; later it is as before.
 fn drifts(world: &mut World) {
     let all = roles();
     let (name, rules) = world.one_of(&all[..2]);
@@ -244,7 +244,7 @@ fn restore_role(world: &mut World, place: Place, rules: &Value) {
     }
 }
 
-/// A namespace goes with everything in it, and is made anew.
+/// A namespace is deleted with everything in it, and recreated.
 fn empties(world: &mut World, name: &'static str, team: &'static str) {
     let place = Place::new(Kind::Namespace, "", name);
     if !world.server.objects.contains_key(&place) {
@@ -287,7 +287,7 @@ impl World {
             self.release(&place);
             let Some(object) = self.server.objects.get(&place) else { continue };
             let is_theirs = object.by == By::Stranger && place.name.contains("jit-");
-            // Of ours, what was altered is nobody's to take away but theirs who did it.
+            // An altered object of ours is removed only by those who altered it.
             let is_altered = object.by == By::Daemon
                 && object.is_altered
                 && !(place.kind.is_binding() && object.has_only_ours(&place.name.replacen('-', ":", 1)));

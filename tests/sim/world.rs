@@ -1,7 +1,7 @@
-//! The simulated world: one stream of chance, one clock, what was seen, and what is wrong with it.
+//! The simulated world: one source of chance, one clock, the history, and the first violation.
 //!
-//! Everything that happens in a seed happens on one thread, and the daemon takes its clock and its ids as functions, so
-//! the world is a thread-local. It outlives the daemon's lives; only a new seed makes a new one.
+//! Everything in a seed happens on one thread, and the daemon gets its clock and its ids as functions, so the world is
+//! a thread-local. It outlives the daemon's lives; only a new seed creates a new one.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +24,7 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// The world of the seed that runs on this thread. Not to be nested.
+/// The world of the seed that runs on this thread. Must not be nested.
 pub(crate) fn world<T>(look: impl FnOnce(&mut World) -> T) -> T {
     WORLD.with(|world| look(&mut world.borrow_mut()))
 }
@@ -44,40 +44,40 @@ pub(crate) struct World {
     pub(crate) has_gateway: bool,
     /// What the API server knows: limits in every other one of those seeds.
     pub(crate) impersonation: Impersonation,
-    /// When the current runtime began, on its clock, and which moment that was.
+    /// When the current runtime began, on its clock, and the time at that moment.
     began: Option<Instant>,
     base: i64,
-    /// Whether no stranger does anything any more.
+    /// Whether strangers have stopped.
     pub(crate) quiet: bool,
-    /// Whether nothing fails any more.
+    /// Whether faults have stopped.
     pub(crate) calm: bool,
-    /// From when on nothing that failed before is an excuse any more.
+    /// From when on earlier faults are no excuse any more.
     pub(crate) calm_since: i64,
     /// Whether the daemon has begun to sweep.
     pub(crate) is_sweeping: bool,
-    /// Who of the people has lost their groups in this life.
+    /// Who has lost their groups in this life.
     pub(crate) lost: Option<&'static str>,
-    /// Which life of the daemon it is.
+    /// The number of the daemon's life.
     pub(crate) life: u32,
     /// Whether the daemon lives.
     pub(crate) alive: bool,
-    /// How many crossings are left to the daemon, when it dies by one.
+    /// After how many crossings the daemon dies, if it dies by one.
     pub(crate) fuse: Option<u64>,
-    /// Told when the daemon dies, or the seed has failed.
+    /// Notified when the daemon dies or the seed fails.
     pub(crate) over: Arc<Notify>,
-    /// Whether a commit is on the disk that was told as failed. A later one would overwrite it.
+    /// Whether a commit that was reported as failed is on the disk. A later one would overwrite it.
     pub(crate) half_committed: bool,
     pub(crate) server: Server,
     pub(crate) network: Network,
     pub(crate) oracle: Oracle,
     pub(crate) counts: BTreeMap<String, u64>,
     history: VecDeque<(i64, String)>,
-    /// Over everything in the history, also what was dropped from it.
+    /// The hash of the whole history, also of what was dropped from it.
     digest: u64,
     pub(crate) violation: Option<Violation>,
 }
 
-/// The first invariant that did not hold.
+/// The first violation.
 #[derive(Clone, Debug)]
 pub(crate) struct Violation {
     pub(crate) at: i64,
@@ -115,12 +115,12 @@ impl World {
 
     // ---- time ----
 
-    /// The clock runs from here, on a runtime whose clock is paused.
+    /// Starts the clock, on a runtime whose clock is paused.
     pub(crate) fn begin(&mut self) {
         self.began = Some(Instant::now());
     }
 
-    /// The runtime ends; the clock stands until the next one.
+    /// The runtime ends; the clock stands still until the next one.
     pub(crate) fn pause(&mut self) {
         self.base = self.now();
         self.began = None;
@@ -153,12 +153,12 @@ impl World {
         self.next() % end
     }
 
-    /// Whether something happens that happens so often in a thousand.
+    /// True this many times in a thousand.
     pub(crate) fn happens(&mut self, of_a_thousand: u64) -> bool {
         self.below(1000) < of_a_thousand
     }
 
-    /// Whether something fails that fails so often in a thousand; nothing does when it is calm.
+    /// Whether something fails that fails this many times in a thousand; never while it is calm.
     pub(crate) fn fails(&mut self, of_a_thousand: u64, what: &str) -> bool {
         let fails = self.happens(of_a_thousand) && !self.calm;
         if fails {
@@ -174,7 +174,7 @@ impl World {
 
     // ---- the daemon's life ----
 
-    /// Called wherever the daemon meets the world. Answers whether it is dead, also when it dies right here.
+    /// Called wherever the daemon meets its environment. Returns whether it is dead, also if it dies right here.
     pub(crate) fn crosses(&mut self, what: &str) -> bool {
         if let Some(left) = self.fuse.filter(|_| self.alive) {
             self.fuse = Some(left.saturating_sub(1));
@@ -218,7 +218,7 @@ impl World {
         self.history.iter()
     }
 
-    /// An invariant, by its number in `main.rs`, does not hold. The first one ends the seed.
+    /// Reports a violation of an invariant, by its number in `main.rs`. The first one ends the seed.
     pub(crate) fn violated(&mut self, invariant: u8, what: impl Into<String>) {
         if self.violation.is_none() {
             let what = what.into();
@@ -256,7 +256,7 @@ pub(crate) fn id() -> Option<GrantId> {
     Some(GrantId::from_random(bytes[..10].try_into().unwrap()))
 }
 
-/// Where the daemon meets the world: it goes no further when it is dead.
+/// Where the daemon meets its environment: it stops here when it is dead.
 pub(crate) async fn crossing(what: &str) {
     if world(|world| world.crosses(what)) {
         std::future::pending::<()>().await;
