@@ -35,6 +35,9 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The roots of the clusters' authorities, PEM, as the daemon said last; none before its first word.
 pub type Authorities = BTreeMap<ClusterName, String>;
 
+/// A grant that was cut, how many requests were running, and where its log stands.
+type CutDone = (GrantId, u32, Option<LogHead>);
+
 /// The gateway's end of the feed.
 pub struct Feed {
     /// What is live.
@@ -95,7 +98,7 @@ impl Feed {
         let mut documents = Documents::new(reader, LONGEST_OF_DAEMON);
         feed::write(&mut writer, &self.hello).await?;
         let mut next = self.snapshot(&mut documents).await?;
-        let (cut, mut cuts) = mpsc::unbounded_channel::<FromGateway>();
+        let (cut, mut cuts) = mpsc::unbounded_channel::<CutDone>();
         let mut told = BTreeMap::new();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -107,11 +110,13 @@ impl Feed {
                     let document = document?.ok_or_else(|| gone("jitd closed the connection"))?;
                     self.take(document, &mut next, &cut)?;
                 }
-                Some(cut) = cuts.recv() => {
-                    feed::write(&mut writer, &cut).await?;
-                    if let FromGateway::Cut { grant, log: Some(log), .. } = cut {
-                        told.insert(grant, (log, Instant::now()));
+                Some((grant, streams, log)) = cuts.recv() => {
+                    // More may have been told while this one was on its way; a head never goes back.
+                    let log = later(log, told.get(&grant));
+                    if let Some(log) = &log {
+                        told.insert(grant.clone(), (log.clone(), Instant::now()));
                     }
+                    feed::write(&mut writer, &FromGateway::Cut { grant, streams, log }).await?;
                 }
                 _ = looks.tick() => {
                     self.look();
@@ -176,7 +181,7 @@ impl Feed {
         &mut self,
         document: FromDaemon,
         next: &mut u64,
-        cut: &mpsc::UnboundedSender<FromGateway>,
+        cut: &mpsc::UnboundedSender<CutDone>,
     ) -> Result<(), Error> {
         let number = match &document {
             FromDaemon::Live { number, .. } | FromDaemon::Ended { number, .. } | FromDaemon::Alive { number } => {
@@ -200,7 +205,7 @@ impl Feed {
                     let streams = grants.end(&grant).await;
                     let log = recorder.head(&grant).await;
                     // The connection may be gone; jitd goes on without the number then.
-                    let _ = cut.send(FromGateway::Cut { grant, streams, log });
+                    let _ = cut.send((grant, streams, log));
                 });
             }
             _ => {}
@@ -212,6 +217,12 @@ impl Feed {
         self.heard = Instant::now();
         self.silent = false;
     }
+}
+
+/// The later one of a head and of what jitd was told.
+fn later(head: Option<LogHead>, told: Option<&(LogHead, Instant)>) -> Option<LogHead> {
+    let told = told.map(|(head, _)| head.clone());
+    [head, told].into_iter().flatten().max_by_key(|head| head.lines)
 }
 
 fn gone(why: &str) -> Error {
