@@ -66,7 +66,7 @@ struct Inner {
     unanswered: Count,
     /// The last answer to [`version`](Cluster::version), and when it arrived.
     version: Mutex<Option<(Instant, String)>>,
-    /// When it was last found to limit impersonation.
+    /// When it was last tried whether it limits impersonation, if it was not denied.
     limits: Mutex<Option<Instant>>,
     /// The last result of [`authority_pem`](Cluster::authority_pem), and when it was found.
     verifies: Mutex<Option<(Instant, Arc<str>)>>,
@@ -205,20 +205,16 @@ impl Cluster {
     }
 
     /// Whether the API server limits impersonation, found by trying it: a feature gate that is turned off is not told in
-    /// any other way that everybody may read. Only a yes is kept.
+    /// any other way that everybody may read. Only a plain no counts, and is not kept: the gateway's limited rights are
+    /// worth nothing where nobody knows them, so an unclear answer gives nobody too much. `jitd check` reports it.
     async fn limits_impersonation(&self) -> Result<bool, ClusterError> {
         let found = *self.0.limits.lock();
         if found.is_some_and(|at| at.elapsed() < VERSION_KEPT) {
             return Ok(true);
         }
-        match self.tries_to_act().await? {
-            Impersonating::Limited => {
-                *self.0.limits.lock() = Some(Instant::now());
-                Ok(true)
-            }
-            Impersonating::Unlimited | Impersonating::Allowed => Ok(false),
-            Impersonating::Refused { why } => Err(ClusterError::Forbidden { cluster: self.name().clone(), why }),
-        }
+        let limits = self.tries_to_act().await? != Impersonating::Unlimited;
+        *self.0.limits.lock() = limits.then(Instant::now);
+        Ok(limits)
     }
 }
 
