@@ -14,8 +14,8 @@
 //! - [`listener`]: connections, from the handshake to the cut
 //! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
-//! - [`upstream`]: connections to one API server for one client; [`settling`]: asks again while a grant is new
-//! - [`tunnel`]: upgraded connections, byte by byte; [`frames`]: the frames of a WebSocket as they pass; [`socket`]: a stream
+//! - [`upstream`]: connections to one API server for one client; `settling`: asks again while a grant is new
+//! - [`tunnel`]: upgraded connections, byte by byte; `frames`: the frames of a WebSocket as they pass; [`socket`]: a stream
 //!   that can be reset while it is in use
 //! - [`record`]: what is kept of what is done: a log for each grant, and recordings of exec and attach
 //! - [`answer`]: the gateway's own answers

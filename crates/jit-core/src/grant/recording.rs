@@ -137,7 +137,7 @@ pub enum NotLogged {
     /// Nothing was ever done with the grant.
     #[error("it is about a grant that never was live")]
     NeverLive,
-    /// [`AFTER_THE_END`] heads were recorded after the end.
+    /// `AFTER_THE_END` heads were recorded after the end.
     #[error("enough heads of this grant were recorded after its end")]
     TooMany,
 }
