@@ -71,6 +71,7 @@ mod readme;
 mod ready;
 mod recording;
 mod reload;
+mod replicas;
 #[path = "../support/requested.rs"]
 mod requested;
 mod requestinfo;

@@ -33,6 +33,7 @@ fn front(rule: &str) -> Front<'static> {
 struct Kept {
     folder: PathBuf,
     entries: Vec<Entry>,
+    head: Value,
 }
 
 /// What it kept of one exec or attach.
@@ -58,7 +59,7 @@ impl Kept {
         let text = std::fs::read_to_string(folder.join(LOG)).unwrap();
         let mut chain = Chain::default();
         let entries = text.lines().map(|line| chain.take(line).unwrap().entry).collect();
-        Self { folder, entries }
+        Self { folder, entries, head: serde_json::to_value(chain.head()).unwrap() }
     }
 
     /// Every session that began with a recording; each has an end, and its recording is the one that the log names. Where none
@@ -147,8 +148,9 @@ fn an_exec_is_recorded_whatever_its_form() {
     assert_eq!(child.wait().unwrap().code(), Some(7), "{seen}");
     assert!(seen.contains("len 6"), "{seen}");
     front.says(ALICE, &["end", &grant]);
-    front.end_of(&grant);
+    let ended = front.end_of(&grant);
     let kept = Kept::of(&front, &grant);
+    assert_eq!(ended["event"]["log"], kept.head, "the trail has the head of the log");
     let sessions = kept.sessions();
     let ends: Vec<_> = sessions.iter().map(|session| (session.outcome.end, session.outcome.code)).collect();
     assert_eq!(ends, [(End::Whole, Some(101)); 3]);
@@ -353,6 +355,11 @@ fn what_was_recorded_survives_the_gateway() {
     });
     let sessions = kept.sessions();
     assert_eq!((sessions[0].outcome.end, sessions[0].printed().as_str()), (End::Interrupted, "begun\n"));
+    let logged = |entry: &Value| {
+        let event = &entry["event"];
+        entry["grant"] == grant && event["kind"] == "logged" && event["sha256"] == kept.head["sha256"]
+    };
+    until("the trail has the head", || front.bastion.trail().into_iter().find(logged));
 }
 
 /// The disk of the recordings is full: the session that is recorded ends with a sentence and nothing new begins; a grant that

@@ -105,9 +105,9 @@ impl Http1 {
     }
 }
 
-/// Is this answer of HTTP/1.1 whole? Its head says how long it is.
+/// Is this answer of HTTP/1.1 whole? Its head says how long it is; what broke off at once may not even have one.
 pub(crate) fn is_whole(answer: &[u8]) -> bool {
-    let at = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let Some(at) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let (head, body) = (String::from_utf8_lossy(&answer[..at]).to_lowercase(), &answer[at + 4..]);
     match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
         Some(length) => body.len() == length.parse::<usize>().unwrap(),
