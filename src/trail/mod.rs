@@ -256,7 +256,8 @@ impl Trail {
     /// Appends `facts`, all or none, and returns the position of the last one when they are on the disk.
     ///
     /// Facts about a grant have to follow its last event, whose number is `after`. An append is about at most one existing
-    /// grant; a request and what follows it in the same append follow nothing, and neither do facts about no grant.
+    /// grant; a request and what follows it in the same append follow nothing, and neither do facts about no grant. The
+    /// runtime needs a clock, because the wait has a limit.
     ///
     /// # Errors
     /// [`TrailError`]; then none of them is stored, except after [`TrailError::Unknown`]. [`TrailError::Moved`] if the

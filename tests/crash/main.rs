@@ -193,7 +193,7 @@ fn goes_on(files: &Files, acknowledged: &[&(usize, usize, String)], looked_at: b
                 return Err(format!("event {number} was acknowledged, and of {} events it is {found:?}", lines.len()));
             }
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(trail.append(vec![requested(255), refused(255)], None)).map_err(|error| error.to_string())?;
         trail.close();
         let events = verify_file(&path, |_| {}).map_err(|error| error.to_string())?.events;
@@ -213,7 +213,7 @@ fn lines(trail: &Path) -> Vec<String> {
 /// A trail as an earlier jitd left it, so that the next start makes anew what finds its events.
 fn of_before(trail: &Path) {
     let opened = Trail::open(trail).unwrap().trail;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let facts = (0..200).map(|number| if number == 0 { requested(1) } else { refused(1) });
     runtime.block_on(opened.append(facts.collect(), None)).unwrap();
     opened.close();

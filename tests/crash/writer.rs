@@ -22,7 +22,7 @@ const WRITERS: u8 = 8;
 
 /// Appends, ends in good order, goes on with as many, and is cut off.
 pub(crate) fn write(folder: &Path, facts: usize) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
     let acknowledged = File::create(folder.join(ACKNOWLEDGED)).unwrap();
     for life in [1, 2] {
         let trail = Trail::open(&folder.join(TRAIL)).unwrap().trail;

@@ -323,7 +323,7 @@ fn rewrite(trail: &Path, facts: Vec<Fact>) {
         drop(std::fs::remove_file(trail.with_extension(format!("db{suffix}"))));
     }
     let written = Trail::open(trail).unwrap().trail;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let mut last = BTreeMap::new();
     for fact in facts {
         let grant = fact.grant.clone();

@@ -370,7 +370,7 @@ fn happened_often(bastion: &Bastion, story: Vec<Fact>, times: u16) {
     let trail = Trail::open(&bastion.dir.join("var/trail.db")).unwrap().trail;
     let ids = (0..times).map(|number| GrantId::from_random([number.to_be_bytes(); 5].concat().try_into().unwrap()));
     let facts = ids.flat_map(|id| story.iter().map(move |fact| Fact { grant: Some(id.clone()), ..fact.clone() }));
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(trail.append(facts.collect(), None)).unwrap();
     trail.close();
 }

@@ -95,7 +95,7 @@ fn clock_wrong() {
     let trail = Trail::open(&bastion.dir.join("var/trail.db")).unwrap().trail;
     let at = jiff::Timestamp::now() + SignedDuration::from_hours(1);
     let ahead = Author::Daemon.fact(at, None, Event::Stopped);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(trail.append(vec![ahead], None)).unwrap();
     trail.close();
     drop(trail);
