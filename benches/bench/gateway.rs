@@ -4,6 +4,7 @@
 //!  direct:  the same person, certificate and group ══► kube-apiserver      in turns with
 //!  gateway: … ══► jit-gateway ══► kube-apiserver
 //!  ends:    a watch is open ─► POST end ─► the client's connection is reset
+//!  memory:  a gateway that has just started ─► 1,000 watches that have nothing to say
 //! ```
 //! Both ways are HTTP/1.1 with TLS for the client. The API server trusts the authority here, so that there is something to
 //! compare with.
@@ -30,69 +31,137 @@ use crate::{Failure, Settings, progress};
 
 const NAMESPACE: &str = "gateway";
 
+/// What is watched: something that is not there, so that nothing but the watch is measured.
+const WATCHED: &str = "pods";
+
+/// A megabyte comes in so many ConfigMaps: what this client sends at once is under 64 KiB.
+const LISTED: usize = 20;
+
 pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -> Result<Vec<Row>, Failure> {
     plane.namespace(NAMESPACE).await?;
     let mut daemon = Daemon::behind_gateway(plane, folder, "gateway", &[NAMESPACE.to_owned()])?;
     daemon.start().await?;
+    let watches = idle(&daemon, &Gateway::start(plane, folder)?, settings).await?;
     let gateway = Gateway::start(plane, folder)?;
     let mut admin = plane.admin.connect().await?;
     let small = json!({ "metadata": { "name": "small" }, "data": { "key": "value" } });
     let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps");
     admin.exchange(&request("POST", &path, Some(&small))).await?.json()?;
 
+    for number in 0..LISTED {
+        let metadata = json!({ "name": format!("large-{number}"), "labels": { "size": "large" } });
+        let large = json!({ "metadata": metadata, "data": { "key": "x".repeat(1_000_000 / LISTED) } });
+        admin.exchange(&request("POST", &path, Some(&large))).await?.json()?;
+    }
+
     let access = Access::of(&daemon).await?;
     let ways = [plane.client(&access.chain, &access.key)?, gateway.client(&access)?];
     let get = request("GET", &format!("{path}/small"), None);
-    let mut rows = Vec::new();
-    for clients in [1, 32] {
-        let rounds = settings.shorter(7, 2);
-        progress(&format!("gateway: {clients} clients, {rounds} rounds in turns with direct access"));
-        let (mut latencies, mut rates) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for _ in 0..rounds {
-            for (way, target) in ways.iter().enumerate() {
-                let requests = Requests::Same(Rc::new(vec![get.clone(); clients]));
-                let time = settings.shorter(Duration::from_secs(3), Duration::from_millis(500));
-                let measured = load(connect(target, clients).await?, &requests, time).await?;
-                latencies[way].push(measured.median().as_secs_f64() * 1e3);
-                rates[way].push(measured.rate());
-            }
-        }
-        let [direct, through] = &latencies;
-        if clients == 1 {
-            let more = median(through.iter().zip(direct).map(|(through, direct)| through - direct));
-            let (through, direct) = (median(through.iter().copied()), median(direct.iter().copied()));
-            rows.push(
-                Row::new("a small GET through the gateway, median", number(through, "ms"))
-                    .against(format!("direct {}", number(direct, "ms")))
-                    .at_most(more, 1.0, "ms more"),
-            );
-        } else {
-            let [direct, through] = &rates;
-            let ratio = median(through.iter().zip(direct).map(|(through, direct)| through / direct));
-            let (through, direct) = (median(through.iter().copied()), median(direct.iter().copied()));
-            rows.push(
-                Row::new(format!("small GETs a second, {clients} clients"), number(through, "/s"))
-                    .against(format!("direct {}", number(direct, "/s")))
-                    .at_least(ratio, 0.8, "×"),
-            );
-        }
-    }
+    let list = request("GET", &format!("{path}?labelSelector=size%3Dlarge"), None);
+    let one = in_turns(&ways, &get, 1, settings).await?;
+    let many = in_turns(&ways, &get, 32, settings).await?;
+    let lists = in_turns(&ways, &list, 32, settings).await?;
+    let [direct, through] = one.latencies();
+    let mut rows = vec![
+        Row::new("a small GET through the gateway, median", number(through, "ms"))
+            .against(format!("direct {}", number(direct, "ms")))
+            .at_most(one.more(), 1.0, "ms more"),
+        many.row("small GETs a second, 32 clients"),
+        lists.row("LISTs of 1 MB a second, 32 clients"),
+    ];
     rows.append(&mut ends(&daemon, &gateway, settings).await?);
+    rows.push(watches);
     drop(gateway);
     daemon.stop()?;
     Ok(rows)
 }
 
+/// What clients measured directly and through the gateway, in rounds.
+#[derive(Default)]
+struct Turns {
+    /// The median latency of each round in milliseconds.
+    latencies: [Vec<f64>; 2],
+    /// Answers a second of each round.
+    rates: [Vec<f64>; 2],
+}
+
+/// Lets so many clients send a request again and again, in turns directly and through the gateway.
+async fn in_turns(ways: &[Target; 2], sent: &[u8], clients: usize, settings: &Settings) -> Result<Turns, Failure> {
+    let rounds = settings.shorter(7, 2);
+    progress(&format!("gateway: {clients} clients, {rounds} rounds in turns with direct access"));
+    let requests = Requests::Same(Rc::new(vec![sent.to_owned(); clients]));
+    let time = settings.shorter(Duration::from_secs(3), Duration::from_millis(500));
+    let mut turns = Turns::default();
+    for _ in 0..rounds {
+        for (way, target) in ways.iter().enumerate() {
+            let measured = load(connect(target, clients).await?, &requests, time).await?;
+            turns.latencies[way].push(measured.median().as_secs_f64() * 1e3);
+            turns.rates[way].push(measured.rate());
+        }
+    }
+    Ok(turns)
+}
+
+impl Turns {
+    /// The medians: direct, through.
+    fn latencies(&self) -> [f64; 2] {
+        self.latencies.each_ref().map(|latencies| median(latencies.iter().copied()))
+    }
+
+    /// How much longer the gateway takes.
+    fn more(&self) -> f64 {
+        let [direct, through] = &self.latencies;
+        median(through.iter().zip(direct).map(|(through, direct)| through - direct))
+    }
+
+    /// The rates, and that the gateway's is at least four fifths.
+    fn row(&self, what: &str) -> Row {
+        let [direct, through] = &self.rates;
+        let ratio = median(through.iter().zip(direct).map(|(through, direct)| through / direct));
+        let (through, direct) = (median(through.iter().copied()), median(direct.iter().copied()));
+        Row::new(what, number(through, "/s"))
+            .against(format!("direct {}", number(direct, "/s")))
+            .at_least(ratio, 0.8, "×")
+    }
+}
+
+/// The memory that many idle watches take in a gateway that has just started, each on a connection of its own.
+async fn idle(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result<Row, Failure> {
+    let many = settings.shorter(1000, 50);
+    progress(&format!("gateway: {many} idle watches"));
+    let access = Access::of(daemon).await?;
+    let target = gateway.client(&access)?;
+    // What one needs, all need once.
+    let mut first = target.connect().await?;
+    first.begin(&watch()).await?;
+    let before = gateway.running.memory()?;
+    let mut watches = connect(&target, many).await?;
+    for connection in &mut watches {
+        connection.begin(&watch()).await?;
+    }
+    let with = gateway.running.memory()?;
+    let what = format!("memory of the gateway with {many} idle watches");
+    Ok(Row::new(what, number(with.now, "MiB")).against(format!("with one, {}", number(before.now, "MiB"))).at_most(
+        with.now - before.now,
+        40.0,
+        "MiB more",
+    ))
+}
+
+/// The bytes of a request to watch.
+fn watch() -> Vec<u8> {
+    request("GET", &format!("/api/v1/namespaces/{NAMESPACE}/{WATCHED}?watch=1"), None)
+}
+
 /// From the request that ends a grant to the client's seeing its watches end.
 async fn ends(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result<Vec<Row>, Failure> {
-    let watch = request("GET", &format!("/api/v1/namespaces/{NAMESPACE}/configmaps?watch=1"), None);
     let (grants, many) = (settings.shorter(20, 3), settings.shorter(1000, 50));
     progress(&format!("gateway: {grants} grants with a watch each, and one with {many}, come to their end"));
     let mut each = Vec::new();
     for _ in 0..grants {
-        each.push(end_with(daemon, gateway, &watch, 1).await?);
+        each.push(end_with(daemon, gateway, 1).await?);
     }
-    let last = end_with(daemon, gateway, &watch, many).await?;
+    let last = end_with(daemon, gateway, many).await?;
     let middle = median(each.iter().copied());
     Ok(vec![
         Row::new("end of a grant, until its watch is cut, median", number(middle, "ms")).at_most(middle, 5.0, "ms"),
@@ -102,11 +171,11 @@ async fn ends(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result
 }
 
 /// Ends a grant with so many watches, and says after how many milliseconds the last of them was cut.
-async fn end_with(daemon: &Daemon, gateway: &Gateway, watch: &[u8], streams: usize) -> Result<f64, Failure> {
+async fn end_with(daemon: &Daemon, gateway: &Gateway, streams: usize) -> Result<f64, Failure> {
     let access = Access::of(daemon).await?;
     let mut watches = connect(&gateway.client(&access)?, streams).await?;
     for connection in &mut watches {
-        connection.begin(watch).await?;
+        connection.begin(&watch()).await?;
     }
     let end = request("POST", &format!("/v1/grants/{}/end", access.id), None);
     // Anew, because the daemon closes a connection that is idle for long.

@@ -4,7 +4,7 @@
 //! ```text
 //!  signing ─ certificates a second, against step-ca         many ─ 10,000 live grants, 1,000 that end at once
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
-//!  gateway ─ a GET through it, against direct access; how soon an end is felt
+//!  gateway ─ GETs and LISTs through it, against direct access; how soon an end is felt; idle watches
 //!  sessions ─ what the log of requests and recordings cost
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //!  hostile ─ what two members can do to the others
