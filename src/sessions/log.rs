@@ -18,6 +18,9 @@ use crate::wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RecordingHead
 /// Longer than a line that the gateway writes: a request target has at most 64 KiB, which JSON can make six times longer.
 const LONGEST_LINE: usize = 1024 * 1024;
 
+/// The status of an answer with which a stream begins (RFC 9110, section 15.2.2).
+const SWITCHING_PROTOCOLS: u16 = 101;
+
 /// What the log of a grant says, as far as it verifies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,8 +117,8 @@ impl GrantLog {
     }
 }
 
-/// Reads a log to its end, or to its first line that does not verify or is not what the trail has: `known`. `room` is how many bytes of lines may be held; those of
-/// the requests that are kept are taken from it.
+/// Reads a log to its end, or to its first line that does not verify or is not what the trail has: `known`. `room` is how
+/// many bytes of lines may be held; those of the requests that are kept are taken from it.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -229,9 +232,10 @@ impl Reading {
             }
             Entry::Closed { id, outcome, recording } => {
                 if let Some(request) = self.opened(&id)? {
-                    request.outcome = Some(outcome);
                     // Nothing began that could be recorded.
-                    request.recorded &= recording.is_some() || !request.heads.is_empty();
+                    let began = outcome.code == Some(SWITCHING_PROTOCOLS);
+                    request.recorded &= began || recording.is_some() || !request.heads.is_empty();
+                    request.outcome = Some(outcome);
                     request.heads.extend(recording);
                     *room = room.saturating_sub(length);
                 }

@@ -171,7 +171,7 @@ eventually() {
         status=0
         attempt "$who" "$@" || status=$?
         if ((status == code)) && grep -qE "$pattern" <<<"$output" && ${condition-true}; then break; fi
-        ((SECONDS < end)) || wrong "this within 40 s: exit code $code, a line like \`$pattern\`, ${condition-and nothing else}"
+        ((SECONDS < end)) || wrong "this within 40 s: exit code $code, a line like \`$pattern\`, ${condition-and nothing else}; the last time it was $status: $output"
         sleep 0.25
     done
     judge "$status" "$code" "$pattern"
