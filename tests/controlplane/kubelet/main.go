@@ -42,6 +42,10 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
+	// nohup(1) leaves it ignored, and the processes of pods would inherit that: then a
+	// terminal that is closed would not end them. A signal that is caught here is theirs
+	// by default.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	alive, end := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	go func() {
 		_, _ = io.Copy(io.Discard, os.Stdin)
