@@ -43,14 +43,14 @@ pub enum UpstreamError {
 pub struct Upstream {
     server: ApiServer,
     live: Arc<Live>,
-    sender: Mutex<Option<http2::SendRequest<Body>>>,
+    sender: Arc<Mutex<Option<http2::SendRequest<Body>>>>,
 }
 
 impl Upstream {
     /// Connects to nothing yet.
     #[must_use]
     pub fn new(server: ApiServer, live: Arc<Live>) -> Self {
-        Self { server, live, sender: Mutex::default() }
+        Self { server, live, sender: Arc::default() }
     }
 
     /// Sends a request, and returns the head of its answer; the body follows as it comes. What the API server has certainly
@@ -64,7 +64,9 @@ impl Upstream {
         let mut attempts = 1;
         loop {
             let request = Request::from_parts(head.clone(), body);
-            let mut failed = match self.sender().await?.try_send_request(request).await {
+            // Without a sender of its own from here on: see `forget`.
+            let answer = self.sender().await?.try_send_request(request);
+            let mut failed = match answer.await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => failed,
             };
@@ -134,7 +136,12 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(UpstreamError::Broken)?;
-        self.drive(connection);
+        let kept_by = Arc::clone(&self.sender);
+        self.drive(async move {
+            let ended = connection.await;
+            forget(&kept_by).await;
+            ended
+        });
         *kept = Some(sender.clone());
         Ok(sender)
     }
@@ -143,6 +150,15 @@ impl Upstream {
     fn drive(&self, connection: impl Future<Output = Result<(), hyper::Error>> + Send + 'static) {
         let ended = self.live.ended().clone();
         tokio::spawn(async move { ended.run_until_cancelled(connection).await });
+    }
+}
+
+/// Forgets a connection that takes no more requests. One that is handed over at that very moment stays in hyper's channel,
+/// neither sent nor given back, until nobody can send over it any more.
+async fn forget(kept: &Mutex<Option<http2::SendRequest<Body>>>) {
+    let mut kept = kept.lock().await;
+    if kept.as_ref().is_some_and(http2::SendRequest::is_closed) {
+        *kept = None;
     }
 }
 

@@ -145,7 +145,7 @@ impl Http2 {
         if let Some(body) = body {
             stream.send_data(body, true)?;
         }
-        timeout(LONG, answer).await.expect("an answer")
+        timeout(LONG, answer).await.unwrap_or_else(|_| panic!("{path} is not answered"))
     }
 
     /// Sends the head of a request.
