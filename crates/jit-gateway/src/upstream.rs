@@ -11,7 +11,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use http::{Request, Response, Uri, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jit_dial::{ApiServer, DialError, Protocol};
@@ -60,6 +60,9 @@ impl Upstream {
     /// [`UpstreamError`].
     pub async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
         let (head, body) = self.addressed(request, true).await?.into_parts();
+        // hyper reports a GOAWAY that comes while it hands a request over in the same way, although the head may have left by
+        // then. Without its body such a request is none; one that has no body could be processed twice.
+        let is_repeatable = head.method.is_safe() || !body.is_end_stream();
         let (kept, mut body) = Kept::new(body);
         let mut attempts = 1;
         loop {
@@ -72,7 +75,8 @@ impl Upstream {
             };
             let is_unsent = failed.take_message().is_some();
             let error = failed.into_error();
-            let may_repeat = (is_unsent || is_unprocessed(&error)) && attempts < ATTEMPTS;
+            let is_unprocessed = is_unsent || is_repeatable && is_unprocessed(&error);
+            let may_repeat = is_unprocessed && attempts < ATTEMPTS;
             attempts += 1;
             body = match kept.again().filter(|_| may_repeat) {
                 Some(body) => body,

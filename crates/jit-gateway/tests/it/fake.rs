@@ -149,7 +149,9 @@ impl Fake {
                 respond.send_reset(Reason::REFUSED_STREAM);
                 continue;
             }
-            self.process(&key);
+            if !request.uri().path().starts_with("/fake/object") {
+                self.process(&key);
+            }
             if request.uri().path().starts_with("/fake/goaway-now") {
                 // Everything up to the request before was processed; this one and the later ones were not.
                 *last = Some(id - 1);
@@ -272,8 +274,12 @@ impl Fake {
                     }
                 }
             }
-            Some(_) => {
+            Some(mode) => {
                 drain(&mut body).await?;
+                // Written once its body is whole, as an API server does.
+                if mode == "object" {
+                    self.process(&format!("{} {path}", head.method));
+                }
                 whole(&mut respond, Response::builder(), b"{}")?;
             }
             None => {
