@@ -40,11 +40,13 @@ const TUNNEL: Duration = Duration::from_secs(8);
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
-/// When TCP asks a silent peer whether it is still there, how often, and how long it waits for any acknowledgement
-/// (tcp(7)). A peer that has gone is noticed after at most 35 s: the question that is due at 30 s finds that the limit
-/// has passed, or else the next one does.
+/// When TCP asks a peer on whose connection nothing is sent whether it is still there, how often, and how many times
+/// (tcp(7)): one that is gone is noticed after 30 s.
 const SILENT_FOR: Duration = Duration::from_secs(15);
 const ASK_EVERY: Duration = Duration::from_secs(5);
+const ASKED: u32 = 3;
+/// How long an API server may take to acknowledge what it was sent. It also breaks a connection that the other side keeps open
+/// and does not read (tcp(7), `TCP_USER_TIMEOUT`), which an API server does not do for so long.
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 
 /// Why there is no connection to an API server.
@@ -176,6 +178,8 @@ pub(crate) async fn tcp(host: &str, port: u16, peer: &str, resolver: &Blocking) 
         match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 notice_silence(&stream).map_err(unreachable)?;
+                // One that is gone must not be waited for until the kernel gives up.
+                SockRef::from(&stream).set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN)).map_err(unreachable)?;
                 return Ok(stream);
             }
             Ok(Err(why)) => last = Some(unreachable(why)),
@@ -195,16 +199,15 @@ async fn resolve(host: &str, port: u16, resolver: &Blocking) -> Result<Vec<Socke
     asked.unwrap_or_else(|why| Err(why.into())).map_err(|why| unresolved(host, why))
 }
 
-/// Sends small packets at once, and breaks a connection whose peer is silent for 35 s (tcp(7)); for those that are accepted
-/// too.
+/// Sends small packets at once, and breaks a connection on which nothing is sent and whose peer does not answer (tcp(7)); for
+/// those that are accepted too. It breaks none whose peer answers and does not read, such as a client that is stopped.
 ///
 /// # Errors
 /// The connection has ended already.
 pub fn notice_silence(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_FOR).with_interval(ASK_EVERY))?;
-    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))
+    let silence = TcpKeepalive::new().with_time(SILENT_FOR).with_interval(ASK_EVERY).with_retries(ASKED);
+    SockRef::from(stream).set_tcp_keepalive(&silence)
 }
 
 fn tls_config(
