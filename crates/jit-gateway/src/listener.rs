@@ -236,6 +236,9 @@ impl Gateway {
     /// What is trusted now; `None` before the daemon has said anything that can be used.
     fn trusted(&self) -> Option<Arc<Trusted>> {
         let authorities = self.authorities.borrow();
+        if authorities.is_empty() {
+            return None;
+        }
         let mut trusted = self.trusted.lock();
         if trusted.as_ref().is_none_or(|trusted| trusted.authorities != *authorities) {
             match Trusted::new(&authorities, &self.serving) {

@@ -16,10 +16,11 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256,
 };
 use serde_json::json;
-use tokio::net::{TcpStream, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{interval, sleep, timeout};
 
+use crate::client::connect;
 use crate::fake::Fake;
 
 /// Longer than anything here takes on a slow host.
@@ -121,14 +122,16 @@ impl Front {
         tokio::spawn(daemon(listener, user.to_owned(), authorities, said, asked));
         let root = timeout(LONG, root).await.unwrap().unwrap();
         std::fs::remove_file(feed).unwrap();
+        let front = Self { fake, port, root, folder, authority, gateway, ends };
+        // It accepts connections before it knows whom to trust.
         timeout(LONG, async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+            while connect(&front, Some(&front.credential(1)), b"h2").await.is_err() {
                 sleep(Duration::from_millis(10)).await;
             }
         })
         .await
         .unwrap();
-        Self { fake, port, root, folder, authority, gateway, ends }
+        front
     }
 
     /// A certificate of a grant of alice's.
