@@ -6,7 +6,8 @@
 //! A line that cannot be written keeps its place: nothing else of that grant is written or allowed before it. What a job
 //! belongs to decides whom its failure stops.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -25,8 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::grants::Live;
 
-/// Where the logs stand, for the feed.
-pub(super) type Heads = Arc<Mutex<BTreeMap<GrantId, LogHead>>>;
+/// How the logs stand, for the feed and for those who would add to them.
+#[derive(Default)]
+pub(super) struct State {
+    /// The last line of each.
+    pub(super) heads: BTreeMap<GrantId, LogHead>,
+    /// Those to which something could not be added.
+    pub(super) failing: HashSet<GrantId>,
+}
 
 /// Who waits until something is on the disk, and why it is not.
 pub(super) type Done = oneshot::Sender<Result<(), String>>;
@@ -45,6 +52,8 @@ const SWITCHING_PROTOCOLS: u16 = http::StatusCode::SWITCHING_PROTOCOLS.as_u16();
 
 /// What the thread is asked to do.
 pub(super) enum Job {
+    /// A line will follow for which nobody waits: the log is there, and nothing waits for its place, before `done` is answered.
+    Begin { live: Arc<Live>, done: Done },
     /// A request begins: its line is on the disk before `done` is answered.
     Open { live: Arc<Live>, id: String, asked: Box<Asked>, recording: Option<NewRecording>, done: Done },
     /// More of a recording. The room is free again when it is written.
@@ -69,7 +78,7 @@ pub(super) struct NewRecording {
 pub(super) struct Disk {
     folder: PathBuf,
     clock: fn() -> Timestamp,
-    heads: Heads,
+    state: Arc<Mutex<State>>,
     logs: HashMap<GrantId, Log>,
     recordings: HashMap<String, Recording>,
 }
@@ -81,12 +90,10 @@ struct Log {
     /// The length of the lines that are whole.
     length: u64,
     /// Requests that were opened and have not ended.
-    open: usize,
+    open: HashSet<String>,
     waiting: Vec<Waiting>,
     /// Everything that was written is on the disk.
     is_synced: bool,
-    /// The last write failed.
-    failed: bool,
 }
 
 /// A line that is to be written.
@@ -95,6 +102,8 @@ struct Waiting {
     entry: Entry,
     /// Who waits for it.
     done: Option<Done>,
+    /// It has happened, so it keeps its place if it cannot be written now.
+    stays: bool,
 }
 
 struct Recording {
@@ -150,9 +159,9 @@ impl Disk {
     ///
     /// # Errors
     /// If the folder cannot be used.
-    pub(super) fn open(folder: PathBuf, clock: fn() -> Timestamp, heads: Heads) -> io::Result<Self> {
+    pub(super) fn open(folder: PathBuf, clock: fn() -> Timestamp, state: Arc<Mutex<State>>) -> io::Result<Self> {
         make_folder(&folder)?;
-        let disk = Self { folder, clock, heads, logs: HashMap::new(), recordings: HashMap::new() };
+        let disk = Self { folder, clock, state, logs: HashMap::new(), recordings: HashMap::new() };
         disk.close_interrupted()?;
         Ok(disk)
     }
@@ -176,7 +185,7 @@ impl Disk {
             self.write_logs(|grant| asked.iter().any(|(asked, _)| asked == grant));
             for (grant, head) in asked {
                 // Whoever asked may have gone.
-                let _ = head.send(self.heads.lock().get(&grant).cloned());
+                let _ = head.send(self.state.lock().heads.get(&grant).cloned());
             }
         }
     }
@@ -189,11 +198,8 @@ impl Disk {
     ) {
         let at = (self.clock)();
         match job {
-            Job::Open { live, id, asked, recording, done } => {
-                if let Err(error) = self.begin(&live, at, id, asked, recording, done) {
-                    tracing::error!(grant = %live.id, %error, "the log of a grant cannot be written");
-                }
-            }
+            Job::Begin { live, done } => self.begin(&live, at, done),
+            Job::Open { live, id, asked, recording, done } => self.open_request(&live, at, id, asked, recording, done),
             Job::Write { id, bytes, room } => {
                 if let Some(recording) = self.recordings.get_mut(&*id) {
                     recording.write(&bytes);
@@ -206,7 +212,28 @@ impl Disk {
         }
     }
 
-    fn begin(
+    fn begin(&mut self, live: &Arc<Live>, at: Timestamp, done: Done) {
+        let answer = match self.log(live, at) {
+            Err(error) => Err(error),
+            // The first line waits for its place; whoever asked waits with it.
+            Ok(log) => match log.waiting.first_mut().filter(|first| first.done.is_none()) {
+                Some(first) => {
+                    first.done = Some(done);
+                    return;
+                }
+                None => {
+                    let head = log.chain.head().clone();
+                    let mut state = self.state.lock();
+                    state.failing.remove(&live.id);
+                    state.heads.insert(live.id.clone(), head);
+                    Ok(())
+                }
+            },
+        };
+        self.answer(live, done, answer);
+    }
+
+    fn open_request(
         &mut self,
         live: &Arc<Live>,
         at: Timestamp,
@@ -214,34 +241,37 @@ impl Disk {
         asked: Box<Asked>,
         recording: Option<NewRecording>,
         done: Done,
-    ) -> io::Result<()> {
-        // Whoever waits may have gone; nothing is sent on then.
-        let refuse = |done: Done, error: &io::Error| drop(done.send(Err(error.to_string())));
+    ) {
         if let Err(error) = self.log(live, at) {
-            refuse(done, &error);
-            return Err(error);
+            return self.answer(live, done, Err(error));
         }
         let recorded = recording.is_some();
         if let Some(new) = recording {
             match Recording::create(&self.folder, &live.id, &id, new) {
                 Ok(recording) => drop(self.recordings.insert(id.clone(), recording)),
-                Err(error) => {
-                    refuse(done, &error);
-                    return Err(error);
-                }
+                Err(error) => return self.answer(live, done, Err(error)),
             }
         }
         if let Some(log) = self.logs.get_mut(&live.id) {
-            log.open = log.open.saturating_add(1);
-            log.waiting.push(Waiting { at, entry: Entry::Opened { id, asked, recorded }, done: Some(done) });
+            log.open.insert(id.clone());
+            let entry = Entry::Opened { id, asked, recorded };
+            log.waiting.push(Waiting { at, entry, done: Some(done), stays: false });
         }
-        Ok(())
+    }
+
+    fn answer(&self, live: &Live, done: Done, answer: io::Result<()>) {
+        if let Err(error) = &answer {
+            tracing::error!(grant = %live.id, %error, "the log of a grant, or a recording, cannot be written");
+        }
+        // Whoever waits may have gone; nothing is sent on then.
+        let _ = done.send(answer.map_err(|error| error.to_string()));
     }
 
     fn close(&mut self, live: &Arc<Live>, at: Timestamp, id: String, asked: Option<Box<Asked>>, outcome: Outcome) {
         if let Err(error) = self.log(live, at) {
-            // There is nothing that could keep its place: the grant has no log, so nothing of it was allowed.
-            tracing::error!(grant = %live.id, %error, "the log of a grant cannot be written");
+            // It was there when the request began.
+            tracing::error!(grant = %live.id, %error, "the log of a grant is lost, so nothing more of it is let through");
+            self.state.lock().failing.insert(live.id.clone());
             return;
         }
         let recording = self.recordings.remove(&id).and_then(|recording| {
@@ -258,19 +288,19 @@ impl Disk {
         let Some(log) = self.logs.get_mut(&live.id) else { return };
         let entry = match asked {
             Some(asked) => Entry::Served { id, asked, outcome },
-            None => {
-                log.open = log.open.saturating_sub(1);
-                Entry::Closed { id, outcome, recording }
-            }
+            // Whoever asked went away while the line was refused.
+            None if !log.open.remove(&id) => return,
+            None => Entry::Closed { id, outcome, recording },
         };
-        log.waiting.push(Waiting { at, entry, done: None });
+        log.waiting.push(Waiting { at, entry, done: None, stays: true });
     }
 
-    /// Opens the log of a grant, if it is not open.
-    fn log(&mut self, live: &Arc<Live>, at: Timestamp) -> io::Result<()> {
-        if self.logs.contains_key(&live.id) {
-            return Ok(());
-        }
+    /// The log of a grant, opened if need be.
+    fn log(&mut self, live: &Arc<Live>, at: Timestamp) -> io::Result<&mut Log> {
+        let place = match self.logs.entry(live.id.clone()) {
+            Occupied(log) => return Ok(log.into_mut()),
+            Vacant(place) => place,
+        };
         let folder = self.folder.join(live.id.as_str());
         make_folder(&folder)?;
         let mut past = Past::default();
@@ -280,10 +310,9 @@ impl Disk {
             live: Arc::clone(live),
             file,
             length: past.length,
-            open: 0,
+            open: HashSet::new(),
             waiting: Vec::new(),
             is_synced: true,
-            failed: false,
             chain: past.chain,
         };
         if log.chain.head().lines == 0 {
@@ -294,13 +323,12 @@ impl Disk {
                 cluster: live.cluster.clone(),
                 terms: live.sessions.clone(),
             };
-            log.waiting.push(Waiting { at, entry, done: None });
+            log.waiting.push(Waiting { at, entry, done: None, stays: true });
             // So that the file is still there after a loss of power.
             File::open(&folder)?.sync_all()?;
             File::open(&self.folder)?.sync_all()?;
         }
-        self.logs.insert(live.id.clone(), log);
-        Ok(())
+        Ok(place.insert(log))
     }
 
     /// Writes what waits, one write and at most one fsync for each log. Those of `asked` are on the disk afterwards.
@@ -317,27 +345,27 @@ impl Disk {
                 result = log.file.sync_data();
                 log.is_synced = result.is_ok();
             }
-            if let Err(error) = &result
-                && !log.failed
-            {
-                tracing::error!(%grant, %error, "the log of a grant cannot be written, so nothing of it is let through");
-            }
-            log.failed = result.is_err();
+            let mut state = self.state.lock();
             match result {
                 Ok(()) => {
-                    self.heads.lock().insert(grant.clone(), log.chain.head().clone());
+                    state.failing.remove(grant);
+                    state.heads.insert(grant.clone(), log.chain.head().clone());
                     for line in log.waiting.drain(..) {
                         // Whoever waited may have gone.
                         let _ = line.done.map(|done| done.send(Ok(())));
                     }
                 }
                 Err(error) => {
-                    // What nobody waits for has happened, so it keeps its place; the rest is refused.
-                    for line in log.waiting.extract_if(.., |line| line.done.is_some()) {
-                        log.open = log.open.saturating_sub(1);
-                        let _ = line.done.map(|done| done.send(Err(error.to_string())));
-                        if let Entry::Opened { id, recorded: true, .. } = line.entry {
-                            refused.push(id);
+                    if state.failing.insert(grant.clone()) {
+                        tracing::error!(%grant, %error, "the log of a grant cannot be written, so nothing of it is let through");
+                    }
+                    for line in &mut log.waiting {
+                        let _ = line.done.take().map(|done| done.send(Err(error.to_string())));
+                    }
+                    for line in log.waiting.extract_if(.., |line| !line.stays) {
+                        if let Entry::Opened { id, recorded, .. } = line.entry {
+                            log.open.remove(&id);
+                            refused.extend(recorded.then_some(id));
                         }
                     }
                 }
@@ -367,13 +395,13 @@ impl Disk {
             if recording.file.sync_data().is_ok() {
                 recording.said = (Instant::now(), recording.bytes);
                 let entry = Entry::Recorded { id: id.clone(), recording: recording.head() };
-                log.waiting.push(Waiting { at, entry, done: None });
+                log.waiting.push(Waiting { at, entry, done: None, stays: false });
             }
         }
         self.logs.retain(|_, log| {
             // What nobody waited for may be lost within this second, and no longer.
             log.is_synced = log.is_synced || log.file.sync_data().is_ok();
-            let is_over = log.live.ended().is_cancelled() && log.open == 0 && log.waiting.is_empty();
+            let is_over = log.live.ended().is_cancelled() && log.open.is_empty() && log.waiting.is_empty();
             !(is_over && log.is_synced)
         });
     }
@@ -395,7 +423,7 @@ impl Disk {
             }
             // One log that cannot be read stops its own grant and no other.
             match self.interrupted(&folder, &path) {
-                Ok(head) => drop(self.heads.lock().insert(grant, head)),
+                Ok(head) => drop(self.state.lock().heads.insert(grant, head)),
                 Err(error) => tracing::error!(%grant, %error, "the log of a grant cannot be read"),
             }
         }
@@ -408,7 +436,7 @@ impl Disk {
         let at = (self.clock)();
         let mut lines = Vec::new();
         for (id, (begun, recorded)) in past.open {
-            let recording = if recorded { Some(head_of(&folder.join(format!("{id}{RECORDING}")))?) } else { None };
+            let recording = if recorded { head_of(&folder.join(format!("{id}{RECORDING}")))? } else { None };
             let milliseconds = u64::try_from(at.duration_since(begun).as_millis()).unwrap_or(0);
             let sent = recording.as_ref().map_or(0, |head| head.bytes);
             let why = Some("the gateway stopped while it ran".to_owned());
@@ -485,16 +513,19 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// How a recording stands on the disk.
-fn head_of(path: &Path) -> io::Result<RecordingHead> {
-    let mut file = File::open(path)?;
+/// How a recording stands on the disk; none of a session that never began.
+fn head_of(path: &Path) -> io::Result<Option<RecordingHead>> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
     let mut hash = Context::new(&SHA256);
     let mut buffer = vec![0; 64 * 1024];
     let mut bytes = 0_u64;
     loop {
         let read = file.read(&mut buffer)?;
         if read == 0 {
-            return Ok(RecordingHead { bytes, sha256: hex(hash.finish().as_ref()) });
+            return Ok(Some(RecordingHead { bytes, sha256: hex(hash.finish().as_ref()) }));
         }
         hash.update(buffer.get(..read).unwrap_or_default());
         bytes = bytes.saturating_add(read as u64);

@@ -29,6 +29,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jit_core::grant::{GrantId, LogHead, Record};
 use jit_wire::session::{Asked, End, Outcome};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::asked::asked;
 pub(crate) use self::body::{answer_body, request_body};
 pub(crate) use self::content::{has_power, read as read_content};
-use self::disk::{Disk, Heads, Job, NewRecording};
+use self::disk::{Disk, Done, Job, NewRecording, State};
 pub(crate) use self::session::{Session, Stop, Way, Writer};
 use crate::grants::{Live, Running};
 
@@ -52,7 +53,7 @@ const HEAD_WITHIN: Duration = Duration::from_millis(300);
 /// Writes logs and recordings.
 pub struct Recorder {
     jobs: mpsc::Sender<Job>,
-    heads: Heads,
+    state: Arc<Mutex<State>>,
     clock: fn() -> Timestamp,
 }
 
@@ -93,10 +94,10 @@ impl Recorder {
     /// If the folder cannot be used.
     pub fn start(folder: PathBuf, clock: fn() -> Timestamp) -> io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(JOBS);
-        let heads = Heads::default();
-        let disk = Disk::open(folder, clock, Arc::clone(&heads))?;
+        let state = Arc::<Mutex<State>>::default();
+        let disk = Disk::open(folder, clock, Arc::clone(&state))?;
         std::thread::Builder::new().name("recorder".to_owned()).spawn(move || disk.run(waiting))?;
-        Ok(Self { jobs, heads, clock })
+        Ok(Self { jobs, state, clock })
     }
 
     /// Has the thread look after what is due, each second. Never returns.
@@ -141,6 +142,7 @@ impl Recorder {
         let place = timeout(LOGGED_WITHIN, self.jobs.clone().reserve_owned()).await;
         let place = place.map_err(|_| RecordError::Silent)?.map_err(|_| stopped())?;
         if !wanted.is_durable {
+            self.can_be_logged(live).await?;
             (entry.place, entry.asked) = (Some(place), Some(Box::new(wanted.asked)));
             return Ok(entry);
         }
@@ -149,26 +151,14 @@ impl Recorder {
             let title = format!("{} {}", live.user, asked::title(&wanted.asked));
             (CancellationToken::new(), Instant::now(), cast::header(now, &title))
         });
-        let (done, is_done) = tokio::sync::oneshot::channel();
         let new = recording
             .as_ref()
             .map(|(failed, _, header)| NewRecording { header: header.clone(), failed: failed.clone() });
-        let job = Job::Open {
-            live: Arc::clone(live),
-            id: entry.id.clone(),
-            asked: Box::new(wanted.asked),
-            recording: new,
-            done,
-        };
-        self.jobs.send(job).await.map_err(|_| stopped())?;
+        let (id, asked) = (entry.id.clone(), Box::new(wanted.asked));
+        let job = |done| Job::Open { live: Arc::clone(live), id, asked, recording: new, done };
         // It may be written after all, later; its end follows then, so that nobody takes it for running.
         entry.place = Some(place);
-        let answer = match timeout(LOGGED_WITHIN, is_done).await {
-            Err(_) => Err(RecordError::Silent),
-            Ok(Err(_)) => Err(stopped()),
-            Ok(Ok(answer)) => answer.map_err(RecordError::Refused),
-        };
-        if let Err(error) = answer {
+        if let Err(error) = self.ask(job).await {
             if error != RecordError::Silent {
                 entry.place = None;
             }
@@ -179,6 +169,25 @@ impl Recorder {
             entry.recording = Some((failed, began, header.len()));
         }
         Ok(entry)
+    }
+
+    /// Whether a line that nobody waits for has a place: the log is there, and its last line could be written.
+    async fn can_be_logged(&self, live: &Arc<Live>) -> Result<(), RecordError> {
+        let is_well = {
+            let state = self.state.lock();
+            state.heads.contains_key(&live.id) && !state.failing.contains(&live.id)
+        };
+        if is_well { Ok(()) } else { self.ask(|done| Job::Begin { live: Arc::clone(live), done }).await }
+    }
+
+    /// Has the thread do something, and waits until it is on the disk.
+    async fn ask(&self, job: impl FnOnce(Done) -> Job) -> Result<(), RecordError> {
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let ask = async {
+            self.jobs.send(job(done)).await.map_err(|_| stopped())?;
+            is_done.await.map_err(|_| stopped())?.map_err(RecordError::Refused)
+        };
+        timeout(LOGGED_WITHIN, ask).await.unwrap_or(Err(RecordError::Silent))
     }
 
     /// Where the log of a grant stands, once everything before is on the disk; `None` without a log, and if the disk is
@@ -194,14 +203,15 @@ impl Recorder {
 
     /// Where all logs stand that are or were written since the start.
     pub(crate) fn heads(&self) -> BTreeMap<GrantId, LogHead> {
-        self.heads.lock().clone()
+        self.state.lock().heads.clone()
     }
 
     /// Forgets where the log of a grant that is over stands, unless it has grown since.
     pub(crate) fn forget(&self, grant: &GrantId, head: &LogHead) {
-        let mut heads = self.heads.lock();
-        if heads.get(grant) == Some(head) {
-            heads.remove(grant);
+        let mut state = self.state.lock();
+        if state.heads.get(grant) == Some(head) {
+            state.heads.remove(grant);
+            state.failing.remove(grant);
         }
     }
 

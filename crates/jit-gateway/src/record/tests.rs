@@ -241,6 +241,11 @@ async fn no_file_no_session() {
     let recorder = gone.start();
     std::fs::remove_dir_all(&gone.0).unwrap();
     assert!(matches!(open(&recorder, &live, exec("e3")).await, Err(RecordError::Refused(_))));
+    // Not even a read.
+    assert!(matches!(open(&recorder, &live, read("r1")).await, Err(RecordError::Refused(_))));
+    std::fs::create_dir(&gone.0).unwrap();
+    drop(open(&recorder, &live, read("r2")).await.unwrap());
+    assert_eq!(recorder.head(&live.id).await.unwrap().lines, 2);
 }
 
 /// Where nothing is kept, nothing is written.
