@@ -386,6 +386,11 @@ fn a_full_disk_ends_what_it_cannot_record_and_nothing_else() {
         why.contains("jit: the recording of this session cannot be written") || why.contains("connection reset");
     assert!(!done.status.success() && is_told, "{why}");
     assert!(begun.elapsed() < Duration::from_secs(20));
+    // What could not be written whole was taken back, so there may be room again.
+    let sessions = front.bastion.dir.join("gateway/sessions");
+    let inside = PathBuf::from(format!("/proc/{}/root{}", front.pid(), sessions.display()));
+    let mut filler = std::fs::File::create(inside.join("filler")).unwrap();
+    while filler.write_all(&[0; 4096]).is_ok() {}
     let refused = front.kubectl(&grant, &["exec", "web-0", "--", "id"]).output().unwrap();
     let why = text(&refused.stderr);
     assert!(!refused.status.success() && why.contains("the log of the grant cannot be written"), "{why}");
