@@ -410,6 +410,33 @@ fn check_knows_what_the_gateway_needs() {
     bastion.admin.delete(&format!("{RBAC}/clusterroles/{name}"));
 }
 
+/// The metadata of an object of this name that a daemon makes for a grant of alice's.
+pub(crate) fn made_for(host: &str, grant: &str, name: &str) -> Value {
+    json!({
+        "name": name,
+        "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": host },
+        "annotations": { "jitd.dev/grant": grant, "jitd.dev/user": "jit:alice@example.com" },
+    })
+}
+
+/// A binding with this metadata that gives the gateway a role.
+pub(crate) fn gateway_bound(host: &str, metadata: Value, role: &str) -> Value {
+    json!({
+        "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("gw-{host}") }],
+    })
+}
+
+/// Waits until a daemon that RBAC lets do anything is refused a role of the gateway's without rules.
+pub(crate) fn until_roles_are_fenced(fenced: &Admin, metadata: &Value) {
+    let nothing = json!({ "metadata": metadata, "rules": [] });
+    until("the policy of the gateway's roles is in force", || {
+        let (status, answer) = fenced.call(Method::POST, &format!("{RBAC}/clusterroles?dryRun=All"), &nothing);
+        (status == 403 && answer.to_string().contains("-gateway-roles")).then_some(())
+    });
+}
+
 /// Also where RBAC would let it do anything, the daemon lets the gateway act as exactly one grant's holder in a place that
 /// the policy has, and nobody else.
 #[test]
@@ -419,13 +446,7 @@ fn the_fence_lets_the_daemon_give_the_gateway_one_grant_at_a_time() {
     let (host, id) = (bastion.host.as_str(), "gggggggggggggggg");
     let here = format!("{RBAC}/namespaces/{}/rolebindings", bastion.ns);
     let roles = format!("{RBAC}/clusterroles");
-    let metadata = |name: &str| {
-        json!({
-            "name": name,
-            "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": host },
-            "annotations": { "jitd.dev/grant": id, "jitd.dev/user": "jit:alice@example.com" },
-        })
-    };
+    let metadata = |name: &str| made_for(host, id, name);
     let rule = |resource: &str, name: &str| json!({ "apiGroups": ["authentication.k8s.io"], "resources": [resource], "resourceNames": [name], "verbs": ["impersonate:user-info"] });
     let role = json!({
         "metadata": metadata(&format!("jit-{id}-gateway")),
@@ -435,13 +456,7 @@ fn the_fence_lets_the_daemon_give_the_gateway_one_grant_at_a_time() {
             rule("users", "jit:alice@example.com"),
         ],
     });
-    let binding = |name: &str, role: &str| {
-        json!({
-            "metadata": metadata(name),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("gw-{host}") }],
-        })
-    };
+    let binding = |name: &str, role: &str| gateway_bound(host, metadata(name), role);
     let name = format!("jit-{id}-gateway");
     let (on_name, on_role) = (format!("{name}-on"), format!("jitd-{host}-gateway-on"));
     let (whom, on) = (binding(&name, &name), binding(&on_name, &on_role));
@@ -454,11 +469,7 @@ fn the_fence_lets_the_daemon_give_the_gateway_one_grant_at_a_time() {
         own.delete(&path);
     }
     let fenced = unbounded(&bastion);
-    let nothing = json!({ "metadata": metadata(&name), "rules": [] });
-    until("the policy of the gateway's roles is in force", || {
-        let (status, answer) = fenced.call(Method::POST, &format!("{roles}?dryRun=All"), &nothing);
-        (status == 403 && answer.to_string().contains("-gateway-roles")).then_some(())
-    });
+    until_roles_are_fenced(&fenced, &metadata(&name));
     fenced.create(&everywhere(), &on);
     fenced.delete(&format!("{}/{on_name}", everywhere()));
 

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, Key, Options, path};
 use crate::gateway::{Front, kubectl_works};
-use crate::impersonation::{RBAC, Thief, attend_feed, group, objects, through_gateway};
+use crate::impersonation::{
+    RBAC, Thief, attend_feed, gateway_bound, group, made_for, objects, through_gateway, until_roles_are_fenced,
+};
 use crate::plane::{Plane, until};
 use crate::wall::{daemon, everywhere, in_force, refused, unbounded, until_checked, walled_with, with};
 
@@ -165,13 +167,7 @@ fn the_fence_alone_keeps_the_daemon_to_the_names_of_a_grant() {
     let (host, id) = (bastion.host.as_str(), "gggggggggggggggg");
     let here = format!("{RBAC}/namespaces/{}/rolebindings", bastion.ns);
     let roles = format!("{RBAC}/clusterroles");
-    let metadata = |name: &str| {
-        json!({
-            "name": name,
-            "labels": { "app.kubernetes.io/managed-by": "jitd", "jitd.dev/host": host },
-            "annotations": { "jitd.dev/grant": id, "jitd.dev/user": "jit:alice@example.com" },
-        })
-    };
+    let metadata = |name: &str| made_for(host, id, name);
     let rule = |group: &str, resource: &str, name: &str| json!({ "apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": ["impersonate"] });
     let name = format!("jit-{id}-gateway");
     let role = json!({
@@ -182,13 +178,7 @@ fn the_fence_alone_keeps_the_daemon_to_the_names_of_a_grant() {
             rule("authentication.k8s.io", "userextras/jitd.dev/grant", id),
         ],
     });
-    let binding = |name: &str, role: &str| {
-        json!({
-            "metadata": metadata(name),
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role },
-            "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": format!("gw-{host}") }],
-        })
-    };
+    let binding = |name: &str, role: &str| gateway_bound(host, metadata(name), role);
     let whom = binding(&name, &name);
     // With its own rights, which are the manifest's, it gets so far.
     own.create(&roles, &role);
@@ -200,11 +190,7 @@ fn the_fence_alone_keeps_the_daemon_to_the_names_of_a_grant() {
     let posing = [("Impersonate-User", "jit:alice"), ("Impersonate-Group", "system:masters")];
     assert_eq!(own.call_with(&posing, Method::GET, "/version", &Value::Null).0, 403);
     let fenced = unbounded(&bastion);
-    let nothing = json!({ "metadata": metadata(&name), "rules": [] });
-    until("the policy of the gateway's roles is in force", || {
-        let (status, answer) = fenced.call(Method::POST, &format!("{roles}?dryRun=All"), &nothing);
-        (status == 403 && answer.to_string().contains("-gateway-roles")).then_some(())
-    });
+    until_roles_are_fenced(&fenced, &metadata(&name));
 
     let form = "must let it act as the holder of one grant";
     let changed = |at: &str, value: Value| with(role.clone(), |role| *role.pointer_mut(at).unwrap() = value);
