@@ -99,7 +99,7 @@ impl Broker {
         self.logs.arrived.notify_one();
     }
 
-    /// Records what the gateway reports, for ever.
+    /// Records what the gateway reports. Never returns.
     pub async fn record_logs(&self) {
         loop {
             self.logs.arrived.notified().await;

@@ -18,9 +18,6 @@ use crate::wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RecordingHead
 /// Longer than a line that the gateway writes: a request target has at most 64 KiB, which JSON can make six times longer.
 const LONGEST_LINE: usize = 1024 * 1024;
 
-/// The status of an answer with which a stream begins (RFC 9110, section 15.2.2).
-const SWITCHING_PROTOCOLS: u16 = 101;
-
 /// What the log of a grant says, as far as it verifies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -233,8 +230,7 @@ impl Reading {
             Entry::Closed { id, outcome, recording } => {
                 if let Some(request) = self.opened(&id)? {
                     // Nothing began that could be recorded.
-                    let began = outcome.code == Some(SWITCHING_PROTOCOLS);
-                    request.recorded &= began || recording.is_some() || !request.heads.is_empty();
+                    request.recorded &= outcome.began() || recording.is_some() || !request.heads.is_empty();
                     request.outcome = Some(outcome);
                     request.heads.extend(recording);
                     *room = room.saturating_sub(length);

@@ -16,7 +16,7 @@ mod upgrade;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-pub(crate) use self::query::values;
+pub(crate) use self::query::{is_true, values};
 pub(crate) use self::upgrade::connection_options;
 pub use self::upgrade::{Protocol, Stream, Upgrade};
 

@@ -244,6 +244,14 @@ pub struct Outcome {
     pub why: Option<String>,
 }
 
+impl Outcome {
+    /// Whether a stream began: the API server answered 101 (RFC 9110, section 15.2.2).
+    #[must_use]
+    pub fn began(&self) -> bool {
+        self.code == Some(101)
+    }
+}
+
 /// Why a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -16,7 +16,6 @@ pub(crate) fn asked(
     from: IpAddr,
 ) -> Asked {
     let stream = stream(meant, query.unwrap_or_default());
-    let console = stream.as_ref().is_some_and(|stream| matches!(stream.carries, Carries::Exec | Carries::Attach));
     let asked = match &meant.kind {
         Kind::Resource(resource) => Asked {
             verb: resource.verb.as_str().to_owned(),
@@ -38,7 +37,7 @@ pub(crate) fn asked(
     };
     let agent =
         headers.get(header::USER_AGENT).map(|agent| cut(&String::from_utf8_lossy(agent.as_bytes()), LONGEST_AGENT));
-    let query = query.filter(|query| !query.is_empty() && !console).map(|query| cut(query, LONGEST_QUERY));
+    let query = query.filter(|query| !query.is_empty() && !meant.is_console()).map(|query| cut(query, LONGEST_QUERY));
     Asked { query, stream, content, from: Some(from), agent, ..asked }
 }
 
@@ -73,8 +72,7 @@ fn stream(meant: &Request, query: &str) -> Option<StreamAsked> {
         _ => return None,
     };
     let values = |key: &str| -> Vec<String> { crate::request::values(query, key) };
-    let is_true =
-        |key: &str| values(key).first().is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"));
+    let is_true = |key: &str| values(key).first().is_some_and(|value| crate::request::is_true(value));
     Some(match carries {
         Carries::Exec | Carries::Attach => StreamAsked {
             carries,

@@ -47,9 +47,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Logs that are older than this when the gateway starts have nothing open: it is longer than any window.
 const OLDEST_OPEN: Duration = Duration::from_secs(2 * 86_400);
 
-/// The status of an answer with which a stream begins.
-const SWITCHING_PROTOCOLS: u16 = http::StatusCode::SWITCHING_PROTOCOLS.as_u16();
-
 /// What the thread is asked to do.
 pub(super) enum Job {
     /// A line will follow for which nobody waits: the log is there, and nothing waits for its place, before `done` is answered.
@@ -276,7 +273,7 @@ impl Disk {
         }
         let recording = self.recordings.remove(&id).and_then(|recording| {
             // Nothing began, so there is nothing to keep.
-            if outcome.code != Some(SWITCHING_PROTOCOLS) {
+            if !outcome.began() {
                 self.discard(&live.id, &id);
                 return None;
             }

@@ -28,14 +28,13 @@ impl ListOptions {
             let value = pairs(query).find(|(found, _)| found == key.as_bytes());
             value.map(|(_, value)| String::from_utf8(value).map_err(|_| unclear())).transpose()
         };
-        // Everything is true but `0` and `false` in any case (`runtime.Convert_Slice_string_To_bool`).
         let is_watch = match first("watch")? {
             None => false,
             // Go folds more than ASCII in one place and not in another.
             Some(value) if !value.is_ascii() => {
                 return Err(Refused::malformed("the value of `watch` in the query is neither `true` nor `false`"));
             }
-            Some(value) => value != "0" && !value.eq_ignore_ascii_case("false"),
+            Some(value) => is_true(&value),
         };
         // If one of the options cannot be decoded, no selector counts.
         let mut is_decoded = true;
@@ -54,6 +53,12 @@ impl ListOptions {
         }
         Ok(Self { is_watch, name })
     }
+}
+
+/// Whether Kubernetes takes a value for true: everything but `0` and `false` in any case
+/// (`runtime.Convert_Slice_string_To_bool`).
+pub(crate) fn is_true(value: &str) -> bool {
+    value != "0" && !value.eq_ignore_ascii_case("false")
 }
 
 /// The values of a key, in their order; bytes that are no UTF-8 are replaced.
