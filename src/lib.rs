@@ -23,6 +23,7 @@
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
 //! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
 //! can use.
+//! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says. `crates/jit-login` is the client, and
 //! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
 //! files. Everything else is in this crate.
