@@ -24,7 +24,8 @@
 //! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
 //! can use.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
-//! `crates/jit-dial` connects to an API server as a kubeconfig says. `crates/jit-login` is the client, and
+//! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
+//! tells people what happens. `crates/jit-login` is the client, and
 //! `crates/jit-manual` generates both programs' manual pages and completions from the definitions of command lines and
 //! files. Everything else is in this crate.
 //!

@@ -111,6 +111,8 @@ fn the_crates_have_only_allowed_dependencies() {
         ("jit-scan", &["tokio", "hyper", "rusqlite", "kube", "jit-wire", "jitd"]),
         // It faces hostile bytes, and holds no key that signs for people.
         ("jit-gateway", &["rusqlite", "kube", "cryptoki", "jitd"]),
+        // It speaks to the internet and runs programs.
+        ("jit-notify", &["rusqlite", "kube", "cryptoki", "jitd"]),
         ("jit-login", &["rusqlite", "kube", "k8s-openapi", "cryptoki", "jitd"]),
     ] {
         let below = below(krate);

@@ -5,7 +5,8 @@
 //!                  └─► (TLS with the proxy) ─► CONNECT ─┘
 //! ```
 //! Each step has a deadline of its own, so that an error names the step. It must never send anything to a peer whose
-//! certificate it has not verified, except to a proxy on plain HTTP. [`ApiServer`](crate::ApiServer) calls it.
+//! certificate it has not verified, except to a proxy on plain HTTP. [`ApiServer`](crate::ApiServer) and
+//! [`Outbound`](crate::Outbound) call it.
 
 use std::borrow::Cow;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use socket2::{SockRef, TcpKeepalive};
@@ -26,8 +28,9 @@ use tokio_rustls::client::TlsStream;
 use jit_host::hint::Hint;
 
 use super::blocking::Blocking;
-use super::pinned::{Pinned, provider};
+use super::pinned::provider;
 use super::plugin::PluginError;
+use super::proxy::Proxy;
 use super::settings::Settings;
 use super::{Protocol, Stream};
 
@@ -130,32 +133,59 @@ pub(crate) async fn connect(
     resolver: &Blocking,
 ) -> Result<Stream, DialError> {
     let server = &settings.server;
-    let peer = server.peer();
-    let carrier: Box<dyn Carrier> = match &settings.proxy {
-        None => Box::new(tcp(&server.host, server.port, &peer, resolver).await?),
-        Some(proxy) => {
-            let stream = tcp(&proxy.host, proxy.port, &proxy.peer(), resolver).await?;
-            let mut stream: Box<dyn Carrier> = match &settings.proxy_name {
-                None => Box::new(stream),
-                // Like Go, we trust the same authorities for the proxy, but do not tell it who we are.
-                Some(name) => {
-                    let config = tls_config(&settings.authorities, None, Protocol::Http1)?;
-                    Box::new(handshake(stream, config, name.clone(), &proxy.peer()).await?)
-                }
-            };
-            let target = server.target();
-            let asked = timeout(TUNNEL, proxy.tunnel(&mut stream, &target));
-            asked.await.unwrap_or_else(|_| Err(timed_out(&proxy.peer(), "open a tunnel", TUNNEL)))?;
-            stream
-        }
+    let verifier = Arc::clone(&settings.authorities) as Arc<dyn ServerCertVerifier>;
+    let way = Way {
+        host: &server.host,
+        port: server.port,
+        peer: server.peer(),
+        proxy: settings.proxy.as_ref(),
+        proxy_name: settings.proxy_name.as_ref(),
+        verifier: &verifier,
     };
-    let config = tls_config(&settings.authorities, certificate, protocol)?;
+    let carrier = carrier(&way, resolver).await?;
+    let peer = way.peer;
+    let config = tls_config(&verifier, certificate, protocol)?;
     let stream = handshake(carrier, config, settings.server_name.clone(), &peer).await?;
     // A server may ignore the list of protocols, and then expects HTTP/1.1.
     if matches!(protocol, Protocol::Http2) && stream.get_ref().1.alpn_protocol() != Some(protocol.alpn()) {
         return Err(DialError::NoHttp2 { peer });
     }
     Ok(Stream(stream))
+}
+
+/// How a server is reached.
+pub(crate) struct Way<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    /// How messages name it.
+    pub(crate) peer: String,
+    pub(crate) proxy: Option<&'a Proxy>,
+    /// The name in the proxy's certificate, if it is reached by TLS.
+    pub(crate) proxy_name: Option<&'a ServerName<'static>>,
+    pub(crate) verifier: &'a Arc<dyn ServerCertVerifier>,
+}
+
+/// `host:port`, for CONNECT.
+pub(crate) fn target(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// A connection to the server, through the tunnel of a proxy if there is one.
+pub(crate) async fn carrier(way: &Way<'_>, resolver: &Blocking) -> Result<Box<dyn Carrier>, DialError> {
+    let Some(proxy) = way.proxy else { return Ok(Box::new(tcp(way.host, way.port, &way.peer, resolver).await?)) };
+    let stream = tcp(&proxy.host, proxy.port, &proxy.peer(), resolver).await?;
+    let mut stream: Box<dyn Carrier> = match way.proxy_name {
+        None => Box::new(stream),
+        // Like Go, we trust the same authorities for the proxy, but do not tell it who we are.
+        Some(name) => {
+            let config = tls_config(way.verifier, None, Protocol::Http1)?;
+            Box::new(handshake(stream, config, name.clone(), &proxy.peer()).await?)
+        }
+    };
+    let target = target(way.host, way.port);
+    let asked = timeout(TUNNEL, proxy.tunnel(&mut stream, &target));
+    asked.await.unwrap_or_else(|_| Err(timed_out(&proxy.peer(), "open a tunnel", TUNNEL)))?;
+    Ok(stream)
 }
 
 fn timed_out(peer: &str, doing: &'static str, after: Duration) -> DialError {
@@ -210,8 +240,8 @@ pub fn notice_silence(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&silence)
 }
 
-fn tls_config(
-    authorities: &Arc<Pinned>,
+pub(crate) fn tls_config(
+    verifier: &Arc<dyn ServerCertVerifier>,
     certificate: Option<Arc<CertifiedKey>>,
     protocol: Protocol,
 ) -> Result<ClientConfig, DialError> {
@@ -220,7 +250,7 @@ fn tls_config(
         .with_safe_default_protocol_versions()
         .map_err(broken)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(authorities) as _);
+        .with_custom_certificate_verifier(Arc::clone(verifier));
     let mut config = match certificate {
         Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
         None => builder.with_no_client_auth(),
@@ -231,7 +261,7 @@ fn tls_config(
     Ok(config)
 }
 
-async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
     config: ClientConfig,
     name: ServerName<'static>,

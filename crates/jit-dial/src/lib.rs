@@ -15,6 +15,7 @@
 mod blocking;
 mod dial;
 mod kubeconfig;
+mod outbound;
 mod pinned;
 mod plugin;
 mod proxy;
@@ -43,6 +44,7 @@ use jit_host::hint::Hint;
 use self::blocking::Blocking;
 pub use self::dial::{DialError, notice_silence};
 pub use self::kubeconfig::KubeconfigError;
+pub use self::outbound::Outbound;
 pub use self::pinned::{Pinned, provider};
 pub use self::plugin::PluginError;
 use self::proxy::Environment;

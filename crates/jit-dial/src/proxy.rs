@@ -113,7 +113,7 @@ impl Proxy {
             Ok(407) => Err(refused(format!("wants a user and a password: {line}"), Some(CREDENTIALS))),
             Ok(_) => Err(refused(
                 format!("opens no tunnel to `{target}`: {line}"),
-                Some("allow CONNECT to the API server on the proxy, or connect without it (`NO_PROXY`)"),
+                Some("allow CONNECT to this host on the proxy, or connect without it (`NO_PROXY`)"),
             )),
             Err(_) => Err(refused(format!("does not speak HTTP: {line}"), None)),
         }

@@ -93,14 +93,6 @@ impl Server {
     pub(crate) fn peer(&self) -> String {
         format!("the API server at {}", self.url)
     }
-
-    /// `host:port`, for CONNECT.
-    pub(crate) fn target(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
-    }
 }
 
 impl Settings {
@@ -160,7 +152,7 @@ impl Settings {
 
 const AUTHORITY: &str = "certificate-authority";
 
-fn name_of(host: &str) -> Option<ServerName<'static>> {
+pub(crate) fn name_of(host: &str) -> Option<ServerName<'static>> {
     ServerName::try_from(host.to_owned()).ok()
 }
 
