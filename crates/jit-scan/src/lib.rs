@@ -1,13 +1,21 @@
 //! The standing access of a Kubernetes cluster: who can do what, how severe that is, and through which bindings.
 //!
 //! ```text
-//!  cluster, dump, manifests ──► Snapshot ──► findings ──► Report ──► table, JSON, SARIF, page
+//!  cluster, dump, manifests ──► Snapshot ──► Access ──► findings ──► Report ──► table, JSON, SARIF, page
 //! ```
-//! A [`Snapshot`] holds what was read, and which lists could not be read. Everything after it is a function of it: the same
+//! A [`Snapshot`] holds what was read, and which lists could not be read. [`Access`] is its index: who holds which rules
+//! where, and what the authorizer of the API server would answer. Everything after the snapshot is a function of it: the same
 //! snapshot gives the same report. There is one catalogue of risks, [`jit_core::rbac::risk`], the policy's own.
 
+mod access;
+mod aggregate;
+mod authorize;
 mod finding;
 mod snapshot;
 
+pub use self::access::{Access, Allowed, Holding, MASTERS, implied_groups, is_master};
+pub use self::authorize::{Action, ResourceAction, rule_allows};
 pub use self::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
-pub use self::snapshot::{Account, Binding, Created, Meta, Name, Role, RoleKind, RoleRef, Snapshot};
+pub use self::snapshot::{
+    Account, Binding, Created, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector, Snapshot,
+};

@@ -66,9 +66,56 @@ pub struct Role {
     pub meta: Meta,
     /// Its rules. The API server keeps those of an aggregated role up to date; a manifest has none there.
     pub rules: Vec<Rule>,
-    /// `aggregationRule.clusterRoleSelectors`, each as its `matchLabels` and `matchExpressions` in JSON; `None` for a role
-    /// that is not aggregated.
-    pub aggregates: Option<Vec<String>>,
+    /// `aggregationRule.clusterRoleSelectors`: the rules of each ClusterRole that one of them selects are added. `None` for a
+    /// role that is not aggregated.
+    pub aggregates: Option<Vec<Selector>>,
+}
+
+/// A label selector: all its requirements must be met, so an empty one selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Selector {
+    /// `matchLabels`: the label exists and has this value.
+    pub labels: BTreeMap<String, String>,
+    /// `matchExpressions`.
+    pub expressions: Vec<Requirement>,
+}
+
+/// One of the `matchExpressions` of a selector.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Requirement {
+    /// The label's key.
+    pub key: String,
+    /// How the label is compared.
+    pub operator: Operator,
+    /// The values of `In` and `NotIn`; the others have none.
+    pub values: Vec<String>,
+}
+
+/// How a [`Requirement`] compares a label. `NotIn` and `DoesNotExist` are met if the label does not exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the words of Kubernetes")]
+pub enum Operator {
+    In,
+    NotIn,
+    Exists,
+    DoesNotExist,
+}
+
+impl Selector {
+    /// Whether an object with these labels is selected, as `k8s.io/apimachinery/pkg/labels` decides it.
+    #[must_use]
+    pub fn selects(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self.expressions.iter().all(|requirement| {
+                let value = labels.get(&requirement.key);
+                match requirement.operator {
+                    Operator::In => value.is_some_and(|value| requirement.values.contains(value)),
+                    Operator::NotIn => value.is_none_or(|value| !requirement.values.contains(value)),
+                    Operator::Exists => value.is_some(),
+                    Operator::DoesNotExist => value.is_none(),
+                }
+            })
+    }
 }
 
 /// `roleRef` of a binding.
