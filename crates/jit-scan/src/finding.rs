@@ -3,10 +3,10 @@
 use std::fmt;
 
 use jit_core::rbac::risk::Severity;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The kind of a subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// A user, known by name only.
     User,

@@ -11,11 +11,15 @@ mod access;
 mod aggregate;
 mod authorize;
 mod finding;
+mod read;
+mod resources;
 mod snapshot;
 
 pub use self::access::{Access, Allowed, Holding, MASTERS, implied_groups, is_master};
 pub use self::authorize::{Action, ResourceAction, rule_allows};
 pub use self::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
+pub use self::read::{Listed, ReadError, Reader};
+pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
     Account, Binding, Created, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector, Snapshot,
 };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use jit_core::rbac::Rule;
 use jit_core::rbac::risk::ServerVersion;
+use serde::Deserialize;
 
 use crate::finding::{NotEvaluated, Subject};
 
@@ -49,7 +50,7 @@ pub struct Meta {
 pub type Created = Option<Timestamp>;
 
 /// Role or ClusterRole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub enum RoleKind {
     /// A Role of one namespace.
     Role,
@@ -92,7 +93,7 @@ pub struct Requirement {
 }
 
 /// How a [`Requirement`] compares a label. `NotIn` and `DoesNotExist` are met if the label does not exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[expect(missing_docs, reason = "the words of Kubernetes")]
 pub enum Operator {
     In,

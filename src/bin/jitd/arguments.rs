@@ -14,6 +14,7 @@ use crate::audit::sessions::List;
 use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
+use crate::scan::ScanVerb;
 
 #[derive(Parser)]
 #[command(name = "jitd", version, max_term_width = 100)]
@@ -167,6 +168,15 @@ Examples:
     Audit {
         #[command(subcommand)]
         verb: AuditVerb,
+    },
+    /// Find who can do what in a cluster, from dumps and manifests; asks no daemon and needs no configuration.
+    #[command(after_help = "\
+Examples:
+  jitd scan who-can get secrets -n payments cluster.json
+  jitd scan what-can serviceaccount/payments/builder cluster.json")]
+    Scan {
+        #[command(subcommand)]
+        verb: ScanVerb,
     },
     /// Print a shell's completion script.
     #[command(after_help = "\

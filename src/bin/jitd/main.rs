@@ -20,7 +20,7 @@ mod manual;
 mod operate;
 mod policy;
 mod print;
-
+mod scan;
 mod serve;
 mod watchdog;
 
@@ -130,6 +130,7 @@ fn main() -> ExitCode {
         }
         Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(&arguments.config, list),
         Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
+        Verb::Scan { verb } => scan::scan(verb),
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };

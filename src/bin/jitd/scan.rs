@@ -1,0 +1,142 @@
+//! `jitd scan …`: who can do what in a cluster, from dumps and manifests. It needs no daemon and no configuration.
+//!
+//! It parses the arguments, lets `jit_scan` read and decide, and prints. stdout is the result, stderr is everything else.
+//! What could not be read is said on stderr and in the JSON, for an answer without it would look complete.
+
+mod who;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use jitd::escape::escaped;
+use jitd::hint::Hint;
+
+use jit_scan::{NotEvaluated, Reader, Snapshot};
+
+use crate::print::{counted, say};
+use crate::{Failure, print::Output};
+
+#[derive(Subcommand)]
+#[command(after_help = "\
+Examples:
+  jitd scan who-can get secrets -n payments cluster.json
+  jitd scan what-can serviceaccount/payments/builder cluster.json
+
+Exit codes:
+  0  somebody may, or may do something
+  1  failure
+  2  usage
+  3  no: nobody may, or nothing")]
+pub(crate) enum ScanVerb {
+    /// List who can do something, and through which bindings; exit code 3 when nobody can.
+    ///
+    /// The answer is that of the RBAC authorizer. Members of `system:masters` can do everything without a binding. What a
+    /// webhook or the node authorizer allows is not in the input.
+    #[command(after_help = "\
+Examples:
+  jitd scan who-can get secrets -n payments cluster.json
+  jitd scan who-can create pods/exec -n payments --name web-0 cluster.json
+  jitd scan who-can get /metrics cluster.json
+  jitd scan who-can create pods -n payments manifests/")]
+    WhoCan {
+        /// The verb: `get`, `list`, `create`, `escalate` …
+        verb: String,
+        /// The resource, such as `pods`, `pods/exec` or `applications.argoproj.io`, or a path such as `/metrics`.
+        resource: String,
+        /// In this namespace [default: in all of them, and for objects of the cluster].
+        #[arg(long, short, value_name = "NAME")]
+        namespace: Option<String>,
+        /// The object's name [default: requests without a name].
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// The subresource, as an alternative to `pods/exec`.
+        #[arg(long, value_name = "NAME")]
+        subresource: Option<String>,
+        #[command(flatten)]
+        input: Input,
+        /// Output format.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+    /// List everything that somebody can do, and through which bindings; exit code 3 when it is nothing.
+    #[command(after_help = "\
+Examples:
+  jitd scan what-can alice --group dev cluster.json
+  jitd scan what-can group/dev cluster.json
+  jitd scan what-can serviceaccount/payments/builder cluster.json -o json")]
+    WhatCan {
+        /// A user, group/NAME or serviceaccount/NAMESPACE/NAME.
+        subject: who::Asked,
+        /// A group that the user is in; the cluster does not know them. Can be repeated.
+        #[arg(long, value_name = "NAME")]
+        group: Vec<String>,
+        #[command(flatten)]
+        input: Input,
+        /// Output format.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
+}
+
+/// What is examined.
+#[derive(Args)]
+pub(crate) struct Input {
+    /// What `kubectl get -o json` or `-o yaml` printed, manifests, or folders of them; also compressed; `-` is stdin.
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
+    match verb {
+        ScanVerb::WhoCan { verb, resource, namespace, name, subresource, input, output } => {
+            let asked = who::Question { verb, resource, namespace, name, subresource };
+            who::who_can(&asked, &input.read()?, *output)
+        }
+        ScanVerb::WhatCan { subject, group, input, output } => who::what_can(subject, group, &input.read()?, *output),
+    }
+}
+
+impl Input {
+    fn read(&self) -> Result<Snapshot, Failure> {
+        let mut reader = Reader::default();
+        for file in &self.files {
+            let read = if file == Path::new("-") {
+                reader.stream("stdin", std::io::stdin().lock())
+            } else {
+                reader.path(file)
+            };
+            read.map_err(|error| {
+                let failure = Failure::ours(error.to_string());
+                match error.hint() {
+                    Some(hint) => failure.with_hint(hint),
+                    None => failure,
+                }
+            })?;
+        }
+        Ok(reader.finish())
+    }
+}
+
+/// Says on stderr what an answer leaves open.
+fn say_not_evaluated<'a>(all: impl Iterator<Item = &'a NotEvaluated>) {
+    let all: Vec<_> = all.collect();
+    for NotEvaluated { what, why } in all.iter().take(MOST_SAID) {
+        say!("not evaluated: {}: {}", shown(what), shown(why));
+    }
+    if all.len() > MOST_SAID {
+        let more = counted(u64::try_from(all.len() - MOST_SAID).unwrap_or(u64::MAX), "line");
+        say!("not evaluated: {more} more; `-o json` has all of them");
+    }
+}
+
+/// Lines on stderr, so that the result stays on the screen.
+const MOST_SAID: usize = 20;
+
+/// Text of the input for a terminal, not longer than a name of Kubernetes may be.
+fn shown(text: &str) -> String {
+    let mut short: String = text.chars().take(253).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    escaped(&short)
+}
