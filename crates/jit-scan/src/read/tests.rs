@@ -1,3 +1,5 @@
+//! What is read, what is refused, and what is said about it. The input here is as broken and hostile as a file can be.
+
 use std::io::Write as _;
 
 use flate2::Compression;
