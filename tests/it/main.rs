@@ -77,6 +77,7 @@ mod requested;
 mod requestinfo;
 mod risk;
 mod runbooks;
+mod scan;
 mod screen;
 mod service;
 mod session;
