@@ -6,6 +6,7 @@
 //!  access ── from approval to access, against by hand       trail ─ a start on a million events, verify, append
 //!  gateway ─ GETs and LISTs through it, against direct access; how soon an end is felt; idle watches
 //!  sessions ─ what the log of requests and recordings cost
+//!  scan ──── what can be found in a dump of a large cluster
 //!  credential ─ kubectl's exec plugin, against /bin/true    policy ─ a decision, a role that is edited
 //!  hostile ─ what two members can do to the others
 //! ```
@@ -36,6 +37,7 @@ mod many;
 mod plane;
 mod policy;
 mod process;
+mod scan;
 mod sessions;
 mod signing;
 mod step_ca;
@@ -56,8 +58,8 @@ use crate::table::Row;
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// The parts in the order in which they run.
-const PARTS: [&str; 9] =
-    ["signing", "access", "gateway", "sessions", "credential", "policy", "many", "trail", "hostile"];
+const PARTS: [&str; 10] =
+    ["signing", "access", "gateway", "sessions", "credential", "policy", "many", "trail", "scan", "hostile"];
 
 #[derive(Parser)]
 #[command(name = "bench", about = "Benchmarks of jitd; needs root, Go and about twenty minutes")]
@@ -143,6 +145,9 @@ async fn run(arguments: &Arguments) -> Result<Vec<Row>, Failure> {
     }
     if wanted("trail") {
         rows.append(&mut trail::measure(&plane, &folder.join("trail"), &settings).await?);
+    }
+    if wanted("scan") {
+        rows.append(&mut scan::measure(&folder.join("scan"), &settings)?);
     }
     if arguments.parts.iter().any(|name| name == "hostile") {
         rows.append(&mut hostile::measure(&plane, &folder.join("hostile"), &settings).await?);

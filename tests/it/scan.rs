@@ -3,7 +3,6 @@
 //! for roles of everybody would change what other tests see.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
 use futures::stream::{self, StreamExt};
@@ -447,8 +446,12 @@ async fn who_can_is_what_the_api_server_answers() {
         ("patch", "deployments/scale", "shop", ""),
         ("get", "gadgets.example.com", "default", "db"),
     ];
-    for (verb, resource, namespace, name) in asked {
-        let listed = listed_by_the_program(&dump, verb, resource, namespace, name);
+    for (number, (verb, resource, namespace, name)) in asked.into_iter().enumerate() {
+        let listed = listed_by_the_program(&[dump.to_str().unwrap()], verb, resource, namespace, name);
+        if number < 2 {
+            let live = ["--kubeconfig", plane.kubeconfig.to_str().unwrap()];
+            assert_eq!(listed_by_the_program(&live, verb, resource, namespace, name), listed);
+        }
         let parsed: jit_scan::Resource = resource.parse().unwrap();
         let question = |who: &Subject| Question {
             who: who.clone(),
@@ -484,9 +487,9 @@ async fn who_can_is_what_the_api_server_answers() {
 }
 
 /// The subjects in the answer of `jitd scan who-can -o json`.
-fn listed_by_the_program(dump: &Path, verb: &str, resource: &str, namespace: &str, name: &str) -> Vec<String> {
+fn listed_by_the_program(input: &[&str], verb: &str, resource: &str, namespace: &str, name: &str) -> Vec<String> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
-    command.args(["scan", "who-can", verb, resource, "-o", "json"]).arg(dump);
+    command.args(["scan", "who-can", verb, resource, "-o", "json"]).args(input);
     for (flag, value) in [("-n", namespace), ("--name", name)] {
         if !value.is_empty() {
             command.args([flag, value]);
@@ -506,4 +509,20 @@ fn listed_by_the_program(dump: &Path, verb: &str, resource: &str, namespace: &st
         }
     };
     answer["allowed"].as_array().unwrap().iter().map(shown).collect()
+}
+
+/// A person without rights learns that nothing could be read, not that nobody may.
+#[test]
+fn a_list_that_is_refused_is_not_evaluated() {
+    let plane = Plane::shared();
+    let kubeconfig = plane.token_kubeconfig("jitd");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    let output = command.args(["scan", "who-can", "get", "secrets", "--kubeconfig"]).arg(&kubeconfig).output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), Listed::ALL.len(), "{said}");
+    for listed in Listed::ALL {
+        let line = said.lines().find(|line| line.starts_with(&format!("not evaluated: {}: 403: ", listed.plural())));
+        assert!(line.is_some_and(|line| line.contains("cannot list")), "{said}");
+    }
 }

@@ -166,6 +166,12 @@ impl Reader {
         self.snapshot.not_evaluated.push(NotEvaluated { what: listed.plural().to_owned(), why });
     }
 
+    /// How many objects were read, of any kind.
+    #[must_use]
+    pub fn objects(&self) -> usize {
+        self.objects
+    }
+
     /// Notes the version of the API server.
     pub fn version(&mut self, version: ServerVersion) {
         self.snapshot.version = Some(version);

@@ -169,7 +169,7 @@ Examples:
         #[command(subcommand)]
         verb: AuditVerb,
     },
-    /// Find who can do what in a cluster, from dumps and manifests; asks no daemon and needs no configuration.
+    /// Find who can do what in a cluster, live or from dumps and manifests; asks no daemon, needs no configuration.
     #[command(after_help = "\
 Examples:
   jitd scan who-can get secrets -n payments cluster.json

@@ -1,8 +1,9 @@
-//! `jitd scan …`: who can do what in a cluster, from dumps and manifests. It needs no daemon and no configuration.
+//! `jitd scan …`: who can do what in a cluster, live or from dumps and manifests. It needs no daemon and no configuration.
 //!
 //! It parses the arguments, lets `jit_scan` read and decide, and prints. stdout is the result, stderr is everything else.
 //! What could not be read is said on stderr and in the JSON, for an answer without it would look complete.
 
+mod live;
 mod who;
 
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub(crate) enum ScanVerb {
     /// webhook or the node authorizer allows is not in the input.
     #[command(after_help = "\
 Examples:
-  jitd scan who-can get secrets -n payments cluster.json
+  jitd scan who-can get secrets -n payments
   jitd scan who-can create pods/exec -n payments --name web-0 cluster.json
   jitd scan who-can get /metrics cluster.json
   jitd scan who-can create pods -n payments manifests/")]
@@ -61,7 +62,7 @@ Examples:
     /// List everything that somebody can do, and through which bindings; exit code 3 when it is nothing.
     #[command(after_help = "\
 Examples:
-  jitd scan what-can alice --group dev cluster.json
+  jitd scan what-can alice --group dev --context prod
   jitd scan what-can group/dev cluster.json
   jitd scan what-can serviceaccount/payments/builder cluster.json -o json")]
     WhatCan {
@@ -81,9 +82,16 @@ Examples:
 /// What is examined.
 #[derive(Args)]
 pub(crate) struct Input {
-    /// What `kubectl get -o json` or `-o yaml` printed, manifests, or folders of them; also compressed; `-` is stdin.
-    #[arg(value_name = "FILE", required = true)]
+    /// What `kubectl get -o json` or `-o yaml` printed, manifests, or folders of them; also compressed; `-` is stdin
+    /// [default: a live cluster].
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Read the live cluster of this kubeconfig [default: that of kubectl].
+    #[arg(long, value_name = "FILE", conflicts_with = "files")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: the current one].
+    #[arg(long, value_name = "NAME", conflicts_with = "files")]
+    context: Option<String>,
 }
 
 pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
@@ -99,6 +107,17 @@ pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
 impl Input {
     fn read(&self) -> Result<Snapshot, Failure> {
         let mut reader = Reader::default();
+        if self.files.is_empty() {
+            let usual;
+            let kubeconfig = match &self.kubeconfig {
+                Some(path) => path,
+                None => {
+                    usual = live::usual_kubeconfig()?;
+                    &usual
+                }
+            };
+            live::read(kubeconfig, self.context.as_deref(), &mut reader)?;
+        }
         for file in &self.files {
             let read = if file == Path::new("-") {
                 reader.stream("stdin", std::io::stdin().lock())

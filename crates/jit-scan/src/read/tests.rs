@@ -153,6 +153,7 @@ fn a_malformed_object_is_not_evaluated_and_the_next_is_read() {
 #[test]
 fn broken_and_hostile_input_is_an_error_with_its_line() {
     let deep = "[".repeat(300_000);
+    let nested: String = (0..200).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
     let balanced = format!("{{\"a\": {deep}{}}}", "]".repeat(300_000));
     let long = format!(r#"{{"a": "{}"}}"#, "x".repeat(17 << 20));
     let table: &[(&str, u64, &str)] = &[
@@ -174,12 +175,13 @@ fn broken_and_hostile_input_is_an_error_with_its_line() {
         ("{\"kind\": \"RoleList\", \"items\": null}", 0, ""),
         ("{\"a\": {]}", 1, "key must be"),
         ("a: b: c", 1, "mapping"),
-        ("kind: a\nkind: b\n", 2, "duplicate"),
+        ("kind: a\nkind: b\n", 2, "duplicate mapping key: kind"),
         ("---\nok: 1\n---\n- 1\n", 3, "not an object"),
         ("{{ if .Values.x }}", 1, "expected a key, found `{`"),
         ("\u{1b}[31mx: \u{7}", 1, ""),
         (&deep, 1, ""),
         (&balanced, 0, ""),
+        (&nested, 65, "nested too deeply"),
         (&long, 1, "longer than 16 MiB"),
     ];
     for (text, line, why) in table {

@@ -69,8 +69,13 @@ fn parse(document: &[u8], line: u64, take: &mut impl FnMut(Item<'_>) -> Result<T
     let value: Value = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let inside = error.location().map_or(0, |location| location.line().saturating_sub(1));
         // The rest of the message shows lines of the input, which may be a Secret's.
-        let why = error.without_snippet().to_string();
-        Fault::text(line.saturating_add(inside), shown(why.lines().next().unwrap_or("is not YAML")))
+        let text = error.without_snippet().to_string();
+        let why = text.lines().next().unwrap_or("is not YAML");
+        let why = why.rsplit_once(" at line ").map_or(why, |(why, _)| why);
+        // The names of the parser's settings help nobody here.
+        let why = why.split_once(", set DuplicateKeyPolicy").map_or(why, |(why, _)| why);
+        let why = if why.starts_with("budget breached") { "is nested too deeply, or too large" } else { why };
+        Fault::text(line.saturating_add(inside), shown(why))
     })?;
     if !value.is_object() {
         return Err(Fault::text(line, "is not an object of Kubernetes"));

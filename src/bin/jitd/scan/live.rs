@@ -1,0 +1,214 @@
+//! Reads a live cluster as one context of a kubeconfig allows it: page by page, on one connection, with read requests only.
+//!
+//! It must never read the content of a Secret, and a list that is refused is never an empty one: what cannot be read is not
+//! evaluated, and why. `scan.rs` calls it if no file is given.
+
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use jit_dial::{ApiServer, Protocol};
+use jit_scan::{Listed, Reader};
+use jitd::hint::Hint;
+use serde::Deserialize;
+
+use super::shown;
+use crate::print;
+use crate::{Failure, runtime};
+
+/// Objects of a page, as kubectl asks for them.
+const PAGE: usize = 500;
+/// The longest page in bytes: 500 objects of 1.5 MiB would be longer, but nobody has them.
+const LONGEST: usize = 256 << 20;
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How often an API server may ask for patience, lose a connection, or forget a list, before that list is given up.
+const ATTEMPTS: usize = 8;
+/// The longest patience at a time.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The kubeconfig that kubectl would use.
+pub(super) fn usual_kubeconfig() -> Result<PathBuf, Failure> {
+    let hint = "name a file, or a kubeconfig with `--kubeconfig`";
+    match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
+        Some(paths) => {
+            let mut all = std::env::split_paths(&paths).filter(|path| !path.as_os_str().is_empty());
+            match (all.next(), all.next()) {
+                (Some(path), None) => Ok(path),
+                _ => Err(Failure::usage("KUBECONFIG names several files").with_hint(hint)),
+            }
+        }
+        None => std::env::home_dir()
+            .map(|home| home.join(".kube/config"))
+            .filter(|path| path.exists())
+            .ok_or_else(|| Failure::usage("no file to read, and no ~/.kube/config").with_hint(hint)),
+    }
+}
+
+/// Reads everything that decides who can do what.
+pub(super) fn read(kubeconfig: &Path, context: Option<&str>, reader: &mut Reader) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let server = ApiServer::read(kubeconfig, context).map_err(|error| full(&error))?;
+    runtime.block_on(async {
+        let mut cluster = Connection { server, sender: None };
+        let answer = cluster.get("/version").await?;
+        if answer.status != StatusCode::OK {
+            let said = answer.said();
+            return Err(Failure::ours(format!("{} answered {said}", cluster.server.server())));
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Version {
+            git_version: String,
+        }
+        let version = serde_json::from_slice(&answer.body).ok();
+        if let Some(version) = version.and_then(|Version { git_version }| git_version.parse().ok()) {
+            reader.version(version);
+        }
+        for listed in Listed::ALL {
+            if let Err(why) = cluster.list(listed, reader).await? {
+                reader.refused(listed, why);
+            }
+        }
+        progress("");
+        Ok(())
+    })
+}
+
+/// An API server, and the connection that is kept to it.
+struct Connection {
+    server: ApiServer,
+    sender: Option<SendRequest<Empty<Bytes>>>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answer {
+    /// The status, and the message of the API server.
+    fn said(&self) -> String {
+        #[derive(Deserialize)]
+        struct Status {
+            message: String,
+        }
+        match serde_json::from_slice(&self.body) {
+            Ok(Status { message }) => format!("{}: {}", self.status.as_u16(), shown(&message)),
+            Err(_) => self.status.to_string(),
+        }
+    }
+
+    /// For how long the API server asks to wait (RFC 9110, section 10.2.3, in seconds as Kubernetes writes it).
+    fn patience(&self) -> Duration {
+        let seconds = self.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        seconds.map_or(Duration::from_secs(1), Duration::from_secs).min(PATIENCE)
+    }
+}
+
+impl Connection {
+    /// Reads all pages of a list; or why there are not all of them.
+    async fn list(&mut self, listed: Listed, reader: &mut Reader) -> Result<Result<(), String>, Failure> {
+        let (mut more, mut attempts) = (None::<String>, 0);
+        let before = reader.objects();
+        loop {
+            progress(&format!("{}: {}", listed.plural(), reader.objects().saturating_sub(before)));
+            let page = [("limit", PAGE.to_string()), ("continue", more.clone().unwrap_or_default())];
+            let query = serde_urlencoded::to_string(&page).unwrap_or_default();
+            let answer = self.get(&format!("{}?{query}", listed.path())).await?;
+            match answer.status {
+                StatusCode::OK => match reader.page(listed, &answer.body) {
+                    Ok(None) => return Ok(Ok(())),
+                    Ok(next) => more = next,
+                    Err(error) => return Ok(Err(error.to_string())),
+                },
+                status if attempts < ATTEMPTS => {
+                    attempts += 1;
+                    match status {
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                            tokio::time::sleep(answer.patience()).await;
+                        }
+                        // The list that the pages are of has been compacted: what was read stays, the rest is read again.
+                        StatusCode::GONE if more.is_some() => more = None,
+                        _ => return Ok(Err(answer.said())),
+                    }
+                }
+                _ => return Ok(Err(answer.said())),
+            }
+        }
+    }
+
+    /// Sends a request, and once more on a new connection if the kept one was closed meanwhile.
+    async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
+        let is_kept = self.sender.is_some();
+        match self.send(path).await {
+            Err(_) if is_kept => {
+                self.sender = None;
+                self.send(path).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn send(&mut self, path: &str) -> Result<Answer, Failure> {
+        let peer = self.server.server().to_owned();
+        let broken = |error: &dyn std::error::Error| Failure::ours(format!("{peer}: {error}"));
+        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => {
+                let stream = self.server.connect(Protocol::Http1).await.map_err(|error| full(&error))?;
+                let (sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+                // Its failure is that of the request on it.
+                tokio::spawn(connection);
+                sender
+            }
+        };
+        let below = peer.parse::<Uri>().ok().map(|uri| uri.path().trim_end_matches('/').to_owned());
+        let mut request = Request::get(format!("{}{path}", below.unwrap_or_default()))
+            .header(HOST, self.server.authority())
+            .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("jitd-scan/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = self.server.authorization().await.map_err(|error| full(&error))? {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Empty::new()).map_err(|error| broken(&error))?;
+        let answered = async {
+            sender.ready().await.map_err(|error| broken(&error))?;
+            let (head, body) = sender.send_request(request).await.map_err(|error| broken(&error))?.into_parts();
+            let body = Limited::new(body, LONGEST).collect().await.map_err(|error| broken(error.as_ref()))?.to_bytes();
+            Ok(Answer { status: head.status, headers: head.headers, body })
+        };
+        let answer = tokio::time::timeout(ANSWER, answered).await.unwrap_or_else(|_| {
+            let seconds = ANSWER.as_secs();
+            Err(Failure::ours(format!("{peer} did not answer {} within {seconds} s", shown(path))))
+        })?;
+        if answer.status == StatusCode::UNAUTHORIZED {
+            self.server.refused();
+        }
+        self.sender = Some(sender);
+        Ok(answer)
+    }
+}
+
+fn full(error: &impl Hint) -> Failure {
+    let failure = Failure::ours(error.to_string());
+    match error.hint() {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    }
+}
+
+/// Shows how far it is, on a terminal; each call overwrites the one before.
+fn progress(what: &str) {
+    if stderr().is_terminal() {
+        print::words(format_args!("\r\x1b[K{what}"));
+    }
+}
