@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use crate::plane::{Plane, scratch};
+use crate::plane::{Plane, base64, scratch, until};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -524,5 +524,129 @@ fn a_list_that_is_refused_is_not_evaluated() {
     for listed in Listed::ALL {
         let line = said.lines().find(|line| line.starts_with(&format!("not evaluated: {}: 403: ", listed.plural())));
         assert!(line.is_some_and(|line| line.contains("cannot list")), "{said}");
+    }
+}
+
+/// The role that the manifest prints is enough to collect a snapshot, which answers like the cluster.
+#[test]
+fn the_role_of_the_manifest_is_enough_for_a_snapshot() {
+    let plane = Plane::shared();
+    let admin = plane.admin();
+    let printed = Command::new(env!("CARGO_BIN_EXE_jitd")).args(["manifest", "--scan"]).output().unwrap();
+    let role: Value = serde_saphyr::from_str(std::str::from_utf8(&printed.stdout).unwrap()).unwrap();
+    assert!(!role.to_string().contains("secrets") && role.to_string().contains("\"list\""), "{role}");
+    let name = role["metadata"]["name"].as_str().unwrap();
+    let base = format!("/apis/{RBAC}/v1");
+    admin.create(&format!("{base}/clusterroles"), &role);
+    let binding = json!({
+        "metadata": { "name": name }, "roleRef": { "apiGroup": RBAC, "kind": "ClusterRole", "name": name },
+        "subjects": [{ "apiGroup": RBAC, "kind": "User", "name": "it-scan" }],
+    });
+    admin.create(&format!("{base}/clusterrolebindings"), &binding);
+    let (certificate, key) = plane.certificate("it-scan");
+    let mut file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
+    let user = file.auth_infos[0].auth_info.as_mut().unwrap();
+    user.client_certificate_data = Some(base64(&certificate));
+    user.client_key_data = Some(base64(&key).into());
+    let folder = scratch("collect");
+    let kubeconfig = folder.join("kubeconfig");
+    std::fs::write(&kubeconfig, serde_json::to_vec(&file).unwrap()).unwrap();
+
+    let mut turn = 0;
+    let (snapshot, said) = until("the role counts", || {
+        turn += 1;
+        let snapshot = folder.join(turn.to_string());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+        command.args(["scan", "collect"]).arg(&snapshot).arg("--kubeconfig").arg(&kubeconfig);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        if output.status.success() {
+            return Some((snapshot, said));
+        }
+        assert!(said.contains("403") && said.contains("hint: `jitd manifest --scan`"), "{said}");
+        None
+    });
+    assert_eq!(said, "");
+    admin.delete(&format!("{base}/clusterrolebindings/{name}"));
+    admin.delete(&format!("{base}/clusterroles/{name}"));
+
+    let mut files: Vec<String> =
+        snapshot.read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    files.sort();
+    let mut expected: Vec<String> = Listed::ALL.iter().map(|listed| format!("{}.json", listed.plural())).collect();
+    expected.push("version.json".to_owned());
+    expected.sort();
+    assert_eq!(files, expected);
+    let mut reader = Reader::default();
+    reader.path(&snapshot).unwrap();
+    let read = reader.finish();
+    assert_eq!(read.not_evaluated, []);
+    assert!(read.version.is_some() && read.roles.len() > 50, "{:?} {}", read.version, read.roles.len());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    let own = command.args(["scan", "what-can", "it-scan"]).arg(&snapshot).output().unwrap();
+    assert_eq!((own.status.code(), own.stderr.len()), (Some(0), 0), "{own:?}");
+    let own = String::from_utf8(own.stdout).unwrap();
+    assert!(own.contains("list clusterroles.rbac.authorization.k8s.io") && own.contains(name), "{own}");
+    // Nothing that exists is overwritten.
+    let mut again = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    let again = again.args(["scan", "collect"]).arg(&snapshot).arg("--kubeconfig").arg(&kubeconfig).output().unwrap();
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(again.status.code() == Some(1) && said.contains("version.json"), "{said}");
+}
+
+/// Within 300 MiB of data, and without a control character in the output.
+#[test]
+fn hostile_input_ends_with_a_clear_answer() {
+    let folder = scratch("hostile");
+    let long = "x".repeat(1 << 20);
+    let object = |kind: &str, name: &str, rest: &str| {
+        format!(r#"{{"apiVersion": "{RBAC}/v1", "kind": "{kind}", "metadata": {{"name": "{name}"{rest}}}"#)
+    };
+    let ring: String = (0..10_000)
+        .map(|number| {
+            let next = (number + 1) % 10_000;
+            let labels = format!(r#", "labels": {{"n": "{number}"}}"#);
+            let selector = format!(r#"{{"clusterRoleSelectors": [{{"matchLabels": {{"n": "{next}"}}}}]}}"#);
+            let rule = format!(r#"{{"apiGroups": [""], "resources": ["x{number}"], "verbs": ["get"]}}"#);
+            let role = object("ClusterRole", &format!("r{number}"), &labels);
+            format!(r#"{role}, "aggregationRule": {selector}, "rules": [{rule}]}}"#)
+        })
+        .collect();
+    let bound = |role: &str, subject: &str| {
+        let subjects = format!(r#"[{{"kind": "User", "name": "{subject}"}}]"#);
+        let binding = object("ClusterRoleBinding", &format!("b-{role}"), "");
+        format!(r#"{binding}, "roleRef": {{"kind": "ClusterRole", "name": "{role}"}}, "subjects": {subjects}}}"#)
+    };
+    let all = r#", "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}"#;
+    let escapes = r"\u001b[31m\u202ealice\n\u0007";
+    let table = [
+        ("ring", format!("{ring}{}", bound("r7", "alice")), 0, "user alice"),
+        ("long", format!("{}{all}{}", object("ClusterRole", &long, ""), bound(&long, &long)), 0, "xxx…"),
+        (
+            "codes",
+            format!("{}{all}{}", object("ClusterRole", escapes, ""), bound(escapes, escapes)),
+            0,
+            r"\u{001b}[31m",
+        ),
+        ("nan", r#"{"kind": "Role", "rules": NaN}"#.to_owned(), 1, "line 1: expected value"),
+        ("twice", r#"{"kind": "a", "kind": "b"}"#.to_owned(), 1, "duplicate field `kind`"),
+        ("deep", "[".repeat(1 << 20), 1, "line 1: "),
+        ("endless", format!(r#"{{"items": [{}"#, "{},".repeat(1 << 20)), 1, "line 1: "),
+        ("cut", format!("{{\n\"items\": [{}", object("Role", "a", "")), 1, "line 2: ends in the middle"),
+        ("binary", "\u{0}\u{1}\u{2}".repeat(1000), 1, "line 1: "),
+    ];
+    for (name, text, code, expected) in table {
+        let file = folder.join(name);
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new("sh");
+        // RLIMIT_DATA, in KiB: what a process allocates (getrlimit(2)).
+        command.args(["-c", "ulimit -d 307200; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_jitd")]);
+        let output = command.args(["scan", "who-can", "get", "x9999.", "--name", "y"]).arg(&file).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        let shown: String = said.chars().take(2000).collect();
+        assert_eq!(output.status.code(), Some(code), "{name}: {shown}");
+        assert!(said.contains(expected), "{name}: {shown}");
+        let is_plain = |line: &str| line.len() < 2000 && !line.contains(|c: char| c.is_control() || c == '\u{202e}');
+        assert!(said.lines().all(is_plain), "{name}: {shown:?}");
     }
 }

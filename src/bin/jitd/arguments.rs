@@ -98,10 +98,15 @@ Examples:
     /// Print the objects that an administrator applies to a cluster.
     #[command(after_help = "\
 Examples:
-  jitd manifest prod | kubectl apply -f -")]
+  jitd manifest prod | kubectl apply -f -
+  jitd manifest --scan | kubectl apply -f -")]
     Manifest {
         /// The cluster's name in the configuration.
-        cluster: String,
+        #[arg(required_unless_present = "scan")]
+        cluster: Option<String>,
+        /// Print the ClusterRole that `jitd scan` needs to read a live cluster instead; needs no configuration.
+        #[arg(long, conflicts_with = "cluster")]
+        scan: bool,
     },
     /// Test, explain and compare policies; asks no daemon and no cluster.
     #[command(after_help = "\

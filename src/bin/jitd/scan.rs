@@ -6,6 +6,11 @@
 mod live;
 mod who;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -14,8 +19,8 @@ use jitd::hint::Hint;
 
 use jit_scan::{NotEvaluated, Reader, Snapshot};
 
-use crate::print::{counted, say};
-use crate::{Failure, print::Output};
+use crate::Failure;
+use crate::print::{self, Output, counted, say};
 
 #[derive(Subcommand)]
 #[command(after_help = "\
@@ -77,6 +82,52 @@ Examples:
         #[arg(long, short, default_value = "text", value_enum)]
         output: Output,
     },
+    /// Write what a live cluster says into a folder, to be examined later or elsewhere; never the content of a Secret.
+    ///
+    /// Exit code 1 when a list could not be read; the others are in the folder nevertheless.
+    #[command(after_help = "\
+Examples:
+  jitd scan collect ./prod --context prod
+  jitd scan who-can get secrets -n payments ./prod")]
+    Collect {
+        /// The folder; none of its files is overwritten.
+        folder: PathBuf,
+        /// Read the live cluster of this kubeconfig [default: that of kubectl].
+        #[arg(long, value_name = "FILE")]
+        kubeconfig: Option<PathBuf>,
+        /// The context of the kubeconfig [default: the current one].
+        #[arg(long, value_name = "NAME")]
+        context: Option<String>,
+    },
+}
+
+/// Writes a snapshot: a file for each list, with its pages one after the other.
+fn collect(folder: &Path, kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut files: BTreeMap<String, File> = BTreeMap::new();
+    let mut reader = Reader::default();
+    live::read(kubeconfig, context, &mut reader, &mut |name, page| {
+        let file = match files.entry(name.to_owned()) {
+            Entry::Occupied(file) => file.into_mut(),
+            Entry::Vacant(new) => {
+                let path = folder.join(format!("{name}.json"));
+                let mut options = OpenOptions::new();
+                let made = options.write(true).create_new(true).mode(0o600).open(&path);
+                new.insert(made.map_err(|error| Failure::ours(format!("`{}`: {error}", path.display())))?)
+            }
+        };
+        file.write_all(page)?;
+        Ok(file.write_all(b"\n")?)
+    })?;
+    let objects = counted(u64::try_from(reader.objects()).unwrap_or(u64::MAX), "object");
+    let snapshot = reader.finish();
+    print::result(format!("{}: {objects}", folder.display()))?;
+    say_not_evaluated(snapshot.not_evaluated.iter());
+    if snapshot.not_evaluated.is_empty() {
+        return Ok(());
+    }
+    let hint = "`jitd manifest --scan` prints the ClusterRole that allows it";
+    Err(Failure::ours("the snapshot is not complete").with_hint(hint))
 }
 
 /// What is examined.
@@ -101,6 +152,7 @@ pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
             who::who_can(&asked, &input.read()?, *output)
         }
         ScanVerb::WhatCan { subject, group, input, output } => who::what_can(subject, group, &input.read()?, *output),
+        ScanVerb::Collect { folder, kubeconfig, context } => collect(folder, kubeconfig.as_deref(), context.as_deref()),
     }
 }
 
@@ -108,15 +160,7 @@ impl Input {
     fn read(&self) -> Result<Snapshot, Failure> {
         let mut reader = Reader::default();
         if self.files.is_empty() {
-            let usual;
-            let kubeconfig = match &self.kubeconfig {
-                Some(path) => path,
-                None => {
-                    usual = live::usual_kubeconfig()?;
-                    &usual
-                }
-            };
-            live::read(kubeconfig, self.context.as_deref(), &mut reader)?;
+            live::read(self.kubeconfig.as_deref(), self.context.as_deref(), &mut reader, &mut |_, _| Ok(()))?;
         }
         for file in &self.files {
             let read = if file == Path::new("-") {

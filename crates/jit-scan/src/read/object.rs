@@ -43,7 +43,9 @@ impl Listed {
         Self::ALL.into_iter().find(|listed| listed.group() == group && listed.kind() == kind)
     }
 
-    fn group(self) -> &'static str {
+    /// The API group; empty for the core group.
+    #[must_use]
+    pub fn group(self) -> &'static str {
         match self {
             Self::Role | Self::ClusterRole | Self::RoleBinding | Self::ClusterRoleBinding => RBAC,
             Self::ServiceAccount | Self::Namespace => "",

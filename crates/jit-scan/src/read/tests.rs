@@ -201,7 +201,7 @@ fn broken_and_hostile_input_is_an_error_with_its_line() {
     assert_eq!(said, "cluster.json, line 1: is UTF-16; PowerShell writes UTF-8 with `Out-File -Encoding utf8`");
     assert!(read_bytes(b"a: \xff\n").unwrap_err().to_string().contains("not UTF-8"));
     // 20 MiB that take 20 KiB: the first object is too long.
-    for filler in [b' ', b'x', b'['] {
+    for filler in [b' ', b'x'] {
         let bomb = gzip(&[br#"{"a": "#.to_vec(), vec![filler; 20 << 20]].concat());
         assert!(bomb.len() < 1 << 16, "{}", bomb.len());
         let said = read_bytes(&bomb).unwrap_err().to_string();

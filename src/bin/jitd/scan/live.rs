@@ -34,7 +34,7 @@ const ATTEMPTS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The kubeconfig that kubectl would use.
-pub(super) fn usual_kubeconfig() -> Result<PathBuf, Failure> {
+fn usual_kubeconfig() -> Result<PathBuf, Failure> {
     let hint = "name a file, or a kubeconfig with `--kubeconfig`";
     match std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()) {
         Some(paths) => {
@@ -51,9 +51,25 @@ pub(super) fn usual_kubeconfig() -> Result<PathBuf, Failure> {
     }
 }
 
+/// What happens to each answer besides: the name of its list, and its text.
+pub(super) type Keep<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<(), Failure>;
+
 /// Reads everything that decides who can do what.
-pub(super) fn read(kubeconfig: &Path, context: Option<&str>, reader: &mut Reader) -> Result<(), Failure> {
+pub(super) fn read(
+    kubeconfig: Option<&Path>,
+    context: Option<&str>,
+    reader: &mut Reader,
+    keep: Keep<'_>,
+) -> Result<(), Failure> {
     let runtime = runtime()?;
+    let usual;
+    let kubeconfig = match kubeconfig {
+        Some(path) => path,
+        None => {
+            usual = usual_kubeconfig()?;
+            &usual
+        }
+    };
     let server = ApiServer::read(kubeconfig, context).map_err(|error| full(&error))?;
     runtime.block_on(async {
         let mut cluster = Connection { server, sender: None };
@@ -70,9 +86,10 @@ pub(super) fn read(kubeconfig: &Path, context: Option<&str>, reader: &mut Reader
         let version = serde_json::from_slice(&answer.body).ok();
         if let Some(version) = version.and_then(|Version { git_version }| git_version.parse().ok()) {
             reader.version(version);
+            keep("version", &answer.body)?;
         }
         for listed in Listed::ALL {
-            if let Err(why) = cluster.list(listed, reader).await? {
+            if let Err(why) = cluster.list(listed, reader, keep).await? {
                 reader.refused(listed, why);
             }
         }
@@ -115,7 +132,12 @@ impl Answer {
 
 impl Connection {
     /// Reads all pages of a list; or why there are not all of them.
-    async fn list(&mut self, listed: Listed, reader: &mut Reader) -> Result<Result<(), String>, Failure> {
+    async fn list(
+        &mut self,
+        listed: Listed,
+        reader: &mut Reader,
+        keep: Keep<'_>,
+    ) -> Result<Result<(), String>, Failure> {
         let (mut more, mut attempts) = (None::<String>, 0);
         let before = reader.objects();
         loop {
@@ -124,11 +146,17 @@ impl Connection {
             let query = serde_urlencoded::to_string(&page).unwrap_or_default();
             let answer = self.get(&format!("{}?{query}", listed.path())).await?;
             match answer.status {
-                StatusCode::OK => match reader.page(listed, &answer.body) {
-                    Ok(None) => return Ok(Ok(())),
-                    Ok(next) => more = next,
-                    Err(error) => return Ok(Err(error.to_string())),
-                },
+                StatusCode::OK => {
+                    let next = match reader.page(listed, &answer.body) {
+                        Ok(next) => next,
+                        Err(error) => return Ok(Err(error.to_string())),
+                    };
+                    keep(listed.plural(), &answer.body)?;
+                    match next {
+                        Some(next) => more = Some(next),
+                        None => return Ok(Ok(())),
+                    }
+                }
                 status if attempts < ATTEMPTS => {
                     attempts += 1;
                     match status {
@@ -210,5 +238,22 @@ fn full(error: &impl Hint) -> Failure {
 fn progress(what: &str) {
     if stderr().is_terminal() {
         print::words(format_args!("\r\x1b[K{what}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_server_says_how_long_to_wait() {
+        for (said, seconds) in [(Some("7"), 7), (Some("0"), 0), (Some("86400"), 30), (Some("soon"), 1), (None, 1)] {
+            let mut headers = HeaderMap::new();
+            if let Some(said) = said {
+                headers.insert(RETRY_AFTER, said.parse().unwrap());
+            }
+            let answer = Answer { status: StatusCode::TOO_MANY_REQUESTS, headers, body: Bytes::new() };
+            assert_eq!(answer.patience(), Duration::from_secs(seconds), "{said:?}");
+        }
     }
 }
