@@ -13,6 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
+use crate::middleman::{Middleman, Play};
 use crate::plane::{Plane, base64, scratch, until};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -484,6 +485,72 @@ async fn who_can_is_what_the_api_server_answers() {
             assert_eq!(found, expected, "{verb} {resource} -n {namespace} --name {name}: {who}");
         }
     }
+}
+
+/// A list of several pages is read to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_list_is_read_page_by_page() {
+    let plane = tokio::task::spawn_blocking(Plane::start).await.unwrap();
+    let server = Server::connect(&plane).await;
+    let names: Vec<String> = (0..1100).map(|number| format!("account-{number}")).collect();
+    let server = &server;
+    stream::iter(&names)
+        .for_each_concurrent(CONNECTIONS, |name| async move {
+            let account = json!({ "metadata": { "name": name } });
+            drop(server.create("/api/v1/namespaces/default/serviceaccounts", &account).await);
+        })
+        .await;
+    let folder = scratch("pages").join("snapshot");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+    command.args(["scan", "collect"]).arg(&folder).arg("--kubeconfig").arg(&plane.kubeconfig);
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.join("serviceaccounts.json")).unwrap();
+    assert!(text.matches("\"ServiceAccountList\"").count() >= 3, "{}", text.len());
+    let mut reader = Reader::default();
+    reader.path(&folder).unwrap();
+    let accounts = reader.finish().accounts.unwrap();
+    let read: BTreeSet<&str> = accounts.iter().map(|account| account.name.name.as_str()).collect();
+    assert_eq!(names.iter().find(|name| !read.contains(name.as_str())), None);
+}
+
+/// Somebody between the program and the API server makes it busy for a moment, or cuts every connection.
+#[test]
+fn a_busy_api_server_is_asked_again_and_a_lost_one_is_an_error() {
+    let plane = Plane::shared();
+    let middleman = Middleman::before(plane);
+    let folder = scratch("busy");
+    let mut file = Kubeconfig::read_from(&plane.kubeconfig).unwrap();
+    let cluster = file.clusters[0].cluster.as_mut().unwrap();
+    cluster.server = Some(middleman.server.clone());
+    cluster.certificate_authority = Some(middleman.ca.to_str().unwrap().to_owned());
+    cluster.certificate_authority_data = None;
+    let kubeconfig = folder.join("kubeconfig");
+    std::fs::write(&kubeconfig, serde_json::to_vec(&file).unwrap()).unwrap();
+    let collect = |name: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jitd"));
+        command.args(["scan", "collect"]).arg(folder.join(name)).arg("--kubeconfig").arg(&kubeconfig);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+
+    middleman.play("GET", "/clusterroles", Play::Busy);
+    let busy = collect("busy");
+    middleman.met(1);
+    middleman.pass_on();
+    let output = busy.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let text = std::fs::read_to_string(folder.join("busy/clusterroles.json")).unwrap();
+    assert!(text.contains("\"cluster-admin\"") && !text.contains("TooManyRequests"), "{}", text.len());
+
+    middleman.play("GET", "/clusterroles", Play::HangUp);
+    let output = collect("lost").wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    // Once more on a new connection, and not again.
+    middleman.met(2);
+    middleman.pass_on();
+    assert!(output.status.code() == Some(1) && said.contains(&middleman.server), "{said}");
+    assert!(!folder.join("lost/clusterroles.json").exists());
 }
 
 /// The subjects in the answer of `jitd scan who-can -o json`.
