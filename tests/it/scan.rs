@@ -685,6 +685,9 @@ fn hostile_input_ends_with_a_clear_answer() {
         format!(r#"{binding}, "roleRef": {{"kind": "ClusterRole", "name": "{role}"}}, "subjects": {subjects}}}"#)
     };
     let all = r#", "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]}"#;
+    let empty = format!(r#", "rules": [{}{{}}]}}"#, "{},".repeat(100_000));
+    let short = format!(r#", "rules": [{}{{}}]}}"#, "{},".repeat(90_000));
+    let many = (0..16).map(|number| format!("{}{short}", object("ClusterRole", &format!("r{number}"), ""))).collect();
     let escapes = r"\u001b[31m\u202ealice\n\u0007";
     let table = [
         ("ring", format!("{ring}{}", bound("r7", "alice")), 0, "user alice"),
@@ -695,10 +698,12 @@ fn hostile_input_ends_with_a_clear_answer() {
             0,
             r"\u{001b}[31m",
         ),
+        ("empty", format!("{}{empty}", object("ClusterRole", "a", "")), 3, "a list has more than 100000 items"),
+        ("many", many, 1, "take more than 128 MiB"),
         ("nan", r#"{"kind": "Role", "rules": NaN}"#.to_owned(), 1, "line 1: expected value"),
         ("twice", r#"{"kind": "a", "kind": "b"}"#.to_owned(), 1, "duplicate field `kind`"),
         ("deep", "[".repeat(1 << 20), 1, "line 1: "),
-        ("endless", format!(r#"{{"items": [{}"#, "{},".repeat(1 << 20)), 1, "line 1: "),
+        ("endless", format!(r#"{{"items": [{}"#, "{},".repeat(1 << 16)), 1, "line 1: "),
         ("cut", format!("{{\n\"items\": [{}", object("Role", "a", "")), 1, "line 2: ends in the middle"),
         ("binary", "\u{0}\u{1}\u{2}".repeat(1000), 1, "line 1: "),
     ];

@@ -3,9 +3,9 @@
 //! ```text
 //!  cluster, dump, manifests ──► Snapshot ──► Access ──► findings ──► Report ──► table, JSON, SARIF, page
 //! ```
-//! A [`Snapshot`] holds what was read, and which lists could not be read. [`Access`] is its index: who holds which rules
-//! where, and what the authorizer of the API server would answer. Everything after the snapshot is a function of it: the same
-//! snapshot gives the same report. There is one catalogue of risks, [`jit_core::rbac::risk`], the policy's own.
+//! A [`Reader`] makes a [`Snapshot`], which holds what was read, and which lists could not be read. [`Access`] is its index:
+//! who holds which rules where, and what the authorizer of the API server would answer. Everything after the snapshot is a
+//! function of it: the same snapshot gives the same report. There is one catalogue of risks, [`jit_core::rbac::risk`], the policy's own.
 
 mod access;
 mod aggregate;

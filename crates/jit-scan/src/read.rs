@@ -74,8 +74,8 @@ pub struct Reader {
     objects: usize,
 }
 
-/// The text of all objects that are kept, in bytes: ten times the cluster of 5,000 roles and 20,000 bindings.
-const MOST_KEPT: usize = 256 << 20;
+/// What all objects that are kept take, in bytes: five times the cluster of 5,000 roles and 20,000 bindings.
+const MOST_KEPT: usize = 128 << 20;
 /// Folders inside each other.
 const DEEPEST: usize = 64;
 /// Files of one folder.
@@ -238,16 +238,19 @@ impl Reader {
         let Some(listed) = listed else { return Ok(Taken::Yes) };
         self.see(listed);
         self.kept = self.kept.saturating_add(text.len());
-        if self.kept > MOST_KEPT {
-            let limit = MOST_KEPT >> 20;
-            return Err(Fault::text(line, format!("the roles, bindings and accounts are longer than {limit} MiB")));
-        }
         match object::parse(listed, text) {
-            Ok(object) => self.add(listed, object),
+            Ok(object) => {
+                self.kept = self.kept.saturating_add(object.size());
+                self.add(listed, object);
+            }
             Err(why) => {
                 let what = format!("{} in {source}, line {line}", listed.singular());
                 self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
             }
+        }
+        if self.kept > MOST_KEPT {
+            let limit = MOST_KEPT >> 20;
+            return Err(Fault::text(line, format!("the roles, bindings and accounts take more than {limit} MiB")));
         }
         Ok(Taken::Yes)
     }

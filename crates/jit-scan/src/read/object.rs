@@ -3,10 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
 use jit_core::rbac::Rule;
 use jit_core::rbac::risk::ServerVersion;
+use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::finding::{Kind, Subject};
@@ -137,6 +140,22 @@ pub(super) enum Read {
 }
 
 impl Read {
+    /// What it takes in memory besides its own text, in bytes: a list of empty rules is short as text.
+    pub(super) fn size(&self) -> usize {
+        let words = |rule: &Rule| {
+            let lists = [&rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls, &rule.verbs];
+            lists.iter().map(|list| list.len()).sum::<usize>() * size_of::<String>() + size_of::<Rule>()
+        };
+        match self {
+            Self::Role(role) => {
+                let selectors = role.aggregates.as_ref().map_or(0, Vec::len) * size_of::<Selector>();
+                role.rules.iter().map(words).sum::<usize>() + selectors
+            }
+            Self::Binding(binding) => binding.subjects.len() * size_of::<Subject>(),
+            Self::Account(_) | Self::Namespace(_) => 0,
+        }
+    }
+
     pub(super) fn name(&self) -> &Name {
         match self {
             Self::Role(role) => &role.name,
@@ -184,6 +203,34 @@ fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializ
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// The longest list in an object: etcd takes no object that could have a longer one.
+const LONGEST_LIST: usize = 100_000;
+
+/// A list that may be `null`, and may not be longer than [`LONGEST_LIST`].
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    struct List<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+        fn visit_unit<E: Error>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if all.len() == LONGEST_LIST {
+                    return Err(Error::custom(format_args!("a list has more than {LONGEST_LIST} items")));
+                }
+                all.push(item);
+            }
+            Ok(all)
+        }
+    }
+    deserializer.deserialize_any(List(PhantomData))
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct MetaForm {
@@ -218,7 +265,7 @@ impl MetaForm {
 struct RoleForm {
     #[serde(default, deserialize_with = "nullable")]
     metadata: MetaForm,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "list")]
     rules: Vec<RuleForm>,
     aggregation_rule: Option<AggregationForm>,
 }
@@ -226,15 +273,15 @@ struct RoleForm {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct RuleForm {
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     api_groups: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     resources: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     resource_names: Vec<String>,
-    #[serde(rename = "nonResourceURLs", deserialize_with = "nullable")]
+    #[serde(rename = "nonResourceURLs", deserialize_with = "list")]
     non_resource_urls: Vec<String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     verbs: Vec<String>,
 }
 
@@ -253,7 +300,7 @@ impl RuleForm {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct AggregationForm {
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "list")]
     cluster_role_selectors: Vec<SelectorForm>,
 }
 
@@ -262,7 +309,7 @@ struct AggregationForm {
 struct SelectorForm {
     #[serde(deserialize_with = "nullable")]
     match_labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "nullable")]
+    #[serde(deserialize_with = "list")]
     match_expressions: Vec<RequirementForm>,
 }
 
@@ -277,7 +324,7 @@ impl SelectorForm {
 struct RequirementForm {
     key: String,
     operator: Operator,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "list")]
     values: Vec<String>,
 }
 
@@ -287,7 +334,7 @@ struct BindingForm {
     #[serde(default, deserialize_with = "nullable")]
     metadata: MetaForm,
     role_ref: RoleRefForm,
-    #[serde(default, deserialize_with = "nullable")]
+    #[serde(default, deserialize_with = "list")]
     subjects: Vec<SubjectForm>,
 }
 
