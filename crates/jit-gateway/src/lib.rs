@@ -11,7 +11,7 @@
 //! - [`config`]: the gateway's own file
 //! - [`serving`]: its serving certificate, under a root of its own
 //! - [`feed`]: the connection to `jitd`; [`grants`]: what is live, and cutting it
-//! - [`listener`]: connections, from the handshake to the cut
+//! - [`listener`]: connections, from the handshake to the cut; `newcomers`: those whose caller is not known yet
 //! - [`caller`]: the person and the grant in a client certificate
 //! - [`request`]: what a path means, as Kubernetes reads it; [`headers`]: which headers pass
 //! - [`upstream`]: connections to one API server for one client; `settling`: asks again while a grant is new
@@ -30,6 +30,7 @@ mod frames;
 pub mod grants;
 pub mod headers;
 pub mod listener;
+mod newcomers;
 pub mod record;
 pub mod request;
 pub mod serving;

@@ -37,6 +37,7 @@ use crate::caller::Caller;
 use crate::feed::Authorities;
 use crate::grants::{Grants, Live};
 use crate::headers::{self, Identity};
+use crate::newcomers::Newcomers;
 use crate::record::{self, Entry, Recorder, Session, Wanted};
 use crate::request::{self, Protocol, Refused};
 use crate::serving::Serving;
@@ -70,8 +71,8 @@ pub(crate) const LARGEST_HEAD: usize = 1 << 20;
 /// Connections at a time, in all.
 const CONNECTIONS: usize = 4096;
 
-/// Handshakes at a time, in all: what somebody without a certificate can use up.
-const HANDSHAKES: usize = 256;
+/// Connections at a time whose caller is not known yet.
+const NEWCOMERS: usize = 256;
 
 /// Answers that are looked into, in bytes: a refusal takes under 1 KiB.
 const LARGEST_REFUSAL: usize = 64 * 1024;
@@ -83,7 +84,7 @@ pub struct Gateway {
     serving: Serving,
     authorities: watch::Receiver<Authorities>,
     trusted: parking_lot::Mutex<Option<Arc<Trusted>>>,
-    handshakes: Semaphore,
+    newcomers: Arc<Newcomers>,
     recorder: Arc<Recorder>,
     clock: fn() -> Timestamp,
 }
@@ -114,8 +115,8 @@ impl Gateway {
         recorder: Arc<Recorder>,
         clock: fn() -> Timestamp,
     ) -> Self {
-        let (trusted, handshakes) = (parking_lot::Mutex::default(), Semaphore::new(HANDSHAKES));
-        Self { grants, clusters, serving, authorities, trusted, handshakes, recorder, clock }
+        let (trusted, newcomers) = (parking_lot::Mutex::default(), Newcomers::new(NEWCOMERS));
+        Self { grants, clusters, serving, authorities, trusted, newcomers, recorder, clock }
     }
 
     /// Accepts connections. Never returns.
@@ -151,28 +152,33 @@ impl Gateway {
             tracing::warn!(%peer, "refused a connection: jitd has not said yet which authorities to trust");
             return;
         };
-        let handshake = async {
-            let _turn = self.handshakes.acquire().await;
-            trusted.tls.accept(Socket::new(Arc::clone(&socket))).await
+        let newcomer = self.newcomers.enter(peer.ip());
+        let known = async {
+            let tls = match timeout(HEAD_WITHIN, trusted.tls.accept(Socket::new(Arc::clone(&socket)))).await {
+                Ok(Ok(tls)) => tls,
+                Ok(Err(error)) => {
+                    tracing::info!(%error, %peer, "refused a connection at its handshake");
+                    return None;
+                }
+                Err(_) => return None,
+            };
+            let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
+            let chain: Vec<CertificateDer<'static>> = chain.iter().map(|one| one.clone().into_owned()).collect();
+            let admitted = self.admit(&chain, &trusted).await.and_then(|(caller, live, upstream)| {
+                let place = live.connect().ok_or_else(|| format!("grant {} has too many connections", live.id))?;
+                Ok((caller, live, upstream, place))
+            });
+            Some((tls, admitted))
         };
-        let tls = match timeout(HEAD_WITHIN, handshake).await {
-            Ok(Ok(tls)) => tls,
-            Ok(Err(error)) => {
-                tracing::info!(%error, %peer, "refused a connection at its handshake");
-                return;
-            }
-            Err(_) => return,
+        let known = tokio::select! {
+            known = known => known,
+            () = newcomer.lost() => None,
         };
-        let session = tls.get_ref().1;
-        let is_http2 = session.alpn_protocol() == Some(b"h2");
-        let chain: Vec<CertificateDer<'static>> =
-            session.peer_certificates().unwrap_or_default().iter().map(|one| one.clone().into_owned()).collect();
-        let admitted = self.admit(&chain, &trusted).await.and_then(|(caller, live, upstream)| {
-            let place = live.connect().ok_or_else(|| format!("grant {} has too many connections", live.id))?;
-            Ok((caller, live, upstream, place))
-        });
+        let Some((tls, admitted)) = known else { return };
+        let is_http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
         match admitted {
             Ok((caller, live, upstream, place)) => {
+                drop(newcomer);
                 let left = left(caller.not_after, (self.clock)());
                 let expires = Instant::now() + left;
                 let ended = live.ended().clone();
@@ -202,7 +208,10 @@ impl Gateway {
                     let refused = refusal(StatusCode::FORBIDDEN, &why, request.uri().path());
                     async move { Ok::<_, Infallible>(refused) }
                 });
-                let _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service, peer)).await;
+                tokio::select! {
+                    _ = timeout(HEAD_WITHIN, serve(tls, is_http2, service, peer)) => {}
+                    () = newcomer.lost() => {}
+                }
             }
         }
     }

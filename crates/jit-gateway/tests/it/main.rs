@@ -21,5 +21,8 @@ mod answers;
 mod client;
 mod consoles;
 mod fake;
+mod floods;
 mod front;
 mod goaway;
+mod silence;
+mod windows;
