@@ -39,8 +39,8 @@ const COMPARE_EVERY: Duration = Duration::from_secs(60);
 /// How often the roles and namespaces of live grants are checked. A change must take effect within five seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// The longest sleep, so that a change of the host's clock is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(20);
+/// The longest sleep: how soon a grant ends whose deadline the host's clock has jumped over.
+const LONGEST_SLEEP: Duration = Duration::from_secs(2);
 
 /// How long the first sweep may keep the socket closed if a cluster does not answer.
 const START_WITHIN: Duration = Duration::from_secs(5);
