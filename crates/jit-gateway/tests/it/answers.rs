@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use http::Method;
 use hyper::body::Bytes;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::client::{End, Http1, Http2, is_whole, read, until};
@@ -94,4 +95,46 @@ async fn an_end_cuts_its_grant_and_no_other() {
     for _ in 0..20 {
         assert!(stays.data().await.unwrap().is_ok());
     }
+}
+
+/// A refusal that comes after 10 kB of 100 MB reaches the client, though it is still sending.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_before_the_body_has_ended_arrives() {
+    const PIECE: usize = 1 << 20;
+    let front = Front::before(Fake::start().await).await;
+    let client = Http2::of(&front, 1).await;
+    let (answer, mut body) = client.begin(Method::POST, "/fake/early/2", false).await.unwrap();
+    let sending = async {
+        for number in 0..100 {
+            // It is told to stop, as it should be, or goes on to the end.
+            if body.send_data(Bytes::from(vec![b'x'; PIECE]), number == 99).is_err() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answer, ()) = tokio::join!(timeout(LONG, answer), sending);
+    let answer = answer.expect("an answer").unwrap();
+    assert_eq!(answer.status(), 413);
+    let why = read(answer.into_body()).await.unwrap();
+    assert!(String::from_utf8_lossy(&why).contains("the limit is 3145728 bytes"));
+    assert_eq!(client.get("/fake/ok").await.unwrap().0, 200);
+
+    let (mut reader, mut writer) = tokio::io::split(Http1::of(&front, 1).await.0);
+    let head = format!("POST /fake/early/1 HTTP/1.1\r\nhost: gateway\r\ncontent-length: {}\r\n\r\n", 100 * PIECE);
+    writer.write_all(head.as_bytes()).await.unwrap();
+    let sending = tokio::spawn(async move {
+        let piece = vec![b'x'; PIECE];
+        for _ in 0..100 {
+            if writer.write_all(&piece).await.is_err() {
+                break;
+            }
+        }
+    });
+    let mut answer = Vec::new();
+    let whole = async { while !is_whole(&answer) && reader.read_buf(&mut answer).await.unwrap() > 0 {} };
+    timeout(LONG, whole).await.expect("an answer");
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("the limit is 3145728 bytes"), "{answer}");
+    sending.abort();
 }
