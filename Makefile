@@ -82,6 +82,11 @@ crash: setup-build ## the trail through losses of power: make crash LOSSES=2000 
 soak: setup-test ## a daemon that is killed under load, again and again: make soak MINUTES=60
 	$(call step,kills,JITD_SOAK_MINUTES=$(or $(MINUTES),60) cargo test --test it -- --nocapture soak::)
 
+# Their first build takes minutes, so `make test` runs only the client for Python.
+.PHONY: clients
+clients: setup-clients plane ## clients that take long to build, through the gateway over a whole window: Helm, fabric8
+	$(call step,clients,cargo test --test it -- --ignored gateway_clients::)
+
 .PHONY: packages
 packages: setup-packages ## the .deb and the .rpm, in target/packages; PROFILE=dev is quick
 	@packaging/build.sh

@@ -5,6 +5,7 @@
 #   tests/setup.sh check     … and clippy and rustfmt
 #   tests/setup.sh packages  … and what makes the .deb and the .rpm
 #   tests/setup.sh test      … and what the tests compare us with
+#   tests/setup.sh clients   … and what makes and runs clients in Java
 #   tests/setup.sh bastion   … and what boots a Debian
 #
 # Says nothing when all is there; run it as often as you like. As root it installs what is missing of Debian's packages,
@@ -18,8 +19,8 @@ cd "$root"
 
 main() {
     local wanted=${1-} packages
-    [[ $wanted =~ ^(build|check|packages|test|bastion)$ ]] \
-        || fail "nothing to prepare for \`$wanted\`" "build, check, packages, test or bastion"
+    [[ $wanted =~ ^(build|check|packages|test|clients|bastion)$ ]] \
+        || fail "nothing to prepare for \`$wanted\`" "build, check, packages, test, clients or bastion"
     [[ $wanted != bastion ]] || ((EUID == 0)) || fail 'only root boots a machine' 'sudo make bastion'
     mapfile -t packages < <(missing_packages "$wanted")
     ((${#packages[@]} == 0)) || install "$wanted" "${packages[@]}"
@@ -34,6 +35,7 @@ missing_packages() {
         build | check) for_build ;;
         packages) for_build && for_packages ;;
         test) for_build && for_packages && for_tests ;;
+        clients) for_build && for_packages && for_tests && for_clients ;;
         bastion) for_build && for_packages && for_bastion ;;
     esac
 }
@@ -79,6 +81,12 @@ for_tests() {
     has mandoc || echo mandoc
     has fish || echo fish
     has zsh || echo zsh
+}
+
+for_clients() {
+    # tests/clients: fabric8's client.
+    has javac || echo default-jdk-headless
+    has mvn || echo maven
 }
 
 for_bastion() {

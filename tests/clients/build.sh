@@ -2,6 +2,8 @@
 # Prints the folder with a client that tests/it/gateway_clients.rs drives, and makes it first if need be:
 #
 #   tests/clients/build.sh python   the official client for Python; seconds
+#   tests/clients/build.sh java     fabric8's client for Java, from Maven; half a minute
+#   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
 set -euo pipefail
@@ -13,7 +15,7 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^python$ ]] || fail "no client \`$client\`" python
+    [[ $client =~ ^(python|java|helm)$ ]] || fail "no client \`$client\`" "python, java or helm"
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -46,6 +48,24 @@ build_python() {
     rm -r "$fresh/venv"
     cp "$here/python/client.py" "$fresh/"
     start "PYTHONPATH=\$here/modules PYTHONDONTWRITEBYTECODE=1 exec $python \"\$here/client.py\" \"\$@\""
+}
+
+has_java() {
+    { command -v javac && command -v mvn; } || fail 'there is no javac or no mvn in PATH' 'make clients installs them'
+}
+
+build_java() {
+    cp "$here/java/pom.xml" "$fresh/"
+    (cd "$fresh" && mvn --batch-mode --quiet dependency:copy-dependencies -DoutputDirectory=lib)
+    javac -cp "$fresh/lib/*" -d "$fresh/classes" "$here/java/Client.java"
+    # shellcheck disable=SC2016 # It is for the script that is written.
+    start 'exec java -cp "$here/lib/*:$here/classes" Client "$@"'
+}
+
+has_helm() { go version || fail "no \`go\` in PATH" "install Go, https://go.dev/dl"; }
+
+build_helm() {
+    (cd "$here/helm" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/run" helm.sh/helm/v4/cmd/helm)
 }
 
 # start COMMAND: as what is run.

@@ -1,7 +1,7 @@
 //! Clients other than kubectl, driven through the gateway over a whole window. They ask for a credential once, or once for
 //! each command, so it has to last as long as the window; and they are cut and refused when that ends.
 //!
-//! `tests/clients` has the clients.
+//! `tests/clients` has the clients. Those that take long to make are ignored here and run by `make clients`.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -104,4 +104,58 @@ fn works_for_a_whole_window(client: &str) {
 /// It runs from `a_minute.rs`.
 pub(crate) fn the_python_client_works_for_a_whole_window() {
     works_for_a_whole_window("python");
+}
+
+#[test]
+#[ignore = "make clients: it needs a JDK and Maven"]
+fn the_java_client_works_for_a_whole_window() {
+    works_for_a_whole_window("java");
+}
+
+/// Helm installs, lists and upgrades to the end of the window. What it waits for then is given up, and it is refused.
+#[test]
+#[ignore = "make clients: Helm takes minutes to build"]
+fn helm_works_for_a_whole_window() {
+    let run = made("helm");
+    let front = Front::with(Plane::managed(), None, TIMES);
+    let chart = front.bastion.home(ALICE).join("chart");
+    let write = |file: &str, written: &str| {
+        let path = chart.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, written).unwrap();
+    };
+    write("Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.0.0\n");
+    let config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: \"{{ .Release.Name }}\"}\ndata: {key: \"{{ .Values.key }}\"}\n";
+    write("templates/config.yaml", config);
+    // Nothing schedules it, so it never runs.
+    let pod = "{{ if .Values.pod }}\napiVersion: v1\nkind: Pod\nmetadata: {name: \"{{ .Release.Name }}\"}\nspec: {containers: [{name: main, image: none}]}\n{{ end }}\n";
+    write("templates/pod.yaml", pod);
+
+    let begun = Instant::now();
+    let grant = front.live_in("play", "edit", &format!("{}s", WINDOW.as_secs()));
+    let helm = |words: &[&str]| {
+        let mut command = front.bastion.login_command(ALICE, "jit-login");
+        command.args(["run", &grant, "--"]).arg(&run).args(["-n", &front.bastion.ns]).args(words);
+        command
+    };
+    let says = |words: &[&str]| {
+        let done = helm(words).output().unwrap();
+        assert!(done.status.success(), "{words:?}: {}", text(&done.stderr));
+        text(&done.stdout)
+    };
+    let chart = chart.to_str().unwrap();
+    says(&["install", "one", chart, "--set", "key=first", "--wait"]);
+    assert!(says(&["list", "-q"]).contains("one"));
+    until_within(LATE, "it is late", || (begun.elapsed() > LATE).then_some(()));
+    says(&["upgrade", "one", chart, "--set", "key=second"]);
+    assert!(says(&["get", "values", "one"]).contains("second"));
+    let path = format!("/api/v1/namespaces/{}/configmaps/one", front.bastion.ns);
+    assert_eq!(front.bastion.admin.get(&path).1["data"]["key"], "second");
+    // It tries to watch again until its own limit is over.
+    let waits = helm(&["install", "two", chart, "--set", "pod=true", "--wait", "--timeout", "40s"]).output().unwrap();
+    let (lasted, why) = (begun.elapsed(), text(&waits.stderr));
+    assert!(!waits.status.success() && lasted > WINDOW - Duration::from_secs(2), "{lasted:?}: {why}");
+    assert!(lasted < WINDOW + Duration::from_secs(60), "{lasted:?}: {why}");
+    let refused = helm(&["list"]).output().unwrap();
+    assert!(!refused.status.success(), "{}", text(&refused.stdout));
 }
