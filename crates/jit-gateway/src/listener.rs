@@ -193,7 +193,8 @@ impl Gateway {
                 });
                 let service = service_fn(move |request| {
                     let connection = Arc::clone(&connection);
-                    async move { Ok::<_, Infallible>(connection.answer(request).await) }
+                    // On the heap while it is worked on: hyper keeps the room of this future as long as the stream.
+                    async move { Ok::<_, Infallible>(Box::pin(connection.answer(request)).await) }
                 });
                 tokio::select! {
                     biased;
