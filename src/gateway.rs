@@ -9,10 +9,11 @@
 //! changes nothing about it. One gateway is connected at a time; a new connection replaces the one before, which may be
 //! dead already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -46,12 +47,17 @@ pub struct Reached {
 /// How long a collection waits for a gateway: after a restart of the daemon it is back within a moment.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
 
-/// The gateway that is connected, if any.
-pub struct Gateway(watch::Sender<Option<Arc<Link>>>);
+/// The gateway that is connected, if any, and what it may not let through again.
+pub struct Gateway {
+    link: watch::Sender<Option<Arc<Link>>>,
+    /// Grants that were cut. Until their end is recorded, which a full disk can delay, the ledger still says that they are
+    /// live.
+    cut: Mutex<HashSet<GrantId>>,
+}
 
 impl Default for Gateway {
     fn default() -> Self {
-        Self(watch::Sender::new(None))
+        Self { link: watch::Sender::new(None), cut: Mutex::default() }
     }
 }
 
@@ -102,7 +108,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.gateway.0.send_if_modified(|current| {
+        self.gateway.link.send_if_modified(|current| {
             let is_ours = current.as_ref().is_some_and(|current| Weak::ptr_eq(&Arc::downgrade(current), &self.link));
             if is_ours {
                 *current = None;
@@ -119,13 +125,13 @@ impl Gateway {
         let (sender, ends) = mpsc::unbounded_channel();
         let link = Arc::new(Link { reached, clusters, ends: sender });
         let connection = Connection { gateway: Arc::clone(self), link: Arc::downgrade(&link), ends };
-        self.0.send_replace(Some(link));
+        self.link.send_replace(Some(link));
         connection
     }
 
     /// How people reach the gateway for this cluster; `None` if no gateway that serves it is connected, after a moment.
     pub async fn reached(&self, cluster: &ClusterName) -> Option<Reached> {
-        let mut links = self.0.subscribe();
+        let mut links = self.link.subscribe();
         let serves = |link: &Option<Arc<Link>>| link.as_ref().is_some_and(|link| link.clusters.contains(cluster));
         let link = timeout(BACK_WITHIN, links.wait_for(serves)).await.ok()?.ok()?;
         link.as_ref().map(|link| link.reached.clone())
@@ -134,14 +140,15 @@ impl Gateway {
     /// The same as it is now.
     #[must_use]
     pub fn reached_now(&self, cluster: &ClusterName) -> Option<Reached> {
-        self.0.borrow().as_ref().filter(|link| link.clusters.contains(cluster)).map(|link| link.reached.clone())
+        self.link.borrow().as_ref().filter(|link| link.clusters.contains(cluster)).map(|link| link.reached.clone())
     }
 
     /// Ends a grant in the gateway, and returns what it cut; `None` if no gateway is connected or it did not answer in time.
     /// It then ends the grant itself, when its lease is over at the latest.
     pub async fn cut(&self, grant: &GrantId) -> Option<Cut> {
+        self.cut.lock().insert(grant.clone());
         let (done, told) = oneshot::channel();
-        let sent = self.0.borrow().as_ref().map(|link| link.ends.send(End { grant: grant.clone(), done }));
+        let sent = self.link.borrow().as_ref().map(|link| link.ends.send(End { grant: grant.clone(), done }));
         sent?.ok()?;
         timeout(CUT_WITHIN, told).await.ok()?.ok()
     }
@@ -214,13 +221,18 @@ async fn converse(stream: UnixStream, source: &Source) -> std::io::Result<&'stat
     let (snapshot, changes) = (source.subscribe)();
     tracing::info!(server = reached.server, "the gateway is connected");
     let connection = source.gateway.connect(reached, clusters);
-    let mut feed = Feed { writer, behind, announced: BTreeMap::new(), cut: HashMap::new(), waiting: Vec::new() };
+    let gateway = Arc::clone(&source.gateway);
+    let open: HashSet<&GrantId> = snapshot.grants.iter().map(|grant| &grant.id).collect();
+    gateway.cut.lock().retain(|cut| open.contains(cut));
+    let mut feed =
+        Feed { writer, gateway, behind, announced: BTreeMap::new(), cut: HashMap::new(), waiting: Vec::new() };
     feed.run(reader, snapshot, changes, connection, source).await
 }
 
 /// What one gateway was told.
 struct Feed {
     writer: Writer,
+    gateway: Arc<Gateway>,
     behind: BTreeMap<ClusterName, String>,
     /// The grants that it lets through, with the ends of their windows.
     announced: BTreeMap<GrantId, jiff::Timestamp>,
@@ -309,6 +321,7 @@ impl Feed {
                 }
                 if !grant.phase.is_open() {
                     self.cut.remove(&grant.id);
+                    self.gateway.cut.lock().remove(&grant.id);
                 }
                 Ok(())
             }
@@ -323,7 +336,8 @@ impl Feed {
 
     /// The grant as the gateway needs it, if it is live in a cluster behind the gateway.
     fn live(&self, grant: &Grant) -> Option<LiveGrant> {
-        let until = grant.deadline.filter(|_| grant.phase == Phase::Live)?;
+        let until =
+            grant.deadline.filter(|_| grant.phase == Phase::Live && !self.gateway.cut.lock().contains(&grant.id))?;
         self.behind.contains_key(&grant.ask.cluster).then(|| LiveGrant {
             id: grant.id.clone(),
             user: grant.requester.user(),

@@ -5,10 +5,10 @@
 //! either is the one thing that it tries. `check` calls it.
 
 use super::admission::{TRIED, until_refused};
-use super::{Check, GATEWAY, Verdict};
+use super::{Check, GATEWAY, Verdict, users};
 use crate::cluster::{ClusterError, Impersonating, RBAC_GROUP, Right};
 use crate::grant::{
-    ACT_AS, ACT_AS_GROUP, ActingGateway, Binding, GrantId, IMPERSONATE, Impersonation, gateway_bindings, names,
+    ACT_AS, ACT_AS_GROUP, ActingGateway, Binding, GrantId, IMPERSONATE, Impersonation, gateway_bindings,
 };
 use crate::manifest::{self, Reach};
 
@@ -49,7 +49,7 @@ impl Check<'_> {
         match (self.cluster.tries_to_act().await?, gateway.impersonation) {
             (Impersonating::Allowed, _) => self.fault(
                 GATEWAY,
-                format!("the daemon may act as anybody: `{}`", names::daemon(host)),
+                format!("the daemon may act as anybody: `{}`", users(self.cluster, host).daemon()),
                 "remove that right; if no role contains it, an authorizer other than RBAC allows what it does not know",
             ),
             (Impersonating::Limited, Impersonation::Constrained) => {
