@@ -6,7 +6,7 @@
 //!  ends:    a watch is open ─► POST end ─► the client's connection is reset
 //!  memory:  a gateway that has just started ─► 1,000 watches that have nothing to say
 //! ```
-//! Both ways are HTTP/1.1 with TLS for the client. The API server trusts the authority here, so that there is something to
+//! Both ways are HTTP/1.1 with TLS for the client, except for the watches that share connections as those of client-go do. The API server trusts the authority here, so that there is something to
 //! compare with.
 
 use std::net::TcpListener;
@@ -16,16 +16,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::json;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::client::jit_login;
 use crate::daemon::Daemon;
 use crate::http::{Target, request};
 use crate::load::{Requests, connect, load, median};
 use crate::plane::{Plane, tls};
-use crate::process::Running;
+use crate::process::{Memory, Running};
 use crate::table::{Row, number};
 use crate::{Failure, Settings, progress};
 
@@ -41,6 +44,7 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
     plane.namespace(NAMESPACE).await?;
     let mut daemon = Daemon::behind_gateway(plane, folder, "gateway", &[NAMESPACE.to_owned()])?;
     daemon.start().await?;
+    let shared = idle_on_few(&daemon, &Gateway::start(plane, folder)?, settings).await?;
     let watches = idle(&daemon, &Gateway::start(plane, folder)?, settings).await?;
     let gateway = Gateway::start(plane, folder)?;
     let mut admin = plane.admin.connect().await?;
@@ -70,7 +74,7 @@ pub(crate) async fn measure(plane: &Plane, folder: &Path, settings: &Settings) -
         lists.row("LISTs of 1 MB a second, 32 clients"),
     ];
     rows.append(&mut ends(&daemon, &gateway, settings).await?);
-    rows.push(watches);
+    rows.extend([shared, watches]);
     drop(gateway);
     daemon.stop()?;
     Ok(rows)
@@ -139,13 +143,57 @@ async fn idle(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result
     for connection in &mut watches {
         connection.begin(&watch()).await?;
     }
-    let with = gateway.running.memory()?;
-    let what = format!("memory of the gateway with {many} idle watches");
-    Ok(Row::new(what, number(with.now, "MiB")).against(format!("with one, {}", number(before.now, "MiB"))).at_most(
+    Ok(memory_row(
+        format!("memory of the gateway with {many} idle watches, each on its own"),
+        &before,
+        &gateway.running.memory()?,
+    ))
+}
+
+/// The same as programs watch: each has one connection of HTTP/2, and the API server allows 100 streams on it.
+async fn idle_on_few(daemon: &Daemon, gateway: &Gateway, settings: &Settings) -> Result<Row, Failure> {
+    const EACH: usize = 100;
+    let many = settings.shorter(1000, 2 * EACH);
+    progress(&format!("gateway: {many} idle watches on {} connections", many / EACH));
+    let access = Access::of(daemon).await?;
+    // What one needs, all need once.
+    let _first = watch_over_http2(gateway, &access, 1).await?;
+    let before = gateway.running.memory()?;
+    let mut kept = Vec::new();
+    for _ in 0..many / EACH {
+        kept.push(watch_over_http2(gateway, &access, EACH).await?);
+    }
+    let what = format!("memory of the gateway with {many} idle watches, {EACH} on a connection");
+    Ok(memory_row(what, &before, &gateway.running.memory()?))
+}
+
+fn memory_row(what: String, before: &Memory, with: &Memory) -> Row {
+    Row::new(what, number(with.now, "MiB")).against(format!("with one, {}", number(before.now, "MiB"))).at_most(
         with.now - before.now,
         40.0,
         "MiB more",
-    ))
+    )
+}
+
+/// So many watches on one connection, which lives as long as what is returned.
+async fn watch_over_http2(gateway: &Gateway, access: &Access, count: usize) -> Result<impl Sized, Failure> {
+    let mut config = gateway.config(access)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let tcp = TcpStream::connect(("127.0.0.1", gateway.port)).await?;
+    let tls = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("127.0.0.1")?, tcp).await?;
+    let (mut sender, connection) = h2::client::handshake(tls).await?;
+    tokio::task::spawn_local(connection);
+    let mut answers = Vec::new();
+    for _ in 0..count {
+        sender = sender.ready().await?;
+        let uri = format!("https://127.0.0.1/api/v1/namespaces/{NAMESPACE}/{WATCHED}?watch=1");
+        let answer = sender.send_request(http::Request::get(uri).body(())?, true)?.0.await?;
+        if answer.status() != 200 {
+            return Err(format!("a watch is answered with {}", answer.status()).into());
+        }
+        answers.push(answer);
+    }
+    Ok((sender, answers))
 }
 
 /// The bytes of a request to watch.
@@ -255,9 +303,12 @@ impl Gateway {
     }
 
     pub(crate) fn client(&self, access: &Access) -> Result<Target, Failure> {
+        Ok(Target::Tls { address: ([127, 0, 0, 1], self.port).into(), config: Arc::new(self.config(access)?) })
+    }
+
+    fn config(&self, access: &Access) -> Result<ClientConfig, Failure> {
         let chain = CertificateDer::pem_slice_iter(access.chain.as_bytes()).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(access.key.as_bytes())?;
-        let config = tls(&self.root)?.with_client_auth_cert(chain, key)?;
-        Ok(Target::Tls { address: ([127, 0, 0, 1], self.port).into(), config: Arc::new(config) })
+        Ok(tls(&self.root)?.with_client_auth_cert(chain, key)?)
     }
 }
