@@ -14,8 +14,8 @@ use crate::wire::{
     ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
     EntitlementView, EventList, EventPage, ExtendBody, ExtensionView, FindingView, GlassTermsView, GrantList,
     GrantView, LessBody, LinePage, LostPartView, NeedView, OperationsView, OtherGrantView, Problem, ReasonBody,
-    RequestBody, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView, SessionsView, StepView,
-    TriedView, WhoamiView,
+    RequestBody, RestrictionView, ReviewBody, ReviewView, RevocationView, RevokeBody, RevokedView, RisksView,
+    SessionsView, StepView, TriedView, WhoamiView,
 };
 
 /// Generated once: it never changes, and generating it takes longer than most calls.
@@ -141,6 +141,7 @@ fn schemas() -> Map<String, Value> {
         schema::<ReviewView>(),
         schema::<RisksView>(),
         schema::<SessionsView>(),
+        schema::<RestrictionView>(),
         schema::<StepView>(),
         schema::<WhoamiView>(),
         schema::<DrainBody>(),

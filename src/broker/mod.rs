@@ -479,9 +479,14 @@ impl Site {
     /// Why access on these terms cannot exist here: the gateway would have to keep them, and people go past it.
     fn breaks(&self, sessions: &SessionTerms) -> Option<Denial> {
         (sessions.need_gateway() && self.cluster.endpoint().gateway().is_none()).then(|| Denial::Guardrail {
-            name: "record",
+            name: if sessions.follow_sessions() { "record" } else { "refuse" },
             why: format!(
-                "the gateway has to record what is done with it, but people reach cluster `{}` directly",
+                "the gateway has to {} it, but people reach cluster `{}` directly",
+                if sessions.follow_sessions() {
+                    "record what is done with"
+                } else {
+                    "refuse some of what is done with"
+                },
                 self.cluster.name()
             ),
         })

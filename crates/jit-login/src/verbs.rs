@@ -35,7 +35,7 @@ use crate::terminal;
 use crate::text::{BOLD, GREEN, clock, length, paint, program, safe, safe_name, seconds_to};
 use crate::view::{
     self, closed_word, draining_line, event_row, explained, glass_line, missing_approvals, missing_reviews, page,
-    place, plain, sentence, summary,
+    place, plain, refusals, sentence, summary,
 };
 use crate::wait::{interruptible, until_answered};
 
@@ -96,6 +96,7 @@ impl Caller {
         say(&format!("requested: {} ({})", sentence(&grant), paint(&grant.id, BOLD)));
         if let Some(sessions) = &grant.sessions {
             say(&format!("recorded: {}", safe(&sessions.says)));
+            refusals(sessions).for_each(|sentence| say(&format!("refused: {sentence}")));
         }
         if no_wait {
             if grant.phase == Phase::Pending {

@@ -14,7 +14,7 @@ use jit_core::rbac::risk::Severity;
 use jit_core::rbac::role::Rule;
 use jit_wire::{
     CameInView, DecisionView, DrainingView, EntitlementList, EntitlementView, FindingView, GrantView, NeedView,
-    ReviewView, StepView, TriedView,
+    RestrictionView, ReviewView, SessionsView, StepView, TriedView,
 };
 use serde_json::Value;
 
@@ -374,6 +374,9 @@ fn decision(grant: &GrantView) -> String {
     }
     if let Some(sessions) = &grant.sessions {
         line("recorded", &safe(&sessions.says));
+        for (number, sentence) in refusals(sessions).enumerate() {
+            line(if number == 0 { "refused" } else { "" }, &sentence);
+        }
     }
     if let Some(extension) = &grant.extension {
         let words = format!("{} more: {}", safe(&extension.duration), safe(&extension.reason));
@@ -557,8 +560,12 @@ pub(crate) fn explained(decision: &DecisionView) -> String {
             format!("{} {no}{missing}", paint("no:", RED))
         }
     };
-    let recorded = decision.sessions.as_ref().map(|sessions| format!("\nrecorded: {}", safe(&sessions.says)));
-    let mut parts = vec![answer + &recorded.unwrap_or_default()];
+    let mut answer = answer;
+    if let Some(sessions) = &decision.sessions {
+        answer.push_str(&format!("\nrecorded: {}", safe(&sessions.says)));
+        refusals(sessions).for_each(|sentence| answer.push_str(&format!("\nrefused: {sentence}")));
+    }
+    let mut parts = vec![answer];
     if let Some(risks) = decision.risks.as_ref().filter(|risks| !risks.findings.is_empty()) {
         parts.push(findings("WHAT IT ALLOWS", &risks.findings).trim_end().to_owned());
     }
@@ -638,6 +645,12 @@ fn entitlement_row(one: &EntitlementView) -> Vec<String> {
     ]
 }
 
+/// What the gateway refuses although the role allows it, a sentence each, with what it cannot hold.
+pub(crate) fn refusals(sessions: &SessionsView) -> impl Iterator<Item = String> {
+    let sentence = |one: &RestrictionView| safe(&format!("{} (`{}`); {}", one.says, one.name, one.limit));
+    sessions.refuses.iter().map(sentence)
+}
+
 /// Notes for which a row of `can` has no cell.
 fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
     let mut notes: Vec<String> = one.except.iter().map(|sentence| safe(sentence)).collect();
@@ -656,6 +669,7 @@ fn entitlement_notes(one: &EntitlementView) -> Vec<String> {
     }
     if let Some(sessions) = &one.sessions {
         notes.push(format!("recorded: {}", safe(&sessions.says)));
+        notes.extend(refusals(sessions).map(|sentence| format!("refused: {sentence}")));
     }
     if !one.by_risk.is_empty() {
         notes.push(format!("depending on the role, also {}", approvers(&one.by_risk)));

@@ -21,7 +21,7 @@ use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, LogHead, SessionTerms};
 
 /// The version of the feed. Both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest document of the gateway, in bytes: a hello with a certificate takes under 4 KiB.
 pub const LONGEST_OF_GATEWAY: usize = 64 * 1024;
@@ -132,7 +132,7 @@ pub struct LiveGrant {
     pub cluster: ClusterName,
     /// The end of its window.
     pub until: Timestamp,
-    /// What is kept of what is done through it.
+    /// What is kept of what is done through it, and what is refused.
     pub sessions: SessionTerms,
 }
 
@@ -175,6 +175,8 @@ pub async fn write(mut to: impl AsyncWrite + Unpin, document: &impl Serialize) -
 
 #[cfg(test)]
 mod tests {
+    use jit_core::grant::{Restricted, Restriction};
+
     use super::*;
 
     /// The documents as they stand on the wire: who changes one breaks a gateway of another version.
@@ -185,7 +187,13 @@ mod tests {
             user: "jit:alice".to_owned(),
             cluster: "managed".parse().unwrap(),
             until: "2026-11-29T21:00:00Z".parse().unwrap(),
-            sessions: SessionTerms::default(),
+            sessions: SessionTerms {
+                refuse: vec![Restriction {
+                    name: "only-web".to_owned(),
+                    refuses: Restricted::PortForward { except: vec![8080] },
+                }],
+                ..SessionTerms::default()
+            },
         };
         let log = LogHead { lines: 5, sha256: "ab".repeat(32) };
         let cluster = GatewayCluster { name: "managed".parse().unwrap(), authority: "PEM".to_owned() };
@@ -194,7 +202,7 @@ mod tests {
             FromDaemon::Live { number: 8, grant: grant.clone() },
             FromDaemon::Ended { number: 9, grant: grant.id.clone() },
             FromDaemon::Alive { number: 10 },
-            FromDaemon::Refused { why: "version 3".to_owned() },
+            FromDaemon::Refused { why: "version 4".to_owned() },
         ];
         let of_gateway = [
             FromGateway::Hello {

@@ -10,7 +10,9 @@ use super::operate::DrainingView;
 use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
-use jit_core::grant::{DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Record, SessionTerms, Shown};
+use jit_core::grant::{
+    DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Record, Restriction, SessionTerms, Shown,
+};
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
 
@@ -242,7 +244,7 @@ impl GrantView {
     }
 }
 
-/// What is recorded of what is done, and when a session ends because nobody does anything.
+/// What is recorded of what is done, when a session ends because nobody does anything, and what the gateway refuses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionsView {
@@ -257,16 +259,38 @@ pub struct SessionsView {
     pub idle: Option<String>,
     /// The same for people.
     pub says: String,
+    /// What the gateway refuses although the role allows it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refuses: Vec<RestrictionView>,
+}
+
+/// What the gateway refuses although the role allows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestrictionView {
+    /// Its name in the policy, which a refusal shows.
+    pub name: String,
+    /// What is refused, for people.
+    pub says: String,
+    /// What it cannot hold, for people.
+    pub limit: String,
+}
+
+impl From<&Restriction> for RestrictionView {
+    fn from(restriction: &Restriction) -> Self {
+        Self { name: restriction.name.clone(), says: restriction.says(), limit: restriction.limit().to_owned() }
+    }
 }
 
 impl From<&SessionTerms> for SessionsView {
     fn from(terms: &SessionTerms) -> Self {
-        let SessionTerms { record, record_input, idle } = terms;
+        let SessionTerms { record, record_input, idle, refuse } = terms;
         Self {
             record: *record,
             record_input: *record_input,
             idle: idle.map(|idle| idle.to_string()),
             says: terms.describe(),
+            refuses: refuse.iter().map(Into::into).collect(),
         }
     }
 }

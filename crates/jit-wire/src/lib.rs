@@ -31,7 +31,8 @@ pub use self::explain::{DecisionView, TriedView};
 pub use self::filter::FilterQuery;
 pub use self::grant::{
     BreakGlassView, CameInView, ChangesView, DeniedBeforeView, EventList, EventPage, ExtensionView, FindingView,
-    GrantList, GrantView, LinePage, LostPartView, OtherGrantView, ReviewView, RisksView, SessionsView, StepView,
+    GrantList, GrantView, LinePage, LostPartView, OtherGrantView, RestrictionView, ReviewView, RisksView, SessionsView,
+    StepView,
 };
 pub use self::operate::{DrainBody, DrainingView, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 pub use self::problem::Problem;

@@ -6,7 +6,8 @@ use super::{GrantId, SessionTerms, Shown};
 pub use crate::rbac::digest::{hex, sha256_hex};
 
 /// SHA-256 over exactly what an approver is shown: the requester, the request with its reason and key, what the role
-/// allowed and its risks at that moment, the uids of the namespaces, the requester's other access, earlier denials, and what is recorded of what is done with it.
+/// allowed and its risks at that moment, the uids of the namespaces, the requester's other access, earlier denials, and what is recorded of what
+/// is done with it and refused of it.
 /// The other terms follow from the id: they are fixed with the request. An approval with a different digest is refused.
 #[must_use]
 pub fn of_request(

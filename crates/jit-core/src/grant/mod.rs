@@ -32,6 +32,7 @@ pub mod reconcile;
 mod recording;
 pub mod refusal;
 pub mod request;
+pub mod restriction;
 pub mod scope;
 pub mod times;
 
@@ -48,6 +49,7 @@ pub use self::gateway::{ActingGateway, GatewayUser, Impersonation};
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 pub use self::recording::{LogHead, LogHistory, NotLogged, Record, SessionTerms};
+pub use self::restriction::{CommandPattern, Restricted, Restriction};
 
 #[cfg(test)]
 mod tests;

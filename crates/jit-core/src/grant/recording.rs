@@ -1,12 +1,12 @@
-//! What is kept of what is done through the gateway, and until when nothing may be done.
+//! What is kept of what is done through the gateway, until when nothing may be done, and what it refuses.
 //!
 //! The terms are the rule's; the gateway carries them out, because only it sees the requests.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::Event;
 use super::request::Window;
+use super::{Event, Restriction};
 
 /// What the gateway keeps of what is done through a grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct SessionTerms {
     /// How long a session may go on without a byte from or to the person; absent: as long as the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Window>,
+    /// What is refused although the role allows it: those of the guardrails first, then the rule's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refuse: Vec<Restriction>,
 }
 
 impl SessionTerms {
@@ -55,10 +58,16 @@ impl SessionTerms {
         *self == Self::default()
     }
 
-    /// Whether somebody was promised what only the gateway can keep: a recording, or an end when nobody does anything. An
-    /// exec or attach may pass then only if the gateway can follow it.
+    /// Whether somebody was promised what only the gateway can keep: a recording, an end when nobody does anything, or a
+    /// refusal.
     #[must_use]
     pub fn need_gateway(&self) -> bool {
+        self.follow_sessions() || !self.refuse.is_empty()
+    }
+
+    /// Whether an exec or attach may pass only if the gateway can follow what passes in it.
+    #[must_use]
+    pub fn follow_sessions(&self) -> bool {
         self.record == Record::Required || self.record_input || self.idle.is_some()
     }
 

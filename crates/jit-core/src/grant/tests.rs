@@ -532,6 +532,12 @@ fn the_digest_covers_what_is_shown() {
     );
     let recorded = SessionTerms { record: Record::Required, ..SessionTerms::default() };
     assert_ne!(digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"), &recorded), usual);
+    let refusing = |port| SessionTerms {
+        refuse: vec![Restriction { name: "a".to_owned(), refuses: Restricted::PortForward { except: vec![port] } }],
+        ..SessionTerms::default()
+    };
+    let restricted = |port| digest::of_request(&id(), &alice, &ask(), &key(), &shown("get"), &refusing(port));
+    assert!(restricted(1) != usual && restricted(1) != restricted(2));
     assert_ne!(
         digest::of_request(
             &GrantId::from_random([8; 10]),

@@ -259,6 +259,10 @@ fn settings(old: &Policy, new: &Policy) -> Vec<Setting> {
             ("guardrails.risks", all(&mut risks.into_iter().chain(recorded))),
             ("guardrails.classify", all(&mut guardrails.classified.iter().map(ToString::to_string))),
             ("guardrails.record", guardrails.record.as_str().to_owned()),
+            (
+                "guardrails.refuse",
+                all(&mut guardrails.refuse.iter().map(|one| format!("`{}`: {}", one.name, one.says()))),
+            ),
         ]
     };
     let pairs = listed(old).into_iter().zip(listed(new));

@@ -40,7 +40,7 @@ pub struct Entitlement {
     pub by_risk: Vec<Step>,
     /// What a request has to say, or may: the reason first.
     pub needs: Vec<Need>,
-    /// What is recorded of what is done with it.
+    /// What is recorded of what is done with it, and what is refused.
     pub sessions: SessionTerms,
     /// Access when nobody answers.
     pub break_glass: Option<BreakGlass>,
@@ -209,10 +209,7 @@ impl Policy {
             steps,
             by_risk: self.guardrails.by_risk(&rule.steps),
             needs: rule.needs(),
-            sessions: SessionTerms {
-                record: rule.sessions.record.max(self.guardrails.record_of(None)),
-                ..rule.sessions.clone()
-            },
+            sessions: self.guardrails.sessions(&rule.sessions, None),
             break_glass: rule.break_glass.clone(),
             except: Vec::new(),
         }

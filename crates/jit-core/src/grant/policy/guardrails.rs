@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::pattern::Glob;
 use super::step::Step;
 use super::without_repeats;
-use crate::grant::Record;
 use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
+use crate::grant::{Record, Restriction, SessionTerms};
 use crate::rbac::risk::{Assessment, Classified, RiskId, Severity};
 
 /// The guardrails in force.
@@ -25,6 +25,7 @@ pub struct Guardrails {
     pub(super) classified: Arc<[Classified]>,
     pub(super) record: Record,
     pub(super) risks_recorded: Vec<(RiskClass, Record)>,
+    pub(super) refuse: Vec<Restriction>,
 }
 
 /// A stricter step for a class of risks.
@@ -53,7 +54,7 @@ impl Default for Guardrails {
     /// - `clusterWide.approvers: 2`: one mistake or one stolen account does not open the whole cluster.
     /// - `risks: []`: the rules define the steps.
     /// - `classify: []`: what the catalogue does not know is unclassified.
-    /// - `record: off`: the rules define what is recorded.
+    /// - `record: off`, `refuse: []`: the rules define what is recorded and what is refused.
     fn default() -> Self {
         let globs = |words: &[&str]| words.iter().filter_map(|word| word.parse().ok()).collect();
         Self {
@@ -67,6 +68,7 @@ impl Default for Guardrails {
             classified: Arc::default(),
             record: Record::Off,
             risks_recorded: Vec::new(),
+            refuse: Vec::new(),
         }
     }
 }
@@ -113,9 +115,18 @@ impl Guardrails {
     }
 
     /// The least that is recorded of what is done with access of these risks. Without an assessment, the risk does not count.
-    pub(super) fn record_of(&self, assessment: Option<&Assessment>) -> Record {
+    fn record_of(&self, assessment: Option<&Assessment>) -> Record {
         let of_risks = self.risks_recorded.iter().filter(|(of, _)| assessment.is_some_and(|found| of.is_about(found)));
         of_risks.map(|(_, record)| *record).fold(self.record, Record::max)
+    }
+
+    /// What a rule has recorded and refused, together with what the guardrails require for access of these risks.
+    pub(super) fn sessions(&self, of_rule: &SessionTerms, assessment: Option<&Assessment>) -> SessionTerms {
+        SessionTerms {
+            record: of_rule.record.max(self.record_of(assessment)),
+            refuse: self.refuse.iter().chain(&of_rule.refuse).cloned().collect(),
+            ..of_rule.clone()
+        }
     }
 
     /// Adds the steps that the risks and the scope require, unless the request already has such a step.

@@ -8,10 +8,11 @@ use super::pattern::{Glob, NamespacePattern, Selector, regex};
 use super::schema::Presence::{Default, May, Must};
 use super::schema::{Format, Key, KeyDoc, Object, Path, Presence, Shape};
 use super::step::{Day, TimeOfDay, Zone};
-use crate::grant::Record;
 use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, ReviewTime, RoleRef, Window,
 };
+use crate::grant::restriction::regex_fault;
+use crate::grant::{CommandPattern, Record};
 use crate::rbac::risk::{RiskId, Severity};
 
 /// The form of a whole file.
@@ -105,12 +106,10 @@ const REGEX: Format = Format {
     check: |text| match regex(text) {
         _ if text.is_empty() => Err("an empty one matches everything; remove the key".to_owned()),
         Ok(_) => Ok(()),
-        // The last line of the library's message says what is wrong; the lines before it mark the position.
-        Err(error) => {
-            Err(error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
-        }
+        Err(error) => Err(regex_fault(&error)),
     },
 };
+const COMMAND: Format = Format { name: "regular expression", pattern: "^.{1,500}$", check: fits::<CommandPattern> };
 const FIELD_NAME: Format = Format { name: "field name", pattern: "^[a-z0-9_-]{1,40}$", check: is::<FieldName> };
 const FIELD_VALUE: Format = Format { name: "field value", pattern: "^.{1,200}$", check: is::<FieldValue> };
 const RISK_ID: Format = Format {
@@ -306,6 +305,13 @@ const RULE: Object = Object {
              as the grant. Only where people go through the gateway",
         ),
         key(
+            "refuse",
+            Default("[]"),
+            REFUSE,
+            "what the gateway refuses although the role allows it, because RBAC cannot tell it apart. The requester and the \
+             approvers see it, and who is refused reads its name. Only where people go through the gateway",
+        ),
+        key(
             "breakGlass",
             May,
             &Shape::Object(&BREAK_GLASS),
@@ -314,6 +320,55 @@ const RULE: Object = Object {
     ],
     one_of: &[&["approval", "preApproved"]],
 };
+
+/// What a rule or the guardrails can have refused.
+const REFUSE: &Shape = &Shape::List(&Shape::Object(&RESTRICTION), 0);
+
+const RESTRICTION: Object = Object {
+    keys: &[
+        key("name", Must, &Shape::Text(NAME), "the name that a refusal shows"),
+        key(
+            "exec",
+            May,
+            &Shape::Object(&EXEC),
+            "refuses exec of other commands, and attach and debug containers, whose commands nobody has compared. It cannot \
+             hold what an allowed command starts, nor what runs in pods and workloads that the role may create or change",
+        ),
+        key(
+            "copy",
+            May,
+            &Shape::True,
+            "refuses exec of a command with the word `tar`, which `kubectl cp` needs in both directions. It cannot hold other \
+             commands that read and write files",
+        ),
+        key(
+            "portForward",
+            May,
+            &Shape::Object(&PORTS),
+            "refuses port-forward to other ports, and the proxies of pods and services. It cannot hold connections that an \
+             exec or a new pod makes",
+        ),
+        key(
+            "deleteCollection",
+            May,
+            &Shape::True,
+            "refuses delete without a name. It cannot hold `kubectl delete --all`, which deletes one object after the other, \
+             nor the deletion of a namespace",
+        ),
+    ],
+    one_of: &[&["exec", "copy", "portForward", "deleteCollection"]],
+};
+
+const EXEC: Object = object(&[key(
+    "except",
+    Must,
+    &Shape::List(&Shape::Text(COMMAND), 1),
+    "regular expressions, one of which has to match the whole command, such as `psql( .*)?`: its words with a space between \
+     them, each in single quotes if it is empty or has a character other than `A-Z a-z 0-9 _ @ % + = : , . / -`",
+)]);
+
+const PORTS: Object =
+    object(&[key("except", Must, &Shape::List(&Shape::Whole(1, 65535), 1), "the ports that may be forwarded")]);
 
 const RBAC_RULE: Object = object(&[
     key("apiGroups", May, WORDS, "API groups; `\"\"` is the core group"),
@@ -483,6 +538,12 @@ const GUARDRAILS: Shape = Shape::Object(&object(&[
         "the severity of rights that the catalogue does not know (risk E60 becomes E78); the first entry that names one counts",
     ),
     key("record", Default("off"), RECORD, "the least that is recorded, whatever `record` of a rule says"),
+    key(
+        "refuse",
+        Default("[]"),
+        REFUSE,
+        "what the gateway refuses of every grant, in addition to `refuse` of its rule",
+    ),
 ]));
 
 const CLASSIFY: Object = object(&[
@@ -552,6 +613,7 @@ mod tests {
             (Source::Policy, "rules[].drift", if rule.drift == Drift::Revoke { "revoke" } else { "warn" }.to_owned()),
             (Source::Policy, "rules[].record", rule.sessions.record.as_str().to_owned()),
             (Source::Policy, "rules[].recordInput", rule.sessions.record_input.to_string()),
+            (Source::Policy, "rules[].refuse", written(String::new())),
             (Source::Policy, "rules[].reason.minLength", rule.reason.as_ref().unwrap().min_length.max(1).to_string()),
             (Source::Policy, "rules[].fields[].required", rule.fields.iter().any(|field| field.required).to_string()),
             (Source::Policy, "rules[].approval[].count", rule.steps.first().unwrap().count.to_string()),
@@ -566,13 +628,14 @@ mod tests {
             (Source::Guardrails, "risks", written(String::new())),
             (Source::Guardrails, "classify", written(String::new())),
             (Source::Guardrails, "record", usual.record.as_str().to_owned()),
+            (Source::Guardrails, "refuse", written(String::new())),
             // A step of a guardrail has the same form as a step of a rule.
             (Source::Guardrails, "risks[].step.count", rule.steps.first().unwrap().count.to_string()),
         ];
         assert!(
             policy.deny.is_empty() && policy.cases.is_empty() && usual.risks.is_empty() && usual.classified.is_empty()
         );
-        assert!(usual.risks_recorded.is_empty() && rule.sessions.is_usual());
+        assert!(usual.risks_recorded.is_empty() && usual.refuse.is_empty() && rule.sessions.is_usual());
         assert_eq!((limits.pending, limits.live, limits.per_hour), (None, None, None));
         let documented: Vec<(Source, String, String)> = [Source::Policy, Source::Guardrails]
             .into_iter()

@@ -31,9 +31,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::SessionTerms;
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
+use super::{Record, SessionTerms};
 use crate::rbac::risk::{Assessment, Classified};
 use crate::rbac::role;
 
@@ -323,7 +323,7 @@ pub struct Terms {
     pub narrow: bool,
     /// What happens when the role changes.
     pub drift: Drift,
-    /// What is kept of what is done through the gateway.
+    /// What is kept of what is done through the gateway, and what it refuses.
     #[serde(default, skip_serializing_if = "SessionTerms::is_usual")]
     pub sessions: SessionTerms,
     /// The allowed namespaces, if they depend on labels, which may change.
@@ -368,6 +368,7 @@ impl Terms {
             ),
             ("record", self.recorded()),
         ];
+        sentences.extend(self.sessions.refuse.iter().map(|restriction| ("refuse", restriction.describe())));
         if let Some(glass) = &self.break_glass {
             sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
         }
@@ -377,7 +378,11 @@ impl Terms {
     /// What is recorded, where nobody said yet whether people go through the gateway.
     fn recorded(&self) -> String {
         let says = self.sessions.describe();
-        if self.sessions.is_usual() { format!("{says}, of clusters behind the gateway") } else { says }
+        if self.sessions.record == Record::Metadata && self.sessions.idle.is_none() {
+            format!("{says}, of clusters behind the gateway")
+        } else {
+            says
+        }
     }
 
     /// The groups that may see the grant: those that may answer it, and those that review break-glass.
@@ -558,8 +563,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         let why = "you were recently denied the same access, and this rule needs no approval".to_owned();
         return Err(Denial::Limit { name: "afterDenial", why });
     }
-    let mut sessions = rule.sessions.clone();
-    sessions.record = sessions.record.max(guardrails.record_of(known.assessment));
+    let sessions = guardrails.sessions(&rule.sessions, known.assessment);
     let is_closed = known.usage.review_owed || known.usage.denied;
     let break_glass = rule.break_glass.clone().filter(|_| !is_closed).map(|mut glass| {
         guardrails.tighten(&mut glass.review.steps, ask, known.assessment);

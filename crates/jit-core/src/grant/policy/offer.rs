@@ -154,11 +154,12 @@ impl Policy {
     fn offer(&self, rule: &Rule, ask: &AccessRequest) -> Offer {
         let mut steps = rule.steps.clone();
         self.guardrails.tighten(&mut steps, ask, None);
+        let sessions = self.guardrails.sessions(&rule.sessions, None);
         let mut terms = BTreeMap::from([
             ("maxDuration", rule.max_duration.to_string()),
             ("maxTotal", rule.max_total.to_string()),
             ("approval", describe(&steps)),
-            ("record", rule.sessions.record.max(self.guardrails.record_of(None)).as_str().to_owned()),
+            ("record", sessions.record.as_str().to_owned()),
         ]);
         let mut tell = |key: &'static str, told: Option<String>| told.map(|told| terms.insert(key, told));
         if let Some(reason) = &rule.reason {
@@ -175,8 +176,11 @@ impl Policy {
         tell("certificate", rule.certificate.map(|certificate| certificate.to_string()));
         tell("narrow", (rule.narrow && matches!(ask.access, Access::Role(_))).then(|| "an approver may".to_owned()));
         tell("drift", (rule.drift == Drift::Warn).then(|| "only warned of".to_owned()));
-        tell("recordInput", rule.sessions.record_input.then(|| "what is typed too".to_owned()));
-        tell("idle", rule.sessions.idle.map(|idle| idle.to_string()));
+        tell("recordInput", sessions.record_input.then(|| "what is typed too".to_owned()));
+        tell("idle", sessions.idle.map(|idle| idle.to_string()));
+        let refused: Vec<String> =
+            sessions.refuse.iter().map(|one| format!("`{}`: {}", one.name, one.says())).collect();
+        tell("refuse", (!refused.is_empty()).then(|| refused.join("; ")));
         tell("breakGlass", rule.break_glass.as_ref().map(|glass| format!("{} {}", glass.waits(), glass.lasts())));
         Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
     }

@@ -19,7 +19,7 @@ use super::{Fault, Policy, Source, Way, keys};
 use crate::grant::request::{
     Access, AccessRequest, ClusterName, ExactRules, FieldName, Namespace, Namespaces, Person, RoleRef, Scope, Window,
 };
-use crate::grant::{Record, SessionTerms};
+use crate::grant::{Record, Restricted, Restriction, SessionTerms};
 use crate::rbac::risk::{Classified, Severity};
 use crate::rbac::role;
 
@@ -199,10 +199,15 @@ fn recordings_are_possible(
                 let why = format!("the guardrails require recordings, but nothing records in cluster `{cluster}`");
                 faults.tell(written.place, &path.key("clusters").item(place), why, hint);
             }
+            if !guardrails.refuse.is_empty() {
+                let why = format!("the guardrails refuse requests, but nothing sees those in cluster `{cluster}`");
+                faults.tell(written.place, &path.key("clusters").item(place), why, hint);
+            }
             let promises = [
                 ("record", text(rule, "record").as_deref() == Some(Record::Required.as_str())),
                 ("recordInput", is_true(rule, "recordInput")),
                 ("idle", rule.get("idle").is_some()),
+                ("refuse", !items(rule, "refuse").is_empty()),
             ];
             for (key, _) in promises.into_iter().filter(|(_, is_written)| *is_written) {
                 let why = format!("people reach cluster `{cluster}` directly, where nothing could carry this out");
@@ -212,7 +217,7 @@ fn recordings_are_possible(
     }
 }
 
-fn parse_sessions(node: &Node, path: &Path, faults: &mut Faults) -> SessionTerms {
+fn parse_sessions(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Faults) -> SessionTerms {
     let record_input = is_true(node, "recordInput");
     let record = match record(node) {
         Some(record) => record,
@@ -230,7 +235,36 @@ fn parse_sessions(node: &Node, path: &Path, faults: &mut Faults) -> SessionTerms
             "write `record: required`, or remove it",
         );
     }
-    SessionTerms { record, record_input, idle: parsed(node, "idle") }
+    let refuse = parse_refuse(node, path, &guardrails.refuse, faults);
+    SessionTerms { record, record_input, idle: parsed(node, "idle"), refuse }
+}
+
+/// What a rule or the guardrails refuse; `before` are those of the guardrails, whose names a rule cannot use again.
+fn parse_refuse(node: &Node, path: &Path, before: &[Restriction], faults: &mut Faults) -> Vec<Restriction> {
+    let mut found: Vec<Restriction> = Vec::new();
+    for (number, item) in items(node, "refuse").iter().enumerate() {
+        let path = path.key("refuse").item(number);
+        let Some(name) = text(item, "name") else { continue };
+        if before.iter().chain(&found).any(|other| other.name == name) {
+            let why = format!("another one has the name `{name}`");
+            tell(faults, item, &path, "name", why, "rename one of them; a refusal shows the name");
+        }
+        let refuses = if let Some(exec) = item.get("exec") {
+            Restricted::Exec { except: each(exec, "except") }
+        } else if let Some(forward) = item.get("portForward") {
+            let ports = items(forward, "except").iter();
+            Restricted::PortForward { except: ports.filter_map(|port| port.whole()?.try_into().ok()).collect() }
+        } else if is_true(item, "copy") {
+            Restricted::Copy
+        } else if is_true(item, "deleteCollection") {
+            Restricted::DeleteCollection
+        } else {
+            // The form has already reported it.
+            continue;
+        };
+        found.push(Restriction { name, refuses });
+    }
+    found
 }
 
 fn record(node: &Node) -> Option<Record> {
@@ -350,7 +384,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         }
         parse_break_glass(written, longest)
     });
-    let sessions = parse_sessions(node, path, faults);
+    let sessions = parse_sessions(node, path, guardrails, faults);
     Some(Rule {
         name: text(node, "name")?,
         who: each(node, "who"),
@@ -689,6 +723,7 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
         risks,
         record: record(node).unwrap_or(usual.record),
         risks_recorded,
+        refuse: parse_refuse(node, &path, &[], faults),
         classified: items(node, "classify")
             .iter()
             .enumerate()

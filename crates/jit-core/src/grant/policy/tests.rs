@@ -469,6 +469,75 @@ fn usual_terms_of_sessions_are_not_written() {
     );
 }
 
+/// What is refused: what the guardrails say for every rule, then what the rule says. All of it is shown, and compared.
+#[test]
+fn a_guardrail_refuses_more_than_the_rule() {
+    let rule = "refuse: [{name: only-psql, exec: {except: ['psql( .*)?', pg_dump]}}, {name: no-copy, copy: true}]";
+    let guardrails =
+        "refuse:\n- {name: only-web, portForward: {except: [8080, 8443]}}\n- {name: by-name, deleteCollection: true}\n";
+    let refused = |policy: &Policy| {
+        let terms = Moment::usual().terms(policy, &ask());
+        terms.sessions.refuse.iter().map(|one| one.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&read(&with(rule))), ["only-psql", "no-copy"]);
+    let policy = guarded(&with(rule), guardrails);
+    assert_eq!(refused(&policy), ["only-web", "by-name", "only-psql", "no-copy"]);
+    assert_eq!(refused(&guarded(&with(""), guardrails)), ["only-web", "by-name"]);
+    let terms = Moment::usual().terms(&policy, &ask());
+    assert!(terms.sessions.need_gateway() && !terms.sessions.follow_sessions());
+    let written = serde_json::to_value(&terms).unwrap();
+    assert_eq!(
+        written["sessions"]["refuse"][0],
+        json!({ "name": "only-web", "refuses": { "portForward": { "except": [8080, 8443] } } })
+    );
+    assert_eq!(serde_json::from_value::<Terms>(written).unwrap(), terms);
+    let says: Vec<_> =
+        terms.sentences().into_iter().filter(|(word, _)| *word == "refuse").map(|(_, says)| says).collect();
+    assert_eq!(says.len(), 4);
+    assert!(
+        says[2].starts_with(
+            "`only-psql`: exec of any command but `psql( .*)?` or `pg_dump`, attach, and debug containers; not what"
+        ),
+        "{says:?}"
+    );
+    let (offers, _) = policy.entitlements(&alice());
+    assert_eq!(offers[0].sessions.refuse.len(), 4);
+    let changed = diff(&read(&with("")), &policy);
+    assert_eq!(changed.cells.len(), 1, "{changed:?}");
+    assert!(changed.cells[0].now[0].terms["refuse"].contains("`no-copy`: exec of a command with the word `tar`"));
+    assert_eq!(changed.settings.iter().map(|one| one.key).collect::<Vec<_>>(), ["guardrails.refuse"]);
+}
+
+#[test]
+fn a_refusal_that_says_nothing_or_twice_the_same_name_is_a_mistake() {
+    let told = |refuse: &str, guardrails: Option<&str>| -> Vec<String> {
+        let faults = Policy::read(&with(&format!("refuse: [{refuse}]")), guardrails).err().unwrap_or_default();
+        faults.iter().map(|fault| format!("{}: {}", fault.path, fault.why)).collect()
+    };
+    for (refuse, path, why) in [
+        ("{name: a}", "rules[0].refuse[0]", "has none of"),
+        ("{copy: true}", "rules[0].refuse[0]", "`name` is missing"),
+        ("{name: a, copy: false}", "rules[0].refuse[0].copy", "only `true`"),
+        ("{name: a, copy: true, deleteCollection: true}", "rules[0].refuse[0].deleteCollection", "only one of"),
+        ("{name: a, exec: {}}", "rules[0].refuse[0].exec", "`except` is missing"),
+        ("{name: a, exec: {except: []}}", "rules[0].refuse[0].exec.except", "is empty"),
+        ("{name: a, exec: {except: ['(']}}", "rules[0].refuse[0].exec.except[0]", "is not a regular expression"),
+        ("{name: a, portForward: {except: [0]}}", "rules[0].refuse[0].portForward.except[0]", "is out of range"),
+        ("{name: a, portForward: {except: [65536]}}", "rules[0].refuse[0].portForward.except[0]", "is out of range"),
+        ("{name: a, command: x}", "rules[0].refuse[0].command", "is unknown"),
+        ("{name: a, copy: true}, {name: a, copy: true}", "rules[0].refuse[1].name", "another one has the name `a`"),
+    ] {
+        let told = told(refuse, None);
+        assert!(
+            told.iter()
+                .any(|one| one.starts_with(&format!("{path}: {why}")) || one.starts_with(path) && one.contains(why)),
+            "{refuse}: {told:?}"
+        );
+    }
+    let of_guardrails = told("{name: a, copy: true}", Some("refuse: [{name: a, copy: true}]\n"));
+    assert_eq!(of_guardrails, ["rules[0].refuse[0].name: another one has the name `a`"]);
+}
+
 /// A promise that nothing could keep is a mistake of the file, and so is one of a guardrail.
 #[test]
 fn a_rule_promises_no_recording_where_nothing_records() {
@@ -492,6 +561,12 @@ fn a_rule_promises_no_recording_where_nothing_records() {
     let required = "rules[0].clusters[0]: the guardrails require recordings, but nothing records in cluster `prod`";
     assert_eq!(told("", Some("record: required\n")), [required]);
     assert_eq!(told("clusters: [managed]", Some("record: required\n")), [""; 0]);
+    let copy = "refuse: [{name: a, copy: true}]";
+    assert_eq!(told(copy, None), [directly("refuse")]);
+    assert_eq!(told("refuse: []", None), [""; 0]);
+    assert_eq!(told(&format!("{copy}\nclusters: [managed]"), None), [""; 0]);
+    let refuses = "rules[0].clusters[0]: the guardrails refuse requests, but nothing sees those in cluster `prod`";
+    assert_eq!(told("", Some(&format!("{copy}\n"))), [refuses]);
 }
 
 #[test]
