@@ -326,7 +326,7 @@ fn cp_keeps_every_byte_both_ways() {
 }
 
 /// A server that sends back what it receives, and reports how many bytes a connection had when it ended.
-fn echo() -> (u16, std::sync::mpsc::Receiver<usize>) {
+pub(crate) fn echo() -> (u16, std::sync::mpsc::Receiver<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let (ended, endings) = std::sync::mpsc::channel();

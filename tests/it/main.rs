@@ -75,6 +75,7 @@ mod replicas;
 #[path = "../support/requested.rs"]
 mod requested;
 mod requestinfo;
+mod restricted;
 mod risk;
 mod runbooks;
 mod scan;

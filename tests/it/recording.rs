@@ -16,7 +16,7 @@ use crate::kubelet::Pods;
 use crate::plane::{Plane, scratch, until};
 
 /// A gateway before a cluster of a provider, with more in its policy's rule, and a pod.
-fn front(rule: &str) -> Front<'static> {
+pub(crate) fn front(rule: &str) -> Front<'static> {
     let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
     let policy = format!("{POLICY}    {rule}\n");
     let policy = if rule.contains("name: free") { policy.replace("[view, edit]", "[edit]") } else { policy };
@@ -30,9 +30,9 @@ fn front(rule: &str) -> Front<'static> {
 }
 
 /// What the gateway kept of a grant.
-struct Kept {
+pub(crate) struct Kept {
     folder: PathBuf,
-    entries: Vec<Entry>,
+    pub(crate) entries: Vec<Entry>,
     head: Value,
 }
 
@@ -51,7 +51,7 @@ impl Recorded {
 }
 
 impl Kept {
-    fn of(front: &Front<'_>, grant: &str) -> Self {
+    pub(crate) fn of(front: &Front<'_>, grant: &str) -> Self {
         Self::below(front.bastion.dir.join("gateway/sessions").join(grant))
     }
 

@@ -51,7 +51,7 @@ pub struct Live {
     pub user: String,
     /// Its cluster.
     pub cluster: ClusterName,
-    /// What is kept of what is done through it.
+    /// What is kept of what is done through it, and what is refused.
     pub sessions: SessionTerms,
     /// When the gateway heard of it.
     pub(crate) since: Instant,

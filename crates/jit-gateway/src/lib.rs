@@ -17,6 +17,7 @@
 //! - [`upstream`]: connections to one API server for one client; `settling`: asks again while a grant is new
 //! - [`tunnel`]: upgraded connections, byte by byte; `frames`: the frames of a WebSocket as they pass; [`socket`]: a stream
 //!   that can be reset while it is in use
+//! - `restrict`: what is refused because the terms of the grant say so; `ports`: the ports of a port-forward in its streams
 //! - [`record`]: what is kept of what is done: a log for each grant, and recordings of exec and attach
 //! - [`answer`]: the gateway's own answers
 //!
@@ -31,8 +32,10 @@ pub mod grants;
 pub mod headers;
 pub mod listener;
 mod newcomers;
+mod ports;
 pub mod record;
 pub mod request;
+mod restrict;
 pub mod serving;
 mod settling;
 pub mod socket;

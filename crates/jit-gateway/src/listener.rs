@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
@@ -39,7 +39,8 @@ use crate::grants::{Grants, Live};
 use crate::headers::{self, Identity};
 use crate::newcomers::Newcomers;
 use crate::record::{self, Entry, Recorder, Session, Wanted};
-use crate::request::{self, Protocol, Refused};
+use crate::request::{self, Refused};
+use crate::restrict::{self, Forward};
 use crate::serving::Serving;
 use crate::settling;
 use crate::socket::Socket;
@@ -377,12 +378,13 @@ impl Connection {
             _ => (incoming.map(|body| body.map_err(Into::into).boxed_unsync()), None),
         };
         let query = incoming.uri().query();
+        let refused = meant.as_ref().ok().and_then(|meant| restrict::refused(&self.live, meant, query));
         let wanted = match &meant {
             Ok(meant) => Wanted {
                 id: audit_id(),
                 asked: record::asked(meant, query, incoming.headers(), content, from),
                 is_durable: meant.is_durable(),
-                is_console: meant.is_console(),
+                is_console: meant.is_console() && refused.is_none(),
             },
             Err(_) => Wanted::unread(audit_id(), incoming.method(), incoming.uri().path(), from),
         };
@@ -393,11 +395,12 @@ impl Connection {
             Ok(meant) => meant,
             Err(refused) => return Err((refused, Some(entry))),
         };
+        if let Some(refused) = refused {
+            return Err((refused, Some(entry)));
+        }
         match self.send(&meant, incoming, &mut entry).await {
             Ok(Sent::Answer(parts, body)) => Ok(Response::from_parts(parts, record::answer_body(body, entry))),
-            Ok(Sent::Upgraded { client, answer, ending }) => {
-                Ok(self.tunnel(client, answer, ending, meant.is_console(), entry))
-            }
+            Ok(Sent::Upgraded { client, answer, ending }) => Ok(self.tunnel(client, answer, ending, &meant, entry)),
             Err(refused) => Err((refused, Some(entry))),
         }
     }
@@ -409,7 +412,9 @@ impl Connection {
         mut incoming: Request<Body>,
         entry: &mut Entry,
     ) -> Result<Sent, Refused> {
-        let upgrade = meant.upgrade.as_ref().filter(|_| !self.is_blind(meant));
+        // What could not be followed, though the terms of the grant need it, is sent on as a request for no stream.
+        let unfollowable = restrict::needs_web_socket(&self.live, meant);
+        let upgrade = meant.upgrade.as_ref().filter(|_| unfollowable.is_none());
         let identity = Identity { user: &self.live.user, group: &self.live.id.group(), grant: self.live.id.as_str() };
         // A client of HTTP/1.0 takes every end of the connection for the end of the answer, except a reset.
         let unframed = (incoming.version() < Version::HTTP_11).then(|| Arc::clone(&self.socket));
@@ -443,8 +448,8 @@ impl Connection {
         }
         headers::answer(answer.headers_mut());
         let (parts, body) = answer.into_parts();
-        if upgrade.is_none() && meant.upgrade.is_some() {
-            return unfollowed(parts, body).await;
+        if let Some(why) = unfollowable {
+            return unfollowed(parts, body, why).await;
         }
         if matches!(parts.status, StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) {
             return self.refusal(parts, body).await;
@@ -456,13 +461,6 @@ impl Connection {
             error.into()
         });
         Ok(Sent::Answer(parts, body.boxed_unsync()))
-    }
-
-    /// Whether what this request becomes could not be followed, though the grant's terms need it: SPDY has no frames that the
-    /// gateway reads.
-    fn is_blind(&self, meant: &request::Request) -> bool {
-        let is_spdy = meant.upgrade.as_ref().is_some_and(|upgrade| upgrade.protocol == Protocol::Spdy);
-        is_spdy && meant.is_console() && self.live.sessions.need_gateway()
     }
 
     /// A refusal of the API server's, unless it refuses the gateway itself: that is never shown as the person's.
@@ -487,10 +485,12 @@ impl Connection {
         client: hyper::upgrade::OnUpgrade,
         mut answer: Response<Incoming>,
         ending: Ending,
-        is_console: bool,
+        meant: &request::Request,
         entry: Entry,
     ) -> Response<Body> {
-        let session = is_console.then(|| self.recorder.session(&entry)).filter(Session::is_followed);
+        let chosen = answer.headers().get(header::SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
+        let forward = Forward::of(&self.live, meant, chosen);
+        let session = meant.is_console().then(|| self.recorder.session(&entry)).filter(Session::is_followed);
         let upstream = hyper::upgrade::on(&mut answer);
         let (live, socket) = (Arc::clone(&self.live), Arc::clone(&self.socket));
         let (expires, place) = (self.expires, Arc::clone(&self.place));
@@ -499,7 +499,7 @@ impl Connection {
             // The client's side is there as soon as its 101 is written.
             match tokio::try_join!(client, upstream) {
                 Ok((client, upstream)) => {
-                    Tunnel { client, socket, upstream, ending, live, entry, session }.run(expires).await;
+                    Tunnel { client, socket, upstream, ending, live, entry, session, forward }.run(expires).await;
                 }
                 Err(error) => tracing::debug!(%error, "an upgrade ended before it began"),
             }
@@ -538,14 +538,14 @@ impl Sent {
 
 /// The answer to a request for a stream that could not be followed, which was sent on as one for no stream: so the API server
 /// says whether the pod exists and whether the person may, and nothing begins.
-async fn unfollowed(parts: http::response::Parts, body: Incoming) -> Result<Sent, Refused> {
+async fn unfollowed(parts: http::response::Parts, body: Incoming, why: &str) -> Result<Sent, Refused> {
     let bytes = whole(body).await?;
     if parts.status.is_client_error() && !contains(&bytes, UPGRADE_REQUIRED) {
         return Ok(Sent::whole(parts, bytes));
     }
-    let why = "sessions of this grant are recorded, or end when they are not used, which needs a WebSocket: use kubectl 1.31 or \
-               later, without KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false";
-    Err(Refused::new(StatusCode::BAD_REQUEST, why))
+    let hint = "use kubectl 1.31 or later, without KUBECTL_REMOTE_COMMAND_WEBSOCKETS=false or \
+                KUBECTL_PORT_FORWARD_WEBSOCKETS=false";
+    Err(Refused::new(StatusCode::BAD_REQUEST, format!("{why}, which needs a WebSocket: {hint}")))
 }
 
 /// A short body.

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 pub(crate) use self::query::{is_true, values};
+pub(crate) use self::upgrade::SPDY_IN_WEBSOCKET;
 pub(crate) use self::upgrade::connection_options;
 pub use self::upgrade::{Protocol, Stream, Upgrade};
 

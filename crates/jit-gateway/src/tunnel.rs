@@ -28,6 +28,7 @@ use crate::frames::{Frames, STATUS};
 use crate::grants::Live;
 use crate::listener::reset;
 use crate::record::{Entry, Session, Stop, Way, Writer};
+use crate::restrict::Forward;
 
 /// How long a side may take to end after the other one has.
 const TAIL: Duration = Duration::from_secs(5);
@@ -61,6 +62,8 @@ pub(crate) struct Tunnel {
     pub(crate) entry: Entry,
     /// What is looked at of it, if anything.
     pub(crate) session: Option<Session>,
+    /// What is compared of a port-forward, if anything.
+    pub(crate) forward: Option<Forward>,
 }
 
 /// How a tunnel ended.
@@ -93,12 +96,12 @@ impl From<std::io::Error> for Trouble {
 impl Tunnel {
     /// Runs to the end, which is at `expires` at the latest: when the certificate of the connection is over.
     pub(crate) async fn run(self, expires: Instant) {
-        let Self { client, socket, upstream, ending, live, mut entry, session } = self;
+        let Self { client, socket, upstream, ending, live, mut entry, session, forward } = self;
         let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
         let (from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
         let mut from_upstream = Concluded::new(from_upstream, ending == Ending::Channel);
         let (mut frames, mut is_followed) = (Frames::default(), true);
-        let watched = Watched::new(session);
+        let watched = Watched::new(session, forward);
         let end = {
             let meter = &entry.meter;
             let down = pass(&mut from_upstream, &mut to_client, (&watched, Way::Down), |bytes| {
@@ -153,17 +156,21 @@ impl Tunnel {
 struct Watched {
     session: Option<Mutex<Session>>,
     writer: Option<Writer>,
+    forward: Option<Mutex<Forward>>,
 }
 
 impl Watched {
-    fn new(session: Option<Session>) -> Self {
+    fn new(session: Option<Session>, forward: Option<Forward>) -> Self {
         let writer = session.as_ref().and_then(Session::writer);
-        Self { session: session.map(Mutex::new), writer }
+        Self { session: session.map(Mutex::new), writer, forward: forward.map(Mutex::new) }
     }
 
     /// Looks at bytes that are about to pass. What is seen is written before the next look, so that a recording has
     /// everything in its order.
     async fn look(&self, way: Way, bytes: &[u8]) -> Result<(), Stop> {
+        if let Some(forward) = self.forward.as_ref().filter(|_| way == Way::Up) {
+            forward.lock().await.see(bytes).map_err(Stop::Refused)?;
+        }
         let Some(session) = &self.session else { return Ok(()) };
         let mut session = session.lock().await;
         let lines = session.see(way, bytes)?;

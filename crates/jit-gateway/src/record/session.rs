@@ -37,6 +37,9 @@ pub(crate) enum Stop {
     /// Nobody used it.
     #[error("this session was not used for {0}")]
     Idle(jit_core::grant::request::Window),
+    /// A restriction of the grant.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// What passes of one session. One for each direction would not do: both write into one recording.

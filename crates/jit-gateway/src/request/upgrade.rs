@@ -114,7 +114,7 @@ impl Stream {
             Self::Exec | Self::Attach => &["v5.channel.k8s.io", "v4.channel.k8s.io"],
             // kubectl's SPDY inside WebSocket (`apimachinery/pkg/util/portforward`), and the kubelet's own form, which the
             // Python and JavaScript clients use.
-            Self::PortForward => &["SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io"],
+            Self::PortForward => &[SPDY_IN_WEBSOCKET, "v4.channel.k8s.io"],
             // `k8s.io/streaming/pkg/httpstream/wsstream/stream.go`; for a watch the API server repeats any name.
             Self::Log | Self::Watch => &["binary.k8s.io"],
         }
@@ -158,6 +158,9 @@ pub(crate) fn connection_options(headers: &HeaderMap) -> Result<Vec<HeaderName>,
     }
     Ok(options)
 }
+
+/// The subprotocol of a port-forward whose streams are those of SPDY.
+pub(crate) const SPDY_IN_WEBSOCKET: &str = "SPDY/3.1+portforward.k8s.io";
 
 /// Begins a subprotocol that is a token (`apiserver/pkg/authentication/request/websocket`).
 const BEARER: &str = "base64url.bearer.authorization.k8s.io.";

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::client::{End, Http1, Http2, is_whole, read, until};
 use crate::fake::{ANSWERED, Fake, LARGE};
-use crate::front::{Front, LONG};
+use crate::front::{Front, LONG, grant};
 
 /// Half an answer never ends as a whole one, over either protocol.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -51,6 +51,37 @@ async fn errors_pass_as_they_are() {
         assert_eq!(answer.headers().get("retry-after").map(|value| value.to_str().unwrap()), retry);
         assert_eq!(front.fake.count(&format!("POST {path}")), 1);
     }
+}
+
+/// What a restriction of the grant refuses is not sent on, over either protocol; everything else is, access reviews included.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_terms_refuse_is_not_sent_on() {
+    let front = Front::before(Fake::start().await).await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let selected = format!("{pods}?fieldSelector=metadata.name%3Dp&dryRun=All");
+    let http2 = Http2::of(&front, 3).await;
+    let mut http1 = Http1::of(&front, 3).await;
+    for path in [pods, &selected] {
+        let answer = http2.ask(Method::DELETE, path, None).await.unwrap();
+        assert_eq!(answer.status(), 403, "{path}");
+        let status: serde_json::Value =
+            serde_json::from_slice(&timeout(LONG, read(answer.into_body())).await.unwrap().unwrap()).unwrap();
+        let why =
+            format!("jit: refused by the rule `by-name` of grant {}: delete the objects by their names", grant(3));
+        assert_eq!((&status["message"], &status["reason"]), (&why.clone().into(), &"Forbidden".into()));
+        http1.ask("DELETE", path).await;
+        let answer = http1.until("\"status\":\"Failure\"}").await;
+        assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains(&why), "{answer}");
+        assert_eq!(front.fake.count(&format!("DELETE {path}")), 0);
+    }
+    let review = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    for (method, path) in [(Method::DELETE, format!("{pods}/p")), (Method::POST, review.to_owned())] {
+        let body = (method == Method::POST).then(|| Bytes::from_static(b"{}"));
+        let answer = http2.ask(method.clone(), &path, body).await.unwrap();
+        assert_ne!(answer.status(), 403, "{method} {path}");
+    }
+    let other = Http2::of(&front, 1).await.ask(Method::DELETE, pods, None).await.unwrap();
+    assert_ne!(other.status(), 403, "another grant has no such restriction");
 }
 
 /// Headers that clients and API servers live by pass both ways, as often as they were sent.

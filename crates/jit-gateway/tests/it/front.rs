@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jit_core::grant::{GrantId, SessionTerms};
+use jit_core::grant::{GrantId, Restricted, Restriction, SessionTerms};
 use jit_gateway::feed::Authorities;
 use jit_wire::feed::{
     self, Documents, FromDaemon, FromGateway, GatewayCluster, HEARTBEAT_SECONDS, LONGEST_OF_GATEWAY, LiveGrant, VERSION,
@@ -223,7 +223,9 @@ async fn daemon(
         until: "2100-01-01T00:00:00Z".parse().unwrap(),
         sessions: SessionTerms::default(),
     };
-    let grants = vec![live(1), live(2)];
+    let by_name = Restriction { name: "by-name".to_owned(), refuses: Restricted::DeleteCollection };
+    let sessions = SessionTerms { refuse: vec![by_name], ..SessionTerms::default() };
+    let grants = vec![live(1), live(2), LiveGrant { sessions, ..live(3) }];
     let snapshot = FromDaemon::Snapshot { version: VERSION, number: 1, clusters: clusters.collect(), grants };
     feed::write(&mut writer, &snapshot).await.unwrap();
     said.send(certificate_authority).unwrap();
