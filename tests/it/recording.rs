@@ -170,28 +170,39 @@ fn an_exec_is_recorded_whatever_its_form() {
     assert_eq!(terminal.events[0], ("r".to_owned(), "132x43".to_owned()));
 }
 
+/// A request to the pod of [`front`] with a grant of alice's, written byte by byte: the method, what follows the pod's path, and
+/// the headers besides those of every upgrade.
+pub(crate) fn raw(front: &Front<'_>, grant: &str) -> impl Fn(&str, &str, &[&str]) -> Command {
+    let folder = scratch("curl");
+    let credential = front.credential(grant);
+    for (name, part) in ["crt", "key"].into_iter().zip(credential) {
+        std::fs::write(folder.join(name), part).unwrap();
+    }
+    let root = front.bastion.dir.join("gateway/serving-root.crt");
+    let pod = format!("https://127.0.0.1:{}/api/v1/namespaces/{}/pods/web-0", front.port, front.bastion.ns);
+    move |method, path, headers| {
+        let mut curl = Command::new("curl");
+        // The key of RFC 6455's example: its value means nothing.
+        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+        curl.args(["-s", "-i", "-N", "--max-time", "20", "--path-as-is", "--http1.1", "-X", method, "--cacert"])
+            .arg(&root);
+        curl.arg("--cert").arg(folder.join("crt")).arg("--key").arg(folder.join("key"));
+        for header in ["Connection: Upgrade", "Sec-WebSocket-Version: 13", key].iter().chain(headers) {
+            curl.args(["-H", header]);
+        }
+        curl.arg(format!("{pod}{path}"));
+        curl
+    }
+}
+
 /// Each way around a recording that was found in other gateways, and others like them: it is recorded, or refused.
 #[test]
 fn nothing_that_a_client_writes_avoids_the_recording() {
     let front = front("record: required");
     let grant = front.live("edit");
-    let folder = scratch("curl");
-    let credential: Value = serde_json::from_slice(&front.says(ALICE, &["credential", "--grant", &grant])).unwrap();
-    for (name, part) in [("crt", "clientCertificateData"), ("key", "clientKeyData")] {
-        std::fs::write(folder.join(name), credential["status"][part].as_str().unwrap()).unwrap();
-    }
-    let root = front.bastion.dir.join("gateway/serving-root.crt");
-    let pod = format!("/api/v1/namespaces/{}/pods/web-0", front.bastion.ns);
+    let raw = raw(&front, &grant);
     let try_it = |method: &str, path: &str, headers: &[&str]| {
-        let mut curl = Command::new("curl");
-        // The key of RFC 6455's example: its value means nothing.
-        let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
-        curl.args(["-s", "-i", "--max-time", "20", "--path-as-is", "--http1.1", "-X", method, "--cacert"]).arg(&root);
-        curl.arg("--cert").arg(folder.join("crt")).arg("--key").arg(folder.join("key"));
-        for header in ["Connection: Upgrade", "Sec-WebSocket-Version: 13", key].iter().chain(headers) {
-            curl.args(["-H", header]);
-        }
-        let done = curl.arg(format!("https://127.0.0.1:{}{pod}{path}", front.port)).output().unwrap();
+        let done = raw(method, path, headers).output().unwrap();
         let answer = String::from_utf8_lossy(&done.stdout).into_owned();
         let code = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0_u16);
         (code, answer)

@@ -12,7 +12,7 @@ use crate::bastion::{ALICE, BOB, text};
 use crate::gateway::Front;
 use crate::kubelet::echo;
 use crate::plane::{scratch, until};
-use crate::recording::{Kept, front};
+use crate::recording::{Kept, front, raw};
 
 /// Values of `KUBECTL_…_WEBSOCKETS`: WebSocket, then SPDY.
 const WAYS: [&str; 2] = ["true", "false"];
@@ -26,6 +26,29 @@ fn refused(front: &Front<'_>, grant: &str, way: &str, words: &[&str]) -> String 
     assert!(!done.status.success(), "{way} {words:?}: {}{why}", text(&done.stdout));
     why
 }
+
+/// What is wrong with the answers to requests that are written byte by byte: each with its method, what follows the pod's path,
+/// its headers, and the code that it has to have.
+fn raw_answers(front: &Front<'_>, grant: &str, table: &[(&str, String, &[&str], u16)]) {
+    let raw = raw(front, grant);
+    for (method, path, headers, expected) in table {
+        let mut curl = raw(method, path, headers).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(curl.stdout.take().unwrap());
+        let mut first = String::new();
+        output.read_line(&mut first).unwrap();
+        assert!(first.starts_with(&format!("HTTP/1.1 {expected} ")), "{method} {path} {headers:?}: {first}");
+        if *expected == 403 {
+            let mut rest = String::new();
+            output.read_to_string(&mut rest).unwrap();
+            assert!(rest.contains("jit: refused by the rule"), "{method} {path}: {rest}");
+        }
+        // An upgraded connection stays.
+        drop(curl.kill());
+        curl.wait().unwrap();
+    }
+}
+
+const WEBSOCKET: &str = "Upgrade: websocket";
 
 /// Every refusal that the log has: the resource, and why.
 fn logged(kept: &Kept) -> Vec<(String, String)> {
@@ -92,6 +115,26 @@ fn what_rbac_cannot_tell_apart_is_refused_by_name() {
         }
     }
     assert!(!std::path::Path::new(&format!("{file}-back")).metadata().is_ok_and(|file| file.len() > 0));
+
+    let v5 = &[WEBSOCKET, "Sec-WebSocket-Protocol: v5.channel.k8s.io"][..];
+    let spdy = &["Upgrade: SPDY/3.1", "X-Stream-Protocol-Version: v4.channel.k8s.io"][..];
+    let exec = |path: &str| format!("{path}&stdout=1&container=main");
+    raw_answers(
+        &front,
+        &grant,
+        &[
+            ("GET", exec("/exec?command=echo&command=x"), v5, 101),
+            ("GET", exec("/%65xec?comm%61nd=ech%6F"), v5, 101),
+            ("GET", exec("/%65xec?comm%61nd=i%64"), v5, 403),
+            ("GET", exec("/exec?command=sh&command=echo"), v5, 403),
+            ("GET", exec("/exec?command=echo%0Aid"), v5, 403),
+            ("GET", exec("/exec?command=echo+x"), v5, 403),
+            ("POST", exec("/exec?command=echo"), spdy, 101),
+            ("POST", exec("/exec?command=id"), spdy, 403),
+            ("POST", exec("/exec?command=id"), &[], 400),
+            ("GET", "/attach?stdout=1".to_owned(), v5, 403),
+        ],
+    );
 
     let configmaps = format!("/api/v1/namespaces/{ns}/configmaps");
     for name in ["one", "two"] {
@@ -191,6 +234,24 @@ fn only_the_ports_of_a_rule_are_forwarded() {
     assert!(why.contains("jit: only some ports may be forwarded with this grant, which needs a WebSocket"), "{why}");
     let why = refused(&front, &grant, "false", &["port-forward", "pod/nobody", &format!(":{allowed}")]);
     assert!(why.contains("\"nobody\" not found"), "{why}");
+    let v4 = "Sec-WebSocket-Protocol: v4.channel.k8s.io";
+    let both = "Sec-WebSocket-Protocol: SPDY/3.1+portforward.k8s.io, v4.channel.k8s.io";
+    let forward = |ports: &str| format!("/portforward?{ports}");
+    raw_answers(
+        &front,
+        &grant,
+        &[
+            ("GET", forward(&format!("ports={allowed}")), &[WEBSOCKET, v4], 101),
+            ("GET", forward(&format!("ports={allowed}")), &[WEBSOCKET, both], 101),
+            ("GET", forward(&format!("ports={other}")), &[WEBSOCKET, v4], 403),
+            ("GET", forward(&format!("ports={allowed}&p%6Frts={other}")), &[WEBSOCKET, v4], 403),
+            ("GET", forward(&format!("ports={allowed},{other}")), &[WEBSOCKET, v4], 403),
+            ("GET", forward(&format!("ports={other}")), &[WEBSOCKET, both], 403),
+            ("GET", format!("/port%66orward?ports={other}"), &[WEBSOCKET, v4], 403),
+            ("GET", "/portforward".to_owned(), &[WEBSOCKET, v4], 403),
+            ("POST", forward(&format!("ports={allowed}")), &["Upgrade: SPDY/3.1"], 400),
+        ],
+    );
     let proxy = format!("/api/v1/namespaces/{}/pods/web-0:{allowed}/proxy/", front.bastion.ns);
     let why = refused(&front, &grant, "true", &["get", "--raw", &proxy]);
     assert!(why.contains("`only-web`") && why.contains("a proxy reaches any port"), "{why}");
