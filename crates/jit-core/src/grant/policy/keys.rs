@@ -309,7 +309,8 @@ const RULE: Object = Object {
             Default("[]"),
             REFUSE,
             "what the gateway refuses although the role allows it, because RBAC cannot tell it apart. The requester and the \
-             approvers see it, and who is refused reads its name. Only where people go through the gateway",
+             approvers see it, and who is refused reads its name. Only where people go through the gateway. With that of \
+             the guardrails it takes at most 2048 bytes as JSON",
         ),
         key(
             "breakGlass",

@@ -264,8 +264,17 @@ fn parse_refuse(node: &Node, path: &Path, before: &[Restriction], faults: &mut F
         };
         found.push(Restriction { name, refuses });
     }
+    let length = |all: &[Restriction]| serde_json::to_string(all).map_or(0, |json| json.len());
+    if !found.is_empty() && length(before) + length(&found) > LONGEST_REFUSE {
+        let why = format!("takes more than {LONGEST_REFUSE} bytes as JSON, together with that of the guardrails");
+        tell(faults, node, path, "refuse", why, "write fewer or shorter patterns");
+    }
     found
 }
+
+/// The longest restrictions of one grant, in bytes of JSON: the daemon sends them to the gateway with each grant, and at most
+/// 32 MiB for all grants at once, of which there may be ten thousand.
+const LONGEST_REFUSE: usize = 2048;
 
 fn record(node: &Node) -> Option<Record> {
     let written = text(node, "record")?;

@@ -536,6 +536,12 @@ fn a_refusal_that_says_nothing_or_twice_the_same_name_is_a_mistake() {
     }
     let of_guardrails = told("{name: a, copy: true}", Some("refuse: [{name: a, copy: true}]\n"));
     assert_eq!(of_guardrails, ["rules[0].refuse[0].name: another one has the name `a`"]);
+    let long = |name: &str| format!("{{name: {name}, exec: {{except: [{0}, {0}]}}}}", "x".repeat(495));
+    let of_guardrails = format!("refuse: [{}]\n", long("a"));
+    assert_eq!(told(&long("b"), None), [""; 0]);
+    let too_long = ["rules[0].refuse: takes more than 2048 bytes as JSON, together with that of the guardrails"];
+    assert_eq!(told(&long("b"), Some(&of_guardrails)), too_long);
+    assert_eq!(told(&format!("{}, {}, {}", long("a"), long("b"), long("c")), None), too_long);
 }
 
 /// A promise that nothing could keep is a mistake of the file, and so is one of a guardrail.
