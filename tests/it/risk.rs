@@ -98,7 +98,17 @@ const DANGERS: &[(&str, &[Part])] = &[
             ("update patch", CERTIFICATES, "podcertificaterequests/status"),
         ]],
     ),
-    ("E21", &[&[("create", "", "pods")]]),
+    (
+        "E21",
+        &[&[
+            ("create", "", "pods"),
+            (
+                "create update patch",
+                "argoproj.io",
+                "workflows cronworkflows workflowtemplates clusterworkflowtemplates workfloweventbindings",
+            ),
+        ]],
+    ),
     (
         "E22",
         &[&[
@@ -106,6 +116,7 @@ const DANGERS: &[(&str, &[Part])] = &[
             ("create update patch", "extensions", "deployments daemonsets statefulsets replicasets"),
             ("create update patch", "batch", "jobs cronjobs"),
             ("create update patch", "", "replicationcontrollers podtemplates"),
+            ("create update patch", "argoproj.io", "rollouts"),
         ]],
     ),
     ("E23", &[&[("update patch", "", "pods")]]),
@@ -196,7 +207,13 @@ const DANGERS: &[(&str, &[Part])] = &[
             ("delete deletecollection", "*", "*"),
         ]],
     ),
-    ("E58", &[&[("create update patch delete deletecollection", "argoproj.io", "applications workflows")]]),
+    (
+        "E58",
+        &[&[
+            ("create update patch delete deletecollection", "argoproj.io", "analysisruns eventbus"),
+            ("delete deletecollection", "argoproj.io", "applications workflows rollouts"),
+        ]],
+    ),
     (
         "E61",
         &[
@@ -315,6 +332,7 @@ const DANGERS: &[(&str, &[Part])] = &[
             ("update patch", "networking.k8s.io", "ingresses/status"),
         ]],
     ),
+    ("E79", &[&[("create update patch", "argoproj.io", "applications applicationsets appprojects")]]),
 ];
 
 /// An object and its row: id, verbs, group, resource, name (or any), and its namespace.

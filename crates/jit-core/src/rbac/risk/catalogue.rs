@@ -27,6 +27,23 @@ pub(super) struct Row {
     pub(super) needs: &'static [&'static [Permission]],
     /// The row does not match if one of these is held, because a more severe row then does.
     pub(super) unless: &'static [Permission],
+    /// Empty, or the holder can use the permission only if one of these is held too. It counts only where everything
+    /// that somebody holds is known: what a request does not contain, its requester may get elsewhere.
+    pub(super) beside: &'static [Permission],
+    pub(super) weighs: Weighs,
+    /// It has this effect in every namespace, wherever it is bound.
+    pub(super) in_every_namespace: bool,
+}
+
+/// What a row amounts to for somebody about whom it is known that they hold nothing else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weighs {
+    /// What it says.
+    ByItself,
+    /// As much as the other rights of the holder, which it passes on.
+    AsTheRest,
+    /// Nothing: it is a part of another row.
+    NothingAlone,
 }
 
 /// What remains after the window ends. A row states it only where the verbs and the resource do not imply it.
@@ -89,7 +106,17 @@ impl Permission {
 }
 
 const fn row(id: &'static str, severity: Severity, needs: &'static [&'static [Permission]], why: &'static str) -> Row {
-    Row { id, severity, leaves: Leaves::WhatWasWritten, why, needs, unless: &[] }
+    Row {
+        id,
+        severity,
+        leaves: Leaves::WhatWasWritten,
+        why,
+        needs,
+        unless: &[],
+        beside: &[],
+        weighs: Weighs::ByItself,
+        in_every_namespace: false,
+    }
 }
 
 impl Row {
@@ -100,6 +127,21 @@ impl Row {
 
     const fn unless(mut self, held: &'static [Permission]) -> Self {
         self.unless = held;
+        self
+    }
+
+    const fn beside(mut self, held: &'static [Permission]) -> Self {
+        self.beside = held;
+        self
+    }
+
+    const fn weighs(mut self, weighs: Weighs) -> Self {
+        self.weighs = weighs;
+        self
+    }
+
+    const fn in_every_namespace(mut self) -> Self {
+        self.in_every_namespace = true;
         self
     }
 }

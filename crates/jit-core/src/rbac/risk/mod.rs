@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use self::accounts::{AccountReach, BindingSubject};
-use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WRITE};
+use self::catalogue::{EVERYBODY, IDENTITY, Leaves, MASTERS, ROWS, Row, WATCH, WRITE, Weighs};
 pub use self::classified::Classified;
 use self::reach::{Evidence, HeldPermissions, Judged, shown};
 use super::{Malformed, Namespace, Rule, Scope};
@@ -181,7 +181,7 @@ impl Assessment {
     fn of(mut findings: Vec<Finding>, streams: bool, scope: &Scope, accounts: &Accounts) -> Self {
         let not_ordinary = scope.namespaces().iter().find_map(|namespace| accounts.not_ordinary(namespace));
         if *scope != Scope::Cluster && not_ordinary.is_none() {
-            for finding in &mut findings {
+            for finding in findings.iter_mut().filter(|finding| !is_row(finding.id, |row| row.in_every_namespace)) {
                 finding.severity = finding.severity.in_a_namespace();
             }
         }
@@ -333,7 +333,40 @@ pub struct Bound<'a> {
 /// Assesses what `rules` allow their holder when they are bound in `scope`.
 #[must_use]
 pub fn assess(rules: &[Rule], scope: &Scope, around: &Surroundings) -> Assessment {
-    assess_all(&[Bound { rules, scope }], scope, around)
+    assess_all(&[Bound { rules, scope }], scope, around, Known::Requested)
+}
+
+/// Assesses everything that somebody holds in one place, which is one namespace or the whole cluster; what holds elsewhere
+/// is left out. A right that has no effect without another one, which the holder lacks, is no finding here. Neither is
+/// a right to pass on what one holds, if nothing of that is a risk.
+#[must_use]
+pub fn assess_held(held: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Assessment {
+    let here: Vec<Bound<'_>> = held.iter().filter(|bound| bound.scope.contains(place)).copied().collect();
+    let mut assessed = assess_all(&here, place, around, Known::Everything);
+    let passes_on = |finding: &Finding| is_row(finding.id, |row| row.weighs == Weighs::AsTheRest);
+    if assessed.findings.iter().all(passes_on) {
+        assessed.findings.clear();
+    }
+    assessed
+}
+
+/// Whether these rules can change an assessment of somebody who holds them in `scope`, alone or with any others.
+#[must_use]
+pub fn matters(rules: &[Rule], scope: &Scope, around: &Surroundings) -> bool {
+    HeldPermissions::of(&[Bound { rules, scope }], around, Known::Everything).matter()
+}
+
+/// What is known of somebody's access besides the rules that are assessed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// Only what is requested, so that the rest may be held elsewhere.
+    Requested,
+    /// They are everything that the holder has in this place.
+    Everything,
+}
+
+fn is_row(id: RiskId, what: impl Fn(&Row) -> bool) -> bool {
+    ROWS.iter().any(|row| row.id == id.as_str() && what(row))
 }
 
 /// The findings that arise only if one person holds `requested` and `others` together: those that neither `requested`
@@ -351,11 +384,11 @@ pub fn assess_together(requested: Bound<'_>, others: &[Bound<'_>], around: &Surr
             continue;
         }
         let place = place.as_ref().unwrap_or(&Scope::Cluster);
-        let before = assess_all(&here, place, around);
+        let before = assess_all(&here, place, around, Known::Requested);
         here.push(requested);
-        let alone = assess_all(&[requested], place, around);
+        let alone = assess_all(&[requested], place, around, Known::Requested);
         let is_new = |finding: &Finding| ![&before, &alone].iter().any(|known| known.includes(finding));
-        arising.extend(assess_all(&here, place, around).findings.into_iter().filter(is_new));
+        arising.extend(assess_all(&here, place, around, Known::Requested).findings.into_iter().filter(is_new));
     }
     in_order(&mut arising);
     arising
@@ -380,8 +413,8 @@ fn places(requested: &Scope, others: &[Bound<'_>]) -> Vec<Option<Scope>> {
 /// The limit for namespaces that are examined one by one.
 const MOST_PLACES: usize = 64;
 
-fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings) -> Assessment {
-    let reach = HeldPermissions::of(bound, around);
+fn assess_all(bound: &[Bound<'_>], place: &Scope, around: &Surroundings, known: Known) -> Assessment {
+    let reach = HeldPermissions::of(bound, around, known);
     let mut findings: Vec<Finding> = reach
         .rows()
         .map(|(row, held)| Finding {
@@ -458,7 +491,7 @@ pub fn assess_binding(subjects: &[&str], role: BoundRole, scope: &Scope) -> Asse
 /// enough, because the grant's own binding is one of them.
 #[must_use]
 pub fn can_edit_guard(rules: &[Rule], scope: &Scope) -> Option<String> {
-    let held = HeldPermissions::of(&[Bound { rules, scope }], &Surroundings::default()).guard()?;
+    let held = HeldPermissions::of(&[Bound { rules, scope }], &Surroundings::default(), Known::Requested).guard()?;
     Some(format!("{}: could change its own binding or role, or the policies that protect them", held.text))
 }
 

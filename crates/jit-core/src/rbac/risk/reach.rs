@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 use super::catalogue::{
     ALL, At, CHANGE, CREATE, DELETE_ALL, EVERY, GUARD, HARMLESS_PATHS, IN_ANOTHERS_PLACE, INSIDE_PATHS, LIST, NAMELESS,
     ON_WORDS, OTHER, Permission, READ, READ_LIKE_ITS_OBJECT, READABLE, REMOVE, ROWS, RUNS_ON, Row, SERVED, STAR,
-    STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS, in_its_own_namespace, may_be_named_star,
+    STREAMS, Verbs, Versions, WATCH, WHATEVER, WORDS, Weighs, in_its_own_namespace, may_be_named_star,
 };
-use super::{Bound, Classified, ServerVersion, Severity, Surroundings};
+use super::{Bound, Classified, Known, ServerVersion, Severity, Surroundings};
 use crate::rbac::{Rule, Scope};
 
 /// A resource, or one object of it, that some row needs.
@@ -38,6 +38,7 @@ struct Compiled {
     row: &'static Row,
     needs: Vec<Vec<Want>>,
     unless: Vec<Want>,
+    beside: Vec<Want>,
 }
 
 /// The catalogue inverted: from a word of a rule to the targets that it may grant.
@@ -86,6 +87,7 @@ impl Index {
                 row,
                 needs: row.needs.iter().map(|permissions| index.wants(&mut known, permissions)).collect(),
                 unless: index.wants(&mut known, row.unless),
+                beside: index.wants(&mut known, row.beside),
             })
             .collect();
         index.streams = index.wants(&mut known, STREAMS);
@@ -198,6 +200,7 @@ pub(super) struct HeldPermissions<'a> {
     pub(super) classified: Vec<Judged>,
     /// A request for a permission that no row classifies may keep running.
     pub(super) unknown_runs_on: bool,
+    known: Known,
 }
 
 /// A permission that an administrator classified.
@@ -254,7 +257,7 @@ impl<'a> Names<'a> {
 
 impl<'a> HeldPermissions<'a> {
     /// The permissions that all of `bound` grant together.
-    pub(super) fn of(bound: &[Bound<'a>], around: &Surroundings) -> Self {
+    pub(super) fn of(bound: &[Bound<'a>], around: &Surroundings, known: Known) -> Self {
         let index = &*INDEX;
         let mut reach = Self {
             held: vec![HeldVerbs::default(); index.targets.len()],
@@ -266,6 +269,7 @@ impl<'a> HeldPermissions<'a> {
             unplaced: None,
             classified: Vec::new(),
             unknown_runs_on: false,
+            known,
         };
         let placing = reach.placing(index);
         for Bound { rules, scope } in bound {
@@ -367,10 +371,12 @@ impl<'a> HeldPermissions<'a> {
         } else {
             index.by_resource.get(resource).unwrap_or(&nothing).iter().for_each(|place| touch(self, *place));
         }
+        // A row of its own says more about a kind than the row of its family.
+        let (any_of_family, named_of_family) = if exact { (any & !placed, named & !placed) } else { (any, named) };
         for place in families {
             let Some(held) = self.held.get_mut(*place) else { continue };
-            held.any |= any;
-            held.named |= named;
+            held.any |= any_of_family;
+            held.named |= named_of_family;
             placed |= placing.get(*place).map_or(0, |placing| (any | named) & placing);
         }
 
@@ -387,7 +393,16 @@ impl<'a> HeldPermissions<'a> {
         let held = any | named & !(CREATE & nameless(resource));
         let known_group = all_groups || SERVED.iter().any(|known| known.name == group);
         let is_served = index.is_served(group, resource);
-        let rest = if is_served {
+        // Only Kubernetes itself can serve these groups, and this version does not serve that.
+        let is_nothing = self.known == Known::Everything
+            && exact
+            && !is_served
+            && !group.contains('.')
+            && known_group
+            && self.version.is_some_and(|version| version <= SERVED_BY);
+        let rest = if is_nothing {
+            0
+        } else if is_served {
             // A verb that 1.36 never checks, or all verbs if no row matches.
             if verbs & STAR == 0 || placed == 0 { held & OTHER } else { 0 }
         } else if exact || !known_group {
@@ -518,6 +533,10 @@ impl<'a> HeldPermissions<'a> {
             if compiled.needs.is_empty() || self.first(&compiled.unless).is_some() {
                 return None;
             }
+            let lacks_the_rest = !compiled.beside.is_empty() && self.first(&compiled.beside).is_none();
+            if self.known == Known::Everything && (lacks_the_rest || compiled.row.weighs == Weighs::NothingAlone) {
+                return None;
+            }
             let held: Option<Vec<Evidence>> = compiled.needs.iter().map(|wants| self.evidence(wants)).collect();
             let held = held?;
             let all = held.into_iter().reduce(|all, one| Evidence {
@@ -528,6 +547,19 @@ impl<'a> HeldPermissions<'a> {
             })?;
             Some((compiled.row, all))
         })
+    }
+
+    /// Whether they contain anything that any row asks about. If not, they change no assessment, whatever else is held.
+    pub(super) fn matter(&self) -> bool {
+        let held = |want: &Want| {
+            let held = self.held.get(want.target);
+            self.applies(want.versions) && held.is_some_and(|held| (held.any | held.named) & want.verbs != 0)
+        };
+        let asks = |compiled: &Compiled| {
+            compiled.needs.iter().flatten().chain(&compiled.unless).chain(&compiled.beside).any(held)
+        };
+        let whole = self.everything || self.reads_all | self.removes_all != 0 || self.inside.is_some();
+        whole || self.unplaced.is_some() || !self.classified.is_empty() || INDEX.rows.iter().any(asks)
     }
 
     pub(super) fn streams(&self) -> bool {
@@ -551,6 +583,9 @@ struct Word<'a, 'n> {
 }
 
 const NAMES_SHOWN: usize = 3;
+
+/// The version whose resources the catalogue lists; later ones may serve more.
+const SERVED_BY: ServerVersion = ServerVersion { major: 1, minor: 36 };
 
 fn limit(target: &Target, scope: &Scope) -> Verbs {
     let namespaces = scope.namespaces();

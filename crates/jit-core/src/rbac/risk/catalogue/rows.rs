@@ -6,7 +6,7 @@
 use super::super::Severity::{Critical, High, Low, Medium, Unclassified};
 use super::served::{ADMISSION, AUTHENTICATION, CERTIFICATES, DEVICES, FLOW_CONTROL, RBAC};
 use super::verbs::*;
-use super::{At, EVERY, Leaves, Permission, Row, Versions, WHATEVER, on, row};
+use super::{At, EVERY, Leaves, Permission, Row, Versions, WHATEVER, Weighs, on, row};
 
 pub(super) const FLOWS: &[&str] = &["flowschemas", "prioritylevelconfigurations"];
 pub(super) const WEBHOOKS: &[&str] = &["mutatingwebhookconfigurations", "validatingwebhookconfigurations"];
@@ -21,6 +21,26 @@ const SCALES: &[&str] = &["deployments/scale", "replicasets/scale", "statefulset
 const APPS_STATUS: &[&str] = &["deployments/status", "daemonsets/status", "statefulsets/status", "replicasets/status"];
 const BATCH: &[&str] = &["jobs", "cronjobs"];
 const CORE_WORKLOADS: &[&str] = &["replicationcontrollers", "podtemplates"];
+/// Argo CD and Flux. Whoever writes a source decides what is applied of it, too.
+const ARGO_CD: &[&str] = &["applications", "applicationsets", "appprojects"];
+const FLUX_SOURCES: &[&str] =
+    &["buckets", "gitrepositories", "helmcharts", "helmrepositories", "ocirepositories", "externalartifacts"];
+/// Kinds whose controller starts pods as the object says: with any account of the namespace, and any secret mounted.
+const TEKTON: &[&str] = &["taskruns", "pipelineruns", "customruns", "tasks", "pipelines", "clustertasks"];
+const ARGO_WORKFLOWS: &[&str] =
+    &["workflows", "cronworkflows", "workflowtemplates", "clusterworkflowtemplates", "workfloweventbindings"];
+const VIRTUAL_MACHINES: &[&str] =
+    &["virtualmachineinstances", "virtualmachines", "virtualmachineinstancereplicasets", "virtualmachinepools"];
+/// Kinds whose controller reads Secrets, or values of a secret store, for whoever wrote the object.
+const EXTERNAL_SECRETS: &[&str] = &[
+    "externalsecrets",
+    "clusterexternalsecrets",
+    "pushsecrets",
+    "clusterpushsecrets",
+    "secretstores",
+    "clustersecretstores",
+];
+const ACT_AS_SOMEBODY: &[Permission] = &[on("", &["users", "serviceaccounts"], IMPERSONATE)];
 const BIND_ROLE: &[Permission] = &[on(RBAC, &["roles", "clusterroles"], BIND)];
 const BIND_CLUSTER_ROLE: &[Permission] = &[on(RBAC, &["clusterroles"], BIND)];
 
@@ -39,7 +59,9 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         // Constrained impersonation rejects this group, so only the old verb counts.
         &[&[on("", &["groups"], IMPERSONATE).at(At::Name("system:masters"))]],
         "can act as `system:masters`, whose requests bypass authorization",
-    ),
+    )
+    // The server refuses a group without the user or account that is in it.
+    .beside(ACT_AS_SOMEBODY),
     row("E03", Medium, &[], "can read the API server's profiles and logs, and whatever is added there later"),
     row(
         "E04",
@@ -58,7 +80,8 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         Critical,
         &[&[on(RBAC, &["roles", "clusterroles"], ESCALATE)]],
         "can add any rule to a role, including its own",
-    ),
+    )
+    .beside(&[on(RBAC, &["roles", "clusterroles"], WRITE)]),
     row(
         "E06",
         Critical,
@@ -77,27 +100,31 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         &[&[on(RBAC, &["rolebindings"], WRITE)]],
         "can pass on its own rights, which then outlive the grant",
     )
-    .unless(BIND_ROLE),
+    .unless(BIND_ROLE)
+    .weighs(Weighs::AsTheRest),
     row(
         "E07",
         High,
         &[&[on(RBAC, &["clusterrolebindings"], WRITE)]],
         "can pass on its own rights, which then outlive the grant",
     )
-    .unless(BIND_CLUSTER_ROLE),
+    .unless(BIND_CLUSTER_ROLE)
+    .weighs(Weighs::AsTheRest),
     row(
         "E08",
         Medium,
         &[&[on(RBAC, &["roles", "clusterroles"], WRITE)]],
         "can change what others may do, up to its own rights",
-    ),
+    )
+    .weighs(Weighs::AsTheRest),
     row(
         "E09",
         Medium,
         // The label can be added to an existing role as well as to a new one.
         &[&[on(RBAC, &["clusterroles"], WRITE)]],
         "can add rules to the roles admin, edit and view of every user through an aggregation label",
-    ),
+    )
+    .weighs(Weighs::AsTheRest),
     row(
         "E10",
         Medium,
@@ -109,13 +136,15 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         Critical,
         &[&[on("", &["users", "groups", "serviceaccounts"], IMPERSONATE)]],
         "can act as somebody else",
-    ),
+    )
+    .beside(ACT_AS_SOMEBODY),
     row(
         "E12",
         High,
         &[&[on(AUTHENTICATION, &["userextras", "uids"], IMPERSONATE)]],
         "can forge what webhooks and the audit log see of a caller",
-    ),
+    )
+    .beside(ACT_AS_SOMEBODY),
     // Both permissions must be held for the same mode. The mode for users also covers groups and extra fields, but the
     // server always checks the user's name. Alpha in 1.35, where a cluster does not reveal whether it is enabled.
     row(
@@ -162,7 +191,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         Critical,
         // deletecollection with dryRun=All returns the data of every secret, and so does delete with foreground
         // propagation; neither deletes anything. Measured on 1.36.
-        &[&[on("", &["secrets"], READ | REMOVE)]],
+        &[&[on("", &["secrets"], READ | REMOVE), on("external-secrets.io", EXTERNAL_SECRETS, WRITE)]],
         "can read tokens, keys and passwords, which outlive the grant",
     )
     .leaves(Leaves::Credential),
@@ -172,7 +201,9 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         // The response to an update or patch that changes nothing contains the secret.
         &[&[on("", &["secrets"], WRITE)]],
         "can create a service account token without an end and read it",
-    ),
+    )
+    // A controller adds the token after the secret was created, so the response to create does not contain it.
+    .beside(&[on("", &["secrets"], READ | CHANGE | REMOVE)]),
     row(
         "E18",
         Critical,
@@ -201,7 +232,13 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
     row(
         "E21",
         Critical,
-        &[&[on("", &["pods"], CREATE)]],
+        &[&[
+            on("", &["pods"], CREATE),
+            on("tekton.dev", TEKTON, WRITE),
+            on("argoproj.io", ARGO_WORKFLOWS, WRITE),
+            on("kubevirt.io", VIRTUAL_MACHINES, WRITE),
+            on("pool.kubevirt.io", VIRTUAL_MACHINES, WRITE),
+        ]],
         "can mount any secret and take the token of any service account of the namespace; a privileged pod controls its \
          node",
     ),
@@ -215,6 +252,7 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
             on("extensions", APPS, WRITE),
             on("batch", BATCH, WRITE),
             on("", CORE_WORKLOADS, WRITE),
+            on("argoproj.io", &["rollouts"], WRITE),
         ]],
         "can have a controller run any pod, which keeps running after the grant",
     ),
@@ -425,13 +463,15 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
             on(CERTIFICATES, &["signers"], APPROVE | SIGN | ATTEST),
         ]],
         "is one of the permissions that together approve or sign certificates for any name",
-    ),
+    )
+    .weighs(Weighs::NothingAlone),
     row(
         "E63",
         Medium,
         &[&[on(CERTIFICATES, &["certificatesigningrequests", "podcertificaterequests"], CREATE)]],
         "can request a certificate for any name, which its approver must notice",
-    ),
+    )
+    .weighs(Weighs::NothingAlone),
     // Priority and fairness apply before authorization, so they also affect the daemon that removes the access.
     row(
         "E64",
@@ -583,6 +623,20 @@ pub(in crate::rbac::risk) const ROWS: &[Row] = &[
         &[],
         "is classified by an administrator in `guardrails.yaml`, with the severity that is written there",
     ),
+    row(
+        "E79",
+        Critical,
+        &[&[
+            on("argoproj.io", ARGO_CD, WRITE),
+            on("kustomize.toolkit.fluxcd.io", &["kustomizations"], WRITE),
+            on("helm.toolkit.fluxcd.io", &["helmreleases"], WRITE),
+            on("source.toolkit.fluxcd.io", FLUX_SOURCES, CHANGE),
+            on("kubernetes.crossplane.io", &["objects"], WRITE),
+            on("helm.crossplane.io", &["releases"], WRITE),
+        ]],
+        "can have an operator apply any object in any namespace with the operator's own rights",
+    )
+    .in_every_namespace(),
 ];
 
 const fn until_1_34(resource: &'static [&'static str]) -> Permission {
