@@ -53,8 +53,8 @@ pub struct Hop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Finding {
-    /// A row of the catalogue, `E25`, or one of this crate for what is not a right: `L01` for credentials, `H01` for
-    /// bindings and roles without effect. Ids are never reused.
+    /// A row of the catalogue, `E25`, or one of this crate for what is not a right: `P01` for a chain over several
+    /// identities, `L01` for credentials, `H01` for bindings and roles without effect. Ids are never reused.
     pub id: String,
     /// How severe it is in this scope.
     pub severity: Severity,

@@ -10,14 +10,20 @@
 mod access;
 mod aggregate;
 mod authorize;
+mod bootstrap;
 mod finding;
+mod findings;
+mod held;
+mod paths;
 mod read;
 mod resources;
 mod snapshot;
 
 pub use self::access::{Access, Allowed, Holding, MASTERS, implied_groups, is_master};
 pub use self::authorize::{Action, ResourceAction, rule_allows};
+pub use self::bootstrap::bootstrap_table;
 pub use self::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
+pub use self::findings::findings;
 pub use self::read::{Listed, ReadError, Reader};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{

@@ -1,0 +1,119 @@
+//! The roles and bindings that Kubernetes itself creates, as each version creates them.
+//!
+//! What differs from them is the cluster's own, whatever its name: a subject that somebody added to the binding
+//! `cluster-admin` is reported, the group that it ships with is not. `bootstrap/*.txt` are written from a real API server of
+//! that version by `tests/it/scan_paths.rs`, which compares them.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+
+use jit_core::rbac::ResolvedRole;
+use jit_core::rbac::risk::ServerVersion;
+
+use crate::finding::{Kind, Subject};
+use crate::snapshot::{Binding, Name, Role, RoleKind, RoleRef, Snapshot};
+
+/// The tables by version.
+const TABLES: &[(&str, &str)] = &[("v1.36", include_str!("bootstrap/1.36.txt"))];
+
+/// The label of what the API server creates and keeps.
+const LABEL: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
+
+/// What one version of Kubernetes creates.
+#[derive(Debug, Default)]
+pub(crate) struct Bootstrap {
+    /// Role to the hash of its rules.
+    roles: HashMap<String, &'static str>,
+    /// Binding to its role and its subjects.
+    bindings: HashMap<String, (&'static str, HashSet<&'static str>)>,
+}
+
+impl Bootstrap {
+    /// What this version creates; `None` if there is no table for it.
+    pub(crate) fn of(version: ServerVersion) -> Option<Self> {
+        let wanted = version.to_string();
+        let (_, table) = TABLES.iter().find(|(version, _)| **version == wanted)?;
+        let mut bootstrap = Self::default();
+        for line in table.lines() {
+            let mut words = line.split(' ');
+            match (words.next(), words.next(), words.next(), words.next()) {
+                (Some(kind), Some(name), Some(hash), None) => {
+                    bootstrap.roles.insert(format!("{kind} {name}"), hash);
+                }
+                (Some(kind), Some(name), Some(role), Some(subjects)) => {
+                    bootstrap.bindings.insert(format!("{kind} {name}"), (role, subjects.split(',').collect()));
+                }
+                _ => {}
+            }
+        }
+        Some(bootstrap)
+    }
+
+    /// Whether the role has the rules that it was created with.
+    pub(crate) fn has_role(&self, role: &Role) -> bool {
+        let hash = self.roles.get(&format!("{} {}", role_kind(&role.name), shown(&role.name)));
+        hash.is_some_and(|hash| **hash == *ResolvedRole::new(String::new(), role.rules.clone()).rules_sha256())
+    }
+
+    /// Whether the binding was created for this subject with this role.
+    pub(crate) fn has_subject(&self, binding: &Binding, subject: &Subject) -> bool {
+        let known = self.bindings.get(&format!("{} {}", binding_kind(&binding.name), shown(&binding.name)));
+        known.is_some_and(|(role, subjects)| {
+            **role == *role_ref(&binding.role) && subjects.contains(word(subject).as_str())
+        })
+    }
+}
+
+/// The table of a cluster's own bootstrap policy, by the label that the API server puts on it: a line for each role with the
+/// SHA-256 of its rules, and for each binding with its role and subjects.
+#[must_use]
+pub fn bootstrap_table(snapshot: &Snapshot) -> String {
+    let (key, value) = LABEL;
+    let mut lines: Vec<String> = Vec::new();
+    for role in snapshot.roles.iter().filter(|role| role.meta.labels.get(key).is_some_and(|found| found == value)) {
+        let hash = ResolvedRole::new(String::new(), role.rules.clone());
+        lines.push(format!("{} {} {}", role_kind(&role.name), shown(&role.name), hash.rules_sha256()));
+    }
+    let is_shipped = |binding: &&Binding| binding.meta.labels.get(key).is_some_and(|found| found == value);
+    for binding in snapshot.bindings.iter().filter(is_shipped) {
+        let mut subjects: Vec<String> = binding.subjects.iter().map(word).collect();
+        subjects.sort();
+        let (kind, role) = (binding_kind(&binding.name), role_ref(&binding.role));
+        lines.push(format!("{kind} {} {role} {}", shown(&binding.name), subjects.join(",")));
+    }
+    lines.sort();
+    lines.iter().fold(String::new(), |mut table, line| {
+        // Writing to a string does not fail.
+        let _ = writeln!(table, "{line}");
+        table
+    })
+}
+
+fn role_kind(name: &Name) -> &'static str {
+    if name.namespace.is_some() { "role" } else { "clusterrole" }
+}
+
+fn binding_kind(name: &Name) -> &'static str {
+    if name.namespace.is_some() { "rolebinding" } else { "clusterrolebinding" }
+}
+
+fn role_ref(role: &RoleRef) -> String {
+    match role.kind {
+        RoleKind::Role => format!("role/{}", role.name),
+        RoleKind::ClusterRole => format!("clusterrole/{}", role.name),
+    }
+}
+
+fn shown(Name { namespace, name }: &Name) -> String {
+    namespace.as_ref().map_or_else(|| name.clone(), |namespace| format!("{namespace}/{name}"))
+}
+
+fn word(Subject { kind, namespace, name }: &Subject) -> String {
+    match (kind, namespace) {
+        (Kind::User, _) => format!("user/{name}"),
+        (Kind::Group, _) => format!("group/{name}"),
+        (Kind::ServiceAccount, namespace) => {
+            format!("serviceaccount/{}/{name}", namespace.as_deref().unwrap_or_default())
+        }
+    }
+}
