@@ -79,6 +79,7 @@ mod restricted;
 mod risk;
 mod runbooks;
 mod scan;
+mod scan_paths;
 mod screen;
 mod service;
 mod session;

@@ -337,13 +337,14 @@ fn chain(
     let subjects = held.access.subjects();
     let way = |node: usize| ways.get(node).copied().flatten();
     let mut edge = way(*graph.numbers.get(&Place::Subject(subject))?)?;
-    let (mut path, mut over, mut system, mut by) = (Vec::new(), Vec::new(), true, "");
+    let (mut path, mut over, mut system, mut by) = (Vec::new(), Vec::new(), None, "");
     loop {
         match edge.by {
             By::Risk(number) => {
                 let risk = granted.get(number)?;
                 path.extend(hops(held, risk));
-                system &= shipped.has(&risk.through);
+                // What the subject holds itself decides: the rest of the chain is a finding of others.
+                system = system.or_else(|| Some(shipped.has(&risk.through)));
                 by = how(risk.found.id.as_str());
             }
             By::RunsTheCluster => {
@@ -381,7 +382,7 @@ fn chain(
         subject: subjects.get(subject).cloned(),
         path,
         scope: Vec::new(),
-        system,
+        system: system.unwrap_or_default(),
     })
 }
 
