@@ -9,6 +9,7 @@
 
 mod access;
 mod aggregate;
+pub mod audit;
 mod authorize;
 mod bootstrap;
 mod finding;
