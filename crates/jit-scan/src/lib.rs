@@ -12,6 +12,7 @@ mod aggregate;
 pub mod audit;
 mod authorize;
 mod bootstrap;
+pub mod credentials;
 mod finding;
 mod findings;
 mod held;
@@ -28,5 +29,6 @@ pub use self::findings::findings;
 pub use self::read::{Listed, ReadError, Reader};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
-    Account, Binding, Created, Meta, Name, Operator, Requirement, Role, RoleKind, RoleRef, Selector, Snapshot,
+    Account, Binding, ClientCertificate, Created, KubeconfigUser, Meta, Name, Operator, Requirement, Role, RoleKind,
+    RoleRef, Secret, Selector, SigningRequest, Snapshot, StandingCredential, StaticToken, Workload,
 };

@@ -22,6 +22,14 @@ pub struct Snapshot {
     pub accounts: Option<Vec<Account>>,
     /// The names of the namespaces; `None` if they were not read.
     pub namespaces: Option<Vec<String>>,
+    /// Secrets, without their content.
+    pub secrets: Vec<Secret>,
+    /// CertificateSigningRequests. The cluster deletes them an hour after they are issued.
+    pub signing_requests: Vec<SigningRequest>,
+    /// What runs pods.
+    pub workloads: Vec<Workload>,
+    /// The users of kubeconfig files on this host.
+    pub kubeconfigs: Vec<KubeconfigUser>,
     /// What could not be read. A list that is missing here and empty above does not exist in the cluster.
     pub not_evaluated: Vec<NotEvaluated>,
 }
@@ -150,4 +158,91 @@ pub struct Account {
     pub meta: Meta,
     /// `automountServiceAccountToken`.
     pub automount: Option<bool>,
+}
+
+/// A Secret, without its content.
+#[derive(Clone, Debug)]
+pub struct Secret {
+    /// Its name, with its namespace.
+    pub name: Name,
+    /// What else is known of it. Never `kubectl.kubernetes.io/last-applied-configuration`, which has the content.
+    pub meta: Meta,
+    /// `type`, such as `kubernetes.io/service-account-token`.
+    pub kind: String,
+}
+
+/// A CertificateSigningRequest.
+#[derive(Clone, Debug)]
+pub struct SigningRequest {
+    /// `metadata.name`.
+    pub name: String,
+    /// `spec.signerName`.
+    pub signer: String,
+    /// What was issued; `None` while nothing is.
+    pub certificate: Option<ClientCertificate>,
+}
+
+/// The identity in a client certificate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClientCertificate {
+    /// SHA-256 of the certificate, which is the same wherever a copy of it lies.
+    pub digest: String,
+    /// The common name.
+    pub user: String,
+    /// The organisations.
+    pub groups: Vec<String>,
+    /// The first second of its validity.
+    pub not_before: Timestamp,
+    /// The last second of its validity.
+    pub not_after: Timestamp,
+}
+
+/// A workload that runs pods, or a pod that nothing else runs.
+#[derive(Clone, Debug)]
+pub struct Workload {
+    /// In lower case, as kubectl names it: `deployment`.
+    pub kind: String,
+    /// Its name, with its namespace.
+    pub name: Name,
+    /// `serviceAccountName`, or `default`.
+    pub account: String,
+    /// `automountServiceAccountToken` of the pod, which counts before that of the account.
+    pub automount: Option<bool>,
+}
+
+/// A user of a kubeconfig file that needs nobody to log in.
+#[derive(Clone, Debug)]
+pub struct KubeconfigUser {
+    /// The path of the file.
+    pub file: String,
+    /// The account that owns the file.
+    pub owner: String,
+    /// The permissions of the file, such as `0o600`.
+    pub mode: u32,
+    /// `name` in the list `users`.
+    pub entry: String,
+    /// What the file contains.
+    pub credential: StandingCredential,
+}
+
+/// A credential that works until it expires, for whoever has the file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StandingCredential {
+    /// A bearer token.
+    Token(StaticToken),
+    /// A client certificate with its key.
+    Certificate(ClientCertificate),
+}
+
+/// What is known of a bearer token without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StaticToken {
+    /// SHA-256 of the token, which is the same wherever a copy of it lies.
+    pub digest: String,
+    /// The service account that it says it is for. Nobody has verified its signature.
+    pub account: Option<Name>,
+    /// The Secret that it says it comes from, in the namespace of the account.
+    pub secret: Option<String>,
+    /// When it expires; `None` if it does not say.
+    pub expires: Option<Timestamp>,
 }
