@@ -1,7 +1,7 @@
 //! The standing access of a Kubernetes cluster: who can do what, how severe that is, and through which bindings.
 //!
 //! ```text
-//!  cluster, dump, manifests ──► Snapshot ──► Access ──► findings ──► Report ──► table, JSON, SARIF, page
+//!  cluster, dump, manifests ──► Snapshot ──► Access ──► findings ──► Report ──► Document ──► table, JSON, SARIF, page
 //! ```
 //! A [`Reader`] makes a [`Snapshot`], which holds what was read, and which lists could not be read. [`Access`] is its index:
 //! who holds which rules where, and what the authorizer of the API server would answer. Everything after the snapshot is a
@@ -11,21 +11,28 @@ mod access;
 mod aggregate;
 pub mod audit;
 mod authorize;
+mod baseline;
 mod bootstrap;
 pub mod credentials;
+mod exceptions;
 mod finding;
 mod findings;
+mod fingerprint;
 mod held;
 mod paths;
 mod read;
+pub mod report;
 mod resources;
 mod snapshot;
 
 pub use self::access::{Access, Allowed, Holding, MASTERS, implied_groups, is_master};
 pub use self::authorize::{Action, ResourceAction, rule_allows};
+pub use self::baseline::{Baseline, Difference, Kept, KeptSubject, NotABaseline};
 pub use self::bootstrap::bootstrap_table;
+pub use self::exceptions::{Exception, Exceptions, NotExceptions};
 pub use self::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
 pub use self::findings::findings;
+pub use self::fingerprint::Fingerprint;
 pub use self::read::{Listed, ReadError, Reader};
 pub use self::resources::{Resource, UnknownResource};
 pub use self::snapshot::{
