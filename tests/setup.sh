@@ -76,6 +76,10 @@ for_tests() {
     has lintian || echo lintian
     { has rpm && has rpmlint; } || printf '%s\n' rpm rpmlint
     has apparmor_parser || echo apparmor
+    # crates/jit-scan/tests/page.rs: a browser, and what drives it.
+    has chromium || echo chromium
+    has node || echo nodejs
+    has npm || echo npm
     # tests/it/manual.rs: who reads manual pages and completions.
     has man || echo man-db
     has mandoc || echo mandoc

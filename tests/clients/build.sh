@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Prints the folder with a client that tests/it/gateway_clients.rs drives, and makes it first if need be:
+# Prints the folder with a client that a test drives, and makes it first if need be:
 #
-#   tests/clients/build.sh python   the official client for Python; seconds
-#   tests/clients/build.sh java     fabric8's client for Java, from Maven; half a minute
-#   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane
+#   tests/clients/build.sh python   the official client for Python; seconds (tests/it/gateway_clients.rs)
+#   tests/clients/build.sh java     fabric8's client for Java, from Maven; half a minute (the same)
+#   tests/clients/build.sh helm     Helm, from its Go module; minutes, much less after the control plane (the same)
+#   tests/clients/build.sh page     Chromium, on a page of `jitd scan`; seconds (crates/jit-scan/tests/page.rs)
 #
 # Its program is `run`. The folder can be copied to wherever other accounts may start it.
 set -euo pipefail
@@ -15,7 +16,7 @@ python=/usr/bin/python3
 
 main() {
     local client=${1-} folder
-    [[ $client =~ ^(python|java|helm)$ ]] || fail "no client \`$client\`" "python, java or helm"
+    [[ $client =~ ^(python|java|helm|page)$ ]] || fail "no client \`$client\`" 'python, java, helm or page'
     folder=$cache/client-$client-$({ "has_$client" && cat "${BASH_SOURCE[0]}" "$here/$client"/*; } | sha256sum | cut -c1-16)
     if [[ ! -e $folder ]]; then
         mkdir -p "$cache"
@@ -66,6 +67,18 @@ has_helm() { go version || fail "no \`go\` in PATH" "install Go, https://go.dev/
 
 build_helm() {
     (cd "$here/helm" && CGO_ENABLED=0 GOWORK=off go build -buildvcs=false -ldflags '-s -w' -o "$fresh/run" helm.sh/helm/v4/cmd/helm)
+}
+
+has_page() {
+    node --version || fail "no \`node\`" 'apt-get install nodejs'
+    npm --version || fail "no \`npm\`" 'apt-get install npm'
+}
+
+build_page() {
+    cp "$here/page/package.json" "$here/page/page.mjs" "$fresh/"
+    npm --prefix "$fresh" install --silent --no-audit --no-fund --no-package-lock
+    # shellcheck disable=SC2016 # It is for the script that is written.
+    start 'exec node "$here/page.mjs" "$@"'
 }
 
 # start COMMAND: as what is run.
