@@ -91,10 +91,10 @@ impl<'a> Event<'a> {
         let annotations = self.annotations.as_ref().filter(|annotations| !annotations.decision.is_empty());
         match annotations {
             Some(annotations) => (annotations.decision == "allow").then_some(Some(annotations.reason.as_ref())),
-            // Without the annotation, any answer but a refusal may have been a use.
+            // A request that failed before anybody decided about it has none either, for example with too many others.
             None => {
                 let code = self.response_status.as_ref().and_then(|status| status.code);
-                (!matches!(code, Some(401 | 403))).then_some(None)
+                code.is_none_or(|code| code < 400).then_some(None)
             }
         }
     }

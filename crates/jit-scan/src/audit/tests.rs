@@ -1,3 +1,5 @@
+//! What a log proves, and what it does not if a part of it is missing.
+
 use std::io::Write as _;
 
 use flate2::Compression;
@@ -134,6 +136,10 @@ fn a_log_that_is_not_whole_proves_no_disuse() {
         assert_eq!(of("alice").unwrap().used.len(), 1, "{broken}");
         assert_eq!(of("carol"), None, "{broken}");
     }
+    // Nobody decided about a request that was one too many.
+    let early = silent.replace("\"code\":200", "\"code\":429");
+    let whole = uses(&[&early]);
+    assert!(whole.of(&finding(Kind::User, "bob", "payments/rolebinding/dev")).unwrap().used.is_empty());
     // The API server is still writing the last line.
     let whole = uses(&[&format!("{EVENT}{{\"kind\":\"Ev")]);
     assert!(whole.of(&finding(Kind::User, "carol", "payments/rolebinding/dev")).is_some());
