@@ -11,26 +11,26 @@ use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use jit_core::rbac::risk::Severity;
 
 pub use self::parse::{NotACredential, certificate, token};
-use crate::finding::{Finding, Hop, Kind, Subject};
+use crate::finding::{Finding, Hop, Kind, NotEvaluated, Report, Subject};
 use crate::snapshot::{
     Account, ClientCertificate, KubeconfigUser, Meta, Name, Secret, Snapshot, StandingCredential, StaticToken,
 };
 
 /// The credentials of a snapshot. `rights` are the findings about rights, which say what a subject can do.
 #[must_use]
-pub fn credentials(snapshot: &Snapshot, rights: &[Finding], now: Timestamp) -> Vec<Finding> {
+pub fn credentials(snapshot: &Snapshot, rights: &[Finding], now: Timestamp) -> Report {
     let rights = Rights::of(rights);
     let mut findings = Vec::new();
     let mut copies = Copies::of(&snapshot.kubeconfigs);
-    for secret in &snapshot.secrets {
+    for secret in snapshot.secrets.iter().flatten() {
         match secret.kind.as_str() {
             ACCOUNT_TOKEN => findings.extend(account_token(secret, &mut copies, &rights, now)),
             BOOTSTRAP_TOKEN => findings.push(bootstrap_token(secret, &rights)),
             _ => {}
         }
     }
-    findings.extend(pull_secrets(&snapshot.secrets));
-    for request in snapshot.signing_requests.iter().filter(|request| request.signer == CLIENT_SIGNER) {
+    findings.extend(pull_secrets(snapshot.secrets.as_deref().unwrap_or_default()));
+    for request in snapshot.signing_requests.iter().flatten().filter(|request| request.signer == CLIENT_SIGNER) {
         if let Some(certificate) =
             request.certificate.as_ref().filter(|issued| is_long(issued) && issued.not_after > now)
         {
@@ -43,7 +43,23 @@ pub fn credentials(snapshot: &Snapshot, rights: &[Finding], now: Timestamp) -> V
     findings.extend(copies.rest(&rights, now));
     findings.extend(mounted(snapshot, &rights));
     findings.extend(snapshot.accounts.iter().flatten().filter_map(cloud_identity));
-    findings
+    Report { findings, not_evaluated: missing(snapshot) }
+}
+
+/// The lists that were not read, and what therefore is not known.
+fn missing(snapshot: &Snapshot) -> Vec<NotEvaluated> {
+    let lists = [
+        (snapshot.secrets.is_none(), "secrets", "tokens in Secrets"),
+        (snapshot.signing_requests.is_none(), "certificatesigningrequests", "certificates that were issued lately"),
+        (snapshot.workloads.is_none(), "pods, deployments and other workloads", "tokens in pods"),
+    ];
+    let missing = lists.into_iter().filter(|(is_missing, ..)| *is_missing);
+    missing
+        .map(|(_, what, unknown)| NotEvaluated {
+            what: what.to_owned(),
+            why: format!("the input has none, so {unknown} are not known"),
+        })
+        .collect()
 }
 
 const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
@@ -323,7 +339,7 @@ fn bootstrap_token(secret: &Secret, rights: &Rights<'_>) -> Finding {
 fn mounted(snapshot: &Snapshot, rights: &Rights<'_>) -> Vec<Finding> {
     let accounts: HashMap<&Name, &Account> = snapshot.accounts.iter().flatten().map(|one| (&one.name, one)).collect();
     let mut by_account: BTreeMap<Name, Vec<String>> = BTreeMap::new();
-    for workload in &snapshot.workloads {
+    for workload in snapshot.workloads.iter().flatten() {
         let name = Name { namespace: workload.name.namespace.clone(), name: workload.account.clone() };
         let automount = workload.automount.or_else(|| accounts.get(&name)?.automount).unwrap_or(true);
         if automount {

@@ -12,6 +12,7 @@
 mod input;
 mod json;
 mod object;
+mod others;
 mod yaml;
 
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ use self::input::{Fault, Input};
 use self::json::{Item, Taken};
 pub use self::object::Listed;
 use self::object::Read as Object;
+use self::others::{Known, Other};
 use crate::finding::NotEvaluated;
 use crate::snapshot::{Binding, Name, Role, Snapshot};
 
@@ -70,12 +72,15 @@ pub struct Reader {
     /// Where an object is in its list, to find what is in the input twice.
     known: HashMap<(Listed, Name), usize>,
     seen: [bool; Listed::ALL.len()],
+    others: Known,
     kept: usize,
     objects: usize,
 }
 
 /// What all objects that are kept take, in bytes: five times the cluster of 5,000 roles and 20,000 bindings.
 const MOST_KEPT: usize = 128 << 20;
+/// What is kept of a Secret or a pod, in bytes; its content is not.
+const MOST_OF_OTHERS: usize = 4 << 10;
 /// Folders inside each other.
 const DEEPEST: usize = 64;
 /// Files of one folder.
@@ -209,6 +214,9 @@ impl Reader {
                 if let Some(listed) = list.item_kind().and_then(|kind| Listed::of(&list.api_version, kind)) {
                     self.see(listed);
                 }
+                if let Some(other) = list.item_kind().and_then(|kind| Other::of(&list.api_version, kind)) {
+                    other.see(&mut self.snapshot);
+                }
                 return Ok(Taken::Yes);
             }
         };
@@ -230,6 +238,9 @@ impl Reader {
             return Err(Fault::text(line, "a list inside a list is not read"));
         }
         let listed = forced.or_else(|| Listed::of(version, kind));
+        if let (None, Some(other)) = (listed, Other::of(version, kind)) {
+            return self.other(source, line, other, text);
+        }
         self.kept(source, line, listed, text)
     }
 
@@ -248,9 +259,27 @@ impl Reader {
                 self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
             }
         }
-        if self.kept > MOST_KEPT {
-            let limit = MOST_KEPT >> 20;
-            return Err(Fault::text(line, format!("the roles, bindings and accounts take more than {limit} MiB")));
+        self.limit(line)?;
+        Ok(Taken::Yes)
+    }
+
+    fn limit(&self, line: u64) -> Result<(), Fault> {
+        if self.kept <= MOST_KEPT {
+            return Ok(());
+        }
+        let limit = MOST_KEPT >> 20;
+        Err(Fault::text(line, format!("the roles, bindings and accounts take more than {limit} MiB")))
+    }
+
+    /// Keeps what is needed of an object that says something about credentials.
+    fn other(&mut self, source: &str, line: u64, other: Other, text: &[u8]) -> Result<Taken, Fault> {
+        other.see(&mut self.snapshot);
+        // Of a long one only names are kept, which hostile input alone makes longer than this.
+        self.kept = self.kept.saturating_add(text.len().min(MOST_OF_OTHERS));
+        self.limit(line)?;
+        if let Err(why) = self.others.add(other, text, &mut self.snapshot) {
+            let what = format!("{} in {source}, line {line}", other.singular());
+            self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
         }
         Ok(Taken::Yes)
     }

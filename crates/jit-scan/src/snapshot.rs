@@ -22,12 +22,12 @@ pub struct Snapshot {
     pub accounts: Option<Vec<Account>>,
     /// The names of the namespaces; `None` if they were not read.
     pub namespaces: Option<Vec<String>>,
-    /// Secrets, without their content.
-    pub secrets: Vec<Secret>,
-    /// CertificateSigningRequests. The cluster deletes them an hour after they are issued.
-    pub signing_requests: Vec<SigningRequest>,
-    /// What runs pods.
-    pub workloads: Vec<Workload>,
+    /// Secrets, without their content; `None` if they were not read.
+    pub secrets: Option<Vec<Secret>>,
+    /// CertificateSigningRequests, which the cluster deletes an hour after they are issued; `None` if they were not read.
+    pub signing_requests: Option<Vec<SigningRequest>>,
+    /// What runs pods; `None` if it was not read.
+    pub workloads: Option<Vec<Workload>>,
     /// The users of kubeconfig files on this host.
     pub kubeconfigs: Vec<KubeconfigUser>,
     /// What could not be read. A list that is missing here and empty above does not exist in the cluster.

@@ -1,3 +1,5 @@
+//! What is found, how severe it is, and which copies are one credential.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{CertificateParams, DnType, KeyPair};
@@ -60,7 +62,7 @@ fn certificate_of(user: &str, groups: &[&str], days: i64) -> ClientCertificate {
 
 fn found(snapshot: &Snapshot) -> Vec<(String, Severity, String)> {
     let rights = [strong(Kind::ServiceAccount, "release"), strong(Kind::Group, "admins")];
-    let findings = credentials(snapshot, &rights, now());
+    let findings = credentials(snapshot, &rights, now()).findings;
     findings.iter().map(|finding| (finding.id.clone(), finding.severity, finding.title.clone())).collect()
 }
 
@@ -70,7 +72,7 @@ fn a_token_is_as_severe_as_what_its_account_can_do() {
     let other = &[("kubernetes.io/service-account.name", "web")];
     let secrets =
         vec![secret("release-token", ACCOUNT_TOKEN, OF_RELEASE, used), secret("web", ACCOUNT_TOKEN, other, &[])];
-    let snapshot = Snapshot { secrets, ..Snapshot::default() };
+    let snapshot = Snapshot { secrets: Some(secrets), ..Snapshot::default() };
     assert_eq!(
         found(&snapshot),
         [
@@ -79,7 +81,7 @@ fn a_token_is_as_severe_as_what_its_account_can_do() {
         ]
     );
     let rights = [strong(Kind::ServiceAccount, "release")];
-    let path = credentials(&snapshot, &rights, now()).remove(0).path;
+    let path = credentials(&snapshot, &rights, now()).findings.remove(0).path;
     assert_eq!(path[0].object, "ops/secret/release-token");
     assert_eq!(path[0].grants, "contains the token, created 365 days ago; last used on 2026-10-01");
     assert_eq!(path[1].object, "ops/serviceaccount/release");
@@ -90,7 +92,7 @@ fn a_token_that_the_cluster_has_invalidated_is_no_credential() {
     let labels = &[("kubernetes.io/legacy-token-invalid-since", "2026-10-01")];
     let secrets =
         vec![secret("release-token", ACCOUNT_TOKEN, OF_RELEASE, labels), secret("x", ACCOUNT_TOKEN, &[], &[])];
-    assert_eq!(found(&Snapshot { secrets, ..Snapshot::default() }), []);
+    assert_eq!(found(&Snapshot { secrets: Some(secrets), ..Snapshot::default() }), []);
 }
 
 /// A token in a Secret and in two kubeconfig files is one finding; so is a certificate in two files and in its request.
@@ -102,20 +104,20 @@ fn copies_of_one_credential_are_one_finding() {
     let issued = certificate_of("bob", &["admins"], 365);
     let certificate = StandingCredential::Certificate(issued.clone());
     let snapshot = Snapshot {
-        secrets: vec![secret("release-token", ACCOUNT_TOKEN, OF_RELEASE, &[])],
+        secrets: Some(vec![secret("release-token", ACCOUNT_TOKEN, OF_RELEASE, &[])]),
         kubeconfigs: vec![
             in_kubeconfig("/home/alice/.kube/config", 0o600, token.clone()),
             in_kubeconfig("/home/bob/.kube/config", 0o644, token),
             in_kubeconfig("/home/bob/admin.conf", 0o640, certificate),
         ],
-        signing_requests: vec![SigningRequest {
+        signing_requests: Some(vec![SigningRequest {
             name: "bob".to_owned(),
             signer: CLIENT_SIGNER.to_owned(),
             certificate: Some(issued),
-        }],
+        }]),
         ..Snapshot::default()
     };
-    let findings = credentials(&snapshot, &[strong(Kind::Group, "admins")], now());
+    let findings = credentials(&snapshot, &[strong(Kind::Group, "admins")], now()).findings;
     let [of_account, of_bob] = findings.as_slice() else { panic!("{findings:#?}") };
     let objects = |finding: &Finding| finding.path.iter().map(|hop| hop.object.clone()).collect::<Vec<_>>();
     assert_eq!(objects(of_account), ["ops/secret/release-token", "/home/alice/.kube/config", "/home/bob/.kube/config"]);
@@ -166,14 +168,27 @@ fn what_is_short_or_over_is_no_finding() {
             Some(certificate_of("system:node:a", &["system:nodes"], 365)),
         ),
     ];
-    assert_eq!(found(&Snapshot { kubeconfigs, signing_requests, ..Snapshot::default() }), []);
+    assert_eq!(found(&Snapshot { kubeconfigs, signing_requests: Some(signing_requests), ..Snapshot::default() }), []);
+}
+
+#[test]
+fn a_list_that_was_not_read_is_not_evaluated() {
+    let whats = |snapshot: &Snapshot| credentials(snapshot, &[], now()).not_evaluated.len();
+    assert_eq!(whats(&Snapshot::default()), 3);
+    let empty = Snapshot {
+        secrets: Some(vec![]),
+        signing_requests: Some(vec![]),
+        workloads: Some(vec![]),
+        ..Snapshot::default()
+    };
+    assert_eq!(whats(&empty), 0);
 }
 
 /// Nobody knows what a token that is no JWT can do, so it is not harmless.
 #[test]
 fn a_token_of_which_nothing_is_known_is_high() {
     let kubeconfigs = vec![in_kubeconfig("/root/.kube/config", 0o600, StandingCredential::Token(token("abc")))];
-    let findings = credentials(&Snapshot { kubeconfigs, ..Snapshot::default() }, &[], now());
+    let findings = credentials(&Snapshot { kubeconfigs, ..Snapshot::default() }, &[], now()).findings;
     assert_eq!((findings[0].id.as_str(), findings[0].severity), ("L02", Severity::High));
     assert!(!format!("{findings:?}").contains("abc"), "{findings:?}");
 }
@@ -189,22 +204,22 @@ fn only_pods_that_mount_the_token_of_a_strong_account_are_named_once_for_each_ac
     let account = |called: &str, automount| Account { name: name(called), meta: Meta::default(), automount };
     let mut snapshot = Snapshot {
         accounts: Some(vec![account("release", None), account("web", None)]),
-        workloads: vec![
+        workloads: Some(vec![
             workload("deployment", "release", "release", None),
             workload("cronjob", "release", "release", Some(true)),
             workload("deployment", "careful", "release", Some(false)),
             workload("deployment", "web", "web", None),
-        ],
+        ]),
         ..Snapshot::default()
     };
     let rights = [strong(Kind::ServiceAccount, "release")];
-    let findings = credentials(&snapshot, &rights, now());
+    let findings = credentials(&snapshot, &rights, now()).findings;
     let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
     assert_eq!((finding.id.as_str(), finding.severity), ("L06", Severity::High));
     assert_eq!(finding.path[0].grants, "its token is in each pod of ops/deployment/release, and of 1 other workloads");
     snapshot.accounts = Some(vec![account("release", Some(false))]);
-    snapshot.workloads.truncate(1);
-    assert_eq!(credentials(&snapshot, &rights, now()), []);
+    snapshot.workloads.as_mut().unwrap().truncate(1);
+    assert_eq!(credentials(&snapshot, &rights, now()).findings, []);
 }
 
 #[test]
@@ -212,11 +227,11 @@ fn bootstrap_tokens_registries_and_clouds_are_named() {
     let cloud = [("eks.amazonaws.com/role-arn".to_owned(), "arn:aws:iam::1:role/x".to_owned())].into();
     let meta = Meta { annotations: cloud, ..Meta::default() };
     let snapshot = Snapshot {
-        secrets: vec![
+        secrets: Some(vec![
             secret("bootstrap-token-abcdef", BOOTSTRAP_TOKEN, &[], &[]),
             secret("pull", "kubernetes.io/dockerconfigjson", &[], &[]),
             secret("tls", "kubernetes.io/tls", &[], &[]),
-        ],
+        ]),
         accounts: Some(vec![Account { name: name("web"), meta, automount: None }]),
         ..Snapshot::default()
     };

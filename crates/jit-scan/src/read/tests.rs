@@ -255,3 +255,48 @@ fn a_folder_is_read_file_by_file() {
     assert!(whats(&snapshot)[0].ends_with("below/broken.yml"), "{:?}", snapshot.not_evaluated);
     assert!(alone.ends_with("contains no Kubernetes object") && missing, "{alone}");
 }
+
+/// Credentials, and what runs pods. The content of a Secret, which kubectl also keeps in an annotation, is not kept.
+#[test]
+fn of_secrets_requests_and_workloads_only_what_is_needed_is_kept() {
+    let dump = r#"{"apiVersion": "v1", "kind": "List", "items": [
+{"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/service-account-token", "data": {"token": "CONTENT"},
+ "metadata": {"name": "builder", "namespace": "payments", "creationTimestamp": "2025-01-01T00:00:00Z",
+  "labels": {"kubernetes.io/legacy-token-last-used": "2026-10-01", "team": "a"},
+  "annotations": {"kubernetes.io/service-account.name": "builder", "kubectl.kubernetes.io/last-applied-configuration": "CONTENT"}}},
+{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"}, "stringData": null},
+{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "builder", "namespace": "payments"}},
+{"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "a"},
+ "spec": {"signerName": "kubernetes.io/kube-apiserver-client"}, "status": {}},
+{"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "b"}, "status": {"certificate": "eA=="}},
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop", "ownerReferences": [{"controller": true}]}},
+{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "namespace": "shop"}, "spec": {"serviceAccountName": ""}},
+{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "shop"},
+ "spec": {"template": {"spec": {"serviceAccountName": "web", "automountServiceAccountToken": false}}}},
+{"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "c", "namespace": "shop"},
+ "spec": {"jobTemplate": {"spec": {"template": {"spec": {"serviceAccountName": "job"}}}}}}]}"#;
+    let snapshot = read(dump).unwrap();
+    let secrets: Vec<(&str, &str)> = snapshot
+        .secrets
+        .as_deref()
+        .unwrap()
+        .iter()
+        .map(|secret| (secret.name.name.as_str(), secret.kind.as_str()))
+        .collect();
+    let bootstrap = ("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token");
+    assert_eq!(secrets, [("builder", "kubernetes.io/service-account-token"), bootstrap]);
+    assert_eq!(snapshot.signing_requests.as_ref().unwrap().len(), 1);
+    assert!(whats(&snapshot).iter().any(|what| what.starts_with("certificatesigningrequest in ")), "{snapshot:?}");
+    let workloads: Vec<(&str, &str, Option<bool>)> = snapshot
+        .workloads
+        .as_deref()
+        .unwrap()
+        .iter()
+        .map(|workload| (workload.kind.as_str(), workload.account.as_str(), workload.automount))
+        .collect();
+    assert_eq!(workloads, [("pod", "default", None), ("deployment", "web", Some(false)), ("cronjob", "job", None)]);
+    let all = format!("{snapshot:?}");
+    assert!(!all.contains("CONTENT") && !all.contains("team"), "{all}");
+    let none = read(r#"{"apiVersion": "v1", "kind": "SecretList", "metadata": {}, "items": []}"#).unwrap();
+    assert!(none.secrets.is_some_and(|secrets| secrets.is_empty()) && none.workloads.is_none());
+}

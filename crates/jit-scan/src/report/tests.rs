@@ -1,3 +1,5 @@
+//! Every form of the report, with names that are hostile to it; baselines and exceptions.
+
 use jiff::civil::date;
 use jit_core::rbac::risk::Severity::{self, Critical, High, Low, Medium, Unclassified};
 use serde_json::Value;

@@ -1,0 +1,191 @@
+//! Objects that say something about credentials: Secrets, CertificateSigningRequests, and what runs pods.
+//!
+//! Of a Secret only its name, type, age and a few labels are kept; its content is passed over unread.
+
+use std::collections::{BTreeMap, HashSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::credentials::certificate;
+use crate::snapshot::{Meta, Name, Secret, SigningRequest, Snapshot, Workload};
+
+/// The kinds of these objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Other {
+    Secret,
+    SigningRequest,
+    /// In lower case.
+    Workload(&'static str),
+}
+
+impl Other {
+    pub(super) fn of(api_version: &str, kind: &str) -> Option<Self> {
+        Some(match (api_version, kind) {
+            ("v1", "Secret") => Self::Secret,
+            ("certificates.k8s.io/v1", "CertificateSigningRequest") => Self::SigningRequest,
+            ("v1", "Pod") => Self::Workload("pod"),
+            ("v1", "ReplicationController") => Self::Workload("replicationcontroller"),
+            ("apps/v1", "Deployment") => Self::Workload("deployment"),
+            ("apps/v1", "ReplicaSet") => Self::Workload("replicaset"),
+            ("apps/v1", "StatefulSet") => Self::Workload("statefulset"),
+            ("apps/v1", "DaemonSet") => Self::Workload("daemonset"),
+            ("batch/v1", "Job") => Self::Workload("job"),
+            ("batch/v1", "CronJob") => Self::Workload("cronjob"),
+            _ => return None,
+        })
+    }
+
+    pub(super) fn singular(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::SigningRequest => "certificatesigningrequest",
+            Self::Workload(kind) => kind,
+        }
+    }
+
+    /// Notes that the input has the list of this kind.
+    pub(super) fn see(self, snapshot: &mut Snapshot) {
+        match self {
+            Self::Secret => drop(snapshot.secrets.get_or_insert_default()),
+            Self::SigningRequest => drop(snapshot.signing_requests.get_or_insert_default()),
+            Self::Workload(_) => drop(snapshot.workloads.get_or_insert_default()),
+        }
+    }
+}
+
+/// Which objects were read, so that each counts once.
+#[derive(Debug, Default)]
+pub(super) struct Known(HashSet<(Other, Name)>);
+
+impl Known {
+    /// Adds an object to the snapshot; the error says what is wrong with it.
+    pub(super) fn add(&mut self, other: Other, text: &[u8], snapshot: &mut Snapshot) -> Result<(), String> {
+        let object: Object = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let metadata = object.metadata.unwrap_or_default();
+        // What a controller made is reported by its controller.
+        let is_owned = metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+        let name = metadata.name.filter(|name| !name.is_empty()).ok_or("it has no name")?;
+        let namespace = metadata.namespace.filter(|namespace| !namespace.is_empty());
+        let home = (other != Other::SigningRequest).then(|| namespace.unwrap_or_else(|| "default".to_owned()));
+        let name = Name { namespace: home, name };
+        if !self.0.insert((other, name.clone())) {
+            return Ok(());
+        }
+        let spec = object.spec.unwrap_or_default();
+        match other {
+            Other::Secret => {
+                let keep = |all: Option<BTreeMap<String, String>>, prefixes: &[&str]| {
+                    let is_kept = |key: &String| prefixes.iter().any(|prefix| key.starts_with(prefix));
+                    all.unwrap_or_default().into_iter().filter(|(key, _)| is_kept(key)).collect()
+                };
+                let meta = Meta {
+                    labels: keep(metadata.labels, &["kubernetes.io/legacy-token-"]),
+                    annotations: keep(metadata.annotations, &["kubernetes.io/service-account."]),
+                    created: metadata.creation_timestamp,
+                };
+                let kind = object.kind_of_secret.unwrap_or_else(|| inferred(&name, &meta).to_owned());
+                snapshot.secrets.get_or_insert_default().push(Secret { name, meta, kind });
+            }
+            Other::SigningRequest => {
+                let issued = object.status.and_then(|status| status.certificate).filter(|text| !text.is_empty());
+                let certificate = match issued {
+                    Some(text) => {
+                        let text = STANDARD.decode(text).map_err(|_| "its certificate is not base64")?;
+                        Some(certificate(&text).map_err(|error| error.to_string())?)
+                    }
+                    None => None,
+                };
+                let request =
+                    SigningRequest { name: name.name, signer: spec.signer_name.unwrap_or_default(), certificate };
+                snapshot.signing_requests.get_or_insert_default().push(request);
+            }
+            Other::Workload(_) if is_owned => other.see(snapshot),
+            Other::Workload(kind) => {
+                let pod = spec.pod();
+                let account = pod.service_account_name.filter(|account| !account.is_empty());
+                let workload = Workload {
+                    kind: kind.to_owned(),
+                    name,
+                    account: account.unwrap_or_else(|| "default".to_owned()),
+                    automount: pod.automount_service_account_token,
+                };
+                snapshot.workloads.get_or_insert_default().push(workload);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The type of a Secret of which only the metadata was asked for.
+fn inferred(name: &Name, meta: &Meta) -> &'static str {
+    if meta.annotations.contains_key("kubernetes.io/service-account.name") {
+        "kubernetes.io/service-account-token"
+    } else if name.namespace.as_deref() == Some("kube-system") && name.name.starts_with("bootstrap-token-") {
+        "bootstrap.kubernetes.io/token"
+    } else {
+        ""
+    }
+}
+
+/// As much of all these kinds as is read.
+#[derive(Deserialize)]
+struct Object {
+    metadata: Option<Metadata>,
+    #[serde(rename = "type")]
+    kind_of_secret: Option<String>,
+    spec: Option<Spec>,
+    status: Option<Status>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    creation_timestamp: Option<Timestamp>,
+    owner_references: Option<Vec<Owner>>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    controller: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    signer_name: Option<String>,
+    service_account_name: Option<String>,
+    automount_service_account_token: Option<bool>,
+    template: Option<Template>,
+    job_template: Option<Box<Template>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Template {
+    spec: Option<Box<Spec>>,
+}
+
+impl Spec {
+    /// The spec of the pods that it runs.
+    fn pod(self) -> Self {
+        let mut owner = self;
+        if let Some(job) = owner.job_template.take().and_then(|job| job.spec) {
+            owner = *job;
+        }
+        if let Some(pod) = owner.template.take().and_then(|template| template.spec) {
+            owner = *pod;
+        }
+        owner
+    }
+}
+
+#[derive(Deserialize)]
+struct Status {
+    certificate: Option<String>,
+}
