@@ -80,6 +80,7 @@ mod risk;
 mod runbooks;
 mod scan;
 mod scan_paths;
+mod scan_reports;
 mod screen;
 mod service;
 mod session;

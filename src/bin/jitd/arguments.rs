@@ -14,7 +14,7 @@ use crate::audit::sessions::List;
 use crate::operate::{AdminSocket, Revoke};
 use crate::policy::PolicyVerb;
 use crate::print::Output;
-use crate::scan::ScanVerb;
+use crate::scan::Scan;
 
 #[derive(Parser)]
 #[command(name = "jitd", version, max_term_width = 100)]
@@ -174,15 +174,9 @@ Examples:
         #[command(subcommand)]
         verb: AuditVerb,
     },
-    /// Find who can do what in a cluster, live or from dumps and manifests; asks no daemon, needs no configuration.
-    #[command(after_help = "\
-Examples:
-  jitd scan who-can get secrets -n payments cluster.json
-  jitd scan what-can serviceaccount/payments/builder cluster.json")]
-    Scan {
-        #[command(subcommand)]
-        verb: ScanVerb,
-    },
+    /// Report the standing access and the long-lived credentials of a cluster, live or from dumps and manifests; asks no
+    /// daemon and needs no configuration.
+    Scan(Scan),
     /// Print a shell's completion script.
     #[command(after_help = "\
 Examples:

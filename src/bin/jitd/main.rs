@@ -131,7 +131,7 @@ fn main() -> ExitCode {
         }
         Verb::Audit { verb: AuditVerb::Sessions(list) } => audit::sessions::list(&arguments.config, list),
         Verb::Audit { verb: AuditVerb::Play(play) } => audit::play::play(&arguments.config, play),
-        Verb::Scan { verb } => scan::scan(verb),
+        Verb::Scan(wanted) => scan::scan(wanted),
         Verb::Completion { shell } => manual::completion(*shell),
         Verb::Man { page, markdown } => manual::man(*page, *markdown),
     };

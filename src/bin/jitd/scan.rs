@@ -3,7 +3,9 @@
 //! It parses the arguments, lets `jit_scan` read and decide, and prints. stdout is the result, stderr is everything else.
 //! What could not be read is said on stderr and in the JSON, for an answer without it would look complete.
 
+mod homes;
 mod live;
+mod report;
 mod who;
 
 use std::collections::BTreeMap;
@@ -19,20 +21,34 @@ use jitd::hint::Hint;
 
 use jit_scan::{NotEvaluated, Reader, Snapshot};
 
+use self::report::Wanted;
 use crate::Failure;
 use crate::print::{self, Output, counted, say};
 
-#[derive(Subcommand)]
+/// A report, or the answer to one question.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "\
 Examples:
+  jitd scan
+  jitd scan --context prod -o html > report.html
+  jitd scan cluster.json -o json > baseline.json
+  jitd scan manifests/ --baseline baseline.json --fail-on high -o sarif
   jitd scan who-can get secrets -n payments cluster.json
-  jitd scan what-can serviceaccount/payments/builder cluster.json
 
 Exit codes:
-  0  somebody may, or may do something
+  0  done; no finding counts, or somebody may
   1  failure
-  2  usage
-  3  no: nobody may, or nothing")]
+  2  usage, or a malformed baseline or file of exceptions
+  3  a finding counts for --fail-on, is new in a diff, or nobody may")]
+pub(crate) struct Scan {
+    #[command(subcommand)]
+    verb: Option<ScanVerb>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Subcommand)]
 pub(crate) enum ScanVerb {
     /// List who can do something, and through which bindings; exit code 3 when nobody can.
     ///
@@ -99,6 +115,19 @@ Examples:
         #[arg(long, value_name = "NAME")]
         context: Option<String>,
     },
+    /// List what is new and what is gone between two reports; exit code 3 when something is new.
+    #[command(after_help = "\
+Examples:
+  jitd scan diff yesterday.json today.json")]
+    Diff {
+        /// An earlier `jitd scan -o json`.
+        old: PathBuf,
+        /// A later one.
+        new: PathBuf,
+        /// Output format.
+        #[arg(long, short, default_value = "text", value_enum)]
+        output: Output,
+    },
 }
 
 /// Writes a snapshot: a file for each list, with its pages one after the other.
@@ -145,7 +174,8 @@ pub(crate) struct Input {
     context: Option<String>,
 }
 
-pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
+pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
+    let Some(verb) = verb else { return report::report(wanted) };
     match verb {
         ScanVerb::WhoCan { verb, resource, namespace, name, subresource, input, output } => {
             let asked = who::Question { verb, resource, namespace, name, subresource };
@@ -153,6 +183,7 @@ pub(crate) fn scan(verb: &ScanVerb) -> Result<(), Failure> {
         }
         ScanVerb::WhatCan { subject, group, input, output } => who::what_can(subject, group, &input.read()?, *output),
         ScanVerb::Collect { folder, kubeconfig, context } => collect(folder, kubeconfig.as_deref(), context.as_deref()),
+        ScanVerb::Diff { old, new, output } => report::diff(old, new, *output),
     }
 }
 
