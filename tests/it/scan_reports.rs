@@ -216,3 +216,56 @@ fn a_real_audit_log_says_through_which_binding_a_right_was_used() {
     });
     admin.delete(&format!("/api/v1/namespaces/{SPACE}"));
 }
+
+/// Of a live cluster, Secrets are read as metadata only, and a list that is refused is not evaluated.
+#[test]
+fn a_live_cluster_is_reported_without_the_content_of_its_secrets() {
+    const SPACE: &str = "scan-live";
+    let plane = Plane::shared();
+    let admin = plane.admin();
+    admin.create("/api/v1/namespaces", &json!({"metadata": {"name": SPACE}}));
+    let inside = format!("/api/v1/namespaces/{SPACE}");
+    admin.create(&format!("{inside}/serviceaccounts"), &json!({"metadata": {"name": "builder"}}));
+    let annotations = json!({"kubernetes.io/service-account.name": "builder"});
+    let secret = json!({
+        "metadata": {"name": "builder-token", "annotations": annotations},
+        "type": "kubernetes.io/service-account-token",
+        "stringData": {"extra": "CONTENT"},
+    });
+    admin.create(&format!("{inside}/secrets"), &secret);
+    let pull = json!({
+        "metadata": {"name": "pull"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": "{\"auths\": {}}"},
+    });
+    admin.create(&format!("{inside}/secrets"), &pull);
+
+    let folder = scratch("scan");
+    let report = json_of(&folder, &format!("--kubeconfig {}", plane.kubeconfig.display()));
+    let findings = report["findings"].as_array().unwrap();
+    let object = format!("{SPACE}/secret/builder-token");
+    let token = findings.iter().find(|finding| finding["path"][0]["object"] == object.as_str());
+    let token = token.unwrap_or_else(|| panic!("{report:#}"));
+    assert_eq!((&token["id"], &token["subject"]["name"]), (&"L01".into(), &"builder".into()));
+    let pulls = findings.iter().find(|finding| finding["id"] == "L07").unwrap();
+    assert!(pulls["scope"].as_array().unwrap().contains(&SPACE.into()), "{pulls:#}");
+    assert!(!report.to_string().contains("CONTENT"));
+    let whats = |report: &Value| {
+        let all = report["notEvaluated"].as_array().unwrap().iter();
+        all.map(|missing| missing["what"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(!whats(&report).contains(&"secrets".to_owned()), "{:?}", whats(&report));
+
+    let refused = plane.token_kubeconfig("jit-gateway");
+    let report = json_of(&folder, &format!("--kubeconfig {}", refused.display()));
+    for list in ["secrets", "pods", "certificatesigningrequests", "clusterrolebindings"] {
+        assert!(whats(&report).contains(&list.to_owned()), "{list} {:?}", whats(&report));
+    }
+    // The log has what the API server was asked for, and how it answered.
+    let log = std::fs::read_to_string(&plane.audit).unwrap();
+    let of_secrets: Vec<&str> =
+        log.lines().filter(|line| line.contains("jitd-scan/") && line.contains("/api/v1/secrets?")).collect();
+    assert!(of_secrets.len() >= 6, "{of_secrets:#?}");
+    assert!(of_secrets.iter().all(|line| line.contains("fieldSelector=type")), "{of_secrets:#?}");
+    admin.delete(&inside);
+}

@@ -29,6 +29,7 @@ use self::input::{Fault, Input};
 use self::json::{Item, Taken};
 pub use self::object::Listed;
 use self::object::Read as Object;
+pub use self::others::CredentialList;
 use self::others::{Known, Other};
 use crate::finding::NotEvaluated;
 use crate::snapshot::{Binding, Name, Role, Snapshot};
@@ -160,6 +161,37 @@ impl Reader {
         }
     }
 
+    /// Reads the answer to a list request for objects that say something about credentials.
+    ///
+    /// # Returns
+    /// `metadata.continue` if there are more pages.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the answer is not such a list.
+    pub fn credentials(&mut self, list: CredentialList, body: &[u8]) -> Result<Option<String>, ReadError> {
+        let source = list.plural;
+        let mut read = || -> Result<Option<json::List>, Fault> {
+            let mut input = Input::open(body)?;
+            json::read(&mut input, &mut |item| match item {
+                Item::Object { line, text, .. } => {
+                    self.objects += 1;
+                    self.other(source, line, list.other, list.kind_of_secret, text)
+                }
+                Item::End(_) => Ok(Taken::Yes),
+            })
+        };
+        let read = read().map_err(|fault| fault.of(source.to_owned()))?;
+        let Some(read) = read else { return Err(Fault::text(1, "is not a list").of(source.to_owned())) };
+        list.other.see(&mut self.snapshot);
+        Ok(read.more.filter(|more| !more.is_empty()))
+    }
+
+    /// Notes that such a list was refused or cannot be read.
+    pub fn credentials_refused(&mut self, list: CredentialList, why: String) {
+        list.other.see(&mut self.snapshot);
+        self.snapshot.not_evaluated.push(NotEvaluated { what: list.plural.to_owned(), why });
+    }
+
     /// Notes that a list was refused or cannot be read.
     pub fn refused(&mut self, listed: Listed, why: String) {
         self.see(listed);
@@ -239,7 +271,7 @@ impl Reader {
         }
         let listed = forced.or_else(|| Listed::of(version, kind));
         if let (None, Some(other)) = (listed, Other::of(version, kind)) {
-            return self.other(source, line, other, text);
+            return self.other(source, line, other, None, text);
         }
         self.kept(source, line, listed, text)
     }
@@ -272,12 +304,19 @@ impl Reader {
     }
 
     /// Keeps what is needed of an object that says something about credentials.
-    fn other(&mut self, source: &str, line: u64, other: Other, text: &[u8]) -> Result<Taken, Fault> {
+    fn other(
+        &mut self,
+        source: &str,
+        line: u64,
+        other: Other,
+        kind: Option<&str>,
+        text: &[u8],
+    ) -> Result<Taken, Fault> {
         other.see(&mut self.snapshot);
         // Of a long one only names are kept, which hostile input alone makes longer than this.
         self.kept = self.kept.saturating_add(text.len().min(MOST_OF_OTHERS));
         self.limit(line)?;
-        if let Err(why) = self.others.add(other, text, &mut self.snapshot) {
+        if let Err(why) = self.others.add(other, kind, text, &mut self.snapshot) {
             let what = format!("{} in {source}, line {line}", other.singular());
             self.snapshot.not_evaluated.push(NotEvaluated { what, why: shown(&why) });
         }

@@ -21,6 +21,7 @@ use jitd::hint::Hint;
 
 use jit_scan::{NotEvaluated, Reader, Snapshot};
 
+use self::live::Extent;
 use self::report::Wanted;
 use crate::Failure;
 use crate::print::{self, Output, counted, say};
@@ -135,7 +136,7 @@ fn collect(folder: &Path, kubeconfig: Option<&Path>, context: Option<&str>) -> R
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut files: BTreeMap<String, File> = BTreeMap::new();
     let mut reader = Reader::default();
-    live::read(kubeconfig, context, &mut reader, &mut |name, page| {
+    live::read(kubeconfig, context, Extent::Rights, &mut reader, &mut |name, page| {
         let file = match files.entry(name.to_owned()) {
             Entry::Occupied(file) => file.into_mut(),
             Entry::Vacant(new) => {
@@ -179,19 +180,22 @@ pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
     match verb {
         ScanVerb::WhoCan { verb, resource, namespace, name, subresource, input, output } => {
             let asked = who::Question { verb, resource, namespace, name, subresource };
-            who::who_can(&asked, &input.read()?, *output)
+            who::who_can(&asked, &input.read(Extent::Rights)?, *output)
         }
-        ScanVerb::WhatCan { subject, group, input, output } => who::what_can(subject, group, &input.read()?, *output),
+        ScanVerb::WhatCan { subject, group, input, output } => {
+            who::what_can(subject, group, &input.read(Extent::Rights)?, *output)
+        }
         ScanVerb::Collect { folder, kubeconfig, context } => collect(folder, kubeconfig.as_deref(), context.as_deref()),
         ScanVerb::Diff { old, new, output } => report::diff(old, new, *output),
     }
 }
 
 impl Input {
-    fn read(&self) -> Result<Snapshot, Failure> {
+    fn read(&self, extent: Extent) -> Result<Snapshot, Failure> {
         let mut reader = Reader::default();
         if self.files.is_empty() {
-            live::read(self.kubeconfig.as_deref(), self.context.as_deref(), &mut reader, &mut |_, _| Ok(()))?;
+            let (kubeconfig, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
+            live::read(kubeconfig, context, extent, &mut reader, &mut |_, _| Ok(()))?;
         }
         for file in &self.files {
             let read = if file == Path::new("-") {

@@ -56,13 +56,79 @@ impl Other {
     }
 }
 
+/// A list that says something about credentials, as a live cluster is asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct CredentialList {
+    /// The path of the list on an API server.
+    pub path: &'static str,
+    /// The value of `fieldSelector`, if only some objects are wanted.
+    pub selector: Option<&'static str>,
+    /// The name of the resource, for people.
+    pub plural: &'static str,
+    pub(super) other: Other,
+    /// The type of the Secrets that are wanted, which their metadata does not say.
+    pub(super) kind_of_secret: Option<&'static str>,
+}
+
+impl CredentialList {
+    /// Every list.
+    pub const ALL: [Self; 12] = [
+        Self::secrets("type=kubernetes.io/service-account-token", ACCOUNT_TOKEN),
+        Self::secrets("type=bootstrap.kubernetes.io/token", BOOTSTRAP_TOKEN),
+        Self::secrets("type=kubernetes.io/dockerconfigjson", "kubernetes.io/dockerconfigjson"),
+        Self {
+            path: "/apis/certificates.k8s.io/v1/certificatesigningrequests",
+            selector: None,
+            plural: "certificatesigningrequests",
+            other: Other::SigningRequest,
+            kind_of_secret: None,
+        },
+        Self::workloads("/apis/apps/v1/deployments", "deployments", "deployment"),
+        Self::workloads("/apis/apps/v1/statefulsets", "statefulsets", "statefulset"),
+        Self::workloads("/apis/apps/v1/daemonsets", "daemonsets", "daemonset"),
+        Self::workloads("/apis/apps/v1/replicasets", "replicasets", "replicaset"),
+        Self::workloads("/apis/batch/v1/cronjobs", "cronjobs", "cronjob"),
+        Self::workloads("/apis/batch/v1/jobs", "jobs", "job"),
+        Self::workloads("/api/v1/replicationcontrollers", "replicationcontrollers", "replicationcontroller"),
+        Self::workloads("/api/v1/pods", "pods", "pod"),
+    ];
+
+    /// What has to be accepted: of Secrets nothing but metadata, so that no content leaves the API server.
+    #[must_use]
+    pub fn accept(self) -> &'static str {
+        match self.other {
+            Other::Secret => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            Other::SigningRequest | Other::Workload(_) => "application/json",
+        }
+    }
+
+    const fn secrets(selector: &'static str, kind: &'static str) -> Self {
+        let other = Other::Secret;
+        Self { path: "/api/v1/secrets", selector: Some(selector), plural: "secrets", other, kind_of_secret: Some(kind) }
+    }
+
+    const fn workloads(path: &'static str, plural: &'static str, kind: &'static str) -> Self {
+        Self { path, selector: None, plural, other: Other::Workload(kind), kind_of_secret: None }
+    }
+}
+
+const ACCOUNT_TOKEN: &str = "kubernetes.io/service-account-token";
+const BOOTSTRAP_TOKEN: &str = "bootstrap.kubernetes.io/token";
+
 /// Which objects were read, so that each counts once.
 #[derive(Debug, Default)]
 pub(super) struct Known(HashSet<(Other, Name)>);
 
 impl Known {
-    /// Adds an object to the snapshot; the error says what is wrong with it.
-    pub(super) fn add(&mut self, other: Other, text: &[u8], snapshot: &mut Snapshot) -> Result<(), String> {
+    /// Adds an object to the snapshot; the error says what is wrong with it. `kind` is the type of a Secret of which only the
+    /// metadata is there.
+    pub(super) fn add(
+        &mut self,
+        other: Other,
+        kind: Option<&str>,
+        text: &[u8],
+        snapshot: &mut Snapshot,
+    ) -> Result<(), String> {
         let object: Object = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let metadata = object.metadata.unwrap_or_default();
         // What a controller made is reported by its controller.
@@ -86,7 +152,8 @@ impl Known {
                     annotations: keep(metadata.annotations, &["kubernetes.io/service-account."]),
                     created: metadata.creation_timestamp,
                 };
-                let kind = object.kind_of_secret.unwrap_or_else(|| inferred(&name, &meta).to_owned());
+                let inferred = || kind.unwrap_or_else(|| inferred(&name, &meta)).to_owned();
+                let kind = object.kind_of_secret.unwrap_or_else(inferred);
                 snapshot.secrets.get_or_insert_default().push(Secret { name, meta, kind });
             }
             Other::SigningRequest => {
@@ -122,9 +189,9 @@ impl Known {
 /// The type of a Secret of which only the metadata was asked for.
 fn inferred(name: &Name, meta: &Meta) -> &'static str {
     if meta.annotations.contains_key("kubernetes.io/service-account.name") {
-        "kubernetes.io/service-account-token"
+        ACCOUNT_TOKEN
     } else if name.namespace.as_deref() == Some("kube-system") && name.name.starts_with("bootstrap-token-") {
-        "bootstrap.kubernetes.io/token"
+        BOOTSTRAP_TOKEN
     } else {
         ""
     }

@@ -14,7 +14,7 @@ use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, RETRY_AFTER, USER_AG
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use jit_dial::{ApiServer, Protocol};
-use jit_scan::{Listed, Reader};
+use jit_scan::{CredentialList, Listed, ReadError, Reader};
 use jitd::hint::Hint;
 use serde::Deserialize;
 
@@ -54,10 +54,20 @@ fn usual_kubeconfig() -> Result<PathBuf, Failure> {
 /// What happens to each answer besides: the name of its list, and its text.
 pub(super) type Keep<'a> = &'a mut dyn FnMut(&str, &[u8]) -> Result<(), Failure>;
 
-/// Reads everything that decides who can do what.
+/// What is read of a live cluster.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What decides who can do what.
+    Rights,
+    /// And what says something about credentials.
+    Credentials,
+}
+
+/// Reads a cluster.
 pub(super) fn read(
     kubeconfig: Option<&Path>,
     context: Option<&str>,
+    extent: Extent,
     reader: &mut Reader,
     keep: Keep<'_>,
 ) -> Result<(), Failure> {
@@ -73,7 +83,7 @@ pub(super) fn read(
     let server = ApiServer::read(kubeconfig, context).map_err(|error| full(&error))?;
     runtime.block_on(async {
         let mut cluster = Connection { server, sender: None };
-        let answer = cluster.get("/version").await?;
+        let answer = cluster.get("/version", JSON).await?;
         if answer.status != StatusCode::OK {
             let said = answer.said();
             return Err(Failure::ours(format!("{} answered {said}", cluster.server.server())));
@@ -89,14 +99,37 @@ pub(super) fn read(
             keep("version", &answer.body)?;
         }
         for listed in Listed::ALL {
-            if let Err(why) = cluster.list(listed, reader, keep).await? {
+            let page = |reader: &mut Reader, body: &[u8]| reader.page(listed, body);
+            let list = List { path: &listed.path(), plural: listed.plural(), selector: None, accept: JSON };
+            if let Err(why) = cluster.list(list, reader, page, keep).await? {
                 reader.refused(listed, why);
+            }
+        }
+        let credentials = CredentialList::ALL.into_iter().filter(|_| extent == Extent::Credentials);
+        for listed in credentials {
+            let CredentialList { path, plural, selector, .. } = listed;
+            let page = |reader: &mut Reader, body: &[u8]| reader.credentials(listed, body);
+            if let Err(why) =
+                cluster.list(List { path, plural, selector, accept: listed.accept() }, reader, page, keep).await?
+            {
+                reader.credentials_refused(listed, why);
             }
         }
         progress("");
         Ok(())
     })
 }
+
+/// A list of an API server, and how it is asked for.
+#[derive(Clone, Copy)]
+struct List<'a> {
+    path: &'a str,
+    plural: &'a str,
+    selector: Option<&'a str>,
+    accept: &'static str,
+}
+
+const JSON: &str = "application/json";
 
 /// An API server, and the connection that is kept to it.
 struct Connection {
@@ -134,24 +167,26 @@ impl Connection {
     /// Reads all pages of a list; or why there are not all of them.
     async fn list(
         &mut self,
-        listed: Listed,
+        list: List<'_>,
         reader: &mut Reader,
+        take: impl Fn(&mut Reader, &[u8]) -> Result<Option<String>, ReadError>,
         keep: Keep<'_>,
     ) -> Result<Result<(), String>, Failure> {
         let (mut more, mut attempts) = (None::<String>, 0);
         let before = reader.objects();
         loop {
-            progress(&format!("{}: {}", listed.plural(), reader.objects().saturating_sub(before)));
-            let page = [("limit", PAGE.to_string()), ("continue", more.clone().unwrap_or_default())];
+            progress(&format!("{}: {}", list.plural, reader.objects().saturating_sub(before)));
+            let mut page = vec![("limit", PAGE.to_string()), ("continue", more.clone().unwrap_or_default())];
+            page.extend(list.selector.map(|selector| ("fieldSelector", selector.to_owned())));
             let query = serde_urlencoded::to_string(&page).unwrap_or_default();
-            let answer = self.get(&format!("{}?{query}", listed.path())).await?;
+            let answer = self.get(&format!("{}?{query}", list.path), list.accept).await?;
             match answer.status {
                 StatusCode::OK => {
-                    let next = match reader.page(listed, &answer.body) {
+                    let next = match take(reader, &answer.body) {
                         Ok(next) => next,
                         Err(error) => return Ok(Err(error.to_string())),
                     };
-                    keep(listed.plural(), &answer.body)?;
+                    keep(list.plural, &answer.body)?;
                     match next {
                         Some(next) => more = Some(next),
                         None => return Ok(Ok(())),
@@ -174,18 +209,18 @@ impl Connection {
     }
 
     /// Sends a request, and once more on a new connection if the kept one was closed meanwhile.
-    async fn get(&mut self, path: &str) -> Result<Answer, Failure> {
+    async fn get(&mut self, path: &str, accept: &str) -> Result<Answer, Failure> {
         let is_kept = self.sender.is_some();
-        match self.send(path).await {
+        match self.send(path, accept).await {
             Err(_) if is_kept => {
                 self.sender = None;
-                self.send(path).await
+                self.send(path, accept).await
             }
             answered => answered,
         }
     }
 
-    async fn send(&mut self, path: &str) -> Result<Answer, Failure> {
+    async fn send(&mut self, path: &str, accept: &str) -> Result<Answer, Failure> {
         let peer = self.server.server().to_owned();
         let broken = |error: &dyn std::error::Error| Failure::ours(format!("{peer}: {error}"));
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
@@ -202,7 +237,7 @@ impl Connection {
         let below = peer.parse::<Uri>().ok().map(|uri| uri.path().trim_end_matches('/').to_owned());
         let mut request = Request::get(format!("{}{path}", below.unwrap_or_default()))
             .header(HOST, self.server.authority())
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, accept)
             .header(USER_AGENT, concat!("jitd-scan/", env!("CARGO_PKG_VERSION")));
         if let Some(authorization) = self.server.authorization().await.map_err(|error| full(&error))? {
             request = request.header(AUTHORIZATION, authorization);

@@ -15,6 +15,7 @@ use jit_scan::{Baseline, Difference, Exceptions, Kept, Report, Snapshot};
 use jitd::escape::escaped;
 use jitd::rbac::risk::Severity;
 
+use super::live::Extent;
 use super::{Input, homes};
 use crate::print::{self, Output, say};
 use crate::{CLOCK, Failure};
@@ -66,7 +67,7 @@ fn severity(text: &str) -> Result<Severity, String> {
 }
 
 pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
-    let mut snapshot = wanted.input.read()?;
+    let mut snapshot = wanted.input.read(Extent::Credentials)?;
     let now = CLOCK();
     let mut report = rights(&snapshot);
     if let Some(folder) = &wanted.homes {
