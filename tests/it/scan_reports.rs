@@ -87,6 +87,36 @@ fn only_a_finding_that_is_open_and_severe_enough_fails() {
     assert_eq!(expired["idleExceptions"][0]["why"], "it expired on 2026-01-01");
 }
 
+/// A token is as severe as the rights of its account, and says which.
+#[test]
+fn rights_and_the_credentials_for_them_are_in_one_report() {
+    let folder = folder();
+    let admin = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "ops"},
+        "rules": [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}]});
+    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "ops"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ops"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "payments", "name": "builder"}]});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ci", "namespace": "payments"},
+        "spec": {"serviceAccountName": "builder"}});
+    let more = json!({"apiVersion": "v1", "kind": "List", "items": [admin, binding, pod]});
+    std::fs::write(folder.join("more.json"), more.to_string()).unwrap();
+    let report = json_of(&folder, "cluster.json more.json");
+    let of_builder: Vec<(&str, &str)> = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["subject"]["name"] == "builder")
+        .map(|finding| (finding["id"].as_str().unwrap(), finding["severity"].as_str().unwrap()))
+        .collect();
+    for expected in [("E01", "critical"), ("L01", "critical"), ("L06", "high")] {
+        assert!(of_builder.contains(&expected), "{expected:?} {of_builder:?}");
+    }
+    let path = token(&report)["path"].as_array().unwrap();
+    assert_eq!(path.last().unwrap()["object"], "payments/serviceaccount/builder");
+    assert_eq!(scan(&folder, "cluster.json more.json --fail-on critical").status.code(), Some(3));
+}
+
 #[test]
 fn every_form_is_written_and_the_same_input_gives_the_same_bytes() {
     let folder = folder();

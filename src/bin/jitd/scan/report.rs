@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use jit_scan::audit::{AuditLogs, Uses};
 use jit_scan::credentials::credentials;
 use jit_scan::report::{Context, Document, json, markdown, page, sarif, table};
-use jit_scan::{Baseline, Difference, Exceptions, Kept, Report, Snapshot};
+use jit_scan::{Access, Baseline, Difference, Exceptions, Kept, findings};
 use jitd::escape::escaped;
 use jitd::rbac::risk::Severity;
 
@@ -69,7 +69,7 @@ fn severity(text: &str) -> Result<Severity, String> {
 pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
     let mut snapshot = wanted.input.read(Extent::Credentials)?;
     let now = CLOCK();
-    let mut report = rights(&snapshot);
+    let mut report = findings(&Access::of(&snapshot));
     if let Some(folder) = &wanted.homes {
         let found = homes::read(folder);
         snapshot.kubeconfigs = found.users;
@@ -102,11 +102,6 @@ pub(super) fn report(wanted: &Wanted) -> Result<(), Failure> {
     }
     say!("jitd: {} at least {severity}", print::counted(u64::try_from(failing).unwrap_or(u64::MAX), "open finding"));
     Err(Failure::No)
-}
-
-/// What the rights of the snapshot amount to.
-fn rights(snapshot: &Snapshot) -> Report {
-    Report { findings: Vec::new(), not_evaluated: snapshot.not_evaluated.clone() }
 }
 
 /// Of a terminal; a file gets lines that most can show.
