@@ -13,7 +13,7 @@ use jit_core::rbac::risk::ServerVersion;
 use crate::finding::{Kind, Subject};
 use crate::snapshot::{Binding, Name, Role, RoleKind, RoleRef, Snapshot};
 
-/// The tables by version.
+/// The tables by version, the newest last.
 const TABLES: &[(&str, &str)] = &[("v1.36", include_str!("bootstrap/1.36.txt"))];
 
 /// The label of what the API server creates and keeps.
@@ -22,6 +22,10 @@ const LABEL: (&str, &str) = ("kubernetes.io/bootstrapping", "rbac-defaults");
 /// What one version of Kubernetes creates.
 #[derive(Debug, Default)]
 pub(crate) struct Bootstrap {
+    /// Whose table it is.
+    pub(crate) of: &'static str,
+    /// It is the version that was asked for.
+    pub(crate) is_exact: bool,
     /// Role to the hash of its rules.
     roles: HashMap<String, &'static str>,
     /// Binding to its role and its subjects.
@@ -29,11 +33,14 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// What this version creates; `None` if there is no table for it.
-    pub(crate) fn of(version: ServerVersion) -> Option<Self> {
-        let wanted = version.to_string();
-        let (_, table) = TABLES.iter().find(|(version, _)| **version == wanted)?;
-        let mut bootstrap = Self::default();
+    /// What this version creates. For a version without a table, and an unknown one, it is what the newest one in the
+    /// tables creates: what is the same there is no less Kubernetes' own.
+    pub(crate) fn of(version: Option<ServerVersion>) -> Self {
+        let wanted = version.map(|version| version.to_string());
+        let exact = TABLES.iter().find(|(version, _)| Some(*version) == wanted.as_deref());
+        let mut bootstrap = Self { is_exact: exact.is_some(), ..Self::default() };
+        let Some((of, table)) = exact.or(TABLES.last()) else { return bootstrap };
+        bootstrap.of = of;
         for line in table.lines() {
             let mut words = line.split(' ');
             match (words.next(), words.next(), words.next(), words.next()) {
@@ -46,7 +53,7 @@ impl Bootstrap {
                 _ => {}
             }
         }
-        Some(bootstrap)
+        bootstrap
     }
 
     /// Whether the role has the rules that it was created with.

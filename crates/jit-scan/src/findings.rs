@@ -80,16 +80,16 @@ fn order(finding: &Finding) -> impl Ord + '_ {
 /// What Kubernetes ships in the version of the snapshot.
 pub(crate) struct Shipped<'a> {
     access: &'a Access<'a>,
-    bootstrap: Option<Bootstrap>,
+    bootstrap: Bootstrap,
     /// Roles that are as they were shipped.
     roles: HashSet<*const Role>,
 }
 
 impl<'a> Shipped<'a> {
     fn of(access: &'a Access<'a>) -> Self {
-        let bootstrap = access.snapshot().version.and_then(Bootstrap::of);
+        let bootstrap = Bootstrap::of(access.snapshot().version);
         let roles = access.snapshot().roles.iter();
-        let is_shipped = |role: &&Role| bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.has_role(role));
+        let is_shipped = |role: &&Role| bootstrap.has_role(role);
         let roles = roles.filter(is_shipped).map(std::ptr::from_ref).collect();
         Self { access, bootstrap, roles }
     }
@@ -100,7 +100,7 @@ impl<'a> Shipped<'a> {
     }
 
     fn binding(&self, binding: &Binding, subject: &Subject) -> bool {
-        self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.has_subject(binding, subject))
+        self.bootstrap.has_subject(binding, subject)
     }
 
     pub(crate) fn has(&self, through: &[Through<'_>]) -> bool {
@@ -108,16 +108,19 @@ impl<'a> Shipped<'a> {
     }
 
     fn not_evaluated(&self) -> Option<NotEvaluated> {
-        let (what, why) = match (self.access.snapshot().version, &self.bootstrap) {
-            (_, Some(_)) => return None,
-            (Some(version), None) => (
+        let Bootstrap { of, is_exact, .. } = self.bootstrap;
+        let (what, why) = match self.access.snapshot().version {
+            Some(_) if is_exact => return None,
+            Some(version) => (
                 format!("what Kubernetes {version} ships"),
-                "there is no table for this version, so its own roles are reported like others".to_owned(),
+                format!("there is no table of this version; its roles are compared with those of {of}"),
             ),
-            (None, None) => (
+            None => (
                 "what depends on the version of the API server".to_owned(),
-                "the version is unknown, so the most dangerous one is assumed; state it with `--server-version`"
-                    .to_owned(),
+                format!(
+                    "the version is unknown: the most dangerous one is assumed, and roles are compared with those of {of}; \
+                     `--server-version` states it"
+                ),
             ),
         };
         Some(NotEvaluated { what, why })

@@ -50,6 +50,23 @@ fn what_kubernetes_ships_is_marked_and_what_was_added_to_it_is_not() {
     assert!(report.not_evaluated.is_empty(), "{:?}", report.not_evaluated);
 }
 
+/// What is like in another version is no less what Kubernetes ships, and rights count as in the most dangerous version.
+#[test]
+fn an_unknown_version_is_said_and_judged_as_the_most_dangerous_one() {
+    let mut unknown = snapshot("v1.36.3");
+    unknown.version = None;
+    let unknown = findings(&Access::of(&unknown));
+    let older = report("v1.20.1");
+    for report in [&unknown, &older] {
+        let masters = of(report, &subject("group:system:masters"));
+        assert_eq!(masters.iter().map(|finding| finding.system).collect::<Vec<_>>(), [true]);
+        assert_eq!(of(report, &subject("n01")).len(), 3);
+        assert_eq!(report.not_evaluated.len(), 1, "{:?}", report.not_evaluated);
+    }
+    assert!(unknown.not_evaluated[0].why.contains("--server-version"), "{:?}", unknown.not_evaluated);
+    assert!(older.not_evaluated[0].what.contains("v1.20"), "{:?}", older.not_evaluated);
+}
+
 /// The same rights are worse where strong accounts can be reached with them.
 #[test]
 fn a_namespace_with_a_strong_account_counts_like_the_cluster() {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use jitd::escape::escaped;
 use jitd::hint::Hint;
+use jitd::rbac::risk::ServerVersion;
 
 use jit_scan::{NotEvaluated, Reader, Snapshot};
 
@@ -173,6 +174,13 @@ pub(crate) struct Input {
     /// The context of the kubeconfig [default: the current one].
     #[arg(long, value_name = "NAME", conflicts_with = "files")]
     context: Option<String>,
+    /// The version of the cluster that the files are from or for, such as `1.36` [default: what they say].
+    #[arg(long, value_name = "VERSION", requires = "files", value_parser = server_version)]
+    server_version: Option<ServerVersion>,
+}
+
+fn server_version(text: &str) -> Result<ServerVersion, String> {
+    text.parse().map_err(|wrong: jitd::rbac::Malformed| wrong.why)
 }
 
 pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
@@ -210,6 +218,9 @@ impl Input {
                     None => failure,
                 }
             })?;
+        }
+        if let Some(version) = self.server_version {
+            reader.version(version);
         }
         Ok(reader.finish())
     }
