@@ -46,6 +46,12 @@ const JITD: &[&str] = &[
     "audit sessions --folder SESSIONS",
     "audit sessions --folder SESSIONS -o json",
     "audit play 0198 --folder SESSIONS",
+    "scan DUMP",
+    "scan DUMP -o json",
+    "scan who-can get pods DUMP",
+    "scan what-can alice DUMP",
+    "scan collect NEW",
+    "scan diff DUMP DUMP",
     "completion bash",
     "man",
     "man jitd-config",
@@ -148,6 +154,15 @@ fn no_verb_of_jitd_fails_because_of_a_closed_pipe() {
     let nothing = written("nothing.yaml", b"rules: []\n");
     let export = written("export.jsonl", &bastion.jitd(&["audit", "export"]).stdout);
     let chain = written("chain.pem", &std::fs::read(bastion.dir.join("var/ca/play/root.crt")).unwrap());
+    let dump = written(
+        "dump.yaml",
+        b"apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: alice}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: alice}]
+",
+    );
     let policy = bastion.dir.join("policy.yaml").display().to_string();
     let mut kept = Kept::new();
     kept.session(&[(0.0, "o", "hello\r\n")]);
@@ -161,6 +176,7 @@ fn no_verb_of_jitd_fails_because_of_a_closed_pipe() {
             "NOTHING" => nothing.clone(),
             "EXPORT" => export.clone(),
             "CHAIN" => chain.clone(),
+            "DUMP" => dump.clone(),
             "SESSIONS" => kept.folder.display().to_string(),
             word => word.to_owned(),
         };
