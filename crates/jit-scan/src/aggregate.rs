@@ -328,20 +328,16 @@ mod tests {
         assert_eq!(found, expected);
     }
 
+    /// A role of this number that aggregates the role of that number.
+    fn selects(place: usize, other: usize) -> Role {
+        let (place, other) = (place.to_string(), other.to_string());
+        role(&format!("r{place}"), &[("n", &place)], &format!("x{place}"), Some(vec![labelled("n", &other)]))
+    }
+
     #[test]
     fn ten_thousand_roles_that_select_each_other_have_the_same_rules() {
         let number = 10_000;
-        let ring: Vec<Role> = (0..number)
-            .map(|place| {
-                let next = format!("{}", (place + 1) % number);
-                role(
-                    &format!("r{place}"),
-                    &[("n", &place.to_string())],
-                    &format!("x{place}"),
-                    Some(vec![labelled("n", &next)]),
-                )
-            })
-            .collect();
+        let ring: Vec<Role> = (0..number).map(|place| selects(place, (place + 1) % number)).collect();
         let (rules, not_evaluated) = resolve(&ring);
         assert_eq!(not_evaluated, []);
         assert!(rules.iter().all(|rules| rules.len() == number));
@@ -356,17 +352,7 @@ mod tests {
     #[test]
     fn what_is_too_much_to_resolve_is_not_evaluated_and_keeps_its_own_rules() {
         let number = 10_000;
-        let chain: Vec<Role> = (0..number)
-            .map(|place| {
-                let next = format!("{}", place + 1);
-                role(
-                    &format!("r{place}"),
-                    &[("n", &place.to_string())],
-                    &format!("x{place}"),
-                    Some(vec![labelled("n", &next)]),
-                )
-            })
-            .collect();
+        let chain: Vec<Role> = (0..number).map(|place| selects(place, place + 1)).collect();
         let (rules, not_evaluated) = resolve(&chain);
         assert_eq!(rules[number - 1].len(), 1);
         assert_eq!(rules[number - 2].len(), 2);

@@ -17,7 +17,6 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jitd::escape::escaped;
-use jitd::hint::Hint;
 use jitd::rbac::risk::ServerVersion;
 
 use jit_scan::{NotEvaluated, Reader, Snapshot};
@@ -110,12 +109,8 @@ Examples:
     Collect {
         /// The folder; none of its files is overwritten.
         folder: PathBuf,
-        /// Read the live cluster of this kubeconfig [default: that of kubectl].
-        #[arg(long, value_name = "FILE")]
-        kubeconfig: Option<PathBuf>,
-        /// The context of the kubeconfig [default: the current one].
-        #[arg(long, value_name = "NAME")]
-        context: Option<String>,
+        #[command(flatten)]
+        live: live::Context,
     },
     /// List what is new and what is gone between two reports; exit code 3 when something is new.
     #[command(after_help = "\
@@ -133,11 +128,11 @@ Examples:
 }
 
 /// Writes a snapshot: a file for each list, with its pages one after the other.
-fn collect(folder: &Path, kubeconfig: Option<&Path>, context: Option<&str>) -> Result<(), Failure> {
+fn collect(folder: &Path, cluster: &live::Context) -> Result<(), Failure> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut files: BTreeMap<String, File> = BTreeMap::new();
     let mut reader = Reader::default();
-    live::read(kubeconfig, context, Extent::Rights, &mut reader, &mut |name, page| {
+    live::read(cluster, Extent::Rights, &mut reader, &mut |name, page| {
         let file = match files.entry(name.to_owned()) {
             Entry::Occupied(file) => file.into_mut(),
             Entry::Vacant(new) => {
@@ -166,14 +161,10 @@ fn collect(folder: &Path, kubeconfig: Option<&Path>, context: Option<&str>) -> R
 pub(crate) struct Input {
     /// What `kubectl get -o json` or `-o yaml` printed, manifests, or folders of them; also compressed; `-` is stdin
     /// [default: a live cluster].
-    #[arg(value_name = "FILE")]
+    #[arg(value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     files: Vec<PathBuf>,
-    /// Read the live cluster of this kubeconfig [default: that of kubectl].
-    #[arg(long, value_name = "FILE", conflicts_with = "files")]
-    kubeconfig: Option<PathBuf>,
-    /// The context of the kubeconfig [default: the current one].
-    #[arg(long, value_name = "NAME", conflicts_with = "files")]
-    context: Option<String>,
+    #[command(flatten)]
+    live: live::Context,
     /// The version of the cluster that the files are from or for, such as `1.36` [default: what they say].
     #[arg(long, value_name = "VERSION", requires = "files", value_parser = server_version)]
     server_version: Option<ServerVersion>,
@@ -193,7 +184,7 @@ pub(crate) fn scan(Scan { verb, wanted }: &Scan) -> Result<(), Failure> {
         ScanVerb::WhatCan { subject, group, input, output } => {
             who::what_can(subject, group, &input.read(Extent::Rights)?, *output)
         }
-        ScanVerb::Collect { folder, kubeconfig, context } => collect(folder, kubeconfig.as_deref(), context.as_deref()),
+        ScanVerb::Collect { folder, live } => collect(folder, live),
         ScanVerb::Diff { old, new, output } => report::diff(old, new, *output),
     }
 }
@@ -202,22 +193,14 @@ impl Input {
     fn read(&self, extent: Extent) -> Result<Snapshot, Failure> {
         let mut reader = Reader::default();
         if self.files.is_empty() {
-            let (kubeconfig, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
-            live::read(kubeconfig, context, extent, &mut reader, &mut |_, _| Ok(()))?;
+            live::read(&self.live, extent, &mut reader, &mut |_, _| Ok(()))?;
         }
         for file in &self.files {
-            let read = if file == Path::new("-") {
-                reader.stream("stdin", std::io::stdin().lock())
+            if file == Path::new("-") {
+                reader.stream("stdin", std::io::stdin().lock())?;
             } else {
-                reader.path(file)
-            };
-            read.map_err(|error| {
-                let failure = Failure::ours(error.to_string());
-                match error.hint() {
-                    Some(hint) => failure.with_hint(hint),
-                    None => failure,
-                }
-            })?;
+                reader.path(file)?;
+            }
         }
         if let Some(version) = self.server_version {
             reader.version(version);

@@ -4,9 +4,10 @@
 //! evaluated, and why. `scan.rs` calls it if no file is given.
 
 use std::io::{IsTerminal, stderr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -15,7 +16,6 @@ use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use jit_dial::{ApiServer, Protocol};
 use jit_scan::{CredentialList, Listed, ReadError, Reader};
-use jitd::hint::Hint;
 use serde::Deserialize;
 
 use super::shown;
@@ -32,6 +32,17 @@ const ANSWER: Duration = Duration::from_secs(60);
 const ATTEMPTS: usize = 8;
 /// The longest patience at a time.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which live cluster is read.
+#[derive(Args)]
+pub(crate) struct Context {
+    /// Read the live cluster of this kubeconfig [default: that of kubectl].
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig [default: the current one].
+    #[arg(long, value_name = "NAME")]
+    pub(super) context: Option<String>,
+}
 
 /// The kubeconfig that kubectl would use.
 fn usual_kubeconfig() -> Result<PathBuf, Failure> {
@@ -65,8 +76,7 @@ pub(super) enum Extent {
 
 /// Reads a cluster.
 pub(super) fn read(
-    kubeconfig: Option<&Path>,
-    context: Option<&str>,
+    Context { kubeconfig, context }: &Context,
     extent: Extent,
     reader: &mut Reader,
     keep: Keep<'_>,
@@ -74,13 +84,13 @@ pub(super) fn read(
     let runtime = runtime()?;
     let usual;
     let kubeconfig = match kubeconfig {
-        Some(path) => path,
+        Some(path) => path.as_path(),
         None => {
             usual = usual_kubeconfig()?;
             &usual
         }
     };
-    let server = ApiServer::read(kubeconfig, context).map_err(|error| full(&error))?;
+    let server = ApiServer::read(kubeconfig, context.as_deref())?;
     runtime.block_on(async {
         let mut cluster = Connection { server, sender: None };
         let answer = cluster.get("/version", JSON).await?;
@@ -226,7 +236,7 @@ impl Connection {
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
             None => {
-                let stream = self.server.connect(Protocol::Http1).await.map_err(|error| full(&error))?;
+                let stream = self.server.connect(Protocol::Http1).await?;
                 let (sender, connection) =
                     http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
                 // Its failure is that of the request on it.
@@ -239,7 +249,7 @@ impl Connection {
             .header(HOST, self.server.authority())
             .header(ACCEPT, accept)
             .header(USER_AGENT, concat!("jitd-scan/", env!("CARGO_PKG_VERSION")));
-        if let Some(authorization) = self.server.authorization().await.map_err(|error| full(&error))? {
+        if let Some(authorization) = self.server.authorization().await? {
             request = request.header(AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::new()).map_err(|error| broken(&error))?;
@@ -258,14 +268,6 @@ impl Connection {
         }
         self.sender = Some(sender);
         Ok(answer)
-    }
-}
-
-fn full(error: &impl Hint) -> Failure {
-    let failure = Failure::ours(error.to_string());
-    match error.hint() {
-        Some(hint) => failure.with_hint(hint),
-        None => failure,
     }
 }
 
