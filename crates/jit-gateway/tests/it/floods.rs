@@ -35,7 +35,7 @@ async fn connections_without_a_certificate_keep_nobody_out() {
     assert_eq!(timeout(SOON, front.end(1)).await.expect("an end"), 0);
 }
 
-/// A certificate of no live grant is told so, and holds a place no longer than a handshake may.
+/// Whoever has no certificate of a live grant reads why, and nothing of theirs is sent on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_no_grant_gets_a_sentence() {
     let front = Front::before(Fake::start().await).await;
