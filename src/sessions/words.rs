@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::grant::restriction::shell_word;
 use crate::wire::session::{Asked, Carries, ContainerAsked, Content};
 
 /// Such as `exec -it payments/web-0 -c app -- sh -c 'id; ls'`, or `delete pods payments/web-0`.
@@ -36,16 +37,16 @@ pub fn words(asked: &Asked) -> String {
     });
     words.push_str(&place);
     if let Some(container) = &stream.container {
-        let _ = write!(words, " -c {}", quoted(container));
+        let _ = write!(words, " -c {}", shell_word(container));
     }
     for port in &stream.ports {
-        let _ = write!(words, " {}", quoted(port));
+        let _ = write!(words, " {}", shell_word(port));
     }
     if !stream.command.is_empty() {
         words.push_str(" --");
     }
     for word in &stream.command {
-        let _ = write!(words, " {}", quoted(word));
+        let _ = write!(words, " {}", shell_word(word));
     }
     words
 }
@@ -54,33 +55,33 @@ pub fn words(asked: &Asked) -> String {
 fn of_content(content: &Content) -> String {
     let Content { unread, containers, node, service_account, secret_type } = content;
     let mut words: Vec<String> = containers.iter().map(of_container).collect();
-    words.extend(node.iter().map(|reaches| quoted(reaches)));
-    words.extend(service_account.iter().map(|name| format!("serviceAccount {}", quoted(name))));
-    words.extend(secret_type.iter().map(|name| format!("type {}", quoted(name))));
-    words.extend(unread.iter().map(|why| format!("not read: {}", quoted(why))));
+    words.extend(node.iter().map(|reaches| shell_word(reaches)));
+    words.extend(service_account.iter().map(|name| format!("serviceAccount {}", shell_word(name))));
+    words.extend(secret_type.iter().map(|name| format!("type {}", shell_word(name))));
+    words.extend(unread.iter().map(|why| format!("not read: {}", shell_word(why))));
     if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
 }
 
 fn of_container(container: &ContainerAsked) -> String {
     let ContainerAsked { name, image, command, target, privileged, capabilities } = container;
-    let mut words = format!("container {}", quoted(name));
+    let mut words = format!("container {}", shell_word(name));
     if let Some(image) = image {
-        let _ = write!(words, " of {}", quoted(image));
+        let _ = write!(words, " of {}", shell_word(image));
     }
     if let Some(target) = target {
-        let _ = write!(words, " in {}", quoted(target));
+        let _ = write!(words, " in {}", shell_word(target));
     }
     if *privileged {
         words.push_str(" privileged");
     }
     for capability in capabilities {
-        let _ = write!(words, " with {}", quoted(capability));
+        let _ = write!(words, " with {}", shell_word(capability));
     }
     if !command.is_empty() {
         words.push_str(" --");
     }
     for word in command {
-        let _ = write!(words, " {}", quoted(word));
+        let _ = write!(words, " {}", shell_word(word));
     }
     words
 }
@@ -91,16 +92,6 @@ fn with_group(resource: &str, api_version: Option<&str>) -> String {
     match resource.split_once('/') {
         Some((resource, subresource)) => format!("{resource}.{group}/{subresource}"),
         None => format!("{resource}.{group}"),
-    }
-}
-
-/// A word as a shell needs it.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 

@@ -133,20 +133,23 @@ pub(super) fn regex_fault(error: &regex::Error) -> String {
 /// The longest pattern, in characters.
 const LONGEST_PATTERN: usize = 500;
 
-/// A command as a shell would have to be given it: the words with a space between them, each in single quotes if it is empty
-/// or has a character other than `A-Z a-z 0-9 _ @ % + = : , . / -`. Two commands never have the same line.
+/// A command as a shell would have to be given it: each word as [`shell_word`] with a space between them. Two commands never
+/// have the same line.
 #[must_use]
 pub fn line(command: &[String]) -> String {
-    let is_plain =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '@' | '%' | '+' | '=' | ':' | ',' | '.' | '/' | '-');
-    let quoted = |word: &String| {
-        if !word.is_empty() && word.chars().all(is_plain) {
-            word.clone()
-        } else {
-            format!("'{}'", word.replace('\'', r"'\''"))
-        }
-    };
-    command.iter().map(quoted).collect::<Vec<_>>().join(" ")
+    command.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell would have to be given it: in single quotes if it is empty or has a character other than
+/// `A-Z a-z 0-9 _ @ % + = : , . / -`.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 /// Whether a command has the word `tar`: as a word of its own or within one, with or without a folder before it.
