@@ -28,7 +28,7 @@ use crate::print::{self, Output, counted, say};
 
 /// A report, or the answer to one question.
 #[derive(Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, override_usage = "jitd scan [OPTIONS] [FILE]... | jitd scan COMMAND")]
 #[command(after_help = "\
 Examples:
   jitd scan
