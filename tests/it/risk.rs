@@ -77,7 +77,17 @@ const DANGERS: &[(&str, &[Part])] = &[
         ],
     ),
     ("E14", &[&[("create", "", "serviceaccounts/token")]]),
-    ("E15", &[&[("get list watch delete deletecollection", "", "secrets")]]),
+    (
+        "E15",
+        &[&[
+            ("get list watch delete deletecollection", "", "secrets"),
+            (
+                "create update patch",
+                "external-secrets.io",
+                "externalsecrets clusterexternalsecrets pushsecrets clusterpushsecrets secretstores clustersecretstores",
+            ),
+        ]],
+    ),
     ("E16", &[&[("create update patch", "", "secrets")]]),
     (
         "E18",
@@ -204,6 +214,15 @@ const DANGERS: &[(&str, &[Part])] = &[
             ("delete deletecollection", "apiextensions.k8s.io", "*"),
             ("delete deletecollection", "argoproj.io", "*"),
             ("delete deletecollection", "gateway.networking.k8s.io", "*"),
+            ("delete deletecollection", "scheduling.k8s.io", "*"),
+            ("delete deletecollection", "resource.k8s.io", "*"),
+            ("delete deletecollection", "node.k8s.io", "*"),
+            ("delete deletecollection", "flowcontrol.apiserver.k8s.io", "*"),
+            ("delete deletecollection", "authorization.k8s.io", "*"),
+            ("delete deletecollection", "security.openshift.io", "*"),
+            ("delete deletecollection", "autoscaling", "*"),
+            ("delete deletecollection", "policy", "*"),
+            ("delete deletecollection", "external-secrets.io", "*"),
             ("delete deletecollection", "*", "*"),
         ]],
     ),
@@ -212,6 +231,7 @@ const DANGERS: &[(&str, &[Part])] = &[
         &[&[
             ("create update patch delete deletecollection", "argoproj.io", "analysisruns eventbus"),
             ("delete deletecollection", "argoproj.io", "applications workflows rollouts"),
+            ("delete deletecollection", "external-secrets.io", "externalsecrets secretstores"),
         ]],
     ),
     (
@@ -618,7 +638,7 @@ fn disagreements(asker: &Asker, rules: &[Rule], scope: &Scope, home: &str) -> Ve
             wrong.push(format!("{id} is missed: the server allows {held:?}"));
         }
         // The row of a family of groups also covers resources and verbs that are in no question here.
-        let families = ["argoproj.io", "gateway.networking.k8s.io", "*"];
+        let families = ["argoproj.io", "external-secrets.io", "gateway.networking.k8s.io", "*"];
         let in_family = |rule: &Rule| rule.api_groups.iter().any(|group| families.contains(&group.as_str()));
         let family = family && rules.iter().any(in_family);
         let creates_by_two_names =
