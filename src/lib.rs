@@ -23,6 +23,8 @@
 //! `grant` and `rbac` are the crate `jit-core`, `wire` and `client` are `jit-wire`, so that their dependency lists
 //! prove what the map promises. `files`, `hint`, `escape` and `placeholder` are `jit-host`, which every program on a bastion
 //! can use.
+//! `crates/jit-sessions` ([`sessions`]) reads and verifies what the gateway kept of requests and sessions, and plays
+//! recordings: the daemon reads for people, and its client plays.
 //! `crates/jit-scan` finds the standing access of a cluster, without a daemon.
 //! `crates/jit-dial` connects to an API server as a kubeconfig says, and to any other server for `crates/jit-notify`, which
 //! tells people what happens. `crates/jit-login` is the client, and
@@ -50,7 +52,6 @@
 //! - [`files`]: reads files that only trusted accounts could have written, and writes files whole
 //! - [`config`]: parses `config.yaml` and the policy files into a valid configuration; the policy files can be reloaded
 //! - [`daemon`]: assembles all of this, for `jitd serve` and for the simulation
-//! - [`sessions`]: reads and verifies what the gateway kept of requests and sessions, and plays recordings
 //! - [`manifest`]: the objects that an administrator applies to a cluster: the daemon's rights, the ceilings for roles of
 //!   grants, and the admission policies
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
@@ -73,7 +74,6 @@
 //! service  → hint
 //! wire     → grant, rbac
 //! client   → wire
-//! sessions → escape, grant, hint, wire
 //! trail    → grant, hint, rbac
 //! people   → dependency, grant, hint
 //! cluster  → dependency, grant, hint, rbac
@@ -123,10 +123,10 @@ pub mod manifest;
 pub mod metrics;
 pub mod people;
 pub mod service;
-pub mod sessions;
 pub mod sweep;
 pub mod trail;
 
 pub use jit_core::{grant, rbac};
 pub use jit_host::{escape, files, hint, placeholder};
+pub use jit_sessions as sessions;
 pub use jit_wire::{self as wire, client};

@@ -17,6 +17,7 @@ mod explain;
 pub mod feed;
 mod filter;
 mod grant;
+pub mod kept;
 pub mod notice;
 mod operate;
 mod problem;

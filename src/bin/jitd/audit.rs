@@ -3,7 +3,6 @@
 //! It only reads. The library (`trail`, `sessions`) decides what is valid. `main.rs` calls it, and `operate.rs` for a copy.
 
 pub(crate) mod play;
-mod screen;
 pub(crate) mod sessions;
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, stdin};

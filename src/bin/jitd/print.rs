@@ -104,13 +104,6 @@ pub(crate) fn words(words: fmt::Arguments<'_>) {
     let _ = stderr().write_fmt(words);
 }
 
-/// Writes to the terminal of stdout unchanged.
-pub(crate) fn to_terminal(codes: &str) -> std::io::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(codes.as_bytes())?;
-    out.flush()
-}
-
 /// A table without lines between rows and columns.
 pub(crate) fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();

@@ -12,12 +12,12 @@ use jiff::SignedDuration;
 
 use jitd::escape::escaped;
 use jitd::files;
-use jitd::sessions::{CastFault, Found, GrantLog, Plain, Recording, Request, SessionsError, What, words};
+use jitd::sessions::{FASTEST, Found, Pace, Recording, SLOWEST, SessionsError, show, title};
+use jitd::wire::kept::GrantLog;
 
-use super::screen::{self, Pace};
-use super::sessions::{Folder, length};
-use crate::Failure;
+use super::sessions::Folder;
 use crate::print::{self, say};
+use crate::{Failure, runtime};
 
 /// What to play, and how.
 #[derive(Args)]
@@ -40,10 +40,6 @@ pub(crate) struct Play {
     #[command(flatten)]
     folder: Folder,
 }
-
-/// The slowest and the fastest speed.
-pub(super) const SLOWEST: f64 = 0.1;
-pub(super) const FASTEST: f64 = 100.0;
 
 fn speed(text: &str) -> Result<f64, String> {
     let read = text.parse().ok().filter(|read| (SLOWEST..=FASTEST).contains(read));
@@ -78,22 +74,14 @@ pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
         let length = request.outcome.as_ref().map(|outcome| Duration::from_millis(outcome.milliseconds));
         let idle_limit = play.idle_limit.map(|limit| limit.0);
         let pace = Pace { from: play.from.0, speed: play.speed, idle_limit, length };
-        if let Some(fault) = screen::show(&recording, &title(&log, &request), &pace)? {
+        if let Some(fault) = show(&recording, &title(&log, &request), &pace, &runtime()?)? {
             return Err(Failure::ours(escaped(&fault)));
         }
     } else {
         say!("{}", title(&log, &request));
-        print(&recording, play.from.0)?;
+        print::in_pieces(|out| recording.print(play.from.0, out))?;
     }
     rest(&log, &recording)
-}
-
-/// What the session is, on one line.
-fn title(log: &GrantLog, request: &Request) -> String {
-    let lasted = request.outcome.as_ref().map_or("no end yet".to_owned(), |outcome| length(outcome.milliseconds));
-    let cluster = log.cluster.as_ref().map_or("-", |cluster| cluster.as_str());
-    let (who, what) = (escaped(log.person()), escaped(&words(&request.asked)));
-    format!("{who} on {cluster}, {:.0}, {lasted}: {what}", request.at)
 }
 
 /// Says what was not shown, because nothing proves it.
@@ -110,34 +98,6 @@ fn rest(log: &GrantLog, recording: &Recording) -> Result<(), Failure> {
     let so_far = format!("only the first {} bytes of the recording verify", checked.verified);
     let faults: Vec<String> = std::iter::once(so_far).chain(faults.into_iter().map(escaped)).collect();
     Err(Failure::ours(faults.join("\njitd: ")).with_hint("keep the files unchanged as evidence"))
-}
-
-/// Prints the text of a session.
-fn print(recording: &Recording, from: Duration) -> Result<(), Failure> {
-    let mut cast = recording.events()?;
-    let mut faulty: Option<CastFault> = None;
-    print::in_pieces(|out| {
-        let mut plain = Plain::default();
-        loop {
-            match cast.next_event() {
-                Ok(Some(event)) => {
-                    if let What::Output(output) = event.what
-                        && event.at >= from
-                    {
-                        plain.feed(&output, out)?;
-                    }
-                }
-                Ok(None) => break,
-                Err(fault) => {
-                    faulty = Some(fault);
-                    break;
-                }
-            }
-        }
-        plain.end(out)?;
-        out.flush()
-    })?;
-    faulty.map_or(Ok(()), |fault| Err(fault.into()))
 }
 
 /// Copies what verifies to a new file that only its owner can read.

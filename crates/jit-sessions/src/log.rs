@@ -6,116 +6,37 @@ use std::collections::HashMap;
 use std::io::{self, BufRead};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jit_core::grant::{GrantId, LogHead};
+use jit_wire::kept::{GrantLog, LoggedRequest};
+use jit_wire::session::{Asked, Chain, End, Entry, LOG, RecordingHead, VERSION};
 
 use super::is_id;
 use super::lines::{LineFault, Lines};
-use super::recording::Checked;
-use crate::grant::request::ClusterName;
-use crate::grant::{GrantId, LogHead, SessionTerms};
-use crate::wire::session::{Asked, Chain, End, Entry, LOG, Outcome, RecordingHead, VERSION};
 
 /// Longer than a line that the gateway writes: a request target has at most 64 KiB, which JSON can make six times longer.
 const LONGEST_LINE: usize = 1024 * 1024;
 
-/// What the log of a grant says, as far as it verifies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct GrantLog {
-    /// The grant.
-    pub grant: GrantId,
-    /// The user in its certificates, `jit:<person>`; none if not even the first line verifies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// Its cluster.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster: Option<ClusterName>,
-    /// What was to be kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub terms: Option<SessionTerms>,
-    /// The last line that verifies.
-    pub head: LogHead,
-    /// What is wrong with the line after it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fault: Option<String>,
-    /// The requests that were selected, in the order in which they began.
-    pub requests: Vec<Request>,
-    /// How many were not selected.
-    pub others: u64,
-    /// How many were selected, but not held, because together they are too long.
-    pub left_out: u64,
-}
-
-/// A request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Request {
-    /// Its id, which is also the `auditID` of its event in the API server's audit log.
-    pub id: String,
-    /// When it began.
-    pub at: Timestamp,
-    /// What it asks for.
-    pub asked: Asked,
-    /// Whether the log says that there is a recording.
-    pub recorded: bool,
-    /// How it ended; none if the log does not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
-    /// How far its recording verifies; none if there is no recording.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub recording: Option<Checked>,
-    /// What the log says about the recording, in its order.
-    #[serde(skip)]
-    pub(super) heads: Vec<RecordingHead>,
-}
-
-/// How a request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Everything about it verifies.
-    Verified,
-    /// The log has no end of it: it goes on, or the gateway was killed and has not started again. What there is verifies.
-    Open,
-    /// Something about it does not verify.
-    Broken,
-}
-
-impl Request {
-    /// How it stands.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        match (&self.recording, &self.outcome) {
-            (Some(Checked { fault: Some(_), .. }), _) => Standing::Broken,
-            (_, None) => Standing::Open,
-            (_, Some(_)) => Standing::Verified,
-        }
+/// A log of which not even the first line verifies.
+pub(super) fn faulty(grant: &GrantId, fault: String) -> GrantLog {
+    GrantLog {
+        grant: grant.clone(),
+        user: None,
+        cluster: None,
+        terms: None,
+        head: Chain::default().head().clone(),
+        fault: Some(fault),
+        requests: Vec::new(),
+        others: 0,
+        left_out: 0,
     }
 }
 
-impl GrantLog {
-    /// The person, without the prefix of the user.
-    #[must_use]
-    pub fn person(&self) -> &str {
-        self.user.as_deref().map_or("-", |user| user.strip_prefix("jit:").unwrap_or(user))
-    }
-
-    pub(super) fn faulty(grant: &GrantId, fault: String) -> Self {
-        Self {
-            grant: grant.clone(),
-            user: None,
-            cluster: None,
-            terms: None,
-            head: Chain::default().head().clone(),
-            fault: Some(fault),
-            requests: Vec::new(),
-            others: 0,
-            left_out: 0,
-        }
-    }
-}
+/// What the log says about the recording of a request, in its order.
+pub(super) type Heads = Vec<RecordingHead>;
 
 /// Reads a log to its end, or to its first line that does not verify or is not what the trail has: `known`. `room` is how
-/// many bytes of lines may be held; those of the requests that are kept are taken from it.
+/// many bytes of lines may be held; those of the requests that are kept are taken from it. For each request that is kept it
+/// returns what the log says about its recording, too.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -125,10 +46,10 @@ pub(super) fn read(
     known: &[LogHead],
     room: &mut usize,
     keep: impl Fn(&str, &Asked, bool) -> bool,
-) -> io::Result<GrantLog> {
+) -> io::Result<(GrantLog, Vec<Heads>)> {
     let mut lines = Lines::new(input, LONGEST_LINE);
     let mut reading =
-        Reading { chain: Chain::default(), log: GrantLog::faulty(grant, String::new()), open: HashMap::new() };
+        Reading { chain: Chain::default(), log: faulty(grant, String::new()), held: Vec::new(), open: HashMap::new() };
     reading.log.fault = None;
     let fault = loop {
         let number = lines.number().saturating_add(1);
@@ -153,19 +74,23 @@ pub(super) fn read(
             Err(fault) => break Some(format!("line {number} of {LOG}: {fault}")),
         }
     };
-    let Reading { chain, mut log, .. } = reading;
+    let Reading { chain, mut log, mut held, .. } = reading;
     log.head = chain.head().clone();
     log.fault = fault;
     // A read is written down at its end.
-    log.requests.sort_by_key(|request| request.at);
-    Ok(log)
+    held.sort_by_key(|(request, _)| request.at);
+    let heads;
+    (log.requests, heads) = held.into_iter().unzip();
+    Ok((log, heads))
 }
 
 /// A log while it is read.
 struct Reading {
     chain: Chain,
     log: GrantLog,
-    /// Requests without an end: their place in the log's requests, if they are kept.
+    /// The requests that are kept.
+    held: Vec<(LoggedRequest, Heads)>,
+    /// Requests without an end: their place among those that are kept, if they are.
     open: HashMap<String, Option<usize>>,
 }
 
@@ -207,32 +132,25 @@ impl Reading {
                 if self.open.contains_key(&id) {
                     return Err(format!("request {id} is opened a second time"));
                 }
-                let request = Request {
-                    id: id.clone(),
-                    at,
-                    asked: *asked,
-                    recorded,
-                    outcome: None,
-                    recording: None,
-                    heads: Vec::new(),
-                };
+                let request =
+                    LoggedRequest { id: id.clone(), at, asked: *asked, recorded, outcome: None, recording: None };
                 let place = self.hold(request, false, length, room, keep);
                 self.open.insert(id, place);
                 Ok(())
             }
             Entry::Recorded { id, recording } => {
-                if let Some(request) = self.opened(&id)? {
-                    request.heads.push(recording);
+                if let Some((_, heads)) = self.opened(&id)? {
+                    heads.push(recording);
                     *room = room.saturating_sub(length);
                 }
                 Ok(())
             }
             Entry::Closed { id, outcome, recording } => {
-                if let Some(request) = self.opened(&id)? {
+                if let Some((request, heads)) = self.opened(&id)? {
                     // Nothing began that could be recorded.
-                    request.recorded &= outcome.began() || recording.is_some() || !request.heads.is_empty();
+                    request.recorded &= outcome.began() || recording.is_some() || !heads.is_empty();
                     request.outcome = Some(outcome);
-                    request.heads.extend(recording);
+                    heads.extend(recording);
                     *room = room.saturating_sub(length);
                 }
                 self.open.remove(&id);
@@ -241,15 +159,8 @@ impl Reading {
             Entry::Served { id, asked, outcome } => {
                 let took = SignedDuration::from_millis(i64::try_from(outcome.milliseconds).unwrap_or(i64::MAX));
                 let at = at.checked_sub(took).unwrap_or(at);
-                let request = Request {
-                    id,
-                    at,
-                    asked: *asked,
-                    recorded: false,
-                    outcome: Some(outcome),
-                    recording: None,
-                    heads: Vec::new(),
-                };
+                let request =
+                    LoggedRequest { id, at, asked: *asked, recorded: false, outcome: Some(outcome), recording: None };
                 self.hold(request, true, length, room, keep);
                 Ok(())
             }
@@ -259,7 +170,7 @@ impl Reading {
     /// Keeps a request if it is selected and there is room, and returns its place.
     fn hold(
         &mut self,
-        request: Request,
+        request: LoggedRequest,
         only_reads: bool,
         length: usize,
         room: &mut usize,
@@ -276,13 +187,13 @@ impl Reading {
             return None;
         };
         *room = left;
-        self.log.requests.push(request);
-        Some(self.log.requests.len().saturating_sub(1))
+        self.held.push((request, Vec::new()));
+        Some(self.held.len().saturating_sub(1))
     }
 
     /// The request that a line continues, if it is kept.
-    fn opened(&mut self, id: &str) -> Result<Option<&mut Request>, String> {
+    fn opened(&mut self, id: &str) -> Result<Option<&mut (LoggedRequest, Heads)>, String> {
         let place = self.open.get(id).ok_or_else(|| format!("request `{}` is not open", id.escape_default()))?;
-        Ok(place.and_then(|place| self.log.requests.get_mut(place)))
+        Ok(place.and_then(|place| self.held.get_mut(place)))
     }
 }

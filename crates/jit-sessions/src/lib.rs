@@ -1,4 +1,4 @@
-//! What was done through the gateway: reads and verifies the logs and recordings that `jit-gateway` wrote.
+//! What was done through the gateway: reads and verifies the logs and recordings that `jit-gateway` wrote, and plays them.
 //!
 //! ```text
 //!  sessions/GRANT/log.jsonl     ──► chain of lines ──► requests ──► words, tables
@@ -6,7 +6,8 @@
 //! ```
 //! The files are the gateway's, which faces hostile bytes, and what they contain is mostly a pod's. So no link in them is
 //! followed, no line is trusted that does not verify, memory is bounded, and nothing of them reaches a terminal as it is.
-//! It only reads. `jitd audit` calls it.
+//! It only reads, and decides nothing. The daemon reads for people, `jitd audit` for root, and `jit-login` plays what the
+//! daemon sent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,26 +16,29 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use jit_core::grant::{GrantId, LogHead};
+use jit_host::hint::Hint;
+use jit_wire::kept::{Checked, GrantLog, LoggedRequest};
+use jit_wire::session::{Asked, LOG, RECORDING};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 
-use crate::grant::{GrantId, LogHead};
-use crate::hint::Hint;
-use crate::wire::session::{Asked, LOG, RECORDING};
-
 mod cast;
 mod lines;
+mod listing;
 mod log;
 mod recording;
 mod replay;
+mod screen;
 mod text;
 mod words;
 
 pub use cast::{Cast, CastFault, Event, What};
-pub use log::{GrantLog, Request, Standing};
-pub use recording::{Bytes, Checked, Recording};
+pub use listing::{HEADINGS, faults, is_session, length, rows, title};
+pub use recording::{Bytes, Pieces, PrintFault, Recording};
 pub use replay::Replay;
+pub use screen::{FASTEST, Pace, SLOWEST, ScreenError, show};
 pub use text::Plain;
 pub use words::words;
 
@@ -95,6 +99,14 @@ pub enum SessionsError {
         /// What is wrong.
         why: String,
     },
+    /// It is larger than what may be compared.
+    #[error("the recording of session {session} has {bytes} bytes, which is too much for this way")]
+    Large {
+        /// The session.
+        session: String,
+        /// Its size.
+        bytes: u64,
+    },
     /// The file verified, and was another one when it was read again.
     #[error("the recording of session {0} changed while it was read")]
     Changed(String),
@@ -104,11 +116,12 @@ impl Hint for SessionsError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("only root can read what the gateway recorded".into())
+                Some("root and the group `jit-sessions` can read what the gateway recorded".into())
             }
             Self::Io { source, doing: "open", .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("a gateway creates this folder; `--folder` names another one".into())
             }
+            Self::Large { .. } => Some("root can play it on the bastion with `jitd audit play`".into()),
             Self::Several { .. } => Some("write more of the id".into()),
             Self::Unproved { .. } | Self::Changed(_) => Some("keep the files unchanged as evidence".into()),
             _ => None,
@@ -122,6 +135,8 @@ pub struct Sessions {
     folder: OwnedFd,
     /// How much more may be held.
     room: usize,
+    /// How many more bytes of recordings may be compared.
+    compared: u64,
     known: BTreeMap<GrantId, Vec<LogHead>>,
 }
 
@@ -142,13 +157,47 @@ impl Sessions {
     pub fn open(path: &Path) -> Result<Self, SessionsError> {
         let folder = open(path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|errno| refused(path, "a folder", errno))?;
-        Ok(Self { path: path.to_owned(), folder, room: HELD, known: BTreeMap::new() })
+        Ok(Self { path: path.to_owned(), folder, room: HELD, compared: u64::MAX, known: BTreeMap::new() })
     }
 
     /// Compares each log with where it stood by the audit trail, too.
     #[must_use]
     pub fn with_trail(self, known: BTreeMap<GrantId, Vec<LogHead>>) -> Self {
         Self { known, ..self }
+    }
+
+    /// Holds at most `room` bytes of lines, and compares at most `compared` bytes of recordings with the logs; those beyond are
+    /// listed as [skipped](Checked::skipped).
+    #[must_use]
+    pub fn within(self, room: usize, compared: u64) -> Self {
+        Self { room, compared, ..self }
+    }
+
+    /// Whether the gateway kept anything of a grant.
+    #[must_use]
+    pub fn has(&self, grant: &GrantId) -> bool {
+        nix::sys::stat::fstatat(self.folder.as_fd(), grant.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// The recorded sessions whose ids begin so, at most `limit`, by the names of their files.
+    ///
+    /// # Errors
+    /// [`SessionsError::Io`].
+    pub fn recorded(&self, beginning: &str, limit: usize) -> Result<Vec<(GrantId, String)>, SessionsError> {
+        let beginning = beginning.to_ascii_lowercase();
+        let mut found = Vec::new();
+        if !is_id(&beginning) {
+            return Ok(found);
+        }
+        for grant in self.grants()? {
+            let ids = self.recordings_of(&grant, &beginning);
+            found.extend(ids.into_iter().map(|id| (grant.clone(), id)));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found.truncate(limit);
+        Ok(found)
     }
 
     /// The grants that have a folder.
@@ -171,10 +220,10 @@ impl Sessions {
         grant: &GrantId,
         keep: impl Fn(&str, &Asked, bool) -> bool,
     ) -> Result<GrantLog, SessionsError> {
-        let mut log = self.log(grant, keep)?;
-        for request in &mut log.requests {
+        let (mut log, heads) = self.log(grant, keep)?;
+        for (request, heads) in log.requests.iter_mut().zip(&heads) {
             if request.recorded {
-                request.recording = Some(self.check(grant, request)?.1);
+                request.recording = Some(self.check(grant, request, heads)?.1);
             }
         }
         Ok(log)
@@ -223,19 +272,23 @@ impl Sessions {
     /// The requests of a grant whose ids begin so: those with a recording by their files, so that a long log need not be
     /// read, otherwise those of the log.
     fn sessions_of(&mut self, grant: &GrantId, beginning: &str) -> Result<Vec<String>, SessionsError> {
-        // A folder that cannot be listed is a fault of this grant, and hides no other.
-        let recordings = names(&self.path.join(grant.as_str())).unwrap_or_default();
-        let mut ids: Vec<String> = recordings
-            .into_iter()
-            .filter_map(|name| name.strip_suffix(RECORDING).map(str::to_owned))
-            .filter(|id| is_id(id) && id.starts_with(beginning))
-            .collect();
+        let mut ids = self.recordings_of(grant, beginning);
         if ids.is_empty() {
-            let log = self.log(grant, |id, _, _| id.starts_with(beginning))?;
+            let (log, _) = self.log(grant, |id, _, _| id.starts_with(beginning))?;
             ids = log.requests.into_iter().map(|request| request.id).collect();
         }
         ids.sort();
         Ok(ids)
+    }
+
+    fn recordings_of(&self, grant: &GrantId, beginning: &str) -> Vec<String> {
+        // A folder that cannot be listed is a fault of this grant, and hides no other.
+        let recordings = names(&self.path.join(grant.as_str())).unwrap_or_default();
+        recordings
+            .into_iter()
+            .filter_map(|name| name.strip_suffix(RECORDING).map(str::to_owned))
+            .filter(|id| is_id(id) && id.starts_with(beginning))
+            .collect()
     }
 
     /// A recorded session, as its log describes it, and as much of the recording as verifies.
@@ -246,8 +299,8 @@ impl Sessions {
         &mut self,
         grant: &GrantId,
         session: &str,
-    ) -> Result<(GrantLog, Request, Recording), SessionsError> {
-        let mut log = self.log(grant, |id, _, _| id == session)?;
+    ) -> Result<(GrantLog, LoggedRequest, Recording), SessionsError> {
+        let (mut log, mut heads) = self.log(grant, |id, _, _| id == session)?;
         let unproved = |why: String| SessionsError::Unproved { session: session.to_owned(), why };
         let Some(mut request) = log.requests.pop() else {
             let why = log.fault.unwrap_or_else(|| format!("the log of grant {grant} does not have it"));
@@ -256,7 +309,10 @@ impl Sessions {
         if !request.recorded {
             return Err(SessionsError::NotRecorded(session.to_owned()));
         }
-        let (file, checked) = self.check(grant, &request)?;
+        let (file, checked) = self.check(grant, &request, &heads.pop().unwrap_or_default())?;
+        if checked.skipped {
+            return Err(SessionsError::Large { session: session.to_owned(), bytes: checked.bytes });
+        }
         let Some(file) = file.filter(|_| checked.verified > 0) else {
             let nothing = || "the log does not say yet how far it has come".to_owned();
             return Err(unproved(checked.fault.unwrap_or_else(nothing)));
@@ -266,12 +322,17 @@ impl Sessions {
         Ok((log, request, recording))
     }
 
-    fn log(&mut self, grant: &GrantId, keep: impl Fn(&str, &Asked, bool) -> bool) -> Result<GrantLog, SessionsError> {
+    fn log(
+        &mut self,
+        grant: &GrantId,
+        keep: impl Fn(&str, &Asked, bool) -> bool,
+    ) -> Result<(GrantLog, Vec<log::Heads>), SessionsError> {
+        let faulty = |why: String| Ok((log::faulty(grant, why), Vec::new()));
         let path = self.path.join(grant.as_str()).join(LOG);
         let file = match self.file(grant, LOG) {
             Ok(Some(file)) => file,
-            Ok(None) => return Ok(GrantLog::faulty(grant, format!("there is no {LOG}"))),
-            Err(kind @ SessionsError::Kind { .. }) => return Ok(GrantLog::faulty(grant, kind.to_string())),
+            Ok(None) => return faulty(format!("there is no {LOG}")),
+            Err(kind @ SessionsError::Kind { .. }) => return faulty(kind.to_string()),
             Err(error) => return Err(error),
         };
         let known = self.known.get(grant).map_or(&[][..], Vec::as_slice);
@@ -282,17 +343,29 @@ impl Sessions {
         })
     }
 
-    fn check(&self, grant: &GrantId, request: &Request) -> Result<(Option<File>, Checked), SessionsError> {
+    fn check(
+        &mut self,
+        grant: &GrantId,
+        request: &LoggedRequest,
+        heads: &log::Heads,
+    ) -> Result<(Option<File>, Checked), SessionsError> {
         let name = format!("{}{RECORDING}", request.id);
         let file = match self.file(grant, &name) {
             Ok(Some(file)) => file,
-            Ok(None) => return Ok((None, Checked::faulty(format!("there is no {name}")))),
-            Err(kind @ SessionsError::Kind { .. }) => return Ok((None, Checked::faulty(kind.to_string()))),
+            Ok(None) => return Ok((None, recording::faulty(format!("there is no {name}")))),
+            Err(kind @ SessionsError::Kind { .. }) => return Ok((None, recording::faulty(kind.to_string()))),
             Err(error) => return Err(error),
         };
-        let checked = recording::check(&file, &request.heads, request.outcome.is_some()).map_err(|source| {
-            SessionsError::Io { path: self.path.join(grant.as_str()).join(name), doing: "read", source }
-        })?;
+        let failed =
+            |source| SessionsError::Io { path: self.path.join(grant.as_str()).join(name), doing: "read", source };
+        let checked = recording::skipped(&file).and_then(|skipped| match self.compared.checked_sub(skipped.bytes) {
+            Some(left) => {
+                self.compared = left;
+                recording::check(&file, heads, request.outcome.is_some())
+            }
+            None => Ok(skipped),
+        });
+        let checked = checked.map_err(failed)?;
         Ok((Some(file), checked))
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use avt::parser::{DecMode, Function, Parser};
 
-use crate::escape::{escaped, is_visible};
+use jit_host::escape::{escaped, is_visible};
 
 /// Turns output into text, piece by piece.
 #[derive(Default)]

@@ -3,31 +3,64 @@
 //! It takes the whole screen and gives it back, also when a signal ends it. What is drawn of the recording comes from
 //! [`Replay`].
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use jitd::escape::{escaped, is_visible};
-use jitd::sessions::{Recording, Replay, What};
+use jit_host::escape::{escaped, is_visible};
 
-use crate::{Failure, print, runtime};
+use super::cast::{CastFault, What};
+use super::recording::Recording;
+use super::replay::Replay;
 
-/// How to play.
-pub(super) struct Pace {
-    pub(super) from: Duration,
-    pub(super) speed: f64,
-    pub(super) idle_limit: Option<Duration>,
-    /// How long the session took, by the log.
-    pub(super) length: Option<Duration>,
+/// The slowest and the fastest speed.
+pub const SLOWEST: f64 = 0.1;
+/// See [`SLOWEST`].
+pub const FASTEST: f64 = 100.0;
+
+/// Why nothing is shown any more.
+#[derive(Debug, thiserror::Error)]
+pub enum ScreenError {
+    /// The recording cannot be read.
+    #[error(transparent)]
+    Cast(#[from] CastFault),
+    /// The terminal cannot be used.
+    #[error("cannot use the terminal: {0}")]
+    Terminal(#[from] io::Error),
 }
 
-/// Plays until somebody quits. Returns what is wrong with the recording, if it does not play to its end.
-pub(super) fn show(recording: &Recording, title: &str, pace: &Pace) -> Result<Option<String>, Failure> {
+impl From<nix::errno::Errno> for ScreenError {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self::Terminal(errno.into())
+    }
+}
+
+impl jit_host::hint::Hint for ScreenError {}
+
+/// How to play.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Where to begin.
+    pub from: Duration,
+    /// How fast, from [`SLOWEST`] to [`FASTEST`].
+    pub speed: f64,
+    /// How long to wait at most where nothing happens.
+    pub idle_limit: Option<Duration>,
+    /// How long the session took, by the log.
+    pub length: Option<Duration>,
+}
+
+/// Plays on the terminal of stdin and stdout until somebody quits. Returns what is wrong with the recording, if it does not
+/// play to its end. `runtime` takes the signals; it must not be called inside of it.
+///
+/// # Errors
+/// [`ScreenError`].
+pub fn show(recording: &Recording, title: &str, pace: &Pace, runtime: &Runtime) -> Result<Option<String>, ScreenError> {
     let replay = Replay::new(recording)?;
-    let runtime = runtime()?;
     let (send, keys) = channel();
     {
         let _context = runtime.enter();
@@ -124,20 +157,27 @@ fn keys(text: &str) -> Vec<Key> {
     keys
 }
 
+/// Writes to the terminal of stdout unchanged.
+fn to_terminal(codes: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(codes.as_bytes())?;
+    out.flush()
+}
+
 /// The terminal while it is ours.
 struct Taken {
     saved: Termios,
 }
 
 impl Taken {
-    fn new() -> Result<Self, Failure> {
+    fn new() -> Result<Self, ScreenError> {
         let saved = tcgetattr(io::stdin())?;
         let mut raw = saved.clone();
         cfmakeraw(&mut raw);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
         let taken = Self { saved };
         // The other screen, without a cursor, and without a new line at the right margin.
-        print::to_terminal("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l\u{1b}[2J")?;
+        to_terminal("\u{1b}[?1049h\u{1b}[?25l\u{1b}[?7l\u{1b}[2J")?;
         Ok(taken)
     }
 }
@@ -145,7 +185,7 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         // If the terminal is gone, there is nothing to give back.
-        let _ = print::to_terminal("\u{1b}[0m\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l");
+        let _ = to_terminal("\u{1b}[0m\u{1b}[?7h\u{1b}[?25h\u{1b}[?1049l");
         let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, &self.saved);
     }
 }
@@ -196,7 +236,7 @@ const DRAW: Duration = Duration::from_millis(200);
 const WORK: Duration = Duration::from_millis(30);
 
 impl Player<'_> {
-    fn run(&mut self, keys: &Receiver<Key>) -> Result<(), Failure> {
+    fn run(&mut self, keys: &Receiver<Key>) -> Result<(), ScreenError> {
         loop {
             let wait = self.work()?;
             self.draw()?;
@@ -215,7 +255,7 @@ impl Player<'_> {
     }
 
     /// Gets nearer to the goal, and returns how long there is nothing to do.
-    fn work(&mut self) -> Result<Duration, Failure> {
+    fn work(&mut self) -> Result<Duration, ScreenError> {
         let until = Instant::now() + WORK;
         while Instant::now() < until {
             let next = self.replay.next_at();
@@ -352,11 +392,11 @@ impl Player<'_> {
 
     fn pace(&mut self, factor: f64) {
         self.from = (self.moment(), Instant::now());
-        self.speed = (self.speed * factor).clamp(super::play::SLOWEST, super::play::FASTEST);
+        self.speed = (self.speed * factor).clamp(SLOWEST, FASTEST);
     }
 
     /// Draws what changed.
-    fn draw(&mut self) -> Result<(), Failure> {
+    fn draw(&mut self) -> Result<(), ScreenError> {
         let size = terminal_size::terminal_size_of(io::stdout())
             .map_or((80, 24), |(columns, rows)| (columns.0.into(), rows.0.into()));
         let (columns, lines): (usize, usize) = size;
@@ -374,7 +414,7 @@ impl Player<'_> {
             }
         }
         self.drawn.rows = rows;
-        if codes.is_empty() { Ok(()) } else { Ok(print::to_terminal(&codes)?) }
+        if codes.is_empty() { Ok(()) } else { Ok(to_terminal(&codes)?) }
     }
 
     /// The last line.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::grant::restriction::shell_word;
-use crate::wire::session::{Asked, Carries, ContainerAsked, Content};
+use jit_core::grant::restriction::shell_word;
+use jit_wire::session::{Asked, Carries, ContainerAsked, Content};
 
 /// Such as `exec -it payments/web-0 -c app -- sh -c 'id; ls'`, or `delete pods payments/web-0`.
 #[must_use]
@@ -98,7 +98,7 @@ fn with_group(resource: &str, api_version: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::session::StreamAsked;
+    use jit_wire::session::StreamAsked;
 
     #[test]
     fn what_of_a_body_gives_power_is_said() {

@@ -32,7 +32,7 @@ impl CastFault {
     }
 }
 
-impl crate::hint::Hint for CastFault {}
+impl jit_host::hint::Hint for CastFault {}
 
 /// Reads a recording.
 pub struct Cast<R> {

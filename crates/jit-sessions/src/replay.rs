@@ -2,7 +2,7 @@
 //! is drawn, with escape codes of our own.
 //!
 //! So nothing that a pod printed reaches the terminal of whoever watches: no title, no clipboard, no link, no question that a
-//! terminal answers, no character set. `bin/jitd/audit/screen.rs` calls it.
+//! terminal answers, no character set. `screen` calls it.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use avt::{Cell, Color, Line, Pen, Terminal};
 
 use super::cast::{Cast, CastFault, Event, What};
 use super::recording::{Bytes, Recording};
-use crate::escape::is_visible;
+use jit_host::escape::is_visible;
 
 /// So many characters are interpreted at once, so that no event, however long, keeps anybody from quitting.
 const AT_ONCE: usize = 2048;
