@@ -26,7 +26,8 @@ use crate::ledger::Place;
 use crate::wire::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, ClusterView, DecisionView,
     DrainBody, DrainingView, EntitlementList, EventList, EventPage, ExtendBody, GrantList, GrantView, LinePage,
-    OperationsView, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, WhoamiView,
+    OperationsView, ReasonBody, RequestBody, ReviewBody, RevocationView, RevokeBody, RevokedView, SessionsView,
+    WhoamiView,
 };
 
 /// `ok` only if the store answers and its last write succeeded, and if everything that the daemon depends on answers.
@@ -461,7 +462,10 @@ fn answer(call: &Call, grant: &Arc<Grant>) -> Answer {
 }
 
 fn view(api: &Api, grant: &Grant) -> GrantView {
-    let sessions = api.broker.goes_through_the_gateway(grant).then(|| (&grant.terms.sessions).into());
+    let sessions = api
+        .broker
+        .goes_through_the_gateway(grant)
+        .then(|| SessionsView::of(&grant.terms.sessions, grant.terms.readers.as_deref()));
     GrantView { sessions, ..GrantView::of(grant, api.broker.ledger().now()) }
 }
 

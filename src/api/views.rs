@@ -6,7 +6,7 @@ use crate::broker::{DryRun, Explanation, GrantSelector};
 use crate::grant::GrantId;
 use crate::grant::policy::{Decision, Denial, Outcome};
 use crate::grant::request::{Malformed, Reason};
-use crate::wire::{DecisionView, RevokeBody, StepView, TriedView};
+use crate::wire::{DecisionView, RevokeBody, SessionsView, StepView, TriedView};
 
 impl From<Explanation> for DecisionView {
     fn from(Explanation { decision, needs, assessment, together, tried }: Explanation) -> Self {
@@ -30,7 +30,7 @@ impl From<Explanation> for DecisionView {
             needs: needs.iter().map(Into::into).collect(),
             missing,
             sessions: match &decision {
-                Decision::Ask(terms) => Some((&terms.sessions).into()),
+                Decision::Ask(terms) => Some(SessionsView::of(&terms.sessions, terms.readers.as_deref())),
                 Decision::Deny(_) => None,
             },
             risks: assessment.map(Into::into),

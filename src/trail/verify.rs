@@ -187,7 +187,7 @@ impl Checker {
             let was_over = if self.open.contains_key(id) { None } else { self.over(id)? };
             match was_over {
                 // Its state does not change.
-                Some(was_live) if was_live && entry.fact.event.is_about_its_log() => {}
+                Some(was_live) if was_live && entry.fact.event.may_follow_the_end() => {}
                 Some(_) => return Err(damaged(format!("grant {id} is already over"))),
                 None => {
                     if !self.open.contains_key(id) {

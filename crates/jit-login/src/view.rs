@@ -735,7 +735,7 @@ fn event_parts(entry: &Value) -> [String; 6] {
     let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
     let event = part("event");
     let request = event.get("ask").and_then(request_sentence).or_else(|| log_sentence(event));
-    let of_log = |key: &str| request.is_some() && ["lines", "sha256"].contains(&key);
+    let of_log = |key: &str| request.is_some() && ["lines", "sha256", "what", "session"].contains(&key);
     let others = event
         .as_object()
         .into_iter()
@@ -757,7 +757,7 @@ fn event_parts(entry: &Value) -> [String; 6] {
     [plain(part("seq")), plain(part("at")), plain(part("grant")), by, kind, rest.join(" ")]
 }
 
-/// `the gateway's log has 5 lines`, of the events that say where the log stands; none of other events.
+/// `the gateway's log has 5 lines`, of the events that say where the log stands, and who read it; none of other events.
 fn log_sentence(event: &Value) -> Option<String> {
     let part = |name: &str| plain(event.get(name).unwrap_or(&Value::Null));
     let head = |of: &Value| of.get("lines").and_then(Value::as_u64).map(|lines| format!("{lines} lines"));
@@ -770,6 +770,11 @@ fn log_sentence(event: &Value) -> Option<String> {
                 head(event)?
             ))
         }
+        "sessions_read" => Some(match (part("what").as_str(), part("session")) {
+            ("recording", session) => format!("played what session {} printed", safe(&session)),
+            ("log", _) => "read every request through the gateway".to_owned(),
+            _ => "listed the sessions".to_owned(),
+        }),
         "ended" => Some(format!("the gateway's log has {};", head(event.get("log")?)?)),
         _ => None,
     }
@@ -855,6 +860,10 @@ mod tests {
     fn where_a_log_stands_is_a_sentence() {
         let with = |event: Value| event_row(&json!({ "seq": 1, "at": "x", "event": event })).pop().unwrap();
         let hash = "a".repeat(64);
+        let session = "0198c2f3-5d1a-7000-8000-000000000001";
+        let played = json!({ "kind": "sessions_read", "what": "recording", "session": session });
+        assert_eq!(with(played), format!("played what session {session} printed"));
+        assert_eq!(with(json!({ "kind": "sessions_read", "what": "list" })), "listed the sessions");
         let logged = json!({ "kind": "logged", "lines": 5, "sha256": hash });
         assert_eq!(with(logged), "the gateway's log has 5 lines");
         let contradicted = json!({

@@ -129,7 +129,7 @@ impl From<Entitlement> for EntitlementView {
             steps: StepView::all(&found.steps, &[]),
             by_risk: StepView::all(&found.by_risk, &[]),
             needs: found.needs.iter().map(Into::into).collect(),
-            sessions: (!found.sessions.is_usual()).then(|| (&found.sessions).into()),
+            sessions: (!found.sessions.is_usual()).then(|| SessionsView::of(&found.sessions, found.readers.as_deref())),
             break_glass: found.break_glass.map(|glass| GlassTermsView {
                 after: glass.after.map(|after| after.to_string()),
                 max_duration: glass.max_duration.to_string(),

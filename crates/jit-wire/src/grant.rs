@@ -11,7 +11,7 @@ use jit_core::grant::glass::{self, BreakGlassRecord, Verdict};
 use jit_core::grant::policy::{Step, Yes, unmet};
 use jit_core::grant::request::{Access, Login, PersonName};
 use jit_core::grant::{
-    DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Record, Restriction, SessionTerms, Shown,
+    DeniedBefore, EndCause, Grant, LostPart, OtherGrant, Phase, Record, Restriction, SessionTerms, Shown, reading,
 };
 use jit_core::rbac::risk::{Assessment, Finding, Severity};
 use jit_core::rbac::role::Rule;
@@ -257,6 +257,9 @@ pub struct SessionsView {
     /// How long a session may go on without a byte from or to the person; absent: as long as the grant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
+    /// The groups whose members may play recordings; absent: those that may approve or review the grant, and auditors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readers: Option<Vec<String>>,
     /// The same for people.
     pub says: String,
     /// What the gateway refuses although the role allows it.
@@ -282,14 +285,22 @@ impl From<&Restriction> for RestrictionView {
     }
 }
 
-impl From<&SessionTerms> for SessionsView {
-    fn from(terms: &SessionTerms) -> Self {
+impl SessionsView {
+    /// The view of the terms for sessions, and of the readers that the rule names.
+    #[must_use]
+    pub fn of(terms: &SessionTerms, readers: Option<&[String]>) -> Self {
         let SessionTerms { record, record_input, idle, refuse } = terms;
+        let mut says = terms.describe();
+        if *record == Record::Required {
+            says.push_str("; ");
+            says.push_str(&reading::describe(readers));
+        }
         Self {
             record: *record,
             record_input: *record_input,
             idle: idle.map(|idle| idle.to_string()),
-            says: terms.describe(),
+            readers: readers.map(<[String]>::to_vec),
+            says,
             refuses: refuse.iter().map(Into::into).collect(),
         }
     }

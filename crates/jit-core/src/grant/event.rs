@@ -12,7 +12,7 @@ use super::digest::sha256_hex;
 use super::glass::Verdict;
 use super::policy::{Labels, Terms, Usage};
 use super::request::{Access, AccessRequest, KeyHash, Namespace, Reason, Scope, Window};
-use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase};
+use super::{DeniedBefore, GatewayUser, GrantId, Impersonation, LogHead, Phase, Reading};
 use crate::rbac::risk::{Assessment, Finding, Severity};
 use crate::rbac::role::ResolvedRole;
 
@@ -181,6 +181,14 @@ pub enum Event {
         /// Where it stood before.
         before: LogHead,
     },
+    /// Somebody reads what the gateway kept; recorded before it is handed out. The same again is recorded after a minute.
+    SessionsRead {
+        /// `list` for the sessions, `log` for every request, `recording` for what a session printed.
+        what: Reading,
+        /// The session, if it is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<String>,
+    },
     /// The role of a live grant changed since it was approved, and the rule has `drift: warn`.
     RoleChanged {
         /// What was found.
@@ -272,10 +280,16 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether it may also follow the end of a grant that was live.
+    /// Whether it says where the gateway's log of the grant stands.
     #[must_use]
     pub fn is_about_its_log(&self) -> bool {
         matches!(self, Self::Logged { .. } | Self::LogContradicted { .. })
+    }
+
+    /// Whether it may also follow the end of a grant that was live.
+    #[must_use]
+    pub fn may_follow_the_end(&self) -> bool {
+        self.is_about_its_log() || matches!(self, Self::SessionsRead { .. })
     }
 
     /// The event's name in the trail, as in its `kind`.
@@ -309,6 +323,7 @@ impl Event {
             Self::PartEnded { .. } => "part_ended",
             Self::Logged { .. } => "logged",
             Self::LogContradicted { .. } => "log_contradicted",
+            Self::SessionsRead { .. } => "sessions_read",
             Self::RoleChanged { .. } => "role_changed",
             Self::ExtensionAsked { .. } => "extension_asked",
             Self::ExtensionAgreed { .. } => "extension_agreed",

@@ -28,6 +28,7 @@ mod life;
 pub mod names;
 pub mod narrow;
 pub mod policy;
+pub mod reading;
 pub mod reconcile;
 mod recording;
 pub mod refusal;
@@ -48,6 +49,7 @@ pub use self::found::{Found, FoundNamespace, FoundRole, Subject};
 pub use self::gateway::{ActingGateway, GatewayUser, Impersonation};
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
+pub use self::reading::Reading;
 pub use self::recording::{LogHead, LogHistory, NotLogged, Record, SessionTerms};
 pub use self::restriction::{CommandPattern, Restricted, Restriction};
 

@@ -23,7 +23,7 @@ fn id() -> GrantId {
     GrantId::from_random([7; 10])
 }
 
-fn person(name: &str, groups: &[&str]) -> Person {
+pub(super) fn person(name: &str, groups: &[&str]) -> Person {
     Person { name: name.parse().unwrap(), groups: groups.iter().map(ToString::to_string).collect(), login: None }
 }
 

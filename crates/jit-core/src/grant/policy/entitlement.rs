@@ -42,6 +42,8 @@ pub struct Entitlement {
     pub needs: Vec<Need>,
     /// What is recorded of what is done with it, and what is refused.
     pub sessions: SessionTerms,
+    /// The groups whose members may read recordings, if the rule names them.
+    pub readers: Option<Vec<String>>,
     /// Access when nobody answers.
     pub break_glass: Option<BreakGlass>,
     /// What denials and guardrails take away from the rule, a sentence each.
@@ -210,6 +212,7 @@ impl Policy {
             by_risk: self.guardrails.by_risk(&rule.steps),
             needs: rule.needs(),
             sessions: self.guardrails.sessions(&rule.sessions, None),
+            readers: rule.readers.clone(),
             break_glass: rule.break_glass.clone(),
             except: Vec::new(),
         }

@@ -166,6 +166,7 @@ const COMMON_VERBS: &[&str] = &["get", "list", "watch", "create", "update", "pat
 const TEXT: &Shape = &Shape::Text(WORD);
 const WORDS: &Shape = &Shape::List(TEXT, 0);
 const GROUPS: &Shape = &Shape::List(&Shape::Text(GROUP), 1);
+const READERS: &Shape = &Shape::List(&Shape::Text(GROUP), 0);
 const LONG: &Shape = &Shape::Text(DURATION);
 const COUNT: &Shape = &Shape::Whole(1, 10);
 const CLUSTERS: &Shape = &Shape::List(&Shape::Text(CLUSTER), 1);
@@ -311,6 +312,14 @@ const RULE: Object = Object {
             "what the gateway refuses although the role allows it, because RBAC cannot tell it apart. The requester and the \
              approvers see it, and who is refused reads its name. Only where people go through the gateway. With that of \
              the guardrails it takes at most 2048 bytes as JSON",
+        ),
+        key(
+            "readers",
+            May,
+            READERS,
+            "the groups whose members may play the recordings, and may see the grant for that; without it those that may \
+             approve or review the grant, and the auditors and admins of config.yaml. `[]` leaves them to root. The list of \
+             sessions and the log are for everybody who may see the grant",
         ),
         key(
             "breakGlass",

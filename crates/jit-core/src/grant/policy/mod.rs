@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
-use super::{Record, SessionTerms};
+use super::{Record, SessionTerms, reading};
 use crate::rbac::risk::{Assessment, Classified};
 use crate::rbac::role;
 
@@ -326,6 +326,9 @@ pub struct Terms {
     /// What is kept of what is done through the gateway, and what it refuses.
     #[serde(default, skip_serializing_if = "SessionTerms::is_usual")]
     pub sessions: SessionTerms,
+    /// The groups whose members may read recordings, if the rule names them; they may see the grant, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub readers: Option<Vec<String>>,
     /// The allowed namespaces, if they depend on labels, which may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labelled: Option<LabelTerms>,
@@ -369,6 +372,9 @@ impl Terms {
             ("record", self.recorded()),
         ];
         sentences.extend(self.sessions.refuse.iter().map(|restriction| ("refuse", restriction.describe())));
+        if self.sessions.record == Record::Required {
+            sentences.push(("recordings", reading::describe(self.readers.as_deref())));
+        }
         if let Some(glass) = &self.break_glass {
             sentences.push(("break-glass", format!("{}, {}", glass.waits(), glass.lasts())));
         }
@@ -385,10 +391,18 @@ impl Terms {
         }
     }
 
-    /// The groups that may see the grant: those that may answer it, and those that review break-glass.
+    /// The groups that may see the grant: those that may answer it, those that review break-glass, and those that the rule
+    /// lets read recordings.
     #[must_use]
     pub fn watchers(&self) -> Vec<&str> {
-        without_repeats(self.steps.iter().chain(self.break_glass.iter().flat_map(|glass| &glass.review.steps)))
+        let review = self.break_glass.iter().flat_map(|glass| &glass.review.steps);
+        let mut groups = without_repeats(self.steps.iter().chain(review));
+        for group in self.readers.iter().flatten() {
+            if !groups.contains(&group.as_str()) {
+                groups.push(group);
+            }
+        }
+        groups
     }
 }
 
@@ -580,6 +594,7 @@ fn judge(policy: &Policy, requester: &Person, ask: &AccessRequest, known: Known<
         narrow: rule.narrow,
         drift: rule.drift,
         sessions,
+        readers: rule.readers.clone(),
         labelled: LabelTerms::of(rule, policy.deny.iter().filter(|deny| deny.is_about(requester, ask))),
         break_glass,
     })

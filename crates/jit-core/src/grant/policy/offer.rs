@@ -12,7 +12,7 @@ use super::pattern::Labels;
 use super::rule::{BreakGlass, Drift, Field, FieldType, Labelled, Rule};
 use super::{Policy, Step};
 use crate::grant::request::{Access, AccessRequest, ClusterName, Namespace, Person, RoleRef, Scope, Window};
-use crate::grant::scope;
+use crate::grant::{reading, scope};
 
 /// What one rule offers.
 #[derive(Clone, Debug, Serialize)]
@@ -181,6 +181,7 @@ impl Policy {
         let refused: Vec<String> =
             sessions.refuse.iter().map(|one| format!("`{}`: {}", one.name, one.says())).collect();
         tell("refuse", (!refused.is_empty()).then(|| refused.join("; ")));
+        tell("readers", rule.readers.as_ref().map(|readers| reading::describe(Some(readers))));
         tell("breakGlass", rule.break_glass.as_ref().map(|glass| format!("{} {}", glass.waits(), glass.lasts())));
         Offer { rule: rule.name.clone(), terms, longest: rule.max_duration }
     }

@@ -414,6 +414,7 @@ fn parse_rule(node: &Node, path: &Path, guardrails: &Guardrails, faults: &mut Fa
         start_within: parsed(node, "startWithin"),
         drift: if text(node, "drift").as_deref() == Some("warn") { Drift::Warn } else { Drift::Revoke },
         sessions,
+        readers: node.get("readers").map(|_| each(node, "readers")),
         break_glass,
     })
 }

@@ -42,6 +42,7 @@ pub struct Rule {
     pub start_within: Option<Window>,
     pub drift: Drift,
     pub sessions: SessionTerms,
+    pub readers: Option<Vec<String>>,
     pub break_glass: Option<BreakGlass>,
 }
 
