@@ -29,6 +29,7 @@ use crate::gateway;
 use crate::grant::GrantId;
 use crate::grant::request::ClusterName;
 use crate::hint::Hint;
+use crate::kept::Kept;
 use crate::ledger::Overseers;
 use crate::metrics::Metrics;
 use crate::sweep::{self, SweepStats};
@@ -152,8 +153,13 @@ impl Daemon {
         }));
         let stats = Arc::new(SweepStats::default());
         let metrics = Metrics::new(Arc::clone(&stats));
-        let api =
-            Arc::new(Api { broker, metrics, allowances: Allowances::new(config.rates), host: config.host.to_string() });
+        let api = Arc::new(Api {
+            broker,
+            metrics,
+            allowances: Allowances::new(config.rates),
+            host: config.host.to_string(),
+            kept: Kept::new(config.sessions.clone()),
+        });
         Self {
             api,
             stats,

@@ -57,6 +57,7 @@
 //! - [`check`]: whether a cluster trusts the authority, matches the manifest, and gives the daemon no excess permissions
 //! - [`hint`]: what to do about an error, separate from what is wrong; [`escape`]: text of others on a terminal;
 //!   [`placeholder`]: what an administrator has to fill in
+//! - [`kept`]: reads for people what the gateway keeps, on threads of its own
 //! - [`metrics`], [`service`]: Prometheus metrics, systemd
 //!
 //! # The arrows
@@ -82,12 +83,13 @@
 //! manifest → cluster, grant, rbac
 //! check    → cluster, grant, hint, manifest, rbac
 //! ledger   → grant, hint, locks, rbac, trail
+//! kept     → dependency, grant, hint, wire
 //! gateway  → grant, ledger, wire
 //! broker   → ca, cluster, dependency, gateway, grant, hint, ledger, people, rbac, trail
 //! sweep    → broker, cluster, grant, hint, ledger, rbac
 //! metrics  → broker, sweep
-//! api      → broker, gateway, grant, hint, ledger, metrics, people, wire
-//! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, ledger, metrics, sweep, trail
+//! api      → broker, gateway, grant, hint, kept, ledger, metrics, people, wire
+//! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, kept, ledger, metrics, sweep, trail
 //! ```
 //!
 //! # Invariants
@@ -117,6 +119,7 @@ pub mod config;
 pub mod daemon;
 pub mod dependency;
 pub mod gateway;
+pub mod kept;
 pub mod ledger;
 pub mod locks;
 pub mod manifest;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::header::CONTENT_LENGTH;
 use axum::response::Response;
-use futures::stream;
+use futures::{StreamExt, stream};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -219,6 +219,16 @@ pub(super) async fn held(answer: Response, turn: OwnedSemaphorePermit) -> Respon
         (!piece.is_empty()).then_some((Ok::<Bytes, std::convert::Infallible>(piece), (rest, turn)))
     });
     Response::from_parts(head, Body::from_stream(pieces))
+}
+
+/// The same for an answer that is read while it is sent.
+pub(super) fn kept_with(answer: Response, turn: OwnedSemaphorePermit) -> Response {
+    answer.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |piece| {
+            let _turn = &turn;
+            piece
+        }))
+    })
 }
 
 /// The size of a piece in bytes; smaller than the server's buffer for one connection.

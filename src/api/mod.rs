@@ -10,6 +10,7 @@
 mod allowance;
 pub mod caller;
 mod handlers;
+mod kept;
 mod openapi;
 mod problem;
 mod server;
@@ -34,12 +35,13 @@ pub use self::allowance::Allowances;
 pub use self::caller::Listener;
 pub use self::server::{Limits, serve};
 
-use self::allowance::{Cost, Exceeded, held};
+use self::allowance::{Cost, Exceeded, held, kept_with};
 use self::caller::{Auditor, Caller, Peer};
 use self::problem::ApiError;
 use crate::broker::Broker;
 use crate::grant::{Grant, Operator};
 use crate::hint::Hint;
+use crate::kept::Kept;
 use crate::metrics::Metrics;
 use crate::wire::ErrorCode;
 
@@ -59,6 +61,8 @@ pub struct Api {
     pub allowances: Allowances,
     /// The daemon's host, shown in `whoami`.
     pub host: String,
+    /// What the gateway keeps.
+    pub kept: Kept,
 }
 
 impl Api {
@@ -168,6 +172,8 @@ struct Route {
     cost: Cost,
     /// Whether the answer is read from the trail, so that it can be slow and large.
     out_of_trail: bool,
+    /// Whether the answer is sent while it is read, so that it is never in memory as a whole.
+    in_pieces: bool,
 }
 
 /// All routes.
@@ -183,6 +189,7 @@ fn routes() -> Vec<Route> {
         query: &[],
         cost: Cost::Call,
         out_of_trail: false,
+        in_pieces: false,
     };
     let (get, post) = (|| Method::GET, || Method::POST);
     vec![
@@ -297,6 +304,54 @@ fn routes() -> Vec<Route> {
                 "LinePage",
             )
         },
+        Route {
+            query: &["limit", "from", "session", "person", "cluster", "namespace", "role", "since", "until"],
+            cost: Cost::Request,
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/sessions",
+                Person(kept::list),
+                "what was done through the gateway: the sessions of the grants that you may see, or the recorded one whose id begins so; recorded in the trail",
+                None,
+                "LogList",
+            )
+        },
+        Route {
+            query: &["reads", "session"],
+            cost: Cost::Request,
+            out_of_trail: true,
+            ..route(
+                get(),
+                "/v1/grants/{id}/sessions",
+                Viewer(kept::log),
+                "every request of the grant through the gateway, also those that only read with `reads=true`; recorded in the trail",
+                None,
+                "LogList",
+            )
+        },
+        Route {
+            query: &["session"],
+            cost: Cost::Request,
+            out_of_trail: true,
+            in_pieces: true,
+            ..route(
+                get(),
+                "/v1/grants/{id}/recording",
+                Viewer(kept::recording),
+                "what a session printed, as far as it verifies, for the readers of the grant's recordings; recorded in the trail",
+                None,
+                "asciicast",
+            )
+        },
+        route(
+            post(),
+            "/v1/sessions/read",
+            Operator(kept::read_by_operator),
+            "record that you read sessions on the bastion yourself",
+            Some("ReadingBody"),
+            "object",
+        ),
         route(
             post(),
             "/v1/grants/{id}/approve",
@@ -513,7 +568,8 @@ async fn dispatch(route: &Route, api: Arc<Api>, arrival: Arrival) -> Answer {
         }
     };
     if let Some(turn) = turn {
-        return Ok(held(work.await?, turn).await);
+        let answer = work.await?;
+        return Ok(if route.in_pieces { kept_with(answer, turn) } else { held(answer, turn).await });
     }
     if route.method == Method::GET {
         return work.await;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{May, Route, routes};
+use crate::wire::kept::{ASCIICAST, Checked, GrantLog, LogList, LoggedRequest, ReadingBody, UnreadableLog};
 use crate::wire::{
     ApproveBody, AskBody, BreakGlassView, CameInView, CertificateBody, CertificateView, ChangesView, ClosedView,
     ClusterList, ClusterView, DecisionView, DeniedBeforeView, DrainBody, DrainingView, EntitlementList,
@@ -75,6 +76,7 @@ fn operation(route: &Route) -> Value {
     let content = match schema {
         "text" => json!({ "text/plain": { "schema": { "type": "string" } } }),
         "openmetrics" => json!({ "application/openmetrics-text": { "schema": { "type": "string" } } }),
+        "asciicast" => json!({ ASCIICAST: { "schema": { "type": "string" } } }),
         "object" => json!({ "application/json": { "schema": { "type": "object" } } }),
         name => json!({ "application/json": { "schema": reference(name) } }),
     };
@@ -142,6 +144,12 @@ fn schemas() -> Map<String, Value> {
         schema::<RisksView>(),
         schema::<SessionsView>(),
         schema::<RestrictionView>(),
+        schema::<Checked>(),
+        schema::<GrantLog>(),
+        schema::<LogList>(),
+        schema::<LoggedRequest>(),
+        schema::<ReadingBody>(),
+        schema::<UnreadableLog>(),
         schema::<StepView>(),
         schema::<WhoamiView>(),
         schema::<DrainBody>(),

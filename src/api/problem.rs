@@ -12,8 +12,10 @@ use crate::broker::BrokerError;
 use crate::grant::refusal::{Code, Refusal};
 use crate::grant::request::Malformed;
 use crate::hint::Hint;
+use crate::kept::KeptError;
 use crate::ledger::{LedgerError, TrailError};
 use crate::people::Unknown;
+use crate::sessions::SessionsError;
 use crate::wire::{ErrorCode, Problem};
 
 /// The answer to a call that was refused or failed.
@@ -121,6 +123,26 @@ impl From<LedgerError> for ApiError {
                 Self::unwritable_trail()
             }
             LedgerError::InvalidTransition(_) => Self::internal(),
+        }
+    }
+}
+
+impl From<KeptError> for ApiError {
+    fn from(error: KeptError) -> Self {
+        let sessions = match &error {
+            KeptError::Silent(_) => return Self::of(ErrorCode::SessionsUnavailable, &error),
+            KeptError::Sessions(sessions) => sessions,
+        };
+        match sessions {
+            SessionsError::Unknown { .. } | SessionsError::Several { .. } | SessionsError::NotRecorded(_) => {
+                Self::new(ErrorCode::NoSuchSession, error.to_string()).hint("`jit-login sessions` lists them")
+            }
+            SessionsError::Unproved { .. } | SessionsError::Changed(_) => Self::of(ErrorCode::NotVerified, &error),
+            SessionsError::Io { .. } | SessionsError::Kind { .. } | SessionsError::Large { .. } => {
+                tracing::warn!(error = %error.in_full(), "what the gateway kept cannot be read");
+                Self::new(ErrorCode::SessionsUnavailable, error.to_string())
+                    .hint("an administrator finds the reason with `jitd doctor`")
+            }
         }
     }
 }

@@ -184,7 +184,7 @@ impl Broker {
         }
         let recorded = match locked {
             Some(locked) => self.ledger.record(locked, &Author::Daemon, events.clone()).await.map(drop),
-            None => self.ledger.record_late(grant, last, events.clone()).await,
+            None => self.ledger.record_late(grant, last, &Author::Daemon, events.clone()).await,
         };
         recorded.map_err(Unrecorded::Failed)?;
         for event in &events {

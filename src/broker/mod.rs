@@ -7,6 +7,7 @@
 //!  end:         UnbindIntended ─► unbind ─► ask until denied ─► Ended;  in one namespace of several: Part…
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
 //!  logs: where the gateway's logs stand, whenever it says so, even after Ended
+//!  readings: who read what the gateway kept, before it is handed out, even after Ended
 //!  drain: only ends and renewals until resume;  revoke_many: end, concurrently
 //! ```
 //! It makes no decisions (`grant/` does), never talks to the outside world itself (`ca`, `cluster` and `trail` do), and
@@ -23,6 +24,7 @@ mod logs;
 mod operate;
 mod other_access;
 mod proof;
+mod readings;
 mod refusals;
 mod request;
 #[cfg(test)]
@@ -58,6 +60,7 @@ pub use self::collect::IssuedAccess;
 use self::logs::Logs;
 pub use self::operate::{GrantSelector, Revocation, Revoked};
 use self::proof::ANSWER_WITHIN;
+use self::readings::Readings;
 use self::refusals::{About, Kind, Refusals};
 pub use self::request::{DryRun, Explanation, random_id};
 
@@ -202,6 +205,7 @@ pub struct Broker {
     roles: tokio::sync::Mutex<HashMap<Arc<str>, Arc<ResolvedRole>>>,
     refusals: Refusals,
     logs: Logs,
+    readings: Readings,
 }
 
 /// The parts of a broker.
@@ -243,6 +247,7 @@ impl Broker {
             roles: tokio::sync::Mutex::default(),
             refusals: Refusals::default(),
             logs: Logs::default(),
+            readings: Readings::default(),
         }
     }
 

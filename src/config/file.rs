@@ -27,6 +27,8 @@ pub(super) struct ConfigFile {
     pub(super) admin_socket: Option<PathBuf>,
     #[serde(default = "default_state")]
     pub(super) state: PathBuf,
+    #[serde(default = "default_sessions")]
+    pub(super) sessions: PathBuf,
     #[serde(default = "default_policy")]
     pub(super) policy: PathBuf,
     pub(super) guardrails: Option<PathBuf>,
@@ -131,6 +133,10 @@ pub(super) struct TokenFile {
 
 pub(super) fn default_socket() -> PathBuf {
     PathBuf::from("/run/jitd/api.sock")
+}
+
+pub(super) fn default_sessions() -> PathBuf {
+    crate::sessions::FOLDER.into()
 }
 
 pub(super) fn default_state() -> PathBuf {

@@ -51,6 +51,13 @@ pub const KEYS: &[Key] = &[
         Presence::Default("/var/lib/jitd"),
         "the folder of the trail and of the authorities; only the daemon's account may enter it",
     ),
+    key(
+        "sessions",
+        "a path",
+        Presence::Default("/var/lib/jit-gateway/sessions"),
+        "the folder in which `jit-gateway` keeps its logs and recordings: `sessions` below its `state`. The daemon reads them \
+         for people; its account has to be in the group that may",
+    ),
     key("policy", "a path", Presence::Default("policy.yaml"), "the policy, see `jitd-policy`(5)"),
     key(
         "guardrails",
@@ -220,7 +227,7 @@ mod tests {
 
     use crate::grant::times::Times;
 
-    use super::super::file::{ConfigFile, TimesFile, default_policy, default_socket, default_state};
+    use super::super::file::{ConfigFile, TimesFile, default_policy, default_sessions, default_socket, default_state};
     use super::*;
 
     type Stop = serde::de::value::Error;
@@ -377,6 +384,7 @@ mod tests {
         };
         assert_eq!(said("socket"), default_socket().display().to_string());
         assert_eq!(said("state"), default_state().display().to_string());
+        assert_eq!(said("sessions"), default_sessions().display().to_string());
         assert_eq!(said("policy"), default_policy().display().to_string());
         let times = Times::from(TimesFile::default());
         for (path, time) in [("answer", times.answer), ("collect", times.collect), ("certificate", times.certificate)] {

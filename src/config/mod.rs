@@ -40,6 +40,8 @@ pub struct Config {
     pub admin_socket: PathBuf,
     /// The folder of the trail and the authorities.
     pub state: PathBuf,
+    /// The folder in which the gateway keeps its logs and recordings.
+    pub sessions: PathBuf,
     /// The files of the policy and its guardrails.
     pub policy_files: PolicyFiles,
     /// The policy, with its guardrails.
@@ -146,6 +148,7 @@ impl Config {
             ("socket", self.socket != new.socket),
             ("adminSocket", self.admin_socket != new.admin_socket),
             ("state", self.state != new.state),
+            ("sessions", self.sessions != new.sessions),
             ("times", self.times != new.times),
             ("rates", self.rates != new.rates),
             ("clusters", self.clusters != new.clusters),

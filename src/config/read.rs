@@ -75,6 +75,7 @@ impl Config {
                 admin_socket: written.at(&beside(&written.file.socket, written.file.admin_socket.as_deref())),
                 socket: written.at(&written.file.socket),
                 state: written.at(&written.file.state),
+                sessions: written.at(&written.file.sessions),
                 policy_files,
                 policy,
                 policy_sha256,

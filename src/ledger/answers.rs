@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::{Ledger, LedgerError};
 use crate::grant::request::{KeyHash, PersonName};
-use crate::grant::{Filter, Grant, GrantId, LogHistory, Shown};
+use crate::grant::{Filter, Grant, GrantId, LogHead, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
-use crate::trail::Page;
+use crate::trail::{Open, Page};
 
 impl Ledger {
     /// The grant of this id, even if it is over; none if nobody ever requested it.
@@ -33,6 +33,23 @@ impl Ledger {
     /// [`LedgerError::Trail`].
     pub async fn log_of(&self, id: &GrantId) -> Result<Option<(LogHistory, i64)>, LedgerError> {
         Ok(self.trail.log_of(id).await?)
+    }
+
+    /// Where the gateway's log of a grant stood, oldest first, see [`Trail::log_heads_of`](crate::trail::Trail::log_heads_of).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn log_heads_of(&self, id: &GrantId) -> Result<Vec<LogHead>, LedgerError> {
+        Ok(self.trail.log_heads_of(id).await?)
+    }
+
+    /// A grant as the trail records it, even if it is over, with the number of its last event; none if nobody ever requested
+    /// it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn recorded(&self, id: &GrantId) -> Result<Option<(Grant, i64)>, LedgerError> {
+        Ok(self.trail.grant(id).await?.map(|Open { grant, last }| (grant, last)))
     }
 
     /// The newest lines of the trail about a grant, see [`Trail::lines_of`](crate::trail::Trail::lines_of).

@@ -100,13 +100,20 @@ impl Ledger {
         Ok(self.adopt(locked, next, last))
     }
 
-    /// Records events about the log of a grant that is over, whose last event is `last`. Nothing in memory changes.
+    /// Records events that [may follow the end](Event::may_follow_the_end) of a grant that is over and was live; its last event
+    /// is `last`. Nothing in memory changes.
     ///
     /// # Errors
     /// [`LedgerError::Trail`]; then none of them is recorded.
-    pub async fn record_late(&self, id: &GrantId, last: i64, events: Vec<Event>) -> Result<(), LedgerError> {
+    pub async fn record_late(
+        &self,
+        id: &GrantId,
+        last: i64,
+        by: &Author,
+        events: Vec<Event>,
+    ) -> Result<(), LedgerError> {
         let at = self.now();
-        let facts = events.into_iter().map(|event| Author::Daemon.fact(at, Some(id.clone()), event));
+        let facts = events.into_iter().map(|event| by.fact(at, Some(id.clone()), event));
         self.append(facts.collect(), Some(last), None).await.map(drop)
     }
 

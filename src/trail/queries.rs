@@ -15,7 +15,7 @@ use super::readers::Readers;
 use super::{Fault, Open, Trail, TrailError, Way};
 use crate::grant::drain::Draining;
 use crate::grant::request::{AccessRequest, KeyHash, Person, PersonName};
-use crate::grant::{Event, Filter, Grant, GrantId, LogHistory, Shown};
+use crate::grant::{Event, Filter, Grant, GrantId, LogHead, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
 
 /// A part of the results, and the place from which to continue; none at the end.
@@ -76,6 +76,15 @@ impl Trail {
     pub async fn log_of(&self, id: &GrantId) -> Result<Option<(LogHistory, i64)>, TrailError> {
         let id = id.clone();
         self.read(&self.questions, move |reader| log_of(reader, id.as_str())).await
+    }
+
+    /// Where the gateway's log of a grant stood, oldest first.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn log_heads_of(&self, id: &GrantId) -> Result<Vec<LogHead>, TrailError> {
+        let id = id.clone();
+        self.read(&self.lists, move |reader| log_heads_of(reader, id.as_str())).await
     }
 
     /// The person's requests since `since` that were denied, newest first, each with the role that was denied.
@@ -477,6 +486,26 @@ fn log_of(connection: &Connection, id: &str) -> Result<Option<(LogHistory, i64)>
         }
     }
     Ok(Some((events.iter().rev().fold(LogHistory::default(), LogHistory::after), last)))
+}
+
+fn log_heads_of(connection: &Connection, id: &str) -> Result<Vec<LogHead>, Fault> {
+    let kinds = "kind IN ('logged', 'log_contradicted', 'ended')";
+    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} WHERE {kinds} ORDER BY seq"))?;
+    let mut rows = statement.query([id])?;
+    let mut heads = Vec::new();
+    while let Some(row) = rows.next()? {
+        let seq = row.get(0)?;
+        let entry = parse(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)
+            .map_err(|fault| Fault::Damaged { seq, why: fault.to_string() })?;
+        heads.extend(match entry.fact.event {
+            Event::Logged { lines, sha256 } | Event::LogContradicted { lines, sha256, .. } => {
+                Some(LogHead { lines, sha256 })
+            }
+            Event::Ended { log, .. } => log,
+            _ => None,
+        });
+    }
+    Ok(heads)
 }
 
 /// The event of a grant before another one of it. The grant is a parameter too, because any event has a link.

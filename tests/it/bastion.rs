@@ -153,7 +153,7 @@ impl<'a> Bastion<'a> {
         let ca = ca.unwrap_or_else(|| plane.ca.clone());
         let ca = ca.display();
         let written = format!(
-            "host: {host}\nsocket: run/api.sock\nstate: var\npolicy: policy.yaml\nauditors: [auditors]\nadmins: [admins]\n\
+            "host: {host}\nsocket: run/api.sock\nstate: var\nsessions: gateway/sessions\npolicy: policy.yaml\nauditors: [auditors]\nadmins: [admins]\n\
              times: {times}\nrates: {rates}\npeople:\n\
              - {{name: alice, uids: [420001, 420011], groups: [payments-oncall]}}\n\
              - {{name: bob, uids: [420002], groups: [payments-leads]}}\n\

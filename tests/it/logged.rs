@@ -14,14 +14,14 @@ use crate::impersonation::through_gateway;
 use crate::plane::{Plane, until, until_within};
 
 /// A daemon's feed, with what the daemon said.
-struct Feed {
+pub(crate) struct Feed {
     stream: UnixStream,
     said: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Feed {
     /// Answers each end with two requests that were cut, and with this head.
-    fn of(bastion: &Bastion<'_>, at_the_end: Value) -> Self {
+    pub(crate) fn of(bastion: &Bastion<'_>, at_the_end: Value) -> Self {
         let socket = bastion.dir.join("run/feed.sock");
         let stream = until("the feed", || UnixStream::connect(&socket).ok());
         let feed = Self { stream: stream.try_clone().unwrap(), said: Arc::default() };
@@ -48,7 +48,7 @@ impl Feed {
         write(&self.stream, document);
     }
 
-    fn logged(&self, grant: &Value, head: &Value) {
+    pub(crate) fn logged(&self, grant: &Value, head: &Value) {
         self.tell(&json!({ "kind": "logged", "grant": grant, "log": head }));
     }
 }

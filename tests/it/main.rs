@@ -67,6 +67,7 @@ mod playback;
 mod plugin;
 mod policy;
 mod reach;
+mod readings;
 mod readme;
 mod ready;
 mod recording;

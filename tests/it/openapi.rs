@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use jitd::grant::GrantId;
 use serde_json::{Value, json};
 
 use crate::bastion::{ALICE, BOB, Bastion, ERIN, Key, Options, Person, ROOT, path, repository, text};
 use crate::plane::Plane;
+use crate::playback::{Kept, SESSION};
 
 /// Every word of the document stands where OpenAPI 3.1 has it, and every reference leads somewhere
 /// (<https://spec.openapis.org/oas/v3.1.1.html>).
@@ -116,6 +118,13 @@ fn every_answer_is_as_the_document_says() {
         let more = json!({ "duration": "1m", "reason": "INC-42 not done" });
         on(&mut sample, ALICE, "post", &grant, "/extend", "", &more);
         on(&mut sample, BOB, "get", &grant, "", "", &null);
+        let id: GrantId = id_of(&grant).parse().unwrap();
+        Kept::of(bastion.dir.join("gateway/sessions"), id).session(&[(0.1, "o", "hello")]);
+        on(&mut sample, ALICE, "get", &grant, "/sessions", "?reads=true", &null);
+        on(&mut sample, BOB, "get", &grant, "/recording", &format!("?session={SESSION}"), &null);
+        sample.call(ERIN, "get", "/v1/sessions", "/v1/sessions?limit=9", &null);
+        let read = json!({ "grant": id_of(&grant), "what": "recording", "session": SESSION });
+        sample.call(ROOT, "post", "/v1/sessions/read", "/v1/sessions/read", &read);
         let (person, body) = if end == "/end" { (ALICE, &null) } else { (BOB, &reason) };
         on(&mut sample, person, "post", &grant, end, "", body);
         on(&mut sample, ERIN, "get", &grant, "/events", "", &null);
@@ -147,6 +156,10 @@ fn every_answer_is_as_the_document_says() {
 
     let routes: BTreeSet<(String, String)> = document["paths"].as_object().unwrap().iter().flat_map(of_path).collect();
     assert_eq!(sample.seen, routes, "every route was in the sample");
+}
+
+fn id_of(grant: &Value) -> &str {
+    grant["id"].as_str().unwrap()
 }
 
 fn of_path((path, methods): (&String, &Value)) -> Vec<(String, String)> {

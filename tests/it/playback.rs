@@ -34,14 +34,13 @@ pub(crate) const SESSION: &str = "0198c2f3-5d1a-7000-8000-000000000001";
 
 impl Kept {
     pub(crate) fn new() -> Self {
-        let folder = scratch("sessions");
-        let mut kept = Self {
-            folder,
-            grant: GrantId::from_random([7; 10]),
-            chain: Chain::default(),
-            now: "2026-11-30T01:00:00Z".parse().unwrap(),
-        };
-        std::fs::create_dir(kept.path("")).unwrap();
+        Self::of(scratch("sessions"), GrantId::from_random([7; 10]))
+    }
+
+    /// Of this grant, in this folder of all logs.
+    pub(crate) fn of(folder: PathBuf, grant: GrantId) -> Self {
+        let mut kept = Self { folder, grant, chain: Chain::default(), now: "2026-11-30T01:00:00Z".parse().unwrap() };
+        std::fs::create_dir_all(kept.path("")).unwrap();
         kept.write(Entry::Began {
             version: VERSION,
             grant: kept.grant.clone(),
@@ -52,11 +51,15 @@ impl Kept {
         kept
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(self.grant.as_str()).join(name)
     }
 
-    fn cast(&self) -> PathBuf {
+    pub(crate) fn head(&self) -> Value {
+        serde_json::to_value(self.chain.head()).unwrap()
+    }
+
+    pub(crate) fn cast(&self) -> PathBuf {
         self.path(&format!("{SESSION}.cast"))
     }
 

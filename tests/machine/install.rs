@@ -32,7 +32,8 @@ fn is_there_and_off(machine: &Machine) {
     let stat = |path: &str| machine.root(&format!("stat -c '%U:%G %a' {path}"));
     assert_eq!(stat("/etc/jitd"), "root:jitd 750\n");
     assert_eq!(stat("/var/lib/jitd"), "jitd:jitd 700\n");
-    machine.root("getent group jit-users jit-admins");
+    assert_eq!(stat("/var/lib/jit-gateway/sessions"), "jit-gateway:jit-sessions 2750\n");
+    machine.root("getent group jit-users jit-admins jit-sessions");
     assert!(machine.root("getent passwd jitd").trim_end().ends_with(":/usr/sbin/nologin"));
 }
 

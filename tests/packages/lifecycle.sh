@@ -21,9 +21,12 @@ main() {
     inside "${dpkg[@]}" --install /run/jitd.deb >"$folder/said"
     grep -q 'jitd init. is the first step' "$folder/said" || fault "the installation does not say what is first"
     inside getent passwd jitd >/dev/null || fault "there is no account"
-    inside getent group jit-users jit-admins >/dev/null || fault "there are no groups"
+    inside getent group jit-users jit-admins jit-sessions >/dev/null || fault "there are no groups"
+    inside getent group jit-sessions | grep -q ':jitd$' || fault "jitd may not read what the gateway records"
     is "root:jitd 750" /etc/jitd
     is "jitd:jitd 700" /var/lib/jitd
+    is "jit-gateway:jit-gateway 711" /var/lib/jit-gateway
+    is "jit-gateway:jit-sessions 2750" /var/lib/jit-gateway/sessions
     [[ -z $(links) ]] || fault "the installation enabled $(links)"
     [[ $(inside jit-login --version) == jit-login\ * ]] || fault "jit-login does not run"
     inside kubectl-jit --help | grep -q 'kubectl jit' || fault "kubectl jit does not know its name"

@@ -15,6 +15,7 @@ use jit_core::grant::glass::Verdict;
 use jit_core::grant::request::{ClusterName, Malformed, Namespace, PersonName, RoleRef, seconds};
 use jit_core::rbac::role::Rule;
 use jit_manual::Shell;
+use jit_sessions::{Time, speed};
 use jit_wire::{AskBody, FilterQuery, LessBody};
 
 use crate::complete::{Kind, offers};
@@ -407,6 +408,43 @@ Without an id it also shows events that belong to no grant, such as refused requ
         #[arg(long, default_value_t = 100, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
     },
+    /// List what was done through the gateway: exec, attach and port-forward, or every request of one grant
+    #[command(after_help = "\
+Each listing is recorded in the audit trail. VERIFIED says `BROKEN` if the gateway's files were changed or cut; the exit code is 1 \
+then.
+
+Examples:
+  jit-login sessions
+  jit-login sessions --person alice --since 7d
+  jit-login sessions 7k3m --reads
+  jit-login sessions 0198c2f3 -o json")]
+    Sessions {
+        /// Only this grant, with every request, or only this recorded session; the beginning of its id is enough
+        #[arg(value_name = "GRANT|SESSION", value_parser = pasted, add = offers(Kind::EarlierGrants), conflicts_with_all = ["person", "cluster", "namespace", "role", "since", "until", "limit"])]
+        id: Option<String>,
+        /// Also requests that only read
+        #[arg(long, requires = "id")]
+        reads: bool,
+        /// The filters.
+        #[command(flatten)]
+        filters: Filters,
+        /// Without an id, look at no more than this many grants, the newest
+        #[arg(long, default_value_t = 50, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Play the recording of a session, as far as it verifies
+    #[command(after_help = "\
+On a terminal: space pauses, the arrows skip 5 seconds, `.` shows the next output, `+` and `-` change the speed, `/` searches \
+and `n` searches on, `q` quits. Elsewhere it prints all that the session printed as plain text. Nothing of a recording reaches \
+the terminal but characters, colours and their places. Each playing is recorded in the audit trail. The policy says who may \
+play the recordings of a grant; without more, whoever may approve or review it, and auditors.
+
+Examples:
+  jit-login play 0198c2f3
+  jit-login play 0198c2f3 --speed 4 --idle-limit 2s --from 1m
+  jit-login play 0198c2f3 | grep -n password
+  jit-login play 0198c2f3 --export incident.cast")]
+    Play(PlayArguments),
     /// Write the whole audit trail, one line per event, for verification elsewhere (auditors and admins)
     #[command(after_help = "\
 The lines are the same as those of `jitd audit export`. `jitd audit verify --file trail.jsonl` checks them on any host.
@@ -435,10 +473,30 @@ Examples:
     Man,
 }
 
+/// What to play, and how.
+#[derive(Debug, Args)]
+pub(crate) struct PlayArguments {
+    /// The session; the beginning of its id is enough
+    #[arg(value_name = "SESSION", value_parser = pasted)]
+    pub(crate) id: String,
+    /// Begin here
+    #[arg(long, value_name = "TIME", default_value = "0s", conflicts_with = "export")]
+    pub(crate) from: Time,
+    /// How fast to play on a terminal, from 0.1 to 100
+    #[arg(long, value_name = "TIMES", default_value = "1", value_parser = speed)]
+    pub(crate) speed: f64,
+    /// Wait at most so long where nothing happens
+    #[arg(long, value_name = "TIME")]
+    pub(crate) idle_limit: Option<Time>,
+    /// Write what verifies to this new file, for asciinema, and play nothing
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) export: Option<PathBuf>,
+}
+
 /// The heading of the filters.
 const FILTERS: &str = "Filters";
 
-/// The filters of `ls` and `events`.
+/// The filters of `ls`, `events` and `sessions`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = FILTERS)]
 pub(crate) struct Filters {
@@ -636,7 +694,7 @@ impl Verb {
             Self::Explain { ask } => ask.body(now).map(drop),
             Self::Approve { less, .. } => less.body().map(drop),
             Self::Ls { filters, at, .. } => filters.query(at.as_ref(), now).map(drop),
-            Self::Events { filters, .. } => filters.query(None, now).map(drop),
+            Self::Events { filters, .. } | Self::Sessions { filters, .. } => filters.query(None, now).map(drop),
             _ => Ok(()),
         }
     }

@@ -23,6 +23,7 @@ mod failure;
 mod folder;
 mod follow;
 mod issue;
+mod kept;
 mod key;
 mod kubeconfig;
 mod manual;
@@ -128,6 +129,9 @@ fn with_verb(arguments: Arguments) -> Result<(), Failure> {
     if let Verb::Watch { grant, until } = &verb {
         return daemon::runtime()?.block_on(session::watch(&daemon, grant, *until));
     }
+    if let Verb::Play(play) = &verb {
+        return kept::play(&daemon, play);
+    }
     if let Verb::Doctor = verb {
         return doctor::run(&daemon, output);
     }
@@ -190,8 +194,15 @@ async fn perform(verb: Verb, daemon: Daemon, format: Format) -> Result<(), Failu
         Verb::Shell { id } => caller.shell(id).await,
         Verb::Events { id: Some(id), .. } => caller.events(&id).await,
         Verb::Events { id: None, filters, limit } => caller.all_events(limit, &filters.query(None, now())?).await,
+        Verb::Sessions { id: Some(id), reads, .. } => caller.sessions_of(&id, reads).await,
+        Verb::Sessions { id: None, filters, limit, .. } => caller.sessions(limit, &filters.query(None, now())?).await,
         Verb::Export => caller.export().await,
         // These were handled without a connection.
-        Verb::Credential { .. } | Verb::Watch { .. } | Verb::Doctor | Verb::Completion { .. } | Verb::Man => Ok(()),
+        Verb::Credential { .. }
+        | Verb::Watch { .. }
+        | Verb::Play(_)
+        | Verb::Doctor
+        | Verb::Completion { .. }
+        | Verb::Man => Ok(()),
     }
 }

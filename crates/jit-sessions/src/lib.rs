@@ -38,7 +38,7 @@ pub use cast::{Cast, CastFault, Event, What};
 pub use listing::{HEADINGS, faults, is_session, length, rows, title};
 pub use recording::{Bytes, Pieces, PrintFault, Recording};
 pub use replay::Replay;
-pub use screen::{FASTEST, Pace, SLOWEST, ScreenError, show};
+pub use screen::{FASTEST, Pace, SLOWEST, ScreenError, Time, show, speed};
 pub use text::Plain;
 pub use words::words;
 

@@ -4,9 +4,11 @@
 //! [`Replay`].
 
 use std::io::{self, Read, Write};
+use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +23,27 @@ use super::replay::Replay;
 pub const SLOWEST: f64 = 0.1;
 /// See [`SLOWEST`].
 pub const FASTEST: f64 = 100.0;
+
+/// A speed as it is written.
+///
+/// # Errors
+/// What to write instead.
+pub fn speed(text: &str) -> Result<f64, String> {
+    let read = text.parse().ok().filter(|read| (SLOWEST..=FASTEST).contains(read));
+    read.ok_or_else(|| format!("write a number from {SLOWEST} to {FASTEST}"))
+}
+
+/// A time since the beginning, or a length, such as `90s` or `1m30s`.
+#[derive(Clone, Copy, Debug)]
+pub struct Time(pub Duration);
+
+impl FromStr for Time {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let read: Option<SignedDuration> = text.parse().ok();
+        read.and_then(|read| read.try_into().ok()).map(Self).ok_or("write it as `90s` or `1m30s`")
+    }
+}
 
 /// Why nothing is shown any more.
 #[derive(Debug, thiserror::Error)]

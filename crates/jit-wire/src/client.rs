@@ -17,7 +17,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, ETAG, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -26,6 +26,7 @@ use serde_json::error::Category;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::kept::{ASCIICAST, LogList, ReadingBody};
 use crate::{
     ApproveBody, AskBody, CertificateBody, CertificateView, ChangesView, ClusterList, DecisionView, DrainBody,
     EntitlementList, EventList, EventPage, ExtendBody, FilterQuery, GrantList, GrantView, LessBody, LinePage,
@@ -43,6 +44,10 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 const CONNECT: Duration = Duration::from_secs(3);
 const ANSWER: Duration = Duration::from_secs(20);
+/// The daemon's disk may take most of this.
+const READ: Duration = Duration::from_secs(40);
+/// How many grants the daemon lists in one page.
+const LOGS_IN_A_PAGE: u32 = 100;
 /// Collecting binds the role and queries the API server until it answers "allowed".
 const COLLECT: Duration = Duration::from_secs(60);
 /// The daemon answers a revocation of several grants within a minute, even if it is not finished.
@@ -359,6 +364,100 @@ impl Client {
         Ok(page)
     }
 
+    /// The sessions of the newest `limit` grants that the caller may see and `filter` selects, page by page; the reading is
+    /// recorded.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn sessions(&mut self, limit: u32, filter: &FilterQuery) -> Result<LogList, ClientError> {
+        let query = query(filter);
+        let mut left = limit;
+        let page = |left: u32, from: &str| format!("/v1/sessions?limit={}{from}{query}", left.min(LOGS_IN_A_PAGE));
+        let mut list: LogList = self.read(&page(left, ""), READ, LIST).await?;
+        while let Some(next) = list.next.take() {
+            left = left.saturating_sub(LOGS_IN_A_PAGE);
+            if left == 0 {
+                list.next = Some(next);
+                break;
+            }
+            let more: LogList = self.page(&page(left, &format!("&from={}", segment(&next)))).await?;
+            if more.next.as_ref() == Some(&next) {
+                return Err(protocol("a page of the list does not lead to the next".to_owned()));
+            }
+            list.grants.extend(more.grants);
+            list.unreadable.extend(more.unreadable);
+            list.next = more.next;
+        }
+        Ok(list)
+    }
+
+    /// The recorded sessions whose ids begin so, each in the log of its grant; the reading is recorded.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn session(&mut self, beginning: &str) -> Result<LogList, ClientError> {
+        self.read(&format!("/v1/sessions?session={}", segment(beginning)), READ, LIST).await
+    }
+
+    /// Every request of a grant, also those that only read if `reads`; the reading is recorded.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn log(&mut self, id: &str, reads: bool) -> Result<LogList, ClientError> {
+        self.read(&path(id, &format!("/sessions?reads={reads}")), READ, LIST).await
+    }
+
+    /// Hands what verifies of a recording to `take`, piece by piece, and returns the SHA-256 that the daemon sent with it, hex;
+    /// the error of `take` ends it. The reading is recorded.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; then what `take` got is of no use.
+    pub async fn recording(
+        &mut self,
+        id: &str,
+        session: &str,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<std::io::Result<String>, ClientError> {
+        let path = path(id, &format!("/recording?session={}", segment(session)));
+        let sent = self.send(Method::GET, &path, Bytes::new()).await?;
+        let unreachable = |why: String| ClientError::Unreachable { socket: self.socket.clone(), why };
+        let late = |_| unreachable(format!("no answer within {} s", READ.as_secs()));
+        let answered = timeout(READ, sent).await.map_err(late)?;
+        let answered =
+            answered.map_err(|error| unreachable(format!("it closed the connection without an answer: {error}")))?;
+        let is_recording = answered.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == ASCIICAST);
+        if answered.status() != StatusCode::OK || !is_recording {
+            return match answer::<serde_json::Value>(answered, ONE_VIEW).await {
+                Err(error) => Err(error),
+                Ok(_) => Err(protocol("it is not a recording".to_owned())),
+            };
+        }
+        let sha256 = answered.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+        let sha256 = sha256.trim_matches('"').to_owned();
+        let mut body = answered.into_body();
+        loop {
+            let frame = timeout(READ, body.frame())
+                .await
+                .map_err(|_| ClientError::Broken { why: format!("nothing more came within {} s", READ.as_secs()) })?;
+            let Some(frame) = frame else { return Ok(Ok(sha256)) };
+            let frame = frame.map_err(|error| ClientError::Broken { why: error.to_string() })?;
+            if let Some(piece) = frame.data_ref()
+                && let Err(error) = take(piece)
+            {
+                return Ok(Err(error));
+            }
+        }
+    }
+
+    /// Records that an operator reads sessions by themselves; on the admin socket only.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn record_reading(&mut self, body: &ReadingBody) -> Result<(), ClientError> {
+        let _: serde_json::Value = self.write("/v1/sessions/read", Some(body), ANSWER).await?;
+        Ok(())
+    }
+
     /// Reads a page after the first one, for which the daemon may ask the client to wait.
     async fn page<T: DeserializeOwned>(&mut self, path: &str) -> Result<T, ClientError> {
         for _ in 0..PATIENCE {
@@ -433,16 +532,7 @@ impl Client {
         limit: Duration,
         most: usize,
     ) -> Result<T, ClientError> {
-        if !matches!(timeout(CONNECT, self.sender.ready()).await, Ok(Ok(()))) {
-            (self.server, self.sender) = open(&self.socket, self.trust).await?;
-        }
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "jitd").header(ACCEPT, JSON);
-        if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, JSON);
-        }
-        let request =
-            request.body(Full::new(body)).map_err(|error| protocol(format!("cannot encode the request: {error}")))?;
-        let sent = self.sender.send_request(request);
+        let sent = self.send(method, path, body).await?;
         let unreachable = |why: String| ClientError::Unreachable { socket: self.socket.clone(), why };
         let answered = timeout(limit, async {
             // A daemon without a free place closes the connection without an answer, and so does one that stops.
@@ -453,6 +543,27 @@ impl Client {
         });
         let answered = answered.await;
         answered.unwrap_or_else(|_| Err(unreachable(format!("no answer within {} s", limit.as_secs()))))
+    }
+}
+
+impl Client {
+    /// Sends a request; what it returns waits for the head of the answer.
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<impl Future<Output = hyper::Result<Response<Incoming>>> + use<>, ClientError> {
+        if !matches!(timeout(CONNECT, self.sender.ready()).await, Ok(Ok(()))) {
+            (self.server, self.sender) = open(&self.socket, self.trust).await?;
+        }
+        let mut request = Request::builder().method(method).uri(path).header(HOST, "jitd").header(ACCEPT, JSON);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, JSON);
+        }
+        let request =
+            request.body(Full::new(body)).map_err(|error| protocol(format!("cannot encode the request: {error}")))?;
+        Ok(self.sender.send_request(request))
     }
 }
 

@@ -71,6 +71,12 @@ codes! {
     NoSuchMethod: "no-such-route", 405, Usage;
     /// The grant does not exist, or the caller may not see it.
     NoSuchGrant: "no-such-grant", 404, Usage;
+    /// The session does not exist, was not recorded, or the caller may not see its grant.
+    NoSuchSession: "no-such-session", 404, Usage;
+    /// What the gateway kept does not verify: it was changed or cut.
+    NotVerified: "not-verified", 409, Failed;
+    /// The daemon cannot read what the gateway keeps.
+    SessionsUnavailable: "sessions-unavailable", 503, Failed;
     /// The beginning of an id matches several grants.
     AmbiguousId: "ambiguous-id", 409, Usage;
     /// The caller is not a known person.
@@ -203,6 +209,9 @@ mod tests {
             ("no-such-route", 404, 2),
             ("no-such-route", 405, 2),
             ("no-such-grant", 404, 2),
+            ("no-such-session", 404, 2),
+            ("not-verified", 409, 1),
+            ("sessions-unavailable", 503, 1),
             ("ambiguous-id", 409, 2),
             ("unknown-caller", 403, 4),
             ("wrong-door", 403, 4),

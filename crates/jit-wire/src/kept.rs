@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jit_core::grant::request::ClusterName;
-use jit_core::grant::{GrantId, LogHead, SessionTerms};
+use jit_core::grant::{GrantId, LogHead, Reading, SessionTerms};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -138,4 +138,22 @@ impl GrantLog {
     pub fn person(&self) -> &str {
         self.user.as_deref().map_or("-", |user| user.strip_prefix("jit:").unwrap_or(user))
     }
+}
+
+/// The media type of a recording (<https://docs.asciinema.org/manual/asciicast/v2/>).
+pub const ASCIICAST: &str = "application/x-asciicast";
+
+/// What an operator reads on the bastion without the daemon, for the trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadingBody {
+    /// The grant, by its whole id.
+    #[schema(value_type = String)]
+    pub grant: GrantId,
+    /// `list`, `log` or `recording`.
+    #[schema(value_type = String)]
+    pub what: Reading,
+    /// The session, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
 }

@@ -85,6 +85,7 @@ impl Report {
             return Ok(());
         };
         let held = self.state(&config);
+        self.sessions(&config);
         self.units(&config);
         match policy {
             Policy::Read => {

@@ -14,6 +14,7 @@ use jitd::client::{Client, ClientError, DEFAULT_ADMIN_SOCKET, Trust};
 use jitd::config::Config;
 use jitd::files;
 use jitd::trail;
+use jitd::wire::kept::ReadingBody;
 use jitd::wire::{DrainBody, DrainingView, Exit, OperationsView, Proof, RevocationView, RevokeBody, RevokedView};
 
 use crate::print::{self, Form, Output, counted, one_line, say};
@@ -166,6 +167,11 @@ fn at<T>(
             .with_hint("check that the daemon is running, and that you are root or in the socket's group"),
         error => Failure::ours(error.to_string()),
     })
+}
+
+/// Tells the daemon that root, or an admin, reads sessions by themselves.
+pub(crate) fn tell_reading(config: &Path, body: &ReadingBody) -> Result<(), Failure> {
+    at(config, &AdminSocket { socket: None }, async |client| client.record_reading(body).await)
 }
 
 /// The path of the socket. A member of the socket's group may be unable to read the configuration.

@@ -47,6 +47,11 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// Logs that are older than this when the gateway starts have nothing open: it is longer than any window.
 const OLDEST_OPEN: Duration = Duration::from_secs(2 * 86_400);
 
+/// The group is `jit-sessions` where the packages made the folder of all logs, which hands its group down: jitd reads the
+/// files for people who may.
+const FILE: u32 = 0o640;
+const FOLDER: u32 = 0o750;
+
 /// What the thread is asked to do.
 pub(super) enum Job {
     /// A line will follow for which nobody waits: the log is there, and nothing waits for its place, before `done` is answered.
@@ -118,7 +123,7 @@ impl Recording {
     fn create(folder: &Path, grant: &GrantId, id: &str, new: NewRecording) -> io::Result<Self> {
         let folder = folder.join(grant.as_str());
         let path = folder.join(format!("{id}{RECORDING}"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE).open(path)?;
         file.write_all(&new.header)?;
         file.sync_all()?;
         File::open(&folder)?.sync_all()?;
@@ -479,7 +484,7 @@ struct Past {
 /// Opens a log to append to it, after reading what it has. The beginning of a line at its end is cut off: it is of a write
 /// that a loss of power interrupted, and nobody was told that it had been done.
 fn open_log(path: &Path, past: &mut Past) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(FILE).open(path)?;
     let changed = |why: String| io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()));
     let mut lines = BufReader::new(&file);
     let mut line = String::new();
@@ -504,7 +509,7 @@ fn open_log(path: &Path, past: &mut Past) -> io::Result<File> {
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
+    match DirBuilder::new().mode(FOLDER).create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         made => made,
     }

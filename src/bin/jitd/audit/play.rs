@@ -4,16 +4,15 @@ use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use jiff::SignedDuration;
 
 use jitd::escape::escaped;
 use jitd::files;
-use jitd::sessions::{FASTEST, Found, Pace, Recording, SLOWEST, SessionsError, show, title};
-use jitd::wire::kept::GrantLog;
+use jitd::grant::Reading;
+use jitd::sessions::{Found, Pace, Recording, SessionsError, Time, show, speed, title};
+use jitd::wire::kept::{GrantLog, ReadingBody};
 
 use super::sessions::Folder;
 use crate::print::{self, say};
@@ -41,23 +40,6 @@ pub(crate) struct Play {
     folder: Folder,
 }
 
-fn speed(text: &str) -> Result<f64, String> {
-    let read = text.parse().ok().filter(|read| (SLOWEST..=FASTEST).contains(read));
-    read.ok_or_else(|| format!("write a number from {SLOWEST} to {FASTEST}"))
-}
-
-/// A time since the beginning, or a length, such as `90s` or `1m30s`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Time(Duration);
-
-impl FromStr for Time {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let read: Option<SignedDuration> = text.parse().ok();
-        read.and_then(|read| read.try_into().ok()).map(Self).ok_or("write it as `90s` or `1m30s`")
-    }
-}
-
 pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
     let mut sessions = play.folder.open(config)?;
     let (grant, session) = match sessions.find(&play.id)? {
@@ -67,6 +49,8 @@ pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
                 .with_hint(format!("`jitd audit sessions {grant}` lists its sessions")));
         }
     };
+    play.folder
+        .tell(config, &ReadingBody { grant: grant.clone(), what: Reading::Recording, session: Some(session.clone()) });
     let (log, request, recording) = sessions.recording(&grant, &session)?;
     if let Some(file) = &play.export {
         export(&recording, file)?;

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use jitd::sessions::{FOLDER, Found, HEADINGS, Sessions, faults, is_session, rows};
 use jitd::trail;
-use jitd::wire::kept::GrantLog;
+use jitd::wire::kept::{GrantLog, ReadingBody};
 
 use crate::print::{self, Output, counted, say};
-use crate::{Failure, read};
+use crate::{Failure, operate, read};
 
 /// Which requests, and from where.
 #[derive(Args)]
@@ -31,9 +31,9 @@ pub(crate) struct List {
 /// The folder of all logs.
 #[derive(Args)]
 pub(super) struct Folder {
-    /// The gateway's folder of sessions, or a copy of it.
-    #[arg(long = "folder", value_name = "FOLDER", default_value = FOLDER)]
-    path: PathBuf,
+    /// The gateway's folder of sessions, or a copy of it [default: `sessions` of the configuration].
+    #[arg(long = "folder", value_name = "FOLDER")]
+    path: Option<PathBuf>,
     /// Compare the logs with this trail or backup [default: the trail of the configuration, if there is one].
     #[arg(long, value_name = "FILE")]
     trail: Option<PathBuf>,
@@ -42,16 +42,28 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens it, and reads from the trail where the logs stood.
     pub(super) fn open(&self, config: &Path) -> Result<Sessions, Failure> {
-        let sessions = Sessions::open(&self.path)?;
-        let trail = match &self.trail {
-            Some(trail) => trail.clone(),
-            None if config.exists() => read(config)?.trail(),
-            None => {
+        let configured = if config.exists() { Some(read(config)?) } else { None };
+        let usual = || configured.as_ref().map_or_else(|| FOLDER.into(), |config| config.sessions.clone());
+        let sessions = Sessions::open(&self.path.clone().unwrap_or_else(usual))?;
+        let trail = match (&self.trail, &configured) {
+            (Some(trail), _) => trail.clone(),
+            (None, Some(config)) => config.trail(),
+            (None, None) => {
                 say!("not compared with an audit trail: there is no `{}`, and no --trail", config.display());
                 return Ok(sessions);
             }
         };
         Ok(sessions.with_trail(trail::log_heads(&trail)?))
+    }
+
+    /// Tells the daemon of a reading, unless it is of a copy. Root can read the files in any case, so a reading that cannot
+    /// be recorded is not refused, but it is said.
+    pub(super) fn tell(&self, config: &Path, reading: &ReadingBody) {
+        if self.path.is_none()
+            && let Err(failure) = operate::tell_reading(config, reading)
+        {
+            say!("this reading is not recorded in the audit trail: {failure}");
+        }
     }
 }
 

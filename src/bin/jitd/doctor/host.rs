@@ -77,6 +77,46 @@ impl Report {
         }
     }
 
+    /// The daemon reads what the gateway keeps for those who may, and nobody else of this host does.
+    pub(super) fn sessions(&mut self, config: &Config) {
+        let folder = &config.sessions;
+        if config.feed_socket().is_none() {
+            return;
+        }
+        let shown = folder.display();
+        let found = match fs::metadata(folder) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return self.skipped("sessions", format!("no gateway has created {shown} yet"));
+            }
+            Err(error) => return self.fault("sessions", format!("{shown}: {error}").to_lowercase(), "run it as root"),
+        };
+        let account = service_account(config);
+        let mut all = entries(folder, 2);
+        all.push((folder.clone(), found));
+        let open = all.iter().find(|(_, entry)| entry.mode() & 0o007 != 0);
+        let unreadable =
+            |account: &host::Account| all.iter().rev().find(|(_, entry)| !may_read(account, entry)).cloned();
+        if let Some((path, entry)) = open {
+            self.fault(
+                "sessions",
+                format!("{} has mode {:04o}, so everybody can read it", path.display(), entry.mode() & 0o7777),
+                format!("chmod -R o= {shown}"),
+            );
+        } else if let Some(((path, _), account)) = account.and_then(|account| Some((unreadable(&account)?, account))) {
+            let name = account.display_name();
+            self.fault(
+                "sessions",
+                format!("the daemon's account {name} cannot read {}, so nobody can list or play it", path.display()),
+                format!(
+                    "usermod -aG jit-sessions {name} && chgrp -R jit-sessions {shown} && chmod -R g+rX {shown} && chmod g+s {shown} && systemctl restart jitd"
+                ),
+            );
+        } else {
+            self.ok("sessions", format!("{shown}, readable for the daemon and the gateway only"));
+        }
+    }
+
     /// Checks the state folder and its content. Returns the process that has locked the trail.
     pub(super) fn state(&mut self, config: &Config) -> Option<u32> {
         let folder = &config.state;
