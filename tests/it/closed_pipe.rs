@@ -94,6 +94,9 @@ const LOGIN: &[(Person, Before, &str)] = &[
     (BOB, Before::Broken, "review ID --justified --words seen"),
     (ALICE, Before::Live, "end ID"),
     (BOB, Before::Live, "revoke ID --reason mistake"),
+    (ALICE, Before::Live, "sessions"),
+    (ALICE, Before::Live, "sessions ID --reads -o json"),
+    (BOB, Before::Live, "play 0198c2f3"),
     (ALICE, Before::Nothing, "explain play -n NS --role view --for 1m --reason INC-1"),
     (ALICE, Before::Nothing, "whoami"),
     (ALICE, Before::Live, "credential --grant ID"),
@@ -256,6 +259,9 @@ fn prepared(bastion: &Bastion<'_>, before: Before, latest: Option<String>) -> Op
         Before::Live => {
             login(BOB, &["approve", &id, "--yes"]);
             login(ALICE, &["wait", &id]);
+            let sessions = bastion.dir.join("gateway/sessions");
+            let _ = std::fs::remove_dir_all(&sessions);
+            Kept::of(sessions, id.parse().unwrap()).session(&[(0.0, "o", "hello\r\n")]);
         }
         Before::Broken => drop(login(ALICE, &["break-glass", &id, "--reason", "INC-1"])),
     }
