@@ -105,6 +105,15 @@ through_the_gateway() {
     eventually managed-admin 1 'No such process' -- kubectl exec web-0 -n payments -- sh -c 'kill -0 "$(cat pid)"'
     tell 'And she cannot start it again.'
     run alice 1 ' ended|released' -- kubectl exec web-0 -- date
+
+    chapter 'What she saw is recorded: the rule says `record: required`. Bob, who approved it, finds the exec that was cut, and plays it.'
+    filter=' exec ' run bob 0 '^yes .* cut .* exec -it payments/web-0 -c web -- sh' -- jit-login sessions "$cut"
+    local session
+    session=$(awk '{ print $2; exit }' <<<"$output")
+    filter=: run bob 0 '^[0-9][0-9]:[0-9][0-9]:[0-9][0-9]$' -- jit-login play "$session"
+    tell 'Alice sees that it exists, and may not play it. That bob did is in the audit trail.'
+    run alice 4 'only members of payments-leads' -- jit-login play "$session"
+    filter=' sessions_read ' run erin 0 ' bob .* played what session' -- jit-login events "$cut"
 }
 
 # collect GRANT, as alice, whose kubectl uses it from now on.

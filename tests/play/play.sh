@@ -311,6 +311,7 @@ write_config() {
 host: play
 socket: $socket
 state: var
+sessions: var/gateway/sessions
 policy: policy.yaml
 auditors: [auditors]
 times: { answer: 1h, collect: 10m, certificate: $1 }
