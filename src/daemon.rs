@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::api::{self, Allowances, Api, Limits, Listener};
-use crate::broker::{Broker, BrokerError, Parts, Site, random_id};
+use crate::broker::{Broker, BrokerError, Ends, Parts, Site, random_id};
 use crate::ca::{Authority, CaError};
 use crate::cluster::{Cluster, Credential, Endpoint, EndpointError};
 use crate::config::{ClusterConfig, Config};
@@ -86,6 +86,12 @@ const OWN_CERTIFICATE: SignedDuration = SignedDuration::from_mins(10);
 /// How often the authorities are checked: short, so that a renewed one is used soon, and a certificate that expired
 /// while the host was suspended is soon replaced.
 const LOOK_AT_AUTHORITIES_EVERY: Duration = Duration::from_secs(10);
+
+/// How often is looked for sessions that are kept no longer. Two events for each of them are the cost of a round.
+const LOOK_AT_SESSIONS_EVERY: Duration = Duration::from_secs(60);
+
+/// At most so many grants lose their files in a round.
+const DELETED_AT_ONCE: usize = 256;
 
 /// How long refusals are counted before the count is recorded.
 const COUNT_REFUSALS_FOR: Duration = Duration::from_secs(60);
@@ -220,12 +226,14 @@ impl Running {
         let feeding = feed.map(|feed| tokio::spawn(gateway::serve(feed.listener, source(&self.api, feed.accounts))));
         let logs = Arc::clone(&self.api.broker);
         let logging = tokio::spawn(async move { logs.record_logs().await });
+        let retaining = tokio::spawn(retain(Arc::clone(&self.api)));
         let renewing = tokio::spawn(renew(Arc::clone(&self.api), self.clusters, self.clock));
         let served = Arc::new(Notify::new());
         let counting = tokio::spawn(record_refusals(Arc::clone(&self.api), Arc::clone(&served)));
         api::serve(Arc::clone(&self.api), listeners, Limits::USUAL, stop).await;
         self.sweeping.abort();
         renewing.abort();
+        retaining.abort();
         logging.abort();
         if let Some(feeding) = feeding {
             feeding.abort();
@@ -316,6 +324,27 @@ fn credential(
     }
     let made = authority.daemon_credential(host, OWN_CERTIFICATE, now).map_err(CaError::from)?;
     Ok(Credential::Certificate { chain_pem: made.chain_pem, key_pem: made.key_pem })
+}
+
+/// Deletes each minute what the gateway kept for long enough.
+async fn retain(api: Arc<Api>) {
+    let mut ends = Ends::default();
+    loop {
+        tokio::time::sleep(LOOK_AT_SESSIONS_EVERY).await;
+        if api.broker.policy().keeps_sessions().is_none() || !api.broker.gateway().is_connected() {
+            continue;
+        }
+        let done = match api.kept.grants().await {
+            Ok(folders) => api.broker.delete_old_sessions(&folders, DELETED_AT_ONCE, &mut ends).await,
+            Err(error) => {
+                tracing::warn!(error = %error.in_full(), "the folder of the sessions cannot be read, so nothing of it is deleted");
+                continue;
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = %error.in_full(), "old sessions are not deleted yet");
+        }
+    }
 }
 
 /// Records each minute how many refusals there were, and once more after the last call is answered.

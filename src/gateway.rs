@@ -29,6 +29,9 @@ use crate::wire::feed::{
 /// How long an end waits for the gateway. It cuts within milliseconds; removing the access does not depend on it.
 const CUT_WITHIN: Duration = Duration::from_secs(1);
 
+/// How long a deletion waits for the gateway: a file system can take seconds to free gigabytes.
+const DELETED_WITHIN: Duration = Duration::from_secs(60);
+
 /// How long a new connection has to say who it is.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
 
@@ -66,6 +69,24 @@ struct Link {
     reached: Reached,
     clusters: BTreeSet<ClusterName>,
     ends: mpsc::UnboundedSender<End>,
+    deletions: mpsc::UnboundedSender<Deletion>,
+}
+
+/// What the gateway deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many files.
+    pub files: u64,
+    /// How many bytes they had.
+    pub bytes: u64,
+    /// Where the log stood, if there was one that could be read.
+    pub log: Option<LogHead>,
+}
+
+/// A grant of which nothing is to be kept.
+struct Deletion {
+    grant: GrantId,
+    done: oneshot::Sender<Deleted>,
 }
 
 /// What the gateway cut.
@@ -97,13 +118,7 @@ pub struct Connection {
     gateway: Arc<Gateway>,
     link: Weak<Link>,
     ends: mpsc::UnboundedReceiver<End>,
-}
-
-impl Connection {
-    /// The next grant to cut; `None` when another gateway took its place.
-    pub async fn end(&mut self) -> Option<End> {
-        self.ends.recv().await
-    }
+    deletions: mpsc::UnboundedReceiver<Deletion>,
 }
 
 impl Drop for Connection {
@@ -123,8 +138,9 @@ impl Gateway {
     #[must_use]
     pub fn connect(self: &Arc<Self>, reached: Reached, clusters: BTreeSet<ClusterName>) -> Connection {
         let (sender, ends) = mpsc::unbounded_channel();
-        let link = Arc::new(Link { reached, clusters, ends: sender });
-        let connection = Connection { gateway: Arc::clone(self), link: Arc::downgrade(&link), ends };
+        let (deleter, deletions) = mpsc::unbounded_channel();
+        let link = Arc::new(Link { reached, clusters, ends: sender, deletions: deleter });
+        let connection = Connection { gateway: Arc::clone(self), link: Arc::downgrade(&link), ends, deletions };
         self.link.send_replace(Some(link));
         connection
     }
@@ -141,6 +157,25 @@ impl Gateway {
     #[must_use]
     pub fn reached_now(&self, cluster: &ClusterName) -> Option<Reached> {
         self.link.borrow().as_ref().filter(|link| link.clusters.contains(cluster)).map(|link| link.reached.clone())
+    }
+
+    /// Whether one is connected.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.link.borrow().is_some()
+    }
+
+    /// Has the gateway delete what it kept of a grant that is over; `None` if no gateway is connected or it did not answer in
+    /// time. It may have deleted it all the same.
+    pub async fn delete(&self, grant: &GrantId) -> Option<Deleted> {
+        let (done, told) = oneshot::channel();
+        let sent = self
+            .link
+            .borrow()
+            .as_ref()
+            .map(|link| link.deletions.send(Deletion { grant: grant.clone(), done }).is_ok());
+        sent.filter(|sent| *sent)?;
+        timeout(DELETED_WITHIN, told).await.ok()?.ok()
     }
 
     /// Ends a grant in the gateway, and returns what it cut; `None` if no gateway is connected or it did not answer in time.
@@ -224,8 +259,15 @@ async fn converse(stream: UnixStream, source: &Source) -> std::io::Result<&'stat
     let gateway = Arc::clone(&source.gateway);
     let open: HashSet<&GrantId> = snapshot.grants.iter().map(|grant| &grant.id).collect();
     gateway.cut.lock().retain(|cut| open.contains(cut));
-    let mut feed =
-        Feed { writer, gateway, behind, announced: BTreeMap::new(), cut: HashMap::new(), waiting: Vec::new() };
+    let mut feed = Feed {
+        writer,
+        gateway,
+        behind,
+        announced: BTreeMap::new(),
+        cut: HashMap::new(),
+        waiting: Vec::new(),
+        deleting: Vec::new(),
+    };
     feed.run(reader, snapshot, changes, connection, source).await
 }
 
@@ -240,6 +282,8 @@ struct Feed {
     cut: HashMap<GrantId, Option<Cut>>,
     /// Who waits for a cut.
     waiting: Vec<End>,
+    /// Who waits for a deletion.
+    deleting: Vec<Deletion>,
 }
 
 impl Feed {
@@ -263,7 +307,12 @@ impl Feed {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                end = connection.end() => match end {
+                Some(deletion) = connection.deletions.recv() => {
+                    let grant = deletion.grant.clone();
+                    self.deleting.push(deletion);
+                    self.writer.write(|number| FromDaemon::Delete { number, grant }).await?;
+                }
+                end = connection.ends.recv() => match end {
                     Some(end) => match self.cut.get(&end.grant) {
                         // The ledger was quicker, or the end is tried again.
                         Some(Some(cut)) => end.cut(cut.clone()),
@@ -284,6 +333,12 @@ impl Feed {
                 },
                 document = reader.next() => match document? {
                     Some(FromGateway::Logged { grant, log }) => (source.logged)(grant, log),
+                    Some(FromGateway::Deleted { grant, files, bytes, log }) => {
+                        let done = self.deleting.extract_if(.., |deletion| deletion.grant == grant);
+                        let deleted = Deleted { files, bytes, log };
+                        // Whoever asked may have given up.
+                        done.for_each(|deletion| drop(deletion.done.send(deleted.clone())));
+                    }
                     Some(FromGateway::Cut { grant, streams, log }) => {
                         // First, in the order of the reports: the end may be recorded without it, or contradict one before.
                         if let Some(log) = &log {
@@ -303,6 +358,7 @@ impl Feed {
                     }
                     self.writer.write(|number| FromDaemon::Alive { number }).await?;
                     self.waiting.retain(|end| !end.done.is_closed());
+                    self.deleting.retain(|deletion| !deletion.done.is_closed());
                 }
             }
         }

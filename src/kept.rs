@@ -91,6 +91,15 @@ impl Kept {
         Ok(self.disk.ask(account, work).await??)
     }
 
+    /// All grants of which something is kept.
+    ///
+    /// # Errors
+    /// [`KeptError`].
+    pub async fn grants(&self) -> Result<Vec<GrantId>, KeptError> {
+        // The daemon itself is no account that reads.
+        or_nothing(self.ask(u32::MAX, |sessions| sessions.grants()).await)
+    }
+
     /// Those of these grants of which something is kept.
     ///
     /// # Errors

@@ -175,10 +175,17 @@ async fn is_kept(call: &Call, grant: &Grant) -> Result<(), ApiError> {
         Some(_) => call.api.kept.kept_of(call.caller.uid(), vec![grant.id.clone()]).await?,
         None => Vec::new(),
     };
-    if kept.is_empty() {
-        return Err(nothing_kept(&grant.id));
+    if !kept.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(match call.api.broker.ledger().deletion_of(&grant.id).await? {
+        Some(at) => {
+            let why =
+                format!("what was kept of {} was deleted at {at:.0}, by `keepSessions` of the guardrails", grant.id);
+            ApiError::new(ErrorCode::NoSuchSession, why).hint("`jit-login events` shows how much it was")
+        }
+        None => nothing_kept(&grant.id),
+    })
 }
 
 /// Records a reading of the caller's. It runs to completion even if the client disconnects.

@@ -8,6 +8,7 @@
 //!  break_glass: instead of approve;  review: until it is no longer owed, even after Ended
 //!  logs: where the gateway's logs stand, whenever it says so, even after Ended
 //!  readings: who read what the gateway kept, before it is handed out, even after Ended
+//!  retention: what the gateway kept, deleted some time after Ended
 //!  drain: only ends and renewals until resume;  revoke_many: end, concurrently
 //! ```
 //! It makes no decisions (`grant/` does), never talks to the outside world itself (`ca`, `cluster` and `trail` do), and
@@ -27,6 +28,7 @@ mod proof;
 mod readings;
 mod refusals;
 mod request;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod user_names;
@@ -63,6 +65,7 @@ use self::proof::ANSWER_WITHIN;
 use self::readings::Readings;
 use self::refusals::{About, Kind, Refusals};
 pub use self::request::{DryRun, Explanation, random_id};
+pub use self::retention::Ends;
 
 /// Why a step did not happen. A refusal is a decision; everything else is a failure.
 #[derive(Debug, thiserror::Error)]

@@ -86,7 +86,7 @@ impl Broker {
     }
 
     /// Records an event that may also follow the end of a grant.
-    async fn record_about(&self, grant: &GrantId, by: &Author, event: &Event) -> Result<(), BrokerError> {
+    pub(super) async fn record_about(&self, grant: &GrantId, by: &Author, event: &Event) -> Result<(), BrokerError> {
         let mut tries = TRIES;
         loop {
             if let Some(open_grant) = self.ledger.open_grant(grant) {

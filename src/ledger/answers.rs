@@ -43,6 +43,14 @@ impl Ledger {
         Ok(self.trail.log_heads_of(id).await?)
     }
 
+    /// When the gateway deleted what it kept of a grant; none if it did not.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn deletion_of(&self, id: &GrantId) -> Result<Option<Timestamp>, LedgerError> {
+        Ok(self.trail.deletion_of(id).await?)
+    }
+
     /// A grant as the trail records it, even if it is over, with the number of its last event; none if nobody ever requested
     /// it.
     ///

@@ -87,6 +87,15 @@ impl Trail {
         self.read(&self.lists, move |reader| log_heads_of(reader, id.as_str())).await
     }
 
+    /// When the gateway deleted what it kept of a grant; none if it did not.
+    ///
+    /// # Errors
+    /// [`TrailError`].
+    pub async fn deletion_of(&self, id: &GrantId) -> Result<Option<Timestamp>, TrailError> {
+        let id = id.clone();
+        self.read(&self.questions, move |reader| deletion_of(reader, id.as_str())).await
+    }
+
     /// The person's requests since `since` that were denied, newest first, each with the role that was denied.
     ///
     /// # Errors
@@ -506,6 +515,15 @@ fn log_heads_of(connection: &Connection, id: &str) -> Result<Vec<LogHead>, Fault
         });
     }
     Ok(heads)
+}
+
+/// When the gateway deleted what it kept of a grant, as the trail has it; none if it did not.
+fn deletion_of(connection: &Connection, id: &str) -> Result<Option<Timestamp>, Fault> {
+    let line: Option<String> = connection
+        .prepare_cached(&format!("{EVENTS_OF} WHERE kind = 'sessions_deleted' ORDER BY seq DESC LIMIT 1"))?
+        .query_row([id], |row| row.get(1))
+        .optional()?;
+    Ok(line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.at))
 }
 
 /// The event of a grant before another one of it. The grant is a parameter too, because any event has a link.

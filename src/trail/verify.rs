@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 
-use super::chain::{Entry, Head, Position};
+use super::chain::{Entry, Head, Position, parse};
 use super::layout::{PRESENT, check_schema, create, layout};
 use super::projections::{follow, project};
 use super::sqlite::open_for_reading;
@@ -140,6 +140,25 @@ pub fn log_heads(path: &Path) -> Result<BTreeMap<GrantId, Vec<LogHead>>, TrailEr
             }
         }
         Ok(heads)
+    };
+    work().map_err(|fault| fault.at(path))
+}
+
+/// When the gateway deleted what it kept of grants, as the trail at `path` says. The trail itself is not verified.
+///
+/// # Errors
+/// [`TrailError`] if the file cannot be read.
+pub fn deleted_sessions(path: &Path) -> Result<BTreeMap<GrantId, Timestamp>, TrailError> {
+    let work = || -> Result<_, Fault> {
+        let reader = open_for_reading(path)?;
+        let mut deleted = BTreeMap::new();
+        let mut statement = reader.prepare("SELECT line FROM events WHERE kind = 'sessions_deleted' ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let entry = parse(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
+            deleted.extend(entry.fact.grant.map(|grant| (grant, entry.fact.at)));
+        }
+        Ok(deleted)
     };
     work().map_err(|fault| fault.at(path))
 }

@@ -3,13 +3,16 @@
 //! The test is the gateway: it writes the files that the real one would write, and reports their heads.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::bastion::{ADMIN, ALICE, BOB, Bastion, CAROL, DAVE, ERIN, Options, Person, path, text};
+use crate::dial::give_kubeconfig;
+use crate::gateway::{Front, POLICY};
 use crate::impersonation::through_gateway;
 use crate::logged::Feed;
-use crate::plane::{Plane, until};
+use crate::plane::{Plane, until, until_within};
 use crate::playback::{Kept, SESSION};
 
 const EVENTS: &[(f64, &str, &str)] = &[(0.1, "o", "hello from the pod\r\n"), (0.2, "o", "\u{1b}]0;owned\u{7}bye\r\n")];
@@ -167,4 +170,46 @@ fn peak(bastion: &Bastion<'_>) -> i64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", bastion.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// After the time that the guardrails say, the gateway deletes the files of a grant that is over; the trail has the intent
+/// before and the amount after it, and whoever asks for them learns when that was.
+#[test]
+fn what_was_kept_for_long_enough_is_deleted_and_the_trail_says_so() {
+    let cluster = ", access: gateway, gatewayUser: \"system:serviceaccount:NS:gateway\"".to_owned();
+    let options = Options { cluster, policy: POLICY.to_owned(), ..Options::default() };
+    let bastion = Bastion::prepared(Plane::managed(), options);
+    std::fs::write(bastion.dir.join("guardrails.yaml"), "keepSessions: 1s\n").unwrap();
+    give_kubeconfig(&bastion, None);
+    let front = Front::before(bastion);
+    let (ended, live) = (front.live("view"), front.live("edit"));
+    for grant in [&ended, &live] {
+        let done = front.kubectl(grant, &["get", "configmaps"]).output().unwrap();
+        assert!(done.status.success(), "{}", text(&done.stderr));
+    }
+    let folder = |grant: &str| front.bastion.dir.join("gateway/sessions").join(grant);
+    assert!(folder(&ended).join("log.jsonl").exists());
+    front.says(ALICE, &["end", &ended]);
+    until_within(Duration::from_secs(150), "the files are deleted", || (!folder(&ended).exists()).then_some(()));
+    let id = json!({ "id": ended });
+    let events = until("the deletion is recorded", || {
+        let (_, answer) = front.bastion.get(ERIN, &path(&id, "/events"));
+        let events: Vec<Value> = answer["events"].as_array()?.iter().map(|entry| entry["event"].clone()).collect();
+        (events.last()?["kind"] == "sessions_deleted").then_some(events)
+    });
+    let [.., intended, deleted] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(intended, &json!({ "kind": "sessions_deletion_intended", "keep": "1s" }));
+    assert_eq!(deleted["files"], 1);
+    let stood = events.iter().rev().find_map(|event| event.get("log").filter(|_| event["kind"] == "ended")).unwrap();
+    assert!(deleted["log"]["lines"].as_u64() >= stood["lines"].as_u64(), "{deleted} {stood}");
+
+    assert!(folder(&live).exists(), "a grant that is live loses nothing");
+    let why = text(&front.bastion.login(ALICE, &["sessions", &ended]).stderr);
+    assert!(why.contains("was deleted at"), "{why}");
+    let audited = front.bastion.jitd(&["audit", "sessions", &ended]);
+    assert!(!audited.status.success() && text(&audited.stderr).contains("was deleted at"), "{}", text(&audited.stderr));
+    let all = front.bastion.jitd(&["audit", "sessions"]);
+    assert!(all.status.success() && text(&all.stderr).contains("1 more grant deleted"), "{}", text(&all.stderr));
+    let verified = front.bastion.jitd(&["audit", "verify"]);
+    assert!(verified.status.success(), "{}", text(&verified.stderr));
 }

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::grants::Grants;
-use crate::record::Recorder;
+use crate::record::{Recorder, Removed};
 
 /// The pause before another attempt to connect.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -35,8 +35,13 @@ const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The roots of the clusters' authorities, PEM, as the daemon said last; none before its first word.
 pub type Authorities = BTreeMap<ClusterName, String>;
 
-/// A grant that was cut, how many requests were running, and where its log stands.
-type CutDone = (GrantId, u32, Option<LogHead>);
+/// What was done of what jitd said.
+enum Done {
+    /// A grant was cut; how many requests were running, and where its log stands.
+    Cut { grant: GrantId, streams: u32, log: Option<LogHead> },
+    /// What was kept of a grant is deleted.
+    Deleted { grant: GrantId, files: u64, bytes: u64, log: Option<LogHead> },
+}
 
 /// The gateway's end of the feed.
 pub struct Feed {
@@ -98,7 +103,7 @@ impl Feed {
         let mut documents = Documents::new(reader, LONGEST_OF_DAEMON);
         feed::write(&mut writer, &self.hello).await?;
         let mut next = self.snapshot(&mut documents).await?;
-        let (cut, mut cuts) = mpsc::unbounded_channel::<CutDone>();
+        let (done, mut all_done) = mpsc::unbounded_channel::<Done>();
         let mut told = BTreeMap::new();
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -108,16 +113,22 @@ impl Feed {
                 biased;
                 document = documents.next() => {
                     let document = document?.ok_or_else(|| gone("jitd closed the connection"))?;
-                    self.take(document, &mut next, &cut)?;
+                    self.take(document, &mut next, &done)?;
                 }
-                Some((grant, streams, log)) = cuts.recv() => {
-                    // More may have been told while this one was on its way; a head never goes back.
-                    let log = later(log, told.get(&grant));
-                    if let Some(log) = &log {
-                        told.insert(grant.clone(), (log.clone(), Instant::now()));
+                Some(done) = all_done.recv() => match done {
+                    Done::Deleted { grant, files, bytes, log } => {
+                        told.remove(&grant);
+                        feed::write(&mut writer, &FromGateway::Deleted { grant, files, bytes, log }).await?;
                     }
-                    feed::write(&mut writer, &FromGateway::Cut { grant, streams, log }).await?;
-                }
+                    Done::Cut { grant, streams, log } => {
+                        // More may have been told while this one was on its way; a head never goes back.
+                        let log = later(log, told.get(&grant));
+                        if let Some(log) = &log {
+                            told.insert(grant.clone(), (log.clone(), Instant::now()));
+                        }
+                        feed::write(&mut writer, &FromGateway::Cut { grant, streams, log }).await?;
+                    }
+                },
                 _ = looks.tick() => {
                     self.look();
                     if self.silent {
@@ -177,16 +188,12 @@ impl Feed {
         }
     }
 
-    fn take(
-        &mut self,
-        document: FromDaemon,
-        next: &mut u64,
-        cut: &mpsc::UnboundedSender<CutDone>,
-    ) -> Result<(), Error> {
+    fn take(&mut self, document: FromDaemon, next: &mut u64, done: &mpsc::UnboundedSender<Done>) -> Result<(), Error> {
         let number = match &document {
-            FromDaemon::Live { number, .. } | FromDaemon::Ended { number, .. } | FromDaemon::Alive { number } => {
-                *number
-            }
+            FromDaemon::Live { number, .. }
+            | FromDaemon::Ended { number, .. }
+            | FromDaemon::Delete { number, .. }
+            | FromDaemon::Alive { number } => *number,
             FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {
                 return Err(gone("jitd said something that does not belong there"));
             }
@@ -199,13 +206,27 @@ impl Feed {
         match document {
             FromDaemon::Live { grant, .. } => self.grants.set(grant, (self.clock)()),
             FromDaemon::Ended { grant, .. } => {
-                let (grants, recorder, cut) = (Arc::clone(&self.grants), Arc::clone(&self.recorder), cut.clone());
+                let (grants, recorder, done) = (Arc::clone(&self.grants), Arc::clone(&self.recorder), done.clone());
                 // The next document does not wait until the last request of this grant is gone.
                 tokio::spawn(async move {
                     let streams = grants.end(&grant).await;
                     let log = recorder.head(&grant).await;
                     // The connection may be gone; jitd goes on without the number then.
-                    let _ = cut.send((grant, streams, log));
+                    let _ = done.send(Done::Cut { grant, streams, log });
+                });
+            }
+            FromDaemon::Delete { grant, .. } if self.grants.is_live(&grant) => {
+                tracing::error!(%grant, "jitd wants to delete what is kept of a live grant");
+            }
+            FromDaemon::Delete { grant, .. } => {
+                let (recorder, done) = (Arc::clone(&self.recorder), done.clone());
+                tokio::spawn(async move {
+                    match recorder.delete(&grant).await {
+                        Ok(Removed { files, bytes, log }) => {
+                            drop(done.send(Done::Deleted { grant, files, bytes, log }))
+                        }
+                        Err(error) => tracing::error!(%grant, %error, "what is kept of a grant cannot be deleted"),
+                    }
                 });
             }
             _ => {}

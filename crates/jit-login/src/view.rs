@@ -735,7 +735,9 @@ fn event_parts(entry: &Value) -> [String; 6] {
     let part = |name: &str| entry.get(name).unwrap_or(&Value::Null);
     let event = part("event");
     let request = event.get("ask").and_then(request_sentence).or_else(|| log_sentence(event));
-    let of_log = |key: &str| request.is_some() && ["lines", "sha256", "what", "session"].contains(&key);
+    let of_log = |key: &str| {
+        request.is_some() && ["lines", "sha256", "what", "session", "keep", "files", "bytes"].contains(&key)
+    };
     let others = event
         .as_object()
         .into_iter()
@@ -775,6 +777,12 @@ fn log_sentence(event: &Value) -> Option<String> {
             ("log", _) => "read every request through the gateway".to_owned(),
             _ => "listed the sessions".to_owned(),
         }),
+        "sessions_deletion_intended" => {
+            Some(format!("what was kept is about to be deleted, {} after the end", safe(&part("keep"))))
+        }
+        "sessions_deleted" => {
+            Some(format!("deleted {} files with {} bytes", safe(&part("files")), safe(&part("bytes"))))
+        }
         "ended" => Some(format!("the gateway's log has {};", head(event.get("log")?)?)),
         _ => None,
     }

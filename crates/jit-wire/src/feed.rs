@@ -1,8 +1,8 @@
 //! The feed: what `jitd` and `jit-gateway` tell each other over a Unix socket of their own, one JSON document per line.
 //!
 //! ```text
-//!  jit-gateway ─► hello, then logged, cut …            (how people reach it, then where its logs stand, what an end cut)
-//!  jitd        ─► snapshot, then live, ended, alive …  (the grants that may be used, numbered; a heartbeat)
+//!  jit-gateway ─► hello, then logged, cut, deleted …           (how people reach it, where its logs stand, what it did)
+//!  jitd        ─► snapshot, then live, ended, delete, alive …  (what may be used, what is to be deleted; a heartbeat)
 //! ```
 //! A side that reads a version, a kind or a field that it does not know closes the connection. Numbers belong to one
 //! connection: the first document after the snapshot has the snapshot's number plus one, and a gap means that the reader
@@ -21,7 +21,7 @@ use jit_core::grant::request::ClusterName;
 use jit_core::grant::{GrantId, LogHead, SessionTerms};
 
 /// The version of the feed. Both sides must have the same.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The longest document of the gateway, in bytes: a hello with a certificate takes under 4 KiB.
 pub const LONGEST_OF_GATEWAY: usize = 64 * 1024;
@@ -56,6 +56,18 @@ pub enum FromGateway {
         grant: GrantId,
         /// Where its log stands.
         log: LogHead,
+    },
+    /// What was kept of a grant that is over is deleted.
+    Deleted {
+        /// The grant.
+        grant: GrantId,
+        /// How many files there were.
+        files: u64,
+        /// How many bytes they had.
+        bytes: u64,
+        /// Where its log stood, if there was one that could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<LogHead>,
     },
     /// A grant ended here: nothing of it goes on.
     Cut {
@@ -93,6 +105,14 @@ pub enum FromDaemon {
     },
     /// A grant ended. The gateway answers with [`FromGateway::Cut`], also for a grant that it does not know.
     Ended {
+        /// One more than that of the document before.
+        number: u64,
+        /// The grant.
+        grant: GrantId,
+    },
+    /// What was kept of a grant is to be deleted. The gateway answers with [`FromGateway::Deleted`] when nothing is left, and
+    /// not at all if it cannot, or if the grant is live here.
+    Delete {
         /// One more than that of the document before.
         number: u64,
         /// The grant.
@@ -201,8 +221,9 @@ mod tests {
             FromDaemon::Snapshot { version: VERSION, number: 7, clusters: vec![cluster], grants: vec![grant.clone()] },
             FromDaemon::Live { number: 8, grant: grant.clone() },
             FromDaemon::Ended { number: 9, grant: grant.id.clone() },
-            FromDaemon::Alive { number: 10 },
-            FromDaemon::Refused { why: "version 4".to_owned() },
+            FromDaemon::Delete { number: 10, grant: grant.id.clone() },
+            FromDaemon::Alive { number: 11 },
+            FromDaemon::Refused { why: "version 5".to_owned() },
         ];
         let of_gateway = [
             FromGateway::Hello {
@@ -212,6 +233,7 @@ mod tests {
                 clusters: vec!["managed".parse().unwrap()],
             },
             FromGateway::Logged { grant: grant.id.clone(), log: log.clone() },
+            FromGateway::Deleted { grant: grant.id.clone(), files: 2, bytes: 4096, log: Some(log.clone()) },
             FromGateway::Cut { grant: grant.id, streams: 3, log: Some(log) },
         ];
         let mut lines = String::new();

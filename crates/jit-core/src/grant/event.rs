@@ -189,6 +189,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<String>,
     },
+    /// What the gateway kept of a grant that is over is about to be deleted.
+    SessionsDeletionIntended {
+        /// How long the guardrails keep it after the end (`keepSessions`).
+        keep: String,
+    },
+    /// The gateway deleted what it kept of the grant.
+    SessionsDeleted {
+        /// How many files, as the gateway says.
+        files: u64,
+        /// How many bytes they had.
+        bytes: u64,
+        /// Where the log stood, as in `logged`; absent if there was none that could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        log: Option<LogHead>,
+    },
     /// The role of a live grant changed since it was approved, and the rule has `drift: warn`.
     RoleChanged {
         /// What was found.
@@ -289,7 +304,12 @@ impl Event {
     /// Whether it may also follow the end of a grant that was live.
     #[must_use]
     pub fn may_follow_the_end(&self) -> bool {
-        self.is_about_its_log() || matches!(self, Self::SessionsRead { .. })
+        self.is_about_its_log() || self.is_a_deletion() || matches!(self, Self::SessionsRead { .. })
+    }
+
+    /// Whether it is about the deletion of what the gateway kept, which follows the end only.
+    pub(super) fn is_a_deletion(&self) -> bool {
+        matches!(self, Self::SessionsDeletionIntended { .. } | Self::SessionsDeleted { .. })
     }
 
     /// The event's name in the trail, as in its `kind`.
@@ -324,6 +344,8 @@ impl Event {
             Self::Logged { .. } => "logged",
             Self::LogContradicted { .. } => "log_contradicted",
             Self::SessionsRead { .. } => "sessions_read",
+            Self::SessionsDeletionIntended { .. } => "sessions_deletion_intended",
+            Self::SessionsDeleted { .. } => "sessions_deleted",
             Self::RoleChanged { .. } => "role_changed",
             Self::ExtensionAsked { .. } => "extension_asked",
             Self::ExtensionAgreed { .. } => "extension_agreed",

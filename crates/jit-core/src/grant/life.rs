@@ -358,7 +358,10 @@ impl Grant {
                 self.answers = self.answers.saturating_add(1);
             }
             // The state of the log, and who read it, is the trail's alone; the gateway may report it late.
-            (P::Live | P::Ending | P::Ended, event) if event.may_follow_the_end() && self.live_at.is_some() => {}
+            (phase @ (P::Live | P::Ending | P::Ended), event)
+                if event.may_follow_the_end()
+                    && self.live_at.is_some()
+                    && (phase == P::Ended || !event.is_a_deletion()) => {}
             (P::Live, E::RoleChanged { found }) => self.role_changed = Some(found.clone()),
             (P::Collecting | P::Live, E::Issued { .. }) => self.certificates = self.certificates.saturating_add(1),
             (P::Collecting, E::BindIntended { gateway, impersonation, .. }) if !self.bind_intended => {

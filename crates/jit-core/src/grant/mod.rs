@@ -50,7 +50,7 @@ pub use self::gateway::{ActingGateway, GatewayUser, Impersonation};
 pub use self::id::GrantId;
 pub use self::life::{Grant, InvalidTransition, LostPart, Phase};
 pub use self::reading::Reading;
-pub use self::recording::{LogHead, LogHistory, NotLogged, Record, SessionTerms};
+pub use self::recording::{Keep, LogHead, LogHistory, NotLogged, Record, SessionTerms};
 pub use self::restriction::{CommandPattern, Restricted, Restriction};
 
 #[cfg(test)]

@@ -2,10 +2,14 @@
 //!
 //! The terms are the rule's; the gateway carries them out, because only it sees the requests.
 
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::SignedDuration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::request::Window;
+use super::request::{Malformed, Window, seconds};
 use super::{Event, Restriction};
 
 /// What the gateway keeps of what is done through a grant.
@@ -93,6 +97,53 @@ impl SessionTerms {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
+}
+
+/// How long is kept what was done with a grant, after it is over: days (`90d`), or shorter (`12h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep(i64);
+
+/// Ten years.
+const LONGEST_KEPT: i64 = 3650 * DAY;
+const DAY: i64 = 86_400;
+
+impl Keep {
+    /// The length as a duration.
+    #[must_use]
+    pub fn duration(self) -> SignedDuration {
+        SignedDuration::from_secs(self.0)
+    }
+}
+
+impl FromStr for Keep {
+    type Err = Malformed;
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let length = match text.strip_suffix('d') {
+            Some(days) if days.bytes().all(|byte| byte.is_ascii_digit()) => {
+                days.parse().ok().map(|days: i64| days.saturating_mul(DAY))
+            }
+            Some(_) => None,
+            None => Some(i64::from(seconds(text)?)),
+        };
+        length.filter(|length| (1..=LONGEST_KEPT).contains(length)).map(Self).ok_or_else(|| {
+            Malformed::new(
+                "duration",
+                text,
+                "write days like 90d, at most 3650d, or hours, minutes and seconds like 12h",
+            )
+        })
+    }
+}
+
+impl fmt::Display for Keep {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            length if length % DAY == 0 => write!(out, "{}d", length / DAY),
+            length if length % 3600 == 0 => write!(out, "{}h", length / 3600),
+            length if length % 60 == 0 => write!(out, "{}m", length / 60),
+            length => write!(out, "{length}s"),
+        }
+    }
 }
 
 /// Where a gateway's log of a grant stands: whoever knows it can tell whether a line before it was changed or removed.
@@ -285,6 +336,23 @@ mod tests {
         assert_eq!(recorded, AFTER_THE_END);
         let live = (0..100).fold(history(&[live()]), |history, lines| history.after(&logged(lines)));
         assert!(live.news(&head(100, 'a')).is_ok(), "a live grant grows on");
+    }
+
+    #[test]
+    fn days_and_shorter_times_are_kept() {
+        for (written, length, said) in [
+            ("90d", 90 * DAY, "90d"),
+            ("12h", 43_200, "12h"),
+            ("36h", 129_600, "36h"),
+            ("5s", 5, "5s"),
+            ("48h", 2 * DAY, "2d"),
+        ] {
+            let keep: Keep = written.parse().unwrap();
+            assert_eq!((keep.duration().as_secs(), keep.to_string().as_str()), (length, said));
+        }
+        for wrong in ["", "d", "0d", "0s", "3651d", "-1d", "+1d", "1d12h", "99999999999999999999d", "90 d", "ever"] {
+            assert!(wrong.parse::<Keep>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::Removed;
 use crate::grants::Live;
 
 /// How the logs stand, for the feed and for those who would add to them.
@@ -64,6 +65,8 @@ pub(super) enum Job {
     Close { live: Arc<Live>, id: String, asked: Option<Box<Asked>>, outcome: Outcome },
     /// Where a log stands, once everything before is on the disk.
     Head { grant: GrantId, head: oneshot::Sender<Option<LogHead>> },
+    /// Nothing more is written about a grant that is over, and nothing waits, before `done` is answered.
+    Release { grant: GrantId, done: Done },
     /// Time has passed.
     Tick,
 }
@@ -210,6 +213,7 @@ impl Disk {
             }
             Job::Close { live, id, asked, outcome } => self.close(&live, at, id, asked, outcome),
             Job::Head { grant, head } => asked_heads.push((grant, head)),
+            Job::Release { grant, done } => drop(done.send(self.release(&grant))),
             Job::Tick => self.tick(at),
         }
     }
@@ -380,6 +384,19 @@ impl Disk {
         }
     }
 
+    fn release(&mut self, grant: &GrantId) -> Result<(), String> {
+        if let Some(log) = self.logs.get(grant)
+            && (!log.live.ended().is_cancelled() || !log.open.is_empty() || !log.waiting.is_empty())
+        {
+            return Err("something of it is still open".to_owned());
+        }
+        self.logs.remove(grant);
+        let mut state = self.state.lock();
+        state.heads.remove(grant);
+        state.failing.remove(grant);
+        Ok(())
+    }
+
     /// Removes a recording without a session.
     fn discard(&self, grant: &GrantId, id: &str) {
         if let Err(error) = std::fs::remove_file(self.folder.join(grant.as_str()).join(format!("{id}{RECORDING}"))) {
@@ -506,6 +523,39 @@ fn open_log(path: &Path, past: &mut Past) -> io::Result<File> {
         }
     }
     Ok(file)
+}
+
+/// Removes the folder of a grant, the log last: what is left after a failure can still be read.
+pub(super) fn remove(folder: &Path) -> io::Result<Removed> {
+    let mut removed = Removed::default();
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(removed),
+        entries => entries?,
+    };
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    let log = folder.join(LOG);
+    paths.sort_by_key(|path| *path == log);
+    for path in paths {
+        if path == log {
+            removed.log = last_of(&path);
+        }
+        removed.bytes = removed.bytes.saturating_add(std::fs::symlink_metadata(&path)?.len());
+        std::fs::remove_file(&path)?;
+        removed.files = removed.files.saturating_add(1);
+    }
+    std::fs::remove_dir(folder)?;
+    Ok(removed)
+}
+
+/// Where a log stands, as far as its chain holds.
+fn last_of(path: &Path) -> Option<LogHead> {
+    let mut chain = Chain::default();
+    for line in BufReader::new(File::open(path).ok()?).lines() {
+        if line.ok().and_then(|line| chain.take(&line).ok()).is_none() {
+            break;
+        }
+    }
+    Some(chain.head().clone()).filter(|head| head.lines > 0)
 }
 
 fn make_folder(folder: &Path) -> io::Result<()> {

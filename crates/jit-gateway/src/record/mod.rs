@@ -55,6 +55,7 @@ pub struct Recorder {
     jobs: mpsc::Sender<Job>,
     state: Arc<Mutex<State>>,
     clock: fn() -> Timestamp,
+    folder: PathBuf,
 }
 
 /// Why nothing may be done: what could not be kept.
@@ -66,6 +67,17 @@ pub enum RecordError {
     /// The disk does not answer.
     #[error("the log of the grant cannot be written: the disk has not answered within {} s", LOGGED_WITHIN.as_secs())]
     Silent,
+}
+
+/// What was deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// How many files.
+    pub(crate) files: u64,
+    /// How many bytes they had.
+    pub(crate) bytes: u64,
+    /// Where the log stood, as far as it could be read.
+    pub(crate) log: Option<LogHead>,
 }
 
 /// What a request is to leave behind.
@@ -95,9 +107,9 @@ impl Recorder {
     pub fn start(folder: PathBuf, clock: fn() -> Timestamp) -> io::Result<Self> {
         let (jobs, waiting) = mpsc::channel(JOBS);
         let state = Arc::<Mutex<State>>::default();
-        let disk = Disk::open(folder, clock, Arc::clone(&state))?;
+        let disk = Disk::open(folder.clone(), clock, Arc::clone(&state))?;
         std::thread::Builder::new().name("recorder".to_owned()).spawn(move || disk.run(waiting))?;
-        Ok(Self { jobs, state, clock })
+        Ok(Self { jobs, state, clock, folder })
     }
 
     /// Has the thread look after what is due, each second. Never returns.
@@ -213,6 +225,18 @@ impl Recorder {
             state.heads.remove(grant);
             state.failing.remove(grant);
         }
+    }
+
+    /// Deletes what is kept of a grant that is over, on a thread of its own: the one that writes must not wait for a disk that
+    /// frees gigabytes.
+    ///
+    /// # Errors
+    /// If something of it is still open, or the disk refuses; what is left is deleted at the next try.
+    pub(crate) async fn delete(&self, grant: &GrantId) -> Result<Removed, RecordError> {
+        let (grant, folder) = (grant.clone(), self.folder.join(grant.as_str()));
+        self.ask(|done| Job::Release { grant, done }).await?;
+        let removed = tokio::task::spawn_blocking(move || disk::remove(&folder)).await.map_err(|_| stopped())?;
+        removed.map_err(|error| RecordError::Refused(error.to_string()))
     }
 
     /// The recording of an exec or attach, if it has one.

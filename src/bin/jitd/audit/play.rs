@@ -41,8 +41,9 @@ pub(crate) struct Play {
 }
 
 pub(crate) fn play(config: &Path, play: &Play) -> Result<(), Failure> {
-    let mut sessions = play.folder.open(config)?;
-    let (grant, session) = match sessions.find(&play.id)? {
+    let (mut sessions, gone) = play.folder.open(config)?;
+    let found = sessions.find(&play.id).map_err(|error| gone.says(&play.id).map_or(error.into(), Failure::ours))?;
+    let (grant, session) = match found {
         Found::Session(grant, session) => (grant, session),
         Found::Grant(grant) => {
             return Err(Failure::usage(format!("{grant} is a grant"))

@@ -1,10 +1,13 @@
 //! `jitd audit sessions`: what was done through the gateway, as a table or as JSON, and what of it does not verify.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use jiff::Timestamp;
 use serde::Serialize;
 
+use jitd::grant::GrantId;
 use jitd::sessions::{FOLDER, Found, HEADINGS, Sessions, faults, is_session, rows};
 use jitd::trail;
 use jitd::wire::kept::{GrantLog, ReadingBody};
@@ -41,7 +44,7 @@ pub(super) struct Folder {
 
 impl Folder {
     /// Opens it, and reads from the trail where the logs stood.
-    pub(super) fn open(&self, config: &Path) -> Result<Sessions, Failure> {
+    pub(super) fn open(&self, config: &Path) -> Result<(Sessions, Gone), Failure> {
         let configured = if config.exists() { Some(read(config)?) } else { None };
         let usual = || configured.as_ref().map_or_else(|| FOLDER.into(), |config| config.sessions.clone());
         let sessions = Sessions::open(&self.path.clone().unwrap_or_else(usual))?;
@@ -50,10 +53,14 @@ impl Folder {
             (None, Some(config)) => config.trail(),
             (None, None) => {
                 say!("not compared with an audit trail: there is no `{}`, and no --trail", config.display());
-                return Ok(sessions);
+                return Ok((sessions, Gone::default()));
             }
         };
-        Ok(sessions.with_trail(trail::log_heads(&trail)?))
+        let heads = trail::log_heads(&trail)?;
+        let mut gone = Gone { deleted: trail::deleted_sessions(&trail)?, missing: Vec::new() };
+        let missing = heads.keys().filter(|grant| !sessions.has(grant) && !gone.deleted.contains_key(*grant));
+        gone.missing = missing.cloned().collect();
+        Ok((sessions.with_trail(heads), gone))
     }
 
     /// Tells the daemon of a reading, unless it is of a copy. Root can read the files in any case, so a reading that cannot
@@ -67,6 +74,31 @@ impl Folder {
     }
 }
 
+/// The grants that have no folder any more, by the trail.
+#[derive(Default)]
+pub(super) struct Gone {
+    /// Deleted because they were kept for long enough, and when.
+    deleted: BTreeMap<GrantId, Timestamp>,
+    /// Not deleted by the gateway.
+    missing: Vec<GrantId>,
+}
+
+impl Gone {
+    /// What the trail says about an id, or the beginning of one, that no folder has.
+    pub(super) fn says(&self, written: &str) -> Option<String> {
+        let beginning = GrantId::as_written(written);
+        let is_meant = |grant: &&GrantId| GrantId::is_beginning(&beginning) && grant.as_str().starts_with(&beginning);
+        if let Some(grant) = self.deleted.keys().find(is_meant) {
+            let at = self.deleted.get(grant)?;
+            return Some(format!(
+                "what was kept of grant {grant} was deleted at {at:.0}, by `keepSessions` of the guardrails"
+            ));
+        }
+        let grant = self.missing.iter().find(is_meant)?;
+        Some(format!("grant {grant} has a log by the audit trail, and no folder here: it was removed, or is elsewhere"))
+    }
+}
+
 /// The JSON.
 #[derive(Serialize)]
 struct Listed<'a> {
@@ -74,7 +106,7 @@ struct Listed<'a> {
 }
 
 pub(crate) fn list(config: &Path, list: &List) -> Result<(), Failure> {
-    let mut sessions = list.folder.open(config)?;
+    let (mut sessions, gone) = list.folder.open(config)?;
     let logs = match &list.id {
         None => {
             let mut logs = Vec::new();
@@ -83,7 +115,7 @@ pub(crate) fn list(config: &Path, list: &List) -> Result<(), Failure> {
             }
             logs
         }
-        Some(id) => match sessions.find(id)? {
+        Some(id) => match sessions.find(id).map_err(|error| gone.says(id).map_or(error.into(), Failure::ours))? {
             Found::Grant(grant) => vec![sessions.read(&grant, |_, _, only_reads| list.reads || !only_reads)?],
             Found::Session(grant, session) => vec![sessions.read(&grant, |id, _, _| id == session)?],
         },
@@ -91,6 +123,19 @@ pub(crate) fn list(config: &Path, list: &List) -> Result<(), Failure> {
     match list.output {
         Output::Json => print::json(&Listed { grants: &logs })?,
         Output::Text => text(&logs, list.id.is_some())?,
+    }
+    if list.id.is_none() && !gone.deleted.is_empty() {
+        say!(
+            "{} deleted after the time that the guardrails keep them",
+            counted(gone.deleted.len() as u64, "more grant")
+        );
+    }
+    if list.id.is_none() && !gone.missing.is_empty() {
+        let one = gone.missing.first().map(ToString::to_string).unwrap_or_default();
+        say!(
+            "no folder here: {} with a log by the audit trail, such as {one}",
+            counted(gone.missing.len() as u64, "grant")
+        );
     }
     let faults: Vec<String> = logs.iter().flat_map(faults).collect();
     if faults.is_empty() {

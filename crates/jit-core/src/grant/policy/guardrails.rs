@@ -9,7 +9,7 @@ use super::pattern::Glob;
 use super::step::Step;
 use super::without_repeats;
 use crate::grant::request::{Access, AccessRequest, Namespace, RoleRef, Window};
-use crate::grant::{Record, Restriction, SessionTerms};
+use crate::grant::{Keep, Record, Restriction, SessionTerms};
 use crate::rbac::risk::{Assessment, Classified, RiskId, Severity};
 
 /// The guardrails in force.
@@ -26,6 +26,7 @@ pub struct Guardrails {
     pub(super) record: Record,
     pub(super) risks_recorded: Vec<(RiskClass, Record)>,
     pub(super) refuse: Vec<Restriction>,
+    pub(super) keep_sessions: Option<Keep>,
 }
 
 /// A stricter step for a class of risks.
@@ -69,6 +70,7 @@ impl Default for Guardrails {
             record: Record::Off,
             risks_recorded: Vec::new(),
             refuse: Vec::new(),
+            keep_sessions: None,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::grant::request::{
     ClusterName, FieldName, FieldValue, Malformed, Namespace, PersonName, Reason, ReviewTime, RoleRef, Window,
 };
 use crate::grant::restriction::regex_fault;
-use crate::grant::{CommandPattern, Record};
+use crate::grant::{CommandPattern, Keep, Record};
 use crate::rbac::risk::{RiskId, Severity};
 
 /// The form of a whole file.
@@ -91,6 +91,11 @@ const PERSON: Format = Format { name: "person's name", pattern: "^[^:/-][^:/]{0,
 const REASON: Format = Format { name: "reason", pattern: "^.{1,500}$", check: is::<Reason> };
 const DURATION: Format =
     Format { name: "duration", pattern: "^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$", check: is::<Window> };
+const KEEP: Format = Format {
+    name: "time to keep",
+    pattern: "^([0-9]{1,4}d|([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?)$",
+    check: is::<Keep>,
+};
 const REVIEW_TIME: Format = Format { name: "duration", pattern: DURATION.pattern, check: is::<ReviewTime> };
 const WAIT: Format = Format {
     name: "duration",
@@ -553,6 +558,14 @@ const GUARDRAILS: Shape = Shape::Object(&object(&[
         Default("[]"),
         REFUSE,
         "what the gateway refuses of every grant, in addition to `refuse` of its rule",
+    ),
+    key(
+        "keepSessions",
+        May,
+        &Shape::Text(KEEP),
+        "how long the gateway keeps the log and the recordings of a grant after its end, such as `90d` or `12h`; without it \
+         forever. They are deleted within minutes then, also those of grants that ended before this was written, and the \
+         audit trail says when and how much",
     ),
 ]));
 

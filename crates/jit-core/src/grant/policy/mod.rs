@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::refusal::{Code, Refusal};
 use super::request::{AccessRequest, ClusterName, Namespace, Person, RoleRef, Window};
-use super::{Record, SessionTerms, reading};
+use super::{Keep, Record, SessionTerms, reading};
 use crate::rbac::risk::{Assessment, Classified};
 use crate::rbac::role;
 
@@ -231,6 +231,12 @@ impl Policy {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How long the gateway's logs and recordings are kept after the end of a grant; none is forever.
+    #[must_use]
+    pub fn keeps_sessions(&self) -> Option<Keep> {
+        self.guardrails.keep_sessions
     }
 
     /// The file's own tests.

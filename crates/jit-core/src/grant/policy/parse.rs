@@ -734,6 +734,7 @@ fn parse_guardrails(node: &Node, faults: &mut Faults) -> Guardrails {
         record: record(node).unwrap_or(usual.record),
         risks_recorded,
         refuse: parse_refuse(node, &path, &[], faults),
+        keep_sessions: parsed(node, "keepSessions"),
         classified: items(node, "classify")
             .iter()
             .enumerate()
