@@ -121,6 +121,13 @@ pub struct Connection {
     deletions: mpsc::UnboundedReceiver<Deletion>,
 }
 
+impl Connection {
+    /// The next grant to cut; `None` when another gateway took its place.
+    pub async fn end(&mut self) -> Option<End> {
+        self.ends.recv().await
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.gateway.link.send_if_modified(|current| {

@@ -98,6 +98,7 @@ impl Stage {
             socket: file("api.sock"),
             admin_socket: file("admin.sock"),
             state: self.folder.clone(),
+            sessions: file("sessions"),
             policy_files: PolicyFiles { policy: file("policy.yaml"), guardrails: None },
             policy: self.policy.clone(),
             policy_sha256: String::new(),
