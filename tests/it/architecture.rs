@@ -107,6 +107,8 @@ fn the_crates_have_only_allowed_dependencies() {
     for (krate, never) in [
         ("jit-core", &["tokio", "hyper", "rusqlite", "nix", "kube", "jit-wire"][..]),
         ("jit-wire", &["rusqlite", "kube", "rcgen", "axum", "jitd"]),
+        // It reads hostile files, and neither stores nor decides.
+        ("jit-sessions", &["rusqlite", "kube", "hyper", "rcgen", "jitd"]),
         // It needs neither a daemon nor a cluster.
         ("jit-scan", &["tokio", "hyper", "rusqlite", "kube", "jit-wire", "jitd"]),
         // It faces hostile bytes, and holds no key that signs for people.
