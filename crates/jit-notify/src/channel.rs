@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+use jit_wire::GrantView;
 use jit_wire::notice::Audience;
 
 use crate::board::Board;
 use crate::command::Command;
+use crate::document::Document;
+use crate::http::Http;
+use crate::outcome::Outcome;
 use crate::webhook::Webhook;
 
 /// A channel.
@@ -25,7 +30,7 @@ pub enum Kind {
     /// It gets every fact at least once, in order for each request.
     Feed(Feed),
     /// It shows the present state of each request.
-    Board(Board),
+    Board(Box<Board>),
 }
 
 /// A channel that gets every fact.
@@ -37,12 +42,23 @@ pub enum Feed {
     Command(Command),
 }
 
+impl Feed {
+    /// Sends a document once.
+    pub async fn deliver(&self, http: &Http, document: &Document<'_>, now: Timestamp) -> Outcome {
+        match self {
+            Self::Webhook(webhook) => webhook.deliver(http, document, now).await,
+            Self::Command(command) => command.deliver(document).await,
+        }
+    }
+}
+
 /// Which facts a channel is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listeners {
     /// All of them.
     Everything,
-    /// Those that one of these groups has to answer, and those for administrators if `administrators` says so.
+    /// Those about grants that one of these groups approves or reviews, and those for administrators if `administrators` says
+    /// so.
     Some {
         /// Groups as the policy names them.
         groups: BTreeSet<String>,
@@ -52,14 +68,16 @@ pub enum Listeners {
 }
 
 impl Listeners {
-    /// Whether a fact with this audience is for the channel.
+    /// Whether a fact with this audience, about this grant, is for the channel.
     #[must_use]
-    pub fn concerns(&self, audience: &Audience) -> bool {
+    pub fn concerns(&self, audience: &Audience, grant: Option<&GrantView>) -> bool {
         match self {
             Self::Everything => true,
             Self::Some { groups, administrators } => {
+                let reviews = grant.and_then(|grant| grant.break_glass.as_ref()).map(|glass| &glass.steps);
+                let steps = grant.map(|grant| &grant.steps).into_iter().chain(reviews).flatten();
                 (*administrators && audience.to_administrators)
-                    || audience.to_answer.iter().any(|group| groups.contains(group))
+                    || steps.flat_map(|step| &step.groups).any(|group| groups.contains(group))
             }
         }
     }

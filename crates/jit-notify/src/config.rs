@@ -12,18 +12,25 @@
 //!   to: {groups: [sre], administrators: true}
 //!   command: {run: [/usr/local/libexec/tell, --short], deadline: 10s}
 //! ```
-//! An unknown key is refused. A secret is never in this file.
+//! Boards are in `config/boards.rs`. An unknown key is refused. A secret is never in this file.
 
-use std::collections::BTreeSet;
+mod boards;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jit_core::grant::policy::Hours;
 use jit_core::grant::request::Window;
 use jit_host::files::read_configuration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 
+use self::boards::{
+    AlertmanagerFile, MailFile, MannerFile, MattermostFile, PagerDutyFile, RemindFile, ServiceFile, SlackFile,
+    TeamsFile,
+};
 use crate::channel::{Channel, Feed, Kind, Listeners};
 use crate::command::Command;
 use crate::secret::{Place, Secret};
@@ -68,6 +75,24 @@ struct ChannelFile {
     to: Option<ListenersFile>,
     webhook: Option<WebhookFile>,
     command: Option<CommandFile>,
+    slack: Option<SlackFile>,
+    teams: Option<TeamsFile>,
+    mattermost: Option<MattermostFile>,
+    mail: Option<MailFile>,
+    pagerduty: Option<PagerDutyFile>,
+    alertmanager: Option<AlertmanagerFile>,
+    zone: Option<String>,
+    people: Option<BTreeMap<String, String>>,
+    after: Option<Window>,
+    quiet: Option<Hours>,
+    remind: Option<RemindFile>,
+}
+
+/// What a channel is, as the file has it.
+enum KindFile {
+    Webhook(WebhookFile),
+    Command(CommandFile),
+    Board(ServiceFile),
 }
 
 #[derive(Deserialize)]
@@ -111,9 +136,21 @@ const LONGEST_NAME: usize = 40;
 struct Reader<'a> {
     folder: &'a Path,
     credentials: Option<&'a Path>,
+    authorities: &'a [CertificateDer<'static>],
 }
 
 impl Config {
+    /// Reads only which folder has the channels' states, for those who ask the running program.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn state_of(path: &Path) -> Result<PathBuf, ConfigError> {
+        let fault = |why: String| ConfigError { path: path.to_owned(), why };
+        let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
+        let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        Ok(path.parent().unwrap_or(Path::new(".")).join(file.state))
+    }
+
     /// Reads the file, and the secrets that it names. Paths in it are relative to its folder. `credentials` is the value of
     /// `$CREDENTIALS_DIRECTORY`.
     ///
@@ -124,7 +161,13 @@ impl Config {
         let text = read_configuration(path).map_err(|error| fault(error.to_string()))?;
         let file: File = serde_saphyr::from_str(&text).map_err(|error| fault(error.to_string()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        let reader = Reader { folder, credentials };
+        let authorities = match file.certificate_authority {
+            Some(path) => {
+                authorities(&folder.join(path)).map_err(|why| fault(format!("`certificateAuthority`: {why}")))?
+            }
+            None => Vec::new(),
+        };
+        let reader = Reader { folder, credentials, authorities: &authorities };
         let mut channels: Vec<Channel> = Vec::new();
         for channel in file.channels {
             let name = channel.name.clone();
@@ -137,17 +180,15 @@ impl Config {
         if channels.is_empty() {
             return Err(fault("`channels` is empty".to_owned()));
         }
-        let authorities = match file.certificate_authority {
-            Some(path) => reader.authorities(&path).map_err(|why| fault(format!("`certificateAuthority`: {why}")))?,
-            None => Vec::new(),
-        };
         Ok(Self { socket: folder.join(file.socket), state: folder.join(file.state), authorities, channels })
     }
 }
 
 impl Reader<'_> {
     fn channel(&self, file: ChannelFile) -> Result<Channel, String> {
-        let ChannelFile { name, to, webhook, command } = file;
+        let ChannelFile { name, to, webhook, command, slack, teams, mattermost, mail, pagerduty, alertmanager, .. } =
+            file;
+        let ChannelFile { zone, people, after, quiet, remind, .. } = file;
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
             return Err(format!("a name is 1 to {LONGEST_NAME} lower-case letters, digits and `-`"));
@@ -159,10 +200,31 @@ impl Reader<'_> {
             }
             Some(ListenersFile { groups, administrators }) => Listeners::Some { groups, administrators },
         };
-        let kind = match (webhook, command) {
-            (Some(webhook), None) => Kind::Feed(Feed::Webhook(self.webhook(&webhook)?)),
-            (None, Some(command)) => Kind::Feed(Feed::Command(self.command(command)?)),
-            _ => return Err("a channel has exactly one of `webhook` and `command`".to_owned()),
+        let manner = MannerFile { zone, people, after, quiet, remind };
+        let kinds = [
+            webhook.map(KindFile::Webhook),
+            command.map(KindFile::Command),
+            slack.map(|file| KindFile::Board(ServiceFile::Slack(file))),
+            teams.map(|file| KindFile::Board(ServiceFile::Teams(file))),
+            mattermost.map(|file| KindFile::Board(ServiceFile::Mattermost(file))),
+            mail.map(|file| KindFile::Board(ServiceFile::Mail(file))),
+            pagerduty.map(|file| KindFile::Board(ServiceFile::PagerDuty(file))),
+            alertmanager.map(|file| KindFile::Board(ServiceFile::Alertmanager(file))),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        let (Some(kind), None) = (kinds.next(), kinds.next()) else {
+            let all = "`webhook`, `command`, `slack`, `teams`, `mattermost`, `mail`, `pagerduty` and `alertmanager`";
+            return Err(format!("a channel has exactly one of {all}"));
+        };
+        let kind = match kind {
+            KindFile::Board(service) => Kind::Board(Box::new(self.board(service, manner)?)),
+            _ if !manner.is_unsaid() => {
+                let why =
+                    "`zone`, `people`, `after`, `quiet` and `remind` are for boards: a feed gets every fact at once";
+                return Err(why.to_owned());
+            }
+            KindFile::Webhook(webhook) => Kind::Feed(Feed::Webhook(self.webhook(&webhook)?)),
+            KindFile::Command(command) => Kind::Feed(Feed::Command(self.command(command)?)),
         };
         Ok(Channel { name, kind, audience })
     }
@@ -190,14 +252,17 @@ impl Reader<'_> {
     fn secret(&self, place: &Place) -> Result<Secret, String> {
         place.read(self.folder, self.credentials).map_err(|error| error.to_string())
     }
+}
 
-    fn authorities(&self, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-        let pem = read_configuration(&self.folder.join(path)).map_err(|error| error.to_string())?;
-        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
-        match found {
-            Ok(found) if found.is_empty() => Err("the file contains no certificate in PEM".to_owned()),
-            Ok(found) => Ok(found),
-            Err(error) => Err(format!("the file is not PEM: {error}")),
-        }
+fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read_configuration(path).map_err(|error| error.to_string())?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err("the file contains no certificate in PEM".to_owned()),
+        Ok(found) => Ok(found),
+        Err(error) => Err(format!("the file is not PEM: {error}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The notices: what `jitd` tells `jit-notify` over a Unix socket of its own, one JSON document per line.
 //!
 //! ```text
-//!  jit-notify ─► hello, then sent …               (up to where it has everything, then what it showed to whom)
-//!  jitd       ─► snapshot, then notice, alive …   (the open grants, then every fact after that place, in order)
+//!  jit-notify ─► hello                                   (up to where it has everything)
+//!  jitd       ─► snapshot, open …, notice …, alive, …    (the open grants, then every fact after that place, in order)
 //! ```
 //! A notice has the number of its fact in the trail, so that a reader that was away continues where it stopped and misses
 //! nothing. A side that reads a version, a kind or a field that it does not know closes the connection.
@@ -10,12 +10,19 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use jit_core::grant::GrantId;
-
 use crate::{DrainingView, GrantView};
 
 /// The version of the notices. Both sides must have the same.
 pub const VERSION: u32 = 1;
+
+/// The longest document of `jit-notify`, in bytes: a hello takes under 200.
+pub const LONGEST_OF_NOTIFY: usize = 4 * 1024;
+
+/// The longest document of the daemon, in bytes: a request for a role with thousands of findings takes under 1 MiB.
+pub const LONGEST_OF_DAEMON: usize = 4 << 20;
+
+/// How often the daemon sends a document, if only `alive`, in seconds.
+pub const HEARTBEAT_SECONDS: u64 = 2;
 
 /// A document of `jit-notify`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,28 +32,31 @@ pub enum FromNotify {
     Hello {
         /// [`VERSION`].
         version: u32,
-        /// The number of the last fact that it has; `None` when it has none, and wants only what happens from now on.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        after: Option<u64>,
+        /// From where on it wants the facts.
+        from: Start,
+        /// Whether it wants the open grants, too.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        open: bool,
     },
-    /// A channel took a text.
-    Sent {
-        /// The grant.
-        grant: GrantId,
-        /// The number of the fact that the text is about.
-        number: u64,
-        /// The channel, by its name in `notify.yaml`.
-        channel: String,
-        /// SHA-256 of the text that people read there, in hex.
-        sha256: String,
-    },
+}
+
+/// A place in the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Start {
+    /// What happens from now on.
+    Now,
+    /// What follows the fact of this number.
+    After(u64),
+    /// What happened at this time or later. The answer to it says in [`FromDaemon::Snapshot`] what that number is.
+    Since(Timestamp),
 }
 
 /// A document of the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum FromDaemon {
-    /// The first document: what is open now.
+    /// The first document: where the trail stands.
     Snapshot {
         /// [`VERSION`].
         version: u32,
@@ -54,17 +64,19 @@ pub enum FromDaemon {
         host: String,
         /// The number of the last fact in the trail.
         number: u64,
-        /// Every open grant, with whom it concerns now.
-        open: Vec<Open>,
+        /// The number of the fact that the first notice follows.
+        after: u64,
         /// The drain in force, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         draining: Option<DrainingView>,
     },
+    /// An open grant as it is now. They follow the snapshot, before the first notice.
+    Open(Box<Open>),
     /// A fact of the trail.
     Notice(Box<Notice>),
-    /// Nothing happened.
+    /// There is nothing more to say now. The first one says that everything up to the snapshot was said.
     Alive {
-        /// The number of the last fact in the trail.
+        /// The number of the last fact that was read; some facts are not told, so the last notice can have a lower one.
         number: u64,
     },
     /// The daemon does not accept this connection, and closes it.
@@ -122,4 +134,66 @@ pub struct Audience {
     /// It concerns the administrators: a drain, a revocation of everything, trouble with the trail or a cluster.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub to_administrators: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The documents as they stand on the wire: who changes one breaks a jit-notify of another version.
+    #[test]
+    fn documents_keep_their_form() {
+        let at: Timestamp = "2026-11-29T21:00:00Z".parse().unwrap();
+        let notice = Notice {
+            number: 8,
+            at,
+            event: "drained".to_owned(),
+            by: Some("root".to_owned()),
+            grant: None,
+            audience: Audience { to_administrators: true, ..Audience::default() },
+            says: "root drained the daemon: no new access is granted".to_owned(),
+        };
+        let draining = DrainingView { since: at, by: "root".to_owned(), reason: None };
+        let of_daemon = [
+            FromDaemon::Snapshot {
+                version: VERSION,
+                host: "bastion1".to_owned(),
+                number: 8,
+                after: 7,
+                draining: Some(draining),
+            },
+            FromDaemon::Notice(Box::new(notice)),
+            FromDaemon::Alive { number: 8 },
+            FromDaemon::Refused { why: "version 2".to_owned() },
+        ];
+        let of_notify = [Start::Now, Start::After(7), Start::Since(at)].map(|from| FromNotify::Hello {
+            version: VERSION,
+            from,
+            open: from == Start::Now,
+        });
+        let mut lines = String::new();
+        for document in &of_daemon {
+            let line = serde_json::to_string(document).unwrap();
+            assert_eq!(serde_json::from_str::<FromDaemon>(&line).unwrap(), *document);
+            lines += &format!("{line}\n");
+        }
+        for document in &of_notify {
+            let line = serde_json::to_string(document).unwrap();
+            assert_eq!(serde_json::from_str::<FromNotify>(&line).unwrap(), *document);
+            lines += &format!("{line}\n");
+        }
+        assert_eq!(lines, include_str!("notice.golden.jsonl"));
+    }
+
+    #[test]
+    fn what_is_unknown_is_refused() {
+        for line in [
+            r#"{"kind":"alive","number":1,"more":2}"#,
+            r#"{"kind":"paused","number":1}"#,
+            r#"{"kind":"alive","number":-1}"#,
+        ] {
+            assert!(serde_json::from_str::<FromDaemon>(line).is_err(), "{line}");
+        }
+        assert!(serde_json::from_str::<FromNotify>(r#"{"kind":"hello","version":1,"from":"yesterday"}"#).is_err());
+    }
 }

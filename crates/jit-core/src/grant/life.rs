@@ -435,6 +435,12 @@ impl Grant {
         !self.phase.is_open() && !self.owes_review()
     }
 
+    /// Whether people have to answer something: the request, an extension, or a review.
+    #[must_use]
+    pub fn waits_for_somebody(&self) -> bool {
+        self.phase == Phase::Pending || self.extension.is_some() || self.owes_review()
+    }
+
     /// Whether break-glass was used and is not reviewed yet.
     #[must_use]
     pub fn owes_review(&self) -> bool {

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 
 use crate::grant::request::{Login, PersonName};
@@ -285,6 +285,14 @@ impl fmt::Display for TimeOfDay {
 pub struct Zone {
     name: String,
     zone: TimeZone,
+}
+
+impl Zone {
+    /// The time by the wall clock of this zone.
+    #[must_use]
+    pub fn local(&self, at: Timestamp) -> Zoned {
+        at.to_zoned(self.zone.clone())
+    }
 }
 
 impl FromStr for Zone {

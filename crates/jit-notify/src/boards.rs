@@ -1,0 +1,395 @@
+//! Runs a board: keeps what is true now of each request, and has the board show it.
+//!
+//! ```text
+//!  jitd ══► present state of each request ──► to look at ──► the board: nothing, or a message ──► shown ──► disk
+//!           (open grants, then facts)          ▲  └─ a clock: reminders, deadlines     └─► later: again
+//!                                              └──────────────────── there may be more to do ◄──┘
+//! ```
+//! It begins to show only when it has read everything up to its connection, so that after an outage nobody is asked what is
+//! answered already. Of one request at most one message is on its way.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jit_wire::GrantView;
+use jit_wire::notice::{Audience, FromDaemon, Notice, Start};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use crate::backoff;
+use crate::board::Board;
+use crate::channel::Listeners;
+use crate::feeds::{Order, Surroundings, save};
+use crate::outcome::Outcome;
+use crate::present::{Present, Shown};
+use crate::progress::{Parked, Progress};
+use crate::reading::Reading;
+use crate::status::Status;
+
+/// How many messages of a board are on their way at a time.
+const AT_ONCE: usize = 4;
+
+/// The pause before another attempt to connect to `jitd`.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// A request is looked at again after this at the latest, if the board says that there is something to wait for: the clock
+/// of the host can be set.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A board at work.
+pub struct BoardWorker {
+    name: String,
+    board: Arc<Board>,
+    listeners: Listeners,
+    around: Surroundings,
+    progress: Option<Progress>,
+    status: Arc<Mutex<Status>>,
+    host: String,
+    /// Everything up to the connection was read.
+    is_caught_up: bool,
+    grants: HashMap<Arc<str>, Known>,
+    /// The requests to look at.
+    due: BTreeSet<Arc<str>>,
+    later: BTreeSet<(Instant, Arc<str>)>,
+    running: JoinSet<Looked>,
+    is_changed: bool,
+    saving: JoinSet<bool>,
+    orders: mpsc::Receiver<Order>,
+}
+
+/// A request, the number of the last fact in the state that the board was to show, and what it did.
+type Looked = (Arc<str>, u64, Option<(Outcome, Shown)>);
+
+/// What is known of a request.
+struct Known {
+    present: Present,
+    /// Whether it is for this board.
+    listens: bool,
+    /// Facts that are read and not settled.
+    numbers: Vec<u64>,
+    failures: u32,
+    is_running: bool,
+}
+
+impl BoardWorker {
+    /// A board that continues after `progress`, or begins with what is open now.
+    #[must_use]
+    pub fn new(
+        name: String,
+        board: Arc<Board>,
+        listeners: Listeners,
+        around: Surroundings,
+        progress: Option<Progress>,
+        orders: mpsc::Receiver<Order>,
+    ) -> Self {
+        let status = Status { channel: name.clone(), ..Status::default() };
+        Self {
+            name,
+            board,
+            listeners,
+            around,
+            progress,
+            status: Arc::new(Mutex::new(status)),
+            host: String::new(),
+            is_caught_up: false,
+            grants: HashMap::new(),
+            due: BTreeSet::new(),
+            later: BTreeSet::new(),
+            running: JoinSet::new(),
+            is_changed: false,
+            saving: JoinSet::new(),
+            orders,
+        }
+    }
+
+    /// How it is, from now on.
+    #[must_use]
+    pub fn status(&self) -> Arc<Mutex<Status>> {
+        Arc::clone(&self.status)
+    }
+
+    /// Runs it until nobody can give it an order any more.
+    pub async fn run(mut self) {
+        let mut reading: Option<Reading> = None;
+        let mut again = Instant::now();
+        let mut beginning: JoinSet<std::io::Result<Reading>> = JoinSet::new();
+        loop {
+            self.start();
+            self.save();
+            self.report(reading.is_some());
+            if reading.is_none() && beginning.is_empty() {
+                let from = self.progress.as_ref().map_or(Start::Now, |progress| Start::After(progress.read()));
+                let socket = self.around.socket.clone();
+                beginning.spawn(async move {
+                    sleep_until(again).await;
+                    Reading::begin(&socket, from, true).await
+                });
+            }
+            let next = self.later.first().map(|(when, _)| *when);
+            tokio::select! {
+                said = next_of(&mut reading), if reading.is_some() => match said {
+                    Ok(said) => self.take(said, reading.as_ref().map_or(0, |reading| reading.number)),
+                    Err(error) => {
+                        self.not_reading(&error);
+                        (reading, again) = (None, Instant::now() + AGAIN_AFTER);
+                    }
+                },
+                Some(begun) = beginning.join_next() => match begun.unwrap_or_else(|error| Err(error.into())) {
+                    Ok(begun) if self.begun(&begun).await => reading = Some(begun),
+                    Ok(_) => again = Instant::now() + AGAIN_AFTER,
+                    Err(error) => {
+                        self.not_reading(&error);
+                        again = Instant::now() + AGAIN_AFTER;
+                    }
+                },
+                Some(done) = self.running.join_next() => if let Ok((grant, number, done)) = done {
+                    self.done(grant, number, done);
+                },
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    while let Some((when, grant)) = self.later.pop_first() {
+                        if when > Instant::now() {
+                            self.later.insert((when, grant));
+                            break;
+                        }
+                        self.due.insert(grant);
+                    }
+                },
+                Some(_) = self.saving.join_next() => {},
+                order = self.orders.recv() => match order {
+                    Some(Order::Test(answer)) => {
+                        let why = "a board shows requests; what it is told for a test is nobody's".to_owned();
+                        // Who asked may be gone.
+                        let _ = answer.send(Outcome::Refused { why });
+                    }
+                    Some(Order::Replay(_, answer)) => {
+                        // It shows what is true now, whatever happened before.
+                        self.due.extend(self.grants.keys().cloned());
+                        let _ = answer.send(());
+                    }
+                    // The program ends.
+                    None => return self.finish().await,
+                },
+            }
+        }
+    }
+
+    /// Keeps what was shown last.
+    async fn finish(mut self) {
+        self.running.shutdown().await;
+        while self.saving.join_next().await.is_some() {}
+        self.save();
+        while self.saving.join_next().await.is_some() {}
+    }
+
+    /// A connection began. Whether it can be used; see the same of a feed.
+    async fn begun(&mut self, begun: &Reading) -> bool {
+        self.host.clone_from(&begun.host);
+        self.is_caught_up = false;
+        if self.progress.is_none() {
+            let progress = Progress::from(begun.after);
+            if !save(progress.kept(), self.around.state.clone(), self.name.clone()).await {
+                return false;
+            }
+            self.progress = Some(progress);
+        }
+        tracing::info!(channel = self.name, after = begun.after, "reading what jitd says");
+        self.status.lock().error = None;
+        true
+    }
+
+    fn not_reading(&self, error: &std::io::Error) {
+        let why = format!("jitd: {error}");
+        let mut status = self.status.lock();
+        // A daemon that is away is said once, not five times a second.
+        if status.error.as_ref() != Some(&why) {
+            tracing::warn!(channel = self.name, socket = %self.around.socket.display(), why, "cannot read what jitd says");
+            status.error = Some(why);
+        }
+    }
+
+    /// Takes what the daemon said; `snapshot` is the number of the last fact when the connection began.
+    fn take(&mut self, said: FromDaemon, snapshot: u64) {
+        match said {
+            FromDaemon::Open(open) => {
+                let at = open.grant.requested_at;
+                self.know(open.grant, open.audience, snapshot, at, None);
+            }
+            FromDaemon::Notice(notice) => self.notice(*notice),
+            FromDaemon::Alive { number } => {
+                self.is_caught_up = true;
+                if let Some(progress) = &mut self.progress {
+                    let before = progress.settled();
+                    progress.pass(number);
+                    self.is_changed |= progress.settled() != before;
+                }
+            }
+            FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {}
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let Some(progress) = &mut self.progress else { return };
+        let Notice { number, at, grant, audience, says, .. } = notice;
+        let Some(grant) = grant else { return progress.pass(number) };
+        if progress.take(number, at) {
+            let key = self.know(grant, audience, number, at, Some(says));
+            if let Some(known) = self.grants.get_mut(&key) {
+                known.numbers.push(number);
+            }
+        }
+    }
+
+    /// Knows the state of a grant after fact `number`, unless a later one is known.
+    fn know(
+        &mut self,
+        grant: GrantView,
+        audience: Audience,
+        number: u64,
+        at: Timestamp,
+        says: Option<String>,
+    ) -> Arc<str> {
+        let key: Arc<str> = grant.id.as_str().into();
+        let listens = self.listeners.concerns(&audience, Some(&grant));
+        let present = Present { host: self.host.clone(), number, at, says, grant, audience };
+        match self.grants.get_mut(&key) {
+            // The snapshot can be newer than the facts that led to it.
+            Some(known) if known.present.number > number => {}
+            Some(known) => (known.present, known.listens) = (present, listens),
+            None => {
+                let known = Known { present, listens, numbers: Vec::new(), failures: 0, is_running: false };
+                self.grants.insert(Arc::clone(&key), known);
+            }
+        }
+        self.due.insert(Arc::clone(&key));
+        key
+    }
+
+    /// Has the board show what is due, as much at a time as there may be.
+    fn start(&mut self) {
+        if !self.is_caught_up || self.status.lock().off.is_some() {
+            return;
+        }
+        let Some(progress) = &self.progress else { return };
+        let mut busy = Vec::new();
+        while self.running.len() < AT_ONCE
+            && let Some(key) = self.due.pop_first()
+        {
+            let Some(known) = self.grants.get_mut(&key) else { continue };
+            if known.is_running {
+                busy.push(key);
+                continue;
+            }
+            known.is_running = true;
+            let (present, listens) = (known.present.clone(), known.listens);
+            let shown = progress.shown.get(&*key).cloned();
+            let (board, around) = (Arc::clone(&self.board), self.around.clone());
+            self.running.spawn(async move {
+                let now = (around.clock)();
+                let done = board.show(&around.http, listens, &present, shown.as_ref(), now).await;
+                (key, present.number, done)
+            });
+        }
+        self.due.extend(busy);
+    }
+
+    /// Takes what became of a look at a request, in its state after fact `number`.
+    fn done(&mut self, key: Arc<str>, number: u64, done: Option<(Outcome, Shown)>) {
+        let now = (self.around.clock)();
+        let (Some(known), Some(progress)) = (self.grants.get_mut(&key), &mut self.progress) else { return };
+        known.is_running = false;
+        let mut status = self.status.lock();
+        let Some((outcome, shown)) = done else {
+            // The board shows what is true.
+            known.failures = 0;
+            for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
+                progress.settle(settled);
+                self.is_changed = true;
+            }
+            let present = &known.present;
+            let next = self.board.again_at(known.listens, present, progress.shown.get(&*key), now);
+            let owes_review = present.grant.break_glass.as_ref().is_some_and(|glass| glass.owed);
+            match next {
+                Some(at) => {
+                    let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                    self.later.insert((Instant::now() + wait.clamp(AGAIN_AFTER, LOOK_AGAIN), key));
+                }
+                None if !present.grant.phase.is_open() && !owes_review && known.numbers.is_empty() => {
+                    // Nothing about it is said any more.
+                    progress.shown.remove(&*key);
+                    self.grants.remove(&key);
+                }
+                None => {}
+            }
+            return;
+        };
+        match outcome {
+            Outcome::Delivered { remote: _ } => {
+                known.failures = 0;
+                status.delivered = status.delivered.saturating_add(1);
+                status.error = None;
+                progress.shown.insert(key.to_string(), shown);
+                self.is_changed = true;
+                // There may be more to do.
+                self.due.insert(key);
+            }
+            Outcome::Later { after, why } => {
+                known.failures = known.failures.saturating_add(1);
+                let wait = backoff::wait(known.failures, after, backoff::chance());
+                if status.error.as_ref() != Some(&why) {
+                    tracing::warn!(channel = self.name, grant = %key, why, "a request is not shown yet");
+                }
+                status.error = Some(why);
+                self.later.insert((Instant::now() + wait, key));
+            }
+            Outcome::Refused { why } => {
+                tracing::error!(channel = self.name, grant = %key, why, "a receiver refused a message for good");
+                status.error = Some(why.clone());
+                for settled in known.numbers.extract_if(.., |settled| *settled <= number) {
+                    progress.settle(settled);
+                }
+                let grant = Some(key.to_string());
+                progress.park(Parked { number, grant, kind: "grant".to_owned(), at: now, why });
+                // The next fact of this request tries again.
+                self.is_changed = true;
+            }
+            Outcome::Off { why } => {
+                tracing::error!(
+                    channel = self.name,
+                    why,
+                    "the receiver wants nothing any more; the channel is off until a restart"
+                );
+                status.off = Some(why);
+            }
+        }
+    }
+
+    /// Writes what is shown, if nothing is being written.
+    fn save(&mut self) {
+        let Some(progress) = self.progress.as_ref().filter(|_| self.is_changed && self.saving.is_empty()) else {
+            return;
+        };
+        self.is_changed = false;
+        self.saving.spawn(save(progress.kept(), self.around.state.clone(), self.name.clone()));
+    }
+
+    fn report(&self, connected: bool) {
+        let mut status = self.status.lock();
+        status.connected = connected;
+        let Some(progress) = &self.progress else { return };
+        let (parked, total) = progress.parked();
+        (status.settled, status.waiting, status.oldest) = (progress.settled(), progress.waiting(), progress.oldest());
+        (status.parked, status.last_parked) = (total, parked.back().cloned());
+    }
+}
+
+/// The next document of a connection, if there is one.
+async fn next_of(reading: &mut Option<Reading>) -> std::io::Result<FromDaemon> {
+    match reading {
+        Some(reading) => reading.next().await,
+        None => std::future::pending().await,
+    }
+}

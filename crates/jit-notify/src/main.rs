@@ -1,0 +1,282 @@
+//! The program: its arguments, its log, its channels, and everything assembled.
+
+mod manual;
+
+use std::io::{Error, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use jit_core::grant::request::seconds;
+use jit_host::files::{self, Existing};
+use jit_notify::boards::BoardWorker;
+use jit_notify::channel::Kind;
+use jit_notify::config::Config;
+use jit_notify::control::{self, Channels, Question, Reply};
+use jit_notify::feeds::{FeedWorker, Surroundings};
+use jit_notify::http::{Deadlines, Http};
+use jit_notify::progress::Progress;
+use jit_notify::status::{Status, metrics};
+use libsystemd::daemon::{NotifyState, notify};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Tells approvers, requesters and administrators what happens in jitd
+#[derive(Parser)]
+#[command(name = "jit-notify", version)]
+struct Arguments {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/jit-notify/config.yaml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the channels
+    Serve,
+    /// Read the configuration and the secrets, and say what is wrong with them
+    Check,
+    /// Send a made-up fact through channels of the running program, once, and say what their receivers answered
+    Test(Which),
+    /// Say how far each channel is, what waits, and what its receiver refused
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send everything again that happened since a time
+    Replay {
+        /// The channel
+        channel: String,
+        /// The time, such as 2026-11-29T21:00:00Z, or how long ago, such as 2h
+        #[arg(long, value_name = "TIME")]
+        since: String,
+    },
+    /// Print metrics in the text format of Prometheus
+    Metrics,
+    /// Print the manual page
+    #[command(hide = true)]
+    Man {
+        /// Print it as Markdown
+        #[arg(long)]
+        markdown: bool,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// The channel
+    channel: Option<String>,
+    /// Every channel
+    #[arg(long)]
+    all: bool,
+}
+
+/// Why the program ends, and with which exit code.
+enum Failure {
+    /// The command line or the configuration cannot be used.
+    Configuration(String),
+    /// Everything else.
+    Other(String),
+}
+
+/// The clock of the host; everything below `main` gets it, or a moment, from here.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+const CLOCK: fn() -> Timestamp = Timestamp::now;
+
+/// How many orders of administrators may wait for a channel.
+const ORDERS: usize = 4;
+
+/// How often the metrics are written; jitd-metrics.timer collects them twice a minute.
+const MEASURED_EVERY: Duration = Duration::from_secs(15);
+
+/// How long the channels have to keep how far they are.
+const KEPT_WITHIN: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (why, code) = match run(arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Other(why)) => (why, 1),
+        Err(Failure::Configuration(why)) => (why, 2),
+    };
+    // Whoever started it may have closed its stderr.
+    let _ = writeln!(std::io::stderr(), "error: {why}");
+    ExitCode::from(code)
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    match arguments.verb {
+        Verb::Man { markdown } => {
+            let page = manual::page();
+            print(&if markdown { page.markdown() } else { page.render() })
+        }
+        Verb::Serve => serve(read(&arguments.config)?),
+        Verb::Check => {
+            let config = read(&arguments.config)?;
+            print(&format!("{}: {} channels, no faults\n", arguments.config.display(), config.channels.len()))
+        }
+        Verb::Test(which) => test(&state(&arguments.config)?, which.channel),
+        Verb::Status { json: true } => {
+            let channels = statuses(&state(&arguments.config)?)?;
+            print(&format!(
+                "{}\n",
+                serde_json::to_string(&channels).map_err(|error| Failure::Other(error.to_string()))?
+            ))
+        }
+        Verb::Status { json: false } => {
+            let lines: Vec<String> =
+                statuses(&state(&arguments.config)?)?.iter().map(|status| status.describe(CLOCK()) + "\n").collect();
+            print(&lines.concat())
+        }
+        Verb::Replay { channel, since } => {
+            let since = moment(&since, CLOCK()).ok_or_else(|| {
+                Failure::Configuration(format!(
+                    "`{since}` is no time such as 2026-11-29T21:00:00Z, and no duration such as 2h"
+                ))
+            })?;
+            match ask(&state(&arguments.config)?, &Question::Replay { channel: channel.clone(), since })? {
+                Reply::Failed { why } => Err(Failure::Other(why)),
+                _ => print(&format!("{channel}: sends again what happened since {since}\n")),
+            }
+        }
+        Verb::Metrics => print(&metrics(&statuses(&state(&arguments.config)?)?, CLOCK())),
+    }
+}
+
+/// A time as it is written, or so long before now.
+fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Ok(time) = text.parse() {
+        return Some(time);
+    }
+    now.checked_sub(SignedDuration::from_secs(seconds(text).ok()?.into())).ok()
+}
+
+fn test(state: &Path, channel: Option<String>) -> Result<(), Failure> {
+    let channels = match channel {
+        Some(channel) => vec![channel],
+        None => statuses(state)?.into_iter().map(|status| status.channel).collect(),
+    };
+    let mut failed = 0;
+    for channel in channels {
+        match ask(state, &Question::Test { channel: channel.clone() })? {
+            Reply::Failed { why } => {
+                failed += 1;
+                print(&format!("{channel}: {why}\n"))?;
+            }
+            _ => print(&format!("{channel}: the receiver took it\n"))?,
+        }
+    }
+    if failed > 0 { Err(Failure::Other(format!("{failed} of the channels did not deliver"))) } else { Ok(()) }
+}
+
+fn statuses(state: &Path) -> Result<Vec<Status>, Failure> {
+    match ask(state, &Question::Status)? {
+        Reply::Status { channels } => Ok(channels),
+        Reply::Done => Err(Failure::Other("jit-notify gave another answer".to_owned())),
+        Reply::Failed { why } => Err(Failure::Other(why)),
+    }
+}
+
+fn ask(state: &Path, question: &Question) -> Result<Reply, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)?;
+    runtime.block_on(control::ask(state, question)).map_err(other)
+}
+
+fn other(error: Error) -> Failure {
+    Failure::Other(error.to_string())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::Other(format!("stdout: {error}")))
+}
+
+fn read(path: &Path) -> Result<Config, Failure> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    Config::read(path, credentials.as_deref()).map_err(|error| Failure::Configuration(error.to_string()))
+}
+
+/// The folder of the states. The secrets are not read for it: only the running program gets them.
+fn state(path: &Path) -> Result<PathBuf, Failure> {
+    Config::state_of(path).map_err(|error| Failure::Configuration(error.to_string()))
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("JIT_NOTIFY_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let http = Http::new(config.authorities, Deadlines::USUAL).map_err(Failure::Other)?;
+    let around =
+        Surroundings { socket: config.socket, state: config.state.clone(), http: Arc::new(http), clock: CLOCK };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(other)?;
+    runtime.block_on(async {
+        let mut stop = signal(SignalKind::terminate()).map_err(other)?;
+        let listener = control::open(&config.state).await.map_err(other)?;
+        let (mut channels, mut working) = (Channels::default(), JoinSet::new());
+        for channel in config.channels {
+            let progress =
+                Progress::load(&config.state, &channel.name).map_err(|error| Failure::Other(error.to_string()))?;
+            let (orders, given) = mpsc::channel(ORDERS);
+            match channel.kind {
+                Kind::Feed(feed) => {
+                    let name = channel.name.clone();
+                    let worker =
+                        FeedWorker::new(name, Arc::new(feed), channel.audience, around.clone(), progress, given);
+                    channels.add(channel.name, worker.status(), orders);
+                    working.spawn(worker.run());
+                }
+                Kind::Board(board) => {
+                    let (name, board) = (channel.name.clone(), Arc::from(board));
+                    let worker = BoardWorker::new(name, board, channel.audience, around.clone(), progress, given);
+                    channels.add(channel.name, worker.status(), orders);
+                    working.spawn(worker.run());
+                }
+            }
+        }
+        tracing::info!(channels = working.len(), "ready");
+        // Without systemd nobody listens.
+        let _ = notify(false, &[NotifyState::Ready]);
+        let channels = Arc::new(channels);
+        let measuring = std::env::var_os("RUNTIME_DIRECTORY").map(|folder| {
+            let channels = Arc::clone(&channels);
+            tokio::spawn(async move { write_metrics(&channels, Path::new(&folder)).await })
+        });
+        let control = tokio::spawn(control::serve(listener, channels));
+        stop.recv().await;
+        tracing::info!("stopping");
+        control.abort();
+        measuring.iter().for_each(tokio::task::JoinHandle::abort);
+        // With them went the channels' orders, which ends them.
+        let _ = control.await;
+        if let Some(measuring) = measuring {
+            let _ = measuring.await;
+        }
+        let _ = timeout(KEPT_WITHIN, async { while working.join_next().await.is_some() {} }).await;
+        Ok(())
+    })
+}
+
+/// Writes the metrics where node_exporter's account can read them; the folder of the states is closed to it. Never returns.
+async fn write_metrics(channels: &Channels, folder: &Path) {
+    let mut ticks = tokio::time::interval(MEASURED_EVERY);
+    loop {
+        ticks.tick().await;
+        let (text, folder) = (metrics(&channels.statuses(), CLOCK()), folder.to_owned());
+        let write = move || files::write(&folder, "metrics.prom", text.as_bytes(), 0o644, Existing::Replaced);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(write).await {
+            tracing::warn!(%error, "the metrics cannot be written");
+        }
+    }
+}

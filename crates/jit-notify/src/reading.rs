@@ -1,0 +1,70 @@
+//! One channel's connection to `jitd`: a place in the trail, and everything that follows it.
+//!
+//! Each channel has its own, so that one that is behind holds up no other.
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use jit_wire::feed::{self, Documents};
+use jit_wire::notice::{FromDaemon, FromNotify, HEARTBEAT_SECONDS, LONGEST_OF_DAEMON, Start, VERSION};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::timeout;
+
+/// How long `jitd` may be silent. It sends something every two seconds; a disk that is slow delays it.
+const SILENT_FOR: Duration = Duration::from_secs(15 * HEARTBEAT_SECONDS);
+
+/// A connection that has its snapshot.
+pub struct Reading {
+    documents: Documents<OwnedReadHalf>,
+    /// The daemon hangs up when we close it.
+    _writer: OwnedWriteHalf,
+    /// The host of the daemon.
+    pub host: String,
+    /// The number of the last fact when the connection began.
+    pub number: u64,
+    /// The number of the fact that the first notice follows.
+    pub after: u64,
+}
+
+impl Reading {
+    /// Connects to the socket of `jitd`.
+    ///
+    /// # Errors
+    /// That of the socket, or why the daemon refuses.
+    pub async fn begin(socket: &Path, from: Start, open: bool) -> Result<Self, Error> {
+        let (reader, mut writer) = UnixStream::connect(socket).await?.into_split();
+        let mut documents = Documents::new(reader, LONGEST_OF_DAEMON);
+        feed::write(&mut writer, &FromNotify::Hello { version: VERSION, from, open }).await?;
+        match next(&mut documents).await? {
+            FromDaemon::Snapshot { version: VERSION, host, number, after, draining: _ } => {
+                Ok(Self { documents, _writer: writer, host, number, after })
+            }
+            FromDaemon::Refused { why } => Err(gone(&format!("jitd refuses this channel: {why}"))),
+            _ => Err(gone("jitd speaks another version of the notices")),
+        }
+    }
+
+    /// The next document: an open grant, a notice, or that there is nothing more. If this is cancelled, nothing is lost.
+    ///
+    /// # Errors
+    /// The daemon is gone or silent, or said something that does not belong there.
+    pub async fn next(&mut self) -> Result<FromDaemon, Error> {
+        match next(&mut self.documents).await? {
+            FromDaemon::Snapshot { .. } | FromDaemon::Refused { .. } => {
+                Err(gone("jitd said something that does not belong there"))
+            }
+            said => Ok(said),
+        }
+    }
+}
+
+async fn next(documents: &mut Documents<OwnedReadHalf>) -> Result<FromDaemon, Error> {
+    let silent = |_| gone("jitd is silent");
+    timeout(SILENT_FOR, documents.next()).await.map_err(silent)??.ok_or_else(|| gone("jitd closed the connection"))
+}
+
+fn gone(why: &str) -> Error {
+    Error::new(ErrorKind::ConnectionAborted, why)
+}

@@ -1,0 +1,305 @@
+//! The words about a grant: what an approver needs for a decision, what became of a request, and what its requester has to
+//! know.
+//!
+//! Pure: the grant and the time go in, a [`Card`] comes out. Times are absolute and name their zone, because a message is read
+//! later than it is sent.
+
+use jiff::{SignedDuration, Timestamp};
+use jit_core::grant::policy::Zone;
+use jit_core::grant::{EndCause, Phase};
+use jit_core::rbac::risk::Severity;
+use jit_wire::notice::{Audience, Notice};
+use jit_wire::{FindingView, GrantView, StepView};
+
+use super::Card;
+use crate::present::Subject;
+
+/// Where messages come from, and in which zone they give times.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The name of this host.
+    pub host: String,
+    /// The zone of all times.
+    pub zone: Zone,
+}
+
+impl Origin {
+    /// `2026-11-29 14:32 CET`
+    fn clock(&self, at: Timestamp) -> String {
+        self.zone.local(at).strftime("%Y-%m-%d %H:%M %Z").to_string()
+    }
+}
+
+/// What a message should say now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The words.
+    pub card: Card,
+    /// Whether an answer is still possible and needed.
+    pub open: bool,
+    /// Until when.
+    pub until: Option<Timestamp>,
+    /// The highest severity of what the access allows.
+    pub risk: Option<Severity>,
+}
+
+/// What those who have to answer read about `subject` at `now`; `None` if the grant never had that subject, and for news.
+///
+/// `answered` is the last sentence about an extension, because a grant does not keep what became of it.
+#[must_use]
+pub fn question(
+    origin: &Origin,
+    grant: &GrantView,
+    audience: &Audience,
+    subject: Subject,
+    answered: Option<&str>,
+    now: Timestamp,
+) -> Option<Wanted> {
+    match subject {
+        Subject::Request => request(origin, grant, audience, now),
+        Subject::Extension => extension(origin, grant, audience, answered, now),
+        Subject::Review => review(origin, grant, audience),
+        Subject::News => None,
+    }
+}
+
+fn request(origin: &Origin, grant: &GrantView, audience: &Audience, now: Timestamp) -> Option<Wanted> {
+    if grant.steps.is_empty() {
+        return None;
+    }
+    let until = grant.deadline.filter(|_| grant.phase == Phase::Pending);
+    let open = grant.phase == Phase::Pending && until.is_none_or(|until| until > now);
+    let mut card =
+        about(origin, Card::new(&format!("{} requests {}", grant.requester, sentence(origin, grant))), grant);
+    if open {
+        card = asked(card, &grant.steps, audience);
+        if let Some(until) = until {
+            card = card.line("answer by", &origin.clock(until));
+        }
+        if let Some(from) = grant.break_glass_from {
+            card = card.line("break-glass", &format!("possible from {} if nobody answers", origin.clock(from)));
+        }
+        card = card.command(&format!("jit-login approve {}", grant.id));
+    }
+    let outcome = match grant.phase {
+        Phase::Pending if !open => Some("nobody answered in time".to_owned()),
+        Phase::Pending if grant.agreed.is_empty() => None,
+        Phase::Pending => Some(so_far(&grant.steps, &grant.agreed)),
+        _ => Some(became(origin, grant)),
+    };
+    Some(Wanted { card: card.outcome(outcome.as_deref()), open, until, risk: grant.risk })
+}
+
+fn extension(
+    origin: &Origin,
+    grant: &GrantView,
+    audience: &Audience,
+    answered: Option<&str>,
+    now: Timestamp,
+) -> Option<Wanted> {
+    let title = |more: &str| format!("{} requests {more} of {}", grant.requester, sentence(origin, grant));
+    let Some(asked_for) = &grant.extension else {
+        let card = Card::new(&title("more time")).outcome(Some(answered?));
+        return Some(Wanted { card, open: false, until: None, risk: grant.risk });
+    };
+    let open = asked_for.pending_until > now && matches!(grant.phase, Phase::Live);
+    let mut card = Card::new(&title(&format!("{} more", asked_for.duration))).line("why", &asked_for.reason);
+    card = about(origin, card.line("first reason", &grant.reason), grant);
+    if open {
+        card = asked(card, &asked_for.steps, audience)
+            .line("answer by", &origin.clock(asked_for.pending_until))
+            .command(&format!("jit-login approve {}", grant.id));
+    }
+    let outcome = match asked_for.agreed.as_slice() {
+        _ if !open => Some("nobody answered in time".to_owned()),
+        [] => None,
+        agreed => Some(so_far(&asked_for.steps, agreed)),
+    };
+    let until = open.then_some(asked_for.pending_until);
+    Some(Wanted { card: card.outcome(outcome.as_deref()), open, until, risk: grant.risk })
+}
+
+fn review(origin: &Origin, grant: &GrantView, audience: &Audience) -> Option<Wanted> {
+    let glass = grant.break_glass.as_ref()?;
+    let title = format!("{} used break-glass: {}", grant.requester, sentence(origin, grant));
+    let mut card = Card::new(&title).line("why at once", &glass.reason);
+    card = about(origin, card.line("broken at", &origin.clock(glass.broken_at)), grant);
+    if glass.owed {
+        card = asked(card, &glass.steps, audience)
+            .line("review by", &origin.clock(glass.review_until))
+            .command(&format!("jit-login review {} --justified --words TEXT", grant.id));
+    }
+    let found: Vec<String> = glass
+        .reviews
+        .iter()
+        .map(|review| format!("{} by {}: {}", review.verdict.as_str(), review.by, review.words))
+        .collect();
+    let outcome = (!found.is_empty()).then(|| found.join("; "));
+    let until = glass.owed.then_some(glass.review_until);
+    Some(Wanted { card: card.outcome(outcome.as_deref()), open: glass.owed, until, risk: grant.risk })
+}
+
+/// What the requester has to know at `now`: what was decided, that the end is near, and why it ended. `None` while there is
+/// nothing that they do not know, because they did it.
+///
+/// `answered` is the last sentence about an extension.
+#[must_use]
+pub fn news(origin: &Origin, grant: &GrantView, answered: Option<&str>, now: Timestamp) -> Option<Wanted> {
+    let left = |at: Timestamp| at.duration_since(now);
+    let (said, command, until) = match grant.phase {
+        Phase::Approved if grant.break_glass.is_none() => {
+            let by = grant.deadline.map(|at| format!("; collect it by {}", origin.clock(at))).unwrap_or_default();
+            (format!("{}{by}", approved(grant)), Some(format!("jit-login wait {}", grant.id)), grant.deadline)
+        }
+        Phase::Live => match grant.deadline {
+            Some(at) if left(at) <= NEAR_THE_END => {
+                let command = format!("jit-login extend {} --for 10m --reason TEXT", grant.id);
+                (format!("ends at {}", origin.clock(at)), Some(command), Some(at))
+            }
+            _ => (answered?.to_owned(), None, None),
+        },
+        Phase::Denied | Phase::Lapsed => (became(origin, grant), None, None),
+        Phase::Ended if grant.end_cause != Some(EndCause::Released) => (became(origin, grant), None, None),
+        _ => return None,
+    };
+    let title = format!("your request {}: {}", grant.id, sentence(origin, grant));
+    let mut card = Card::new(&title).outcome(Some(&said));
+    if let Some(from) = &grant.narrowed_from {
+        card = card.line("narrowed", &format!("from {from}"));
+    }
+    card = card.line("host", &origin.host);
+    if let Some(command) = &command {
+        card = card.command(command);
+    }
+    Some(Wanted { card, open: command.is_some(), until, risk: grant.risk })
+}
+
+/// The requester hears of the end this long before.
+pub const NEAR_THE_END: SignedDuration = SignedDuration::from_mins(5);
+
+/// A fact for the administrators: a drain, a revocation of everything, trouble.
+#[must_use]
+pub fn operation(origin: &Origin, notice: &Notice) -> Card {
+    let card = Card::new(&format!("jitd on {}: {}", origin.host, notice.says)).line("at", &origin.clock(notice.at));
+    match &notice.by {
+        Some(by) => card.line("by", by),
+        None => card,
+    }
+}
+
+/// More questions than people want messages: one message with a line for each. It says what was true at `now`, because it is
+/// not changed when one of them is answered.
+#[must_use]
+pub fn digest(origin: &Origin, several: &[(String, Wanted)], now: Timestamp) -> Wanted {
+    let title = format!("{} requests wait on {} at {}", several.len(), origin.host, origin.clock(now));
+    let mut card = Card::new(&title);
+    for (grant, wanted) in several {
+        card = card.line(grant, wanted.card.title().as_str());
+    }
+    let until = several.iter().filter_map(|(_, wanted)| wanted.until).max();
+    let risk = several.iter().filter_map(|(_, wanted)| wanted.risk).max();
+    Wanted { card: card.command("jit-login ls"), open: true, until, risk }
+}
+
+/// `role view in namespace payments on cluster prod, for 15m`
+fn sentence(origin: &Origin, grant: &GrantView) -> String {
+    let where_to = match grant.namespaces.as_slice() {
+        [] => format!("in all of cluster {}", grant.cluster),
+        [one] => format!("in namespace {one} on cluster {}", grant.cluster),
+        several => format!("in namespaces {} on cluster {}", several.join(", "), grant.cluster),
+    };
+    let start = grant.start.map(|start| format!(", from {}", origin.clock(start))).unwrap_or_default();
+    format!("{} {where_to}, for {}{start}", grant.access, grant.duration)
+}
+
+/// Why, and what it really grants, the worst first.
+fn about(origin: &Origin, card: Card, grant: &GrantView) -> Card {
+    const WORST: usize = 3;
+    let mut card = if card.lines().is_empty() { card.line("why", &grant.reason) } else { card };
+    for (name, value) in &grant.fields {
+        card = card.line(name, value);
+    }
+    let mut findings: Vec<&FindingView> =
+        grant.risks.iter().flat_map(|risks| &risks.findings).chain(&grant.together).collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let risk = grant.risk.map(|severity| severity.as_str().to_owned());
+    let persists = findings.iter().any(|finding| finding.persists).then(|| "may persist after the window".to_owned());
+    let marks: Vec<String> = risk.into_iter().chain(persists).collect();
+    if !marks.is_empty() {
+        card = card.line("risk", &marks.join(", "));
+    }
+    for finding in findings.iter().take(WORST) {
+        card = card.line("allows", &format!("{}: {}", finding.severity.as_str(), finding.why));
+    }
+    if findings.len() > WORST {
+        let more = format!("{} more: jit-login show {}", findings.len() - WORST, grant.id);
+        card = card.line("allows", &more);
+    }
+    if let Some(from) = &grant.narrowed_from {
+        card = card.line("narrowed", &format!("from {from}"));
+    }
+    for came_in in &grant.came_in_as {
+        let login = came_in.login.as_deref().unwrap_or("an unknown account");
+        card = card.line("warning", &format!("{} logged in as {login}", came_in.who));
+    }
+    if let Some(denied) = &grant.denied_before {
+        let at = origin.clock(denied.at);
+        card = card.line("warning", &format!("{} denied the same or less at {at}: {}", denied.by, denied.reason));
+    }
+    card.line("host", &origin.host).line("grant", &format!("{}, under rule {}", grant.id, grant.rule))
+}
+
+/// Who is asked, and how many of them have to answer.
+fn asked(card: Card, steps: &[StepView], audience: &Audience) -> Card {
+    let needed: Vec<String> = steps
+        .iter()
+        .filter(|step| step.missing > 0)
+        .map(|step| {
+            let hours = step.hours.as_ref().map(|hours| format!(" ({hours})")).unwrap_or_default();
+            format!("{} of {}{hours}", step.missing, step.groups.join(", "))
+        })
+        .collect();
+    let card = if needed.is_empty() { card } else { card.line("needs", &needed.join(" and ")) };
+    let people = &audience.to_answer_people;
+    if people.is_empty() { card } else { card.line("asked", &people.join(", ")) }
+}
+
+/// `1 of 2, by bob`
+fn so_far(steps: &[StepView], agreed: &[String]) -> String {
+    let needed: u32 = steps.iter().map(|step| step.count).fold(0, u32::saturating_add);
+    let missing: u32 = steps.iter().map(|step| step.missing).fold(0, u32::saturating_add);
+    format!("{} of {needed} approvals, by {}", needed.saturating_sub(missing), agreed.join(", "))
+}
+
+fn approved(grant: &GrantView) -> String {
+    match (&grant.break_glass, grant.agreed.as_slice()) {
+        (Some(_), _) => "taken by break-glass, without an approval".to_owned(),
+        (None, []) => "approved by the policy".to_owned(),
+        (None, agreed) => format!("approved by {}", agreed.join(", ")),
+    }
+}
+
+/// What became of a request that is no longer pending.
+fn became(origin: &Origin, grant: &GrantView) -> String {
+    let by = grant.closed_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let words = grant.closing_words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+    let at = grant.ended_at.map(|at| format!(" at {}", origin.clock(at))).unwrap_or_default();
+    match grant.phase {
+        Phase::Pending => "waits".to_owned(),
+        Phase::Denied => format!("denied{by}{words}"),
+        Phase::Withdrawn => format!("withdrawn{by}"),
+        Phase::Lapsed if grant.break_glass.is_none() && grant.steps.iter().any(|step| step.missing > 0) => {
+            "nobody answered in time".to_owned()
+        }
+        Phase::Lapsed => format!("{}, but not collected in time", approved(grant)),
+        Phase::Approved | Phase::Collecting => approved(grant),
+        Phase::Live => {
+            let until = grant.deadline.map(|at| format!("; live until {}", origin.clock(at))).unwrap_or_default();
+            format!("{}{until}", approved(grant))
+        }
+        Phase::Ending | Phase::Ended => {
+            let cause = grant.end_cause.map(|cause| format!(" ({})", cause.as_str())).unwrap_or_default();
+            format!("{}; ended{cause}{by}{at}{words}", approved(grant))
+        }
+    }
+}

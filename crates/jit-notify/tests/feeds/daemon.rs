@@ -1,0 +1,190 @@
+//! A fake `jitd` that says what a test wants, and the real `jit-notify` that reads it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The key that the published vectors use.
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// The facts so far, and who waits for more.
+type Said = Arc<(Mutex<Vec<Value>>, Condvar)>;
+
+/// Both, in a folder of their own.
+pub(crate) struct Site {
+    pub(crate) folder: PathBuf,
+    said: Said,
+    running: Option<Child>,
+}
+
+impl Site {
+    /// A daemon that has said nothing, and a jit-notify with these channels, which is not started.
+    pub(crate) fn with(channels: &Value) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // A path of a socket has at most 107 bytes.
+        let folder = std::env::temp_dir().join(format!("jit-notify-{}-{number}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder.join("state")).unwrap();
+        let listener = UnixListener::bind(folder.join("notify.sock")).unwrap();
+        let site = Self { folder, said: Said::default(), running: None };
+        site.secret("key", SECRET);
+        let config = json!({ "socket": "notify.sock", "state": "state", "channels": channels });
+        std::fs::write(site.folder.join("config.yaml"), config.to_string()).unwrap();
+        let said = Arc::clone(&site.said);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let said = Arc::clone(&said);
+                // A reader that goes away is no fault.
+                std::thread::spawn(move || _ = tell(&stream, &said));
+            }
+        });
+        site
+    }
+
+    /// The same with one webhook, which runs.
+    pub(crate) fn webhook(url: &str) -> Self {
+        let mut site = Self::with(&json!([webhook("siem", "url")]));
+        site.secret("url", url);
+        site.start();
+        site
+    }
+
+    pub(crate) fn secret(&self, name: &str, text: &str) {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// The daemon says the next fact, about this grant; it returns its number.
+    pub(crate) fn say(&self, grant: &str, event: &str) -> u64 {
+        let mut said = self.said.0.lock().unwrap();
+        let number = said.len() as u64 + 1;
+        said.push(json!({
+            "kind": "notice", "number": number, "at": jiff::Timestamp::now(), "event": event, "by": "alice",
+            "grant": view(grant), "audience": { "toAnswer": ["leads"] }, "says": format!("{event} {grant}"),
+        }));
+        self.said.1.notify_all();
+        number
+    }
+
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_jit-notify"));
+        command.arg("--config").arg(self.folder.join("config.yaml")).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts jit-notify, and returns when its channels read.
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        self.running = Some(self.command(&["serve"]).stderr(log).spawn().unwrap());
+        until("the channels read", || {
+            let statuses = self.statuses();
+            (!statuses.is_empty() && statuses.iter().all(|status| status["connected"] == true)).then_some(())
+        });
+    }
+
+    /// As `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        let mut running = self.running.take().unwrap();
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running.as_ref().unwrap().id()
+    }
+
+    /// How the channels are; none while it does not answer.
+    pub(crate) fn statuses(&self) -> Vec<Value> {
+        let said = self.command(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&said.stdout).unwrap_or_default()
+    }
+
+    /// How one channel is, once it is so.
+    pub(crate) fn status(&self, channel: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        until(what, || self.statuses().into_iter().find(|status| status["channel"] == channel && is_so(status)))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", std::fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+        }
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A webhook's entry in the configuration; its URL is in the file of this name.
+pub(crate) fn webhook(name: &str, url: &str) -> Value {
+    json!({ "name": name, "webhook": { "url": { "file": url }, "secrets": [{ "file": "key" }] } })
+}
+
+/// One connection of jit-notify.
+fn tell(mut stream: &UnixStream, said: &Said) -> std::io::Result<()> {
+    let mut hello = String::new();
+    BufReader::new(stream).read_line(&mut hello)?;
+    let hello: Value = serde_json::from_str(&hello)?;
+    let last = said.0.lock().unwrap().len();
+    let mut after = match &hello["from"] {
+        Value::String(_) => last,
+        from => match from["after"].as_u64() {
+            Some(after) => usize::try_from(after).unwrap(),
+            // Whatever the time is, everything happened since.
+            None => 0,
+        },
+    };
+    let snapshot = json!({ "kind": "snapshot", "version": 1, "host": "bastion1", "number": last, "after": after });
+    stream.write_all(format!("{snapshot}\n").as_bytes())?;
+    loop {
+        let more: Vec<Value> = {
+            let facts = said.0.lock().unwrap();
+            let (facts, _) =
+                said.1.wait_timeout_while(facts, Duration::from_secs(1), |facts| facts.len() <= after).unwrap();
+            facts[after..].to_vec()
+        };
+        for fact in &more {
+            stream.write_all(format!("{fact}\n").as_bytes())?;
+        }
+        after += more.len();
+        let alive = json!({ "kind": "alive", "number": after });
+        stream.write_all(format!("{alive}\n").as_bytes())?;
+    }
+}
+
+/// A grant as the daemon shows it.
+fn view(id: &str) -> Value {
+    json!({
+        "id": id, "phase": "pending", "requester": "alice", "cluster": "play", "namespaces": ["payments"],
+        "role": "view", "access": "role view", "duration": "30m", "reason": "INC-42", "rule": "payments",
+        "steps": [{ "groups": ["leads"], "count": 1, "missing": 1 }], "agreed": [], "digest": "d", "key": "k",
+        "requestedAt": "2026-11-29T21:00:00Z", "certificates": 0, "answers": 1,
+    })
+}
+
+/// Waits for a condition.
+pub(crate) fn until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    until_within(Duration::from_secs(60), what, condition)
+}
+
+pub(crate) fn until_within<T>(limit: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(begun.elapsed() < limit, "not within {} s: {what}", limit.as_secs());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
