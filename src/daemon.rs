@@ -32,6 +32,7 @@ use crate::hint::Hint;
 use crate::kept::Kept;
 use crate::ledger::Overseers;
 use crate::metrics::Metrics;
+use crate::notices;
 use crate::sweep::{self, SweepStats};
 use crate::trail::{Opened, Trail, TrailError};
 
@@ -220,10 +221,16 @@ impl Running {
     pub async fn serve(
         self,
         listeners: Vec<(Listener, UnixListener)>,
-        feed: Option<FeedSocket>,
+        feeds: Feeds,
         stop: impl Future<Output = ()>,
     ) -> Result<(), DaemonError> {
-        let feeding = feed.map(|feed| tokio::spawn(gateway::serve(feed.listener, source(&self.api, feed.accounts))));
+        let feeding =
+            feeds.gateway.map(|feed| tokio::spawn(gateway::serve(feed.listener, source(&self.api, feed.accounts))));
+        let telling = feeds.notify.map(|feed| {
+            let (broker, host) = (Arc::clone(&self.api.broker), self.api.host.clone());
+            let source = notices::Source { broker, host, accounts: feed.accounts };
+            tokio::spawn(notices::serve(feed.listener, source))
+        });
         let logs = Arc::clone(&self.api.broker);
         let logging = tokio::spawn(async move { logs.record_logs().await });
         let retaining = tokio::spawn(retain(Arc::clone(&self.api)));
@@ -235,9 +242,7 @@ impl Running {
         renewing.abort();
         retaining.abort();
         logging.abort();
-        if let Some(feeding) = feeding {
-            feeding.abort();
-        }
+        feeding.iter().chain(&telling).for_each(JoinHandle::abort);
         served.notify_one();
         // The task does not panic, and logs its own failures.
         let _ = counting.await;
@@ -247,7 +252,16 @@ impl Running {
     }
 }
 
-/// The socket of `jit-gateway`.
+/// The sockets of the programs that follow the daemon.
+#[derive(Default)]
+pub struct Feeds {
+    /// That of `jit-gateway`, if a cluster is behind it.
+    pub gateway: Option<FeedSocket>,
+    /// That of `jit-notify`, if it is configured.
+    pub notify: Option<FeedSocket>,
+}
+
+/// The socket of a program that follows the daemon.
 pub struct FeedSocket {
     /// The socket.
     pub listener: UnixListener,

@@ -9,6 +9,7 @@
 //!                                                   └────────► cluster   binds, unbinds, asks
 //!  deadlines, start ──► sweep ──► broker (ends only)
 //!  live grants ──► gateway ══ feed ══► jit-gateway (crates/jit-gateway): lets them through, cuts them at the end
+//!  trail ──► notices ══► jit-notify (crates/jit-notify): tells people what happens
 //!  jitd drain, revoke ─► client ══ admin socket ══► api ──► broker (drains and ends only)
 //!
 //!  requested ──► approved ──► live ──► ended(expired | released | revoked | drifted | failed)
@@ -39,6 +40,7 @@
 //! - [`rbac`]: roles, whether one rule covers another, and the risks of a role ([`risk`](rbac::risk)); it imports nothing
 //! - [`broker`]: the only module that orders the steps of a grant, one file per chapter
 //! - [`gateway`]: the link to `jit-gateway`, which lets live grants through and cuts them
+//! - [`notices`]: the facts for `jit-notify`, with whom each one concerns
 //! - [`ledger`]: the open grants in memory, consistent with the trail
 //! - [`ca`]: keys, the certificate profile, signing for an approval
 //! - [`cluster`]: bindings and access reviews on one API server
@@ -86,10 +88,11 @@
 //! kept     → dependency, grant, hint, wire
 //! gateway  → grant, ledger, wire
 //! broker   → ca, cluster, dependency, gateway, grant, hint, ledger, people, rbac, trail
+//! notices  → broker, grant, hint, ledger, wire
 //! sweep    → broker, cluster, grant, hint, ledger, rbac
 //! metrics  → broker, sweep
 //! api      → broker, gateway, grant, hint, kept, ledger, metrics, people, wire
-//! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, kept, ledger, metrics, sweep, trail
+//! daemon   → api, broker, ca, cluster, config, gateway, grant, hint, kept, ledger, metrics, notices, sweep, trail
 //! ```
 //!
 //! # Invariants
@@ -124,6 +127,7 @@ pub mod ledger;
 pub mod locks;
 pub mod manifest;
 pub mod metrics;
+pub mod notices;
 pub mod people;
 pub mod service;
 pub mod sweep;

@@ -34,6 +34,9 @@ pub const ADMIN: &str = "admin";
 /// The name of the gateway's socket (`FileDescriptorName=` of `jitd-feed.socket`).
 pub const FEED: &str = "feed";
 
+/// The name of the socket of `jit-notify` (`FileDescriptorName=` of `jitd-notify.socket`).
+pub const NOTIFY: &str = "notify";
+
 /// Why a socket from systemd cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -57,7 +60,9 @@ pub enum SocketError {
 impl Hint for SocketError {
     fn hint(&self) -> Option<Cow<'static, str>> {
         match self {
-            Self::Unknown(_) => Some(format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}` or `{FEED}`").into()),
+            Self::Unknown(_) => {
+                Some(format!("`FileDescriptorName=` must be `{API}`, `{ADMIN}`, `{FEED}` or `{NOTIFY}`").into())
+            }
             Self::Twice(_) => Some("each `.socket` unit must have one `ListenStream=`".into()),
             Self::NotListening(_) => {
                 Some("its `.socket` unit must have one `ListenStream=` with a path, and `Accept=no`".into())
@@ -96,7 +101,7 @@ impl Sockets {
         for index in 0..descriptors.len() {
             // The name of an unnamed one, as in sd_listen_fds_with_names(3).
             let name = named.get(index).map_or("unknown", |(_, name)| name).to_owned();
-            if ![API, ADMIN, FEED].contains(&name.as_str()) {
+            if ![API, ADMIN, FEED, NOTIFY].contains(&name.as_str()) {
                 return Err(SocketError::Unknown(name));
             }
             match descriptors.take_unix_listener(index) {

@@ -44,6 +44,7 @@ pub(super) struct ConfigFile {
     pub(super) strict_people: bool,
     #[serde(default)]
     pub(super) people: Vec<PersonFile>,
+    pub(super) notify: Option<String>,
     pub(super) clusters: Vec<ClusterFile>,
 }
 

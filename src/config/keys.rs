@@ -131,6 +131,13 @@ pub const KEYS: &[Key] = &[
         Presence::Default("false"),
         "whether the groups that the host's name service gives their accounts count too",
     ),
+    key(
+        "notify",
+        "an account",
+        Presence::May,
+        "the account of `jit-notify`(8), which tells people what happens; mostly `jit-notify`. It may read who requests \
+         what and who answers, at `notify.sock` beside `socket`. Without it nobody may",
+    ),
     key("clusters", "a list of maps", Presence::Must, "the clusters that access is given to, at least one"),
     key("clusters[].name", "a name of a-z 0-9 and -", Presence::Must, "what people call it when they ask"),
     key("clusters[].server", "a URL that begins https://", Presence::Must, "its API server"),

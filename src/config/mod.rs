@@ -54,6 +54,8 @@ pub struct Config {
     pub auditors: Vec<String>,
     /// Groups that may read and revoke every grant.
     pub admins: Vec<String>,
+    /// The account of `jit-notify`, which may read the notices.
+    pub notify: Option<String>,
     /// How long requests, approvals and certificates last.
     pub times: Times,
     /// How often one account may call.
@@ -151,6 +153,7 @@ impl Config {
             ("sessions", self.sessions != new.sessions),
             ("times", self.times != new.times),
             ("rates", self.rates != new.rates),
+            ("notify", self.notify != new.notify),
             ("clusters", self.clusters != new.clusters),
         ];
         keys.into_iter().filter_map(|(key, is_other)| is_other.then_some(key)).collect()
@@ -160,6 +163,12 @@ impl Config {
     #[must_use]
     pub fn feed_socket(&self) -> Option<PathBuf> {
         self.clusters.values().any(|cluster| cluster.gateway.is_some()).then(|| self.socket.with_file_name("feed.sock"))
+    }
+
+    /// Where `jit-notify` connects, beside the users' socket; `None` if `notify` does not name its account.
+    #[must_use]
+    pub fn notify_socket(&self) -> Option<PathBuf> {
+        self.notify.is_some().then(|| self.socket.with_file_name("notify.sock"))
     }
 
     /// The files that the daemon reads besides the configuration and the state folder: certificates, kubeconfigs, and what

@@ -88,6 +88,7 @@ impl Config {
                 ),
                 auditors: written.file.auditors,
                 admins: written.file.admins,
+                notify: written.file.notify,
                 clusters,
             }),
             _ => Err(Faults(faults)),

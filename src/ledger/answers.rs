@@ -8,7 +8,7 @@ use super::{Ledger, LedgerError};
 use crate::grant::request::{KeyHash, PersonName};
 use crate::grant::{Filter, Grant, GrantId, LogHead, LogHistory, Shown};
 use crate::rbac::ResolvedRole;
-use crate::trail::{Open, Page};
+use crate::trail::{Folded, Open, Page, Told};
 
 impl Ledger {
     /// The grant of this id, even if it is over; none if nobody ever requested it.
@@ -25,6 +25,30 @@ impl Ledger {
     /// [`LedgerError::Trail`].
     pub async fn shown_of(&self, id: &GrantId) -> Result<Option<Shown>, LedgerError> {
         Ok(self.trail.shown_of(id).await?)
+    }
+
+    /// The facts after event `after`, see [`Trail::facts_after`](crate::trail::Trail::facts_after).
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn facts_after(&self, after: i64, folded: Folded) -> Result<(Vec<Told>, Folded), LedgerError> {
+        Ok(self.trail.facts_after(after, folded).await?)
+    }
+
+    /// The number of the last event; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn last_number(&self) -> Result<i64, LedgerError> {
+        Ok(self.trail.last_number().await?)
+    }
+
+    /// The number of the last event before `since`; 0 if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Trail`].
+    pub async fn last_before(&self, since: Timestamp) -> Result<i64, LedgerError> {
+        Ok(self.trail.last_before(since).await?)
     }
 
     /// What the trail has about the log of a grant, see [`Trail::log_of`](crate::trail::Trail::log_of).

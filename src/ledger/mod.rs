@@ -36,7 +36,7 @@ use crate::grant::{Grant, GrantId, InvalidTransition, approval};
 use crate::hint::Hint;
 use crate::locks::Locks;
 pub use crate::locks::NameLock;
-pub use crate::trail::{Late, TrailError};
+pub use crate::trail::{Folded, Late, Told, TrailError};
 use crate::trail::{Open, Opened, Trail};
 
 /// Why nothing was recorded or found.
@@ -103,6 +103,8 @@ pub struct Ledger {
     /// Whether the daemon is stopping, so that nobody should wait any more.
     stopping: watch::Sender<bool>,
     changes: broadcast::Sender<Change>,
+    /// The number of the last event that was appended since the start; 0 before the first one.
+    appended: watch::Sender<i64>,
 }
 
 impl Ledger {
@@ -123,6 +125,7 @@ impl Ledger {
             due: Notify::new(),
             stopping: watch::Sender::new(false),
             changes: broadcast::Sender::new(changes::KEPT),
+            appended: watch::Sender::new(0),
         };
         let now = ledger.now();
         let mut book = ledger.book_mut();
@@ -165,6 +168,13 @@ impl Ledger {
         let changes = Changes(self.changes.subscribe());
         let grants = book.grants().collect();
         (Snapshot { number: book.number, grants, drain: book.drain.clone() }, changes)
+    }
+
+    /// The number of the last event that was appended since the start, as it grows. What was stored although its append was
+    /// reported as failed is not counted until the next append.
+    #[must_use]
+    pub fn appended(&self) -> watch::Receiver<i64> {
+        self.appended.subscribe()
     }
 
     /// The drain in force, if any.

@@ -199,6 +199,11 @@ impl Ledger {
             (after, _) => self.trail.append(facts, after).await?,
         };
         self.latest.fetch_max(at, Ordering::Relaxed);
+        self.appended.send_if_modified(|last| {
+            let grows = *last < position.seq;
+            *last = position.seq.max(*last);
+            grows
+        });
         Ok(position)
     }
 

@@ -23,6 +23,7 @@ use crate::hint::Hint;
 
 mod backup;
 mod chain;
+mod follow;
 mod layout;
 mod log;
 mod projections;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use backup::back_up;
 pub use chain::{Entry, Position};
+pub use follow::{Folded, Told};
 pub use queries::Page;
 use queries::{draining, open_grants};
 use readers::Readers;

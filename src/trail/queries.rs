@@ -219,7 +219,7 @@ impl Trail {
         .await
     }
 
-    async fn read<T: Send + 'static>(
+    pub(super) async fn read<T: Send + 'static>(
         &self,
         readers: &Readers,
         work: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
@@ -438,8 +438,13 @@ fn made(connection: &Connection, seq: i64, id: &str) -> Result<Grant, Fault> {
 
 /// Builds a grant from its events.
 pub(super) fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
-    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} ORDER BY seq"))?;
-    let mut rows = statement.query([id])?;
+    fold_until(connection, id, i64::MAX)
+}
+
+/// Builds a grant from its events up to event `until`.
+pub(super) fn fold_until(connection: &Connection, id: &str, until: i64) -> Result<Open, Fault> {
+    let mut statement = connection.prepare_cached(&format!("{EVENTS_OF} WHERE seq <= ?2 ORDER BY seq"))?;
+    let mut rows = statement.query(params![id, until])?;
     let mut open: Option<Open> = None;
     while let Some(row) = rows.next()? {
         let last = row.get(0)?;
@@ -457,11 +462,16 @@ pub(super) fn fold(connection: &Connection, id: &str) -> Result<Open, Fault> {
 
 /// What approvers of a grant were shown last, in addition to the request.
 fn shown_of(connection: &Connection, id: &str) -> Result<Option<Shown>, Fault> {
+    shown_until(connection, id, i64::MAX)
+}
+
+/// What approvers were shown last up to event `until`.
+pub(super) fn shown_until(connection: &Connection, id: &str, until: i64) -> Result<Option<Shown>, Fault> {
     let line: Option<String> = connection
         .prepare_cached(&format!(
-            "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed', 'reassessed') ORDER BY seq DESC LIMIT 1"
+            "{EVENTS_OF} WHERE kind IN ('requested', 'narrowed', 'reassessed') AND seq <= ?2 ORDER BY seq DESC LIMIT 1"
         ))?
-        .query_row([id], |row| row.get(1))
+        .query_row(params![id, until], |row| row.get(1))
         .optional()?;
     Ok(match line.as_deref().map(parse).transpose()?.map(|entry| entry.fact.event) {
         Some(Event::Requested(requested)) => Some(requested.shown),

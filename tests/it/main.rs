@@ -56,6 +56,7 @@ mod manual;
 mod middleman;
 mod monitoring;
 mod namespaces;
+mod notify;
 mod offline;
 mod openapi;
 mod operations;
@@ -70,6 +71,8 @@ mod reach;
 mod readings;
 mod readme;
 mod ready;
+#[path = "../support/receiver.rs"]
+mod receiver;
 mod recording;
 mod reload;
 mod replicas;

@@ -32,11 +32,14 @@ pub(crate) fn root() -> &'static Path {
         let root = std::env::temp_dir().join(format!("jitd-it-{}", std::process::id()));
         std::fs::create_dir_all(root.join("bin")).unwrap();
         let login = jit_login().unwrap();
-        // It is built with the other one.
-        let gateway = login.with_file_name("jit-gateway");
-        for (name, path) in
-            [("jitd", Path::new(env!("CARGO_BIN_EXE_jitd"))), ("jit-login", &login), ("jit-gateway", &gateway)]
-        {
+        // They are built with the other one.
+        let [gateway, notify] = ["jit-gateway", "jit-notify"].map(|name| login.with_file_name(name));
+        for (name, path) in [
+            ("jitd", Path::new(env!("CARGO_BIN_EXE_jitd"))),
+            ("jit-login", &login),
+            ("jit-gateway", &gateway),
+            ("jit-notify", &notify),
+        ] {
             std::fs::copy(path, root.join("bin").join(name)).unwrap();
         }
         std::os::unix::fs::symlink("jit-login", root.join("bin/kubectl-jit")).unwrap();

@@ -35,13 +35,15 @@ fn analyze(arguments: &[&str], unit: &str) -> Output {
     Command::new("systemd-analyze").args(arguments).arg(unit).env("SYSTEMD_COLORS", "0").output().unwrap()
 }
 
-const UNITS: [&str; 6] = [
+const UNITS: [&str; 8] = [
     "jitd.service",
     "jitd.socket",
     "jitd-admin.socket",
     "jitd-feed.socket",
     "jit-gateway.service",
     "jit-gateway.socket",
+    "jitd-notify.socket",
+    "jit-notify.service",
 ];
 
 /// systemd parses every line of the units without a warning.

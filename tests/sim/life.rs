@@ -108,6 +108,7 @@ impl Stage {
             times: Times { answer: five, collect: five, certificate: five },
             rates: Rates { calls: NonZeroU32::MAX, requests: NonZeroU32::MAX, certificates: NonZeroU32::MAX },
             people: cast::people(),
+            notify: None,
             clusters: BTreeMap::new(),
         }
     }

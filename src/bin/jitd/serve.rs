@@ -18,7 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use jitd::api::{Api, Listener};
 use jitd::broker::Broker;
 use jitd::config::Config;
-use jitd::daemon::{self, Daemon, FeedSocket, Outside};
+use jitd::daemon::{self, Daemon, FeedSocket, Feeds, Outside};
 use jitd::dependency::Dependency;
 use jitd::files;
 use jitd::grant::policy::Loaded;
@@ -75,7 +75,7 @@ async fn run(
     files::private_folder(&config.state)?;
     let daemon = Daemon::new(&config, Outside::of(&config, CLOCK, service::still_starting)?).start().await?;
     let (broker, api) = (Arc::clone(daemon.broker()), Arc::clone(daemon.api()));
-    let Doors { doors, feed, path, ours } = doors(&mut sockets, &config)?;
+    let Doors { doors, feeds, path, ours } = doors(&mut sockets, &config)?;
     let watchdog = Watchdog::new(broker, &path);
     let telling = Arc::clone(&watchdog);
     let telling = tokio::spawn(async move { telling.tell().await });
@@ -91,7 +91,7 @@ async fn run(
         telling.abort();
         tracing::info!("stopping");
     };
-    let served = daemon.serve(doors, feed, stop).await;
+    let served = daemon.serve(doors, feeds, stop).await;
     reloading.abort();
     // Only now, because a client that finds no socket may call the next daemon.
     for path in ours {
@@ -175,8 +175,8 @@ async fn take_up(broker: &Broker, read: Config) -> Result<(), String> {
 /// The sockets on which the daemon serves.
 struct Doors {
     doors: Vec<(Listener, UnixListener)>,
-    /// The socket of the gateway, if a cluster is behind it.
-    feed: Option<FeedSocket>,
+    /// The sockets of the gateway and of jit-notify, where they are configured.
+    feeds: Feeds,
     /// The socket for people.
     path: PathBuf,
     /// The sockets that we created and have to remove.
@@ -197,7 +197,16 @@ const GATEWAY: &str = "jit-gateway";
 /// not allow the daemon to create files next to them.
 fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     let (users, operators) = (sockets.take(service::API)?, sockets.take(service::ADMIN)?);
-    let handed = sockets.take(service::FEED)?.map(|feed| feed.listener);
+    let [gateway, notify] = [service::FEED, service::NOTIFY].map(|name| sockets.take(name));
+    let followers = [
+        Follower { account: Some(GATEWAY), path: config.feed_socket(), handed: gateway?, unit: "jitd-feed.socket" },
+        Follower {
+            account: config.notify.as_deref(),
+            path: config.notify_socket(),
+            handed: notify?,
+            unit: "jitd-notify.socket",
+        },
+    ];
     let (users, operators) = match (users, operators) {
         (None, None) => {
             // The daemon authorizes each caller; without the group, everybody may connect. The file's mode protects the admin
@@ -206,15 +215,10 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
             let users = listen(&config.socket, USERS_GROUP, 0o666)?;
             let doors = vec![(Listener::Users, users), (Listener::Operators, operators)];
             let mut ours = vec![config.socket.clone(), config.admin_socket.clone()];
-            let feed = match config.feed_socket() {
-                Some(path) => {
-                    let listener = listen(&path, GATEWAY, 0o600)?;
-                    ours.push(path);
-                    Some(feed(listener)?)
-                }
-                None => None,
-            };
-            return Ok(Doors { doors, feed, path: config.socket.clone(), ours });
+            ours.extend(followers.iter().filter_map(|follower| follower.path.clone()));
+            let [gateway, notify] = followers.map(Follower::listen);
+            let feeds = Feeds { gateway: gateway?, notify: notify? };
+            return Ok(Doors { doors, feeds, path: config.socket.clone(), ours });
         }
         (Some(users), operators) => (users, operators),
         (None, Some(_)) => {
@@ -229,14 +233,8 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
     if operators.is_none() {
         tracing::warn!("systemd passed no admin socket; hint: `systemctl enable --now jitd-admin.socket`");
     }
-    let feed = match (handed, config.feed_socket()) {
-        (Some(listener), Some(_)) => Some(feed(listener)?),
-        (None, Some(_)) => {
-            let why = "systemd handed over no socket for the gateway, and a cluster has `access: gateway`";
-            return Err(Failure::ours(why).with_hint("`systemctl enable --now jitd-feed.socket`"));
-        }
-        (_, None) => None,
-    };
+    let [gateway, notify] = followers.map(Follower::handed_over);
+    let feeds = Feeds { gateway: gateway?, notify: notify? };
     let path = users.path.clone();
     let handed =
         [(Listener::Users, &config.socket, Some(users)), (Listener::Operators, &config.admin_socket, operators)];
@@ -252,12 +250,42 @@ fn doors(sockets: &mut Sockets, config: &Config) -> Result<Doors, Failure> {
         }
         doors.push((door, listener));
     }
-    Ok(Doors { doors, feed, path, ours: Vec::new() })
+    Ok(Doors { doors, feeds, path, ours: Vec::new() })
 }
 
-/// The gateway's socket, with who may connect: root, and the gateway's account where there is one.
-fn feed(listener: UnixListener) -> Result<FeedSocket, Failure> {
-    let account = host::account_named(GATEWAY.as_bytes())?.map(|account| account.uid);
+/// A program that follows the daemon, and its socket.
+struct Follower<'a> {
+    /// The account of the program, and its group; none if it is not configured.
+    account: Option<&'a str>,
+    /// Where it connects; none if it is not configured.
+    path: Option<PathBuf>,
+    /// The socket that systemd passed for it.
+    handed: Option<Handed>,
+    /// The unit of that socket.
+    unit: &'static str,
+}
+
+impl Follower<'_> {
+    /// A socket of our own.
+    fn listen(self) -> Result<Option<FeedSocket>, Failure> {
+        let (Some(account), Some(path)) = (self.account, &self.path) else { return Ok(None) };
+        feed(listen(path, account, 0o600)?, account).map(Some)
+    }
+
+    /// The socket that systemd passed.
+    fn handed_over(self) -> Result<Option<FeedSocket>, Failure> {
+        let (Some(account), Some(_)) = (self.account, &self.path) else { return Ok(None) };
+        let Some(handed) = self.handed else {
+            let why = format!("systemd handed over no socket for `{account}`, which the configuration needs");
+            return Err(Failure::ours(why).with_hint(format!("`systemctl enable --now {}`", self.unit)));
+        };
+        feed(handed.listener, account).map(Some)
+    }
+}
+
+/// A follower's socket, with who may connect: root, and the follower's account where there is one.
+fn feed(listener: UnixListener, account: &str) -> Result<FeedSocket, Failure> {
+    let account = host::account_named(account.as_bytes())?.map(|account| account.uid);
     Ok(FeedSocket { listener, accounts: account.into_iter().chain([0]).collect() })
 }
 

@@ -1,0 +1,105 @@
+//! Whom a fact concerns: those who have to answer, the requester, the administrators.
+//!
+//! It follows from the terms of the grant, which the rule gave it. It reads nothing.
+
+use super::NOBODY;
+use crate::grant::policy::{Step, Yes, unmet};
+use crate::grant::{EndCause, Event, Fact, Grant, Phase, glass};
+use crate::wire::notice::Audience;
+
+/// Whom a fact concerns; `grant` is its grant after it.
+pub(super) fn of(fact: &Fact, grant: Option<&Grant>) -> Audience {
+    let to_know = grant.filter(|_| tells_requester(&fact.event)).map(|grant| grant.requester.to_string());
+    Audience {
+        to_know: to_know.into_iter().collect(),
+        to_administrators: concerns_administrators(fact),
+        ..grant.map_or(NOBODY, of_grant)
+    }
+}
+
+/// Who has something to answer now.
+pub(super) fn of_grant(grant: &Grant) -> Audience {
+    let mut to_answer: Vec<String> = Vec::new();
+    let mut ask = |steps: &[Step], agreed: &[Yes]| {
+        for group in unmet(steps, agreed).into_iter().flat_map(|(step, _)| &step.groups) {
+            if !to_answer.contains(group) {
+                to_answer.push(group.clone());
+            }
+        }
+    };
+    if grant.phase == Phase::Pending && grant.glass.is_none() {
+        ask(&grant.terms.steps, &grant.agreed);
+    }
+    if let Some(extension) = &grant.extension {
+        ask(&grant.terms.steps, &extension.agreed);
+    }
+    if let Some(glass) = grant.glass.as_ref().filter(|glass| glass.owed) {
+        ask(glass::steps(grant), &glass.reviewers());
+    }
+    Audience { to_answer, ..NOBODY }
+}
+
+/// Whether the requester has to know of it. The steps between an approval and live access are the daemon's own affair.
+fn tells_requester(event: &Event) -> bool {
+    match event {
+        Event::Agreed { .. }
+        | Event::Narrowed(_)
+        | Event::Reassessed(_)
+        | Event::Approved { .. }
+        | Event::Denied { .. }
+        | Event::Lapsed { .. }
+        | Event::CollectionFailed { .. }
+        | Event::Live { .. }
+        | Event::PartEnded { .. }
+        | Event::RoleChanged { .. }
+        | Event::ExtensionAgreed { .. }
+        | Event::Extended { .. }
+        | Event::ExtensionDenied { .. }
+        | Event::GlassBroken { .. }
+        | Event::Reviewed { .. }
+        | Event::Ended { .. } => true,
+        Event::Started { .. }
+        | Event::PolicyLoaded { .. }
+        | Event::Stopped
+        | Event::Drained { .. }
+        | Event::Resumed
+        | Event::RequestRefused(_)
+        | Event::RefusalsCounted { .. }
+        | Event::Requested(_)
+        | Event::Withdrawn
+        | Event::Refused { .. }
+        | Event::IssueIntended { .. }
+        | Event::Issued { .. }
+        | Event::BindIntended { .. }
+        | Event::Bound { .. }
+        | Event::BindingAltered { .. }
+        | Event::PartUnbindIntended { .. }
+        | Event::Logged { .. }
+        | Event::LogContradicted { .. }
+        | Event::SessionsRead { .. }
+        | Event::SessionsDeletionIntended { .. }
+        | Event::SessionsDeleted { .. }
+        | Event::ExtensionAsked { .. }
+        | Event::UnbindIntended { .. } => false,
+    }
+}
+
+/// Whether the administrators have to know of it: what an operator does to everybody, and what a cluster or the gateway
+/// does against a grant.
+fn concerns_administrators(fact: &Fact) -> bool {
+    match &fact.event {
+        Event::Drained { .. }
+        | Event::Resumed
+        | Event::GlassBroken { .. }
+        | Event::CollectionFailed { .. }
+        | Event::BindingAltered { .. }
+        | Event::LogContradicted { .. } => true,
+        Event::Ended { why, .. } => match why {
+            EndCause::Drifted | EndCause::Failed => true,
+            EndCause::Revoked => fact.is_by_operator(),
+            EndCause::Expired | EndCause::Released => false,
+        },
+        Event::UnbindIntended { why: EndCause::Revoked, .. } => fact.is_by_operator(),
+        _ => false,
+    }
+}
