@@ -3,6 +3,7 @@
 //! promtool tests what the alerts do (tests/packages).
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -45,7 +46,9 @@ fn every_named_metric_exists() {
 fn node_exporter_shows_the_metrics_of_the_daemon() {
     let bastion = Bastion::start();
     let folder = scratch("textfile");
-    for command in collector(&bastion) {
+    let of_notify = scratch("of-notify").join("metrics.prom");
+    std::fs::write(&of_notify, "# TYPE jit_notify_waiting gauge\njit_notify_waiting{channel=\"siem\"} 7\n").unwrap();
+    for command in collector(&bastion, &of_notify) {
         let done = Command::new("sh").args(["-c", &command]).current_dir(&folder).output().unwrap();
         assert!(done.status.success(), "{command}: {}", text(&done.stderr));
     }
@@ -76,19 +79,23 @@ fn node_exporter_shows_the_metrics_of_the_daemon() {
         names.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
     };
     assert_eq!(samples(&shown), samples(&written));
+    assert!(shown.contains("jit_notify_waiting{channel=\"siem\"} 7\n"), "{shown}");
     assert!(shown.contains("node_textfile_mtime_seconds{file=\""), "{shown}");
     assert!(shown.contains("node_textfile_scrape_error 0"), "{shown}");
 }
 
-/// The commands of the unit, with this test's socket in place of the host's.
-fn collector(bastion: &Bastion<'_>) -> Vec<String> {
+/// The commands of the unit, with this test's socket and file of jit-notify in place of the host's.
+fn collector(bastion: &Bastion<'_>, of_notify: &Path) -> Vec<String> {
     let unit = std::fs::read_to_string(repository().join("packaging/prometheus/jitd-metrics.service")).unwrap();
     let commands: Vec<String> = unit
         .lines()
         .filter_map(|line| line.strip_prefix("ExecStart="))
+        // systemd goes on where a command with `-` fails.
+        .map(|command| command.trim_start_matches('-'))
         .map(|command| command.replace("/run/jitd/api.sock", bastion.socket().to_str().unwrap()))
+        .map(|command| command.replace("/run/jit-notify/metrics.prom", of_notify.to_str().unwrap()))
         .collect();
-    assert!(commands.len() == 2 && commands[0].contains(bastion.socket().to_str().unwrap()), "{commands:?}");
+    assert!(commands.len() == 4 && commands[0].contains(bastion.socket().to_str().unwrap()), "{commands:?}");
     commands
 }
 
